@@ -1,0 +1,24 @@
+package logv1
+
+// Delta is what a run of log entries changed: the unit in which the fold hands its work to the
+// journal, which stores it whole or not at all. It owns nothing: records and events in it are never
+// modified again.
+type Delta struct {
+	// Index and Term are of the last entry of the run.
+	Index, Term uint64
+	// Revision and LogTime are the registry's after it.
+	Revision, LogTime int64
+	ClusterID         string
+
+	Services        []*ServiceRecord // put
+	DeletedServices []string
+	Members         []*Member // put
+	Events          []*Event  // in order of revision
+}
+
+// Visitor receives the content of a journal, in any order; what it is given is its own. An error
+// ends the visit.
+type Visitor struct {
+	Service func(*ServiceRecord) error
+	Member  func(*Member) error
+}

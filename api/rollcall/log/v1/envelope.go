@@ -1,0 +1,113 @@
+package logv1
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// Format is the newest envelope format this code writes and reads.
+const Format = 1
+
+var (
+	// ErrChecksum means that sealed bytes are not what was written.
+	ErrChecksum = errors.New("checksum mismatch")
+	// ErrFormat means that sealed bytes are of a format this code does not know.
+	ErrFormat = errors.New("unknown format")
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Field numbers and types of Envelope, written by hand: sealing is on the path of every write, and
+// the payload need not be copied.
+const (
+	envelopeFormat  = 1
+	envelopeCRC32C  = 2
+	envelopePayload = 3
+	// maxEnvelope is the most that an envelope adds to its payload.
+	maxEnvelope = 1 + 5 + 1 + 4 + 1 + binary.MaxVarintLen64
+)
+
+// Seal returns m as the bytes of an Envelope.
+func Seal(m proto.Message) ([]byte, error) {
+	size := proto.Size(m)
+	b := make([]byte, 0, size+maxEnvelope)
+	b = protowire.AppendTag(b, envelopeFormat, protowire.VarintType)
+	b = protowire.AppendVarint(b, Format)
+	b = protowire.AppendTag(b, envelopeCRC32C, protowire.Fixed32Type)
+	crc := len(b)
+	b = protowire.AppendFixed32(b, 0)
+	b = protowire.AppendTag(b, envelopePayload, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(size))
+	payload := len(b)
+	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, m)
+	if err != nil {
+		return nil, fmt.Errorf("seal %s: %w", m.ProtoReflect().Descriptor().Name(), err)
+	}
+	binary.LittleEndian.PutUint32(b[crc:], checksum(Format, b[payload:]))
+	return b, nil
+}
+
+// checksum covers the format too: a flipped bit in it is damage, not a newer writer.
+func checksum(format uint64, payload []byte) uint32 {
+	sum := crc32.Checksum(payload, castagnoli)
+	return crc32.Update(sum, castagnoli, binary.LittleEndian.AppendUint64(nil, format))
+}
+
+// Payload checks sealed bytes and returns what is inside, sharing their memory. The error wraps
+// ErrChecksum or ErrFormat.
+func Payload(sealed []byte) ([]byte, error) {
+	var (
+		format  uint64
+		sum     uint32
+		payload []byte
+		hasSum  bool
+	)
+	for b := sealed; len(b) > 0; {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, fmt.Errorf("envelope: %w", ErrChecksum)
+		}
+		b = b[n:]
+		switch {
+		case num == envelopeFormat && typ == protowire.VarintType:
+			format, n = protowire.ConsumeVarint(b)
+		case num == envelopeCRC32C && typ == protowire.Fixed32Type:
+			sum, n = protowire.ConsumeFixed32(b)
+			hasSum = true
+		case num == envelopePayload && typ == protowire.BytesType:
+			payload, n = protowire.ConsumeBytes(b)
+		default:
+			n = protowire.ConsumeFieldValue(num, typ, b)
+		}
+		if n < 0 {
+			return nil, fmt.Errorf("envelope: %w", ErrChecksum)
+		}
+		b = b[n:]
+	}
+	// Every format keeps fields 1 to 3 and this checksum.
+	if !hasSum || checksum(format, payload) != sum {
+		return nil, fmt.Errorf("envelope: %w", ErrChecksum)
+	}
+	if format == 0 || format > Format {
+		return nil, fmt.Errorf("envelope: %w %d, this binary reads up to %d", ErrFormat, format, Format)
+	}
+	return payload, nil
+}
+
+// Open checks sealed bytes and decodes them into m. The error wraps ErrChecksum or ErrFormat, or
+// is protobuf's own.
+func Open(sealed []byte, m proto.Message) error {
+	payload, err := Payload(sealed)
+	if err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(payload, m); err != nil {
+		return fmt.Errorf("open %s: %w", m.ProtoReflect().Descriptor().Name(), err)
+	}
+	return nil
+}
