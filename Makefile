@@ -1,0 +1,64 @@
+# Rollcall: everything a developer runs. Tools are pinned in tools/go.mod and built into bin/.
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(BIN)/.tools
+PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+
+.PHONY: build test race cluster fuzz bench lint proto verify soak clean
+
+build: ## the binary, in bin/rollcall
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
+
+test: ## what the README promises: everything, under five minutes on two cores
+	$(GO) test ./...
+
+race: ## the same with the race detector
+	$(GO) test -race ./...
+
+COUNT ?= 100
+cluster: ## virtual-time clusters COUNT times under -race, process clusters COUNT/10 times
+	$(GO) test -race -run 'TestVirtual' -count=$(COUNT) -timeout 2h ./cluster_test
+	$(GO) test -run 'TestProcess' -count=$$(( $(COUNT) / 10 )) -timeout 2h ./cluster_test
+
+SOAK ?= 10m
+soak: ## random kills of real processes under load, checked, for SOAK
+	$(GO) test -run 'TestProcessRandomKills' -timeout 24h ./cluster_test -soak=$(SOAK) -v
+
+FUZZTIME ?= 30s
+fuzz: ## every fuzz target for FUZZTIME
+	@for pkg in $$($(GO) list ./...); do \
+	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+bench: ## every benchmark once
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+$(TOOLS): tools/go.mod tools/go.sum tools/protogen/main.go
+	@mkdir -p $(BIN)
+	cd tools && $(GO) build -o $(BIN)/ tool
+	@touch $@
+
+proto: $(TOOLS) ## generated code from the protos
+	PATH="$(BIN):$$PATH" $(BIN)/protogen api $(PROTOS)
+
+lint: $(TOOLS)
+	$(GO) vet ./...
+	$(BIN)/staticcheck ./...
+
+verify: $(TOOLS) ## fails where make proto, gofmt or go mod tidy would change a file
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) mod tidy -diff
+	cd tools && $(GO) mod tidy -diff
+	$(GO) vet ./...
+	$(BIN)/staticcheck ./...
+	@rm -rf $(BIN)/verify && mkdir -p $(BIN)/verify && cp -r api $(BIN)/verify/
+	PATH="$(BIN):$$PATH" $(BIN)/protogen $(BIN)/verify/api $(PROTOS)
+	@diff -r api $(BIN)/verify/api || { echo "generated code is out of date: make proto"; exit 1; }
+	@rm -rf $(BIN)/verify
+
+clean:
+	rm -rf $(BIN)
