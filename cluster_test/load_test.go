@@ -1,0 +1,142 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// load writes from several writers, each to a service of its own, one numbered write after the
+// other; the number stands in the reason. So a service may only ever show the number of its last
+// acknowledged write, or of a later one whose outcome is unknown.
+type load struct {
+	t       *testing.T
+	writers []*writer
+	acked   atomic.Int64
+	ackedC  chan struct{} // capacity 1: a hint that acked grew
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+}
+
+type writer struct {
+	service string
+	mu      sync.Mutex // guards what follows
+	next    int
+	acked   int          // number of the last acknowledged write; 0: none
+	rev     int64        // its revision
+	unknown map[int]bool // later numbers whose outcome is unknown
+	refused map[int]bool // numbers that were surely not written
+}
+
+func startLoad(t *testing.T, cl *client.Client, writers int) *load {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	l := &load{t: t, ackedC: make(chan struct{}, 1), cancel: cancel}
+	for i := range writers {
+		w := &writer{service: fmt.Sprintf("load/w%d", i), unknown: map[int]bool{}, refused: map[int]bool{}}
+		l.writers = append(l.writers, w)
+		l.wg.Go(func() { l.run(ctx, cl, w) })
+	}
+	t.Cleanup(l.stop)
+	return l
+}
+
+// stop ends the writers; what they know stays.
+func (l *load) stop() {
+	l.cancel()
+	l.wg.Wait()
+}
+
+func (l *load) run(ctx context.Context, cl *client.Client, w *writer) {
+	for ctx.Err() == nil {
+		w.mu.Lock()
+		w.next++
+		n := w.next
+		w.mu.Unlock()
+		s := healthpb.HealthCheckResponse_SERVING
+		if n%2 == 0 {
+			s = healthpb.HealthCheckResponse_NOT_SERVING
+		}
+		// Not ctx: a write under way when the load stops must end in an outcome of its own.
+		attempt, done := context.WithTimeout(context.Background(), 2*time.Second)
+		resp, err := cl.Set(attempt, w.service, s, client.WriteOptions{Reason: strconv.Itoa(n)})
+		done()
+		w.mu.Lock()
+		switch e := (*client.Error)(nil); {
+		case err == nil:
+			if resp.GetRevision() <= w.rev {
+				l.t.Errorf("%s: write %d has revision %d, an earlier one had %d", w.service, n, resp.GetRevision(), w.rev)
+			}
+			w.acked, w.rev = n, resp.GetRevision()
+			clear(w.unknown)
+			l.acked.Add(1)
+			select {
+			case l.ackedC <- struct{}{}:
+			default:
+			}
+		case errors.As(err, &e) && e.Written == client.WrittenNo:
+			w.refused[n] = true
+		default:
+			w.unknown[n] = true
+		}
+		w.mu.Unlock()
+	}
+}
+
+// wait returns after n more acknowledged writes.
+func (l *load) wait(n int64) {
+	l.t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	for want := l.acked.Load() + n; l.acked.Load() < want; {
+		select {
+		case <-l.ackedC:
+		case <-deadline.C:
+			l.t.Fatalf("waited %s for %d more acknowledged writes; %d are missing", patience, n, want-l.acked.Load())
+		}
+	}
+}
+
+// verify compares what a node shows with what the writers know. The load must have stopped.
+func (l *load) verify(p *process) {
+	l.t.Helper()
+	for _, w := range l.writers {
+		w.verify(l.t, p)
+	}
+}
+
+func (w *writer) verify(t *testing.T, p *process) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	resp, err := rollcallv1.NewRegistryClient(p.dial()).GetService(ctx, &rollcallv1.GetServiceRequest{Service: w.service})
+	shown := 0
+	if err == nil {
+		shown, err = strconv.Atoi(resp.GetService().GetReport().GetReason())
+		if err != nil {
+			t.Fatal(err)
+		}
+	} else if status.Code(err) != codes.NotFound {
+		t.Fatalf("%s on %s: %v", w.service, p.name, err)
+	}
+	switch {
+	case shown == w.acked:
+	case w.refused[shown]:
+		t.Errorf("%s on %s shows write %d, which was refused as not written", w.service, p.name, shown)
+	case !w.unknown[shown]:
+		t.Errorf("%s on %s shows write %d; %d was acknowledged, and after it %v are unknown", w.service, p.name, shown, w.acked, w.unknown)
+	}
+}

@@ -1,0 +1,156 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// devBase finds a base port from which `rollcall dev` has its nine ports free.
+func devBase(t *testing.T) int {
+	t.Helper()
+	for range 200 {
+		_, port, _ := net.SplitHostPort(freePort(t))
+		base, _ := strconv.Atoi(port)
+		free := true
+		for i := 0; i < 30 && free; i++ {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
+			if err != nil {
+				free = false
+				continue
+			}
+			l.Close()
+		}
+		if free {
+			return base
+		}
+	}
+	t.Fatal("no free base port")
+	return 0
+}
+
+// TestProcessDev runs `rollcall dev` as the README says, kills one of its nodes, ends it as Ctrl-C
+// does, and starts it again.
+func TestProcessDev(t *testing.T) {
+	needProcesses(t)
+	base := devBase(t)
+	data := filepath.Join(t.TempDir(), "dev")
+	cfg := client.DefaultConfig()
+	cfg.Endpoints = nil
+	for i := range 3 {
+		cfg.Endpoints = append(cfg.Endpoints, fmt.Sprintf("127.0.0.1:%d", base+10*i))
+	}
+	cl, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	defer cancel()
+
+	start := func() (*exec.Cmd, *syncBuffer, chan error) {
+		cmd := exec.Command(binary, "dev", "--data", data, "--base-port", strconv.Itoa(base))
+		log := &syncBuffer{}
+		cmd.Stdout, cmd.Stderr = log, log
+		begun := time.Now()
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- cmd.Wait() }()
+		eventually(t, "dev to be ready", func(ctx context.Context) bool {
+			s, err := cl.ClusterStatus(ctx)
+			if err != nil || !s.GetWritable() || len(s.GetMembers()) != 3 {
+				return false
+			}
+			for _, m := range s.GetMembers() {
+				if !m.GetReady() {
+					return false
+				}
+			}
+			return true
+		})
+		t.Logf("ready after %s", time.Since(begun).Round(time.Millisecond))
+		return cmd, log, ended
+	}
+	stop := func(cmd *exec.Cmd, log *syncBuffer, ended chan error) {
+		t.Helper()
+		cmd.Process.Signal(syscall.SIGINT)
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Errorf("dev ended with %v:\n%s", err, tail(log.String(), 4000))
+			}
+		case <-time.After(patience):
+			cmd.Process.Kill()
+			t.Fatalf("dev did not end:\n%s", tail(log.String(), 4000))
+		}
+	}
+
+	cmd, log, ended := start()
+	if _, err := cl.Set(ctx, "payments", serving, client.WriteOptions{Reason: "deploy 42"}); err != nil {
+		t.Fatal(err)
+	}
+	// Kill the first PID that it printed; it comes back by itself.
+	var pid int
+	eventually(t, "a PID of n1", func(context.Context) bool {
+		m := regexp.MustCompile(`(?m)\bn1\b.*?\b(\d{2,7})\b`).FindStringSubmatch(log.String())
+		if m == nil {
+			return false
+		}
+		pid, _ = strconv.Atoi(m[1])
+		return true
+	})
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatalf("kill %d, read from:\n%s: %v", pid, log.String(), err)
+	}
+	if _, err := cl.Set(ctx, "orders", serving, client.WriteOptions{}); err != nil {
+		t.Errorf("a write with one node killed: %v", err)
+	}
+	eventually(t, "n1 to come back", func(ctx context.Context) bool {
+		s, err := cl.ClusterStatus(ctx)
+		if err != nil {
+			return false
+		}
+		for _, m := range s.GetMembers() {
+			if !m.GetReady() {
+				return false
+			}
+		}
+		return true
+	})
+	stop(cmd, log, ended)
+
+	cmd, log, ended = start()
+	for _, service := range []string{"payments", "orders"} {
+		if s, err := cl.Check(ctx, service); err != nil || s != serving {
+			t.Errorf("after a restart %s is %s %v", service, s, err)
+		}
+	}
+	// A second one on the same ports and data says so, and harms nothing.
+	_, stderr, code := runBinary(t, "dev", "--data", data, "--base-port", strconv.Itoa(base))
+	oneLine(t, "second dev", stderr, code, strconv.Itoa(base))
+	// SIGKILL of the parent takes the children with it.
+	cmd.Process.Kill()
+	<-ended
+	eventually(t, "the ports to be free again", func(context.Context) bool {
+		for i := range 3 {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+10*i))
+			if err != nil {
+				return false
+			}
+			l.Close()
+		}
+		return true
+	})
+	_ = log
+}

@@ -1,0 +1,535 @@
+package cluster_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+var (
+	soak = flag.Duration("soak", 0, "how long TestProcessRandomKills runs; 0: a few rounds")
+
+	// binary is the rollcall binary under test, built once.
+	binary string
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(testMain(m))
+}
+
+func testMain(m *testing.M) int {
+	if !testing.Short() {
+		dir, err := os.MkdirTemp("", "rollcall-cluster-test-")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer os.RemoveAll(dir)
+		binary = filepath.Join(dir, "rollcall")
+		build := exec.Command("go", "build", "-o", binary, "../cmd/rollcall")
+		if raceEnabled {
+			build.Args = []string{"go", "build", "-race", "-o", binary, "../cmd/rollcall"}
+		}
+		if out, err := build.CombinedOutput(); err != nil {
+			fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
+			return 1
+		}
+	}
+	code := m.Run()
+	if code == 0 {
+		if err := goleak.Find(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+	}
+	return code
+}
+
+// patience bounds every wait of these tests. It proves nothing about speed: only a hang reaches it.
+const patience = 60 * time.Second
+
+func needProcesses(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("needs processes")
+	}
+}
+
+// ports hands out free ports below the range that the system gives to outgoing connections, so
+// that no client of this test can take one meanwhile.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			continue
+		}
+		l.Close()
+		return address
+	}
+	t.Fatal("no free port")
+	return ""
+}
+
+// processes is a cluster of rollcall serve processes.
+type processes struct {
+	t     *testing.T
+	nodes []*process
+}
+
+// process is one member: its addresses and data outlive the process that runs on them.
+type process struct {
+	t               *testing.T
+	name, data      string
+	api, peer, http string
+	peerListen      string // differs from peer where a proxy stands between
+	args            []string
+	wrap            []string // command in front of the binary
+	members         []string
+	mu              sync.Mutex
+	cmd             *exec.Cmd
+	exited          chan struct{}
+	log             *syncBuffer
+	proxy           *proxy
+	conn            *grpc.ClientConn
+}
+
+type processOptions struct {
+	nodes   int
+	proxies bool // a proxy in front of every peer port, so that links can be cut
+	args    []string
+}
+
+func newProcesses(t *testing.T, o processOptions) *processes {
+	t.Helper()
+	needProcesses(t)
+	if o.nodes == 0 {
+		o.nodes = 3
+	}
+	c := &processes{t: t}
+	var members []string
+	for i := range o.nodes {
+		p := &process{
+			t:    t,
+			name: fmt.Sprintf("n%d", i+1),
+			data: filepath.Join(t.TempDir(), "data"),
+			api:  freePort(t),
+			peer: freePort(t),
+			http: freePort(t),
+			args: o.args,
+			log:  &syncBuffer{},
+		}
+		p.peerListen = p.peer
+		if o.proxies {
+			p.proxy = newProxy(t, p.peer)
+			p.peer = p.proxy.address
+		}
+		members = append(members, fmt.Sprintf("%s,api=%s,peer=%s", p.name, p.api, p.peer))
+		c.nodes = append(c.nodes, p)
+	}
+	for _, p := range c.nodes {
+		p.members = members
+	}
+	t.Cleanup(func() {
+		for _, p := range c.nodes {
+			p.kill()
+			if p.conn != nil {
+				p.conn.Close()
+			}
+		}
+		if t.Failed() {
+			for _, p := range c.nodes {
+				t.Logf("--- log of %s\n%s", p.name, tail(p.log.String(), 8000))
+			}
+		}
+	})
+	return c
+}
+
+func tail(s string, n int) string {
+	if len(s) > n {
+		return "…" + s[len(s)-n:]
+	}
+	return s
+}
+
+// startProcesses starts all nodes and waits until every one is ready.
+func startProcesses(t *testing.T, o processOptions) *processes {
+	t.Helper()
+	c := newProcesses(t, o)
+	c.start()
+	c.waitReady()
+	return c
+}
+
+func (c *processes) start() {
+	for _, p := range c.nodes {
+		p.start()
+	}
+}
+
+func (c *processes) waitReady() {
+	c.t.Helper()
+	for _, p := range c.nodes {
+		p.waitStatus("", healthpb.HealthCheckResponse_SERVING)
+	}
+}
+
+func (c *processes) killAll() {
+	for _, p := range c.nodes {
+		p.signal(syscall.SIGKILL)
+	}
+	for _, p := range c.nodes {
+		p.kill()
+	}
+}
+
+func (c *processes) endpoints() []string {
+	var e []string
+	for _, p := range c.nodes {
+		e = append(e, p.api)
+	}
+	return e
+}
+
+// client speaks to all nodes, or to those given.
+func (c *processes) client(nodes ...*process) *client.Client {
+	c.t.Helper()
+	cfg := client.DefaultConfig()
+	cfg.Endpoints = c.endpoints()
+	if len(nodes) > 0 {
+		cfg.Endpoints = nil
+		for _, p := range nodes {
+			cfg.Endpoints = append(cfg.Endpoints, p.api)
+		}
+	}
+	cl, err := client.New(cfg)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() { cl.Close() })
+	return cl
+}
+
+// leader waits until a node leads and returns it.
+func (c *processes) leader() *process {
+	c.t.Helper()
+	var leader *process
+	eventually(c.t, "a leader", func(ctx context.Context) bool {
+		for _, p := range c.nodes {
+			if p.running() && p.check(ctx, rollcallv1.OwnLeader) == healthpb.HealthCheckResponse_SERVING {
+				leader = p
+				return true
+			}
+		}
+		return false
+	})
+	return leader
+}
+
+func (c *processes) others(p *process) []*process {
+	var o []*process
+	for _, q := range c.nodes {
+		if q != p {
+			o = append(o, q)
+		}
+	}
+	return o
+}
+
+func (p *process) command() *exec.Cmd {
+	args := []string{"serve", "--node", p.name, "--data", p.data, "--http", p.http, "--api-listen", p.api, "--peer-listen", p.peerListen}
+	for _, m := range p.members {
+		args = append(args, "--member", m)
+	}
+	args = append(args, p.args...)
+	argv := append(append([]string{}, p.wrap...), binary)
+	argv = append(argv, args...)
+	return exec.Command(argv[0], argv[1:]...)
+}
+
+func (p *process) start() {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		p.t.Fatalf("%s runs already", p.name)
+	}
+	cmd := p.command()
+	cmd.Stdout, cmd.Stderr = p.log, p.log
+	if err := cmd.Start(); err != nil {
+		p.t.Fatalf("start %s: %v", p.name, err)
+	}
+	fmt.Fprintf(p.log, "=== started, pid %d\n", cmd.Process.Pid)
+	p.cmd, p.exited = cmd, make(chan struct{})
+	go func(exited chan struct{}) {
+		err := cmd.Wait()
+		fmt.Fprintf(p.log, "=== ended: %v\n", err)
+		close(exited)
+	}(p.exited)
+}
+
+func (p *process) running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd == nil {
+		return false
+	}
+	select {
+	case <-p.exited:
+		return false
+	default:
+		return true
+	}
+}
+
+func (p *process) signal(s syscall.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cmd != nil {
+		p.cmd.Process.Signal(s)
+	}
+}
+
+// kill is SIGKILL, and returns when the process is gone.
+func (p *process) kill() { p.end(syscall.SIGKILL) }
+
+// stop is SIGTERM, and returns when the process is gone.
+func (p *process) stop() { p.end(syscall.SIGTERM) }
+
+func (p *process) end(s syscall.Signal) {
+	p.t.Helper()
+	p.signal(s)
+	p.waitExit()
+}
+
+// waitExit returns the exit status of a process that ends by itself.
+func (p *process) waitExit() int {
+	p.t.Helper()
+	p.mu.Lock()
+	cmd, exited := p.cmd, p.exited
+	p.mu.Unlock()
+	if cmd == nil {
+		return 0
+	}
+	select {
+	case <-exited:
+	case <-time.After(patience):
+		cmd.Process.Signal(syscall.SIGQUIT)
+		<-exited
+		p.t.Fatalf("%s did not end; its log:\n%s", p.name, tail(p.log.String(), 20000))
+	}
+	p.mu.Lock()
+	p.cmd = nil
+	p.mu.Unlock()
+	return cmd.ProcessState.ExitCode()
+}
+
+// dial returns a plain connection to this node alone: a stock client.
+func (p *process) dial() *grpc.ClientConn {
+	p.t.Helper()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn == nil {
+		conn, err := grpc.NewClient(p.api,
+			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		p.conn = conn
+	}
+	return p.conn
+}
+
+// check answers UNKNOWN for any error.
+func (p *process) check(ctx context.Context, service string) healthpb.HealthCheckResponse_ServingStatus {
+	resp, err := healthpb.NewHealthClient(p.dial()).Check(ctx, &healthpb.HealthCheckRequest{Service: service}, grpc.WaitForReady(true))
+	if err != nil {
+		return healthpb.HealthCheckResponse_UNKNOWN
+	}
+	return resp.GetStatus()
+}
+
+func (p *process) waitStatus(service string, want healthpb.HealthCheckResponse_ServingStatus) {
+	p.t.Helper()
+	eventually(p.t, fmt.Sprintf("%q %s on %s", service, want, p.name), func(ctx context.Context) bool {
+		if !p.running() {
+			p.t.Fatalf("%s is not running; its log:\n%s", p.name, tail(p.log.String(), 4000))
+		}
+		return p.check(ctx, service) == want
+	})
+}
+
+// eventually asks again until it holds. It polls where nothing can be waited on: another process.
+func eventually(t *testing.T, what string, holds func(ctx context.Context) bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		attempt, done := context.WithTimeout(ctx, 2*time.Second)
+		ok := holds(attempt)
+		done()
+		if ok {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waited %s for %s", patience, what)
+		}
+	}
+}
+
+// rollcall runs the command line against this cluster's endpoints and returns what it printed and
+// its exit status.
+func (c *processes) rollcall(args ...string) (stdout, stderr string, code int) {
+	c.t.Helper()
+	return runBinary(c.t, append(args, "--endpoints", strings.Join(c.endpoints(), ","))...)
+}
+
+func runBinary(t *testing.T, args ...string) (stdout, stderr string, code int) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	var out, errOut bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errOut
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("rollcall %s: %v", strings.Join(args, " "), err)
+	}
+	if ctx.Err() != nil {
+		t.Fatalf("rollcall %s did not end", strings.Join(args, " "))
+	}
+	return out.String(), errOut.String(), cmd.ProcessState.ExitCode()
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}
+
+// proxy stands in front of a peer port; cutting it resets what passes and refuses what comes.
+type proxy struct {
+	address, target string
+	mu              sync.Mutex // guards what follows
+	cut             bool
+	conns           map[net.Conn]struct{}
+	wg              sync.WaitGroup
+}
+
+func newProxy(t *testing.T, target string) *proxy {
+	t.Helper()
+	l, err := net.Listen("tcp", freePort(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &proxy{address: l.Addr().String(), target: target, conns: map[net.Conn]struct{}{}}
+	x.wg.Go(func() {
+		for {
+			in, err := l.Accept()
+			if err != nil {
+				return
+			}
+			x.wg.Go(func() { x.serve(in) })
+		}
+	})
+	t.Cleanup(func() {
+		l.Close()
+		x.setCut(true)
+		x.wg.Wait()
+	})
+	return x
+}
+
+func (x *proxy) serve(in net.Conn) {
+	if !x.track(in) {
+		return
+	}
+	defer x.untrack(in)
+	out, err := net.Dial("tcp", x.target)
+	if err != nil {
+		return
+	}
+	if !x.track(out) {
+		return
+	}
+	defer x.untrack(out)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		io.Copy(out, in)
+		out.Close()
+	}()
+	io.Copy(in, out)
+	in.Close()
+	<-done
+}
+
+func (x *proxy) track(c net.Conn) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.cut {
+		c.Close()
+		return false
+	}
+	x.conns[c] = struct{}{}
+	return true
+}
+
+func (x *proxy) untrack(c net.Conn) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.conns, c)
+	c.Close()
+}
+
+func (x *proxy) setCut(cut bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.cut = cut
+	if cut {
+		for c := range x.conns {
+			c.Close()
+		}
+	}
+}
