@@ -44,6 +44,13 @@ type Config struct {
 	// HealthListLimit is the most services that Health.List answers.
 	HealthListLimit int
 
+	// A raft snapshot is taken when SnapshotThreshold entries came since the last one, looked at
+	// every SnapshotInterval; TrailingLogs entries stay for followers that are a little behind. 0:
+	// raftnode's defaults.
+	SnapshotInterval  time.Duration
+	SnapshotThreshold uint64
+	TrailingLogs      uint64
+
 	Version string
 	Logger  *slog.Logger
 

@@ -1,0 +1,253 @@
+package cluster_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/node"
+	"github.com/rollcallhq/rollcall/raftnode"
+)
+
+// flip sets a service through cl until told to stop, and returns how many writes were acknowledged.
+func (c *virtual) flip(ctx context.Context, cl *client.Client, service string) int {
+	acked := 0
+	for i := 0; ctx.Err() == nil; i++ {
+		s := serving
+		if i%2 == 1 {
+			s = notServing
+		}
+		attempt, done := context.WithTimeout(context.Background(), 2*time.Second)
+		if _, err := cl.Set(attempt, service, s, client.WriteOptions{}); err == nil {
+			acked++
+		}
+		done()
+		time.Sleep(20 * time.Millisecond)
+	}
+	return acked
+}
+
+// TestVirtualFailover partitions the leader away: another leads in under two seconds, the old one
+// knows, and after healing they agree.
+func TestVirtualFailover(t *testing.T) {
+	for _, how := range []struct {
+		name string
+		cut  raftnode.Cut
+	}{{"links reset", raftnode.Reset}, {"links stall", raftnode.Stall}} {
+		t.Run(how.name, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+				old := c.leader()
+				rest := c.others(old)
+				c.net.Isolate(how.cut, old.cfg.Name)
+				start := time.Now()
+				cl := c.client(rest...)
+				defer cl.Close()
+				ctx, cancel := context.WithTimeout(context.Background(), virtualPatience)
+				defer cancel()
+				if _, err := cl.Set(ctx, "payments", serving, client.WriteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(start); took > 2*time.Second {
+					t.Errorf("the first write after losing the leader took %s", took)
+				}
+				c.until("the old leader to step down", func() bool { return old.check(rollcallv1.OwnLeader) == notServing })
+
+				// Cut off, it reads but does not write.
+				if got := old.check(rollcallv1.OwnReads); got != serving {
+					t.Errorf("rollcall.reads on the old leader: %s", got)
+				}
+				alone := c.client(old)
+				defer alone.Close()
+				attempt, done := context.WithTimeout(ctx, time.Second)
+				defer done()
+				var e *client.Error
+				if _, err := alone.Set(attempt, "payments", notServing, client.WriteOptions{}); !errors.As(err, &e) || e.Written != client.WrittenNo {
+					t.Errorf("a write through the old leader: %v", err)
+				}
+				c.until(`"" on the old leader to notice`, func() bool { return old.check(rollcallv1.OwnReady) == notServing })
+
+				c.net.Heal()
+				c.until("the old leader to follow", func() bool { return old.check("payments") == serving })
+				c.waitReady()
+				c.caughtUp()
+			})
+		})
+	}
+}
+
+// TestVirtualRestart stops and starts the nodes in turn, many times, under load.
+func TestVirtualRestart(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var wg sync.WaitGroup
+		cl := c.client()
+		defer cl.Close()
+		var acked int
+		wg.Go(func() { acked = c.flip(ctx, cl, "payments") })
+		for range 3 {
+			for _, n := range c.nodes {
+				n.stop()
+				time.Sleep(3 * time.Second)
+				n.start()
+				c.until("to be ready", func() bool { return n.check(rollcallv1.OwnReady) == serving })
+			}
+		}
+		cancel()
+		wg.Wait()
+		if acked == 0 {
+			t.Error("no write was acknowledged")
+		}
+		c.caughtUp()
+		want := c.nodes[0].services()
+		for _, n := range c.nodes[1:] {
+			if got := n.services(); !proto.Equal(got["payments"], want["payments"]) {
+				t.Errorf("%s holds %v, n1 %v", n.cfg.Name, got["payments"], want["payments"])
+			}
+		}
+	})
+}
+
+// TestVirtualSlowDisk adds 300 ms to each sync of one node, two of which make an append: nothing is
+// elected in two minutes, whoever the slow one is.
+func TestVirtualSlowDisk(t *testing.T) {
+	for _, who := range []string{"follower", "leader"} {
+		t.Run(who, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+				leader := c.leader()
+				slow := leader
+				if who == "follower" {
+					slow = c.others(leader)[0]
+				}
+				before := leader.status().GetTerm()
+				slow.storeDelay.Store(int64(600 * time.Millisecond))
+				slow.journalDelay.Store(int64(600 * time.Millisecond))
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+				defer cancel()
+				cl := c.client()
+				defer cl.Close()
+				if acked := c.flip(ctx, cl, "payments"); acked < 50 {
+					t.Errorf("%d writes were acknowledged in two minutes", acked)
+				}
+				slow.storeDelay.Store(0)
+				slow.journalDelay.Store(0)
+				if after := c.leader().status(); after.GetTerm() != before || after.GetLeader() != leader.cfg.Name {
+					t.Errorf("term %d under %s became term %d under %s", before, leader.cfg.Name, after.GetTerm(), after.GetLeader())
+				}
+				c.caughtUp()
+			})
+		})
+	}
+}
+
+// TestVirtualDiskFull fails the appends of one node: it stops with the reason, the others go on.
+func TestVirtualDiskFull(t *testing.T) {
+	for _, who := range []string{"follower", "leader"} {
+		t.Run(who, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+				leader := c.leader()
+				full := leader
+				if who == "follower" {
+					full = c.others(leader)[0]
+				}
+				var noSpace error = syscall.ENOSPC
+				full.storeError.Store(&noSpace)
+				rest := c.others(full)
+				cl := c.client(rest...)
+				defer cl.Close()
+				ctx, cancel := context.WithTimeout(context.Background(), virtualPatience)
+				defer cancel()
+				// With the leader's disk full this write ends as it ends; it makes the leader notice.
+				attempt, done := context.WithTimeout(ctx, 2*time.Second)
+				_, _ = cl.Set(attempt, "payments", serving, client.WriteOptions{})
+				done()
+				select {
+				case err := <-full.node.Failed():
+					if !errors.Is(err, syscall.ENOSPC) {
+						t.Errorf("the node stops with %v, not with the disk's error", err)
+					}
+				case <-ctx.Done():
+					t.Fatal("the node with the full disk goes on")
+				}
+				full.stop()
+				if _, err := cl.Set(ctx, "payments", notServing, client.WriteOptions{}); err != nil {
+					t.Errorf("a write with one node gone: %v", err)
+				}
+				full.storeError.Store(nil)
+				full.start()
+				c.until("to catch up", func() bool { return full.check("payments") == notServing })
+			})
+		})
+	}
+}
+
+// TestVirtualSnapshotInstalled cuts a follower off for longer than the log reaches back: it catches
+// up by a snapshot, and its watchers learn what changed and what vanished.
+func TestVirtualSnapshotInstalled(t *testing.T) {
+	inVirtualTime(t, func(cfg *node.Config) {
+		cfg.SnapshotInterval = time.Second
+		cfg.SnapshotThreshold = 20
+		cfg.TrailingLogs = 5
+	}, func(t *testing.T, c *virtual) {
+		ctx, cancel := context.WithTimeout(context.Background(), virtualPatience)
+		defer cancel()
+		cl := c.client()
+		defer cl.Close()
+		for _, s := range []string{"stays", "changes", "vanishes"} {
+			if _, err := cl.Set(ctx, s, serving, client.WriteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.caughtUp()
+		away := c.others(c.leader())[0]
+		watches := map[string]*virtualWatch{}
+		for _, s := range []string{"stays", "changes", "vanishes", "appears"} {
+			watches[s] = c.watch(ctx, away, s)
+		}
+		c.net.Isolate(raftnode.Stall, away.cfg.Name)
+		near := c.client(c.others(away)...)
+		defer near.Close()
+		for i := range 200 {
+			if _, err := near.Set(ctx, fmt.Sprintf("other/%d", i), serving, client.WriteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(50 * time.Millisecond)
+		}
+		for service, s := range map[string]client.Status{"changes": notServing, "appears": serving} {
+			if _, err := near.Set(ctx, service, s, client.WriteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := near.Delete(ctx, "vanishes", client.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Second) // of virtual time: for a snapshot
+		c.net.Heal()
+		c.caughtUp()
+		for service, want := range map[string]client.Status{"stays": serving, "changes": notServing, "vanishes": noService, "appears": serving} {
+			c.until(service+" to reach its watcher", func() bool { return watches[service].last() == want })
+			if got := watches[service].seen(); service == "stays" && len(got) != 1 {
+				t.Errorf("the watcher of what did not change saw %v", got)
+			}
+		}
+		if n := len(away.services()); n != 203 {
+			t.Errorf("it holds %d services, want 203", n)
+		}
+		// And its own disk holds it all: alone after a restart it shows the same.
+		for _, n := range c.nodes {
+			n.stop()
+		}
+		away.start()
+		c.until("the map from disk", func() bool { return away.check("changes") == notServing })
+		if n := len(away.services()); n != 203 {
+			t.Errorf("restarted alone it holds %d services, want 203", n)
+		}
+	})
+}
