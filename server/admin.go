@@ -1,0 +1,221 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// admin is rollcall.v1.Admin: it validates, makes a command, routes it, and tells what came of it.
+type admin struct {
+	rollcallv1.UnimplementedAdminServer
+	node     string
+	incoming incoming
+	router   *router
+	log      *slog.Logger
+}
+
+// SetServingStatus implements rollcall.v1.Admin.
+func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServingStatusRequest) (res *rollcallv1.SetServingStatusResponse, err error) {
+	defer recovered(a.log, a.node, "Admin.SetServingStatus", true, &err)
+	if err := a.refuseMetadata(ctx); err != nil {
+		return nil, err
+	}
+	if err := validateSet(req); err != nil {
+		return nil, statusError(a.node, err)
+	}
+	change := &logv1.Change{
+		Service:    req.GetService(),
+		Status:     logv1.Status(req.GetStatus()),
+		IfRevision: req.IfRevision,
+	}
+	result, err := a.change(ctx, req.GetValidateOnly(), command(ctx, req, change))
+	if err != nil {
+		return nil, err
+	}
+	r := result.GetServices()[0]
+	return &rollcallv1.SetServingStatusResponse{
+		Service:  record(r.GetRecord()),
+		Changed:  r.GetChanged(),
+		Revision: result.GetRevision(),
+	}, nil
+}
+
+// BatchSetServingStatus implements rollcall.v1.Admin.
+func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.BatchSetServingStatusRequest) (res *rollcallv1.BatchSetServingStatusResponse, err error) {
+	defer recovered(a.log, a.node, "Admin.BatchSetServingStatus", true, &err)
+	if err := a.refuseMetadata(ctx); err != nil {
+		return nil, err
+	}
+	if err := validateBatch(req, callerAddress(ctx)); err != nil {
+		return nil, statusError(a.node, err)
+	}
+	changes := make([]*logv1.Change, len(req.GetChanges()))
+	for i, c := range req.GetChanges() {
+		changes[i] = &logv1.Change{
+			Service:    c.GetService(),
+			Status:     logv1.Status(c.GetStatus()),
+			IfRevision: c.IfRevision,
+		}
+	}
+	result, err := a.change(ctx, req.GetValidateOnly(), command(ctx, req, changes...))
+	if err != nil {
+		return nil, err
+	}
+	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision()}
+	for _, r := range result.GetServices() {
+		res.Services = append(res.Services, record(r.GetRecord()))
+		if r.GetChanged() {
+			res.ChangedCount++
+		}
+	}
+	if proto.Size(res) > maxAnswerBytes {
+		// validateBatch knew this caller's actor, not the longer ones that unchanged reports
+		// may have. Who made those is the least of what the caller asked.
+		for i, r := range result.GetServices() {
+			if report := res.Services[i].GetReport(); report != nil && !r.GetChanged() {
+				report.Actor = nil
+			}
+		}
+	}
+	return res, nil
+}
+
+// DeleteService implements rollcall.v1.Admin.
+func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (res *rollcallv1.DeleteServiceResponse, err error) {
+	defer recovered(a.log, a.node, "Admin.DeleteService", true, &err)
+	if err := a.refuseMetadata(ctx); err != nil {
+		return nil, err
+	}
+	if err := validateDelete(req); err != nil {
+		return nil, statusError(a.node, err)
+	}
+	change := &logv1.Change{
+		Service:    req.GetService(),
+		Status:     logv1.Status_STATUS_SERVICE_UNKNOWN,
+		IfRevision: req.IfRevision,
+		MustExist:  !req.GetAllowMissing(),
+	}
+	result, err := a.change(ctx, false, command(ctx, req, change))
+	if err != nil {
+		return nil, err
+	}
+	return &rollcallv1.DeleteServiceResponse{Revision: result.GetRevision()}, nil
+}
+
+func (a *admin) refuseMetadata(ctx context.Context) error {
+	err := a.incoming.refuse(ctx)
+	if err == nil {
+		return nil
+	}
+	f := changeFailure(err)
+	f.meta = map[string]string{MetaWritten: WrittenNo}
+	return statusError(a.node, f)
+}
+
+// change routes cmd and returns its result, which has one entry per change, or a status.
+func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Command) (*logv1.Result, error) {
+	result, err := a.router.route(ctx, cmd, validateOnly)
+	if err != nil {
+		return nil, statusError(a.node, changeFailure(err))
+	}
+	if refusal := result.GetRefusal(); refusal != nil {
+		return nil, statusError(a.node, refused(refusal))
+	}
+	if got, want := len(result.GetServices()), len(cmd.GetWrite().GetChanges()); got != want {
+		return nil, statusError(a.node, outcomeUnknown("the leader answered with %d results for %d changes", got, want))
+	}
+	return result, nil
+}
+
+// common is what every change has.
+type common interface {
+	GetReason() string
+	GetActor() string
+	GetRequestId() string
+}
+
+// command makes the log's command of a validated request. An actor that was not given stays "": no
+// name was claimed, and any other would read as if one had been.
+func command(ctx context.Context, req common, changes ...*logv1.Change) *logv1.Command {
+	return &logv1.Command{
+		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
+		Reason:    req.GetReason(),
+		RequestId: req.GetRequestId(),
+		Kind:      &logv1.Command_Write{Write: &logv1.Write{Changes: changes}},
+	}
+}
+
+func callerAddress(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		return p.Addr.String()
+	}
+	return ""
+}
+
+// record turns the log's record into the API's. The effective status is the report's, or
+// SERVICE_UNKNOWN without one.
+func record(r *logv1.ServiceRecord) *rollcallv1.ServiceRecord {
+	out := &rollcallv1.ServiceRecord{
+		Service:    r.GetService(),
+		Status:     healthpb.HealthCheckResponse_SERVICE_UNKNOWN,
+		StatusTime: timestamp(r.GetStatusTime()),
+	}
+	if rep := r.GetReport(); rep != nil {
+		out.Status = Status(rep.GetStatus())
+		out.Report = &rollcallv1.Report{
+			Status:   Status(rep.GetStatus()),
+			Reason:   rep.GetReason(),
+			Time:     timestamp(rep.GetTime()),
+			Revision: rep.GetRevision(),
+		}
+		if a := rep.GetActor(); a != nil {
+			out.Report.Actor = &rollcallv1.Actor{Name: a.GetName(), Verified: a.GetVerified(), Peer: a.GetPeer()}
+		}
+	}
+	return out
+}
+
+func timestamp(unixNano int64) *timestamppb.Timestamp {
+	if unixNano == 0 {
+		return nil
+	}
+	return timestamppb.New(time.Unix(0, unixNano))
+}
+
+// validateCommand is what a leader still asks of a command that a follower validated.
+func validateCommand(cmd *logv1.Command) error {
+	var problem string
+	switch kind := cmd.GetKind().(type) {
+	case *logv1.Command_Write:
+		switch n := len(kind.Write.GetChanges()); {
+		case n == 0:
+			problem = "changes nothing"
+		case n > MaxBatch:
+			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, MaxBatch)
+		}
+	case *logv1.Command_AnnounceMember:
+		if kind.AnnounceMember.GetMember().GetName() == "" {
+			problem = "announces a member without a name"
+		}
+	case *logv1.Command_TermStart:
+		problem = "is one that only a leader makes"
+	default:
+		problem = "is of a kind this node does not know"
+	}
+	if problem == "" {
+		return nil
+	}
+	f := invalid(violation{"command", problem})
+	f.meta = map[string]string{MetaWritten: WrittenNo}
+	return f
+}

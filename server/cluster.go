@@ -1,0 +1,262 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// clusterService is rollcall.v1.Cluster as clients see it.
+type clusterService struct {
+	rollcallv1.UnimplementedClusterServer
+	node, version string
+	start         time.Time
+	timeout       time.Duration // for each other member
+	source        Node
+	registry      Registry
+	readiness     *readiness
+	pool          *peerPool
+	incoming      incoming
+	log           *slog.Logger
+
+	mu   sync.Mutex           // guards down
+	down map[string]time.Time // since when a member does not answer, by name
+}
+
+// localCluster is rollcall.v1.Cluster as other members see it: it asks nobody, so that a question
+// cannot go round.
+type localCluster struct {
+	rollcallv1.UnimplementedClusterServer
+	cluster *clusterService
+}
+
+// GetStatus implements rollcall.v1.Cluster.
+func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
+	c := s.cluster
+	defer recovered(c.log, c.node, "Cluster.GetStatus", false, &err)
+	res, _ = c.local()
+	return res, nil
+}
+
+// GetStatus implements rollcall.v1.Cluster.
+func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
+	defer recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
+	if err := s.incoming.refuse(ctx); err != nil {
+		return nil, statusError(s.node, err)
+	}
+	res, st := s.local()
+	if req.GetLocalOnly() {
+		return res, nil
+	}
+	answers := s.ask(ctx, st.Members)
+	if err := ctx.Err(); err != nil {
+		return nil, statusError(s.node, err) // a member's silence may be the caller's
+	}
+	return s.merge(res, st, answers), nil
+}
+
+// local is what this node knows of itself: the answer's only member is this one.
+func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
+	st := s.source.NodeStatus()
+	now := time.Now()
+	draining := s.readiness.drains()
+	v := evaluate(st, draining, now, s.readiness.maxStaleness)
+	self := &rollcallv1.MemberStatus{
+		Member:       memberNamed(st.Members, s.node),
+		Role:         st.Role,
+		Ready:        v.ready,
+		Revision:     s.registry.Revision(),
+		Term:         st.Term,
+		AppliedIndex: st.AppliedIndex,
+		Version:      s.version,
+		Error:        v.readsWhy,
+	}
+	if st.CommitIndex > st.AppliedIndex {
+		self.LagEntries = st.CommitIndex - st.AppliedIndex
+	}
+	if !s.start.IsZero() {
+		self.StartTime = timestamppb.New(s.start)
+	}
+	switch {
+	case st.Leading:
+		self.LeaderAge = durationpb.New(0)
+	case !st.LeaderContact.IsZero():
+		self.LeaderAge = durationpb.New(max(0, now.Sub(st.LeaderContact)))
+	}
+	res := &rollcallv1.GetStatusResponse{
+		ClusterId: st.ClusterID,
+		Node:      s.node,
+		Leader:    st.Leader,
+		Term:      st.Term,
+		Revision:  self.Revision,
+		Writable:  v.leader,
+		Members:   []*rollcallv1.MemberStatus{self},
+	}
+	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining {
+		res.Writable = true // as far as this node knows, by forwarding
+	}
+	res.Problems = localProblems(s.node, st, v)
+	return res, st
+}
+
+func memberNamed(members []*rollcallv1.Member, name string) *rollcallv1.Member {
+	for _, m := range members {
+		if m.GetName() == name {
+			return m
+		}
+	}
+	return &rollcallv1.Member{Name: name}
+}
+
+// answer is what came of asking one other member.
+type answer struct {
+	member *rollcallv1.Member
+	res    *rollcallv1.GetStatusResponse // nil: did not answer
+	why    string                        // it did not
+	since  time.Time                     // when it was first seen not to
+}
+
+// ask asks all other members at once.
+func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) []answer {
+	answers := make([]answer, 0, len(members))
+	for _, m := range members {
+		if m.GetName() != s.node {
+			answers = append(answers, answer{member: m})
+		}
+	}
+	ctx, cancelAnswer := answerable(ctx, s.timeout) // some answers are better than none
+	defer cancelAnswer()
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var asking sync.WaitGroup
+	for i := range answers {
+		a := &answers[i]
+		asking.Go(func() {
+			res, err := s.askOne(ctx, a.member.GetName())
+			if err == nil {
+				a.res = res
+			} else {
+				a.why = inWords(err)
+			}
+		})
+	}
+	asking.Wait()
+	s.note(answers)
+	return answers
+}
+
+// errNoStatus is an answer that holds no member.
+var errNoStatus = errors.New("answered without a status")
+
+func (s *clusterService) askOne(ctx context.Context, name string) (*rollcallv1.GetStatusResponse, error) {
+	conn, err := s.pool.get(name)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.ready(ctx, true); err != nil {
+		return nil, err
+	}
+	res, err := rollcallv1.NewClusterClient(conn).GetStatus(ctx, &rollcallv1.GetStatusRequest{LocalOnly: true})
+	switch st := status.Convert(err); {
+	case st.Code() == codes.DeadlineExceeded:
+		return nil, context.DeadlineExceeded
+	case err != nil:
+		return nil, errors.New(st.Message())
+	case len(res.GetMembers()) == 0:
+		return nil, errNoStatus
+	}
+	return res, nil
+}
+
+// note keeps since when each member has not answered. It is known from being asked only: nobody asks
+// in the background.
+func (s *clusterService) note(answers []answer) {
+	now := time.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down == nil {
+		s.down = make(map[string]time.Time)
+	}
+	for i := range answers {
+		a := &answers[i]
+		name := a.member.GetName()
+		if a.res != nil {
+			delete(s.down, name)
+			continue
+		}
+		since, ok := s.down[name]
+		if !ok {
+			since = now
+			s.down[name] = now
+		}
+		a.since = since
+	}
+}
+
+// merge makes one answer of this node's own and those of the others, members in the order of st.
+func (s *clusterService) merge(own *rollcallv1.GetStatusResponse, st NodeStatus, answers []answer) *rollcallv1.GetStatusResponse {
+	res := own
+	self := own.GetMembers()[0]
+	statuses := []*rollcallv1.MemberStatus{self}
+	// The newest term's word counts for who leads.
+	newest := own
+	for _, a := range answers {
+		if a.res == nil {
+			statuses = append(statuses, &rollcallv1.MemberStatus{Member: a.member, Error: a.why})
+			continue
+		}
+		ms := a.res.GetMembers()[0]
+		ms.Member = a.member // the addresses as this node knows them
+		statuses = append(statuses, ms)
+		if a.res.GetLeader() != "" && (newest.GetLeader() == "" || a.res.GetTerm() > newest.GetTerm()) {
+			newest = a.res
+		}
+	}
+	res.Leader, res.Term = newest.GetLeader(), newest.GetTerm()
+
+	leader := &answer{}
+	head := max(st.CommitIndex, st.AppliedIndex)
+	if res.Leader == s.node {
+		leader.res = own
+	} else {
+		for i := range answers {
+			if answers[i].member.GetName() == res.Leader {
+				leader = &answers[i]
+			}
+		}
+	}
+	res.Writable = leader.res.GetWritable()
+	if leader.res != nil {
+		head = max(head, leader.res.GetMembers()[0].GetAppliedIndex())
+	}
+	res.Members = make([]*rollcallv1.MemberStatus, 0, len(statuses))
+	byName := make(map[string]*rollcallv1.MemberStatus, len(statuses))
+	for _, ms := range statuses {
+		byName[ms.GetMember().GetName()] = ms
+		if ms.GetAppliedIndex() > 0 && head > ms.GetAppliedIndex() {
+			ms.LagEntries = head - ms.GetAppliedIndex()
+		} else {
+			ms.LagEntries = 0
+		}
+	}
+	for _, m := range st.Members {
+		if ms := byName[m.GetName()]; ms != nil {
+			res.Members = append(res.Members, ms)
+			delete(byName, m.GetName())
+		}
+	}
+	if byName[s.node] != nil { // not a member, or not any more
+		res.Members = append(res.Members, self)
+	}
+	res.Problems = problems(s.node, st, res, leader, answers, time.Now())
+	return res
+}

@@ -1,0 +1,100 @@
+package server
+
+import (
+	"context"
+	"net"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Status is the standard's status.
+type Status = healthpb.HealthCheckResponse_ServingStatus
+
+// Statuses is what the health service reads, and where the node's own names are published.
+type Statuses interface {
+	// Status returns the effective status of a service or of one of the node's own names; false
+	// if there is none. It must not block or allocate.
+	Status(name string) (Status, bool)
+	// WatchStatus calls send with the current status at once (SERVICE_UNKNOWN if there is none)
+	// and then with the newest whenever that differs from the one sent last. It returns when ctx
+	// ends, with its error, or with send's error.
+	WatchStatus(ctx context.Context, name string, send func(Status) error) error
+	// ListStatuses returns the replicated services, as one cut; true if there are more than limit.
+	ListStatuses(limit int) (map[string]Status, bool)
+	// SetOwn publishes one of the node's own names and wakes its watchers.
+	SetOwn(name string, s Status)
+}
+
+// Registry reads the replicated registry of this node. What it returns is never modified by either
+// side.
+type Registry interface {
+	// GetService returns nil if the service does not exist. The revision is the node's.
+	GetService(name string) (rec *rollcallv1.ServiceRecord, revision int64)
+	// ListServices returns, of one cut and by name, at most limit services that begin with prefix,
+	// stand after the name after and have one of the statuses (none given: any). next is "" if
+	// nothing follows; otherwise it is the after of the next call, even when recs is short or
+	// empty because a scan is bounded.
+	ListServices(prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64)
+	// Revision is that of the newest event this node has published.
+	Revision() int64
+	// WaitRevision waits until Revision is at least revision, or returns ctx's error.
+	WaitRevision(ctx context.Context, revision int64) error
+}
+
+// Agreement is how a command gets into the log. Its errors are told apart by NotWritten and
+// OutcomeUnknown (see writtenOf); one that says neither counts as unknown.
+type Agreement interface {
+	// Propose returns what the fold made of cmd, refusals included. Only a leader can.
+	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
+	// Preview returns what Propose would at this moment, and changes nothing.
+	Preview(cmd *logv1.Command) *logv1.Result
+	// Leader returns the leader this node knows, "" if none, and whether it is this node and
+	// ready to propose.
+	Leader() (name string, leading bool)
+	// Changed is closed at the next change of anything that Leader or Node.NodeStatus tell, except
+	// the passing of time and the advance of indexes.
+	Changed() <-chan struct{}
+}
+
+// Peers connects to other members for gRPC, behind the Hello.
+type Peers interface {
+	DialPeer(ctx context.Context, name string) (net.Conn, error)
+}
+
+// Node tells about the node itself.
+type Node interface {
+	NodeStatus() NodeStatus
+}
+
+// NodeStatus is what a node knows of itself and its cluster at one moment.
+type NodeStatus struct {
+	ClusterID string
+	Formed    bool   // it belongs to a cluster
+	Waiting   string // in words, while it does not: "waiting for n2 to form the cluster"
+	Loaded    bool   // the map is in memory, as the disk has it
+	Failed    string // why it stopped serving, "" if it did not
+
+	Role    rollcallv1.Role
+	Term    uint64
+	Leader  string // "" if none is known
+	Leading bool   // this node leads and has applied its term's start
+	// LeaderContact is when a leader was heard last; zero is never. It means nothing while Leading.
+	LeaderContact time.Time
+
+	AppliedIndex, CommitIndex uint64
+	// Members are all of the cluster, this node included, by name.
+	Members []*rollcallv1.Member
+}
+
+// Deps are the rooms behind the server. All are required.
+type Deps struct {
+	Statuses  Statuses
+	Registry  Registry
+	Agreement Agreement
+	Peers     Peers
+	Node      Node
+}

@@ -1,0 +1,93 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+)
+
+// forwarder sends a command one hop, to the leader. The other side (peerService) never forwards.
+type forwarder struct {
+	pool    *peerPool
+	timeout time.Duration // the most a forwarded call may work
+}
+
+// propose fails with NotWritten only for what happened before the call was handed to a ready
+// connection, or what the leader itself says. Everything after that is unknown unless the leader
+// says otherwise: gRPC's UNAVAILABLE does not tell whether the request had left. It waits for the
+// connection until patience ends or leadership has changed.
+func (f *forwarder) propose(ctx, patience context.Context, changed <-chan struct{}, leader string, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
+	conn, err := f.pool.get(leader)
+	if err != nil {
+		return nil, notWritten("leader %s cannot be reached: %w", leader, err)
+	}
+	if err := untilReady(patience, changed, conn); err != nil {
+		return nil, notWritten("leader %s cannot be reached: %s", leader, inWords(err))
+	}
+	work := f.timeout
+	if deadline, ok := ctx.Deadline(); ok {
+		left := time.Until(deadline)
+		work = min(work, left-answerMargin(left))
+	}
+	if work <= 0 {
+		return nil, notWritten("no time is left to ask leader %s", leader)
+	}
+	ctx, cancel := context.WithTimeout(ctx, work)
+	defer cancel()
+	res, err := peerv1.NewPeerClient(conn).Propose(ctx, &peerv1.ProposeRequest{Command: cmd, ValidateOnly: validateOnly})
+	if err != nil {
+		return nil, forwarded(leader, err)
+	}
+	if res.GetResult() == nil {
+		return nil, outcomeUnknown("leader %s answered without a result", leader)
+	}
+	return res.GetResult(), nil
+}
+
+// untilReady is conn.ready, also ended by a change of leadership.
+func untilReady(ctx context.Context, changed <-chan struct{}, conn *peerConn) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	done := make(chan struct{})
+	defer func() { cancel(); <-done }()
+	go func() {
+		defer close(done)
+		select {
+		case <-changed:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return conn.ready(ctx, false)
+}
+
+// forwarded is the outcome of a call to the leader that failed. Only the leader's own word, an
+// ErrorInfo of ours, counts as more than unknown.
+func forwarded(leader string, err error) error {
+	st := status.Convert(err)
+	info := errorInfo(st)
+	if info.GetMetadata()[MetaWritten] != WrittenNo {
+		err := fmt.Errorf("the call to leader %s: %s", leader, st.Message())
+		switch st.Code() {
+		case codes.DeadlineExceeded:
+			return outcomeUnknown("%w: %w", err, context.DeadlineExceeded)
+		case codes.Canceled:
+			return outcomeUnknown("%w: %w", err, context.Canceled)
+		}
+		return outcomeUnknown("%w", err)
+	}
+	f := &failure{reason: info.GetReason(), msg: st.Message(), meta: info.GetMetadata(), code: st.Code(), err: err}
+	for _, d := range st.Details() {
+		if m, ok := d.(protoadapt.MessageV1); ok && d != any(info) {
+			f.details = append(f.details, m)
+		}
+	}
+	return f
+}

@@ -1,0 +1,141 @@
+package server
+
+import (
+	"context"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// health is grpc.health.v1.Health, as grpc-go's own server behaves to its clients.
+type health struct {
+	healthpb.UnimplementedHealthServer
+	reads
+	statuses  Statuses
+	listLimit int
+	// unknown is the answer to Check of what does not exist. Pods that are being set up are asked
+	// for over and over: it is made once.
+	unknown error
+	// ending ends with cause errStopping when watches must.
+	ending context.Context
+	// answers by status. gRPC only marshals them, and marshaling stores nothing in a message but
+	// its size, atomically and always the same, so all calls share them.
+	answers [4]*healthpb.HealthCheckResponse
+}
+
+var errStopping = &failure{reason: ReasonStopping, msg: "this node is stopping; ask another"}
+
+func newHealth(r reads, statuses Statuses, listLimit int, ending context.Context) *health {
+	h := &health{
+		reads:     r,
+		statuses:  statuses,
+		listLimit: listLimit,
+		unknown:   statusError(r.node, &failure{reason: ReasonNotFound, msg: "unknown service"}),
+		ending:    ending,
+	}
+	for s := range h.answers {
+		h.answers[s] = &healthpb.HealthCheckResponse{Status: Status(s)}
+		proto.Size(h.answers[s])
+	}
+	return h
+}
+
+func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
+	if s < 0 || int(s) >= len(h.answers) {
+		return h.answers[healthpb.HealthCheckResponse_UNKNOWN]
+	}
+	return h.answers[s]
+}
+
+// Check implements grpc.health.v1.Health.
+func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if h.incoming.asks(ctx) {
+		return h.checkAsked(ctx, req.GetService())
+	}
+	return h.check(req.GetService())
+}
+
+// check looks up before it looks at the name: a name against the rules is never found.
+func (h *health) check(name string) (*healthpb.HealthCheckResponse, error) {
+	if s, ok := h.statuses.Status(name); ok {
+		return h.answer(s), nil
+	}
+	if err := rollcallv1.CheckLookup(name); err != nil {
+		return nil, statusError(h.node, invalid(violation{"service", err.Error()}))
+	}
+	return nil, h.unknown
+}
+
+func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthCheckResponse, error) {
+	answer, err := h.await(ctx)
+	if err != nil {
+		if answer {
+			h.setHeader(ctx, h.registry.Revision())
+		}
+		return nil, statusError(h.node, err)
+	}
+	res, err := h.check(name)
+	h.setHeader(ctx, h.registry.Revision())
+	return res, err
+}
+
+// List implements grpc.health.v1.Health: "" and the services, one cut.
+func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
+	answer, err := h.await(ctx)
+	if err != nil {
+		if answer {
+			h.setHeader(ctx, h.registry.Revision())
+		}
+		return nil, statusError(h.node, err)
+	}
+	services, more := h.statuses.ListStatuses(h.listLimit)
+	if answer {
+		h.setHeader(ctx, h.registry.Revision())
+	}
+	own, isOwn := h.statuses.Status(rollcallv1.OwnReady)
+	count := len(services)
+	if isOwn {
+		count++
+	}
+	if more || count > h.listLimit {
+		return nil, statusError(h.node, limitReached("health-list",
+			"there are more than %d services, which is this node's --health-list-limit; use rollcall.v1.Registry.ListServices", h.listLimit))
+	}
+	res := &healthpb.HealthListResponse{Statuses: make(map[string]*healthpb.HealthCheckResponse, count)}
+	for name, s := range services {
+		res.Statuses[name] = h.answer(s)
+	}
+	if isOwn {
+		res.Statuses[rollcallv1.OwnReady] = h.answer(own)
+	}
+	return res, nil
+}
+
+// Watch implements grpc.health.v1.Health. It ends with UNAVAILABLE when the node stops, so that
+// clients move to another.
+func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	name := req.GetService()
+	ctx := stream.Context()
+	if err := rollcallv1.CheckLookup(name); err != nil {
+		return statusError(h.node, invalid(violation{"service", err.Error()}))
+	}
+	// Waiting for a revision ends with the node too.
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	stop := context.AfterFunc(h.ending, func() { cancel(errStopping) })
+	defer stop()
+
+	answer, err := h.await(ctx)
+	if answer {
+		h.setHeader(stream.Context(), h.registry.Revision())
+	}
+	if err == nil {
+		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return stream.Send(h.answer(s)) })
+	}
+	if context.Cause(ctx) == errStopping {
+		err = errStopping
+	}
+	return statusError(h.node, err)
+}

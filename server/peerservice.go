@@ -1,0 +1,39 @@
+package server
+
+import (
+	"context"
+	"log/slog"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+)
+
+// peerService is rollcall.peer.v1.Peer, what followers ask of a leader. It never forwards and never
+// tries again: that is left to the node that the client called.
+type peerService struct {
+	peerv1.UnimplementedPeerServer
+	router *router
+	log    *slog.Logger
+}
+
+// Propose implements rollcall.peer.v1.Peer.
+func (s *peerService) Propose(ctx context.Context, req *peerv1.ProposeRequest) (res *peerv1.ProposeResponse, err error) {
+	node := s.router.node
+	defer recovered(s.log, node, "Peer.Propose", true, &err)
+	if err := validateCommand(req.GetCommand()); err != nil {
+		return nil, statusError(node, err)
+	}
+	if s.router.drains() {
+		return nil, statusError(node, notWritten("node %s is stopping", node))
+	}
+	if leader, leading := s.router.agreement.Leader(); !leading {
+		if leader == "" {
+			leader = "nobody it knows of"
+		}
+		return nil, statusError(node, notWritten("node %s does not lead, %s does", node, leader))
+	}
+	result, err := s.router.here(ctx, req.GetCommand(), req.GetValidateOnly())
+	if err != nil {
+		return nil, statusError(node, changeFailure(err))
+	}
+	return &peerv1.ProposeResponse{Result: result}, nil
+}

@@ -1,0 +1,128 @@
+package server
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// localProblems is what is wrong as far as one node knows, worst first.
+func localProblems(node string, st NodeStatus, v verdict) []string {
+	var out []string
+	if v.readsWhy != "" {
+		out = append(out, ownProblem(node, st, v.readsWhy))
+	}
+	if st.Formed && st.Leader == "" {
+		out = append(out, "no leader: writes are refused")
+	}
+	return out
+}
+
+// ownProblem is why a node does not serve. While there is no cluster it is not the node's fault.
+func ownProblem(node string, st NodeStatus, why string) string {
+	if !st.Formed && st.Failed == "" {
+		return why
+	}
+	return node + ": " + why
+}
+
+// severity orders problems: what stops writes, what stops this node, what may yet.
+type severity int
+
+const (
+	noWrites severity = iota
+	memberSilent
+	memberUnwell
+)
+
+// problems is what is wrong with the cluster, in words, worst first.
+func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, leader *answer, answers []answer, now time.Time) []string {
+	type problem struct {
+		severity severity
+		text     string
+	}
+	var list []problem
+	add := func(s severity, format string, a ...any) {
+		list = append(list, problem{s, fmt.Sprintf(format, a...)})
+	}
+
+	voters, answering := 0, 0
+	silent := make(map[string]bool)
+	for _, a := range answers {
+		silent[a.member.GetName()] = a.res == nil
+	}
+	for _, m := range st.Members {
+		if m.GetVoter() {
+			voters++
+			if !silent[m.GetName()] {
+				answering++
+			}
+		}
+	}
+	quorum := voters/2 + 1
+
+	self := memberStatusNamed(res.GetMembers(), node)
+	switch {
+	case !st.Formed:
+		add(noWrites, "%s", ownProblem(node, st, self.GetError()))
+	case res.GetLeader() == "":
+		text := fmt.Sprintf("no leader: writes are refused; %d of %d voters needed", quorum, voters)
+		if answering < quorum {
+			text += fmt.Sprintf(", %d of them answered", answering)
+		}
+		add(noWrites, "%s", text)
+	case leader.res == nil:
+		add(noWrites, "leader %s does not answer: writes through this node are refused until it does or another leads", res.GetLeader())
+	case !res.GetWritable():
+		add(noWrites, "leader %s does not take writes yet", res.GetLeader())
+	case st.Leader == "":
+		add(noWrites, "%s knows no leader: writes through it are refused; %s leads", node, res.GetLeader())
+	}
+
+	for _, a := range answers {
+		name := a.member.GetName()
+		if a.res != nil {
+			ms := a.res.GetMembers()[0]
+			switch {
+			case ms.GetError() != "" && !(ms.GetError() == self.GetError() && !st.Formed):
+				add(memberUnwell, "%s: %s", name, ms.GetError())
+			case !ms.GetReady() && ms.GetError() == "" && res.GetLeader() != "":
+				add(memberUnwell, "%s: not ready: it has heard no leader lately", name)
+			}
+			continue
+		}
+		text := name + ": " + a.why
+		if d := now.Sub(a.since); d >= time.Second {
+			text += " for " + inSeconds(d)
+		}
+		if a.member.GetVoter() && answering == quorum && res.GetWritable() {
+			text += "; one more failure stops writes"
+		}
+		add(memberSilent, "%s", text)
+	}
+	if st.Formed {
+		switch {
+		case self.GetError() != "":
+			add(memberUnwell, "%s", ownProblem(node, st, self.GetError()))
+		case !self.GetReady() && res.GetLeader() != "":
+			add(memberUnwell, "%s: not ready: it has heard no leader lately", node)
+		}
+	}
+	slices.SortStableFunc(list, func(a, b problem) int { return int(a.severity - b.severity) })
+	var out []string
+	for _, p := range list {
+		out = append(out, p.text)
+	}
+	return out
+}
+
+func memberStatusNamed(members []*rollcallv1.MemberStatus, name string) *rollcallv1.MemberStatus {
+	for _, m := range members {
+		if m.GetMember().GetName() == name {
+			return m
+		}
+	}
+	return nil
+}

@@ -1,0 +1,137 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// verdict is what a node's own names say, and why not.
+type verdict struct {
+	reads  bool // rollcall.reads
+	ready  bool // ""
+	leader bool // rollcall.leader
+
+	readsWhy string // why not reads; "" if so
+	heardWhy string // why no leader counts as heard; "" if one does
+
+	// again is when the passing of time alone may change this; 0 is never.
+	again time.Duration
+}
+
+// recheck is how soon a leader that is known, but was not heard lately, is looked for again: its
+// being known is announced before its first word counts.
+const recheck = 250 * time.Millisecond
+
+// evaluate decides the node's own names. maxStaleness is how long ago a leader may have been heard
+// while the node is ready; 0 asks for none.
+func evaluate(st NodeStatus, draining bool, now time.Time, maxStaleness time.Duration) verdict {
+	var v verdict
+	switch {
+	case st.Failed != "":
+		v.readsWhy = st.Failed
+	case draining:
+		v.readsWhy = "stopping"
+	case !st.Loaded:
+		v.readsWhy = "the registry is not loaded yet"
+	case !st.Formed:
+		v.readsWhy = st.Waiting
+		if v.readsWhy == "" {
+			v.readsWhy = "no cluster is formed yet"
+		}
+	}
+	v.reads = v.readsWhy == ""
+	v.leader = v.reads && st.Leading
+
+	if maxStaleness > 0 && !st.Leading {
+		age := now.Sub(st.LeaderContact)
+		switch {
+		case st.LeaderContact.IsZero():
+			v.heardWhy = "none"
+		case age > maxStaleness:
+			v.heardWhy = "none for " + inSeconds(age)
+		default:
+			v.again = maxStaleness - age + time.Nanosecond
+		}
+		if v.heardWhy != "" && st.Leader != "" {
+			v.again = recheck
+		}
+	}
+	v.ready = v.reads && v.heardWhy == ""
+	return v
+}
+
+// readiness publishes the node's own names whenever they change.
+type readiness struct {
+	node         Node
+	agreement    Agreement
+	statuses     Statuses
+	maxStaleness time.Duration
+	drains       func() bool
+
+	mu        sync.Mutex // guards published, and keeps publishing in the order of evaluation
+	published map[string]Status
+}
+
+// verdict evaluates the node as it is now.
+func (r *readiness) verdict() verdict {
+	return evaluate(r.node.NodeStatus(), r.drains(), time.Now(), r.maxStaleness)
+}
+
+// publish brings the node's own names up to date before it returns.
+func (r *readiness) publish() verdict {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	v := r.verdict()
+	for _, own := range []struct {
+		name    string
+		serving bool
+	}{
+		{rollcallv1.OwnLive, true},
+		{rollcallv1.OwnReads, v.reads},
+		{rollcallv1.OwnReady, v.ready},
+		{rollcallv1.OwnLeader, v.leader},
+	} {
+		s := healthpb.HealthCheckResponse_NOT_SERVING
+		if own.serving {
+			s = healthpb.HealthCheckResponse_SERVING
+		}
+		if was, ok := r.published[own.name]; ok && was == s {
+			continue
+		}
+		if r.published == nil {
+			r.published = make(map[string]Status, 4)
+		}
+		r.published[own.name] = s
+		r.statuses.SetOwn(own.name, s)
+	}
+	return v
+}
+
+// run publishes until ctx ends: at every change of the node, and when time alone may change the
+// verdict.
+func (r *readiness) run(ctx context.Context) {
+	for {
+		changed := r.agreement.Changed() // before evaluating, so that no change is missed
+		v := r.publish()
+		var again <-chan time.Time
+		if v.again > 0 {
+			again = time.After(v.again)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-again:
+		}
+	}
+}
+
+func inSeconds(d time.Duration) string {
+	return fmt.Sprint(d.Truncate(time.Second))
+}

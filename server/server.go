@@ -1,0 +1,255 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Config is what a server needs to know. Begin with DefaultConfig.
+type Config struct {
+	Node      string // this node's name
+	Version   string // of the binary, as GetStatus tells it
+	StartTime time.Time
+
+	// HealthListLimit is the most names that Health.List answers, "" included.
+	HealthListLimit int
+	// ReadyMaxStaleness is how long ago a leader may have been heard of while "" is SERVING; 0
+	// asks for none.
+	ReadyMaxStaleness time.Duration
+	// WriteTimeout is that of a change whose caller has no deadline.
+	WriteTimeout time.Duration
+	// ForwardTimeout is the most that a change forwarded to the leader may take.
+	ForwardTimeout time.Duration
+	// RevisionTimeout is how long a read waits for rollcall-min-revision if its caller has no
+	// deadline.
+	RevisionTimeout time.Duration
+	// StatusTimeout is how long GetStatus waits for each other member, all at once.
+	StatusTimeout time.Duration
+
+	Logger *slog.Logger
+}
+
+// DefaultConfig returns what a production node runs with, but for its name, version and start.
+func DefaultConfig() Config {
+	return Config{
+		HealthListLimit:   100,
+		ReadyMaxStaleness: 10 * time.Second,
+		WriteTimeout:      5 * time.Second,
+		ForwardTimeout:    5 * time.Second,
+		RevisionTimeout:   5 * time.Second,
+		StatusTimeout:     time.Second,
+		Logger:            slog.Default(),
+	}
+}
+
+// Validate says in one line what is wrong; nil if nothing is.
+func (c Config) Validate() error {
+	switch {
+	case c.Node == "":
+		return errors.New("server: Node is required")
+	case c.HealthListLimit < 1:
+		return fmt.Errorf("server: HealthListLimit is %d; it must be at least 1", c.HealthListLimit)
+	case c.ReadyMaxStaleness < 0:
+		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must not be negative", c.ReadyMaxStaleness)
+	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0:
+		return errors.New("server: WriteTimeout, ForwardTimeout, RevisionTimeout and StatusTimeout must be more than 0")
+	case c.Logger == nil:
+		return errors.New("server: Logger is required")
+	}
+	return nil
+}
+
+// Server answers for one node. Its life is New, Serve, BeginDrain, Stop.
+type Server struct {
+	cfg       Config
+	log       *slog.Logger
+	api, peer *grpc.Server
+	pool      *peerPool
+	router    *router
+	readiness *readiness
+
+	draining   chan struct{} // closed by BeginDrain
+	beginDrain sync.Once
+	endWatches context.CancelCauseFunc
+
+	stopReadiness context.CancelFunc
+	goroutines    sync.WaitGroup // readiness
+
+	mu        sync.Mutex // guards listeners
+	listeners []*handshakes
+
+	stop    sync.Once
+	stopped chan struct{} // closed when stop is done
+	stopErr error         // to be read after stopped
+}
+
+// New returns a server that publishes the node's own names from now on and answers nobody before
+// Serve. It must be stopped, served or not.
+func New(cfg Config, deps Deps) (*Server, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if deps.Statuses == nil || deps.Registry == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+		return nil, errors.New("server: all of Deps are required")
+	}
+	s := &Server{
+		cfg:      cfg,
+		log:      cfg.Logger.With("node", cfg.Node),
+		api:      grpc.NewServer(apiOptions()...),
+		peer:     grpc.NewServer(peerOptions()...),
+		pool:     newPeerPool(deps.Peers),
+		draining: make(chan struct{}),
+		stopped:  make(chan struct{}),
+	}
+	s.router = &router{
+		node:      cfg.Node,
+		agreement: deps.Agreement,
+		forward:   &forwarder{pool: s.pool, timeout: cfg.ForwardTimeout},
+		timeout:   cfg.WriteTimeout,
+		draining:  s.draining,
+	}
+	s.readiness = &readiness{
+		node:         deps.Node,
+		agreement:    deps.Agreement,
+		statuses:     deps.Statuses,
+		maxStaleness: cfg.ReadyMaxStaleness,
+		drains:       s.router.drains,
+	}
+	var ending context.Context
+	ending, s.endWatches = context.WithCancelCause(context.Background())
+
+	in := newIncoming()
+	r := reads{node: cfg.Node, registry: deps.Registry, incoming: in, timeout: cfg.RevisionTimeout}
+	cluster := &clusterService{
+		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
+		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
+		pool: s.pool, incoming: in, log: s.log,
+	}
+	healthpb.RegisterHealthServer(s.api, newHealth(r, deps.Statuses, cfg.HealthListLimit, ending))
+	rollcallv1.RegisterAdminServer(s.api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
+	rollcallv1.RegisterRegistryServer(s.api, &registryService{reads: r, log: s.log})
+	rollcallv1.RegisterClusterServer(s.api, cluster)
+	reflection.Register(s.api) // v1 and v1alpha
+
+	peerv1.RegisterPeerServer(s.peer, &peerService{router: s.router, log: s.log})
+	rollcallv1.RegisterClusterServer(s.peer, &localCluster{cluster: cluster})
+
+	s.readiness.publish()
+	var ctx context.Context
+	ctx, s.stopReadiness = context.WithCancel(context.Background())
+	s.goroutines.Go(func() { s.readiness.run(ctx) })
+	return s, nil
+}
+
+// Serve answers clients on api and other nodes on peer, and closes both. It returns nil after Stop,
+// or else the error of the listener that failed first; the other goes on until Stop.
+func (s *Server) Serve(api, peer net.Listener) error {
+	first := make(chan error, 2) // one for each, so that neither goroutine waits for a reader
+	var serving sync.WaitGroup
+	for _, l := range []struct {
+		name   string
+		server *grpc.Server
+		lis    *handshakes
+	}{
+		{"API", s.api, &handshakes{Listener: api}},
+		{"peer", s.peer, &handshakes{Listener: peer}},
+	} {
+		s.mu.Lock()
+		s.listeners = append(s.listeners, l.lis)
+		s.mu.Unlock()
+		serving.Go(func() {
+			err := l.server.Serve(l.lis)
+			if err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+				first <- fmt.Errorf("serve %s on %s: %w", l.name, l.lis.Addr(), err)
+			}
+		})
+	}
+	ended := make(chan struct{})
+	go func() {
+		serving.Wait()
+		close(ended)
+	}()
+	select {
+	case err := <-first:
+		return err
+	case <-ended:
+	}
+	select {
+	case err := <-first:
+		return err
+	default:
+		return nil
+	}
+}
+
+// Propose brings a command of the node's own, such as announcing itself, to the leader as a client's
+// change would be. The result may be a refusal. An error's NotWritten and OutcomeUnknown methods say
+// what is known of the outcome.
+func (s *Server) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	return s.router.route(ctx, cmd, false)
+}
+
+// BeginDrain stops admitting changes (NOT_WRITTEN), those waiting for a leader included, and makes
+// "", rollcall.reads and rollcall.leader NOT_SERVING before it returns. Reads and watches go on, and
+// so do changes that are already proposed: now is the time to hand leadership over.
+func (s *Server) BeginDrain() {
+	s.beginDrain.Do(func() {
+		s.log.Info("draining")
+		close(s.draining)
+	})
+	s.readiness.publish()
+}
+
+// Stop ends watches with UNAVAILABLE, so that clients move to another node, lets calls in flight
+// finish until ctx ends, cuts off the rest, and waits until no handler runs. It returns ctx's error
+// if anything was cut off. Every call returns when the first is done.
+func (s *Server) Stop(ctx context.Context) error {
+	s.stop.Do(func() {
+		defer close(s.stopped)
+		s.BeginDrain()
+		s.endWatches(errStopping)
+		graceful := make(chan struct{})
+		go func() {
+			defer close(graceful)
+			both(s.api.GracefulStop, s.peer.GracefulStop)
+		}()
+		select {
+		case <-graceful:
+		case <-ctx.Done():
+			s.stopErr = fmt.Errorf("stop server: calls were cut off: %w", ctx.Err())
+			s.log.Warn("stopping: calls were cut off")
+			s.mu.Lock()
+			for _, l := range s.listeners {
+				l.closeYoung()
+			}
+			s.mu.Unlock()
+			both(s.api.Stop, s.peer.Stop)
+			<-graceful
+		}
+		s.pool.close()
+		s.stopReadiness()
+		s.goroutines.Wait()
+	})
+	<-s.stopped
+	return s.stopErr
+}
+
+func both(a, b func()) {
+	var wg sync.WaitGroup
+	wg.Go(a)
+	wg.Go(b)
+	wg.Wait()
+}
