@@ -1,0 +1,72 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// Config says whom to talk to, and how.
+type Config struct {
+	// Endpoints are the API addresses of the nodes, host:port, or targets as gRPC knows them
+	// (scheme:...). One is enough to work, all of them to survive the loss of a node.
+	Endpoints []string
+	// Actor is who makes the changes, unless WriteOptions says; at most 256 bytes.
+	Actor string
+	// AttemptTimeout bounds one try at one endpoint: of a read, of connecting, and of the first
+	// answer to a watch. Later rounds allow up to five times as much, so that a slow network delays
+	// and does not fail. It does not bound a write once that is sent. 0 means 2 s.
+	AttemptTimeout time.Duration
+	// Logger is told, at debug level, of endpoints that failed. Nil logs nothing.
+	Logger *slog.Logger
+	// DialOptions come after the client's own and so prevail over them, credentials for example
+	// (default: plain text). Not over these: gRPC's own retries and service configs are always off.
+	// An interceptor that repeats calls undoes what this package says of writes.
+	DialOptions []grpc.DialOption
+}
+
+const defaultAttemptTimeout = 2 * time.Second
+
+// DefaultConfig reaches the three nodes that "rollcall dev" starts.
+func DefaultConfig() Config {
+	return Config{
+		Endpoints:      []string{"127.0.0.1:7600", "127.0.0.1:7610", "127.0.0.1:7620"},
+		AttemptTimeout: defaultAttemptTimeout,
+	}
+}
+
+// Validate says what is wrong with c; nil if nothing is.
+func (c Config) Validate() error {
+	if len(c.Endpoints) == 0 {
+		return errors.New("client: no endpoints are given")
+	}
+	for i, e := range c.Endpoints {
+		if err := checkEndpoint(e); err != nil {
+			return fmt.Errorf("client: endpoint %q: %w", e, err)
+		}
+		if slices.Contains(c.Endpoints[:i], e) {
+			return fmt.Errorf("client: endpoint %q is listed twice", e)
+		}
+	}
+	if c.AttemptTimeout < 0 {
+		return fmt.Errorf("client: the attempt timeout %v is negative", c.AttemptTimeout)
+	}
+	return nil
+}
+
+func checkEndpoint(e string) error {
+	if strings.Contains(e, "://") || strings.HasPrefix(e, "unix:") || strings.HasPrefix(e, "unix-abstract:") {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(e)
+	if err != nil || port == "" {
+		return errors.New("is not host:port")
+	}
+	return nil
+}

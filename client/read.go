@@ -1,0 +1,127 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"strconv"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Request metadata, and a header of the answer.
+const (
+	minRevisionKey = "rollcall-min-revision"
+	revisionKey    = "rollcall-revision"
+)
+
+// Check asks one node for a status, as it knows it. A service that does not exist is SERVICE_UNKNOWN
+// with an *Error of code NOT_FOUND. The node's own names can be asked too.
+func (c *Client) Check(ctx context.Context, service string) (Status, error) {
+	var resp *healthpb.HealthCheckResponse
+	op := operation{name: "check", service: service, about: true}
+	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+		return err
+	})
+	if err != nil {
+		return healthpb.HealthCheckResponse_SERVICE_UNKNOWN, err
+	}
+	return resp.GetStatus(), nil
+}
+
+// Get reads one service's record from one node, as that knows it.
+func (c *Client) Get(ctx context.Context, service string) (*rollcallv1.GetServiceResponse, error) {
+	var resp *rollcallv1.GetServiceResponse
+	op := operation{name: "get", service: service, about: true}
+	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = rollcallv1.NewRegistryClient(conn).GetService(ctx, &rollcallv1.GetServiceRequest{Service: service})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// ListOptions choose what List gives. The zero value chooses everything.
+type ListOptions struct {
+	Prefix   string
+	Statuses []Status // any of these; none: all
+	PageSize int      // 1,000 if 0; at most 10,000
+}
+
+// List gives the records in the order of their names. Each page is one consistent cut; a page is
+// never older than the one before it, also when it has to come from another node. An error is the
+// last that it gives, with a nil record.
+func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.ServiceRecord, error] {
+	return func(yield func(*rollcallv1.ServiceRecord, error) bool) {
+		req := &rollcallv1.ListServicesRequest{
+			Prefix:   o.Prefix,
+			Statuses: o.Statuses,
+			PageSize: int32(min(o.PageSize, 1<<30)), // beyond every limit: for the node to refuse
+		}
+		for revision := int64(0); ; {
+			var page *rollcallv1.ListServicesResponse
+			err := c.run(ctx, operation{name: "list"}, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+				page, err = rollcallv1.NewRegistryClient(conn).ListServices(atLeast(ctx, revision), req)
+				return err
+			})
+			if err != nil {
+				yield(nil, err)
+				return
+			}
+			for _, record := range page.GetServices() {
+				if !yield(record, nil) {
+					return
+				}
+			}
+			if page.GetNextPageToken() == "" {
+				return
+			}
+			req.PageToken = page.GetNextPageToken()
+			revision = max(revision, page.GetRevision())
+		}
+	}
+}
+
+// ClusterStatus is what the first endpoint that answers knows of all nodes.
+func (c *Client) ClusterStatus(ctx context.Context) (*rollcallv1.GetStatusResponse, error) {
+	var resp *rollcallv1.GetStatusResponse
+	err := c.run(ctx, operation{name: "status"}, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = rollcallv1.NewClusterClient(conn).GetStatus(ctx, &rollcallv1.GetStatusRequest{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// atLeast asks a node to answer only once it has seen revision.
+func atLeast(ctx context.Context, revision int64) context.Context {
+	if revision <= 0 {
+		return ctx
+	}
+	return askRevision(ctx, revision)
+}
+
+// askRevision also makes the node tell its revision in a header.
+func askRevision(ctx context.Context, revision int64) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, minRevisionKey, strconv.FormatInt(revision, 10))
+}
+
+// answeredAt reads the revision that a node was at from its headers.
+func answeredAt(mds ...metadata.MD) (int64, bool) {
+	for _, md := range mds {
+		for _, v := range md.Get(revisionKey) {
+			if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
+				return n, true
+			}
+		}
+	}
+	return 0, false
+}

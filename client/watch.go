@@ -1,0 +1,252 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"log/slog"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Update is one status that a watch saw.
+type Update struct {
+	Service string
+	Status  Status // SERVICE_UNKNOWN: it does not exist
+	// Record is nil if the service does not exist, and of the node's own names.
+	Record *rollcallv1.ServiceRecord
+	// Revision is that of the record's report; if there is none, one at which the service did not
+	// exist; 0 for the node's own names.
+	Revision int64
+	Endpoint string // that said so
+}
+
+// stableAfter is how long a stream must have lived for its end not to count as one more failure.
+const stableAfter = 5 * time.Second
+
+// Watch gives the status of service at once, then whenever it differs; the package's comment says
+// what holds across nodes. It moves to another node when its own goes away or falls silent (a
+// stopped process is noticed within 15 s), and goes on trying until ctx ends, giving nothing
+// while no node answers. An error is the last that it gives, with a zero Update: that of ctx, a node's
+// refusal that no other node would change (INVALID_ARGUMENT, for example), or ReasonNoEndpoint if the
+// very first round could not connect to any endpoint.
+//
+// The node's own names ("" and rollcall.…) are the status of whichever node the watch is on.
+//
+// A slow consumer delays nobody else; it misses states in between, and not the last.
+func (c *Client) Watch(ctx context.Context, service string) iter.Seq2[Update, error] {
+	return c.watch(ctx, operation{name: "watch", service: service, about: true})
+}
+
+// WaitFor watches service until its status is s, and returns the update that said so. With an error
+// comes the last update before it, which is zero if there was none. Errors are those of Watch.
+func (c *Client) WaitFor(ctx context.Context, service string, s Status) (Update, error) {
+	var latest Update
+	for u, err := range c.watch(ctx, operation{name: "wait", service: service, about: true}) {
+		if err != nil {
+			return latest, err
+		}
+		latest = u
+		if u.Status == s {
+			break
+		}
+	}
+	return latest, nil
+}
+
+func (c *Client) watch(ctx context.Context, op operation) iter.Seq2[Update, error] {
+	return func(yield func(Update, error) bool) {
+		ctx, done := c.begin(ctx)
+		defer done()
+		w := &watch{c: c, op: op, yield: yield}
+		if err := w.run(ctx); err != nil {
+			yield(Update{}, err)
+		}
+	}
+}
+
+var (
+	errStopped = errors.New("the consumer left the loop")
+	errSilent  = errors.New("no answer in time")
+	errReopen  = errors.New("the record differs from what the stream said")
+)
+
+// watch is one run of a Watch.
+type watch struct {
+	c     *Client
+	op    operation
+	yield func(Update, error) bool
+
+	told    bool   // an update was given
+	status  Status // the last one given
+	seen    int64  // revision that no further look may be older than
+	reached bool   // some endpoint could be connected to
+	reopens int    // in a row
+	latest  *Error // since a node last said something
+}
+
+// run goes from endpoint to endpoint. Nil: the consumer left.
+func (w *watch) run(ctx context.Context) error {
+	if !utf8.ValidString(w.op.service) {
+		return w.op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
+	}
+	var (
+		endpoints = w.c.order()
+		moves     int      // since the last stable stream
+		first     []*Error // of the first round
+	)
+	for at := 0; ; {
+		e := endpoints[at]
+		began := time.Now()
+		err := w.follow(ctx, e, w.c.patience(moves/len(endpoints)))
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		if cause := w.c.over(ctx); cause != nil {
+			return w.op.ended(cause, w.latest)
+		}
+		if errors.Is(err, errReopen) {
+			if w.reopens++; w.reopens > 1 {
+				pause(ctx, wait(w.reopens-2))
+			}
+			continue
+		}
+		f := w.op.failed(e, err, WrittenNo)
+		if final(f.Code) {
+			return f
+		}
+		w.c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a watch moves on", slog.String("endpoint", e.address),
+			slog.String("service", w.op.service), slog.Int64("revision", w.seen), slog.Any("error", f))
+		w.latest = f
+		if w.told && time.Since(began) >= stableAfter {
+			moves = 0
+		}
+		moves++
+		if !w.reached {
+			if first = append(first, f); len(first) == len(endpoints) {
+				return w.op.unanswered(first)
+			}
+		}
+		at = (at + 1) % len(endpoints)
+		// Also before the first move: when a node stops, all its watchers move at once.
+		pause(ctx, wait(moves/len(endpoints)))
+	}
+}
+
+// final codes are answers that no other node and no later time would change.
+func final(code codes.Code) bool {
+	switch code {
+	case codes.InvalidArgument, codes.Unimplemented, codes.PermissionDenied, codes.Unauthenticated, codes.OutOfRange:
+		return true
+	}
+	return false
+}
+
+// follow watches at one endpoint until that fails; patience bounds all that comes before its first
+// message: connecting, and the node's wait for the revision seen.
+func (w *watch) follow(ctx context.Context, e *endpoint, patience time.Duration) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(patience, func() { cancel(errSilent) })
+	defer silent.Stop()
+	conn, err := e.connect(ctx)
+	if err != nil {
+		return w.silence(ctx, err, patience)
+	}
+	tracked, t := track(atLeast(ctx, w.seen))
+	stream, err := healthpb.NewHealthClient(conn).Watch(tracked, &healthpb.HealthCheckRequest{Service: w.op.service})
+	for err == nil {
+		var m *healthpb.HealthCheckResponse
+		if m, err = stream.Recv(); err != nil {
+			break
+		}
+		silent.Stop()
+		w.reached, w.latest = true, nil
+		err = w.take(ctx, e, conn, m.GetStatus())
+	}
+	if !t.unsent() {
+		w.reached = true
+	}
+	return w.silence(ctx, err, patience)
+}
+
+// silence names patience as the cause where it was.
+func (w *watch) silence(ctx context.Context, err error, patience time.Duration) error {
+	if !errors.Is(err, errStopped) && errors.Is(context.Cause(ctx), errSilent) {
+		return status.Error(codes.Unavailable, fmt.Sprintf("no answer within %v", patience))
+	}
+	return err
+}
+
+// take looks at a status that the stream gave. It tells that something changed, and not when: the
+// record does, and may be newer.
+//
+// Between two messages the last one must equal the last update. If the record that was read is ahead
+// of the stream, and the status then goes back to what the stream said, the stream has nothing new to
+// say and stays silent for ever; so it is opened anew.
+func (w *watch) take(ctx context.Context, e *endpoint, conn grpc.ClientConnInterface, s Status) error {
+	u := Update{Service: w.op.service, Status: s, Endpoint: e.address}
+	if !own(w.op.service) && !(w.told && s == w.status) {
+		record, revision, err := w.look(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if revision < w.seen {
+			return status.Error(codes.Unavailable, fmt.Sprintf("is at revision %d, behind %d", revision, w.seen))
+		}
+		w.seen = revision
+		u.Record, u.Status, u.Revision = record, record.GetStatus(), record.GetReport().GetRevision()
+		if record == nil {
+			u.Status, u.Revision = healthpb.HealthCheckResponse_SERVICE_UNKNOWN, revision
+		}
+	}
+	if !w.told || u.Status != w.status {
+		w.told, w.status = true, u.Status
+		if !w.yield(u, nil) {
+			return errStopped
+		}
+	}
+	if u.Status != s {
+		return errReopen
+	}
+	w.reopens = 0
+	return nil
+}
+
+// look reads the service's record, nil if there is none, and a revision that the node has reached.
+func (w *watch) look(ctx context.Context, conn grpc.ClientConnInterface) (*rollcallv1.ServiceRecord, int64, error) {
+	// Also when that is 0: a node tells its revision only if it is asked by metadata.
+	ctx, cancel := context.WithTimeout(askRevision(ctx, w.seen), w.c.cfg.AttemptTimeout)
+	defer cancel()
+	registry := rollcallv1.NewRegistryClient(conn)
+	var header, trailer metadata.MD
+	resp, err := registry.GetService(ctx, &rollcallv1.GetServiceRequest{Service: w.op.service}, grpc.Header(&header), grpc.Trailer(&trailer))
+	if err == nil {
+		record := resp.GetService()
+		return record, max(resp.GetRevision(), record.GetReport().GetRevision()), nil
+	}
+	if status.Code(err) != codes.NotFound {
+		return nil, 0, err
+	}
+	revision, ok := answeredAt(header, trailer)
+	if !ok {
+		// It could not be put in order with what other nodes say.
+		return nil, 0, status.Error(codes.Unimplemented, "the node does not say at which revision the service does not exist")
+	}
+	return nil, revision, nil
+}
+
+// own names are the node's; they are in no record.
+func own(service string) bool {
+	return service == rollcallv1.OwnReady || strings.HasPrefix(service, rollcallv1.OwnPrefix)
+}

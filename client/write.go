@@ -1,0 +1,127 @@
+package client
+
+import (
+	"context"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Change is one part of a batch. Status SERVICE_UNKNOWN deletes.
+type Change struct {
+	Service string
+	Status  Status
+	// IfRevision makes the whole batch depend on this being the revision of the service's report;
+	// 0: that the service does not exist. Nil: no condition.
+	IfRevision *int64
+}
+
+// WriteOptions go with any write. The zero value is an unconditional write by Config.Actor.
+type WriteOptions struct {
+	Reason    string // at most 1 KiB
+	Actor     string // "" is Config.Actor
+	RequestID string // at most 64 bytes; "" is a fresh UUID. The package's comment says what it is good for
+	// IfRevision is the condition of Set and Delete; in a batch each change has its own.
+	IfRevision *int64
+	// DryRun asks what would happen and changes nothing. There is none for Delete.
+	DryRun       bool
+	AllowMissing bool // Delete only: no error if there is no such service
+}
+
+// Set reports the status of one service, which it makes exist. If it returns an *Error with
+// WrittenUnknown, the package's comment says what to do.
+func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptions) (*rollcallv1.SetServingStatusResponse, error) {
+	op := c.writing("set", &o)
+	op.service, op.about = service, true
+	req := &rollcallv1.SetServingStatusRequest{
+		Service:      service,
+		Status:       &s,
+		Reason:       o.Reason,
+		Actor:        o.Actor,
+		RequestId:    o.RequestID,
+		IfRevision:   o.IfRevision,
+		ValidateOnly: o.DryRun,
+	}
+	var resp *rollcallv1.SetServingStatusResponse
+	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = rollcallv1.NewAdminClient(conn).SetServingStatus(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// SetBatch makes all changes or none, and no reader sees some of them.
+func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions) (*rollcallv1.BatchSetServingStatusResponse, error) {
+	op := c.writing("set batch", &o)
+	if o.IfRevision != nil {
+		return nil, op.error(codes.InvalidArgument, "IfRevision is given for the whole; in a batch each change has its own", nil)
+	}
+	req := &rollcallv1.BatchSetServingStatusRequest{
+		Reason:       o.Reason,
+		Actor:        o.Actor,
+		RequestId:    o.RequestID,
+		ValidateOnly: o.DryRun,
+	}
+	for _, change := range changes {
+		req.Changes = append(req.Changes, &rollcallv1.StatusChange{
+			Service:    change.Service,
+			Status:     change.Status.Enum(),
+			IfRevision: change.IfRevision,
+		})
+	}
+	var resp *rollcallv1.BatchSetServingStatusResponse
+	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = rollcallv1.NewAdminClient(conn).BatchSetServingStatus(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// Delete forgets one service.
+func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*rollcallv1.DeleteServiceResponse, error) {
+	op := c.writing("delete", &o)
+	op.service, op.about = service, true
+	if o.DryRun {
+		return nil, op.error(codes.InvalidArgument, "a delete cannot be tried without being done", nil)
+	}
+	req := &rollcallv1.DeleteServiceRequest{
+		Service:      service,
+		Reason:       o.Reason,
+		Actor:        o.Actor,
+		RequestId:    o.RequestID,
+		IfRevision:   o.IfRevision,
+		AllowMissing: o.AllowMissing,
+	}
+	var resp *rollcallv1.DeleteServiceResponse
+	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = rollcallv1.NewAdminClient(conn).DeleteService(ctx, req)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}
+
+// writing completes o, so that every try of the call is the same request.
+func (c *Client) writing(name string, o *WriteOptions) operation {
+	if o.Actor == "" {
+		o.Actor = c.cfg.Actor
+	}
+	if o.RequestID == "" {
+		o.RequestID = uuid.NewString()
+	}
+	if o.DryRun {
+		return operation{name: name} // changes nothing, so it may be asked as often as a read
+	}
+	return operation{name: name, write: true, requestID: o.RequestID}
+}
