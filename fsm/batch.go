@@ -1,0 +1,80 @@
+package fsm
+
+import (
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// batch collects what a run of entries changed: of each name the newest only, in the order in which
+// they changed first.
+type batch struct {
+	index, term uint64 // of the last entry; 0: nothing was applied
+	services    []touched
+	at          map[string]int // name → place in services
+	members     []*logv1.Member
+	events      []*logv1.Event
+}
+
+type touched struct {
+	name string
+	now  *record // nil: deleted
+}
+
+func (b *batch) add(p *plan, events []*logv1.Event) {
+	b.events = append(b.events, events...)
+	if p.member != nil {
+		b.addMember(p.member)
+	}
+	for i := range p.outcomes {
+		if o := &p.outcomes[i]; o.changed() {
+			b.addService(o.name, o.after)
+		}
+	}
+}
+
+func (b *batch) addService(name string, now *record) {
+	if i, ok := b.at[name]; ok {
+		b.services[i].now = now
+		return
+	}
+	if b.at == nil {
+		b.at = make(map[string]int)
+	}
+	b.at[name] = len(b.services)
+	b.services = append(b.services, touched{name, now})
+}
+
+func (b *batch) addMember(m *logv1.Member) {
+	for i, known := range b.members {
+		if known.GetName() == m.GetName() {
+			b.members[i] = m
+			return
+		}
+	}
+	b.members = append(b.members, m)
+}
+
+// delta is the journal's part. s is the state after the batch.
+func (b *batch) delta(s *state) *logv1.Delta {
+	d := &logv1.Delta{
+		Index:     b.index,
+		Term:      b.term,
+		Revision:  s.revision,
+		LogTime:   s.logTime,
+		ClusterID: s.clusterID,
+		Members:   b.members,
+		Events:    b.events,
+	}
+	var why *cause
+	var by *logv1.Actor
+	for _, t := range b.services {
+		if t.now == nil {
+			d.DeletedServices = append(d.DeletedServices, t.name)
+			continue
+		}
+		if t.now.cause != why {
+			why, by = t.now.cause, t.now.cause.logActor()
+		}
+		d.Services = append(d.Services, t.now.log(by))
+	}
+	return d
+}

@@ -1,0 +1,36 @@
+// Package fsm is the truth in memory: the pure fold of log entries into the registry's state, and
+// what a node reads and watches of it. It knows neither disk nor network: bytes belong to store
+// (seen here through Journal), agreement to raftnode, gRPC to server.
+//
+// # The fold
+//
+// state × entry → state, events. It depends on nothing but its two arguments: no clock, no
+// randomness, no map iteration order, no local flag. evaluate says what a command would do and
+// changes nothing, so Preview and ApplyBatch cannot disagree; commit does it. A command that breaks
+// a rule is refused, which is a result like any other. An entry that this binary cannot read
+// halts the FSM: skipping it would make this node differ from the others in silence.
+//
+// # The order within ApplyBatch
+//
+//	fold → shown revision → published records → ring → view → topics → journal → waiters → return
+//
+// P4, honest reads: a read that must see index N waits until the view is there. Records are
+// published before the view, so by then Check sees everything up to N too. Check may be ahead of
+// the view by the batch under way; that is allowed (a later state, committed), but whoever hands a
+// revision to a caller who shall never see less than this node has shown must use ShownRevision,
+// which is raised before the first record is published, not Revision. A write is acknowledged when
+// ApplyBatch returns, hence after all of it. A waiter woken after the journal has taken the batch is
+// only later than it might be, never early.
+//
+// P7, fail-static: everything here is committed before raft delivers it, so it may be shown before
+// the journal holds it: a node killed in between comes back with less, never with anything that was
+// not committed, and raft delivers the rest again. Append may block while the journal's backlog is
+// full; reads and watches go on, as the batch is published by then and no lock is held.
+//
+// # Watching
+//
+// A watcher holds a counted topic, loads its channel and only then reads the record: whatever is
+// published after the read closes that channel. Apply queues a topic at most once; the waker, a
+// goroutine of its own, closes channels in shards of 256 waiters. There is no queue per watcher, so
+// a slow one costs nobody else anything.
+package fsm

@@ -1,0 +1,242 @@
+package fsm
+
+import (
+	"fmt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// outcome is what one change of a Write comes to.
+type outcome struct {
+	name   string
+	before *record // nil: did not exist
+	after  *record // nil: does not exist; the same as before: nothing changes
+}
+
+func (o *outcome) changed() bool { return o.before != o.after }
+
+// plan is what a command would do to a state. It holds no protos but those the command came with,
+// and the refusal.
+type plan struct {
+	revision  int64 // the registry's afterwards
+	time      int64 // log time of the command
+	outcomes  []outcome
+	member    *logv1.Member // to be stored; nil: none
+	moved     bool          // the member is an event, not only a new version
+	clusterID string        // to be taken; "": none
+	refusal   *logv1.Refusal
+}
+
+// admit looks at a whole entry before any of it takes effect. The error means that this node cannot
+// go on: it must not apply half an entry, nor skip one.
+func (s *state) admit(e *logv1.Entry) error {
+	clusterID := s.clusterID
+	for i, cmd := range e.GetCommands() {
+		switch kind := cmd.GetKind().(type) {
+		case *logv1.Command_Write, *logv1.Command_AnnounceMember:
+		case *logv1.Command_TermStart:
+			id := kind.TermStart.GetClusterId()
+			if id != "" && clusterID != "" && id != clusterID {
+				return fmt.Errorf("command %d: a leader of cluster %s in the log of cluster %s", i, id, clusterID)
+			}
+			if clusterID == "" {
+				clusterID = id
+			}
+		default:
+			return fmt.Errorf("command %d is of a kind this binary does not know; a newer one wrote it", i)
+		}
+	}
+	return nil
+}
+
+// evaluate says what cmd would do at log time now, and changes nothing.
+func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
+	p := plan{revision: s.revision, time: now}
+	switch kind := cmd.GetKind().(type) {
+	case *logv1.Command_Write:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			p.refusal = checkWrite(kind.Write)
+		}
+		if p.refusal == nil {
+			s.evaluateWrite(&p, cmd, kind.Write)
+		}
+	case *logv1.Command_AnnounceMember:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			p.refusal = checkMember(kind.AnnounceMember.GetMember())
+		}
+		if p.refusal == nil {
+			s.evaluateAnnounce(&p, kind.AnnounceMember.GetMember())
+		}
+	case *logv1.Command_TermStart:
+		if s.clusterID == "" {
+			p.clusterID = kind.TermStart.GetClusterId()
+		}
+	default:
+		// Only a preview comes this far with one: admit halts the fold.
+		p.refusal = invalid("", "command", "is of an unknown kind")
+	}
+	return p
+}
+
+func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
+	key := &record{} // of the look-ups
+	var why *cause   // of the change before
+	revision := s.revision
+	p.outcomes = make([]outcome, 0, len(w.GetChanges()))
+	for _, c := range w.GetChanges() {
+		key.name = c.GetService()
+		before, _ := s.services.Get(key)
+		if refusal := checkPreconditions(c, before); refusal != nil {
+			p.outcomes, p.refusal = nil, refusal
+			return
+		}
+		o := outcome{name: c.GetService(), before: before, after: before}
+		if before != nil {
+			o.name = before.name // keep one copy of the string
+		}
+		switch {
+		case c.GetStatus() == logv1.Status_STATUS_SERVICE_UNKNOWN:
+			o.after = nil
+			if before != nil {
+				revision++
+			}
+		case !before.holds(cmd, c):
+			revision++
+			if why == nil || why.leaseID != c.GetLeaseId() {
+				why = newCause(cmd, c.GetLeaseId(), p.time)
+			}
+			o.after = &record{
+				name:       o.name,
+				cause:      why,
+				revision:   revision,
+				statusTime: p.time,
+				status:     servingStatus(c.GetStatus()),
+			}
+			if before != nil && before.status == o.after.status {
+				o.after.statusTime = before.statusTime
+			}
+		}
+		p.outcomes = append(p.outcomes, o)
+	}
+	p.revision = revision
+}
+
+// holds says whether c would set what r already says; r may be nil.
+func (r *record) holds(cmd *logv1.Command, c *logv1.Change) bool {
+	return r != nil && r.status == servingStatus(c.GetStatus()) &&
+		r.cause.reason == cmd.GetReason() && r.cause.leaseID == c.GetLeaseId()
+}
+
+// checkPreconditions compares c with what is there. A revision that differs is refused even if
+// the change would change nothing: who compares wants to know.
+func checkPreconditions(c *logv1.Change, before *record) *logv1.Refusal {
+	name := c.GetService()
+	if c.IfRevision != nil {
+		asked, current := c.GetIfRevision(), int64(0)
+		if before != nil {
+			current = before.revision
+		}
+		if asked != current {
+			var message string
+			switch {
+			case current == 0:
+				message = fmt.Sprintf("service %q does not exist; if_revision asks for revision %d", name, asked)
+			case asked == 0:
+				message = fmt.Sprintf("service %q exists at revision %d; if_revision 0 asks that it does not", name, current)
+			default:
+				message = fmt.Sprintf("service %q is at revision %d; if_revision asks for %d", name, current, asked)
+			}
+			return &logv1.Refusal{
+				Reason:          logv1.Refusal_REASON_REVISION_MISMATCH,
+				Service:         name,
+				Message:         message,
+				CurrentRevision: current,
+			}
+		}
+	}
+	if before == nil && c.GetMustExist() && c.GetStatus() == logv1.Status_STATUS_SERVICE_UNKNOWN {
+		return &logv1.Refusal{
+			Reason:  logv1.Refusal_REASON_NOT_FOUND,
+			Service: name,
+			Message: fmt.Sprintf("service %q does not exist", name),
+		}
+	}
+	return nil
+}
+
+func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
+	known, ok := s.members[m.GetName()]
+	if ok && known.GetDirectoryId() != "" && known.GetDirectoryId() != m.GetDirectoryId() {
+		p.refusal = invalid("", "member.directory_id",
+			"of %s is %q; the cluster knows that name with data directory %q",
+			m.GetName(), m.GetDirectoryId(), known.GetDirectoryId())
+		return
+	}
+	p.moved = !ok ||
+		known.GetApiAddress() != m.GetApiAddress() ||
+		known.GetPeerAddress() != m.GetPeerAddress() ||
+		known.GetDirectoryId() != m.GetDirectoryId()
+	if p.moved || known.GetVersion() != m.GetVersion() || known.GetMaxFormat() != m.GetMaxFormat() {
+		p.member = m
+	}
+	if p.moved {
+		p.revision++
+	}
+}
+
+// commit makes s what p says, which was evaluated against s, and returns the events in order of
+// revision.
+func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
+	s.logTime = max(s.logTime, p.time)
+	if p.clusterID != "" {
+		s.clusterID = p.clusterID
+	}
+	if p.member != nil {
+		s.setMember(p.member)
+	}
+	first := s.revision
+	s.revision = p.revision
+	if first == p.revision {
+		return nil
+	}
+	events := make([]*logv1.Event, 0, p.revision-first)
+	add := func(e *logv1.Event) {
+		e.Revision = first + int64(len(events)) + 1
+		e.CommitRevision = p.revision
+		e.Time = p.time
+		e.Actor = cmd.GetActor()
+		e.Reason = cmd.GetReason()
+		e.RequestId = cmd.GetRequestId()
+		events = append(events, e)
+	}
+	if p.moved {
+		add(&logv1.Event{Type: logv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Member: p.member})
+	}
+	for i := range p.outcomes {
+		o := &p.outcomes[i]
+		if !o.changed() {
+			continue
+		}
+		e := &logv1.Event{
+			Type:            logv1.EventType_EVENT_TYPE_REPORTED,
+			Service:         o.name,
+			PreviousStatus:  logv1.Status_STATUS_SERVICE_UNKNOWN,
+			Status:          logv1.Status_STATUS_SERVICE_UNKNOWN,
+			EffectiveStatus: logv1.Status_STATUS_SERVICE_UNKNOWN,
+		}
+		if o.before != nil {
+			e.PreviousStatus = logv1.Status(o.before.status)
+		}
+		if o.after != nil {
+			s.services.Set(o.after)
+			e.Status = logv1.Status(o.after.status)
+			e.EffectiveStatus = e.Status
+			e.LeaseId = o.after.cause.leaseID
+		} else {
+			s.services.Delete(o.before)
+			e.Type = logv1.EventType_EVENT_TYPE_DELETED
+		}
+		add(e)
+	}
+	return events
+}

@@ -1,0 +1,331 @@
+package fsm
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// TestP12BadInputIsRefused: one clear refusal, the right field, nothing changed, nobody halted.
+func TestP12BadInputIsRefused(t *testing.T) {
+	ok := change("ok", serving)
+	with := func(edit func(*logv1.Command)) *logv1.Command {
+		c := write(ok)
+		edit(c)
+		return c
+	}
+	many := make([]*logv1.Change, maxChanges+1)
+	for i := range many {
+		many[i] = change(fmt.Sprint("s", i), serving)
+	}
+	for _, tc := range []struct {
+		name    string
+		cmd     *logv1.Command
+		reason  logv1.Refusal_Reason
+		field   string
+		service string
+		message string // a part of it
+	}{
+		{"no changes", write(), logv1.Refusal_REASON_INVALID, "changes", "", "empty"},
+		{"too many changes", write(many...), logv1.Refusal_REASON_INVALID, "changes", "", "10001"},
+		{"empty name", write(change("", serving)), logv1.Refusal_REASON_INVALID, "service", "", "empty"},
+		{"own name", write(change("rollcall.live", serving)), logv1.Refusal_REASON_INVALID, "service", "", "own names"},
+		{"white space", write(change("a b", serving)), logv1.Refusal_REASON_INVALID, "service", "", "white space"},
+		{"long name", write(change(strings.Repeat("x", 257), serving)), logv1.Refusal_REASON_INVALID, "service", "", "257"},
+		{"bad name in a batch", write(ok, change("b", serving), change("*", serving)),
+			logv1.Refusal_REASON_INVALID, "changes[2].service", "", "*"},
+		{"bad status", write(change("a", 4)), logv1.Refusal_REASON_INVALID, "status", "a", "is 4"},
+		{"bad status in a batch", write(ok, change("a", -1)), logv1.Refusal_REASON_INVALID, "changes[1].status", "a", "is -1"},
+		{"duplicate", write(ok, change("b", serving), change("ok", gone)),
+			logv1.Refusal_REASON_INVALID, "changes[2].service", "ok", "changes[0]"},
+		{"negative if_revision", write(changeIf("a", serving, -1)), logv1.Refusal_REASON_INVALID, "if_revision", "a", "-1"},
+		{"long lease", write(&logv1.Change{Service: "a", LeaseId: strings.Repeat("x", 65)}),
+			logv1.Refusal_REASON_INVALID, "lease_id", "a", "65"},
+		{"long reason", with(func(c *logv1.Command) { c.Reason = strings.Repeat("x", 1025) }),
+			logv1.Refusal_REASON_INVALID, "reason", "", "1025"},
+		{"long actor", with(func(c *logv1.Command) { c.Actor = &logv1.Actor{Name: strings.Repeat("x", 257)} }),
+			logv1.Refusal_REASON_INVALID, "actor", "", "257"},
+		{"long peer", with(func(c *logv1.Command) { c.Actor = &logv1.Actor{Peer: strings.Repeat("x", 257)} }),
+			logv1.Refusal_REASON_INVALID, "actor.peer", "", "257"},
+		{"long request id", with(func(c *logv1.Command) { c.RequestId = strings.Repeat("x", 65) }),
+			logv1.Refusal_REASON_INVALID, "request_id", "", "65"},
+		{"malformed beats mismatch", write(changeIf("there", serving, 9), change("a", 9)),
+			logv1.Refusal_REASON_INVALID, "changes[1].status", "a", ""},
+		{"another revision", write(ok, changeIf("there", notServing, 9)),
+			logv1.Refusal_REASON_REVISION_MISMATCH, "", "there", "at revision 1"},
+		{"another revision, same status", write(changeIf("there", serving, 9)),
+			logv1.Refusal_REASON_REVISION_MISMATCH, "", "there", "at revision 1"},
+		{"must not exist", write(changeIf("there", serving, 0)),
+			logv1.Refusal_REASON_REVISION_MISMATCH, "", "there", "exists at revision 1"},
+		{"compared with nothing", write(changeIf("new", serving, 1)),
+			logv1.Refusal_REASON_REVISION_MISMATCH, "", "new", "does not exist"},
+		{"compared deletion of nothing", write(changeIf("new", gone, 1)),
+			logv1.Refusal_REASON_REVISION_MISMATCH, "", "new", "does not exist"},
+		{"must exist", write(ok, &logv1.Change{Service: "new", Status: gone, MustExist: true}),
+			logv1.Refusal_REASON_NOT_FOUND, "", "new", "does not exist"},
+		{"no member", announce(nil), logv1.Refusal_REASON_INVALID, "member.name", "", "empty"},
+		{"member too long", announce(&logv1.Member{Name: "n1", ApiAddress: strings.Repeat("x", 257)}),
+			logv1.Refusal_REASON_INVALID, "member.api_address", "", "257"},
+		{"member with another directory", announce(&logv1.Member{Name: "n9", DirectoryId: "other"}),
+			logv1.Refusal_REASON_INVALID, "member.directory_id", "", `"d9"`},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := newHarness(t)
+			h.set(t, "there", serving)
+			h.do(t, 0, announce(&logv1.Member{Name: "n9", DirectoryId: "d9"}))
+			before, preview := h.dump(), h.Preview(tc.cmd, 0).Proto()
+			got := h.do(t, 0, tc.cmd)[0]
+			if !proto.Equal(got, preview) {
+				t.Errorf("applied %v, previewed %v", got, preview)
+			}
+			r := got.GetRefusal()
+			if r.GetReason() != tc.reason || r.GetField() != tc.field || r.GetService() != tc.service ||
+				!strings.Contains(r.GetMessage(), tc.message) {
+				t.Errorf("refusal is %v, want %v of field %q, service %q, with %q", r, tc.reason, tc.field, tc.service, tc.message)
+			}
+			if tc.reason == logv1.Refusal_REASON_REVISION_MISMATCH {
+				want := int64(0)
+				if tc.service == "there" {
+					want = 1
+				}
+				if r.GetCurrentRevision() != want {
+					t.Errorf("current revision is %d, want %d", r.GetCurrentRevision(), want)
+				}
+			}
+			if got.GetRevision() != 2 || len(got.GetServices()) != 0 {
+				t.Errorf("result is %v, want revision 2 and no services", got)
+			}
+			after := h.dump()
+			if strings.Replace(after, "index 3", "index 2", 1) != before {
+				t.Errorf("a refused command changed the state:\n%s\n%s", before, after)
+			}
+			if h.Halted() != nil {
+				t.Errorf("halted: %v", h.Halted())
+			}
+		})
+	}
+}
+
+// TestPreviewOfWhatCannotBeWritten: text that is no UTF-8 can only come to a preview.
+func TestPreviewOfWhatCannotBeWritten(t *testing.T) {
+	h := newHarness(t)
+	bad := writeFor("\xff", change("a", serving))
+	for name, cmd := range map[string]*logv1.Command{
+		"reason": bad, "command": {}, "service": write(change("\xff", serving)),
+	} {
+		r := h.Preview(cmd, 1).Proto().GetRefusal()
+		if r.GetField() != name || r.GetReason() != logv1.Refusal_REASON_INVALID {
+			t.Errorf("%s: refusal is %v", name, r)
+		}
+		if _, err := proto.Marshal(r); err != nil {
+			t.Errorf("%s: refusal cannot be sent: %v", name, err)
+		}
+	}
+	if r := h.Preview(nil, 1).Proto(); r.GetRefusal() == nil {
+		t.Errorf("nil command gives %v", r)
+	}
+}
+
+// TestWriteEvents goes through the life of a service, looking at all that a write leaves behind.
+func TestWriteEvents(t *testing.T) {
+	h := newHarness(t)
+	type step struct {
+		name    string
+		time    int64
+		cmd     *logv1.Command
+		changed bool
+		event   *logv1.Event // but for the cause
+		status  logv1.Status // of the record afterwards
+		since   int64        // its status_time
+		at      int64        // its report.time
+		rev     int64        // its report.revision
+	}
+	reported := func(from, to logv1.Status) *logv1.Event {
+		return &logv1.Event{
+			Type: logv1.EventType_EVENT_TYPE_REPORTED, Service: "a",
+			PreviousStatus: from, Status: to, EffectiveStatus: to,
+		}
+	}
+	for i, s := range []step{
+		{"create", 100, writeFor("up", change("a", serving)), true, reported(gone, serving), serving, 100, 100, 1},
+		{"the same", 200, writeFor("up", change("a", serving)), false, nil, serving, 100, 100, 1},
+		{"a new reason", 300, writeFor("still up", change("a", serving)), true, reported(serving, serving), serving, 100, 300, 2},
+		{"a new status, clock behind", 250, writeFor("down", changeIf("a", notServing, 2)), true, reported(serving, notServing), notServing, 300, 300, 3},
+		{"unknown", 400, writeFor("down", change("a", unknown)), true, reported(notServing, unknown), unknown, 400, 400, 4},
+		{"delete", 500, writeFor("bye", change("a", gone)), true, &logv1.Event{
+			Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "a",
+			PreviousStatus: unknown, Status: gone, EffectiveStatus: gone,
+		}, gone, 500, 0, 0},
+		{"delete again", 600, writeFor("bye", change("a", gone)), false, nil, gone, 0, 0, 0},
+		{"delete if absent", 600, writeFor("bye", changeIf("a", gone, 0)), false, nil, gone, 0, 0, 0},
+		{"create if absent", 700, writeFor("up", changeIf("a", serving, 0)), true, reported(gone, serving), serving, 700, 700, 6},
+	} {
+		preview := h.Preview(s.cmd, s.time).Proto()
+		eventsBefore := len(h.journal.events)
+		got := h.do(t, s.time, s.cmd)[0]
+		if !proto.Equal(got, preview) {
+			t.Errorf("%s: applied %v, previewed %v", s.name, got, preview)
+		}
+		if len(h.journal.deltas) != i+1 {
+			t.Fatalf("%s: journal has %d deltas, want one each batch", s.name, len(h.journal.deltas))
+		}
+		r := got.GetServices()[0]
+		if r.GetChanged() != s.changed {
+			t.Errorf("%s: changed is %v", s.name, r.GetChanged())
+		}
+		want := &logv1.ServiceRecord{Service: "a", StatusTime: s.since}
+		if s.status != gone {
+			cause := s.cmd
+			if !s.changed {
+				cause = writeFor("up")
+			}
+			want.Report = &logv1.Report{
+				Status: s.status, Reason: cause.Reason, Actor: cause.Actor, RequestId: cause.RequestId,
+				Time: s.at, Revision: s.rev,
+			}
+		}
+		if !proto.Equal(r.GetRecord(), want) {
+			t.Errorf("%s: record is\n%v, want\n%v", s.name, r.GetRecord(), want)
+		}
+		events := h.journal.events[eventsBefore:]
+		if s.event == nil {
+			if len(events) != 0 {
+				t.Errorf("%s: events %v, want none", s.name, events)
+			}
+			continue
+		}
+		s.event.Revision, s.event.CommitRevision = got.GetRevision(), got.GetRevision()
+		s.event.Time = h.view.Load().logTime
+		s.event.Actor, s.event.Reason, s.event.RequestId = s.cmd.Actor, s.cmd.Reason, s.cmd.RequestId
+		if len(events) != 1 || !proto.Equal(events[0], s.event) {
+			t.Errorf("%s: events are\n%v, want\n%v", s.name, events, s.event)
+		}
+	}
+}
+
+func TestLeaseIDIsPartOfTheReport(t *testing.T) {
+	h := newHarness(t)
+	with := func(lease string) *logv1.Command {
+		return write(&logv1.Change{Service: "a", Status: serving, LeaseId: lease}, change("b", serving))
+	}
+	for i, lease := range []string{"l1", "l1", "l2", ""} {
+		got := h.do(t, int64(i), with(lease))[0]
+		if changed := got.GetServices()[0].GetChanged(); changed != (i != 1) {
+			t.Errorf("step %d: changed is %v", i, changed)
+		}
+		if id := got.GetServices()[0].GetRecord().GetReport().GetLeaseId(); id != lease {
+			t.Errorf("step %d: lease is %q", i, id)
+		}
+		if id := got.GetServices()[1].GetRecord().GetReport().GetLeaseId(); id != "" {
+			t.Errorf("step %d: lease of b is %q", i, id)
+		}
+	}
+	if e := h.journal.events[2]; e.LeaseId != "l2" {
+		t.Errorf("event is %v, want lease l2", e)
+	}
+	if since := h.journal.services["a"].StatusTime; since != 0 {
+		t.Errorf("a new lease moved status_time to %d", since)
+	}
+}
+
+func TestBatchSharesCommitRevision(t *testing.T) {
+	h := newHarness(t)
+	h.set(t, "b", serving)
+	got := h.do(t, 5, write(change("c", serving), change("b", serving), change("a", notServing), change("x", gone)))[0]
+	if got.GetRevision() != 3 {
+		t.Fatalf("revision is %d, want 3", got.GetRevision())
+	}
+	var changed []bool
+	for _, s := range got.GetServices() {
+		changed = append(changed, s.GetChanged())
+	}
+	if fmt.Sprint(changed) != "[true false true false]" {
+		t.Errorf("changed: %v", changed)
+	}
+	for i, want := range []struct {
+		service string
+		rev     int64
+		commit  int64
+	}{{"b", 1, 1}, {"c", 2, 3}, {"a", 3, 3}} {
+		e := h.journal.events[i]
+		if e.Service != want.service || e.Revision != want.rev || e.CommitRevision != want.commit {
+			t.Errorf("event %d is %v, want %v", i, e, want)
+		}
+	}
+	a, c := h.view.Load().get("a"), h.view.Load().get("c")
+	if a.cause != c.cause {
+		t.Error("records of one command do not share their cause")
+	}
+}
+
+func TestAnnounceMember(t *testing.T) {
+	h := newHarness(t)
+	base := &logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "a:2", DirectoryId: "d1", Version: "v1", MaxFormat: 1}
+	edit := func(f func(*logv1.Member)) *logv1.Member {
+		m := proto.CloneOf(base)
+		f(m)
+		return m
+	}
+	for _, s := range []struct {
+		name     string
+		member   *logv1.Member
+		event    bool
+		stored   bool
+		revision int64
+	}{
+		{"new", base, true, true, 1},
+		{"the same", base, false, false, 1},
+		{"version", edit(func(m *logv1.Member) { m.Version = "v2" }), false, true, 1},
+		{"format", edit(func(m *logv1.Member) { m.MaxFormat = 2 }), false, true, 1},
+		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, true, 2},
+		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, true, 3},
+	} {
+		view, events := h.Members(), len(h.journal.events)
+		got := h.do(t, 9, announce(s.member))[0]
+		if got.GetRevision() != s.revision || got.GetRefusal() != nil {
+			t.Errorf("%s: result is %v, want revision %d", s.name, got, s.revision)
+		}
+		d := h.journal.deltas[len(h.journal.deltas)-1]
+		if (len(d.Members) == 1) != s.stored {
+			t.Errorf("%s: delta has members %v", s.name, d.Members)
+		}
+		if s.stored && !proto.Equal(h.Members()["n1"], s.member) {
+			t.Errorf("%s: member is %v", s.name, h.Members()["n1"])
+		}
+		if (len(h.journal.events) > events) != s.event {
+			t.Errorf("%s: events are %v", s.name, h.journal.events[events:])
+		}
+		if s.event {
+			e := h.journal.events[events]
+			if e.Type != logv1.EventType_EVENT_TYPE_MEMBER_CHANGED || !proto.Equal(e.Member, s.member) || e.Revision != s.revision {
+				t.Errorf("%s: event is %v", s.name, e)
+			}
+		}
+		if s.stored && s.name != "new" && proto.Equal(view["n1"], s.member) {
+			t.Errorf("%s: a map handed out before was changed", s.name)
+		}
+	}
+}
+
+func TestTermStart(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 0, termStart(""))
+	if id := h.ClusterID(); id != "" {
+		t.Errorf("cluster id is %q", id)
+	}
+	if got := h.do(t, 0, termStart("c1"), termStart("c1"))[1]; got.GetRevision() != 0 || got.GetRefusal() != nil {
+		t.Errorf("result is %v", got)
+	}
+	h.do(t, 0, termStart(""))
+	if id := h.ClusterID(); id != "c1" || h.journal.meta.ClusterId != "c1" {
+		t.Errorf("cluster id is %q, in the journal %q", id, h.journal.meta.ClusterId)
+	}
+	if len(h.journal.events) != 0 {
+		t.Errorf("events are %v, want none", h.journal.events)
+	}
+	h.do(t, 0, termStart("c1"))
+}

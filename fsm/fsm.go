@@ -1,0 +1,357 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+var (
+	// ErrHalted means that this node met a committed entry it cannot apply, or a snapshot it cannot
+	// restore, and changes nothing any more. It wraps the reason.
+	ErrHalted = errors.New("the registry is halted on this node")
+	// ErrSkipped answers entries that the journal held already.
+	ErrSkipped = errors.New("entry was applied before")
+)
+
+// Journal is what the fold needs of the disk.
+type Journal interface {
+	// Append takes what a batch changed; it is called for every batch, also for one that changed
+	// nothing. It may block while too much is waiting to be written. It keeps d.
+	Append(d *logv1.Delta)
+	// Load visits the durable content. The meta is zero-valued when the journal is new.
+	Load(v logv1.Visitor) (*logv1.JournalMeta, error)
+	// Snapshot is of exactly what was appended.
+	Snapshot() (raft.FSMSnapshot, error)
+	// Replace makes the journal what r, a snapshot, says.
+	Replace(r io.Reader) error
+	// DurableRevision is the revision up to which the journal has stored the events.
+	DurableRevision() int64
+}
+
+// DefaultRingEvents is how many recent events are kept in memory, unless told otherwise.
+const DefaultRingEvents = 65536
+
+// Config is what an FSM is made of.
+type Config struct {
+	Journal Journal
+	Logger  *slog.Logger // nil: silent
+	// OnFailure is called once, when the FSM halts: the node must stop. It is called from within
+	// raft's apply, so it must not wait for raft; nil: nobody is told.
+	OnFailure  func(error)
+	RingEvents int // 0: DefaultRingEvents
+}
+
+// Validate says what is wrong with c.
+func (c Config) Validate() error {
+	if c.Journal == nil {
+		return errors.New("fsm: Journal is missing")
+	}
+	if c.RingEvents < 0 {
+		return fmt.Errorf("fsm: RingEvents is %d; it cannot be negative", c.RingEvents)
+	}
+	return nil
+}
+
+// FSM is the registry in memory: a raft.BatchingFSM, and what is read of it. Raft calls Apply,
+// ApplyBatch, Snapshot and Restore from one goroutine; everything else may be called from any.
+type FSM struct {
+	cfg Config
+
+	// Of raft's goroutine alone.
+	state       *state
+	index, term uint64 // of the newest entry in state
+	loaded      uint64 // index when the journal was loaded
+	delivered   bool   // raft has delivered what was loaded, so it may truncate up to where it is
+
+	published statusMap
+	shown     atomic.Int64
+	view      atomic.Pointer[view]
+	halted    atomic.Pointer[error]
+
+	topics          *topics
+	waker           *waker
+	indexWaiters    *waiters
+	revisionWaiters *waiters
+	ring            *ring
+}
+
+var _ raft.BatchingFSM = (*FSM)(nil)
+
+// New returns an FSM that holds what the journal held. Close it.
+func New(cfg Config) (*FSM, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.RingEvents == 0 {
+		cfg.RingEvents = DefaultRingEvents
+	}
+	s, meta, err := loadState(cfg.Journal)
+	if err != nil {
+		return nil, err
+	}
+	f := &FSM{
+		cfg:             cfg,
+		state:           s,
+		index:           meta.GetIndex(),
+		term:            meta.GetTerm(),
+		loaded:          meta.GetIndex(),
+		topics:          newTopics(),
+		indexWaiters:    newWaiters(),
+		revisionWaiters: newWaiters(),
+		ring:            newRing(cfg.RingEvents, s.revision),
+	}
+	f.publishAll()
+	f.waker = newWaker()
+	return f, nil
+}
+
+// Close stops waking watchers. Reads and waits go on; WatchStatus ends with its context.
+func (f *FSM) Close() error {
+	f.waker.close()
+	return nil
+}
+
+// Apply is ApplyBatch of one entry.
+func (f *FSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+// ApplyBatch folds committed entries. Each is answered with a []any that holds a *Result for every
+// command of the entry, in order; with nil if it is raft's own; or with an error that wraps
+// ErrSkipped or ErrHalted. Once halted it changes nothing.
+func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	answers := make([]any, len(logs))
+	err := f.Halted()
+	already := err != nil
+	var b batch
+	for i, l := range logs {
+		if err == nil {
+			answers[i], err = f.fold(l, &b)
+		}
+		if err != nil {
+			answers[i] = err
+		}
+	}
+	if b.index != 0 {
+		f.publish(&b)
+		f.cfg.Journal.Append(b.delta(f.state))
+		f.release()
+	}
+	if err != nil && !already {
+		f.halt(err)
+	}
+	return answers
+}
+
+// fold applies one entry to the state, whole or not at all. The error wraps ErrHalted.
+func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
+	halt := func(reason error) (any, error) {
+		return nil, fmt.Errorf("%w: log entry %d of term %d: %w", ErrHalted, l.Index, l.Term, reason)
+	}
+	switch {
+	case l.Index < f.index:
+		return ErrSkipped, nil
+	case l.Index == f.index:
+		if l.Term != f.term {
+			return halt(fmt.Errorf("the journal holds this entry of term %d: it comes from another history", f.term))
+		}
+		f.delivered = true
+		return ErrSkipped, nil
+	case l.Term < f.term:
+		return halt(fmt.Errorf("follows entry %d of term %d: the journal comes from another history", f.index, f.term))
+	}
+	var answer any
+	switch l.Type {
+	case raft.LogCommand:
+		var entry logv1.Entry
+		if err := logv1.Open(l.Data, &entry); err != nil {
+			return halt(err)
+		}
+		if err := f.state.admit(&entry); err != nil {
+			return halt(err)
+		}
+		answer = f.foldEntry(&entry, b)
+	case raft.LogConfiguration, raft.LogNoop, raft.LogBarrier:
+	default:
+		return halt(fmt.Errorf("raft's type %v is not known", l.Type))
+	}
+	f.index, f.term = l.Index, l.Term
+	b.index, b.term = l.Index, l.Term
+	f.delivered = f.delivered || l.Index >= f.loaded
+	return answer, nil
+}
+
+func (f *FSM) foldEntry(e *logv1.Entry, b *batch) []any {
+	f.state.logTime = max(f.state.logTime, e.GetTime())
+	answers := make([]any, len(e.GetCommands()))
+	for i, cmd := range e.GetCommands() {
+		p := f.state.evaluate(cmd, f.state.logTime)
+		if p.refusal == nil {
+			b.add(&p, f.state.commit(&p, cmd))
+		}
+		r := p.result()
+		answers[i] = &r
+	}
+	return answers
+}
+
+// publish shows a batch, in the order that the package comment explains.
+func (f *FSM) publish(b *batch) {
+	f.shown.Store(f.state.revision)
+	var wake []*topic
+	for _, t := range b.services {
+		var differs bool
+		if t.now != nil {
+			differs = f.published.put(t.now)
+		} else {
+			differs = f.published.remove(t.name)
+		}
+		if !differs {
+			continue
+		}
+		// Who joins after this look-up reads what was just published.
+		if topic := f.topics.get(t.name); topic != nil {
+			wake = append(wake, topic)
+		}
+	}
+	f.ring.append(b.events, f.cfg.Journal.DurableRevision())
+	f.view.Store(nextView(f.state, f.index, f.view.Load(), len(b.services) > 0))
+	for _, topic := range wake {
+		f.waker.queue(topic)
+	}
+}
+
+// publishAll shows a state that was loaded, in the same order.
+func (f *FSM) publishAll() {
+	f.shown.Store(f.state.revision)
+	f.state.services.Scan(func(r *record) bool {
+		f.published.put(r)
+		return true
+	})
+	f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
+	f.ring.reset(f.state.revision)
+	f.view.Store(nextView(f.state, f.index, nil, true))
+}
+
+func (f *FSM) release() {
+	f.indexWaiters.release(f.index)
+	f.revisionWaiters.release(uint64(f.state.revision))
+}
+
+// Snapshot answers raft.ErrNothingNewToSnapshot until raft has delivered the entries that the
+// journal already holds: a snapshot names the index that raft is at, and holds the journal's.
+func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
+	if err := f.Halted(); err != nil {
+		return nil, err
+	}
+	if !f.delivered {
+		return nil, raft.ErrNothingNewToSnapshot
+	}
+	return f.cfg.Journal.Snapshot()
+}
+
+// Restore makes the registry what an arriving snapshot says. If that fails the FSM halts, and goes
+// on serving reads from the state it had until the process ends: by then the journal may have dropped
+// what it had not stored, and entries appended to it would leave a gap. The next start finds the
+// snapshot in raft's store and the journal behind it, and rebuilds the journal from it.
+func (f *FSM) Restore(rc io.ReadCloser) error {
+	defer rc.Close()
+	if err := f.Halted(); err != nil {
+		return err
+	}
+	if err := f.restore(rc); err != nil {
+		err = fmt.Errorf("%w: restore a snapshot: %w", ErrHalted, err)
+		f.halt(err)
+		return err
+	}
+	f.topics.each(f.waker.queue)
+	f.release()
+	f.cfg.Logger.Info("restored a snapshot",
+		"index", f.index, "term", f.term, "revision", f.state.revision, "services", f.state.services.Len())
+	return nil
+}
+
+func (f *FSM) restore(r io.Reader) error {
+	if err := f.cfg.Journal.Replace(r); err != nil {
+		return err
+	}
+	s, meta, err := loadState(f.cfg.Journal)
+	if err != nil {
+		return err
+	}
+	if s.revision < f.state.revision {
+		// Watches never go back (P5). A restart may: nobody's stream lives through it.
+		return fmt.Errorf("it is of revision %d; this node is at revision %d", s.revision, f.state.revision)
+	}
+	if f.state.clusterID != "" && s.clusterID != f.state.clusterID {
+		return fmt.Errorf("it is of cluster %q; this node belongs to cluster %q", s.clusterID, f.state.clusterID)
+	}
+	f.state, f.delivered = s, true
+	// The content of a snapshot can be of an older index than what this node holds without missing
+	// anything, as raft's own no-ops never reach an FSM.
+	if meta.GetIndex() > f.index {
+		f.index, f.term = meta.GetIndex(), meta.GetTerm()
+	}
+	f.publishAll()
+	return nil
+}
+
+// halt is called by raft's goroutine, at most once.
+func (f *FSM) halt(err error) {
+	f.halted.Store(&err)
+	f.indexWaiters.fail(err)
+	f.revisionWaiters.fail(err)
+	f.cfg.Logger.Error("halted: this node can apply no more entries and must stop",
+		"error", err, "index", f.index, "term", f.term, "revision", f.state.revision)
+	if f.cfg.OnFailure != nil {
+		f.cfg.OnFailure(err)
+	}
+}
+
+// Halted returns why the FSM halted, wrapping ErrHalted; nil if it did not.
+func (f *FSM) Halted() error {
+	if err := f.halted.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Status is what Check answers: the status of name, and whether there is one. The node's own names
+// are included.
+func (f *FSM) Status(name string) (servingStatus, bool) {
+	r := f.published.get(name)
+	return statusOf(r), r != nil
+}
+
+// ShownRevision is at least the revision of everything that any read or watch of this node has shown
+// so far; Revision may be less, while a batch is being published.
+func (f *FSM) ShownRevision() int64 { return f.shown.Load() }
+
+// SetOwn sets the status of one of the node's own names: "" and those that begin with "rollcall.".
+// They are checked and watched like others, and are neither listed nor replicated. Other names are
+// left alone.
+func (f *FSM) SetOwn(name string, status servingStatus) {
+	if !isOwn(name) {
+		return
+	}
+	if !f.published.put(&record{name: name, status: status}) {
+		return
+	}
+	if topic := f.topics.get(name); topic != nil {
+		f.waker.queue(topic)
+	}
+}
+
+func isOwn(name string) bool {
+	return name == "" || strings.HasPrefix(name, rollcallv1.OwnPrefix)
+}

@@ -1,0 +1,202 @@
+package fsm
+
+import (
+	"bytes"
+	"encoding/gob"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"sync"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// memJournal is a journal in memory. It panics where a delta breaks a rule of its own.
+type memJournal struct {
+	mu       sync.Mutex
+	meta     *logv1.JournalMeta
+	services map[string]*logv1.ServiceRecord
+	members  map[string]*logv1.Member
+	events   []*logv1.Event
+	deltas   []*logv1.Delta
+
+	replaceErr error
+	loadErr    error
+	durable    func() int64
+	onAppend   func(*logv1.Delta)
+}
+
+func newMemJournal() *memJournal {
+	return &memJournal{
+		meta:     &logv1.JournalMeta{},
+		services: map[string]*logv1.ServiceRecord{},
+		members:  map[string]*logv1.Member{},
+	}
+}
+
+func (j *memJournal) Append(d *logv1.Delta) {
+	if j.onAppend != nil {
+		j.onAppend(d)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if d.Index <= j.meta.Index || d.Term < j.meta.Term || d.LogTime < j.meta.LogTime {
+		panic(fmt.Sprintf("delta goes back: %+v after %v", d, j.meta))
+	}
+	revision := j.meta.Revision
+	for _, e := range d.Events {
+		if revision++; e.Revision != revision {
+			panic(fmt.Sprintf("event has revision %d, want %d", e.Revision, revision))
+		}
+	}
+	if revision != d.Revision {
+		panic(fmt.Sprintf("delta is of revision %d, its events go to %d", d.Revision, revision))
+	}
+	seen := map[string]bool{}
+	once := func(name string) {
+		if seen[name] {
+			panic(fmt.Sprintf("%q is twice in a delta", name))
+		}
+		seen[name] = true
+	}
+	for _, r := range d.Services {
+		once(r.Service)
+		j.services[r.Service] = r
+	}
+	for _, name := range d.DeletedServices {
+		once(name)
+		delete(j.services, name)
+	}
+	for _, m := range d.Members {
+		once("member " + m.Name)
+		j.members[m.Name] = m
+	}
+	j.events = append(j.events, d.Events...)
+	j.deltas = append(j.deltas, d)
+	j.meta = &logv1.JournalMeta{
+		Index: d.Index, Term: d.Term, Revision: d.Revision, LogTime: d.LogTime, ClusterId: d.ClusterID,
+	}
+}
+
+func (j *memJournal) Load(v logv1.Visitor) (*logv1.JournalMeta, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.loadErr != nil {
+		return nil, j.loadErr
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.services)) {
+		if err := v.Service(proto.CloneOf(j.services[name])); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.members)) {
+		if err := v.Member(proto.CloneOf(j.members[name])); err != nil {
+			return nil, err
+		}
+	}
+	return proto.CloneOf(j.meta), nil
+}
+
+func (j *memJournal) DurableRevision() int64 {
+	if j.durable != nil {
+		return j.durable()
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.meta.Revision
+}
+
+// memSnapshot is what a snapshot's stream holds.
+type memSnapshot struct {
+	Meta     []byte
+	Services [][]byte
+	Members  [][]byte
+	Events   [][]byte
+}
+
+func (j *memJournal) Snapshot() (raft.FSMSnapshot, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := &memSnapshot{Meta: marshal(j.meta)}
+	for _, name := range slices.Sorted(maps.Keys(j.services)) {
+		s.Services = append(s.Services, marshal(j.services[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(j.members)) {
+		s.Members = append(s.Members, marshal(j.members[name]))
+	}
+	for _, e := range j.events {
+		s.Events = append(s.Events, marshal(e))
+	}
+	return s, nil
+}
+
+func (s *memSnapshot) Persist(sink raft.SnapshotSink) error {
+	return errors.Join(gob.NewEncoder(sink).Encode(s), sink.Close())
+}
+
+func (s *memSnapshot) Release() {}
+
+// stream returns the bytes that Persist would write.
+func (s *memSnapshot) stream() io.ReadCloser {
+	var b bytes.Buffer
+	if err := gob.NewEncoder(&b).Encode(s); err != nil {
+		panic(err)
+	}
+	return io.NopCloser(&b)
+}
+
+func (j *memJournal) Replace(r io.Reader) error {
+	if j.replaceErr != nil {
+		return j.replaceErr
+	}
+	var s memSnapshot
+	if err := gob.NewDecoder(r).Decode(&s); err != nil {
+		return err
+	}
+	fresh := newMemJournal()
+	unmarshal(s.Meta, fresh.meta)
+	for _, b := range s.Services {
+		r := &logv1.ServiceRecord{}
+		unmarshal(b, r)
+		fresh.services[r.Service] = r
+	}
+	for _, b := range s.Members {
+		m := &logv1.Member{}
+		unmarshal(b, m)
+		fresh.members[m.Name] = m
+	}
+	for _, b := range s.Events {
+		e := &logv1.Event{}
+		unmarshal(b, e)
+		fresh.events = append(fresh.events, e)
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.meta, j.services, j.members, j.events = fresh.meta, fresh.services, fresh.members, fresh.events
+	return nil
+}
+
+// dump is a canonical text of all that the journal holds.
+func (j *memJournal) dump() string {
+	s, _ := j.Snapshot()
+	return fmt.Sprintf("%q", s)
+}
+
+func marshal(m proto.Message) []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}
+
+func unmarshal(b []byte, m proto.Message) {
+	if err := proto.Unmarshal(b, m); err != nil {
+		panic(err)
+	}
+}

@@ -1,0 +1,48 @@
+package fsm
+
+import (
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// Result is how a command ended. It only points at what the fold made, so that every node but the
+// one that asked pays next to nothing for it.
+type Result struct {
+	revision int64
+	time     int64
+	outcomes []outcome
+	refusal  *logv1.Refusal
+}
+
+func (p *plan) result() Result {
+	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, refusal: p.refusal}
+}
+
+// Proto returns r for the wire. A service that does not exist afterwards has a record with a name
+// and no report, and with the time of the deletion if this command deleted it. What the message
+// points at is shared: it must not be modified.
+func (r Result) Proto() *logv1.Result {
+	p := &logv1.Result{Revision: r.revision, Refusal: r.refusal}
+	if len(r.outcomes) == 0 {
+		return p
+	}
+	p.Services = make([]*logv1.ServiceResult, len(r.outcomes))
+	var why *cause
+	var by *logv1.Actor
+	for i := range r.outcomes {
+		o := &r.outcomes[i]
+		s := &logv1.ServiceResult{Changed: o.changed()}
+		switch {
+		case o.after != nil:
+			if o.after.cause != why {
+				why, by = o.after.cause, o.after.cause.logActor()
+			}
+			s.Record = o.after.log(by)
+		case s.Changed:
+			s.Record = &logv1.ServiceRecord{Service: o.name, StatusTime: r.time}
+		default:
+			s.Record = &logv1.ServiceRecord{Service: o.name}
+		}
+		p.Services[i] = s
+	}
+	return p
+}

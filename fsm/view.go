@@ -1,0 +1,129 @@
+package fsm
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// view is one consistent cut, as of the end of a batch. Nothing in it is ever written to.
+type view struct {
+	state
+	index uint64
+}
+
+// nextView is s as of index. The tree is copied only if it changed: a copy makes the next write to
+// each node of the tree copy that node.
+func nextView(s *state, index uint64, before *view, servicesChanged bool) *view {
+	v := &view{state: *s, index: index}
+	if before != nil && !servicesChanged {
+		v.services = before.services
+	} else {
+		v.services = s.services.Copy()
+	}
+	return v
+}
+
+// GetService returns what the registry holds of name, nil if nothing, and the revision of that cut.
+func (f *FSM) GetService(name string) (*rollcallv1.ServiceRecord, int64) {
+	v := f.view.Load()
+	r := v.get(name)
+	if r == nil {
+		return nil, v.revision
+	}
+	return r.public(), v.revision
+}
+
+// Page is one page of ListServices, and one cut of the registry.
+type Page struct {
+	Records []*rollcallv1.ServiceRecord // by name
+	// More says that the list may go on after the name After. It can be true with fewer records than
+	// asked for, or none, when a filter skipped very many.
+	More     bool
+	After    string
+	Revision int64
+}
+
+// maxVisited bounds the work of one page.
+const maxVisited = 100_000
+
+// ListServices returns at most limit (at least 1) services whose names begin with prefix and come
+// after the name after, "" being before all; of the given statuses, or of all if none is given.
+func (f *FSM) ListServices(prefix, after string, limit int, statuses []servingStatus) Page {
+	return f.view.Load().list(prefix, after, max(limit, 1), statuses, maxVisited)
+}
+
+func (v *view) list(prefix, after string, limit int, statuses []servingStatus, visits int) Page {
+	page := Page{Revision: v.revision}
+	last := after
+	v.services.Ascend(&record{name: max(prefix, after)}, func(r *record) bool {
+		if !strings.HasPrefix(r.name, prefix) {
+			// From prefix on, names with it come first; after may lie behind all of them.
+			return false
+		}
+		if r.name == after {
+			return true
+		}
+		if visits == 0 {
+			page.More = true
+			return false
+		}
+		visits--
+		if len(statuses) > 0 && !slices.Contains(statuses, r.status) {
+			last = r.name
+			return true
+		}
+		if len(page.Records) == limit {
+			page.More = true
+			return false
+		}
+		page.Records = append(page.Records, r.public())
+		last = r.name
+		return true
+	})
+	if page.More {
+		page.After = last
+	}
+	return page
+}
+
+// ListStatuses returns the status of every service of the registry, one cut. If there are more than
+// limit it returns nil and true.
+func (f *FSM) ListStatuses(limit int) (map[string]servingStatus, bool) {
+	v := f.view.Load()
+	if v.services.Len() > limit {
+		return nil, true
+	}
+	statuses := make(map[string]servingStatus, v.services.Len())
+	v.services.Scan(func(r *record) bool {
+		statuses[r.name] = r.status
+		return true
+	})
+	return statuses, false
+}
+
+// ServiceCount is the number of services in the registry.
+func (f *FSM) ServiceCount() int { return f.view.Load().services.Len() }
+
+// Members returns the announced members by name. The map is the caller's, what it points at is not.
+func (f *FSM) Members() map[string]*logv1.Member { return maps.Clone(f.view.Load().members) }
+
+// ClusterID is "" until the first leader of the cluster has named it.
+func (f *FSM) ClusterID() string { return f.view.Load().clusterID }
+
+// Revision is that of the newest cut. See ShownRevision.
+func (f *FSM) Revision() int64 { return f.view.Load().revision }
+
+// AppliedIndex is the last log index whose effects every read shows.
+func (f *FSM) AppliedIndex() uint64 { return f.view.Load().index }
+
+// Preview says what cmd would do if it were applied next, by a proposer whose clock says now, in
+// Unix nanoseconds. It changes nothing.
+func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
+	v := f.view.Load()
+	p := v.evaluate(cmd, max(now, v.logTime))
+	return p.result()
+}
