@@ -1,0 +1,130 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/server"
+)
+
+func (n *Node) deps() server.Deps {
+	return server.Deps{
+		Statuses:  n.fsm,
+		Registry:  registry{n.fsm},
+		Agreement: agreement{n.raft, n.fsm},
+		Peers:     n.raft,
+		Node:      source{n},
+	}
+}
+
+// registry is the fold as the server reads it.
+type registry struct{ *fsm.FSM }
+
+func (r registry) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
+	page := r.FSM.ListServices(prefix, after, limit, statuses)
+	return page.Records, page.After, page.Revision
+}
+
+// agreement is raft as the server proposes to it, with the fold's answers.
+type agreement struct {
+	raft *raftnode.Node
+	fsm  *fsm.FSM
+}
+
+func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	answer, err := a.raft.Propose(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	result, ok := answer.(*fsm.Result)
+	if !ok {
+		return nil, fmt.Errorf("the registry answered %v", answer)
+	}
+	return result.Proto(), nil
+}
+
+func (a agreement) Preview(cmd *logv1.Command) *logv1.Result {
+	return a.fsm.Preview(cmd, time.Now().UnixNano()).Proto()
+}
+
+func (a agreement) Leader() (name string, leading bool) {
+	s := a.raft.Status()
+	return s.Leader, s.Leading
+}
+
+func (a agreement) Changed() <-chan struct{} { return a.raft.Changed() }
+
+// source is the node as GetStatus tells of it.
+type source struct{ *Node }
+
+func (n source) NodeStatus() server.NodeStatus {
+	s := n.raft.Status()
+	st := server.NodeStatus{
+		ClusterID:     s.ClusterID,
+		Formed:        s.Formed,
+		Waiting:       s.Waiting,
+		Loaded:        true,
+		Role:          role(s),
+		Term:          s.Term,
+		Leader:        s.Leader,
+		Leading:       s.Leading,
+		LeaderContact: s.LeaderContact,
+		AppliedIndex:  n.fsm.AppliedIndex(),
+		CommitIndex:   s.CommitIndex,
+		Members:       n.members(s),
+	}
+	if err := n.fsm.Halted(); err != nil {
+		st.Failed = err.Error()
+	}
+	return st
+}
+
+func role(s raftnode.Status) rollcallv1.Role {
+	switch s.Role {
+	case raftnode.RoleLeader:
+		return rollcallv1.Role_ROLE_LEADER
+	case raftnode.RoleFollower:
+		return rollcallv1.Role_ROLE_FOLLOWER
+	case raftnode.RoleCandidate:
+		return rollcallv1.Role_ROLE_CANDIDATE
+	}
+	return rollcallv1.Role_ROLE_UNSPECIFIED
+}
+
+// members are raft's, or those of the configuration while raft knows none, with the addresses that
+// they announced, or are listed with until then.
+func (n source) members(s raftnode.Status) []*rollcallv1.Member {
+	announced := n.fsm.Members()
+	var members []*rollcallv1.Member
+	add := func(name string, voter bool) {
+		m := &rollcallv1.Member{Name: name, Voter: voter}
+		if a, ok := announced[name]; ok {
+			m.ApiAddress, m.PeerAddress = a.GetApiAddress(), a.GetPeerAddress()
+		} else if l, ok := n.listed(name); ok {
+			m.ApiAddress, m.PeerAddress = l.APIAddress, l.PeerAddress
+		}
+		members = append(members, m)
+	}
+	for _, name := range s.Voters {
+		add(name, true)
+	}
+	for _, name := range s.NonVoters {
+		add(name, false)
+	}
+	if len(members) == 0 {
+		for _, m := range n.cfg.Members {
+			add(m.Name, true)
+		}
+	}
+	slices.SortFunc(members, func(a, b *rollcallv1.Member) int {
+		return cmp.Compare(a.GetName(), b.GetName())
+	})
+	return members
+}

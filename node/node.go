@@ -1,0 +1,176 @@
+// Package node is one whole member of a cluster: it opens the rooms in order, wires them, and closes
+// them in order. The binary and the tests of whole clusters both use it. It holds the adapters
+// between rooms that do not know each other; what a room does stands there.
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+// Node is one running member.
+type Node struct {
+	cfg  Config
+	self Member
+	log  *slog.Logger
+
+	directory *store.Directory
+	raftLog   *store.Log
+	snapshots *store.Snapshots
+	journal   *store.Journal
+	fsm       *fsm.FSM
+	raft      *raftnode.Node
+	server    *server.Server
+
+	api, http  net.Listener
+	httpServer *http.Server
+
+	cancel context.CancelFunc // ends what wg waits for
+	wg     sync.WaitGroup
+
+	failOnce sync.Once
+	failed   chan error // capacity 1: the first reason to stop, kept until somebody asks
+
+	closeOnce sync.Once
+	closeErr  error
+}
+
+// Open starts a node. It answers reads from its own disk when Open returns, whether or not there is
+// a quorum; forming a new cluster goes on in the background. When it fails it has undone what it
+// did. ctx bounds opening alone.
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	self, err := cfg.self()
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.Background())
+	n := &Node{cfg: cfg, self: self, log: cfg.Logger, cancel: cancel, failed: make(chan error, 1)}
+	defer func() {
+		if err != nil {
+			undo, done := context.WithTimeout(context.Background(), 10*time.Second)
+			defer done()
+			err = errors.Join(err, n.release(undo))
+		}
+	}()
+
+	// The ports first: a port in use must be said before anything is created.
+	if n.api, err = cfg.Network.Listen(or(cfg.APIListen, self.APIAddress)); err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	if cfg.HTTPListen != "" {
+		if n.http, err = cfg.Network.Listen(cfg.HTTPListen); err != nil {
+			return nil, fmt.Errorf("listen for HTTP: %w", err)
+		}
+	}
+	if err = n.openStore(); err != nil {
+		return nil, err
+	}
+	if n.fsm, err = fsm.New(fsm.Config{Journal: n.journal, Logger: cfg.Logger, OnFailure: n.fail}); err != nil {
+		return nil, fmt.Errorf("load the registry from %s: %w", cfg.DataDir, err)
+	}
+	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
+		return nil, err
+	}
+	if n.server, err = server.New(n.serverConfig(), n.deps()); err != nil {
+		return nil, err
+	}
+	n.serve(running)
+	return n, nil
+}
+
+// Failed receives the reason, once, when the node can no longer do its work: Close it and end the
+// process.
+func (n *Node) Failed() <-chan error { return n.failed }
+
+// fail may be called from anywhere, raft's goroutines included.
+func (n *Node) fail(err error) {
+	n.failOnce.Do(func() {
+		n.log.Error("this node must stop", "node", n.cfg.Name, "error", err)
+		n.failed <- err
+	})
+}
+
+// Close stops the node in the order that clients notice least: admit nothing new, say so to
+// balancers, hand leadership over, end watches, leave raft, store what is in memory. ctx bounds it;
+// what did not stop in time is in the error. Later calls return the first one's.
+func (n *Node) Close(ctx context.Context) error {
+	n.closeOnce.Do(func() {
+		n.server.BeginDrain()
+		if n.raft.Status().Leading {
+			transfer, cancel := context.WithTimeout(ctx, 3*time.Second)
+			if err := n.raft.TransferLeadership(transfer); err != nil {
+				n.log.Warn("leadership was not handed over; the others will elect", "node", n.cfg.Name, "error", err)
+			}
+			cancel()
+		}
+		n.closeErr = n.release(ctx)
+	})
+	return n.closeErr
+}
+
+// release closes whatever is open, in reverse order of opening but for the server, which still
+// answers while leadership is handed over.
+func (n *Node) release(ctx context.Context) error {
+	n.cancel()
+	var errs []error
+	closing := func(what string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("close %s: %w", what, err))
+		}
+	}
+	if n.httpServer != nil {
+		closing("HTTP", n.httpServer.Close())
+	} else if n.http != nil {
+		closing("HTTP", n.http.Close())
+	}
+	if n.server != nil {
+		closing("the server", n.server.Stop(ctx))
+	} else if n.api != nil {
+		closing("the API listener", n.api.Close())
+	}
+	if n.raft != nil {
+		closing("raft", n.raft.Close())
+	}
+	n.wg.Wait()
+	if n.fsm != nil {
+		closing("the registry", n.fsm.Close())
+	}
+	if n.journal != nil {
+		closing("the journal", n.journal.Close())
+	}
+	if n.raftLog != nil {
+		closing("the log", n.raftLog.Close())
+	}
+	if n.directory != nil {
+		closing("the data directory", n.directory.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// APIAddress is where clients connect.
+func (n *Node) APIAddress() string { return n.api.Addr().String() }
+
+// HTTPAddress is where /livez and /readyz are; "" without HTTP.
+func (n *Node) HTTPAddress() string {
+	if n.http == nil {
+		return ""
+	}
+	return n.http.Addr().String()
+}
+
+// PeerAddress is where other members connect.
+func (n *Node) PeerAddress() string { return or(n.cfg.PeerListen, n.self.PeerAddress) }

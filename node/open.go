@@ -1,0 +1,147 @@
+package node
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+func (n *Node) openStore() (err error) {
+	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
+		return err
+	}
+	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail, Intercept: n.cfg.Faults.StoreLogs})
+	if err != nil {
+		return err
+	}
+	if n.snapshots, err = store.OpenSnapshots(n.directory, n.log); err != nil {
+		return err
+	}
+	n.journal, err = store.OpenJournal(n.directory, n.raftLog, n.snapshots, store.JournalOptions{
+		Logger:    n.log,
+		OnFailure: n.fail,
+		Intercept: n.cfg.Faults.FlushJournal,
+	})
+	return err
+}
+
+func (n *Node) raftConfig() raftnode.Config {
+	cfg := raftnode.DefaultConfig()
+	cfg.Node = n.cfg.Name
+	for _, m := range n.cfg.Members {
+		cfg.Members = append(cfg.Members, raftnode.Member(m))
+	}
+	cfg.PeerListen = n.cfg.PeerListen
+	cfg.ForceBootstrap = n.cfg.ForceBootstrap
+	cfg.Version = n.cfg.Version
+	cfg.Directory = n.directory
+	cfg.Log = n.raftLog
+	cfg.Snapshots = n.snapshots
+	cfg.FSM = n.fsm
+	cfg.State = n.fsm
+	cfg.Network = n.cfg.Network
+	cfg.SnapshotInterval = cmp.Or(n.cfg.SnapshotInterval, cfg.SnapshotInterval)
+	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
+	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
+	cfg.Logger = n.log
+	cfg.OnFailure = n.fail
+	return cfg
+}
+
+func (n *Node) serverConfig() server.Config {
+	cfg := server.DefaultConfig()
+	cfg.Node = n.cfg.Name
+	cfg.Version = n.cfg.Version
+	cfg.StartTime = time.Now()
+	cfg.HealthListLimit = n.cfg.HealthListLimit
+	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
+	cfg.Logger = n.log
+	return cfg
+}
+
+// serve starts what answers others, and the announcing of this member.
+func (n *Node) serve(ctx context.Context) {
+	n.wg.Go(func() {
+		if err := n.server.Serve(n.api, n.raft.PeerListener()); err != nil {
+			n.fail(err)
+		}
+	})
+	if n.http != nil {
+		n.httpServer = server.NewHTTPServer(n.server.HTTPHandler())
+		n.wg.Go(func() {
+			if err := n.httpServer.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
+				n.fail(err)
+			}
+		})
+	}
+	n.wg.Go(func() { n.announce(ctx) })
+}
+
+// announce tells the cluster where this member is, by a command in the log, unless the log says so
+// already.
+func (n *Node) announce(ctx context.Context) {
+	self := &logv1.Member{
+		Name:        n.self.Name,
+		ApiAddress:  n.self.APIAddress,
+		PeerAddress: n.self.PeerAddress,
+		DirectoryId: n.directory.Identity().DirectoryID,
+		Version:     n.cfg.Version,
+		MaxFormat:   logv1.Format,
+	}
+	cmd := &logv1.Command{
+		Actor:  &logv1.Actor{Name: "node " + n.self.Name, Verified: true},
+		Reason: "started",
+		Kind:   &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: self}},
+	}
+	for ctx.Err() == nil {
+		changed := n.raft.Changed()
+		if s := n.raft.Status(); s.Leader == "" {
+			select {
+			case <-changed:
+				continue
+			case <-ctx.Done():
+				return
+			}
+		}
+		if proto.Equal(n.fsm.Members()[self.Name], self) {
+			return
+		}
+		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
+		result, err := n.server.Propose(attempt, cmd)
+		cancel()
+		switch {
+		case err == nil && result.GetRefusal() == nil:
+			return
+		case err == nil:
+			n.log.Error("the cluster does not take this node's announcement",
+				"node", self.Name, "reason", result.GetRefusal().GetMessage())
+			return
+		case ctx.Err() == nil:
+			n.log.Warn("announcing this node failed; it is tried again", "node", self.Name, "error", err)
+		}
+		pause := time.NewTimer(time.Second)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+		}
+	}
+}
+
+func (n *Node) listed(name string) (Member, bool) {
+	i := slices.IndexFunc(n.cfg.Members, func(m Member) bool { return m.Name == name })
+	if i < 0 {
+		return Member{}, false
+	}
+	return n.cfg.Members[i], true
+}
