@@ -39,8 +39,11 @@ type Registry interface {
 	// nothing follows; otherwise it is the after of the next call, even when recs is short or
 	// empty because a scan is bounded.
 	ListServices(prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64)
-	// Revision is that of the newest event this node has published.
+	// Revision is that of the newest cut: GetService and ListServices show all up to it.
 	Revision() int64
+	// ShownRevision is at least the revision of whatever a Check or Watch of this node has shown;
+	// Revision may be less, while a batch is being published.
+	ShownRevision() int64
 	// WaitRevision waits until Revision is at least revision, or returns ctx's error.
 	WaitRevision(ctx context.Context, revision int64) error
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -113,7 +114,7 @@ func notWritten(format string, a ...any) *failure {
 	err := fmt.Errorf(format, a...)
 	return &failure{
 		reason:  ReasonNotWritten,
-		msg:     "not written: " + err.Error(),
+		msg:     prefixed("not written: ", err),
 		meta:    map[string]string{MetaWritten: WrittenNo},
 		details: []protoadapt.MessageV1{&errdetails.RetryInfo{RetryDelay: durationpb.New(retryDelay)}},
 		err:     err,
@@ -124,10 +125,15 @@ func outcomeUnknown(format string, a ...any) *failure {
 	err := fmt.Errorf(format, a...)
 	return &failure{
 		reason: ReasonOutcomeUnknown,
-		msg:    "outcome unknown, retry only with the same request_id: " + err.Error(),
+		msg:    prefixed("outcome unknown: ", err) + "; retry only with the same request_id",
 		meta:   map[string]string{MetaWritten: WrittenUnknown},
 		err:    err,
 	}
+}
+
+// prefixed does not say twice what the room below said already.
+func prefixed(prefix string, err error) string {
+	return prefix + strings.TrimPrefix(err.Error(), prefix)
 }
 
 func limitReached(subject, format string, a ...any) *failure {
@@ -169,7 +175,7 @@ func refused(r *logv1.Refusal) *failure {
 		if msg == "" {
 			msg = "was refused"
 		}
-		f := invalid(violation{field, msg})
+		f := invalid(violation{field, strings.TrimPrefix(msg, field+" ")})
 		f.meta = meta
 		return f
 	}

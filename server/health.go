@@ -72,12 +72,12 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 	answer, err := h.await(ctx)
 	if err != nil {
 		if answer {
-			h.setHeader(ctx, h.registry.Revision())
+			h.setHeader(ctx)
 		}
 		return nil, statusError(h.node, err)
 	}
 	res, err := h.check(name)
-	h.setHeader(ctx, h.registry.Revision())
+	h.setHeader(ctx)
 	return res, err
 }
 
@@ -86,13 +86,13 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 	answer, err := h.await(ctx)
 	if err != nil {
 		if answer {
-			h.setHeader(ctx, h.registry.Revision())
+			h.setHeader(ctx)
 		}
 		return nil, statusError(h.node, err)
 	}
 	services, more := h.statuses.ListStatuses(h.listLimit)
 	if answer {
-		h.setHeader(ctx, h.registry.Revision())
+		h.setHeader(ctx)
 	}
 	own, isOwn := h.statuses.Status(rollcallv1.OwnReady)
 	count := len(services)
@@ -129,7 +129,7 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 
 	answer, err := h.await(ctx)
 	if answer {
-		h.setHeader(stream.Context(), h.registry.Revision())
+		h.setHeader(stream.Context())
 	}
 	if err == nil {
 		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return stream.Send(h.answer(s)) })

@@ -179,9 +179,10 @@ func (r *reads) await(ctx context.Context) (answer bool, err error) {
 	return true, nil
 }
 
-// setHeader answers a call that asked by metadata. It is called after the read, so that what was
-// read is not newer than the revision told.
-func (r *reads) setHeader(ctx context.Context, revision int64) {
+// setHeader answers a call that asked by metadata. It is called after the read: who sends the
+// revision as the next rollcall-min-revision never sees less than here, on any node.
+func (r *reads) setHeader(ctx context.Context) {
+	revision := r.registry.ShownRevision()
 	// The only errors are that there is no call or that its headers are sent: nobody to tell.
 	_ = grpc.SetHeader(ctx, metadata.Pairs(
 		MetadataRevision, strconv.FormatInt(revision, 10),

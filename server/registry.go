@@ -27,7 +27,7 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 	defer recovered(s.log, s.node, "Registry.GetService", false, &err)
 	answer, err := s.await(ctx)
 	var rec *rollcallv1.ServiceRecord
-	revision := s.registry.Revision()
+	var revision int64
 	if err == nil {
 		if bad := rollcallv1.CheckLookup(req.GetService()); bad != nil {
 			err = invalid(violation{"service", bad.Error()})
@@ -44,7 +44,7 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 		}
 	}
 	if answer {
-		s.setHeader(ctx, revision)
+		s.setHeader(ctx)
 	}
 	if err != nil {
 		return nil, statusError(s.node, err)
@@ -60,11 +60,7 @@ func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.List
 		res, err = s.list(req)
 	}
 	if answer {
-		revision := res.GetRevision()
-		if res == nil {
-			revision = s.registry.Revision()
-		}
-		s.setHeader(ctx, revision)
+		s.setHeader(ctx)
 	}
 	if err != nil {
 		return nil, statusError(s.node, err)

@@ -1,0 +1,184 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// want is what a client can rely on in an error.
+type want struct {
+	code    codes.Code
+	reason  string
+	written string
+	meta    map[string]string // of those named
+	message string            // part of it
+}
+
+func checkError(t *testing.T, err error, w want) {
+	t.Helper()
+	st, ok := status.FromError(err)
+	if !ok || err == nil {
+		t.Fatalf("got %v, want a status", err)
+	}
+	if st.Code() != w.code || !strings.Contains(st.Message(), w.message) {
+		t.Errorf("got %v %q, want %v %q", st.Code(), st.Message(), w.code, w.message)
+	}
+	if strings.Contains(st.Message(), "\n") {
+		t.Errorf("message %q has more than one line", st.Message())
+	}
+	info := errorInfo(st)
+	if info == nil {
+		t.Fatalf("%v has no ErrorInfo", err)
+	}
+	if info.GetReason() != w.reason {
+		t.Errorf("reason is %q, want %q", info.GetReason(), w.reason)
+	}
+	if got := info.GetMetadata()[MetaWritten]; got != w.written {
+		t.Errorf("written is %q, want %q", got, w.written)
+	}
+	if info.GetMetadata()[MetaNode] == "" {
+		t.Error("ErrorInfo does not name the node")
+	}
+	for k, v := range w.meta {
+		if got := info.GetMetadata()[k]; got != v {
+			t.Errorf("metadata %s is %q, want %q", k, got, v)
+		}
+	}
+	switch w.reason {
+	case ReasonInvalidArgument:
+		requireDetail[*errdetails.BadRequest](t, st)
+	case ReasonNotWritten:
+		requireDetail[*errdetails.RetryInfo](t, st)
+	case ReasonLimitReached:
+		requireDetail[*errdetails.QuotaFailure](t, st)
+	}
+}
+
+func requireDetail[D any](t *testing.T, st *status.Status) {
+	t.Helper()
+	for _, d := range st.Details() {
+		if _, ok := d.(D); ok {
+			return
+		}
+	}
+	t.Errorf("%v has no %T", st, *new(D))
+}
+
+func TestErrorsOfChanges(t *testing.T) {
+	refusal := func(r *logv1.Refusal) func(context.Context, *logv1.Command) (*logv1.Result, error) {
+		return func(context.Context, *logv1.Command) (*logv1.Result, error) {
+			return &logv1.Result{Refusal: r}, nil
+		}
+	}
+	failing := func(err error) func(context.Context, *logv1.Command) (*logv1.Result, error) {
+		return func(context.Context, *logv1.Command) (*logv1.Result, error) { return nil, err }
+	}
+	untilDone := func(ctx context.Context, _ *logv1.Command) (*logv1.Result, error) {
+		<-ctx.Done()
+		return nil, unknownErr{fmt.Errorf("waiting for the log: %w", ctx.Err())}
+	}
+	tests := map[string]struct {
+		propose func(context.Context, *logv1.Command) (*logv1.Result, error)
+		want    want
+	}{
+		"refused as invalid": {
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "request_id", Message: "request_id was used for another request"}),
+			want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "request_id was used"},
+		},
+		"refused, no such service": {
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND, Service: "a"}),
+			want{codes.NotFound, ReasonNotFound, WrittenNo, map[string]string{MetaService: "a"}, `"a" does not exist`},
+		},
+		"refused, another revision": {
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 42}),
+			want{codes.FailedPrecondition, ReasonRevisionMismatch, WrittenNo, map[string]string{MetaCurrentRevision: "42", MetaService: "a"}, "42"},
+		},
+		"refused for a reason of a newer version": {
+			refusal(&logv1.Refusal{Reason: 99, Message: "the moon is full"}),
+			want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "the moon is full"},
+		},
+		"not written until the caller gives up": {
+			failing(fmt.Errorf("propose: %w", notWrittenErr{errors.New("not written: transfer in progress")})),
+			want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "transfer in progress"},
+		},
+		"leadership lost in flight": {
+			failing(unknownErr{errors.New("leadership lost")}),
+			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "leadership lost"},
+		},
+		"an error that says nothing of the outcome": {
+			failing(errors.New("disk on fire")),
+			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "disk on fire"},
+		},
+		"unknown beats not written": {
+			failing(unknownErr{notWrittenErr{errors.New("contradiction")}}),
+			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "contradiction"},
+		},
+		"a deadline after proposing": {
+			untilDone,
+			want{codes.DeadlineExceeded, ReasonOutcomeUnknown, WrittenUnknown, nil, "outcome unknown"},
+		},
+		"results that do not fit the changes": {
+			func(context.Context, *logv1.Command) (*logv1.Result, error) { return &logv1.Result{}, nil },
+			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "0 results for 1 changes"},
+		},
+		"a panic": {
+			func(context.Context, *logv1.Command) (*logv1.Result, error) { panic("boom") },
+			want{codes.Internal, ReasonInternal, WrittenUnknown, nil, "defect"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			n := single(t, func(c *Config) { c.WriteTimeout = 300 * time.Millisecond })
+			n.agreement.onPropose(tt.propose)
+			// Without a deadline of its own: the server's applies, and the answer is the server's.
+			_, err := n.admin().SetServingStatus(context.Background(), setRequest("a", serving))
+			checkError(t, err, tt.want)
+		})
+	}
+}
+
+func TestCanceledWhileProposingStaysUnknown(t *testing.T) {
+	err := statusError("n1", changeFailure(unknownErr{context.Canceled}))
+	checkError(t, err, want{codes.Canceled, ReasonOutcomeUnknown, WrittenUnknown, nil, ""})
+}
+
+func TestEveryReasonHasACode(t *testing.T) {
+	for reason, code := range codeOf {
+		err := statusError("n1", &failure{reason: reason, msg: "m"})
+		if got := status.Code(err); got != code || code == codes.OK {
+			t.Errorf("%s is %v, want %v", reason, got, code)
+		}
+	}
+}
+
+func TestErrorsOfReads(t *testing.T) {
+	n := single(t)
+	ctx := timeout(t, 5*time.Second)
+	_, err := n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "a"})
+	checkError(t, err, want{codes.NotFound, ReasonNotFound, "", map[string]string{MetaService: "a"}, `"a"`})
+	_, err = n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "a\x00"})
+	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "control character"})
+	checkError(t, statusError("n1", context.Canceled), want{codes.Canceled, ReasonCanceled, "", nil, ""})
+	checkError(t, statusError("n1", fmt.Errorf("x: %w", context.DeadlineExceeded)), want{codes.DeadlineExceeded, ReasonDeadlineExceeded, "", nil, ""})
+	checkError(t, statusError("n1", errors.New("odd")), want{codes.Internal, ReasonInternal, "", nil, "odd"})
+}
+
+// proposeUntilDone tells that it was called, and ends with its context.
+func proposeUntilDone(called chan<- struct{}) func(context.Context, *logv1.Command) (*logv1.Result, error) {
+	return func(ctx context.Context, _ *logv1.Command) (*logv1.Result, error) {
+		close(called)
+		<-ctx.Done()
+		return nil, unknownErr{ctx.Err()}
+	}
+}

@@ -1,0 +1,419 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/test/bufconn"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+const (
+	serving        = healthpb.HealthCheckResponse_SERVING
+	notServing     = healthpb.HealthCheckResponse_NOT_SERVING
+	unknown        = healthpb.HealthCheckResponse_UNKNOWN
+	serviceUnknown = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
+)
+
+// fakeRegistry is Statuses and Registry: a map, a revision, one channel that is closed and replaced
+// at every change.
+type fakeRegistry struct {
+	mu       sync.Mutex
+	services map[string]Status
+	own      map[string]Status
+	revision int64
+	changed  chan struct{}
+	reason   string // of every record
+}
+
+func newFakeRegistry() *fakeRegistry {
+	return &fakeRegistry{services: map[string]Status{}, own: map[string]Status{}, changed: make(chan struct{})}
+}
+
+func (f *fakeRegistry) wake() { close(f.changed); f.changed = make(chan struct{}) }
+
+func (f *fakeRegistry) set(name string, s Status) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s == serviceUnknown {
+		delete(f.services, name)
+	} else {
+		f.services[name] = s
+	}
+	f.revision++
+	f.wake()
+	return f.revision
+}
+
+func (f *fakeRegistry) SetOwn(name string, s Status) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.own[name] = s
+	f.wake()
+}
+
+func (f *fakeRegistry) status(name string) (Status, bool) {
+	if s, ok := f.own[name]; ok {
+		return s, true
+	}
+	s, ok := f.services[name]
+	return s, ok
+}
+
+func (f *fakeRegistry) Status(name string) (Status, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status(name)
+}
+
+func (f *fakeRegistry) WatchStatus(ctx context.Context, name string, send func(Status) error) error {
+	last := Status(-1)
+	for {
+		f.mu.Lock()
+		changed := f.changed
+		s, ok := f.status(name)
+		f.mu.Unlock()
+		if !ok {
+			s = serviceUnknown
+		}
+		if s != last {
+			if err := send(s); err != nil {
+				return err
+			}
+			last = s
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *fakeRegistry) ListStatuses(limit int) (map[string]Status, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.services) > limit {
+		return nil, true
+	}
+	return maps.Clone(f.services), false
+}
+
+func (f *fakeRegistry) record(name string) *rollcallv1.ServiceRecord {
+	s := f.services[name]
+	return &rollcallv1.ServiceRecord{Service: name, Status: s, Report: &rollcallv1.Report{Status: s, Reason: f.reason}}
+}
+
+func (f *fakeRegistry) GetService(name string) (*rollcallv1.ServiceRecord, int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if _, ok := f.services[name]; !ok {
+		return nil, f.revision
+	}
+	return f.record(name), f.revision
+}
+
+func (f *fakeRegistry) ListServices(prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(f.services)) {
+		if !strings.HasPrefix(name, prefix) || name <= after {
+			continue
+		}
+		if len(statuses) > 0 && !slices.Contains(statuses, f.services[name]) {
+			continue
+		}
+		if len(recs) == limit {
+			return recs, recs[limit-1].GetService(), f.revision
+		}
+		recs = append(recs, f.record(name))
+	}
+	return recs, "", f.revision
+}
+
+func (f *fakeRegistry) Revision() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revision
+}
+
+func (f *fakeRegistry) ShownRevision() int64 { return f.Revision() }
+
+func (f *fakeRegistry) WaitRevision(ctx context.Context, revision int64) error {
+	for {
+		f.mu.Lock()
+		changed, at := f.changed, f.revision
+		f.mu.Unlock()
+		if at >= revision {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+type notWrittenErr struct{ error }
+
+func (notWrittenErr) NotWritten() bool { return true }
+
+type unknownErr struct{ error }
+
+func (unknownErr) OutcomeUnknown() bool { return true }
+func (e unknownErr) Unwrap() error      { return e.error }
+
+// fakeAgreement is Agreement and Node. Its propose can be replaced; by default it applies the write
+// to the registry.
+type fakeAgreement struct {
+	registry *fakeRegistry
+
+	mu       sync.Mutex
+	status   NodeStatus
+	changed  chan struct{}
+	propose  func(context.Context, *logv1.Command) (*logv1.Result, error)
+	proposed []*logv1.Command
+}
+
+func newFakeAgreement(r *fakeRegistry) *fakeAgreement {
+	return &fakeAgreement{
+		registry: r,
+		changed:  make(chan struct{}),
+		status:   NodeStatus{ClusterID: "3f9a", Formed: true, Loaded: true, Role: rollcallv1.Role_ROLE_FOLLOWER},
+	}
+}
+
+func (f *fakeAgreement) change(do func(st *NodeStatus)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	do(&f.status)
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *fakeAgreement) onPropose(do func(context.Context, *logv1.Command) (*logv1.Result, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.propose = do
+}
+
+func (f *fakeAgreement) count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.proposed)
+}
+
+func (f *fakeAgreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	f.mu.Lock()
+	f.proposed = append(f.proposed, cmd)
+	propose := f.propose
+	f.mu.Unlock()
+	if propose != nil {
+		return propose(ctx, cmd)
+	}
+	return f.apply(cmd), nil
+}
+
+func (f *fakeAgreement) apply(cmd *logv1.Command) *logv1.Result {
+	res := f.Preview(cmd)
+	for _, c := range cmd.GetWrite().GetChanges() {
+		res.Revision = f.registry.set(c.GetService(), Status(c.GetStatus()))
+	}
+	return res
+}
+
+func (f *fakeAgreement) Preview(cmd *logv1.Command) *logv1.Result {
+	res := &logv1.Result{Revision: f.registry.Revision()}
+	for _, c := range cmd.GetWrite().GetChanges() {
+		rec := &logv1.ServiceRecord{Service: c.GetService()}
+		if c.GetStatus() != logv1.Status_STATUS_SERVICE_UNKNOWN {
+			rec.Report = &logv1.Report{Status: c.GetStatus(), Reason: cmd.GetReason(), Actor: cmd.GetActor()}
+		}
+		res.Services = append(res.Services, &logv1.ServiceResult{Record: rec, Changed: true})
+	}
+	return res
+}
+
+func (f *fakeAgreement) Leader() (string, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status.Leader, f.status.Leading
+}
+
+func (f *fakeAgreement) Changed() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+func (f *fakeAgreement) NodeStatus() NodeStatus {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status
+}
+
+// peerFunc is Peers.
+type peerFunc func(ctx context.Context, name string) (net.Conn, error)
+
+func (f peerFunc) DialPeer(ctx context.Context, name string) (net.Conn, error) { return f(ctx, name) }
+
+// testNode is a served Server on fakes.
+type testNode struct {
+	*Server
+	name      string
+	registry  *fakeRegistry
+	agreement *fakeAgreement
+	conn      *grpc.ClientConn // of a client
+	peerLis   *bufconn.Listener
+}
+
+// testCluster is nodes n1, n2, … that reach each other by name.
+type testCluster struct {
+	t     *testing.T
+	nodes map[string]*testNode
+	names []string
+
+	mu     sync.Mutex
+	refuse map[string]error                     // DialPeer's answer for a name
+	wrap   func(to string, c net.Conn) net.Conn // if set, stands in every peer connection
+}
+
+const bufSize = 256 << 10
+
+func newTestCluster(t *testing.T, n int, change ...func(*Config)) *testCluster {
+	t.Helper()
+	c := &testCluster{t: t, nodes: map[string]*testNode{}, refuse: map[string]error{}}
+	for i := range n {
+		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
+	}
+	for _, name := range c.names {
+		c.nodes[name] = c.start(name, change...)
+	}
+	return c
+}
+
+func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
+	c.t.Helper()
+	node := &testNode{name: name, registry: newFakeRegistry(), peerLis: bufconn.Listen(bufSize)}
+	node.agreement = newFakeAgreement(node.registry)
+	for _, m := range c.names {
+		node.agreement.status.Members = append(node.agreement.status.Members, &rollcallv1.Member{
+			Name: m, ApiAddress: m + ":7600", PeerAddress: m + ":7601", Voter: true,
+		})
+	}
+	cfg := DefaultConfig()
+	cfg.Node, cfg.Version, cfg.StartTime = name, "v0.1.0", time.Now()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	for _, ch := range change {
+		ch(&cfg)
+	}
+	var err error
+	node.Server, err = New(cfg, Deps{
+		Statuses: node.registry, Registry: node.registry, Agreement: node.agreement, Node: node.agreement,
+		Peers: peerFunc(c.dial),
+	})
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	api := bufconn.Listen(bufSize)
+	served := make(chan error, 1)
+	go func() { served <- node.Serve(api, node.peerLis) }()
+	node.conn, err = grpc.NewClient("passthrough:///"+name,
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return api.DialContext(ctx) }),
+		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(func() {
+		node.conn.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := node.Stop(ctx); err != nil {
+			c.t.Errorf("stop %s: %v", name, err)
+		}
+		if err := <-served; err != nil {
+			c.t.Errorf("serve %s: %v", name, err)
+		}
+	})
+	return node
+}
+
+var errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+
+func (c *testCluster) dial(ctx context.Context, name string) (net.Conn, error) {
+	c.mu.Lock()
+	err, wrap := c.refuse[name], c.wrap
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	node := c.nodes[name]
+	if node == nil {
+		return nil, errors.New("unknown member " + name)
+	}
+	conn, err := node.peerLis.DialContext(ctx)
+	if err == nil && wrap != nil {
+		conn = wrap(name, conn)
+	}
+	return conn, err
+}
+
+func (c *testCluster) refuseDials(name string, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refuse[name] = err
+}
+
+// elect makes a node the leader, and all know it.
+func (c *testCluster) elect(leader string) {
+	for name, n := range c.nodes {
+		n.agreement.change(func(st *NodeStatus) {
+			st.Leader, st.Leading = leader, name == leader
+			st.Term++
+			st.LeaderContact = time.Now()
+			st.Role = rollcallv1.Role_ROLE_FOLLOWER
+			if st.Leading {
+				st.Role = rollcallv1.Role_ROLE_LEADER
+			}
+		})
+	}
+}
+
+func (n *testNode) admin() rollcallv1.AdminClient     { return rollcallv1.NewAdminClient(n.conn) }
+func (n *testNode) reads() rollcallv1.RegistryClient  { return rollcallv1.NewRegistryClient(n.conn) }
+func (n *testNode) cluster() rollcallv1.ClusterClient { return rollcallv1.NewClusterClient(n.conn) }
+func (n *testNode) health() healthpb.HealthClient     { return healthpb.NewHealthClient(n.conn) }
+
+func single(t *testing.T, change ...func(*Config)) *testNode {
+	t.Helper()
+	c := newTestCluster(t, 1, change...)
+	c.elect("n1")
+	return c.nodes["n1"]
+}
+
+func timeout(t *testing.T, d time.Duration) context.Context {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func setRequest(name string, s Status) *rollcallv1.SetServingStatusRequest {
+	return &rollcallv1.SetServingStatusRequest{Service: name, Status: s.Enum()}
+}

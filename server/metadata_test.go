@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// readCalls are the calls that take metadata.
+var readCalls = map[string]func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error{
+	"Check": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.health().Check(ctx, &healthpb.HealthCheckRequest{Service: "svc"}, opts...)
+		return err
+	},
+	"List": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.health().List(ctx, &healthpb.HealthListRequest{}, opts...)
+		return err
+	},
+	"GetService": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "svc"}, opts...)
+		return err
+	},
+	"ListServices": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.reads().ListServices(ctx, &rollcallv1.ListServicesRequest{}, opts...)
+		return err
+	},
+	"Watch": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		stream, err := n.health().Watch(ctx, &healthpb.HealthCheckRequest{Service: "svc"}, opts...)
+		if err != nil {
+			return err
+		}
+		if _, err := stream.Recv(); err != nil {
+			return err
+		}
+		for _, o := range opts {
+			if h, ok := o.(grpc.HeaderCallOption); ok { // Watch sets it only when the stream ends
+				*h.HeaderAddr, err = stream.Header()
+			}
+		}
+		return err
+	},
+}
+
+func TestMetadataIsUnderstoodOrRefused(t *testing.T) {
+	n := single(t)
+	n.registry.set("svc", serving)
+	for key, tt := range map[string]struct{ value, message string }{
+		"rollcall-min-revison":    {"1", "not a metadata key"},
+		"rollcall-":               {"1", "not a metadata key"},
+		"rollcall-revision":       {"1", "not a metadata key"},
+		"rollcall-consistency":    {"local", "not supported yet"},
+		"rollcall-max-staleness":  {"2s", "not supported yet"},
+		"rollcall-require-leader": {"true", "not supported yet"},
+		"rollcall-min-revision":   {"-1", "must be a revision"},
+		"Rollcall-Min-Revision":   {"9223372036854775808", "must be a revision"},
+		"ROLLCALL-MIN-REVISION":   {strings.Repeat("9", 1000), "must be a revision"},
+	} {
+		for call, do := range readCalls {
+			t.Run(call+"/"+key, func(t *testing.T) {
+				ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), key, tt.value)
+				checkError(t, do(ctx, n), want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, tt.message})
+			})
+		}
+	}
+	ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), MetadataMinRevision, "1", MetadataMinRevision, "1")
+	checkError(t, readCalls["Check"](ctx, n), want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "more than once"})
+}
+
+func TestMetadataOfOthersIsIgnored(t *testing.T) {
+	n := single(t)
+	n.registry.set("svc", serving)
+	ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), "x-rollcall-min-revision", "9", "rollcal", "9", "traceparent", "00")
+	for call, do := range readCalls {
+		var header metadata.MD
+		if err := do(ctx, n, grpc.Header(&header)); err != nil {
+			t.Errorf("%s: %v", call, err)
+		}
+		if len(header.Get(MetadataRevision)) != 0 {
+			t.Errorf("%s answers a header nobody asked for", call)
+		}
+	}
+}
+
+func TestMetadataOnChangesIsRefused(t *testing.T) {
+	n := single(t)
+	ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), MetadataMinRevision, "1")
+	_, err := n.admin().SetServingStatus(ctx, setRequest("a", serving))
+	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "means nothing"})
+	_, err = n.cluster().GetStatus(ctx, &rollcallv1.GetStatusRequest{})
+	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "means nothing"})
+	if n.agreement.count() != 0 {
+		t.Error("something was proposed")
+	}
+}
+
+func TestMinRevisionWaitsUntilTheNodeIsThere(t *testing.T) {
+	for call, do := range readCalls {
+		t.Run(call, func(t *testing.T) {
+			n := single(t)
+			n.registry.set("svc", serving)
+			ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), MetadataMinRevision, "2")
+			var header metadata.MD
+			done := make(chan error, 1)
+			go func() { done <- do(ctx, n, grpc.Header(&header)) }()
+			select {
+			case err := <-done:
+				t.Fatalf("did not wait: %v", err)
+			case <-time.After(20 * time.Millisecond):
+			}
+			n.registry.set("other", serving)
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+			if got := header.Get(MetadataRevision); len(got) != 1 || got[0] != "2" {
+				t.Errorf("%s is %v, want 2", MetadataRevision, got)
+			}
+			if got := header.Get(MetadataNode); len(got) != 1 || got[0] != "n1" {
+				t.Errorf("%s is %v, want n1", MetadataNode, got)
+			}
+		})
+	}
+}
+
+func TestMinRevisionThatIsNotReached(t *testing.T) {
+	for call, do := range readCalls {
+		for name, ctx := range map[string]func(t *testing.T) context.Context{
+			"caller's deadline": func(t *testing.T) context.Context { return timeout(t, 400*time.Millisecond) },
+			"server's":          func(*testing.T) context.Context { return context.Background() },
+		} {
+			t.Run(call+"/"+name, func(t *testing.T) {
+				n := single(t, func(c *Config) { c.RevisionTimeout = 20 * time.Millisecond })
+				n.registry.set("svc", serving)
+				ctx := metadata.AppendToOutgoingContext(ctx(t), MetadataMinRevision, "7")
+				checkError(t, do(ctx, n), want{codes.Unavailable, ReasonRevisionNotReached, "", map[string]string{MetaCurrentRevision: "1"}, "at revision 1"})
+			})
+		}
+	}
+}
+
+func TestMetadataIsReadInPlace(t *testing.T) {
+	in := newIncoming()
+	md := metadata.MD{"a": {"1"}}
+	ctx := metadata.NewIncomingContext(context.Background(), md)
+	md["rollcall-later"] = []string{"1"}
+	if in.key == nil || !in.asks(ctx) {
+		t.Error("this grpc no longer keeps metadata where incoming looks: every Check copies it now")
+	}
+	// Should that happen, it is still right.
+	if !(incoming{}).asks(metadata.NewIncomingContext(context.Background(), md)) {
+		t.Error("the fallback does not see the key")
+	}
+	if in.asks(context.Background()) {
+		t.Error("a call without metadata asks for something")
+	}
+}
