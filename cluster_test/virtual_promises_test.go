@@ -43,10 +43,10 @@ func (w *virtualWatch) last() client.Status {
 	return unknown
 }
 
-func (c *virtual) watch(ctx context.Context, n *virtualNode, service string) *virtualWatch {
+func (c *virtual) watch(n *virtualNode, service string) *virtualWatch {
 	w := &virtualWatch{}
-	conn := n.dial()
-	go func() {
+	conn, ctx := n.dial(), c.ctx
+	c.wg.Go(func() {
 		for ctx.Err() == nil {
 			stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: service})
 			if err == nil {
@@ -67,7 +67,7 @@ func (c *virtual) watch(ctx context.Context, n *virtualNode, service string) *vi
 			}
 			time.Sleep(100 * time.Millisecond)
 		}
-	}()
+	})
 	return w
 }
 
@@ -163,7 +163,7 @@ func TestVirtualP5WatchConverges(t *testing.T) {
 		var stock []*virtualWatch
 		for _, n := range c.nodes {
 			for range 5 {
-				stock = append(stock, c.watch(ctx, n, "payments"))
+				stock = append(stock, c.watch(n, "payments"))
 			}
 		}
 		var (
@@ -255,7 +255,7 @@ func TestVirtualP7FailStatic(t *testing.T) {
 		}
 		c.caughtUp()
 		left := c.nodes[1]
-		open := c.watch(ctx, left, "payments")
+		open := c.watch(left, "payments")
 		c.until("the watch to open", func() bool { return open.last() == serving })
 		c.nodes[0].stop()
 		c.nodes[2].stop()
@@ -284,7 +284,7 @@ func TestVirtualP7FailStatic(t *testing.T) {
 		if status.Code(err) != codes.Unavailable || reason(err) != "NOT_WRITTEN" || time.Since(begun) > 5*time.Second {
 			t.Errorf("a write without deadline and quorum: %v after %s", err, time.Since(begun))
 		}
-		late := c.watch(ctx, left, "payments")
+		late := c.watch(left, "payments")
 		c.until("a watch opened without a quorum", func() bool { return late.last() == serving })
 
 		c.nodes[0].start()

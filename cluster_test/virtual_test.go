@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -30,6 +31,10 @@ type virtual struct {
 	t     *testing.T
 	net   *raftnode.Memory
 	nodes []*virtualNode
+	// ctx ends, and wg is waited for, before the nodes are closed: a bubble must end empty.
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
 }
 
 type virtualNode struct {
@@ -62,6 +67,7 @@ func inVirtualTime(t *testing.T, configure func(*node.Config), test func(t *test
 func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 	t.Helper()
 	c := &virtual{t: t, net: raftnode.NewMemory()}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var members []node.Member
 	for i := range size {
 		host := fmt.Sprintf("127.0.0.%d", i+1)
@@ -104,6 +110,8 @@ func (w testWriter) Write(p []byte) (int, error) {
 }
 
 func (c *virtual) close() {
+	c.cancel()
+	c.wg.Wait()
 	c.net.Heal()
 	for _, n := range c.nodes {
 		n.stop()
