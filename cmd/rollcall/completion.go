@@ -1,0 +1,86 @@
+package main
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// Completion asks the nodes for names. It stays silent and quick whatever happens: nobody wants an
+// error in the middle of the line being typed.
+const (
+	completionPatience = time.Second
+	completionNames    = 100
+)
+
+// complete offers fixed values for a flag.
+func complete(cmd *cobra.Command, flag string, values ...string) {
+	// It only fails for a flag that is not there, which no user can cause.
+	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+		panic(err)
+	}
+}
+
+// completeServices offers service names for the first most arguments.
+func (a *app) completeServices(most int) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.serviceNames(cmd, toComplete), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// completeSet offers names, then statuses; or a status after SERVICE=.
+func (a *app) completeSet(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	const none = cobra.ShellCompDirectiveNoFileComp
+	if service, _, ok := strings.Cut(toComplete, "="); ok {
+		var pairs []string
+		for _, s := range settable {
+			pairs = append(pairs, service+"="+s)
+		}
+		return pairs, none
+	}
+	switch {
+	case len(args) == 0:
+		return a.serviceNames(cmd, toComplete), none
+	case len(args) == 1 && !strings.Contains(args[0], "="):
+		return settable, none
+	case strings.Contains(args[0], "="):
+		names := a.serviceNames(cmd, toComplete)
+		for i := range names {
+			names[i] += "="
+		}
+		return names, none | cobra.ShellCompDirectiveNoSpace
+	}
+	return nil, none
+}
+
+func (a *app) serviceNames(cmd *cobra.Command, prefix string) []string {
+	if bindEnvironment(cmd.Flags()) != nil {
+		return nil
+	}
+	c, err := a.dial()
+	if err != nil {
+		return nil
+	}
+	defer c.Close()
+	parent := cmd.Context()
+	if parent == nil {
+		parent = context.Background()
+	}
+	ctx, cancel := context.WithTimeout(parent, completionPatience)
+	defer cancel()
+	var names []string
+	for rec, err := range c.List(ctx, client.ListOptions{Prefix: prefix, PageSize: completionNames}) {
+		if err != nil || len(names) == completionNames {
+			break
+		}
+		names = append(names, rec.GetService())
+	}
+	return names
+}

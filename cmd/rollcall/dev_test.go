@@ -1,0 +1,408 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// childMode makes this test binary a node of a dev cluster: see testChild.
+const childMode = "ROLLCALL_TEST_CHILD"
+
+// testChild stands for "rollcall serve": it answers GetStatus at its --api-listen until its standard
+// input ends or SIGTERM comes.
+func testChild() int {
+	if os.Getenv(childMode) == "stubborn" {
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Fprintln(os.Stderr, "up")
+		select {}
+	}
+	address, parent := "", false
+	for i, arg := range os.Args {
+		switch arg {
+		case "--api-listen":
+			address = os.Args[i+1]
+		case "--exit-with-parent":
+			parent = true
+		}
+	}
+	if !parent {
+		fmt.Fprintln(os.Stderr, "no --exit-with-parent")
+		return 3
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	fmt.Fprintf(os.Stderr, "up at %s\n", address)
+	s := grpc.NewServer()
+	ready := &rollcallv1.GetStatusResponse{Leader: "n1", Writable: true, Members: []*rollcallv1.MemberStatus{{Member: &rollcallv1.Member{Name: "n1"}, Ready: true}}}
+	rollcallv1.RegisterClusterServer(s, &fake{status: ready})
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		stop()
+	}()
+	context.AfterFunc(ctx, s.Stop)
+	s.Serve(l)
+	return 0
+}
+
+// testCommand runs this test binary as a node.
+func testCommand(mode string) func([]string) *exec.Cmd {
+	return func(args []string) *exec.Cmd {
+		cmd := exec.Command(os.Args[0], args...)
+		cmd.Env = append(os.Environ(), childMode+"="+mode)
+		return cmd
+	}
+}
+
+// freeBasePort finds ports for n nodes below those that the system gives to outgoing connections.
+func freeBasePort(t *testing.T, n int) int {
+	t.Helper()
+	for base := 21000 + os.Getpid()%5000; base < 32000; base += 10 * n {
+		if portsFree(devNodes(n, base)) == nil {
+			return base
+		}
+	}
+	t.Fatal("no free ports")
+	return 0
+}
+
+// lineReader gives the lines that one side writes, as they come.
+type lineReader struct {
+	t     *testing.T
+	lines *bufio.Scanner
+	w     *io.PipeWriter
+}
+
+func newLineReader(t *testing.T) *lineReader {
+	r, w := io.Pipe()
+	return &lineReader{t: t, lines: bufio.NewScanner(r), w: w}
+}
+
+// event reads on to the next JSON line of this kind.
+func (l *lineReader) event(kind string) map[string]any {
+	l.t.Helper()
+	for l.lines.Scan() {
+		var e map[string]any
+		if err := json.Unmarshal(l.lines.Bytes(), &e); err != nil {
+			l.t.Fatalf("%v: %s", err, l.lines.Bytes())
+		}
+		if e["event"] == kind {
+			return e
+		}
+	}
+	l.t.Fatalf("no %s", kind)
+	return nil
+}
+
+func TestDevStartsRestartsAndStopsItsNodes(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "dev")
+	base := freeBasePort(t, 3)
+	cfg := devConfig{
+		nodes: 3, nodesChosen: true, data: dir, basePort: base, logLevel: "warn",
+		restart: 20 * time.Millisecond, ready: time.Minute, patience: time.Minute, command: testCommand("node"),
+	}
+	out := newLineReader(t)
+	var logs syncBuffer
+	a := &app{stdout: out.w, stderr: &logs, now: time.Now, output: formatJSON}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	ended := make(chan error, 1)
+	go func() {
+		ended <- a.dev(ctx, cfg)
+		out.w.Close()
+	}()
+
+	nodes := out.event("nodes")
+	if nodes["ready"] != true {
+		t.Fatalf("not ready: %v", nodes)
+	}
+	second := nodes["nodes"].([]any)[1].(map[string]any)
+	if got, want := second["api_address"], fmt.Sprintf("127.0.0.1:%d", base+10); got != want {
+		t.Errorf("n2 at %s, want %s", got, want)
+	}
+
+	// A second one on the same data, and one on the same ports.
+	if err := a.dev(ctx, cfg); err == nil || !strings.Contains(err.Error(), `is in use by another "rollcall dev"`) {
+		t.Errorf("second on the same data: %v", err)
+	}
+	other := cfg
+	other.data = filepath.Join(t.TempDir(), "other")
+	if err := a.dev(ctx, other); err == nil || !strings.Contains(err.Error(), "cannot be listened on") {
+		t.Errorf("second on the same ports: %v", err)
+	}
+
+	pid := int(second["pid"].(float64))
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if e := out.event("ended"); e["node"] != "n2" || e["reason"] != "signal: killed" || int(e["pid"].(float64)) != pid {
+		t.Errorf("ended: %v", e)
+	}
+	if e := out.event("started"); e["node"] != "n2" || int(e["pid"].(float64)) == pid {
+		t.Errorf("started: %v", e)
+	}
+
+	stop()
+	go io.Copy(io.Discard, readerOf(out))
+	if err := <-ended; err != nil {
+		t.Errorf("stop: %v", err)
+	}
+	if !strings.Contains(logs.String(), fmt.Sprintf("n1 | up at 127.0.0.1:%d\n", base)) {
+		t.Errorf("logs: %s", logs.String())
+	}
+	if err := portsFree(devNodes(3, base)); err != nil {
+		t.Errorf("after the end: %v", err)
+	}
+}
+
+// readerOf lets what is left be read without looking.
+func readerOf(l *lineReader) io.Reader {
+	return readFunc(func(p []byte) (int, error) {
+		if l.lines.Scan() {
+			return 0, nil
+		}
+		return 0, io.EOF
+	})
+}
+
+type readFunc func([]byte) (int, error)
+
+func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+func TestDevKillsANodeThatDoesNotEnd(t *testing.T) {
+	up := make(chan struct{})
+	var events []devEvent
+	c := &devChild{
+		devNode:  devNode{Name: "n1"},
+		command:  func() *exec.Cmd { return testCommand("stubborn")(nil) },
+		logs:     &signalWriter{c: up},
+		patience: 10 * time.Millisecond,
+		notify:   func(e devEvent) { events = append(events, e) },
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		c.supervise(ctx)
+	}()
+	<-up
+	cancel()
+	<-done
+	if len(events) != 2 || events[1].Reason != "killed, as it had not ended after 10ms" {
+		t.Errorf("%+v", events)
+	}
+}
+
+// signalWriter closes c at the first write.
+type signalWriter struct {
+	once sync.Once
+	c    chan struct{}
+}
+
+func (s *signalWriter) Write(p []byte) (int, error) {
+	s.once.Do(func() { close(s.c) })
+	return len(p), nil
+}
+
+func TestDevEndsWhenNoNodeIsLeft(t *testing.T) {
+	out := newLineReader(t)
+	go io.Copy(io.Discard, readerOf(out))
+	cfg := devConfig{
+		nodes: 1, data: t.TempDir(), basePort: freeBasePort(t, 1), logLevel: "warn",
+		ready: 100 * time.Millisecond, patience: time.Second,
+		command: func([]string) *exec.Cmd { return exec.Command("/nonexistent/rollcall") },
+	}
+	a := &app{stdout: out.w, stderr: io.Discard, now: time.Now, output: formatJSON}
+	err := a.dev(context.Background(), cfg)
+	out.w.Close()
+	if err == nil || err.Error() != "all nodes have ended; what they said is above" {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestDevChildrenGetNothingFromTheEnvironmentByAccident(t *testing.T) {
+	nodes := devNodes(2, 7600)
+	args, err := serveArguments(devConfig{data: "d", logLevel: "info"}, nodes[1], nodes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	abs, err := filepath.Abs("d/n2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "serve --exit-with-parent --node n2 --data " + abs + " --api-listen 127.0.0.1:7610 --peer-listen 127.0.0.1:7611 --http 127.0.0.1:7612" +
+		" --force-bootstrap=false --log-level info --member n1,api=127.0.0.1:7600,peer=127.0.0.1:7601 --member n2,api=127.0.0.1:7610,peer=127.0.0.1:7611"
+	if got := strings.Join(args, " "); got != want {
+		t.Errorf("%s\nwant %s", got, want)
+	}
+}
+
+func TestDevDirectory(t *testing.T) {
+	write := func(t *testing.T, path, content string) {
+		t.Helper()
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exists := func(path string) bool {
+		_, err := os.Stat(path)
+		return err == nil
+	}
+
+	t.Run("fresh removes the nodes and nothing else", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "new")
+		d, err := openDevDirectory(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.close()
+		if err := d.begin(5, false); err != nil {
+			t.Fatal(err)
+		}
+		write(t, filepath.Join(path, "n5", "raft.db"), "x")
+		write(t, filepath.Join(path, "notes.txt"), "mine")
+		d.close()
+
+		again, err := openDevDirectory(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer again.close()
+		if again.marker.Nodes != 5 {
+			t.Errorf("it holds %d nodes, want 5", again.marker.Nodes)
+		}
+		if err := again.begin(5, false); err != nil || !exists(filepath.Join(path, "n5", "raft.db")) {
+			t.Errorf("data were removed without --fresh: %v", err)
+		}
+		if err := again.begin(3, true); err != nil {
+			t.Fatal(err)
+		}
+		if exists(filepath.Join(path, "n5")) || !exists(filepath.Join(path, "notes.txt")) {
+			t.Error("--fresh removed too little or too much")
+		}
+	})
+
+	t.Run("a directory of somebody else is refused and stays", func(t *testing.T) {
+		path := t.TempDir()
+		write(t, filepath.Join(path, "n1", "thesis.tex"), "x")
+		r := rollcall(t, "dev", "--fresh", "--data", path)
+		r.want(t, exitNotDone, "", "rollcall: "+path+" holds n1, which \"rollcall dev\" did not put there; choose another directory with --data\n")
+		if !exists(filepath.Join(path, "n1", "thesis.tex")) {
+			t.Error("it is gone")
+		}
+	})
+
+	t.Run("a damaged marker is no licence", func(t *testing.T) {
+		path := t.TempDir()
+		write(t, filepath.Join(path, devMarkerFile), "{")
+		write(t, filepath.Join(path, "n1", "raft.db"), "x")
+		if r := rollcall(t, "dev", "--fresh", "--data", path); r.code != exitNotDone || !strings.Contains(r.stderr, "is damaged") {
+			t.Errorf("exit status %d, %s", r.code, r.stderr)
+		}
+		if !exists(filepath.Join(path, "n1", "raft.db")) {
+			t.Error("it is gone")
+		}
+	})
+
+	t.Run("another number of nodes", func(t *testing.T) {
+		path := t.TempDir()
+		write(t, filepath.Join(path, devMarkerFile), `{"nodes":5}`)
+		rollcall(t, "dev", "--nodes", "3", "--data", path).want(t, exitNotDone, "", "rollcall: "+path+" holds a cluster of 5 nodes; use --nodes 5, or --fresh to begin anew\n")
+		rollcall(t, "dev", "--data", path, "--base-port", "65530").want(t, exitNotDone, "", "rollcall: --base-port is 65530; with 5 nodes, use 1 to 65493\n")
+	})
+}
+
+func TestPortsInUseAreNamed(t *testing.T) {
+	base := freeBasePort(t, 3)
+	l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+11))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	path := filepath.Join(t.TempDir(), "dev")
+	r := rollcall(t, "dev", "--data", path, "--base-port", fmt.Sprint(base))
+	r.want(t, exitNotDone, "", fmt.Sprintf("rollcall: 127.0.0.1:%d cannot be listened on; if another \"rollcall dev\" runs, stop it, or choose other ports with --base-port\n", base+11))
+	if _, err := os.Stat(filepath.Join(path, devMarkerFile)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("something was begun: %v", err)
+	}
+}
+
+func TestLinePrefixer(t *testing.T) {
+	var out strings.Builder
+	l := &linePrefixer{w: &out, prefix: "n1 | "}
+	for _, s := range []string{"a\nb", "c\n\n", "d"} {
+		if n, err := l.Write([]byte(s)); n != len(s) || err != nil {
+			t.Fatal(n, err)
+		}
+	}
+	l.flush()
+	l.flush()
+	if got, want := out.String(), "n1 | a\nn1 | bc\nn1 | \nn1 | d\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	out.Reset()
+	l.Write(make([]byte, mostLine+1))
+	if out.Len() < mostLine {
+		t.Error("a line without an end is kept for ever")
+	}
+}
+
+func TestDevOutputForPeople(t *testing.T) {
+	var out strings.Builder
+	o := &devOutput{app: testApp(&out)}
+	var children []*devChild
+	for i, n := range devNodes(3, 7700) {
+		c := &devChild{devNode: n}
+		c.setPID(4000 + i)
+		children = append(children, c)
+		o.event(devEvent{Event: "started", Node: n.Name, PID: 4000 + i}, 5*time.Second)
+	}
+	o.ready(children, devConfig{data: "./rollcall-dev"}, 1234*time.Millisecond, nil)
+	o.event(devEvent{Event: "ended", Node: "n2", PID: 4001, Reason: "signal: killed"}, 5*time.Second)
+	o.event(devEvent{Event: "started", Node: "n2", PID: 4005}, 5*time.Second)
+	o.stopping()
+	o.stopped("./rollcall-dev")
+	golden(t, "dev.txt", []byte(out.String()))
+}
+
+type syncBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *syncBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *syncBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
+}

@@ -1,0 +1,238 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+const (
+	serving    = healthpb.HealthCheckResponse_SERVING
+	notServing = healthpb.HealthCheckResponse_NOT_SERVING
+	unknown    = healthpb.HealthCheckResponse_UNKNOWN
+)
+
+// fake is a node that keeps its registry in a map: enough to see what the command line asks and says.
+type fake struct {
+	rollcallv1.UnimplementedAdminServer
+	rollcallv1.UnimplementedRegistryServer
+	rollcallv1.UnimplementedClusterServer
+	health  *health.Server
+	address string
+
+	mu       sync.Mutex // guards what follows
+	revision int64
+	services map[string]*rollcallv1.ServiceRecord
+	status   *rollcallv1.GetStatusResponse
+	refuse   error // of every write
+	wrote    chan *rollcallv1.SetServingStatusRequest
+}
+
+// startFake serves a fake on a free loopback port, and makes it the default of --endpoints.
+func startFake(t *testing.T) *fake {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := serveFake(t, l)
+	t.Setenv("ROLLCALL_ENDPOINTS", f.address)
+	return f
+}
+
+func serveFake(t *testing.T, l net.Listener) *fake {
+	f := &fake{
+		health:   health.NewServer(),
+		address:  l.Addr().String(),
+		services: map[string]*rollcallv1.ServiceRecord{},
+		status:   &rollcallv1.GetStatusResponse{},
+		wrote:    make(chan *rollcallv1.SetServingStatusRequest, 16),
+	}
+	s := grpc.NewServer()
+	rollcallv1.RegisterAdminServer(s, f)
+	rollcallv1.RegisterRegistryServer(s, f)
+	rollcallv1.RegisterClusterServer(s, f)
+	healthpb.RegisterHealthServer(s, f.health)
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		s.Serve(l)
+	}()
+	t.Cleanup(func() {
+		s.Stop()
+		<-served
+	})
+	return f
+}
+
+func (f *fake) refuseWrites(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refuse = err
+}
+
+func (f *fake) setStatus(s *rollcallv1.GetStatusResponse) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.status = s
+}
+
+func refusal(code codes.Code, reason, message string, metadata map[string]string) error {
+	s, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{Domain: "rollcall", Reason: reason, Metadata: metadata})
+	if err != nil {
+		return err
+	}
+	return s.Err()
+}
+
+var reported = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
+
+func (f *fake) put(service string, s healthpb.HealthCheckResponse_ServingStatus, reason, actor string) *rollcallv1.ServiceRecord {
+	f.revision++
+	rec := &rollcallv1.ServiceRecord{
+		Service: service, Status: s, StatusTime: timestamppb.New(reported),
+		Report: &rollcallv1.Report{
+			Status: s, Reason: reason, Actor: &rollcallv1.Actor{Name: actor, Peer: "127.0.0.1:4711"},
+			Time: timestamppb.New(reported), Revision: f.revision,
+		},
+	}
+	f.services[service] = rec
+	f.health.SetServingStatus(service, s)
+	return rec
+}
+
+func (f *fake) SetServingStatus(_ context.Context, req *rollcallv1.SetServingStatusRequest) (*rollcallv1.SetServingStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.wrote <- req
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	old := f.services[req.GetService()]
+	if req.IfRevision != nil && req.GetIfRevision() != old.GetReport().GetRevision() {
+		return nil, refusal(codes.FailedPrecondition, "REVISION_MISMATCH", "the revision of "+req.GetService()+" differs",
+			map[string]string{"current_revision": fmt.Sprint(old.GetReport().GetRevision())})
+	}
+	if old != nil && old.GetStatus() == req.GetStatus() {
+		return &rollcallv1.SetServingStatusResponse{Service: old, Revision: f.revision}, nil
+	}
+	if req.GetValidateOnly() {
+		return &rollcallv1.SetServingStatusResponse{
+			Service:  &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus(), Report: &rollcallv1.Report{Status: req.GetStatus()}},
+			Changed:  true,
+			Revision: f.revision,
+		}, nil
+	}
+	rec := f.put(req.GetService(), req.GetStatus(), req.GetReason(), req.GetActor())
+	return &rollcallv1.SetServingStatusResponse{Service: rec, Changed: true, Revision: f.revision}, nil
+}
+
+func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSetServingStatusRequest) (*rollcallv1.BatchSetServingStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	resp := &rollcallv1.BatchSetServingStatusResponse{}
+	for _, c := range req.GetChanges() {
+		resp.Services = append(resp.Services, f.put(c.GetService(), c.GetStatus(), req.GetReason(), req.GetActor()))
+		resp.ChangedCount++
+	}
+	resp.Revision = f.revision
+	return resp, nil
+}
+
+func (f *fake) DeleteService(_ context.Context, req *rollcallv1.DeleteServiceRequest) (*rollcallv1.DeleteServiceResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.refuse != nil {
+		return nil, f.refuse
+	}
+	if f.services[req.GetService()] == nil && !req.GetAllowMissing() {
+		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
+	}
+	f.revision++
+	delete(f.services, req.GetService())
+	f.health.SetServingStatus(req.GetService(), healthpb.HealthCheckResponse_SERVICE_UNKNOWN)
+	return &rollcallv1.DeleteServiceResponse{Revision: f.revision}, nil
+}
+
+func (f *fake) GetService(_ context.Context, req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	rec := f.services[req.GetService()]
+	if rec == nil {
+		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
+	}
+	return &rollcallv1.GetServiceResponse{Service: rec, Revision: f.revision}, nil
+}
+
+func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	resp := &rollcallv1.ListServicesResponse{Revision: f.revision}
+	for name, rec := range f.services {
+		if strings.HasPrefix(name, req.GetPrefix()) && (len(req.GetStatuses()) == 0 || slices.Contains(req.GetStatuses(), rec.GetStatus())) {
+			resp.Services = append(resp.Services, rec)
+		}
+	}
+	slices.SortFunc(resp.Services, func(a, b *rollcallv1.ServiceRecord) int { return cmp.Compare(a.GetService(), b.GetService()) })
+	return resp, nil
+}
+
+func (f *fake) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (*rollcallv1.GetStatusResponse, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.status, nil
+}
+
+// result is what one command line printed and returned.
+type result struct {
+	stdout, stderr string
+	code           int
+}
+
+// rollcall runs one command line in this process.
+func rollcall(t *testing.T, args ...string) result {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var stdout, stderr bytes.Buffer
+	code := run(ctx, args, strings.NewReader(""), &stdout, &stderr)
+	if ctx.Err() != nil {
+		t.Fatalf("rollcall %s did not end", strings.Join(args, " "))
+	}
+	return result{stdout.String(), stderr.String(), code}
+}
+
+// want fails unless the result is this one; a text that ends in "…" is the begin.
+func (r result) want(t *testing.T, code int, stdout, stderr string) {
+	t.Helper()
+	if r.code != code {
+		t.Errorf("exit status %d, want %d", r.code, code)
+	}
+	for _, c := range []struct{ what, got, want string }{{"stdout", r.stdout, stdout}, {"stderr", r.stderr, stderr}} {
+		begin, open := strings.CutSuffix(c.want, "…")
+		if open && strings.HasPrefix(c.got, begin) || c.got == c.want {
+			continue
+		}
+		t.Errorf("%s:\n%s\nwant:\n%s", c.what, c.got, c.want)
+	}
+}

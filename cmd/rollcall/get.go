@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func newGetCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "get SERVICE",
+		Short: "Show one service: status, who reported it, when and why",
+		Long: `Shows one service as the first node that answers knows it: its status, and who reported it, when
+and why.
+
+The names that nodes answer for themselves have a status only, of the node that answers; choose it
+with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
+		Example: `  rollcall get shop/cart
+  rollcall get rollcall.leader -e 127.0.0.1:7610`,
+		Args:              exactly("SERVICE"),
+		ValidArgsFunction: a.completeServices(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			service := args[0]
+			if err := lookable(service); err != nil {
+				return err
+			}
+			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+				if ownName(service) {
+					return a.getOwn(ctx, c, service)
+				}
+				resp, err := c.Get(ctx, service)
+				if err != nil {
+					return doing("get "+service, err)
+				}
+				if a.json() {
+					return a.printMessage(resp)
+				}
+				return writeRecord(a.stdout, a.now(), resp.GetService())
+			})
+		},
+	}
+}
+
+// ownStatus is the JSON form of a name that has no record: that of GetServiceResponse, as far as a
+// node knows it.
+type ownStatus struct {
+	Service struct {
+		Service string `json:"service"`
+		Status  string `json:"status"`
+	} `json:"service"`
+}
+
+func (a *app) getOwn(ctx context.Context, c *client.Client, service string) error {
+	status, err := c.Check(ctx, service)
+	if err != nil {
+		return doing("get "+shown(service), err)
+	}
+	if a.json() {
+		var o ownStatus
+		o.Service.Service, o.Service.Status = service, status.String()
+		return a.printObject(o)
+	}
+	return table(a.stdout, func(row func(...string)) {
+		row("SERVICE", shown(service))
+		row("STATUS", status.String())
+	})
+}
+
+func writeRecord(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord) error {
+	report := rec.GetReport()
+	return table(w, func(row func(...string)) {
+		row("SERVICE", shown(rec.GetService()))
+		status := rec.GetStatus().String()
+		if since := rec.GetStatusTime(); since != nil {
+			status += ", since " + ago(now, since)
+		}
+		row("STATUS", status)
+		if report == nil {
+			return
+		}
+		if report.GetStatus() != rec.GetStatus() {
+			row("REPORTED", report.GetStatus().String())
+		}
+		row("REASON", dash(report.GetReason()))
+		row("ACTOR", describeActor(report.GetActor()))
+		row("TIME", fmt.Sprintf("%s (%s)", exact(report.GetTime()), ago(now, report.GetTime())))
+		row("REVISION", fmt.Sprint(report.GetRevision()))
+	})
+}
+
+func describeActor(actor *rollcallv1.Actor) string {
+	name := dash(actor.GetName())
+	if peer := actor.GetPeer(); peer != "" {
+		name += " from " + printable(peer)
+	}
+	if actor != nil && !actor.GetVerified() {
+		name += " (unverified)"
+	}
+	return name
+}

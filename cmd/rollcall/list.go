@@ -1,0 +1,89 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func newListCommand(a *app) *cobra.Command {
+	var statuses statusList
+	cmd := &cobra.Command{
+		Use:   "list [PREFIX]",
+		Short: "List the services, or those whose names begin with PREFIX",
+		Long: `Lists the services by name, or those whose names begin with PREFIX, as the first node that answers
+knows them. Long lists come in pages: each is one consistent cut, two of them may differ.`,
+		Example: `  rollcall list
+  rollcall list shop/ --status not_serving,unknown
+  rollcall list -o json`,
+		Args:              between(0, "PREFIX"),
+		ValidArgsFunction: a.completeServices(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o := client.ListOptions{Statuses: statuses}
+			if len(args) == 1 {
+				o.Prefix = args[0]
+			}
+			if err := lookable(o.Prefix); err != nil {
+				return err
+			}
+			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+				records := []*rollcallv1.ServiceRecord{}
+				for rec, err := range c.List(ctx, o) {
+					if err != nil {
+						return doing("list services", err)
+					}
+					records = append(records, rec)
+				}
+				if a.json() {
+					return a.printRecords(records)
+				}
+				return a.listRecords(records, o)
+			})
+		},
+	}
+	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
+	complete(cmd, "status", settable...)
+	return cmd
+}
+
+func (a *app) printRecords(records []*rollcallv1.ServiceRecord) error {
+	out := struct {
+		Services []json.RawMessage `json:"services"`
+	}{make([]json.RawMessage, 0, len(records))}
+	for _, rec := range records {
+		b, err := encodeJSON(rec)
+		if err != nil {
+			return err
+		}
+		out.Services = append(out.Services, b)
+	}
+	return a.printObject(out)
+}
+
+func (a *app) listRecords(records []*rollcallv1.ServiceRecord, o client.ListOptions) error {
+	if len(records) == 0 {
+		switch {
+		case len(o.Statuses) > 0:
+			fmt.Fprintln(a.stderr, "no service has such a status")
+		case o.Prefix != "":
+			fmt.Fprintf(a.stderr, "no service begins with %q\n", o.Prefix)
+		default:
+			fmt.Fprintln(a.stderr, `no services yet; "rollcall set NAME serving" makes one`)
+		}
+		return nil
+	}
+	now := a.now()
+	return table(a.stdout, func(row func(...string)) {
+		row("SERVICE", "STATUS", "SINCE", "REVISION", "ACTOR", "REASON")
+		for _, rec := range records {
+			report := rec.GetReport()
+			row(shown(rec.GetService()), rec.GetStatus().String(), ago(now, rec.GetStatusTime()),
+				fmt.Sprint(report.GetRevision()), actorName(report), dash(report.GetReason()))
+		}
+	})
+}

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// clock is three minutes and some after what the records below say.
+func clock() time.Time { return reported.Add(3*time.Minute + 20*time.Second) }
+
+func record(name string, s healthpb.HealthCheckResponse_ServingStatus, reason, actor string) *rollcallv1.ServiceRecord {
+	return &rollcallv1.ServiceRecord{
+		Service: name, Status: s, StatusTime: timestamppb.New(reported),
+		Report: &rollcallv1.Report{
+			Status: s, Reason: reason, Actor: &rollcallv1.Actor{Name: actor, Peer: "127.0.0.1:4711"},
+			Time: timestamppb.New(reported.Add(1500 * time.Millisecond)), Revision: 1 << 60,
+		},
+	}
+}
+
+// sampleStatus is the picture in the design: one of three nodes is gone.
+func sampleStatus() *rollcallv1.GetStatusResponse {
+	member := func(name, api string) *rollcallv1.Member {
+		return &rollcallv1.Member{Name: name, ApiAddress: api, PeerAddress: "127.0.0.1:1", Voter: true}
+	}
+	return &rollcallv1.GetStatusResponse{
+		ClusterId: "3f9ac2d18e6b4f05", Node: "n1", Leader: "n2", Term: 7, Revision: 42, Writable: true,
+		Members: []*rollcallv1.MemberStatus{
+			{Member: member("n1", "127.0.0.1:7600"), Role: rollcallv1.Role_ROLE_FOLLOWER, Ready: true, Revision: 42, Version: "v0.1.0",
+				LeaderAge: durationpb.New(120 * time.Millisecond), StartTime: timestamppb.New(reported)},
+			{Member: member("n2", "127.0.0.1:7610"), Role: rollcallv1.Role_ROLE_LEADER, Ready: true, Revision: 42, Version: "v0.1.0",
+				StartTime: timestamppb.New(reported)},
+			{Member: member("n3", "127.0.0.1:7620"), Error: "connection refused"},
+		},
+		Problems: []string{"n3: connection refused for 41s; one more failure stops writes"},
+	}
+}
+
+func TestTables(t *testing.T) {
+	for _, test := range []struct {
+		file  string
+		write func(a *app) error
+	}{
+		{"status.txt", func(a *app) error { return a.printStatus(sampleStatus()) }},
+		{"status_none.txt", func(a *app) error {
+			return a.printStatus(&rollcallv1.GetStatusResponse{Node: "n1", Members: []*rollcallv1.MemberStatus{{Member: &rollcallv1.Member{Name: "n1"}, Role: rollcallv1.Role_ROLE_CANDIDATE, StartTime: timestamppb.New(reported)}}})
+		}},
+		{"get.txt", func(a *app) error {
+			return writeRecord(a.stdout, a.now(), record("shop/cart", notServing, "draining for 1.4.3", "alice@laptop"))
+		}},
+		{"list.txt", func(a *app) error {
+			return a.listRecords([]*rollcallv1.ServiceRecord{
+				record("pay", serving, "", "bob"),
+				record("shop/cart", notServing, "a\ttab and a\nline", "alice@laptop"),
+			}, client.ListOptions{})
+		}},
+		{"watch.txt", func(a *app) error {
+			for _, u := range []client.Update{
+				{Service: "pay", Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Revision: 3},
+				{Service: "pay", Status: serving, Record: record("pay", serving, "", "bob"), Revision: 4},
+				{Service: "", Status: notServing, Endpoint: "127.0.0.1:7600"},
+			} {
+				if err := a.printUpdate(u); err != nil {
+					return err
+				}
+			}
+			return nil
+		}},
+	} {
+		t.Run(test.file, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := test.write(testApp(&out)); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, test.file, out.Bytes())
+		})
+	}
+}
+
+func TestJSON(t *testing.T) {
+	for _, test := range []struct {
+		file string
+		m    proto.Message
+	}{
+		{"status.json", sampleStatus()},
+		{"set.json", &rollcallv1.SetServingStatusResponse{Service: record(`<a>&"b"`, unknown, "", "bob"), Changed: true, Revision: 1 << 60}},
+		{"get_unreported.json", &rollcallv1.GetServiceResponse{Service: &rollcallv1.ServiceRecord{Service: "a"}}},
+		{"request_optional.json", &rollcallv1.SetServingStatusRequest{Service: "a", Status: unknown.Enum(), IfRevision: proto.Int64(0)}},
+		{"newer_enum.json", &rollcallv1.ServiceRecord{Service: "a", Status: 77}},
+	} {
+		t.Run(test.file, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := testApp(&out).printMessage(test.m); err != nil {
+				t.Fatal(err)
+			}
+			if !json.Valid(out.Bytes()) {
+				t.Errorf("not valid: %s", out.Bytes())
+			}
+			golden(t, test.file, out.Bytes())
+		})
+	}
+}
+
+// A new kind of field in the API must not reach programs as an error.
+func TestEveryFieldOfTheAPIHasAJSONForm(t *testing.T) {
+	messages := rollcallv1.File_rollcall_v1_rollcall_proto.Messages()
+	for i := range messages.Len() {
+		fields := messages.Get(i).Fields()
+		for j := range fields.Len() {
+			if fd := fields.Get(j); fd.IsMap() || fd.Kind() == protoreflect.GroupKind {
+				t.Errorf("%s has no JSON form in encode.go", fd.FullName())
+			}
+		}
+	}
+}
+
+func TestSpanHasOneUnit(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 900 * time.Millisecond: "0s", 59 * time.Second: "59s", time.Minute: "1m",
+		59*time.Minute + 59*time.Second: "59m", 47 * time.Hour: "47h", 49 * time.Hour: "2d",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("span(%s) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestStatusWaitsForAllMembers(t *testing.T) {
+	f := startFake(t)
+	f.setStatus(sampleStatus())
+	r := rollcall(t, "status", "--wait", "300ms")
+	if r.code != exitNotAsAsked || r.stderr != "rollcall: the cluster is not ready after 300ms: n3 not ready\n" || !strings.HasPrefix(r.stdout, "cluster 3f9a · leader n2 (term 7)") {
+		t.Errorf("exit status %d, stdout:\n%s\nstderr:\n%s", r.code, r.stdout, r.stderr)
+	}
+	waiting := make(chan result, 1)
+	go func() { waiting <- rollcall(t, "status", "--wait", "30s") }()
+	whole := sampleStatus()
+	whole.Members[2].Ready = true
+	f.setStatus(whole)
+	if r := <-waiting; r.code != 0 || r.stderr != "" {
+		t.Errorf("exit status %d, stderr:\n%s", r.code, r.stderr)
+	}
+}
+
+func TestUnreadyNamesTheFirstObstacle(t *testing.T) {
+	for want, change := range map[string]func(*rollcallv1.GetStatusResponse){
+		"there is no leader": func(s *rollcallv1.GetStatusResponse) { s.Leader = "" },
+		"it takes no writes": func(s *rollcallv1.GetStatusResponse) { s.Writable = false },
+		"n3 not ready":       func(*rollcallv1.GetStatusResponse) {},
+		"":                   func(s *rollcallv1.GetStatusResponse) { s.Members = s.Members[:2] },
+	} {
+		s := sampleStatus()
+		change(s)
+		if got := unready(s); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}

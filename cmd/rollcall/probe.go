@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
+)
+
+// Exit statuses of probe: those of github.com/grpc-ecosystem/grpc-health-probe.
+const (
+	probeConnection = 2
+	probeRPC        = 3
+	probeNotServing = 4
+)
+
+func newProbeCommand(a *app) *cobra.Command {
+	var connectTimeout, rpcTimeout time.Duration
+	cmd := &cobra.Command{
+		Use:   "probe [SERVICE]",
+		Short: "Ask one node by plain grpc.health.v1, for probes of containers",
+		Long: `Asks the first of the --endpoints for the status of SERVICE ("" if left out) by plain grpc.health.v1,
+once. It works with any server that speaks it. Exit status as of grpc_health_probe: 0 serving,
+1 usage, 2 no connection, 3 the call failed (also: no such service), 4 not serving.
+
+For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`,
+		Example:           `  rollcall probe rollcall.live -e 127.0.0.1:7600`,
+		Args:              between(0, "SERVICE"),
+		ValidArgsFunction: a.completeServices(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			service := ""
+			if len(args) == 1 {
+				service = args[0]
+			}
+			endpoints, err := a.endpointList()
+			if err != nil {
+				return err
+			}
+			for flag, d := range map[string]time.Duration{"connect-timeout": connectTimeout, "rpc-timeout": rpcTimeout} {
+				if d <= 0 {
+					return invalid("--%s is %s; it must be more than 0", flag, d)
+				}
+			}
+			ctx, cancel, err := a.withTimeout(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer cancel()
+			return a.probe(ctx, endpoints[0], service, connectTimeout, rpcTimeout)
+		},
+	}
+	cmd.Flags().DurationVar(&connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
+	cmd.Flags().DurationVar(&rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
+	return cmd
+}
+
+func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {
+	conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return invalid("--endpoints: %w", err)
+	}
+	defer conn.Close()
+	if err := connect(ctx, conn, connectTimeout); err != nil {
+		return &failure{
+			exit:   probeConnection,
+			code:   codes.Unavailable,
+			reason: reasonNotReachable,
+			err:    fmt.Errorf("cannot connect to %s: %w", endpoint, err),
+		}
+	}
+	rpcCtx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	defer cancel()
+	resp, err := healthpb.NewHealthClient(conn).Check(rpcCtx, &healthpb.HealthCheckRequest{Service: service})
+	if err != nil {
+		s := status.Convert(err)
+		return &failure{
+			exit: probeRPC,
+			code: s.Code(),
+			err:  fmt.Errorf("check of %s at %s failed: %s: %s", shown(service), endpoint, codeName(s.Code()), s.Message()),
+		}
+	}
+	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+		return &failure{
+			exit:   probeNotServing,
+			code:   codes.FailedPrecondition,
+			reason: reasonNotAsAsked,
+			err:    fmt.Errorf("%s is %s at %s", shown(service), resp.GetStatus(), endpoint),
+		}
+	}
+	if a.json() {
+		return a.printObject(struct {
+			Service  string `json:"service"`
+			Status   string `json:"status"`
+			Endpoint string `json:"endpoint"`
+		}{service, resp.GetStatus().String(), endpoint})
+	}
+	_, err = fmt.Fprintf(a.stdout, "%s %s\n", shown(service), resp.GetStatus())
+	return err
+}
+
+// connect waits until conn is ready, or the first attempt failed, or it took too long.
+func connect(ctx context.Context, conn *grpc.ClientConn, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	conn.Connect()
+	for {
+		switch state := conn.GetState(); state {
+		case connectivity.Ready:
+			return nil
+		case connectivity.TransientFailure:
+			return lastConnectError(ctx, conn)
+		default:
+			if !conn.WaitForStateChange(ctx, state) {
+				return fmt.Errorf("no connection within %s", patience)
+			}
+		}
+	}
+}
+
+// lastConnectError asks by a call that fails at once, as gRPC tells the cause in no other way.
+func lastConnectError(ctx context.Context, conn *grpc.ClientConn) error {
+	_, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	if err == nil {
+		return errors.New("the connection failed at first and came up later")
+	}
+	return errors.New(status.Convert(err).Message())
+}

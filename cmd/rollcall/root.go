@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// app is what the commands share: the streams, the clock and the global flags.
+type app struct {
+	stdin  io.Reader
+	stdout io.Writer
+	stderr io.Writer // safe for use by several goroutines
+	now    func() time.Time
+
+	endpoints []string
+	output    outputFormat
+	timeout   time.Duration
+
+	// started is set when arguments and environment were understood: errors before are of usage.
+	started bool
+}
+
+const (
+	groupRun      = "run"
+	groupServices = "services"
+	groupCluster  = "cluster"
+)
+
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "rollcall",
+		Short: "A replicated health registry that speaks grpc.health.v1",
+		Long: `Rollcall is a replicated health registry. It speaks grpc.health.v1 on every node.
+
+Every flag can be given as an environment variable too: --if-revision is ROLLCALL_IF_REVISION.
+A flag wins over its variable; an empty variable counts as absent.
+
+Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait" and
+"status --wait"); 5 outcome unknown: it may have been done, and can be repeated with the --request-id
+that is printed. "probe" has codes of its own.`,
+		Example: `  rollcall dev                                  a cluster of three nodes on this machine
+  rollcall set shop/cart serving --reason "deployed 1.4.2"
+  rollcall watch shop/cart
+  rollcall status`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := bindEnvironment(cmd.Flags()); err != nil {
+				return err
+			}
+			a.started = true
+			return nil
+		},
+		Version: buildVersion(),
+	}
+	root.SetVersionTemplate("rollcall {{.Version}}\n")
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return err })
+
+	flags := root.PersistentFlags()
+	flags.StringSliceVarP(&a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
+	flags.VarP(&a.output, "output", "o", "output `format`: table or json")
+	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
+	complete(root, "output", "table", "json")
+
+	root.AddGroup(
+		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
+		&cobra.Group{ID: groupServices, Title: "Services:"},
+		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
+	)
+	add := func(group string, commands ...*cobra.Command) {
+		for _, c := range commands {
+			c.GroupID = group
+			root.AddCommand(c)
+		}
+	}
+	add(groupRun, newDevCommand(a), newServeCommand(a))
+	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
+		newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+	add(groupCluster, newStatusCommand(a))
+	root.AddCommand(newVersionCommand(a))
+	return root
+}
+
+// dial returns a client of the --endpoints. It does no I/O yet.
+func (a *app) dial() (*client.Client, error) {
+	endpoints, err := a.endpointList()
+	if err != nil {
+		return nil, err
+	}
+	cfg := client.DefaultConfig()
+	cfg.Endpoints = endpoints
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	if err := cfg.Validate(); err != nil {
+		return nil, invalid("--endpoints: %w", err)
+	}
+	return client.New(cfg)
+}
+
+func (a *app) endpointList() ([]string, error) {
+	var endpoints []string
+	for _, e := range a.endpoints {
+		if e = strings.TrimSpace(e); e != "" {
+			endpoints = append(endpoints, e)
+		}
+	}
+	if len(endpoints) == 0 {
+		return nil, invalid("--endpoints is empty: name at least one node, host:port")
+	}
+	return endpoints, nil
+}
+
+// withTimeout bounds a whole command by --timeout.
+func (a *app) withTimeout(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	if a.timeout <= 0 {
+		return nil, nil, invalid("--timeout is %s; it must be more than 0", a.timeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, a.timeout)
+	return ctx, cancel, nil
+}
+
+// call runs f with a client, within --timeout.
+func (a *app) call(cmd *cobra.Command, f func(context.Context, *client.Client) error) error {
+	ctx, cancel, err := a.withTimeout(cmd.Context())
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	c, err := a.dial()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	return f(ctx, c)
+}
+
+// lockedWriter makes one Write at a time: a line stays whole.
+type lockedWriter struct {
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+
+	"github.com/rollcallhq/rollcall/node"
+)
+
+// shutdownPatience bounds the orderly end of a node. It is well below the 30 s after which
+// Kubernetes kills.
+const shutdownPatience = 10 * time.Second
+
+type serveFlags struct {
+	node           node.Config
+	members        memberList
+	log            logFlags
+	exitWithParent bool
+}
+
+func newServeCommand(a *app) *cobra.Command {
+	s := serveFlags{node: node.DefaultConfig()}
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Run one node of a cluster",
+		Long: `Runs one node of a cluster until SIGTERM or SIGINT, which end it in order; a second one ends it at
+once. Logs go to standard error.
+
+--member is given once for each node of the cluster, this one included, and identically on every
+node. host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member
+has answered. In ROLLCALL_MEMBER, members are separated by spaces.
+
+Traffic is plain text: addresses beyond loopback are refused without --insecure.`,
+		Example: `  rollcall serve --node n1 --data /var/lib/rollcall --insecure \
+    --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := s.config(a.stderr)
+			if err != nil {
+				return err
+			}
+			ctx, cancel := context.WithCancel(cmd.Context())
+			defer cancel()
+			if s.exitWithParent {
+				ignoreBrokenPipe() // else the first log line after the parent's death ends us
+				go func() {
+					io.Copy(io.Discard, a.stdin)
+					cancel()
+				}()
+			}
+			return a.serve(ctx, cfg)
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&s.node.Name, "node", "", "name of this node, one of the members")
+	f.StringVar(&s.node.DataDir, "data", "", "`directory` of this node's data; made if missing")
+	f.Var(&s.members, "member", "a `member`: NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT; once for each")
+	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
+	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
+	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
+	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
+	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster without hearing from every member; can lose acknowledged writes if one of them had data")
+	f.DurationVar(&s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been heard of while "" is SERVING; 0: not asked`)
+	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
+	s.log.register(cmd, "info")
+	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
+	f.Lookup("exit-with-parent").Hidden = true
+	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
+	return cmd
+}
+
+func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
+	cfg := s.node
+	var missing []string
+	for _, required := range []struct {
+		flag  string
+		given bool
+	}{
+		{"--node", cfg.Name != ""},
+		{"--data", cfg.DataDir != ""},
+		{"--member", len(s.members) > 0},
+	} {
+		if !required.given {
+			missing = append(missing, required.flag)
+		}
+	}
+	if len(missing) > 0 {
+		return cfg, withNext(invalid("serve needs %s", strings.Join(missing, ", ")), `see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`)
+	}
+	logger, err := s.log.logger(stderr)
+	if err != nil {
+		return cfg, err
+	}
+	cfg.Members = s.members
+	cfg.Version = buildVersion()
+	cfg.Logger = logger
+	if err := cfg.Validate(); err != nil {
+		return cfg, invalid("%w", err)
+	}
+	if advice := evenAdvice(len(cfg.Members)); advice != "" {
+		logger.Warn(advice, "node", cfg.Name)
+	}
+	return cfg, nil
+}
+
+// serve runs a node until ctx ends or it fails.
+func (a *app) serve(ctx context.Context, cfg node.Config) error {
+	n, err := node.Open(ctx, cfg)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // told to end before it had begun
+		}
+		return stopped(cfg.Name, err)
+	}
+	fmt.Fprintln(a.stdout, servingLine(cfg, n.APIAddress(), n.PeerAddress(), n.HTTPAddress()))
+	var failed error
+	select {
+	case <-ctx.Done():
+	case failed = <-n.Failed():
+		if failed == nil {
+			failed = errors.New("it ended without a reason")
+		}
+	}
+	err = closeNode(n)
+	switch {
+	case failed != nil:
+		return stopped(cfg.Name, failed)
+	case err != nil:
+		return stopped(cfg.Name, fmt.Errorf("not in order: %w", err))
+	}
+	return nil
+}
+
+// closeNode ends n in order, or gives up: a process that must end and does not holds its ports and
+// its data against the next one.
+func closeNode(n *node.Node) error {
+	const grace = 2 * time.Second // for Close to notice that its time is over
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownPatience)
+	defer cancel()
+	closed := make(chan error, 1) // it may be left behind
+	go func() { closed <- n.Close(ctx) }()
+	late := time.NewTimer(shutdownPatience + grace)
+	defer late.Stop()
+	select {
+	case err := <-closed:
+		return err
+	case <-late.C:
+		return fmt.Errorf("it did not end within %s", shutdownPatience+grace)
+	}
+}
+
+func servingLine(cfg node.Config, api, peer, http string) string {
+	line := fmt.Sprintf("%s serving: api %s peer %s", cfg.Name, api, peer)
+	if cfg.HTTPListen != "" {
+		line += " http " + http
+	}
+	return line
+}
+
+func stopped(name string, err error) *failure {
+	return &failure{
+		exit:   exitNotDone,
+		code:   codes.Aborted,
+		reason: reasonNodeStopped,
+		err:    fmt.Errorf("node %s stopped: %w", name, err),
+	}
+}
+
+// logFlags choose what is logged and how.
+type logFlags struct {
+	level  string
+	format string
+}
+
+var (
+	logLevels  = []string{"debug", "info", "warn", "error"}
+	logFormats = []string{"text", "json"}
+)
+
+func (l *logFlags) register(cmd *cobra.Command, level string) {
+	cmd.Flags().StringVar(&l.level, "log-level", level, "least level to log: debug, info, warn or error")
+	cmd.Flags().StringVar(&l.format, "log-format", "text", "format of the log: text or json")
+	complete(cmd, "log-level", logLevels...)
+	complete(cmd, "log-format", logFormats...)
+}
+
+func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(l.level)); err != nil {
+		return nil, invalid("--log-level is %q; use %s", l.level, alternatives(logLevels))
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch l.format {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, invalid("--log-format is %q; use %s", l.format, alternatives(logFormats))
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func newSetCommand(a *app) *cobra.Command {
+	var (
+		w      writeFlags
+		dryRun bool
+	)
+	cmd := &cobra.Command{
+		Use:   "set SERVICE STATUS | set SERVICE=STATUS ...",
+		Short: "Report the status of a service, or of several at once",
+		Long: `Reports the status of a service, creating it if it does not exist. STATUS is serving,
+not_serving or unknown. Several SERVICE=STATUS are one atomic batch: all of them or none, and no
+reader sees some.
+
+When it returns with 0, the change is on the disks of a majority. With 5 the outcome is unknown:
+"rollcall get" shows what holds. To repeat the change use the --request-id that was printed; as it is
+one more write, --if-revision keeps it from undoing what others wrote meanwhile.`,
+		Example: `  rollcall set shop/cart serving
+  rollcall set shop/cart not-serving --reason "draining for 1.4.3"
+  rollcall set shop/cart=serving shop/search=not_serving
+  rollcall set shop/cart serving --if-revision 42`,
+		ValidArgsFunction: a.completeSet,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			changes, err := parseChanges(args)
+			if err != nil {
+				return err
+			}
+			o, err := w.options(cmd)
+			if err != nil {
+				return err
+			}
+			o.DryRun = dryRun
+			if o.IfRevision != nil && len(changes) > 1 {
+				return invalid("--if-revision compares the revision of one service; %d are given", len(changes))
+			}
+			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+				if len(changes) == 1 {
+					return a.setOne(ctx, c, changes[0], o)
+				}
+				return a.setBatch(ctx, c, changes, o)
+			})
+		},
+	}
+	w.register(cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	return cmd
+}
+
+// parseChanges reads SERVICE STATUS or SERVICE=STATUS ... A service name holds no "=", so they cannot
+// be mistaken for each other.
+func parseChanges(args []string) ([]client.Change, error) {
+	const usage = `write SERVICE STATUS, or SERVICE=STATUS for each`
+	switch {
+	case len(args) == 0:
+		return nil, withNext(invalid("nothing to set"), usage)
+	case len(args) == 1 && !strings.Contains(args[0], "="):
+		return nil, withNext(invalid("no status given for %q", args[0]), usage)
+	case len(args) == 2 && !strings.Contains(args[0], "=") && !strings.Contains(args[1], "="):
+		args = []string{args[0] + "=" + args[1]}
+	}
+	changes := make([]client.Change, 0, len(args))
+	seen := make(map[string]bool, len(args))
+	for _, arg := range args {
+		service, status, ok := strings.Cut(arg, "=")
+		if !ok {
+			return nil, withNext(invalid("%q is not SERVICE=STATUS", arg), usage)
+		}
+		if err := writable(service); err != nil {
+			return nil, err
+		}
+		s, err := parseStatus(status)
+		if err != nil {
+			return nil, invalid("%s: %w", service, err)
+		}
+		if seen[service] {
+			return nil, invalid("%s is given twice", service)
+		}
+		seen[service] = true
+		changes = append(changes, client.Change{Service: service, Status: s})
+	}
+	return changes, nil
+}
+
+func withNext(f *failure, next string) *failure {
+	f.next = next
+	return f
+}
+
+// A change that was made stays made when standard output is gone: what is printed here is not
+// checked, as an exit status of 1 would deny the change.
+
+func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions) error {
+	resp, err := c.Set(ctx, change.Service, change.Status, o)
+	if err != nil {
+		return doing("set "+change.Service, err)
+	}
+	if a.json() {
+		a.printMessage(resp)
+		return nil
+	}
+	fmt.Fprintln(a.stdout, describeSet(resp, o.DryRun))
+	return nil
+}
+
+func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
+	rec := resp.GetService()
+	reported := rec.GetReport().GetStatus()
+	line := fmt.Sprintf("%s %s", rec.GetService(), reported)
+	switch {
+	case !resp.GetChanged() && dryRun:
+		line += fmt.Sprintf(" already since revision %d; set would change nothing", rec.GetReport().GetRevision())
+	case !resp.GetChanged():
+		line += fmt.Sprintf(" already since revision %d; nothing changed", rec.GetReport().GetRevision())
+	case dryRun:
+		line = fmt.Sprintf("%s would be %s; dry run, nothing changed", rec.GetService(), reported)
+	default:
+		line += fmt.Sprintf(", revision %d", resp.GetRevision())
+	}
+	if effective := rec.GetStatus(); effective != reported {
+		line += fmt.Sprintf(" (answered as %s)", effective)
+	}
+	return line
+}
+
+func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.Change, o client.WriteOptions) error {
+	resp, err := c.SetBatch(ctx, changes, o)
+	if err != nil {
+		return doing(fmt.Sprintf("set %d services", len(changes)), err)
+	}
+	if a.json() {
+		a.printMessage(resp)
+		return nil
+	}
+	table(a.stdout, func(row func(...string)) {
+		for _, rec := range resp.GetServices() {
+			row(rec.GetService(), rec.GetReport().GetStatus().String())
+		}
+	})
+	fmt.Fprintln(a.stdout, describeBatch(resp, o.DryRun))
+	return nil
+}
+
+func describeBatch(resp *rollcallv1.BatchSetServingStatusResponse, dryRun bool) string {
+	total, changed := len(resp.GetServices()), resp.GetChangedCount()
+	switch {
+	case dryRun:
+		return fmt.Sprintf("%d of %d would change; dry run, nothing changed", changed, total)
+	case changed == 0:
+		return fmt.Sprintf("all %d were so already; nothing changed", total)
+	}
+	return fmt.Sprintf("%d of %d changed, revision %d", changed, total, resp.GetRevision())
+}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func newStatusCommand(a *app) *cobra.Command {
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "status",
+		Short: "Show the cluster: leader, members, problems",
+		Long: `Shows the cluster as the first node that answers sees it, having asked the others: leader, revision,
+whether writes are taken, each member, and what is wrong, worst first.
+
+With --wait it asks until there is a leader that takes writes and every member is ready, then shows
+it; if that does not come in time it shows what there is, and the exit status is 4. --timeout does
+not apply then.`,
+		Example: `  rollcall status
+  rollcall status --wait 30s`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if !cmd.Flags().Lookup("wait").Changed {
+				return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+					s, err := c.ClusterStatus(ctx)
+					if err != nil {
+						return doing("get the status of the cluster", err)
+					}
+					return a.printStatus(s)
+				})
+			}
+			if wait <= 0 {
+				return invalid("--wait is %s; it must be more than 0", wait)
+			}
+			c, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			s, err := awaitCluster(cmd.Context(), c, wait)
+			if s == nil {
+				return err
+			}
+			if printErr := a.printStatus(s); printErr != nil {
+				return printErr
+			}
+			return err
+		},
+	}
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long at most for a leader and until every member is ready")
+	return cmd
+}
+
+// awaitCluster asks until the whole cluster is ready. The newest answer is returned with the error,
+// if there was one.
+func awaitCluster(parent context.Context, c *client.Client, patience time.Duration) (*rollcallv1.GetStatusResponse, error) {
+	const (
+		pause   = 250 * time.Millisecond
+		attempt = 3 * time.Second // members are given 1 s each, side by side, to answer the node that is asked
+	)
+	ctx, cancel := context.WithTimeout(parent, patience)
+	defer cancel()
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	var (
+		last    *rollcallv1.GetStatusResponse
+		lastErr error
+	)
+	for {
+		try, done := context.WithTimeout(ctx, attempt)
+		s, err := c.ClusterStatus(try)
+		done()
+		if err == nil {
+			last = s
+			if missing := unready(s); missing == "" {
+				return s, nil
+			}
+		} else if ctx.Err() == nil || lastErr == nil {
+			lastErr = err // of a try that was not cut short, for choice
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			switch {
+			case parent.Err() != nil:
+				return nil, parent.Err()
+			case last == nil:
+				return nil, doing("get the status of the cluster", lastErr)
+			}
+			return last, notAsAsked(fmt.Errorf("the cluster is not ready after %s: %s", patience, unready(last)))
+		}
+	}
+}
+
+// unready says what keeps a cluster from being ready as a whole; "" if nothing does.
+func unready(s *rollcallv1.GetStatusResponse) string {
+	switch {
+	case s.GetLeader() == "":
+		return "there is no leader"
+	case !s.GetWritable():
+		return "it takes no writes"
+	}
+	var not []string
+	for _, m := range s.GetMembers() {
+		if !m.GetReady() {
+			not = append(not, m.GetMember().GetName())
+		}
+	}
+	if len(not) > 0 {
+		return strings.Join(not, ", ") + " not ready"
+	}
+	return ""
+}
+
+func (a *app) printStatus(s *rollcallv1.GetStatusResponse) error {
+	if a.json() {
+		return a.printMessage(s)
+	}
+	return writeStatus(a.stdout, a.now(), s)
+}
+
+func writeStatus(w io.Writer, now time.Time, s *rollcallv1.GetStatusResponse) error {
+	errs := []error{}
+	_, err := fmt.Fprintln(w, statusHeader(s))
+	errs = append(errs, err, table(w, func(row func(...string)) {
+		row("NODE", "ROLE", "READY", "REVISION", "LAG", "API", "VERSION", "UP")
+		for _, m := range s.GetMembers() {
+			row(memberCells(now, m)...)
+		}
+	}))
+	for _, p := range s.GetProblems() {
+		_, err := fmt.Fprintf(w, "! %s\n", printable(oneLine(p)))
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func statusHeader(s *rollcallv1.GetStatusResponse) string {
+	cluster := "no cluster yet"
+	if id := s.GetClusterId(); id != "" {
+		cluster = "cluster " + shortID(id)
+	}
+	leader := "no leader"
+	if s.GetLeader() != "" {
+		leader = "leader " + s.GetLeader()
+	}
+	writes := "writes refused"
+	if s.GetWritable() {
+		writes = "writes ok"
+	}
+	return fmt.Sprintf("%s · %s (term %d) · revision %d · %s", cluster, leader, s.GetTerm(), s.GetRevision(), writes)
+}
+
+// shortID is enough to tell the clusters of one operator apart; JSON has all of it.
+func shortID(id string) string { return id[:min(len(id), 4)] }
+
+var roleNames = map[rollcallv1.Role]string{
+	rollcallv1.Role_ROLE_LEADER:    "leader",
+	rollcallv1.Role_ROLE_FOLLOWER:  "follower",
+	rollcallv1.Role_ROLE_CANDIDATE: "candidate",
+	rollcallv1.Role_ROLE_NON_VOTER: "non-voter",
+}
+
+func memberCells(now time.Time, m *rollcallv1.MemberStatus) []string {
+	ready := "no"
+	if m.GetReady() {
+		ready = "yes"
+	}
+	revision, lag := "-", "-"
+	if m.GetStartTime() != nil { // it answered
+		revision, lag = fmt.Sprint(m.GetRevision()), fmt.Sprint(m.GetLagEntries())
+	}
+	return []string{
+		m.GetMember().GetName(), dash(roleNames[m.GetRole()]), ready, revision, lag,
+		dash(m.GetMember().GetApiAddress()), dash(m.GetVersion()), age(now, m.GetStartTime()),
+	}
+}

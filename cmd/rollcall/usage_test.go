@@ -1,0 +1,223 @@
+package main
+
+import (
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+
+	"github.com/rollcallhq/rollcall/node"
+)
+
+func TestMistakesAreOneLine(t *testing.T) {
+	for _, test := range []struct{ args, want string }{
+		{"sett a serving", `unknown command "sett" for "rollcall"; did you mean "set" or "get"?; see "rollcall --help"`},
+		{"frobnicate", `unknown command "frobnicate" for "rollcall"; see "rollcall --help"`},
+		{"set a serving --reson x", `unknown flag: --reson; did you mean --reason? see "rollcall set --help"`},
+		{"set a serving --zzzzzz x", `unknown flag: --zzzzzz; see "rollcall set --help"`},
+		{"set a serving --if-revision x", `invalid argument "x" for "--if-revision" flag: strconv.ParseInt: parsing "x": invalid syntax; see "rollcall set --help"`},
+		{"set a serving --if-revision -1", `--if-revision is -1; revisions are 1, 2, 3 …, and 0 means: does not exist`},
+		{"set", `nothing to set; write SERVICE STATUS, or SERVICE=STATUS for each`},
+		{"set a", `no status given for "a"; write SERVICE STATUS, or SERVICE=STATUS for each`},
+		{"set a serving b", `"a" is not SERVICE=STATUS; write SERVICE STATUS, or SERVICE=STATUS for each`},
+		{"set a=serving serving", `"serving" is not SERVICE=STATUS; write SERVICE STATUS, or SERVICE=STATUS for each`},
+		{"set a servng", `a: "servng" is no status; use serving, not_serving or unknown`},
+		{"set a service_unknown", `a: "service_unknown" is no status; use serving, not_serving or unknown`},
+		{"set a=serving a=unknown", `a is given twice`},
+		{"set a=serving b=serving --if-revision 1", `--if-revision compares the revision of one service; 2 are given`},
+		{"set rollcall.live serving", `service name "rollcall.live" begins with "rollcall.", which is kept for the node's own names`},
+		{"set =serving", `service name is empty; "" is the node's own`},
+		{"set shop* serving", `service name "shop*" holds '*'; white space, '*', '=' and ',' are not allowed`},
+		{"get", `SERVICE is missing; see "rollcall get --help"`},
+		{"get a b", `"b" is one argument too many; see "rollcall get --help"`},
+		{"list a b", `"b" is one argument too many; see "rollcall list --help"`},
+		{"status now", `"now" is one argument too many; see "rollcall status --help"`},
+		{"status --wait 0s", `--wait is 0s; it must be more than 0`},
+		{"get a -o yaml", `invalid argument "yaml" for "-o, --output" flag: "yaml" is no output format; use table or json; see "rollcall get --help"`},
+		{"get a --timeout 0s", `--timeout is 0s; it must be more than 0`},
+		{"get a -e nonsense", `--endpoints: client: endpoint "nonsense": is not host:port`},
+		{"get a -e ,", `--endpoints is empty: name at least one node, host:port`},
+		{"watch a --timeout 5s", `watch goes on until it is interrupted and has no --timeout; use "rollcall wait"`},
+		{"wait a --for gone", `invalid argument "gone" for "--for" flag: "gone" is no status; use serving, not_serving, unknown or service_unknown; see "rollcall wait --help"`},
+		{"serve", `serve needs --node, --data, --member; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
+		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; --insecure allows it`},
+		{"serve --node n9 --data d --member n1,host=localhost", `node "n9" is not in the member list`},
+		{"serve --node n1 --data d --member n1,host=localhost --member n1,host=127.0.0.1", `member n1 is listed twice`},
+		{"serve --node n1 --data d --member n1,host=localhost --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
+		{"serve --node n1 --data d --member n1,host=localhost --log-format xml", `--log-format is "xml"; use text or json`},
+		{"dev --nodes 0", `--nodes is 0; use 1 to 9, 3 or 5 for choice`},
+		{"dev --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			rollcall(t, strings.Fields(test.args)...).want(t, exitNotDone, "", "rollcall: "+test.want+"\n")
+		})
+	}
+}
+
+func TestUsageErrorsAreJSONIfAsked(t *testing.T) {
+	const line = `{"code":"INVALID_ARGUMENT","reason":"USAGE","message":"unknown flag: --nope; see \"rollcall get --help\"","written":"no","request_id":""}` + "\n"
+	for _, args := range []string{"get --nope -o json", "get --nope -ojson", "get --nope -o=json", "get --nope --output=json", "-o json get --nope"} {
+		rollcall(t, strings.Fields(args)...).want(t, exitNotDone, "", line)
+	}
+	t.Setenv("ROLLCALL_OUTPUT", "json")
+	rollcall(t, "get", "--nope").want(t, exitNotDone, "", line)
+	rollcall(t, "get", "--nope", "-o", "table").want(t, exitNotDone, "", "rollcall: unknown flag: --nope; see \"rollcall get --help\"\n")
+}
+
+func TestEveryFlagIsAVariable(t *testing.T) {
+	f := startFake(t)
+	t.Setenv("ROLLCALL_REASON", "from the environment")
+	t.Setenv("ROLLCALL_IF_REVISION", "0")
+	t.Setenv("ROLLCALL_ACTOR", "env")
+	t.Setenv("ROLLCALL_REQUEST_ID", "")
+	rollcall(t, "set", "a", "serving", "--actor", "flag").want(t, 0, "a SERVING, revision 1\n", "")
+	req := <-f.wrote
+	if req.GetReason() != "from the environment" || req.GetActor() != "flag" || req.IfRevision == nil || req.GetRequestId() == "" {
+		t.Errorf("sent %v", req)
+	}
+
+	// The lists in variables: not added to by flags.
+	t.Setenv("ROLLCALL_ENDPOINTS", "127.0.0.1:1, 127.0.0.1:2")
+	r := rollcall(t, "get", "a")
+	if !strings.Contains(r.stderr, "127.0.0.1:1, 127.0.0.1:2") {
+		t.Errorf("asked others: %s", r.stderr)
+	}
+	r = rollcall(t, "get", "a", "-e", f.address)
+	if r.code != 0 {
+		t.Errorf("the flag does not win: %s", r.stderr)
+	}
+}
+
+func TestABadVariableIsOneLineThatNamesIt(t *testing.T) {
+	t.Setenv("ROLLCALL_TIMEOUT", "soon")
+	rollcall(t, "get", "a").want(t, exitNotDone, "", `rollcall: environment variable ROLLCALL_TIMEOUT="soon", which stands for --timeout: time: invalid duration "soon"`+"\n")
+	// Nobody wants watches that end because all other commands are quick.
+	t.Setenv("ROLLCALL_ENDPOINTS", closedPort(t))
+	rollcall(t, "watch", "a").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
+}
+
+func TestMembersFromTheEnvironment(t *testing.T) {
+	var l memberList
+	if err := l.setFromEnvironment(" n1,host=a n2,api=b:1,peer=b:2\n"); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := l.String(), "n1,api=a:7600,peer=a:7601 n2,api=b:1,peer=b:2"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	t.Setenv("ROLLCALL_MEMBER", "n1,host=localhost n2")
+	rollcall(t, "serve", "--node", "n1", "--data", "d").want(t, exitNotDone, "",
+		`rollcall: environment variable ROLLCALL_MEMBER="n1,host=localhost n2", which stands for --member: "n2" has no address; write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT`+"\n")
+}
+
+func TestParseMember(t *testing.T) {
+	for _, test := range []struct {
+		in   string
+		want node.Member
+		err  string // "" if none; the begin
+	}{
+		{"n1,host=10.0.0.1", node.Member{Name: "n1", APIAddress: "10.0.0.1:7600", PeerAddress: "10.0.0.1:7601"}, ""},
+		{"n1,host=::1", node.Member{Name: "n1", APIAddress: "[::1]:7600", PeerAddress: "[::1]:7601"}, ""},
+		{"n1,host=[::1]", node.Member{Name: "n1", APIAddress: "[::1]:7600", PeerAddress: "[::1]:7601"}, ""},
+		{"n1,peer=h:2,api=h:1", node.Member{Name: "n1", APIAddress: "h:1", PeerAddress: "h:2"}, ""},
+		{"n1,host=h,api=g:1", node.Member{Name: "n1", APIAddress: "g:1", PeerAddress: "h:7601"}, ""},
+		{"n1", node.Member{}, `"n1" has no address`},
+		{"n1,api=h:1", node.Member{}, `"n1,api=h:1" has no peer address`},
+		{"n1,peer=h:1", node.Member{}, `"n1,peer=h:1" has no API address`},
+		{"", node.Member{}, `"" begins with no name`},
+		{"host=h", node.Member{}, `"host=h" begins with no name`},
+		{"n1,hst=h", node.Member{}, `"n1,hst=h": unknown key "hst"`},
+		{"n1,host", node.Member{}, `"n1,host": "host" has no value`},
+		{"n1,host=", node.Member{}, `"n1,host=": "host=" has no value`},
+		{"n1,host=a,host=b", node.Member{}, `"n1,host=a,host=b": host is given twice`},
+		{"n1,host=a:7600", node.Member{}, `"n1,host=a:7600": host is a host without a port`},
+	} {
+		got, err := parseMember(test.in)
+		switch {
+		case test.err == "" && (err != nil || got != test.want):
+			t.Errorf("%q: %+v, %v; want %+v", test.in, got, err, test.want)
+		case test.err != "" && (err == nil || !strings.HasPrefix(err.Error(), test.err)):
+			t.Errorf("%q: %v, want %s", test.in, err, test.err)
+		}
+	}
+}
+
+func TestServeConfig(t *testing.T) {
+	var out strings.Builder
+	s := serveFlags{node: node.DefaultConfig(), log: logFlags{level: "warn", format: "text"}}
+	s.node.Name, s.node.DataDir = "n1", "d"
+	for _, m := range []string{"n1,host=localhost", "n2,api=127.0.0.1:7610,peer=127.0.0.1:7611"} {
+		if err := s.members.Set(m); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cfg, err := s.config(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cfg.ReadyMaxStaleness != 10*time.Second || cfg.HealthListLimit != 100 || len(cfg.Members) != 2 || cfg.Version != buildVersion() {
+		t.Errorf("%+v", cfg)
+	}
+	if !strings.Contains(out.String(), "2 members survive as few failures as 1: 0; use an odd number") {
+		t.Errorf("no advice: %s", out.String())
+	}
+	if line := servingLine(cfg, "a:1", "a:2", ""); line != "n1 serving: api a:1 peer a:2" {
+		t.Error(line)
+	}
+	cfg.HTTPListen = "a:0"
+	if line := servingLine(cfg, "a:1", "a:2", "a:3"); line != "n1 serving: api a:1 peer a:2 http a:3" {
+		t.Error(line)
+	}
+}
+
+func TestReportStaysOneLine(t *testing.T) {
+	f := stopped("n1", errors.Join(errors.New("disk full"), errors.New("close the log: disk full")))
+	if got, want := f.Error(), "node n1 stopped: disk full; close the log: disk full"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+func TestCodeNamesAreTheProtocols(t *testing.T) {
+	for c, want := range map[codes.Code]string{
+		codes.OK: "OK", codes.Canceled: "CANCELLED", codes.InvalidArgument: "INVALID_ARGUMENT",
+		codes.DeadlineExceeded: "DEADLINE_EXCEEDED", codes.Unknown: "UNKNOWN",
+	} {
+		if got := codeName(c); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+func TestVersion(t *testing.T) {
+	r := rollcall(t, "version")
+	if r.code != 0 || !strings.HasPrefix(r.stdout, "rollcall "+buildVersion()+" (go") {
+		t.Errorf("exit status %d, %q", r.code, r.stdout)
+	}
+	if r := rollcall(t, "version", "-o", "json"); !strings.Contains(r.stdout, `"version": "`+buildVersion()+`"`) {
+		t.Errorf("%q", r.stdout)
+	}
+	if r := rollcall(t, "--version"); r.stdout != "rollcall "+buildVersion()+"\n" {
+		t.Errorf("%q", r.stdout)
+	}
+}
+
+func TestActorIsAtMostTheAPIsLimit(t *testing.T) {
+	t.Setenv("USER", strings.Repeat("ü", 200))
+	if a := defaultActor(); len(a) > 256 || strings.ToValidUTF8(a, "") != a {
+		t.Errorf("%d bytes: %q", len(a), a)
+	}
+}
+
+func TestHelpOfEveryCommand(t *testing.T) {
+	root := newRootCommand(&app{stdout: io.Discard, stderr: io.Discard})
+	for _, c := range root.Commands() {
+		if c.Short == "" || (c.Long == "" && c.Name() != "version") {
+			t.Errorf("%s does not say what it does", c.Name())
+		}
+	}
+	if r := rollcall(t); r.code != 0 || !strings.Contains(r.stdout, "Services:") {
+		t.Errorf("without arguments: exit status %d, %q", r.code, r.stdout)
+	}
+}

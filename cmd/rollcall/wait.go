@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func newWaitCommand(a *app) *cobra.Command {
+	var (
+		want    = awaitedStatus(healthpb.HealthCheckResponse_SERVING)
+		timeout time.Duration
+	)
+	cmd := &cobra.Command{
+		Use:   "wait SERVICE",
+		Short: "Wait until a service has a status",
+		Long: `Waits until a service has a status. Exit status 0: it has; 4: not within --timeout; 1: no node
+answered at all. The service need not exist yet; "--for service_unknown" waits until it does not
+exist. The names that nodes answer for themselves, such as rollcall.leader, can be waited for too.`,
+		Example: `  rollcall wait shop/cart
+  rollcall wait shop/cart --for not_serving --timeout 2m`,
+		Args:              exactly("SERVICE"),
+		ValidArgsFunction: a.completeServices(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			service := args[0]
+			if err := lookable(service); err != nil {
+				return err
+			}
+			if timeout <= 0 {
+				return invalid("--timeout is %s; it must be more than 0", timeout)
+			}
+			c, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return a.wait(cmd.Context(), c, service, client.Status(want), timeout)
+		},
+	}
+	cmd.Flags().Var(&want, "for", "`status` to wait for")
+	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	complete(cmd, "for", append(settable[:len(settable):len(settable)], "service_unknown")...)
+	return cmd
+}
+
+func (a *app) wait(parent context.Context, c *client.Client, service string, want client.Status, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(parent, timeout)
+	defer cancel()
+	silent := a.noteSilence()
+	defer silent()
+	// Watch and not WaitFor: what it was last is half of the answer when time is over.
+	var last *client.Update
+	for ctx.Err() == nil {
+		for u, err := range c.Watch(ctx, service) {
+			if err != nil {
+				if ctx.Err() == nil && !nobodyThere(err) {
+					return doing("wait for "+shown(service), err)
+				}
+				break
+			}
+			silent()
+			last = &u
+			if u.Status == want {
+				if a.json() {
+					return a.printUpdate(u)
+				}
+				_, err := fmt.Fprintln(a.stdout, describeUpdate(u))
+				return err
+			}
+		}
+		pause(ctx, 250*time.Millisecond)
+	}
+	switch {
+	case parent.Err() != nil:
+		return parent.Err()
+	case last == nil:
+		return a.noNodeAnswers(fmt.Sprintf(" within %s", timeout))
+	}
+	return notAsAsked(fmt.Errorf("%s is %s, not %s, after %s", shown(service), last.Status, want, timeout))
+}
+
+// nobodyThere reports an error that waiting may cure: nodes that are not up yet.
+func nobodyThere(err error) bool {
+	e, ok := errors.AsType[*client.Error](err)
+	return ok && e.Reason == client.ReasonNoEndpoint
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// notAsAsked is for a question that was answered, in another way than asked for.
+func notAsAsked(err error) *failure {
+	return &failure{exit: exitNotAsAsked, code: codes.FailedPrecondition, reason: reasonNotAsAsked, err: err}
+}

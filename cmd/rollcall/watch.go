@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func newWatchCommand(a *app) *cobra.Command {
+	var ignored time.Duration
+	cmd := &cobra.Command{
+		Use:   "watch SERVICE",
+		Short: "Follow the status of a service until Ctrl-C",
+		Long: `Prints the status of a service, then every newer one, until it is interrupted. A service that does
+not exist is SERVICE_UNKNOWN, and is followed into existence. If a node goes, the watch goes on at
+another; it never goes back in time. States that pass quickly may be skipped. --timeout does not
+apply.`,
+		Example: `  rollcall watch shop/cart
+  rollcall watch shop/cart -o json`,
+		Args:              exactly("SERVICE"),
+		ValidArgsFunction: a.completeServices(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Lookup("timeout").Changed {
+				return invalid("watch goes on until it is interrupted and has no --timeout; use \"rollcall wait\"")
+			}
+			service := args[0]
+			if err := lookable(service); err != nil {
+				return err
+			}
+			c, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return a.watch(cmd.Context(), c, service)
+		},
+	}
+	// Stands in front of the global flag, whose variable must not end watches.
+	cmd.Flags().DurationVar(&ignored, "timeout", 0, "does not apply")
+	cmd.Flags().Lookup("timeout").Hidden = true
+	cmd.Flags().SetAnnotation("timeout", flagOnly, []string{"true"})
+	return cmd
+}
+
+// watch prints updates until ctx ends, which is its orderly end.
+func (a *app) watch(ctx context.Context, c *client.Client, service string) error {
+	silent := a.noteSilence()
+	defer silent()
+	for u, err := range c.Watch(ctx, service) {
+		silent()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return doing("watch "+shown(service), err)
+		}
+		if err := a.printUpdate(u); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteSilence says once, after a while, that no node has answered; the caller goes on trying. Calling
+// what it returns stops that.
+func (a *app) noteSilence() (stop func()) {
+	const silence = 3 * time.Second
+	t := time.AfterFunc(silence, func() {
+		f := a.noNodeAnswers("")
+		f.next = "still trying; " + f.next
+		a.report(f, a.json())
+	})
+	return func() { t.Stop() }
+}
+
+// update is the JSON form of client.Update.
+type update struct {
+	Service  string          `json:"service"`
+	Status   string          `json:"status"`
+	Revision int64           `json:"revision"`
+	Endpoint string          `json:"endpoint"`
+	Record   json.RawMessage `json:"record,omitempty"`
+}
+
+func (a *app) printUpdate(u client.Update) error {
+	if a.json() {
+		out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Endpoint: u.Endpoint}
+		if u.Record != nil {
+			b, err := encodeJSON(u.Record)
+			if err != nil {
+				return err
+			}
+			out.Record = b
+		}
+		return a.printJSONLine(out)
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s  %s\n", a.now().Format(time.TimeOnly), describeUpdate(u))
+	return err
+}
+
+func describeUpdate(u client.Update) string {
+	line := fmt.Sprintf("%s %s", shown(u.Service), u.Status)
+	report := u.Record.GetReport()
+	if report == nil {
+		if ownName(u.Service) && u.Endpoint != "" {
+			line += " at " + u.Endpoint
+		}
+		return line
+	}
+	line += fmt.Sprintf(", revision %d", report.GetRevision())
+	if reason := report.GetReason(); reason != "" {
+		line += fmt.Sprintf(": %s", printable(reason))
+	}
+	if name := report.GetActor().GetName(); name != "" {
+		line += fmt.Sprintf(" (%s)", printable(name))
+	}
+	return line
+}
