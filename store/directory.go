@@ -1,0 +1,139 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+)
+
+// Directory is an open data directory. Only one process has it open.
+type Directory struct {
+	path string
+	lock *os.File
+
+	mu       sync.Mutex // guards identity, and its file
+	identity Identity
+	closed   bool
+}
+
+// OpenDirectory opens the data directory of a node and makes it if it is missing. It fails at once
+// when another process has it (ErrInUse), when it belongs to another node, when its identity is
+// damaged, lost or of a newer format (ErrNewer), and when it cannot be written.
+func OpenDirectory(path, node string) (_ *Directory, err error) {
+	if node == "" {
+		return nil, errors.New("open data directory: no node name")
+	}
+	if err := makeDirectory(path); err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
+	}
+	lock, err := lockFile(filepath.Join(path, lockName))
+	if errors.Is(err, ErrInUse) {
+		return nil, fmt.Errorf("data directory %s is %w", path, ErrInUse)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
+	}
+	defer func() {
+		if err != nil {
+			lock.Close()
+		}
+	}()
+	if err := cleanSpool(path); err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
+	}
+	id, err := openIdentity(path, node)
+	if err != nil {
+		return nil, err
+	}
+	return &Directory{path: path, lock: lock, identity: id}, nil
+}
+
+func makeDirectory(path string) error {
+	there, err := exists(path)
+	if err != nil {
+		return err
+	}
+	if !there {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return err
+		}
+		return syncDir(filepath.Dir(filepath.Clean(path)))
+	}
+	return nil
+}
+
+// cleanSpool removes what a process that was killed left half-made, and so learns whether the
+// directory can be written.
+func cleanSpool(path string) error {
+	f, err := spool(path)
+	if err != nil {
+		return err
+	}
+	f.Close()
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), spoolPrefix) {
+			if err := os.Remove(filepath.Join(path, entry.Name())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Path returns the path the directory was opened by.
+func (d *Directory) Path() string { return d.path }
+
+func (d *Directory) file(name string) string { return filepath.Join(d.path, name) }
+
+// Identity returns whose directory this is.
+func (d *Directory) Identity() Identity {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.identity.clone()
+}
+
+// SetFounding notes, durably when it returns, that this node took part in forming a cluster. It can
+// be set once; setting the same again changes nothing.
+func (d *Directory) SetFounding(f Founding) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return fmt.Errorf("set founding: data directory %s: %w", d.path, ErrClosed)
+	}
+	if have := d.identity.Founding; have != nil {
+		if reflect.DeepEqual(have.clone(), f.clone()) {
+			return nil
+		}
+		return fmt.Errorf("set founding: data directory %s already belongs to cluster %q, not %q or with other members",
+			d.path, have.ClusterID, f.ClusterID)
+	}
+	id := d.identity.clone()
+	id.Founding = f.clone()
+	if err := id.write(d.path); err != nil {
+		return fmt.Errorf("set founding: %w", err)
+	}
+	d.identity = id
+	return nil
+}
+
+// Close lets another process open the directory. Everything opened on it must be closed before.
+func (d *Directory) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return nil
+	}
+	d.closed = true
+	if err := d.lock.Close(); err != nil {
+		return fmt.Errorf("close data directory %s: %w", d.path, err)
+	}
+	return nil
+}

@@ -1,0 +1,160 @@
+package store
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// identityFormat is the newest format of identity.json that this code writes and reads.
+const identityFormat = 1
+
+// Identity says whose data directory this is. It stands in a file of its own, not in the journal,
+// because the journal is replaced whole when a leader's snapshot arrives: see
+// docs/decisions/0002-identity-file.md.
+type Identity struct {
+	Node string
+	// DirectoryID is random and made once. raft.db and journal.db name it too, so that a file put
+	// here from another directory is noticed.
+	DirectoryID string
+	Created     time.Time
+	// Founding is nil until the node has taken part in forming a cluster.
+	Founding *Founding
+}
+
+// Founding is what the node agreed to when its cluster was formed.
+type Founding struct {
+	ClusterID string           `json:"cluster_id"`
+	Members   []FoundingMember `json:"members"`
+}
+
+// FoundingMember is a member of the first configuration.
+type FoundingMember struct {
+	Name        string `json:"name"`
+	PeerAddress string `json:"peer_address"`
+	DirectoryID string `json:"directory_id"`
+}
+
+func (f *Founding) clone() *Founding {
+	if f == nil {
+		return nil
+	}
+	c := *f
+	c.Members = append([]FoundingMember{}, f.Members...) // never nil: [] and null are the same
+	return &c
+}
+
+func (id Identity) clone() Identity {
+	id.Founding = id.Founding.clone()
+	return id
+}
+
+// identityFile is identity.json.
+type identityFile struct {
+	Format      int       `json:"format"`
+	Node        string    `json:"node"`
+	DirectoryID string    `json:"directory_id"`
+	Created     time.Time `json:"created"`
+	Founding    *Founding `json:"founding,omitempty"`
+}
+
+// parseIdentity reads identity.json. The error wraps ErrDamaged or ErrNewer.
+func parseIdentity(data []byte) (Identity, error) {
+	// The format first: a newer one may have given any other field another shape.
+	var head struct {
+		Format int `json:"format"`
+	}
+	if err := json.Unmarshal(data, &head); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if head.Format > identityFormat {
+		return Identity{}, fmt.Errorf("%w: format %d, this binary reads up to %d", ErrNewer, head.Format, identityFormat)
+	}
+	if head.Format != identityFormat {
+		return Identity{}, fmt.Errorf("%w: format %d", ErrDamaged, head.Format)
+	}
+	var file identityFile
+	if err := json.Unmarshal(data, &file); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if file.Node == "" {
+		return Identity{}, fmt.Errorf("%w: no node name", ErrDamaged)
+	}
+	if parsed, err := uuid.Parse(file.DirectoryID); err != nil || parsed.String() != file.DirectoryID {
+		return Identity{}, fmt.Errorf("%w: directory id %q is no UUID", ErrDamaged, file.DirectoryID)
+	}
+	return Identity{
+		Node:        file.Node,
+		DirectoryID: file.DirectoryID,
+		Created:     file.Created,
+		Founding:    file.Founding.clone(),
+	}, nil
+}
+
+func (id Identity) write(dir string) error {
+	data, err := json.MarshalIndent(identityFile{
+		Format:      identityFormat,
+		Node:        id.Node,
+		DirectoryID: id.DirectoryID,
+		Created:     id.Created,
+		Founding:    id.Founding,
+	}, "", "  ")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(dir, identityName), err)
+	}
+	if err := writeFile(filepath.Join(dir, identityName), append(data, '\n')); err != nil {
+		return fmt.Errorf("write %s: %w", filepath.Join(dir, identityName), err)
+	}
+	return nil
+}
+
+// openIdentity reads the identity of dir, or gives an empty directory a new one.
+func openIdentity(dir, node string) (Identity, error) {
+	name := filepath.Join(dir, identityName)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return newIdentity(dir, node)
+	}
+	if err != nil {
+		return Identity{}, fmt.Errorf("data directory %s cannot be used: %w", dir, err)
+	}
+	id, err := parseIdentity(data)
+	if err != nil {
+		return Identity{}, fmt.Errorf("%s: %w", name, err)
+	}
+	if id.Node != node {
+		return Identity{}, fmt.Errorf("%s belongs to node %q, not %q", dir, id.Node, node)
+	}
+	return id, nil
+}
+
+func newIdentity(dir, node string) (Identity, error) {
+	var found []string
+	for _, name := range []string{logName, journalName, snapshotsName} {
+		there, err := exists(filepath.Join(dir, name))
+		if err != nil {
+			return Identity{}, fmt.Errorf("data directory %s cannot be used: %w", dir, err)
+		}
+		if there {
+			found = append(found, name)
+		}
+	}
+	if len(found) > 0 {
+		slices.Sort(found)
+		return Identity{}, fmt.Errorf("%s is missing but %s holds %v: whose they are is not known; "+
+			"put %s back, or start with an empty data directory as a new member",
+			filepath.Join(dir, identityName), dir, found, identityName)
+	}
+	random, err := uuid.NewRandom()
+	if err != nil {
+		return Identity{}, fmt.Errorf("make a directory id: %w", err)
+	}
+	id := Identity{Node: node, DirectoryID: random.String(), Created: time.Now().UTC().Truncate(time.Second)}
+	return id, id.write(dir)
+}

@@ -1,0 +1,218 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc64"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// sums are a count and a sum over the records of one bucket of the registry, kept in the meta bucket
+// as "sum.<bucket>" and changed with every record. An envelope shows that a record is as it was
+// written; the sum shows that it is the newest one and that none is missing, which a flipped count
+// on a page, or a page that the disk did not write, would leave unnoticed.
+type sums struct{ count, sum uint64 }
+
+var crcTable = crc64.MakeTable(crc64.ECMA)
+
+func recordSum(key, value []byte) uint64 {
+	// The key's length keeps ("ab", "c") and ("a", "bc") apart.
+	head := binary.BigEndian.AppendUint32(make([]byte, 0, 4), uint32(len(key)))
+	return crc64.Update(crc64.Update(crc64.Checksum(head, crcTable), crcTable, key), crcTable, value)
+}
+
+func (s *sums) add(key, value []byte) {
+	s.count++
+	s.sum += recordSum(key, value)
+}
+
+func (s *sums) remove(key, value []byte) {
+	s.count--
+	s.sum -= recordSum(key, value)
+}
+
+func sumKey(bucket []byte) []byte { return append([]byte("sum."), bucket...) }
+
+func readSum(tx *bbolt.Tx, bucket []byte) (sums, error) {
+	value := tx.Bucket(bucketMeta).Get(sumKey(bucket))
+	if value == nil {
+		return sums{}, nil // nothing was ever put
+	}
+	if len(value) != 16 {
+		return sums{}, fmt.Errorf("%w: sum of bucket %s", ErrDamaged, bucket)
+	}
+	return sums{binary.BigEndian.Uint64(value), binary.BigEndian.Uint64(value[8:])}, nil
+}
+
+func writeSum(tx *bbolt.Tx, bucket []byte, s sums) error {
+	value := binary.BigEndian.AppendUint64(make([]byte, 0, 16), s.count)
+	return tx.Bucket(bucketMeta).Put(sumKey(bucket), binary.BigEndian.AppendUint64(value, s.sum))
+}
+
+// initJournal makes the buckets of an empty file.
+func initJournal(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
+	for _, name := range [][]byte{bucketMeta, bucketServices, bucketLeases, bucketOverrides, bucketMembers,
+		bucketRequests, bucketEvents, bucketEventsByService} {
+		if _, err := tx.CreateBucket(name); err != nil {
+			return err
+		}
+	}
+	return putMeta(tx, meta)
+}
+
+// checkJournal reads the registry of a journal and checks all of it that can be checked without
+// decoding records. It runs at every opening: the fold reads the same records right after, so that it
+// costs a second pass over memory and no I/O, and a fault is known while there is still a choice. The
+// events, which may be many times more, are not read: each is checked when it is.
+//
+// The error wraps ErrDamaged or ErrNewer.
+func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
+	err = guard(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			if meta, err = readMeta(tx); err != nil {
+				return err
+			}
+			for _, name := range registryBuckets {
+				if err := checkRecords(tx, name); err != nil {
+					return err
+				}
+			}
+			return checkEvents(tx, meta.GetRevision())
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return meta, nil
+}
+
+func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) {
+	bucket := tx.Bucket(bucketMeta)
+	if bucket == nil {
+		return nil, fmt.Errorf("%w: no bucket %s", ErrDamaged, bucketMeta)
+	}
+	meta := new(logv1.JournalMeta)
+	if err := openRecord(bucketMeta, keyMeta, bucket.Get(keyMeta), meta); err != nil {
+		return nil, err
+	}
+	if meta.GetFormat() > journalFormat {
+		return nil, fmt.Errorf("%w: format %d, this binary reads up to %d", ErrNewer, meta.GetFormat(), journalFormat)
+	}
+	if meta.GetFormat() != journalFormat {
+		return nil, fmt.Errorf("%w: format %d", ErrDamaged, meta.GetFormat())
+	}
+	return meta, nil
+}
+
+func checkRecords(tx *bbolt.Tx, name []byte) error {
+	bucket := tx.Bucket(name)
+	if bucket == nil {
+		return fmt.Errorf("%w: no bucket %s", ErrDamaged, name)
+	}
+	want, err := readSum(tx, name)
+	if err != nil {
+		return err
+	}
+	var have sums
+	err = walk(bucket, func(key, value []byte) error {
+		have.add(key, value)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", name, err)
+	}
+	if have == want {
+		return nil
+	}
+	// Name the record if it is one that is damaged.
+	err = bucket.ForEach(func(key, value []byte) error {
+		if _, err := logv1.Payload(value); err != nil {
+			return recordError(name, key, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return fmt.Errorf("bucket %s: %w: it does not hold the records it should (%d, not %d, or not their newest)",
+		name, ErrDamaged, have.count, want.count)
+}
+
+// checkEvents reads only the end of the history, where the next flush goes on.
+func checkEvents(tx *bbolt.Tx, revision int64) error {
+	bucket := tx.Bucket(bucketEvents)
+	if bucket == nil || tx.Bucket(bucketEventsByService) == nil {
+		return fmt.Errorf("%w: no bucket %s or %s", ErrDamaged, bucketEvents, bucketEventsByService)
+	}
+	key, value := bucket.Cursor().Last()
+	if key == nil {
+		return nil
+	}
+	event := new(logv1.Event)
+	if err := openRecord(bucketEvents, key, value, event); err != nil {
+		return err
+	}
+	if len(key) != 8 || int64(binary.BigEndian.Uint64(key)) != event.GetRevision() || event.GetRevision() > revision {
+		return fmt.Errorf("bucket %s, key %x: %w: event of revision %d in a journal of revision %d",
+			bucketEvents, key, ErrDamaged, event.GetRevision(), revision)
+	}
+	return nil
+}
+
+// loadJournal visits the registry of a journal.
+func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
+	err = guard(func() error {
+		return db.View(func(tx *bbolt.Tx) error {
+			if meta, err = readMeta(tx); err != nil {
+				return err
+			}
+			err := visit(tx, bucketServices, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
+				(*logv1.ServiceRecord).GetService)
+			if err != nil {
+				return err
+			}
+			return visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
+				(*logv1.Member).GetName)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return meta, nil
+}
+
+func visit[M proto.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty func() M, name func(M) string) error {
+	return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
+		record := empty()
+		if err := openRecord(bucket, key, value, record); err != nil {
+			return err
+		}
+		if name(record) != string(key) {
+			return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name(record))
+		}
+		if f == nil {
+			return nil
+		}
+		return f(record)
+	})
+}
+
+func openRecord(bucket, key, value []byte, record proto.Message) error {
+	if err := logv1.Open(value, record); err != nil {
+		return recordError(bucket, key, err)
+	}
+	return nil
+}
+
+func recordError(bucket, key []byte, err error) error {
+	kind := ErrDamaged
+	if errors.Is(err, logv1.ErrFormat) {
+		kind = ErrNewer
+	}
+	return fmt.Errorf("bucket %s, key %q: %w: %w", bucket, key, kind, err)
+}

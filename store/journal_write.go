@@ -1,0 +1,377 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// recordOverhead is the estimate, in bytes, of what a waiting record costs beside its content.
+const recordOverhead = 128
+
+// backlog is what was appended and is to be written together.
+type backlog struct {
+	services map[string]waiting // newest only
+	members  map[string]waiting
+	events   []*logv1.Event
+	bytes    int
+
+	position position  // of the last Append into it; index 0: none
+	dirty    bool      // holds a change, not only a later position
+	since    time.Time // of the first change
+	urgent   bool      // somebody waits for it
+
+	done chan struct{} // closed when it is durable, dropped, or never will be (err)
+	err  error         // set before done is closed
+}
+
+// waiting is a record to put, or nil for one to delete.
+type waiting struct {
+	record proto.Message
+	bytes  int
+}
+
+func newBacklog() *backlog {
+	return &backlog{
+		services: make(map[string]waiting),
+		members:  make(map[string]waiting),
+		done:     make(chan struct{}),
+	}
+}
+
+func (b *backlog) put(to map[string]waiting, key string, record proto.Message) {
+	size := recordOverhead + len(key)
+	if record != nil {
+		size += proto.Size(record)
+	}
+	b.bytes += size - to[key].bytes
+	to[key] = waiting{record, size}
+}
+
+// add merges a delta, which follows the position before.
+func (b *backlog) add(d *logv1.Delta, before position) {
+	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, d.ClusterID}
+	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
+	// again, with the same outcome.
+	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events) > 0 ||
+		d.Revision != before.revision || d.ClusterID != before.clusterID
+	if changed && !b.dirty {
+		b.dirty = true
+		b.since = time.Now()
+	}
+	for _, r := range d.Services {
+		b.put(b.services, r.GetService(), r)
+	}
+	for _, name := range d.DeletedServices {
+		b.put(b.services, name, nil)
+	}
+	for _, m := range d.Members {
+		b.put(b.members, m.GetName(), m)
+	}
+	for _, e := range d.Events {
+		b.events = append(b.events, e)
+		b.bytes += recordOverhead + proto.Size(e) + 2*len(e.GetService())
+	}
+}
+
+// Append takes what a run of log entries changed, to be written soon. It blocks while too much
+// waits. It does nothing on a journal that has failed or is closed: OnFailure was told, and nothing
+// that is not durable here is lost, as raft's log keeps it.
+func (j *Journal) Append(d *logv1.Delta) {
+	if !j.lockWithRoom() {
+		return
+	}
+	wasDirty := j.open.dirty
+	j.open.add(d, j.last)
+	j.last = j.open.position
+	look := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
+	j.mu.Unlock()
+	if look {
+		j.look()
+	}
+}
+
+// lockWithRoom locks mu when the backlog has room, or returns false.
+func (j *Journal) lockWithRoom() bool {
+	var stalled *time.Timer
+	for {
+		j.mu.Lock()
+		if j.failed != nil || j.closed {
+			j.mu.Unlock()
+			return false
+		}
+		bytes := j.open.bytes
+		if j.writing != nil {
+			bytes += j.writing.bytes
+		}
+		if bytes < j.opt.MaxBacklogBytes {
+			if stalled != nil {
+				stalled.Stop()
+			}
+			return true
+		}
+		room := j.room
+		j.open.urgent = j.open.dirty // or a MaxBacklogBytes below FlushBytes would wait for the interval
+		j.mu.Unlock()
+		j.look()
+		if stalled == nil {
+			stalled = time.NewTimer(j.opt.StallTimeout)
+		}
+		select {
+		case <-room:
+		case <-j.failure:
+			stalled.Stop()
+			return false
+		case <-stalled.C:
+			j.fail(fmt.Errorf("%s cannot be written fast enough: its backlog of %d bytes has been full for %v",
+				j.path, bytes, j.opt.StallTimeout))
+			return false
+		}
+	}
+}
+
+// look has the writer look whether something is due.
+func (j *Journal) look() {
+	select {
+	case j.kick <- struct{}{}:
+	default: // it will
+	}
+}
+
+// Flush returns when all that was appended before is durable, or the error of why it is not.
+func (j *Journal) Flush() error {
+	j.mu.Lock()
+	if j.failed != nil || j.closed {
+		defer j.mu.Unlock()
+		return j.failed
+	}
+	b := j.open
+	if b.position.index > 0 {
+		b.urgent = true
+	} else {
+		b = j.writing
+	}
+	j.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	j.look()
+	select {
+	case <-b.done:
+		return b.err
+	case <-j.failure:
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return j.failed
+	}
+}
+
+// write is the writer: it flushes what is due until it is stopped or a flush has failed.
+func (j *Journal) write() {
+	defer close(j.stopped)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-j.failure:
+			return
+		case <-j.kick:
+		case <-timer.C:
+		}
+		for {
+			due, wait := j.due()
+			if wait > 0 {
+				timer.Reset(wait)
+			}
+			if !due {
+				break
+			}
+			if err := j.flush(); err != nil {
+				j.fail(err)
+				return
+			}
+		}
+	}
+}
+
+// due reports whether the open backlog is to be written now, and if not, in how long it will be (0:
+// not before it changes).
+func (j *Journal) due() (bool, time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b := j.open
+	switch {
+	case j.failed != nil:
+		return false, 0
+	case b.urgent, b.bytes >= j.opt.FlushBytes:
+		return true, 0
+	case !b.dirty:
+		return false, 0
+	}
+	wait := j.opt.FlushInterval - time.Since(b.since)
+	return wait <= 0, max(wait, 0)
+}
+
+// flush writes the open backlog.
+func (j *Journal) flush() error {
+	// disk first: between a backlog being taken and written the file must not be replaced.
+	j.disk <- struct{}{}
+	defer func() { <-j.disk }()
+	j.mu.Lock()
+	b := j.open
+	if b.position.index == 0 {
+		j.mu.Unlock()
+		return nil // dropped meanwhile
+	}
+	j.open = newBacklog()
+	j.writing = b
+	meta := proto.CloneOf(j.durable)
+	j.mu.Unlock()
+
+	meta.Index, meta.Term = b.position.index, b.position.term
+	meta.Revision, meta.LogTime = b.position.revision, b.position.logTime
+	meta.ClusterId = b.position.clusterID
+	err := j.commit(b, meta)
+	if err != nil {
+		err = fmt.Errorf("%s cannot be written: %w", j.path, err)
+	}
+
+	j.mu.Lock()
+	j.writing = nil
+	if err == nil {
+		j.durable = meta
+	}
+	b.err = err
+	if broken := (*panicked)(nil); errors.As(err, &broken) {
+		j.wrecked = err
+	}
+	close(j.room)
+	j.room = make(chan struct{})
+	j.mu.Unlock()
+	close(b.done)
+	return err
+}
+
+// commit writes a backlog in one transaction.
+func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
+	if j.opt.Intercept != nil {
+		if err := j.opt.Intercept(); err != nil {
+			return err
+		}
+	}
+	services, err := sealed(b.services)
+	if err != nil {
+		return err
+	}
+	members, err := sealed(b.members)
+	if err != nil {
+		return err
+	}
+	return guard(func() error {
+		return j.db.Update(func(tx *bbolt.Tx) error {
+			if err := putRecords(tx, bucketServices, services); err != nil {
+				return err
+			}
+			if err := putRecords(tx, bucketMembers, members); err != nil {
+				return err
+			}
+			if err := putEvents(tx, b.events); err != nil {
+				return err
+			}
+			return putMeta(tx, meta)
+		})
+	})
+}
+
+// entry is a key with the bytes to put, or nil to delete it.
+type entry struct{ key, value []byte }
+
+// sealed returns records in the order of their keys: neighbours share pages.
+func sealed(records map[string]waiting) ([]entry, error) {
+	entries := make([]entry, 0, len(records))
+	for key, w := range records {
+		e := entry{key: []byte(key)}
+		if w.record != nil {
+			var err error
+			if e.value, err = logv1.Seal(w.record); err != nil {
+				return nil, err
+			}
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	return entries, nil
+}
+
+// putRecords changes a bucket of the registry, and its sum.
+func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	bucket := tx.Bucket(name)
+	sum, err := readSum(tx, name)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if old := bucket.Get(e.key); old != nil {
+			sum.remove(e.key, old)
+		}
+		if e.value == nil {
+			err = bucket.Delete(e.key)
+		} else {
+			sum.add(e.key, e.value)
+			err = bucket.Put(e.key, e.value)
+		}
+		if err != nil {
+			return fmt.Errorf("bucket %s, key %q: %w", name, e.key, err)
+		}
+	}
+	return writeSum(tx, name, sum)
+}
+
+func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	all, byService := tx.Bucket(bucketEvents), tx.Bucket(bucketEventsByService)
+	keys := make([][]byte, 0, len(events))
+	for _, e := range events {
+		key := binary.BigEndian.AppendUint64(nil, uint64(e.GetRevision()))
+		value, err := logv1.Seal(e)
+		if err != nil {
+			return err
+		}
+		if err := all.Put(key, value); err != nil {
+			return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, e.GetRevision(), err)
+		}
+		if e.GetService() != "" {
+			keys = append(keys, append(append([]byte(e.GetService()), 0), key...))
+		}
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	for _, key := range keys {
+		if err := byService.Put(key, nil); err != nil {
+			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, err)
+		}
+	}
+	return nil
+}
+
+func putMeta(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
+	value, err := logv1.Seal(meta)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketMeta).Put(keyMeta, value)
+}

@@ -1,0 +1,11 @@
+//go:build !(darwin || dragonfly || freebsd || linux || netbsd || openbsd)
+
+package store
+
+import "os"
+
+// lockFile only makes the file here: on these systems the lock that bbolt takes on raft.db is what
+// keeps a second process out, a second later.
+func lockFile(name string) (*os.File, error) {
+	return os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+}

@@ -1,0 +1,376 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+var (
+	_ raft.LogStore    = (*Log)(nil)
+	_ raft.StableStore = (*Log)(nil)
+)
+
+// keyDirectoryID is where the stable store keeps the id of its data directory.
+var keyDirectoryID = []byte("rollcall.directory_id")
+
+// LogOptions configure a Log.
+type LogOptions struct {
+	// OnFailure is called at most once, holding no lock, when the log cannot be written or a stored
+	// entry is damaged: the node must stop with that reason. It must not wait for raft or for Close.
+	OnFailure func(error)
+	// Intercept is for tests: called before entries are stored. An error counts as one of the disk.
+	Intercept func(logs []*raft.Log) error
+}
+
+// Log is raft's log and stable store: raft.db, fsynced at every write. It stores no damaged entry
+// and gives none out. After a failed write it writes nothing more: what an fsync that failed left
+// behind is not known, and a later one may succeed without having stored it.
+type Log struct {
+	store *raftboltdb.BoltStore
+	path  string
+	opt   LogOptions
+
+	// contiguous is the first entry of the unbroken run that ends with the last one, when the log
+	// was opened; 0: the log was empty.
+	contiguous uint64
+
+	durable atomic.Pointer[func() uint64]
+
+	mu     sync.Mutex // guards failed
+	failed error
+
+	closing  sync.Once
+	closeErr error
+}
+
+// OpenLog opens raft.db of a data directory and makes it if the node never had one. All that is
+// stored is read and checked. It refuses a log that is damaged, of another directory, or lost: a
+// node that has lost its votes could vote acknowledged writes away.
+func OpenLog(d *Directory, opt LogOptions) (*Log, error) {
+	path := d.file(logName)
+	there, err := exists(path)
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	id := d.Identity()
+	if !there {
+		if id.Founding != nil {
+			return nil, fmt.Errorf("%s is missing: this node has lost its votes and its log; %s", path, startAsNew)
+		}
+		if err := createLog(d, id.DirectoryID); err != nil {
+			return nil, fmt.Errorf("create %s: %w", path, err)
+		}
+	}
+	indexes, err := surveyLog(path)
+	if err != nil {
+		return nil, fmt.Errorf("%w; %s", err, startAsNew)
+	}
+	l := &Log{path: path, opt: opt}
+	if l.store, err = openBoltStore(path); err != nil {
+		return nil, err
+	}
+	if err := l.check(id, indexes); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+const startAsNew = `start it with an empty data directory as a new member (see "rollcall member replace")`
+
+func logBoltOptions() bbolt.Options {
+	return bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: lockTimeout}
+}
+
+func openBoltStore(path string) (*raftboltdb.BoltStore, error) {
+	var (
+		b     bolt
+		store *raftboltdb.BoltStore
+	)
+	o := logBoltOptions()
+	o.OpenFile = b.openFile
+	err := guard(func() (err error) {
+		store, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &o})
+		return err
+	})
+	if err != nil {
+		return nil, b.refuse(path, err)
+	}
+	return store, nil
+}
+
+// createLog makes raft.db with the directory id inside before it takes its name: a raft.db without
+// one is never ours.
+func createLog(d *Directory, directoryID string) error {
+	f, err := spool(d.path)
+	if err != nil {
+		return err
+	}
+	name := f.Name()
+	if err := f.Close(); err != nil {
+		return err
+	}
+	store, err := openBoltStore(name)
+	if err != nil {
+		return err
+	}
+	err = store.Set(keyDirectoryID, sealStable(keyDirectoryID, []byte(directoryID)))
+	if err := errors.Join(err, store.Close()); err != nil {
+		return err
+	}
+	return install(name, d.file(logName))
+}
+
+// SetDurable tells how far the journal holds everything durably: DeleteRange refuses to compact
+// entries above that. OpenJournal calls it.
+func (l *Log) SetDurable(index func() uint64) { l.durable.Store(&index) }
+
+// HasState reports whether raft ever ran on this log: a term, a vote or an entry.
+func (l *Log) HasState() (bool, error) {
+	last, err := l.LastIndex()
+	if err != nil {
+		return false, fmt.Errorf("read raft state: %w", err)
+	}
+	if last > 0 {
+		return true, nil
+	}
+	// raft's own keys, see raft.HasExistingState.
+	for _, key := range []string{"CurrentTerm", "LastVoteTerm"} {
+		value, err := l.GetUint64([]byte(key))
+		if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+			return false, fmt.Errorf("read raft state: %w", err)
+		}
+		if value > 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// FirstIndex returns the index of the oldest entry, 0 if there is none.
+func (l *Log) FirstIndex() (index uint64, err error) {
+	err = guard(func() (err error) { index, err = l.store.FirstIndex(); return err })
+	return index, err
+}
+
+// LastIndex returns the index of the newest entry, 0 if there is none.
+func (l *Log) LastIndex() (index uint64, err error) {
+	err = guard(func() (err error) { index, err = l.store.LastIndex(); return err })
+	return index, err
+}
+
+// GetLog reads an entry, or returns raft.ErrLogNotFound. A damaged one is reported to OnFailure and
+// never returned; on a goroutine of raft the call then does not return, see leaveRaft.
+func (l *Log) GetLog(index uint64, entry *raft.Log) error {
+	var read raft.Log
+	err := guard(func() error { return l.store.GetLog(index, &read) })
+	if errors.Is(err, raft.ErrLogNotFound) {
+		return raft.ErrLogNotFound // raft compares with ==
+	}
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		// Raft's metrics goroutine is not waited for by its Shutdown.
+		return fmt.Errorf("%s: entry %d: %w", l.path, index, ErrClosed)
+	}
+	if err == nil {
+		err = checkEntry(index, &read)
+	}
+	if err != nil {
+		err = fmt.Errorf("%s: entry %d: %w", l.path, index, err)
+		l.fail(err)
+		leaveRaft()
+		return err
+	}
+	*entry = read
+	return nil
+}
+
+// StoreLog stores one entry.
+func (l *Log) StoreLog(entry *raft.Log) error { return l.StoreLogs([]*raft.Log{entry}) }
+
+// StoreLogs stores entries, all or none, durably when it returns. Damaged ones are refused; that is
+// no failure of this node. A failed write is, and is reported to OnFailure.
+func (l *Log) StoreLogs(entries []*raft.Log) error {
+	if err := l.failure(); err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		if err := checkEntry(entry.Index, entry); err != nil {
+			return fmt.Errorf("%s: refused to store entry %d: %w", l.path, entry.Index, err)
+		}
+	}
+	if l.opt.Intercept != nil {
+		if err := l.opt.Intercept(entries); err != nil {
+			return l.cannotWrite(err)
+		}
+	}
+	if err := guard(func() error { return l.store.StoreLogs(entries) }); err != nil {
+		return l.cannotWrite(err)
+	}
+	return nil
+}
+
+// DeleteRange deletes the entries from min to max, inclusive. Raft calls it for two ends. To drop a
+// suffix that conflicts with the leader's, which was never committed: allowed. And to compact, which
+// is refused, and deletes nothing, where the journal does not hold durably what would be gone.
+func (l *Log) DeleteRange(min, max uint64) error {
+	if err := l.failure(); err != nil {
+		return err
+	}
+	last, err := l.LastIndex()
+	if err != nil {
+		return fmt.Errorf("%s: delete entries: %w", l.path, err)
+	}
+	first, err := l.FirstIndex()
+	if err != nil {
+		return fmt.Errorf("%s: delete entries: %w", l.path, err)
+	}
+	if durable := l.durable.Load(); durable != nil {
+		held := (*durable)()
+		// The whole log is a suffix too if all of it is beyond what was applied: a follower whose
+		// compacted log holds nothing but what an old leader never committed.
+		suffix := max >= last && (min > first || min > held)
+		if !suffix && max > held {
+			return fmt.Errorf("%s: refused to compact entries %d to %d: the journal holds durably only up to %d",
+				l.path, min, max, held)
+		}
+	}
+	if err := guard(func() error { return l.store.DeleteRange(min, max) }); err != nil {
+		return l.cannotWrite(err)
+	}
+	return nil
+}
+
+// Set stores a value of raft's (its term, its vote), durably when it returns. A failure is reported
+// to OnFailure; on a goroutine of raft the call then does not return, see leaveRaft.
+func (l *Log) Set(key, value []byte) error {
+	err := l.failure()
+	if err == nil {
+		if err = guard(func() error { return l.store.Set(key, sealStable(key, value)) }); err != nil {
+			err = l.cannotWrite(err)
+		}
+	}
+	if err != nil {
+		leaveRaft()
+	}
+	return err
+}
+
+// Get reads a value of raft's. The error of a missing one is raft-boltdb's ErrKeyNotFound.
+func (l *Log) Get(key []byte) (value []byte, err error) {
+	err = guard(func() (err error) { value, err = l.store.Get(key); return err })
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return nil, raftboltdb.ErrKeyNotFound // raft compares its text
+	}
+	if err == nil {
+		value, err = openStable(key, value)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: value %q: %w", l.path, key, err)
+	}
+	return value, nil
+}
+
+// SetUint64 is Set for a number.
+func (l *Log) SetUint64(key []byte, value uint64) error {
+	return l.Set(key, binary.BigEndian.AppendUint64(nil, value))
+}
+
+// GetUint64 is Get for a number.
+func (l *Log) GetUint64(key []byte) (uint64, error) {
+	value, err := l.Get(key)
+	if err != nil {
+		return 0, err
+	}
+	if len(value) != 8 {
+		return 0, fmt.Errorf("%s: value %q: %w: %d bytes, not 8", l.path, key, ErrDamaged, len(value))
+	}
+	return binary.BigEndian.Uint64(value), nil
+}
+
+// Close closes raft.db. Raft must have ended.
+func (l *Log) Close() error {
+	l.closing.Do(func() {
+		if err := guard(l.store.Close); err != nil {
+			l.closeErr = fmt.Errorf("close %s: %w", l.path, err)
+		}
+	})
+	return l.closeErr
+}
+
+func (l *Log) failure() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
+}
+
+func (l *Log) cannotWrite(err error) error {
+	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+		return fmt.Errorf("%s: %w", l.path, ErrClosed)
+	}
+	err = fmt.Errorf("%s cannot be written: %w", l.path, err)
+	l.fail(err)
+	return err
+}
+
+func (l *Log) fail(err error) {
+	l.mu.Lock()
+	first := l.failed == nil
+	if first {
+		l.failed = err
+	}
+	l.mu.Unlock()
+	if first && l.opt.OnFailure != nil {
+		l.opt.OnFailure(err)
+	}
+}
+
+// leaveRaft ends the calling goroutine if raft started it. Raft answers an entry that it cannot
+// read while applying, and a term that it cannot store, with a panic; the process shall end with
+// the reason that OnFailure was given instead. Raft starts its goroutines with goFunc, which counts
+// them down in a defer, so that its Shutdown still ends. Elsewhere (NewRaft, our own code) the
+// caller gets the error: there Goexit would take a goroutine that somebody waits for.
+func leaveRaft() {
+	var pcs [128]uintptr
+	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
+	for {
+		frame, more := frames.Next()
+		if strings.HasPrefix(frame.Function, "github.com/hashicorp/raft.(*raftState).goFunc.") {
+			runtime.Goexit()
+		}
+		if !more {
+			return
+		}
+	}
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// sealStable appends a checksum: a vote that was read wrong is a vote for somebody else.
+func sealStable(key, value []byte) []byte {
+	sealed := append(make([]byte, 0, len(value)+4), value...)
+	return binary.BigEndian.AppendUint32(sealed, stableSum(key, value))
+}
+
+func openStable(key, sealed []byte) ([]byte, error) {
+	n := len(sealed) - 4
+	if n < 0 || binary.BigEndian.Uint32(sealed[n:]) != stableSum(key, sealed[:n]) {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, logv1.ErrChecksum)
+	}
+	return sealed[:n:n], nil
+}
+
+func stableSum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}

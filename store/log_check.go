@@ -1,0 +1,137 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// checkEntry checks what can be checked of an entry: the envelope of a command, and that raft will
+// be able to decode a configuration (it panics if not).
+func checkEntry(index uint64, entry *raft.Log) error {
+	if entry.Index != index {
+		return fmt.Errorf("%w: it says that it is entry %d", ErrDamaged, entry.Index)
+	}
+	switch entry.Type {
+	case raft.LogCommand:
+		if _, err := logv1.Payload(entry.Data); errors.Is(err, logv1.ErrFormat) {
+			return fmt.Errorf("%w: %w", ErrNewer, err)
+		} else if err != nil {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+	case raft.LogConfiguration:
+		return guard(func() error {
+			raft.DecodeConfiguration(entry.Data)
+			return nil
+		})
+	case raft.LogNoop, raft.LogBarrier:
+	default:
+		return fmt.Errorf("%w: unknown type %d", ErrDamaged, entry.Type)
+	}
+	return nil
+}
+
+// surveyLog reads all of raft.db without writing and returns the indexes of its entries. It comes
+// before the file is opened for writing, which has bbolt look through it on a goroutine of its own,
+// where a panic cannot be caught.
+func surveyLog(path string) ([]uint64, error) {
+	o := logBoltOptions()
+	o.ReadOnly = true
+	b, err := openBolt(path, o)
+	if err != nil {
+		return nil, err
+	}
+	var indexes []uint64
+	err = guard(func() error {
+		return b.View(func(tx *bbolt.Tx) error {
+			for _, name := range []string{"logs", "conf"} { // raft-boltdb's buckets
+				bucket := tx.Bucket([]byte(name))
+				if bucket == nil {
+					return fmt.Errorf("%w: no bucket %q", ErrDamaged, name)
+				}
+				err := walk(bucket, func(key, _ []byte) error {
+					if name == "logs" {
+						if len(key) != 8 {
+							return fmt.Errorf("%w: entry with key %x", ErrDamaged, key)
+						}
+						indexes = append(indexes, binary.BigEndian.Uint64(key))
+					}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		b.letGo(err)
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	if err := b.Close(); err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return indexes, nil
+}
+
+// walk visits all of a bucket. Beyond what ForEach does it requires that keys ascend and that a
+// search finds each of them, which reads every key that bbolt itself would go by.
+func walk(bucket *bbolt.Bucket, visit func(key, value []byte) error) error {
+	var last []byte
+	return bucket.ForEach(func(key, value []byte) error {
+		if last != nil && bytes.Compare(last, key) >= 0 {
+			return fmt.Errorf("%w: key %q after %q", ErrDamaged, key, last)
+		}
+		last = key
+		if value == nil {
+			return fmt.Errorf("%w: key %q is a bucket", ErrDamaged, key)
+		}
+		if !bytes.Equal(bucket.Get(key), value) {
+			return fmt.Errorf("%w: key %q is not found where it belongs", ErrDamaged, key)
+		}
+		return visit(key, value)
+	})
+}
+
+// check verifies whose log this is, raft's values and every entry.
+func (l *Log) check(id Identity, indexes []uint64) error {
+	owner, err := l.Get(keyDirectoryID)
+	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
+		return fmt.Errorf("%s does not say whose it is: this node has lost its votes; %s", l.path, startAsNew)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; %s", err, startAsNew)
+	}
+	if string(owner) != id.DirectoryID {
+		return fmt.Errorf("%s belongs to data directory %s, not to this one (%s)", l.path, owner, id.DirectoryID)
+	}
+	for _, key := range []string{"CurrentTerm", "LastVoteTerm", "LastVoteCand"} {
+		if _, err := l.Get([]byte(key)); err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+			return fmt.Errorf("%w; %s", err, startAsNew)
+		}
+	}
+	// Terms are not compared: below a snapshot that was installed, entries that were never committed
+	// may stay in the log, with a higher term than what follows.
+	for i, index := range indexes {
+		var entry raft.Log
+		err := guard(func() error { return l.store.GetLog(index, &entry) })
+		if err == nil {
+			err = checkEntry(index, &entry)
+		}
+		if err != nil {
+			return fmt.Errorf("%s: entry %d: %w; %s", l.path, index, err, startAsNew)
+		}
+		if i == 0 || indexes[i-1]+1 != index {
+			l.contiguous = index
+		}
+	}
+	return nil
+}

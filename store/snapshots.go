@@ -1,0 +1,196 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+var _ raft.SnapshotStore = (*Snapshots)(nil)
+
+// retainSnapshots is two, so that a newest one that turns out damaged leaves another.
+const retainSnapshots = 2
+
+// Snapshots is raft's snapshot store: DATA/snapshots. It takes in only whole streams and shows only
+// snapshots that were read through and found right, so that raft and the journal's recovery choose
+// the same one.
+type Snapshots struct {
+	files  *raft.FileSnapshotStore
+	dir    string
+	logger *slog.Logger
+
+	mu   sync.Mutex          // guards seen; held while a snapshot is read through for the first time
+	seen map[string]verified // by snapshot id
+}
+
+// verified is what reading a snapshot through has shown.
+type verified struct {
+	meta   *raft.SnapshotMeta
+	header *logv1.SnapshotHeader
+	err    error
+}
+
+// OpenSnapshots opens the snapshots of a data directory and removes those that were never finished.
+func OpenSnapshots(d *Directory, logger *slog.Logger) (*Snapshots, error) {
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	s := &Snapshots{dir: d.file(snapshotsName), logger: logger, seen: make(map[string]verified)}
+	var err error
+	if s.files, err = raft.NewFileSnapshotStoreWithLogger(d.path, retainSnapshots, raftLogger(logger)); err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.dir, err)
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.dir, err)
+	}
+	for _, entry := range entries {
+		if strings.HasSuffix(entry.Name(), ".tmp") { // FileSnapshotStore's, before it renames
+			if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
+				return nil, fmt.Errorf("open %s: %w", s.dir, err)
+			}
+		}
+	}
+	return s, nil
+}
+
+// Create begins a snapshot. Its sink refuses what is not a whole, right stream when it is closed: a
+// bad one that arrives from a leader never pushes a good one out.
+func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+	configurationIndex uint64, trans raft.Transport) (raft.SnapshotSink, error) {
+	sink, err := s.files.Create(version, index, term, configuration, configurationIndex, trans)
+	if err != nil {
+		return nil, fmt.Errorf("create snapshot in %s: %w", s.dir, err)
+	}
+	return &checkedSink{SnapshotSink: sink, check: newStreamCheck(nil)}, nil
+}
+
+// List returns the verified snapshots, newest first. The first call after a snapshot appeared reads
+// it through.
+func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
+	all, err := s.list()
+	if err != nil {
+		return nil, err
+	}
+	metas := make([]*raft.SnapshotMeta, 0, len(all))
+	for _, v := range all {
+		meta := *v.meta
+		metas = append(metas, &meta)
+	}
+	return metas, nil
+}
+
+// Open returns a snapshot for reading, after FileSnapshotStore has checked its own checksum.
+func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, r, err := s.files.Open(id)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open snapshot %s: %w", filepath.Join(s.dir, id), err)
+	}
+	return meta, r, nil
+}
+
+// newest returns the newest verified snapshot, nil if there is none.
+func (s *Snapshots) newest() (*verified, error) {
+	all, err := s.list()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return &all[0], nil
+}
+
+func (s *Snapshots) list() ([]verified, error) {
+	metas, err := s.files.List()
+	if err != nil {
+		return nil, fmt.Errorf("list snapshots in %s: %w", s.dir, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := make(map[string]verified, len(metas))
+	var good []verified
+	for _, meta := range metas {
+		v, ok := s.seen[meta.ID]
+		if !ok {
+			v = s.verify(meta)
+			if errors.Is(v.err, os.ErrNotExist) {
+				continue // a newer one has just taken its place
+			}
+			if v.err != nil {
+				s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", meta.Index, "err", v.err)
+			}
+		}
+		seen[meta.ID] = v
+		if v.err == nil {
+			good = append(good, v)
+		}
+	}
+	s.seen = seen // forgets those that are gone
+	return good, nil
+}
+
+func (s *Snapshots) verify(meta *raft.SnapshotMeta) verified {
+	v := verified{meta: meta}
+	_, r, err := s.Open(meta.ID)
+	if err != nil {
+		v.err = err
+		return v
+	}
+	defer r.Close()
+	if v.header, v.err = readStream(r, nil); v.err != nil {
+		return v
+	}
+	if index := v.header.GetMeta().GetIndex(); index > meta.Index {
+		v.err = fmt.Errorf("%w: it says that it ends at entry %d but holds entry %d", ErrDamaged, meta.Index, index)
+	}
+	return v
+}
+
+// checkedSink is a snapshot being written.
+type checkedSink struct {
+	raft.SnapshotSink
+	check *streamCheck
+}
+
+func (s *checkedSink) Write(p []byte) (int, error) {
+	if _, err := s.check.Write(p); err != nil {
+		return 0, fmt.Errorf("snapshot %s: %w", s.ID(), err)
+	}
+	return s.SnapshotSink.Write(p)
+}
+
+// Close finishes the snapshot, or removes it if the stream was not right.
+func (s *checkedSink) Close() error {
+	if err := s.check.finish(); err != nil {
+		s.SnapshotSink.Cancel()
+		return fmt.Errorf("snapshot %s: %w", s.ID(), err)
+	}
+	return s.SnapshotSink.Close()
+}
+
+// raftLogger hands what FileSnapshotStore says to slog. It takes warnings and errors only: raft
+// itself says when a snapshot begins and ends.
+func raftLogger(logger *slog.Logger) hclog.Logger {
+	l := hclog.NewInterceptLogger(&hclog.LoggerOptions{Output: io.Discard, Level: hclog.Off})
+	l.RegisterSink(slogSink{logger})
+	return l
+}
+
+type slogSink struct{ logger *slog.Logger }
+
+func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	switch level {
+	case hclog.Warn:
+		s.logger.Warn(msg, args...)
+	case hclog.Error:
+		s.logger.Error(msg, args...)
+	}
+}
