@@ -66,10 +66,11 @@ func (e *endpoint) connect(ctx context.Context) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	conn.Connect()
+	// Before Connect, after which it may mean a failure of just now.
 	if conn.GetState() == connectivity.TransientFailure {
 		e.redial(ctx, conn)
 	}
+	conn.Connect()
 	for {
 		state := conn.GetState()
 		switch state {

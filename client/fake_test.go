@@ -1,0 +1,587 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const (
+	unknown    = healthpb.HealthCheckResponse_UNKNOWN
+	serving    = healthpb.HealthCheckResponse_SERVING
+	notServing = healthpb.HealthCheckResponse_NOT_SERVING
+	missing    = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
+)
+
+// event is one change; missing deletes.
+type event struct {
+	service string
+	status  client.Status
+	reason  string
+}
+
+// fakeCluster is the log that its nodes follow, each as far as it has come, and the network to them.
+type fakeCluster struct {
+	mu      sync.Mutex // guards the cluster and its nodes
+	events  []event    // the one at i has revision i+1
+	lagging bool       // nodes follow only when told to
+	changed chan struct{}
+	nodes   []*fakeNode
+}
+
+func newCluster(names ...string) *fakeCluster {
+	f := &fakeCluster{changed: make(chan struct{})}
+	for _, name := range names {
+		f.nodes = append(f.nodes, &fakeNode{cluster: f, name: name, own: map[string]client.Status{"": serving}})
+	}
+	return f
+}
+
+// startBuffered starts nodes n1 … in memory; fit for a synctest bubble.
+func startBuffered(t *testing.T, count int) *fakeCluster {
+	t.Helper()
+	var names []string
+	for i := range count {
+		names = append(names, fmt.Sprintf("n%d", i+1))
+	}
+	f := newCluster(names...)
+	for _, n := range f.nodes {
+		n.start()
+	}
+	t.Cleanup(f.stop)
+	return f
+}
+
+// startLoopback starts nodes on free ports; a node's name is its address.
+func startLoopback(count int) (*fakeCluster, error) {
+	f := newCluster()
+	for range count {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			f.stop()
+			return nil, err
+		}
+		n := &fakeNode{cluster: f, name: l.Addr().String(), own: map[string]client.Status{"": serving}}
+		f.nodes = append(f.nodes, n)
+		n.serve(l)
+	}
+	return f, nil
+}
+
+func (f *fakeCluster) stop() {
+	for _, n := range f.nodes {
+		n.kill()
+	}
+}
+
+// config reaches the nodes of a cluster in memory.
+func (f *fakeCluster) config() client.Config {
+	cfg := client.DefaultConfig()
+	cfg.Endpoints = nil
+	for _, n := range f.nodes {
+		cfg.Endpoints = append(cfg.Endpoints, "passthrough:///"+n.name)
+	}
+	cfg.DialOptions = []grpc.DialOption{grpc.WithContextDialer(f.dial)}
+	return cfg
+}
+
+func (f *fakeCluster) client(t *testing.T) *client.Client {
+	t.Helper()
+	return newClient(t, f.config())
+}
+
+func newClient(t *testing.T, cfg client.Config) *client.Client {
+	t.Helper()
+	c, err := client.New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := c.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return c
+}
+
+func (f *fakeCluster) dial(ctx context.Context, name string) (net.Conn, error) {
+	f.mu.Lock()
+	var l *bufconn.Listener
+	hung := false
+	for _, n := range f.nodes {
+		if n.name == name && n.server != nil {
+			l, _ = n.listener.(*bufconn.Listener)
+			hung = n.hung
+		}
+	}
+	f.mu.Unlock()
+	if l == nil {
+		return nil, errors.New("connect: connection refused")
+	}
+	if hung {
+		a, b := net.Pipe() // accepted by the kernel, by nobody else
+		go func() {
+			for buf := make([]byte, 1024); ; {
+				if _, err := b.Read(buf); err != nil {
+					b.Close()
+					return
+				}
+			}
+		}()
+		return a, nil
+	}
+	conn, err := l.DialContext(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return f.freezable(name, conn), nil
+}
+
+// freezable is a connection that delivers nothing while its node is hung.
+func (f *fakeCluster) freezable(name string, conn net.Conn) net.Conn {
+	return &frozenConn{Conn: conn, f: f, name: name, closed: make(chan struct{})}
+}
+
+type frozenConn struct {
+	net.Conn
+	f      *fakeCluster
+	name   string
+	once   sync.Once
+	closed chan struct{}
+}
+
+func (c *frozenConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	for {
+		c.f.mu.Lock()
+		hung, changed := c.f.node(c.name).hung, c.f.changed
+		c.f.mu.Unlock()
+		if !hung || err != nil {
+			return n, err
+		}
+		select {
+		case <-changed:
+		case <-c.closed:
+			return 0, net.ErrClosed
+		}
+	}
+}
+
+func (c *frozenConn) Close() error {
+	c.once.Do(func() { close(c.closed) })
+	return c.Conn.Close()
+}
+
+// node finds one by name; f.mu is held.
+func (f *fakeCluster) node(name string) *fakeNode {
+	for _, n := range f.nodes {
+		if n.name == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// wake tells all that wait; f.mu is held.
+func (f *fakeCluster) wake() {
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// do changes the cluster or its nodes.
+func (f *fakeCluster) do(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+	f.wake()
+}
+
+func (f *fakeCluster) write(events ...event) int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.append(events...)
+}
+
+// append is write with f.mu held.
+func (f *fakeCluster) append(events ...event) int64 {
+	f.events = append(f.events, events...)
+	if !f.lagging {
+		for _, n := range f.nodes {
+			n.applied = int64(len(f.events))
+		}
+	}
+	f.wake()
+	return int64(len(f.events))
+}
+
+// record is the service's at a revision; nil if it does not exist then. f.mu is held.
+func (f *fakeCluster) record(service string, revision int64) *rollcallv1.ServiceRecord {
+	for i := revision - 1; i >= 0; i-- {
+		if e := f.events[i]; e.service == service {
+			if e.status == missing {
+				return nil
+			}
+			return &rollcallv1.ServiceRecord{
+				Service: service,
+				Status:  e.status,
+				Report:  &rollcallv1.Report{Status: e.status, Reason: e.reason, Revision: i + 1},
+			}
+		}
+	}
+	return nil
+}
+
+// fakeNode serves what it has applied of its cluster's log. Its fields are guarded by cluster.mu.
+type fakeNode struct {
+	healthpb.UnimplementedHealthServer
+	rollcallv1.UnimplementedAdminServer
+	rollcallv1.UnimplementedRegistryServer
+	rollcallv1.UnimplementedClusterServer
+
+	cluster *fakeCluster
+	name    string
+
+	applied  int64
+	own      map[string]client.Status
+	hung     bool
+	draining bool
+	server   *grpc.Server
+	listener net.Listener
+	conns    []net.Conn
+
+	calls    []call
+	lookLag  time.Duration // before GetService reads
+	watchLag time.Duration // between a change and Watch's look at it
+	// onRead and onWrite may refuse a call. The change is made only if they do not; n counts calls from 1.
+	onRead  func(ctx context.Context, method string) error
+	onWrite func(ctx context.Context, n int) error
+}
+
+type call struct {
+	method      string
+	requestID   string
+	actor       string
+	minRevision int64
+	request     any
+}
+
+func (n *fakeNode) start() { n.serve(bufconn.Listen(64 << 10)) }
+
+func (n *fakeNode) serve(l net.Listener) {
+	// As a node enforces it.
+	s := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}))
+	healthpb.RegisterHealthServer(s, n)
+	rollcallv1.RegisterAdminServer(s, n)
+	rollcallv1.RegisterRegistryServer(s, n)
+	rollcallv1.RegisterClusterServer(s, n)
+	n.cluster.do(func() { n.server, n.listener, n.draining = s, l, false })
+	go s.Serve(&keepingListener{Listener: l, n: n})
+}
+
+// keepingListener remembers connections, so that breakConnections can.
+type keepingListener struct {
+	net.Listener
+	n *fakeNode
+}
+
+func (l *keepingListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err == nil {
+		l.n.cluster.do(func() { l.n.conns = append(l.n.conns, conn) })
+	}
+	return conn, err
+}
+
+// kill makes the node refuse connections, and breaks those that stand.
+func (n *fakeNode) kill() {
+	var s *grpc.Server
+	n.cluster.do(func() { s, n.server = n.server, nil })
+	if s != nil {
+		n.breakConnections()
+		s.Stop()
+	}
+}
+
+func (n *fakeNode) breakConnections() {
+	var conns []net.Conn
+	n.cluster.do(func() { conns, n.conns = n.conns, nil })
+	for _, conn := range conns {
+		conn.Close()
+	}
+}
+
+// drain ends the streams that are open.
+func (n *fakeNode) drain() {
+	n.cluster.do(func() { n.draining = true })
+	n.cluster.do(func() {})
+}
+
+func (n *fakeNode) seen(method string) []call {
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	var found []call
+	for _, c := range n.calls {
+		if c.method == method {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// enter notes a call, waits for its min-revision, and answers with the node's revision.
+func (n *fakeNode) enter(ctx context.Context, method string, request any) error {
+	c := call{method: method, request: request}
+	if r, ok := request.(interface {
+		GetRequestId() string
+		GetActor() string
+	}); ok {
+		c.requestID, c.actor = r.GetRequestId(), r.GetActor()
+	}
+	asked := metadata.ValueFromIncomingContext(ctx, "rollcall-min-revision")
+	if len(asked) > 0 {
+		c.minRevision, _ = strconv.ParseInt(asked[0], 10, 64)
+	}
+	n.cluster.mu.Lock()
+	n.calls = append(n.calls, c)
+	onRead := n.onRead
+	n.cluster.mu.Unlock()
+	if onRead != nil {
+		if err := onRead(ctx, method); err != nil {
+			return err
+		}
+	}
+	return n.await(ctx, c.minRevision)
+}
+
+func (n *fakeNode) await(ctx context.Context, revision int64) error {
+	for {
+		n.cluster.mu.Lock()
+		applied, changed := n.applied, n.cluster.changed
+		n.cluster.mu.Unlock()
+		if applied >= revision {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return refusal(codes.Unavailable, "REVISION_NOT_REACHED", nil)
+		}
+	}
+}
+
+// tellRevision sets the header, if the call asked by metadata; as the real server does.
+func tellRevision(ctx context.Context, revision int64) {
+	if len(metadata.ValueFromIncomingContext(ctx, "rollcall-min-revision")) > 0 {
+		_ = grpc.SetHeader(ctx, metadata.Pairs("rollcall-revision", strconv.FormatInt(revision, 10)))
+	}
+}
+
+func refusal(code codes.Code, reason string, meta map[string]string) error {
+	st, err := status.New(code, "fake: "+strings.ToLower(reason)).WithDetails(
+		&errdetails.ErrorInfo{Domain: "rollcall", Reason: reason, Metadata: meta})
+	if err != nil {
+		return err
+	}
+	return st.Err()
+}
+
+func lag(ctx context.Context, d time.Duration) {
+	if d == 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (n *fakeNode) status(service string) (client.Status, bool) {
+	if service == "" || strings.HasPrefix(service, rollcallv1.OwnPrefix) {
+		s, ok := n.own[service]
+		return s, ok
+	}
+	r := n.cluster.record(service, n.applied)
+	return r.GetStatus(), r != nil
+}
+
+func (n *fakeNode) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if err := n.enter(ctx, "Check", req); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	s, ok := n.status(req.GetService())
+	if !ok {
+		return nil, refusal(codes.NotFound, "NOT_FOUND", nil)
+	}
+	return &healthpb.HealthCheckResponse{Status: s}, nil
+}
+
+func (n *fakeNode) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
+	ctx := stream.Context()
+	if err := n.enter(ctx, "Watch", req); err != nil {
+		return err
+	}
+	var sent *client.Status
+	for {
+		n.cluster.mu.Lock()
+		s, ok := n.status(req.GetService())
+		if !ok {
+			s = missing
+		}
+		changed, draining, watchLag := n.cluster.changed, n.draining, n.watchLag
+		n.cluster.mu.Unlock()
+		if draining {
+			return refusal(codes.Unavailable, "STOPPING", nil)
+		}
+		if sent == nil || *sent != s {
+			if err := stream.Send(&healthpb.HealthCheckResponse{Status: s}); err != nil {
+				return err
+			}
+			sent = &s
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		lag(ctx, watchLag)
+	}
+}
+
+func (n *fakeNode) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceResponse, error) {
+	if err := n.enter(ctx, "GetService", req); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	lookLag := n.lookLag
+	n.cluster.mu.Unlock()
+	lag(ctx, lookLag)
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	tellRevision(ctx, n.applied)
+	r := n.cluster.record(req.GetService(), n.applied)
+	if r == nil {
+		return nil, refusal(codes.NotFound, "NOT_FOUND", nil)
+	}
+	return &rollcallv1.GetServiceResponse{Service: r, Revision: n.applied}, nil
+}
+
+func (n *fakeNode) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
+	if err := n.enter(ctx, "ListServices", req); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	resp := &rollcallv1.ListServicesResponse{Revision: n.applied}
+	names := map[string]bool{}
+	for _, e := range n.cluster.events[:n.applied] {
+		names[e.service] = true
+	}
+	for _, name := range sorted(names) {
+		r := n.cluster.record(name, n.applied)
+		if r == nil || name <= req.GetPageToken() || !strings.HasPrefix(name, req.GetPrefix()) {
+			continue
+		}
+		if size := int(req.GetPageSize()); size > 0 && len(resp.Services) == size {
+			resp.NextPageToken = resp.Services[size-1].GetService()
+			break
+		}
+		resp.Services = append(resp.Services, r)
+	}
+	return resp, nil
+}
+
+func (n *fakeNode) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (*rollcallv1.GetStatusResponse, error) {
+	if err := n.enter(ctx, "GetStatus", req); err != nil {
+		return nil, err
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return &rollcallv1.GetStatusResponse{ClusterId: "3f9a", Node: "n1", Leader: "n2", Term: 7, Revision: n.applied, Writable: true}, nil
+}
+
+// change notes a write, asks onWrite, and makes it.
+func (n *fakeNode) change(ctx context.Context, method string, req any, dry bool, events ...event) (int64, error) {
+	if err := n.enter(ctx, method, req); err != nil {
+		return 0, err
+	}
+	n.cluster.mu.Lock()
+	count, onWrite := len(n.calls), n.onWrite
+	n.cluster.mu.Unlock()
+	if onWrite != nil {
+		if err := onWrite(ctx, count); err != nil {
+			return 0, err
+		}
+	}
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	if dry {
+		return int64(len(n.cluster.events)), nil
+	}
+	return n.cluster.append(events...), nil
+}
+
+func (n *fakeNode) SetServingStatus(ctx context.Context, req *rollcallv1.SetServingStatusRequest) (*rollcallv1.SetServingStatusResponse, error) {
+	if req.IfRevision != nil {
+		n.cluster.mu.Lock()
+		current := n.cluster.record(req.GetService(), int64(len(n.cluster.events))).GetReport().GetRevision()
+		n.cluster.mu.Unlock()
+		if current != req.GetIfRevision() {
+			return nil, refusal(codes.FailedPrecondition, "REVISION_MISMATCH",
+				map[string]string{"current_revision": strconv.FormatInt(current, 10), "written": "no"})
+		}
+	}
+	revision, err := n.change(ctx, "SetServingStatus", req, req.GetValidateOnly(), event{req.GetService(), req.GetStatus(), req.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	return &rollcallv1.SetServingStatusResponse{
+		Service:  &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus()},
+		Changed:  true,
+		Revision: revision,
+	}, nil
+}
+
+func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.BatchSetServingStatusRequest) (*rollcallv1.BatchSetServingStatusResponse, error) {
+	var events []event
+	for _, c := range req.GetChanges() {
+		events = append(events, event{c.GetService(), c.GetStatus(), req.GetReason()})
+	}
+	revision, err := n.change(ctx, "BatchSetServingStatus", req, req.GetValidateOnly(), events...)
+	if err != nil {
+		return nil, err
+	}
+	return &rollcallv1.BatchSetServingStatusResponse{ChangedCount: int32(len(events)), Revision: revision}, nil
+}
+
+func (n *fakeNode) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (*rollcallv1.DeleteServiceResponse, error) {
+	revision, err := n.change(ctx, "DeleteService", req, false, event{req.GetService(), missing, req.GetReason()})
+	if err != nil {
+		return nil, err
+	}
+	return &rollcallv1.DeleteServiceResponse{Revision: revision}, nil
+}

@@ -1,0 +1,339 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+func set(ctx context.Context, c *client.Client, o client.WriteOptions) error {
+	_, err := c.Set(ctx, "a", serving, o)
+	return err
+}
+
+// writes counts the calls of Set that any node received, and the events they made.
+func (f *fakeCluster) writes() (calls, events int) {
+	for _, n := range f.nodes {
+		calls += len(n.seen("SetServingStatus"))
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return calls, len(f.events)
+}
+
+func TestNotWrittenIsTriedAgainWithTheSameRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.nodes[0].onWrite = func(context.Context, int) error { return refusal(codes.Unavailable, "NOT_WRITTEN", nil) }
+		f.nodes[1].onWrite = func(_ context.Context, n int) error {
+			if n < 3 {
+				return refusal(codes.Unavailable, "NOT_WRITTEN", nil)
+			}
+			return nil
+		}
+		cfg := f.config()
+		cfg.Actor = "deploy-bot"
+		if err := set(t.Context(), newClient(t, cfg), client.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		if calls, events := f.writes(); calls != 6 || events != 1 {
+			t.Errorf("got %d calls and %d events, want 6 and 1", calls, events)
+		}
+		seen := append(f.nodes[0].seen("SetServingStatus"), f.nodes[1].seen("SetServingStatus")...)
+		for _, s := range seen {
+			if s.requestID == "" || s.requestID != seen[0].requestID || s.actor != "deploy-bot" {
+				t.Errorf("a try had request id %q of %q, the first %q", s.requestID, s.actor, seen[0].requestID)
+			}
+		}
+	})
+}
+
+func TestNotWrittenUntilTheDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		for _, n := range f.nodes {
+			n.onWrite = func(context.Context, int) error { return refusal(codes.Unavailable, "NOT_WRITTEN", nil) }
+		}
+		err := set(within(t, 5*time.Second), f.client(t), client.WriteOptions{RequestID: "r1"})
+		e := failure(t, err)
+		if e.Written != client.WrittenNo || e.Reason != "NOT_WRITTEN" || e.Code != codes.DeadlineExceeded || e.RequestID != "r1" || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %+v", e)
+		}
+	})
+}
+
+// Outcomes of one write whose single try ended so. Nothing is ever tried twice here.
+func TestOutcomes(t *testing.T) {
+	answer := func(err error) func(*fakeNode) func(context.Context, int) error {
+		return func(*fakeNode) func(context.Context, int) error {
+			return func(context.Context, int) error { return err }
+		}
+	}
+	tests := map[string]struct {
+		onWrite func(*fakeNode) func(context.Context, int) error
+		written client.Written
+		code    codes.Code
+	}{
+		"the connection breaks": {func(n *fakeNode) func(context.Context, int) error {
+			return func(ctx context.Context, _ int) error { n.breakConnections(); <-ctx.Done(); return ctx.Err() }
+		}, client.WrittenUnknown, codes.Unavailable},
+		"the deadline passes": {func(*fakeNode) func(context.Context, int) error {
+			return func(ctx context.Context, _ int) error { <-ctx.Done(); return nil }
+		}, client.WrittenUnknown, codes.DeadlineExceeded},
+		"the node says unknown":                 {answer(refusal(codes.Unknown, "OUTCOME_UNKNOWN", nil)), client.WrittenUnknown, codes.Unknown},
+		"the node says unknown, in an odd code": {answer(refusal(codes.InvalidArgument, "X", map[string]string{"written": "unknown"})), client.WrittenUnknown, codes.InvalidArgument},
+		"a defect":                              {answer(refusal(codes.Internal, "INTERNAL", nil)), client.WrittenUnknown, codes.Internal},
+		"UNAVAILABLE, bare":                     {answer(status.Error(codes.Unavailable, "")), client.WrittenUnknown, codes.Unavailable},
+		"UNAVAILABLE, another reason":           {answer(refusal(codes.Unavailable, "STOPPING", nil)), client.WrittenUnknown, codes.Unavailable},
+		"FAILED_PRECONDITION, bare":             {answer(status.Error(codes.FailedPrecondition, "")), client.WrittenUnknown, codes.FailedPrecondition},
+		"RESOURCE_EXHAUSTED, bare":              {answer(status.Error(codes.ResourceExhausted, "")), client.WrittenUnknown, codes.ResourceExhausted},
+		"RESOURCE_EXHAUSTED":                    {answer(refusal(codes.ResourceExhausted, "LIMIT_REACHED", nil)), client.WrittenNo, codes.ResourceExhausted},
+		"INVALID_ARGUMENT":                      {answer(refusal(codes.InvalidArgument, "INVALID_ARGUMENT", nil)), client.WrittenNo, codes.InvalidArgument},
+		"NOT_FOUND":                             {answer(refusal(codes.NotFound, "NOT_FOUND", nil)), client.WrittenNo, codes.NotFound},
+		"OUT_OF_RANGE":                          {answer(refusal(codes.OutOfRange, "X", nil)), client.WrittenNo, codes.OutOfRange},
+		"PERMISSION_DENIED":                     {answer(refusal(codes.PermissionDenied, "X", nil)), client.WrittenNo, codes.PermissionDenied},
+		"UNIMPLEMENTED, bare":                   {answer(status.Error(codes.Unimplemented, "")), client.WrittenNo, codes.Unimplemented},
+		"a code to come, said to be no write":   {answer(refusal(codes.Aborted, "X", map[string]string{"written": "no"})), client.WrittenNo, codes.Aborted},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := startBuffered(t, 3)
+				for _, n := range f.nodes {
+					n.onWrite = test.onWrite(n)
+				}
+				err := set(within(t, 5*time.Second), f.client(t), client.WriteOptions{RequestID: "r1"})
+				e := failure(t, err)
+				if e.Written != test.written || e.Code != test.code || e.RequestID != "r1" {
+					t.Errorf("got written %v, %v, request id %q: %v", e.Written, e.Code, e.RequestID, err)
+				}
+				if calls, _ := f.writes(); calls != 1 {
+					t.Errorf("it was sent %d times", calls)
+				}
+				if said := strings.Contains(err.Error(), "request id r1"); said != (e.Written == client.WrittenUnknown) {
+					t.Errorf("error %q", err)
+				}
+				if timely := errors.Is(err, context.DeadlineExceeded); timely != (test.code == codes.DeadlineExceeded) {
+					t.Errorf("errors.Is(DeadlineExceeded) is %v", timely)
+				}
+			})
+		})
+	}
+}
+
+func TestRevisionMismatchTellsTheRevision(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.write(event{service: "a", status: serving}, event{service: "a", status: notServing})
+		expected := int64(1)
+		e := failure(t, set(t.Context(), f.client(t), client.WriteOptions{IfRevision: &expected}))
+		if e.Written != client.WrittenNo || e.Code != codes.FailedPrecondition || e.Reason != "REVISION_MISMATCH" || e.CurrentRevision != 2 {
+			t.Errorf("got %+v", e)
+		}
+		var info *errdetails.ErrorInfo
+		for _, d := range status.Convert(e).Details() {
+			info, _ = d.(*errdetails.ErrorInfo)
+		}
+		if info.GetReason() != "REVISION_MISMATCH" {
+			t.Errorf("the status lost its details")
+		}
+	})
+}
+
+// A real break on real sockets: the process dies with the request in hand.
+func TestNodeDiesWithWriteInHand(t *testing.T) {
+	f, err := startLoopback(2)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(f.stop)
+	for _, n := range f.nodes {
+		n.onWrite = func(ctx context.Context, _ int) error { n.breakConnections(); <-ctx.Done(); return ctx.Err() }
+	}
+	cfg := client.DefaultConfig()
+	cfg.Endpoints = []string{f.nodes[0].name, f.nodes[1].name}
+	e := failure(t, set(t.Context(), newClient(t, cfg), client.WriteOptions{}))
+	if calls, _ := f.writes(); e.Written != client.WrittenUnknown || calls != 1 {
+		t.Errorf("got written %v after %d calls", e.Written, calls)
+	}
+}
+
+func TestWriteMovesOnWhileItIsSurelyNotSent(t *testing.T) {
+	for name, disable := range map[string]func(*fakeCluster){
+		"refused": func(f *fakeCluster) { f.nodes[0].kill() },
+		"hung":    func(f *fakeCluster) { f.do(func() { f.nodes[0].hung = true }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := startBuffered(t, 2)
+				disable(f)
+				if err := set(within(t, 5*time.Second), f.client(t), client.WriteOptions{}); err != nil {
+					t.Fatal(err)
+				}
+				wantCalls(t, f.nodes[1], "SetServingStatus", 1)
+			})
+		})
+	}
+}
+
+func TestDeadlineBeforeSendingIsNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.do(func() { f.nodes[0].hung = true })
+		err := set(within(t, time.Second), f.client(t), client.WriteOptions{})
+		e := failure(t, err)
+		if e.Written != client.WrittenNo || e.Code != codes.DeadlineExceeded || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %+v: %v", e, err)
+		}
+	})
+}
+
+func TestAfterAnUnknownOutcomeCallsStartElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		c := f.client(t)
+		wantCheck(t, c, "", serving)
+		f.do(func() { f.nodes[0].hung = true })
+		e := failure(t, set(within(t, 5*time.Second), c, client.WriteOptions{}))
+		if e.Written != client.WrittenUnknown {
+			t.Errorf("got %+v", e)
+		}
+		began := time.Now()
+		if err := set(t.Context(), c, client.WriteOptions{}); err != nil || time.Since(began) != 0 {
+			t.Errorf("the next write: %v after %v", err, time.Since(began))
+		}
+		f.do(func() { f.nodes[0].hung = false })
+	})
+}
+
+// gRPC's own RESOURCE_EXHAUSTED is no refusal: the write was done.
+func TestAnswerTooLargeIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		cfg := f.config()
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(1)))
+		e := failure(t, set(t.Context(), newClient(t, cfg), client.WriteOptions{}))
+		if _, events := f.writes(); e.Written != client.WrittenUnknown || events != 1 {
+			t.Errorf("got %+v, %d events", e, events)
+		}
+	})
+}
+
+func TestRequestTooLargeIsNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		cfg := f.config()
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(1)))
+		e := failure(t, set(t.Context(), newClient(t, cfg), client.WriteOptions{}))
+		if e.Written != client.WrittenNo || e.Code != codes.ResourceExhausted {
+			t.Errorf("got %+v", e)
+		}
+	})
+}
+
+// Without proof that nothing was sent the outcome is unknown, also when an interceptor hides it.
+func TestInterceptorThatHidesTheCallIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		for _, n := range f.nodes {
+			n.onWrite = func(context.Context, int) error { return status.Error(codes.Unavailable, "") }
+		}
+		cfg := f.config()
+		cfg.DialOptions = append(cfg.DialOptions, grpc.WithUnaryInterceptor(
+			func(_ context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+				return invoker(context.Background(), method, req, reply, cc, opts...)
+			}))
+		e := failure(t, set(t.Context(), newClient(t, cfg), client.WriteOptions{}))
+		if calls, _ := f.writes(); e.Written != client.WrittenUnknown || calls != 1 {
+			t.Errorf("got %+v after %d calls", e, calls)
+		}
+	})
+}
+
+func TestDryRunIsRepeatedLikeARead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.nodes[0].onWrite = func(context.Context, int) error { return status.Error(codes.Unavailable, "") }
+		if err := set(t.Context(), f.client(t), client.WriteOptions{DryRun: true}); err != nil {
+			t.Fatal(err)
+		}
+		if calls, events := f.writes(); calls != 2 || events != 0 {
+			t.Errorf("got %d calls, %d events", calls, events)
+		}
+	})
+}
+
+func TestOptionsThatWouldBeIgnoredAreRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		c := f.client(t)
+		_, err := c.Delete(t.Context(), "a", client.WriteOptions{DryRun: true})
+		if e := failure(t, err); e.Code != codes.InvalidArgument {
+			t.Errorf("Delete: %v", err)
+		}
+		_, err = c.SetBatch(t.Context(), []client.Change{{Service: "a", Status: serving}}, client.WriteOptions{IfRevision: new(int64)})
+		if e := failure(t, err); e.Code != codes.InvalidArgument {
+			t.Errorf("SetBatch: %v", err)
+		}
+		if _, events := f.writes(); events != 0 {
+			t.Errorf("something was written")
+		}
+	})
+}
+
+func TestWritesAskForWhatTheyAreTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		c := f.client(t)
+		revision := int64(4)
+		o := client.WriteOptions{Reason: "why", Actor: "who", RequestID: "id"}
+		if _, err := c.SetBatch(t.Context(), []client.Change{{"a", notServing, &revision}, {"b", unknown, nil}}, o); err != nil {
+			t.Fatal(err)
+		}
+		o.AllowMissing, o.IfRevision = true, &revision
+		if _, err := c.Delete(t.Context(), "a", o); err != nil {
+			t.Fatal(err)
+		}
+		batch := f.nodes[0].seen("BatchSetServingStatus")[0].request.(*rollcallv1.BatchSetServingStatusRequest)
+		if got := batch.GetChanges(); got[0].GetStatus() != notServing || got[0].GetIfRevision() != 4 || got[1].Status == nil || got[1].IfRevision != nil {
+			t.Errorf("changes %v", got)
+		}
+		del := f.nodes[0].seen("DeleteService")[0].request.(*rollcallv1.DeleteServiceRequest)
+		if !del.GetAllowMissing() || del.GetIfRevision() != 4 {
+			t.Errorf("delete %v", del)
+		}
+		for _, r := range []interface {
+			GetReason() string
+			GetActor() string
+			GetRequestId() string
+		}{batch, del} {
+			if r.GetReason() != "why" || r.GetActor() != "who" || r.GetRequestId() != "id" {
+				t.Errorf("got %v", r)
+			}
+		}
+	})
+}
+
+func TestCloseInterruptsAWrite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.nodes[0].onWrite = func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
+		c := f.client(t)
+		time.AfterFunc(time.Minute, func() { c.Close() })
+		err := set(context.Background(), c, client.WriteOptions{})
+		if e := failure(t, err); e.Written != client.WrittenUnknown || !errors.Is(err, client.ErrClosed) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
