@@ -138,8 +138,8 @@ func TestErrorsOfChanges(t *testing.T) {
 		},
 	}
 	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			n := single(t, func(c *Config) { c.WriteTimeout = 300 * time.Millisecond })
+		bubble(t, name, func(t *testing.T) {
+			n := single(t)
 			n.agreement.onPropose(tt.propose)
 			// Without a deadline of its own: the server's applies, and the answer is the server's.
 			_, err := n.admin().SetServingStatus(context.Background(), setRequest("a", serving))

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -405,6 +406,12 @@ func single(t *testing.T, change ...func(*Config)) *testNode {
 	c := newTestCluster(t, 1, change...)
 	c.elect("n1")
 	return c.nodes["n1"]
+}
+
+// bubble runs a subtest in virtual time.
+func bubble(t *testing.T, name string, do func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) { synctest.Test(t, do) })
 }
 
 func timeout(t *testing.T, d time.Duration) context.Context {

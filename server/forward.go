@@ -28,7 +28,10 @@ func (f *forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	if err != nil {
 		return nil, notWritten("leader %s cannot be reached: %w", leader, err)
 	}
-	if err := untilReady(patience, changed, conn); err != nil {
+	wait, done := endedBy(patience, changed)
+	err = conn.ready(wait, false)
+	done()
+	if err != nil {
 		return nil, notWritten("leader %s cannot be reached: %s", leader, inWords(err))
 	}
 	work := f.timeout
@@ -49,23 +52,6 @@ func (f *forwarder) propose(ctx, patience context.Context, changed <-chan struct
 		return nil, outcomeUnknown("leader %s answered without a result", leader)
 	}
 	return res.GetResult(), nil
-}
-
-// untilReady is conn.ready, also ended by a change of leadership.
-func untilReady(ctx context.Context, changed <-chan struct{}, conn *peerConn) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	done := make(chan struct{})
-	defer func() { cancel(); <-done }()
-	go func() {
-		defer close(done)
-		select {
-		case <-changed:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	return conn.ready(ctx, false)
 }
 
 // forwarded is the outcome of a call to the leader that failed. Only the leader's own word, an

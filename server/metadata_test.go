@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
@@ -103,17 +104,18 @@ func TestMetadataOnChangesIsRefused(t *testing.T) {
 
 func TestMinRevisionWaitsUntilTheNodeIsThere(t *testing.T) {
 	for call, do := range readCalls {
-		t.Run(call, func(t *testing.T) {
+		bubble(t, call, func(t *testing.T) {
 			n := single(t)
 			n.registry.set("svc", serving)
 			ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), MetadataMinRevision, "2")
 			var header metadata.MD
 			done := make(chan error, 1)
 			go func() { done <- do(ctx, n, grpc.Header(&header)) }()
+			synctest.Wait()
 			select {
 			case err := <-done:
 				t.Fatalf("did not wait: %v", err)
-			case <-time.After(20 * time.Millisecond):
+			default:
 			}
 			n.registry.set("other", serving)
 			if err := <-done; err != nil {
@@ -135,8 +137,8 @@ func TestMinRevisionThatIsNotReached(t *testing.T) {
 			"caller's deadline": func(t *testing.T) context.Context { return timeout(t, 400*time.Millisecond) },
 			"server's":          func(*testing.T) context.Context { return context.Background() },
 		} {
-			t.Run(call+"/"+name, func(t *testing.T) {
-				n := single(t, func(c *Config) { c.RevisionTimeout = 20 * time.Millisecond })
+			bubble(t, call+"/"+name, func(t *testing.T) {
+				n := single(t)
 				n.registry.set("svc", serving)
 				ctx := metadata.AppendToOutgoingContext(ctx(t), MetadataMinRevision, "7")
 				checkError(t, do(ctx, n), want{codes.Unavailable, ReasonRevisionNotReached, "", map[string]string{MetaCurrentRevision: "1"}, "at revision 1"})

@@ -31,9 +31,10 @@ type peerPool struct {
 type peerConn struct {
 	*grpc.ClientConn
 
-	mu      sync.Mutex // guards the rest
-	dialErr error      // of the last dial; nil after one that succeeded
-	dials   int        // that have ended
+	mu      sync.Mutex    // guards the rest
+	dialErr error         // of the last dial; nil after one that succeeded
+	dials   int           // that have ended
+	next    chan struct{} // closed and replaced when a dial ends
 }
 
 func newPeerPool(peers Peers) *peerPool {
@@ -52,13 +53,10 @@ func (p *peerPool) get(name string) (*peerConn, error) {
 	if c := p.conns[name]; c != nil {
 		return c, nil
 	}
-	c := &peerConn{}
+	c := &peerConn{next: make(chan struct{})}
 	dial := func(ctx context.Context, _ string) (net.Conn, error) {
 		conn, err := p.peers.DialPeer(ctx, name)
-		c.mu.Lock()
-		c.dialErr = err
-		c.dials++
-		c.mu.Unlock()
+		c.dialEnded(err)
 		return conn, err
 	}
 	var err error
@@ -103,23 +101,33 @@ func (p *peerPool) close() {
 	clear(p.conns)
 }
 
-// lastDial returns how many dials have ended, and how the last one did.
-func (c *peerConn) lastDial() (dials int, err error) {
+// lastDial returns how many dials have ended, how the last one did, and what is closed when the next
+// one does.
+func (c *peerConn) lastDial() (dials int, next <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.dials, c.dialErr
+	return c.dials, c.next, c.dialErr
+}
+
+func (c *peerConn) dialEnded(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dialErr = err
+	c.dials++
+	close(c.next)
+	c.next = make(chan struct{})
 }
 
 // ready waits until the connection is. Nothing has been sent when it returns an error. With failFast
 // one failed dial is enough; without, it goes on until ctx ends.
 func (c *peerConn) ready(ctx context.Context, failFast bool) error {
-	before, _ := c.lastDial()
+	before, _, _ := c.lastDial()
 	if failFast {
 		c.ResetConnectBackoff()
 	}
 	for {
 		state := c.GetState()
-		dials, err := c.lastDial()
+		dials, next, err := c.lastDial()
 		switch {
 		case state == connectivity.Ready:
 			return nil
@@ -127,16 +135,37 @@ func (c *peerConn) ready(ctx context.Context, failFast bool) error {
 			c.Connect()
 		case state == connectivity.Shutdown:
 			return errPoolClosed
-		case failFast && state == connectivity.TransientFailure && dials > before && err != nil:
+		case failFast && dials > before && err != nil:
 			return err
 		}
-		if !c.WaitForStateChange(ctx, state) {
-			// The dial's error says more than that time ran out.
-			if _, err := c.lastDial(); err != nil && !errors.Is(err, context.Canceled) {
-				return err
+		// gRPC stays in TRANSIENT_FAILURE from one failed dial to the next: only the dials tell.
+		wait, done := endedBy(ctx, next)
+		c.WaitForStateChange(wait, state)
+		done()
+		if ctx.Err() != nil {
+			if _, _, err := c.lastDial(); err != nil && !errors.Is(err, context.Canceled) {
+				return err // says more than that time ran out
 			}
 			return ctx.Err()
 		}
+	}
+}
+
+// endedBy returns ctx, ended also when c is closed. done must be called.
+func endedBy(ctx context.Context, c <-chan struct{}) (_ context.Context, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		select {
+		case <-c:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, func() {
+		cancel()
+		<-gone
 	}
 }
 

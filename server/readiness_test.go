@@ -1,0 +1,140 @@
+package server
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+func TestEvaluate(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	good := NodeStatus{Loaded: true, Formed: true, Leader: "n2", LeaderContact: now.Add(-time.Second)}
+	tests := map[string]struct {
+		change   func(st *NodeStatus)
+		draining bool
+		max      time.Duration
+		want     verdict
+	}{
+		"follower":       {func(*NodeStatus) {}, false, 10 * time.Second, verdict{reads: true, ready: true, again: 9*time.Second + 1}},
+		"leader":         {func(st *NodeStatus) { st.Leading, st.LeaderContact = true, time.Time{} }, false, 10 * time.Second, verdict{reads: true, ready: true, leader: true}},
+		"just in time":   {func(st *NodeStatus) { st.LeaderContact = now.Add(-10 * time.Second) }, false, 10 * time.Second, verdict{reads: true, ready: true, again: 1}},
+		"too long ago":   {func(st *NodeStatus) { st.LeaderContact, st.Leader = now.Add(-12*time.Second), "" }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none for 12s"}},
+		"known, unheard": {func(st *NodeStatus) { st.LeaderContact = now.Add(-12 * time.Second) }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none for 12s", again: recheck}},
+		"never heard":    {func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none"}},
+		"not asked":      {func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" }, false, 0, verdict{reads: true, ready: true}},
+		"draining":       {func(st *NodeStatus) { st.Leading = true }, true, 10 * time.Second, verdict{readsWhy: "stopping"}},
+		"not loaded":     {func(st *NodeStatus) { st.Loaded = false }, false, 0, verdict{readsWhy: "the registry is not loaded yet"}},
+		"not formed":     {func(st *NodeStatus) { st.Formed = false }, false, 0, verdict{readsWhy: "no cluster is formed yet"}},
+		"forming":        {func(st *NodeStatus) { st.Formed, st.Waiting = false, "waiting for n2" }, false, 0, verdict{readsWhy: "waiting for n2"}},
+		"failed":         {func(st *NodeStatus) { st.Failed = "disk full" }, false, 0, verdict{readsWhy: "disk full"}},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			st := good
+			tt.change(&st)
+			if got := evaluate(st, tt.draining, now, tt.max); got != tt.want {
+				t.Errorf("got  %+v\nwant %+v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestReadinessFollowsTheLeaderAndTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		n := c.nodes["n1"]
+		check := func(when string, want map[string]Status) {
+			t.Helper()
+			synctest.Wait()
+			for name, s := range want {
+				if got, ok := n.registry.Status(name); !ok || got != s {
+					t.Errorf("%s: %q is %v, want %v", when, name, got, s)
+				}
+			}
+		}
+		ready := func(s Status) map[string]Status {
+			return map[string]Status{rollcallv1.OwnReady: s, rollcallv1.OwnReads: serving, rollcallv1.OwnLive: serving}
+		}
+		check("no leader yet", ready(notServing))
+		c.elect("n2")
+		check("a leader", ready(serving))
+		time.Sleep(10 * time.Second)
+		check("at the limit", ready(serving))
+		time.Sleep(time.Millisecond)
+		check("after the limit", ready(notServing))
+		// The leader is heard again, and nothing but time tells.
+		n.agreement.mu.Lock()
+		n.agreement.status.LeaderContact = time.Now()
+		n.agreement.mu.Unlock()
+		time.Sleep(recheck)
+		check("heard again", ready(serving))
+		n.agreement.change(func(st *NodeStatus) { st.Formed, st.Waiting = false, "waiting for n2" })
+		check("not formed", map[string]Status{rollcallv1.OwnReady: notServing, rollcallv1.OwnReads: notServing, rollcallv1.OwnLive: serving})
+	})
+}
+
+func TestLeaderName(t *testing.T) {
+	c := newTestCluster(t, 2)
+	c.elect("n2")
+	ctx := timeout(t, 5*time.Second)
+	for name, want := range map[string]Status{"n1": notServing, "n2": serving} {
+		stream, err := c.nodes[name].health().Watch(ctx, &healthpb.HealthCheckRequest{Service: rollcallv1.OwnLeader})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for { // the server's goroutine may not have heard of the election yet
+			res, err := stream.Recv()
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			if res.GetStatus() == want {
+				break
+			}
+		}
+	}
+}
+
+func TestHTTP(t *testing.T) {
+	n := single(t)
+	h := n.HTTPHandler()
+	get := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		body, _ := io.ReadAll(w.Result().Body)
+		return w.Code, string(body)
+	}
+	check := func(path string, code int, body string) {
+		t.Helper()
+		if c, b := get(path); c != code || b != body {
+			t.Errorf("GET %s: %d %q, want %d %q", path, c, b, code, body)
+		}
+	}
+	check("/livez", 200, "ok\n")
+	check("/readyz", 200, "ok\n")
+	check("/readyz?verbose", 200, "[+]reads ok\n[+]leader ok\nreadyz check passed\n")
+
+	n.agreement.change(func(st *NodeStatus) {
+		st.Leader, st.Leading, st.LeaderContact = "", false, time.Now().Add(-12*time.Second)
+	})
+	check("/readyz", 200, "ok\n") // fail-static
+	check("/readyz?verbose", 200, "[+]reads ok\n[-]leader: none for 12s\nreadyz check passed\n")
+	check("/readyz/leader", 503, "[+]reads ok\n[-]leader: none for 12s\nreadyz check failed\n")
+
+	n.BeginDrain()
+	check("/livez", 200, "ok\n")
+	check("/readyz", 503, "[-]reads: stopping\n[-]leader: none for 12s\nreadyz check failed\n")
+	if c, _ := get("/"); c != 404 {
+		t.Errorf("GET /: %d, want 404", c)
+	}
+	srv := NewHTTPServer(h)
+	if srv.ReadHeaderTimeout == 0 || srv.ReadTimeout == 0 || srv.WriteTimeout == 0 || srv.IdleTimeout == 0 {
+		t.Error("a timeout is not set")
+	}
+}
