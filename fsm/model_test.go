@@ -1,0 +1,361 @@
+package fsm
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// model is the registry in the plainest way: it copies everything before each command, and throws
+// the copy away if something is wrong with it.
+type model struct {
+	services map[string]modelService
+	members  map[string]string // name → addresses and directory
+	revision int64
+	time     int64
+}
+
+type modelService struct {
+	status        logv1.Status
+	reason, lease string
+	revision      int64
+	since, at     int64
+}
+
+func newModel() model {
+	return model{services: map[string]modelService{}, members: map[string]string{}}
+}
+
+// apply returns the result as text: refusal, or which changes changed something.
+func (m *model) apply(cmd *logv1.Command) string {
+	next := model{maps.Clone(m.services), maps.Clone(m.members), m.revision, m.time}
+	verdict := next.run(cmd)
+	if !strings.HasPrefix(verdict, "REASON") {
+		*m = next
+	}
+	return fmt.Sprintf("%s @%d", verdict, m.revision)
+}
+
+func (m *model) run(cmd *logv1.Command) string {
+	switch k := cmd.Kind.(type) {
+	case *logv1.Command_TermStart:
+		return "[]"
+	case *logv1.Command_AnnounceMember:
+		mb := k.AnnounceMember.Member
+		now := mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
+		was, ok := m.members[mb.Name]
+		if ok && !strings.HasSuffix(was, "|"+mb.DirectoryId) {
+			return "REASON_INVALID"
+		}
+		if was != now {
+			m.members[mb.Name] = now
+			m.revision++
+		}
+		return "[]"
+	}
+	changes := cmd.GetWrite().GetChanges()
+	seen := map[string]bool{}
+	for _, c := range changes {
+		if strings.ContainsAny(c.Service, " *") || c.Service == "" || strings.HasPrefix(c.Service, "rollcall.") ||
+			c.Status > 3 || seen[c.Service] || (c.IfRevision != nil && *c.IfRevision < 0) {
+			return "REASON_INVALID"
+		}
+		seen[c.Service] = true
+	}
+	if len(changes) == 0 || len(cmd.Reason) > 1024 {
+		return "REASON_INVALID"
+	}
+	changed := []bool{}
+	for _, c := range changes {
+		was, ok := m.services[c.Service]
+		if c.IfRevision != nil && *c.IfRevision != was.revision {
+			return "REASON_REVISION_MISMATCH"
+		}
+		if c.Status == gone {
+			if !ok && c.MustExist {
+				return "REASON_NOT_FOUND"
+			}
+			changed = append(changed, ok)
+			if ok {
+				m.revision++
+				delete(m.services, c.Service)
+			}
+			continue
+		}
+		now := modelService{c.Status, cmd.Reason, c.LeaseId, was.revision, was.since, was.at}
+		if ok && now == was {
+			changed = append(changed, false)
+			continue
+		}
+		m.revision++
+		now.revision, now.at = m.revision, m.time
+		if !ok || now.status != was.status {
+			now.since = m.time
+		}
+		m.services[c.Service] = now
+		changed = append(changed, true)
+	}
+	return fmt.Sprint(changed)
+}
+
+func (m *model) dump() string {
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(m.services)) {
+		fmt.Fprintf(&b, "%s %v\n", name, m.services[name])
+	}
+	fmt.Fprintln(&b, m.members, m.revision, m.time)
+	return b.String()
+}
+
+func (h *harness) modelDump() string {
+	v := h.view.Load()
+	m := newModel()
+	v.services.Scan(func(r *record) bool {
+		m.services[r.name] = modelService{
+			logv1.Status(r.status), r.cause.reason, r.cause.leaseID, r.revision, r.statusTime, r.cause.time,
+		}
+		return true
+	})
+	for name, mb := range v.members {
+		m.members[name] = mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
+	}
+	m.revision, m.time = v.revision, v.logTime
+	return m.dump()
+}
+
+var (
+	genReason  = rapid.SampledFrom([]string{"", "r1", "r2", strings.Repeat("x", 1025)})
+	genName    = rapid.SampledFrom([]string{"a", "b", "c", "d/e", "d/f", "g", "h", "rollcall.live", "", "a b"})
+	genOften   = rapid.SampledFrom([]string{"a", "b", "c", "d/e", "d/f", "g", "h"})
+	genStatus  = rapid.SampledFrom([]logv1.Status{unknown, serving, serving, notServing, notServing, gone, 4})
+	genCompare = rapid.Int64Range(-1, 12)
+)
+
+var genChange = rapid.Custom(func(t *rapid.T) *logv1.Change {
+	c := &logv1.Change{
+		Service:   rapid.OneOf(genOften, genOften, genOften, genName).Draw(t, "service"),
+		Status:    genStatus.Draw(t, "status"),
+		MustExist: rapid.Bool().Draw(t, "must exist"),
+	}
+	if rapid.IntRange(0, 3).Draw(t, "compare") == 0 {
+		c.IfRevision = proto.Int64(genCompare.Draw(t, "revision"))
+	}
+	if rapid.IntRange(0, 5).Draw(t, "leased") == 0 {
+		c.LeaseId = "l1"
+	}
+	return c
+})
+
+var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
+	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	case 0:
+		return announce(&logv1.Member{
+			Name:        rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "member"),
+			ApiAddress:  rapid.SampledFrom([]string{"x:1", "y:1"}).Draw(t, "api"),
+			DirectoryId: rapid.SampledFrom([]string{"d1", "d1", "d2"}).Draw(t, "directory"),
+			MaxFormat:   rapid.Uint32Range(1, 2).Draw(t, "format"),
+		})
+	case 1:
+		return termStart(rapid.SampledFrom([]string{"", "c1"}).Draw(t, "cluster"))
+	}
+	c := write(rapid.SliceOfN(genChange, 0, 4).Draw(t, "changes")...)
+	c.Reason = genReason.Draw(t, "reason")
+	c.Actor = &logv1.Actor{Name: rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "actor")}
+	return c
+})
+
+// genLog makes entries, some of them configurations (nil), with clocks that go back too.
+var genLog = rapid.Custom(func(t *rapid.T) []*logv1.Entry {
+	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *logv1.Entry {
+		if rapid.IntRange(0, 9).Draw(t, "configuration") == 0 {
+			return nil
+		}
+		return &logv1.Entry{
+			Time:     rapid.Int64Range(0, 1000).Draw(t, "time"),
+			Commands: rapid.SliceOfN(genCommand, 0, 4).Draw(t, "commands"),
+		}
+	}), 1, 12).Draw(t, "log")
+})
+
+// raftLogs gives the entries their places in a log with holes, as raft's own no-ops leave them.
+func raftLogs(t testing.TB, rt *rapid.T, entries []*logv1.Entry) []*raft.Log {
+	var logs []*raft.Log
+	index, term := uint64(0), uint64(1)
+	for _, e := range entries {
+		index++
+		if rapid.IntRange(0, 4).Draw(rt, "new term") == 0 {
+			index, term = index+1, term+1
+		}
+		if e == nil {
+			logs = append(logs, &raft.Log{Index: index, Term: term, Type: raft.LogConfiguration, Data: []byte("raft's")})
+			continue
+		}
+		logs = append(logs, logOf(t, index, term, e))
+	}
+	return logs
+}
+
+// feed applies logs in batches cut at random.
+func (h *harness) feed(rt *rapid.T, logs []*raft.Log) {
+	for len(logs) > 0 {
+		n := rapid.IntRange(1, len(logs)).Draw(rt, "batch")
+		h.ApplyBatch(logs[:n])
+		logs = logs[n:]
+	}
+}
+
+// rapidHarness closes at the end of a run, of which one test has many.
+func rapidHarness(t *testing.T, rt *rapid.T, j *memJournal) *harness {
+	h := harnessOn(t, j)
+	rt.Cleanup(func() { h.Close() })
+	return h
+}
+
+// TestFoldAgreesWithModel: results, refusals, revisions without gaps, all or nothing, and a preview
+// that says the same as what then happens.
+func TestFoldAgreesWithModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		h, m := rapidHarness(t, rt, newMemJournal()), newModel()
+		for i, e := range genLog.Draw(rt, "log") {
+			if e == nil {
+				continue
+			}
+			var preview *logv1.Result
+			if len(e.Commands) > 0 {
+				preview = h.Preview(e.Commands[0], e.Time).Proto()
+			}
+			got := results(t, h.Apply(logOf(t, uint64(i+1), 1, e)))
+			m.time = max(m.time, e.Time)
+			for j, r := range got {
+				if j == 0 && !proto.Equal(r, preview) {
+					rt.Fatalf("applied %v, previewed %v", r, preview)
+				}
+				changed := []bool{}
+				for _, s := range r.Services {
+					changed = append(changed, s.Changed)
+				}
+				text := fmt.Sprint(changed)
+				if r.Refusal != nil {
+					text = r.Refusal.Reason.String()
+				}
+				text = fmt.Sprintf("%s @%d", text, r.Revision)
+				if want := m.apply(e.Commands[j]); text != want {
+					rt.Fatalf("command %v gives %s, the model says %s", e.Commands[j], text, want)
+				}
+			}
+			if got, want := h.modelDump(), m.dump(); got != want {
+				rt.Fatalf("state is\n%swant\n%s", got, want)
+			}
+		}
+		checkEvents(rt, h.journal.events, m.revision)
+	})
+}
+
+// checkEvents replays events by themselves: they tell the whole story, without gaps.
+func checkEvents(rt *rapid.T, events []*logv1.Event, revision int64) {
+	status := map[string]logv1.Status{}
+	for i, e := range events {
+		if e.Revision != int64(i+1) || e.CommitRevision < e.Revision {
+			rt.Fatalf("event %d is %v", i, e)
+		}
+		if i > 0 && events[i-1].CommitRevision != e.CommitRevision && events[i-1].CommitRevision != events[i-1].Revision {
+			rt.Fatalf("a write is split before %v", e)
+		}
+		if e.Type == logv1.EventType_EVENT_TYPE_MEMBER_CHANGED {
+			continue
+		}
+		was, ok := status[e.Service]
+		if !ok {
+			was = gone
+		}
+		if e.PreviousStatus != was {
+			rt.Fatalf("event %v: previous status should be %v", e, was)
+		}
+		if status[e.Service] = e.Status; e.Status == gone {
+			delete(status, e.Service)
+		}
+	}
+	if int64(len(events)) != revision {
+		rt.Fatalf("%d events, revision %d", len(events), revision)
+	}
+}
+
+// TestReplayEqualsSnapshotPlusRest: for every k, a node restarted on the journal of the first k
+// entries, and one restored from a snapshot of it, end as the node that saw all. Entries that the
+// journal held already are delivered again and skipped.
+func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
+		whole := rapidHarness(t, rt, newMemJournal())
+		whole.feed(rt, logs)
+		want, wantJournal := whole.dump(), whole.journal.dump()
+
+		for k := range len(logs) + 1 {
+			first := rapidHarness(t, rt, newMemJournal())
+			first.feed(rt, logs[:k])
+
+			restarted := rapidHarness(t, rt, first.journal)
+			if got := restarted.dump(); got != first.dump() {
+				rt.Fatalf("restarted after %d of %d:\n%s\nwas\n%s", k, len(logs), got, first.dump())
+			}
+			var restored *harness
+			if k > 0 {
+				restored = rapidHarness(t, rt, newMemJournal())
+				restored.feed(rt, logs[:rapid.IntRange(0, k).Draw(rt, "known before")])
+				if err := restored.Restore(first.snapshot(t)); err != nil {
+					rt.Fatalf("restore: %v", err)
+				}
+				restored.feed(rt, logs[k:])
+				if got := restored.dump(); got != want {
+					rt.Fatalf("restored at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
+				}
+				if got := restored.journal.dump(); got != wantJournal {
+					rt.Fatalf("journal of the restored one at %d:\n%s\nwant\n%s", k, got, wantJournal)
+				}
+			}
+			restarted.feed(rt, logs[rapid.IntRange(0, k).Draw(rt, "delivered again from"):])
+			if got := restarted.dump(); got != want {
+				rt.Fatalf("restarted at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
+			}
+			if got := restarted.journal.dump(); got != wantJournal {
+				rt.Fatalf("journal of the restarted one at %d:\n%s\nwant\n%s", k, got, wantJournal)
+			}
+		}
+	})
+}
+
+// TestSameLogSameState: the same entries give the same state, journal and answers on every run and
+// however raft cuts them into batches.
+func TestSameLogSameState(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
+		a, b := rapidHarness(t, rt, newMemJournal()), rapidHarness(t, rt, newMemJournal())
+		answersA := a.ApplyBatch(logs)
+		for i, l := range logs {
+			ra, rb := answersA[i], b.Apply(l)
+			if (ra == nil) != (rb == nil) {
+				rt.Fatalf("entry %d: %v and %v", l.Index, ra, rb)
+			}
+			if ra == nil {
+				continue
+			}
+			pa, pb := results(t, ra), results(t, rb)
+			for j := range pa {
+				if !proto.Equal(pa[j], pb[j]) {
+					rt.Fatalf("entry %d, command %d: %v and %v", l.Index, j, pa[j], pb[j])
+				}
+			}
+		}
+		if a.dump() != b.dump() || a.journal.dump() != b.journal.dump() {
+			rt.Fatalf("states differ:\n%s\n%s", a.dump(), b.dump())
+		}
+	})
+}

@@ -1,0 +1,378 @@
+package fsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// watcher is a WatchStatus under way.
+type watcher struct {
+	got  chan servingStatus // unbuffered: a value is sent when the test asks for it
+	done chan error
+}
+
+func watch(ctx context.Context, f *FSM, name string) *watcher {
+	w := &watcher{got: make(chan servingStatus), done: make(chan error, 1)}
+	go func() {
+		w.done <- f.WatchStatus(ctx, name, func(s servingStatus) error {
+			select {
+			case w.got <- s:
+				return nil
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		})
+	}()
+	return w
+}
+
+func (w *watcher) want(t testing.TB, want servingStatus) {
+	t.Helper()
+	select {
+	case got := <-w.got:
+		if got != want {
+			t.Fatalf("watcher was sent %v, want %v", got, want)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatalf("watcher was not sent %v", want)
+	}
+}
+
+func (w *watcher) end(t testing.TB) {
+	t.Helper()
+	if err := <-w.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("WatchStatus returned %v, want context.Canceled", err)
+	}
+}
+
+func TestWatchFollowsAServiceThroughItsLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		w := watch(ctx, h.FSM, "a")
+		w.want(t, serviceUnknown)
+		quiet := func(why string) {
+			t.Helper()
+			synctest.Wait()
+			select {
+			case s := <-w.got:
+				t.Fatalf("%s: watcher was sent %v", why, s)
+			default:
+			}
+		}
+		h.set(t, "b", serving)
+		quiet("another service")
+		h.set(t, "a", serving)
+		w.want(t, isServing)
+		h.set(t, "a", serving)
+		quiet("the same status")
+		h.do(t, 1, writeFor("why", change("a", serving)))
+		quiet("a new reason")
+		h.do(t, 1, write(change("a", notServing)), write(change("a", serving)))
+		quiet("there and back in one batch")
+		h.set(t, "a", gone)
+		w.want(t, serviceUnknown)
+		h.set(t, "a", notServing)
+		w.want(t, isNotServing)
+		cancel()
+		w.end(t)
+		if n := h.topics.len(); n != 0 {
+			t.Errorf("%d topics are left", n)
+		}
+	})
+}
+
+func TestWatchIsNotWokenByAReason(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		h.set(t, "a", serving)
+		topic, shard := h.topics.join("a")
+		defer h.topics.leave(topic, shard)
+		ch := shard.channel()
+		h.do(t, 1, writeFor("why", change("a", serving)))
+		synctest.Wait()
+		select {
+		case <-ch:
+			t.Error("woken by a new reason")
+		default:
+		}
+		h.set(t, "a", notServing)
+		<-ch
+	})
+}
+
+func TestOwnNames(t *testing.T) {
+	h := newHarness(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	for _, name := range []string{"", "rollcall.live"} {
+		w := watch(ctx, h.FSM, name)
+		w.want(t, serviceUnknown)
+		h.SetOwn(name, isServing)
+		w.want(t, isServing)
+		h.SetOwn(name, isServing)
+		h.SetOwn(name, isNotServing)
+		w.want(t, isNotServing)
+		if s, ok := h.Status(name); !ok || s != isNotServing {
+			t.Errorf("Status(%q) is %v, %v", name, s, ok)
+		}
+		if r, _ := h.GetService(name); r != nil {
+			t.Errorf("GetService(%q) shows %v", name, r)
+		}
+		defer w.end(t)
+	}
+	defer cancel()
+	h.SetOwn("shop", isServing)
+	if _, ok := h.Status("shop"); ok {
+		t.Error("SetOwn set a name of the registry")
+	}
+	if all, more := h.ListStatuses(9); len(all) != 0 || more {
+		t.Errorf("ListStatuses shows %v", all)
+	}
+	if page := h.ListServices("", "", 9, nil); len(page.Records) != 0 {
+		t.Errorf("ListServices shows %v", page.Records)
+	}
+	if h.ServiceCount() != 0 {
+		t.Errorf("ServiceCount is %d", h.ServiceCount())
+	}
+}
+
+// TestP5WatchConverges: many services flip at random while they are watched at various speeds. Each
+// stream starts at once, never repeats a status, never goes back (statuses sent are a subsequence of
+// those set) and ends with the latest.
+func TestP5WatchConverges(t *testing.T) {
+	const services, watchersEach, flips = 4, 40, 400
+	h := newHarness(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+
+	var mu sync.Mutex
+	history := make([][]servingStatus, services) // of each service, as set
+	for i := range history {
+		history[i] = []servingStatus{serviceUnknown}
+	}
+	flipping, finish := context.WithCancel(ctx) // until all flips are applied
+
+	var watchers sync.WaitGroup
+	for i := range services {
+		for k := range watchersEach {
+			watchers.Go(func() {
+				wctx, stop := context.WithCancel(ctx)
+				defer stop()
+				var sent []servingStatus
+				reached := make(chan servingStatus, 1)
+				var inner sync.WaitGroup
+				inner.Go(func() { // ends the watch once it has sent the final status
+					<-flipping.Done()
+					for s := range reached {
+						if s == isServing {
+							stop()
+						}
+					}
+				})
+				err := h.WatchStatus(wctx, fmt.Sprint("s", i), func(s servingStatus) error {
+					sent = append(sent, s)
+					if k%4 == 0 { // slow: several flips happen meanwhile
+						_ = h.WaitRevision(flipping, h.Revision()+int64(rand.IntN(20)))
+					}
+					select {
+					case <-reached:
+					default:
+					}
+					reached <- s
+					return nil
+				})
+				close(reached)
+				inner.Wait()
+				if !errors.Is(err, context.Canceled) || ctx.Err() != nil {
+					t.Errorf("s%d: ended with %v having sent %v", i, err, sent)
+					return
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				checkConverged(t, history[i], sent)
+			})
+		}
+	}
+	for range flips {
+		i := rand.IntN(services)
+		st := []logv1.Status{unknown, notServing, gone}[rand.IntN(3)]
+		r := h.set(t, fmt.Sprint("s", i), st)
+		if r.Services[0].Changed {
+			mu.Lock()
+			history[i] = append(history[i], servingStatus(st))
+			mu.Unlock()
+		}
+	}
+	for i := range services {
+		// The latest, which no flip set, on the heels of whatever came before.
+		h.set(t, fmt.Sprint("s", i), serving)
+		mu.Lock()
+		history[i] = append(history[i], isServing)
+		mu.Unlock()
+	}
+	finish()
+
+	ended := make(chan struct{})
+	go func() { watchers.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(30 * time.Second):
+		cancel()
+		<-ended
+		t.Error("some watchers never got the latest status")
+	}
+	if n := h.topics.len(); n != 0 {
+		t.Errorf("%d topics are left", n)
+	}
+}
+
+func checkConverged(t *testing.T, history, sent []servingStatus) {
+	t.Helper()
+	at := 0
+	for i, s := range sent {
+		if i > 0 && s == sent[i-1] {
+			t.Errorf("status repeated: %v", sent)
+		}
+		for at < len(history) && history[at] != s {
+			at++
+		}
+		if at == len(history) {
+			t.Fatalf("sent %v, which is no subsequence of %v", sent, history)
+		}
+	}
+	if sent[len(sent)-1] != history[len(history)-1] {
+		t.Errorf("last sent is %v, want %v", sent[len(sent)-1], history[len(history)-1])
+	}
+}
+
+// TestP8TenThousandWatchers of one name all hear of a change, one stuck watcher hurts nobody, and
+// names that do not exist leave nothing behind.
+func TestP8TenThousandWatchers(t *testing.T) {
+	const n = 10_000
+	h := newHarness(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+
+	stuck := watch(ctx, h.FSM, "a") // nobody takes what it sends
+	var first, second, ended sync.WaitGroup
+	first.Add(n)
+	second.Add(n)
+	for range n {
+		ended.Go(func() {
+			_ = h.WatchStatus(ctx, "a", func(s servingStatus) error {
+				switch s {
+				case serviceUnknown:
+					first.Done()
+				case isServing:
+					second.Done()
+				}
+				return nil
+			})
+		})
+	}
+	first.Wait()
+	if got, want := len(h.topics.get("a").snapshot()), n/waitersPerShard+1; got != want {
+		t.Errorf("%d watchers stand in %d shards, want %d", n, got, want)
+	}
+	h.set(t, "a", serving)
+	second.Wait()
+	cancel()
+	ended.Wait()
+	if err := <-stuck.done; !errors.Is(err, context.Canceled) {
+		t.Errorf("stuck watcher: %v", err)
+	}
+	if got := h.topics.len(); got != 0 {
+		t.Errorf("%d topics are left", got)
+	}
+}
+
+func TestWatchEndsWithTheErrorOfSend(t *testing.T) {
+	h := newHarness(t)
+	broken := errors.New("stream is broken")
+	if err := h.WatchStatus(t.Context(), "a", func(servingStatus) error { return broken }); err != broken {
+		t.Errorf("WatchStatus: %v", err)
+	}
+	if n := h.topics.len(); n != 0 {
+		t.Errorf("%d topics are left", n)
+	}
+}
+
+// TestTopicsReuseRoom: comings and goings do not grow a topic beyond its greatest number of watchers.
+func TestTopicsReuseRoom(t *testing.T) {
+	topics := newTopics()
+	type place struct {
+		topic *topic
+		shard *waitShard
+	}
+	keep, keepShard := topics.join("a")
+	var places []place
+	for range 3 {
+		for range 2*waitersPerShard - 1 {
+			tp, sh := topics.join("a")
+			places = append(places, place{tp, sh})
+		}
+		for _, i := range rand.Perm(len(places)) {
+			topics.leave(places[i].topic, places[i].shard)
+		}
+		places = places[:0]
+	}
+	if n := len(keep.snapshot()); n != 2 {
+		t.Errorf("%d shards, want 2", n)
+	}
+	topics.leave(keep, keepShard)
+	if n := topics.len(); n != 0 {
+		t.Errorf("%d topics are left", n)
+	}
+}
+
+// TestWakerWakesEveryShard, also of a topic queued again half-way, and holds a topic once.
+func TestWakerWakesEveryShard(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		topics, w := newTopics(), newWaker()
+		defer w.close()
+		tp, _ := topics.join("a")
+		for range 10*waitersPerShard - 1 {
+			topics.join("a")
+		}
+		for range 50 {
+			var before []<-chan struct{}
+			for _, s := range tp.snapshot() {
+				before = append(before, s.channel())
+			}
+			for range 3 {
+				w.queue(tp)
+			}
+			w.mu.Lock()
+			if n := len(w.pending); n > 1 {
+				t.Errorf("topic is pending %d times", n)
+			}
+			w.mu.Unlock()
+			if rand.IntN(2) == 0 {
+				<-before[rand.IntN(len(before))]
+				for _, s := range tp.snapshot() {
+					before = append(before, s.channel())
+				}
+				w.queue(tp)
+			}
+			synctest.Wait()
+			for i, ch := range before {
+				select {
+				case <-ch:
+				default:
+					t.Fatalf("channel %d is still open", i)
+				}
+			}
+		}
+		if tp.left != 0 || tp.round != nil {
+			t.Errorf("waker still holds the topic: %d left", tp.left)
+		}
+	})
+}
