@@ -17,7 +17,21 @@ import (
 // and the journal goes on unchanged. A failure of the disk in the middle of the swap fails the
 // journal.
 func (j *Journal) Replace(r io.Reader) error {
-	name, meta, err := receiveJournal(j.dir, r, j.Meta().GetClusterId())
+	j.mu.Lock()
+	err, clusterID := j.failed, j.last.clusterID
+	j.mu.Unlock()
+	if clusterID == "" {
+		if f := j.dir.Identity().Founding; f != nil {
+			clusterID = f.ClusterID
+		}
+	}
+	var (
+		name string
+		meta *logv1.JournalMeta
+	)
+	if err == nil {
+		name, meta, err = receiveJournal(j.dir, r, clusterID)
+	}
 	if err != nil {
 		return fmt.Errorf("replace %s: %w", j.path, err)
 	}
@@ -80,10 +94,9 @@ func receiveJournal(dir *Directory, r io.Reader, clusterID string) (name string,
 	if err != nil {
 		return "", nil, err
 	}
-	name = f.Name()
 	defer func() {
 		if err != nil {
-			os.Remove(name)
+			os.Remove(f.Name())
 		}
 	}()
 	header, err := readStream(r, f)
@@ -96,7 +109,7 @@ func receiveJournal(dir *Directory, r io.Reader, clusterID string) (name string,
 	if theirs := header.GetMeta().GetClusterId(); clusterID != "" && theirs != "" && theirs != clusterID {
 		return "", nil, fmt.Errorf("the snapshot is of cluster %q, not of %q", theirs, clusterID)
 	}
-	db, err := openBolt(name, bbolt.Options{FreelistType: bbolt.FreelistMapType})
+	db, err := openBolt(f.Name(), bbolt.Options{FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return "", nil, err
 	}
@@ -107,7 +120,7 @@ func receiveJournal(dir *Directory, r io.Reader, clusterID string) (name string,
 	if err := guard(db.Close); err != nil {
 		return "", nil, err
 	}
-	return name, meta, nil
+	return f.Name(), meta, nil
 }
 
 // stampJournal checks a journal that came from elsewhere and makes it one of this directory.

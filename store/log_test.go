@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -301,25 +302,35 @@ func quietConfig() *raft.Config {
 func TestRaftEndsInOrderWhenTheLogFails(t *testing.T) {
 	tests := []struct {
 		name  string
-		spoil func(t *testing.T, l *Log, intercept *error)
+		spoil func(t *testing.T, l *Log, intercept *atomic.Pointer[error])
 		want  []string
 	}{
-		{"damaged entry on the apply path", func(t *testing.T, l *Log, _ *error) { damageEntry(t, l, 2) }, []string{"entry 2", "checksum"}},
-		{"term cannot be stored", func(_ *testing.T, l *Log, _ *error) { l.fail(errors.New("raft.db: no space left on device")) }, []string{"no space left"}},
-		{"entry cannot be stored", func(_ *testing.T, _ *Log, intercept *error) { *intercept = errors.New("no space left on device") }, []string{"no space left"}},
+		{"damaged entry on the apply path", func(t *testing.T, l *Log, _ *atomic.Pointer[error]) { damageEntry(t, l, 2) }, []string{"entry 2", "checksum"}},
+		{"term cannot be stored", func(_ *testing.T, l *Log, _ *atomic.Pointer[error]) {
+			l.fail(errors.New("raft.db: no space left on device"))
+		}, []string{"no space left"}},
+		{"entry cannot be stored", func(_ *testing.T, _ *Log, intercept *atomic.Pointer[error]) {
+			err := errors.New("no space left on device")
+			intercept.Store(&err)
+		}, []string{"no space left"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path := t.TempDir()
 			synctest.Test(t, func(t *testing.T) {
 				failed := make(failures, 4)
-				var intercepted error
+				var intercepted atomic.Pointer[error]
 				d, err := OpenDirectory(path, "n1")
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer d.Close()
-				l, err := OpenLog(d, LogOptions{OnFailure: failed.report, Intercept: func([]*raft.Log) error { return intercepted }})
+				l, err := OpenLog(d, LogOptions{OnFailure: failed.report, Intercept: func([]*raft.Log) error {
+					if err := intercepted.Load(); err != nil {
+						return *err
+					}
+					return nil
+				}})
 				if err != nil {
 					t.Fatal(err)
 				}

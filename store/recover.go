@@ -139,6 +139,7 @@ func (r *recovery) rebuild(snaps *Snapshots, reason error) (*bolt, *logv1.Journa
 	if err != nil {
 		return nil, nil, fmt.Errorf("rebuild %s (because %w): %w", r.path, reason, err)
 	}
+	defer os.Remove(name) // if it was not installed
 	missing := errors.Is(reason, os.ErrNotExist)
 	if !missing && !errors.Is(reason, errBehind) {
 		if err := keepAside(r.path); err != nil {
@@ -176,7 +177,7 @@ func (r *recovery) make(snaps *Snapshots) (string, *logv1.JournalMeta, error) {
 	return receiveJournal(r.dir, stream, clusterID)
 }
 
-func emptyJournal(dir *Directory, directoryID string) (string, *logv1.JournalMeta, error) {
+func emptyJournal(dir *Directory, directoryID string) (name string, meta *logv1.JournalMeta, err error) {
 	f, err := spool(dir.path)
 	if err != nil {
 		return "", nil, err
@@ -184,7 +185,12 @@ func emptyJournal(dir *Directory, directoryID string) (string, *logv1.JournalMet
 	if err := f.Close(); err != nil {
 		return "", nil, err
 	}
-	meta := &logv1.JournalMeta{Format: journalFormat, DirectoryId: directoryID, Horizon: 1}
+	defer func() {
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	meta = &logv1.JournalMeta{Format: journalFormat, DirectoryId: directoryID, Horizon: 1}
 	db, err := openBolt(f.Name(), bbolt.Options{FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return "", nil, err
@@ -196,7 +202,10 @@ func emptyJournal(dir *Directory, directoryID string) (string, *logv1.JournalMet
 		db.letGo(err)
 		return "", nil, err
 	}
-	return f.Name(), meta, guard(db.Close)
+	if err := guard(db.Close); err != nil {
+		return "", nil, err
+	}
+	return f.Name(), meta, nil
 }
 
 // keepAside renames a journal that was not believed, and removes the one kept before.

@@ -1,0 +1,293 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"testing"
+
+	"github.com/hashicorp/raft"
+	"go.etcd.io/bbolt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// corrupt changes a value behind the journal's back.
+func corrupt(t *testing.T, j *Journal, bucket, key, value []byte) {
+	t.Helper()
+	err := j.db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucket).Put(key, value) })
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSnapshotRoundTripThroughRaftsStore(t *testing.T) {
+	leader := openDisk(t, t.TempDir(), lazy)
+	defer leader.close()
+	leader.fill(1, 100)
+	leader.changes(1, 60)
+	id := leader.snapshot(62)
+	leader.changes(61, 80) // not in the snapshot
+	noSpool(t, leader.path)
+
+	metas, err := leader.snaps.List()
+	if err != nil || len(metas) != 1 || metas[0].ID != id || metas[0].Index != 62 {
+		t.Fatalf("snapshots %v, %v", metas, err)
+	}
+	_, stream, err := leader.snaps.Open(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Close()
+
+	follower := openDisk(t, t.TempDir(), lazy)
+	defer func() { follower.close() }()
+	follower.fill(1, 100)
+	follower.journal.Append(&logv1.Delta{Index: 3, Term: 1, Revision: 3, Services: []*logv1.ServiceRecord{{Service: "superseded"}}})
+	if err := follower.journal.Replace(stream); err != nil {
+		t.Fatal(err)
+	}
+	noSpool(t, follower.path)
+	have := follower.load()
+	if have.Meta.GetIndex() != 60 || have.Meta.GetRevision() != 60 || len(have.Services) != 50 || have.Services["superseded"] != nil {
+		t.Errorf("follower holds %v, %d services", have.Meta, len(have.Services))
+	}
+	if have.Meta.GetDirectoryId() != follower.dir.Identity().DirectoryID {
+		t.Error("the journal has the leader's directory id")
+	}
+	// It goes on, with events where they were.
+	follower.changes(61, 61)
+	follower.close()
+	follower = openDisk(t, follower.path, lazy)
+	if i := follower.load().Meta.GetIndex(); i != 61 {
+		t.Errorf("index %d after the next change", i)
+	}
+	err = follower.journal.db.View(func(tx *bbolt.Tx) error {
+		for _, name := range [][]byte{bucketEvents, bucketEventsByService} {
+			if n := tx.Bucket(name).Stats().KeyN; n != 61 {
+				t.Errorf("%d keys in %s, want 61", n, name)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReplaceRefusesABadStreamAndGoesOn(t *testing.T) {
+	leader := openDisk(t, t.TempDir(), lazy)
+	defer leader.close()
+	leader.fill(1, 100)
+	leader.changes(1, 60)
+	good := leader.stream()
+
+	other := openDisk(t, t.TempDir(), lazy)
+	defer other.close()
+	other.fill(1, 100)
+	other.journal.Append(&logv1.Delta{Index: 90, Term: 1, Revision: 5, ClusterID: "4711"})
+
+	// A stream that is right as such, around a journal that is not.
+	corrupt(t, leader.journal, bucketServices, []byte("shop/svc-7"), []byte("nonsense"))
+	damaged := leader.stream()
+	var misdescribed bytes.Buffer
+	journal := journalIn(t, good)
+	if err := writeStream(&misdescribed, &logv1.JournalMeta{Format: 1, Index: 99}, int64(len(journal)), bytes.NewReader(journal)); err != nil {
+		t.Fatal(err)
+	}
+	var notBolt bytes.Buffer
+	if err := writeStream(&notBolt, &logv1.JournalMeta{Format: 1, Index: 99}, 5000, bytes.NewReader(make([]byte, 5000))); err != nil {
+		t.Fatal(err)
+	}
+	var cut bytes.Buffer
+	if err := writeStream(&cut, leader.journal.Meta(), 3*4096, bytes.NewReader(journal)); err != nil {
+		t.Fatal(err)
+	}
+
+	flipped := bytes.Clone(good)
+	flipped[len(flipped)/2] ^= 4
+	tests := []struct {
+		name   string
+		stream io.Reader
+		want   string
+	}{
+		{"empty", bytes.NewReader(nil), "cut short"},
+		{"truncated", bytes.NewReader(good[:len(good)-1]), "cut short"},
+		{"bit flipped", bytes.NewReader(flipped), "SHA-256"},
+		{"garbage", bytes.NewReader(make([]byte, 1000)), "not a snapshot"},
+		{"of another cluster", bytes.NewReader(other.stream()), `cluster "4711", not of "3f9a"`},
+		{"with a damaged record", bytes.NewReader(damaged), "shop/svc-7"},
+		{"with another journal than its header says", &misdescribed, "not the one its header describes"},
+		{"with no bbolt file", &notBolt, "damaged"},
+		{"with a journal whose end is missing", &cut, "damaged"},
+		{"that breaks", io.MultiReader(bytes.NewReader(good[:5000]), brokenReader{}), "connection lost"},
+	}
+	d := openDisk(t, t.TempDir(), lazy)
+	defer d.close()
+	d.fill(1, 100)
+	d.changes(1, 10)
+	d.flush()
+	want := d.load()
+	d.changes(11, 11) // waits, and must not be forgotten
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			mention(t, d.journal.Replace(tt.stream), "replace", tt.want)
+			same(t, d.load(), want)
+			noSpool(t, d.path)
+		})
+	}
+	d.flush()
+	if have := d.load(); have.Meta.GetIndex() != 11 || have.Services["shop/svc-11"] == nil {
+		t.Errorf("what was waiting was lost: %v", have.Meta)
+	}
+	d.failures.none(t)
+	if err := d.journal.Replace(bytes.NewReader(good)); err != nil {
+		t.Errorf("the good one: %v", err)
+	}
+}
+
+type brokenReader struct{}
+
+func (brokenReader) Read([]byte) (int, error) { return 0, errors.New("connection lost") }
+
+// journalIn returns the journal file inside a stream.
+func journalIn(t *testing.T, stream []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := readStream(bytes.NewReader(stream), &b); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func TestSnapshotLifeCycle(t *testing.T) {
+	d := openDisk(t, t.TempDir(), lazy)
+	d.fill(1, 100)
+	d.changes(1, 5)
+	take := func() raft.FSMSnapshot {
+		t.Helper()
+		s, err := d.journal.Snapshot()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+
+	s := take()
+	s.Release()
+	s.Release()
+	sink := new(memorySink)
+	mention(t, firstLine(s.Persist(sink)), "released")
+	if !sink.cancelled {
+		t.Error("the sink was not cancelled")
+	}
+
+	// What is appended and written after the snapshot is not in it.
+	s = take()
+	d.changes(6, 20)
+	d.flush()
+	sink = new(memorySink)
+	if err := s.Persist(sink); err != nil {
+		t.Fatal(err)
+	}
+	s.Release()
+	header, err := readStream(bytes.NewReader(sink.Bytes()), nil)
+	if err != nil || header.GetMeta().GetIndex() != 5 {
+		t.Errorf("snapshot of index %d, %v", header.GetMeta().GetIndex(), err)
+	}
+
+	// A sink that fails is cancelled, and no spool file stays.
+	s = take()
+	failing := &failingSink{}
+	mention(t, firstLine(s.Persist(failing)), "disk full")
+	if !failing.cancelled {
+		t.Error("the sink was not cancelled")
+	}
+	s.Release()
+	noSpool(t, d.path)
+
+	// Neither Replace nor Close waits for a snapshot that nobody persists.
+	stream := d.stream()
+	s = take()
+	if err := d.journal.Replace(bytes.NewReader(stream)); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Persist(new(memorySink)); err == nil {
+		t.Error("persisted a snapshot of a journal that was replaced")
+	}
+	s.Release()
+	s = take()
+	d.close()
+	s.Release()
+}
+
+type failingSink struct{ memorySink }
+
+func (s *failingSink) Write([]byte) (int, error) { return 0, errors.New("disk full") }
+
+func firstLine(err error) error {
+	if err == nil {
+		return nil
+	}
+	line, _, _ := bytes.Cut([]byte(err.Error()), []byte("\n"))
+	return errors.New(string(line))
+}
+
+func TestSnapshotsHidesDamagedOnes(t *testing.T) {
+	d := openDisk(t, t.TempDir(), lazy)
+	d.fill(1, 100)
+	d.changes(1, 10)
+	older := d.snapshot(10)
+	d.changes(11, 20)
+	newer := d.snapshot(20)
+	d.close()
+
+	state := d.dir.file(snapshotsName) + "/" + newer + "/state.bin"
+	data, err := os.ReadFile(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 1
+	if err := os.WriteFile(state, data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(d.dir.file(snapshotsName)+"/1-2-3.tmp", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	d = openDisk(t, d.path, lazy)
+	defer d.close()
+	metas, err := d.snaps.List()
+	if err != nil || len(metas) != 1 || metas[0].ID != older {
+		t.Errorf("snapshots %v, %v; want only %s", metas, err, older)
+	}
+	if !bytes.Contains(d.logged.Bytes(), []byte(newer)) {
+		t.Error("nothing was logged about the damaged one")
+	}
+	if there, _ := exists(d.dir.file(snapshotsName) + "/1-2-3.tmp"); there {
+		t.Error("an unfinished snapshot was left")
+	}
+}
+
+// A bad stream from a leader must not become a snapshot, which would push a good one out.
+func TestSnapshotsTakeInOnlyWholeStreams(t *testing.T) {
+	d := openDisk(t, t.TempDir(), lazy)
+	defer d.close()
+	d.fill(1, 100)
+	d.changes(1, 10)
+	d.snapshot(10)
+	stream := d.stream()
+	stream[len(stream)/2] ^= 1
+	sink, err := d.snaps.Create(1, 50, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sink.Write(stream); err != nil {
+		t.Fatal(err)
+	}
+	mention(t, sink.Close(), "SHA-256")
+	metas, err := d.snaps.files.List()
+	if err != nil || len(metas) != 1 || metas[0].Index != 10 {
+		t.Errorf("snapshots %v, %v", metas, err)
+	}
+}

@@ -1,0 +1,362 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+func TestJournalKeepsWhatWasAppended(t *testing.T) {
+	path := t.TempDir()
+	d := openDisk(t, path, lazy)
+	if m := d.load().Meta; m.GetIndex() != 0 || m.GetRevision() != 0 || m.GetClusterId() != "" {
+		t.Errorf("new journal says %v", m)
+	}
+	d.fill(1, 10)
+	d.journal.Append(change(1, "a"))
+	d.journal.Append(change(2, "b"))
+	d.journal.Append(&logv1.Delta{Index: 3, Term: 2, Revision: 3, LogTime: 5, ClusterID: "3f9a", DeletedServices: []string{"a"},
+		Members: []*logv1.Member{{Name: "n1", ApiAddress: "x:1"}}})
+	if c := d.load(); len(c.Services) != 0 {
+		t.Errorf("%d services are there before any flush", len(c.Services))
+	}
+	d.flush()
+	want := content{
+		Meta:     &logv1.JournalMeta{Format: 1, ClusterId: "3f9a", Index: 3, Term: 2, Revision: 3, LogTime: 5, Horizon: 1},
+		Services: map[string]*logv1.ServiceRecord{"b": change(2, "b").Services[0]},
+		Members:  map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "x:1"}},
+	}
+	same(t, d.load(), want)
+	if d.journal.DurableRevision() != 3 || d.journal.Meta().GetDirectoryId() != d.dir.Identity().DirectoryID {
+		t.Errorf("durable: %v", d.journal.Meta())
+	}
+	d.journal.Append(change(4, "a")) // put after a delete; only Close writes it
+	want.Services["a"] = change(4, "a").Services[0]
+	want.Meta.Index, want.Meta.Term, want.Meta.Revision, want.Meta.LogTime = 4, 1, 4, 4000
+	d.close()
+
+	d = openDisk(t, path, lazy)
+	defer d.close()
+	same(t, d.load(), want)
+	d.failures.none(t)
+}
+
+func TestJournalFlushesByTimeAndBySize(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var flushes atomic.Int32
+		d := openDisk(t, path, JournalOptions{
+			FlushBytes: 100_000,
+			Intercept:  func() error { flushes.Add(1); return nil },
+		})
+		defer d.close()
+		d.fill(1, 5000)
+		d.changes(1, 1)
+		time.Sleep(199 * time.Millisecond)
+		d.changes(2, 2) // does not put the first one's flush off
+		synctest.Wait()
+		if n := flushes.Load(); n != 0 {
+			t.Errorf("%d flushes before 200 ms", n)
+		}
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		if n := flushes.Load(); n != 1 || d.journal.Meta().GetIndex() != 2 {
+			t.Errorf("%d flushes after 200 ms, durable %v", n, d.journal.Meta())
+		}
+		d.changes(3, 1000)
+		synctest.Wait() // no time passes
+		if n := flushes.Load(); n < 2 {
+			t.Error("a big backlog waited for the interval")
+		}
+	})
+}
+
+func TestJournalIdleWritesNothing(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var flushes atomic.Int32
+		o := JournalOptions{Intercept: func() error { flushes.Add(1); return nil }}
+		d := openDisk(t, path, o)
+		d.fill(1, 2000)
+		d.changes(1, 1)
+		d.flush()
+		flushes.Store(0)
+		for i := uint64(2); i <= 1000; i++ {
+			// What an entry that changed nothing leaves: a later index and log time.
+			d.journal.Append(&logv1.Delta{Index: i, Term: 1, Revision: 1, LogTime: int64(i) * 1000, ClusterID: "3f9a"})
+			time.Sleep(time.Second)
+		}
+		if n := flushes.Load(); n != 0 {
+			t.Errorf("an idle journal wrote %d times", n)
+		}
+		if i := d.journal.Meta().GetIndex(); i != 1 {
+			t.Errorf("durable index %d without a write", i)
+		}
+		d.flush()
+		if i, n := d.journal.Meta().GetIndex(), flushes.Load(); i != 1000 || n != 1 {
+			t.Errorf("after Flush: durable index %d after %d writes, want 1000 after 1", i, n)
+		}
+		d.flush()
+		d.close()
+		if n := flushes.Load(); n != 1 {
+			t.Errorf("nothing new, but %d writes", n)
+		}
+		flushes.Store(0)
+		d = openDisk(t, path, o)
+		d.journal.Append(&logv1.Delta{Index: 1001, Term: 1, Revision: 1, ClusterID: "3f9a"})
+		d.close()
+		d = openDisk(t, path, o)
+		defer d.close()
+		if i, n := d.journal.Meta().GetIndex(), flushes.Load(); i != 1001 || n != 1 {
+			t.Errorf("Close wrote %d times, index %d", n, i)
+		}
+	})
+}
+
+func TestJournalFailedFlushIsReportedOnce(t *testing.T) {
+	d := openDisk(t, t.TempDir(), JournalOptions{
+		FlushInterval: time.Millisecond,
+		Intercept:     func() error { return errors.New("no space left on device") },
+	})
+	d.fill(1, 10)
+	d.changes(1, 2)
+	mention(t, d.journal.Flush(), journalName, "no space left on device")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range uint64(100) {
+			d.journal.Append(change(3+i, "x")) // returns, and does nothing
+		}
+	}()
+	<-done
+	if _, err := d.journal.Snapshot(); err == nil {
+		t.Error("Snapshot of a failed journal")
+	}
+	mention(t, d.journal.Replace(nil), "replace")
+	mention(t, d.journal.Close(), "no space left on device")
+	mention(t, d.journal.Close(), "no space left on device")
+	d.failures.one(t, journalName, "no space left on device")
+	d.closeRest()
+
+	d = openDisk(t, d.path, lazy)
+	defer d.close()
+	if i := d.journal.Meta().GetIndex(); i != 0 {
+		t.Errorf("index %d was written", i)
+	}
+}
+
+func TestJournalHoldsBackWhoIsFasterThanTheDisk(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		// A disk that takes 100 ms: the appender is held back, but nothing fails.
+		d := openDisk(t, path, JournalOptions{
+			FlushBytes: 10_000, MaxBacklogBytes: 20_000,
+			Intercept: func() error { time.Sleep(100 * time.Millisecond); return nil },
+		})
+		defer d.close()
+		d.fill(1, 1000)
+		start := time.Now()
+		for i := uint64(1); i <= 1000; i++ {
+			d.changes(i, i)
+			d.journal.mu.Lock()
+			bytes := d.journal.open.bytes
+			d.journal.mu.Unlock()
+			if bytes > 21_000 {
+				t.Fatalf("backlog of %d bytes", bytes)
+			}
+		}
+		d.flush()
+		if waited := time.Since(start); waited < 500*time.Millisecond {
+			t.Errorf("1000 changes in %v", waited)
+		}
+		if i := d.journal.Meta().GetIndex(); i != 1000 {
+			t.Errorf("durable index %d", i)
+		}
+		d.failures.none(t)
+	})
+}
+
+func TestJournalFailsWhenItsBacklogStaysFull(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		disk := make(chan struct{})
+		d := openDisk(t, path, JournalOptions{
+			FlushBytes: 10_000, MaxBacklogBytes: 20_000, StallTimeout: time.Second,
+			Intercept: func() error { <-disk; return nil },
+		})
+		d.fill(1, 1000)
+		start := time.Now()
+		d.changes(1, 1000)
+		if waited := time.Since(start); waited != time.Second {
+			t.Errorf("Append waited for %v", waited)
+		}
+		d.failures.one(t, journalName, "backlog", "1s")
+		close(disk)
+		mention(t, d.journal.Close(), "backlog")
+		d.failures.none(t)
+		d.closeRest()
+	})
+}
+
+// A backlog bound below the flush size must not wait for the interval.
+func TestJournalWithSmallBacklogBound(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		d := openDisk(t, path, JournalOptions{MaxBacklogBytes: 2_000, FlushInterval: time.Hour})
+		defer d.close()
+		d.fill(1, 200)
+		start := time.Now()
+		d.changes(1, 200)
+		if waited := time.Since(start); waited != 0 {
+			t.Errorf("waited %v", waited)
+		}
+	})
+}
+
+func TestJournalClosed(t *testing.T) {
+	d := openDisk(t, t.TempDir(), lazy)
+	d.fill(1, 10)
+	d.changes(1, 1)
+	d.close()
+	d.journal.Append(change(2, "x"))
+	if err := d.journal.Flush(); err != nil {
+		t.Errorf("Flush: %v", err)
+	}
+	if _, err := loadContent(d.journal); !errors.Is(err, ErrClosed) {
+		t.Errorf("Load: %v", err)
+	}
+	if _, err := d.journal.Snapshot(); !errors.Is(err, ErrClosed) {
+		t.Errorf("Snapshot: %v", err)
+	}
+	d.failures.none(t)
+}
+
+// TestJournalCrash copies the directory at random moments, as a machine that lost power would leave
+// it, and requires every copy to hold exactly what was appended up to one log entry.
+func TestJournalCrash(t *testing.T) {
+	base := t.TempDir()
+	rng := rand.New(rand.NewPCG(1, 2))
+	const seq = 400
+	images := 0
+	states := map[uint64]content{0: {Meta: &logv1.JournalMeta{Format: 1, Horizon: 1}}}
+	now := content{Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{}}
+	d := openDisk(t, base+"/live", JournalOptions{FlushBytes: 8_000, FlushInterval: 2 * time.Millisecond})
+	d.fill(1, seq)
+	for i := uint64(1); i <= seq; i++ {
+		delta := randomDelta(rng, i)
+		now = apply(now, delta)
+		states[i] = now
+		d.journal.Append(delta)
+		if rng.IntN(20) != 0 {
+			continue
+		}
+		images++
+		image := fmt.Sprintf("%s/image-%d", base, images)
+		d.journal.disk <- struct{}{} // between flushes
+		copyDir(t, d.path, image)
+		durable := d.journal.durableIndex()
+		<-d.journal.disk
+		crashed := openDisk(t, image, lazy)
+		have := crashed.load()
+		if index := have.Meta.GetIndex(); index != durable {
+			t.Fatalf("image holds index %d, the journal said %d", index, durable)
+		}
+		same(t, have, states[durable])
+		crashed.failures.none(t)
+		crashed.close()
+		os.RemoveAll(image)
+	}
+	d.close()
+	if images < 5 {
+		t.Fatalf("only %d images", images)
+	}
+}
+
+// randomDelta is of one log entry.
+func randomDelta(rng *rand.Rand, index uint64) *logv1.Delta {
+	d := &logv1.Delta{Index: index, Term: 1 + index/100, Revision: int64(index), LogTime: int64(index) * 10, ClusterID: "3f9a"}
+	put := map[string]bool{}
+	for range rng.IntN(4) {
+		name := fmt.Sprintf("svc-%02d", rng.IntN(30))
+		if put[name] {
+			continue
+		}
+		put[name] = true
+		if rng.IntN(4) == 0 {
+			d.DeletedServices = append(d.DeletedServices, name)
+		} else {
+			d.Services = append(d.Services, &logv1.ServiceRecord{Service: name, StatusTime: int64(index)})
+		}
+		d.Events = []*logv1.Event{{Revision: int64(index), Service: name}}
+	}
+	if rng.IntN(20) == 0 {
+		d.Members = append(d.Members, &logv1.Member{Name: fmt.Sprint("n", rng.IntN(5)), Version: fmt.Sprint(index)})
+	}
+	return d
+}
+
+// apply is the model: what a journal holds after one more delta.
+func apply(c content, d *logv1.Delta) content {
+	next := content{
+		Meta: &logv1.JournalMeta{Format: 1, Horizon: 1, ClusterId: d.ClusterID, Index: d.Index, Term: d.Term,
+			Revision: d.Revision, LogTime: d.LogTime},
+		Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{},
+	}
+	for name, r := range c.Services {
+		next.Services[name] = r
+	}
+	for name, m := range c.Members {
+		next.Members[name] = m
+	}
+	for _, r := range d.Services {
+		next.Services[r.GetService()] = r
+	}
+	for _, name := range d.DeletedServices {
+		delete(next.Services, name)
+	}
+	for _, m := range d.Members {
+		next.Members[m.GetName()] = m
+	}
+	return next
+}
+
+func TestJournalLoadDetectsARecordOfAnotherName(t *testing.T) {
+	d := openDisk(t, t.TempDir(), lazy)
+	defer d.close()
+	d.fill(1, 10)
+	d.changes(1, 3)
+	d.flush()
+	sealedRecord, err := logv1.Seal(&logv1.ServiceRecord{Service: "somebody else"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	corrupt(t, d.journal, bucketServices, []byte("shop/svc-2"), sealedRecord)
+	_, err = loadContent(d.journal)
+	mention(t, err, "bucket services", `"shop/svc-2"`, "somebody else")
+	corrupt(t, d.journal, bucketServices, []byte("shop/svc-2"), sealedRecord[:len(sealedRecord)-1])
+	_, err = loadContent(d.journal)
+	mention(t, err, "bucket services", `"shop/svc-2"`, "checksum")
+	if !errors.Is(err, ErrDamaged) {
+		t.Errorf("%v is not ErrDamaged", err)
+	}
+}
+
+func TestJournalMetaIsACopy(t *testing.T) {
+	d := openDisk(t, t.TempDir(), lazy)
+	defer d.close()
+	m := d.journal.Meta()
+	before := proto.CloneOf(m)
+	m.Index = 4711
+	if !proto.Equal(d.journal.Meta(), before) {
+		t.Error("changing the returned meta changed the journal's")
+	}
+}
