@@ -1,0 +1,215 @@
+package raftnode
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+// State is what agreement asks of the fold.
+type State interface {
+	// AppliedIndex is the last log entry that the fold has applied.
+	AppliedIndex() uint64
+	// WaitIndex waits until AppliedIndex is at least index.
+	WaitIndex(ctx context.Context, index uint64) error
+	// ClusterID is "" until the first TermStart is applied.
+	ClusterID() string
+	// Members are those that have announced themselves, by name.
+	Members() map[string]*logv1.Member
+}
+
+// Member is a node as the configuration lists it.
+type Member struct {
+	Name        string
+	PeerAddress string // host:port
+	APIAddress  string // host:port; not used here
+}
+
+// Config is what a Node is made of. Start from DefaultConfig.
+type Config struct {
+	Node    string
+	Members []Member // all, this node included; the same on every node
+	// PeerListen is where the peer port listens; default: this node's PeerAddress.
+	PeerListen string
+	// ForceBootstrap forms a cluster without waiting for the members that are silent. For one node,
+	// and only if the silent ones hold nothing: see form.go.
+	ForceBootstrap bool
+	Version        string // of the binary, told to peers
+
+	Directory *store.Directory
+	Log       *store.Log
+	Snapshots raft.SnapshotStore
+	FSM       raft.FSM
+	State     State
+	Network   Network
+
+	// HeartbeatTimeout is raft's heartbeat, election and leader lease timeout in one. It must be well
+	// above the slowest fsync, as heartbeats wait for it: see transport.SetHeartbeatHandler.
+	HeartbeatTimeout time.Duration
+	CommitTimeout    time.Duration // how late followers learn the commit index when nothing follows
+	DialTimeout      time.Duration // to reach a peer, hello included
+	RPCTimeout       time.Duration // of one raft RPC; a snapshot has more, by its size
+	EnqueueTimeout   time.Duration // until raft takes an entry
+	CloseTimeout     time.Duration // until Close gives up
+
+	SnapshotInterval  time.Duration
+	SnapshotThreshold uint64 // entries
+	TrailingLogs      uint64 // entries kept behind a snapshot for followers that lag
+	MaxAppendEntries  int    // entries in one RPC, and in one batch for the fold
+	LogCacheEntries   int    // newest entries kept in memory
+
+	MaxEntryCommands   int // commands in one entry
+	MaxEntryBytes      int // of commands in one entry; a larger command has an entry of its own
+	MaxCommandBytes    int
+	MaxEntriesInFlight int
+	MaxWaiting         int // commands that wait for an entry
+	MaxWaitingBytes    int
+
+	Now    func() time.Time // stamps entries
+	Logger *slog.Logger
+	// OnFailure is told, at most once, why this node will never form or join a cluster, if that turns
+	// out after Open. It may close the node.
+	OnFailure func(error)
+}
+
+// DefaultConfig returns a Config in which only what is particular to a node is missing.
+func DefaultConfig() Config {
+	return Config{
+		Network:            TCP{},
+		HeartbeatTimeout:   600 * time.Millisecond,
+		CommitTimeout:      10 * time.Millisecond,
+		DialTimeout:        2 * time.Second,
+		RPCTimeout:         3 * time.Second,
+		EnqueueTimeout:     2 * time.Second,
+		CloseTimeout:       5 * time.Second,
+		SnapshotInterval:   30 * time.Second,
+		SnapshotThreshold:  8192,
+		TrailingLogs:       10240,
+		MaxAppendEntries:   64,
+		LogCacheEntries:    512,
+		MaxEntryCommands:   512,
+		MaxEntryBytes:      1 << 20,
+		MaxCommandBytes:    8 << 20,
+		MaxEntriesInFlight: 3,
+		MaxWaiting:         10_000,
+		MaxWaitingBytes:    64 << 20,
+		Now:                time.Now,
+		Logger:             slog.New(slog.DiscardHandler),
+		OnFailure:          func(error) {},
+	}
+}
+
+// Validate says everything that is wrong with c.
+func (c Config) Validate() error {
+	var errs []error
+	check := func(ok bool, format string, args ...any) {
+		if !ok {
+			errs = append(errs, fmt.Errorf(format, args...))
+		}
+	}
+	check(c.Node != "", "no node name")
+	seen := map[string]string{}
+	for _, m := range c.Members {
+		if !validNodeName(m.Name) {
+			errs = append(errs, fmt.Errorf("member name %q: 1 to 63 letters, digits, '-', '_' or '.' are allowed", m.Name))
+			continue
+		}
+		_, twice := seen[m.Name]
+		check(!twice, "member %s is listed twice", m.Name)
+		_, _, err := net.SplitHostPort(m.PeerAddress)
+		check(err == nil, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
+		for other, address := range seen {
+			check(address != m.PeerAddress, "members %s and %s have the same peer address %s", other, m.Name, m.PeerAddress)
+		}
+		seen[m.Name] = m.PeerAddress
+	}
+	_, listed := seen[c.Node]
+	check(listed, "node %q is not among the members", c.Node)
+	check(len(c.Members) <= maxMembers, "%d members; at most %d are allowed", len(c.Members), maxMembers)
+	check(c.Directory != nil && c.Log != nil && c.Snapshots != nil && c.FSM != nil && c.State != nil && c.Network != nil,
+		"Directory, Log, Snapshots, FSM, State and Network are required")
+	check(c.Directory == nil || c.Directory.Identity().Node == c.Node, "the data directory is not of node %q", c.Node)
+	check(c.Now != nil && c.Logger != nil && c.OnFailure != nil, "Now, Logger and OnFailure are required")
+	for name, d := range map[string]time.Duration{
+		"DialTimeout": c.DialTimeout, "RPCTimeout": c.RPCTimeout,
+		"EnqueueTimeout": c.EnqueueTimeout, "CloseTimeout": c.CloseTimeout,
+	} {
+		check(d > 0, "%s must be positive", name)
+	}
+	for name, v := range map[string]int{
+		"LogCacheEntries": c.LogCacheEntries, "MaxEntryCommands": c.MaxEntryCommands, "MaxEntryBytes": c.MaxEntryBytes,
+		"MaxCommandBytes": c.MaxCommandBytes, "MaxEntriesInFlight": c.MaxEntriesInFlight, "MaxWaiting": c.MaxWaiting,
+		"MaxWaitingBytes": c.MaxWaitingBytes,
+	} {
+		check(v > 0, "%s must be positive", name)
+	}
+	if err := raft.ValidateConfig(c.raftConfig(nil, nil)); err != nil && c.Node != "" {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("raft node configuration: %w", err)
+	}
+	return nil
+}
+
+// maxMembers keeps a hello with all of them below maxHello.
+const maxMembers = 100
+
+// validNodeName keeps names fit for logs, addresses and command lines.
+func validNodeName(name string) bool {
+	for _, r := range name {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+		default:
+			return false
+		}
+	}
+	return len(name) >= 1 && len(name) <= 63
+}
+
+// withDefaults sorts the members and fills in what follows from the rest.
+func (c Config) withDefaults() Config {
+	c.Members = slices.SortedFunc(slices.Values(c.Members), func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
+	if c.PeerListen == "" {
+		for _, m := range c.Members {
+			if m.Name == c.Node {
+				c.PeerListen = m.PeerAddress
+			}
+		}
+	}
+	return c
+}
+
+func (c Config) raftConfig(notify chan<- bool, logger *raftLogger) *raft.Config {
+	r := raft.DefaultConfig()
+	r.LocalID = raft.ServerID(c.Node)
+	r.HeartbeatTimeout = c.HeartbeatTimeout
+	r.ElectionTimeout = c.HeartbeatTimeout
+	r.LeaderLeaseTimeout = c.HeartbeatTimeout
+	r.CommitTimeout = c.CommitTimeout
+	r.MaxAppendEntries = c.MaxAppendEntries
+	r.SnapshotInterval = c.SnapshotInterval
+	r.SnapshotThreshold = c.SnapshotThreshold
+	r.TrailingLogs = c.TrailingLogs
+	r.NotifyCh = notify
+	// The fold has loaded the journal, which is never older than the newest snapshot.
+	r.NoSnapshotRestoreOnStart = true
+	r.ShutdownOnRemove = false
+	r.BatchApplyCh = false // would let entries in after the enqueue timeout
+	r.PreVoteDisabled = false
+	r.NoLegacyTelemetry = true
+	if logger != nil {
+		r.Logger = logger
+	}
+	return r
+}

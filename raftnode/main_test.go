@@ -1,0 +1,364 @@
+package raftnode
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// testFold is the simplest fold: it keeps request ids in order.
+type testFold struct {
+	mu        sync.Mutex
+	applied   uint64
+	cluster   string
+	terms     []uint64
+	ids       []string // request ids of all other commands
+	entries   int      // with such commands
+	members   map[string]*logv1.Member
+	advanced  chan struct{}
+	intercept func(*logv1.Command) // before a command is applied
+}
+
+type testResult struct {
+	ID    string
+	Index uint64
+}
+
+func newTestFold() *testFold {
+	return &testFold{members: map[string]*logv1.Member{}, advanced: make(chan struct{})}
+}
+
+func (f *testFold) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
+
+func (f *testFold) ApplyBatch(logs []*raft.Log) []any {
+	answers := make([]any, len(logs))
+	for i, l := range logs {
+		if l.Type == raft.LogCommand {
+			answers[i] = f.applyEntry(l)
+		}
+		f.mu.Lock()
+		f.applied = l.Index
+		close(f.advanced)
+		f.advanced = make(chan struct{})
+		f.mu.Unlock()
+	}
+	return answers
+}
+
+func (f *testFold) applyEntry(l *raft.Log) any {
+	var entry logv1.Entry
+	if err := logv1.Open(l.Data, &entry); err != nil {
+		return err
+	}
+	answers := []any{}
+	counted := false
+	for _, cmd := range entry.GetCommands() {
+		if f.intercept != nil {
+			f.intercept(cmd)
+		}
+		f.mu.Lock()
+		switch kind := cmd.GetKind().(type) {
+		case *logv1.Command_TermStart:
+			f.terms = append(f.terms, kind.TermStart.GetTerm())
+			if f.cluster == "" {
+				f.cluster = kind.TermStart.GetClusterId()
+			}
+		case *logv1.Command_AnnounceMember:
+			m := kind.AnnounceMember.GetMember()
+			f.members[m.GetName()] = m
+		default:
+			f.ids = append(f.ids, cmd.GetRequestId())
+			counted = true
+		}
+		f.mu.Unlock()
+		answers = append(answers, testResult{cmd.GetRequestId(), l.Index})
+	}
+	if counted {
+		f.mu.Lock()
+		f.entries++
+		f.mu.Unlock()
+	}
+	return answers
+}
+
+func (f *testFold) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
+func (f *testFold) Restore(io.ReadCloser) error         { return errors.New("not expected") }
+
+func (f *testFold) AppliedIndex() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.applied
+}
+
+func (f *testFold) WaitIndex(ctx context.Context, index uint64) error {
+	for {
+		f.mu.Lock()
+		there, advanced := f.applied >= index, f.advanced
+		f.mu.Unlock()
+		if there {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (f *testFold) ClusterID() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.cluster
+}
+
+func (f *testFold) Members() map[string]*logv1.Member {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.members)
+}
+
+func (f *testFold) requestIDs() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]string{}, f.ids...)
+}
+
+// testCluster is some nodes on one network, with their data in real files.
+type testCluster struct {
+	t       testing.TB
+	root    string
+	network *Memory
+	members []Member
+	nodes   map[string]*testNode
+	started time.Time
+}
+
+type testNode struct {
+	*Node
+	fold     *testFold
+	dir      *store.Directory
+	log      *store.Log
+	failures chan error // capacity 1
+}
+
+func newTestCluster(t testing.TB, names ...string) *testCluster {
+	c := &testCluster{t: t, root: t.TempDir(), network: NewMemory(), nodes: map[string]*testNode{}, started: time.Now()}
+	for i, name := range names {
+		c.members = append(c.members, Member{
+			Name:        name,
+			PeerAddress: fmt.Sprintf("127.0.0.1:76%d1", i),
+			APIAddress:  fmt.Sprintf("127.0.0.1:76%d0", i),
+		})
+	}
+	return c
+}
+
+// testLog writes to t with the time since the test began.
+func (c *testCluster) testLog() *slog.Logger {
+	return slog.New(slog.NewTextHandler(c.t.Output(), &slog.HandlerOptions{
+		Level: slog.LevelInfo,
+		ReplaceAttr: func(_ []string, a slog.Attr) slog.Attr {
+			if a.Key == slog.TimeKey {
+				return slog.Duration("at", time.Since(c.started))
+			}
+			return a
+		},
+	}))
+}
+
+func (c *testCluster) path(name string) string { return filepath.Join(c.root, name) }
+
+// testOptions change how a node is opened.
+type testOptions struct {
+	config    func(*Config)
+	intercept func([]*raft.Log) error
+	before    func(*store.Directory, *store.Log) // with the stores open
+	path      string
+}
+
+func (c *testCluster) open(name string, opt ...testOptions) *testNode {
+	c.t.Helper()
+	n, err := c.tryOpen(name, opt...)
+	if err != nil {
+		c.t.Fatalf("open %s: %v", name, err)
+	}
+	return n
+}
+
+func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, error) {
+	c.t.Helper()
+	opt := testOptions{path: c.path(name)}
+	for _, o := range opts {
+		if o.config != nil {
+			opt.config = o.config
+		}
+		if o.intercept != nil {
+			opt.intercept = o.intercept
+		}
+		if o.before != nil {
+			opt.before = o.before
+		}
+		if o.path != "" {
+			opt.path = o.path
+		}
+	}
+	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
+	var err error
+	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
+		c.t.Fatal(err)
+	}
+	if n.log, err = store.OpenLog(n.dir, store.LogOptions{Intercept: opt.intercept}); err != nil {
+		c.t.Fatal(err)
+	}
+	if opt.before != nil {
+		opt.before(n.dir, n.log)
+	}
+	cfg := DefaultConfig()
+	cfg.Node = name
+	cfg.Members = c.members
+	cfg.Directory, cfg.Log, cfg.Snapshots = n.dir, n.log, raft.NewInmemSnapshotStore()
+	cfg.FSM, cfg.State = n.fold, n.fold
+	cfg.Network = c.network.Host(name)
+	cfg.Logger = c.testLog()
+	cfg.OnFailure = func(err error) { n.failures <- err }
+	if opt.config != nil {
+		opt.config(&cfg)
+	}
+	if n.Node, err = Open(c.t.Context(), cfg); err != nil {
+		n.closeStores(c.t)
+		return nil, err
+	}
+	c.nodes[name] = n
+	return n, nil
+}
+
+func (n *testNode) closeStores(t testing.TB) {
+	t.Helper()
+	if err := errors.Join(n.log.Close(), n.dir.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// close ends a node; what it holds on disk stays.
+func (c *testCluster) close(name string) {
+	c.t.Helper()
+	n := c.nodes[name]
+	if n == nil {
+		return
+	}
+	delete(c.nodes, name)
+	if err := n.Node.Close(); err != nil {
+		c.t.Errorf("close %s: %v", name, err)
+	}
+	n.closeStores(c.t)
+}
+
+func (c *testCluster) closeAll() {
+	c.t.Helper()
+	for name := range c.nodes {
+		c.close(name)
+	}
+}
+
+// await waits until what is true of a node, for a minute at most.
+func (n *testNode) await(t testing.TB, what string, is func(Status) bool) Status {
+	t.Helper()
+	timeout := time.NewTimer(time.Minute)
+	defer timeout.Stop()
+	for {
+		changed := n.Changed()
+		s := n.Status()
+		if is(s) {
+			return s
+		}
+		select {
+		case <-changed:
+		case err := <-n.failures:
+			t.Fatalf("%s: waiting until %s: %v", n.cfg.Node, what, err)
+		case <-timeout.C:
+			t.Fatalf("%s: not within a minute: %s; %+v", n.cfg.Node, what, s)
+		}
+	}
+}
+
+// leader waits until one of the open nodes leads and all of them know it.
+func (c *testCluster) leader(names ...string) *testNode {
+	c.t.Helper()
+	if len(names) == 0 {
+		for name := range c.nodes {
+			names = append(names, name)
+		}
+	}
+	for {
+		leader := c.nodes[names[0]].await(c.t, "there is a leader", func(s Status) bool { return s.Leader != "" }).Leader
+		n := c.nodes[leader]
+		if n == nil {
+			c.nodes[names[0]].await(c.t, "there is another leader", func(s Status) bool { return s.Leader != leader })
+			continue
+		}
+		n.await(c.t, "leading or not", func(s Status) bool { return s.Leading || s.Role != RoleLeader })
+		agreed := n.Status().Leading
+		for _, name := range names {
+			agreed = agreed && c.nodes[name].await(c.t, "there is a leader", func(s Status) bool { return s.Leader != "" }).Leader == leader
+		}
+		if agreed {
+			return n
+		}
+		time.Sleep(10 * time.Millisecond) // in a bubble
+	}
+}
+
+func command(id string) *logv1.Command {
+	return &logv1.Command{RequestId: id, Kind: &logv1.Command_Write{Write: &logv1.Write{
+		Changes: []*logv1.Change{{Service: "team/" + id, Status: logv1.Status_STATUS_SERVING}},
+	}}}
+}
+
+func (n *testNode) write(t testing.TB, id string) testResult {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	got, err := n.Propose(ctx, command(id))
+	if err != nil {
+		t.Fatalf("write %s on %s: %v", id, n.cfg.Node, err)
+	}
+	if r := got.(testResult); r.ID != id {
+		t.Fatalf("write %s was answered with %+v", id, r)
+	}
+	return got.(testResult)
+}
+
+// logBuffer is a slog target that tests read.
+type logBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}

@@ -1,0 +1,426 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+// Node is a member of a cluster, or one that is about to become it.
+type Node struct {
+	cfg         Config
+	directoryID string
+	logger      *slog.Logger
+	port        *peerPort
+	trans       *transport // nil until raft runs; set before raft is
+
+	founding atomic.Pointer[store.Founding] // nil: no cluster yet
+	raft     atomic.Pointer[raft.Raft]      // nil: does not run yet
+	proposer *proposer
+	leading  atomic.Bool // written with mu held
+
+	ctx     context.Context // ends when Close begins
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	forming chan struct{} // closed when no goroutine is forming
+	kick    chan struct{} // capacity 1: somebody has a cluster
+	stopped chan struct{} // closed when raft has ended, or was given up
+
+	mu      sync.Mutex // guards all below
+	waiting string
+	seen    public
+	changed chan struct{}
+
+	closing  sync.Once
+	closeErr error
+}
+
+// public is what Changed tells of.
+type public struct {
+	formed, leading bool
+	role, leader    string
+}
+
+// Roles of a node.
+const (
+	RoleForming   = "forming" // belongs to no cluster yet
+	RoleFollower  = "follower"
+	RoleCandidate = "candidate"
+	RoleLeader    = "leader"
+	RoleStopped   = "stopped"
+)
+
+// Status is what a node knows of agreement at one moment.
+type Status struct {
+	Formed    bool   // belongs to a cluster and raft runs
+	Waiting   string // while not Formed: for what, in words
+	ClusterID string
+	Role      string
+	Term      uint64
+	Leader    string // "": none known
+	// LeaderContact is when a follower last heard from the leader: now for the leader, zero if never.
+	LeaderContact time.Time
+	Leading       bool // leads, and its fold has applied the start of its term
+	LastIndex     uint64
+	CommitIndex   uint64
+	Voters        []string // by name
+	NonVoters     []string
+	Peers         []PeerStatus // those that were dialed, by name
+}
+
+// Open listens on the peer port and asks the other members once, for about a second at most. If the
+// node has a cluster by then raft runs when Open returns; else it goes on forming in the background.
+// A FormingError means that it cannot, as it stands.
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	n := &Node{
+		cfg:     cfg.withDefaults(),
+		logger:  cfg.Logger.With("node", cfg.Node),
+		forming: make(chan struct{}),
+		kick:    make(chan struct{}, 1),
+		stopped: make(chan struct{}),
+		changed: make(chan struct{}),
+		waiting: "starting",
+		seen:    public{role: RoleForming},
+	}
+	id := cfg.Directory.Identity()
+	n.directoryID = id.DirectoryID
+	if err := n.checkData(id); err != nil {
+		return nil, err
+	}
+	n.founding.Store(id.Founding)
+	n.ctx, n.cancel = context.WithCancel(context.Background())
+	n.port = &peerPort{
+		network: cfg.Network,
+		logger:  n.logger,
+		view:    n.view,
+		resolve: n.addresses,
+		met:     n.met,
+		peers:   newPeers(n.logger),
+	}
+	if err := n.port.open(cfg.Node, n.cfg.PeerListen); err != nil {
+		n.cancel()
+		return nil, err
+	}
+	n.proposer = newProposer(&n.cfg, func(l raft.Log, timeout time.Duration) raft.ApplyFuture {
+		return n.raft.Load().ApplyLog(l, timeout)
+	})
+
+	formed := true
+	if id.Founding != nil {
+		err = n.resume(ctx, *id.Founding)
+	} else {
+		formed, err = n.formRound(ctx)
+	}
+	if err != nil || formed {
+		close(n.forming)
+	}
+	if err != nil {
+		return nil, errors.Join(err, n.Close())
+	}
+	if !formed {
+		go n.formInBackground()
+	}
+	return n, nil
+}
+
+// checkData refuses what no crash can leave behind.
+func (n *Node) checkData(id store.Identity) error {
+	used, err := n.cfg.Log.HasState()
+	if err != nil {
+		return err
+	}
+	folded := n.cfg.State.ClusterID()
+	switch {
+	case id.Founding == nil && (used || folded != ""):
+		return fmt.Errorf("%s holds a raft log or a registry but its identity names no cluster", n.cfg.Directory.Path())
+	case id.Founding != nil && folded != "" && folded != id.Founding.ClusterID:
+		return fmt.Errorf("%s belongs to cluster %s but its registry to cluster %s",
+			n.cfg.Directory.Path(), ShortClusterID(id.Founding.ClusterID), ShortClusterID(folded))
+	}
+	return nil
+}
+
+func (n *Node) formInBackground() {
+	err := n.form(n.ctx)
+	close(n.forming)
+	if err != nil {
+		n.setWaiting(err.Error())
+		n.logger.Error("this node cannot form or join a cluster", "error", err)
+		n.cfg.OnFailure(err) // after forming is closed: it may call Close
+	}
+}
+
+func (n *Node) view() view {
+	return newView(&n.cfg, n.directoryID, n.founding.Load(), n.raft.Load() != nil)
+}
+
+// addresses are where a member may be found, as listed, as announced and as it was at the founding,
+// in this order.
+func (n *Node) addresses(name string) []string {
+	var all []string
+	add := func(address string) {
+		if address != "" && !slices.Contains(all, address) {
+			all = append(all, address)
+		}
+	}
+	for _, m := range n.cfg.Members {
+		if m.Name == name {
+			add(m.PeerAddress)
+		}
+	}
+	add(n.cfg.State.Members()[name].GetPeerAddress())
+	if f := n.founding.Load(); f != nil {
+		for _, m := range f.Members {
+			if m.Name == name {
+				add(m.PeerAddress)
+			}
+		}
+	}
+	return all
+}
+
+// met hurries forming when somebody has a cluster.
+func (n *Node) met(h *peerv1.Hello) {
+	if h.GetClusterId() == "" || n.founding.Load() != nil {
+		return
+	}
+	select {
+	case n.kick <- struct{}{}:
+	default:
+	}
+}
+
+// startRaft starts raft on the stores. The founding is set.
+func (n *Node) startRaft(asFounder bool) error {
+	logger := newRaftLogger(n.logger)
+	trans := newTransport(n.port, n.cfg.DialTimeout, n.cfg.RPCTimeout, logger)
+	// Without a buffer: raft waits for followLeadership, which keeps both at the same point.
+	notify := make(chan bool)
+	conf := n.cfg.raftConfig(notify, logger)
+	r, err := n.newRaft(conf, trans, asFounder)
+	if err != nil {
+		_ = trans.Close()
+		return fmt.Errorf("start raft: %w", err)
+	}
+	// Observations only say that something changed, so those that are dropped are not missed.
+	observed := make(chan raft.Observation, 1)
+	r.RegisterObserver(raft.NewObserver(observed, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.RaftState, raft.LeaderObservation:
+			return true
+		}
+		return false
+	}))
+	n.trans = trans
+	n.raft.Store(r)
+	n.wg.Go(func() { n.followLeadership(r, notify, n.stopped) })
+	n.wg.Go(func() {
+		for {
+			n.refresh()
+			select {
+			case <-observed:
+			case <-n.stopped:
+				return
+			}
+		}
+	})
+	n.logger.Info("raft runs", "cluster", ShortClusterID(n.founding.Load().ClusterID), "term", r.CurrentTerm(), "index", r.LastIndex())
+	return nil
+}
+
+func (n *Node) newRaft(conf *raft.Config, trans *transport, asFounder bool) (*raft.Raft, error) {
+	if asFounder {
+		if err := bootstrap(conf, n.cfg.Log, n.cfg.Snapshots, trans, n.founding.Load()); err != nil {
+			return nil, err
+		}
+	}
+	cache, err := raft.NewLogCache(n.cfg.LogCacheEntries, n.cfg.Log)
+	if err != nil {
+		return nil, err
+	}
+	return raft.NewRaft(conf, n.cfg.FSM, cache, n.cfg.Log, n.cfg.Snapshots, trans)
+}
+
+// Propose has cmd applied on all nodes and returns the fold's answer: the element of its []any that
+// belongs to cmd. Several that wait share a log entry; each has its own answer. The caller must not
+// change cmd any more, whatever the outcome.
+//
+// The error is a NotWrittenError (surely not in the log: not leading, overloaded, ctx ended while
+// cmd still waited) or an UnknownOutcomeError (leadership lost, stopping or ctx ended with cmd under
+// way, a store's error).
+func (n *Node) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
+	if !n.leading.Load() {
+		return nil, NotWrittenError{ErrNotLeader}
+	}
+	return n.proposer.propose(ctx, cmd)
+}
+
+// Status never blocks.
+func (n *Node) Status() Status {
+	p := n.look()
+	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.peers.list()}
+	if f := n.founding.Load(); f != nil {
+		s.ClusterID = f.ClusterID
+	}
+	r := n.raft.Load()
+	if r == nil {
+		n.mu.Lock()
+		s.Waiting = n.waiting
+		n.mu.Unlock()
+		return s
+	}
+	s.Term = r.CurrentTerm()
+	s.LastIndex = r.LastIndex()
+	// Raft learns after a restart only from the leader how much is committed; what is applied was.
+	s.CommitIndex = max(r.CommitIndex(), n.cfg.State.AppliedIndex())
+	s.LeaderContact = r.LastContact()
+	if p.role == RoleLeader {
+		s.LeaderContact = time.Now()
+	}
+	for _, server := range r.GetConfiguration().Configuration().Servers {
+		if server.Suffrage == raft.Voter {
+			s.Voters = append(s.Voters, string(server.ID))
+		} else {
+			s.NonVoters = append(s.NonVoters, string(server.ID))
+		}
+	}
+	slices.Sort(s.Voters)
+	slices.Sort(s.NonVoters)
+	return s
+}
+
+// look asks raft for what Changed tells of.
+func (n *Node) look() public {
+	r := n.raft.Load()
+	if r == nil {
+		return public{role: RoleForming}
+	}
+	p := public{formed: true}
+	switch r.State() {
+	case raft.Follower:
+		p.role = RoleFollower
+	case raft.Candidate:
+		p.role = RoleCandidate
+	case raft.Leader:
+		p.role = RoleLeader
+		p.leading = n.leading.Load()
+	default:
+		p.role = RoleStopped
+	}
+	if _, id := r.LeaderWithID(); p.role == RoleLeader || string(id) != n.cfg.Node {
+		p.leader = string(id)
+	}
+	if p.role == RoleStopped {
+		p.leader = ""
+	}
+	return p
+}
+
+// refresh wakes those who wait on Changed if there is something new.
+func (n *Node) refresh() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if p := n.look(); p != n.seen {
+		n.seen = p
+		close(n.changed)
+		n.changed = make(chan struct{})
+	}
+}
+
+// Changed returns a channel that is closed when Formed, Role, Leader or Leading changes. Take it
+// before Status, then no change is missed.
+func (n *Node) Changed() <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.changed
+}
+
+func (n *Node) setWaiting(text string) {
+	n.mu.Lock()
+	same := n.waiting == text
+	n.waiting = text
+	n.mu.Unlock()
+	if !same {
+		n.logger.Info(text)
+	}
+}
+
+// PeerListener accepts the connections of members that want to speak gRPC, after their hello.
+func (n *Node) PeerListener() net.Listener { return n.port.rpc }
+
+// DialPeer connects to the peer listener of the named member. The node closes the connection when it
+// is closed itself, at the latest.
+func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
+	if name == n.cfg.Node {
+		return nil, fmt.Errorf("dial %s: that is this node", name)
+	}
+	conn, err := n.port.dialFor(ctx, name, peerv1.Hello_PURPOSE_RPC)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", name, err)
+	}
+	return conn, nil
+}
+
+// Close ends agreement: nothing new is proposed, what is under way gets a moment, raft and the peer
+// port end. A leader should have called TransferLeadership. It may be called often, and returns after
+// Config.CloseTimeout at the latest, with an error if raft had not ended by then: the stores must
+// then not be closed before the process ends.
+func (n *Node) Close() error {
+	n.closing.Do(func() { n.closeErr = n.close() })
+	return n.closeErr
+}
+
+func (n *Node) close() error {
+	deadline := time.NewTimer(n.cfg.CloseTimeout)
+	defer deadline.Stop()
+	n.cancel()
+	<-n.forming
+	n.proposer.close()
+	drained := n.proposer.drained()
+
+	var err error
+	if r := n.raft.Load(); r != nil {
+		// A leader that is cut off steps down, and so answers what is in flight, within its lease.
+		moment := time.NewTimer(2 * n.cfg.HeartbeatTimeout)
+		select {
+		case <-drained:
+		case <-moment.C:
+		}
+		moment.Stop()
+		ended := make(chan error, 1)
+		shutdown := r.Shutdown()
+		// Raft waits for RPCs under way; without connections they end.
+		err = n.trans.Close()
+		n.port.close()
+		go func() { ended <- shutdown.Error() }()
+		select {
+		case endErr := <-ended:
+			err = errors.Join(err, endErr)
+		case <-deadline.C:
+			err = fmt.Errorf("close raft: it has not ended within %s", n.cfg.CloseTimeout)
+		}
+	} else {
+		n.port.close()
+	}
+	close(n.stopped)
+	n.proposer.abandon()
+	n.wg.Wait()
+	<-drained
+	n.refresh()
+	return err
+}

@@ -1,0 +1,301 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// proposer turns the commands that wait into log entries: as many as wait go into one, as soon as
+// fewer than MaxEntriesInFlight are under way. A command alone does not wait at all; under load an
+// fsync is shared by all that came during the one before.
+type proposer struct {
+	cfg   *Config
+	apply func(raft.Log, time.Duration) raft.ApplyFuture
+
+	wake      chan struct{} // capacity 1: somebody waits, or closing
+	slots     chan struct{} // one for each entry in flight
+	closing   chan struct{}
+	abandoned chan struct{} // futures still open are given up
+	wg        sync.WaitGroup
+
+	mu           sync.Mutex // guards all below, and proposal.taken
+	queue        []*proposal
+	waitingBytes int
+	closed       bool
+}
+
+// proposal is one command on its way.
+type proposal struct {
+	cmd   *logv1.Command
+	size  int
+	taken bool         // in an entry: from here on its outcome is raft's
+	done  chan outcome // capacity 1, sent to once
+}
+
+type outcome struct {
+	result any
+	err    error
+}
+
+func newProposer(cfg *Config, apply func(raft.Log, time.Duration) raft.ApplyFuture) *proposer {
+	p := &proposer{
+		cfg:       cfg,
+		apply:     apply,
+		wake:      make(chan struct{}, 1),
+		slots:     make(chan struct{}, cfg.MaxEntriesInFlight),
+		closing:   make(chan struct{}),
+		abandoned: make(chan struct{}),
+	}
+	p.wg.Go(p.run)
+	return p
+}
+
+// propose returns the fold's answer to cmd, which the caller must not change any more.
+func (p *proposer) propose(ctx context.Context, cmd *logv1.Command) (any, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, NotWrittenError{err}
+	}
+	pr := &proposal{cmd: cmd, size: proto.Size(cmd), done: make(chan outcome, 1)}
+	if err := p.enqueue(pr); err != nil {
+		return nil, NotWrittenError{err}
+	}
+	var gaveUp error
+	select {
+	case out := <-pr.done:
+		return out.result, out.err
+	case <-ctx.Done():
+		gaveUp = ctx.Err()
+	case <-p.abandoned:
+		gaveUp = ErrClosed
+	}
+	if p.withdraw(pr) {
+		return nil, NotWrittenError{gaveUp}
+	}
+	select {
+	case out := <-pr.done:
+		return out.result, out.err
+	default:
+		return nil, UnknownOutcomeError{gaveUp}
+	}
+}
+
+// proposeNow has cmd in an entry of its own, past the queue, and returns its index when the fold has
+// answered.
+func (p *proposer) proposeNow(cmd *logv1.Command) (uint64, error) {
+	future, err := p.start([]*logv1.Command{cmd})
+	if err != nil {
+		return 0, NotWrittenError{err}
+	}
+	if _, err := p.finish(future, 1); err != nil {
+		return 0, err
+	}
+	return future.Index(), nil
+}
+
+func (p *proposer) enqueue(pr *proposal) error {
+	if pr.size > p.cfg.MaxCommandBytes {
+		return fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return ErrClosed
+	case len(p.queue) >= p.cfg.MaxWaiting:
+		return fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue))
+	case len(p.queue) > 0 && p.waitingBytes+pr.size > p.cfg.MaxWaitingBytes:
+		return fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes)
+	}
+	p.queue = append(p.queue, pr)
+	p.waitingBytes += pr.size
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// withdraw takes a proposal back; false: it is in an entry already, or answered.
+func (p *proposer) withdraw(pr *proposal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pr.taken {
+		return false
+	}
+	for i, other := range p.queue {
+		if other == pr {
+			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+			p.waitingBytes -= pr.size
+			return true
+		}
+	}
+	return false
+}
+
+// refuse answers all that wait: they are surely not written.
+func (p *proposer) refuse(err error) {
+	p.mu.Lock()
+	waiting := p.queue
+	p.queue, p.waitingBytes = nil, 0
+	for _, pr := range waiting {
+		pr.taken = true
+	}
+	// Under the lock: who withdraws finds either the proposal or its answer.
+	refuseAll(waiting, NotWrittenError{err})
+	p.mu.Unlock()
+}
+
+// take moves what fits into one entry out of the queue.
+func (p *proposer) take() []*proposal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(p.queue) && n < p.cfg.MaxEntryCommands {
+		if bytes += p.queue[n].size; n > 0 && bytes > p.cfg.MaxEntryBytes {
+			break
+		}
+		n++
+	}
+	batch := make([]*proposal, n)
+	copy(batch, p.queue)
+	for _, pr := range batch {
+		pr.taken = true
+		p.waitingBytes -= pr.size
+	}
+	rest := copy(p.queue, p.queue[n:])
+	clear(p.queue[rest:])
+	p.queue = p.queue[:rest]
+	return batch
+}
+
+func (p *proposer) run() {
+	for {
+		select {
+		case <-p.wake:
+		case <-p.closing:
+			return
+		}
+		for {
+			select {
+			case p.slots <- struct{}{}:
+			case <-p.closing:
+				return
+			}
+			// Only now: what came while no slot was free shares this entry.
+			batch := p.take()
+			if len(batch) == 0 {
+				<-p.slots
+				break
+			}
+			p.dispatch(batch)
+		}
+	}
+}
+
+// dispatch proposes a batch as one entry and leaves a goroutine to wait for its end.
+func (p *proposer) dispatch(batch []*proposal) {
+	commands := make([]*logv1.Command, len(batch))
+	for i, pr := range batch {
+		commands[i] = pr.cmd
+	}
+	future, err := p.start(commands)
+	if err != nil {
+		<-p.slots
+		refuseAll(batch, NotWrittenError{err})
+		return
+	}
+	p.wg.Go(func() {
+		results, err := p.finish(future, len(batch))
+		<-p.slots
+		if err != nil {
+			refuseAll(batch, err)
+			return
+		}
+		for i, pr := range batch {
+			pr.done <- outcome{result: results[i]}
+		}
+	})
+}
+
+// start seals commands into an entry and proposes it. An error means that nothing was proposed.
+func (p *proposer) start(commands []*logv1.Command) (raft.ApplyFuture, error) {
+	data, err := logv1.Seal(&logv1.Entry{Time: p.cfg.Now().UnixNano(), Commands: commands})
+	if err != nil {
+		return nil, err
+	}
+	future := p.apply(raft.Log{Data: data}, p.cfg.EnqueueTimeout)
+	endWith(future, p.abandoned)
+	return future, nil
+}
+
+// finish waits for an entry's end and returns the fold's answers to its n commands.
+func (p *proposer) finish(future raft.ApplyFuture, n int) ([]any, error) {
+	if err := future.Error(); err != nil {
+		return nil, classify(err)
+	}
+	switch response := future.Response().(type) {
+	case []any:
+		if len(response) != n {
+			return nil, UnknownOutcomeError{fmt.Errorf("the fold gave %d answers to %d commands", len(response), n)}
+		}
+		return response, nil
+	case error:
+		return nil, UnknownOutcomeError{response}
+	default:
+		return nil, UnknownOutcomeError{fmt.Errorf("the fold answered with a %T", response)}
+	}
+}
+
+// classify says what an error of an apply future proves. These three raft gives only before it
+// appends (v1.7.3: ApplyLog, the loops of follower, candidate and leader). Whatever else comes may
+// come after: ErrLeadershipLost from what was in flight, ErrRaftShutdown from what was committed, a
+// store's error although another node may have got the entry.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader):
+		return NotWrittenError{ErrNotLeader}
+	case errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return NotWrittenError{err}
+	}
+	return UnknownOutcomeError{err}
+}
+
+func refuseAll(batch []*proposal, err error) {
+	for _, pr := range batch {
+		pr.done <- outcome{err: err}
+	}
+}
+
+// close refuses what waits and what comes. Entries in flight go on.
+func (p *proposer) close() {
+	p.mu.Lock()
+	already := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if already {
+		return
+	}
+	close(p.closing)
+	p.refuse(ErrClosed)
+}
+
+// drained is closed when nothing is in flight any more. Call it after close.
+func (p *proposer) drained() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(done)
+	}()
+	return done
+}
+
+// abandon gives up what is in flight. Raft must have ended, or be past waiting for.
+func (p *proposer) abandon() { close(p.abandoned) }

@@ -1,0 +1,80 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+)
+
+// transport is raft's: its network transport over the peer port. Servers are addressed by name, and
+// only a dial asks for the address behind it.
+//
+// What the read index will need of it, when acknowledged heartbeats were sent, belongs in an
+// AppendEntries of this type: raft sends heartbeats through that method, never through a pipeline.
+type transport struct {
+	*raft.NetworkTransport
+}
+
+var (
+	_ raft.Transport = (*transport)(nil)
+	// Without this raft would silently do without pre-vote.
+	_ raft.WithPreVote = (*transport)(nil)
+	_ raft.WithClose   = (*transport)(nil)
+)
+
+// newTransport takes the time that one RPC may last; snapshots have more, by their size.
+func newTransport(p *peerPort, dialTimeout, rpcTimeout time.Duration, logger hclog.Logger) *transport {
+	return &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  raftStreams{p, dialTimeout},
+		MaxPool: 3, // heartbeat, replication and a vote at a time
+		Timeout: rpcTimeout,
+		Logger:  logger,
+	})}
+}
+
+// SetHeartbeatHandler does nothing. A heartbeat handled beside raft's main loop can change term and
+// role under it and corrupt the log (hashicorp/raft #695, open); through the main loop it cannot. A
+// follower's slow fsync then delays its answers, for which the timeouts leave room.
+func (*transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// Close ends raft's connections too, which NetworkTransport's own leaves open.
+func (t *transport) Close() error {
+	err := t.NetworkTransport.Close()
+	t.CloseStreams()
+	return err
+}
+
+// raftStreams is the raft.StreamLayer over the peer port.
+type raftStreams struct {
+	port        *peerPort
+	dialTimeout time.Duration
+}
+
+func (s raftStreams) Accept() (net.Conn, error) { return s.port.raft.Accept() }
+
+func (s raftStreams) Close() error {
+	s.port.raft.closeAll()
+	return nil
+}
+
+// Addr is the node's name: raft takes its own address from it.
+func (s raftStreams) Addr() net.Addr { return s.port.raft.Addr() }
+
+func (s raftStreams) Dial(name raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if s.port.raft.closed() {
+		return nil, ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(s.port.ctx, min(timeout, s.dialTimeout))
+	defer cancel()
+	conn, err := s.port.dialFor(ctx, string(name), peerv1.Hello_PURPOSE_RAFT)
+	if err != nil {
+		return nil, errors.New(string(name) + ": " + inWords(err))
+	}
+	return conn, nil
+}
