@@ -182,3 +182,11 @@ func proposeUntilDone(called chan<- struct{}) func(context.Context, *logv1.Comma
 		return nil, unknownErr{ctx.Err()}
 	}
 }
+
+// errorInfoOf returns the ErrorInfo that a caller would get for err; empty if there is none.
+func errorInfoOf(err error) *errdetails.ErrorInfo {
+	if info := errorInfo(status.Convert(statusError("n1", err))); info != nil {
+		return info
+	}
+	return &errdetails.ErrorInfo{}
+}
