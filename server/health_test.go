@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -137,6 +139,24 @@ func TestStopEndsWatchesSoThatClientsMove(t *testing.T) {
 	}
 	if err := n.Stop(ctx); err != nil {
 		t.Errorf("second Stop: %v", err)
+	}
+}
+
+func TestServicesOfEachPort(t *testing.T) {
+	n := single(t)
+	for port, tt := range map[string]struct {
+		server *grpc.Server
+		want   []string
+	}{
+		"API": {n.api, []string{
+			"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
+			"rollcall.v1.Admin", "rollcall.v1.Cluster", "rollcall.v1.Registry",
+		}},
+		"peer": {n.peer, []string{"rollcall.peer.v1.Peer", "rollcall.v1.Cluster"}},
+	} {
+		if got := slices.Sorted(maps.Keys(tt.server.GetServiceInfo())); !slices.Equal(got, tt.want) {
+			t.Errorf("%s port: %v, want %v", port, got, tt.want)
+		}
 	}
 }
 

@@ -26,10 +26,15 @@ func (s *peerService) Propose(ctx context.Context, req *peerv1.ProposeRequest) (
 		return nil, statusError(node, notWritten("node %s is stopping", node))
 	}
 	if leader, leading := s.router.agreement.Leader(); !leading {
-		if leader == "" {
-			leader = "nobody it knows of"
+		switch leader {
+		case "":
+			err = notWritten("node %s does not lead and knows nobody who does", node)
+		case node:
+			err = notWritten("leader %s has not begun its term", node)
+		default:
+			err = notWritten("node %s does not lead, %s does", node, leader)
 		}
-		return nil, statusError(node, notWritten("node %s does not lead, %s does", node, leader))
+		return nil, statusError(node, err)
 	}
 	result, err := s.router.here(ctx, req.GetCommand(), req.GetValidateOnly())
 	if err != nil {
