@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
@@ -107,7 +106,7 @@ func (a *app) dev(ctx context.Context, cfg devConfig) error {
 	if err := portsFree(nodes); err != nil {
 		return devFailure(err)
 	}
-	if err := dir.begin(cfg.nodes, cfg.fresh); err != nil {
+	if err := dir.begin(cfg.nodes, cfg.basePort, cfg.fresh); err != nil {
 		return devFailure(err)
 	}
 	return a.runDev(ctx, cfg, nodes)
@@ -124,21 +123,31 @@ func devNodes(n, basePort int) []devNode {
 
 // portsFree finds out before anything is started: a half started cluster explains itself badly.
 func portsFree(nodes []devNode) error {
-	var taken []string
+	var (
+		first error
+		more  int
+	)
 	for _, n := range nodes {
 		for _, address := range []string{n.APIAddress, n.PeerAddress, n.HTTPAddress} {
 			l, err := net.Listen("tcp", address)
-			if err != nil {
-				taken = append(taken, address)
-				continue
+			switch {
+			case err == nil:
+				l.Close()
+			case first == nil:
+				first = err
+			default:
+				more++
 			}
-			l.Close()
 		}
 	}
-	if len(taken) > 0 {
-		return fmt.Errorf(`%s cannot be listened on; if another "rollcall dev" runs, stop it, or choose other ports with --base-port`, strings.Join(taken, ", "))
+	if first == nil {
+		return nil
 	}
-	return nil
+	others := ""
+	if more > 0 {
+		others = fmt.Sprintf(" (and %d more)", more)
+	}
+	return fmt.Errorf(`cannot %w%s; if another "rollcall dev" runs, stop it, or choose other ports with --base-port`, first, others)
 }
 
 // serveArguments is the command line of a node. What dev decides is said even where it is the
@@ -162,50 +171,69 @@ func serveArguments(cfg devConfig, self devNode, nodes []devNode) ([]string, err
 func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devNode) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
-	out := &devOutput{app: a}
-	children := make([]*devChild, len(nodes))
+	var (
+		out     = &devOutput{app: a, restart: cfg.restart}
+		logs    = &gate{w: a.stderr, opened: make(chan struct{})} // the table of nodes comes first
+		tried   sync.WaitGroup                                    // the first start of each; it writes no log before
+		running sync.WaitGroup
+	)
+	children, first := make([]*devChild, len(nodes)), make([]func(), len(nodes))
 	for i, n := range nodes {
 		args, err := serveArguments(cfg, n, nodes)
 		if err != nil {
 			return devFailure(err)
 		}
+		tried.Add(1)
+		first[i] = sync.OnceFunc(tried.Done)
 		children[i] = &devChild{
 			devNode:  n,
 			command:  func() *exec.Cmd { return cfg.command(args) },
-			logs:     a.stderr,
+			logs:     logs,
 			restart:  cfg.restart,
 			patience: cfg.patience,
-			notify:   func(e devEvent) { out.event(e, cfg.restart) },
+			notify: func(e devEvent) {
+				out.event(e)
+				first[i]()
+			},
 		}
 	}
-	var running sync.WaitGroup
-	for _, c := range children {
-		running.Go(func() { c.supervise(ctx) })
+	begin := a.now()
+	for i, c := range children {
+		running.Go(func() {
+			defer first[i]() // if it was never tried
+			c.supervise(ctx)
+		})
 	}
+	tried.Wait()
+	out.nodes(describe(children))
+	close(logs.opened)
 	allEnded := make(chan struct{})
 	go func() {
 		running.Wait()
 		close(allEnded)
 	}()
-	stop := func() {
-		cancel()
-		<-allEnded
-	}
 
-	begin := a.now()
 	err := awaitDev(ctx, cfg, nodes)
 	if parent.Err() == nil {
-		out.ready(children, cfg, a.now().Sub(begin), err)
+		out.ready(describe(children), cfg.data, a.now().Sub(begin), err)
 	}
 	select {
 	case <-parent.Done():
 		out.stopping()
-		stop()
+		<-allEnded
 		out.stopped(cfg.data)
 		return nil
 	case <-allEnded:
 		return devFailure(errors.New("all nodes have ended; what they said is above"))
 	}
+}
+
+func describe(children []*devChild) []devNode {
+	nodes := make([]devNode, len(children))
+	for i, c := range children {
+		nodes[i] = c.describe()
+	}
+	return nodes
 }
 
 // awaitDev waits until the cluster is ready as a whole.

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -81,7 +80,7 @@ func endReason(err error) string {
 func (c *devChild) runOnce(ctx context.Context) (pid int, err error) {
 	cmd := c.command()
 	logs := &linePrefixer{w: c.logs, prefix: c.Name + " | "}
-	defer logs.flush()
+	defer func() { logs.finish(err != nil) }()
 	cmd.Stderr = logs
 	ownGroup(cmd)
 	cmd.WaitDelay = time.Second // should anything else hold its standard error
@@ -106,6 +105,8 @@ func (c *devChild) runOnce(ctx context.Context) (pid int, err error) {
 		return pid, err
 	case <-ctx.Done():
 	}
+	// That its peers go away too is no news; what it says is kept for the case that it ends badly.
+	logs.hold()
 	terminate(cmd.Process)
 	stdin.Close()
 	late := time.NewTimer(c.patience)
@@ -119,42 +120,4 @@ func (c *devChild) runOnce(ctx context.Context) (pid int, err error) {
 	err = <-ended
 	c.notify(devEvent{Event: "ended", Node: c.Name, PID: pid, Reason: fmt.Sprintf("killed, as it had not ended after %s", c.patience)})
 	return pid, err
-}
-
-// linePrefixer passes whole lines on, each with a prefix.
-type linePrefixer struct {
-	w      io.Writer
-	prefix string
-	rest   []byte // the begin of a line
-}
-
-// mostLine bounds what is kept of a line that does not end, in bytes.
-const mostLine = 64 << 10
-
-func (l *linePrefixer) Write(p []byte) (int, error) {
-	l.rest = append(l.rest, p...)
-	for {
-		end := bytes.IndexByte(l.rest, '\n')
-		if end < 0 {
-			break
-		}
-		l.line(l.rest[:end])
-		l.rest = l.rest[end+1:]
-	}
-	if len(l.rest) > mostLine {
-		l.flush()
-	}
-	// A terminal that is gone must not look to the child like a full disk.
-	return len(p), nil
-}
-
-func (l *linePrefixer) line(s []byte) {
-	fmt.Fprintf(l.w, "%s%s\n", l.prefix, s)
-}
-
-func (l *linePrefixer) flush() {
-	if len(l.rest) > 0 {
-		l.line(l.rest)
-		l.rest = nil
-	}
 }

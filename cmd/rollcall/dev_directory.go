@@ -17,8 +17,9 @@ const (
 
 // devMarker says whose a directory is. Without one, nothing in a directory is ever removed.
 type devMarker struct {
-	About string `json:"about"`
-	Nodes int    `json:"nodes"`
+	About    string `json:"about"`
+	Nodes    int    `json:"nodes"`
+	BasePort int    `json:"base_port"` // of the last run; for messages
 }
 
 // devDirectory is the data of a dev cluster: a marker, a lock, and a directory for each node.
@@ -26,15 +27,19 @@ type devDirectory struct {
 	path   string
 	marker devMarker // Nodes 0: new
 	lock   *os.File
+	made   bool // by this process, just now
 }
 
 // openDevDirectory takes the directory at path, making it if it is missing. It refuses one that is in
 // use, and one with other things in it.
 func openDevDirectory(path string) (*devDirectory, error) {
+	d := &devDirectory{path: path}
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		d.made = true
+	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
 	}
-	d := &devDirectory{path: path}
 	switch b, err := os.ReadFile(filepath.Join(path, devMarkerFile)); {
 	case err == nil:
 		if err := json.Unmarshal(b, &d.marker); err != nil || d.marker.Nodes < 1 || d.marker.Nodes > devMostNodes {
@@ -53,7 +58,7 @@ func openDevDirectory(path string) (*devDirectory, error) {
 	}
 	ours, err := lockFile(lock)
 	if err == nil && !ours {
-		err = fmt.Errorf(`%s is in use by another "rollcall dev"; stop that one, or choose another --data and --base-port`, path)
+		err = fmt.Errorf(`%s is in use by another "rollcall dev"%s; stop that one, or choose another --data and --base-port`, path, d.where())
 	}
 	if err != nil {
 		lock.Close()
@@ -61,6 +66,14 @@ func openDevDirectory(path string) (*devDirectory, error) {
 	}
 	d.lock = lock
 	return d, nil
+}
+
+// where says where a cluster on these data is to be found.
+func (d *devDirectory) where() string {
+	if d.marker.BasePort == 0 {
+		return ""
+	}
+	return fmt.Sprintf(" at port %d", d.marker.BasePort)
 }
 
 // foreign refuses a directory with anything in it: it has no marker, so that is not ours.
@@ -79,7 +92,7 @@ func (d *devDirectory) foreign() error {
 
 // begin marks the directory as that of a cluster of n nodes. With fresh it first removes the data of
 // the nodes, and nothing else.
-func (d *devDirectory) begin(n int, fresh bool) error {
+func (d *devDirectory) begin(n, basePort int, fresh bool) error {
 	if fresh {
 		for i := 1; i <= devMostNodes; i++ {
 			if err := os.RemoveAll(filepath.Join(d.path, nodeName(i))); err != nil {
@@ -87,7 +100,7 @@ func (d *devDirectory) begin(n int, fresh bool) error {
 			}
 		}
 	}
-	d.marker = devMarker{About: `data of "rollcall dev"; its --fresh removes the nodes' directories`, Nodes: n}
+	d.marker = devMarker{About: `data of "rollcall dev"; its --fresh removes the nodes' directories`, Nodes: n, BasePort: basePort}
 	b, err := json.Marshal(d.marker)
 	if err != nil {
 		return err
@@ -102,6 +115,13 @@ func (d *devDirectory) begin(n int, fresh bool) error {
 	return nil
 }
 
-func (d *devDirectory) close() { d.lock.Close() }
+// close releases the directory. Where nothing was begun it leaves nothing behind.
+func (d *devDirectory) close() {
+	if d.made && d.marker.Nodes == 0 {
+		os.Remove(filepath.Join(d.path, devLockFile))
+		os.Remove(d.path)
+	}
+	d.lock.Close()
+}
 
 func nodeName(i int) string { return fmt.Sprintf("n%d", i) }

@@ -12,13 +12,14 @@ import (
 
 // devOutput tells what happens to a dev cluster, in lines for people or one JSON object a line.
 type devOutput struct {
-	app *app
+	app     *app
+	restart time.Duration // pause before a node that ended is started again; 0: it is not
 
 	mu     sync.Mutex     // guards what follows and the app's standard output
 	starts map[string]int // by node
 }
 
-func (o *devOutput) event(e devEvent, restart time.Duration) {
+func (o *devOutput) event(e devEvent) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.app.json() {
@@ -40,37 +41,21 @@ func (o *devOutput) event(e devEvent, restart time.Duration) {
 			line += fmt.Sprintf(" (pid %d)", e.PID)
 		}
 		line += " ended: " + e.Reason
-		if restart > 0 {
-			line += fmt.Sprintf("; it is started again in %s", restart)
+		if o.restart > 0 {
+			line += fmt.Sprintf("; it is started again in %s", o.restart)
 		}
 		fmt.Fprintln(o.app.stdout, line)
 	}
 }
 
-// ready shows the nodes; err says why they are not ready after all.
-func (o *devOutput) ready(children []*devChild, cfg devConfig, took time.Duration, err error) {
+// nodes shows what was started; for programs, the events have said it.
+func (o *devOutput) nodes(nodes []devNode) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	nodes := make([]devNode, len(children))
-	for i, c := range children {
-		nodes[i] = c.describe()
-	}
-	problem := ""
-	if err != nil {
-		problem = o.app.explain(err).Error()
-	}
-	a := o.app
-	if a.json() {
-		a.printJSONLine(struct {
-			Event   string    `json:"event"`
-			Ready   bool      `json:"ready"`
-			Problem string    `json:"problem,omitempty"`
-			Data    string    `json:"data"`
-			Nodes   []devNode `json:"nodes"`
-		}{"nodes", err == nil, problem, cfg.data, nodes})
+	if o.app.json() {
 		return
 	}
-	table(a.stdout, func(row func(...string)) {
+	table(o.app.stdout, func(row func(...string)) {
 		row("NODE", "PID", "API", "PEER", "HTTP")
 		for _, n := range nodes {
 			pid := "-"
@@ -80,10 +65,31 @@ func (o *devOutput) ready(children []*devChild, cfg devConfig, took time.Duratio
 			row(n.Name, pid, n.APIAddress, n.PeerAddress, n.HTTPAddress)
 		}
 	})
+}
+
+// ready says that the cluster is, or with err why it is not after all.
+func (o *devOutput) ready(nodes []devNode, data string, took time.Duration, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.app
+	problem := ""
+	if err != nil {
+		problem = a.explain(err).Error()
+	}
+	if a.json() {
+		a.printJSONLine(struct {
+			Event   string    `json:"event"`
+			Ready   bool      `json:"ready"`
+			Problem string    `json:"problem,omitempty"`
+			Data    string    `json:"data"`
+			Nodes   []devNode `json:"nodes"`
+		}{"nodes", err == nil, problem, data, nodes})
+		return
+	}
 	if problem != "" {
 		fmt.Fprintf(a.stdout, "! %s\n", problem)
 	} else {
-		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), cfg.data)
+		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), data)
 	}
 	fmt.Fprint(a.stdout, hints(nodes))
 }

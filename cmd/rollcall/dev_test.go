@@ -144,12 +144,12 @@ func TestDevStartsRestartsAndStopsItsNodes(t *testing.T) {
 	}
 
 	// A second one on the same data, and one on the same ports.
-	if err := a.dev(ctx, cfg); err == nil || !strings.Contains(err.Error(), `is in use by another "rollcall dev"`) {
+	if err := a.dev(ctx, cfg); err == nil || !strings.Contains(err.Error(), fmt.Sprintf(`is in use by another "rollcall dev" at port %d;`, base)) {
 		t.Errorf("second on the same data: %v", err)
 	}
 	other := cfg
 	other.data = filepath.Join(t.TempDir(), "other")
-	if err := a.dev(ctx, other); err == nil || !strings.Contains(err.Error(), "cannot be listened on") {
+	if err := a.dev(ctx, other); err == nil || !strings.Contains(err.Error(), "address already in use (and 2 more); if another") {
 		t.Errorf("second on the same ports: %v", err)
 	}
 
@@ -242,6 +242,20 @@ func TestDevEndsWhenNoNodeIsLeft(t *testing.T) {
 	}
 }
 
+func TestDevInterruptedBeforeItBegan(t *testing.T) {
+	var out strings.Builder
+	a := &app{stdout: &out, stderr: io.Discard, now: time.Now}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	cfg := devConfig{
+		nodes: 3, data: t.TempDir(), basePort: freeBasePort(t, 3), logLevel: "warn",
+		ready: time.Minute, patience: time.Minute, command: testCommand("node"),
+	}
+	if err := a.dev(ctx, cfg); err != nil || !strings.Contains(out.String(), "stopped; the data stay") {
+		t.Errorf("%v: %s", err, out.String())
+	}
+}
+
 func TestDevChildrenGetNothingFromTheEnvironmentByAccident(t *testing.T) {
 	nodes := devNodes(2, 7600)
 	args, err := serveArguments(devConfig{data: "d", logLevel: "info"}, nodes[1], nodes)
@@ -281,7 +295,7 @@ func TestDevDirectory(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer d.close()
-		if err := d.begin(5, false); err != nil {
+		if err := d.begin(5, 7600, false); err != nil {
 			t.Fatal(err)
 		}
 		write(t, filepath.Join(path, "n5", "raft.db"), "x")
@@ -296,10 +310,10 @@ func TestDevDirectory(t *testing.T) {
 		if again.marker.Nodes != 5 {
 			t.Errorf("it holds %d nodes, want 5", again.marker.Nodes)
 		}
-		if err := again.begin(5, false); err != nil || !exists(filepath.Join(path, "n5", "raft.db")) {
+		if err := again.begin(5, 7600, false); err != nil || !exists(filepath.Join(path, "n5", "raft.db")) {
 			t.Errorf("data were removed without --fresh: %v", err)
 		}
-		if err := again.begin(3, true); err != nil {
+		if err := again.begin(3, 7600, true); err != nil {
 			t.Fatal(err)
 		}
 		if exists(filepath.Join(path, "n5")) || !exists(filepath.Join(path, "notes.txt")) {
@@ -346,8 +360,8 @@ func TestPortsInUseAreNamed(t *testing.T) {
 	defer l.Close()
 	path := filepath.Join(t.TempDir(), "dev")
 	r := rollcall(t, "dev", "--data", path, "--base-port", fmt.Sprint(base))
-	r.want(t, exitNotDone, "", fmt.Sprintf("rollcall: 127.0.0.1:%d cannot be listened on; if another \"rollcall dev\" runs, stop it, or choose other ports with --base-port\n", base+11))
-	if _, err := os.Stat(filepath.Join(path, devMarkerFile)); !errors.Is(err, os.ErrNotExist) {
+	r.want(t, exitNotDone, "", fmt.Sprintf("rollcall: cannot listen tcp 127.0.0.1:%d: bind: address already in use; if another \"rollcall dev\" runs, stop it, or choose other ports with --base-port\n", base+11))
+	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("something was begun: %v", err)
 	}
 }
@@ -360,8 +374,8 @@ func TestLinePrefixer(t *testing.T) {
 			t.Fatal(n, err)
 		}
 	}
-	l.flush()
-	l.flush()
+	l.finish(false)
+	l.finish(true)
 	if got, want := out.String(), "n1 | a\nn1 | bc\nn1 | \nn1 | d\n"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -370,21 +384,35 @@ func TestLinePrefixer(t *testing.T) {
 	if out.Len() < mostLine {
 		t.Error("a line without an end is kept for ever")
 	}
+	for _, show := range []bool{false, true} {
+		out.Reset()
+		l := &linePrefixer{w: &out, prefix: "n1 | "}
+		l.Write([]byte("before\n"))
+		l.hold()
+		l.Write([]byte("after\nrest"))
+		l.finish(show)
+		want := "n1 | before\n"
+		if show {
+			want += "n1 | after\nn1 | rest\n"
+		}
+		if out.String() != want {
+			t.Errorf("held back, then shown=%t: %q, want %q", show, out.String(), want)
+		}
+	}
 }
 
 func TestDevOutputForPeople(t *testing.T) {
 	var out strings.Builder
-	o := &devOutput{app: testApp(&out)}
-	var children []*devChild
-	for i, n := range devNodes(3, 7700) {
-		c := &devChild{devNode: n}
-		c.setPID(4000 + i)
-		children = append(children, c)
-		o.event(devEvent{Event: "started", Node: n.Name, PID: 4000 + i}, 5*time.Second)
+	o := &devOutput{app: testApp(&out), restart: 5 * time.Second}
+	nodes := devNodes(3, 7700)
+	for i := range nodes {
+		nodes[i].PID = 4000 + i
+		o.event(devEvent{Event: "started", Node: nodes[i].Name, PID: nodes[i].PID})
 	}
-	o.ready(children, devConfig{data: "./rollcall-dev"}, 1234*time.Millisecond, nil)
-	o.event(devEvent{Event: "ended", Node: "n2", PID: 4001, Reason: "signal: killed"}, 5*time.Second)
-	o.event(devEvent{Event: "started", Node: "n2", PID: 4005}, 5*time.Second)
+	o.nodes(nodes)
+	o.ready(nodes, "./rollcall-dev", 1234*time.Millisecond, nil)
+	o.event(devEvent{Event: "ended", Node: "n2", PID: 4001, Reason: "signal: killed"})
+	o.event(devEvent{Event: "started", Node: "n2", PID: 4005})
 	o.stopping()
 	o.stopped("./rollcall-dev")
 	golden(t, "dev.txt", []byte(out.String()))

@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -174,9 +175,12 @@ func (f *fake) DeleteService(_ context.Context, req *rollcallv1.DeleteServiceReq
 	return &rollcallv1.DeleteServiceResponse{Revision: f.revision}, nil
 }
 
-func (f *fake) GetService(_ context.Context, req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceResponse, error) {
+func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := grpc.SetHeader(ctx, metadata.Pairs("rollcall-revision", fmt.Sprint(f.revision))); err != nil {
+		return nil, err
+	}
 	rec := f.services[req.GetService()]
 	if rec == nil {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)

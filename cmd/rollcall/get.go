@@ -78,7 +78,7 @@ func writeRecord(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord) erro
 		row("SERVICE", shown(rec.GetService()))
 		status := rec.GetStatus().String()
 		if since := rec.GetStatusTime(); since != nil {
-			status += ", since " + ago(now, since)
+			status += " for " + age(now, since)
 		}
 		row("STATUS", status)
 		if report == nil {

@@ -273,7 +273,7 @@ func TestCompletionOffersNamesAndStatuses(t *testing.T) {
 		{[]string{"set", "pay", ""}, "serving\nnot_serving\nunknown\n:4\n"},
 		{[]string{"set", "pay="}, "pay=serving\npay=not_serving\npay=unknown\n:4\n"},
 		{[]string{"set", "pay=serving", "shop/a"}, "shop/a=\n:6\n"},
-		{[]string{"wait", "a", "--for", "not"}, "not_serving\n:4\n"},
+		{[]string{"wait", "a", "--for", ""}, "serving\nnot_serving\nunknown\nservice_unknown\n:4\n"},
 		{[]string{"list", "-o", ""}, "table\njson\n:4\n"},
 	} {
 		r := rollcall(t, append([]string{"__complete"}, test.args...)...)
