@@ -123,10 +123,7 @@ func TestProcessRandomKills(t *testing.T) {
 func TestProcessLeaderKilled(t *testing.T) {
 	c := startProcesses(t, processOptions{})
 	ctx := context.Background()
-	cl := c.client()
-	if _, err := cl.Set(ctx, "payments", serving, client.WriteOptions{Reason: "deploy 42"}); err != nil {
-		t.Fatal(err)
-	}
+	c.set("payments", serving)
 	c.caughtUp()
 	leader := c.leader()
 	readers, stop := context.WithCancel(ctx)
@@ -144,18 +141,8 @@ func TestProcessLeaderKilled(t *testing.T) {
 	}
 	killed := time.Now()
 	leader.kill()
-	write, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		// Endpoints of the living only: what is measured is the cluster, not the client.
-		_, err := c.client(c.others(leader)...).Set(write, "orders", serving, client.WriteOptions{})
-		if err == nil {
-			break
-		}
-		if write.Err() != nil {
-			t.Fatal(err)
-		}
-	}
+	// Endpoints of the living only: what is measured is the cluster, not the client.
+	c.set("orders", serving, c.others(leader)...)
 	t.Logf("writes resumed %s after the leader was killed", time.Since(killed).Round(time.Millisecond))
 	stop()
 	wg.Wait()
@@ -189,9 +176,7 @@ func TestProcessP7FailStatic(t *testing.T) {
 	c := startProcesses(t, processOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if _, err := c.client().Set(ctx, "payments", serving, client.WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.set("payments", serving)
 	c.caughtUp()
 	for _, p := range c.nodes {
 		p.stop()
@@ -241,9 +226,7 @@ func TestProcessP7FailStatic(t *testing.T) {
 
 	c.nodes[0].start()
 	alone.waitStatus(rollcallv1.OwnReady, serving)
-	if _, err := c.client(alone).Set(ctx, "payments", notServing, client.WriteOptions{}); err != nil {
-		t.Errorf("a write with the quorum back: %v", err)
-	}
+	c.set("payments", notServing, alone)
 	// The stream that was opened without a quorum follows.
 	if next, err := watch.Recv(); err != nil || next.GetStatus() != notServing {
 		t.Errorf("the watch opened alone then says %v %v", next, err)
@@ -258,9 +241,7 @@ func TestProcessP1WipedNode(t *testing.T) {
 	c.caughtUp()
 	// n1 and n2 hold a write that n3 does not have.
 	c.nodes[2].stop()
-	if _, err := c.client().Set(ctx, "payments", serving, client.WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.set("payments", serving)
 	c.nodes[0].stop()
 	wiped := c.nodes[1]
 	wiped.stop()

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-	"github.com/rollcallhq/rollcall/client"
 )
 
 // oneLine fails unless stderr is one line that contains want, and code is 1.
@@ -147,18 +146,14 @@ func TestProcessDifferentMemberLists(t *testing.T) {
 	odd.start()
 	// The one that notices first ends; the other is left waiting.
 	eventually(t, "a refusal", func(context.Context) bool {
-		return strings.Contains(c.nodes[0].lastLine()+odd.lastLine(), "member list")
+		return strings.Contains(c.nodes[0].lastLine()+odd.lastLine(), "different members")
 	})
 }
 
 // TestProcessPowerOfOne runs a cluster of one.
 func TestProcessSingleNode(t *testing.T) {
 	c := startProcesses(t, processOptions{nodes: 1})
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if _, err := c.client().Set(ctx, "payments", serving, client.WriteOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	c.set("payments", serving)
 	c.killAll()
 	c.start()
 	c.nodes[0].waitStatus("payments", serving)
@@ -172,6 +167,9 @@ func TestProcessCommandLine(t *testing.T) {
 		t.Helper()
 		start := time.Now()
 		stdout, stderr, code := c.rollcall(args...)
+		for code == 5 && wantCode != 5 { // a leader may change at any moment on a busy machine
+			stdout, stderr, code = c.rollcall(args...)
+		}
 		if code != wantCode || !strings.Contains(stdout+stderr, wantOut) {
 			t.Errorf("rollcall %s: status %d after %s, want %d with %q\nstdout: %s\nstderr: %s",
 				strings.Join(args, " "), code, time.Since(start).Round(time.Millisecond), wantCode, wantOut, stdout, stderr)

@@ -234,6 +234,17 @@ func (c *processes) client(nodes ...*process) *client.Client {
 	return cl
 }
 
+// set writes until it is acknowledged. On a busy machine a leader may change at any moment, and the
+// outcome of a write then be unknown; these writes may be repeated.
+func (c *processes) set(service string, s client.Status, nodes ...*process) {
+	c.t.Helper()
+	cl := c.client(nodes...)
+	eventually(c.t, fmt.Sprintf("set %s %s", service, s), func(ctx context.Context) bool {
+		_, err := cl.Set(ctx, service, s, client.WriteOptions{})
+		return err == nil
+	})
+}
+
 // leader waits until a node leads and returns it.
 func (c *processes) leader() *process {
 	c.t.Helper()
@@ -268,7 +279,10 @@ func (p *process) command() *exec.Cmd {
 	args = append(args, p.args...)
 	argv := append(append([]string{}, p.wrap...), binary)
 	argv = append(argv, args...)
-	return exec.Command(argv[0], argv[1:]...)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	// A group of its own, so that a signal reaches what a wrapper started too.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	return cmd
 }
 
 func (p *process) start() {
@@ -310,7 +324,7 @@ func (p *process) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.cmd != nil {
-		p.cmd.Process.Signal(s)
+		syscall.Kill(-p.cmd.Process.Pid, s)
 	}
 }
 
@@ -338,7 +352,7 @@ func (p *process) waitExit() int {
 	select {
 	case <-exited:
 	case <-time.After(patience):
-		cmd.Process.Signal(syscall.SIGQUIT)
+		syscall.Kill(-cmd.Process.Pid, syscall.SIGQUIT)
 		<-exited
 		p.t.Fatalf("%s did not end; its log:\n%s", p.name, tail(p.log.String(), 20000))
 	}
