@@ -79,7 +79,8 @@ func TestP12BadInputIsRefused(t *testing.T) {
 			h.do(t, 0, announce(&logv1.Member{Name: "n9", DirectoryId: "d9"}))
 			before, preview := h.dump(), h.Preview(tc.cmd, 0).Proto()
 			got := h.do(t, 0, tc.cmd)[0]
-			if !proto.Equal(got, preview) {
+			preview.Index = got.GetIndex() // it does not know which entry it would be in
+		if !proto.Equal(got, preview) {
 				t.Errorf("applied %v, previewed %v", got, preview)
 			}
 			r := got.GetRefusal()
@@ -284,7 +285,7 @@ func TestAnnounceMember(t *testing.T) {
 		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, true, 2},
 		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, true, 3},
 	} {
-		view, events := h.Members(), len(h.journal.events)
+		view, events := h.view.Load().members, len(h.journal.events)
 		got := h.do(t, 9, announce(s.member))[0]
 		if got.GetRevision() != s.revision || got.GetRefusal() != nil {
 			t.Errorf("%s: result is %v, want revision %d", s.name, got, s.revision)
@@ -306,7 +307,7 @@ func TestAnnounceMember(t *testing.T) {
 			}
 		}
 		if s.stored && s.name != "new" && proto.Equal(view["n1"], s.member) {
-			t.Errorf("%s: a map handed out before was changed", s.name)
+			t.Errorf("%s: the map of an earlier cut was changed", s.name)
 		}
 	}
 }
@@ -328,4 +329,21 @@ func TestTermStart(t *testing.T) {
 		t.Errorf("events are %v, want none", h.journal.events)
 	}
 	h.do(t, 0, termStart("c1"))
+}
+
+// TestOneEntryNamesOneCluster: an entry is looked at whole before any of it takes effect.
+func TestOneEntryNamesOneCluster(t *testing.T) {
+	entry := func(ids ...string) *logv1.Entry {
+		e := &logv1.Entry{}
+		for _, id := range ids {
+			e.Commands = append(e.Commands, termStart(id))
+		}
+		return e
+	}
+	if err := newState().admit(entry("", "c1", "", "c1")); err != nil {
+		t.Errorf("one cluster: %v", err)
+	}
+	if err := newState().admit(entry("c1", "", "c2")); err == nil {
+		t.Error("two clusters in one entry: no error")
+	}
 }

@@ -180,7 +180,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 		if err := f.state.admit(&entry); err != nil {
 			return halt(err)
 		}
-		answer = f.foldEntry(&entry, b)
+		answer = f.foldEntry(&entry, l.Index, b)
 	case raft.LogConfiguration, raft.LogNoop, raft.LogBarrier:
 	default:
 		return halt(fmt.Errorf("raft's type %v is not known", l.Type))
@@ -191,7 +191,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 	return answer, nil
 }
 
-func (f *FSM) foldEntry(e *logv1.Entry, b *batch) []any {
+func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 	f.state.logTime = max(f.state.logTime, e.GetTime())
 	answers := make([]any, len(e.GetCommands()))
 	for i, cmd := range e.GetCommands() {
@@ -200,6 +200,7 @@ func (f *FSM) foldEntry(e *logv1.Entry, b *batch) []any {
 			b.add(&p, f.state.commit(&p, cmd))
 		}
 		r := p.result()
+		r.index = index
 		answers[i] = &r
 	}
 	return answers

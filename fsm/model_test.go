@@ -235,6 +235,12 @@ func TestFoldAgreesWithModel(t *testing.T) {
 			got := results(t, h.Apply(logOf(t, uint64(i+1), 1, e)))
 			m.time = max(m.time, e.Time)
 			for j, r := range got {
+				if r.Index != uint64(i+1) {
+					rt.Fatalf("the result names entry %d, not %d", r.Index, i+1)
+				}
+				if j == 0 {
+					preview.Index = r.Index // it does not know which entry it would be in
+				}
 				if j == 0 && !proto.Equal(r, preview) {
 					rt.Fatalf("applied %v, previewed %v", r, preview)
 				}

@@ -7,6 +7,7 @@ import (
 // Result is how a command ended. It only points at what the fold made, so that every node but the
 // one that asked pays next to nothing for it.
 type Result struct {
+	index    uint64
 	revision int64
 	time     int64
 	outcomes []outcome
@@ -21,7 +22,7 @@ func (p *plan) result() Result {
 // and no report, and with the time of the deletion if this command deleted it. What the message
 // points at is shared: it must not be modified.
 func (r Result) Proto() *logv1.Result {
-	p := &logv1.Result{Revision: r.revision, Refusal: r.refusal}
+	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal}
 	if len(r.outcomes) == 0 {
 		return p
 	}

@@ -71,6 +71,7 @@ func (n source) NodeStatus() server.NodeStatus {
 		Formed:        s.Formed,
 		Waiting:       s.Waiting,
 		Loaded:        true,
+		CaughtUp:      n.caughtUp.Load(),
 		Role:          role(s),
 		Term:          s.Term,
 		Leader:        s.Leader,

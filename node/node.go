@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rollcallhq/rollcall/fsm"
@@ -35,6 +36,8 @@ type Node struct {
 
 	api, http  net.Listener
 	httpServer *http.Server
+
+	caughtUp atomic.Bool // see announce
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup

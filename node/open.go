@@ -8,8 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
@@ -87,49 +85,48 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.announce(ctx) })
 }
 
-// announce tells the cluster where this member is, by a command in the log, unless the log says so
-// already.
+// announce tells the cluster, by a command in the log, where this member is. Once the command is
+// applied here, so is everything that was acknowledged before: only then is the node as fresh as "" says.
 func (n *Node) announce(ctx context.Context) {
-	self := &logv1.Member{
-		Name:        n.self.Name,
-		ApiAddress:  n.self.APIAddress,
-		PeerAddress: n.self.PeerAddress,
-		DirectoryId: n.directory.Identity().DirectoryID,
-		Version:     n.cfg.Version,
-		MaxFormat:   logv1.Format,
-	}
 	cmd := &logv1.Command{
 		Actor:  &logv1.Actor{Name: "node " + n.self.Name, Verified: true},
 		Reason: "started",
-		Kind:   &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: self}},
+		Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{
+			Name:        n.self.Name,
+			ApiAddress:  n.self.APIAddress,
+			PeerAddress: n.self.PeerAddress,
+			DirectoryId: n.directory.Identity().DirectoryID,
+			Version:     n.cfg.Version,
+			MaxFormat:   logv1.Format,
+		}}},
 	}
 	for ctx.Err() == nil {
 		changed := n.raft.Changed()
-		if s := n.raft.Status(); s.Leader == "" {
+		if n.raft.Status().Leader == "" {
 			select {
 			case <-changed:
-				continue
 			case <-ctx.Done():
-				return
 			}
-		}
-		if proto.Equal(n.fsm.Members()[self.Name], self) {
-			return
+			continue
 		}
 		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
 		result, err := n.server.Propose(attempt, cmd)
 		cancel()
 		switch {
-		case err == nil && result.GetRefusal() == nil:
-			return
 		case err == nil:
-			n.log.Error("the cluster does not take this node's announcement",
-				"node", self.Name, "reason", result.GetRefusal().GetMessage())
+			if result.GetRefusal() != nil {
+				n.log.Error("the cluster does not take this node's announcement",
+					"node", n.self.Name, "reason", result.GetRefusal().GetMessage())
+			}
+			if n.fsm.WaitIndex(ctx, result.GetIndex()) == nil {
+				n.caughtUp.Store(true)
+				n.server.Refresh()
+			}
 			return
 		case ctx.Err() == nil:
-			n.log.Warn("announcing this node failed; it is tried again", "node", self.Name, "error", err)
+			n.log.Warn("announcing this node failed; it is tried again", "node", n.self.Name, "error", err)
 		}
-		pause := time.NewTimer(time.Second)
+		pause := time.NewTimer(250 * time.Millisecond)
 		select {
 		case <-pause.C:
 		case <-ctx.Done():

@@ -79,6 +79,7 @@ type NodeStatus struct {
 	Formed    bool   // it belongs to a cluster
 	Waiting   string // in words, while it does not: "waiting for n2 to form the cluster"
 	Loaded    bool   // the map is in memory, as the disk has it
+	CaughtUp  bool   // it holds all that was acknowledged before this node started
 	Failed    string // why it stopped serving, "" if it did not
 
 	Role    rollcallv1.Role

@@ -196,7 +196,7 @@ func newFakeAgreement(r *fakeRegistry) *fakeAgreement {
 	return &fakeAgreement{
 		registry: r,
 		changed:  make(chan struct{}),
-		status:   NodeStatus{ClusterID: "3f9a", Formed: true, Loaded: true, Role: rollcallv1.Role_ROLE_FOLLOWER},
+		status:   NodeStatus{ClusterID: "3f9a", Formed: true, Loaded: true, CaughtUp: true, Role: rollcallv1.Role_ROLE_FOLLOWER},
 	}
 }
 

@@ -55,6 +55,8 @@ func evaluate(st NodeStatus, draining bool, now time.Time, maxStaleness time.Dur
 			v.heardWhy = "none"
 		case age > maxStaleness:
 			v.heardWhy = "none for " + inSeconds(age)
+		case !st.CaughtUp:
+			v.heardWhy = "heard, but this node has not caught up since its start"
 		default:
 			v.again = maxStaleness - age + time.Nanosecond
 		}

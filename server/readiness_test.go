@@ -15,7 +15,7 @@ import (
 
 func TestEvaluate(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	good := NodeStatus{Loaded: true, Formed: true, Leader: "n2", LeaderContact: now.Add(-time.Second)}
+	good := NodeStatus{Loaded: true, CaughtUp: true, Formed: true, Leader: "n2", LeaderContact: now.Add(-time.Second)}
 	tests := map[string]struct {
 		change   func(st *NodeStatus)
 		draining bool
@@ -28,6 +28,7 @@ func TestEvaluate(t *testing.T) {
 		"too long ago":   {func(st *NodeStatus) { st.LeaderContact, st.Leader = now.Add(-12*time.Second), "" }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none for 12s"}},
 		"known, unheard": {func(st *NodeStatus) { st.LeaderContact = now.Add(-12 * time.Second) }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none for 12s", again: recheck}},
 		"never heard":    {func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none"}},
+		"catching up":    {func(st *NodeStatus) { st.CaughtUp = false }, false, 10 * time.Second, verdict{reads: true, heardWhy: "heard, but this node has not caught up since its start", again: recheck}},
 		"not asked":      {func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" }, false, 0, verdict{reads: true, ready: true}},
 		"draining":       {func(st *NodeStatus) { st.Leading = true }, true, 10 * time.Second, verdict{readsWhy: "stopping"}},
 		"not loaded":     {func(st *NodeStatus) { st.Loaded = false }, false, 0, verdict{readsWhy: "the registry is not loaded yet"}},

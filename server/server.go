@@ -202,6 +202,10 @@ func (s *Server) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result
 	return s.router.route(ctx, cmd, false)
 }
 
+// Refresh brings the node's own names up to date with what Node tells, before it returns: for a change
+// that Agreement.Changed does not tell of.
+func (s *Server) Refresh() { s.readiness.publish() }
+
 // BeginDrain stops admitting changes (NOT_WRITTEN), those waiting for a leader included, and makes
 // "", rollcall.reads and rollcall.leader NOT_SERVING before it returns. Reads and watches go on, and
 // so do changes that are already proposed: now is the time to hand leadership over.

@@ -1159,6 +1159,7 @@ type Result struct {
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // the registry's after the command
 	Services      []*ServiceResult       `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`  // in the order of the changes
 	Refusal       *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`    // set: nothing changed
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the command
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1212,6 +1213,13 @@ func (x *Result) GetRefusal() *Refusal {
 		return x.Refusal
 	}
 	return nil
+}
+
+func (x *Result) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
 }
 
 type ServiceResult struct {
@@ -1602,11 +1610,12 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x06status\x18\v \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
 	"\x10effective_status\x18\f \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
 	"\blease_id\x18\x0e \x01(\tR\aleaseId\x12/\n" +
-	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"\x94\x01\n" +
+	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"\xaa\x01\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
-	"\arefusal\x18\x03 \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\"a\n" +
+	"\arefusal\x18\x03 \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\"a\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\"\xa1\x02\n" +
