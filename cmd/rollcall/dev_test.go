@@ -154,7 +154,11 @@ func TestDevStartsRestartsAndStopsItsNodes(t *testing.T) {
 	}
 
 	pid := int(second["pid"].(float64))
-	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	if e := out.event("ended"); e["node"] != "n2" || e["reason"] != "signal: killed" || int(e["pid"].(float64)) != pid {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -63,7 +64,7 @@ For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`
 }
 
 func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {
-	conn, err := grpc.NewClient("passthrough:///"+endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return invalid("--endpoints: %w", err)
 	}
@@ -131,5 +132,9 @@ func lastConnectError(ctx context.Context, conn *grpc.ClientConn) error {
 	if err == nil {
 		return errors.New("the connection failed at first and came up later")
 	}
-	return errors.New(status.Convert(err).Message())
+	message := status.Convert(err).Message()
+	if _, cause, ok := strings.Cut(message, "Error while dialing: "); ok {
+		message = strings.TrimSuffix(cause, `"`) // without gRPC's wrapping
+	}
+	return errors.New(message)
 }

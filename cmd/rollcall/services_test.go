@@ -106,6 +106,7 @@ func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}} {
 		rollcall(t, append(args, "-e", dead)...).want(t, exitNotDone, "", "rollcall: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
 	}
+	rollcall(t, "status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
 	r := rollcall(t, "wait", "a", "--timeout", "200ms", "-e", dead)
 	r.want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
 }
@@ -249,10 +250,10 @@ func TestProbeHasTheCodesOfGRPCHealthProbe(t *testing.T) {
 	}{
 		{"serving", []string{"probe", "up"}, 0, "up SERVING\n", ""},
 		{"the node itself", []string{"probe"}, 0, "\"\" SERVING\n", ""},
-		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + f.address}, 2, "", "rollcall: cannot connect to " + dead + ": …"},
+		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + f.address}, 2, "", "rollcall: cannot connect to " + dead + ": dial tcp " + dead + ": connect: connection refused\n"},
 		{"usage", []string{"probe", "up", "--rpc-timeout", "0s"}, 1, "", "rollcall: --rpc-timeout is 0s; it must be more than 0\n"},
 		{"unknown flag", []string{"probe", "--nope"}, 1, "", "rollcall: unknown flag: --nope; see \"rollcall probe --help\"\n"},
-		{"silent", []string{"probe", "-e", silent.Addr().String(), "--connect-timeout", "100ms"}, 2, "", "rollcall: cannot connect to " + silent.Addr().String() + ": …"},
+		{"silent", []string{"probe", "-e", silent.Addr().String(), "--connect-timeout", "100ms"}, 2, "", "rollcall: cannot connect to " + silent.Addr().String() + ": no connection within 100ms\n"},
 		{"no such service", []string{"probe", "none"}, 3, "", "rollcall: check of none at " + f.address + " failed: NOT_FOUND: …"},
 		{"not serving", []string{"probe", "down"}, 4, "", "rollcall: down is NOT_SERVING at " + f.address + "\n"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -94,10 +95,25 @@ func awaitCluster(parent context.Context, c *client.Client, patience time.Durati
 			case parent.Err() != nil:
 				return nil, parent.Err()
 			case last == nil:
-				return nil, doing("get the status of the cluster", lastErr)
+				return nil, unanswered(patience, lastErr)
 			}
 			return last, notAsAsked(fmt.Errorf("the cluster is not ready after %s: %s", patience, unready(last)))
 		}
+	}
+}
+
+// unanswered is for a question that no node answered in time.
+func unanswered(patience time.Duration, last error) *failure {
+	why := last.Error()
+	if e, ok := errors.AsType[*client.Error](last); ok {
+		why = e.Message
+	}
+	return &failure{
+		exit:   exitNotDone,
+		code:   codes.Unavailable,
+		reason: client.ReasonNoEndpoint,
+		err:    fmt.Errorf("no node answers within %s: %s", patience, why),
+		next:   noNodeAdvice,
 	}
 }
 
