@@ -184,8 +184,8 @@ func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 	}
 }
 
-// commit makes s what p says, which was evaluated against s at its log time, and returns the events in order of
-// revision.
+// commit makes s what p says, which was evaluated against s at its log time, and returns the events
+// in order of revision.
 func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 	if p.clusterID != "" {
 		s.clusterID = p.clusterID

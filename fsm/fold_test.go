@@ -80,7 +80,7 @@ func TestP12BadInputIsRefused(t *testing.T) {
 			before, preview := h.dump(), h.Preview(tc.cmd, 0).Proto()
 			got := h.do(t, 0, tc.cmd)[0]
 			preview.Index = got.GetIndex() // it does not know which entry it would be in
-		if !proto.Equal(got, preview) {
+			if !proto.Equal(got, preview) {
 				t.Errorf("applied %v, previewed %v", got, preview)
 			}
 			r := got.GetRefusal()
@@ -168,6 +168,7 @@ func TestWriteEvents(t *testing.T) {
 		preview := h.Preview(s.cmd, s.time).Proto()
 		eventsBefore := len(h.journal.events)
 		got := h.do(t, s.time, s.cmd)[0]
+		preview.Index = got.GetIndex() // it does not know which entry it would be in
 		if !proto.Equal(got, preview) {
 			t.Errorf("%s: applied %v, previewed %v", s.name, got, preview)
 		}

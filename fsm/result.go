@@ -7,7 +7,7 @@ import (
 // Result is how a command ended. It only points at what the fold made, so that every node but the
 // one that asked pays next to nothing for it.
 type Result struct {
-	index    uint64
+	index    uint64 // of the log entry; 0: a preview
 	revision int64
 	time     int64
 	outcomes []outcome

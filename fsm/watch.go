@@ -11,10 +11,16 @@ import (
 func (f *FSM) WatchStatus(ctx context.Context, name string, send func(servingStatus) error) error {
 	topic, shard := f.topics.join(name)
 	defer f.topics.leave(topic, shard)
+	return follow(ctx, shard.channel, func() servingStatus { return f.published.status(name) }, send)
+}
+
+// follow loads the channel before it reads: whatever is published after the reading closes what was
+// loaded.
+func follow(ctx context.Context, channel func() <-chan struct{}, read func() servingStatus, send func(servingStatus) error) error {
 	sent := servingStatus(-1)
 	for {
-		changed := shard.channel()
-		if status := f.published.status(name); status != sent {
+		changed := channel()
+		if status := read(); status != sent {
 			if err := send(status); err != nil {
 				return err
 			}
