@@ -127,7 +127,7 @@ func (c Config) Validate() error {
 		_, twice := seen[m.Name]
 		check(!twice, "member %s is listed twice", m.Name)
 		_, _, err := net.SplitHostPort(m.PeerAddress)
-		check(err == nil, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
+		check(err == nil && len(m.PeerAddress) <= maxAddress, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
 		for other, address := range seen {
 			check(address != m.PeerAddress, "members %s and %s have the same peer address %s", other, m.Name, m.PeerAddress)
 		}
@@ -136,6 +136,7 @@ func (c Config) Validate() error {
 	_, listed := seen[c.Node]
 	check(listed, "node %q is not among the members", c.Node)
 	check(len(c.Members) <= maxMembers, "%d members; at most %d are allowed", len(c.Members), maxMembers)
+	check(len(c.Version) <= 128, "the version is longer than 128 bytes")
 	check(c.Directory != nil && c.Log != nil && c.Snapshots != nil && c.FSM != nil && c.State != nil && c.Network != nil,
 		"Directory, Log, Snapshots, FSM, State and Network are required")
 	check(c.Directory == nil || c.Directory.Identity().Node == c.Node, "the data directory is not of node %q", c.Node)
@@ -162,8 +163,11 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// maxMembers keeps a hello with all of them below maxHello.
-const maxMembers = 100
+// These keep a hello with all members, twice, below maxHello.
+const (
+	maxMembers = 64
+	maxAddress = 262 // a host name and a port, in bytes
+)
 
 // validNodeName keeps names fit for logs, addresses and command lines.
 func validNodeName(name string) bool {

@@ -122,6 +122,9 @@ func slogArgs(args []any) []slog.Attr {
 		if !ok {
 			key = fmt.Sprint(args[i])
 		}
+		if key == slog.TimeKey || key == slog.LevelKey || key == slog.MessageKey {
+			key = "raft_" + key // raft calls a duration "time"
+		}
 		switch v := args[i+1].(type) {
 		case hclog.Format:
 			attrs = append(attrs, slog.String(key, fmt.Sprintf(v[0].(string), v[1:]...)))

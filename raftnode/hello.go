@@ -2,16 +2,13 @@ package raftnode
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"slices"
 	"strings"
-	"syscall"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/store"
@@ -75,7 +72,31 @@ func readHello(r io.Reader) (*peerv1.Hello, error) {
 	if err := proto.Unmarshal(b, h); err != nil {
 		return nil, fmt.Errorf("sent a hello that cannot be read: %w", err)
 	}
+	if err := checkHello(h); err != nil {
+		return nil, err
+	}
 	return h, nil
+}
+
+// checkHello bounds what goes on into logs, answers and identity.json.
+func checkHello(h *peerv1.Hello) error {
+	ok := len(h.GetClusterId()) <= 64 && len(h.GetDirectoryId()) <= 64 && len(h.GetYourDirectoryId()) <= 64 &&
+		len(h.GetVersion()) <= 128 && len(h.GetRefusal()) <= 2048 &&
+		len(h.GetMembers()) <= maxMembers && len(h.GetFounding().GetMembers()) <= maxMembers &&
+		len(h.GetFounding().GetClusterId()) <= 64
+	for _, name := range []string{h.GetNode(), h.GetTo()} {
+		ok = ok && (name == "" || validNodeName(name))
+	}
+	for _, m := range h.GetMembers() {
+		ok = ok && validNodeName(m.GetName()) && len(m.GetPeerAddress()) <= maxAddress
+	}
+	for _, m := range h.GetFounding().GetMembers() {
+		ok = ok && validNodeName(m.GetName()) && len(m.GetPeerAddress()) <= maxAddress && len(m.GetDirectoryId()) <= 64
+	}
+	if !ok {
+		return errors.New("sent a hello with a name, an id or a list that is not allowed")
+	}
+	return nil
 }
 
 func unexpected(err error) error {
@@ -270,25 +291,4 @@ func describeMembers(members map[string]string) string {
 		return "none"
 	}
 	return b.String()
-}
-
-// inWords shortens an error of a connection to what an operator needs, without what changes from
-// one try to the next, so that a repetition is known as one.
-func inWords(err error) string {
-	var (
-		errno   syscall.Errno
-		dns     *net.DNSError
-		timeout net.Error
-	)
-	switch {
-	case errors.As(err, &dns):
-		return "host not found: " + dns.Name
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		return "no answer"
-	case errors.As(err, &errno):
-		return errno.Error()
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "closed the connection"
-	}
-	return err.Error()
 }

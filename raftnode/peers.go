@@ -62,7 +62,7 @@ func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 		p.logger.Debug("peer does not answer", "peer", name, "reason", text)
 	case err != nil:
 		p.logger.Warn("peer cannot be reached", "peer", name, "reason", text)
-	case known:
+	case known && purpose != peerv1.Hello_PURPOSE_PROBE:
 		p.logger.Info("peer is back", "peer", name, "away", now.Sub(last.Since).Round(time.Millisecond).String())
 	}
 }

@@ -220,21 +220,18 @@ func (p *peerPort) dialAny(ctx context.Context, name string, purpose peerv1.Hell
 	if len(addresses) == 0 {
 		return nil, nil, "", fmt.Errorf("no address of %s is known", name)
 	}
-	var errs error
+	var failed addressErrors
 	for i, address := range addresses {
 		conn, h, err := p.dialOne(ctx, name, address, purpose, len(addresses)-i)
 		if err == nil {
 			return conn, h, address, nil
 		}
-		if len(addresses) > 1 {
-			err = fmt.Errorf("%s: %w", address, err)
+		if len(addresses) == 1 {
+			return nil, nil, "", err
 		}
-		errs = errors.Join(errs, err)
+		failed = append(failed, addressError{address, err})
 	}
-	if joined, ok := errs.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) == 1 {
-		errs = joined.Unwrap()[0]
-	}
-	return nil, nil, "", errs
+	return nil, nil, "", failed
 }
 
 // dialOne tries one address with its share of the time: share is how many are left to try.

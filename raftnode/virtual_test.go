@@ -194,12 +194,12 @@ func TestSlowDiskCausesNoElection(t *testing.T) {
 		for _, name := range threeNames {
 			slow.Clear()
 			slow.Store(name, true)
-			stop := time.After(2 * time.Minute)
+			stop := time.After(time.Minute)
 			for i := 0; ; i++ {
 				leader.write(t, fmt.Sprint(name, i))
 				select {
 				case <-stop:
-				case <-time.After(time.Duration(i%400) * time.Millisecond):
+				case <-time.After(time.Duration(i%40) * 20 * time.Millisecond):
 					continue
 				}
 				break

@@ -1,0 +1,448 @@
+package raftnode
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+var threeMembers = []Member{
+	{Name: "n1", PeerAddress: "h1:7601"},
+	{Name: "n2", PeerAddress: "h2:7601"},
+	{Name: "n3", PeerAddress: "h3:7601"},
+}
+
+func emptyView(node string, members []Member) view {
+	return view{node: node, directoryID: "dir-" + node, members: members, known: map[string]string{}}
+}
+
+// empty is the answer of a member that has no cluster.
+func empty(m Member, members []Member) answer {
+	return answer{member: m, address: m.PeerAddress, hello: emptyView(m.Name, members).hello(peerv1.Hello_PURPOSE_PROBE, "")}
+}
+
+func silent(m Member) answer { return answer{member: m, err: syscall.ECONNREFUSED} }
+
+// formed is the answer of a member of a cluster to a node of which it knows the directory known.
+func formed(m Member, cluster string, known string, first ...store.FoundingMember) answer {
+	f := &store.Founding{ClusterID: cluster, Members: first}
+	v := emptyView(m.Name, threeMembers)
+	v.founding = f
+	h := v.hello(peerv1.Hello_PURPOSE_PROBE, "")
+	h.YourDirectoryId = known
+	return answer{member: m, address: m.PeerAddress, hello: h}
+}
+
+func TestDecide(t *testing.T) {
+	m := threeMembers
+	other := slices.Clone(m)
+	other[2].PeerAddress = "h9:7601"
+	mine := store.FoundingMember{Name: "n2", DirectoryID: "dir-n2"}
+	lost := store.FoundingMember{Name: "n2", DirectoryID: "dir-lost"}
+	unknown := store.FoundingMember{Name: "n2"}
+	tests := []struct {
+		name    string
+		node    string
+		members []Member
+		force   bool
+		answers []answer
+		adopt   string // cluster id
+		found   string // directories, by name
+		fatal   string
+		waiting string
+	}{
+		{name: "founder, all empty", node: "n1", answers: []answer{empty(m[1], m), empty(m[2], m)}, found: "dir-n1 dir-n2 dir-n3"},
+		{name: "founder, one silent", node: "n1", answers: []answer{empty(m[1], m), silent(m[2])},
+			waiting: "waiting for n3 to form the cluster: n3: connection refused"},
+		{name: "founder, all silent", node: "n1", answers: []answer{silent(m[1]), silent(m[2])},
+			waiting: "waiting for n2, n3 to form the cluster: n2: connection refused; n3: connection refused"},
+		{name: "not the founder, all empty", node: "n2", answers: []answer{empty(m[0], m), empty(m[2], m)},
+			waiting: "waiting for n1 to form the cluster"},
+		{name: "not the founder, one silent", node: "n2", answers: []answer{empty(m[0], m), silent(m[2])},
+			waiting: "waiting for n1, n3 to form the cluster: n3: connection refused"},
+		{name: "not the founder, founder silent", node: "n2", answers: []answer{silent(m[0]), empty(m[2], m)},
+			waiting: "waiting for n1 to form the cluster: n1: connection refused"},
+		{name: "one member", node: "n1", members: m[:1], found: "dir-n1"},
+		{name: "forced, silent ones have no directory", node: "n2", force: true, answers: []answer{silent(m[0]), empty(m[2], m)},
+			found: " dir-n2 dir-n3"},
+		{name: "forced, somebody has a cluster without it", node: "n2", force: true,
+			answers: []answer{formed(m[0], "3f9a0000", ""), silent(m[2])},
+			fatal:   "n2 is not a member of cluster 3f9a, which n1 (h1:7601) belongs to; see \"rollcall member add\""},
+		{name: "listed with this directory", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-n2", mine), silent(m[2])}, adopt: "3f9a0000"},
+		{name: "listed in the founding alone", node: "n2", answers: []answer{silent(m[0]), formed(m[2], "3f9a0000", "", mine)}, adopt: "3f9a0000"},
+		{name: "replaced since the founding", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-n2", lost), silent(m[2])}, adopt: "3f9a0000"},
+		{name: "one fold is behind the other", node: "n2",
+			answers: []answer{formed(m[0], "3f9a0000", "dir-lost", lost), formed(m[2], "3f9a0000", "dir-n2", lost)}, adopt: "3f9a0000"},
+		{name: "formed by force without it", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "", unknown), empty(m[2], m)}, adopt: "3f9a0000"},
+		{name: "listed with another directory", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-lost", lost), silent(m[2])},
+			fatal: "n2 belongs to cluster 3f9a but /data is empty; see \"rollcall member replace\""},
+		{name: "listed with another directory, others empty", node: "n1", answers: []answer{empty(m[1], m),
+			formed(m[2], "3f9a0000", "dir-lost", store.FoundingMember{Name: "n1", DirectoryID: "dir-lost"})},
+			fatal: "n1 belongs to cluster 3f9a but /data is empty; see \"rollcall member replace\""},
+		{name: "two clusters", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-n2", mine), formed(m[2], "77b20000", "", mine)},
+			fatal: "n1 (h1:7601) belongs to cluster 3f9a, but n3 (h3:7601) belongs to cluster 77b2"},
+		{name: "other addresses", node: "n1", answers: []answer{empty(m[1], m), empty(m[2], other)},
+			fatal: "n1 and n3 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n3: n1=h1:7601, n2=h2:7601, n3=h9:7601"},
+		{name: "fewer members", node: "n1", answers: []answer{empty(m[1], m[:2]), silent(m[2])},
+			fatal: "n1 and n2 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n2: n1=h1:7601, n2=h2:7601"},
+		{name: "forced, other members", node: "n1", force: true, answers: []answer{empty(m[1], m[:2]), silent(m[2])},
+			fatal: "n1 and n2 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n2: n1=h1:7601, n2=h2:7601"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if test.members == nil {
+				test.members = m
+			}
+			d := decide(emptyView(test.node, test.members), "/data", test.force, test.answers)
+			if d.waiting != test.waiting {
+				t.Errorf("waiting %q\nwant    %q", d.waiting, test.waiting)
+			}
+			if got := fmt.Sprint(d.fatal); got != test.fatal && (test.fatal != "" || d.fatal != nil) {
+				t.Errorf("fatal %s\nwant  %s", got, test.fatal)
+			}
+			if test.fatal != "" && !errors.As(d.fatal, new(*FormingError)) {
+				t.Errorf("fatal is a %T", d.fatal)
+			}
+			adopt, found := "", []string(nil)
+			if d.adopt != nil {
+				adopt = d.adopt.ClusterID
+			}
+			if d.found != nil {
+				for _, m := range d.found.Members {
+					found = append(found, m.DirectoryID)
+				}
+			}
+			if adopt != test.adopt || strings.Join(found, " ") != test.found {
+				t.Errorf("adopts %q, founds %q; want %q, %q", adopt, found, test.adopt, test.found)
+			}
+		})
+	}
+}
+
+func TestDecideAgain(t *testing.T) {
+	m := threeMembers
+	v := emptyView("n2", m)
+	v.founding = &store.Founding{ClusterID: "3f9a0000"}
+	tests := []struct {
+		name    string
+		answers []answer
+		want    string
+	}{
+		{"all silent", []answer{silent(m[0]), silent(m[2])}, ""},
+		{"others are empty", []answer{empty(m[0], m), empty(m[2], m)}, ""},
+		{"known", []answer{formed(m[0], "3f9a0000", "dir-n2"), silent(m[2])}, ""},
+		{"not known at all", []answer{formed(m[0], "3f9a0000", ""), silent(m[2])}, ""},
+		{"known to one, a fold is behind", []answer{formed(m[0], "3f9a0000", "dir-lost"), formed(m[2], "3f9a0000", "dir-n2")}, ""},
+		{"known by another directory", []answer{silent(m[0]), formed(m[2], "3f9a0000", "dir-new")},
+			"/data is not the data directory by which n3 (h3:7601) knows n2; see \"rollcall member replace\""},
+		{"another cluster", []answer{formed(m[0], "77b20000", "dir-n2"), silent(m[2])},
+			"/data belongs to cluster 3f9a, but n1 (h1:7601) belongs to cluster 77b2"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := decideAgain(v, "/data", test.answers)
+			if got := fmt.Sprint(err); got != test.want && (test.want != "" || err != nil) {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// fails waits until a node has given up.
+func (n *testNode) fails(t *testing.T) string {
+	t.Helper()
+	select {
+	case err := <-n.failures:
+		if !errors.As(err, new(*FormingError)) {
+			t.Errorf("failed with a %T", err)
+		}
+		return err.Error()
+	case <-time.After(time.Minute):
+		t.Fatalf("%s has not given up: %+v", n.cfg.Node, n.Status())
+		return ""
+	}
+}
+
+func (c *testCluster) wipe(name string) {
+	c.t.Helper()
+	if err := os.RemoveAll(c.path(name)); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// neverForms lets a long time pass and checks that a node still waits.
+func (n *testNode) neverForms(t *testing.T) {
+	t.Helper()
+	time.Sleep(3 * time.Minute)
+	if s := n.Status(); s.Formed || s.Waiting == "" {
+		t.Errorf("%s: %+v", n.cfg.Node, s)
+	}
+}
+
+func TestOneMemberFoundsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1")
+		defer c.closeAll()
+		n := c.open("n1")
+		if s := n.Status(); !s.Formed || len(s.ClusterID) != 16 {
+			t.Errorf("%+v", s)
+		}
+		n.await(t, "it leads", func(s Status) bool { return s.Leading })
+		n.write(t, "a")
+	})
+}
+
+func TestEmptyNodesWaitForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		defer c.closeAll()
+		c.open("n1").neverForms(t)
+		c.open("n2").neverForms(t)
+		if got, want := c.nodes["n1"].Status().Waiting, "waiting for n3 to form the cluster: n3: connection refused"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+		c.open("n3")
+		c.leader().write(t, "a")
+	})
+}
+
+func TestWipedNodeIsRefused(t *testing.T) {
+	for _, wiped := range threeNames {
+		synctest.Test(t, func(t *testing.T) {
+			c, leader := openThree(t, nil)
+			defer c.closeAll()
+			leader.write(t, "a")
+			id := leader.Status().ClusterID
+			c.closeAll()
+			c.wipe(wiped)
+			n := c.open(wiped)
+			n.neverForms(t) // the others are down
+			up := threeNames[(slices.Index(threeNames, wiped)+1)%3]
+			c.open(up) // the third stays down
+			want := fmt.Sprintf("%s belongs to cluster %s but %s is empty; see \"rollcall member replace\"", wiped, id[:4], c.path(wiped))
+			if got := n.fails(t); got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+			if got := n.Status().Waiting; got != want {
+				t.Errorf("status says %q", got)
+			}
+			time.Sleep(time.Minute)
+			if s := c.nodes[up].Status(); s.Leader != "" {
+				t.Errorf("%s has a leader, with a wiped node and one that is down: %+v", up, s)
+			}
+			c.close(wiped)
+			// With the cluster there Open says it.
+			if _, err := c.tryOpen(wiped); err == nil || err.Error() != want {
+				t.Errorf("open: %v", err)
+			}
+		})
+	}
+}
+
+// The founder loses its disk while the only other node that knows the cluster is down, and the third
+// never heard of it: two empty nodes that could found anew, over an acknowledged write.
+func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		defer c.closeAll()
+		c.open("n2")
+		c.open("n3")
+		c.open("n1") // founds at once
+		c.network.Isolate(Stall, "n2")
+		c.leader("n1", "n3").write(t, "acknowledged")
+		if s := c.nodes["n2"].Status(); s.Formed {
+			t.Fatalf("n2 has heard of the cluster: %+v", s)
+		}
+		c.close("n1")
+		c.close("n3")
+		c.wipe("n1")
+		c.network.Heal()
+		c.open("n1").neverForms(t)
+		c.nodes["n2"].neverForms(t)
+
+		n3 := c.open("n3")
+		if got := c.nodes["n1"].fails(t); !strings.Contains(got, "but "+c.path("n1")+" is empty") {
+			t.Error(got)
+		}
+		c.leader("n2", "n3").write(t, "after")
+		if got := n3.fold.requestIDs(); !slices.Equal(got, []string{"acknowledged", "after"}) {
+			t.Errorf("n3 applied %v", got)
+		}
+	})
+}
+
+func TestFounderFinishesAfterACrash(t *testing.T) {
+	for name, log := range map[string]func(*store.Log) error{
+		"before raft's term":  func(*store.Log) error { return nil },
+		"before raft's entry": func(l *store.Log) error { return l.SetUint64([]byte("CurrentTerm"), 1) },
+		"after bootstrap": func(l *store.Log) error {
+			if err := l.SetUint64([]byte("CurrentTerm"), 1); err != nil {
+				return err
+			}
+			var servers raft.Configuration
+			for _, name := range threeNames {
+				servers.Servers = append(servers.Servers, raft.Server{ID: raft.ServerID(name), Address: raft.ServerAddress(name)})
+			}
+			return l.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(servers)})
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := newTestCluster(t, threeNames...)
+				defer c.closeAll()
+				f := store.Founding{ClusterID: "3f9a000000000000"}
+				for _, m := range c.members {
+					d, err := store.OpenDirectory(c.path(m.Name), m.Name)
+					if err != nil {
+						t.Fatal(err)
+					}
+					f.Members = append(f.Members, store.FoundingMember{Name: m.Name, PeerAddress: m.PeerAddress, DirectoryID: d.Identity().DirectoryID})
+					if err := d.Close(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				c.open("n2")
+				c.open("n1", testOptions{before: func(d *store.Directory, l *store.Log) {
+					if err := errors.Join(d.SetFounding(f), log(l)); err != nil {
+						t.Fatal(err)
+					}
+				}})
+				c.leader("n1", "n2").write(t, "a")
+				c.open("n3")
+				c.leader().write(t, "b")
+			})
+		})
+	}
+}
+
+func TestMemberListsThatDiffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		defer c.closeAll()
+		c.open("n1")
+		_, err := c.tryOpen("n2", testOptions{config: func(cfg *Config) { cfg.Members = cfg.Members[:2] }})
+		if err == nil || !strings.Contains(err.Error(), "n2: n1=127.0.0.1:7601, n2=127.0.0.1:7611; n1: n1=127.0.0.1:7601, n2=127.0.0.1:7611, n3=127.0.0.1:7621") {
+			t.Errorf("open: %v", err)
+		}
+	})
+}
+
+func TestStrangerIsNotAMember(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		c.members = append(c.members, Member{Name: "n4", PeerAddress: "127.0.0.1:7631"})
+		_, err := c.tryOpen("n4")
+		want := fmt.Sprintf("n4 is not a member of cluster %s, which n1 (127.0.0.1:7601) belongs to", leader.Status().ClusterID[:4])
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("open: %v", err)
+		}
+	})
+}
+
+func TestOtherClusterIsRefusedAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1", "n2")
+		defer c.closeAll()
+		alone := func(cfg *Config) {
+			cfg.Members = slices.DeleteFunc(slices.Clone(cfg.Members), func(m Member) bool { return m.Name != cfg.Node })
+		}
+		n1 := c.open("n1", testOptions{config: alone})
+		n2 := c.open("n2", testOptions{config: alone})
+		one, two := n1.Status().ClusterID[:4], n2.Status().ClusterID[:4]
+		c.close("n2")
+		_, err := c.tryOpen("n2")
+		want := fmt.Sprintf("%s belongs to cluster %s, but n1 (127.0.0.1:7601) belongs to cluster %s", c.path("n2"), two, one)
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+}
+
+// A copy of what a node had, put where another directory id is, is not the node that the cluster
+// knows.
+func TestOtherDirectoryIsRefusedAtStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		f := c.nodes["n2"].dir.Identity().Founding
+		_ = leader
+		c.close("n2")
+		c.wipe("n2")
+		_, err := c.tryOpen("n2", testOptions{before: func(d *store.Directory, _ *store.Log) {
+			if err := d.SetFounding(*f); err != nil {
+				t.Fatal(err)
+			}
+		}})
+		want := c.path("n2") + " is not the data directory by which n1 (127.0.0.1:7601) knows n2; see \"rollcall member replace\""
+		if err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+	})
+}
+
+func TestForceBootstrap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		defer c.closeAll()
+		c.open("n2")
+		c.open("n3", testOptions{config: func(cfg *Config) { cfg.ForceBootstrap = true }})
+		c.leader("n2", "n3").write(t, "a")
+		c.open("n1")
+		c.leader().write(t, "b")
+		if got := c.nodes["n2"].dir.Identity().Founding.Members[0].DirectoryID; got != "" {
+			t.Errorf("the founding knows a directory %q of n1, which was away", got)
+		}
+	})
+}
+
+func TestForceBootstrapFinishesAfterACrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		defer c.closeAll()
+		set := func(d *store.Directory, _ *store.Log) {
+			f := store.Founding{ClusterID: "3f9a000000000000"}
+			for _, m := range c.members {
+				f.Members = append(f.Members, store.FoundingMember{Name: m.Name, PeerAddress: m.PeerAddress})
+			}
+			if err := d.SetFounding(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		n := c.open("n2", testOptions{before: set})
+		time.Sleep(time.Minute)
+		if s := n.Status(); s.LastIndex > 0 {
+			t.Fatalf("not the founder, but it has a log: %+v", s)
+		}
+		c.close("n2")
+		c.open("n2", testOptions{config: func(cfg *Config) { cfg.ForceBootstrap = true }})
+		c.open("n3")
+		c.leader("n2", "n3").write(t, "a")
+	})
+}
+
+func TestDataWithoutIdentityIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1")
+		defer c.closeAll()
+		_, err := c.tryOpen("n1", testOptions{before: func(_ *store.Directory, l *store.Log) {
+			if err := l.SetUint64([]byte("CurrentTerm"), 3); err != nil {
+				t.Fatal(err)
+			}
+		}})
+		if err == nil || !strings.Contains(err.Error(), "its identity names no cluster") {
+			t.Errorf("open: %v", err)
+		}
+	})
+}

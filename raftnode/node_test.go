@@ -1,0 +1,344 @@
+package raftnode
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+func TestValidate(t *testing.T) {
+	c := newTestCluster(t, "n1", "n2")
+	defer c.closeAll()
+	good := c.open("n1").cfg
+	for name, test := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"as it is":        {func(*Config) {}, ""},
+		"no name":         {func(c *Config) { c.Node = "" }, "no node name"},
+		"not listed":      {func(c *Config) { c.Members = c.Members[1:] }, `node "n1" is not among the members`},
+		"bad name":        {func(c *Config) { c.Members[1].Name = "n 2" }, `member name "n 2"`},
+		"twice":           {func(c *Config) { c.Members[1].Name = "n1" }, "member n1 is listed twice"},
+		"no port":         {func(c *Config) { c.Members[1].PeerAddress = "host" }, `peer address "host" of member n2`},
+		"one address":     {func(c *Config) { c.Members[1].PeerAddress = c.Members[0].PeerAddress }, "have the same peer address"},
+		"no fold":         {func(c *Config) { c.FSM = nil }, "FSM, State and Network are required"},
+		"no clock":        {func(c *Config) { c.Now = nil }, "Now, Logger and OnFailure are required"},
+		"other directory": {func(c *Config) { c.Node = "n2" }, `the data directory is not of node "n2"`},
+		"heartbeat":       {func(c *Config) { c.HeartbeatTimeout = 0 }, "HeartbeatTimeout is too low"},
+		"no queue":        {func(c *Config) { c.MaxWaiting = 0 }, "MaxWaiting must be positive"},
+		"no dial":         {func(c *Config) { c.DialTimeout = 0 }, "DialTimeout must be positive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := good
+			cfg.Members = slices.Clone(good.Members)
+			test.change(&cfg)
+			err := cfg.Validate()
+			if got := fmt.Sprint(err); test.want == "" && err != nil || !strings.Contains(got, test.want) {
+				t.Errorf("%v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+func TestCloseIsIdempotent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		changed := leader.Changed()
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				if err := leader.Node.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		<-changed
+		s := leader.Status()
+		if s.Role != RoleStopped || s.Leading || s.Leader != "" {
+			t.Errorf("%+v", s)
+		}
+		if _, err := leader.Propose(t.Context(), command("late")); !errors.As(err, new(NotWrittenError)) {
+			t.Errorf("propose: %v", err)
+		}
+		if err := leader.TransferLeadership(t.Context()); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("transfer: %v", err)
+		}
+	})
+}
+
+func TestCloseWhileForming(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		n := c.open("n2")
+		if s := n.Status(); s.Formed || s.Role != RoleForming || s.Waiting == "" {
+			t.Errorf("%+v", s)
+		}
+		if _, err := n.Propose(t.Context(), command("x")); !errors.Is(err, ErrNotLeader) {
+			t.Errorf("propose: %v", err)
+		}
+		if err := n.TransferLeadership(t.Context()); !errors.Is(err, ErrNotFormed) {
+			t.Errorf("transfer: %v", err)
+		}
+		// In the middle of a round whose dials hang.
+		l, err := c.network.Host("n1").Listen("127.0.0.1:7601")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.network.Isolate(Stall, "n2")
+		time.Sleep(probeInterval * 2)
+		begin := time.Now()
+		c.close("n2")
+		if took := time.Since(begin); took > 0 {
+			t.Errorf("close took %s", took)
+		}
+		l.Close()
+	})
+}
+
+func TestOpenUndoesWhatItDid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, threeNames...)
+		l, err := c.network.Host("n1").Listen("127.0.0.1:7601") // answers nobody
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := c.tryOpen("n1"); err == nil || !strings.Contains(err.Error(), "listen for peers on 127.0.0.1:7601: ") {
+			t.Errorf("open on a port in use: %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+		defer cancel()
+		n := c.open("n2")
+		cfg := n.cfg
+		if err := n.Node.Close(); err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		if _, err := Open(ctx, cfg); !errors.Is(err, context.DeadlineExceeded) || time.Since(begin) > 10*time.Millisecond {
+			t.Errorf("open: %v after %s", err, time.Since(begin))
+		}
+		l.Close()
+		c.closeAll()
+	})
+}
+
+func TestOnFailureMayClose(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1", "n2")
+		defer c.closeAll()
+		closed := make(chan error, 1)
+		var n *testNode
+		n = c.open("n2", testOptions{config: func(cfg *Config) {
+			cfg.OnFailure = func(error) { closed <- n.Node.Close() }
+		}})
+		c.open("n1", testOptions{config: func(cfg *Config) { cfg.Members = cfg.Members[:1] }})
+		if err := <-closed; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A fold that hangs: writers get their answer with their contexts, Close within its bound, and
+// nothing that raft forgot keeps anybody.
+func TestCloseWithAFoldThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1")
+		hang := make(chan struct{})
+		n := c.open("n1")
+		n.await(t, "it leads", func(s Status) bool { return s.Leading })
+		n.fold.intercept = func(*logv1.Command) { <-hang }
+		var ends []<-chan outcome
+		for i := range 20 {
+			ends = append(ends, propose(t.Context(), n.proposer, fmt.Sprint(i)))
+			synctest.Wait()
+		}
+		begin := time.Now()
+		err := n.Node.Close()
+		if took := time.Since(begin); err == nil || took > n.cfg.CloseTimeout {
+			t.Errorf("close: %v after %s", err, took)
+		}
+		unknown := 0
+		for _, end := range ends {
+			out := <-end
+			if errors.As(out.err, new(UnknownOutcomeError)) {
+				unknown++
+			} else if !errors.As(out.err, new(NotWrittenError)) {
+				t.Errorf("%v, %v", out.result, out.err)
+			}
+		}
+		if unknown != n.cfg.MaxEntriesInFlight {
+			t.Errorf("%d outcomes are unknown", unknown)
+		}
+		close(hang)
+		synctest.Wait()
+		n.closeStores(t)
+	})
+}
+
+// The means by which such a future is given up rests on a field of raft's.
+func TestFuturesOfRaftEndWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		hang := make(chan struct{})
+		leader.fold.intercept = func(*logv1.Command) { <-hang }
+		data, err := logv1.Seal(&logv1.Entry{Commands: []*logv1.Command{command("a")}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		future := leader.raft.Load().ApplyLog(raft.Log{Data: data}, 0)
+		done := make(chan struct{})
+		endWith(future, done)
+		time.AfterFunc(time.Second, func() { close(done) })
+		if err := future.Error(); !errors.Is(err, raft.ErrRaftShutdown) {
+			t.Errorf("apply: %v", err)
+		}
+		close(hang)
+
+		synctest.Wait()
+		transfer := leader.raft.Load().LeadershipTransferToServer("n9", "n9") // hangs in v1.7.3 or fails
+		done = make(chan struct{})
+		endWith(transfer, done)
+		close(done)
+		if err := transfer.Error(); err == nil {
+			t.Error("a transfer to nobody succeeded")
+		}
+	})
+}
+
+func TestChangedTellsOfLeadership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1")
+		defer c.closeAll()
+		n := c.open("n1")
+		var seen []string
+		for {
+			changed := n.Changed()
+			s := n.Status()
+			if line := fmt.Sprint(s.Role, " ", s.Leader, " ", s.Leading); len(seen) == 0 || seen[len(seen)-1] != line {
+				seen = append(seen, line)
+			}
+			if s.Leading {
+				break
+			}
+			<-changed
+		}
+		if seen[len(seen)-1] != "leader n1 true" || !slices.Contains(seen, "follower  false") {
+			t.Errorf("%q", seen)
+		}
+		s := n.Status()
+		if s.Term != 2 || s.LeaderContact.IsZero() || s.CommitIndex == 0 || s.CommitIndex > s.LastIndex {
+			t.Errorf("%+v", s)
+		}
+		if got := n.fold.terms; !slices.Equal(got, []uint64{2}) {
+			t.Errorf("terms %v were started", got)
+		}
+		if err := n.TransferLeadership(t.Context()); err == nil || errors.Is(err, ErrNotLeader) {
+			t.Errorf("transfer with nobody there: %v", err)
+		}
+	})
+}
+
+// Writes are refused until the fold has applied the start of the term.
+func TestLeadsOnlyAfterTheStartOfItsTerm(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1")
+		defer c.closeAll()
+		hang := make(chan struct{})
+		n := c.open("n1", testOptions{config: func(cfg *Config) {
+			cfg.FSM.(*testFold).intercept = func(*logv1.Command) { <-hang }
+		}})
+		n.await(t, "raft leads", func(s Status) bool { return s.Role == RoleLeader })
+		time.Sleep(10 * time.Second)
+		if s := n.Status(); s.Leading {
+			t.Errorf("%+v", s)
+		}
+		if _, err := n.Propose(t.Context(), command("early")); !errors.Is(err, ErrNotLeader) || !errors.As(err, new(NotWrittenError)) {
+			t.Errorf("propose: %v", err)
+		}
+		close(hang)
+		n.await(t, "it leads", func(s Status) bool { return s.Leading })
+		n.write(t, "a")
+	})
+}
+
+// A store that fails under a leader costs the outcome of what was under way, no more.
+func TestStoreErrorIsAnUnknownOutcome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		disk := errors.New("disk is full")
+		c := newTestCluster(t, "n1")
+		var fail bool
+		n := c.open("n1", testOptions{intercept: func(logs []*raft.Log) error {
+			if fail && logs[0].Type == raft.LogCommand {
+				return disk
+			}
+			return nil
+		}})
+		defer c.closeAll()
+		n.await(t, "it leads", func(s Status) bool { return s.Leading })
+		n.write(t, "a")
+		fail = true
+		_, err := n.Propose(t.Context(), command("b"))
+		if !errors.As(err, new(UnknownOutcomeError)) || !strings.Contains(err.Error(), disk.Error()) {
+			t.Errorf("%v", err)
+		}
+		n.await(t, "it does not lead", func(s Status) bool { return !s.Leading })
+	})
+}
+
+func TestRaftLogger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out logBuffer
+		l := newRaftLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo})))
+		expect := func(want string) {
+			t.Helper()
+			got := out.String()
+			out.b.Reset()
+			if _, line, found := strings.Cut(got, "level="); found {
+				got = strings.TrimSpace(line)
+			}
+			if got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		}
+		l.Info("pipelining replication")
+		expect("")
+		l.Info("entering leader state", "leader", &raft.Server{ID: "n1"})
+		expect(`INFO msg="entering leader state" part=raft leader="&{Suffrage:Voter ID:n1 Address:}"`)
+		l.Error("failed to heartbeat to", "peer", "n2")
+		expect("")
+		l.With("peer", "n2").Warn("failed to contact", "time", time.Second, "servers", hclog.Fmt("%+v", []int{1}))
+		expect(`WARN msg="failed to contact" part=raft peer=n2 raft_time=1s servers=[1]`)
+		for range 5 {
+			l.Named("x").Warn("failed to contact")
+		}
+		expect("")
+		time.Sleep(raftLogEvery)
+		l.Warn("failed to contact", "odd")
+		expect(`WARN msg="failed to contact" part=raft extra=odd held_back=5`)
+		l.Error("failed to commit logs", "error", errors.New("disk"), 7, 8)
+		expect(`ERROR msg="failed to commit logs" part=raft error=disk 7=8`)
+		l.StandardLogger(nil).Print("x")
+		expect("")
+		if l.IsTrace() || l.IsDebug() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.NoLevel || l.Named("a").Named("b").Name() != "a.b" {
+			t.Error("levels or names")
+		}
+		if n, err := io.WriteString(l.StandardWriter(nil), "x"); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+	})
+}
