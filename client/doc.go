@@ -19,9 +19,9 @@
 //
 //   - Done: no error. It is on the disks of a majority.
 //   - Surely not done: an *[Error] with [WrittenNo]. The request never left this process, or a node
-//     refused it, or a node said NOT_WRITTEN (no leader, for example). The client itself tries again
-//     after the first and the last of these, until the context ends, so callers see the last
-//     of them with an error of their context.
+//     refused it, or a node said NOT_WRITTEN (no leader, for example). After the first and the last of
+//     these the client itself tries again until the context ends (or, see above, until no endpoint
+//     can be connected to).
 //   - Unknown: an *[Error] with [WrittenUnknown]. The request was sent, and nothing that came back
 //     proves what became of it: the connection broke, or the deadline passed. A bare UNAVAILABLE is
 //     such a case; it does not say when the connection broke.

@@ -109,15 +109,10 @@ func TestNoEndpointIsToldAtOnce(t *testing.T) {
 }
 
 func TestNoEndpointOnRealSockets(t *testing.T) {
-	f, err := startLoopback(2)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.stop() // now nothing listens there
 	cfg := client.DefaultConfig()
-	cfg.Endpoints = []string{f.nodes[0].name, f.nodes[1].name}
-	_, err = newClient(t, cfg).Check(t.Context(), "a")
-	if want := "check a: no endpoint answers: tried " + f.nodes[0].name + ", " + f.nodes[1].name + ": connection refused"; err == nil || err.Error() != want {
+	cfg.Endpoints = []string{"127.0.0.1:1", "127.0.0.1:2"} // ports that no test is given
+	_, err := newClient(t, cfg).Check(t.Context(), "a")
+	if want := "check a: no endpoint answers: tried 127.0.0.1:1, 127.0.0.1:2: connection refused"; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
@@ -174,7 +169,7 @@ func TestLaterRoundsAreMorePatient(t *testing.T) {
 		f := startBuffered(t, 2)
 		f.write(event{service: "a", status: serving})
 		for _, n := range f.nodes {
-			n.onRead = func(ctx context.Context, _ string) error { lag(ctx, 5*time.Second); return nil }
+			n.onRead = func(ctx context.Context, _ string) error { lag(ctx, 5*time.Second); return ctx.Err() }
 		}
 		wantCheck(t, f.client(t), "a", serving)
 	})
@@ -339,6 +334,24 @@ func TestCloseEndsCalls(t *testing.T) {
 		}
 		if err := c.Close(); err != nil {
 			t.Errorf("second Close: %v", err)
+		}
+	})
+}
+
+func TestCloseEndsAPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.nodes[0].onRead = func(context.Context, string) error { return status.Error(codes.Unavailable, "") }
+		c := f.client(t)
+		w := watch(t, c, "a")
+		end := time.Now().Add(time.Minute)
+		time.AfterFunc(time.Minute, func() { c.Close() })
+		if _, err := c.Check(context.Background(), "a"); !errors.Is(err, client.ErrClosed) || !time.Now().Equal(end) {
+			t.Errorf("ended %v late with %v", time.Since(end), err)
+		}
+		w.want(t, "")
+		if !errors.Is(w.err, client.ErrClosed) {
+			t.Errorf("the watch ended with %v", w.err)
 		}
 	})
 }

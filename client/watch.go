@@ -165,12 +165,15 @@ func (w *watch) follow(ctx context.Context, e *endpoint, patience time.Duration)
 	}
 	tracked, t := track(atLeast(ctx, w.seen))
 	stream, err := healthpb.NewHealthClient(conn).Watch(tracked, &healthpb.HealthCheckRequest{Service: w.op.service})
-	for err == nil {
+	for first := true; err == nil; first = false {
 		var m *healthpb.HealthCheckResponse
 		if m, err = stream.Recv(); err != nil {
 			break
 		}
-		silent.Stop()
+		if first && !silent.Stop() {
+			err = errSilent // too late by a hair
+			break
+		}
 		w.reached, w.latest = true, nil
 		err = w.take(ctx, e, conn, m.GetStatus())
 	}
@@ -182,7 +185,7 @@ func (w *watch) follow(ctx context.Context, e *endpoint, patience time.Duration)
 
 // silence names patience as the cause where it was.
 func (w *watch) silence(ctx context.Context, err error, patience time.Duration) error {
-	if !errors.Is(err, errStopped) && errors.Is(context.Cause(ctx), errSilent) {
+	if errors.Is(err, errSilent) || errors.Is(context.Cause(ctx), errSilent) {
 		return status.Error(codes.Unavailable, fmt.Sprintf("no answer within %v", patience))
 	}
 	return err

@@ -137,6 +137,23 @@ func TestWatchMovesOnAndNeitherRepeatsNorGoesBack(t *testing.T) {
 	}
 }
 
+// A node that ignores what it is asked by metadata is passed over.
+func TestWatchDoesNotBelieveANodeThatIsBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.nodes[1].deaf = true
+		f.write(event{service: "a", status: notServing})
+		f.lagging = true
+		f.write(event{service: "a", status: serving})
+		f.do(func() { f.nodes[0].applied = 2 })
+		w := watch(t, f.client(t), "a")
+		w.want(t, "SERVING")
+		f.nodes[0].kill()
+		time.Sleep(time.Minute)
+		w.want(t, "SERVING")
+	})
+}
+
 // The same for a service that does not exist: its revision is the node's.
 func TestWatchDoesNotGoBackBeforeADeletion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -199,7 +216,7 @@ func TestWatchWaitsWhileNoNodeAnswers(t *testing.T) {
 		f.nodes[0].kill()
 		f.nodes[1].kill()
 		f.write(event{service: "a", status: notServing})
-		time.Sleep(time.Hour)
+		time.Sleep(5 * time.Minute)
 		w.want(t, "SERVING")
 		f.nodes[1].start()
 		time.Sleep(5 * time.Second)
@@ -257,6 +274,11 @@ func TestWatchSendsTheRevisionItHasSeen(t *testing.T) {
 			t.Errorf("n2: %+v", second)
 		}
 		wantCalls(t, f.nodes[1], "GetService", 0) // its stream said nothing new
+		f.write(event{service: "a", status: unknown})
+		w.want(t, "SERVING UNKNOWN")
+		if look := f.nodes[1].seen("GetService"); len(look) != 1 || look[0].minRevision != 3 {
+			t.Errorf("n2: %+v", look)
+		}
 	})
 }
 
@@ -303,6 +325,24 @@ func TestLeavingTheLoopEndsTheStream(t *testing.T) {
 		}
 		// goleak and the bubble see to it that nothing is left.
 	})
+}
+
+// The first answer comes, and the loop is left, at the moment at which patience ends.
+func TestLeavingTheLoopAtTheLastMoment(t *testing.T) {
+	for range 50 {
+		synctest.Test(t, func(t *testing.T) {
+			f := startBuffered(t, 1)
+			f.nodes[0].onRead = func(ctx context.Context, method string) error {
+				if method == "Watch" {
+					lag(ctx, 2*time.Second)
+				}
+				return nil
+			}
+			for range f.client(t).Watch(within(t, time.Minute), "") {
+				break
+			}
+		})
+	}
 }
 
 func TestSlowConsumerMissesNoLastStatus(t *testing.T) {

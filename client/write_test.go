@@ -89,8 +89,9 @@ func TestOutcomes(t *testing.T) {
 			return func(ctx context.Context, _ int) error { n.breakConnections(); <-ctx.Done(); return ctx.Err() }
 		}, client.WrittenUnknown, codes.Unavailable},
 		"the deadline passes": {func(*fakeNode) func(context.Context, int) error {
-			return func(ctx context.Context, _ int) error { <-ctx.Done(); return nil }
+			return func(ctx context.Context, _ int) error { <-ctx.Done(); return ctx.Err() }
 		}, client.WrittenUnknown, codes.DeadlineExceeded},
+		"the node notices the deadline first":   {answer(refusal(codes.DeadlineExceeded, "OUTCOME_UNKNOWN", nil)), client.WrittenUnknown, codes.DeadlineExceeded},
 		"the node says unknown":                 {answer(refusal(codes.Unknown, "OUTCOME_UNKNOWN", nil)), client.WrittenUnknown, codes.Unknown},
 		"the node says unknown, in an odd code": {answer(refusal(codes.InvalidArgument, "X", map[string]string{"written": "unknown"})), client.WrittenUnknown, codes.InvalidArgument},
 		"a defect":                              {answer(refusal(codes.Internal, "INTERNAL", nil)), client.WrittenUnknown, codes.Internal},
