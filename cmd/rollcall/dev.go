@@ -219,13 +219,15 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devNode) err
 	}
 	select {
 	case <-parent.Done():
-		out.stopping()
-		<-allEnded
-		out.stopped(cfg.data)
-		return nil
 	case <-allEnded:
+	}
+	if parent.Err() == nil {
 		return devFailure(errors.New("all nodes have ended; what they said is above"))
 	}
+	out.stopping()
+	<-allEnded
+	out.stopped(cfg.data)
+	return nil
 }
 
 func describe(children []*devChild) []devNode {
