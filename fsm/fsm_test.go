@@ -207,6 +207,25 @@ func TestPublishedBeforeTheJournal(t *testing.T) {
 	}
 }
 
+// TestP4RecordsBeforeTheView: the view, which waits look at, moves only when Check shows the batch,
+// and ShownRevision before either. The journal is asked what is durable in between.
+func TestP4RecordsBeforeTheView(t *testing.T) {
+	h := newHarness(t)
+	asked := 0
+	h.journal.durable = func() int64 {
+		asked++
+		s, _ := h.Status("a")
+		if s != isServing || h.ShownRevision() != 1 || h.Revision() != 0 || h.AppliedIndex() != 0 {
+			t.Errorf("Status %v, shown %d, revision %d, index %d", s, h.ShownRevision(), h.Revision(), h.AppliedIndex())
+		}
+		return 0
+	}
+	h.set(t, "a", serving)
+	if asked != 1 || h.Revision() != 1 || h.AppliedIndex() != 1 {
+		t.Errorf("asked %d times, revision %d, index %d", asked, h.Revision(), h.AppliedIndex())
+	}
+}
+
 func TestSnapshotOnlyWhenRaftIsWhereTheJournalIs(t *testing.T) {
 	j := newMemJournal()
 	first := harnessOn(t, j)

@@ -60,14 +60,18 @@ func TestWaits(t *testing.T) {
 
 // TestWaitAsksAgain: what was reached between the first look and standing in the queue is not missed.
 func TestWaitAsksAgain(t *testing.T) {
-	w, looks := newWaiters(), uint64(0)
-	err := w.wait(t.Context(), 5, func() uint64 { looks++; return 4 * looks })
-	if err != nil || looks != 2 {
-		t.Errorf("wait: %v after %d looks", err, looks)
-	}
-	if n := w.len(); n != 0 {
-		t.Errorf("%d waiters are left", n)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		w, looks := newWaiters(), uint64(0)
+		err := w.wait(ctx, 5, func() uint64 { looks++; return 4 * looks })
+		if err != nil || looks != 2 {
+			t.Errorf("wait: %v after %d looks", err, looks)
+		}
+		if n := w.len(); n != 0 {
+			t.Errorf("%d waiters are left", n)
+		}
+	})
 }
 
 // TestWaitersRace: whoever waits for what will come is let go, whatever the moment.
