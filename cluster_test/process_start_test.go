@@ -179,7 +179,7 @@ func TestProcessCommandLine(t *testing.T) {
 	run(0, "n1", "status", "--wait", "30s")
 	run(0, "SERVING", "set", "payments", "serving", "--reason", "deploy 42")
 	run(0, "deploy 42", "get", "payments")
-	run(0, `"reason":"deploy 42"`, "get", "payments", "-o", "json")
+	run(0, `"reason": "deploy 42"`, "get", "payments", "-o", "json")
 	run(0, "", "set", "shop/cart=serving", "shop/checkout=not_serving", "--reason", "split")
 	run(0, "shop/checkout", "list", "shop/")
 	if out := run(0, "", "list", "shop/", "-o", "json"); strings.Contains(out, "payments") {

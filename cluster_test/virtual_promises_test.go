@@ -114,7 +114,7 @@ func TestVirtualP2LinearizableWrites(t *testing.T) {
 						lost++
 					}
 					mu.Unlock()
-					time.Sleep(time.Duration(7+i) * time.Millisecond)
+					time.Sleep(time.Duration(29+i) * time.Millisecond)
 				}
 			})
 		}

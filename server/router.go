@@ -13,7 +13,7 @@ type router struct {
 	node      string
 	agreement Agreement
 	forward   *forwarder
-	timeout   time.Duration // of a call whose caller has no deadline
+	timeout   time.Duration // see Config.WriteTimeout
 	draining  <-chan struct{}
 }
 
@@ -39,8 +39,11 @@ func (r *router) route(ctx context.Context, cmd *logv1.Command, validateOnly boo
 		defer cancel()
 	}
 	// Waiting ends while "not written" can still be heard: a caller whose time runs out has to
-	// assume the worst.
+	// assume the worst. A caller with much time is told after r.timeout too: no election takes that
+	// long, and it can try again.
 	patience, cancel := answerable(ctx, r.timeout)
+	defer cancel()
+	patience, cancel = context.WithTimeout(patience, r.timeout)
 	defer cancel()
 	for {
 		changed := r.agreement.Changed() // before Leader, so that no change is missed

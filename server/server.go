@@ -29,7 +29,8 @@ type Config struct {
 	// ReadyMaxStaleness is how long ago a leader may have been heard of while "" is SERVING; 0
 	// asks for none.
 	ReadyMaxStaleness time.Duration
-	// WriteTimeout is that of a change whose caller has no deadline.
+	// WriteTimeout is how long a change waits for a leader, and the whole time of one whose caller
+	// has no deadline.
 	WriteTimeout time.Duration
 	// ForwardTimeout is the most that a change forwarded to the leader may take.
 	ForwardTimeout time.Duration
