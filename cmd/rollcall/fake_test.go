@@ -19,6 +19,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -97,6 +98,11 @@ func (f *fake) setStatus(s *rollcallv1.GetStatusResponse) {
 
 func refusal(code codes.Code, reason, message string, metadata map[string]string) error {
 	s, err := status.New(code, message).WithDetails(&errdetails.ErrorInfo{Domain: "rollcall", Reason: reason, Metadata: metadata})
+	if err == nil && reason == reasonNotWritten {
+		// So that a deadline comes while the client pauses, and not while a try is under way: its
+		// outcome would be unknown.
+		s, err = s.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(time.Minute)})
+	}
 	if err != nil {
 		return err
 	}

@@ -77,10 +77,10 @@ func TestExitStatusesOfWrites(t *testing.T) {
 		{
 			name:   "no leader until the time is over",
 			refuse: refusal(codes.Unavailable, "NOT_WRITTEN", "no leader", nil),
-			args:   []string{"set", "a=serving", "b=serving", "--timeout", "300ms", "--request-id", "r1"},
+			args:   []string{"set", "a=serving", "b=serving", "--timeout", "800ms", "--request-id", "r1"},
 			code:   exitNotDone,
-			stderr: "rollcall: cannot set 2 services: not done within 300ms; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong\n",
-			asJSON: `{"code":"DEADLINE_EXCEEDED","reason":"NOT_WRITTEN","message":"cannot set 2 services: not done within 300ms; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong","written":"no","request_id":"r1"}`,
+			stderr: "rollcall: cannot set 2 services: not done within 800ms; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong\n",
+			asJSON: `{"code":"DEADLINE_EXCEEDED","reason":"NOT_WRITTEN","message":"cannot set 2 services: not done within 800ms; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong","written":"no","request_id":"r1"}`,
 		},
 		{
 			name:   "no such service",
