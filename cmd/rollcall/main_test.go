@@ -17,6 +17,11 @@ func TestMain(m *testing.M) {
 	if os.Getenv(childMode) != "" {
 		os.Exit(testChild())
 	}
+	// dev starts os.Executable, which here is all tests again: a test that gets that far by mistake
+	// must not start ever more of them.
+	if len(os.Args) > 1 && os.Args[1] == "serve" {
+		os.Exit(3)
+	}
 	// A developer's own settings must not reach the commands under test.
 	for _, name := range []string{"ENDPOINTS", "OUTPUT", "TIMEOUT", "ACTOR", "REASON", "DATA", "MEMBER", "NODE", "HTTP"} {
 		os.Unsetenv("ROLLCALL_" + name)
