@@ -77,8 +77,8 @@ type Config struct {
 
 	Now    func() time.Time // stamps entries
 	Logger *slog.Logger
-	// OnFailure is told, at most once, why this node will never form or join a cluster, if that turns
-	// out after Open. It may close the node.
+	// OnFailure is told, at most once, on a goroutine of its own, why this node cannot go on: it will
+	// never form or join a cluster, or raft is stuck. It may close the node.
 	OnFailure func(error)
 }
 

@@ -3,6 +3,7 @@ package raftnode
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"time"
 
@@ -51,6 +52,7 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 			ClusterId: n.founding.Load().ClusterID,
 		}},
 	}
+	begin := time.Now()
 	for {
 		index, err := n.proposer.proposeNow(cmd)
 		if err == nil {
@@ -64,6 +66,10 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 			return
 		}
 		n.logger.Warn("start of the term is not in the log", "term", term, "error", err)
+		if errors.Is(err, raft.ErrLeadershipTransferInProgress) && time.Since(begin) > 2*n.cfg.RPCTimeout {
+			n.fail(fmt.Errorf("raft takes no writes: a leadership transfer of an earlier term never ended (hashicorp/raft #696)"))
+			return
+		}
 		var notWritten NotWrittenError
 		if !errors.As(err, &notWritten) || errors.Is(err, ErrNotLeader) || !sleep(ctx, 50*time.Millisecond, nil) {
 			return
@@ -102,6 +108,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 	if r.State() != raft.Leader {
 		return ErrNotLeader
 	}
+	// Each once: a second try at one that hangs can leave raft refusing writes for good (#696).
 	targets := n.transferTargets(r)
 	if len(targets) == 0 {
 		return errors.New("transfer leadership: no other voter can be reached")
@@ -154,7 +161,7 @@ func (n *Node) transferTargets(r *raft.Raft) []string {
 	}
 	reachable := slices.DeleteFunc(slices.Clone(voters), func(name string) bool { return away[name] })
 	if len(reachable) == len(voters) && len(voters) > 0 {
-		return append([]string{""}, voters...)
+		return []string{""}
 	}
 	return reachable
 }

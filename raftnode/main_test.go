@@ -325,6 +325,21 @@ func (c *testCluster) leader(names ...string) *testNode {
 	}
 }
 
+// writeAnywhere writes on whoever leads, again on the next one if leadership moves. The id that was
+// written begins with id.
+func (c *testCluster) writeAnywhere(id string) testResult {
+	c.t.Helper()
+	for try := range 100 {
+		got, err := c.leader().Propose(c.t.Context(), command(fmt.Sprintf("%s.%d", id, try)))
+		if err == nil {
+			return got.(testResult)
+		}
+		time.Sleep(10 * time.Millisecond) // in a bubble
+	}
+	c.t.Fatalf("%s cannot be written", id)
+	return testResult{}
+}
+
 func command(id string) *logv1.Command {
 	return &logv1.Command{RequestId: id, Kind: &logv1.Command_Write{Write: &logv1.Write{
 		Changes: []*logv1.Change{{Service: "team/" + id, Status: logv1.Status_STATUS_SERVING}},
@@ -361,4 +376,8 @@ func (l *logBuffer) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.b.String()
+}
+
+func announced(name, directory string) *logv1.Member {
+	return &logv1.Member{Name: name, DirectoryId: directory}
 }

@@ -43,6 +43,7 @@ type Node struct {
 	seen    public
 	changed chan struct{}
 
+	failing  sync.Once
 	closing  sync.Once
 	closeErr error
 }
@@ -161,8 +162,13 @@ func (n *Node) formInBackground() {
 	if err != nil {
 		n.setWaiting(err.Error())
 		n.logger.Error("this node cannot form or join a cluster", "error", err)
-		n.cfg.OnFailure(err) // after forming is closed: it may call Close
+		n.fail(err) // after forming is closed: OnFailure may call Close
 	}
+}
+
+// fail reports, once, that this node cannot go on.
+func (n *Node) fail(err error) {
+	n.failing.Do(func() { go n.cfg.OnFailure(err) })
 }
 
 func (n *Node) view() view {

@@ -110,6 +110,26 @@ func TestCloseWhileForming(t *testing.T) {
 	})
 }
 
+func TestCloseEndsDials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := openThree(t, nil)
+		defer c.closeAll()
+		n := c.nodes["n1"]
+		c.network.Partition(Stall, "n1", "n2")
+		ended := make(chan error, 1)
+		go func() {
+			_, err := n.DialPeer(t.Context(), "n2")
+			ended <- err
+		}()
+		synctest.Wait()
+		c.close("n1")
+		begin := time.Now()
+		if err := <-ended; !errors.Is(err, ErrClosed) || time.Since(begin) > 0 {
+			t.Errorf("%v after %s", err, time.Since(begin))
+		}
+	})
+}
+
 func TestOpenUndoesWhatItDid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
@@ -186,6 +206,30 @@ func TestCloseWithAFoldThatHangs(t *testing.T) {
 		close(hang)
 		synctest.Wait()
 		n.closeStores(t)
+	})
+}
+
+// A leader that steps down tells what waits that it is not written, though its fold hangs with what
+// is in flight.
+func TestSteppingDownRefusesWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		hang := make(chan struct{})
+		leader.fold.intercept = func(*logv1.Command) { <-hang }
+		for i := range leader.cfg.MaxEntriesInFlight {
+			propose(t.Context(), leader.proposer, fmt.Sprint(i))
+			synctest.Wait()
+			time.Sleep(time.Second)
+		}
+		waits := propose(t.Context(), leader.proposer, "waits")
+		begin := time.Now()
+		c.network.Isolate(Reset, leader.cfg.Node)
+		out := <-waits
+		if !errors.Is(out.err, ErrNotLeader) || !errors.As(out.err, new(NotWrittenError)) || time.Since(begin) > 2*leader.cfg.HeartbeatTimeout {
+			t.Errorf("%v after %s", out.err, time.Since(begin))
+		}
+		close(hang)
 	})
 }
 

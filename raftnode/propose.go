@@ -26,7 +26,7 @@ type proposer struct {
 	abandoned chan struct{} // futures still open are given up
 	wg        sync.WaitGroup
 
-	mu           sync.Mutex // guards all below, and proposal.taken
+	mu           sync.Mutex // guards all below
 	queue        []*proposal
 	waitingBytes int
 	closed       bool
@@ -34,10 +34,9 @@ type proposer struct {
 
 // proposal is one command on its way.
 type proposal struct {
-	cmd   *logv1.Command
-	size  int
-	taken bool         // in an entry: from here on its outcome is raft's
-	done  chan outcome // capacity 1, sent to once
+	cmd  *logv1.Command
+	size int
+	done chan outcome // capacity 1, sent to once
 }
 
 type outcome struct {
@@ -123,13 +122,10 @@ func (p *proposer) enqueue(pr *proposal) error {
 	return nil
 }
 
-// withdraw takes a proposal back; false: it is in an entry already, or answered.
+// withdraw takes a proposal back; false: it does not wait any more, it is in an entry or answered.
 func (p *proposer) withdraw(pr *proposal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if pr.taken {
-		return false
-	}
 	for i, other := range p.queue {
 		if other == pr {
 			p.queue = append(p.queue[:i], p.queue[i+1:]...)
@@ -145,9 +141,6 @@ func (p *proposer) refuse(err error) {
 	p.mu.Lock()
 	waiting := p.queue
 	p.queue, p.waitingBytes = nil, 0
-	for _, pr := range waiting {
-		pr.taken = true
-	}
 	// Under the lock: who withdraws finds either the proposal or its answer.
 	refuseAll(waiting, NotWrittenError{err})
 	p.mu.Unlock()
@@ -167,7 +160,6 @@ func (p *proposer) take() []*proposal {
 	batch := make([]*proposal, n)
 	copy(batch, p.queue)
 	for _, pr := range batch {
-		pr.taken = true
 		p.waitingBytes -= pr.size
 	}
 	rest := copy(p.queue, p.queue[n:])

@@ -241,6 +241,7 @@ func TestProposeEndsWithItsContext(t *testing.T) {
 		if out := <-patient; out.err != nil || out.result != "patient" {
 			t.Errorf("patient: %v, %v", out.result, out.err)
 		}
+		synctest.Wait()
 		for _, e := range r.entries {
 			for _, cmd := range e.GetCommands() {
 				if cmd.GetRequestId() == "waiting" {

@@ -33,8 +33,12 @@ func newTransport(p *peerPort, dialTimeout, rpcTimeout time.Duration, logger hcl
 	return &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  raftStreams{p, dialTimeout},
 		MaxPool: 3, // heartbeat, replication and a vote at a time
-		Timeout: rpcTimeout,
-		Logger:  logger,
+		// No pipelines: when a follower refuses an entry or knows a newer term, a pipeline may stop for
+		// ever with its replication, unnoticed as heartbeats go on, and keep Shutdown waiting
+		// (hashicorp/raft #612, open). What waits meanwhile goes into the next RPC together.
+		MaxRPCsInFlight: 1,
+		Timeout:         rpcTimeout,
+		Logger:          logger,
 	})}
 }
 

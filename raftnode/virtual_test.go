@@ -85,7 +85,7 @@ func TestPartitionedLeaderStepsDown(t *testing.T) {
 				fresh.write(t, "during")
 
 				c.network.Heal()
-				r := c.leader().write(t, "after")
+				r := c.writeAnywhere("after")
 				if err := old.fold.WaitIndex(t.Context(), r.Index); err != nil {
 					t.Fatal(err)
 				}
@@ -286,8 +286,8 @@ func TestManyPartitions(t *testing.T) {
 				time.Sleep(time.Duration(100*i) * time.Millisecond)
 			}
 			c.network.Heal()
-			r := c.leader().write(t, fmt.Sprintf("%d.end", round))
-			acknowledged = append(acknowledged, fmt.Sprintf("%d.end", round))
+			r := c.writeAnywhere(fmt.Sprintf("%d.end", round))
+			acknowledged = append(acknowledged, r.ID)
 			var first []string
 			for _, n := range c.nodes {
 				if err := n.fold.WaitIndex(t.Context(), r.Index); err != nil {
