@@ -48,39 +48,6 @@ type Node struct {
 	closeErr error
 }
 
-// public is what Changed tells of.
-type public struct {
-	formed, leading bool
-	role, leader    string
-}
-
-// Roles of a node.
-const (
-	RoleForming   = "forming" // belongs to no cluster yet
-	RoleFollower  = "follower"
-	RoleCandidate = "candidate"
-	RoleLeader    = "leader"
-	RoleStopped   = "stopped"
-)
-
-// Status is what a node knows of agreement at one moment.
-type Status struct {
-	Formed    bool   // belongs to a cluster and raft runs
-	Waiting   string // while not Formed: for what, in words
-	ClusterID string
-	Role      string
-	Term      uint64
-	Leader    string // "": none known
-	// LeaderContact is when a follower last heard from the leader: now for the leader, zero if never.
-	LeaderContact time.Time
-	Leading       bool // leads, and its fold has applied the start of its term
-	LastIndex     uint64
-	CommitIndex   uint64
-	Voters        []string // by name
-	NonVoters     []string
-	Peers         []PeerStatus // those that were dialed, by name
-}
-
 // Open listens on the peer port and asks the other members once, for about a second at most. If the
 // node has a cluster by then raft runs when Open returns; else it goes on forming in the background.
 // A FormingError means that it cannot, as it stands.
@@ -274,86 +241,6 @@ func (n *Node) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
 		return nil, NotWrittenError{ErrNotLeader}
 	}
 	return n.proposer.propose(ctx, cmd)
-}
-
-// Status never blocks.
-func (n *Node) Status() Status {
-	p := n.look()
-	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.peers.list()}
-	if f := n.founding.Load(); f != nil {
-		s.ClusterID = f.ClusterID
-	}
-	r := n.raft.Load()
-	if r == nil {
-		n.mu.Lock()
-		s.Waiting = n.waiting
-		n.mu.Unlock()
-		return s
-	}
-	s.Term = r.CurrentTerm()
-	s.LastIndex = r.LastIndex()
-	// Raft learns after a restart only from the leader how much is committed; what is applied was.
-	s.CommitIndex = max(r.CommitIndex(), n.cfg.State.AppliedIndex())
-	s.LeaderContact = r.LastContact()
-	if p.role == RoleLeader {
-		s.LeaderContact = time.Now()
-	}
-	for _, server := range r.GetConfiguration().Configuration().Servers {
-		if server.Suffrage == raft.Voter {
-			s.Voters = append(s.Voters, string(server.ID))
-		} else {
-			s.NonVoters = append(s.NonVoters, string(server.ID))
-		}
-	}
-	slices.Sort(s.Voters)
-	slices.Sort(s.NonVoters)
-	return s
-}
-
-// look asks raft for what Changed tells of.
-func (n *Node) look() public {
-	r := n.raft.Load()
-	if r == nil {
-		return public{role: RoleForming}
-	}
-	p := public{formed: true}
-	switch r.State() {
-	case raft.Follower:
-		p.role = RoleFollower
-	case raft.Candidate:
-		p.role = RoleCandidate
-	case raft.Leader:
-		p.role = RoleLeader
-		p.leading = n.leading.Load()
-	default:
-		p.role = RoleStopped
-	}
-	if _, id := r.LeaderWithID(); p.role == RoleLeader || string(id) != n.cfg.Node {
-		p.leader = string(id)
-	}
-	if p.role == RoleStopped {
-		p.leader = ""
-	}
-	return p
-}
-
-// refresh wakes those who wait on Changed if there is something new.
-func (n *Node) refresh() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if p := n.look(); p != n.seen {
-		n.seen = p
-		close(n.changed)
-		n.changed = make(chan struct{})
-	}
-}
-
-// Changed returns a channel that is closed when Formed, Role, Leader or Leading changes. Take it
-// before Status, then no change is missed.
-func (n *Node) Changed() <-chan struct{} {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return n.changed
 }
 
 func (n *Node) setWaiting(text string) {

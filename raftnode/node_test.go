@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store"
 )
 
 func TestValidate(t *testing.T) {
@@ -293,6 +294,32 @@ func TestChangedTellsOfLeadership(t *testing.T) {
 		}
 		if err := n.TransferLeadership(t.Context()); err == nil || errors.Is(err, ErrNotLeader) {
 			t.Errorf("transfer with nobody there: %v", err)
+		}
+	})
+}
+
+// A node that leads but whose raft refuses writes for good must not stay leader silently.
+func TestTransferThatNeverEndedIsReported(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Node = "n1"
+		failed := make(chan error, 1)
+		cfg.OnFailure = func(err error) { failed <- err }
+		n := &Node{cfg: cfg, logger: cfg.Logger, changed: make(chan struct{})}
+		n.founding.Store(&store.Founding{})
+		n.proposer = newProposer(&n.cfg, func(raft.Log, time.Duration) raft.ApplyFuture {
+			f := &testFuture{ended: make(chan struct{}), err: raft.ErrLeadershipTransferInProgress}
+			close(f.ended)
+			return f
+		})
+		defer endProposer(n.proposer)
+		begin := time.Now()
+		n.startTerm(t.Context(), 3)
+		if err := <-failed; !strings.Contains(err.Error(), "#696") || time.Since(begin) < cfg.RPCTimeout {
+			t.Errorf("%v after %s", err, time.Since(begin))
+		}
+		if n.leading.Load() {
+			t.Error("it leads")
 		}
 	})
 }

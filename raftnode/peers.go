@@ -12,7 +12,8 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
-// PeerStatus is how the last try to reach a peer ended.
+// PeerStatus is how the last try to reach a peer ended. A leader tries all of them all the time, a
+// follower seldom.
 type PeerStatus struct {
 	Name  string
 	Err   string    // in words; "": it answered
@@ -25,7 +26,12 @@ type peers struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex // guards states
-	states map[peerPurpose]PeerStatus
+	states map[peerPurpose]peerState
+}
+
+type peerState struct {
+	PeerStatus
+	tried time.Time
 }
 
 type peerPurpose struct {
@@ -34,7 +40,7 @@ type peerPurpose struct {
 }
 
 func newPeers(logger *slog.Logger) *peers {
-	return &peers{logger: logger, states: map[peerPurpose]PeerStatus{}}
+	return &peers{logger: logger, states: map[peerPurpose]peerState{}}
 }
 
 // dialed takes note of the end of a dial and logs what is new in it.
@@ -47,14 +53,16 @@ func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 		text = inWords(err)
 	}
 	key := peerPurpose{name, purpose}
+	now := time.Now()
 	p.mu.Lock()
 	last, known := p.states[key]
 	if known && last.Err == text {
+		last.tried = now
+		p.states[key] = last
 		p.mu.Unlock()
 		return
 	}
-	now := time.Now()
-	p.states[key] = PeerStatus{Name: name, Err: text, Since: now}
+	p.states[key] = peerState{PeerStatus{Name: name, Err: text, Since: now}, now}
 	p.mu.Unlock()
 
 	switch {
@@ -67,20 +75,30 @@ func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 	}
 }
 
-// list returns the peers in order of their names. A peer that raft or an RPC reached is reached,
-// whatever an older probe met.
+// heard takes note that a peer whose last probe failed has called: a follower would not try again.
+func (p *peers) heard(name string) {
+	key := peerPurpose{name, peerv1.Hello_PURPOSE_PROBE}
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if last, known := p.states[key]; known && last.Err != "" {
+		p.states[key] = peerState{PeerStatus{Name: name, Since: now}, now}
+	}
+}
+
+// list returns the peers in order of their names, each as it was found last.
 func (p *peers) list() []PeerStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	newest := map[string]PeerStatus{}
+	newest := map[string]peerState{}
 	for key, s := range p.states {
-		if have, ok := newest[key.name]; !ok || s.Since.After(have.Since) {
+		if have, ok := newest[key.name]; !ok || s.tried.After(have.tried) {
 			newest[key.name] = s
 		}
 	}
 	all := make([]PeerStatus, 0, len(newest))
 	for _, s := range newest {
-		all = append(all, s)
+		all = append(all, s.PeerStatus)
 	}
 	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return all

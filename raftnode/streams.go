@@ -152,6 +152,9 @@ func (p *peerPort) handshake(ctx context.Context, conn net.Conn) bool {
 		return false
 	}
 	p.met(h)
+	if reason == "" {
+		p.peers.heard(h.GetNode())
+	}
 	if reason != "" || target == nil || conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}

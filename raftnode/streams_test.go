@@ -193,6 +193,7 @@ func TestPeerListenerThatNobodyServes(t *testing.T) {
 			if last, err = c.nodes["n1"].DialPeer(t.Context(), "n2"); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait() // it has its place
 		}
 		begin := time.Now()
 		if _, err := last.Read(make([]byte, 1)); err != io.EOF || time.Since(begin) > handshakeTimeout {
@@ -268,6 +269,40 @@ func TestPeerThatIsAwayIsLoggedOnce(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got := strings.Count(log.String(), `msg="peer is back" node=n1 peer=n2`); got != 1 {
 			t.Errorf("logged %d times that it is back:\n%s", got, log.String())
+		}
+	})
+}
+
+// A follower dials nobody; it must not show for ever what it met at its start.
+func TestPeerThatCallsIsNotAway(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		var followers []string
+		for _, name := range threeNames {
+			if name != leader.cfg.Node {
+				followers = append(followers, name)
+			}
+		}
+		for _, name := range followers {
+			c.close(name)
+		}
+		here := func() string {
+			for _, p := range c.nodes[followers[0]].Status().Peers {
+				if p.Name == followers[1] {
+					return p.Err
+				}
+			}
+			return "not dialed"
+		}
+		c.open(followers[0])
+		if got := here(); got != "connection refused" {
+			t.Errorf("%q", got)
+		}
+		c.open(followers[1])
+		time.Sleep(time.Second)
+		if got := here(); got != "" {
+			t.Errorf("%q", got)
 		}
 	})
 }
