@@ -65,6 +65,7 @@ func TestProcessDev(t *testing.T) {
 		}
 		ended := make(chan error, 1)
 		go func() { ended <- cmd.Wait() }()
+		t.Cleanup(func() { cmd.Process.Kill() }) // its nodes end with it
 		eventually(t, "dev to be ready", func(ctx context.Context) bool {
 			s, err := cl.ClusterStatus(ctx)
 			if err != nil || !s.GetWritable() || len(s.GetMembers()) != 3 {

@@ -99,7 +99,7 @@ func TestVirtualRestart(t *testing.T) {
 		for range 3 {
 			for _, n := range c.nodes {
 				n.stop()
-				time.Sleep(3 * time.Second)
+				time.Sleep(time.Second)
 				n.start()
 				c.until("to be ready", func() bool { return n.check(rollcallv1.OwnReady) == serving })
 			}
@@ -120,7 +120,7 @@ func TestVirtualRestart(t *testing.T) {
 }
 
 // TestVirtualSlowDisk adds 300 ms to each sync of one node, two of which make an append: nothing is
-// elected in two minutes, whoever the slow one is.
+// elected in forty seconds, whoever the slow one is.
 func TestVirtualSlowDisk(t *testing.T) {
 	for _, who := range []string{"follower", "leader"} {
 		t.Run(who, func(t *testing.T) {
@@ -133,12 +133,12 @@ func TestVirtualSlowDisk(t *testing.T) {
 				before := leader.status().GetTerm()
 				slow.storeDelay.Store(int64(600 * time.Millisecond))
 				slow.journalDelay.Store(int64(600 * time.Millisecond))
-				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+				ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 				defer cancel()
 				cl := c.client()
 				defer cl.Close()
-				if acked := c.flip(ctx, cl, "payments"); acked < 50 {
-					t.Errorf("%d writes were acknowledged in two minutes", acked)
+				if acked := c.flip(ctx, cl, "payments"); acked < 20 {
+					t.Errorf("%d writes were acknowledged in forty seconds", acked)
 				}
 				slow.storeDelay.Store(0)
 				slow.journalDelay.Store(0)

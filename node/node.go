@@ -146,7 +146,11 @@ func (n *Node) release(ctx context.Context) error {
 		closing("the API listener", n.api.Close())
 	}
 	if n.raft != nil {
-		closing("raft", n.raft.Close())
+		if err := n.raft.Close(); err != nil {
+			// Raft may still use what lies below: better left open than pulled away.
+			closing("raft", err)
+			return errors.Join(errs...)
+		}
 	}
 	n.wg.Wait()
 	if n.fsm != nil {
