@@ -68,6 +68,9 @@ func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 	switch {
 	case err != nil && purpose == peerv1.Hello_PURPOSE_PROBE:
 		p.logger.Debug("peer does not answer", "peer", name, "reason", text)
+	case err != nil && !known:
+		// Nodes that start together find each other missing at first.
+		p.logger.Info("peer cannot be reached yet", "peer", name, "reason", text)
 	case err != nil:
 		p.logger.Warn("peer cannot be reached", "peer", name, "reason", text)
 	case known && purpose != peerv1.Hello_PURPOSE_PROBE:
