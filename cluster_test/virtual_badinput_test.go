@@ -1,0 +1,136 @@
+package cluster_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// reason is the ErrorInfo's of rollcall's domain, or "".
+func reason(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == "rollcall" {
+			return info.GetReason()
+		}
+	}
+	return ""
+}
+
+// TestVirtualP12BadInput sends what must be refused, through the leader and through a follower: one
+// clear error each, no event, no log entry, nobody woken.
+func TestVirtualP12BadInput(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		ctx := context.Background()
+		cl := c.client()
+		defer cl.Close()
+		if _, err := cl.Set(ctx, "payments", serving, client.WriteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		leader := c.leader()
+		revision := c.caughtUp()
+		type set = rollcallv1.SetServingStatusRequest
+		ok, negative, stale := serving, int64(-1), int64(12345)
+		bogus := healthpb.HealthCheckResponse_ServingStatus(77)
+		gone := noService
+		long := strings.Repeat("x", 257)
+		many := make([]*rollcallv1.StatusChange, 10_001)
+		for i := range many {
+			many[i] = &rollcallv1.StatusChange{Service: fmt.Sprintf("s%d", i), Status: &ok}
+		}
+		for _, n := range []*virtualNode{leader, c.others(leader)[0]} {
+			admin := rollcallv1.NewAdminClient(n.dial())
+			registry := rollcallv1.NewRegistryClient(n.dial())
+			health := healthpb.NewHealthClient(n.dial())
+			one := func(r *set) func() error {
+				return func() error { _, err := admin.SetServingStatus(ctx, r); return err }
+			}
+			batch := func(changes ...*rollcallv1.StatusChange) func() error {
+				return func() error {
+					_, err := admin.BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{Changes: changes})
+					return err
+				}
+			}
+			for _, tc := range []struct {
+				name string
+				call func() error
+				want codes.Code
+			}{
+				{"no status", one(&set{Service: "a"}), codes.InvalidArgument},
+				{"unknown status", one(&set{Service: "a", Status: &bogus}), codes.InvalidArgument},
+				{"SERVICE_UNKNOWN", one(&set{Service: "a", Status: &gone}), codes.InvalidArgument},
+				{"no name", one(&set{Status: &ok}), codes.InvalidArgument},
+				{"own name", one(&set{Service: "rollcall.live", Status: &ok}), codes.InvalidArgument},
+				{"white space", one(&set{Service: "a b", Status: &ok}), codes.InvalidArgument},
+				{"asterisk", one(&set{Service: "shop/*", Status: &ok}), codes.InvalidArgument},
+				{"control character", one(&set{Service: "a\x00", Status: &ok}), codes.InvalidArgument},
+				{"long name", one(&set{Service: long, Status: &ok}), codes.InvalidArgument},
+				{"long reason", one(&set{Service: "a", Status: &ok, Reason: strings.Repeat("x", 1025)}), codes.InvalidArgument},
+				{"long actor", one(&set{Service: "a", Status: &ok, Actor: long}), codes.InvalidArgument},
+				{"long request id", one(&set{Service: "a", Status: &ok, RequestId: strings.Repeat("x", 65)}), codes.InvalidArgument},
+				{"negative if_revision", one(&set{Service: "a", Status: &ok, IfRevision: &negative}), codes.InvalidArgument},
+				{"stale if_revision", one(&set{Service: "payments", Status: &ok, IfRevision: &stale}), codes.FailedPrecondition},
+				{"empty batch", batch(), codes.InvalidArgument},
+				{"batch of too many", batch(many...), codes.InvalidArgument},
+				{"service twice in a batch", batch(&rollcallv1.StatusChange{Service: "a", Status: &ok}, &rollcallv1.StatusChange{Service: "a", Status: &ok}), codes.InvalidArgument},
+				{"null in a batch", batch(&rollcallv1.StatusChange{Service: "a", Status: &ok}, &rollcallv1.StatusChange{}), codes.InvalidArgument},
+				{"one stale in a batch", batch(&rollcallv1.StatusChange{Service: "fresh", Status: &ok}, &rollcallv1.StatusChange{Service: "payments", Status: &gone, IfRevision: &stale}), codes.FailedPrecondition},
+				{"delete what is not there", func() error {
+					_, err := admin.DeleteService(ctx, &rollcallv1.DeleteServiceRequest{Service: "nothing"})
+					return err
+				}, codes.NotFound},
+				{"get what is not there", func() error {
+					_, err := registry.GetService(ctx, &rollcallv1.GetServiceRequest{Service: "nothing"})
+					return err
+				}, codes.NotFound},
+				{"bad page token", func() error {
+					_, err := registry.ListServices(ctx, &rollcallv1.ListServicesRequest{PageToken: "?"})
+					return err
+				}, codes.InvalidArgument},
+				{"check a long name", func() error {
+					_, err := health.Check(ctx, &healthpb.HealthCheckRequest{Service: long})
+					return err
+				}, codes.InvalidArgument},
+				{"check what is not there", func() error {
+					_, err := health.Check(ctx, &healthpb.HealthCheckRequest{Service: "nothing"})
+					return err
+				}, codes.NotFound},
+				{"misspelt metadata", func() error {
+					ctx := metadata.AppendToOutgoingContext(ctx, "rollcall-min-revison", "1")
+					_, err := health.Check(ctx, &healthpb.HealthCheckRequest{Service: "payments"})
+					return err
+				}, codes.InvalidArgument},
+				{"watch a long name", func() error {
+					stream, err := health.Watch(ctx, &healthpb.HealthCheckRequest{Service: long})
+					if err != nil {
+						return err
+					}
+					_, err = stream.Recv()
+					return err
+				}, codes.InvalidArgument},
+			} {
+				err := tc.call()
+				if status.Code(err) != tc.want || reason(err) == "" || status.Convert(err).Message() == "" {
+					t.Errorf("%s on %s: %v with reason %q, want %s with a reason", tc.name, n.cfg.Name, err, reason(err), tc.want)
+				}
+			}
+		}
+		if got := c.caughtUp(); got != revision {
+			t.Errorf("revision %d became %d", revision, got)
+		}
+		for _, n := range c.nodes {
+			if got := n.services(); len(got) != 1 || got["payments"].GetStatus() != serving {
+				t.Errorf("%s holds %v", n.cfg.Name, got)
+			}
+		}
+	})
+}
