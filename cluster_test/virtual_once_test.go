@@ -29,10 +29,10 @@ func TestVirtualP3ExactlyOnce(t *testing.T) {
 		faults func(c *virtual)
 	}{
 		{"leaders cut off", func(c *virtual) {
-			for i := range 6 {
-				time.Sleep(2 * time.Second)
+			for i := range 4 {
+				time.Sleep(time.Second)
 				c.net.Isolate([]raftnode.Cut{raftnode.Stall, raftnode.Reset}[i%2], c.leader().cfg.Name)
-				time.Sleep(4 * time.Second)
+				time.Sleep(3 * time.Second)
 				c.net.Heal()
 			}
 		}},
@@ -79,7 +79,7 @@ func TestVirtualP3ExactlyOnce(t *testing.T) {
 								t.Errorf("increment to %d: %v", n, err)
 							}
 							mu.Unlock()
-							time.Sleep(10 * time.Millisecond)
+							time.Sleep(30 * time.Millisecond)
 						}
 					})
 				}
