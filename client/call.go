@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,10 @@ const (
 	pauseBase    = 50 * time.Millisecond
 	pauseMax     = time.Second
 	patienceGain = 5 // at most so many times AttemptTimeout
+	// repeatFor is how long after its first try a write of unknown outcome is tried again. Nodes
+	// remember its request id for ten minutes; by then a try would be a write of its own. The rest is
+	// for clocks that differ and for a try that is slow.
+	repeatFor = 5 * time.Minute
 )
 
 // verdict is what a failed try means for the call.
@@ -37,6 +42,27 @@ type try struct {
 	unsent bool // surely
 }
 
+// doubt is the first try of a write whose outcome nobody knows; err is nil if there was none. From
+// then on only an answer that all tries of the request would get settles what became of it.
+type doubt struct {
+	err   *Error
+	since time.Time // when the try began
+}
+
+func (d *doubt) expired() bool { return d.err != nil && time.Since(d.since) >= repeatFor }
+
+// ended is the error of a write that cannot be tried any longer.
+func (d *doubt) ended(op operation, cause error) *Error {
+	if cause == nil {
+		f := *d.err
+		f.Message = fmt.Sprintf("%s; tried again for %v", cmp.Or(f.Message, f.Code.String()), repeatFor)
+		return &f
+	}
+	f := op.ended(cause, d.err)
+	f.Written = WrittenUnknown
+	return f
+}
+
 // invoke makes the RPC of an operation on conn.
 type invoke func(ctx context.Context, conn grpc.ClientConnInterface) error
 
@@ -48,6 +74,7 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 	ctx, done := c.begin(ctx)
 	defer done()
 	var latest *Error // of the failures that were not the end of ctx
+	var d doubt
 	for round := 0; ; round++ {
 		var (
 			failures []*Error
@@ -57,9 +84,14 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 			hint     time.Duration // a node's wish
 		)
 		for _, e := range c.order() {
-			if cause := c.over(ctx); cause != nil {
+			cause := c.over(ctx)
+			switch {
+			case d.err != nil && (cause != nil || d.expired()):
+				return d.ended(op, cause)
+			case cause != nil:
 				return op.ended(cause, latest)
 			}
+			begun := time.Now()
 			t := c.try(ctx, e, op, round, call)
 			if t.err == nil {
 				c.prefer(e)
@@ -67,9 +99,23 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 			}
 			v, w := op.judge(t)
 			f := op.failed(e, t.err, w)
-			cause := c.over(ctx)
+			cause = c.over(ctx)
 			c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "an endpoint did not settle a call", slog.String("endpoint", e.address), slog.Any("error", f))
+			if w == WrittenUnknown {
+				c.leave(e, cause)
+				if d.err == nil {
+					d = doubt{f, begun}
+				}
+			}
 			switch {
+			case d.err == f && cause != nil:
+				return f.because(cause)
+			case d.err != nil && v == stands && !decides(f):
+				// Said of this try alone, and nothing would come of another.
+				d.err.Message += "; then, from " + f.Endpoint + ": " + plain(f.Message)
+				return d.err.because(cause)
+			case d.err != nil && cause != nil && v != stands:
+				return d.ended(op, cause)
 			case cause != nil && (v != stands || t.unsent):
 				if latest == nil {
 					latest = f
@@ -77,7 +123,7 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 				return op.ended(cause, latest)
 			case v == stands:
 				if !t.unsent {
-					c.learn(e, f, cause)
+					c.prefer(e)
 				}
 				return f.because(cause)
 			}
@@ -94,18 +140,20 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 			}
 			hint = max(hint, retryDelay(t.err))
 		}
-		if !reached {
-			return op.unanswered(failures)
-		}
-		if !worth {
+		switch {
+		case reached && !worth && d.err != nil:
+			return d.err
+		case reached && !worth:
 			return settled
+		case !reached && d.err == nil:
+			return op.unanswered(failures)
 		}
 		pause(ctx, max(wait(round), min(hint, pauseMax)))
 	}
 }
 
-// try makes one attempt at e. What it bounds depends: a read in all, a write only until it is sent,
-// as giving up on it later would turn a slow success into an unknown outcome.
+// try makes one attempt at e, which is bounded in all: a write that is given up on may still be done,
+// and its next try gets the answer to it.
 func (c *Client) try(ctx context.Context, e *endpoint, op operation, round int, call invoke) try {
 	bound := c.patience(round)
 	bounded, cancel := context.WithTimeout(ctx, bound)
@@ -117,13 +165,9 @@ func (c *Client) try(ctx context.Context, e *endpoint, op operation, round int, 
 		}
 		return try{err: err, unsent: true}
 	}
-	within := bounded
-	if op.write {
-		within = ctx
-	}
-	tracked, t := track(within)
+	tracked, t := track(bounded)
 	err = call(tracked, conn)
-	if err != nil && within.Err() != nil && ctx.Err() == nil {
+	if err != nil && bounded.Err() != nil && ctx.Err() == nil && errorInfo(status.Convert(err)) == nil {
 		err = status.Error(codes.DeadlineExceeded, fmt.Sprintf("no answer within %v", bound))
 	}
 	return try{err: err, unsent: t.unsent()}
@@ -169,8 +213,10 @@ func judgeWrite(st *status.Status) (verdict, Written) {
 	switch said := info.GetMetadata()[writtenKey]; {
 	case info.GetReason() == reasonNotWritten:
 		return again, WrittenNo
-	case info.GetReason() == reasonUnknown || said == WrittenUnknown.String():
-		return stands, WrittenUnknown
+	case info.GetReason() == reasonUnknown:
+		return again, WrittenUnknown
+	case said == WrittenUnknown.String():
+		return judgeUnknown(st), WrittenUnknown
 	case said == WrittenNo.String():
 		return stands, WrittenNo
 	}
@@ -185,16 +231,35 @@ func judgeWrite(st *status.Status) (verdict, Written) {
 			return stands, WrittenNo
 		}
 	}
-	return stands, WrittenUnknown
+	return judgeUnknown(st), WrittenUnknown
 }
 
-// learn makes later calls start where this one was answered, and not where it was left waiting.
-func (c *Client) learn(e *endpoint, f *Error, cause error) {
-	if f.Written != WrittenUnknown {
-		c.prefer(e)
-		return
+// judgeUnknown is for a write that nobody knows the outcome of. Its request id makes it as harmless to
+// repeat as a read.
+func judgeUnknown(st *status.Status) verdict {
+	if v := judgeRead(st); v != stands {
+		return v
 	}
-	// A caller who went away says nothing about the endpoint.
+	return elsewhere
+}
+
+// decides says whether an answer to one try is that to all of them: one that was given in the log,
+// where a request id has one answer, or that the same request gets from every node. What a node says
+// of itself, a limit or a permission, is not.
+func decides(f *Error) bool {
+	if f.Written == WrittenUnknown {
+		return false
+	}
+	switch f.Code {
+	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.OutOfRange:
+		return true
+	}
+	return false
+}
+
+// leave makes later calls start elsewhere than where this one was left waiting. A caller who went away
+// says nothing about the endpoint.
+func (c *Client) leave(e *endpoint, cause error) {
 	if cause == nil || errors.Is(cause, context.DeadlineExceeded) {
 		c.avoid(e)
 	}

@@ -19,15 +19,15 @@ type Config struct {
 	Endpoints []string
 	// Actor is who makes the changes, unless WriteOptions says; at most 256 bytes.
 	Actor string
-	// AttemptTimeout bounds one try at one endpoint: of a read, of connecting, and of the first
+	// AttemptTimeout bounds one try at one endpoint: of a read or a write, of connecting, and of the first
 	// answer to a watch. Later rounds allow up to five times as much, so that a slow network delays
-	// and does not fail. It does not bound a write once that is sent. 0 means 2 s.
+	// and does not fail. 0 means 2 s.
 	AttemptTimeout time.Duration
 	// Logger is told, at debug level, of endpoints that failed. Nil logs nothing.
 	Logger *slog.Logger
 	// DialOptions come after the client's own and so prevail over them, credentials for example
 	// (default: plain text). Not over these: gRPC's own retries and service configs are always off.
-	// An interceptor that repeats calls undoes what this package says of writes.
+	// An interceptor that makes calls other ones undoes what this package says of writes.
 	DialOptions []grpc.DialOption
 }
 

@@ -11,7 +11,7 @@
 // pauses, for 50 ms at first and 1 s at most, with jitter, and begins another, until the caller's
 // context ends: give it a deadline. There is one exception, so that people at a terminal learn at
 // once that nothing runs: a round in which no endpoint could even be connected to ends the call with
-// code UNAVAILABLE and [ReasonNoEndpoint], which names all that were tried.
+// code UNAVAILABLE and [ReasonNoEndpoint], which names all that were tried. (Not a write of unknown outcome, see below.)
 //
 // # Outcomes of a write
 //
@@ -22,19 +22,22 @@
 //     refused it, or a node said NOT_WRITTEN (no leader, for example). After the first and the last of
 //     these the client itself tries again until the context ends (or, see above, until no endpoint
 //     can be connected to).
-//   - Unknown: an *[Error] with [WrittenUnknown]. The request was sent, and nothing that came back
-//     proves what became of it: the connection broke, or the deadline passed. A bare UNAVAILABLE is
-//     such a case; it does not say when the connection broke.
+//   - Unknown: an *[Error] with [WrittenUnknown]. The request was sent, and until the context ended
+//     nothing came back that proves what became of it.
 //
-// The client never repeats a write of unknown outcome, not even a plain one that sets what it set
-// before. Suppose try one of A was applied and its answer was lost; B then writes, and is
-// acknowledged; A's try two would put its value over B's. Readers would have seen A, B, A of a
-// call that takes effect once: no order of the calls explains that. It can be worse: try one may be
-// slow rather than lost, and land after try two was acknowledged and B has answered it. Only a server that
-// recognizes the request id can make a repeat harmless. Until nodes do, the request id is for finding
-// the event, and a caller who must know reads the service back. A write with IfRevision may be
-// repeated by hand, as it cannot take effect twice; if the first one did, the second is refused with
-// REVISION_MISMATCH.
+// A try can end without an answer: its connection breaks, its node hangs or loses the leadership, or
+// [Config.AttemptTimeout] passes. Such a write is tried again, on the next endpoint, with the same
+// request id, until the context ends. That is safe for every write, one with IfRevision too: nodes
+// remember how they answered a request id, and answer another try of the request the same way, a
+// refusal included, without changing anything. It holds even if the first try was slow rather than
+// lost and arrives after the second: then it is the one that is only answered.
+//
+// They remember for ten minutes, and no more than a number of ids that the cluster is configured with
+// (250,000). So a write that nobody could answer for is given up 5 minutes after its first try,
+// also if the context lasts longer. WrittenUnknown is then for the caller: within what is left of the ten
+// minutes the same call with the same [WriteOptions].RequestID has the same effect as one more try; a
+// later one may be done a second time, and a caller who must know looks first. A retry that changes
+// anything of the request, the reason or the actor for example, is refused with [ReasonRequestIDReused].
 //
 // # Watching
 //

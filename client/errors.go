@@ -38,6 +38,9 @@ const (
 	ReasonNoEndpoint = "NO_NODE_ANSWERS"
 )
 
+// ReasonRequestIDReused is a node's: WriteOptions.RequestID was used for another request.
+const ReasonRequestIDReused = "REQUEST_ID_REUSED"
+
 // What a node says in ErrorInfo.
 const (
 	errorDomain            = "rollcall"

@@ -151,8 +151,9 @@ func (n *fakeNode) GetStatus(ctx context.Context, req *rollcallv1.GetStatusReque
 	return &rollcallv1.GetStatusResponse{ClusterId: "3f9a", Node: "n1", Leader: "n2", Term: 7, Revision: n.applied, Writable: true}, nil
 }
 
-// change notes a write, asks onWrite, and makes it.
-func (n *fakeNode) change(ctx context.Context, method string, req any, dry bool, events ...event) (int64, error) {
+// change notes a write, asks onWrite, and makes it, if allowed says so (nil: it does) and it was not
+// answered before. onAnswer may keep the answer back.
+func (n *fakeNode) change(ctx context.Context, method string, req any, dry bool, allowed func() error, events ...event) (int64, error) {
 	if err := n.enter(ctx, method, req); err != nil {
 		return 0, err
 	}
@@ -164,25 +165,49 @@ func (n *fakeNode) change(ctx context.Context, method string, req any, dry bool,
 			return 0, err
 		}
 	}
+	a, count := n.decide(req.(interface{ GetRequestId() string }).GetRequestId(), dry, allowed, events)
+	n.cluster.mu.Lock()
+	onAnswer := n.onAnswer
+	n.cluster.mu.Unlock()
+	if onAnswer != nil {
+		if err := onAnswer(ctx, count); err != nil {
+			return 0, err
+		}
+	}
+	return a.revision, a.err
+}
+
+func (n *fakeNode) decide(id string, dry bool, allowed func() error, events []event) (answer, int) {
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	if dry {
-		return int64(len(n.cluster.events)), nil
+	a, known := n.cluster.answers[id]
+	if known && !dry {
+		return a, len(n.calls)
 	}
-	return n.cluster.append(events...), nil
+	a = answer{revision: int64(len(n.cluster.events))}
+	if allowed != nil {
+		a.err = allowed()
+	}
+	if dry {
+		return a, len(n.calls)
+	}
+	if a.err == nil {
+		a.revision = n.cluster.append(events...)
+	}
+	n.cluster.answers[id] = a
+	return a, len(n.calls)
 }
 
 func (n *fakeNode) SetServingStatus(ctx context.Context, req *rollcallv1.SetServingStatusRequest) (*rollcallv1.SetServingStatusResponse, error) {
-	if req.IfRevision != nil {
-		n.cluster.mu.Lock()
+	allowed := func() error {
 		current := n.cluster.record(req.GetService(), int64(len(n.cluster.events))).GetReport().GetRevision()
-		n.cluster.mu.Unlock()
-		if current != req.GetIfRevision() {
-			return nil, refusal(codes.FailedPrecondition, "REVISION_MISMATCH",
+		if req.IfRevision != nil && current != req.GetIfRevision() {
+			return refusal(codes.FailedPrecondition, "REVISION_MISMATCH",
 				map[string]string{"current_revision": strconv.FormatInt(current, 10), "written": "no"})
 		}
+		return nil
 	}
-	revision, err := n.change(ctx, "SetServingStatus", req, req.GetValidateOnly(), event{req.GetService(), req.GetStatus(), req.GetReason()})
+	revision, err := n.change(ctx, "SetServingStatus", req, req.GetValidateOnly(), allowed, event{req.GetService(), req.GetStatus(), req.GetReason()})
 	if err != nil {
 		return nil, err
 	}
@@ -198,7 +223,7 @@ func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Ba
 	for _, c := range req.GetChanges() {
 		events = append(events, event{c.GetService(), c.GetStatus(), req.GetReason()})
 	}
-	revision, err := n.change(ctx, "BatchSetServingStatus", req, req.GetValidateOnly(), events...)
+	revision, err := n.change(ctx, "BatchSetServingStatus", req, req.GetValidateOnly(), nil, events...)
 	if err != nil {
 		return nil, err
 	}
@@ -206,7 +231,7 @@ func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Ba
 }
 
 func (n *fakeNode) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (*rollcallv1.DeleteServiceResponse, error) {
-	revision, err := n.change(ctx, "DeleteService", req, false, event{req.GetService(), missing, req.GetReason()})
+	revision, err := n.change(ctx, "DeleteService", req, false, nil, event{req.GetService(), missing, req.GetReason()})
 	if err != nil {
 		return nil, err
 	}

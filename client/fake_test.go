@@ -45,10 +45,16 @@ type fakeCluster struct {
 	lagging bool       // nodes follow only when told to
 	changed chan struct{}
 	nodes   []*fakeNode
+	answers map[string]answer // first ones, by request id
+}
+
+type answer struct {
+	revision int64
+	err      error
 }
 
 func newCluster(names ...string) *fakeCluster {
-	f := &fakeCluster{changed: make(chan struct{})}
+	f := &fakeCluster{changed: make(chan struct{}), answers: map[string]answer{}}
 	for _, name := range names {
 		f.nodes = append(f.nodes, &fakeNode{cluster: f, name: name, own: map[string]client.Status{"": serving}})
 	}
@@ -274,6 +280,8 @@ type fakeNode struct {
 	// onRead and onWrite may refuse a call. The change is made only if they do not; n counts calls from 1.
 	onRead  func(ctx context.Context, method string) error
 	onWrite func(ctx context.Context, n int) error
+	// onAnswer may refuse, or keep back, the answer to a write that was done.
+	onAnswer func(ctx context.Context, n int) error
 }
 
 type call struct {

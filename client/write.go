@@ -23,7 +23,7 @@ type Change struct {
 type WriteOptions struct {
 	Reason    string // at most 1 KiB
 	Actor     string // "" is Config.Actor
-	RequestID string // at most 64 bytes; "" is a fresh UUID. The package's comment says what it is good for
+	RequestID string // at most 64 bytes; "" is a fresh UUID. The package's comment says when to give one
 	// IfRevision is the condition of Set and Delete; in a batch each change has its own.
 	IfRevision *int64
 	// DryRun asks what would happen and changes nothing. There is none for Delete.

@@ -21,7 +21,9 @@ import (
 
 // load writes from several writers, each to a service of its own, one numbered write after the
 // other; the number stands in the reason. So a service may only ever show the number of its last
-// acknowledged write, or of a later one whose outcome is unknown.
+// acknowledged write, or of a later one whose outcome is unknown. Until there is one, each write but
+// the first is a compare-and-set on the one before: that it is refused means that a write took effect
+// twice (P3).
 type load struct {
 	t       *testing.T
 	writers []*writer
@@ -39,6 +41,7 @@ type writer struct {
 	rev     int64        // its revision
 	unknown map[int]bool // later numbers whose outcome is unknown
 	refused map[int]bool // numbers that were surely not written
+	doubt   bool         // there was an unknown outcome: that write may still come
 }
 
 func startLoad(t *testing.T, cl *client.Client, writers int) *load {
@@ -65,14 +68,19 @@ func (l *load) run(ctx context.Context, cl *client.Client, w *writer) {
 		w.mu.Lock()
 		w.next++
 		n := w.next
+		o := client.WriteOptions{Reason: strconv.Itoa(n)}
+		if w.acked > 0 && !w.doubt {
+			o.IfRevision = new(int64)
+			*o.IfRevision = w.rev
+		}
 		w.mu.Unlock()
 		s := healthpb.HealthCheckResponse_SERVING
 		if n%2 == 0 {
 			s = healthpb.HealthCheckResponse_NOT_SERVING
 		}
 		// Not ctx: a write under way when the load stops must end in an outcome of its own.
-		attempt, done := context.WithTimeout(context.Background(), 2*time.Second)
-		resp, err := cl.Set(attempt, w.service, s, client.WriteOptions{Reason: strconv.Itoa(n)})
+		attempt, done := context.WithTimeout(context.Background(), 5*time.Second)
+		resp, err := cl.Set(attempt, w.service, s, o)
 		done()
 		w.mu.Lock()
 		switch e := (*client.Error)(nil); {
@@ -88,9 +96,13 @@ func (l *load) run(ctx context.Context, cl *client.Client, w *writer) {
 			default:
 			}
 		case errors.As(err, &e) && e.Written == client.WrittenNo:
+			if e.Reason == "REVISION_MISMATCH" {
+				l.t.Errorf("%s: write %d expected revision %d and found %d: an earlier one took effect twice", w.service, n, w.rev, e.CurrentRevision)
+				w.rev = e.CurrentRevision
+			}
 			w.refused[n] = true
 		default:
-			w.unknown[n] = true
+			w.unknown[n], w.doubt = true, true
 		}
 		w.mu.Unlock()
 	}

@@ -12,6 +12,9 @@ type batch struct {
 	at          map[string]int // name → place in services
 	members     []*logv1.Member
 	events      []*logv1.Event
+	limits      requestLimits // of the request ids, if they changed
+	requests    []*request    // remembered, and not forgotten again
+	forgotten   []string      // keys of those remembered before
 }
 
 type touched struct {
@@ -21,6 +24,9 @@ type touched struct {
 
 func (b *batch) add(p *plan, events []*logv1.Event) {
 	b.events = append(b.events, events...)
+	if p.limits != (requestLimits{}) {
+		b.limits = p.limits
+	}
 	if p.member != nil {
 		b.addMember(p.member)
 	}
@@ -53,6 +59,15 @@ func (b *batch) addMember(m *logv1.Member) {
 	b.members = append(b.members, m)
 }
 
+// forget takes the oldest request that is known.
+func (b *batch) forget(r *request) {
+	if len(b.requests) > 0 && b.requests[0] == r {
+		b.requests = b.requests[1:]
+		return
+	}
+	b.forgotten = append(b.forgotten, logv1.RequestKey(r.place.index, r.place.position))
+}
+
 // delta is the journal's part. s is the state after the batch.
 func (b *batch) delta(s *state) *logv1.Delta {
 	d := &logv1.Delta{
@@ -63,6 +78,14 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		ClusterID: s.clusterID,
 		Members:   b.members,
 		Events:    b.events,
+
+		DeletedRequests: b.forgotten,
+	}
+	if b.limits != (requestLimits{}) {
+		d.Requests = append(d.Requests, b.limits.logRecord())
+	}
+	for _, r := range b.requests {
+		d.Requests = append(d.Requests, r.log())
 	}
 	var why *cause
 	var by *logv1.Actor

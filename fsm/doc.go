@@ -10,6 +10,13 @@
 // a rule is refused, which is a result like any other. An entry that this binary cannot read
 // halts the FSM: skipping it would make this node differ from the others in silence.
 //
+// # Request ids
+//
+// A write that has a request id is looked up before it is evaluated (requests.go): another try of it
+// gets the first answer and changes nothing, also if that answer was a refusal that depended on the
+// registry of then. Which ids are known follows from the log alone, limits included, which a leader
+// writes into its TermStart. It does not matter which of two tries comes into the log first.
+//
 // # The order within ApplyBatch
 //
 //	fold → shown revision → published records → ring → view → topics → journal → waiters → return

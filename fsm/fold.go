@@ -24,6 +24,7 @@ type plan struct {
 	member    *logv1.Member // to be stored; nil: none
 	moved     bool          // the member is an event, not only a new version
 	clusterID string        // to be taken; "": none
+	limits    requestLimits // of the request ids, to be taken; zero: none
 	refusal   *logv1.Refusal
 }
 
@@ -70,6 +71,12 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 	case *logv1.Command_TermStart:
 		if s.clusterID == "" {
 			p.clusterID = kind.TermStart.GetClusterId()
+		}
+		// A preview has no table, and shows no limits.
+		if s.requests != nil {
+			if l := s.requests.limitsOf(kind.TermStart); l != s.requests.limits {
+				p.limits = l
+			}
 		}
 	default:
 		// Only a preview comes this far with one: admit halts the fold.
@@ -189,6 +196,9 @@ func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 	if p.clusterID != "" {
 		s.clusterID = p.clusterID
+	}
+	if p.limits != (requestLimits{}) {
+		s.requests.limits = p.limits
 	}
 	if p.member != nil {
 		s.setMember(p.member)

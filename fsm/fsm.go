@@ -192,18 +192,32 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 }
 
 func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
-	f.state.logTime = max(f.state.logTime, e.GetTime())
+	s := f.state
+	s.logTime = max(s.logTime, e.GetTime())
+	s.requests.evict(s.logTime, b.forget)
 	answers := make([]any, len(e.GetCommands()))
 	for i, cmd := range e.GetCommands() {
-		p := f.state.evaluate(cmd, f.state.logTime)
-		if p.refusal == nil {
-			b.add(&p, f.state.commit(&p, cmd))
-		}
-		r := p.result()
+		r := s.fold(cmd, place{index, uint32(i)}, b)
 		r.index = index
 		answers[i] = &r
 	}
 	return answers
+}
+
+// fold is one command: answered as before, refused, or done.
+func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
+	if r, ok := s.requests.recall(cmd, s.revision); ok {
+		return r
+	}
+	p := s.evaluate(cmd, s.logTime)
+	if p.refusal == nil {
+		b.add(&p, s.commit(&p, cmd))
+	}
+	if r := s.requests.remember(cmd, &p, at); r != nil {
+		b.requests = append(b.requests, r)
+	}
+	s.requests.evict(s.logTime, b.forget)
+	return p.result()
 }
 
 // publish shows a batch, in the order that the package comment explains.

@@ -15,6 +15,9 @@ func seedCommands() []*logv1.Command {
 	return []*logv1.Command{
 		{},
 		termStart("c1"),
+		termStartWith(2, 5),
+		withID("x", change("a", notServing)),
+		withID("y", change("a", gone), changeIf("b", serving, 9)),
 		write(),
 		write(change("a", serving)),
 		writeFor("why", change("a", notServing), changeIf("b", gone, 0), change("c", 9)),
@@ -42,7 +45,7 @@ func FuzzApply(f *testing.F) {
 			data = sealRaw(logv1.Format, data)
 		}
 		h := newHarness(t)
-		h.do(t, 1, termStart("c1"), write(change("a", serving), change("b", notServing)))
+		h.do(t, 1, termStartWith(3, 100), withID("x", change("a", serving), change("b", notServing)))
 		before, deltas := h.dump(), len(h.journal.deltas)
 		answer := h.Apply(&raft.Log{Index: 2, Term: 1, Type: raft.LogCommand, Data: data})
 		switch answer := answer.(type) {

@@ -22,6 +22,7 @@ type memJournal struct {
 	meta     *logv1.JournalMeta
 	services map[string]*logv1.ServiceRecord
 	members  map[string]*logv1.Member
+	requests map[string]*logv1.RequestRecord // by key
 	events   []*logv1.Event
 	deltas   []*logv1.Delta
 
@@ -36,6 +37,7 @@ func newMemJournal() *memJournal {
 		meta:     &logv1.JournalMeta{},
 		services: map[string]*logv1.ServiceRecord{},
 		members:  map[string]*logv1.Member{},
+		requests: map[string]*logv1.RequestRecord{},
 	}
 }
 
@@ -76,6 +78,20 @@ func (j *memJournal) Append(d *logv1.Delta) {
 		once("member " + m.Name)
 		j.members[m.Name] = m
 	}
+	for _, key := range d.DeletedRequests {
+		once("request " + key)
+		if j.requests[key] == nil {
+			panic(fmt.Sprintf("request %x is deleted, and not there", key))
+		}
+		delete(j.requests, key)
+	}
+	for _, r := range d.Requests {
+		once("request " + r.Key())
+		if j.requests[r.Key()] != nil && r.Index != 0 {
+			panic(fmt.Sprintf("request %v is there already", r))
+		}
+		j.requests[r.Key()] = r
+	}
 	j.events = append(j.events, d.Events...)
 	j.deltas = append(j.deltas, d)
 	j.meta = &logv1.JournalMeta{
@@ -99,6 +115,11 @@ func (j *memJournal) Load(v logv1.Visitor) (*logv1.JournalMeta, error) {
 			return nil, err
 		}
 	}
+	for _, r := range j.requests { // in any order
+		if err := v.Request(proto.CloneOf(r)); err != nil {
+			return nil, err
+		}
+	}
 	return proto.CloneOf(j.meta), nil
 }
 
@@ -116,6 +137,7 @@ type memSnapshot struct {
 	Meta     []byte
 	Services [][]byte
 	Members  [][]byte
+	Requests [][]byte
 	Events   [][]byte
 }
 
@@ -128,6 +150,9 @@ func (j *memJournal) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(j.members)) {
 		s.Members = append(s.Members, marshal(j.members[name]))
+	}
+	for _, key := range slices.Sorted(maps.Keys(j.requests)) {
+		s.Requests = append(s.Requests, marshal(j.requests[key]))
 	}
 	for _, e := range j.events {
 		s.Events = append(s.Events, marshal(e))
@@ -170,6 +195,11 @@ func (j *memJournal) Replace(r io.Reader) error {
 		unmarshal(b, m)
 		fresh.members[m.Name] = m
 	}
+	for _, b := range s.Requests {
+		r := &logv1.RequestRecord{}
+		unmarshal(b, r)
+		fresh.requests[r.Key()] = r
+	}
 	for _, b := range s.Events {
 		e := &logv1.Event{}
 		unmarshal(b, e)
@@ -178,6 +208,7 @@ func (j *memJournal) Replace(r io.Reader) error {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.meta, j.services, j.members, j.events = fresh.meta, fresh.services, fresh.members, fresh.events
+	j.requests = fresh.requests
 	return nil
 }
 

@@ -21,6 +21,16 @@ type model struct {
 	members  map[string]string // name → addresses and directory
 	revision int64
 	time     int64
+
+	ids      int // of requests remembered
+	window   int64
+	requests []modelRequest // oldest first
+}
+
+type modelRequest struct {
+	caller, id, content, verdict string
+	revision, time               int64
+	cost                         int
 }
 
 type modelService struct {
@@ -36,17 +46,67 @@ func newModel() model {
 
 // apply returns the result as text: refusal, or which changes changed something.
 func (m *model) apply(cmd *logv1.Command) string {
-	next := model{maps.Clone(m.services), maps.Clone(m.members), m.revision, m.time}
-	verdict := next.run(cmd)
-	if !strings.HasPrefix(verdict, "REASON") {
-		*m = next
+	defer m.forget()
+	write := cmd.GetWrite() != nil && cmd.RequestId != "" && m.ids > 0
+	r := modelRequest{id: cmd.RequestId, content: content(cmd), time: m.time, cost: max(1, len(cmd.GetWrite().GetChanges()))}
+	if cmd.GetActor().GetVerified() {
+		r.caller = cmd.Actor.Name
 	}
-	return fmt.Sprintf("%s @%d", verdict, m.revision)
+	if write {
+		for _, first := range m.requests {
+			switch {
+			case first.caller != r.caller || first.id != r.id:
+			case first.content == r.content:
+				return fmt.Sprintf("again %s @%d", first.verdict, first.revision)
+			default:
+				return fmt.Sprintf("REASON_INVALID @%d", m.revision)
+			}
+		}
+	}
+	next := *m
+	next.services, next.members = maps.Clone(m.services), maps.Clone(m.members)
+	r.verdict = next.run(cmd)
+	if !strings.HasPrefix(r.verdict, "REASON") {
+		*m = next
+	} else {
+		r.cost = 1
+	}
+	if r.revision = m.revision; write && r.verdict != "REASON_INVALID" {
+		m.requests = append(m.requests, r)
+	}
+	return fmt.Sprintf("%s @%d", r.verdict, r.revision)
+}
+
+// content is all of cmd that makes it the same request as another.
+func content(cmd *logv1.Command) string {
+	c := proto.CloneOf(cmd)
+	c.RequestId = ""
+	if c.Actor == nil {
+		c.Actor = &logv1.Actor{}
+	}
+	c.Actor.Peer = ""
+	return string(marshal(c))
+}
+
+func (m *model) forget() {
+	for len(m.requests) > 0 {
+		cost := 0
+		for _, r := range m.requests {
+			cost += r.cost
+		}
+		if m.requests[0].time >= m.time-m.window && (cost <= m.ids || len(m.requests) == 1) {
+			return
+		}
+		m.requests = m.requests[1:]
+	}
 }
 
 func (m *model) run(cmd *logv1.Command) string {
 	switch k := cmd.Kind.(type) {
 	case *logv1.Command_TermStart:
+		if k.TermStart.RequestIds > 0 {
+			m.ids, m.window = int(k.TermStart.RequestIds), k.TermStart.RequestWindow
+		}
 		return "[]"
 	case *logv1.Command_AnnounceMember:
 		mb := k.AnnounceMember.Member
@@ -111,7 +171,10 @@ func (m *model) dump() string {
 	for _, name := range slices.Sorted(maps.Keys(m.services)) {
 		fmt.Fprintf(&b, "%s %v\n", name, m.services[name])
 	}
-	fmt.Fprintln(&b, m.members, m.revision, m.time)
+	fmt.Fprintln(&b, m.members, m.revision, m.time, m.ids, m.window)
+	for _, r := range m.requests {
+		fmt.Fprintf(&b, "%q of %q at %d: %d, costs %d\n", r.id, r.caller, r.time, r.revision, r.cost)
+	}
 	return b.String()
 }
 
@@ -128,6 +191,10 @@ func (h *harness) modelDump() string {
 		m.members[name] = mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
 	}
 	m.revision, m.time = v.revision, v.logTime
+	m.ids, m.window = h.state.requests.limits.ids, h.state.requests.limits.window
+	for _, r := range h.state.requests.order {
+		m.requests = append(m.requests, modelRequest{caller: r.key.caller, id: r.key.id, time: r.time, revision: r.revision, cost: r.cost()})
+	}
 	return m.dump()
 }
 
@@ -164,25 +231,52 @@ var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
 			MaxFormat:   rapid.Uint32Range(1, 2).Draw(t, "format"),
 		})
 	case 1:
-		return termStart(rapid.SampledFrom([]string{"", "c1"}).Draw(t, "cluster"))
+		c := termStart(rapid.SampledFrom([]string{"", "c1"}).Draw(t, "cluster"))
+		if rapid.IntRange(0, 3).Draw(t, "limits") > 0 {
+			c.GetTermStart().RequestIds = rapid.SampledFrom([]uint32{1, 3, 8, 100}).Draw(t, "request ids")
+			c.GetTermStart().RequestWindow = rapid.SampledFrom([]int64{10, 200, 5000}).Draw(t, "window")
+		}
+		return c
 	}
 	c := write(rapid.SliceOfN(genChange, 0, 4).Draw(t, "changes")...)
 	c.Reason = genReason.Draw(t, "reason")
-	c.Actor = &logv1.Actor{Name: rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "actor")}
+	c.Actor = &logv1.Actor{
+		Name:     rapid.SampledFrom([]string{"", "ann", "bob"}).Draw(t, "actor"),
+		Verified: rapid.IntRange(0, 3).Draw(t, "verified") == 0,
+	}
+	c.RequestId = rapid.SampledFrom([]string{"", "1", "2", "3", "4", "5"}).Draw(t, "request id")
 	return c
 })
 
-// genLog makes entries, some of them configurations (nil), with clocks that go back too.
+// genLog makes entries, some of them configurations (nil), with clocks that go back too. Many writes
+// come again, from another address.
 var genLog = rapid.Custom(func(t *rapid.T) []*logv1.Entry {
-	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *logv1.Entry {
+	var sent []*logv1.Command
+	genSent := rapid.Custom(func(t *rapid.T) *logv1.Command {
+		if len(sent) > 0 && rapid.IntRange(0, 2).Draw(t, "again") == 0 {
+			c := proto.CloneOf(rapid.SampledFrom(sent).Draw(t, "which"))
+			c.Actor.Peer = rapid.SampledFrom([]string{"", "10.0.0.1:1", "10.0.0.2:2"}).Draw(t, "peer")
+			return c
+		}
+		c := genCommand.Draw(t, "command")
+		if c.RequestId != "" {
+			sent = append(sent, c)
+		}
+		return c
+	})
+	log := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) *logv1.Entry {
 		if rapid.IntRange(0, 9).Draw(t, "configuration") == 0 {
 			return nil
 		}
 		return &logv1.Entry{
 			Time:     rapid.Int64Range(0, 1000).Draw(t, "time"),
-			Commands: rapid.SliceOfN(genCommand, 0, 4).Draw(t, "commands"),
+			Commands: rapid.SliceOfN(genSent, 0, 4).Draw(t, "commands"),
 		}
 	}), 1, 12).Draw(t, "log")
+	if rapid.IntRange(0, 3).Draw(t, "ids from the start") > 0 {
+		log = append([]*logv1.Entry{{Commands: []*logv1.Command{termStartWith(100, 5000)}}}, log...)
+	}
+	return log
 })
 
 // raftLogs gives the entries their places in a log with holes, as raft's own no-ops leave them.
@@ -203,13 +297,21 @@ func raftLogs(t testing.TB, rt *rapid.T, entries []*logv1.Entry) []*raft.Log {
 	return logs
 }
 
-// feed applies logs in batches cut at random.
-func (h *harness) feed(rt *rapid.T, logs []*raft.Log) {
+// feed applies logs in batches cut at random, and returns the answers, by index, to those that were
+// not skipped.
+func (h *harness) feed(rt *rapid.T, logs []*raft.Log) map[uint64]string {
+	said := map[uint64]string{}
 	for len(logs) > 0 {
 		n := rapid.IntRange(1, len(logs)).Draw(rt, "batch")
-		h.ApplyBatch(logs[:n])
+		for i, answer := range h.ApplyBatch(logs[:n]) {
+			list, _ := answer.([]any)
+			for _, r := range list {
+				said[logs[i].Index] += fmt.Sprintf("%x\n", marshal(r.(*Result).Proto()))
+			}
+		}
 		logs = logs[n:]
 	}
+	return said
 }
 
 // rapidHarness closes at the end of a run, of which one test has many.
@@ -234,6 +336,7 @@ func TestFoldAgreesWithModel(t *testing.T) {
 			}
 			got := results(t, h.Apply(logOf(t, uint64(i+1), 1, e)))
 			m.time = max(m.time, e.Time)
+			m.forget()
 			for j, r := range got {
 				if r.Index != uint64(i+1) {
 					rt.Fatalf("the result names entry %d, not %d", r.Index, i+1)
@@ -241,7 +344,8 @@ func TestFoldAgreesWithModel(t *testing.T) {
 				if j == 0 {
 					preview.Index = r.Index // it does not know which entry it would be in
 				}
-				if j == 0 && !proto.Equal(r, preview) {
+				again := r.Replayed || r.GetRefusal().GetField() == "request_id" // a preview has no id
+				if j == 0 && !again && !proto.Equal(r, preview) {
 					rt.Fatalf("applied %v, previewed %v", r, preview)
 				}
 				changed := []bool{}
@@ -253,6 +357,9 @@ func TestFoldAgreesWithModel(t *testing.T) {
 					text = r.Refusal.Reason.String()
 				}
 				text = fmt.Sprintf("%s @%d", text, r.Revision)
+				if r.Replayed {
+					text = "again " + text
+				}
 				if want := m.apply(e.Commands[j]); text != want {
 					rt.Fatalf("command %v gives %s, the model says %s", e.Commands[j], text, want)
 				}
@@ -301,7 +408,15 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
 		whole := rapidHarness(t, rt, newMemJournal())
-		whole.feed(rt, logs)
+		answers := whole.feed(rt, logs)
+		// Whoever goes on from k answers what comes after as the one that saw all.
+		agree := func(k int, said map[uint64]string) {
+			for _, l := range logs[k:] {
+				if said[l.Index] != answers[l.Index] {
+					rt.Fatalf("gone on from %d, entry %d is answered\n%swant\n%s", k, l.Index, said[l.Index], answers[l.Index])
+				}
+			}
+		}
 		want, wantJournal := whole.dump(), whole.journal.dump()
 
 		for k := range len(logs) + 1 {
@@ -319,7 +434,7 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 				if err := restored.Restore(first.snapshot(t)); err != nil {
 					rt.Fatalf("restore: %v", err)
 				}
-				restored.feed(rt, logs[k:])
+				agree(k, restored.feed(rt, logs[k:]))
 				if got := restored.dump(); got != want {
 					rt.Fatalf("restored at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 				}
@@ -327,7 +442,7 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 					rt.Fatalf("journal of the restored one at %d:\n%s\nwant\n%s", k, got, wantJournal)
 				}
 			}
-			restarted.feed(rt, logs[rapid.IntRange(0, k).Draw(rt, "delivered again from"):])
+			agree(k, restarted.feed(rt, logs[rapid.IntRange(0, k).Draw(rt, "delivered again from"):]))
 			if got := restarted.dump(); got != want {
 				rt.Fatalf("restarted at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 			}

@@ -12,6 +12,7 @@ type Result struct {
 	time     int64
 	outcomes []outcome
 	refusal  *logv1.Refusal
+	replayed bool // the first answer, of an earlier entry
 }
 
 func (p *plan) result() Result {
@@ -22,7 +23,7 @@ func (p *plan) result() Result {
 // and no report, and with the time of the deletion if this command deleted it. What the message
 // points at is shared: it must not be modified.
 func (r Result) Proto() *logv1.Result {
-	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal}
+	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, Replayed: r.replayed}
 	if len(r.outcomes) == 0 {
 		return p
 	}

@@ -110,6 +110,21 @@ func termStart(cluster string) *logv1.Command {
 	return &logv1.Command{Kind: &logv1.Command_TermStart{TermStart: &logv1.TermStart{Term: 1, Leader: "n1", ClusterId: cluster}}}
 }
 
+// termStartWith brings limits of request ids.
+func termStartWith(ids uint32, window int64) *logv1.Command {
+	c := termStart("c1")
+	c.GetTermStart().RequestIds, c.GetTermStart().RequestWindow = ids, window
+	return c
+}
+
+// withID is a write of its own with a request id.
+func withID(id string, changes ...*logv1.Change) *logv1.Command {
+	c := write(changes...)
+	c.RequestId = id
+	c.Actor = &logv1.Actor{Name: "ann", Peer: "10.0.0.1:99"}
+	return c
+}
+
 // dump is a canonical text of all that is replicated, from the view and the published map.
 func (h *harness) dump() string {
 	var b strings.Builder
@@ -136,6 +151,17 @@ func (h *harness) dump() string {
 	}
 	for _, name := range slices.Sorted(maps.Keys(v.members)) {
 		fmt.Fprintf(&b, "%x\n", marshal(v.members[name]))
+	}
+	t := h.state.requests
+	fmt.Fprintf(&b, "request ids %+v, cost %d\n", t.limits, t.cost)
+	if len(t.known) != len(t.order) || v.requestIDs != len(t.order) {
+		fmt.Fprintf(&b, "%d known, %d in order, %d shown\n", len(t.known), len(t.order), v.requestIDs)
+	}
+	for _, r := range t.order {
+		fmt.Fprintf(&b, "%x\n", marshal(r.log()))
+		if t.known[r.key] != r {
+			fmt.Fprintf(&b, "%v is known otherwise\n", r.key)
+		}
 	}
 	return b.String()
 }

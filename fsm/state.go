@@ -15,6 +15,7 @@ import (
 type state struct {
 	services  *btree.BTreeG[*record]
 	members   map[string]*logv1.Member // replaced whole, never written to: views share it
+	requests  *requests                // of raft's goroutine alone: a view has none
 	clusterID string
 	revision  int64
 	logTime   int64
@@ -26,7 +27,8 @@ func newState() *state {
 			func(a, b *record) bool { return a.name < b.name },
 			btree.Options{NoLocks: true},
 		),
-		members: map[string]*logv1.Member{},
+		members:  map[string]*logv1.Member{},
+		requests: newRequests(),
 	}
 }
 
@@ -51,6 +53,7 @@ const maxSharedCauses = 1 << 16
 func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 	s := newState()
 	causes := make(map[cause]*cause)
+	var requests []*logv1.RequestRecord
 	last := int64(0)
 	meta, err := j.Load(logv1.Visitor{
 		Service: func(p *logv1.ServiceRecord) error {
@@ -77,6 +80,10 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 			s.members[m.GetName()] = m
 			return nil
 		},
+		Request: func(r *logv1.RequestRecord) error {
+			requests = append(requests, r)
+			return nil
+		},
 	})
 	if err != nil {
 		return nil, nil, fmt.Errorf("load journal: %w", err)
@@ -88,6 +95,9 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 	s.clusterID = meta.GetClusterId()
 	s.revision = meta.GetRevision()
 	s.logTime = meta.GetLogTime()
+	if s.requests, err = loadRequests(s, requests, meta.GetIndex()); err != nil {
+		return nil, nil, fmt.Errorf("load journal: %w", err)
+	}
 	return s, meta, nil
 }
 

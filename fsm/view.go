@@ -12,13 +12,15 @@ import (
 // view is one consistent cut, as of the end of a batch. Nothing in it is ever written to.
 type view struct {
 	state
-	index uint64
+	index      uint64
+	requestIDs int
 }
 
 // nextView is s as of index. The tree is copied only if it changed: a copy makes the next write to
 // each node of the tree copy that node.
 func nextView(s *state, index uint64, before *view, servicesChanged bool) *view {
-	v := &view{state: *s, index: index}
+	v := &view{state: *s, index: index, requestIDs: len(s.requests.order)}
+	v.requests = nil
 	if before != nil && !servicesChanged {
 		v.services = before.services
 	} else {
@@ -114,6 +116,9 @@ func (f *FSM) Members() map[string]*logv1.Member { return maps.Clone(f.view.Load
 // ClusterID is "" until the first leader of the cluster has named it.
 func (f *FSM) ClusterID() string { return f.view.Load().clusterID }
 
+// RequestIDs is how many request ids are remembered.
+func (f *FSM) RequestIDs() int { return f.view.Load().requestIDs }
+
 // Revision is that of the newest cut. See ShownRevision.
 func (f *FSM) Revision() int64 { return f.view.Load().revision }
 
@@ -121,7 +126,8 @@ func (f *FSM) Revision() int64 { return f.view.Load().revision }
 func (f *FSM) AppliedIndex() uint64 { return f.view.Load().index }
 
 // Preview says what cmd would do if it were applied next, by a proposer whose clock says now, in
-// Unix nanoseconds. It changes nothing.
+// Unix nanoseconds, and had no request id: what it tries can be tried as often as one likes. It
+// changes nothing.
 func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
 	v := f.view.Load()
 	p := v.evaluate(cmd, max(now, v.logTime))

@@ -44,6 +44,10 @@ type Config struct {
 	// HealthListLimit is the most services that Health.List answers.
 	HealthListLimit int
 
+	// RequestIDs is how many request ids the cluster remembers, for ten minutes at most, while this
+	// node leads; a batch of n changes counts n.
+	RequestIDs int
+
 	// A raft snapshot is taken when SnapshotThreshold entries came since the last one, looked at
 	// every SnapshotInterval; TrailingLogs entries stay for followers that are a little behind. 0:
 	// raftnode's defaults.
@@ -73,6 +77,7 @@ func DefaultConfig() Config {
 	return Config{
 		ReadyMaxStaleness: 10 * time.Second,
 		HealthListLimit:   100,
+		RequestIDs:        250_000,
 		Version:           "v0.1.0-dev",
 		Logger:            slog.Default(),
 		Network:           raftnode.TCP{},
@@ -81,6 +86,9 @@ func DefaultConfig() Config {
 
 // maxMembers is far beyond what a Raft cluster is good for; it catches a list made by mistake.
 const maxMembers = 9
+
+// maxRequestIDs bounds memory: an answer takes up to 2 KiB on every node.
+const maxRequestIDs = 10_000_000
 
 var validNodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
@@ -113,6 +121,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("ready-max-staleness is %s; it must not be negative", c.ReadyMaxStaleness)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
+	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:
+		return fmt.Errorf("request-ids is %d; it must be 1 to %d", c.RequestIDs, maxRequestIDs)
 	case c.Logger == nil:
 		return errors.New("no logger given")
 	case c.Network == nil:

@@ -51,6 +51,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotInterval = cmp.Or(n.cfg.SnapshotInterval, cfg.SnapshotInterval)
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
+	cfg.RequestIDs = n.cfg.RequestIDs
 	cfg.Logger = n.log
 	cfg.OnFailure = n.fail
 	return cfg

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"slices"
 	"time"
@@ -75,6 +76,11 @@ type Config struct {
 	MaxWaiting         int // commands that wait for an entry
 	MaxWaitingBytes    int
 
+	// What a leader writes into the start of its term, for the fold of every node: how many request
+	// ids are remembered, a batch of n changes counting n, and for how much log time.
+	RequestIDs    int
+	RequestWindow time.Duration
+
 	Now    func() time.Time // stamps entries
 	Logger *slog.Logger
 	// OnFailure is told, at most once, on a goroutine of its own, why this node cannot go on: it will
@@ -103,6 +109,8 @@ func DefaultConfig() Config {
 		MaxEntriesInFlight: 3,
 		MaxWaiting:         10_000,
 		MaxWaitingBytes:    64 << 20,
+		RequestIDs:         250_000,
+		RequestWindow:      10 * time.Minute,
 		Now:                time.Now,
 		Logger:             slog.New(slog.DiscardHandler),
 		OnFailure:          func(error) {},
@@ -154,6 +162,8 @@ func (c Config) Validate() error {
 	} {
 		check(v > 0, "%s must be positive", name)
 	}
+	check(c.RequestIDs > 0 && c.RequestIDs <= math.MaxUint32, "RequestIDs is %d; it must be 1 to %d", c.RequestIDs, uint32(math.MaxUint32))
+	check(c.RequestWindow > 0, "RequestWindow must be positive")
 	if err := raft.ValidateConfig(c.raftConfig(nil, nil)); err != nil && c.Node != "" {
 		errs = append(errs, err)
 	}

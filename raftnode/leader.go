@@ -50,6 +50,9 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 			Term:      term,
 			Leader:    n.cfg.Node,
 			ClusterId: n.founding.Load().ClusterID,
+
+			RequestIds:    uint32(n.cfg.RequestIDs),
+			RequestWindow: int64(n.cfg.RequestWindow),
 		}},
 	}
 	begin := time.Now()

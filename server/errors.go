@@ -28,6 +28,7 @@ const (
 	ReasonRevisionMismatch   = "REVISION_MISMATCH"
 	ReasonNotWritten         = "NOT_WRITTEN"
 	ReasonOutcomeUnknown     = "OUTCOME_UNKNOWN"
+	ReasonRequestIDReused    = "REQUEST_ID_REUSED" // by a request that is not the one it was used for
 	ReasonLimitReached       = "LIMIT_REACHED"
 	ReasonRevisionNotReached = "REVISION_NOT_REACHED" // this node is behind rollcall-min-revision
 	ReasonStopping           = "STOPPING"             // a stream ends because its node does
@@ -57,6 +58,7 @@ const retryDelay = 250 * time.Millisecond
 // context's code instead.
 var codeOf = map[string]codes.Code{
 	ReasonInvalidArgument:    codes.InvalidArgument,
+	ReasonRequestIDReused:    codes.InvalidArgument,
 	ReasonNotFound:           codes.NotFound,
 	ReasonRevisionMismatch:   codes.FailedPrecondition,
 	ReasonNotWritten:         codes.Unavailable,
@@ -177,6 +179,10 @@ func refused(r *logv1.Refusal) *failure {
 		}
 		f := invalid(violation{field, strings.TrimPrefix(msg, field+" ")})
 		f.meta = meta
+		// What else can be wrong with an id was found before the command was proposed.
+		if r.Reason == logv1.Refusal_REASON_INVALID && field == "request_id" {
+			f.reason = ReasonRequestIDReused
+		}
 		return f
 	}
 }

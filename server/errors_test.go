@@ -94,7 +94,11 @@ func TestErrorsOfChanges(t *testing.T) {
 	}{
 		"refused as invalid": {
 			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "request_id", Message: "request_id was used for another request"}),
-			want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "request_id was used"},
+			want{codes.InvalidArgument, ReasonRequestIDReused, WrittenNo, nil, "request_id was used"},
+		},
+		"refused as invalid, another field": {
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "reason", Message: "reason is too long"}),
+			want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "reason is too long"},
 		},
 		"refused, no such service": {
 			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND, Service: "a"}),

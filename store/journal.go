@@ -24,7 +24,7 @@ var (
 	bucketLeases          = []byte("leases")            // nothing yet
 	bucketOverrides       = []byte("overrides")         // nothing yet
 	bucketMembers         = []byte("members")           // name -> Member
-	bucketRequests        = []byte("requests")          // nothing yet
+	bucketRequests        = []byte("requests")          // see logv1.RequestKey -> RequestRecord
 	bucketEvents          = []byte("events")            // big-endian revision -> Event
 	bucketEventsByService = []byte("events_by_service") // service 0x00 big-endian revision -> empty
 

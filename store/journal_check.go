@@ -176,8 +176,13 @@ func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error)
 			if err != nil {
 				return err
 			}
-			return visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
+			err = visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
 				(*logv1.Member).GetName)
+			if err != nil {
+				return err
+			}
+			return visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
+				(*logv1.RequestRecord).Key)
 		})
 	})
 	if err != nil {

@@ -301,6 +301,18 @@ func randomDelta(rng *rand.Rand, index uint64) *logv1.Delta {
 	if rng.IntN(20) == 0 {
 		d.Members = append(d.Members, &logv1.Member{Name: fmt.Sprint("n", rng.IntN(5)), Version: fmt.Sprint(index)})
 	}
+	// Each entry remembers up to two requests; those of forty entries back are forgotten, of whom not
+	// all are there.
+	for position := range uint32(rng.IntN(3)) {
+		d.Requests = append(d.Requests, &logv1.RequestRecord{Index: index, Position: position, RequestId: fmt.Sprint("r", index),
+			Hash: make([]byte, 16), Outcomes: []*logv1.RequestOutcome{{Service: "svc", Revision: int64(index)}}})
+	}
+	if index > 40 {
+		d.DeletedRequests = []string{logv1.RequestKey(index-40, 0), logv1.RequestKey(index-40, 1)}
+	}
+	if rng.IntN(30) == 0 {
+		d.Requests = append(d.Requests, &logv1.RequestRecord{Limits: &logv1.RequestLimits{RequestIds: uint32(index), Window: 7}})
+	}
 	return d
 }
 
@@ -310,6 +322,16 @@ func apply(c content, d *logv1.Delta) content {
 		Meta: &logv1.JournalMeta{Format: 1, Horizon: 1, ClusterId: d.ClusterID, Index: d.Index, Term: d.Term,
 			Revision: d.Revision, LogTime: d.LogTime},
 		Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{},
+		Requests: map[string]*logv1.RequestRecord{},
+	}
+	for key, r := range c.Requests {
+		next.Requests[key] = r
+	}
+	for _, key := range d.DeletedRequests {
+		delete(next.Requests, key)
+	}
+	for _, r := range d.Requests {
+		next.Requests[r.Key()] = r
 	}
 	for name, r := range c.Services {
 		next.Services[name] = r

@@ -21,6 +21,7 @@ const recordOverhead = 128
 type backlog struct {
 	services map[string]waiting // newest only
 	members  map[string]waiting
+	requests map[string]waiting
 	events   []*logv1.Event
 	bytes    int
 
@@ -43,6 +44,7 @@ func newBacklog() *backlog {
 	return &backlog{
 		services: make(map[string]waiting),
 		members:  make(map[string]waiting),
+		requests: make(map[string]waiting),
 		done:     make(chan struct{}),
 	}
 }
@@ -61,7 +63,8 @@ func (b *backlog) add(d *logv1.Delta, before position) {
 	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, d.ClusterID}
 	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
 	// again, with the same outcome.
-	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events) > 0 ||
+	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
+		len(d.Requests)+len(d.DeletedRequests) > 0 ||
 		d.Revision != before.revision || d.ClusterID != before.clusterID
 	if changed && !b.dirty {
 		b.dirty = true
@@ -75,6 +78,12 @@ func (b *backlog) add(d *logv1.Delta, before position) {
 	}
 	for _, m := range d.Members {
 		b.put(b.members, m.GetName(), m)
+	}
+	for _, r := range d.Requests {
+		b.put(b.requests, r.Key(), r)
+	}
+	for _, key := range d.DeletedRequests {
+		b.put(b.requests, key, nil)
 	}
 	for _, e := range d.Events {
 		b.events = append(b.events, e)
@@ -277,12 +286,19 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 	if err != nil {
 		return err
 	}
+	requests, err := sealed(b.requests)
+	if err != nil {
+		return err
+	}
 	return guard(func() error {
 		return j.db.Update(func(tx *bbolt.Tx) error {
 			if err := putRecords(tx, bucketServices, services); err != nil {
 				return err
 			}
 			if err := putRecords(tx, bucketMembers, members); err != nil {
+				return err
+			}
+			if err := putRecords(tx, bucketRequests, requests); err != nil {
 				return err
 			}
 			if err := putEvents(tx, b.events); err != nil {

@@ -186,14 +186,16 @@ type content struct {
 	Meta     *logv1.JournalMeta
 	Services map[string]*logv1.ServiceRecord
 	Members  map[string]*logv1.Member
+	Requests map[string]*logv1.RequestRecord // by key
 }
 
 func loadContent(j *Journal) (content, error) {
-	c := content{Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{}}
+	c := content{Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{}, Requests: map[string]*logv1.RequestRecord{}}
 	var err error
 	c.Meta, err = j.Load(logv1.Visitor{
 		Service: func(r *logv1.ServiceRecord) error { c.Services[r.GetService()] = r; return nil },
 		Member:  func(m *logv1.Member) error { c.Members[m.GetName()] = m; return nil },
+		Request: func(r *logv1.RequestRecord) error { c.Requests[r.Key()] = r; return nil },
 	})
 	return c, err
 }
@@ -216,6 +218,14 @@ func differ(a, b content) error {
 	}
 	if len(a.Services) != len(b.Services) || len(a.Members) != len(b.Members) {
 		return fmt.Errorf("%d services and %d members, want %d and %d", len(a.Services), len(a.Members), len(b.Services), len(b.Members))
+	}
+	if len(a.Requests) != len(b.Requests) {
+		return fmt.Errorf("%d requests, want %d", len(a.Requests), len(b.Requests))
+	}
+	for key, r := range a.Requests {
+		if !proto.Equal(r, b.Requests[key]) {
+			return fmt.Errorf("request %x: %v, want %v", key, r, b.Requests[key])
+		}
 	}
 	for name, r := range a.Services {
 		if !proto.Equal(r, b.Services[name]) {

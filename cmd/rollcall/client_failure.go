@@ -41,7 +41,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	if e.Written == client.WrittenUnknown {
 		f.exit = exitUnknown
 		f.err = fmt.Errorf("outcome of %s unknown: %s", what, message)
-		f.next = fmt.Sprintf("it may have been done, or may still be: look first, or repeat it with --request-id %s", e.RequestID)
+		f.next = fmt.Sprintf("it may have been done, or may still be: repeat it as it was with --request-id %s within ten minutes, and it is done once", e.RequestID)
 		return f
 	}
 	f.err = fmt.Errorf("cannot %s: %s", what, message)

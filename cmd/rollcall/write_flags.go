@@ -22,7 +22,7 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.reason, "reason", "", "why, for those who read it later; at most 1 KiB")
 	f.StringVar(&w.actor, "actor", defaultActor(), "who changes it; recorded as your word, not verified")
-	f.StringVar(&w.requestID, "request-id", "", "recorded with the change; to repeat one of unknown outcome, use the id it printed (default: a fresh one)")
+	f.StringVar(&w.requestID, "request-id", "", "repeated with the same id within ten minutes, the same change is done once and answered as the first time; use the id that a command of unknown outcome printed (default: a fresh one)")
 	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if its report has this revision; 0: only if it does not exist")
 	// An account that differs by machine is no default to document.
 	f.Lookup("actor").DefValue = "you@this-host"

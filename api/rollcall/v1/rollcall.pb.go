@@ -298,7 +298,7 @@ type SetServingStatusRequest struct {
 	Status    *grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus,oneof" json:"status,omitempty"`
 	Reason    string                                            `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                        // at most 1 KiB
 	Actor     string                                            `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`                          // at most 256 bytes; used while the caller is not authenticated
-	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; recorded with the event
+	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; see Admin. Recorded with the event
 	// Write only if report.revision is this; 0: only if the service does not exist.
 	IfRevision    *int64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	ValidateOnly  bool   `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
@@ -513,7 +513,7 @@ type BatchSetServingStatusRequest struct {
 	Changes       []*StatusChange `protobuf:"bytes,1,rep,name=changes,proto3" json:"changes,omitempty"`
 	Reason        string          `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Actor         string          `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	RequestId     string          `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId     string          `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
 	ValidateOnly  bool            `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -649,7 +649,7 @@ type DeleteServiceRequest struct {
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	Actor         string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
-	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
 	IfRevision    *int64                 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	unknownFields protoimpl.UnknownFields

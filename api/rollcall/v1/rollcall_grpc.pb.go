@@ -34,6 +34,13 @@ const (
 //
 // Admin changes the registry. Any node takes a call and forwards it to the leader.
 // OK means: fsynced on a majority.
+//
+// request_id makes a change happen once. It is kept for ten minutes and at most the last 250,000 of
+// them (a node's --request-ids; a batch of n changes counts n). While it is, every try of the same
+// request gets the first answer, a refusal too, and changes nothing more: so a change whose outcome is
+// unknown can be repeated as it was, through any node. The same id with anything else in the request
+// is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
+// that was surely not written, uses up no id; validate_only looks at none.
 type AdminClient interface {
 	// Reports the status of one service, creating it if it does not exist.
 	SetServingStatus(ctx context.Context, in *SetServingStatusRequest, opts ...grpc.CallOption) (*SetServingStatusResponse, error)
@@ -87,6 +94,13 @@ func (c *adminClient) DeleteService(ctx context.Context, in *DeleteServiceReques
 //
 // Admin changes the registry. Any node takes a call and forwards it to the leader.
 // OK means: fsynced on a majority.
+//
+// request_id makes a change happen once. It is kept for ten minutes and at most the last 250,000 of
+// them (a node's --request-ids; a batch of n changes counts n). While it is, every try of the same
+// request gets the first answer, a refusal too, and changes nothing more: so a change whose outcome is
+// unknown can be repeated as it was, through any node. The same id with anything else in the request
+// is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
+// that was surely not written, uses up no id; validate_only looks at none.
 type AdminServer interface {
 	// Reports the status of one service, creating it if it does not exist.
 	SetServingStatus(context.Context, *SetServingStatusRequest) (*SetServingStatusResponse, error)

@@ -12,8 +12,10 @@ type Delta struct {
 
 	Services        []*ServiceRecord // put
 	DeletedServices []string
-	Members         []*Member // put
-	Events          []*Event  // in order of revision
+	Members         []*Member        // put
+	Events          []*Event         // in order of revision
+	Requests        []*RequestRecord // put, in order of their keys
+	DeletedRequests []string         // keys, see RequestKey
 }
 
 // Visitor receives the content of a journal, in any order; what it is given is its own. An error
@@ -21,4 +23,5 @@ type Delta struct {
 type Visitor struct {
 	Service func(*ServiceRecord) error
 	Member  func(*Member) error
+	Request func(*RequestRecord) error
 }

@@ -550,10 +550,14 @@ func (x *Actor) GetPeer() string {
 
 // TermStart is the first command of a new leader. The first one of a cluster names the cluster.
 type TermStart struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
-	Leader        string                 `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Term      uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"`
+	Leader    string                 `protobuf:"bytes,2,opt,name=leader,proto3" json:"leader,omitempty"`
+	ClusterId string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// How many request ids are remembered from here on, a batch of n changes counting n, and for how
+	// many nanoseconds of log time. 0: as before.
+	RequestIds    uint32 `protobuf:"varint,4,opt,name=request_ids,json=requestIds,proto3" json:"request_ids,omitempty"`
+	RequestWindow int64  `protobuf:"varint,5,opt,name=request_window,json=requestWindow,proto3" json:"request_window,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -607,6 +611,20 @@ func (x *TermStart) GetClusterId() string {
 		return x.ClusterId
 	}
 	return ""
+}
+
+func (x *TermStart) GetRequestIds() uint32 {
+	if x != nil {
+		return x.RequestIds
+	}
+	return 0
+}
+
+func (x *TermStart) GetRequestWindow() int64 {
+	if x != nil {
+		return x.RequestWindow
+	}
+	return 0
 }
 
 // Write changes reports: all its changes or none.
@@ -1155,11 +1173,13 @@ func (x *Event) GetMember() *Member {
 
 // Result is how a command ended: what it changed, or why it was refused.
 type Result struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // the registry's after the command
-	Services      []*ServiceResult       `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`  // in the order of the changes
-	Refusal       *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`    // set: nothing changed
-	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the command
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // the registry's after the command
+	Services []*ServiceResult       `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`  // in the order of the changes
+	Refusal  *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`    // set: nothing changed
+	Index    uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the command
+	// The request was answered before and this is that answer; its index is that of this try.
+	Replayed      bool `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1220,6 +1240,13 @@ func (x *Result) GetIndex() uint64 {
 		return x.Index
 	}
 	return 0
+}
+
+func (x *Result) GetReplayed() bool {
+	if x != nil {
+		return x.Replayed
+	}
+	return false
 }
 
 type ServiceResult struct {
@@ -1351,6 +1378,345 @@ func (x *Refusal) GetCurrentRevision() int64 {
 	return 0
 }
 
+// RequestRecord is a write that had a request id, with its first answer. The one of index 0 is no
+// write: it holds the limits.
+type RequestRecord struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the write
+	Position      uint32                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"` // of the command in that entry
+	Caller        string                 `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`      // "": not authenticated
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"` // of the request: the first 16 bytes of a SHA-256
+	Time          int64                  `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	Outcomes      []*RequestOutcome      `protobuf:"bytes,8,rep,name=outcomes,proto3" json:"outcomes,omitempty"` // in the order of the changes; none if it was refused
+	Causes        []*RequestCause        `protobuf:"bytes,9,rep,name=causes,proto3" json:"causes,omitempty"`     // of the outcomes, neighbours that are equal only once
+	Refusal       *Refusal               `protobuf:"bytes,10,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Limits        *RequestLimits         `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestRecord) Reset() {
+	*x = RequestRecord{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestRecord) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestRecord) ProtoMessage() {}
+
+func (x *RequestRecord) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
+func (*RequestRecord) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RequestRecord) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *RequestRecord) GetPosition() uint32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *RequestRecord) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *RequestRecord) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RequestRecord) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *RequestRecord) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *RequestRecord) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RequestRecord) GetOutcomes() []*RequestOutcome {
+	if x != nil {
+		return x.Outcomes
+	}
+	return nil
+}
+
+func (x *RequestRecord) GetCauses() []*RequestCause {
+	if x != nil {
+		return x.Causes
+	}
+	return nil
+}
+
+func (x *RequestRecord) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+func (x *RequestRecord) GetLimits() *RequestLimits {
+	if x != nil {
+		return x.Limits
+	}
+	return nil
+}
+
+// RequestOutcome is a ServiceResult without what the outcomes of one request have in common.
+type RequestOutcome struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // 0: the service does not exist any more, and the rest is unset
+	Status        Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
+	StatusTime    int64                  `protobuf:"varint,5,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
+	Cause         uint32                 `protobuf:"varint,6,opt,name=cause,proto3" json:"cause,omitempty"` // its place in causes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestOutcome) Reset() {
+	*x = RequestOutcome{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestOutcome) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestOutcome) ProtoMessage() {}
+
+func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
+func (*RequestOutcome) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RequestOutcome) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *RequestOutcome) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *RequestOutcome) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RequestOutcome) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *RequestOutcome) GetStatusTime() int64 {
+	if x != nil {
+		return x.StatusTime
+	}
+	return 0
+}
+
+func (x *RequestOutcome) GetCause() uint32 {
+	if x != nil {
+		return x.Cause
+	}
+	return 0
+}
+
+type RequestCause struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	LeaseId       string                 `protobuf:"bytes,5,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestCause) Reset() {
+	*x = RequestCause{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestCause) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestCause) ProtoMessage() {}
+
+func (x *RequestCause) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
+func (*RequestCause) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RequestCause) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RequestCause) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *RequestCause) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *RequestCause) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RequestCause) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+type RequestLimits struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestIds    uint32                 `protobuf:"varint,1,opt,name=request_ids,json=requestIds,proto3" json:"request_ids,omitempty"`
+	Window        int64                  `protobuf:"varint,2,opt,name=window,proto3" json:"window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RequestLimits) Reset() {
+	*x = RequestLimits{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RequestLimits) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RequestLimits) ProtoMessage() {}
+
+func (x *RequestLimits) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
+func (*RequestLimits) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *RequestLimits) GetRequestIds() uint32 {
+	if x != nil {
+		return x.RequestIds
+	}
+	return 0
+}
+
+func (x *RequestLimits) GetWindow() int64 {
+	if x != nil {
+		return x.Window
+	}
+	return 0
+}
+
 // JournalMeta says what a journal holds.
 type JournalMeta struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1369,7 +1735,7 @@ type JournalMeta struct {
 
 func (x *JournalMeta) Reset() {
 	*x = JournalMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1747,7 @@ func (x *JournalMeta) String() string {
 func (*JournalMeta) ProtoMessage() {}
 
 func (x *JournalMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1760,7 @@ func (x *JournalMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalMeta.ProtoReflect.Descriptor instead.
 func (*JournalMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *JournalMeta) GetFormat() uint32 {
@@ -1472,7 +1838,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1850,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1863,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -1553,12 +1919,15 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"V\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\"\x9e\x01\n" +
 	"\tTermStart\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\":\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12\x1f\n" +
+	"\vrequest_ids\x18\x04 \x01(\rR\n" +
+	"requestIds\x12%\n" +
+	"\x0erequest_window\x18\x05 \x01(\x03R\rrequestWindow\":\n" +
 	"\x05Write\x121\n" +
 	"\achanges\x18\x01 \x03(\v2\x17.rollcall.log.v1.ChangeR\achanges\"\xc3\x01\n" +
 	"\x06Change\x12\x18\n" +
@@ -1610,12 +1979,13 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x06status\x18\v \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
 	"\x10effective_status\x18\f \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
 	"\blease_id\x18\x0e \x01(\tR\aleaseId\x12/\n" +
-	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"\xaa\x01\n" +
+	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"\xc6\x01\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
 	"\arefusal\x18\x03 \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x12\x14\n" +
-	"\x05index\x18\x04 \x01(\x04R\x05index\"a\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x1a\n" +
+	"\breplayed\x18\x05 \x01(\bR\breplayed\"a\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\"\xa1\x02\n" +
@@ -1629,7 +1999,40 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\x02\x12\x1c\n" +
-	"\x18REASON_REVISION_MISMATCH\x10\x03\"\x9d\x02\n" +
+	"\x18REASON_REVISION_MISMATCH\x10\x03\"\x9c\x03\n" +
+	"\rRequestRecord\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
+	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
+	"\x06caller\x18\x03 \x01(\tR\x06caller\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\a \x01(\x03R\brevision\x12;\n" +
+	"\boutcomes\x18\b \x03(\v2\x1f.rollcall.log.v1.RequestOutcomeR\boutcomes\x125\n" +
+	"\x06causes\x18\t \x03(\v2\x1d.rollcall.log.v1.RequestCauseR\x06causes\x122\n" +
+	"\arefusal\x18\n" +
+	" \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x126\n" +
+	"\x06limits\x18\v \x01(\v2\x1e.rollcall.log.v1.RequestLimitsR\x06limits\"\xc8\x01\n" +
+	"\x0eRequestOutcome\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12/\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12\x1f\n" +
+	"\vstatus_time\x18\x05 \x01(\x03R\n" +
+	"statusTime\x12\x14\n" +
+	"\x05cause\x18\x06 \x01(\rR\x05cause\"\xa2\x01\n" +
+	"\fRequestCause\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x02 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
+	"\blease_id\x18\x05 \x01(\tR\aleaseId\"H\n" +
+	"\rRequestLimits\x12\x1f\n" +
+	"\vrequest_ids\x18\x01 \x01(\rR\n" +
+	"requestIds\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\x9d\x02\n" +
 	"\vJournalMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
@@ -1670,7 +2073,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Status)(0),            // 0: rollcall.log.v1.Status
 	(EventType)(0),         // 1: rollcall.log.v1.EventType
@@ -1691,8 +2094,12 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*Result)(nil),         // 16: rollcall.log.v1.Result
 	(*ServiceResult)(nil),  // 17: rollcall.log.v1.ServiceResult
 	(*Refusal)(nil),        // 18: rollcall.log.v1.Refusal
-	(*JournalMeta)(nil),    // 19: rollcall.log.v1.JournalMeta
-	(*SnapshotHeader)(nil), // 20: rollcall.log.v1.SnapshotHeader
+	(*RequestRecord)(nil),  // 19: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 20: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 21: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 22: rollcall.log.v1.RequestLimits
+	(*JournalMeta)(nil),    // 23: rollcall.log.v1.JournalMeta
+	(*SnapshotHeader)(nil), // 24: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	5,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -1717,13 +2124,19 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	18, // 19: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
 	13, // 20: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
 	2,  // 21: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	5,  // 22: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	19, // 23: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
-	24, // [24:24] is the sub-list for method output_type
-	24, // [24:24] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	20, // 22: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	21, // 23: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	18, // 24: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	22, // 25: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	0,  // 26: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	7,  // 27: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	5,  // 28: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	23, // 29: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	30, // [30:30] is the sub-list for method output_type
+	30, // [30:30] is the sub-list for method input_type
+	30, // [30:30] is the sub-list for extension type_name
+	30, // [30:30] is the sub-list for extension extendee
+	0,  // [0:30] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -1743,7 +2156,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   18,
+			NumMessages:   22,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

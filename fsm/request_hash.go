@@ -1,0 +1,63 @@
+package fsm
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// requestHash is the first 16 bytes of a SHA-256: what tells two requests with one id apart. It is
+// made in the fold, from the command itself, so that it means the same whichever node proposed a try.
+type requestHash [16]byte
+
+// Tags of what is hashed. A hash is compared with those in the journal, which outlive a binary: a tag
+// is never given another meaning, and a new field has a tag of its own and is left out while it is
+// unset.
+const (
+	tagActor      = 1
+	tagVerified   = 2
+	tagReason     = 3
+	tagChange     = 4 // begins one, with its service
+	tagStatus     = 5
+	tagIfRevision = 6
+	tagLeaseID    = 7
+	tagMustExist  = 8
+)
+
+// hashWrite covers all that a caller asks with a write. Not the caller's address, which changes from
+// try to try, nor the id itself. It is encoded by hand, because protobuf promises no such thing as the
+// same bytes for the same message. scratch is where; it is returned for the next one.
+func hashWrite(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
+	b := scratch[:0]
+	text := func(tag byte, s string) {
+		b = append(b, tag)
+		b = binary.AppendUvarint(b, uint64(len(s)))
+		b = append(b, s...)
+	}
+	optional := func(tag byte, s string) {
+		if s != "" {
+			text(tag, s)
+		}
+	}
+	number := func(tag byte, n int64) { b = binary.AppendVarint(append(b, tag), n) }
+
+	optional(tagActor, cmd.GetActor().GetName())
+	if cmd.GetActor().GetVerified() {
+		b = append(b, tagVerified)
+	}
+	optional(tagReason, cmd.GetReason())
+	for _, c := range cmd.GetWrite().GetChanges() {
+		text(tagChange, c.GetService())
+		number(tagStatus, int64(c.GetStatus()))
+		if c.IfRevision != nil {
+			number(tagIfRevision, c.GetIfRevision())
+		}
+		optional(tagLeaseID, c.GetLeaseId())
+		if c.GetMustExist() {
+			b = append(b, tagMustExist)
+		}
+	}
+	sum := sha256.Sum256(b)
+	return requestHash(sum[:16]), b
+}
