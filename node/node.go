@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rollcallhq/rollcall/fsm"
@@ -36,8 +35,6 @@ type Node struct {
 
 	api, http  net.Listener
 	httpServer *http.Server
-
-	caughtUp atomic.Bool // see announce
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
