@@ -90,6 +90,7 @@ func (f *freshness) took(a answered) {
 // confirm returns when this node is as fresh as the call. It tries again until ctx ends; the error is
 // then what was in the way.
 func (f *freshness) confirm(ctx context.Context) error {
+	var last error // that says more than that time ran out
 	for {
 		changed := f.agreement.Changed() // before asking, so that no change is missed
 		index, err := f.rounds.do(ctx)
@@ -105,17 +106,24 @@ func (f *freshness) confirm(ctx context.Context) error {
 		if errors.Is(err, errStopping) {
 			return err
 		}
+		leader, _ := f.agreement.Leader()
+		switch {
+		case leader == "":
+			last = errNoLeaderKnown
+		case ctx.Err() == nil:
+			last = err
+		case last == nil:
+			last = fmt.Errorf("leader %s has not answered", leader)
+		}
 		var pause <-chan time.Time
-		if leader, _ := f.agreement.Leader(); leader != "" {
+		if leader != "" {
 			pause = time.After(retryPause)
-		} else if ctx.Err() != nil {
-			err = errNoLeaderKnown // says more than that time ran out
 		}
 		select {
 		case <-changed:
 		case <-pause:
 		case <-ctx.Done():
-			return err
+			return last
 		}
 	}
 }
@@ -154,7 +162,7 @@ func (f *freshness) forward(ctx context.Context, leader string) (uint64, error) 
 	if err != nil {
 		return 0, fmt.Errorf("leader %s cannot be reached: %w", leader, err)
 	}
-	if err := conn.ready(ctx, false); err != nil {
+	if err := conn.ready(ctx, true); err != nil {
 		return 0, fmt.Errorf("leader %s cannot be reached: %s", leader, inWords(err))
 	}
 	res, err := peerv1.NewPeerClient(conn).ReadIndex(ctx, &peerv1.ReadIndexRequest{})

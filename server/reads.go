@@ -81,7 +81,7 @@ func (r *reads) fulfil(ctx context.Context, a asked) error {
 
 func (r *reads) fresherThan(d time.Duration) bool {
 	at := r.freshness.at()
-	return !at.IsZero() && time.Since(at) <= d
+	return !at.IsZero() && time.Since(at) < d
 }
 
 func (r *reads) waitRevision(ctx context.Context, revision int64) *failure {
