@@ -68,7 +68,7 @@ func (a *acknowledgements) write(ctx context.Context, t *testing.T, cl *client.C
 		if err == nil {
 			a.add(resp.GetRevision())
 		}
-		time.Sleep(11 * time.Millisecond)
+		time.Sleep(53 * time.Millisecond)
 	}
 }
 
@@ -108,6 +108,7 @@ func TestVirtualP4HonestReads(t *testing.T) {
 			wg.Go(func() { acks.write(ctx, t, cl) })
 		}
 		c.until("a first write", func() bool { return acks.soFar() > 0 })
+		time.Sleep(time.Second) // it is everywhere
 		const staleness = 300 * time.Millisecond
 		for _, n := range c.nodes {
 			n.dial()
@@ -138,19 +139,19 @@ func TestVirtualP4HonestReads(t *testing.T) {
 								t.Errorf("%v on %s: revision %d is said to be %s old; %d was acknowledged before", kv, n.cfg.Name, got, age, told)
 							}
 						}
-						time.Sleep(23 * time.Millisecond)
+						time.Sleep(31 * time.Millisecond)
 					}
 				})
 			}
 		}
-		for i := range 6 {
-			time.Sleep(2 * time.Second)
+		for i := range 4 {
+			time.Sleep(time.Second)
 			how := raftnode.Stall
 			if i%2 == 1 {
 				how = raftnode.Reset
 			}
 			cut := c.leader()
-			if i >= 4 {
+			if i == 3 {
 				cut = c.others(cut)[0]
 			}
 			c.net.Isolate(how, cut.cfg.Name)
@@ -160,13 +161,13 @@ func TestVirtualP4HonestReads(t *testing.T) {
 			}
 			c.net.Heal()
 		}
-		time.Sleep(2 * time.Second)
+		time.Sleep(time.Second)
 		cancel()
 		wg.Wait()
 		for kind, name := range []string{"linearizable", "bounded", "local"} {
 			r := &reads[kind]
 			t.Logf("%s: %d reads, %d refused, %d missed an acknowledged write", name, r.done.Load(), r.refused.Load(), r.missed.Load())
-			if r.done.Load() < 1000 {
+			if r.done.Load() < 500 {
 				t.Errorf("only %d %s reads", r.done.Load(), name)
 			}
 			switch missed := r.missed.Load(); {
@@ -179,7 +180,7 @@ func TestVirtualP4HonestReads(t *testing.T) {
 				t.Errorf("%d %s reads were refused", refused, name)
 			}
 		}
-		if len(acks.all) < 500 {
+		if len(acks.all) < 100 {
 			t.Errorf("only %d writes were acknowledged", len(acks.all))
 		}
 	})

@@ -168,6 +168,9 @@ func (n *Node) release(ctx context.Context) error {
 // APIAddress is where clients connect.
 func (n *Node) APIAddress() string { return n.api.Addr().String() }
 
+// ReadIndexRounds is how many read-index rounds this node has made.
+func (n *Node) ReadIndexRounds() int64 { return n.server.ReadIndexRounds() }
+
 // HTTPAddress is where /livez and /readyz are; "" without HTTP.
 func (n *Node) HTTPAddress() string {
 	if n.http == nil {

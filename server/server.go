@@ -237,6 +237,10 @@ func (s *Server) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result
 // make rounds: a node calls it when it has announced itself.
 func (s *Server) KeepFresh() { s.keepFresh.Do(func() { close(s.announced) }) }
 
+// ReadIndexRounds is how many rounds this node has made so far to know how fresh it is: for reads that
+// ask, which share them, and in the background.
+func (s *Server) ReadIndexRounds() int64 { return s.freshness.rounds.begun.Load() }
+
 // Refresh brings the node's own names up to date with what Node tells, before it returns: for a change
 // that Agreement.Changed does not tell of.
 func (s *Server) Refresh() { s.readiness.refresh() }
