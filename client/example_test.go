@@ -250,3 +250,19 @@ func ExampleError() {
 	// set shop/cart: no endpoint answers: tried 127.0.0.1:1: connection refused; not written
 	// nothing was changed; trying again is safe
 }
+
+// A read that shows every write that was acknowledged before it, whichever node answers.
+func ExampleWithReadOptions() {
+	c, stop := shop()
+	defer stop()
+	var info client.ReadInfo
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	ctx = client.WithReadOptions(ctx, client.ReadOptions{Consistency: client.Linearizable, Info: &info})
+	status, err := c.Check(ctx, "shop/cart")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(status)
+	// Output: SERVING
+}

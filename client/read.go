@@ -12,35 +12,33 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// Request metadata, and a header of the answer.
-const (
-	minRevisionKey = "rollcall-min-revision"
-	revisionKey    = "rollcall-revision"
-)
-
-// Check asks one node for a status, as it knows it. A service that does not exist is SERVICE_UNKNOWN
+// Check asks one node for a status, as it knows it, or as [WithReadOptions] says. A service that does not exist is SERVICE_UNKNOWN
 // with an *Error of code NOT_FOUND. The node's own names can be asked too.
 func (c *Client) Check(ctx context.Context, service string) (Status, error) {
 	var resp *healthpb.HealthCheckResponse
 	op := operation{name: "check", service: service, about: true}
+	read := readingOf(ctx)
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{Service: service})
+		resp, err = healthpb.NewHealthClient(conn).Check(read.Outgoing(ctx), &healthpb.HealthCheckRequest{Service: service}, read.callOptions()...)
 		return err
 	})
+	read.done()
 	if err != nil {
 		return healthpb.HealthCheckResponse_SERVICE_UNKNOWN, err
 	}
 	return resp.GetStatus(), nil
 }
 
-// Get reads one service's record from one node, as that knows it.
+// Get reads one service's record from one node, as that knows it, or as [WithReadOptions] says.
 func (c *Client) Get(ctx context.Context, service string) (*rollcallv1.GetServiceResponse, error) {
 	var resp *rollcallv1.GetServiceResponse
 	op := operation{name: "get", service: service, about: true}
+	read := readingOf(ctx)
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewRegistryClient(conn).GetService(ctx, &rollcallv1.GetServiceRequest{Service: service})
+		resp, err = rollcallv1.NewRegistryClient(conn).GetService(read.Outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service}, read.callOptions()...)
 		return err
 	})
+	read.done()
 	if err != nil {
 		return nil, err
 	}
@@ -55,7 +53,7 @@ type ListOptions struct {
 }
 
 // List gives the records in the order of their names. Each page is one consistent cut; a page is
-// never older than the one before it, also when it has to come from another node. An error is the
+// never older than the one before it, also when it has to come from another node. How fresh it must be, [WithReadOptions] says. An error is the
 // last that it gives, with a nil record.
 func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.ServiceRecord, error] {
 	return func(yield func(*rollcallv1.ServiceRecord, error) bool) {
@@ -64,12 +62,14 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.
 			Statuses: o.Statuses,
 			PageSize: int32(min(o.PageSize, 1<<30)), // beyond every limit: for the node to refuse
 		}
+		read := readingOf(ctx)
 		for revision := int64(0); ; {
 			var page *rollcallv1.ListServicesResponse
 			err := c.run(ctx, operation{name: "list"}, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-				page, err = rollcallv1.NewRegistryClient(conn).ListServices(atLeast(ctx, revision), req)
+				page, err = rollcallv1.NewRegistryClient(conn).ListServices(read.atLeast(ctx, revision), req, read.callOptions()...)
 				return err
 			})
+			read.done()
 			if err != nil {
 				yield(nil, err)
 				return

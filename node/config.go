@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/server"
 )
 
 // Member is one voting node of the cluster, as every node's configuration lists it.
@@ -38,8 +39,8 @@ type Config struct {
 	// ForceBootstrap forms a cluster without hearing from every member.
 	ForceBootstrap bool
 
-	// ReadyMaxStaleness is how long ago a leader may have been heard of while "" is SERVING; 0 asks
-	// for none.
+	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
+	// confirmed by a quorum, while "" is SERVING; 0 does not ask.
 	ReadyMaxStaleness time.Duration
 	// HealthListLimit is the most services that Health.List answers.
 	HealthListLimit int
@@ -117,8 +118,8 @@ func (c Config) Validate() error {
 		}
 	}
 	switch {
-	case c.ReadyMaxStaleness < 0:
-		return fmt.Errorf("ready-max-staleness is %s; it must not be negative", c.ReadyMaxStaleness)
+	case c.ReadyMaxStaleness != 0 && c.ReadyMaxStaleness < server.MinReadyStaleness:
+		return fmt.Errorf("ready-max-staleness is %s; it must be 0 or at least %s", c.ReadyMaxStaleness, server.MinReadyStaleness)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:

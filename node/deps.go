@@ -54,6 +54,8 @@ func (a agreement) Preview(cmd *logv1.Command) *logv1.Result {
 	return a.fsm.Preview(cmd, time.Now().UnixNano()).Proto()
 }
 
+func (a agreement) ReadIndex(ctx context.Context) (uint64, error) { return a.raft.ReadIndex(ctx) }
+
 func (a agreement) Leader() (name string, leading bool) {
 	s := a.raft.Status()
 	return s.Leader, s.Leading
@@ -67,19 +69,17 @@ type source struct{ *Node }
 func (n source) NodeStatus() server.NodeStatus {
 	s := n.raft.Status()
 	st := server.NodeStatus{
-		ClusterID:     s.ClusterID,
-		Formed:        s.Formed,
-		Waiting:       s.Waiting,
-		Loaded:        true,
-		CaughtUp:      n.caughtUp.Load(),
-		Role:          role(s),
-		Term:          s.Term,
-		Leader:        s.Leader,
-		Leading:       s.Leading,
-		LeaderContact: s.LeaderContact,
-		AppliedIndex:  n.fsm.AppliedIndex(),
-		CommitIndex:   s.CommitIndex,
-		Members:       n.members(s),
+		ClusterID:    s.ClusterID,
+		Formed:       s.Formed,
+		Waiting:      s.Waiting,
+		Loaded:       true,
+		Role:         role(s),
+		Term:         s.Term,
+		Leader:       s.Leader,
+		Leading:      s.Leading,
+		AppliedIndex: n.fsm.AppliedIndex(),
+		CommitIndex:  s.CommitIndex,
+		Members:      n.members(s),
 	}
 	if err := n.fsm.Halted(); err != nil {
 		st.Failed = err.Error()

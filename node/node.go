@@ -11,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/rollcallhq/rollcall/fsm"
@@ -36,8 +35,6 @@ type Node struct {
 
 	api, http  net.Listener
 	httpServer *http.Server
-
-	caughtUp atomic.Bool // see announce
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
@@ -170,6 +167,9 @@ func (n *Node) release(ctx context.Context) error {
 
 // APIAddress is where clients connect.
 func (n *Node) APIAddress() string { return n.api.Addr().String() }
+
+// ReadIndexRounds is how many read-index rounds this node has made.
+func (n *Node) ReadIndexRounds() int64 { return n.server.ReadIndexRounds() }
 
 // HTTPAddress is where /livez and /readyz are; "" without HTTP.
 func (n *Node) HTTPAddress() string {

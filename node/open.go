@@ -86,8 +86,8 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.announce(ctx) })
 }
 
-// announce tells the cluster, by a command in the log, where this member is. Once the command is
-// applied here, so is everything that was acknowledged before: only then is the node as fresh as "" says.
+// announce tells the cluster, by a command in the log, where this member is. Only then does the node
+// begin to make sure that it is as fresh as "" says: a node that is ready is one that can be found.
 func (n *Node) announce(ctx context.Context) {
 	cmd := &logv1.Command{
 		Actor:  &logv1.Actor{Name: "node " + n.self.Name, Verified: true},
@@ -119,10 +119,7 @@ func (n *Node) announce(ctx context.Context) {
 				n.log.Error("the cluster does not take this node's announcement",
 					"node", n.self.Name, "reason", result.GetRefusal().GetMessage())
 			}
-			if n.fsm.WaitIndex(ctx, result.GetIndex()) == nil {
-				n.caughtUp.Store(true)
-				n.server.Refresh()
-			}
+			n.server.KeepFresh()
 			return
 		case ctx.Err() == nil:
 			n.log.Warn("announcing this node failed; it is tried again", "node", n.self.Name, "error", err)

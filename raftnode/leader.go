@@ -18,13 +18,13 @@ func (n *Node) followLeadership(r *raft.Raft, notify <-chan bool, stopped <-chan
 	end := func() {}
 	defer func() {
 		end()
-		n.setLeading(false)
+		n.stopLeading()
 	}()
 	for {
 		select {
 		case leads := <-notify:
 			end()
-			n.setLeading(false)
+			n.stopLeading()
 			if !leads {
 				n.proposer.refuse(ErrNotLeader)
 			} else {
@@ -85,7 +85,7 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 	n.mu.Lock()
 	leads := ctx.Err() == nil
 	if leads {
-		n.leading.Store(true)
+		n.leading.Store(&reign{term: term, ended: ctx.Done()})
 	}
 	n.mu.Unlock()
 	if leads {
@@ -94,9 +94,9 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 	}
 }
 
-func (n *Node) setLeading(leading bool) {
+func (n *Node) stopLeading() {
 	n.mu.Lock()
-	n.leading.Store(leading)
+	n.leading.Store(nil)
 	n.mu.Unlock()
 	n.refresh()
 }

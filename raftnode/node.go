@@ -29,7 +29,7 @@ type Node struct {
 	founding atomic.Pointer[store.Founding] // nil: no cluster yet
 	raft     atomic.Pointer[raft.Raft]      // nil: does not run yet
 	proposer *proposer
-	leading  atomic.Bool // written with mu held
+	leading  atomic.Pointer[reign] // nil: does not lead; written with mu held
 
 	ctx     context.Context // ends when Close begins
 	cancel  context.CancelFunc
@@ -237,7 +237,7 @@ func (n *Node) newRaft(conf *raft.Config, trans *transport, asFounder bool) (*ra
 // cmd still waited) or an UnknownOutcomeError (leadership lost, stopping or ctx ended with cmd under
 // way, a store's error).
 func (n *Node) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
-	if !n.leading.Load() {
+	if n.leading.Load() == nil {
 		return nil, NotWrittenError{ErrNotLeader}
 	}
 	return n.proposer.propose(ctx, cmd)

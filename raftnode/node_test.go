@@ -318,7 +318,7 @@ func TestTransferThatNeverEndedIsReported(t *testing.T) {
 		if err := <-failed; !strings.Contains(err.Error(), "#696") || time.Since(begin) < cfg.RPCTimeout {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
-		if n.leading.Load() {
+		if n.leading.Load() != nil {
 			t.Error("it leads")
 		}
 	})

@@ -88,7 +88,7 @@ func (n *Node) look() public {
 		p.role = RoleCandidate
 	case raft.Leader:
 		p.role = RoleLeader
-		p.leading = n.leading.Load()
+		p.leading = n.leading.Load() != nil
 	default:
 		p.role = RoleStopped
 	}

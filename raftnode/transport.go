@@ -15,10 +15,10 @@ import (
 // transport is raft's: its network transport over the peer port. Servers are addressed by name, and
 // only a dial asks for the address behind it.
 //
-// What the read index will need of it, when acknowledged heartbeats were sent, belongs in an
-// AppendEntries of this type: raft sends heartbeats through that method, never through a pipeline.
+// It notes for the read index when requests were sent that were answered.
 type transport struct {
 	*raft.NetworkTransport
+	asked *asked
 }
 
 var (
@@ -30,7 +30,7 @@ var (
 
 // newTransport takes the time that one RPC may last; snapshots have more, by their size.
 func newTransport(p *peerPort, dialTimeout, rpcTimeout time.Duration, logger hclog.Logger) *transport {
-	return &transport{raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	return &transport{asked: newAsked(), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  raftStreams{p, dialTimeout},
 		MaxPool: 3, // heartbeat, replication and a vote at a time
 		// No pipelines: when a follower refuses an entry or knows a newer term, a pipeline may stop for
@@ -40,6 +40,18 @@ func newTransport(p *peerPort, dialTimeout, rpcTimeout time.Duration, logger hcl
 		Timeout:         rpcTimeout,
 		Logger:          logger,
 	})}
+}
+
+// AppendEntries carries all that a leader says to a voter in its term, heartbeats too, as there are no
+// pipelines. An answer in the request's term recognises the leader, also one that refuses the entries:
+// the voter had not yet seen a later term.
+func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	sent := t.asked.now() // before it is sent: an answer proves nothing about what comes after
+	err := t.NetworkTransport.AppendEntries(id, target, req, resp)
+	if err == nil && resp.Term == req.Term {
+		t.asked.note(id, req.Term, sent)
+	}
+	return err
 }
 
 // SetHeartbeatHandler does nothing. A heartbeat handled beside raft's main loop can change term and

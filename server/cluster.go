@@ -69,7 +69,8 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 	st := s.source.NodeStatus()
 	now := time.Now()
 	draining := s.readiness.drains()
-	v := evaluate(st, draining, now, s.readiness.maxStaleness)
+	freshAt := s.readiness.freshness.at()
+	v := evaluate(st, freshAt, draining, now, s.readiness.maxStaleness)
 	self := &rollcallv1.MemberStatus{
 		Member:       memberNamed(st.Members, s.node),
 		Role:         st.Role,
@@ -86,11 +87,8 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 	if !s.start.IsZero() {
 		self.StartTime = timestamppb.New(s.start)
 	}
-	switch {
-	case st.Leading:
-		self.LeaderAge = durationpb.New(0)
-	case !st.LeaderContact.IsZero():
-		self.LeaderAge = durationpb.New(max(0, now.Sub(st.LeaderContact)))
+	if !freshAt.IsZero() {
+		self.LeaderAge = durationpb.New(max(0, now.Sub(freshAt)))
 	}
 	res := &rollcallv1.GetStatusResponse{
 		ClusterId: st.ClusterID,

@@ -101,11 +101,13 @@ func TestProblems(t *testing.T) {
 		}, 0, []string{"n3: state differs at index 7"}, true},
 		"one that heard no leader": {3, func(c *testCluster) {
 			c.elect("n2")
-			c.nodes["n3"].agreement.change(func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" })
+			c.nodes["n3"].agreement.change(func(st *NodeStatus) { st.Leader = "" })
+			c.nodes["n3"].setFresh(time.Time{})
 		}, 0, []string{"n3: not ready: it has heard no leader lately"}, true},
 		"this one heard no leader": {3, func(c *testCluster) {
 			c.elect("n2")
-			c.nodes["n1"].agreement.change(func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" })
+			c.nodes["n1"].agreement.change(func(st *NodeStatus) { st.Leader = "" })
+			c.nodes["n1"].setFresh(time.Time{})
 		}, 0, []string{
 			"n1 knows no leader: writes through it are refused; n2 leads",
 			"n1: not ready: it has heard no leader lately",
@@ -142,11 +144,9 @@ func TestProblems(t *testing.T) {
 				t.Helper()
 				// Those who last heard a leader at the election would not be ready any more.
 				for _, n := range c.nodes {
-					n.agreement.mu.Lock()
-					if !n.agreement.status.LeaderContact.IsZero() {
-						n.agreement.status.LeaderContact = time.Now()
+					if !n.freshness.at().IsZero() {
+						n.setFresh(time.Now())
 					}
-					n.agreement.mu.Unlock()
 				}
 				start := time.Now()
 				res, err := c.nodes["n1"].cluster().GetStatus(timeout(t, 5*time.Second), &rollcallv1.GetStatusRequest{})

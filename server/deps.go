@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"net"
-	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -46,6 +45,11 @@ type Registry interface {
 	ShownRevision() int64
 	// WaitRevision waits until Revision is at least revision, or returns ctx's error.
 	WaitRevision(ctx context.Context, revision int64) error
+	// AppliedIndex is the index of the log up to which everything is shown.
+	AppliedIndex() uint64
+	// WaitIndex waits until AppliedIndex is at least index. Its error is ctx's, or says why that will
+	// never be.
+	WaitIndex(ctx context.Context, index uint64) error
 }
 
 // Agreement is how a command gets into the log. Its errors are told apart by NotWritten and
@@ -55,6 +59,9 @@ type Agreement interface {
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
 	// Preview returns what Propose would at this moment, and changes nothing.
 	Preview(cmd *logv1.Command) *logv1.Result
+	// ReadIndex returns an index of the log that covers every write acknowledged before the call. Only
+	// a leader can, once a quorum has confirmed it.
+	ReadIndex(ctx context.Context) (uint64, error)
 	// Leader returns the leader this node knows, "" if none, and whether it is this node and
 	// ready to propose.
 	Leader() (name string, leading bool)
@@ -79,15 +86,12 @@ type NodeStatus struct {
 	Formed    bool   // it belongs to a cluster
 	Waiting   string // in words, while it does not: "waiting for n2 to form the cluster"
 	Loaded    bool   // the map is in memory, as the disk has it
-	CaughtUp  bool   // it holds all that was acknowledged before this node started
 	Failed    string // why it stopped serving, "" if it did not
 
 	Role    rollcallv1.Role
 	Term    uint64
 	Leader  string // "" if none is known
 	Leading bool   // this node leads and has applied its term's start
-	// LeaderContact is when a leader was heard last; zero is never. It means nothing while Leading.
-	LeaderContact time.Time
 
 	AppliedIndex, CommitIndex uint64
 	// Members are all of the cluster, this node included, by name.

@@ -31,6 +31,8 @@ const (
 	ReasonRequestIDReused    = "REQUEST_ID_REUSED" // by a request that is not the one it was used for
 	ReasonLimitReached       = "LIMIT_REACHED"
 	ReasonRevisionNotReached = "REVISION_NOT_REACHED" // this node is behind rollcall-min-revision
+	ReasonNotFresh           = "NOT_FRESH"            // this node could not be confirmed to be as fresh as asked
+	ReasonNoLeader           = "NO_LEADER"            // rollcall-require-leader, and there is none
 	ReasonStopping           = "STOPPING"             // a stream ends because its node does
 	ReasonCanceled           = "CANCELED"             // a read whose caller left
 	ReasonDeadlineExceeded   = "DEADLINE_EXCEEDED"    // a read whose caller's time ran out
@@ -65,6 +67,8 @@ var codeOf = map[string]codes.Code{
 	ReasonOutcomeUnknown:     codes.Unknown,
 	ReasonLimitReached:       codes.ResourceExhausted,
 	ReasonRevisionNotReached: codes.Unavailable,
+	ReasonNotFresh:           codes.Unavailable,
+	ReasonNoLeader:           codes.Unavailable,
 	ReasonStopping:           codes.Unavailable,
 	ReasonCanceled:           codes.Canceled,
 	ReasonDeadlineExceeded:   codes.DeadlineExceeded,

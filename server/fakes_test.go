@@ -40,10 +40,11 @@ type fakeRegistry struct {
 	revision int64
 	changed  chan struct{}
 	reason   string // of every record
+	applied  uint64
 }
 
 func newFakeRegistry() *fakeRegistry {
-	return &fakeRegistry{services: map[string]Status{}, own: map[string]Status{}, changed: make(chan struct{})}
+	return &fakeRegistry{services: map[string]Status{}, own: map[string]Status{}, changed: make(chan struct{}), applied: 1}
 }
 
 func (f *fakeRegistry) wake() { close(f.changed); f.changed = make(chan struct{}) }
@@ -171,6 +172,35 @@ func (f *fakeRegistry) WaitRevision(ctx context.Context, revision int64) error {
 	}
 }
 
+func (f *fakeRegistry) apply(index uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.applied = index
+	f.wake()
+}
+
+func (f *fakeRegistry) AppliedIndex() uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.applied
+}
+
+func (f *fakeRegistry) WaitIndex(ctx context.Context, index uint64) error {
+	for {
+		f.mu.Lock()
+		changed, at := f.changed, f.applied
+		f.mu.Unlock()
+		if at >= index {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
 type notWrittenErr struct{ error }
 
 func (notWrittenErr) NotWritten() bool { return true }
@@ -190,13 +220,15 @@ type fakeAgreement struct {
 	changed  chan struct{}
 	propose  func(context.Context, *logv1.Command) (*logv1.Result, error)
 	proposed []*logv1.Command
+
+	readIndex func(context.Context) (uint64, error)
 }
 
 func newFakeAgreement(r *fakeRegistry) *fakeAgreement {
 	return &fakeAgreement{
 		registry: r,
 		changed:  make(chan struct{}),
-		status:   NodeStatus{ClusterID: "3f9a", Formed: true, Loaded: true, CaughtUp: true, Role: rollcallv1.Role_ROLE_FOLLOWER},
+		status:   NodeStatus{ClusterID: "3f9a", Formed: true, Loaded: true, Role: rollcallv1.Role_ROLE_FOLLOWER},
 	}
 }
 
@@ -249,6 +281,26 @@ func (f *fakeAgreement) Preview(cmd *logv1.Command) *logv1.Result {
 		res.Services = append(res.Services, &logv1.ServiceResult{Record: rec, Changed: true})
 	}
 	return res
+}
+
+func (f *fakeAgreement) onReadIndex(do func(context.Context) (uint64, error)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readIndex = do
+}
+
+// ReadIndex answers 1 on a leader, unless it is replaced.
+func (f *fakeAgreement) ReadIndex(ctx context.Context) (uint64, error) {
+	f.mu.Lock()
+	readIndex, leading := f.readIndex, f.status.Leading
+	f.mu.Unlock()
+	switch {
+	case readIndex != nil:
+		return readIndex(ctx)
+	case !leading:
+		return 0, errors.New("not the leader")
+	}
+	return 1, nil
 }
 
 func (f *fakeAgreement) Leader() (string, bool) {
@@ -381,13 +433,21 @@ func (c *testCluster) refuseDials(name string, err error) {
 	c.refuse[name] = err
 }
 
-// elect makes a node the leader, and all know it.
+// setFresh makes a node as fresh as at.
+func (n *testNode) setFresh(at time.Time) {
+	n.freshness.mu.Lock()
+	n.freshness.freshAt, n.freshness.pending = at, nil
+	n.freshness.mu.Unlock()
+	n.Refresh()
+}
+
+// elect makes a node the leader, and all know it and are fresh now. Only nodes that KeepFresh stay so.
 func (c *testCluster) elect(leader string) {
 	for name, n := range c.nodes {
+		n.setFresh(time.Now())
 		n.agreement.change(func(st *NodeStatus) {
 			st.Leader, st.Leading = leader, name == leader
 			st.Term++
-			st.LeaderContact = time.Now()
 			st.Role = rollcallv1.Role_ROLE_FOLLOWER
 			if st.Leading {
 				st.Role = rollcallv1.Role_ROLE_LEADER

@@ -18,8 +18,6 @@ type health struct {
 	// unknown is the answer to Check of what does not exist. Pods that are being set up are asked
 	// for over and over: it is made once.
 	unknown error
-	// ending ends with cause errStopping when watches must.
-	ending context.Context
 	// answers by status. gRPC only marshals them, and marshaling stores nothing in a message but
 	// its size, atomically and always the same, so all calls share them.
 	answers [4]*healthpb.HealthCheckResponse
@@ -27,13 +25,12 @@ type health struct {
 
 var errStopping = &failure{reason: ReasonStopping, msg: "this node is stopping; ask another"}
 
-func newHealth(r reads, statuses Statuses, listLimit int, ending context.Context) *health {
+func newHealth(r reads, statuses Statuses, listLimit int) *health {
 	h := &health{
 		reads:     r,
 		statuses:  statuses,
 		listLimit: listLimit,
 		unknown:   statusError(r.node, &failure{reason: ReasonNotFound, msg: "unknown service"}),
-		ending:    ending,
 	}
 	for s := range h.answers {
 		h.answers[s] = &healthpb.HealthCheckResponse{Status: Status(s)}
@@ -69,31 +66,25 @@ func (h *health) check(name string) (*healthpb.HealthCheckResponse, error) {
 }
 
 func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthCheckResponse, error) {
-	answer, err := h.await(ctx)
+	heading, err := h.await(ctx)
 	if err != nil {
-		if answer {
-			h.setHeader(ctx)
-		}
+		h.setHeader(ctx, heading)
 		return nil, statusError(h.node, err)
 	}
 	res, err := h.check(name)
-	h.setHeader(ctx)
+	h.setHeader(ctx, heading)
 	return res, err
 }
 
 // List implements grpc.health.v1.Health: "" and the services, one cut.
 func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
-	answer, err := h.await(ctx)
+	heading, err := h.await(ctx)
 	if err != nil {
-		if answer {
-			h.setHeader(ctx)
-		}
+		h.setHeader(ctx, heading)
 		return nil, statusError(h.node, err)
 	}
 	services, more := h.statuses.ListStatuses(h.listLimit)
-	if answer {
-		h.setHeader(ctx)
-	}
+	h.setHeader(ctx, heading)
 	own, isOwn := h.statuses.Status(rollcallv1.OwnReady)
 	count := len(services)
 	if isOwn {
@@ -121,21 +112,21 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 	if err := rollcallv1.CheckLookup(name); err != nil {
 		return statusError(h.node, invalid(violation{"service", err.Error()}))
 	}
-	// Waiting for a revision ends with the node too.
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stop := context.AfterFunc(h.ending, func() { cancel(errStopping) })
-	defer stop()
+	defer context.AfterFunc(h.ending, func() { cancel(errStopping) })()
 
-	answer, err := h.await(ctx)
-	if answer {
-		h.setHeader(stream.Context())
+	heading, err := h.await(ctx)
+	h.setHeader(ctx, heading)
+	if heading.leader != nil {
+		defer context.AfterFunc(heading.leader, func() { cancel(errNoLeader) })()
 	}
 	if err == nil {
 		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return stream.Send(h.answer(s)) })
 	}
-	if context.Cause(ctx) == errStopping {
-		err = errStopping
+	// When the caller ends the call instead, the cause is as plain as the error.
+	if cause := context.Cause(ctx); cause == errStopping || cause == errNoLeader {
+		err = cause
 	}
 	return statusError(h.node, err)
 }

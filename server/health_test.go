@@ -244,7 +244,7 @@ type quietStatuses struct{ Statuses }
 func (quietStatuses) Status(name string) (Status, bool) { return serving, name == "svc" }
 
 func hotHealth() (*health, context.Context) {
-	h := newHealth(reads{node: "n1", registry: newFakeRegistry(), incoming: newIncoming(), timeout: time.Second}, quietStatuses{}, 100, context.Background())
+	h := newHealth(reads{node: "n1", registry: newFakeRegistry(), incoming: newIncoming(), timeout: time.Second}, quietStatuses{}, 100)
 	// What grpc-go's own client sends.
 	ctx := metadata.NewIncomingContext(context.Background(), metadata.MD{
 		":authority": {"localhost:7600"}, "content-type": {"application/grpc"}, "user-agent": {"grpc-go/1.85.0"},

@@ -12,7 +12,7 @@ import (
 //
 // /readyz is rollcall.reads, which needs no quorum: were it to ask for a leader, an orchestrator
 // would take all nodes away at once when the quorum is lost, and with them the reads that still
-// work. Who wants a leader asks /readyz/leader (rollcall.reads and a leader heard lately, as "").
+// work. Who wants a leader asks /readyz/leader (rollcall.reads and a leader confirmed lately, as "").
 func (s *Server) HTTPHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {

@@ -2,12 +2,10 @@ package server
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -15,20 +13,34 @@ import (
 const (
 	metadataPrefix = "rollcall-"
 
+	// MetadataConsistency asks for a read that is local (as without it) or linearizable: it shows every
+	// write that was acknowledged before it began.
+	MetadataConsistency = "rollcall-consistency"
 	// MetadataMinRevision asks a read to wait until the node is at this revision.
 	MetadataMinRevision = "rollcall-min-revision"
+	// MetadataMaxStaleness asks a read to show every write acknowledged before so long ago (a Go
+	// duration). A node that is not known to be that fresh has itself confirmed first.
+	MetadataMaxStaleness = "rollcall-max-staleness"
+	// MetadataRequireLeader (true or false) asks a node to refuse if it knows no leader, and to end a
+	// watch when it has known none for longer than an election takes.
+	MetadataRequireLeader = "rollcall-require-leader"
+
 	// MetadataRevision answers the node's revision, of the moment of the answer.
 	MetadataRevision = "rollcall-revision"
+	// MetadataAge answers for how many milliseconds what is read may have been out of date: every write
+	// acknowledged longer ago is in it. It is left out while the node does not know.
+	MetadataAge = "rollcall-age-ms"
 	// MetadataNode answers which node it was.
 	MetadataNode = "rollcall-node"
 )
 
-// laterKeys are spoken for; asking for what they promise must fail until it is kept.
-var laterKeys = map[string]bool{
-	"rollcall-consistency":    true,
-	"rollcall-max-staleness":  true,
-	"rollcall-require-leader": true,
-}
+// Values of MetadataConsistency.
+const (
+	consistencyLocal        = "local"
+	consistencyLinearizable = "linearizable"
+)
+
+const metadataKeys = MetadataConsistency + ", " + MetadataMinRevision + ", " + MetadataMaxStaleness + " and " + MetadataRequireLeader
 
 // incoming looks at a call's metadata without copying it.
 //
@@ -84,38 +96,70 @@ func (in incoming) asks(ctx context.Context) bool {
 
 // asked is what a call asks by metadata.
 type asked struct {
-	minRevision int64 // 0: nothing
+	linearizable  bool
+	minRevision   int64         // 0: nothing
+	maxStaleness  time.Duration // negative: nothing
+	requireLeader bool
 }
 
 // parse reads the keys of this domain. Every one it does not understand is refused: a typo must not
 // silently read something else.
 func (in incoming) parse(ctx context.Context) (asked, error) {
-	var a asked
+	a := asked{maxStaleness: -1}
 	var vs []violation
 	for k, values := range in.raw(ctx) {
 		if !strings.HasPrefix(k, metadataPrefix) {
 			continue
 		}
-		switch {
-		case laterKeys[k]:
-			vs = append(vs, violation{k, "is not supported yet by this version; only " + MetadataMinRevision + " is"})
-		case k != MetadataMinRevision:
-			vs = append(vs, violation{strconv.Quote(k), "is not a metadata key of Rollcall; only " + MetadataMinRevision + " is"})
-		case len(values) != 1:
-			vs = append(vs, violation{k, "is given more than once"})
-		default:
-			n, err := strconv.ParseInt(values[0], 10, 64)
-			if err != nil || n < 0 {
-				vs = append(vs, violation{k, "must be a revision, a number from 0; is " + quoteShort(values[0])})
-				continue
-			}
-			a.minRevision = n
+		if bad := a.set(k, values); bad != nil {
+			vs = append(vs, *bad)
 		}
 	}
 	if len(vs) > 0 {
 		return asked{}, invalid(vs...)
 	}
 	return a, nil
+}
+
+// set takes one key; nil if it is understood.
+func (a *asked) set(key string, values []string) *violation {
+	switch key {
+	case MetadataConsistency, MetadataMinRevision, MetadataMaxStaleness, MetadataRequireLeader:
+	default:
+		return &violation{quoteShort(key), "is not a metadata key of Rollcall; " + metadataKeys + " are"}
+	}
+	if len(values) != 1 {
+		return &violation{key, "is given more than once"}
+	}
+	value := values[0]
+	must := func(what string) *violation {
+		return &violation{key, "must be " + what + "; is " + quoteShort(value)}
+	}
+	switch key {
+	case MetadataConsistency:
+		if value != consistencyLocal && value != consistencyLinearizable {
+			return must(consistencyLocal + " or " + consistencyLinearizable)
+		}
+		a.linearizable = value == consistencyLinearizable
+	case MetadataMinRevision:
+		n, err := strconv.ParseInt(value, 10, 64)
+		if err != nil || n < 0 {
+			return must("a revision, a number from 0")
+		}
+		a.minRevision = n
+	case MetadataMaxStaleness:
+		d, err := time.ParseDuration(value)
+		if err != nil || d < 0 {
+			return must("a duration from 0s, as 2s or 500ms")
+		}
+		a.maxStaleness = d
+	case MetadataRequireLeader:
+		if value != "true" && value != "false" {
+			return must("true or false")
+		}
+		a.requireLeader = value == "true"
+	}
+	return nil
 }
 
 // refuse is for calls that have no use for any key of this domain.
@@ -139,70 +183,4 @@ func quoteShort(s string) string {
 		return strconv.Quote(s[:most]) + "..."
 	}
 	return strconv.Quote(s)
-}
-
-// reads is what every read that may carry metadata has in common.
-type reads struct {
-	node     string
-	registry Registry
-	incoming incoming
-	timeout  time.Duration // for min-revision, when the caller has no deadline
-}
-
-// await does what the metadata of a call asks for before it is answered. It costs nothing but asks
-// when there is none. answer tells to call setHeader.
-func (r *reads) await(ctx context.Context) (answer bool, err error) {
-	if !r.incoming.asks(ctx) {
-		return false, nil
-	}
-	a, err := r.incoming.parse(ctx)
-	if err != nil {
-		return false, err
-	}
-	if r.registry.Revision() >= a.minRevision {
-		return true, nil
-	}
-	wait, cancel := answerable(ctx, r.timeout)
-	defer cancel()
-	if err := r.registry.WaitRevision(wait, a.minRevision); err != nil {
-		if errors.Is(ctx.Err(), context.Canceled) {
-			return false, ctx.Err()
-		}
-		current := strconv.FormatInt(r.registry.Revision(), 10)
-		return true, &failure{
-			reason: ReasonRevisionNotReached,
-			msg: "this node is at revision " + current + " and did not reach " + MetadataMinRevision + " " +
-				strconv.FormatInt(a.minRevision, 10) + " in time",
-			meta: map[string]string{MetaCurrentRevision: current},
-		}
-	}
-	return true, nil
-}
-
-// setHeader answers a call that asked by metadata. It is called after the read: who sends the
-// revision as the next rollcall-min-revision never sees less than here, on any node.
-func (r *reads) setHeader(ctx context.Context) {
-	revision := r.registry.ShownRevision()
-	// The only errors are that there is no call or that its headers are sent: nobody to tell.
-	_ = grpc.SetHeader(ctx, metadata.Pairs(
-		MetadataRevision, strconv.FormatInt(revision, 10),
-		MetadataNode, r.node,
-	))
-}
-
-// answerable returns ctx with its deadline moved ahead by a margin in which an answer still reaches
-// the caller, who would otherwise learn no more than that its time ran out. Without a deadline it is
-// without from now.
-func answerable(ctx context.Context, without time.Duration) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
-		return context.WithTimeout(ctx, without)
-	}
-	left := time.Until(deadline)
-	return context.WithTimeout(ctx, left-min(answerMargin(left), left/2))
-}
-
-// answerMargin is the greater of 50 ms and 5 % of what is left.
-func answerMargin(left time.Duration) time.Duration {
-	return max(50*time.Millisecond, left/20)
 }

@@ -11,8 +11,21 @@ import (
 // tries again: that is left to the node that the client called.
 type peerService struct {
 	peerv1.UnimplementedPeerServer
-	router *router
-	log    *slog.Logger
+	router    *router
+	freshness *freshness
+	log       *slog.Logger
+}
+
+// ReadIndex implements rollcall.peer.v1.Peer. A node that stops still answers: while it leads, nobody
+// else can.
+func (s *peerService) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest) (res *peerv1.ReadIndexResponse, err error) {
+	node := s.router.node
+	defer recovered(s.log, node, "Peer.ReadIndex", false, &err)
+	index, err := s.freshness.leading.do(ctx)
+	if err != nil {
+		return nil, statusError(node, &failure{reason: ReasonNotFresh, msg: err.Error(), err: err})
+	}
+	return &peerv1.ReadIndexResponse{Index: index}, nil
 }
 
 // Propose implements rollcall.peer.v1.Peer.

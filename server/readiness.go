@@ -18,19 +18,15 @@ type verdict struct {
 	leader bool // rollcall.leader
 
 	readsWhy string // why not reads; "" if so
-	heardWhy string // why no leader counts as heard; "" if one does
+	heardWhy string // why no leader counts as confirmed; "" if one does
 
 	// again is when the passing of time alone may change this; 0 is never.
 	again time.Duration
 }
 
-// recheck is how soon a leader that is known, but was not heard lately, is looked for again: its
-// being known is announced before its first word counts.
-const recheck = 250 * time.Millisecond
-
-// evaluate decides the node's own names. maxStaleness is how long ago a leader may have been heard
-// while the node is ready; 0 asks for none.
-func evaluate(st NodeStatus, draining bool, now time.Time, maxStaleness time.Duration) verdict {
+// evaluate decides the node's own names. freshAt is how fresh the node is (see freshness), which may be
+// maxStaleness ago while it is ready; 0 does not ask.
+func evaluate(st NodeStatus, freshAt time.Time, draining bool, now time.Time, maxStaleness time.Duration) verdict {
 	var v verdict
 	switch {
 	case st.Failed != "":
@@ -48,20 +44,14 @@ func evaluate(st NodeStatus, draining bool, now time.Time, maxStaleness time.Dur
 	v.reads = v.readsWhy == ""
 	v.leader = v.reads && st.Leading
 
-	if maxStaleness > 0 && !st.Leading {
-		age := now.Sub(st.LeaderContact)
-		switch {
-		case st.LeaderContact.IsZero():
-			v.heardWhy = "none"
+	if maxStaleness > 0 {
+		switch age := now.Sub(freshAt); {
+		case freshAt.IsZero():
+			v.heardWhy = "none confirmed since the start"
 		case age > maxStaleness:
-			v.heardWhy = "none for " + inSeconds(age)
-		case !st.CaughtUp:
-			v.heardWhy = "heard, but this node has not caught up since its start"
+			v.heardWhy = "none confirmed for " + inSeconds(age)
 		default:
 			v.again = maxStaleness - age + time.Nanosecond
-		}
-		if v.heardWhy != "" && st.Leader != "" {
-			v.again = recheck
 		}
 	}
 	v.ready = v.reads && v.heardWhy == ""
@@ -73,8 +63,10 @@ type readiness struct {
 	node         Node
 	agreement    Agreement
 	statuses     Statuses
+	freshness    *freshness
 	maxStaleness time.Duration
 	drains       func() bool
+	refreshed    chan struct{} // capacity 1: something may be true until another time
 
 	mu        sync.Mutex // guards published, and keeps publishing in the order of evaluation
 	published map[string]Status
@@ -82,7 +74,7 @@ type readiness struct {
 
 // verdict evaluates the node as it is now.
 func (r *readiness) verdict() verdict {
-	return evaluate(r.node.NodeStatus(), r.drains(), time.Now(), r.maxStaleness)
+	return evaluate(r.node.NodeStatus(), r.freshness.at(), r.drains(), time.Now(), r.maxStaleness)
 }
 
 // publish brings the node's own names up to date before it returns.
@@ -115,6 +107,15 @@ func (r *readiness) publish() verdict {
 	return v
 }
 
+// refresh publishes, for what neither a change of the node nor time tells of.
+func (r *readiness) refresh() {
+	r.publish()
+	select {
+	case r.refreshed <- struct{}{}:
+	default:
+	}
+}
+
 // run publishes until ctx ends: at every change of the node, and when time alone may change the
 // verdict.
 func (r *readiness) run(ctx context.Context) {
@@ -130,6 +131,7 @@ func (r *readiness) run(ctx context.Context) {
 			return
 		case <-changed:
 		case <-again:
+		case <-r.refreshed:
 		}
 	}
 }

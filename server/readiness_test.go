@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -15,32 +17,35 @@ import (
 
 func TestEvaluate(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
-	good := NodeStatus{Loaded: true, CaughtUp: true, Formed: true, Leader: "n2", LeaderContact: now.Add(-time.Second)}
+	good := NodeStatus{Loaded: true, Formed: true, Leader: "n2"}
+	ago := func(d time.Duration) time.Time { return now.Add(-d) }
+	max := 10 * time.Second
 	tests := map[string]struct {
 		change   func(st *NodeStatus)
+		freshAt  time.Time
 		draining bool
 		max      time.Duration
 		want     verdict
 	}{
-		"follower":       {func(*NodeStatus) {}, false, 10 * time.Second, verdict{reads: true, ready: true, again: 9*time.Second + 1}},
-		"leader":         {func(st *NodeStatus) { st.Leading, st.LeaderContact = true, time.Time{} }, false, 10 * time.Second, verdict{reads: true, ready: true, leader: true}},
-		"just in time":   {func(st *NodeStatus) { st.LeaderContact = now.Add(-10 * time.Second) }, false, 10 * time.Second, verdict{reads: true, ready: true, again: 1}},
-		"too long ago":   {func(st *NodeStatus) { st.LeaderContact, st.Leader = now.Add(-12*time.Second), "" }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none for 12s"}},
-		"known, unheard": {func(st *NodeStatus) { st.LeaderContact = now.Add(-12 * time.Second) }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none for 12s", again: recheck}},
-		"never heard":    {func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" }, false, 10 * time.Second, verdict{reads: true, heardWhy: "none"}},
-		"catching up":    {func(st *NodeStatus) { st.CaughtUp = false }, false, 10 * time.Second, verdict{reads: true, heardWhy: "heard, but this node has not caught up since its start", again: recheck}},
-		"not asked":      {func(st *NodeStatus) { st.LeaderContact, st.Leader = time.Time{}, "" }, false, 0, verdict{reads: true, ready: true}},
-		"draining":       {func(st *NodeStatus) { st.Leading = true }, true, 10 * time.Second, verdict{readsWhy: "stopping"}},
-		"not loaded":     {func(st *NodeStatus) { st.Loaded = false }, false, 0, verdict{readsWhy: "the registry is not loaded yet"}},
-		"not formed":     {func(st *NodeStatus) { st.Formed = false }, false, 0, verdict{readsWhy: "no cluster is formed yet"}},
-		"forming":        {func(st *NodeStatus) { st.Formed, st.Waiting = false, "waiting for n2" }, false, 0, verdict{readsWhy: "waiting for n2"}},
-		"failed":         {func(st *NodeStatus) { st.Failed = "disk full" }, false, 0, verdict{readsWhy: "disk full"}},
+		"follower":      {func(*NodeStatus) {}, ago(time.Second), false, max, verdict{reads: true, ready: true, again: 9*time.Second + 1}},
+		"leader":        {func(st *NodeStatus) { st.Leading = true }, ago(time.Second), false, max, verdict{reads: true, ready: true, leader: true, again: 9*time.Second + 1}},
+		"a new leader":  {func(st *NodeStatus) { st.Leading = true }, time.Time{}, false, max, verdict{reads: true, leader: true, heardWhy: "none confirmed since the start"}},
+		"just in time":  {func(*NodeStatus) {}, ago(max), false, max, verdict{reads: true, ready: true, again: 1}},
+		"too long ago":  {func(*NodeStatus) {}, ago(12 * time.Second), false, max, verdict{reads: true, heardWhy: "none confirmed for 12s"}},
+		"no leader now": {func(st *NodeStatus) { st.Leader = "" }, ago(time.Second), false, max, verdict{reads: true, ready: true, again: 9*time.Second + 1}},
+		"never":         {func(st *NodeStatus) { st.Leader = "" }, time.Time{}, false, max, verdict{reads: true, heardWhy: "none confirmed since the start"}},
+		"not asked":     {func(st *NodeStatus) { st.Leader = "" }, time.Time{}, false, 0, verdict{reads: true, ready: true}},
+		"draining":      {func(st *NodeStatus) { st.Leading = true }, now, true, 0, verdict{readsWhy: "stopping"}},
+		"not loaded":    {func(st *NodeStatus) { st.Loaded = false }, now, false, 0, verdict{readsWhy: "the registry is not loaded yet"}},
+		"not formed":    {func(st *NodeStatus) { st.Formed = false }, now, false, 0, verdict{readsWhy: "no cluster is formed yet"}},
+		"forming":       {func(st *NodeStatus) { st.Formed, st.Waiting = false, "waiting for n2" }, now, false, 0, verdict{readsWhy: "waiting for n2"}},
+		"failed":        {func(st *NodeStatus) { st.Failed = "disk full" }, now, false, 0, verdict{readsWhy: "disk full"}},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			st := good
 			tt.change(&st)
-			if got := evaluate(st, tt.draining, now, tt.max); got != tt.want {
+			if got := evaluate(st, tt.freshAt, tt.draining, now, tt.max); got != tt.want {
 				t.Errorf("got  %+v\nwant %+v", got, tt.want)
 			}
 		})
@@ -70,12 +75,25 @@ func TestReadinessFollowsTheLeaderAndTime(t *testing.T) {
 		check("at the limit", ready(serving))
 		time.Sleep(time.Millisecond)
 		check("after the limit", ready(notServing))
-		// The leader is heard again, and nothing but time tells.
-		n.agreement.mu.Lock()
-		n.agreement.status.LeaderContact = time.Now()
-		n.agreement.mu.Unlock()
-		time.Sleep(recheck)
-		check("heard again", ready(serving))
+		// The leader was there all the time, but the node does not keep itself fresh before it is told to.
+		n.KeepFresh()
+		check("confirmed again", ready(serving))
+		time.Sleep(time.Minute)
+		check("a minute later", ready(serving))
+		c.nodes["n2"].agreement.onReadIndex(func(context.Context) (uint64, error) { return 0, errors.New("no quorum") })
+		time.Sleep(7 * time.Second)
+		check("without a quorum, at first", ready(serving))
+		time.Sleep(3*time.Second + time.Millisecond)
+		check("without a quorum", ready(notServing))
+		c.nodes["n2"].agreement.onReadIndex(nil)
+		time.Sleep(time.Second)
+		check("with a quorum again", ready(serving))
+		// An index that this node has not applied makes it no fresher.
+		c.nodes["n2"].agreement.onReadIndex(func(context.Context) (uint64, error) { return 7, nil })
+		time.Sleep(11 * time.Second)
+		check("behind", ready(notServing))
+		n.registry.apply(7)
+		check("caught up", ready(serving))
 		n.agreement.change(func(st *NodeStatus) { st.Formed, st.Waiting = false, "waiting for n2" })
 		check("not formed", map[string]Status{rollcallv1.OwnReady: notServing, rollcallv1.OwnReads: notServing, rollcallv1.OwnLive: serving})
 	})
@@ -122,15 +140,16 @@ func TestHTTP(t *testing.T) {
 	check("/readyz?verbose", 200, "[+]reads ok\n[+]leader ok\nreadyz check passed\n")
 
 	n.agreement.change(func(st *NodeStatus) {
-		st.Leader, st.Leading, st.LeaderContact = "", false, time.Now().Add(-12*time.Second)
+		st.Leader, st.Leading = "", false
 	})
+	n.setFresh(time.Now().Add(-12 * time.Second))
 	check("/readyz", 200, "ok\n") // fail-static
-	check("/readyz?verbose", 200, "[+]reads ok\n[-]leader: none for 12s\nreadyz check passed\n")
-	check("/readyz/leader", 503, "[+]reads ok\n[-]leader: none for 12s\nreadyz check failed\n")
+	check("/readyz?verbose", 200, "[+]reads ok\n[-]leader: none confirmed for 12s\nreadyz check passed\n")
+	check("/readyz/leader", 503, "[+]reads ok\n[-]leader: none confirmed for 12s\nreadyz check failed\n")
 
 	n.BeginDrain()
 	check("/livez", 200, "ok\n")
-	check("/readyz", 503, "[-]reads: stopping\n[-]leader: none for 12s\nreadyz check failed\n")
+	check("/readyz", 503, "[-]reads: stopping\n[-]leader: none confirmed for 12s\nreadyz check failed\n")
 	if c, _ := get("/"); c != 404 {
 		t.Errorf("GET /: %d, want 404", c)
 	}

@@ -25,7 +25,7 @@ type registryService struct {
 // GetService implements rollcall.v1.Registry.
 func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (res *rollcallv1.GetServiceResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.GetService", false, &err)
-	answer, err := s.await(ctx)
+	heading, err := s.await(ctx)
 	var rec *rollcallv1.ServiceRecord
 	var revision int64
 	if err == nil {
@@ -43,9 +43,7 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 			}
 		}
 	}
-	if answer {
-		s.setHeader(ctx)
-	}
+	s.setHeader(ctx, heading)
 	if err != nil {
 		return nil, statusError(s.node, err)
 	}
@@ -55,13 +53,11 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 // ListServices implements rollcall.v1.Registry.
 func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (res *rollcallv1.ListServicesResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.ListServices", false, &err)
-	answer, err := s.await(ctx)
+	heading, err := s.await(ctx)
 	if err == nil {
 		res, err = s.list(req)
 	}
-	if answer {
-		s.setHeader(ctx)
-	}
+	s.setHeader(ctx, heading)
 	if err != nil {
 		return nil, statusError(s.node, err)
 	}

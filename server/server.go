@@ -26,22 +26,29 @@ type Config struct {
 
 	// HealthListLimit is the most names that Health.List answers, "" included.
 	HealthListLimit int
-	// ReadyMaxStaleness is how long ago a leader may have been heard of while "" is SERVING; 0
-	// asks for none.
+	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
+	// confirmed by a quorum, while "" is SERVING; 0 does not ask. At least MinReadyStaleness.
 	ReadyMaxStaleness time.Duration
 	// WriteTimeout is how long a change waits for a leader, and the whole time of one whose caller
 	// has no deadline.
 	WriteTimeout time.Duration
 	// ForwardTimeout is the most that a change forwarded to the leader may take.
 	ForwardTimeout time.Duration
-	// RevisionTimeout is how long a read waits for rollcall-min-revision if its caller has no
-	// deadline.
+	// RevisionTimeout is how long a read waits for what it asks by metadata (rollcall-min-revision,
+	// for one) if its caller has no deadline.
 	RevisionTimeout time.Duration
+	// LeaderGrace is how long a watch with rollcall-require-leader goes on without a leader: longer
+	// than an election takes.
+	LeaderGrace time.Duration
 	// StatusTimeout is how long GetStatus waits for each other member, all at once.
 	StatusTimeout time.Duration
 
 	Logger *slog.Logger
 }
+
+// MinReadyStaleness leaves time for two rounds in a row to fail before a node that is fresh says that
+// it is not.
+const MinReadyStaleness = time.Second
 
 // DefaultConfig returns what a production node runs with, but for its name, version and start.
 func DefaultConfig() Config {
@@ -51,6 +58,7 @@ func DefaultConfig() Config {
 		WriteTimeout:      5 * time.Second,
 		ForwardTimeout:    5 * time.Second,
 		RevisionTimeout:   5 * time.Second,
+		LeaderGrace:       3 * time.Second,
 		StatusTimeout:     time.Second,
 		Logger:            slog.Default(),
 	}
@@ -63,10 +71,10 @@ func (c Config) Validate() error {
 		return errors.New("server: Node is required")
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("server: HealthListLimit is %d; it must be at least 1", c.HealthListLimit)
-	case c.ReadyMaxStaleness < 0:
-		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must not be negative", c.ReadyMaxStaleness)
-	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0:
-		return errors.New("server: WriteTimeout, ForwardTimeout, RevisionTimeout and StatusTimeout must be more than 0")
+	case c.ReadyMaxStaleness != 0 && c.ReadyMaxStaleness < MinReadyStaleness:
+		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must be 0 or at least %v", c.ReadyMaxStaleness, MinReadyStaleness)
+	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0, c.LeaderGrace <= 0:
+		return errors.New("server: WriteTimeout, ForwardTimeout, RevisionTimeout, StatusTimeout and LeaderGrace must be more than 0")
 	case c.Logger == nil:
 		return errors.New("server: Logger is required")
 	}
@@ -81,13 +89,16 @@ type Server struct {
 	pool      *peerPool
 	router    *router
 	readiness *readiness
+	freshness *freshness
 
+	announced  chan struct{} // closed by KeepFresh
+	keepFresh  sync.Once
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
 	endWatches context.CancelCauseFunc
 
 	stopReadiness context.CancelFunc
-	goroutines    sync.WaitGroup // readiness
+	goroutines    sync.WaitGroup // readiness, freshness, leaderWatch
 
 	mu        sync.Mutex // guards listeners
 	listeners []*handshakes
@@ -114,7 +125,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool:     newPeerPool(deps.Peers),
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
+
+		announced: make(chan struct{}),
 	}
+	s.freshness = newFreshness(cfg.Node, deps, s.pool, cfg.RevisionTimeout)
 	s.router = &router{
 		node:      cfg.Node,
 		agreement: deps.Agreement,
@@ -126,32 +140,48 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node:         deps.Node,
 		agreement:    deps.Agreement,
 		statuses:     deps.Statuses,
+		freshness:    s.freshness,
 		maxStaleness: cfg.ReadyMaxStaleness,
 		drains:       s.router.drains,
+		refreshed:    make(chan struct{}, 1),
 	}
 	var ending context.Context
 	ending, s.endWatches = context.WithCancelCause(context.Background())
 
 	in := newIncoming()
-	r := reads{node: cfg.Node, registry: deps.Registry, incoming: in, timeout: cfg.RevisionTimeout}
+	leaders := newLeaderWatch(deps.Agreement, cfg.LeaderGrace)
+	r := reads{
+		node: cfg.Node, registry: deps.Registry, freshness: s.freshness, leaders: leaders,
+		incoming: in, timeout: cfg.RevisionTimeout, ending: ending,
+	}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
 	}
-	healthpb.RegisterHealthServer(s.api, newHealth(r, deps.Statuses, cfg.HealthListLimit, ending))
+	healthpb.RegisterHealthServer(s.api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(s.api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
 	rollcallv1.RegisterRegistryServer(s.api, &registryService{reads: r, log: s.log})
 	rollcallv1.RegisterClusterServer(s.api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
-	peerv1.RegisterPeerServer(s.peer, &peerService{router: s.router, log: s.log})
+	peerv1.RegisterPeerServer(s.peer, &peerService{router: s.router, freshness: s.freshness, log: s.log})
 	rollcallv1.RegisterClusterServer(s.peer, &localCluster{cluster: cluster})
 
 	s.readiness.publish()
 	var ctx context.Context
 	ctx, s.stopReadiness = context.WithCancel(context.Background())
 	s.goroutines.Go(func() { s.readiness.run(ctx) })
+	s.goroutines.Go(func() { leaders.run(ctx) })
+	if cfg.ReadyMaxStaleness > 0 {
+		s.goroutines.Go(func() {
+			select {
+			case <-s.announced:
+				s.freshness.run(ctx, cfg.ReadyMaxStaleness, s.readiness.refresh)
+			case <-ctx.Done():
+			}
+		})
+	}
 	return s, nil
 }
 
@@ -203,9 +233,17 @@ func (s *Server) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result
 	return s.router.route(ctx, cmd, false)
 }
 
+// KeepFresh begins the rounds in the background by which "" is SERVING. Until then only reads that ask
+// make rounds: a node calls it when it has announced itself.
+func (s *Server) KeepFresh() { s.keepFresh.Do(func() { close(s.announced) }) }
+
+// ReadIndexRounds is how many rounds this node has made so far to know how fresh it is: for reads that
+// ask, which share them, and in the background.
+func (s *Server) ReadIndexRounds() int64 { return s.freshness.rounds.begun.Load() }
+
 // Refresh brings the node's own names up to date with what Node tells, before it returns: for a change
 // that Agreement.Changed does not tell of.
-func (s *Server) Refresh() { s.readiness.publish() }
+func (s *Server) Refresh() { s.readiness.refresh() }
 
 // BeginDrain stops admitting changes (NOT_WRITTEN), those waiting for a leader included, and makes
 // "", rollcall.reads and rollcall.leader NOT_SERVING before it returns. Reads and watches go on, and
@@ -245,6 +283,7 @@ func (s *Server) Stop(ctx context.Context) error {
 			<-graceful
 		}
 		s.pool.close()
+		s.freshness.close()
 		s.stopReadiness()
 		s.goroutines.Wait()
 	})

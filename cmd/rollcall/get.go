@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"time"
@@ -13,15 +14,18 @@ import (
 )
 
 func newGetCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	var flags *readFlags
+	cmd := &cobra.Command{
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
 		Long: `Shows one service as the first node that answers knows it: its status, and who reported it, when
-and why.
+and why. That node may be behind; --linearizable, --min-revision and --max-staleness say how far it
+may be, and with any of them -o json tells which node it was and how old its answer may be.
 
 The names that nodes answer for themselves have a status only, of the node that answers; choose it
 with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 		Example: `  rollcall get shop/cart
+  rollcall get shop/cart --linearizable
   rollcall get rollcall.leader -e 127.0.0.1:7610`,
 		Args:              exactly("SERVICE"),
 		ValidArgsFunction: a.completeServices(1),
@@ -30,21 +34,42 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 			if err := lookable(service); err != nil {
 				return err
 			}
+			options, err := flags.options()
+			if err != nil {
+				return err
+			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				if ownName(service) {
-					return a.getOwn(ctx, c, service)
+					return a.getOwn(ctx, c, service, options)
 				}
-				resp, err := c.Get(ctx, service)
+				resp, err := c.Get(reading(ctx, options), service)
 				if err != nil {
 					return doing("get "+service, err)
 				}
 				if a.json() {
-					return a.printMessage(resp)
+					return a.printRecord(resp, options)
 				}
 				return writeRecord(a.stdout, a.now(), resp.GetService())
 			})
 		},
 	}
+	flags = addReadFlags(cmd)
+	return cmd
+}
+
+func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, o *client.ReadOptions) error {
+	if o == nil {
+		return a.printMessage(resp)
+	}
+	rec, err := encodeJSON(resp.GetService())
+	if err != nil {
+		return err
+	}
+	return a.printObject(struct {
+		Service  json.RawMessage `json:"service"`
+		Revision int64           `json:"revision"`
+		Read     *readJSON       `json:"read"`
+	}{rec, resp.GetRevision(), readOf(o)})
 }
 
 // ownStatus is the JSON form of a name that has no record: that of GetServiceResponse, as far as a
@@ -54,16 +79,18 @@ type ownStatus struct {
 		Service string `json:"service"`
 		Status  string `json:"status"`
 	} `json:"service"`
+	Read *readJSON `json:"read,omitempty"`
 }
 
-func (a *app) getOwn(ctx context.Context, c *client.Client, service string) error {
-	status, err := c.Check(ctx, service)
+func (a *app) getOwn(ctx context.Context, c *client.Client, service string, options *client.ReadOptions) error {
+	status, err := c.Check(reading(ctx, options), service)
 	if err != nil {
 		return doing("get "+shown(service), err)
 	}
 	if a.json() {
 		var o ownStatus
 		o.Service.Service, o.Service.Status = service, status.String()
+		o.Read = readOf(options)
 		return a.printObject(o)
 	}
 	return table(a.stdout, func(row func(...string)) {

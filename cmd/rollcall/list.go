@@ -13,6 +13,7 @@ import (
 
 func newListCommand(a *app) *cobra.Command {
 	var statuses statusList
+	var flags *readFlags
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
 		Short: "List the services, or those whose names begin with PREFIX",
@@ -31,9 +32,13 @@ knows them. Long lists come in pages: each is one consistent cut, two of them ma
 			if err := lookable(o.Prefix); err != nil {
 				return err
 			}
+			options, err := flags.options()
+			if err != nil {
+				return err
+			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				records := []*rollcallv1.ServiceRecord{}
-				for rec, err := range c.List(ctx, o) {
+				for rec, err := range c.List(reading(ctx, options), o) {
 					if err != nil {
 						return doing("list services", err)
 					}
@@ -48,6 +53,7 @@ knows them. Long lists come in pages: each is one consistent cut, two of them ma
 	}
 	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
 	complete(cmd, "status", settable...)
+	flags = addReadFlags(cmd)
 	return cmd
 }
 

@@ -25,11 +25,13 @@ const (
 
 func newProbeCommand(a *app) *cobra.Command {
 	var connectTimeout, rpcTimeout time.Duration
+	var flags *readFlags
 	cmd := &cobra.Command{
 		Use:   "probe [SERVICE]",
 		Short: "Ask one node by plain grpc.health.v1, for probes of containers",
 		Long: `Asks the first of the --endpoints for the status of SERVICE ("" if left out) by plain grpc.health.v1,
-once. It works with any server that speaks it. Exit status as of grpc_health_probe: 0 serving,
+once. It works with any server that speaks it (--linearizable, --min-revision and --max-staleness are
+Rollcall's: other servers ignore them). Exit status as of grpc_health_probe: 0 serving,
 1 usage, 2 no connection, 3 the call failed (also: no such service), 4 not serving.
 
 For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`,
@@ -50,16 +52,24 @@ For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`
 					return invalid("--%s is %s; it must be more than 0", flag, d)
 				}
 			}
+			options, err := flags.options()
+			if err != nil {
+				return err
+			}
 			ctx, cancel, err := a.withTimeout(cmd.Context())
 			if err != nil {
 				return err
 			}
 			defer cancel()
+			if options != nil {
+				ctx = options.Outgoing(ctx)
+			}
 			return a.probe(ctx, endpoints[0], service, connectTimeout, rpcTimeout)
 		},
 	}
 	cmd.Flags().DurationVar(&connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
 	cmd.Flags().DurationVar(&rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
+	flags = addReadFlags(cmd)
 	return cmd
 }
 

@@ -68,7 +68,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster without hearing from every member; can lose acknowledged writes if one of them had data")
-	f.DurationVar(&s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been heard of while "" is SERVING; 0: not asked`)
+	f.DurationVar(&s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
 	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
 	f.IntVar(&s.node.RequestIDs, "request-ids", s.node.RequestIDs, "how many request ids the cluster remembers, for ten minutes at most, while this node leads; a batch of n changes counts n")
 	s.log.register(cmd, "info")

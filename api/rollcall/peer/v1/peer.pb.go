@@ -74,7 +74,7 @@ func (x Hello_Purpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hello_Purpose.Descriptor instead.
 func (Hello_Purpose) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{2, 0}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4, 0}
 }
 
 type ProposeRequest struct {
@@ -173,6 +173,86 @@ func (x *ProposeResponse) GetResult() *v1.Result {
 	return nil
 }
 
+type ReadIndexRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadIndexRequest) Reset() {
+	*x = ReadIndexRequest{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadIndexRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadIndexRequest) ProtoMessage() {}
+
+func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
+func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{2}
+}
+
+type ReadIndexResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the Raft log; never 0
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReadIndexResponse) Reset() {
+	*x = ReadIndexResponse{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReadIndexResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReadIndexResponse) ProtoMessage() {}
+
+func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
+func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReadIndexResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
 // Hello opens every connection between nodes, from both sides.
 type Hello struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -194,7 +274,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -206,7 +286,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -219,7 +299,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{2}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -309,7 +389,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -321,7 +401,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -334,7 +414,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -362,7 +442,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -374,7 +454,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -387,7 +467,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -415,7 +495,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -427,7 +507,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -440,7 +520,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -473,7 +553,10 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\acommand\x18\x01 \x01(\v2\x18.rollcall.log.v1.CommandR\acommand\x12#\n" +
 	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"B\n" +
 	"\x0fProposeResponse\x12/\n" +
-	"\x06result\x18\x01 \x01(\v2\x17.rollcall.log.v1.ResultR\x06result\"\xf1\x03\n" +
+	"\x06result\x18\x01 \x01(\v2\x17.rollcall.log.v1.ResultR\x06result\"\x12\n" +
+	"\x10ReadIndexRequest\")\n" +
+	"\x11ReadIndexResponse\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\xf1\x03\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +
@@ -503,9 +586,10 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eFoundingMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
-	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2V\n" +
+	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xac\x01\n" +
 	"\x04Peer\x12N\n" +
-	"\aPropose\x12 .rollcall.peer.v1.ProposeRequest\x1a!.rollcall.peer.v1.ProposeResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
+	"\aPropose\x12 .rollcall.peer.v1.ProposeRequest\x1a!.rollcall.peer.v1.ProposeResponse\x12T\n" +
+	"\tReadIndex\x12\".rollcall.peer.v1.ReadIndexRequest\x1a#.rollcall.peer.v1.ReadIndexResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_rollcall_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -520,32 +604,36 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
-	(Hello_Purpose)(0),      // 0: rollcall.peer.v1.Hello.Purpose
-	(*ProposeRequest)(nil),  // 1: rollcall.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil), // 2: rollcall.peer.v1.ProposeResponse
-	(*Hello)(nil),           // 3: rollcall.peer.v1.Hello
-	(*MemberAddress)(nil),   // 4: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),        // 5: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),  // 6: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),      // 7: rollcall.log.v1.Command
-	(*v1.Result)(nil),       // 8: rollcall.log.v1.Result
+	(Hello_Purpose)(0),        // 0: rollcall.peer.v1.Hello.Purpose
+	(*ProposeRequest)(nil),    // 1: rollcall.peer.v1.ProposeRequest
+	(*ProposeResponse)(nil),   // 2: rollcall.peer.v1.ProposeResponse
+	(*ReadIndexRequest)(nil),  // 3: rollcall.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil), // 4: rollcall.peer.v1.ReadIndexResponse
+	(*Hello)(nil),             // 5: rollcall.peer.v1.Hello
+	(*MemberAddress)(nil),     // 6: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),          // 7: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),    // 8: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),        // 9: rollcall.log.v1.Command
+	(*v1.Result)(nil),         // 10: rollcall.log.v1.Result
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
-	7, // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
-	8, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
-	0, // 2: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	4, // 3: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	5, // 4: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	6, // 5: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
-	1, // 6: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
-	2, // 7: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
-	7, // [7:8] is the sub-list for method output_type
-	6, // [6:7] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	9,  // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
+	10, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
+	0,  // 2: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
+	6,  // 3: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	7,  // 4: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	8,  // 5: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	1,  // 6: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
+	3,  // 7: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
+	2,  // 8: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
+	4,  // 9: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
+	8,  // [8:10] is the sub-list for method output_type
+	6,  // [6:8] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_peer_v1_peer_proto_init() }
@@ -559,7 +647,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,7 +22,8 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Propose_FullMethodName = "/rollcall.peer.v1.Peer/Propose"
+	Peer_Propose_FullMethodName   = "/rollcall.peer.v1.Peer/Propose"
+	Peer_ReadIndex_FullMethodName = "/rollcall.peer.v1.Peer/ReadIndex"
 )
 
 // PeerClient is the client API for Peer service.
@@ -34,6 +35,9 @@ type PeerClient interface {
 	// Proposes a command that a follower has validated. The leader answers or refuses; it never
 	// forwards again. Commands of the cluster's own (TermStart) are refused.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
+	// Asks the leader how far a node's log must be applied for it to show every write acknowledged
+	// before this call. A node that does not lead, or is not confirmed by a quorum, refuses.
+	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
 }
 
 type peerClient struct {
@@ -54,6 +58,16 @@ func (c *peerClient) Propose(ctx context.Context, in *ProposeRequest, opts ...gr
 	return out, nil
 }
 
+func (c *peerClient) ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReadIndexResponse)
+	err := c.cc.Invoke(ctx, Peer_ReadIndex_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -63,6 +77,9 @@ type PeerServer interface {
 	// Proposes a command that a follower has validated. The leader answers or refuses; it never
 	// forwards again. Commands of the cluster's own (TermStart) are refused.
 	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
+	// Asks the leader how far a node's log must be applied for it to show every write acknowledged
+	// before this call. A node that does not lead, or is not confirmed by a quorum, refuses.
+	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -75,6 +92,9 @@ type UnimplementedPeerServer struct{}
 
 func (UnimplementedPeerServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+}
+func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -115,6 +135,24 @@ func _Peer_Propose_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_ReadIndex_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReadIndexRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).ReadIndex(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_ReadIndex_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).ReadIndex(ctx, req.(*ReadIndexRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -125,6 +163,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Propose",
 			Handler:    _Peer_Propose_Handler,
+		},
+		{
+			MethodName: "ReadIndex",
+			Handler:    _Peer_ReadIndex_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

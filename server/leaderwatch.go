@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// leaderWatch ends the watches that require a leader when this node has known none for longer than an
+// election takes.
+type leaderWatch struct {
+	agreement Agreement
+	grace     time.Duration
+
+	mu   sync.Mutex // guards what follows
+	held context.Context
+	lose context.CancelCauseFunc
+}
+
+var errNoLeader = &failure{
+	reason: ReasonNoLeader,
+	msg:    "this node knows no leader, and " + MetadataRequireLeader + " is asked; ask another node, or try again",
+}
+
+func newLeaderWatch(agreement Agreement, grace time.Duration) *leaderWatch {
+	w := &leaderWatch{agreement: agreement, grace: grace}
+	w.held, w.lose = context.WithCancelCause(context.Background())
+	return w
+}
+
+func (w *leaderWatch) known() bool {
+	leader, _ := w.agreement.Leader()
+	return leader != ""
+}
+
+// require returns a context that ends, with cause errNoLeader, when there has been no leader for too
+// long; errNoLeader if there is none now.
+func (w *leaderWatch) require() (context.Context, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.known() {
+		return nil, errNoLeader
+	}
+	if w.held.Err() != nil {
+		w.held, w.lose = context.WithCancelCause(context.Background())
+	}
+	return w.held, nil
+}
+
+// run watches until ctx ends.
+func (w *leaderWatch) run(ctx context.Context) {
+	var lost *time.Timer // nil: there is a leader
+	for {
+		changed := w.agreement.Changed() // before asking, so that no change is missed
+		switch known := w.known(); {
+		case known && lost != nil:
+			lost.Stop()
+			lost = nil
+		case !known && lost == nil:
+			lost = time.NewTimer(w.grace)
+		}
+		var due <-chan time.Time
+		if lost != nil {
+			due = lost.C
+		}
+		select {
+		case <-changed:
+		case <-due:
+			w.mu.Lock()
+			w.lose(errNoLeader)
+			w.mu.Unlock()
+			// Again and again while there is none: a leader may have been seen for a moment only.
+			lost = nil
+		case <-ctx.Done():
+			if lost != nil {
+				lost.Stop()
+			}
+			return
+		}
+	}
+}
