@@ -41,6 +41,7 @@ type Node struct {
 	mu      sync.Mutex // guards all below
 	waiting string
 	seen    public
+	elected uint64 // see Status.LeaderChanges
 	changed chan struct{}
 
 	failing  sync.Once
