@@ -38,6 +38,9 @@ type Config struct {
 	// ForceBootstrap forms a cluster without hearing from every member.
 	ForceBootstrap bool
 
+	// Pprof serves Go's profiles on the HTTP port. They show what is in memory: names, reasons, actors.
+	Pprof bool
+
 	// ReadyMaxStaleness is how long ago a leader may have been heard of while "" is SERVING; 0 asks
 	// for none.
 	ReadyMaxStaleness time.Duration
@@ -113,6 +116,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("ready-max-staleness is %s; it must not be negative", c.ReadyMaxStaleness)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
+	case c.Pprof && c.HTTPListen == "":
+		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.Logger == nil:
 		return errors.New("no logger given")
 	case c.Network == nil:

@@ -18,7 +18,7 @@ func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
 		return err
 	}
-	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail, Intercept: n.cfg.Faults.StoreLogs})
+	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
 	if err != nil {
 		return err
 	}
@@ -28,6 +28,7 @@ func (n *Node) openStore() (err error) {
 	n.journal, err = store.OpenJournal(n.directory, n.raftLog, n.snapshots, store.JournalOptions{
 		Logger:    n.log,
 		OnFailure: n.fail,
+		OnFlushed: n.flushed,
 		Intercept: n.cfg.Faults.FlushJournal,
 	})
 	return err
@@ -51,7 +52,8 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotInterval = cmp.Or(n.cfg.SnapshotInterval, cfg.SnapshotInterval)
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
-	cfg.Logger = n.log
+	cfg.Logger = n.cfg.Logger
+	cfg.OnEntry = n.metrics.Committed
 	cfg.OnFailure = n.fail
 	return cfg
 }
@@ -63,7 +65,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.StartTime = time.Now()
 	cfg.HealthListLimit = n.cfg.HealthListLimit
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
-	cfg.Logger = n.log
+	cfg.Logger = n.cfg.Logger
 	return cfg
 }
 
@@ -75,7 +77,7 @@ func (n *Node) serve(ctx context.Context) {
 		}
 	})
 	if n.http != nil {
-		n.httpServer = server.NewHTTPServer(n.server.HTTPHandler())
+		n.httpServer = server.NewHTTPServer(n.httpHandler())
 		n.wg.Go(func() {
 			if err := n.httpServer.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)
@@ -83,6 +85,8 @@ func (n *Node) serve(ctx context.Context) {
 		})
 	}
 	n.wg.Go(func() { n.announce(ctx) })
+	watch := &lookout{log: n.log, raft: n.raft}
+	n.wg.Go(func() { watch.run(ctx) })
 }
 
 // announce tells the cluster, by a command in the log, where this member is. Once the command is
@@ -115,8 +119,7 @@ func (n *Node) announce(ctx context.Context) {
 		switch {
 		case err == nil:
 			if result.GetRefusal() != nil {
-				n.log.Error("the cluster does not take this node's announcement",
-					"node", n.self.Name, "reason", result.GetRefusal().GetMessage())
+				n.log.Error("the cluster does not take this node's announcement", "reason", result.GetRefusal().GetMessage())
 			}
 			if n.fsm.WaitIndex(ctx, result.GetIndex()) == nil {
 				n.caughtUp.Store(true)
@@ -124,7 +127,7 @@ func (n *Node) announce(ctx context.Context) {
 			}
 			return
 		case ctx.Err() == nil:
-			n.log.Warn("announcing this node failed; it is tried again", "node", n.self.Name, "error", err)
+			n.log.Warn("announcing this node failed; it is tried again", "error", err)
 		}
 		pause := time.NewTimer(250 * time.Millisecond)
 		select {
