@@ -250,7 +250,7 @@ func (n *Node) setWaiting(text string) {
 	n.waiting = text
 	n.mu.Unlock()
 	if !same {
-		n.logger.Info(text)
+		n.logger.Info("no cluster yet", "reason", text)
 	}
 }
 
