@@ -3,11 +3,9 @@ package cluster_test
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/raftnode"
 )
@@ -31,15 +29,14 @@ func TestVirtualHistories(t *testing.T) {
 
 func virtualHistory(t *testing.T, c *virtual, seed uint64) *history {
 	h := newHistory("v", c.caughtUp())
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	var clients []*client.Client
+	ctx, cancel := context.WithCancel(c.ctx)
+	defer cancel()
 	for i := range 6 {
 		rng := rand.New(rand.NewPCG(seed, uint64(i)))
 		cl := c.client(c.nodes[i%len(c.nodes)])
-		clients = append(clients, cl)
+		defer cl.Close()
 		w := h.client(cl, rng)
-		wg.Go(func() { w.run(ctx, func() { time.Sleep(time.Duration(rng.IntN(int(40 * time.Millisecond)))) }) })
+		c.wg.Go(func() { w.run(ctx, func() { time.Sleep(time.Duration(rng.IntN(int(40 * time.Millisecond)))) }) })
 	}
 	rng := rand.New(rand.NewPCG(seed, 1000))
 	upTo := func(d time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(d)))) }
@@ -88,11 +85,9 @@ func virtualHistory(t *testing.T, c *virtual, seed uint64) *history {
 	c.waitReady()
 	upTo(time.Second)
 	cancel()
-	wg.Wait()
+	c.wg.Wait()
 	all := c.client()
+	defer all.Close()
 	h.finish(t, all, func() { time.Sleep(20 * time.Millisecond) })
-	for _, cl := range append(clients, all) {
-		cl.Close()
-	}
 	return h
 }
