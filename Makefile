@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster fuzz bench lint proto verify soak clean
+.PHONY: build test race cluster fuzz bench lint proto verify soak histories clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -25,6 +25,10 @@ cluster: ## virtual-time clusters COUNT times under -race, process clusters COUN
 SOAK ?= 10m
 soak: ## random kills of real processes under load, checked, for SOAK
 	$(GO) test -run 'TestProcessRandomKills' -timeout 24h ./cluster_test -soak=$(SOAK) -v
+
+HISTORIES ?= 10m
+histories: ## concurrent clients under faults, checked with porcupine: HISTORIES in virtual time, then as long with processes
+	$(GO) test -run 'Test(Virtual|Process)Histories' -timeout 24h ./cluster_test -histories=$(HISTORIES) -v
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME

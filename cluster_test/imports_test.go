@@ -22,7 +22,8 @@ var rooms = map[string][]string{
 	"raftnode":             {"api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},
 	"server":               {"api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"client":               {"api/rollcall/v1"},
-	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server"},
+	"metrics":              {},
+	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "metrics"},
 	"cmd/rollcall":         {"api/rollcall/v1", "client", "node"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -48,6 +49,9 @@ type Config struct {
 	// raft's apply, so it must not wait for raft; nil: nobody is told.
 	OnFailure  func(error)
 	RingEvents int // 0: DefaultRingEvents
+	// OnApplied is told how long ApplyBatch took, the time it waited for the journal's room included.
+	// It must not block; nil: nobody is.
+	OnApplied func(entries int, took time.Duration)
 }
 
 // Validate says what is wrong with c.
@@ -82,6 +86,7 @@ type FSM struct {
 	indexWaiters    *waiters
 	revisionWaiters *waiters
 	ring            *ring
+	restores        atomic.Uint64
 }
 
 var _ raft.BatchingFSM = (*FSM)(nil)
@@ -130,6 +135,7 @@ func (f *FSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 // command of the entry, in order; with nil if it is raft's own; or with an error that wraps
 // ErrSkipped or ErrHalted. Once halted it changes nothing.
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	start := time.Now()
 	answers := make([]any, len(logs))
 	err := f.Halted()
 	already := err != nil
@@ -149,6 +155,9 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	}
 	if err != nil && !already {
 		f.halt(err)
+	}
+	if f.cfg.OnApplied != nil {
+		f.cfg.OnApplied(len(logs), time.Since(start))
 	}
 	return answers
 }
@@ -281,6 +290,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 // snapshot in raft's store and the journal behind it, and rebuilds the journal from it.
 func (f *FSM) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
+	start := time.Now()
 	if err := f.Halted(); err != nil {
 		return err
 	}
@@ -291,8 +301,9 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 	}
 	f.topics.each(f.waker.queue)
 	f.release()
+	f.restores.Add(1)
 	f.cfg.Logger.Info("restored a snapshot",
-		"index", f.index, "term", f.term, "revision", f.state.revision, "services", f.state.services.Len())
+		"index", f.index, "term", f.term, "revision", f.state.revision, "services", f.state.services.Len(), "took", time.Since(start).Round(time.Millisecond).String())
 	return nil
 }
 

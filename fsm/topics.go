@@ -18,6 +18,8 @@ const (
 type topics struct {
 	seed   maphash.Seed
 	shards [topicShards]topicShard
+	// watchers is how many have joined and not left.
+	watchers atomic.Int64
 }
 
 // topicShard's lock is held for a few instructions at a time, never while anything waits, and no
@@ -86,6 +88,7 @@ func (t *topics) get(name string) *topic {
 
 // join makes the caller a watcher of name, until it calls leave.
 func (t *topics) join(name string) (*topic, *waitShard) {
+	t.watchers.Add(1)
 	s := t.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -108,6 +111,7 @@ func (t *topics) join(name string) (*topic, *waitShard) {
 }
 
 func (t *topics) leave(tp *topic, w *waitShard) {
+	t.watchers.Add(-1)
 	s := tp.home
 	s.mu.Lock()
 	defer s.mu.Unlock()

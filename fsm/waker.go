@@ -3,6 +3,7 @@ package fsm
 import (
 	"runtime"
 	"sync"
+	"sync/atomic"
 )
 
 // waker wakes the watchers of topics that changed, in a goroutine of its own, so that apply never
@@ -11,6 +12,8 @@ import (
 type waker struct {
 	mu      sync.Mutex // guards pending
 	pending []*topic   // at most once each: see topic.queued
+
+	woken atomic.Uint64 // topics taken from pending
 
 	signal chan struct{} // capacity 1: "pending is not empty" need not be said twice
 	stop   chan struct{}
@@ -62,6 +65,7 @@ func (w *waker) run() {
 	for {
 		for _, tp := range w.take() {
 			tp.queued.Store(false)
+			w.woken.Add(1)
 			resting := tp.left == 0
 			tp.round = tp.snapshot()
 			tp.left = len(tp.round) // all of them once more, from wherever the cursor is

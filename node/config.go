@@ -39,6 +39,9 @@ type Config struct {
 	// ForceBootstrap forms a cluster without hearing from every member.
 	ForceBootstrap bool
 
+	// Pprof serves Go's profiles on the HTTP port. They show what is in memory: names, reasons, actors.
+	Pprof bool
+
 	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
 	// confirmed by a quorum, while "" is SERVING; 0 does not ask.
 	ReadyMaxStaleness time.Duration
@@ -124,6 +127,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:
 		return fmt.Errorf("request-ids is %d; it must be 1 to %d", c.RequestIDs, maxRequestIDs)
+	case c.Pprof && c.HTTPListen == "":
+		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.Logger == nil:
 		return errors.New("no logger given")
 	case c.Network == nil:

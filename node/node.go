@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store"
@@ -32,6 +33,9 @@ type Node struct {
 	fsm       *fsm.FSM
 	raft      *raftnode.Node
 	server    *server.Server
+
+	metrics                   *metrics.Metrics
+	slowAppends, fullBacklogs notice
 
 	api, http  net.Listener
 	httpServer *http.Server
@@ -58,7 +62,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(context.Background())
-	n := &Node{cfg: cfg, self: self, log: cfg.Logger, cancel: cancel, failed: make(chan error, 1)}
+	n := &Node{cfg: cfg, self: self, log: cfg.Logger.With("node", cfg.Name), cancel: cancel, failed: make(chan error, 1)}
+	n.metrics = metrics.New(cfg.Version)
 	defer func() {
 		if err != nil {
 			undo, done := context.WithTimeout(context.Background(), 10*time.Second)
@@ -79,7 +84,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
-	if n.fsm, err = fsm.New(fsm.Config{Journal: n.journal, Logger: cfg.Logger, OnFailure: n.fail}); err != nil {
+	if n.fsm, err = fsm.New(fsm.Config{Journal: n.journal, Logger: n.log, OnFailure: n.fail, OnApplied: n.metrics.Applied}); err != nil {
 		return nil, fmt.Errorf("load the registry from %s: %w", cfg.DataDir, err)
 	}
 	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
@@ -88,6 +93,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.server, err = server.New(n.serverConfig(), n.deps()); err != nil {
 		return nil, err
 	}
+	n.metrics.Collect(n.reading)
 	n.serve(running)
 	return n, nil
 }
@@ -99,7 +105,7 @@ func (n *Node) Failed() <-chan error { return n.failed }
 // fail may be called from anywhere, raft's goroutines included.
 func (n *Node) fail(err error) {
 	n.failOnce.Do(func() {
-		n.log.Error("this node must stop", "node", n.cfg.Name, "error", err)
+		n.log.Error("this node must stop", "error", err)
 		n.failed <- err
 	})
 }
@@ -109,15 +115,22 @@ func (n *Node) fail(err error) {
 // what did not stop in time is in the error. Later calls return the first one's.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
+		begun := time.Now()
 		n.server.BeginDrain()
 		if n.raft.Status().Leading {
 			transfer, cancel := context.WithTimeout(ctx, 3*time.Second)
 			if err := n.raft.TransferLeadership(transfer); err != nil {
-				n.log.Warn("leadership was not handed over; the others will elect", "node", n.cfg.Name, "error", err)
+				n.log.Warn("leadership was not handed over; the others will elect", "error", err)
 			}
 			cancel()
 		}
 		n.closeErr = n.release(ctx)
+		took := time.Since(begun).Round(time.Millisecond).String()
+		if n.closeErr != nil {
+			n.log.Error("stopped, but not in order", "took", took, "error", n.closeErr)
+		} else {
+			n.log.Info("stopped in order", "took", took)
+		}
 	})
 	return n.closeErr
 }
@@ -171,7 +184,7 @@ func (n *Node) APIAddress() string { return n.api.Addr().String() }
 // ReadIndexRounds is how many read-index rounds this node has made.
 func (n *Node) ReadIndexRounds() int64 { return n.server.ReadIndexRounds() }
 
-// HTTPAddress is where /livez and /readyz are; "" without HTTP.
+// HTTPAddress is where /livez, /readyz and /metrics are; "" without HTTP.
 func (n *Node) HTTPAddress() string {
 	if n.http == nil {
 		return ""

@@ -18,7 +18,7 @@ func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
 		return err
 	}
-	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail, Intercept: n.cfg.Faults.StoreLogs})
+	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
 	if err != nil {
 		return err
 	}
@@ -28,6 +28,7 @@ func (n *Node) openStore() (err error) {
 	n.journal, err = store.OpenJournal(n.directory, n.raftLog, n.snapshots, store.JournalOptions{
 		Logger:    n.log,
 		OnFailure: n.fail,
+		OnFlushed: n.flushed,
 		Intercept: n.cfg.Faults.FlushJournal,
 	})
 	return err
@@ -52,7 +53,8 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
-	cfg.Logger = n.log
+	cfg.Logger = n.cfg.Logger
+	cfg.OnEntry = n.metrics.Committed
 	cfg.OnFailure = n.fail
 	return cfg
 }
@@ -64,7 +66,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.StartTime = time.Now()
 	cfg.HealthListLimit = n.cfg.HealthListLimit
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
-	cfg.Logger = n.log
+	cfg.Logger = n.cfg.Logger
 	return cfg
 }
 
@@ -76,7 +78,7 @@ func (n *Node) serve(ctx context.Context) {
 		}
 	})
 	if n.http != nil {
-		n.httpServer = server.NewHTTPServer(n.server.HTTPHandler())
+		n.httpServer = server.NewHTTPServer(n.httpHandler())
 		n.wg.Go(func() {
 			if err := n.httpServer.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)
@@ -84,6 +86,8 @@ func (n *Node) serve(ctx context.Context) {
 		})
 	}
 	n.wg.Go(func() { n.announce(ctx) })
+	watch := &lookout{log: n.log, raft: n.raft}
+	n.wg.Go(func() { watch.run(ctx) })
 }
 
 // announce tells the cluster, by a command in the log, where this member is. Only then does the node
@@ -116,13 +120,12 @@ func (n *Node) announce(ctx context.Context) {
 		switch {
 		case err == nil:
 			if result.GetRefusal() != nil {
-				n.log.Error("the cluster does not take this node's announcement",
-					"node", n.self.Name, "reason", result.GetRefusal().GetMessage())
+				n.log.Error("the cluster does not take this node's announcement", "reason", result.GetRefusal().GetMessage())
 			}
 			n.server.KeepFresh()
 			return
 		case ctx.Err() == nil:
-			n.log.Warn("announcing this node failed; it is tried again", "node", n.self.Name, "error", err)
+			n.log.Warn("announcing this node failed; it is tried again", "error", err)
 		}
 		pause := time.NewTimer(250 * time.Millisecond)
 		select {

@@ -83,6 +83,9 @@ type Config struct {
 
 	Now    func() time.Time // stamps entries
 	Logger *slog.Logger
+	// OnEntry is told of each entry of this leader's that was applied: its commands, and the time from
+	// proposing it to the fold's answer. It must not block; nil: nobody is.
+	OnEntry func(commands int, took time.Duration)
 	// OnFailure is told, at most once, on a goroutine of its own, why this node cannot go on: it will
 	// never form or join a cluster, or raft is stuck. It may close the node.
 	OnFailure func(error)

@@ -41,6 +41,7 @@ type Node struct {
 	mu      sync.Mutex // guards all below
 	waiting string
 	seen    public
+	elected uint64 // see Status.LeaderChanges
 	changed chan struct{}
 
 	failing  sync.Once
@@ -249,7 +250,7 @@ func (n *Node) setWaiting(text string) {
 	n.waiting = text
 	n.mu.Unlock()
 	if !same {
-		n.logger.Info(text)
+		n.logger.Info("no cluster yet", "reason", text)
 	}
 }
 

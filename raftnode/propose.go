@@ -198,6 +198,7 @@ func (p *proposer) dispatch(batch []*proposal) {
 	for i, pr := range batch {
 		commands[i] = pr.cmd
 	}
+	start := time.Now()
 	future, err := p.start(commands)
 	if err != nil {
 		<-p.slots
@@ -210,6 +211,9 @@ func (p *proposer) dispatch(batch []*proposal) {
 		if err != nil {
 			refuseAll(batch, err)
 			return
+		}
+		if p.cfg.OnEntry != nil {
+			p.cfg.OnEntry(len(batch), time.Since(start))
 		}
 		for i, pr := range batch {
 			pr.done <- outcome{result: results[i]}

@@ -30,6 +30,8 @@ type Status struct {
 	Role      string
 	Term      uint64
 	Leader    string // "": none known
+	// LeaderChanges counts how often a leader became known to this node that was not before.
+	LeaderChanges uint64
 	// LeaderContact is when a follower last heard from the leader: now for the leader, zero if never.
 	LeaderContact time.Time
 	Leading       bool // leads, and its fold has applied the start of its term
@@ -47,11 +49,13 @@ func (n *Node) Status() Status {
 	if f := n.founding.Load(); f != nil {
 		s.ClusterID = f.ClusterID
 	}
+	n.mu.Lock()
+	s.LeaderChanges = n.elected
+	waiting := n.waiting
+	n.mu.Unlock()
 	r := n.raft.Load()
 	if r == nil {
-		n.mu.Lock()
-		s.Waiting = n.waiting
-		n.mu.Unlock()
+		s.Waiting = waiting
 		return s
 	}
 	s.Term = r.CurrentTerm()
@@ -106,6 +110,9 @@ func (n *Node) refresh() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if p := n.look(); p != n.seen {
+		if p.leader != "" && p.leader != n.seen.leader {
+			n.elected++
+		}
 		n.seen = p
 		close(n.changed)
 		n.changed = make(chan struct{})

@@ -90,6 +90,7 @@ type Server struct {
 	router    *router
 	readiness *readiness
 	freshness *freshness
+	rpcs      *rpcs
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -123,6 +124,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		api:      grpc.NewServer(apiOptions()...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     newPeerPool(deps.Peers),
+		rpcs:     newRPCs(),
 		draining: make(chan struct{}),
 		stopped:  make(chan struct{}),
 
@@ -159,14 +161,15 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
 	}
-	healthpb.RegisterHealthServer(s.api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(s.api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
-	rollcallv1.RegisterRegistryServer(s.api, &registryService{reads: r, log: s.log})
-	rollcallv1.RegisterClusterServer(s.api, cluster)
+	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
+	healthpb.RegisterHealthServer(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
+	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
+	rollcallv1.RegisterRegistryServer(api, &registryService{reads: r, log: s.log})
+	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
-	peerv1.RegisterPeerServer(s.peer, &peerService{router: s.router, freshness: s.freshness, log: s.log})
-	rollcallv1.RegisterClusterServer(s.peer, &localCluster{cluster: cluster})
+	peerv1.RegisterPeerServer(peer, &peerService{router: s.router, freshness: s.freshness, log: s.log})
+	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 
 	s.readiness.publish()
 	var ctx context.Context

@@ -44,8 +44,18 @@ type JournalOptions struct {
 	// OnFailure is called at most once, holding no lock, when the journal cannot be written or falls
 	// too far behind: the node must stop with that reason. It must not wait for Close.
 	OnFailure func(error)
+	// OnFlushed is told, holding no lock, of each flush. It must not block; nil: nobody is.
+	OnFlushed func(Flush)
 	// Intercept is for tests: called before each flush is written. An error counts as one of the disk.
 	Intercept func() error
+}
+
+// Flush is one backlog that was written durably.
+type Flush struct {
+	Took    time.Duration
+	Bytes   int // of the backlog, estimated
+	Waiting int // bytes that wait for the next one already
+	Limit   int // MaxBacklogBytes
 }
 
 func (o JournalOptions) withDefaults() JournalOptions {
@@ -158,6 +168,17 @@ func (j *Journal) DurableRevision() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.durable.GetRevision()
+}
+
+// Backlog returns how many (estimated) bytes wait to be written, or are being.
+func (j *Journal) Backlog() int {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	bytes := j.open.bytes
+	if j.writing != nil {
+		bytes += j.writing.bytes
+	}
+	return bytes
 }
 
 // durableIndex returns the last log entry that the journal holds durably.

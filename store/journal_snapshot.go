@@ -104,7 +104,7 @@ func (s *journalSnapshot) Release() {
 		return
 	}
 	if err := guard(s.tx.Rollback); err != nil {
-		s.journal.opt.Logger.Error("end of a snapshot", "err", err)
+		s.journal.opt.Logger.Error("end of a snapshot", "error", err)
 	}
 	s.tx = nil
 	s.journal.mu.Lock()

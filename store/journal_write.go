@@ -250,7 +250,9 @@ func (j *Journal) flush() error {
 	meta.Index, meta.Term = b.position.index, b.position.term
 	meta.Revision, meta.LogTime = b.position.revision, b.position.logTime
 	meta.ClusterId = b.position.clusterID
+	start := time.Now()
 	err := j.commit(b, meta)
+	took := time.Since(start)
 	if err != nil {
 		err = fmt.Errorf("%s cannot be written: %w", j.path, err)
 	}
@@ -266,8 +268,12 @@ func (j *Journal) flush() error {
 	}
 	close(j.room)
 	j.room = make(chan struct{})
+	waiting := j.open.bytes
 	j.mu.Unlock()
 	close(b.done)
+	if err == nil && j.opt.OnFlushed != nil {
+		j.opt.OnFlushed(Flush{Took: took, Bytes: b.bytes, Waiting: waiting, Limit: j.opt.MaxBacklogBytes})
+	}
 	return err
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
@@ -31,6 +32,8 @@ type LogOptions struct {
 	// OnFailure is called at most once, holding no lock, when the log cannot be written or a stored
 	// entry is damaged: the node must stop with that reason. It must not wait for raft or for Close.
 	OnFailure func(error)
+	// OnStored is told how long it took to store entries durably. It must not block; nil: nobody is.
+	OnStored func(entries int, took time.Duration)
 	// Intercept is for tests: called before entries are stored. An error counts as one of the disk.
 	Intercept func(logs []*raft.Log) error
 }
@@ -210,6 +213,7 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 			return fmt.Errorf("%s: refused to store entry %d: %w", l.path, entry.Index, err)
 		}
 	}
+	start := time.Now()
 	if l.opt.Intercept != nil {
 		if err := l.opt.Intercept(entries); err != nil {
 			return l.cannotWrite(err)
@@ -217,6 +221,9 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	}
 	if err := guard(func() error { return l.store.StoreLogs(entries) }); err != nil {
 		return l.cannotWrite(err)
+	}
+	if l.opt.OnStored != nil {
+		l.opt.OnStored(len(entries), time.Since(start))
 	}
 	return nil
 }

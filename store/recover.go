@@ -150,7 +150,7 @@ func (r *recovery) rebuild(snaps *Snapshots, reason error) (*bolt, *logv1.Journa
 		return nil, nil, fmt.Errorf("rebuild %s (because %w): %w", r.path, reason, err)
 	}
 	if last, err := r.log.LastIndex(); err != nil || !missing || last > 0 || r.newest != nil { // else: a first start
-		r.opt.Logger.Warn("journal rebuilt: raft's log is folded again from there", "node", r.id.Node,
+		r.opt.Logger.Warn("journal rebuilt: raft's log is folded again from there",
 			"reason", reason, "index", meta.GetIndex(), "revision", meta.GetRevision())
 	}
 	db, err := openBolt(r.path, journalBoltOptions())

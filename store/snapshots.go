@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
@@ -72,7 +73,7 @@ func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot in %s: %w", s.dir, err)
 	}
-	return &checkedSink{SnapshotSink: sink, check: newStreamCheck(nil)}, nil
+	return &checkedSink{SnapshotSink: sink, check: newStreamCheck(nil), index: index, term: term, begun: time.Now(), logger: s.logger}, nil
 }
 
 // List returns the verified snapshots, newest first. The first call after a snapshot appeared reads
@@ -125,7 +126,7 @@ func (s *Snapshots) list() ([]verified, error) {
 				continue // a newer one has just taken its place
 			}
 			if v.err != nil {
-				s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", meta.Index, "err", v.err)
+				s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", meta.Index, "error", v.err)
 			}
 		}
 		seen[meta.ID] = v
@@ -158,13 +159,20 @@ func (s *Snapshots) verify(meta *raft.SnapshotMeta) verified {
 type checkedSink struct {
 	raft.SnapshotSink
 	check *streamCheck
+
+	index, term uint64
+	bytes       int64
+	begun       time.Time
+	logger      *slog.Logger
 }
 
 func (s *checkedSink) Write(p []byte) (int, error) {
 	if _, err := s.check.Write(p); err != nil {
 		return 0, fmt.Errorf("snapshot %s: %w", s.ID(), err)
 	}
-	return s.SnapshotSink.Write(p)
+	n, err := s.SnapshotSink.Write(p)
+	s.bytes += int64(n)
+	return n, err
 }
 
 // Close finishes the snapshot, or removes it if the stream was not right.
@@ -173,7 +181,12 @@ func (s *checkedSink) Close() error {
 		s.SnapshotSink.Cancel()
 		return fmt.Errorf("snapshot %s: %w", s.ID(), err)
 	}
-	return s.SnapshotSink.Close()
+	if err := s.SnapshotSink.Close(); err != nil {
+		return err
+	}
+	s.logger.Info("snapshot stored", "snapshot", s.ID(), "index", s.index, "term", s.term,
+		"bytes", s.bytes, "took", time.Since(s.begun).Round(time.Millisecond).String())
+	return nil
 }
 
 // raftLogger hands what FileSnapshotStore says to slog. It takes warnings and errors only: raft

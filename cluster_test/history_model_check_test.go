@@ -1,0 +1,111 @@
+package cluster_test
+
+import (
+	"testing"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// TestHistoryModel: the model allows what a registry may do, and nothing that it may not. Each
+// history begins at revision 10.
+func TestHistoryModel(t *testing.T) {
+	number := 0
+	op := func(call, end int64, in input, out output) porcupine.Operation {
+		number++
+		if in.number == 0 {
+			in.number = number
+		}
+		return porcupine.Operation{Input: in, Output: out, Call: call, Return: end}
+	}
+	set := func(service int) input { return input{kind: kindSet, service: service} }
+	cas := func(service int, expect int64) input {
+		return input{kind: kindCompareAndSet, service: service, expect: expect}
+	}
+	batch := input{kind: kindBatch, service: 0, second: 1}
+	del := input{kind: kindDelete}
+	get := func(service int) input { return input{kind: kindRead, service: service} }
+	ok := func(revision int64) output { return output{revision: revision} }
+	at := func(revision int64) output { return output{outcome: mismatch, revision: revision} }
+	lost := output{outcome: unknownOutcome}
+	const never = 1000
+	for _, tc := range []struct {
+		name string
+		want bool
+		ops  []porcupine.Operation
+	}{
+		{"one after the other", true, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, get(0), at(11)), op(5, 6, batch, ok(13)), op(7, 8, get(0), at(12)),
+			op(9, 10, get(1), at(13)), op(11, 12, cas(0, 12), ok(14)), op(13, 14, cas(0, 12), at(14)),
+			op(15, 16, del, ok(15)), op(17, 18, get(0), at(0)), op(19, 20, del, output{outcome: missing}), op(21, 22, cas(0, 0), ok(16)),
+		}},
+		{"concurrent, in the order of their revisions", true, []porcupine.Operation{
+			op(1, 10, set(0), ok(12)), op(2, 9, set(0), ok(11)), op(3, 8, get(0), at(0)), op(4, 7, get(0), at(11)), op(5, 6, get(1), at(0)),
+		}},
+		{"unknown, and done", true, []porcupine.Operation{
+			op(1, never, set(0), lost), op(3, 4, get(0), at(11)), op(5, 6, set(1), ok(12)),
+		}},
+		{"unknown, and done late", true, []porcupine.Operation{
+			op(1, never, set(0), lost), op(3, 4, get(0), at(0)), op(5, 6, set(1), ok(11)), op(7, 8, set(1), ok(13)), op(9, 10, get(0), at(12)),
+		}},
+		{"unknown, and never done", true, []porcupine.Operation{
+			op(1, never, set(0), lost), op(2, never, cas(0, 5), lost), op(2, never, del, lost), op(3, 4, set(0), ok(11)), op(5, 6, get(0), at(11)),
+		}},
+		{"one of many unknown", true, []porcupine.Operation{
+			op(1, never, set(0), lost), op(1, never, set(2), lost), op(1, never, batch, lost), op(1, never, set(1), lost),
+			op(3, 4, set(2), ok(12)), op(5, 6, get(0), at(0)), op(7, 8, get(1), at(11)),
+		}},
+
+		{"a stale read", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, set(0), ok(12)), op(5, 6, get(0), at(11)),
+		}},
+		{"a read before the write began", false, []porcupine.Operation{
+			op(1, 2, get(0), at(11)), op(3, 4, set(0), ok(11)),
+		}},
+		{"reads that go back", false, []porcupine.Operation{
+			op(1, 10, set(0), ok(11)), op(2, 3, get(0), at(11)), op(4, 5, get(0), at(0)),
+		}},
+		{"a read of somebody else's report", false, []porcupine.Operation{
+			op(1, 2, input{kind: kindSet, number: 71}, ok(11)), op(3, 4, get(0), output{outcome: mismatch, revision: 11, writer: 72}),
+		}},
+		{"a lost write", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, get(0), at(0)),
+		}},
+		{"a revision twice", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(1, 2, set(1), ok(11)),
+		}},
+		{"a revision that nobody wrote", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, set(0), ok(13)),
+		}},
+		{"revisions against the order of time", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(12)), op(3, 4, set(1), ok(11)),
+		}},
+		{"two compare-and-sets of one revision", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 6, cas(0, 11), ok(12)), op(4, 5, cas(0, 11), ok(13)),
+		}},
+		{"a mismatch that is none", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, cas(0, 11), at(11)),
+		}},
+		{"half a batch", false, []porcupine.Operation{
+			op(1, 8, batch, ok(12)), op(2, 3, get(0), at(11)), op(4, 5, get(1), at(0)),
+		}},
+		{"a delete that did nothing", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, del, ok(12)), op(5, 6, get(0), at(11)),
+		}},
+		{"missing though it is there", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(3, 4, del, output{outcome: missing}),
+		}},
+		{"an unknown write done twice", false, []porcupine.Operation{
+			op(1, never, set(0), lost), op(3, 4, set(1), ok(13)),
+		}},
+		{"an unknown write done before it began", false, []porcupine.Operation{
+			op(1, 2, set(1), ok(12)), op(3, never, set(0), lost),
+		}},
+		{"an answer that contradicts itself", false, []porcupine.Operation{
+			op(1, 2, set(0), output{revision: 11, wrong: true}),
+		}},
+	} {
+		if got := porcupine.CheckOperations(registryModel(10, tc.ops), tc.ops); got != tc.want {
+			t.Errorf("%s: linearizable is %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}

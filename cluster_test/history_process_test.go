@@ -1,0 +1,105 @@
+package cluster_test
+
+import (
+	"context"
+	"math/rand/v2"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// TestProcessHistories has clients of every node call while processes are killed and stopped, and
+// links are cut.
+func TestProcessHistories(t *testing.T) {
+	needProcesses(t)
+	eachHistory(t, 1, func(t *testing.T, seed uint64) {
+		c := startProcesses(t, processOptions{proxies: true})
+		h := processHistory(t, c, seed)
+		t.Log(h)
+		if w, m := h.count(acknowledged), h.count(mismatch); w < 100 || m < 50 {
+			t.Errorf("%d acknowledged writes and %d reads: too few to prove anything", w, m)
+		}
+		h.check(t)
+	})
+}
+
+// wait returns after n more calls with a known outcome.
+func (h *history) wait(t *testing.T, n int) {
+	t.Helper()
+	deadline := time.NewTimer(patience)
+	defer deadline.Stop()
+	known := func() int { return h.count(acknowledged, mismatch, missing) }
+	for want := known() + n; known() < want; {
+		select {
+		case <-h.acked:
+		case <-deadline.C:
+			t.Fatalf("history %s: waited %s for %d more calls to succeed: %s", h.prefix, patience, want-known(), h)
+		}
+	}
+}
+
+func processHistory(t *testing.T, c *processes, seed uint64) *history {
+	t.Helper()
+	c.caughtUp()
+	var base int64
+	eventually(t, "the revision", func(ctx context.Context) bool {
+		res, err := rollcallv1.NewClusterClient(c.leader().dial()).GetStatus(ctx, &rollcallv1.GetStatusRequest{LocalOnly: true})
+		base = res.GetRevision()
+		return err == nil
+	})
+	h := newHistory("p", base)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	stop := func() {
+		cancel()
+		wg.Wait()
+	}
+	defer stop()
+	for i := range 6 {
+		w := h.client(c.client(c.nodes[i%len(c.nodes)]), rand.New(rand.NewPCG(seed, uint64(i))))
+		wg.Go(func() {
+			tick := time.NewTicker(3 * time.Millisecond)
+			defer tick.Stop()
+			w.run(ctx, func() { <-tick.C })
+		})
+	}
+	rng := rand.New(rand.NewPCG(seed, 1000))
+	for range 4 {
+		h.wait(t, 50+rng.IntN(200))
+		p := c.nodes[rng.IntN(len(c.nodes))]
+		if rng.IntN(2) == 0 {
+			p = c.leader()
+		}
+		switch action := rng.IntN(6); action {
+		case 0:
+			t.Log("kill all")
+			c.killAll()
+			c.start()
+		case 1, 2:
+			t.Logf("kill %s", p.name)
+			p.kill()
+			h.wait(t, rng.IntN(100))
+			p.start()
+		case 3:
+			t.Logf("SIGSTOP %s", p.name)
+			p.signal(syscall.SIGSTOP)
+			h.wait(t, 50+rng.IntN(100))
+			p.signal(syscall.SIGCONT)
+		case 4, 5:
+			t.Logf("cut the links into %s", p.name)
+			p.proxy.setCut(true)
+			h.wait(t, 50+rng.IntN(100))
+			p.proxy.setCut(false)
+		}
+	}
+	h.wait(t, 50)
+	stop()
+	c.waitReady()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	h.finish(t, c.client(), func() { <-tick.C })
+	return h
+}

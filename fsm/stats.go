@@ -1,0 +1,27 @@
+package fsm
+
+// Stats is what there is to count, at one moment.
+type Stats struct {
+	// Services by effective status, the node's own names not among them.
+	Services map[servingStatus]int64
+	Watchers int64  // watches of single names
+	Wakes    uint64 // times that the watchers of a name were woken
+	Restores uint64 // snapshots that took the place of the registry
+}
+
+// Stats takes the same time however many services and watchers there are.
+func (f *FSM) Stats() Stats {
+	s := Stats{
+		Services: make(map[servingStatus]int64, len(f.published.counts)),
+		Watchers: f.topics.watchers.Load(),
+		Wakes:    f.waker.woken.Load(),
+		Restores: f.restores.Load(),
+	}
+	for status := range f.published.counts {
+		// Services that do not exist are not counted.
+		if servingStatus(status) != serviceUnknown {
+			s.Services[servingStatus(status)] = f.published.counts[status].Load()
+		}
+	}
+	return s
+}

@@ -1,0 +1,178 @@
+package metrics
+
+import (
+	"flag"
+	"fmt"
+	"net/http/httptest"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+	dto "github.com/prometheus/client_model/go"
+	"go.uber.org/goleak"
+)
+
+var update = flag.Bool("update", false, "write docs/metrics.md")
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// full is a reading that has a sample of every metric.
+func full() Reading {
+	return Reading{
+		LeaderKnown: true, LeaderContact: time.Now().Add(-time.Minute), Term: 7, CommitIndex: 12, AppliedIndex: 10,
+		LeaderChanges: 3, Revision: 9, JournalBacklogBytes: 4096,
+		Services: map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
+		Watchers: 4, Wakes: 8, Restores: 1,
+		Peers: map[string]bool{"n2": true, "n3": false},
+		RPCs:  []RPC{{"grpc.health.v1.Health/Check", "OK", 11}, {"grpc.health.v1.Health/Check", "NotFound", 2}},
+	}
+}
+
+// ours gathers what is not client_golang's own.
+func ours(t *testing.T, m *Metrics) []*dto.MetricFamily {
+	t.Helper()
+	all, err := m.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(f *dto.MetricFamily) bool { return !strings.HasPrefix(f.GetName(), "rollcall_") })
+}
+
+func TestScrape(t *testing.T) {
+	m := New("v1.2.3")
+	reading := full()
+	m.Collect(func() Reading { return reading })
+	m.Stored(3 * time.Millisecond)
+	m.Committed(5, 40*time.Millisecond)
+	m.Applied(2, time.Microsecond)
+	m.Flushed(time.Second)
+	scrape := func() string {
+		w := httptest.NewRecorder()
+		m.Handler().ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+		if w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		return w.Body.String()
+	}
+	body := scrape()
+	for _, line := range []string{
+		"rollcall_is_leader 0",
+		"rollcall_leader_known 1",
+		"rollcall_term 7",
+		"rollcall_lag_entries 2",
+		"rollcall_leader_changes_total 3",
+		"rollcall_revision 9",
+		`rollcall_services{status="SERVING"} 5`,
+		`rollcall_services{status="NOT_SERVING"} 1`,
+		`rollcall_peer_up{member="n2"} 1`,
+		`rollcall_peer_up{member="n3"} 0`,
+		`rollcall_rpcs_total{code="NotFound",method="grpc.health.v1.Health/Check"} 2`,
+		"rollcall_journal_backlog_bytes 4096",
+		`rollcall_raft_store_duration_seconds_bucket{le="0.0025"} 0`,
+		`rollcall_raft_store_duration_seconds_bucket{le="0.005"} 1`,
+		`rollcall_raft_entry_commands_bucket{le="4"} 0`,
+		`rollcall_raft_entry_commands_bucket{le="8"} 1`,
+		"rollcall_raft_commit_duration_seconds_sum 0.04",
+		"rollcall_apply_duration_seconds_count 1",
+		"rollcall_apply_entries_sum 2",
+		"rollcall_journal_flush_duration_seconds_sum 1",
+		`version="v1.2.3"} 1`,
+		"go_goroutines ",
+	} {
+		if !strings.Contains(body, line+"\n") && !(strings.HasSuffix(line, " ") && strings.Contains(body, line)) {
+			t.Errorf("no %q in\n%s", line, body)
+		}
+	}
+	reading = Reading{Leading: true, CommitIndex: 3, AppliedIndex: 4}
+	body = scrape()
+	for _, line := range []string{"rollcall_is_leader 1", "rollcall_lag_entries 0", "rollcall_leader_contact_age_seconds 0"} {
+		if !strings.Contains(body, line+"\n") {
+			t.Errorf("no %q on a leader", line)
+		}
+	}
+	reading = Reading{}
+	if body = scrape(); strings.Contains(body, "\nrollcall_leader_contact_age_seconds ") {
+		t.Error("a node that never heard from a leader gives an age")
+	}
+}
+
+// TestTwoNodesDoNotMix: nothing is global.
+func TestTwoNodesDoNotMix(t *testing.T) {
+	a, b := New("a"), New("b")
+	a.Collect(func() Reading { return Reading{Term: 1} })
+	b.Collect(func() Reading { return Reading{Term: 2} })
+	a.Stored(time.Second)
+	for _, f := range ours(t, b) {
+		if f.GetName() == "rollcall_raft_store_duration_seconds" && f.GetMetric()[0].GetHistogram().GetSampleCount() != 0 {
+			t.Error("one node's append is in the other's histogram")
+		}
+	}
+}
+
+func TestNamesFollowTheRules(t *testing.T) {
+	m := New("v0")
+	m.Collect(full)
+	problems, err := promlint.NewWithMetricFamilies(ours(t, m)).Lint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+}
+
+const docPath = "../docs/metrics.md"
+
+// TestMetricsDoc compares docs/metrics.md with the registry; -update writes it.
+func TestMetricsDoc(t *testing.T) {
+	m := New("v0")
+	m.Collect(full)
+	all := ours(t, m)
+	seen := map[string]bool{}
+	var b strings.Builder
+	b.WriteString("# Metrics\n\nGenerated from the registry: `go test ./metrics -run TestMetricsDoc -update`.\n\n" + preface)
+	b.WriteString("\n| name | type | labels | meaning |\n|---|---|---|---|\n")
+	for _, f := range all {
+		seen[f.GetName()] = true
+		var labels []string
+		for _, l := range f.GetMetric()[0].GetLabel() {
+			labels = append(labels, "`"+l.GetName()+"`")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", f.GetName(), strings.ToLower(f.GetType().String()), strings.Join(labels, ", "), f.GetHelp())
+	}
+	for _, f := range families {
+		if !seen[f.name] {
+			t.Errorf("full() has no sample of %s, so the page would miss it", f.name)
+		}
+	}
+	if *update {
+		if err := os.WriteFile(docPath, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	have, err := os.ReadFile(docPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(have) != b.String() {
+		t.Errorf("%s is not what the registry says: go test ./metrics -run TestMetricsDoc -update", docPath)
+	}
+}
+
+const preface = `` + "`GET /metrics` on the HTTP port (`serve --http`; 7602 in `dev`), in Prometheus' text format, with client_golang's `go_*` and `process_*` besides. Units are seconds and bytes. Labels are bounded: members, statuses, gRPC methods and codes; never the name of a service or a client." + `
+
+What to alert on:
+
+| when | what it means |
+|---|---|
+` + "| `max(rollcall_is_leader) == 0` for 30 s | no leader: writes are refused, reads go on. Two of three nodes must reach each other |\n" +
+	"| `rollcall_peer_up == 0` on the leader for 1 min | a member is away; with three, one more failure stops writes |\n" +
+	"| `increase(rollcall_leader_changes_total[10m]) > 3` | leaders come and go: slow disks or a bad network |\n" +
+	"| `histogram_quantile(0.99, rate(rollcall_raft_store_duration_seconds_bucket[5m])) > 0.3` | the disk is near the heartbeat timeout of 600 ms |\n" +
+	"| `rollcall_leader_contact_age_seconds > 10` | this node is cut off: what it shows may be old |\n" +
+	"| `rollcall_lag_entries > 1000` for 1 min | this node applies more slowly than the cluster writes |\n" +
+	"| `rollcall_journal_backlog_bytes > 32e6` | the journal cannot keep up; at 64 MiB for 600 ms the node stops |\n"

@@ -1,0 +1,147 @@
+package metrics
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Reading is a node at one moment. Taking one must be cheap whatever the node holds.
+type Reading struct {
+	Leading       bool // and has applied the start of its term
+	LeaderKnown   bool
+	LeaderContact time.Time // zero: never
+	Term          uint64
+	CommitIndex   uint64
+	AppliedIndex  uint64
+	LeaderChanges uint64
+	Revision      int64
+
+	JournalBacklogBytes int
+
+	Services map[string]int64 // by status
+	Watchers int64
+	Wakes    uint64
+	Restores uint64
+
+	Peers map[string]bool // by member: the last try to reach it succeeded
+	RPCs  []RPC
+}
+
+// RPC is how many calls of a method have ended with a code.
+type RPC struct {
+	Method, Code string
+	Count        uint64
+}
+
+type emit func(value float64, labels ...string)
+
+// family is a metric that is read at each scrape.
+type family struct {
+	name, help string
+	kind       prometheus.ValueType
+	labels     []string
+	read       func(Reading, emit)
+}
+
+func one(value func(Reading) float64) func(Reading, emit) {
+	return func(r Reading, e emit) { e(value(r)) }
+}
+
+const (
+	gauge   = prometheus.GaugeValue
+	counter = prometheus.CounterValue
+)
+
+// families is the place for a new metric. Labels have few values that an operator or this program
+// chooses: a member, a status, a method, a code; never the name of a service or a client.
+var families = []family{
+	{"rollcall_is_leader", "1 while this node leads and takes writes, else 0.", gauge, nil,
+		one(func(r Reading) float64 { return truth(r.Leading) })},
+	{"rollcall_leader_known", "1 while this node knows a leader; 0 on a majority means that writes are refused.", gauge, nil,
+		one(func(r Reading) float64 { return truth(r.LeaderKnown) })},
+	{"rollcall_leader_contact_age_seconds", "Time since this node last heard from a leader; 0 on the leader, no sample if it never has.", gauge, nil,
+		func(r Reading, e emit) {
+			if r.Leading {
+				e(0)
+			} else if !r.LeaderContact.IsZero() {
+				e(max(0, time.Since(r.LeaderContact).Seconds()))
+			}
+		}},
+	{"rollcall_leader_changes_total", "How often another leader became known to this node, or one again after none was.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.LeaderChanges) })},
+	{"rollcall_term", "Raft's term.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Term) })},
+	{"rollcall_commit_index", "Newest log entry that this node knows to be committed.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.CommitIndex) })},
+	{"rollcall_applied_index", "Newest log entry whose effects this node shows.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.AppliedIndex) })},
+	{"rollcall_lag_entries", "Entries that this node knows to be committed and does not show yet. A node that hears no leader does not know how far behind it is: see rollcall_leader_contact_age_seconds.", gauge, nil,
+		one(func(r Reading) float64 {
+			if r.CommitIndex <= r.AppliedIndex {
+				return 0
+			}
+			return float64(r.CommitIndex - r.AppliedIndex)
+		})},
+	{"rollcall_revision", "Revision of the registry on this node: that of its newest event.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Revision) })},
+	{"rollcall_services", "Services by effective status.", gauge, []string{"status"},
+		func(r Reading, e emit) {
+			for status, n := range r.Services {
+				e(float64(n), status)
+			}
+		}},
+	{"rollcall_watchers", "Watches of single services that are open on this node.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Watchers) })},
+	{"rollcall_wakes_total", "How often the watchers of a service were woken, all of them counting once.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.Wakes) })},
+	{"rollcall_journal_backlog_bytes", "What is applied and not yet written to the journal, estimated. At 64 MiB the node stops.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.JournalBacklogBytes) })},
+	{"rollcall_snapshot_restores_total", "Snapshots from the leader that replaced this node's registry since its start.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.Restores) })},
+	{"rollcall_peer_up", "1 if the last try to reach that member succeeded, else 0. A leader tries all the time, a follower seldom: ask the leader's.", gauge, []string{"member"},
+		func(r Reading, e emit) {
+			for member, up := range r.Peers {
+				e(truth(up), member)
+			}
+		}},
+	{"rollcall_rpcs_total", "Calls that have ended, by gRPC method and code, forwarded changes between nodes (rollcall.peer.v1) included; a watch counts when it ends.", counter, []string{"method", "code"},
+		func(r Reading, e emit) {
+			for _, c := range r.RPCs {
+				e(float64(c.Count), c.Method, c.Code)
+			}
+		}},
+}
+
+func truth(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+var descs = func() []*prometheus.Desc {
+	var all []*prometheus.Desc
+	for _, f := range families {
+		all = append(all, prometheus.NewDesc(f.name, f.help, f.labels, nil))
+	}
+	return all
+}()
+
+// collector makes one reading at each scrape, so that all samples are of one moment.
+type collector struct{ read func() Reading }
+
+func (c collector) Describe(ch chan<- *prometheus.Desc) {
+	for _, d := range descs {
+		ch <- d
+	}
+}
+
+func (c collector) Collect(ch chan<- prometheus.Metric) {
+	r := c.read()
+	for i, f := range families {
+		f.read(r, func(value float64, labels ...string) {
+			ch <- prometheus.MustNewConstMetric(descs[i], f.kind, value, labels...)
+		})
+	}
+}

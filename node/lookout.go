@@ -1,0 +1,91 @@
+package node
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/rollcallhq/rollcall/raftnode"
+)
+
+// leaderlessAfter is longer than an election that goes well, so that those are told once, by the
+// new leader's name.
+const leaderlessAfter = 3 * time.Second
+
+// lookout tells the log who leads, and that nobody does: with the members that cannot be reached, as
+// that is what an operator has to look at.
+type lookout struct {
+	log  *slog.Logger
+	raft interface {
+		Status() raftnode.Status
+		Changed() <-chan struct{}
+	}
+	leader string    // last known; "": none so far
+	since  time.Time // since when there is none; zero: there is one
+	told   bool      // that there is none
+	next   time.Time // when it is told again
+}
+
+// run ends with ctx.
+func (l *lookout) run(ctx context.Context) {
+	for {
+		changed := l.raft.Changed() // before Status, so that no change is missed
+		again := l.look(l.raft.Status(), time.Now())
+		var timer <-chan time.Time
+		if again > 0 {
+			timer = time.After(again)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		case <-timer:
+		}
+	}
+}
+
+// look returns when to look again though nothing changes; 0: never.
+func (l *lookout) look(s raftnode.Status, now time.Time) time.Duration {
+	switch {
+	case !s.Formed:
+		// Forming says itself what it waits for.
+		l.since = time.Time{}
+		return 0
+	case s.Leader == "":
+		if l.since.IsZero() {
+			l.since = now
+		}
+		gone := now.Sub(l.since)
+		if gone < leaderlessAfter {
+			return leaderlessAfter - gone
+		}
+		// Nodes that look for a leader change their role all the time.
+		if wait := l.next.Sub(now); l.told && wait > 0 {
+			return wait
+		}
+		l.told, l.next = true, now.Add(noticeEvery)
+		l.log.Warn("no leader: writes are refused, reads go on", "term", s.Term, "for", gone.Round(time.Second).String(),
+			"was", l.leader, "voters", len(s.Voters), "unreachable", unreachable(s.Peers))
+		return noticeEvery
+	}
+	switch {
+	case l.told:
+		l.log.Info("a leader again: writes are accepted", "leader", s.Leader, "term", s.Term, "was", l.leader,
+			"after", now.Sub(l.since).Round(time.Millisecond).String())
+	case s.Leader != l.leader:
+		l.log.Info("leader", "leader", s.Leader, "term", s.Term, "was", l.leader)
+	}
+	l.leader, l.since, l.told = s.Leader, time.Time{}, false
+	return 0
+}
+
+// unreachable are the members whose last dial failed.
+func unreachable(peers []raftnode.PeerStatus) []string {
+	names := []string{}
+	for _, p := range peers {
+		if p.Err != "" {
+			names = append(names, p.Name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,110 @@
+package node
+
+import (
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"sync"
+	"time"
+
+	"github.com/rollcallhq/rollcall/metrics"
+	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+// reading is the node as metrics sees it.
+func (n *Node) reading() metrics.Reading {
+	s := n.raft.Status()
+	f := n.fsm.Stats()
+	r := metrics.Reading{
+		Leading:             s.Leading,
+		LeaderKnown:         s.Leader != "",
+		LeaderContact:       s.LeaderContact,
+		Term:                s.Term,
+		CommitIndex:         s.CommitIndex,
+		AppliedIndex:        n.fsm.AppliedIndex(),
+		LeaderChanges:       s.LeaderChanges,
+		Revision:            n.fsm.Revision(),
+		JournalBacklogBytes: n.journal.Backlog(),
+		Services:            make(map[string]int64, len(f.Services)),
+		Watchers:            f.Watchers,
+		Wakes:               f.Wakes,
+		Restores:            f.Restores,
+		Peers:               make(map[string]bool, len(s.Peers)),
+	}
+	for status, count := range f.Services {
+		r.Services[status.String()] = count
+	}
+	for _, p := range s.Peers {
+		r.Peers[p.Name] = p.Err == ""
+	}
+	for _, c := range n.server.RPCs() {
+		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})
+	}
+	return r
+}
+
+// httpHandler is the server's probes, /metrics and, if asked for, /debug/pprof/.
+func (n *Node) httpHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", n.server.HTTPHandler())
+	mux.Handle("GET /metrics", n.metrics.Handler())
+	if n.cfg.Pprof {
+		// Not by importing it alone, which would add it to http.DefaultServeMux.
+		mux.HandleFunc("/debug/pprof/", pprof.Index)
+		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	}
+	return mux
+}
+
+// slowDisk is half of raft's heartbeat timeout: an append that takes as long as all of it costs a
+// leader its leadership.
+var slowDisk = raftnode.DefaultConfig().HeartbeatTimeout / 2
+
+// stored is told of each append to raft's log, on raft's goroutine.
+func (n *Node) stored(entries int, took time.Duration) {
+	n.metrics.Stored(took)
+	if took > slowDisk {
+		n.slowAppends.warn(n.log, "disk is slow: heartbeats wait for it", "took", took.Round(time.Millisecond).String(),
+			"entries", entries, "threshold", slowDisk.String())
+	}
+}
+
+// flushed is told of each flush of the journal.
+func (n *Node) flushed(f store.Flush) {
+	n.metrics.Flushed(f.Took)
+	if f.Waiting > f.Limit/2 {
+		n.fullBacklogs.warn(n.log, "journal falls behind: the node stops when its backlog stays full", "backlog_bytes", f.Waiting,
+			"limit_bytes", f.Limit, "took", f.Took.Round(time.Millisecond).String())
+	}
+}
+
+// noticeEvery is how often a notice is repeated while it stays true.
+const noticeEvery = time.Minute
+
+// notice is a warning that may be due very often.
+type notice struct {
+	mu   sync.Mutex // guards the rest
+	last time.Time
+	held int
+}
+
+func (n *notice) warn(log *slog.Logger, msg string, args ...any) {
+	n.mu.Lock()
+	now := time.Now()
+	if !n.last.IsZero() && now.Sub(n.last) < noticeEvery {
+		n.held++
+		n.mu.Unlock()
+		return
+	}
+	held := n.held
+	n.last, n.held = now, 0
+	n.mu.Unlock()
+	if held > 0 {
+		args = append(args, "held_back", held)
+	}
+	log.Warn(msg, args...)
+}
