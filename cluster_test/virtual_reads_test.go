@@ -241,7 +241,12 @@ func TestVirtualP4Watches(t *testing.T) {
 		plain, _ := watch(away)
 		cut := time.Now()
 		c.net.Isolate(raftnode.Stall, away.cfg.Name)
-		first := <-ends
+		var first end
+		select {
+		case first = <-ends:
+		case <-time.After(virtualPatience):
+			t.Fatalf("no watch ended within %s", virtualPatience)
+		}
 		if took := first.at.Sub(cut); first.of != away.cfg.Name || reason(first.err) != "NO_LEADER" || took < 3*time.Second || took > 5*time.Second {
 			t.Errorf("the watch on %s ended after %s: %v; %s is cut off", first.of, took, first.err, away.cfg.Name)
 		}
