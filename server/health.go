@@ -132,7 +132,8 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 		h.setHeader(stream.Context())
 	}
 	if err == nil {
-		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return stream.Send(h.answer(s)) })
+		out := newOutgoing()
+		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return out.send(ctx, stream, s) })
 	}
 	if context.Cause(ctx) == errStopping {
 		err = errStopping

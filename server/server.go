@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -26,6 +26,12 @@ type Config struct {
 
 	// HealthListLimit is the most names that Health.List answers, "" included.
 	HealthListLimit int
+	// MaxWatches is the most watches that are open on this node; MaxWatchesPerConnection those of
+	// one connection.
+	MaxWatches, MaxWatchesPerConnection int
+	// MaxConnections is the most connections that clients have open to this node. It is lowered to
+	// what the system's limit on open files leaves.
+	MaxConnections int
 	// ReadyMaxStaleness is how long ago a leader may have been heard of while "" is SERVING; 0
 	// asks for none.
 	ReadyMaxStaleness time.Duration
@@ -46,13 +52,16 @@ type Config struct {
 // DefaultConfig returns what a production node runs with, but for its name, version and start.
 func DefaultConfig() Config {
 	return Config{
-		HealthListLimit:   100,
-		ReadyMaxStaleness: 10 * time.Second,
-		WriteTimeout:      5 * time.Second,
-		ForwardTimeout:    5 * time.Second,
-		RevisionTimeout:   5 * time.Second,
-		StatusTimeout:     time.Second,
-		Logger:            slog.Default(),
+		HealthListLimit:         100,
+		MaxWatches:              200_000,
+		MaxWatchesPerConnection: 10_000,
+		MaxConnections:          10_000,
+		ReadyMaxStaleness:       10 * time.Second,
+		WriteTimeout:            5 * time.Second,
+		ForwardTimeout:          5 * time.Second,
+		RevisionTimeout:         5 * time.Second,
+		StatusTimeout:           time.Second,
+		Logger:                  slog.Default(),
 	}
 }
 
@@ -63,6 +72,10 @@ func (c Config) Validate() error {
 		return errors.New("server: Node is required")
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("server: HealthListLimit is %d; it must be at least 1", c.HealthListLimit)
+	case c.MaxWatches < 1, c.MaxWatchesPerConnection < 1, c.MaxConnections < 1:
+		return errors.New("server: MaxWatches, MaxWatchesPerConnection and MaxConnections must be at least 1")
+	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
+		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
 	case c.ReadyMaxStaleness < 0:
 		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must not be negative", c.ReadyMaxStaleness)
 	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0:
@@ -81,6 +94,7 @@ type Server struct {
 	pool      *peerPool
 	router    *router
 	readiness *readiness
+	watches   *watches
 
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
@@ -109,7 +123,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg:      cfg,
 		log:      cfg.Logger.With("node", cfg.Node),
-		api:      grpc.NewServer(apiOptions()...),
+		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     newPeerPool(deps.Peers),
 		draining: make(chan struct{}),
@@ -139,7 +153,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
 	}
-	healthpb.RegisterHealthServer(s.api, newHealth(r, deps.Statuses, cfg.HealthListLimit, ending))
+	s.watches = newWatches(cfg)
+	s.watches.register(s.api, newHealth(r, deps.Statuses, cfg.HealthListLimit, ending))
 	rollcallv1.RegisterAdminServer(s.api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
 	rollcallv1.RegisterRegistryServer(s.api, &registryService{reads: r, log: s.log})
 	rollcallv1.RegisterClusterServer(s.api, cluster)
@@ -165,7 +180,7 @@ func (s *Server) Serve(api, peer net.Listener) error {
 		server *grpc.Server
 		lis    *handshakes
 	}{
-		{"API", s.api, &handshakes{Listener: api}},
+		{"API", s.api, &handshakes{Listener: s.limited(api)}},
 		{"peer", s.peer, &handshakes{Listener: peer}},
 	} {
 		s.mu.Lock()
@@ -195,6 +210,19 @@ func (s *Server) Serve(api, peer net.Listener) error {
 		return nil
 	}
 }
+
+func (s *Server) limited(api net.Listener) net.Listener {
+	limit := s.cfg.MaxConnections
+	if files := maxFiles(); files > 0 && limit > max(1, files-spareFiles) {
+		limit = max(1, files-spareFiles)
+		s.log.Warn("the system's limit on open files leaves fewer connections than --max-connections; raise it (ulimit -n)",
+			"open_files", files, "max_connections", s.cfg.MaxConnections, "connections", limit)
+	}
+	return newConnections(api, limit, s.log)
+}
+
+// OpenWatches is how many watches are open now.
+func (s *Server) OpenWatches() int { return int(s.watches.open.Load()) }
 
 // Propose brings a command of the node's own, such as announcing itself, to the leader as a client's
 // change would be. The result may be a refusal. An error's NotWritten and OutcomeUnknown methods say
