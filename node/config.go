@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/server"
 )
 
 // Member is one voting node of the cluster, as every node's configuration lists it.
@@ -43,6 +44,12 @@ type Config struct {
 	ReadyMaxStaleness time.Duration
 	// HealthListLimit is the most services that Health.List answers.
 	HealthListLimit int
+	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
+	// connection, MaxConnections the most connections of clients.
+	MaxWatches, MaxWatchesPerConnection, MaxConnections int
+	// DrainDelay is how long a node that is told to stop still answers reads while it says
+	// NOT_SERVING, so that balancers leave before it does. At most a minute.
+	DrainDelay time.Duration
 
 	// A raft snapshot is taken when SnapshotThreshold entries came since the last one, looked at
 	// every SnapshotInterval; TrailingLogs entries stay for followers that are a little behind. 0:
@@ -70,17 +77,28 @@ type Faults struct {
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.
 func DefaultConfig() Config {
+	limits := server.DefaultConfig()
 	return Config{
-		ReadyMaxStaleness: 10 * time.Second,
-		HealthListLimit:   100,
-		Version:           "v0.1.0-dev",
-		Logger:            slog.Default(),
-		Network:           raftnode.TCP{},
+		ReadyMaxStaleness:       limits.ReadyMaxStaleness,
+		HealthListLimit:         limits.HealthListLimit,
+		MaxWatches:              limits.MaxWatches,
+		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
+		MaxConnections:          limits.MaxConnections,
+		DrainDelay:              500 * time.Millisecond,
+		Version:                 "v0.1.0-dev",
+		Logger:                  slog.Default(),
+		Network:                 raftnode.TCP{},
 	}
 }
 
 // maxMembers is far beyond what a Raft cluster is good for; it catches a list made by mistake.
 const maxMembers = 9
+
+const (
+	maxDrainDelay = time.Minute
+	// maxPerConnection is far beyond what one connection can carry.
+	maxPerConnection = 10_000_000
+)
 
 var validNodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
@@ -113,6 +131,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("ready-max-staleness is %s; it must not be negative", c.ReadyMaxStaleness)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
+	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1:
+		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
+	case c.MaxWatchesPerConnection > maxPerConnection:
+		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
+		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
 		return errors.New("no logger given")
 	case c.Network == nil:

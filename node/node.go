@@ -107,11 +107,14 @@ func (n *Node) fail(err error) {
 	})
 }
 
-// Close stops the node in the order that clients notice least: admit nothing new, say so to
-// balancers, hand leadership over, end watches, leave raft, store what is in memory. ctx bounds it;
-// what did not stop in time is in the error. Later calls return the first one's.
+// Close stops the node in the order that clients notice least: admit no changes, say so to
+// balancers, hand leadership over, answer reads until DrainDelay is over, end watches, leave raft,
+// store what is in memory. ctx bounds it; what did not stop in time is in the error. Later calls
+// return the first one's.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
+		delay := time.NewTimer(n.cfg.DrainDelay)
+		defer delay.Stop()
 		n.server.BeginDrain()
 		if n.raft.Status().Leading {
 			transfer, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -119,6 +122,12 @@ func (n *Node) Close(ctx context.Context) error {
 				n.log.Warn("leadership was not handed over; the others will elect", "node", n.cfg.Name, "error", err)
 			}
 			cancel()
+		}
+		if n.fsm.Halted() == nil { // else it has no answers that are worth staying for
+			select {
+			case <-delay.C:
+			case <-ctx.Done():
+			}
 		}
 		n.closeErr = n.release(ctx)
 	})
