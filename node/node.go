@@ -177,6 +177,9 @@ func (n *Node) release(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// OpenWatches is how many watches of clients are open now.
+func (n *Node) OpenWatches() int { return n.server.OpenWatches() }
+
 // APIAddress is where clients connect.
 func (n *Node) APIAddress() string { return n.api.Addr().String() }
 
