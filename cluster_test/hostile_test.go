@@ -251,7 +251,7 @@ func (r *raw) reset(id uint32) error {
 // the connection window back, and calls data, if given, for each answer.
 func (r *raw) listen(wg *sync.WaitGroup, data func()) {
 	wg.Go(func() {
-		var taken uint32
+		var taken, bytes uint32
 		for {
 			f, err := r.fr.ReadFrame()
 			if err != nil {
@@ -274,8 +274,11 @@ func (r *raw) listen(wg *sync.WaitGroup, data func()) {
 				}
 			}
 			r.mu.Unlock()
-			if _, ok := f.(*http2.DataFrame); ok && data != nil {
-				data()
+			if d, ok := f.(*http2.DataFrame); ok && data != nil {
+				// An answer is seven bytes, a prefix of five and a status, and may come in pieces.
+				for bytes += d.Length; bytes >= 7; bytes -= 7 {
+					data()
+				}
 			}
 		}
 	})
