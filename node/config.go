@@ -47,6 +47,12 @@ type Config struct {
 	ReadyMaxStaleness time.Duration
 	// HealthListLimit is the most services that Health.List answers.
 	HealthListLimit int
+	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
+	// connection, MaxConnections the most connections of clients.
+	MaxWatches, MaxWatchesPerConnection, MaxConnections int
+	// DrainDelay is how long a node that is told to stop still answers reads while it says
+	// NOT_SERVING, so that balancers leave before it does. At most a minute.
+	DrainDelay time.Duration
 
 	// RequestIDs is how many request ids the cluster remembers, for ten minutes at most, while this
 	// node leads; a batch of n changes counts n.
@@ -78,21 +84,31 @@ type Faults struct {
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.
 func DefaultConfig() Config {
+	limits := server.DefaultConfig()
 	return Config{
-		ReadyMaxStaleness: 10 * time.Second,
-		HealthListLimit:   100,
-		RequestIDs:        250_000,
-		Version:           "v0.1.0-dev",
-		Logger:            slog.Default(),
-		Network:           raftnode.TCP{},
+		ReadyMaxStaleness:       limits.ReadyMaxStaleness,
+		HealthListLimit:         limits.HealthListLimit,
+		MaxWatches:              limits.MaxWatches,
+		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
+		MaxConnections:          limits.MaxConnections,
+		DrainDelay:              500 * time.Millisecond,
+		RequestIDs:              250_000,
+		Version:                 "v0.1.0-dev",
+		Logger:                  slog.Default(),
+		Network:                 raftnode.TCP{},
 	}
 }
 
 // maxMembers is far beyond what a Raft cluster is good for; it catches a list made by mistake.
 const maxMembers = 9
 
-// maxRequestIDs bounds memory: an answer takes up to 2 KiB on every node.
-const maxRequestIDs = 10_000_000
+const (
+	// maxRequestIDs bounds memory: an answer takes up to 2 KiB on every node.
+	maxRequestIDs = 10_000_000
+	maxDrainDelay = time.Minute
+	// maxPerConnection is far beyond what one connection can carry.
+	maxPerConnection = 10_000_000
+)
 
 var validNodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
@@ -129,6 +145,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("request-ids is %d; it must be 1 to %d", c.RequestIDs, maxRequestIDs)
 	case c.Pprof && c.HTTPListen == "":
 		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
+	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1:
+		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
+	case c.MaxWatchesPerConnection > maxPerConnection:
+		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
+		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
 		return errors.New("no logger given")
 	case c.Network == nil:

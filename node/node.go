@@ -110,12 +110,15 @@ func (n *Node) fail(err error) {
 	})
 }
 
-// Close stops the node in the order that clients notice least: admit nothing new, say so to
-// balancers, hand leadership over, end watches, leave raft, store what is in memory. ctx bounds it;
-// what did not stop in time is in the error. Later calls return the first one's.
+// Close stops the node in the order that clients notice least: admit no changes, say so to
+// balancers, hand leadership over, answer reads until DrainDelay is over, end watches, leave raft,
+// store what is in memory. ctx bounds it; what did not stop in time is in the error. Later calls
+// return the first one's.
 func (n *Node) Close(ctx context.Context) error {
 	n.closeOnce.Do(func() {
 		begun := time.Now()
+		delay := time.NewTimer(n.cfg.DrainDelay)
+		defer delay.Stop()
 		n.server.BeginDrain()
 		if n.raft.Status().Leading {
 			transfer, cancel := context.WithTimeout(ctx, 3*time.Second)
@@ -123,6 +126,12 @@ func (n *Node) Close(ctx context.Context) error {
 				n.log.Warn("leadership was not handed over; the others will elect", "error", err)
 			}
 			cancel()
+		}
+		if n.fsm.Halted() == nil { // else it has no answers that are worth staying for
+			select {
+			case <-delay.C:
+			case <-ctx.Done():
+			}
 		}
 		n.closeErr = n.release(ctx)
 		took := time.Since(begun).Round(time.Millisecond).String()
@@ -177,6 +186,9 @@ func (n *Node) release(ctx context.Context) error {
 	}
 	return errors.Join(errs...)
 }
+
+// OpenWatches is how many watches of clients are open now.
+func (n *Node) OpenWatches() int { return n.server.OpenWatches() }
 
 // APIAddress is where clients connect.
 func (n *Node) APIAddress() string { return n.api.Addr().String() }

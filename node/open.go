@@ -65,6 +65,9 @@ func (n *Node) serverConfig() server.Config {
 	cfg.Version = n.cfg.Version
 	cfg.StartTime = time.Now()
 	cfg.HealthListLimit = n.cfg.HealthListLimit
+	cfg.MaxWatches = n.cfg.MaxWatches
+	cfg.MaxWatchesPerConnection = n.cfg.MaxWatchesPerConnection
+	cfg.MaxConnections = n.cfg.MaxConnections
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
 	cfg.Logger = n.cfg.Logger
 	return cfg

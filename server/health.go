@@ -122,7 +122,8 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 		defer context.AfterFunc(heading.leader, func() { cancel(errNoLeader) })()
 	}
 	if err == nil {
-		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return stream.Send(h.answer(s)) })
+		out := newOutgoing()
+		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return out.send(ctx, stream, s) })
 	}
 	// When the caller ends the call instead, the cause is as plain as the error.
 	if cause := context.Cause(ctx); cause == errStopping || cause == errNoLeader {

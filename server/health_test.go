@@ -332,7 +332,7 @@ func BenchmarkCheckOverTheWire(b *testing.B) {
 	}
 	b.Run("rollcall", func(b *testing.B) {
 		h, _ := hotHealth()
-		run(b, h, apiOptions()...)
+		run(b, h, apiOptions(DefaultConfig())...)
 	})
 	b.Run("grpc-go", func(b *testing.B) {
 		theirs := grpchealth.NewServer()

@@ -19,10 +19,10 @@ const (
 	maxSendBytes = 64 << 20
 	// maxPeerBytes leaves room for what a command has more than the request it was made of.
 	maxPeerBytes = 16 << 20
-	// maxStreams is per connection. Watchers share connections, and grpc-go's client waits in
-	// silence at this limit, so it is far above the watches anybody means to have on one; it is
-	// there so that one connection cannot take all memory.
-	maxStreams = 100_000
+	// spareStreams is how many calls a connection may have besides its watches. Clients wait in
+	// silence at gRPC's limit, so it is above that of watches, which are refused with a reason; it
+	// is there so that one connection cannot take all memory.
+	spareStreams = 1_000
 	// maxPeerStreams bounds what waits on one follower's connection.
 	maxPeerStreams = 10_000
 	// maxHeaderBytes is plenty for metadata; gRPC's default is 8 KiB in some languages and 16 MiB
@@ -31,6 +31,8 @@ const (
 	// handshakeTimeout bounds a connection that says nothing; gRPC's default is two minutes, and
 	// stopping waits for handshakes.
 	handshakeTimeout = 5 * time.Second
+	// spareFiles are kept for the node's own files and peers.
+	spareFiles = 256
 )
 
 // Keepalive: the default enforcement breaks connections that ping more often than every 5 minutes,
@@ -39,9 +41,12 @@ const (
 	keepaliveMinTime = 5 * time.Second
 	keepaliveTime    = 30 * time.Second
 	keepaliveTimeout = 10 * time.Second
+	// idleTime is how long a client's connection stays without a call; an open watch is one.
+	// Clients connect again when they need to.
+	idleTime = 15 * time.Minute
 )
 
-func serverOptions() []grpc.ServerOption {
+func serverOptions(idle time.Duration) []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ConnectionTimeout(handshakeTimeout),
 		grpc.MaxHeaderListSize(maxHeaderBytes),
@@ -50,24 +55,26 @@ func serverOptions() []grpc.ServerOption {
 			PermitWithoutStream: true,
 		}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time:    keepaliveTime,
-			Timeout: keepaliveTimeout,
+			Time:              keepaliveTime,
+			Timeout:           keepaliveTimeout,
+			MaxConnectionIdle: idle,
 		}),
 		// Stop returns when no handler touches the rooms below any more.
 		grpc.WaitForHandlers(true),
 	}
 }
 
-func apiOptions() []grpc.ServerOption {
-	return append(serverOptions(),
+func apiOptions(cfg Config) []grpc.ServerOption {
+	return append(serverOptions(idleTime),
+		grpc.ForceServerCodecV2(newCodec()),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
-		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxConcurrentStreams(uint32(cfg.MaxWatchesPerConnection+spareStreams)),
 	)
 }
 
 func peerOptions() []grpc.ServerOption {
-	return append(serverOptions(),
+	return append(serverOptions(0), // members stay connected
 		grpc.MaxRecvMsgSize(maxPeerBytes),
 		grpc.MaxSendMsgSize(maxPeerBytes),
 		grpc.MaxConcurrentStreams(maxPeerStreams),

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -26,6 +26,12 @@ type Config struct {
 
 	// HealthListLimit is the most names that Health.List answers, "" included.
 	HealthListLimit int
+	// MaxWatches is the most watches that are open on this node; MaxWatchesPerConnection those of
+	// one connection.
+	MaxWatches, MaxWatchesPerConnection int
+	// MaxConnections is the most connections that clients have open to this node. It is lowered to
+	// what the system's limit on open files leaves.
+	MaxConnections int
 	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
 	// confirmed by a quorum, while "" is SERVING; 0 does not ask. At least MinReadyStaleness.
 	ReadyMaxStaleness time.Duration
@@ -53,14 +59,17 @@ const MinReadyStaleness = time.Second
 // DefaultConfig returns what a production node runs with, but for its name, version and start.
 func DefaultConfig() Config {
 	return Config{
-		HealthListLimit:   100,
-		ReadyMaxStaleness: 10 * time.Second,
-		WriteTimeout:      5 * time.Second,
-		ForwardTimeout:    5 * time.Second,
-		RevisionTimeout:   5 * time.Second,
-		LeaderGrace:       3 * time.Second,
-		StatusTimeout:     time.Second,
-		Logger:            slog.Default(),
+		HealthListLimit:         100,
+		MaxWatches:              200_000,
+		MaxWatchesPerConnection: 10_000,
+		MaxConnections:          10_000,
+		ReadyMaxStaleness:       10 * time.Second,
+		WriteTimeout:            5 * time.Second,
+		ForwardTimeout:          5 * time.Second,
+		RevisionTimeout:         5 * time.Second,
+		LeaderGrace:             3 * time.Second,
+		StatusTimeout:           time.Second,
+		Logger:                  slog.Default(),
 	}
 }
 
@@ -75,6 +84,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must be 0 or at least %v", c.ReadyMaxStaleness, MinReadyStaleness)
 	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0, c.LeaderGrace <= 0:
 		return errors.New("server: WriteTimeout, ForwardTimeout, RevisionTimeout, StatusTimeout and LeaderGrace must be more than 0")
+	case c.MaxWatches < 1, c.MaxWatchesPerConnection < 1, c.MaxConnections < 1:
+		return errors.New("server: MaxWatches, MaxWatchesPerConnection and MaxConnections must be at least 1")
+	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
+		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
 	case c.Logger == nil:
 		return errors.New("server: Logger is required")
 	}
@@ -91,6 +104,7 @@ type Server struct {
 	readiness *readiness
 	freshness *freshness
 	rpcs      *rpcs
+	watches   *watches
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -121,7 +135,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s := &Server{
 		cfg:      cfg,
 		log:      cfg.Logger.With("node", cfg.Node),
-		api:      grpc.NewServer(apiOptions()...),
+		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     newPeerPool(deps.Peers),
 		rpcs:     newRPCs(),
@@ -162,7 +176,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 	}
 	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
-	healthpb.RegisterHealthServer(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
+	s.watches = newWatches(cfg)
+	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
 	rollcallv1.RegisterRegistryServer(api, &registryService{reads: r, log: s.log})
 	rollcallv1.RegisterClusterServer(api, cluster)
@@ -198,7 +213,7 @@ func (s *Server) Serve(api, peer net.Listener) error {
 		server *grpc.Server
 		lis    *handshakes
 	}{
-		{"API", s.api, &handshakes{Listener: api}},
+		{"API", s.api, &handshakes{Listener: s.limited(api)}},
 		{"peer", s.peer, &handshakes{Listener: peer}},
 	} {
 		s.mu.Lock()
@@ -228,6 +243,19 @@ func (s *Server) Serve(api, peer net.Listener) error {
 		return nil
 	}
 }
+
+func (s *Server) limited(api net.Listener) net.Listener {
+	limit := s.cfg.MaxConnections
+	if files := maxFiles(); files > 0 && limit > max(1, files-spareFiles) {
+		limit = max(1, files-spareFiles)
+		s.log.Warn("the system's limit on open files leaves fewer connections than --max-connections; raise it (ulimit -n)",
+			"open_files", files, "max_connections", s.cfg.MaxConnections, "connections", limit)
+	}
+	return newConnections(api, limit, s.log)
+}
+
+// OpenWatches is how many watches are open now.
+func (s *Server) OpenWatches() int { return int(s.watches.open.Load()) }
 
 // Propose brings a command of the node's own, such as announcing itself, to the leader as a client's
 // change would be. The result may be a refusal. An error's NotWritten and OutcomeUnknown methods say

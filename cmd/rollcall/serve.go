@@ -15,8 +15,8 @@ import (
 	"github.com/rollcallhq/rollcall/node"
 )
 
-// shutdownPatience bounds the orderly end of a node. It is well below the 30 s after which
-// Kubernetes kills.
+// shutdownPatience bounds the orderly end of a node, after --drain-delay. It is well below the 30 s
+// after which Kubernetes kills.
 const shutdownPatience = 10 * time.Second
 
 type serveFlags struct {
@@ -72,6 +72,10 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.DurationVar(&s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
 	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
 	f.IntVar(&s.node.RequestIDs, "request-ids", s.node.RequestIDs, "how many request ids the cluster remembers, for ten minutes at most, while this node leads; a batch of n changes counts n")
+	f.IntVar(&s.node.MaxWatches, "max-watches", s.node.MaxWatches, "most watches open on this node")
+	f.IntVar(&s.node.MaxWatchesPerConnection, "max-watches-per-connection", s.node.MaxWatchesPerConnection, "most watches open on one connection")
+	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
+	f.DurationVar(&s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
 	s.log.register(cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
@@ -131,7 +135,7 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 			failed = errors.New("it ended without a reason")
 		}
 	}
-	err = closeNode(n)
+	err = closeNode(n, cfg.DrainDelay)
 	switch {
 	case failed != nil:
 		return stopped(cfg.Name, failed)
@@ -143,19 +147,20 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 
 // closeNode ends n in order, or gives up: a process that must end and does not holds its ports and
 // its data against the next one.
-func closeNode(n *node.Node) error {
+func closeNode(n *node.Node, drainDelay time.Duration) error {
 	const grace = 2 * time.Second // for Close to notice that its time is over
-	ctx, cancel := context.WithTimeout(context.Background(), shutdownPatience)
+	patience := shutdownPatience + drainDelay
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	closed := make(chan error, 1) // it may be left behind
 	go func() { closed <- n.Close(ctx) }()
-	late := time.NewTimer(shutdownPatience + grace)
+	late := time.NewTimer(patience + grace)
 	defer late.Stop()
 	select {
 	case err := <-closed:
 		return err
 	case <-late.C:
-		return fmt.Errorf("it did not end within %s", shutdownPatience+grace)
+		return fmt.Errorf("it did not end within %s", patience+grace)
 	}
 }
 

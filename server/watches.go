@@ -1,0 +1,124 @@
+package server
+
+import (
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+)
+
+// Subjects of the QuotaFailure of a refused watch.
+const (
+	quotaWatches              = "watches"
+	quotaWatchesPerConnection = "watches-per-connection"
+)
+
+// watches counts the open watches and refuses those above the limits. A watch counts from its first
+// header, so that one that never sends its request is bounded too.
+type watches struct {
+	node                 string
+	limit, perConnection int
+	log                  *slog.Logger
+
+	open   atomic.Int64
+	warned atomic.Int64 // when a refusal was logged last, Unix nanoseconds
+
+	mu sync.Mutex // guards connections
+	// connections counts by the peer.Peer that all calls of a connection share: gRPC makes one for
+	// each connection. (Its address would not do: that of a tunnel or a pipe is not unique.)
+	connections map[*peer.Peer]int
+}
+
+func newWatches(cfg Config) *watches {
+	return &watches{
+		node:          cfg.Node,
+		limit:         cfg.MaxWatches,
+		perConnection: cfg.MaxWatchesPerConnection,
+		log:           cfg.Logger.With("node", cfg.Node),
+		connections:   make(map[*peer.Peer]int),
+	}
+}
+
+// enter counts a watch of the connection, which may be nil if there is none, or refuses it.
+func (w *watches) enter(connection *peer.Peer) error {
+	if w.open.Add(1) > int64(w.limit) {
+		w.open.Add(-1)
+		return w.refuse(quotaWatches, "--max-watches", "this node has %d open watches, which is its %s; ask another node or try later", w.limit)
+	}
+	if connection == nil {
+		return nil
+	}
+	w.mu.Lock()
+	n := w.connections[connection]
+	if n < w.perConnection {
+		w.connections[connection] = n + 1
+	}
+	w.mu.Unlock()
+	if n >= w.perConnection {
+		w.open.Add(-1)
+		return w.refuse(quotaWatchesPerConnection, "--max-watches-per-connection", "this connection has %d open watches, which is this node's %s; open another connection", w.perConnection)
+	}
+	return nil
+}
+
+func (w *watches) leave(connection *peer.Peer) {
+	w.open.Add(-1)
+	if connection == nil {
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := w.connections[connection]; n > 1 {
+		w.connections[connection] = n - 1
+	} else {
+		delete(w.connections, connection)
+	}
+}
+
+// refuse logs at most once a minute: whoever is refused may try again and again.
+func (w *watches) refuse(subject, flag, format string, limit int) error {
+	now := time.Now().UnixNano()
+	if last := w.warned.Load(); now-last > int64(time.Minute) && w.warned.CompareAndSwap(last, now) {
+		w.log.Warn("a watch was refused; find who opens so many, or raise the limit", "flag", flag, "limit", limit)
+	}
+	return statusError(w.node, limitReached(subject, format, limit, flag))
+}
+
+// watchMethod is gRPC's own handler of Health.Watch behind the limits. It is an entry of the service's
+// description and no interceptor, which Check would pass too.
+func (w *watches) watchMethod(srv any, stream grpc.ServerStream) error {
+	connection, _ := peer.FromContext(stream.Context())
+	if err := w.enter(connection); err != nil {
+		return err
+	}
+	defer w.leave(connection)
+	return standardWatch(srv, stream)
+}
+
+var standardWatch = streamHandler("Watch")
+
+func streamHandler(name string) grpc.StreamHandler {
+	for _, s := range healthpb.Health_ServiceDesc.Streams {
+		if s.StreamName == name {
+			return s.Handler
+		}
+	}
+	panic("server: grpc.health.v1.Health has no stream " + name)
+}
+
+// register registers h with its watches limited.
+func (w *watches) register(s grpc.ServiceRegistrar, h healthpb.HealthServer) {
+	desc := healthpb.Health_ServiceDesc
+	desc.Streams = make([]grpc.StreamDesc, len(healthpb.Health_ServiceDesc.Streams))
+	for i, stream := range healthpb.Health_ServiceDesc.Streams {
+		if stream.StreamName == "Watch" {
+			stream.Handler = w.watchMethod
+		}
+		desc.Streams[i] = stream
+	}
+	s.RegisterService(&desc, h)
+}
