@@ -24,22 +24,18 @@ var (
 )
 
 // read is how a history reads: the revision of a service's report, 0 if it does not exist, and the
-// reason in it, "" if that is not told. It must be linearizable.
-var read = readThroughLog
-
-// readThroughLog is a compare-and-set that cannot match: it goes through the log like any write, and
-// the refusal carries the current revision.
-func readThroughLog(ctx context.Context, cl *client.Client, service string) (revision int64, reason string, err error) {
-	never := int64(1) << 62
-	_, err = cl.Set(ctx, service, serving, client.WriteOptions{IfRevision: &never})
+// reason in it. It must be linearizable.
+func read(ctx context.Context, cl *client.Client, service string) (revision int64, reason string, err error) {
+	got, err := cl.Get(client.WithReadOptions(ctx, client.ReadOptions{Consistency: client.Linearizable}), service)
 	var e *client.Error
-	if errors.As(err, &e) && e.Reason == "REVISION_MISMATCH" {
-		return e.CurrentRevision, "", nil
+	switch {
+	case errors.As(err, &e) && e.Reason == "NOT_FOUND":
+		return 0, "", nil
+	case err != nil:
+		return 0, "", err
 	}
-	if err == nil {
-		err = fmt.Errorf("%s is at revision %d", service, never)
-	}
-	return 0, "", err
+	report := got.GetService().GetReport()
+	return report.GetRevision(), report.GetReason(), nil
 }
 
 // history records the calls of concurrent clients, in one order of their beginnings and ends.
