@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	_ "google.golang.org/grpc/health" // client-side health checking, as stock clients switch it on
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -19,7 +20,8 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// balancedConfig is the service config of docs/guarantees.md.
+// balancedConfig is the service config of docs/guarantees.md. bareConfig is the same without
+// retries.
 const balancedConfig = `{
   "loadBalancingConfig": [{"round_robin": {}}],
   "healthCheckConfig": {"serviceName": %q},
@@ -36,8 +38,10 @@ const balancedConfig = `{
   }]
 }`
 
+const bareConfig = `{"loadBalancingConfig": [{"round_robin": {}}], "healthCheckConfig": {"serviceName": %q}}`
+
 // balanced is a stock grpc-go client that balances over all nodes on one of the node's own names.
-func (c *processes) balanced(name string) *grpc.ClientConn {
+func (c *processes) balanced(config, name string) *grpc.ClientConn {
 	c.t.Helper()
 	r := manual.NewBuilderWithScheme("rollcall-test")
 	var state resolver.State
@@ -47,7 +51,7 @@ func (c *processes) balanced(name string) *grpc.ClientConn {
 	r.InitialState(state)
 	conn, err := grpc.NewClient(r.Scheme()+":///rollcall", grpc.WithResolvers(r),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithDefaultServiceConfig(fmt.Sprintf(balancedConfig, name)))
+		grpc.WithConnectParams(reconnect), grpc.WithDefaultServiceConfig(fmt.Sprintf(config, name)))
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -55,9 +59,15 @@ func (c *processes) balanced(name string) *grpc.ClientConn {
 	return conn
 }
 
+// reconnect has clients back soon: this operator waits for nodes, not for their clients.
+var reconnect = grpc.ConnectParams{
+	Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+	MinConnectTimeout: 5 * time.Second,
+}
+
 // reader calls Check without end and wants an answer every time.
 type reader struct {
-	name   string // balanced on
+	what   string
 	done   atomic.Int64
 	failed atomic.Int64
 }
@@ -70,7 +80,7 @@ func (r *reader) run(ctx context.Context, t *testing.T, conn *grpc.ClientConn) {
 		resp, err := health.Check(context.Background(), &healthpb.HealthCheckRequest{Service: "payments"})
 		if err != nil || resp.GetStatus() != serving {
 			if r.failed.Add(1) <= 5 {
-				t.Errorf("balancing on %q, read %d: %v %v", r.name, r.done.Load(), resp, err)
+				t.Errorf("%s, read %d: %v %v", r.what, r.done.Load(), resp, err)
 			}
 		}
 		r.done.Add(1)
@@ -136,9 +146,13 @@ func TestProcessDrainStockClients(t *testing.T) {
 	}
 	defer stop()
 	var readers []*reader
-	for _, name := range []string{rollcallv1.OwnReads, rollcallv1.OwnReady} {
-		r := &reader{name: name}
-		conn := c.balanced(name)
+	for _, b := range []struct{ what, config, name string }{
+		{"balancing on rollcall.reads", balancedConfig, rollcallv1.OwnReads},
+		{`balancing on ""`, balancedConfig, rollcallv1.OwnReady},
+		{"balancing on rollcall.reads without retries", bareConfig, rollcallv1.OwnReads},
+	} {
+		r := &reader{what: b.what}
+		conn := c.balanced(b.config, b.name)
 		readers = append(readers, r)
 		wg.Go(func() { r.run(ctx, t, conn) })
 	}
@@ -171,6 +185,6 @@ func TestProcessDrainStockClients(t *testing.T) {
 	l.stop()
 	stop()
 	for _, r := range readers {
-		t.Logf("balancing on %q: %d reads, %d failed", r.name, r.done.Load(), r.failed.Load())
+		t.Logf("%s: %d reads, %d failed", r.what, r.done.Load(), r.failed.Load())
 	}
 }
