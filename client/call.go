@@ -73,7 +73,7 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 	}
 	ctx, done := c.begin(ctx)
 	defer done()
-	var latest *Error // of the failures that were not the end of ctx
+	var latest *Error // of the failures that were not the end of ctx: a node's answer if there is one
 	var d doubt
 	for round := 0; ; round++ {
 		var (
@@ -127,7 +127,10 @@ func (c *Client) run(ctx context.Context, op operation, call invoke) error {
 				}
 				return f.because(cause)
 			}
-			latest = f
+			// What a node says tells more than that another cannot be reached.
+			if latest == nil || f.Reason != "" || latest.Reason == "" {
+				latest = f
+			}
 			failures = append(failures, f)
 			if v == unreachable {
 				continue
