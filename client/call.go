@@ -171,6 +171,8 @@ func judgeWrite(st *status.Status) (verdict, Written) {
 		return again, WrittenNo
 	case info.GetReason() == reasonUnknown || said == WrittenUnknown.String():
 		return stands, WrittenUnknown
+	case said == WrittenNo.String() && st.Code() == codes.Unavailable:
+		return again, WrittenNo // a node that does not serve any more: another may
 	case said == WrittenNo.String():
 		return stands, WrittenNo
 	}

@@ -12,6 +12,8 @@ type batch struct {
 	at          map[string]int // name → place in services
 	members     []*logv1.Member
 	events      []*logv1.Event
+	hash        Digest // the state's after the last entry
+	mismatch    uint64 // first index at which a proposer held another hash; 0: none
 }
 
 type touched struct {
@@ -61,6 +63,7 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		Revision:  s.revision,
 		LogTime:   s.logTime,
 		ClusterID: s.clusterID,
+		StateHash: b.hash.proto(b.index),
 		Members:   b.members,
 		Events:    b.events,
 	}

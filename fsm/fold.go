@@ -226,6 +226,7 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 		if o.before != nil {
 			e.PreviousStatus = logv1.Status(o.before.status)
 		}
+		s.hash.service(o.before, o.after)
 		if o.after != nil {
 			s.services.Set(o.after)
 			e.Status = logv1.Status(o.after.status)

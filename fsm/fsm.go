@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,9 @@ type Journal interface {
 	Append(d *logv1.Delta)
 	// Load visits the durable content. The meta is zero-valued when the journal is new.
 	Load(v logv1.Visitor) (*logv1.JournalMeta, error)
+	// Scan visits the durable content like Load, beside the writing of it: a visitor may take its
+	// time. The error is ctx's, a visitor's, or wraps what is wrong with the journal.
+	Scan(ctx context.Context, v logv1.Visitor) (*logv1.JournalMeta, error)
 	// Snapshot is of exactly what was appended.
 	Snapshot() (raft.FSMSnapshot, error)
 	// Replace makes the journal what r, a snapshot, says.
@@ -48,6 +52,12 @@ type Config struct {
 	// raft's apply, so it must not wait for raft; nil: nobody is told.
 	OnFailure  func(error)
 	RingEvents int // 0: DefaultRingEvents
+	// OnMismatch is told the index of a log entry after which the proposer of a later one held another
+	// state hash than this node. It is called by raft's goroutine, after the batch is published, for
+	// every batch that holds such an entry: it must not wait. nil: nobody is told.
+	OnMismatch func(index uint64)
+	// Intercept is for tests: called by raft's goroutine before each batch.
+	Intercept func(*FSM)
 }
 
 // Validate says what is wrong with c.
@@ -82,6 +92,10 @@ type FSM struct {
 	indexWaiters    *waiters
 	revisionWaiters *waiters
 	ring            *ring
+
+	hashes     *hashRing
+	compared   hashCounters
+	distrusted atomic.Bool // see Distrust
 }
 
 var _ raft.BatchingFSM = (*FSM)(nil)
@@ -111,6 +125,7 @@ func New(cfg Config) (*FSM, error) {
 		indexWaiters:    newWaiters(),
 		revisionWaiters: newWaiters(),
 		ring:            newRing(cfg.RingEvents, s.revision),
+		hashes:          newHashRing(),
 	}
 	f.publishAll()
 	f.waker = newWaker()
@@ -130,6 +145,9 @@ func (f *FSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 // command of the entry, in order; with nil if it is raft's own; or with an error that wraps
 // ErrSkipped or ErrHalted. Once halted it changes nothing.
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
+	if f.cfg.Intercept != nil {
+		f.cfg.Intercept(f)
+	}
 	answers := make([]any, len(logs))
 	err := f.Halted()
 	already := err != nil
@@ -146,6 +164,9 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		f.publish(&b)
 		f.cfg.Journal.Append(b.delta(f.state))
 		f.release()
+	}
+	if b.mismatch != 0 && f.cfg.OnMismatch != nil {
+		f.cfg.OnMismatch(b.mismatch)
 	}
 	if err != nil && !already {
 		f.halt(err)
@@ -180,6 +201,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 		if err := f.state.admit(&entry); err != nil {
 			return halt(err)
 		}
+		f.compare(entry.GetStateHash(), b)
 		answer = f.foldEntry(&entry, l.Index, b)
 	case raft.LogConfiguration, raft.LogNoop, raft.LogBarrier:
 	default:
@@ -187,6 +209,8 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 	}
 	f.index, f.term = l.Index, l.Term
 	b.index, b.term = l.Index, l.Term
+	b.hash = f.state.digest()
+	f.hashes.put(l.Index, b.hash)
 	f.delivered = f.delivered || l.Index >= f.loaded
 	return answer, nil
 }
@@ -226,7 +250,7 @@ func (f *FSM) publish(b *batch) {
 		}
 	}
 	f.ring.append(b.events, f.cfg.Journal.DurableRevision())
-	f.view.Store(nextView(f.state, f.index, f.view.Load(), len(b.services) > 0))
+	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
 	for _, topic := range wake {
 		f.waker.queue(topic)
 	}
@@ -241,7 +265,10 @@ func (f *FSM) publishAll() {
 	})
 	f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
 	f.ring.reset(f.state.revision)
-	f.view.Store(nextView(f.state, f.index, nil, true))
+	hash := f.state.digest()
+	f.hashes.reset()
+	f.hashes.put(f.index, hash)
+	f.view.Store(nextView(f.state, f.index, hash, nil, true))
 }
 
 func (f *FSM) release() {
@@ -255,7 +282,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.Halted(); err != nil {
 		return nil, err
 	}
-	if !f.delivered {
+	if !f.delivered || f.distrusted.Load() {
 		return nil, raft.ErrNothingNewToSnapshot
 	}
 	return f.cfg.Journal.Snapshot()

@@ -18,6 +18,7 @@ type state struct {
 	clusterID string
 	revision  int64
 	logTime   int64
+	hash      multiset // of services and members; see digest
 }
 
 func newState() *state {
@@ -39,6 +40,7 @@ func (s *state) get(name string) *record {
 func (s *state) setMember(m *logv1.Member) {
 	members := make(map[string]*logv1.Member, len(s.members)+1)
 	maps.Copy(members, s.members)
+	s.hash.member(s.members[m.GetName()], m)
 	members[m.GetName()] = m
 	s.members = members
 }
@@ -68,6 +70,7 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 				causes[*r.cause] = r.cause
 			}
 			s.services.Load(r)
+			s.hash.service(nil, r)
 			return nil
 		},
 		Member: func(m *logv1.Member) error {
@@ -75,6 +78,7 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 				return errors.New("a member has no name")
 			}
 			s.members[m.GetName()] = m
+			s.hash.member(nil, m)
 			return nil
 		},
 	})
@@ -88,6 +92,9 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 	s.clusterID = meta.GetClusterId()
 	s.revision = meta.GetRevision()
 	s.logTime = meta.GetLogTime()
+	if err := s.verify(meta); err != nil {
+		return nil, nil, fmt.Errorf("load journal: %w", err)
+	}
 	return s, meta, nil
 }
 

@@ -12,13 +12,14 @@ import (
 // view is one consistent cut, as of the end of a batch. Nothing in it is ever written to.
 type view struct {
 	state
-	index uint64
+	index  uint64
+	hashed Digest // of state
 }
 
 // nextView is s as of index. The tree is copied only if it changed: a copy makes the next write to
 // each node of the tree copy that node.
-func nextView(s *state, index uint64, before *view, servicesChanged bool) *view {
-	v := &view{state: *s, index: index}
+func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
+	v := &view{state: *s, index: index, hashed: hashed}
 	if before != nil && !servicesChanged {
 		v.services = before.services
 	} else {

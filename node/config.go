@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 )
 
@@ -51,6 +52,10 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
+	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
+	// begins; 0: never.
+	ScrubInterval time.Duration
+
 	Version string
 	Logger  *slog.Logger
 
@@ -66,6 +71,8 @@ type Faults struct {
 	StoreLogs func([]*raft.Log) error
 	// FlushJournal runs before each commit of the journal.
 	FlushJournal func() error
+	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
+	ApplyBatch func(*fsm.FSM)
 }
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.
@@ -73,6 +80,7 @@ func DefaultConfig() Config {
 	return Config{
 		ReadyMaxStaleness: 10 * time.Second,
 		HealthListLimit:   100,
+		ScrubInterval:     10 * time.Minute,
 		Version:           "v0.1.0-dev",
 		Logger:            slog.Default(),
 		Network:           raftnode.TCP{},
@@ -111,6 +119,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.ReadyMaxStaleness < 0:
 		return fmt.Errorf("ready-max-staleness is %s; it must not be negative", c.ReadyMaxStaleness)
+	case c.ScrubInterval < 0:
+		return fmt.Errorf("scrub-interval is %s; it must not be negative", c.ScrubInterval)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.Logger == nil:

@@ -38,6 +38,7 @@ type Node struct {
 	httpServer *http.Server
 
 	caughtUp atomic.Bool // see announce
+	auditor  *auditor
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
@@ -82,8 +83,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
-	if n.fsm, err = fsm.New(fsm.Config{Journal: n.journal, Logger: cfg.Logger, OnFailure: n.fail}); err != nil {
-		return nil, fmt.Errorf("load the registry from %s: %w", cfg.DataDir, err)
+	n.auditor = newAuditor(n)
+	if err = n.openRegistry(); err != nil {
+		return nil, err
 	}
 	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
 		return nil, err

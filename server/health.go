@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
@@ -51,6 +52,9 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 
 // Check implements grpc.health.v1.Health.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if err := h.gate.refuseName(h.node, req.GetService()); err != nil {
+		return nil, err
+	}
 	if h.incoming.asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())
 	}
@@ -83,6 +87,9 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 
 // List implements grpc.health.v1.Health: "" and the services, one cut.
 func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
+	if err := h.gate.refuse(h.node); err != nil {
+		return nil, err
+	}
 	answer, err := h.await(ctx)
 	if err != nil {
 		if answer {
@@ -126,6 +133,8 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 	defer cancel(nil)
 	stop := context.AfterFunc(h.ending, func() { cancel(errStopping) })
 	defer stop()
+	stop = h.gate.endWith(name, cancel)
+	defer stop()
 
 	answer, err := h.await(ctx)
 	if answer {
@@ -134,8 +143,8 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 	if err == nil {
 		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return stream.Send(h.answer(s)) })
 	}
-	if context.Cause(ctx) == errStopping {
-		err = errStopping
+	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
+		err = ended // because the node stops, or stopped serving
 	}
 	return statusError(h.node, err)
 }

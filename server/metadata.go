@@ -147,6 +147,7 @@ type reads struct {
 	registry Registry
 	incoming incoming
 	timeout  time.Duration // for min-revision, when the caller has no deadline
+	gate     *gate
 }
 
 // await does what the metadata of a call asks for before it is answered. It costs nothing but asks

@@ -11,8 +11,9 @@ import (
 // tries again: that is left to the node that the client called.
 type peerService struct {
 	peerv1.UnimplementedPeerServer
-	router *router
-	log    *slog.Logger
+	router  *router
+	replica Replica // nil: knows no state hashes
+	log     *slog.Logger
 }
 
 // Propose implements rollcall.peer.v1.Peer.
@@ -24,6 +25,9 @@ func (s *peerService) Propose(ctx context.Context, req *peerv1.ProposeRequest) (
 	}
 	if s.router.drains() {
 		return nil, statusError(node, notWritten("node %s is stopping", node))
+	}
+	if s.router.gate.closed() != nil {
+		return nil, statusError(node, notWritten("node %s has stopped serving", node))
 	}
 	if leader, leading := s.router.agreement.Leader(); !leading {
 		switch leader {

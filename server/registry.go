@@ -25,6 +25,9 @@ type registryService struct {
 // GetService implements rollcall.v1.Registry.
 func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (res *rollcallv1.GetServiceResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.GetService", false, &err)
+	if err := s.gate.refuse(s.node); err != nil {
+		return nil, err
+	}
 	answer, err := s.await(ctx)
 	var rec *rollcallv1.ServiceRecord
 	var revision int64
@@ -55,6 +58,9 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 // ListServices implements rollcall.v1.Registry.
 func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (res *rollcallv1.ListServicesResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.ListServices", false, &err)
+	if err := s.gate.refuse(s.node); err != nil {
+		return nil, err
+	}
 	answer, err := s.await(ctx)
 	if err == nil {
 		res, err = s.list(req)

@@ -85,6 +85,7 @@ type Server struct {
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
 	endWatches context.CancelCauseFunc
+	gate       *gate
 
 	stopReadiness context.CancelFunc
 	goroutines    sync.WaitGroup // readiness
@@ -113,6 +114,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     newPeerPool(deps.Peers),
 		draining: make(chan struct{}),
+		gate:     newGate(),
 		stopped:  make(chan struct{}),
 	}
 	s.router = &router{
@@ -121,6 +123,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		forward:   &forwarder{pool: s.pool, timeout: cfg.ForwardTimeout},
 		timeout:   cfg.WriteTimeout,
 		draining:  s.draining,
+		gate:      s.gate,
 	}
 	s.readiness = &readiness{
 		node:         deps.Node,
@@ -133,7 +136,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	ending, s.endWatches = context.WithCancelCause(context.Background())
 
 	in := newIncoming()
-	r := reads{node: cfg.Node, registry: deps.Registry, incoming: in, timeout: cfg.RevisionTimeout}
+	r := reads{node: cfg.Node, registry: deps.Registry, incoming: in, timeout: cfg.RevisionTimeout, gate: s.gate}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
@@ -145,7 +148,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	rollcallv1.RegisterClusterServer(s.api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
-	peerv1.RegisterPeerServer(s.peer, &peerService{router: s.router, log: s.log})
+	peerv1.RegisterPeerServer(s.peer, &peerService{router: s.router, replica: deps.Replica, log: s.log})
 	rollcallv1.RegisterClusterServer(s.peer, &localCluster{cluster: cluster})
 
 	s.readiness.publish()

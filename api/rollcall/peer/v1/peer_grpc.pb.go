@@ -23,6 +23,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	Peer_Propose_FullMethodName = "/rollcall.peer.v1.Peer/Propose"
+	Peer_HashAt_FullMethodName  = "/rollcall.peer.v1.Peer/HashAt"
 )
 
 // PeerClient is the client API for Peer service.
@@ -34,6 +35,9 @@ type PeerClient interface {
 	// Proposes a command that a follower has validated. The leader answers or refuses; it never
 	// forwards again. Commands of the cluster's own (TermStart) are refused.
 	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
+	// Tells which state hash this node held after applying a log entry. If the asker held another,
+	// this node begins to ask the others too.
+	HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc.CallOption) (*HashAtResponse, error)
 }
 
 type peerClient struct {
@@ -54,6 +58,16 @@ func (c *peerClient) Propose(ctx context.Context, in *ProposeRequest, opts ...gr
 	return out, nil
 }
 
+func (c *peerClient) HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc.CallOption) (*HashAtResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashAtResponse)
+	err := c.cc.Invoke(ctx, Peer_HashAt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -63,6 +77,9 @@ type PeerServer interface {
 	// Proposes a command that a follower has validated. The leader answers or refuses; it never
 	// forwards again. Commands of the cluster's own (TermStart) are refused.
 	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
+	// Tells which state hash this node held after applying a log entry. If the asker held another,
+	// this node begins to ask the others too.
+	HashAt(context.Context, *HashAtRequest) (*HashAtResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -75,6 +92,9 @@ type UnimplementedPeerServer struct{}
 
 func (UnimplementedPeerServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+}
+func (UnimplementedPeerServer) HashAt(context.Context, *HashAtRequest) (*HashAtResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HashAt not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -115,6 +135,24 @@ func _Peer_Propose_Handler(srv interface{}, ctx context.Context, dec func(interf
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_HashAt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashAtRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).HashAt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_HashAt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).HashAt(ctx, req.(*HashAtRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -125,6 +163,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Propose",
 			Handler:    _Peer_Propose_Handler,
+		},
+		{
+			MethodName: "HashAt",
+			Handler:    _Peer_HashAt_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
