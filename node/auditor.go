@@ -12,6 +12,7 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 )
 
@@ -39,6 +40,7 @@ type auditor struct {
 	diverged atomic.Pointer[divergence] // nil: it did not
 
 	mu     sync.Mutex // guards the rest
+	first  uint64     // entry at which something was seen first since all was well; 0: nothing was
 	alarm  string     // why nobody can tell who is right; "": nothing
 	blamed string     // who was found to differ last, so that it is said once
 }
@@ -46,6 +48,7 @@ type auditor struct {
 // suspicion is a reason to ask the members.
 type suspicion struct {
 	index uint64 // of the log entry at which something was seen
+	first uint64 // of the first such entry since all was well; set by begin
 	what  string // in words
 	// contradicts is set when this node does not agree with itself: its word does not count.
 	contradicts bool
@@ -123,7 +126,7 @@ func (a *auditor) run(ctx context.Context) {
 
 // examine asks all members what they held, and draws the conclusion.
 func (a *auditor) examine(ctx context.Context, s suspicion) {
-	a.log.Warn("replicas may differ: all members are asked for their state hash", "index", s.index, "reason", s.what)
+	a.begin(&s)
 	var f finding
 	at := s.index
 	if s.contradicts || s.again {
@@ -156,6 +159,21 @@ func (a *auditor) examine(ctx context.Context, s suspicion) {
 	a.raise(s, f)
 	s.again = true
 	a.notice(s)
+}
+
+// begin has s tell of the first entry at which something was seen.
+func (a *auditor) begin(s *suspicion) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	level := slog.LevelWarn
+	if a.alarm != "" {
+		level = slog.LevelDebug // it has been said
+	}
+	a.log.Log(context.Background(), level, "replicas may differ: all members are asked for their state hash", "index", s.index, "reason", s.what)
+	if a.first == 0 || s.index < a.first {
+		a.first = s.index
+	}
+	s.first = a.first
 }
 
 // finding is what the voters held after one entry. Hashes are strings of their bytes.
@@ -250,7 +268,7 @@ func (a *auditor) acquitted(s suspicion, f finding) {
 	blamed := strings.Join(f.others(), ", ")
 	a.mu.Lock()
 	said := a.blamed == blamed
-	a.alarm, a.blamed = "", blamed
+	a.first, a.alarm, a.blamed = 0, "", blamed
 	a.mu.Unlock()
 	a.node.server.Refresh()
 	switch {
@@ -265,32 +283,34 @@ func (a *auditor) acquitted(s suspicion, f finding) {
 // raise: nobody can tell who is right.
 func (a *auditor) raise(s suspicion, f finding) {
 	text := fmt.Sprintf("replicas differ at log entry %d (%s) and no majority of %d agrees: all go on serving; "+
-		"have the silent members answer, see docs/guarantees.md", s.index, s.what, f.voters)
+		"have the silent members answer, see docs/guarantees.md", s.first, s.what, f.voters)
 	a.mu.Lock()
-	said := a.alarm == text
-	a.alarm = text
+	said := a.alarm != ""
+	if !said {
+		a.alarm = text
+	}
 	a.mu.Unlock()
 	a.node.server.Refresh()
 	if !said {
 		a.log.Error("replicas differ and no majority agrees: nobody stops serving, somebody has to look",
-			"index", s.index, "reason", s.what, "held", f.String())
+			"index", s.first, "reason", s.what, "held", f.String())
 	}
 }
 
 // stop ends the serving of reads and writes, for good. A leader hands over first.
 func (a *auditor) stop(ctx context.Context, s suspicion, f finding) {
 	text := fmt.Sprintf("its registry is not what the majority holds at log entry %d (%s): it serves no reads and writes; "+
-		"restart it and it rebuilds the registry from its snapshot and log, see docs/guarantees.md", s.index, s.what)
+		"restart it and it rebuilds the registry from its snapshot and log, see docs/guarantees.md", s.first, s.what)
 	a.log.Error("this node's registry is not what the majority holds: it stops serving reads and writes; "+
 		"restart it and it rebuilds the registry from its snapshot and log, see docs/guarantees.md",
-		"index", s.index, "reason", s.what, "own", fmt.Sprintf("%.8x", f.own), "held", f.String())
+		"index", s.first, "reason", s.what, "own", fmt.Sprintf("%.8x", f.own), "held", f.String())
 	a.node.fsm.Distrust()
-	if err := a.node.directory.Distrust(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.index, s.what)); err != nil {
+	if err := a.node.directory.Distrust(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
 		a.log.Error("move journal.db aside before this node is started again", "error", err)
 	}
 	a.handOver(ctx)
-	a.diverged.Store(&divergence{s.index, text})
-	a.node.server.Diverged(s.index)
+	a.diverged.Store(&divergence{s.first, text})
+	a.node.server.Diverged(s.first)
 }
 
 func (a *auditor) handOver(ctx context.Context) {
@@ -321,3 +341,6 @@ func (a *auditor) stayOut(ctx context.Context) {
 		}
 	}
 }
+
+// HashStats counts the comparisons of state hashes since the node was opened.
+func (n *Node) HashStats() fsm.HashStats { return n.fsm.HashStats() }

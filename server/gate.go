@@ -59,14 +59,11 @@ func (g *gate) refuseName(node, name string) error {
 	return g.refuse(node)
 }
 
-// endWith has the watch of a service canceled, with the refusal, when the gate closes or if it is
-// closed. The returned function gives that up.
+// endWith has the watch of a service canceled, with the refusal, when the gate closes. The returned
+// function gives that up.
 func (g *gate) endWith(name string, cancel context.CancelCauseFunc) (stop func() bool) {
 	if g == nil || isOwn(name) {
 		return func() bool { return false }
-	}
-	if f := g.closed(); f != nil {
-		cancel(f)
 	}
 	return context.AfterFunc(g.ended, func() { cancel(context.Cause(g.ended)) })
 }

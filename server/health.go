@@ -125,6 +125,9 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
 	name := req.GetService()
 	ctx := stream.Context()
+	if err := h.gate.refuseName(h.node, name); err != nil {
+		return err
+	}
 	if err := rollcallv1.CheckLookup(name); err != nil {
 		return statusError(h.node, invalid(violation{"service", err.Error()}))
 	}
