@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	be "encoding/binary"
@@ -69,6 +70,30 @@ func (c *virtual) edited(who string, edit func(*virtualNode)) *virtualNode {
 func removeJournal(t *testing.T, n *virtualNode) {
 	t.Helper()
 	must(t, os.Remove(filepath.Join(n.cfg.DataDir, "journal.db")))
+}
+
+// overwrite changes a text in the journal of a node that runs, wherever it stands.
+func overwrite(t *testing.T, n *virtualNode, before, after string) {
+	t.Helper()
+	path := filepath.Join(n.cfg.DataDir, "journal.db")
+	content, err := os.ReadFile(path)
+	must(t, err)
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	must(t, err)
+	found := 0
+	for at := 0; ; found++ {
+		next := bytes.Index(content[at:], []byte(before))
+		if next < 0 {
+			break
+		}
+		_, err := f.WriteAt([]byte(after), int64(at+next))
+		must(t, err)
+		at += next + len(before)
+	}
+	must(t, f.Close())
+	if found == 0 {
+		t.Fatalf("%s does not hold %q", path, before)
+	}
 }
 
 // editJournal has the journal say that a service is NOT_SERVING; without its state hash too, it is
