@@ -71,6 +71,10 @@ func (c *virtual) stopsServing(n *virtualNode, streams ...*virtualWatch) {
 	c.t.Helper()
 	t := c.t
 	c.until(n.cfg.Name+" to stop serving", func() bool { return n.check(rollcallv1.OwnReads) == notServing })
+	rest, stopped := c.others(n), time.Now()
+	if c.leader(rest...); time.Since(stopped) > 300*time.Millisecond {
+		t.Errorf("%s did not hand leadership over first: nobody led for %s", n.cfg.Name, time.Since(stopped))
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	health, registry, admin := healthpb.NewHealthClient(n.dial()), rollcallv1.NewRegistryClient(n.dial()), rollcallv1.NewAdminClient(n.dial())
@@ -127,8 +131,6 @@ func (c *virtual) stopsServing(n *virtualNode, streams ...*virtualWatch) {
 		}
 	}
 
-	rest := c.others(n)
-	c.leader(rest...)
 	for i := range 20 {
 		cl := c.client(rest[i%len(rest)])
 		c.set(cl, "after", []client.Status{serving, notServing}[i%2])

@@ -148,10 +148,10 @@ func (a *auditor) examine(ctx context.Context, s suspicion) {
 		switch {
 		case ctx.Err() != nil:
 			return
-		case f.majority != "" && (s.contradicts || f.own != f.majority):
+		case f.outvoted(s.contradicts):
 			a.stop(ctx, s, f)
 			return
-		case f.majority != "" && (len(f.silent) == 0 || try == examineTries-1):
+		case f.agrees() && (len(f.silent) == 0 || try == examineTries-1):
 			a.acquitted(s, f)
 			return
 		}
@@ -195,6 +195,15 @@ func (f *finding) decide() {
 		}
 	}
 }
+
+// outvoted says whether a majority held something else than this node, which knows what it held, or
+// contradicts itself.
+func (f *finding) outvoted(contradicts bool) bool {
+	return f.majority != "" && (contradicts || f.own != "" && f.own != f.majority)
+}
+
+// agrees says whether this node is known to hold what the majority holds.
+func (f *finding) agrees() bool { return f.majority != "" && f.own == f.majority }
 
 // others are the members that held something else than the majority.
 func (f *finding) others() []string {

@@ -70,6 +70,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster without hearing from every member; can lose acknowledged writes if one of them had data")
 	f.DurationVar(&s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been heard of while "" is SERVING; 0: not asked`)
 	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
+	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
 	s.log.register(cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
