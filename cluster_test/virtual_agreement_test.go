@@ -353,6 +353,7 @@ func TestVirtualP9NoFalseAlarm(t *testing.T) {
 	inVirtualTime(t, func(cfg *node.Config) {
 		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
 		cfg.ScrubInterval = 3 * time.Second
+		cfg.RequestIDs = 50 // so that ids are forgotten all the time
 	}, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(context.Background())
 		cl := c.client()
