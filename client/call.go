@@ -220,6 +220,8 @@ func judgeWrite(st *status.Status) (verdict, Written) {
 		return again, WrittenUnknown
 	case said == WrittenUnknown.String():
 		return judgeUnknown(st), WrittenUnknown
+	case said == WrittenNo.String() && st.Code() == codes.Unavailable:
+		return again, WrittenNo // a node that does not serve any more: another may
 	case said == WrittenNo.String():
 		return stands, WrittenNo
 	}

@@ -15,6 +15,8 @@ type batch struct {
 	limits      requestLimits // of the request ids, if they changed
 	requests    []*request    // remembered, and not forgotten again
 	forgotten   []string      // keys of those remembered before
+	hash        Digest        // the state's after the last entry
+	mismatch    uint64        // first index at which a proposer held another hash; 0: none
 }
 
 type touched struct {
@@ -76,6 +78,7 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		Revision:  s.revision,
 		LogTime:   s.logTime,
 		ClusterID: s.clusterID,
+		StateHash: b.hash.proto(b.index),
 		Members:   b.members,
 		Events:    b.events,
 

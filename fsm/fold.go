@@ -198,6 +198,7 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 		s.clusterID = p.clusterID
 	}
 	if p.limits != (requestLimits{}) {
+		s.remembered.limits(s.requests.limits, p.limits)
 		s.requests.limits = p.limits
 	}
 	if p.member != nil {
@@ -236,6 +237,7 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 		if o.before != nil {
 			e.PreviousStatus = logv1.Status(o.before.status)
 		}
+		s.hash.service(o.before, o.after)
 		if o.after != nil {
 			s.services.Set(o.after)
 			e.Status = logv1.Status(o.after.status)

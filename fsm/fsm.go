@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,6 +31,9 @@ type Journal interface {
 	Append(d *logv1.Delta)
 	// Load visits the durable content. The meta is zero-valued when the journal is new.
 	Load(v logv1.Visitor) (*logv1.JournalMeta, error)
+	// Scan visits the durable content like Load, beside the writing of it: a visitor may take its
+	// time. The error is ctx's, a visitor's, or wraps what is wrong with the journal.
+	Scan(ctx context.Context, v logv1.Visitor) (*logv1.JournalMeta, error)
 	// Snapshot is of exactly what was appended.
 	Snapshot() (raft.FSMSnapshot, error)
 	// Replace makes the journal what r, a snapshot, says.
@@ -52,6 +56,12 @@ type Config struct {
 	// OnApplied is told how long ApplyBatch took, the time it waited for the journal's room included.
 	// It must not block; nil: nobody is.
 	OnApplied func(entries int, took time.Duration)
+	// OnMismatch is told the index of a log entry after which the proposer of a later one held another
+	// state hash than this node. It is called by raft's goroutine, after the batch is published, for
+	// every batch that holds such an entry: it must not wait. nil: nobody is told.
+	OnMismatch func(index uint64)
+	// Intercept is for tests: called by raft's goroutine before each batch.
+	Intercept func(*FSM)
 }
 
 // Validate says what is wrong with c.
@@ -87,6 +97,10 @@ type FSM struct {
 	revisionWaiters *waiters
 	ring            *ring
 	restores        atomic.Uint64
+
+	hashes     *hashRing
+	compared   hashCounters
+	distrusted atomic.Bool // see Distrust
 }
 
 var _ raft.BatchingFSM = (*FSM)(nil)
@@ -116,6 +130,7 @@ func New(cfg Config) (*FSM, error) {
 		indexWaiters:    newWaiters(),
 		revisionWaiters: newWaiters(),
 		ring:            newRing(cfg.RingEvents, s.revision),
+		hashes:          newHashRing(),
 	}
 	f.publishAll()
 	f.waker = newWaker()
@@ -136,6 +151,9 @@ func (f *FSM) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
 // ErrSkipped or ErrHalted. Once halted it changes nothing.
 func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	start := time.Now()
+	if f.cfg.Intercept != nil {
+		f.cfg.Intercept(f)
+	}
 	answers := make([]any, len(logs))
 	err := f.Halted()
 	already := err != nil
@@ -152,6 +170,9 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		f.publish(&b)
 		f.cfg.Journal.Append(b.delta(f.state))
 		f.release()
+	}
+	if b.mismatch != 0 && f.cfg.OnMismatch != nil {
+		f.cfg.OnMismatch(b.mismatch)
 	}
 	if err != nil && !already {
 		f.halt(err)
@@ -189,6 +210,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 		if err := f.state.admit(&entry); err != nil {
 			return halt(err)
 		}
+		f.compare(entry.GetStateHash(), b)
 		answer = f.foldEntry(&entry, l.Index, b)
 	case raft.LogConfiguration, raft.LogNoop, raft.LogBarrier:
 	default:
@@ -196,6 +218,8 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 	}
 	f.index, f.term = l.Index, l.Term
 	b.index, b.term = l.Index, l.Term
+	b.hash = f.state.digest()
+	f.hashes.put(l.Index, b.hash)
 	f.delivered = f.delivered || l.Index >= f.loaded
 	return answer, nil
 }
@@ -203,7 +227,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 	s := f.state
 	s.logTime = max(s.logTime, e.GetTime())
-	s.requests.evict(s.logTime, b.forget)
+	s.forget(b)
 	answers := make([]any, len(e.GetCommands()))
 	for i, cmd := range e.GetCommands() {
 		r := s.fold(cmd, place{index, uint32(i)}, b)
@@ -223,10 +247,19 @@ func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
 		b.add(&p, s.commit(&p, cmd))
 	}
 	if r := s.requests.remember(cmd, &p, at); r != nil {
+		s.remembered.remember(r)
 		b.requests = append(b.requests, r)
 	}
-	s.requests.evict(s.logTime, b.forget)
+	s.forget(b)
 	return p.result()
+}
+
+// forget drops the request ids whose time, or room, is over.
+func (s *state) forget(b *batch) {
+	s.requests.evict(s.logTime, func(r *request) {
+		s.remembered.forget(r)
+		b.forget(r)
+	})
 }
 
 // publish shows a batch, in the order that the package comment explains.
@@ -249,7 +282,7 @@ func (f *FSM) publish(b *batch) {
 		}
 	}
 	f.ring.append(b.events, f.cfg.Journal.DurableRevision())
-	f.view.Store(nextView(f.state, f.index, f.view.Load(), len(b.services) > 0))
+	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
 	for _, topic := range wake {
 		f.waker.queue(topic)
 	}
@@ -264,7 +297,10 @@ func (f *FSM) publishAll() {
 	})
 	f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
 	f.ring.reset(f.state.revision)
-	f.view.Store(nextView(f.state, f.index, nil, true))
+	hash := f.state.digest()
+	f.hashes.reset()
+	f.hashes.put(f.index, hash)
+	f.view.Store(nextView(f.state, f.index, hash, nil, true))
 }
 
 func (f *FSM) release() {
@@ -278,7 +314,7 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.Halted(); err != nil {
 		return nil, err
 	}
-	if !f.delivered {
+	if !f.delivered || f.distrusted.Load() {
 		return nil, raft.ErrNothingNewToSnapshot
 	}
 	return f.cfg.Journal.Snapshot()

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"bytes"
+	"context"
 	"encoding/gob"
 	"errors"
 	"fmt"
@@ -96,6 +97,7 @@ func (j *memJournal) Append(d *logv1.Delta) {
 	j.deltas = append(j.deltas, d)
 	j.meta = &logv1.JournalMeta{
 		Index: d.Index, Term: d.Term, Revision: d.Revision, LogTime: d.LogTime, ClusterId: d.ClusterID,
+		StateHash: d.StateHash,
 	}
 }
 
@@ -121,6 +123,10 @@ func (j *memJournal) Load(v logv1.Visitor) (*logv1.JournalMeta, error) {
 		}
 	}
 	return proto.CloneOf(j.meta), nil
+}
+
+func (j *memJournal) Scan(_ context.Context, v logv1.Visitor) (*logv1.JournalMeta, error) {
+	return j.Load(v)
 }
 
 func (j *memJournal) DurableRevision() int64 {

@@ -54,6 +54,10 @@ func (l requestLimits) logRecord() *logv1.RequestRecord {
 	return &logv1.RequestRecord{Limits: &logv1.RequestLimits{RequestIds: uint32(l.ids), Window: l.window}}
 }
 
+func loadLimits(p *logv1.RequestRecord) requestLimits {
+	return requestLimits{int(p.GetLimits().GetRequestIds()), p.GetLimits().GetWindow()}
+}
+
 // loadRequests makes the table of what the journal held. s holds the services already: records that
 // are still theirs are shared again.
 func loadRequests(s *state, records []*logv1.RequestRecord, last uint64) (*requests, error) {
@@ -61,10 +65,11 @@ func loadRequests(s *state, records []*logv1.RequestRecord, last uint64) (*reque
 	slices.SortFunc(records, func(a, b *logv1.RequestRecord) int { return cmp.Compare(a.Key(), b.Key()) })
 	for _, p := range records {
 		if p.GetIndex() == 0 {
-			t.limits = requestLimits{int(p.GetLimits().GetRequestIds()), p.GetLimits().GetWindow()}
+			t.limits = loadLimits(p)
 			if t.limits.ids <= 0 || t.limits.window <= 0 {
 				return nil, fmt.Errorf("the limits of request ids are damaged: %v", p.GetLimits())
 			}
+			s.remembered.limits(requestLimits{}, t.limits)
 			continue
 		}
 		r, err := s.loadRequest(p)
@@ -80,6 +85,7 @@ func loadRequests(s *state, records []*logv1.RequestRecord, last uint64) (*reque
 				p.GetRequestId(), p.GetIndex())
 		}
 		t.add(r)
+		s.remembered.remember(r)
 	}
 	return t, nil
 }

@@ -19,6 +19,10 @@ type state struct {
 	clusterID string
 	revision  int64
 	logTime   int64
+	hash      multiset // of services and members; see digest
+	// remembered is the hash of the table of request ids and its limits. It is apart from hash as a
+	// view holds the table's hash but not the table: see ScrubMemory.
+	remembered multiset
 }
 
 func newState() *state {
@@ -41,6 +45,7 @@ func (s *state) get(name string) *record {
 func (s *state) setMember(m *logv1.Member) {
 	members := make(map[string]*logv1.Member, len(s.members)+1)
 	maps.Copy(members, s.members)
+	s.hash.member(s.members[m.GetName()], m)
 	members[m.GetName()] = m
 	s.members = members
 }
@@ -71,6 +76,7 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 				causes[*r.cause] = r.cause
 			}
 			s.services.Load(r)
+			s.hash.service(nil, r)
 			return nil
 		},
 		Member: func(m *logv1.Member) error {
@@ -78,6 +84,7 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 				return errors.New("a member has no name")
 			}
 			s.members[m.GetName()] = m
+			s.hash.member(nil, m)
 			return nil
 		},
 		Request: func(r *logv1.RequestRecord) error {
@@ -95,7 +102,10 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 	s.clusterID = meta.GetClusterId()
 	s.revision = meta.GetRevision()
 	s.logTime = meta.GetLogTime()
-	if s.requests, err = loadRequests(s, requests, meta.GetIndex()); err != nil {
+	if s.requests, err = loadRequests(s, requests, meta.GetIndex()); err == nil {
+		err = s.verify(meta)
+	}
+	if err != nil {
 		return nil, nil, fmt.Errorf("load journal: %w", err)
 	}
 	return s, meta, nil

@@ -13,13 +13,14 @@ import (
 type view struct {
 	state
 	index      uint64
+	hashed     Digest // of state
 	requestIDs int
 }
 
 // nextView is s as of index. The tree is copied only if it changed: a copy makes the next write to
 // each node of the tree copy that node.
-func nextView(s *state, index uint64, before *view, servicesChanged bool) *view {
-	v := &view{state: *s, index: index, requestIDs: len(s.requests.order)}
+func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
+	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order)}
 	v.requests = nil
 	if before != nil && !servicesChanged {
 		v.services = before.services

@@ -173,6 +173,7 @@ What to alert on:
 	"| `rollcall_peer_up == 0` on the leader for 1 min | a member is away; with three, one more failure stops writes |\n" +
 	"| `increase(rollcall_leader_changes_total[10m]) > 3` | leaders come and go: slow disks or a bad network |\n" +
 	"| `histogram_quantile(0.99, rate(rollcall_raft_store_duration_seconds_bucket[5m])) > 0.3` | the disk is near the heartbeat timeout of 600 ms |\n" +
+	"| `increase(rollcall_state_hashes_compared_total{result=\"mismatched\"}[10m]) > 0` | replicas differ: see docs/guarantees.md |\n" +
 	"| `rollcall_leader_contact_age_seconds > 10` | this node is cut off: what it shows may be old |\n" +
 	"| `rollcall_lag_entries > 1000` for 1 min | this node applies more slowly than the cluster writes |\n" +
 	"| `rollcall_journal_backlog_bytes > 32e6` | the journal cannot keep up; at 64 MiB for 600 ms the node stops |\n"

@@ -24,6 +24,9 @@ type Reading struct {
 	Wakes    uint64
 	Restores uint64
 
+	RequestIDs                     int
+	HashesAgreed, HashesMismatched uint64 // state hashes of other nodes, compared
+
 	Peers map[string]bool // by member: the last try to reach it succeeded
 	RPCs  []RPC
 }
@@ -99,6 +102,13 @@ var families = []family{
 		one(func(r Reading) float64 { return float64(r.JournalBacklogBytes) })},
 	{"rollcall_snapshot_restores_total", "Snapshots from the leader that replaced this node's registry since its start.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Restores) })},
+	{"rollcall_request_ids", "Request ids that are remembered, so that a write tried again gets its first answer.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.RequestIDs) })},
+	{"rollcall_state_hashes_compared_total", "State hashes that came with log entries and were compared with this node's own. Any mismatch means that replicas differ: see docs/guarantees.md.", counter, []string{"result"},
+		func(r Reading, e emit) {
+			e(float64(r.HashesAgreed), "agreed")
+			e(float64(r.HashesMismatched), "mismatched")
+		}},
 	{"rollcall_peer_up", "1 if the last try to reach that member succeeded, else 0. A leader tries all the time, a follower seldom: ask the leader's.", gauge, []string{"member"},
 		func(r Reading, e emit) {
 			for member, up := range r.Peers {

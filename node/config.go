@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 )
@@ -65,6 +66,10 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
+	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
+	// begins; 0: never.
+	ScrubInterval time.Duration
+
 	Version string
 	Logger  *slog.Logger
 
@@ -80,6 +85,8 @@ type Faults struct {
 	StoreLogs func([]*raft.Log) error
 	// FlushJournal runs before each commit of the journal.
 	FlushJournal func() error
+	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
+	ApplyBatch func(*fsm.FSM)
 }
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.
@@ -93,6 +100,7 @@ func DefaultConfig() Config {
 		MaxConnections:          limits.MaxConnections,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
+		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
 		Network:                 raftnode.TCP{},
@@ -139,6 +147,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.ReadyMaxStaleness != 0 && c.ReadyMaxStaleness < server.MinReadyStaleness:
 		return fmt.Errorf("ready-max-staleness is %s; it must be 0 or at least %s", c.ReadyMaxStaleness, server.MinReadyStaleness)
+	case c.ScrubInterval < 0:
+		return fmt.Errorf("scrub-interval is %s; it must not be negative", c.ScrubInterval)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:

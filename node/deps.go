@@ -21,6 +21,7 @@ func (n *Node) deps() server.Deps {
 		Agreement: agreement{n.raft, n.fsm},
 		Peers:     n.raft,
 		Node:      source{n},
+		Replica:   n.auditor,
 	}
 }
 
@@ -81,6 +82,7 @@ func (n source) NodeStatus() server.NodeStatus {
 		CommitIndex:  s.CommitIndex,
 		Members:      n.members(s),
 	}
+	st.Failed, st.Alarm = n.auditor.state()
 	if err := n.fsm.Halted(); err != nil {
 		st.Failed = err.Error()
 	}

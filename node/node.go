@@ -40,6 +40,8 @@ type Node struct {
 	api, http  net.Listener
 	httpServer *http.Server
 
+	auditor *auditor
+
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
 
@@ -84,8 +86,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
-	if n.fsm, err = fsm.New(fsm.Config{Journal: n.journal, Logger: n.log, OnFailure: n.fail, OnApplied: n.metrics.Applied}); err != nil {
-		return nil, fmt.Errorf("load the registry from %s: %w", cfg.DataDir, err)
+	n.auditor = newAuditor(n)
+	if err = n.openRegistry(); err != nil {
+		return nil, err
 	}
 	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
 		return nil, err

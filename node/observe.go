@@ -16,6 +16,7 @@ import (
 func (n *Node) reading() metrics.Reading {
 	s := n.raft.Status()
 	f := n.fsm.Stats()
+	hashes := n.fsm.HashStats()
 	r := metrics.Reading{
 		Leading:             s.Leading,
 		LeaderKnown:         s.Leader != "",
@@ -30,6 +31,9 @@ func (n *Node) reading() metrics.Reading {
 		Watchers:            f.Watchers,
 		Wakes:               f.Wakes,
 		Restores:            f.Restores,
+		RequestIDs:          n.fsm.RequestIDs(),
+		HashesAgreed:        hashes.Agreed,
+		HashesMismatched:    hashes.Mismatched,
 		Peers:               make(map[string]bool, len(s.Peers)),
 	}
 	for status, count := range f.Services {

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store"
@@ -25,6 +27,10 @@ func (n *Node) openStore() (err error) {
 	if n.snapshots, err = store.OpenSnapshots(n.directory, n.log); err != nil {
 		return err
 	}
+	return n.openJournal()
+}
+
+func (n *Node) openJournal() (err error) {
 	n.journal, err = store.OpenJournal(n.directory, n.raftLog, n.snapshots, store.JournalOptions{
 		Logger:    n.log,
 		OnFailure: n.fail,
@@ -32,6 +38,43 @@ func (n *Node) openStore() (err error) {
 		Intercept: n.cfg.Faults.FlushJournal,
 	})
 	return err
+}
+
+// openRegistry loads the registry. A journal whose records are each intact, but are not what the fold
+// wrote, is rebuilt from the newest snapshot and the log. If that is no better nothing on this disk
+// is: the node does not start.
+func (n *Node) openRegistry() (err error) {
+	cfg := fsm.Config{
+		Journal:    n.journal,
+		Logger:     n.log,
+		OnFailure:  n.fail,
+		OnApplied:  n.metrics.Applied,
+		OnMismatch: n.auditor.mismatch,
+		Intercept:  n.cfg.Faults.ApplyBatch,
+	}
+	if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {
+		n.log.Error("the journal is not what this node wrote: it is rebuilt from the newest snapshot and the log",
+			"error", err)
+		if err := n.directory.Distrust(err.Error()); err != nil {
+			return err
+		}
+		if err := n.journal.Close(); err != nil {
+			return err
+		}
+		n.journal = nil
+		if err := n.openJournal(); err != nil {
+			return err
+		}
+		cfg.Journal = n.journal
+		if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {
+			return fmt.Errorf("the newest snapshot in %s is not what the cluster agreed on: %w; "+
+				"this node's data cannot be used, see docs/guarantees.md", n.cfg.DataDir, err)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("load the registry from %s: %w", n.cfg.DataDir, err)
+	}
+	return nil
 }
 
 func (n *Node) raftConfig() raftnode.Config {
@@ -91,6 +134,10 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.announce(ctx) })
 	watch := &lookout{log: n.log, raft: n.raft}
 	n.wg.Go(func() { watch.run(ctx) })
+	n.wg.Go(func() { n.auditor.run(ctx) })
+	if n.cfg.ScrubInterval > 0 {
+		n.wg.Go(func() { n.auditor.scrub(ctx) })
+	}
 }
 
 // announce tells the cluster, by a command in the log, where this member is. Only then does the node
@@ -108,7 +155,7 @@ func (n *Node) announce(ctx context.Context) {
 			MaxFormat:   logv1.Format,
 		}}},
 	}
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {
 		changed := n.raft.Changed()
 		if n.raft.Status().Leader == "" {
 			select {
@@ -127,7 +174,7 @@ func (n *Node) announce(ctx context.Context) {
 			}
 			n.server.KeepFresh()
 			return
-		case ctx.Err() == nil:
+		case ctx.Err() == nil && n.auditor.diverged.Load() == nil:
 			n.log.Warn("announcing this node failed; it is tried again", "error", err)
 		}
 		pause := time.NewTimer(250 * time.Millisecond)

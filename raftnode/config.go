@@ -27,6 +27,9 @@ type State interface {
 	ClusterID() string
 	// Members are those that have announced themselves, by name.
 	Members() map[string]*logv1.Member
+	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
+	// compare with. It is asked for once an entry; nil: the fold keeps none.
+	StateHash() *logv1.StateHash
 }
 
 // Member is a node as the configuration lists it.

@@ -128,6 +128,8 @@ func (f *testFold) ClusterID() string {
 	return f.cluster
 }
 
+func (f *testFold) StateHash() *logv1.StateHash { return nil }
+
 func (f *testFold) Members() map[string]*logv1.Member {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -305,6 +305,7 @@ func TestTransferThatNeverEndedIsReported(t *testing.T) {
 		cfg.Node = "n1"
 		failed := make(chan error, 1)
 		cfg.OnFailure = func(err error) { failed <- err }
+		cfg.State = &testFold{}
 		n := &Node{cfg: cfg, logger: cfg.Logger, changed: make(chan struct{})}
 		n.founding.Store(&store.Founding{})
 		n.proposer = newProposer(&n.cfg, func(raft.Log, time.Duration) raft.ApplyFuture {

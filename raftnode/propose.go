@@ -223,7 +223,11 @@ func (p *proposer) dispatch(batch []*proposal) {
 
 // start seals commands into an entry and proposes it. An error means that nothing was proposed.
 func (p *proposer) start(commands []*logv1.Command) (raft.ApplyFuture, error) {
-	data, err := logv1.Seal(&logv1.Entry{Time: p.cfg.Now().UnixNano(), Commands: commands})
+	data, err := logv1.Seal(&logv1.Entry{
+		Time:      p.cfg.Now().UnixNano(),
+		StateHash: p.cfg.State.StateHash(),
+		Commands:  commands,
+	})
 	if err != nil {
 		return nil, err
 	}

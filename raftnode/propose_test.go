@@ -45,6 +45,7 @@ type testRaft struct {
 
 func newTestProposer(change func(*Config)) (*proposer, *testRaft) {
 	cfg := DefaultConfig()
+	cfg.State = &testFold{}
 	if change != nil {
 		change(&cfg)
 	}

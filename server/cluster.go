@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -79,7 +80,7 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		Term:         st.Term,
 		AppliedIndex: st.AppliedIndex,
 		Version:      s.version,
-		Error:        v.readsWhy,
+		Error:        cmp.Or(v.readsWhy, st.Alarm),
 	}
 	if st.CommitIndex > st.AppliedIndex {
 		self.LagEntries = st.CommitIndex - st.AppliedIndex
@@ -99,7 +100,7 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		Writable:  v.leader,
 		Members:   []*rollcallv1.MemberStatus{self},
 	}
-	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining {
+	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining && st.Failed == "" {
 		res.Writable = true // as far as this node knows, by forwarding
 	}
 	res.Problems = localProblems(s.node, st, v)

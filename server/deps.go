@@ -80,6 +80,14 @@ type Node interface {
 	NodeStatus() NodeStatus
 }
 
+// Replica is what this node can prove of its registry to others.
+type Replica interface {
+	// HashAt returns the state hash after a log entry, nil if it is not known.
+	HashAt(index uint64) *logv1.StateHash
+	// Suspect is called when a member held another hash of the same version. It must not block.
+	Suspect(index uint64, member string)
+}
+
 // NodeStatus is what a node knows of itself and its cluster at one moment.
 type NodeStatus struct {
 	ClusterID string
@@ -87,6 +95,7 @@ type NodeStatus struct {
 	Waiting   string // in words, while it does not: "waiting for n2 to form the cluster"
 	Loaded    bool   // the map is in memory, as the disk has it
 	Failed    string // why it stopped serving, "" if it did not
+	Alarm     string // what somebody must look at although it serves, "" if nothing
 
 	Role    rollcallv1.Role
 	Term    uint64
@@ -98,11 +107,12 @@ type NodeStatus struct {
 	Members []*rollcallv1.Member
 }
 
-// Deps are the rooms behind the server. All are required.
+// Deps are the rooms behind the server. All but Replica are required.
 type Deps struct {
 	Statuses  Statuses
 	Registry  Registry
 	Agreement Agreement
 	Peers     Peers
 	Node      Node
+	Replica   Replica // nil: this node knows no state hashes
 }

@@ -37,6 +37,7 @@ const (
 	ReasonCanceled           = "CANCELED"             // a read whose caller left
 	ReasonDeadlineExceeded   = "DEADLINE_EXCEEDED"    // a read whose caller's time ran out
 	ReasonInternal           = "INTERNAL"             // a defect of this program
+	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
 )
 
 // Keys of ErrorInfo.metadata.
@@ -45,6 +46,7 @@ const (
 	MetaWritten         = "written"          // of a change: "no" or "unknown"
 	MetaService         = "service"          // that a refusal is about
 	MetaCurrentRevision = "current_revision" // 0: the service does not exist
+	MetaIndex           = "index"            // of the log entry at which this node diverged
 )
 
 // Values of MetaWritten.
@@ -73,6 +75,7 @@ var codeOf = map[string]codes.Code{
 	ReasonCanceled:           codes.Canceled,
 	ReasonDeadlineExceeded:   codes.DeadlineExceeded,
 	ReasonInternal:           codes.Internal,
+	ReasonDiverged:           codes.Unavailable,
 }
 
 // failure is an outcome on its way to a status. It is what the server's own code returns; the

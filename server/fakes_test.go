@@ -332,6 +332,7 @@ type testNode struct {
 	name      string
 	registry  *fakeRegistry
 	agreement *fakeAgreement
+	replica   fakeReplica
 	conn      *grpc.ClientConn // of a client
 	peerLis   *bufconn.Listener
 }
@@ -379,7 +380,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	var err error
 	node.Server, err = New(cfg, Deps{
 		Statuses: node.registry, Registry: node.registry, Agreement: node.agreement, Node: node.agreement,
-		Peers: peerFunc(c.dial),
+		Peers: peerFunc(c.dial), Replica: &node.replica,
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
@@ -48,6 +49,9 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 
 // Check implements grpc.health.v1.Health.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
+	if err := h.gate.refuseName(h.node, req.GetService()); err != nil {
+		return nil, err
+	}
 	if h.incoming.asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())
 	}
@@ -71,6 +75,10 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 		h.setHeader(ctx, heading)
 		return nil, statusError(h.node, err)
 	}
+	// It may have closed in the meantime.
+	if err := h.gate.refuseName(h.node, name); err != nil {
+		return nil, err
+	}
 	res, err := h.check(name)
 	h.setHeader(ctx, heading)
 	return res, err
@@ -78,7 +86,7 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 
 // List implements grpc.health.v1.Health: "" and the services, one cut.
 func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
-	heading, err := h.await(ctx)
+	heading, err := h.awaitRegistry(ctx)
 	if err != nil {
 		h.setHeader(ctx, heading)
 		return nil, statusError(h.node, err)
@@ -109,12 +117,16 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
 	name := req.GetService()
 	ctx := stream.Context()
+	if err := h.gate.refuseName(h.node, name); err != nil {
+		return err
+	}
 	if err := rollcallv1.CheckLookup(name); err != nil {
 		return statusError(h.node, invalid(violation{"service", err.Error()}))
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	defer context.AfterFunc(h.ending, func() { cancel(errStopping) })()
+	defer h.gate.endWith(name, cancel)()
 
 	heading, err := h.await(ctx)
 	h.setHeader(ctx, heading)
@@ -125,9 +137,10 @@ func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_
 		out := newOutgoing()
 		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return out.send(ctx, stream, s) })
 	}
-	// When the caller ends the call instead, the cause is as plain as the error.
-	if cause := context.Cause(ctx); cause == errStopping || cause == errNoLeader {
-		err = cause
+	// Because the node stops, stopped serving, or knows no leader. When the caller ends the call
+	// instead, the cause is as plain as the error.
+	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
+		err = ended
 	}
 	return statusError(h.node, err)
 }

@@ -13,6 +13,7 @@ type peerService struct {
 	peerv1.UnimplementedPeerServer
 	router    *router
 	freshness *freshness
+	replica   Replica // nil: knows no state hashes
 	log       *slog.Logger
 }
 
@@ -37,6 +38,9 @@ func (s *peerService) Propose(ctx context.Context, req *peerv1.ProposeRequest) (
 	}
 	if s.router.drains() {
 		return nil, statusError(node, notWritten("node %s is stopping", node))
+	}
+	if s.router.gate.closed() != nil {
+		return nil, statusError(node, notWritten("node %s has stopped serving", node))
 	}
 	if leader, leading := s.router.agreement.Leader(); !leading {
 		switch leader {

@@ -14,6 +14,9 @@ func localProblems(node string, st NodeStatus, v verdict) []string {
 	if v.readsWhy != "" {
 		out = append(out, ownProblem(node, st, v.readsWhy))
 	}
+	if st.Alarm != "" && v.readsWhy == "" {
+		out = append(out, node+": "+st.Alarm)
+	}
 	if st.Formed && st.Leader == "" {
 		out = append(out, "no leader: writes are refused")
 	}

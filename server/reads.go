@@ -16,6 +16,7 @@ type reads struct {
 	registry  Registry
 	freshness *freshness
 	leaders   *leaderWatch
+	gate      *gate // before all but the node's own names: see awaitRegistry
 	incoming  incoming
 	timeout   time.Duration   // for what a caller without a deadline asks
 	ending    context.Context // ends with cause errStopping when nothing is to be waited for any more
@@ -47,6 +48,19 @@ func (r *reads) await(ctx context.Context) (heading, error) {
 		err = r.fulfil(ctx, a)
 	}
 	h.freshAt = r.freshness.at()
+	return h, err
+}
+
+// awaitRegistry is await for what reads the registry and nothing else: the gate is asked before, and
+// again after, as waiting takes time.
+func (r *reads) awaitRegistry(ctx context.Context) (heading, error) {
+	if f := r.gate.closed(); f != nil {
+		return heading{}, f
+	}
+	h, err := r.await(ctx)
+	if f := r.gate.closed(); f != nil && err == nil {
+		err = f
+	}
 	return h, err
 }
 

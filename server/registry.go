@@ -25,7 +25,7 @@ type registryService struct {
 // GetService implements rollcall.v1.Registry.
 func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (res *rollcallv1.GetServiceResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.GetService", false, &err)
-	heading, err := s.await(ctx)
+	heading, err := s.awaitRegistry(ctx)
 	var rec *rollcallv1.ServiceRecord
 	var revision int64
 	if err == nil {
@@ -53,7 +53,7 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 // ListServices implements rollcall.v1.Registry.
 func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (res *rollcallv1.ListServicesResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.ListServices", false, &err)
-	heading, err := s.await(ctx)
+	heading, err := s.awaitRegistry(ctx)
 	if err == nil {
 		res, err = s.list(req)
 	}

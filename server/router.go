@@ -15,6 +15,7 @@ type router struct {
 	forward   *forwarder
 	timeout   time.Duration // see Config.WriteTimeout
 	draining  <-chan struct{}
+	gate      *gate
 }
 
 // retryPause is how long a leader that is known but does not take the command (its term has not
@@ -49,6 +50,9 @@ func (r *router) route(ctx context.Context, cmd *logv1.Command, validateOnly boo
 		changed := r.agreement.Changed() // before Leader, so that no change is missed
 		if r.drains() {
 			return nil, notWritten("node %s is stopping", r.node)
+		}
+		if f := r.gate.closed(); f != nil {
+			return nil, f.notWritten()
 		}
 		leader, leading := r.agreement.Leader()
 		var result *logv1.Result

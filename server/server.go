@@ -111,6 +111,7 @@ type Server struct {
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
 	endWatches context.CancelCauseFunc
+	gate       *gate
 
 	stopReadiness context.CancelFunc
 	goroutines    sync.WaitGroup // readiness, freshness, leaderWatch
@@ -140,6 +141,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool:     newPeerPool(deps.Peers),
 		rpcs:     newRPCs(),
 		draining: make(chan struct{}),
+		gate:     newGate(),
 		stopped:  make(chan struct{}),
 
 		announced: make(chan struct{}),
@@ -151,6 +153,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		forward:   &forwarder{pool: s.pool, timeout: cfg.ForwardTimeout},
 		timeout:   cfg.WriteTimeout,
 		draining:  s.draining,
+		gate:      s.gate,
 	}
 	s.readiness = &readiness{
 		node:         deps.Node,
@@ -167,7 +170,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	in := newIncoming()
 	leaders := newLeaderWatch(deps.Agreement, cfg.LeaderGrace)
 	r := reads{
-		node: cfg.Node, registry: deps.Registry, freshness: s.freshness, leaders: leaders,
+		node: cfg.Node, registry: deps.Registry, freshness: s.freshness, leaders: leaders, gate: s.gate,
 		incoming: in, timeout: cfg.RevisionTimeout, ending: ending,
 	}
 	cluster := &clusterService{
@@ -183,7 +186,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
-	peerv1.RegisterPeerServer(peer, &peerService{router: s.router, freshness: s.freshness, log: s.log})
+	peerv1.RegisterPeerServer(peer, &peerService{router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 
 	s.readiness.publish()

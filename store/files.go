@@ -18,6 +18,7 @@ const (
 	identityName  = "identity.json"
 	logName       = "raft.db"
 	journalName   = "journal.db"
+	distrustName  = "journal.distrusted"
 	snapshotsName = "snapshots"
 	spoolPrefix   = "spool-"
 )

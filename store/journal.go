@@ -102,6 +102,7 @@ type Journal struct {
 	closed    bool
 	wrecked   error                         // bbolt panicked while writing: its locks may be held for ever
 	snapshots map[*journalSnapshot]struct{} // with an open transaction
+	scans     map[*scan]struct{}            // the same
 
 	failure chan struct{} // closed with failed
 	kick    chan struct{} // one token: the writer is to look whether something is due
@@ -117,10 +118,11 @@ type position struct {
 	index, term       uint64
 	revision, logTime int64
 	clusterID         string
+	hash              *logv1.StateHash // nil: not known
 }
 
 func positionOf(m *logv1.JournalMeta) position {
-	return position{m.GetIndex(), m.GetTerm(), m.GetRevision(), m.GetLogTime(), m.GetClusterId()}
+	return position{m.GetIndex(), m.GetTerm(), m.GetRevision(), m.GetLogTime(), m.GetClusterId(), m.GetStateHash()}
 }
 
 func journalBoltOptions() bbolt.Options {
@@ -147,6 +149,7 @@ func newJournal(dir *Directory, db *bolt, meta *logv1.JournalMeta, opt JournalOp
 		durable:   meta,
 		room:      make(chan struct{}),
 		snapshots: make(map[*journalSnapshot]struct{}),
+		scans:     make(map[*scan]struct{}),
 		failure:   make(chan struct{}),
 		kick:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
@@ -219,6 +222,7 @@ func (j *Journal) close() error {
 	close(j.stop)
 	<-j.stopped
 	j.endSnapshots()
+	j.endScans()
 
 	j.disk <- struct{}{}
 	defer func() { <-j.disk }()

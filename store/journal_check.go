@@ -168,23 +168,33 @@ func checkEvents(tx *bbolt.Tx, revision int64) error {
 func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			if meta, err = readMeta(tx); err != nil {
-				return err
-			}
-			err := visit(tx, bucketServices, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
-				(*logv1.ServiceRecord).GetService)
-			if err != nil {
-				return err
-			}
-			err = visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
-				(*logv1.Member).GetName)
-			if err != nil {
-				return err
-			}
-			return visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
-				(*logv1.RequestRecord).Key)
+			meta, err = visitAll(tx, v)
+			return err
 		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	return meta, nil
+}
+
+func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
+	meta, err := readMeta(tx)
+	if err != nil {
+		return nil, err
+	}
+	err = visit(tx, bucketServices, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
+		(*logv1.ServiceRecord).GetService)
+	if err != nil {
+		return nil, err
+	}
+	err = visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
+		(*logv1.Member).GetName)
+	if err != nil {
+		return nil, err
+	}
+	err = visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
+		(*logv1.RequestRecord).Key)
 	if err != nil {
 		return nil, err
 	}

@@ -60,6 +60,7 @@ func (j *Journal) swap(name string, meta *logv1.JournalMeta) error {
 		return ErrClosed
 	}
 	j.endSnapshots()
+	j.endScans()
 
 	old := j.db
 	j.db = nil

@@ -60,7 +60,7 @@ func (b *backlog) put(to map[string]waiting, key string, record proto.Message) {
 
 // add merges a delta, which follows the position before.
 func (b *backlog) add(d *logv1.Delta, before position) {
-	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, d.ClusterID}
+	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, d.ClusterID, d.StateHash}
 	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
 	// again, with the same outcome.
 	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
@@ -250,6 +250,7 @@ func (j *Journal) flush() error {
 	meta.Index, meta.Term = b.position.index, b.position.term
 	meta.Revision, meta.LogTime = b.position.revision, b.position.logTime
 	meta.ClusterId = b.position.clusterID
+	meta.StateHash = b.position.hash
 	start := time.Now()
 	err := j.commit(b, meta)
 	took := time.Since(start)

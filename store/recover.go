@@ -16,7 +16,7 @@ import (
 const damagedInfix = ".damaged-"
 
 // OpenJournal opens journal.db of a data directory and makes it if it is missing. It is believed only
-// if what the fold reads of it is intact, if it is of this directory, and if it is not behind the
+// if what the fold reads of it is intact, if nobody distrusts it (see Distrust), if it is of this directory, and if it is not behind the
 // newest verified snapshot, which raft would go on from. Otherwise it is rebuilt from that snapshot,
 // or begun anew if raft's log still holds everything; a damaged file is kept aside as
 // journal.db.damaged-N.
@@ -106,6 +106,9 @@ func (r *recovery) believe() (*bolt, *logv1.JournalMeta, error) {
 	if _, err := os.Lstat(r.path); err != nil {
 		return nil, nil, err
 	}
+	if err := r.dir.distrusted(); err != nil {
+		return nil, nil, err
+	}
 	db, err := openBolt(r.path, journalBoltOptions())
 	if err != nil {
 		return nil, nil, err
@@ -148,6 +151,9 @@ func (r *recovery) rebuild(snaps *Snapshots, reason error) (*bolt, *logv1.Journa
 	}
 	if err := install(name, r.path); err != nil {
 		return nil, nil, fmt.Errorf("rebuild %s (because %w): %w", r.path, reason, err)
+	}
+	if err := r.dir.trust(); err != nil {
+		return nil, nil, fmt.Errorf("rebuild %s: %w", r.path, err)
 	}
 	if last, err := r.log.LastIndex(); err != nil || !missing || last > 0 || r.newest != nil { // else: a first start
 		r.opt.Logger.Warn("journal rebuilt: raft's log is folded again from there",

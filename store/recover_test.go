@@ -107,6 +107,11 @@ var faults = []struct {
 	{"another directory's", func(t *testing.T, journal string) {
 		meddle(t, journal, setMeta(func(m *logv1.JournalMeta) { m.DirectoryId = "another" }))
 	}, true, `belongs to data directory \"another\"`},
+	{"distrusted", func(t *testing.T, journal string) {
+		if err := (&Directory{path: filepath.Dir(journal)}).Distrust("at log entry 80 the majority held something else"); err != nil {
+			t.Fatal(err)
+		}
+	}, true, "is not believed: at log entry 80"},
 	{"events beyond its revision", func(t *testing.T, journal string) {
 		meddle(t, journal, setMeta(func(m *logv1.JournalMeta) { m.Revision = 3 }))
 	}, true, "bucket events"},

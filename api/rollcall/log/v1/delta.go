@@ -9,6 +9,8 @@ type Delta struct {
 	// Revision and LogTime are the registry's after it.
 	Revision, LogTime int64
 	ClusterID         string
+	// StateHash is of the registry after the run; nil: not known.
+	StateHash *StateHash
 
 	Services        []*ServiceRecord // put
 	DeletedServices []string

@@ -74,7 +74,7 @@ func (x Hello_Purpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hello_Purpose.Descriptor instead.
 func (Hello_Purpose) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4, 0}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6, 0}
 }
 
 type ProposeRequest struct {
@@ -253,6 +253,127 @@ func (x *ReadIndexResponse) GetIndex() uint64 {
 	return 0
 }
 
+type HashAtRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the log entry
+	Node  string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`    // who asks
+	// What the asker held; unset: it does not know.
+	Own           *v1.StateHash `protobuf:"bytes,3,opt,name=own,proto3" json:"own,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashAtRequest) Reset() {
+	*x = HashAtRequest{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashAtRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashAtRequest) ProtoMessage() {}
+
+func (x *HashAtRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashAtRequest.ProtoReflect.Descriptor instead.
+func (*HashAtRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *HashAtRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *HashAtRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *HashAtRequest) GetOwn() *v1.StateHash {
+	if x != nil {
+		return x.Own
+	}
+	return nil
+}
+
+type HashAtResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // false: not applied yet, or too long ago
+	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashAtResponse) Reset() {
+	*x = HashAtResponse{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashAtResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashAtResponse) ProtoMessage() {}
+
+func (x *HashAtResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashAtResponse.ProtoReflect.Descriptor instead.
+func (*HashAtResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *HashAtResponse) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *HashAtResponse) GetVersion() uint32 {
+	if x != nil {
+		return x.Version
+	}
+	return 0
+}
+
+func (x *HashAtResponse) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
 // Hello opens every connection between nodes, from both sides.
 type Hello struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -274,7 +395,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -286,7 +407,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -299,7 +420,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -389,7 +510,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -401,7 +522,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -414,7 +535,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -442,7 +563,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -454,7 +575,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -467,7 +588,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -495,7 +616,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -507,7 +628,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -520,7 +641,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -556,7 +677,15 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x06result\x18\x01 \x01(\v2\x17.rollcall.log.v1.ResultR\x06result\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\xf1\x03\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"g\n" +
+	"\rHashAtRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12,\n" +
+	"\x03own\x18\x03 \x01(\v2\x1a.rollcall.log.v1.StateHashR\x03own\"T\n" +
+	"\x0eHashAtResponse\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xf1\x03\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +
@@ -586,10 +715,11 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eFoundingMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
-	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xac\x01\n" +
+	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xf9\x01\n" +
 	"\x04Peer\x12N\n" +
 	"\aPropose\x12 .rollcall.peer.v1.ProposeRequest\x1a!.rollcall.peer.v1.ProposeResponse\x12T\n" +
-	"\tReadIndex\x12\".rollcall.peer.v1.ReadIndexRequest\x1a#.rollcall.peer.v1.ReadIndexResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
+	"\tReadIndex\x12\".rollcall.peer.v1.ReadIndexRequest\x1a#.rollcall.peer.v1.ReadIndexResponse\x12K\n" +
+	"\x06HashAt\x12\x1f.rollcall.peer.v1.HashAtRequest\x1a .rollcall.peer.v1.HashAtResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_rollcall_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -604,36 +734,42 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(Hello_Purpose)(0),        // 0: rollcall.peer.v1.Hello.Purpose
 	(*ProposeRequest)(nil),    // 1: rollcall.peer.v1.ProposeRequest
 	(*ProposeResponse)(nil),   // 2: rollcall.peer.v1.ProposeResponse
 	(*ReadIndexRequest)(nil),  // 3: rollcall.peer.v1.ReadIndexRequest
 	(*ReadIndexResponse)(nil), // 4: rollcall.peer.v1.ReadIndexResponse
-	(*Hello)(nil),             // 5: rollcall.peer.v1.Hello
-	(*MemberAddress)(nil),     // 6: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),          // 7: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),    // 8: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),        // 9: rollcall.log.v1.Command
-	(*v1.Result)(nil),         // 10: rollcall.log.v1.Result
+	(*HashAtRequest)(nil),     // 5: rollcall.peer.v1.HashAtRequest
+	(*HashAtResponse)(nil),    // 6: rollcall.peer.v1.HashAtResponse
+	(*Hello)(nil),             // 7: rollcall.peer.v1.Hello
+	(*MemberAddress)(nil),     // 8: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),          // 9: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),    // 10: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),        // 11: rollcall.log.v1.Command
+	(*v1.Result)(nil),         // 12: rollcall.log.v1.Result
+	(*v1.StateHash)(nil),      // 13: rollcall.log.v1.StateHash
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
-	9,  // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
-	10, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
-	0,  // 2: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	6,  // 3: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	7,  // 4: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	8,  // 5: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
-	1,  // 6: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
-	3,  // 7: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
-	2,  // 8: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
-	4,  // 9: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
-	8,  // [8:10] is the sub-list for method output_type
-	6,  // [6:8] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	11, // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
+	12, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
+	13, // 2: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
+	0,  // 3: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
+	8,  // 4: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	9,  // 5: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	10, // 6: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	1,  // 7: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
+	3,  // 8: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
+	5,  // 9: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
+	2,  // 10: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
+	4,  // 11: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
+	6,  // 12: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
+	10, // [10:13] is the sub-list for method output_type
+	7,  // [7:10] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_peer_v1_peer_proto_init() }
@@ -647,7 +783,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

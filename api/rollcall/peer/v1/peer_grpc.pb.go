@@ -24,6 +24,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Propose_FullMethodName   = "/rollcall.peer.v1.Peer/Propose"
 	Peer_ReadIndex_FullMethodName = "/rollcall.peer.v1.Peer/ReadIndex"
+	Peer_HashAt_FullMethodName    = "/rollcall.peer.v1.Peer/HashAt"
 )
 
 // PeerClient is the client API for Peer service.
@@ -38,6 +39,9 @@ type PeerClient interface {
 	// Asks the leader how far a node's log must be applied for it to show every write acknowledged
 	// before this call. A node that does not lead, or is not confirmed by a quorum, refuses.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
+	// Tells which state hash this node held after applying a log entry. If the asker held another,
+	// this node begins to ask the others too.
+	HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc.CallOption) (*HashAtResponse, error)
 }
 
 type peerClient struct {
@@ -68,6 +72,16 @@ func (c *peerClient) ReadIndex(ctx context.Context, in *ReadIndexRequest, opts .
 	return out, nil
 }
 
+func (c *peerClient) HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc.CallOption) (*HashAtResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashAtResponse)
+	err := c.cc.Invoke(ctx, Peer_HashAt_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -80,6 +94,9 @@ type PeerServer interface {
 	// Asks the leader how far a node's log must be applied for it to show every write acknowledged
 	// before this call. A node that does not lead, or is not confirmed by a quorum, refuses.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
+	// Tells which state hash this node held after applying a log entry. If the asker held another,
+	// this node begins to ask the others too.
+	HashAt(context.Context, *HashAtRequest) (*HashAtResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -95,6 +112,9 @@ func (UnimplementedPeerServer) Propose(context.Context, *ProposeRequest) (*Propo
 }
 func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
+}
+func (UnimplementedPeerServer) HashAt(context.Context, *HashAtRequest) (*HashAtResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HashAt not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -153,6 +173,24 @@ func _Peer_ReadIndex_Handler(srv interface{}, ctx context.Context, dec func(inte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_HashAt_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashAtRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).HashAt(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_HashAt_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).HashAt(ctx, req.(*HashAtRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -167,6 +205,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadIndex",
 			Handler:    _Peer_ReadIndex_Handler,
+		},
+		{
+			MethodName: "HashAt",
+			Handler:    _Peer_HashAt_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

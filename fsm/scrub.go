@@ -1,0 +1,162 @@
+package fsm
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// Scrub is what a look at all records found: the state hash that was kept, and the one that the
+// records have. They differ if memory or disk has changed by itself, or the fold forgot to account
+// for something.
+type Scrub struct {
+	Index      uint64 // of the log entry after which both should be the same
+	Kept, Have Digest
+	Records    int
+}
+
+// Agrees says whether nothing is wrong.
+func (s Scrub) Agrees() bool { return s.Kept == s.Have }
+
+// Hashes are the different state hashes of index that this node holds evidence of.
+func (s Scrub) Hashes() []*logv1.StateHash {
+	hashes := []*logv1.StateHash{s.Kept.proto(s.Index)}
+	if !s.Agrees() {
+		hashes = append(hashes, s.Have.proto(s.Index))
+	}
+	return hashes
+}
+
+// ScrubMemory computes the state hash of one cut from its records. It uses at most share of a core
+// (0.01: one percent), and holds up nobody: the cut is nobody's to change. The error is ctx's.
+//
+// The table of request ids is raft's goroutine's alone and changes with every write, so that a cut has
+// none: its part of the hash is taken as known. A flip there is found when the request is forgotten,
+// by the others, as it then leaves another trace in the hash; in the journal ScrubJournal finds it.
+func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
+	v := f.view.Load()
+	pace := newPace(share)
+	var records multiset
+	var err error
+	v.services.Scan(func(r *record) bool {
+		records.service(nil, r)
+		err = pace.step(ctx)
+		return err == nil
+	})
+	if err != nil {
+		return Scrub{}, err
+	}
+	for _, m := range v.members {
+		records.member(nil, m)
+	}
+	return Scrub{v.index, v.hashed, v.digestOf(records), v.services.Len() + len(v.members)}, nil
+}
+
+// ScrubJournal does with the journal's durable records what ScrubMemory does with those in memory.
+// compared is false if the journal holds no hash of this version. The error is ctx's or the journal's.
+//
+// The journal has to be read as of one moment, and its file grows as long as that takes: ctx should
+// bound it.
+func (f *FSM) ScrubJournal(ctx context.Context, share float64) (_ Scrub, compared bool, err error) {
+	pace := newPace(share)
+	s := newState()
+	records := 0
+	meta, err := f.cfg.Journal.Scan(ctx, logv1.Visitor{
+		Service: func(p *logv1.ServiceRecord) error {
+			r, err := loadRecord(p)
+			if err != nil {
+				return err
+			}
+			s.hash.service(nil, r)
+			records++
+			return pace.step(ctx)
+		},
+		Member: func(m *logv1.Member) error {
+			s.hash.member(nil, m)
+			records++
+			return pace.step(ctx)
+		},
+		Request: func(p *logv1.RequestRecord) error {
+			if p.GetIndex() == 0 {
+				s.remembered.limits(requestLimits{}, loadLimits(p))
+			} else {
+				r, err := s.loadRequest(p)
+				if err != nil {
+					return fmt.Errorf("request id %q of log entry %d: %w", p.GetRequestId(), p.GetIndex(), err)
+				}
+				s.remembered.remember(r)
+			}
+			records++
+			return pace.step(ctx)
+		},
+	})
+	if err != nil {
+		return Scrub{}, false, err
+	}
+	stored := meta.GetStateHash()
+	if stored.GetVersion() != HashVersion {
+		return Scrub{}, false, nil
+	}
+	s.clusterID, s.revision, s.logTime = meta.GetClusterId(), meta.GetRevision(), meta.GetLogTime()
+	result := Scrub{Index: meta.GetIndex(), Have: s.digest(), Records: records}
+	copy(result.Kept[:], stored.GetHash())
+	return result, true, nil
+}
+
+// paceRecords is how many records are looked at between two looks at the clock.
+const paceRecords = 256
+
+// paceSlice is how long a pace works at a stretch: short enough that nobody waits for the core.
+const paceSlice = time.Millisecond
+
+// pace keeps a long computation to a share of one core.
+type pace struct {
+	rest  float64 // so many times as long as it worked
+	begun time.Time
+	steps int
+}
+
+func newPace(share float64) *pace {
+	return &pace{rest: max(0, 1/share-1), begun: time.Now()}
+}
+
+// step is called after each record and rests when it is time to. The error is ctx's.
+func (p *pace) step(ctx context.Context) error {
+	if p.steps++; p.steps%paceRecords != 0 {
+		return nil
+	}
+	worked := time.Since(p.begun)
+	if worked < paceSlice {
+		return ctx.Err()
+	}
+	rest := time.NewTimer(time.Duration(float64(worked) * p.rest))
+	defer rest.Stop()
+	select {
+	case <-rest.C:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	p.begun = time.Now()
+	return nil
+}
+
+// Distrust ends the taking of snapshots, for good: this node has found that its state is not the
+// cluster's, and a snapshot would outlive the entries from which it could be made anew.
+func (f *FSM) Distrust() { f.distrusted.Store(true) }
+
+// Flip is for tests: it has the status of a service changed in memory, behind the fold's back, as a
+// defect of the machine might. It is called by raft's goroutine, see Config.Intercept.
+func (f *FSM) Flip(name string) bool {
+	before := f.state.get(name)
+	if before == nil {
+		return false
+	}
+	after := *before
+	after.status ^= 3 // SERVING to NOT_SERVING and back: two bits, 1 and 2
+	f.state.services.Set(&after)
+	f.published.put(&after)
+	f.view.Store(nextView(f.state, f.index, f.view.Load().hashed, nil, true))
+	return true
+}

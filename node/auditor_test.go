@@ -1,0 +1,83 @@
+package node
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestP9Majority: more than half of all voters, not of those that answered.
+func TestP9Majority(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		voters   int
+		held     map[string]string
+		majority string
+		others   []string
+	}{
+		{"all", 3, map[string]string{"n1": "a", "n2": "a", "n3": "a"}, "a", nil},
+		{"two of three", 3, map[string]string{"n1": "a", "n2": "b", "n3": "a"}, "a", []string{"n2"}},
+		{"two of three, one silent", 3, map[string]string{"n1": "a", "n3": "a"}, "a", nil},
+		{"one of three answers", 3, map[string]string{"n1": "a"}, "", nil},
+		{"two that differ", 3, map[string]string{"n1": "a", "n2": "b"}, "", nil},
+		{"three that differ", 3, map[string]string{"n1": "a", "n2": "b", "n3": "c"}, "", nil},
+		{"half is not enough", 4, map[string]string{"n1": "a", "n2": "a", "n3": "b", "n4": "b"}, "", nil},
+		{"three of five", 5, map[string]string{"n1": "a", "n2": "b", "n3": "a", "n4": "c", "n5": "a"}, "a", []string{"n2", "n4"}},
+		{"alone, its word void", 1, map[string]string{}, "", nil},
+	} {
+		f := finding{voters: tt.voters, held: tt.held}
+		f.decide()
+		if f.majority != tt.majority {
+			t.Errorf("%s: majority %q, want %q", tt.name, f.majority, tt.majority)
+		}
+		if f.majority != "" && !slices.Equal(f.others(), tt.others) {
+			t.Errorf("%s: others %v, want %v", tt.name, f.others(), tt.others)
+		}
+	}
+}
+
+// TestP9Verdict: a node that does not know what it held is neither acquitted nor outvoted.
+func TestP9Verdict(t *testing.T) {
+	for _, tt := range []struct {
+		name             string
+		own, majority    string
+		contradicts      bool
+		outvoted, agrees bool
+	}{
+		{"the same", "a", "a", false, false, true},
+		{"another", "b", "a", false, true, false},
+		{"no majority", "b", "", false, false, false},
+		{"it does not know", "", "a", false, false, false},
+		{"nobody knows", "", "", false, false, false},
+		{"contradicts itself", "a", "a", true, true, true},
+		{"contradicts itself, no majority", "a", "", true, false, false},
+	} {
+		f := finding{own: tt.own, majority: tt.majority}
+		if got := f.outvoted(tt.contradicts); got != tt.outvoted {
+			t.Errorf("%s: outvoted %v", tt.name, got)
+		}
+		if got := f.agrees(); got != tt.agrees {
+			t.Errorf("%s: agrees %v", tt.name, got)
+		}
+	}
+}
+
+// TestP9SuspicionsNeverBlock: raft's goroutine brings them.
+func TestP9SuspicionsNeverBlock(t *testing.T) {
+	a := &auditor{noticed: make(chan suspicion, 1)}
+	a.mismatch(7)
+	a.mismatch(8)
+	a.Suspect(9, "n2")
+	if s := <-a.noticed; s.index != 7 {
+		t.Errorf("the oldest is of entry %d, want 7", s.index)
+	}
+	a.diverged.Store(&divergence{index: 7, text: "why"})
+	a.mismatch(10)
+	select {
+	case s := <-a.noticed:
+		t.Errorf("a node that has stopped looks into %+v", s)
+	default:
+	}
+	if failed, alarm := a.state(); failed != "why" || alarm != "" {
+		t.Errorf("it tells %q, %q", failed, alarm)
+	}
+}

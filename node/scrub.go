@@ -1,0 +1,79 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/rollcallhq/rollcall/store"
+)
+
+const (
+	// memoryShare of a core is what scrubbing memory takes while it lasts.
+	memoryShare = 0.01
+	// The journal has to be read as of one moment, and its file grows meanwhile: rather briskly and
+	// briefly. A second of one core, every ten minutes, is less than a hundredth too.
+	journalShare   = 0.2
+	journalTimeout = 5 * time.Second
+)
+
+// scrub computes the state hash from all records every ScrubInterval: what is not written again is
+// compared with nothing else.
+func (a *auditor) scrub(ctx context.Context) {
+	tooLarge := false
+	for {
+		next := time.NewTimer(a.node.cfg.ScrubInterval)
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+			next.Stop()
+			return
+		}
+		if a.diverged.Load() != nil {
+			return
+		}
+		a.scrubMemory(ctx)
+		err := a.scrubJournal(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case errors.Is(err, context.DeadlineExceeded):
+			if !tooLarge {
+				a.log.Warn("the journal is too large to be scrubbed while it is written; it is checked at each start", "within", journalTimeout.String())
+			}
+			tooLarge = true
+		case err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrScanEnded):
+			a.log.Error("the journal cannot be scrubbed", "error", err)
+		}
+	}
+}
+
+func (a *auditor) scrubMemory(ctx context.Context) {
+	found, err := a.node.fsm.ScrubMemory(ctx, memoryShare)
+	if err == nil && !found.Agrees() {
+		a.find(ctx, suspicion{index: found.Index, what: "its memory does not have the state hash that was kept of it", contradicts: true})
+	}
+}
+
+func (a *auditor) scrubJournal(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, journalTimeout)
+	defer cancel()
+	found, compared, err := a.node.fsm.ScrubJournal(bounded, journalShare)
+	switch {
+	case errors.Is(err, store.ErrDamaged):
+		a.log.Error("a record of the journal is damaged", "error", err)
+		a.find(ctx, suspicion{index: a.node.journal.Meta().GetIndex(), what: "a record of its journal is damaged", contradicts: true})
+		return nil
+	case err != nil:
+		return err
+	case compared && !found.Agrees():
+		a.find(ctx, suspicion{index: found.Index, what: "its journal does not have the state hash that was stored with it", contradicts: true})
+	}
+	return nil
+}
+
+func (a *auditor) find(ctx context.Context, s suspicion) {
+	select {
+	case a.found <- s:
+	case <-ctx.Done():
+	}
+}
