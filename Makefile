@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster fuzz bench lint proto verify soak histories clean
+.PHONY: build test race cluster fuzz bench bench-watch stock-clients hostile lint proto verify soak histories clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -40,6 +40,17 @@ fuzz: ## every fuzz target for FUZZTIME
 
 bench: ## every benchmark once
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+WATCHES ?= 100000
+bench-watch: ## WATCHES watches on one node while statuses flip: docs/benchmarks.md
+	$(GO) test -short -run '^$$' -bench BenchmarkWatches -benchtime 30x ./cluster_test -args -watches=$(WATCHES)
+
+hostile: ## hostile watchers, a million of each kind
+	$(GO) test -run 'TestP8|TestVirtualP8' -v -timeout 1h ./cluster_test \
+	  -args -hostile-flips=100000 -hostile-names=1000000 -hostile-resets=1000000
+
+stock-clients: ## stock clients against real processes, grpc-js from npm included; grpcurl if it is on the PATH
+	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain' -v ./cluster_test
 
 $(TOOLS): tools/go.mod tools/go.sum tools/protogen/main.go
 	@mkdir -p $(BIN)

@@ -103,7 +103,7 @@ func (s *solo) set(service string, to healthpb.HealthCheckResponse_ServingStatus
 
 func (s *solo) watch(service string) grpc.ServerStreamingClient[healthpb.HealthCheckResponse] {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience+time.Duration(*hostileFlips)*10*time.Millisecond)
 	s.t.Cleanup(cancel)
 	stream, err := healthpb.NewHealthClient(s.conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: service})
 	if err != nil {

@@ -124,6 +124,15 @@ func (t *topics) leave(tp *topic, w *waitShard) {
 	}
 }
 
+// wake wakes the watchers of w, one of tp's, and returns how many they are.
+func (tp *topic) wake(w *waitShard) int {
+	tp.home.mu.Lock()
+	watchers := w.watchers
+	tp.home.mu.Unlock()
+	w.wake()
+	return watchers
+}
+
 // snapshot returns the wait shards there are. Who joins a later one reads a record published before.
 func (tp *topic) snapshot() []*waitShard {
 	tp.home.mu.Lock()
