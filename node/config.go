@@ -66,6 +66,10 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
+	// Succession lets this node stand for election as soon as its leader's process has ended, without
+	// waiting for raft's timeout.
+	Succession bool
+
 	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
 	// begins; 0: never.
 	ScrubInterval time.Duration
@@ -100,6 +104,7 @@ func DefaultConfig() Config {
 		MaxConnections:          limits.MaxConnections,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
+		Succession:              true,
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),

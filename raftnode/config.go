@@ -66,6 +66,10 @@ type Config struct {
 	EnqueueTimeout   time.Duration // until raft takes an entry
 	CloseTimeout     time.Duration // until Close gives up
 
+	// Succession lets this node stand for election at once when its leader's process has ended, and
+	// answer others that would: see succession.go. Without it nodes wait for the heartbeat timeout.
+	Succession bool
+
 	SnapshotInterval  time.Duration
 	SnapshotThreshold uint64 // entries
 	TrailingLogs      uint64 // entries kept behind a snapshot for followers that lag
@@ -104,6 +108,7 @@ func DefaultConfig() Config {
 		RPCTimeout:         3 * time.Second,
 		EnqueueTimeout:     2 * time.Second,
 		CloseTimeout:       5 * time.Second,
+		Succession:         true,
 		SnapshotInterval:   30 * time.Second,
 		SnapshotThreshold:  8192,
 		TrailingLogs:       10240,

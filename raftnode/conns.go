@@ -18,6 +18,26 @@ type trackedConn struct {
 	net.Conn
 	set  *connSet
 	once sync.Once
+	over func(remote bool) // called when it ends, by the other side or by this one; nil: nobody asks
+}
+
+func (c *trackedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.check(err)
+	return n, err
+}
+
+func (c *trackedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.check(err)
+	return n, err
+}
+
+// check takes note of an error that says that the other side has ended the connection.
+func (c *trackedConn) check(err error) {
+	if err != nil && c.over != nil && brokenOff(err) {
+		c.over(true)
+	}
 }
 
 func (c *trackedConn) Close() error {
@@ -25,22 +45,29 @@ func (c *trackedConn) Close() error {
 		c.set.mu.Lock()
 		delete(c.set.conns, c)
 		c.set.mu.Unlock()
+		if c.over != nil {
+			c.over(false)
+		}
 	})
 	return c.Conn.Close()
 }
 
 // add tracks a connection until it is closed. After close it closes the connection and returns nil.
-func (s *connSet) add(conn net.Conn) net.Conn {
+// over is called when the connection ends, more than once perhaps; nil: it is not.
+func (s *connSet) add(conn net.Conn, over func(remote bool)) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		_ = conn.Close()
+		if over != nil {
+			over(false)
+		}
 		return nil
 	}
 	if s.conns == nil {
 		s.conns = map[*trackedConn]struct{}{}
 	}
-	t := &trackedConn{Conn: conn, set: s}
+	t := &trackedConn{Conn: conn, set: s, over: over}
 	s.conns[t] = struct{}{}
 	return t
 }
@@ -60,8 +87,9 @@ func (s *connSet) close() {
 
 // handoff is a net.Listener whose connections somebody else accepted.
 type handoff struct {
-	addr net.Addr
-	set  connSet
+	addr  net.Addr
+	set   connSet
+	lines *lines // told of connections that are delivered; nil: not
 	// ready holds what the other side will take in a moment; who comes while it is full waits
 	// within the time a handshake has.
 	ready chan net.Conn
@@ -73,9 +101,13 @@ func newHandoff(addr net.Addr) *handoff {
 	return &handoff{addr: addr, ready: make(chan net.Conn, 8), done: make(chan struct{})}
 }
 
-// deliver hands conn over, or closes it if nobody takes it until ctx ends.
-func (h *handoff) deliver(ctx context.Context, conn net.Conn) {
-	conn = h.set.add(conn)
+// deliver hands peer's conn over, or closes it if nobody takes it until ctx ends.
+func (h *handoff) deliver(ctx context.Context, peer string, conn net.Conn) {
+	var over func(remote bool)
+	if h.lines != nil {
+		over = h.lines.begin(peer)
+	}
+	conn = h.set.add(conn, over)
 	if conn == nil {
 		return
 	}

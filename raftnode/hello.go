@@ -84,7 +84,7 @@ func checkHello(h *peerv1.Hello) error {
 		len(h.GetVersion()) <= 128 && len(h.GetRefusal()) <= 2048 &&
 		len(h.GetMembers()) <= maxMembers && len(h.GetFounding().GetMembers()) <= maxMembers &&
 		len(h.GetFounding().GetClusterId()) <= 64
-	for _, name := range []string{h.GetNode(), h.GetTo()} {
+	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetSuccession().GetLeader()} {
 		ok = ok && (name == "" || validNodeName(name))
 	}
 	for _, m := range h.GetMembers() {

@@ -15,8 +15,11 @@ const (
 	// Stall loses every packet: existing connections fall silent and go on after Heal; a dial waits
 	// until its context ends.
 	Stall Cut = iota + 1
-	// Reset breaks existing connections and fails every dial at once.
+	// Reset breaks existing connections and fails every dial at once: there is no way there.
 	Reset
+	// Refuse breaks existing connections and refuses every dial, as the system of a killed process
+	// does for it, and a firewall that rejects.
+	Refuse
 )
 
 // Memory is a Network within one process, for tests: it works in the virtual time of a
@@ -124,7 +127,7 @@ func (m *Memory) applyCuts() {
 		for _, p := range []*pipe{l.there, l.back} {
 			p.change(func() {
 				p.stalled = how == Stall
-				p.reset = p.reset || how == Reset
+				p.reset = p.reset || how == Reset || how == Refuse
 			})
 		}
 	}
@@ -174,8 +177,11 @@ func (m *Memory) dial(ctx context.Context, host, address string) (net.Conn, erro
 			return conn, nil
 		}
 		m.mu.Unlock()
-		if how == Reset {
+		switch how {
+		case Reset:
 			return fail(syscall.EHOSTUNREACH)
+		case Refuse:
+			return fail(syscall.ECONNREFUSED)
 		}
 		select {
 		case <-changed:

@@ -28,6 +28,8 @@ type Node struct {
 
 	founding atomic.Pointer[store.Founding] // nil: no cluster yet
 	raft     atomic.Pointer[raft.Raft]      // nil: does not run yet
+	heir     atomic.Pointer[succession]     // nil: raft does not run yet, or Config.Succession is off
+	failed   atomic.Bool                    // OnFailure was told
 	proposer *proposer
 	leading  atomic.Pointer[reign] // nil: does not lead; written with mu held
 
@@ -80,7 +82,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		resolve: n.addresses,
 		met:     n.met,
 		peers:   newPeers(n.logger),
+		lines:   newLines(),
 	}
+	n.port.succession = n.answerSuccession
 	if err := n.port.open(cfg.Node, n.cfg.PeerListen); err != nil {
 		n.cancel()
 		return nil, err
@@ -136,6 +140,7 @@ func (n *Node) formInBackground() {
 
 // fail reports, once, that this node cannot go on.
 func (n *Node) fail(err error) {
+	n.failed.Store(true)
 	n.failing.Do(func() { go n.cfg.OnFailure(err) })
 }
 
@@ -193,15 +198,21 @@ func (n *Node) startRaft(asFounder bool) error {
 	}
 	// Observations only say that something changed, so those that are dropped are not missed.
 	observed := make(chan raft.Observation, 1)
+	heir := &succession{node: n.cfg.Node, patience: n.cfg.HeartbeatTimeout, port: n.port, trans: trans, raft: r, failed: &n.failed}
 	r.RegisterObserver(raft.NewObserver(observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.RaftState, raft.LeaderObservation:
+			heir.moved()
 			return true
 		}
 		return false
 	}))
 	n.trans = trans
 	n.raft.Store(r)
+	if n.cfg.Succession {
+		n.heir.Store(heir)
+		n.wg.Go(func() { heir.run(n.ctx) })
+	}
 	n.wg.Go(func() { n.followLeadership(r, notify, n.stopped) })
 	n.wg.Go(func() {
 		for {
@@ -215,6 +226,15 @@ func (n *Node) startRaft(asFounder bool) error {
 	})
 	n.logger.Info("raft runs", "cluster", ShortClusterID(n.founding.Load().ClusterID), "term", r.CurrentTerm(), "index", r.LastIndex())
 	return nil
+}
+
+// answerSuccession answers another voter that has lost its leader; nil: this node has no part in it.
+func (n *Node) answerSuccession(ctx context.Context, asker string, q *peerv1.Succession) *peerv1.Succession {
+	heir := n.heir.Load()
+	if heir == nil || n.ctx.Err() != nil {
+		return nil
+	}
+	return heir.answer(ctx, asker, q)
 }
 
 func (n *Node) newRaft(conf *raft.Config, trans *transport, asFounder bool) (*raft.Raft, error) {

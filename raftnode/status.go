@@ -32,6 +32,8 @@ type Status struct {
 	Leader    string // "": none known
 	// LeaderChanges counts how often a leader became known to this node that was not before.
 	LeaderChanges uint64
+	// Successions counts how often this node stood for election because its leader's process had ended.
+	Successions uint64
 	// LeaderContact is when a follower last heard from the leader: now for the leader, zero if never.
 	LeaderContact time.Time
 	Leading       bool // leads, and its fold has applied the start of its term
@@ -53,6 +55,9 @@ func (n *Node) Status() Status {
 	s.LeaderChanges = n.elected
 	waiting := n.waiting
 	n.mu.Unlock()
+	if heir := n.heir.Load(); heir != nil {
+		s.Successions = heir.total.Load()
+	}
 	r := n.raft.Load()
 	if r == nil {
 		s.Waiting = waiting

@@ -30,7 +30,11 @@ type peerPort struct {
 	resolve  func(name string) []string
 	met      func(h *peerv1.Hello) // told of every hello, from both sides; must not block
 	peers    *peers
+	lines    *lines // from raft's peers to this node
 	listener net.Listener
+
+	// succession answers another voter's question; nil answers none.
+	succession func(ctx context.Context, asker string, q *peerv1.Succession) *peerv1.Succession
 
 	raft *handoff // dialed connections of raft are in its set too
 	rpc  *handoff
@@ -58,6 +62,7 @@ func (p *peerPort) open(node, address string) error {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.refusals = map[string]string{}
 	p.raft = newHandoff(nodeAddr(node))
+	p.raft.lines = p.lines
 	p.rpc = newHandoff(l.Addr())
 	p.wg.Go(p.accept)
 	return nil
@@ -147,6 +152,10 @@ func (p *peerPort) handshake(ctx context.Context, conn net.Conn) bool {
 	}
 	answer := v.hello(h.GetPurpose(), h.GetNode())
 	answer.Refusal = reason
+	if q := h.GetSuccession(); q != nil && p.succession != nil && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE &&
+		reason == "" && h.GetClusterId() != "" && v.stranger(h) == "" {
+		answer.Succession = p.succession(ctx, h.GetNode(), q)
+	}
 	p.refused(v, h, reason)
 	if err := writeHello(conn, answer); err != nil {
 		return false
@@ -158,7 +167,7 @@ func (p *peerPort) handshake(ctx context.Context, conn net.Conn) bool {
 	if reason != "" || target == nil || conn.SetDeadline(time.Time{}) != nil {
 		return false
 	}
-	target.deliver(ctx, conn)
+	target.deliver(ctx, h.GetNode(), conn)
 	return true
 }
 
@@ -207,7 +216,7 @@ func (p *peerPort) dial(ctx context.Context, name string, purpose peerv1.Hello_P
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
-	conn, h, address, err := p.dialAny(ctx, name, purpose)
+	conn, h, address, err := p.dialAny(ctx, name, purpose, nil)
 	if p.ctx.Err() != nil {
 		if err == nil {
 			_ = conn.Close()
@@ -218,14 +227,14 @@ func (p *peerPort) dial(ctx context.Context, name string, purpose peerv1.Hello_P
 	return conn, h, address, err
 }
 
-func (p *peerPort) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, *peerv1.Hello, string, error) {
+func (p *peerPort) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Purpose, q *peerv1.Succession) (net.Conn, *peerv1.Hello, string, error) {
 	addresses := p.resolve(name)
 	if len(addresses) == 0 {
 		return nil, nil, "", fmt.Errorf("no address of %s is known", name)
 	}
 	var failed addressErrors
 	for i, address := range addresses {
-		conn, h, err := p.dialOne(ctx, name, address, purpose, len(addresses)-i)
+		conn, h, err := p.dialOne(ctx, name, address, purpose, q, len(addresses)-i)
 		if err == nil {
 			return conn, h, address, nil
 		}
@@ -238,7 +247,7 @@ func (p *peerPort) dialAny(ctx context.Context, name string, purpose peerv1.Hell
 }
 
 // dialOne tries one address with its share of the time: share is how many are left to try.
-func (p *peerPort) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
+func (p *peerPort) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.Succession, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
 	timeout := handshakeTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
@@ -264,7 +273,9 @@ func (p *peerPort) dialOne(ctx context.Context, name, address string, purpose pe
 	// A deadline does not know of a cancelled context.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	v := p.view()
-	if err := writeHello(conn, v.hello(purpose, name)); err != nil {
+	own := v.hello(purpose, name)
+	own.Succession = q
+	if err := writeHello(conn, own); err != nil {
 		return nil, nil, err
 	}
 	h, err := readHello(conn)
@@ -293,13 +304,22 @@ func (p *peerPort) probe(ctx context.Context, name string) (*peerv1.Hello, strin
 	return h, address, conn.Close()
 }
 
+// ask puts a question to the named peer; nil: it does not answer it.
+func (p *peerPort) ask(ctx context.Context, name string, q *peerv1.Succession) (*peerv1.Succession, error) {
+	conn, h, _, err := p.dialAny(ctx, name, peerv1.Hello_PURPOSE_PROBE, q)
+	if err != nil {
+		return nil, err
+	}
+	return h.GetSuccession(), conn.Close()
+}
+
 // dialFor connects for raft or RPC. The connection is closed with the node at the latest.
 func (p *peerPort) dialFor(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, error) {
 	conn, _, _, err := p.dial(ctx, name, purpose)
 	if err != nil {
 		return nil, err
 	}
-	if conn = p.target(purpose).set.add(conn); conn == nil {
+	if conn = p.target(purpose).set.add(conn, nil); conn == nil {
 		return nil, ErrClosed
 	}
 	return conn, nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -15,10 +16,17 @@ import (
 // transport is raft's: its network transport over the peer port. Servers are addressed by name, and
 // only a dial asks for the address behind it.
 //
-// It notes for the read index when requests were sent that were answered.
+// It notes for the read index when requests were sent that were answered, and lets the node itself
+// speak to raft's main loop.
 type transport struct {
 	*raft.NetworkTransport
 	asked *asked
+
+	rpcs   chan raft.RPC // what Consumer returns; without a buffer
+	offers chan offer
+	done   chan struct{}
+	once   sync.Once
+	wg     sync.WaitGroup
 }
 
 var (
@@ -30,7 +38,7 @@ var (
 
 // newTransport takes the time that one RPC may last; snapshots have more, by their size.
 func newTransport(p *peerPort, dialTimeout, rpcTimeout time.Duration, logger hclog.Logger) *transport {
-	return &transport{asked: newAsked(), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	t := &transport{asked: newAsked(), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  raftStreams{p, dialTimeout},
 		MaxPool: 3, // heartbeat, replication and a vote at a time
 		// No pipelines: when a follower refuses an entry or knows a newer term, a pipeline may stop for
@@ -39,7 +47,70 @@ func newTransport(p *peerPort, dialTimeout, rpcTimeout time.Duration, logger hcl
 		MaxRPCsInFlight: 1,
 		Timeout:         rpcTimeout,
 		Logger:          logger,
-	})}
+	}), rpcs: make(chan raft.RPC), offers: make(chan offer), done: make(chan struct{})}
+	t.wg.Go(t.consume)
+	return t
+}
+
+// Consumer is what raft's main loop reads: what came over the network, and offers.
+func (t *transport) Consumer() <-chan raft.RPC { return t.rpcs }
+
+// offer is an RPC from this node to itself, for as long as ctx lasts and nothing comes from others.
+type offer struct {
+	ctx   context.Context
+	rpc   raft.RPC
+	taken chan bool // capacity 1
+}
+
+// offer hands raft's main loop an RPC, unless it was given one from the network first or ctx ended: a
+// channel without a buffer makes it either taken or withdrawn.
+func (t *transport) offer(ctx context.Context, rpc raft.RPC) (taken bool) {
+	o := offer{ctx, rpc, make(chan bool, 1)}
+	select {
+	case t.offers <- o:
+		return <-o.taken
+	case <-ctx.Done():
+	case <-t.done:
+	}
+	return false
+}
+
+func (t *transport) consume() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			if !t.deliver(rpc) {
+				return
+			}
+		case o := <-t.offers:
+			select {
+			case t.rpcs <- o.rpc:
+				o.taken <- true
+			case rpc := <-t.NetworkTransport.Consumer():
+				delivered := t.deliver(rpc)
+				o.taken <- false
+				if !delivered {
+					return
+				}
+			case <-o.ctx.Done():
+				o.taken <- false
+			case <-t.done:
+				o.taken <- false
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+func (t *transport) deliver(rpc raft.RPC) bool {
+	select {
+	case t.rpcs <- rpc:
+		return true
+	case <-t.done:
+		return false
+	}
 }
 
 // AppendEntries carries all that a leader says to a voter in its term, heartbeats too, as there are no
@@ -63,6 +134,8 @@ func (*transport) SetHeartbeatHandler(func(raft.RPC)) {}
 func (t *transport) Close() error {
 	err := t.NetworkTransport.Close()
 	t.CloseStreams()
+	t.once.Do(func() { close(t.done) })
+	t.wg.Wait()
 	return err
 }
 

@@ -389,8 +389,10 @@ type Hello struct {
 	Version     string                 `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
 	// The directory that the acceptor knows the dialer by; "": it knows none.
 	YourDirectoryId string `protobuf:"bytes,11,opt,name=your_directory_id,json=yourDirectoryId,proto3" json:"your_directory_id,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// In a probe a question, in the answer to it the answer; else unset.
+	Succession    *Succession `protobuf:"bytes,12,opt,name=succession,proto3" json:"succession,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -500,6 +502,101 @@ func (x *Hello) GetYourDirectoryId() string {
 	return ""
 }
 
+func (x *Hello) GetSuccession() *Succession {
+	if x != nil {
+		return x.Succession
+	}
+	return nil
+}
+
+// Succession is what a voter that has lost its leader asks the others, and what they answer: each
+// tells of itself.
+type Succession struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Leader string                 `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"` // whom the asker has lost
+	Term   uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`    // the current one
+	// How far the log goes.
+	LastLogTerm  uint64 `protobuf:"varint,3,opt,name=last_log_term,json=lastLogTerm,proto3" json:"last_log_term,omitempty"`
+	LastLogIndex uint64 `protobuf:"varint,4,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
+	// No connection from that leader is open any more, and its port refuses.
+	Lost          bool `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
+	Standing      bool `protobuf:"varint,6,opt,name=standing,proto3" json:"standing,omitempty"` // has begun to stand for election because of it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Succession) Reset() {
+	*x = Succession{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Succession) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Succession) ProtoMessage() {}
+
+func (x *Succession) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Succession.ProtoReflect.Descriptor instead.
+func (*Succession) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Succession) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *Succession) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Succession) GetLastLogTerm() uint64 {
+	if x != nil {
+		return x.LastLogTerm
+	}
+	return 0
+}
+
+func (x *Succession) GetLastLogIndex() uint64 {
+	if x != nil {
+		return x.LastLogIndex
+	}
+	return 0
+}
+
+func (x *Succession) GetLost() bool {
+	if x != nil {
+		return x.Lost
+	}
+	return false
+}
+
+func (x *Succession) GetStanding() bool {
+	if x != nil {
+		return x.Standing
+	}
+	return false
+}
+
 type MemberAddress struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -510,7 +607,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -522,7 +619,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -535,7 +632,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -563,7 +660,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -575,7 +672,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -588,7 +685,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -616,7 +713,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +725,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +738,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -685,7 +782,7 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eHashAtResponse\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xf1\x03\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xaf\x04\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +
@@ -699,12 +796,23 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\arefusal\x18\t \x01(\tR\arefusal\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12*\n" +
-	"\x11your_directory_id\x18\v \x01(\tR\x0fyourDirectoryId\"X\n" +
+	"\x11your_directory_id\x18\v \x01(\tR\x0fyourDirectoryId\x12<\n" +
+	"\n" +
+	"succession\x18\f \x01(\v2\x1c.rollcall.peer.v1.SuccessionR\n" +
+	"succession\"X\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPURPOSE_PROBE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_RAFT\x10\x02\x12\x0f\n" +
-	"\vPURPOSE_RPC\x10\x03\"F\n" +
+	"\vPURPOSE_RPC\x10\x03\"\xb2\x01\n" +
+	"\n" +
+	"Succession\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\x12\"\n" +
+	"\rlast_log_term\x18\x03 \x01(\x04R\vlastLogTerm\x12$\n" +
+	"\x0elast_log_index\x18\x04 \x01(\x04R\flastLogIndex\x12\x12\n" +
+	"\x04lost\x18\x05 \x01(\bR\x04lost\x12\x1a\n" +
+	"\bstanding\x18\x06 \x01(\bR\bstanding\"F\n" +
 	"\rMemberAddress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\"e\n" +
@@ -734,7 +842,7 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(Hello_Purpose)(0),        // 0: rollcall.peer.v1.Hello.Purpose
 	(*ProposeRequest)(nil),    // 1: rollcall.peer.v1.ProposeRequest
@@ -744,32 +852,34 @@ var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(*HashAtRequest)(nil),     // 5: rollcall.peer.v1.HashAtRequest
 	(*HashAtResponse)(nil),    // 6: rollcall.peer.v1.HashAtResponse
 	(*Hello)(nil),             // 7: rollcall.peer.v1.Hello
-	(*MemberAddress)(nil),     // 8: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),          // 9: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),    // 10: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),        // 11: rollcall.log.v1.Command
-	(*v1.Result)(nil),         // 12: rollcall.log.v1.Result
-	(*v1.StateHash)(nil),      // 13: rollcall.log.v1.StateHash
+	(*Succession)(nil),        // 8: rollcall.peer.v1.Succession
+	(*MemberAddress)(nil),     // 9: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),          // 10: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),    // 11: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),        // 12: rollcall.log.v1.Command
+	(*v1.Result)(nil),         // 13: rollcall.log.v1.Result
+	(*v1.StateHash)(nil),      // 14: rollcall.log.v1.StateHash
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
-	11, // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
-	12, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
-	13, // 2: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
+	12, // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
+	13, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
+	14, // 2: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
 	0,  // 3: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	8,  // 4: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	9,  // 5: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	10, // 6: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
-	1,  // 7: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
-	3,  // 8: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
-	5,  // 9: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
-	2,  // 10: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
-	4,  // 11: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
-	6,  // 12: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
-	10, // [10:13] is the sub-list for method output_type
-	7,  // [7:10] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	9,  // 4: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	10, // 5: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	8,  // 6: rollcall.peer.v1.Hello.succession:type_name -> rollcall.peer.v1.Succession
+	11, // 7: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	1,  // 8: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
+	3,  // 9: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
+	5,  // 10: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
+	2,  // 11: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
+	4,  // 12: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
+	6,  // 13: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
+	11, // [11:14] is the sub-list for method output_type
+	8,  // [8:11] is the sub-list for method input_type
+	8,  // [8:8] is the sub-list for extension type_name
+	8,  // [8:8] is the sub-list for extension extendee
+	0,  // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_peer_v1_peer_proto_init() }
@@ -783,7 +893,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
