@@ -66,14 +66,18 @@ func (v voter) precedes(w voter) bool {
 	return cmp.Or(cmp.Compare(w.logTerm, v.logTerm), cmp.Compare(w.logIndex, v.logIndex), cmp.Compare(v.name, w.name)) < 0
 }
 
+// begun says whether somebody has begun an election.
+func begun(own voter, others []voter) bool {
+	return slices.ContainsFunc(others, func(o voter) bool {
+		return o.term > own.term || o.standing && o.term == own.term
+	})
+}
+
 // turn is when a voter is to stand, given the answers of others and how many voters there are: 0 is
-// at once. false: not at all, because no quorum misses the leader, or somebody has begun an election.
+// at once. false: not at all, as no quorum has lost the leader.
 func turn(own voter, others []voter, voters int) (int, bool) {
 	agree, before := 1, 0
 	for _, o := range others {
-		if o.term > own.term || o.standing && o.term == own.term {
-			return 0, false
-		}
 		if !o.lost {
 			continue
 		}
@@ -132,11 +136,14 @@ func (s *succession) succeed(ctx context.Context) {
 		own, others, voters := s.askVoters(ctx, leader, term)
 		before, stand := turn(own, others, voters)
 		switch {
-		case ctx.Err() != nil:
+		case ctx.Err() != nil || begun(own, others):
 			return
 		case !stand:
-			s.port.logger.Debug("the leader is not missed by a quorum", "leader", leader, "term", term)
-			return
+			// Somebody may not have noticed yet; if nobody does, all this ends in a moment.
+			if !sleep(ctx, successionGrace, nil) {
+				return
+			}
+			continue
 		case before > 0 && !waited:
 			waited = true
 			if !sleep(ctx, time.Duration(before)*successionStagger, nil) {

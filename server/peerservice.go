@@ -22,6 +22,7 @@ type peerService struct {
 func (s *peerService) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest) (res *peerv1.ReadIndexResponse, err error) {
 	node := s.router.node
 	defer recovered(s.log, node, "Peer.ReadIndex", false, &err)
+	s.router.termBegun(ctx)
 	index, err := s.freshness.leading.do(ctx)
 	if err != nil {
 		return nil, statusError(node, &failure{reason: ReasonNotFresh, msg: err.Error(), err: err})
@@ -42,7 +43,7 @@ func (s *peerService) Propose(ctx context.Context, req *peerv1.ProposeRequest) (
 	if s.router.gate.closed() != nil {
 		return nil, statusError(node, notWritten("node %s has stopped serving", node))
 	}
-	if leader, leading := s.router.agreement.Leader(); !leading {
+	if leader, leading := s.router.termBegun(ctx); !leading {
 		switch leader {
 		case "":
 			err = notWritten("node %s does not lead and knows nobody who does", node)

@@ -91,6 +91,33 @@ func (r *router) route(ctx context.Context, cmd *logv1.Command, validateOnly boo
 	}
 }
 
+// termPatience bounds how long a node that was elected leaves others without an answer until its term
+// has begun, which takes it one commit.
+const termPatience = 500 * time.Millisecond
+
+// termBegun returns what Agreement.Leader does, on a node that leads after a wait for its term to
+// begin: who asks learned of the leader with its first heartbeat, and would else try again later than
+// it need be.
+func (r *router) termBegun(ctx context.Context) (leader string, leading bool) {
+	ctx, cancel := answerable(ctx, termPatience)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, termPatience)
+	defer cancel()
+	for {
+		changed := r.agreement.Changed() // before Leader, so that no change is missed
+		leader, leading = r.agreement.Leader()
+		if leading || leader != r.node || ctx.Err() != nil {
+			return leader, leading
+		}
+		select {
+		case <-changed:
+		case <-r.draining:
+			return leader, leading
+		case <-ctx.Done():
+		}
+	}
+}
+
 // here is for a leader.
 func (r *router) here(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	if validateOnly {
