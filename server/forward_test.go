@@ -241,6 +241,31 @@ func TestNotWrittenIsTriedAgainUntilItIs(t *testing.T) {
 	}
 }
 
+// A follower hears of a leader with its first heartbeat, before its term has begun: the leader answers
+// as soon as it has, and does not send the follower away to try again later.
+func TestForwardedCallsWaitForTheTermToBegin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		for _, n := range c.nodes {
+			n.agreement.change(func(st *NodeStatus) { st.Leader = "n2" })
+		}
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 30*time.Second), setRequest("a", serving))
+			done <- err
+		}()
+		time.Sleep(20 * time.Millisecond)
+		begun := time.Now()
+		c.nodes["n2"].agreement.change(func(st *NodeStatus) { st.Leading = true })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begun); took != 0 {
+			t.Errorf("answered %v after the term had begun", took)
+		}
+	})
+}
+
 // P7: without a quorum a write fails within the caller's deadline, or 5 s, and says that it was not
 // written.
 func TestWithoutALeaderAChangeIsNotWritten(t *testing.T) {
