@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster fuzz bench bench-watch stock-clients hostile lint proto verify soak histories clean
+.PHONY: build test race cluster fuzz bench bench-watch stock-clients hostile lint proto verify soak histories failover stalls clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -29,6 +29,14 @@ soak: ## random kills of real processes under load, checked, for SOAK
 HISTORIES ?= 10m
 histories: ## concurrent clients under faults, checked with porcupine: HISTORIES in virtual time, then as long with processes
 	$(GO) test -run 'Test(Virtual|Process)Histories' -timeout 24h ./cluster_test -histories=$(HISTORIES) -v
+
+KILLS ?= 20
+failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without succession
+	$(GO) test -run 'TestProcessFailoverTime' -timeout 2h ./cluster_test -kills=$(KILLS) -v
+
+STALLS ?= 10m
+stalls: ## full write load with stalling disks for STALLS: no election may come of it
+	$(GO) test -run 'TestStallsCauseNoElection' -timeout 24h ./cluster_test -stalls=$(STALLS) -v
 
 FUZZTIME ?= 30s
 fuzz: ## every fuzz target for FUZZTIME
