@@ -310,6 +310,9 @@ func (p *peerPort) ask(ctx context.Context, name string, q *peerv1.Succession) (
 	if err != nil {
 		return nil, err
 	}
+	if p.view().stranger(h) != "" {
+		return nil, conn.Close()
+	}
 	return h.GetSuccession(), conn.Close()
 }
 

@@ -154,10 +154,7 @@ func (s *succession) succeed(ctx context.Context) {
 		if !s.may(leader, term) {
 			return
 		}
-		if s.trans.offer(ctx, raft.RPC{
-			Command:  &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(s.node), Addr: []byte(s.node)}},
-			RespChan: make(chan raft.RPCResponse, 1),
-		}) {
+		if s.trans.offer(ctx, timeoutNow(s.node)) {
 			s.stood.Store(term)
 			s.total.Add(1)
 			s.port.logger.Info("standing for election: the leader's process has ended", "leader", leader, "term", term,
@@ -165,6 +162,17 @@ func (s *succession) succeed(ctx context.Context) {
 			return
 		}
 		// Something else came first: raft has it now, and another look is due.
+	}
+}
+
+// timeoutNow makes raft a candidate as if a leader had handed over to this node: without a pre-vote,
+// and with votes from those who still know a leader.
+func timeoutNow(node string) raft.RPC {
+	return raft.RPC{
+		Command: &raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{
+			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(node), Addr: []byte(node),
+		}},
+		RespChan: make(chan raft.RPCResponse, 1),
 	}
 }
 

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
 func TestTurn(t *testing.T) {
@@ -269,6 +271,97 @@ func TestSuccessionWithASlowDisk(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whatever raft is doing when it is told to stand, followers, candidates and leaders in any order: there
+// is a leader again soon, and one log.
+func TestStandingInAnyState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := openThree(t, nil)
+		defer c.closeAll()
+		var acknowledged []string
+		for round := range 100 {
+			var all sync.WaitGroup
+			for i, name := range threeNames {
+				if n := c.nodes[name]; (round>>i)&1 == 0 {
+					all.Go(func() {
+						time.Sleep(time.Duration(round/8*i) * time.Millisecond)
+						n.trans.offer(t.Context(), timeoutNow(name))
+						n.trans.offer(t.Context(), timeoutNow(name)) // and again, as a candidate or leader
+					})
+				}
+			}
+			all.Wait()
+			begin := time.Now()
+			acknowledged = append(acknowledged, c.writeAnywhere(fmt.Sprint(round)).ID)
+			if took := time.Since(begin); took > 10*time.Second {
+				t.Errorf("round %d: written after %s", round, took)
+			}
+		}
+		r := c.writeAnywhere("last")
+		for name, n := range c.nodes {
+			if err := n.fold.WaitIndex(t.Context(), r.Index); err != nil {
+				t.Fatal(err)
+			}
+			got := n.fold.requestIDs()
+			for _, id := range acknowledged {
+				if !slices.Contains(got, id) {
+					t.Errorf("%s lacks %s", name, id)
+				}
+			}
+		}
+	})
+}
+
+// Nobody but a member of the cluster learns anything or has this node dial.
+func TestSuccessionIsForMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		term := leader.Status().Term
+		rest := c.followers(leader)
+		to := c.nodes[rest[0]]
+		question := &peerv1.Succession{Leader: leader.cfg.Node, Term: term}
+		ask := func(change func(*peerv1.Hello)) *peerv1.Succession {
+			conn, err := c.network.Dial(t.Context(), to.addresses(to.cfg.Node)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			h := c.nodes[rest[1]].view().hello(peerv1.Hello_PURPOSE_PROBE, to.cfg.Node)
+			h.Succession = question
+			change(h)
+			if err := writeHello(conn, h); err != nil {
+				t.Fatal(err)
+			}
+			answer, err := readHello(conn)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return answer.GetSuccession()
+		}
+		if a := ask(func(*peerv1.Hello) {}); a == nil || a.GetLost() || a.GetTerm() != term || a.GetLastLogIndex() == 0 {
+			t.Errorf("a member is answered %v", a)
+		}
+		for name, change := range map[string]func(*peerv1.Hello){
+			"a stranger":        func(h *peerv1.Hello) { h.Node = "n9" },
+			"another directory": func(h *peerv1.Hello) { h.DirectoryId = "d" },
+			"another cluster":   func(h *peerv1.Hello) { h.ClusterId = "77b2" },
+			"none yet":          func(h *peerv1.Hello) { h.ClusterId = "" },
+			"no question":       func(h *peerv1.Hello) { h.Succession = nil },
+		} {
+			if a := ask(change); a != nil {
+				t.Errorf("%s is answered %v", name, a)
+			}
+		}
+		// A member's word about another term or somebody who does not lead proves nothing here.
+		for _, q := range []*peerv1.Succession{{Leader: "n9", Term: term}, {Leader: rest[1], Term: term}, {Term: term}, {Leader: to.cfg.Node, Term: term}} {
+			question = q
+			if a := ask(func(*peerv1.Hello) {}); a.GetLost() {
+				t.Errorf("asked for %v: %v", q, a)
+			}
+		}
+	})
 }
 
 // Leaders die one after another, under writes.

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"testing"
@@ -71,6 +72,61 @@ func TestHeartbeatsAreNotHandledAside(t *testing.T) {
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// An offer is taken as long as it stands and nothing came from others, or never.
+func TestOffer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory()
+		from, closeFrom := newTestTransport(t, m, threeMembers[0])
+		defer closeFrom()
+		to, closeTo := newTestTransport(t, m, threeMembers[1])
+		defer closeTo()
+		offer := func(ctx context.Context) <-chan bool {
+			taken := make(chan bool, 1)
+			go func() { taken <- to.offer(ctx, timeoutNow("n2")) }()
+			synctest.Wait()
+			return taken
+		}
+
+		taken := offer(t.Context())
+		if rpc := <-to.Consumer(); !<-taken {
+			t.Errorf("%T was received but not taken", rpc.Command)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		taken = offer(ctx)
+		cancel()
+		select { // at once: what is withdrawn must not be received, whoever runs first
+		case rpc := <-to.Consumer():
+			t.Errorf("%T was received after it was withdrawn", rpc.Command)
+		default:
+		}
+		if <-taken {
+			t.Error("taken after it was withdrawn")
+		}
+
+		taken = offer(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- from.AppendEntries("n2", "n2", heartbeat(), &raft.AppendEntriesResponse{}) }()
+		synctest.Wait()
+		rpc := <-to.Consumer()
+		if _, ok := rpc.Command.(*raft.AppendEntriesRequest); !ok || <-taken {
+			t.Errorf("received %T before what came from the leader", rpc.Command)
+		}
+		rpc.Respond(&raft.AppendEntriesResponse{Success: true}, nil)
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+
+		taken = offer(t.Context())
+		if err := to.Close(); err != nil || <-taken {
+			t.Errorf("taken by a closed transport, %v", err)
+		}
+		if to.offer(t.Context(), timeoutNow("n2")) {
+			t.Error("taken by a closed transport")
 		}
 	})
 }
