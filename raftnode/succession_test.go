@@ -135,7 +135,11 @@ func (c *testCluster) stood() (total uint64) {
 
 // Both followers see it at the same moment, in any of many interleavings; one election must do.
 func TestSuccession(t *testing.T) {
-	for seed := range 50 {
+	seeds := 50
+	if testing.Short() {
+		seeds = 10
+	}
+	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
 			c, old := openThree(t, nil)
 			defer c.closeAll()
