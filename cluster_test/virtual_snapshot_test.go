@@ -1,0 +1,111 @@
+package cluster_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/node"
+)
+
+// snapshots are the directories of a node's snapshots, oldest first: their names are term, index and
+// time, and few terms and entries are made here.
+func snapshots(t *testing.T, n *virtualNode) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(n.cfg.DataDir, "snapshots", "*-*-*"))
+	must(t, err)
+	slices.SortFunc(all, func(a, b string) int {
+		var ta, ia, ma, tb, ib, mb int
+		_, errA := fmt.Sscanf(filepath.Base(a), "%d-%d-%d", &ta, &ia, &ma)
+		_, errB := fmt.Sscanf(filepath.Base(b), "%d-%d-%d", &tb, &ib, &mb)
+		must(t, errA)
+		must(t, errB)
+		return slices.Compare([]int{ta, ia, ma}, []int{tb, ib, mb})
+	})
+	return all
+}
+
+// flipBit changes one bit in the middle of a file.
+func flipBit(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	must(t, err)
+	info, err := f.Stat()
+	must(t, err)
+	var b [1]byte
+	_, err = f.ReadAt(b[:], info.Size()/2)
+	must(t, err)
+	b[0] ^= 0x10
+	_, err = f.WriteAt(b[:], info.Size()/2)
+	must(t, err)
+	must(t, f.Close())
+}
+
+// behind writes so much while a follower is away that it needs a snapshot, and returns the leader and
+// that follower. Nothing is written after it.
+func (c *virtual) behind() (leader, away *virtualNode) {
+	c.t.Helper()
+	leader = c.leader()
+	away = c.others(leader)[0]
+	cl := c.client(c.others(away)...)
+	defer cl.Close()
+	c.set(cl, "payments", serving)
+	c.caughtUp()
+	away.stop()
+	for i := range 60 {
+		c.set(cl, "orders", []client.Status{serving, notServing}[i%2])
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(5 * time.Second) // of virtual time: for a snapshot
+	return leader, away
+}
+
+// TestVirtualP9DamagedSnapshotOfTheLeader flips a bit of the leader's newest snapshot, which it has
+// used before. A follower that needs a snapshot gets a right one, and no write has to come for that.
+func TestVirtualP9DamagedSnapshotOfTheLeader(t *testing.T) {
+	for what, damage := range map[string]func(t *testing.T, snapshot string){
+		"content": func(t *testing.T, snapshot string) { flipBit(t, filepath.Join(snapshot, "state.bin")) },
+		"meta":    func(t *testing.T, snapshot string) { flipBit(t, filepath.Join(snapshot, "meta.json")) },
+		"gone":    func(t *testing.T, snapshot string) { must(t, os.RemoveAll(snapshot)) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			inVirtualTime(t, func(cfg *node.Config) {
+				cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
+			}, func(t *testing.T, c *virtual) {
+				leader, away := c.behind()
+				all := snapshots(t, leader)
+				if len(all) < 2 {
+					t.Fatalf("the leader has the snapshots %v; an older one must be there to be tempted by", all)
+				}
+				damage(t, all[len(all)-1])
+				away.start()
+				for start := time.Now(); away.check(rollcallv1.OwnReady) != serving; time.Sleep(10 * time.Millisecond) {
+					if time.Since(start) > time.Minute {
+						t.Fatalf("%s does not catch up", away.cfg.Name)
+					}
+				}
+				c.caughtUp()
+				for _, service := range []string{"payments", "orders"} {
+					if got, want := away.check(service), leader.check(service); got != want {
+						t.Errorf("%s of %s is %s, the leader's is %s", service, away.cfg.Name, got, want)
+					}
+				}
+				for _, n := range c.nodes {
+					select {
+					case err := <-n.node.Failed():
+						t.Errorf("%s ended: %v", n.cfg.Name, err)
+					default:
+					}
+				}
+				if got := away.node.HashStats().Mismatched; got != 0 {
+					t.Errorf("%d hashes differ", got)
+				}
+			})
+		})
+	}
+}
