@@ -209,3 +209,8 @@ func (n *Node) HTTPAddress() string {
 
 // PeerAddress is where other members connect.
 func (n *Node) PeerAddress() string { return or(n.cfg.PeerListen, n.self.PeerAddress) }
+
+// DialPeer connects to what the named member serves to other members, as this one.
+func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
+	return n.raft.DialPeer(ctx, name)
+}
