@@ -66,6 +66,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	running, cancel := context.WithCancel(context.Background())
 	n := &Node{cfg: cfg, self: self, log: cfg.Logger.With("node", cfg.Name), cancel: cancel, failed: make(chan error, 1)}
 	n.metrics = metrics.New(cfg.Version)
+	if cfg.RaftMetrics != nil {
+		n.metrics.CollectRaft(cfg.RaftMetrics)
+	}
 	defer func() {
 		if err != nil {
 			undo, done := context.WithTimeout(context.Background(), 10*time.Second)
