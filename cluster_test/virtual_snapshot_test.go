@@ -1,10 +1,12 @@
 package cluster_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -108,4 +110,88 @@ func TestVirtualP9DamagedSnapshotOfTheLeader(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestVirtualP9LeaderRestartsOnADamagedSnapshot: the leader's newest snapshot was damaged while it was
+// stopped. It goes on from its journal and, as raft must have a snapshot that its log follows on, from
+// the one before; also if the journal is gone.
+func TestVirtualP9LeaderRestartsOnADamagedSnapshot(t *testing.T) {
+	for what, lost := range map[string]func(t *testing.T, n *virtualNode){
+		"journal there": func(*testing.T, *virtualNode) {},
+		"journal gone":  removeJournal,
+	} {
+		t.Run(what, func(t *testing.T) {
+			inVirtualTime(t, func(cfg *node.Config) {
+				// As by default, the log reaches back behind the snapshot before the newest.
+				cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 60
+			}, func(t *testing.T, c *virtual) {
+				leader, away := c.behind()
+				away.start()
+				c.caughtUp()
+				all := snapshots(t, leader)
+				if len(all) < 2 {
+					t.Fatalf("the leader has the snapshots %v; an older one must be there", all)
+				}
+				want := leader.check("orders")
+				leader.stop()
+				flipBit(t, filepath.Join(all[len(all)-1], "state.bin"))
+				lost(t, leader)
+				leader.start()
+				c.until(leader.cfg.Name+" to be ready", func() bool { return leader.check(rollcallv1.OwnReady) == serving })
+				c.caughtUp()
+				if leader.check("payments") != serving || leader.check("orders") != want {
+					t.Errorf("it shows payments %s and orders %s", leader.check("payments"), leader.check("orders"))
+				}
+				cl := c.client(leader)
+				defer cl.Close()
+				c.set(cl, "after", serving)
+				c.caughtUp()
+				for _, n := range c.nodes {
+					if n.mismatched() != 0 || n.check("after") != serving {
+						t.Errorf("%s found %d hashes that differ", n.cfg.Name, n.mismatched())
+					}
+				}
+			})
+		})
+	}
+}
+
+// TestVirtualP9ForgedSnapshotOfTheLeader: the leader's snapshots hold something else than what the
+// cluster agreed on, and every checksum in them is right. The state hash is not: the follower that is
+// sent one shows nothing of it and stops, the others go on.
+func TestVirtualP9ForgedSnapshotOfTheLeader(t *testing.T) {
+	inVirtualTime(t, func(cfg *node.Config) {
+		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
+	}, func(t *testing.T, c *virtual) {
+		leader, away := c.behind()
+		editSnapshot(t, leader, "payments")
+		away.start()
+		var failed error
+		c.until(away.cfg.Name+" to stop", func() bool {
+			if got := away.check("payments"); got != serving {
+				t.Errorf("%s shows payments %s", away.cfg.Name, got)
+			}
+			select {
+			case failed = <-away.node.Failed():
+			default:
+			}
+			return failed != nil
+		})
+		if !strings.Contains(failed.Error(), "state hash") {
+			t.Errorf("it stops because of %v", failed)
+		}
+		away.stop()
+		if opened, err := node.Open(context.Background(), away.cfg); err == nil {
+			away.node = opened
+			t.Error("it starts on what it was sent")
+		} else if !strings.Contains(err.Error(), "not what the cluster agreed on") {
+			t.Errorf("it does not start because of %v", err)
+		}
+		cl := c.client(c.others(away)...)
+		defer cl.Close()
+		c.set(cl, "after", serving)
+		for _, n := range c.others(away) {
+			c.until(n.cfg.Name+" to go on", func() bool { return n.check("after") == serving && n.check("payments") == serving })
+		}
+	})
 }

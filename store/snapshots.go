@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -45,6 +46,15 @@ type verified struct {
 	meta   *raft.SnapshotMeta
 	header *logv1.SnapshotHeader
 	err    error
+}
+
+// still compares meta, as it was read again, with what it was: meta.json has no checksum, and says who
+// votes.
+func (v verified) still(meta *raft.SnapshotMeta) error {
+	if reflect.DeepEqual(v.meta, meta) {
+		return nil
+	}
+	return fmt.Errorf("%w: meta.json has changed since it was written", ErrDamaged)
 }
 
 // OpenSnapshots opens the snapshots of a data directory and removes those that were never finished.
@@ -105,10 +115,22 @@ func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
 // has been damaged since it was verified is not shown again.
 func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, r, err := s.open(id)
+	if err == nil {
+		s.mu.Lock()
+		v, ok := s.seen[id]
+		s.mu.Unlock()
+		if ok {
+			err = v.still(meta)
+		}
+		if err != nil {
+			r.Close()
+		}
+	}
 	if err != nil {
 		s.refuse(id, err)
+		return nil, nil, err
 	}
-	return meta, r, err
+	return meta, r, nil
 }
 
 // Scrub reads all snapshots through again. What is damaged is not shown any more.
@@ -172,14 +194,18 @@ func (s *Snapshots) list() ([]verified, error) {
 	var good []verified
 	for _, meta := range metas {
 		v, ok := s.seen[meta.ID]
-		if !ok {
+		was := v.err
+		switch {
+		case !ok:
 			v = s.verify(meta)
 			if errors.Is(v.err, os.ErrNotExist) {
 				continue // a newer one has just taken its place
 			}
-			if v.err != nil {
-				s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", meta.Index, "error", v.err)
-			}
+		case v.err == nil:
+			v.err = v.still(meta)
+		}
+		if v.err != nil && was == nil {
+			s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", v.meta.Index, "error", v.err)
 		}
 		seen[meta.ID] = v
 		if v.err == nil {
@@ -208,6 +234,11 @@ func (s *Snapshots) verify(meta *raft.SnapshotMeta) verified {
 		return v
 	}
 	defer r.Close()
+	// Nothing but its name says that meta.json is right.
+	if !strings.HasPrefix(meta.ID, fmt.Sprintf("%d-%d-", meta.Term, meta.Index)) {
+		v.err = fmt.Errorf("%w: meta.json says entry %d of term %d", ErrDamaged, meta.Index, meta.Term)
+		return v
+	}
 	if v.header, v.err = readStream(r, nil); v.err != nil {
 		return v
 	}
