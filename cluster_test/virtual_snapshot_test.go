@@ -195,3 +195,29 @@ func TestVirtualP9ForgedSnapshotOfTheLeader(t *testing.T) {
 		}
 	})
 }
+
+// TestVirtualP9SnapshotScrubbed: nobody needs the snapshot that was damaged, and nobody writes.
+func TestVirtualP9SnapshotScrubbed(t *testing.T) {
+	inVirtualTime(t, func(cfg *node.Config) {
+		cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
+		cfg.ScrubInterval = time.Minute
+	}, func(t *testing.T, c *virtual) {
+		leader, away := c.behind()
+		all := snapshots(t, leader)
+		damaged := all[len(all)-1]
+		flipBit(t, filepath.Join(damaged, "state.bin"))
+		c.until("a new snapshot", func() bool {
+			all := snapshots(t, leader)
+			return all[len(all)-1] != damaged
+		})
+		time.Sleep(5 * time.Minute)
+		if again := snapshots(t, leader); len(again) != 2 || again[0] != damaged {
+			t.Errorf("one new snapshot was needed beside %s; there are %v", damaged, again)
+		}
+		leader.stop() // its log follows on from the new one
+		leader.start()
+		away.start()
+		c.waitReady()
+		c.caughtUp()
+	})
+}
