@@ -3,15 +3,20 @@ package cluster_test
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 )
@@ -129,6 +134,83 @@ func TestVirtualP12BadInput(t *testing.T) {
 		}
 		for _, n := range c.nodes {
 			if got := n.services(); len(got) != 1 || got["payments"].GetStatus() != serving {
+				t.Errorf("%s holds %v", n.cfg.Name, got)
+			}
+		}
+	})
+}
+
+// TestVirtualP12BadCommand hands the leader what no follower of this version would forward, as one of
+// another version might: the leader, or the fold of every node, refuses it, with nothing changed.
+func TestVirtualP12BadCommand(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		ctx := context.Background()
+		cl := c.client()
+		defer cl.Close()
+		c.set(cl, "payments", serving)
+		leader := c.leader()
+		revision := c.caughtUp()
+		follower := c.others(leader)[0]
+		conn, err := grpc.NewClient("passthrough:///leader", grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+				return follower.node.DialPeer(ctx, leader.cfg.Name)
+			}))
+		must(t, err)
+		defer conn.Close()
+		peer := peerv1.NewPeerClient(conn)
+		write := func(changes ...*logv1.Change) *logv1.Command {
+			return &logv1.Command{Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: changes}}}
+		}
+		change := func(service string) *logv1.Change {
+			return &logv1.Change{Service: service, Status: logv1.Status_STATUS_NOT_SERVING}
+		}
+		with := func(edit func(*logv1.Command)) *logv1.Command {
+			cmd := write(change("payments"))
+			edit(cmd)
+			return cmd
+		}
+		long, negative := strings.Repeat("x", 2000), int64(-1)
+		many := make([]*logv1.Change, 10_001)
+		for i := range many {
+			many[i] = change(fmt.Sprintf("s%d", i))
+		}
+		for name, cmd := range map[string]*logv1.Command{
+			"nothing":               nil,
+			"of no kind":            {Reason: "x"},
+			"no changes":            write(),
+			"too many changes":      write(many...),
+			"no name":               write(change("")),
+			"own name":              write(change("rollcall.live")),
+			"white space":           write(change("a b")),
+			"long name":             write(change(long)),
+			"unknown status":        write(&logv1.Change{Service: "payments", Status: 77}),
+			"negative if_revision":  write(&logv1.Change{Service: "payments", IfRevision: &negative}),
+			"service twice":         write(change("payments"), change("payments")),
+			"one bad among good":    write(change("fresh"), change("a b")),
+			"long lease id":         write(&logv1.Change{Service: "payments", LeaseId: long}),
+			"long reason":           with(func(cmd *logv1.Command) { cmd.Reason = long }),
+			"long actor":            with(func(cmd *logv1.Command) { cmd.Actor = &logv1.Actor{Name: long} }),
+			"long request id":       with(func(cmd *logv1.Command) { cmd.RequestId = long }),
+			"start of a term":       {Kind: &logv1.Command_TermStart{TermStart: &logv1.TermStart{Term: 99, Leader: "n9", ClusterId: "other"}}},
+			"member without a name": {Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{}}},
+			"member with another's directory": {Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{
+				Member: &logv1.Member{Name: "n1", DirectoryId: "another"}}}},
+		} {
+			resp, err := peer.Propose(ctx, &peerv1.ProposeRequest{Command: cmd})
+			switch {
+			case err != nil && (status.Code(err) != codes.InvalidArgument || reason(err) == ""):
+				t.Errorf("%s: %v", name, err)
+			case err == nil && (resp.GetResult().GetRefusal().GetReason() != logv1.Refusal_REASON_INVALID || resp.GetResult().GetRefusal().GetMessage() == ""):
+				t.Errorf("%s: %v", name, resp.GetResult())
+			}
+		}
+		if got := c.caughtUp(); got != revision {
+			t.Errorf("revision %d became %d", revision, got)
+		}
+		c.set(cl, "after", serving) // nothing is poisoned
+		c.caughtUp()
+		for _, n := range c.nodes {
+			if got := n.services(); len(got) != 2 || got["payments"].GetStatus() != serving || n.mismatched() != 0 {
 				t.Errorf("%s holds %v", n.cfg.Name, got)
 			}
 		}

@@ -115,6 +115,7 @@ func TestTwoNodesDoNotMix(t *testing.T) {
 func TestNamesFollowTheRules(t *testing.T) {
 	m := New("v0")
 	m.Collect(full)
+	everythingOfRaft(t, m)
 	problems, err := promlint.NewWithMetricFamilies(ours(t, m)).Lint()
 	if err != nil {
 		t.Fatal(err)
@@ -130,6 +131,7 @@ const docPath = "../docs/metrics.md"
 func TestMetricsDoc(t *testing.T) {
 	m := New("v0")
 	m.Collect(full)
+	everythingOfRaft(t, m)
 	all := ours(t, m)
 	seen := map[string]bool{}
 	var b strings.Builder

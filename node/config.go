@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 )
@@ -73,6 +74,10 @@ type Config struct {
 	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
 	// begins; 0: never.
 	ScrubInterval time.Duration
+
+	// RaftMetrics, if not nil, are shown with this node's metrics: what InstallRaft returned. They are of
+	// all nodes in the process.
+	RaftMetrics *metrics.Raft
 
 	Version string
 	Logger  *slog.Logger

@@ -66,6 +66,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	running, cancel := context.WithCancel(context.Background())
 	n := &Node{cfg: cfg, self: self, log: cfg.Logger.With("node", cfg.Name), cancel: cancel, failed: make(chan error, 1)}
 	n.metrics = metrics.New(cfg.Version)
+	if cfg.RaftMetrics != nil {
+		n.metrics.CollectRaft(cfg.RaftMetrics)
+	}
 	defer func() {
 		if err != nil {
 			undo, done := context.WithTimeout(context.Background(), 10*time.Second)
@@ -209,3 +212,8 @@ func (n *Node) HTTPAddress() string {
 
 // PeerAddress is where other members connect.
 func (n *Node) PeerAddress() string { return or(n.cfg.PeerListen, n.self.PeerAddress) }
+
+// DialPeer connects to what the named member serves to other members, as this one.
+func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
+	return n.raft.DialPeer(ctx, name)
+}

@@ -15,6 +15,9 @@ const (
 	// briefly. A second of one core, every ten minutes, is less than a hundredth too.
 	journalShare   = 0.2
 	journalTimeout = 5 * time.Second
+
+	// snapshotAgain is how long after a snapshot that could not be taken the next is tried.
+	snapshotAgain = 10 * time.Second
 )
 
 // scrub computes the state hash from all records every ScrubInterval: what is not written again is
@@ -43,6 +46,9 @@ func (a *auditor) scrub(ctx context.Context) {
 			tooLarge = true
 		case err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrScanEnded):
 			a.log.Error("the journal cannot be scrubbed", "error", err)
+		}
+		if err := a.node.snapshots.Scrub(); err != nil {
+			a.log.Error("the snapshots cannot be scrubbed", "error", err)
 		}
 	}
 }
@@ -75,5 +81,34 @@ func (a *auditor) find(ctx context.Context, s suspicion) {
 	select {
 	case a.found <- s:
 	case <-ctx.Done():
+	}
+}
+
+// replaceSnapshots takes a new snapshot when the newest one turns out to be damaged, so that followers
+// that need one, and this node's next start, do not have to wait for thousands of entries.
+func (a *auditor) replaceSnapshots(ctx context.Context) {
+	for {
+		select {
+		case <-a.node.snapshots.Damaged():
+		case <-ctx.Done():
+			return
+		}
+		if good, err := a.node.snapshots.List(); err == nil && len(good) > 0 {
+			continue // it has been replaced meanwhile
+		}
+		a.log.Warn("the newest snapshot is damaged: another is taken")
+		err := a.node.raft.Snapshot(ctx)
+		if err == nil || ctx.Err() != nil {
+			continue
+		}
+		a.log.Error("no snapshot can be taken in the place of a damaged one; it is tried again", "error", err)
+		pause := time.NewTimer(snapshotAgain)
+		select {
+		case <-pause.C:
+			_, _ = a.node.snapshots.List() // has Damaged told if it still is
+		case <-ctx.Done():
+			pause.Stop()
+			return
+		}
 	}
 }

@@ -3,8 +3,10 @@ package store
 import (
 	"bytes"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -13,29 +15,91 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// With -golden, the files under testdata/format1 are written anew. They are what format 1 looks like
-// in data directories out there: only a format that was never released may change them.
-var writeGolden = flag.Bool("golden", false, "write testdata/format1")
+// With -golden=DIRECTORY, that one of testdata is written anew. They are what data directories out
+// there look like: what was ever released is never written again, a new content gets a directory of
+// its own.
+var writeGolden = flag.String("golden", "", "write this directory of testdata")
 
-const golden = "testdata/format1"
-
-var goldenEntry = &logv1.Entry{Time: 1700000000000000000, Commands: []*logv1.Command{{
-	Actor: &logv1.Actor{Name: "deploy"}, Reason: "release", RequestId: "r1",
-	Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{{Service: "shop/cart", Status: logv1.Status_STATUS_SERVING}}}},
-}}}
-
-// goldenContent is what journal.db and snapshot hold.
-var goldenContent = content{
-	Meta: &logv1.JournalMeta{Format: 1, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 2, LogTime: 1700000000000000000, Horizon: 1},
-	Services: map[string]*logv1.ServiceRecord{
-		"shop/cart": {Service: "shop/cart", Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING, Reason: "release", Revision: 1}},
-		"shop/pay":  {Service: "shop/pay", Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING, Revision: 2}},
-	},
-	Members: map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "10.0.0.1:7600", MaxFormat: 1}},
+// generation is what one stage of this program wrote, all of format 1.
+type generation struct {
+	directory string
+	entry     *logv1.Entry
+	content   content // of journal.db and snapshot
 }
 
-func makeGolden(t *testing.T) {
+var goldens = []generation{
+	{
+		directory: "format1",
+		entry: &logv1.Entry{Time: goldenTime, Commands: []*logv1.Command{{
+			Actor: &logv1.Actor{Name: "deploy"}, Reason: "release", RequestId: "r1",
+			Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{{Service: "shop/cart", Status: logv1.Status_STATUS_SERVING}}}},
+		}}},
+		content: content{
+			Meta:     &logv1.JournalMeta{Format: 1, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 2, LogTime: goldenTime, Horizon: 1},
+			Services: goldenServices,
+			Members:  goldenMembers,
+		},
+	},
+	{
+		// Entries carry a state hash, a term's start the limits of request ids; the journal and snapshots
+		// have the requests that were answered and the state hash.
+		directory: "format1-requests",
+		entry: &logv1.Entry{Time: goldenTime, StateHash: goldenHash, Commands: []*logv1.Command{
+			{Actor: &logv1.Actor{Name: "node n1", Verified: true}, Kind: &logv1.Command_TermStart{TermStart: &logv1.TermStart{
+				Term: 2, Leader: "n1", ClusterId: "3f9a", RequestIds: 250_000, RequestWindow: 600_000_000_000}}},
+			{Actor: &logv1.Actor{Name: "deploy", Peer: "10.0.0.9:5000"}, Reason: "release", RequestId: "r1",
+				Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{
+					{Service: "shop/cart", Status: logv1.Status_STATUS_SERVING, IfRevision: new(int64)},
+					{Service: "shop/old", Status: logv1.Status_STATUS_SERVICE_UNKNOWN, MustExist: true},
+				}}}},
+		}},
+		content: content{
+			Meta: &logv1.JournalMeta{Format: 1, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 2, LogTime: goldenTime, Horizon: 1,
+				StateHash: goldenHash},
+			Services: goldenServices,
+			Members:  goldenMembers,
+			Requests: byKey(
+				&logv1.RequestRecord{Limits: &logv1.RequestLimits{RequestIds: 250_000, Window: 600_000_000_000}},
+				&logv1.RequestRecord{Index: 4, Position: 1, Caller: "spiffe://shop/deploy", RequestId: "r1", Hash: []byte("sixteen bytes ok"),
+					Time: goldenTime, Revision: 2, Outcomes: []*logv1.RequestOutcome{
+						{Service: "shop/cart", Changed: true, Revision: 1, Status: logv1.Status_STATUS_SERVING, StatusTime: goldenTime},
+						{Service: "shop/old", Changed: true},
+						{Service: "shop/pay", Revision: 2, Status: logv1.Status_STATUS_NOT_SERVING, StatusTime: goldenTime, Cause: 1},
+					}, Causes: []*logv1.RequestCause{
+						{Reason: "release", Actor: &logv1.Actor{Name: "deploy", Peer: "10.0.0.9:5000"}, Time: goldenTime, RequestId: "r1"},
+						{Actor: &logv1.Actor{Name: "n1", Verified: true}, Time: goldenTime, LeaseId: "l1"},
+					}},
+				&logv1.RequestRecord{Index: 5, RequestId: "r2", Hash: []byte("sixteen bytes no"), Time: goldenTime, Revision: 2,
+					Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "shop/cart",
+						Field: "if_revision", Message: "it is at revision 1", CurrentRevision: 1}},
+			),
+		},
+	},
+}
+
+const goldenTime = 1700000000000000000
+
+var (
+	// The store keeps it as it is; what it has to be is a matter of the fold.
+	goldenHash     = &logv1.StateHash{Version: 1, Index: 5, Hash: []byte("thirty-two bytes of a state hash")}
+	goldenServices = map[string]*logv1.ServiceRecord{
+		"shop/cart": {Service: "shop/cart", Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING, Reason: "release", Revision: 1}},
+		"shop/pay":  {Service: "shop/pay", Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING, Revision: 2}},
+	}
+	goldenMembers = map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "10.0.0.1:7600", MaxFormat: 1}}
+)
+
+func byKey(records ...*logv1.RequestRecord) map[string]*logv1.RequestRecord {
+	all := map[string]*logv1.RequestRecord{}
+	for _, r := range records {
+		all[r.Key()] = r
+	}
+	return all
+}
+
+func (g generation) make(t *testing.T) {
 	t.Helper()
+	golden := filepath.Join("testdata", g.directory)
 	if err := os.MkdirAll(golden, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -45,7 +109,7 @@ func makeGolden(t *testing.T) {
 	if err := id.write(golden); err != nil {
 		t.Fatal(err)
 	}
-	entry, err := logv1.Seal(goldenEntry)
+	entry, err := logv1.Seal(g.entry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,13 +117,18 @@ func makeGolden(t *testing.T) {
 	if err := d.log.SetUint64([]byte("CurrentTerm"), 2); err != nil {
 		t.Fatal(err)
 	}
-	delta := &logv1.Delta{Index: 5, Term: 2, Revision: 2, LogTime: 1700000000000000000, ClusterID: "3f9a"}
-	for _, r := range goldenContent.Services {
+	meta := g.content.Meta
+	delta := &logv1.Delta{Index: meta.GetIndex(), Term: meta.GetTerm(), Revision: meta.GetRevision(), LogTime: meta.GetLogTime(),
+		ClusterID: meta.GetClusterId(), StateHash: meta.GetStateHash()}
+	for _, r := range g.content.Services {
 		delta.Services = append(delta.Services, r)
 		delta.Events = append(delta.Events, &logv1.Event{Revision: r.GetReport().GetRevision(), Service: r.GetService()})
 	}
-	for _, m := range goldenContent.Members {
+	for _, m := range g.content.Members {
 		delta.Members = append(delta.Members, m)
+	}
+	for _, key := range slices.Sorted(maps.Keys(g.content.Requests)) {
+		delta.Requests = append(delta.Requests, g.content.Requests[key])
 	}
 	d.journal.Append(delta)
 	stream := d.stream()
@@ -74,10 +143,19 @@ func makeGolden(t *testing.T) {
 	}
 }
 
-func TestGoldenFilesOfFormat1(t *testing.T) {
-	if *writeGolden {
-		makeGolden(t)
+func TestGoldenFiles(t *testing.T) {
+	for _, g := range goldens {
+		t.Run(g.directory, func(t *testing.T) {
+			if *writeGolden == g.directory {
+				g.make(t)
+			}
+			g.test(t)
+		})
 	}
+}
+
+func (g generation) test(t *testing.T) {
+	golden := filepath.Join("testdata", g.directory)
 	path := t.TempDir()
 	for _, name := range []string{identityName, logName, journalName} {
 		if err := copyFile(filepath.Join(golden, name), filepath.Join(path, name)); err != nil {
@@ -89,7 +167,7 @@ func TestGoldenFilesOfFormat1(t *testing.T) {
 	if d.logged.Len() > 0 {
 		t.Errorf("the journal was not believed: %s", d.logged)
 	}
-	same(t, d.load(), goldenContent)
+	same(t, d.load(), g.content)
 	if f := d.dir.Identity().Founding; f == nil || f.ClusterID != "3f9a" || len(f.Members) != 1 {
 		t.Errorf("founding %+v", f)
 	}
@@ -107,14 +185,14 @@ func TestGoldenFilesOfFormat1(t *testing.T) {
 	if err := d.journal.Replace(bytes.NewReader(stream)); err != nil {
 		t.Fatal(err)
 	}
-	same(t, d.load(), goldenContent)
+	same(t, d.load(), g.content)
 
 	sealedEntry, err := os.ReadFile(filepath.Join(golden, "entry"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	entry := new(logv1.Entry)
-	if err := logv1.Open(sealedEntry, entry); err != nil || !proto.Equal(entry, goldenEntry) {
+	if err := logv1.Open(sealedEntry, entry); err != nil || !proto.Equal(entry, g.entry) {
 		t.Errorf("entry %v, %v", entry, err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -266,6 +267,91 @@ func TestSnapshotsHidesDamagedOnes(t *testing.T) {
 	}
 	if there, _ := exists(d.dir.file(snapshotsName) + "/1-2-3.tmp"); there {
 		t.Error("an unfinished snapshot was left")
+	}
+}
+
+// What raft has compacted its log for is not followed by something older: a follower that is sent that
+// would have to go back, and no entries lead on from it.
+func TestSnapshotsNeverGoBack(t *testing.T) {
+	for what, damage := range map[string]func(t *testing.T, d *disk, path string){
+		"found when it is opened": func(t *testing.T, d *disk, path string) {
+			damageFile(t, path+"/state.bin")
+			if _, _, err := d.snaps.Open(filepath.Base(path)); err == nil {
+				t.Error("a damaged snapshot was opened")
+			}
+		},
+		"found by the scrubber": func(t *testing.T, d *disk, path string) {
+			damageFile(t, path+"/state.bin")
+			if err := d.snaps.Scrub(); err != nil {
+				t.Error(err)
+			}
+		},
+		"its meta is damaged": func(t *testing.T, d *disk, path string) {
+			if err := os.WriteFile(path+"/meta.json", []byte("not JSON"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"its meta is changed": func(t *testing.T, d *disk, path string) {
+			meta, err := os.ReadFile(path + "/meta.json")
+			changed := bytes.Replace(meta, []byte(`"ConfigurationIndex":1`), []byte(`"ConfigurationIndex":3`), 1)
+			if err != nil || bytes.Equal(meta, changed) {
+				t.Fatalf("%s, %v", meta, err)
+			}
+			if err := os.WriteFile(path+"/meta.json", changed, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := d.snaps.Open(filepath.Base(path)); err == nil {
+				t.Error("a snapshot with another meta was opened")
+			}
+		},
+		"it is gone":          func(t *testing.T, d *disk, path string) { os.RemoveAll(path) },
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := openDisk(t, t.TempDir(), lazy)
+			defer d.close()
+			d.fill(1, 100)
+			d.changes(1, 10)
+			d.snapshot(10)
+			d.changes(11, 20)
+			newer := d.snapshot(20)
+			if metas, err := d.snaps.List(); err != nil || len(metas) != 2 {
+				t.Fatalf("snapshots %v, %v", metas, err)
+			}
+			if err := d.snaps.Scrub(); err != nil {
+				t.Error(err)
+			}
+			select {
+			case <-d.snaps.Damaged():
+				t.Error("a snapshot that is right is called damaged")
+			default:
+			}
+			damage(t, d, d.dir.file(snapshotsName)+"/"+newer)
+			if metas, err := d.snaps.List(); err != nil || len(metas) != 0 {
+				t.Errorf("snapshots %v, %v; want none", metas, err)
+			}
+			select {
+			case <-d.snaps.Damaged():
+			default:
+				t.Error("nobody is told")
+			}
+			another := d.snapshot(20)
+			metas, err := d.snaps.List()
+			if err != nil || len(metas) == 0 || metas[0].ID != another {
+				t.Errorf("snapshots %v, %v; want %s first", metas, err, another)
+			}
+		})
+	}
+}
+
+func damageFile(t *testing.T, path string) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data[len(data)/2] ^= 0x10
+	if err := os.WriteFile(path, data, 0o600); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"sync"
 	"time"
@@ -30,8 +31,14 @@ type Snapshots struct {
 	dir    string
 	logger *slog.Logger
 
-	mu   sync.Mutex          // guards seen; held while a snapshot is read through for the first time
+	damaged chan struct{} // capacity 1, see Damaged
+
+	mu   sync.Mutex          // guards the rest; held while a snapshot is read through for the first time
 	seen map[string]verified // by snapshot id
+	// last is the index of the newest snapshot that raft knows of from here. An older one must not be
+	// shown after it: raft has compacted its log since, and would send a follower a state that is older
+	// than the one it has, from which no entries lead on.
+	last uint64
 }
 
 // verified is what reading a snapshot through has shown.
@@ -41,12 +48,21 @@ type verified struct {
 	err    error
 }
 
+// still compares meta, as it was read again, with what it was: meta.json has no checksum, and says who
+// votes.
+func (v verified) still(meta *raft.SnapshotMeta) error {
+	if reflect.DeepEqual(v.meta, meta) {
+		return nil
+	}
+	return fmt.Errorf("%w: meta.json has changed since it was written", ErrDamaged)
+}
+
 // OpenSnapshots opens the snapshots of a data directory and removes those that were never finished.
 func OpenSnapshots(d *Directory, logger *slog.Logger) (*Snapshots, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
-	s := &Snapshots{dir: d.file(snapshotsName), logger: logger, seen: make(map[string]verified)}
+	s := &Snapshots{dir: d.file(snapshotsName), logger: logger, damaged: make(chan struct{}, 1), seen: make(map[string]verified)}
 	var err error
 	if s.files, err = raft.NewFileSnapshotStoreWithLogger(d.path, retainSnapshots, raftLogger(logger)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
@@ -73,8 +89,12 @@ func (s *Snapshots) Create(version raft.SnapshotVersion, index, term uint64, con
 	if err != nil {
 		return nil, fmt.Errorf("create snapshot in %s: %w", s.dir, err)
 	}
-	return &checkedSink{SnapshotSink: sink, check: newStreamCheck(nil), index: index, term: term, begun: time.Now(), logger: s.logger}, nil
+	return &checkedSink{SnapshotSink: sink, store: s, check: newStreamCheck(nil), index: index, term: term, begun: time.Now(), logger: s.logger}, nil
 }
+
+// Damaged receives when the newest snapshot that raft knows of has turned out to be damaged or gone:
+// until there is a newer one, there is none.
+func (s *Snapshots) Damaged() <-chan struct{} { return s.damaged }
 
 // List returns the verified snapshots, newest first. The first call after a snapshot appeared reads
 // it through.
@@ -91,8 +111,62 @@ func (s *Snapshots) List() ([]*raft.SnapshotMeta, error) {
 	return metas, nil
 }
 
-// Open returns a snapshot for reading, after FileSnapshotStore has checked its own checksum.
+// Open returns a snapshot for reading, after FileSnapshotStore has checked its own checksum. One that
+// has been damaged since it was verified is not shown again.
 func (s *Snapshots) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, r, err := s.open(id)
+	if err == nil {
+		s.mu.Lock()
+		v, ok := s.seen[id]
+		s.mu.Unlock()
+		if ok {
+			err = v.still(meta)
+		}
+		if err != nil {
+			r.Close()
+		}
+	}
+	if err != nil {
+		s.refuse(id, err)
+		return nil, nil, err
+	}
+	return meta, r, nil
+}
+
+// Scrub reads all snapshots through again. What is damaged is not shown any more.
+func (s *Snapshots) Scrub() error {
+	metas, err := s.List()
+	if err != nil {
+		return err
+	}
+	for _, meta := range metas {
+		if v := s.verify(meta); v.err != nil {
+			s.refuse(meta.ID, v.err)
+		}
+	}
+	_, err = s.List() // which also notices one that is gone
+	return err
+}
+
+// refuse has a snapshot that was found right before not be shown any more.
+func (s *Snapshots) refuse(id string, err error) {
+	s.mu.Lock()
+	v, ok := s.seen[id]
+	if !ok || v.err != nil {
+		s.mu.Unlock()
+		return
+	}
+	v.err = err
+	s.seen[id] = v
+	s.mu.Unlock()
+	if errors.Is(err, os.ErrNotExist) {
+		return // a newer one has taken its place, or List will miss it
+	}
+	s.logger.Error("snapshot is not used", "snapshot", id, "index", v.meta.Index, "error", err)
+	_, _ = s.list() // has Damaged told
+}
+
+func (s *Snapshots) open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, r, err := s.files.Open(id)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open snapshot %s: %w", filepath.Join(s.dir, id), err)
@@ -120,14 +194,18 @@ func (s *Snapshots) list() ([]verified, error) {
 	var good []verified
 	for _, meta := range metas {
 		v, ok := s.seen[meta.ID]
-		if !ok {
+		was := v.err
+		switch {
+		case !ok:
 			v = s.verify(meta)
 			if errors.Is(v.err, os.ErrNotExist) {
 				continue // a newer one has just taken its place
 			}
-			if v.err != nil {
-				s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", meta.Index, "error", v.err)
-			}
+		case v.err == nil:
+			v.err = v.still(meta)
+		}
+		if v.err != nil && was == nil {
+			s.logger.Error("snapshot is not used", "snapshot", meta.ID, "index", v.meta.Index, "error", v.err)
 		}
 		seen[meta.ID] = v
 		if v.err == nil {
@@ -135,17 +213,32 @@ func (s *Snapshots) list() ([]verified, error) {
 		}
 	}
 	s.seen = seen // forgets those that are gone
-	return good, nil
+	if len(good) > 0 && good[0].meta.Index >= s.last {
+		s.last = good[0].meta.Index
+		return good, nil
+	}
+	if s.last > 0 {
+		select {
+		case s.damaged <- struct{}{}:
+		default:
+		}
+	}
+	return nil, nil
 }
 
 func (s *Snapshots) verify(meta *raft.SnapshotMeta) verified {
 	v := verified{meta: meta}
-	_, r, err := s.Open(meta.ID)
+	_, r, err := s.open(meta.ID)
 	if err != nil {
 		v.err = err
 		return v
 	}
 	defer r.Close()
+	// Nothing but its name says that meta.json is right.
+	if !strings.HasPrefix(meta.ID, fmt.Sprintf("%d-%d-", meta.Term, meta.Index)) {
+		v.err = fmt.Errorf("%w: meta.json says entry %d of term %d", ErrDamaged, meta.Index, meta.Term)
+		return v
+	}
 	if v.header, v.err = readStream(r, nil); v.err != nil {
 		return v
 	}
@@ -158,6 +251,7 @@ func (s *Snapshots) verify(meta *raft.SnapshotMeta) verified {
 // checkedSink is a snapshot being written.
 type checkedSink struct {
 	raft.SnapshotSink
+	store *Snapshots
 	check *streamCheck
 
 	index, term uint64
@@ -184,6 +278,9 @@ func (s *checkedSink) Close() error {
 	if err := s.SnapshotSink.Close(); err != nil {
 		return err
 	}
+	s.store.mu.Lock()
+	s.store.last = max(s.store.last, s.index)
+	s.store.mu.Unlock()
 	s.logger.Info("snapshot stored", "snapshot", s.ID(), "index", s.index, "term", s.term,
 		"bytes", s.bytes, "took", time.Since(s.begun).Round(time.Millisecond).String())
 	return nil

@@ -7,17 +7,22 @@ import (
 	"io"
 	"log/slog"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
+	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/node"
 )
 
 // shutdownPatience bounds the orderly end of a node, after --drain-delay. It is well below the 30 s
 // after which Kubernetes kills.
 const shutdownPatience = 10 * time.Second
+
+// installRaftMetrics is for the process: raft knows one place to report to.
+var installRaftMetrics = sync.OnceValues(metrics.InstallRaft)
 
 type serveFlags struct {
 	node           node.Config
@@ -46,6 +51,9 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 			cfg, err := s.config(a.stderr)
 			if err != nil {
 				return err
+			}
+			if cfg.RaftMetrics, err = installRaftMetrics(); err != nil {
+				return stopped(cfg.Name, err)
 			}
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
