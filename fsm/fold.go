@@ -243,9 +243,11 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 			e.Status = logv1.Status(o.after.status)
 			e.EffectiveStatus = e.Status
 			e.LeaseId = o.after.cause.leaseID
+			e.StatusTime = o.after.statusTime
 		} else {
 			s.services.Delete(o.before)
 			e.Type = logv1.EventType_EVENT_TYPE_DELETED
+			e.StatusTime = p.time
 		}
 		add(e)
 	}

@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"slices"
@@ -370,7 +369,7 @@ func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
 	all, byService := tx.Bucket(bucketEvents), tx.Bucket(bucketEventsByService)
 	keys := make([][]byte, 0, len(events))
 	for _, e := range events {
-		key := binary.BigEndian.AppendUint64(nil, uint64(e.GetRevision()))
+		key := revisionKey(e.GetRevision())
 		value, err := logv1.Seal(e)
 		if err != nil {
 			return err
@@ -379,7 +378,7 @@ func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
 			return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, e.GetRevision(), err)
 		}
 		if e.GetService() != "" {
-			keys = append(keys, append(append([]byte(e.GetService()), 0), key...))
+			keys = append(keys, nameKey(e.GetService(), e.GetRevision()))
 		}
 	}
 	slices.SortFunc(keys, bytes.Compare)
