@@ -8,12 +8,12 @@ import (
 )
 
 func hundredChanges(i int) *logv1.Delta {
-	d := &logv1.Delta{Index: uint64(i) + 1, Term: 1, Revision: int64(i+1) * 100, ClusterID: "3f9a"}
+	d := &logv1.Delta{Index: uint64(i) + 1, Term: 1, Revision: int64(i+1) * 100, LogTime: int64(i+1) * 100, ClusterID: "3f9a"}
 	for k := range 100 {
 		name := fmt.Sprintf("shop/svc-%d", (i*100+k)%100_000)
 		revision := int64(i*100 + k + 1)
 		d.Services = append(d.Services, &logv1.ServiceRecord{Service: name, Report: &logv1.Report{Reason: "release 4711", Revision: revision}})
-		d.Events = append(d.Events, &logv1.Event{Revision: revision, Service: name, Reason: "release 4711"})
+		d.Events = append(d.Events, &logv1.Event{Revision: revision, CommitRevision: int64(i+1) * 100, Time: d.LogTime, Service: name, Reason: "release 4711"})
 	}
 	return d
 }
