@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -281,5 +282,52 @@ func TestCompactionWithoutAnIndexOfMembers(t *testing.T) {
 	}
 	if kept != members || kept == 0 {
 		t.Errorf("%d of %d events of members are kept", kept, members)
+	}
+}
+
+// used is how many bytes of the file were ever used, free pages included; the file itself grows by
+// 16 MiB at a time.
+func used(t testing.TB, j *Journal) (size int64) {
+	t.Helper()
+	err := j.db.View(func(tx *bbolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
+// TestCompactionBoundsTheFile writes much more than is kept, which is deleted as fast.
+func TestCompactionBoundsTheFile(t *testing.T) {
+	const kept, services = 10_000, 2000
+	o := lazy
+	o.compactByHand = true
+	d := openDisk(t, t.TempDir(), o)
+	defer d.close()
+	d.fill(1, 1)
+	sizes := map[int64]int64{} // by revision
+	for i := range 12 * kept / 100 {
+		delta := hundredChangesOf(i, services)
+		if delta.Revision > kept && i%10 == 0 {
+			delta.Horizon = delta.Revision - kept + 1
+		}
+		d.journal.Append(delta)
+		if i%5 == 4 {
+			d.flush()
+			if err := d.journal.compact(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sizes[delta.Revision] = used(t, d.journal)
+	}
+	if meta := d.journal.Meta(); meta.GetHorizon()-meta.GetCompacted() > kept/4 {
+		t.Errorf("it falls behind: %v", meta)
+	}
+	early, late := sizes[3*kept], sizes[12*kept]
+	t.Logf("%d KiB are used after %d events, %d KiB after %d", early>>10, 3*kept, late>>10, 12*kept)
+	if late > early+early/4 {
+		t.Errorf("the file grows without bound: %v", sizes)
 	}
 }
