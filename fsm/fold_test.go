@@ -202,6 +202,7 @@ func TestWriteEvents(t *testing.T) {
 		}
 		s.event.Revision, s.event.CommitRevision = got.GetRevision(), got.GetRevision()
 		s.event.Time = h.view.Load().logTime
+		s.event.StatusTime = s.since
 		s.event.Actor, s.event.Reason, s.event.RequestId = s.cmd.Actor, s.cmd.Reason, s.cmd.RequestId
 		if len(events) != 1 || !proto.Equal(events[0], s.event) {
 			t.Errorf("%s: events are\n%v, want\n%v", s.name, events, s.event)

@@ -137,6 +137,7 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { watch.run(ctx) })
 	n.wg.Go(func() { n.auditor.run(ctx) })
 	n.wg.Go(func() { n.auditor.replaceSnapshots(ctx) })
+	n.wg.Go(func() { newCompactor(n).run(ctx) })
 	if n.cfg.ScrubInterval > 0 {
 		n.wg.Go(func() { n.auditor.scrub(ctx) })
 	}

@@ -28,6 +28,58 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type EventType int32
+
+const (
+	EventType_EVENT_TYPE_UNSPECIFIED    EventType = 0
+	EventType_EVENT_TYPE_REPORTED       EventType = 1
+	EventType_EVENT_TYPE_DELETED        EventType = 2
+	EventType_EVENT_TYPE_MEMBER_CHANGED EventType = 9
+)
+
+// Enum value maps for EventType.
+var (
+	EventType_name = map[int32]string{
+		0: "EVENT_TYPE_UNSPECIFIED",
+		1: "EVENT_TYPE_REPORTED",
+		2: "EVENT_TYPE_DELETED",
+		9: "EVENT_TYPE_MEMBER_CHANGED",
+	}
+	EventType_value = map[string]int32{
+		"EVENT_TYPE_UNSPECIFIED":    0,
+		"EVENT_TYPE_REPORTED":       1,
+		"EVENT_TYPE_DELETED":        2,
+		"EVENT_TYPE_MEMBER_CHANGED": 9,
+	}
+)
+
+func (x EventType) Enum() *EventType {
+	p := new(EventType)
+	*p = x
+	return p
+}
+
+func (x EventType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EventType) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_v1_rollcall_proto_enumTypes[0].Descriptor()
+}
+
+func (EventType) Type() protoreflect.EnumType {
+	return &file_rollcall_v1_rollcall_proto_enumTypes[0]
+}
+
+func (x EventType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EventType.Descriptor instead.
+func (EventType) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{0}
+}
+
 type Role int32
 
 const (
@@ -67,11 +119,11 @@ func (x Role) String() string {
 }
 
 func (Role) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_v1_rollcall_proto_enumTypes[0].Descriptor()
+	return file_rollcall_v1_rollcall_proto_enumTypes[1].Descriptor()
 }
 
 func (Role) Type() protoreflect.EnumType {
-	return &file_rollcall_v1_rollcall_proto_enumTypes[0]
+	return &file_rollcall_v1_rollcall_proto_enumTypes[1]
 }
 
 func (x Role) Number() protoreflect.EnumNumber {
@@ -80,7 +132,7 @@ func (x Role) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{0}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{1}
 }
 
 type ServiceRecord struct {
@@ -291,6 +343,228 @@ func (x *Actor) GetPeer() string {
 	return ""
 }
 
+// Event is one fact that changed the registry. Skip types you do not know: more will come.
+type Event struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // 1, 2, 3 … without gaps (a filter leaves gaps)
+	// Last revision of the atomic write it belongs to. What lies between was never visible.
+	CommitRevision int64                  `protobuf:"varint,2,opt,name=commit_revision,json=commitRevision,proto3" json:"commit_revision,omitempty"`
+	Type           EventType              `protobuf:"varint,3,opt,name=type,proto3,enum=rollcall.v1.EventType" json:"type,omitempty"`
+	Time           *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"` // leader's clock; never before the previous event's
+	Actor          *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason         string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId      string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Service        string                 `protobuf:"bytes,8,opt,name=service,proto3" json:"service,omitempty"` // "" if the event is of none
+	// Reported status before and after; SERVICE_UNKNOWN: did not / does not exist.
+	PreviousStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,10,opt,name=previous_status,json=previousStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"previous_status,omitempty"`
+	Status         grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,11,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
+	// What Check answered from here on.
+	EffectiveStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"effective_status,omitempty"`
+	Member          *Member                                          `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"` // of MEMBER_CHANGED
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Event) Reset() {
+	*x = Event{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Event) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Event) ProtoMessage() {}
+
+func (x *Event) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Event.ProtoReflect.Descriptor instead.
+func (*Event) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Event) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Event) GetCommitRevision() int64 {
+	if x != nil {
+		return x.CommitRevision
+	}
+	return 0
+}
+
+func (x *Event) GetType() EventType {
+	if x != nil {
+		return x.Type
+	}
+	return EventType_EVENT_TYPE_UNSPECIFIED
+}
+
+func (x *Event) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Event) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Event) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Event) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Event) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Event) GetPreviousStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.PreviousStatus
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *Event) GetStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.Status
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *Event) GetEffectiveStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.EffectiveStatus
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *Event) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// At is a past moment; unset means now.
+type At struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to At:
+	//
+	//	*At_Revision
+	//	*At_Time
+	At            isAt_At `protobuf_oneof:"at"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *At) Reset() {
+	*x = At{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *At) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*At) ProtoMessage() {}
+
+func (x *At) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use At.ProtoReflect.Descriptor instead.
+func (*At) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *At) GetAt() isAt_At {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *At) GetRevision() int64 {
+	if x != nil {
+		if x, ok := x.At.(*At_Revision); ok {
+			return x.Revision
+		}
+	}
+	return 0
+}
+
+func (x *At) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.At.(*At_Time); ok {
+			return x.Time
+		}
+	}
+	return nil
+}
+
+type isAt_At interface {
+	isAt_At()
+}
+
+type At_Revision struct {
+	// The registry as it was when this was its revision. Inside an atomic write: before that write,
+	// of which half was never visible.
+	Revision int64 `protobuf:"varint,1,opt,name=revision,proto3,oneof"`
+}
+
+type At_Time struct {
+	// After the last write that is not later.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3,oneof"`
+}
+
+func (*At_Revision) isAt_At() {}
+
+func (*At_Time) isAt_At() {}
+
 type SetServingStatusRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
@@ -308,7 +582,7 @@ type SetServingStatusRequest struct {
 
 func (x *SetServingStatusRequest) Reset() {
 	*x = SetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -320,7 +594,7 @@ func (x *SetServingStatusRequest) String() string {
 func (*SetServingStatusRequest) ProtoMessage() {}
 
 func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -333,7 +607,7 @@ func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*SetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SetServingStatusRequest) GetService() string {
@@ -398,7 +672,7 @@ type SetServingStatusResponse struct {
 
 func (x *SetServingStatusResponse) Reset() {
 	*x = SetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -410,7 +684,7 @@ func (x *SetServingStatusResponse) String() string {
 func (*SetServingStatusResponse) ProtoMessage() {}
 
 func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -423,7 +697,7 @@ func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*SetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *SetServingStatusResponse) GetService() *ServiceRecord {
@@ -458,7 +732,7 @@ type StatusChange struct {
 
 func (x *StatusChange) Reset() {
 	*x = StatusChange{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -470,7 +744,7 @@ func (x *StatusChange) String() string {
 func (*StatusChange) ProtoMessage() {}
 
 func (x *StatusChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -483,7 +757,7 @@ func (x *StatusChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusChange.ProtoReflect.Descriptor instead.
 func (*StatusChange) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *StatusChange) GetService() string {
@@ -521,7 +795,7 @@ type BatchSetServingStatusRequest struct {
 
 func (x *BatchSetServingStatusRequest) Reset() {
 	*x = BatchSetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -533,7 +807,7 @@ func (x *BatchSetServingStatusRequest) String() string {
 func (*BatchSetServingStatusRequest) ProtoMessage() {}
 
 func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -546,7 +820,7 @@ func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *BatchSetServingStatusRequest) GetChanges() []*StatusChange {
@@ -595,7 +869,7 @@ type BatchSetServingStatusResponse struct {
 
 func (x *BatchSetServingStatusResponse) Reset() {
 	*x = BatchSetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -607,7 +881,7 @@ func (x *BatchSetServingStatusResponse) String() string {
 func (*BatchSetServingStatusResponse) ProtoMessage() {}
 
 func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -620,7 +894,7 @@ func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *BatchSetServingStatusResponse) GetServices() []*ServiceRecord {
@@ -658,7 +932,7 @@ type DeleteServiceRequest struct {
 
 func (x *DeleteServiceRequest) Reset() {
 	*x = DeleteServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -670,7 +944,7 @@ func (x *DeleteServiceRequest) String() string {
 func (*DeleteServiceRequest) ProtoMessage() {}
 
 func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -683,7 +957,7 @@ func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *DeleteServiceRequest) GetService() string {
@@ -737,7 +1011,7 @@ type DeleteServiceResponse struct {
 
 func (x *DeleteServiceResponse) Reset() {
 	*x = DeleteServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -749,7 +1023,7 @@ func (x *DeleteServiceResponse) String() string {
 func (*DeleteServiceResponse) ProtoMessage() {}
 
 func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -762,7 +1036,7 @@ func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *DeleteServiceResponse) GetRevision() int64 {
@@ -773,15 +1047,17 @@ func (x *DeleteServiceResponse) GetRevision() int64 {
 }
 
 type GetServiceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// Below the oldest retained revision: OUT_OF_RANGE, which says it. Ahead of this node: OUT_OF_RANGE too.
+	At            *At `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +1069,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +1082,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetServiceRequest) GetService() string {
@@ -816,17 +1092,24 @@ func (x *GetServiceRequest) GetService() string {
 	return ""
 }
 
+func (x *GetServiceRequest) GetAt() *At {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type GetServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       *ServiceRecord         `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // the node's, when it answered
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // the node's, when it answered; with at: the revision it is as of
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -838,7 +1121,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -851,7 +1134,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GetServiceResponse) GetService() *ServiceRecord {
@@ -874,13 +1157,14 @@ type ListServicesRequest struct {
 	Statuses      []grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,rep,packed,name=statuses,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"statuses,omitempty"`
 	PageSize      int32                                              `protobuf:"varint,3,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
 	PageToken     string                                             `protobuf:"bytes,4,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	At            *At                                                `protobuf:"bytes,5,opt,name=at,proto3" json:"at,omitempty"` // as in GetServiceRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +1176,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1189,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ListServicesRequest) GetPrefix() string {
@@ -936,11 +1220,18 @@ func (x *ListServicesRequest) GetPageToken() string {
 	return ""
 }
 
+func (x *ListServicesRequest) GetAt() *At {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
 type ListServicesResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Services      []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"` // by name
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// One cut per page; pages may differ.
+	// One cut per page; pages may differ. With at, all pages are one cut.
 	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -948,7 +1239,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1251,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1264,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListServicesResponse) GetServices() []*ServiceRecord {
@@ -997,6 +1288,420 @@ func (x *ListServicesResponse) GetRevision() int64 {
 	return 0
 }
 
+type WatchServicesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // none: all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchServicesRequest) Reset() {
+	*x = WatchServicesRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchServicesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchServicesRequest) ProtoMessage() {}
+
+func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchServicesRequest.ProtoReflect.Descriptor instead.
+func (*WatchServicesRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *WatchServicesRequest) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+type WatchServicesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Services      []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
+	Deleted       []string               `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Synced        bool                   `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"` // the first state is complete, here or before
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchServicesResponse) Reset() {
+	*x = WatchServicesResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchServicesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchServicesResponse) ProtoMessage() {}
+
+func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchServicesResponse.ProtoReflect.Descriptor instead.
+func (*WatchServicesResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *WatchServicesResponse) GetServices() []*ServiceRecord {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *WatchServicesResponse) GetDeleted() []string {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
+}
+
+func (x *WatchServicesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *WatchServicesResponse) GetSynced() bool {
+	if x != nil {
+		return x.Synced
+	}
+	return false
+}
+
+type WatchEventsRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // of service; none: all events, also those of no service
+	// First wanted. 0: from now on. Ahead of this node: waits. Compacted: OUT_OF_RANGE, which says the
+	// oldest there is.
+	FromRevision  int64 `protobuf:"varint,2,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsRequest) Reset() {
+	*x = WatchEventsRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsRequest) ProtoMessage() {}
+
+func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
+func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *WatchEventsRequest) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *WatchEventsRequest) GetFromRevision() int64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
+type WatchEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Never splits an atomic write, so it can be as large as one: a client should take 16 MiB. Empty: a
+	// bookmark.
+	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// Every match up to here was sent; resume at +1 on any node.
+	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchEventsResponse) Reset() {
+	*x = WatchEventsResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchEventsResponse) ProtoMessage() {}
+
+func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
+func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *WatchEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *WatchEventsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type ListEventsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`                              // of service; none: all
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`                                // exactly this one; not with prefixes
+	FromRevision  int64                  `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"` // 0: the oldest retained
+	ToRevision    int64                  `protobuf:"varint,4,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`       // inclusive; 0: newest
+	FromTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	ToTime        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`                    // inclusive
+	Actor         string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                                    // "": any
+	Types         []EventType            `protobuf:"varint,8,rep,packed,name=types,proto3,enum=rollcall.v1.EventType" json:"types,omitempty"` // none: all
+	NewestFirst   bool                   `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	PageSize      int32                  `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
+	PageToken     string                 `protobuf:"bytes,11,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListEventsRequest) Reset() {
+	*x = ListEventsRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsRequest) ProtoMessage() {}
+
+func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
+func (*ListEventsRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ListEventsRequest) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetFromRevision() int64 {
+	if x != nil {
+		return x.FromRevision
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetToRevision() int64 {
+	if x != nil {
+		return x.ToRevision
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetFromTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FromTime
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetToTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ToTime
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ListEventsRequest) GetTypes() []EventType {
+	if x != nil {
+		return x.Types
+	}
+	return nil
+}
+
+func (x *ListEventsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListEventsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListEventsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListEventsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Can be fewer than asked for, or none, although more follow: a filter skipped very many.
+	Events         []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	NextPageToken  string   `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	OldestRevision int64    `protobuf:"varint,3,opt,name=oldest_revision,json=oldestRevision,proto3" json:"oldest_revision,omitempty"` // retained
+	Revision       int64    `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`                                   // of the node, when it answered
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListEventsResponse) Reset() {
+	*x = ListEventsResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListEventsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListEventsResponse) ProtoMessage() {}
+
+func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
+func (*ListEventsResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *ListEventsResponse) GetEvents() []*Event {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *ListEventsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListEventsResponse) GetOldestRevision() int64 {
+	if x != nil {
+		return x.OldestRevision
+	}
+	return 0
+}
+
+func (x *ListEventsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1009,7 +1714,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1726,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1739,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Member) GetName() string {
@@ -1084,7 +1789,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1096,7 +1801,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1109,7 +1814,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *MemberStatus) GetMember() *Member {
@@ -1198,7 +1903,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1210,7 +1915,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1223,7 +1928,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetStatusRequest) GetLocalOnly() bool {
@@ -1249,7 +1954,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1261,7 +1966,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1274,7 +1979,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -1353,7 +2058,26 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xb6\x02\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xd5\x04\n" +
+	"\x05Event\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
+	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12*\n" +
+	"\x04type\x18\x03 \x01(\x0e2\x16.rollcall.v1.EventTypeR\x04type\x12.\n" +
+	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12(\n" +
+	"\x05actor\x18\x05 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12\x18\n" +
+	"\aservice\x18\b \x01(\tR\aservice\x12Z\n" +
+	"\x0fprevious_status\x18\n" +
+	" \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x0epreviousStatus\x12I\n" +
+	"\x06status\x18\v \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\\\n" +
+	"\x10effective_status\x18\f \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x0feffectiveStatus\x12+\n" +
+	"\x06member\x18\x0f \x01(\v2\x13.rollcall.v1.MemberR\x06member\"Z\n" +
+	"\x02At\x12\x1c\n" +
+	"\brevision\x18\x01 \x01(\x03H\x00R\brevision\x120\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04timeB\x04\n" +
+	"\x02at\"\xb6\x02\n" +
 	"\x17SetServingStatusRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12N\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12\x16\n" +
@@ -1399,22 +2123,57 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\rallow_missing\x18\x06 \x01(\bR\fallowMissingB\x0e\n" +
 	"\f_if_revision\"3\n" +
 	"\x15DeleteServiceResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"-\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\"N\n" +
 	"\x11GetServiceRequest\x12\x18\n" +
-	"\aservice\x18\x01 \x01(\tR\aservice\"f\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1f\n" +
+	"\x02at\x18\x02 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"f\n" +
 	"\x12GetServiceResponse\x124\n" +
 	"\aservice\x18\x01 \x01(\v2\x1a.rollcall.v1.ServiceRecordR\aservice\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xb8\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xd9\x01\n" +
 	"\x13ListServicesRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12M\n" +
 	"\bstatuses\x18\x02 \x03(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\bstatuses\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x04 \x01(\tR\tpageToken\"\x92\x01\n" +
+	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1f\n" +
+	"\x02at\x18\x05 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"\x92\x01\n" +
 	"\x14ListServicesResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"v\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\"2\n" +
+	"\x14WatchServicesRequest\x12\x1a\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\x9d\x01\n" +
+	"\x15WatchServicesResponse\x126\n" +
+	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12\x18\n" +
+	"\adeleted\x18\x02 \x03(\tR\adeleted\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
+	"\x06synced\x18\x04 \x01(\bR\x06synced\"U\n" +
+	"\x12WatchEventsRequest\x12\x1a\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12#\n" +
+	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"]\n" +
+	"\x13WatchEventsResponse\x12*\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.rollcall.v1.EventR\x06events\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xa0\x03\n" +
+	"\x11ListEventsRequest\x12\x1a\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12#\n" +
+	"\rfrom_revision\x18\x03 \x01(\x03R\ffromRevision\x12\x1f\n" +
+	"\vto_revision\x18\x04 \x01(\x03R\n" +
+	"toRevision\x127\n" +
+	"\tfrom_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bfromTime\x123\n" +
+	"\ato_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x06toTime\x12\x14\n" +
+	"\x05actor\x18\a \x01(\tR\x05actor\x12,\n" +
+	"\x05types\x18\b \x03(\x0e2\x16.rollcall.v1.EventTypeR\x05types\x12!\n" +
+	"\fnewest_first\x18\t \x01(\bR\vnewestFirst\x12\x1b\n" +
+	"\tpage_size\x18\n" +
+	" \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\v \x01(\tR\tpageToken\"\xad\x01\n" +
+	"\x12ListEventsResponse\x12*\n" +
+	"\x06events\x18\x01 \x03(\v2\x12.rollcall.v1.EventR\x06events\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12'\n" +
+	"\x0foldest_revision\x18\x03 \x01(\x03R\x0eoldestRevision\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"v\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
@@ -1449,7 +2208,12 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1a\n" +
 	"\bwritable\x18\x06 \x01(\bR\bwritable\x123\n" +
 	"\amembers\x18\a \x03(\v2\x19.rollcall.v1.MemberStatusR\amembers\x12\x1a\n" +
-	"\bproblems\x18\b \x03(\tR\bproblems*h\n" +
+	"\bproblems\x18\b \x03(\tR\bproblems*w\n" +
+	"\tEventType\x12\x1a\n" +
+	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
+	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t*h\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_LEADER\x10\x01\x12\x11\n" +
@@ -1459,11 +2223,15 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05Admin\x12_\n" +
 	"\x10SetServingStatus\x12$.rollcall.v1.SetServingStatusRequest\x1a%.rollcall.v1.SetServingStatusResponse\x12n\n" +
 	"\x15BatchSetServingStatus\x12).rollcall.v1.BatchSetServingStatusRequest\x1a*.rollcall.v1.BatchSetServingStatusResponse\x12V\n" +
-	"\rDeleteService\x12!.rollcall.v1.DeleteServiceRequest\x1a\".rollcall.v1.DeleteServiceResponse2\xae\x01\n" +
+	"\rDeleteService\x12!.rollcall.v1.DeleteServiceRequest\x1a\".rollcall.v1.DeleteServiceResponse2\xab\x03\n" +
 	"\bRegistry\x12M\n" +
 	"\n" +
 	"GetService\x12\x1e.rollcall.v1.GetServiceRequest\x1a\x1f.rollcall.v1.GetServiceResponse\x12S\n" +
-	"\fListServices\x12 .rollcall.v1.ListServicesRequest\x1a!.rollcall.v1.ListServicesResponse2U\n" +
+	"\fListServices\x12 .rollcall.v1.ListServicesRequest\x1a!.rollcall.v1.ListServicesResponse\x12X\n" +
+	"\rWatchServices\x12!.rollcall.v1.WatchServicesRequest\x1a\".rollcall.v1.WatchServicesResponse0\x01\x12R\n" +
+	"\vWatchEvents\x12\x1f.rollcall.v1.WatchEventsRequest\x1a .rollcall.v1.WatchEventsResponse0\x01\x12M\n" +
+	"\n" +
+	"ListEvents\x12\x1e.rollcall.v1.ListEventsRequest\x1a\x1f.rollcall.v1.ListEventsResponse2U\n" +
 	"\aCluster\x12J\n" +
 	"\tGetStatus\x12\x1d.rollcall.v1.GetStatusRequest\x1a\x1e.rollcall.v1.GetStatusResponseB;Z9github.com/rollcallhq/rollcall/api/rollcall/v1;rollcallv1b\x06proto3"
 
@@ -1479,69 +2247,100 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 	return file_rollcall_v1_rollcall_proto_rawDescData
 }
 
-var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
-	(Role)(0),                                             // 0: rollcall.v1.Role
-	(*ServiceRecord)(nil),                                 // 1: rollcall.v1.ServiceRecord
-	(*Report)(nil),                                        // 2: rollcall.v1.Report
-	(*Actor)(nil),                                         // 3: rollcall.v1.Actor
-	(*SetServingStatusRequest)(nil),                       // 4: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 5: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 6: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 7: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 8: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 9: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 10: rollcall.v1.DeleteServiceResponse
-	(*GetServiceRequest)(nil),                             // 11: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 12: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 13: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 14: rollcall.v1.ListServicesResponse
-	(*Member)(nil),                                        // 15: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 16: rollcall.v1.MemberStatus
-	(*GetStatusRequest)(nil),                              // 17: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 18: rollcall.v1.GetStatusResponse
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 19: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 21: google.protobuf.Duration
+	(EventType)(0),                                        // 0: rollcall.v1.EventType
+	(Role)(0),                                             // 1: rollcall.v1.Role
+	(*ServiceRecord)(nil),                                 // 2: rollcall.v1.ServiceRecord
+	(*Report)(nil),                                        // 3: rollcall.v1.Report
+	(*Actor)(nil),                                         // 4: rollcall.v1.Actor
+	(*Event)(nil),                                         // 5: rollcall.v1.Event
+	(*At)(nil),                                            // 6: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 7: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 8: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 9: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 10: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 11: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 12: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 13: rollcall.v1.DeleteServiceResponse
+	(*GetServiceRequest)(nil),                             // 14: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 15: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 16: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 17: rollcall.v1.ListServicesResponse
+	(*WatchServicesRequest)(nil),                          // 18: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 19: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 20: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 21: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 22: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 23: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 24: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 25: rollcall.v1.MemberStatus
+	(*GetStatusRequest)(nil),                              // 26: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 27: rollcall.v1.GetStatusResponse
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 28: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 30: google.protobuf.Duration
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	19, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	20, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
-	2,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
-	19, // 3: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	3,  // 4: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	20, // 5: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	19, // 6: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	1,  // 7: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	19, // 8: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	6,  // 9: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	1,  // 10: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	1,  // 11: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	19, // 12: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	1,  // 13: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	15, // 14: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	0,  // 15: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	21, // 16: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	20, // 17: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	16, // 18: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	4,  // 19: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	7,  // 20: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	9,  // 21: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	11, // 22: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	13, // 23: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	17, // 24: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	5,  // 25: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	8,  // 26: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	10, // 27: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	12, // 28: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	14, // 29: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	18, // 30: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	25, // [25:31] is the sub-list for method output_type
-	19, // [19:25] is the sub-list for method input_type
-	19, // [19:19] is the sub-list for extension type_name
-	19, // [19:19] is the sub-list for extension extendee
-	0,  // [0:19] is the sub-list for field type_name
+	28, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	29, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	3,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
+	28, // 3: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	4,  // 4: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
+	29, // 5: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	0,  // 6: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
+	29, // 7: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	4,  // 8: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
+	28, // 9: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	28, // 10: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	28, // 11: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	24, // 12: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	29, // 13: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	28, // 14: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	2,  // 15: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	28, // 16: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	9,  // 17: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	2,  // 18: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	6,  // 19: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	2,  // 20: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	28, // 21: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	6,  // 22: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	2,  // 23: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	2,  // 24: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	5,  // 25: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	29, // 26: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	29, // 27: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,  // 28: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	5,  // 29: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	24, // 30: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,  // 31: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	30, // 32: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	29, // 33: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	25, // 34: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	7,  // 35: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	10, // 36: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	12, // 37: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	14, // 38: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	16, // 39: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	18, // 40: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	20, // 41: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	22, // 42: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	26, // 43: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	8,  // 44: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	11, // 45: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	13, // 46: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	15, // 47: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	17, // 48: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	19, // 49: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	21, // 50: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	23, // 51: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	27, // 52: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	44, // [44:53] is the sub-list for method output_type
+	35, // [35:44] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -1549,16 +2348,20 @@ func file_rollcall_v1_rollcall_proto_init() {
 	if File_rollcall_v1_rollcall_proto != nil {
 		return
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[3].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[4].OneofWrappers = []any{
+		(*At_Revision)(nil),
+		(*At_Time)(nil),
+	}
 	file_rollcall_v1_rollcall_proto_msgTypes[5].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[8].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[7].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   18,
+			NumEnums:      2,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -178,7 +178,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16, 0}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -376,6 +376,7 @@ type Command struct {
 	//	*Command_TermStart
 	//	*Command_Write
 	//	*Command_AnnounceMember
+	//	*Command_Compact
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -466,6 +467,15 @@ func (x *Command) GetAnnounceMember() *AnnounceMember {
 	return nil
 }
 
+func (x *Command) GetCompact() *Compact {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Compact); ok {
+			return x.Compact
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -482,11 +492,17 @@ type Command_AnnounceMember struct {
 	AnnounceMember *AnnounceMember `protobuf:"bytes,12,opt,name=announce_member,json=announceMember,proto3,oneof"`
 }
 
+type Command_Compact struct {
+	Compact *Compact `protobuf:"bytes,13,opt,name=compact,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
 
 func (*Command_AnnounceMember) isCommand_Kind() {}
+
+func (*Command_Compact) isCommand_Kind() {}
 
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -792,6 +808,54 @@ func (x *AnnounceMember) GetMember() *Member {
 	return nil
 }
 
+// Compact moves the horizon: events below it are no longer kept whole. Below it the newest event of
+// each service that is not a delete, and of each member, stays, so that what is kept still folds to
+// the registry at any revision from horizon-1 on. It is no event, and a horizon that is not ahead of the
+// one there is changes nothing.
+type Compact struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Horizon       int64                  `protobuf:"varint,1,opt,name=horizon,proto3" json:"horizon,omitempty"` // at most the registry's revision plus one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Compact) Reset() {
+	*x = Compact{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Compact) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Compact) ProtoMessage() {}
+
+func (x *Compact) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Compact.ProtoReflect.Descriptor instead.
+func (*Compact) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Compact) GetHorizon() int64 {
+	if x != nil {
+		return x.Horizon
+	}
+	return 0
+}
+
 type Member struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -806,7 +870,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -818,7 +882,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -831,7 +895,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Member) GetName() string {
@@ -889,7 +953,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -901,7 +965,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -914,7 +978,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -953,7 +1017,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1029,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1042,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Report) GetStatus() Status {
@@ -1046,13 +1110,15 @@ type Event struct {
 	EffectiveStatus Status                 `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"`
 	LeaseId         string                 `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
 	Member          *Member                `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Since when the effective status is what the event says. 0: not known, an older event.
+	StatusTime    int64 `protobuf:"varint,16,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1130,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1143,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -1171,6 +1237,13 @@ func (x *Event) GetMember() *Member {
 	return nil
 }
 
+func (x *Event) GetStatusTime() int64 {
+	if x != nil {
+		return x.StatusTime
+	}
+	return 0
+}
+
 // Result is how a command ended: what it changed, or why it was refused.
 type Result struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1186,7 +1259,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1271,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1284,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1260,7 +1333,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1272,7 +1345,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1285,7 +1358,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -1315,7 +1388,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1400,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1413,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -1399,7 +1472,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +1484,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +1497,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *RequestRecord) GetIndex() uint64 {
@@ -1519,7 +1592,7 @@ type RequestOutcome struct {
 
 func (x *RequestOutcome) Reset() {
 	*x = RequestOutcome{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1531,7 +1604,7 @@ func (x *RequestOutcome) String() string {
 func (*RequestOutcome) ProtoMessage() {}
 
 func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1544,7 +1617,7 @@ func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
 func (*RequestOutcome) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RequestOutcome) GetService() string {
@@ -1602,7 +1675,7 @@ type RequestCause struct {
 
 func (x *RequestCause) Reset() {
 	*x = RequestCause{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1614,7 +1687,7 @@ func (x *RequestCause) String() string {
 func (*RequestCause) ProtoMessage() {}
 
 func (x *RequestCause) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1627,7 +1700,7 @@ func (x *RequestCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
 func (*RequestCause) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *RequestCause) GetReason() string {
@@ -1675,7 +1748,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1760,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1773,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -1727,7 +1800,8 @@ type JournalMeta struct {
 	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
 	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
 	LogTime       int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
-	Horizon       int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"` // oldest revision from which events are complete
+	Horizon       int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
+	Compacted     int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
 	StateHash     *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1735,7 +1809,7 @@ type JournalMeta struct {
 
 func (x *JournalMeta) Reset() {
 	*x = JournalMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1747,7 +1821,7 @@ func (x *JournalMeta) String() string {
 func (*JournalMeta) ProtoMessage() {}
 
 func (x *JournalMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1760,7 +1834,7 @@ func (x *JournalMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalMeta.ProtoReflect.Descriptor instead.
 func (*JournalMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *JournalMeta) GetFormat() uint32 {
@@ -1819,6 +1893,13 @@ func (x *JournalMeta) GetHorizon() int64 {
 	return 0
 }
 
+func (x *JournalMeta) GetCompacted() int64 {
+	if x != nil {
+		return x.Compacted
+	}
+	return 0
+}
+
 func (x *JournalMeta) GetStateHash() *StateHash {
 	if x != nil {
 		return x.StateHash
@@ -1838,7 +1919,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1850,7 +1931,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1863,7 +1944,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -1904,7 +1985,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xaf\x02\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xe5\x02\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -1914,7 +1995,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"term_start\x18\n" +
 	" \x01(\v2\x1a.rollcall.log.v1.TermStartH\x00R\ttermStart\x12.\n" +
 	"\x05write\x18\v \x01(\v2\x16.rollcall.log.v1.WriteH\x00R\x05write\x12J\n" +
-	"\x0fannounce_member\x18\f \x01(\v2\x1f.rollcall.log.v1.AnnounceMemberH\x00R\x0eannounceMemberB\x06\n" +
+	"\x0fannounce_member\x18\f \x01(\v2\x1f.rollcall.log.v1.AnnounceMemberH\x00R\x0eannounceMember\x124\n" +
+	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompactB\x06\n" +
 	"\x04kind\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -1940,7 +2022,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"must_exist\x18\x05 \x01(\bR\tmustExistB\x0e\n" +
 	"\f_if_revision\"A\n" +
 	"\x0eAnnounceMember\x12/\n" +
-	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"\xbc\x01\n" +
+	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"#\n" +
+	"\aCompact\x12\x18\n" +
+	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xbc\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
@@ -1963,7 +2047,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x19\n" +
-	"\blease_id\x18\a \x01(\tR\aleaseId\"\x92\x04\n" +
+	"\blease_id\x18\a \x01(\tR\aleaseId\"\xb3\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12.\n" +
@@ -1979,7 +2063,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x06status\x18\v \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
 	"\x10effective_status\x18\f \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
 	"\blease_id\x18\x0e \x01(\tR\aleaseId\x12/\n" +
-	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"\xc6\x01\n" +
+	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\x12\x1f\n" +
+	"\vstatus_time\x18\x10 \x01(\x03R\n" +
+	"statusTime\"\xc6\x01\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
@@ -2032,7 +2118,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rRequestLimits\x12\x1f\n" +
 	"\vrequest_ids\x18\x01 \x01(\rR\n" +
 	"requestIds\x12\x16\n" +
-	"\x06window\x18\x02 \x01(\x03R\x06window\"\x9d\x02\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\xbb\x02\n" +
 	"\vJournalMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
@@ -2042,7 +2128,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04term\x18\x05 \x01(\x04R\x04term\x12\x1a\n" +
 	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x19\n" +
 	"\blog_time\x18\a \x01(\x03R\alogTime\x12\x18\n" +
-	"\ahorizon\x18\b \x01(\x03R\ahorizon\x129\n" +
+	"\ahorizon\x18\b \x01(\x03R\ahorizon\x12\x1c\n" +
+	"\tcompacted\x18\n" +
+	" \x01(\x03R\tcompacted\x129\n" +
 	"\n" +
 	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\"n\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
@@ -2073,7 +2161,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Status)(0),            // 0: rollcall.log.v1.Status
 	(EventType)(0),         // 1: rollcall.log.v1.EventType
@@ -2087,19 +2175,20 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*Write)(nil),          // 9: rollcall.log.v1.Write
 	(*Change)(nil),         // 10: rollcall.log.v1.Change
 	(*AnnounceMember)(nil), // 11: rollcall.log.v1.AnnounceMember
-	(*Member)(nil),         // 12: rollcall.log.v1.Member
-	(*ServiceRecord)(nil),  // 13: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 14: rollcall.log.v1.Report
-	(*Event)(nil),          // 15: rollcall.log.v1.Event
-	(*Result)(nil),         // 16: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 17: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 18: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 19: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 20: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 21: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 22: rollcall.log.v1.RequestLimits
-	(*JournalMeta)(nil),    // 23: rollcall.log.v1.JournalMeta
-	(*SnapshotHeader)(nil), // 24: rollcall.log.v1.SnapshotHeader
+	(*Compact)(nil),        // 12: rollcall.log.v1.Compact
+	(*Member)(nil),         // 13: rollcall.log.v1.Member
+	(*ServiceRecord)(nil),  // 14: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),         // 15: rollcall.log.v1.Report
+	(*Event)(nil),          // 16: rollcall.log.v1.Event
+	(*Result)(nil),         // 17: rollcall.log.v1.Result
+	(*ServiceResult)(nil),  // 18: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 19: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 20: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 21: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 22: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 23: rollcall.log.v1.RequestLimits
+	(*JournalMeta)(nil),    // 24: rollcall.log.v1.JournalMeta
+	(*SnapshotHeader)(nil), // 25: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	5,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -2108,35 +2197,36 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	8,  // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
 	9,  // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
 	11, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
-	10, // 6: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	0,  // 7: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	12, // 8: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	14, // 9: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	0,  // 10: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	7,  // 11: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 12: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	7,  // 13: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 14: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 15: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	0,  // 16: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	12, // 17: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	17, // 18: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	18, // 19: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	13, // 20: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	2,  // 21: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	20, // 22: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	21, // 23: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	18, // 24: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	22, // 25: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	0,  // 26: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	7,  // 27: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	5,  // 28: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	23, // 29: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
-	30, // [30:30] is the sub-list for method output_type
-	30, // [30:30] is the sub-list for method input_type
-	30, // [30:30] is the sub-list for extension type_name
-	30, // [30:30] is the sub-list for extension extendee
-	0,  // [0:30] is the sub-list for field type_name
+	12, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
+	10, // 7: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	0,  // 8: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	13, // 9: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	15, // 10: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	0,  // 11: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	7,  // 12: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 13: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	7,  // 14: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 15: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	0,  // 16: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	0,  // 17: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	13, // 18: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
+	18, // 19: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	19, // 20: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	14, // 21: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	2,  // 22: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	21, // 23: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	22, // 24: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	19, // 25: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	23, // 26: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	0,  // 27: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	7,  // 28: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	5,  // 29: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	24, // 30: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	31, // [31:31] is the sub-list for method output_type
+	31, // [31:31] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2148,6 +2238,7 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_TermStart)(nil),
 		(*Command_Write)(nil),
 		(*Command_AnnounceMember)(nil),
+		(*Command_Compact)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
@@ -2156,7 +2247,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

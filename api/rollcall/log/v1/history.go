@@ -1,0 +1,28 @@
+package logv1
+
+import "fmt"
+
+// EventQuery says which of the retained events to read.
+type EventQuery struct {
+	// From and To are revisions, inclusive. From is at least 1; To 0: as far as there are any.
+	From, To int64
+	// Service is the one whose events to read, by its index; "": all events, of no service too.
+	Service    string
+	Descending bool // newest first
+}
+
+// EventSpan is what a journal holds of the events at the moment of a reading: all of them from Oldest
+// to Newest, and some below Oldest, see Compact.
+type EventSpan struct {
+	Oldest, Newest int64 // Newest+1 == Oldest: none
+}
+
+// CompactedError means that events from a revision on were asked for which are not all kept any more.
+type CompactedError struct {
+	Asked  int64
+	Oldest int64 // from here on there are all
+}
+
+func (e *CompactedError) Error() string {
+	return fmt.Sprintf("events from revision %d on are not kept any more; the oldest is %d", e.Asked, e.Oldest)
+}
