@@ -58,8 +58,7 @@ func (a agreement) Preview(cmd *logv1.Command) *logv1.Result {
 func (a agreement) ReadIndex(ctx context.Context) (uint64, error) { return a.raft.ReadIndex(ctx) }
 
 func (a agreement) Leader() (name string, leading bool) {
-	s := a.raft.Status()
-	return s.Leader, s.Leading
+	return a.raft.Leader()
 }
 
 func (a agreement) Changed() <-chan struct{} { return a.raft.Changed() }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -62,7 +61,7 @@ func (p *proposer) propose(ctx context.Context, cmd *logv1.Command) (any, error)
 	if err := ctx.Err(); err != nil {
 		return nil, NotWrittenError{err}
 	}
-	pr := &proposal{cmd: cmd, size: proto.Size(cmd), done: make(chan outcome, 1)}
+	pr := &proposal{cmd: cmd, size: cmd.SizeVT(), done: make(chan outcome, 1)}
 	if err := p.enqueue(pr); err != nil {
 		return nil, NotWrittenError{err}
 	}

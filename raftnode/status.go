@@ -83,6 +83,13 @@ func (n *Node) Status() Status {
 	return s
 }
 
+// Leader returns the leader this node knows, "" if none, and whether it is this node and leading. It
+// is cheap: every write asks.
+func (n *Node) Leader() (name string, leading bool) {
+	p := n.look()
+	return p.leader, p.leading
+}
+
 // look asks raft for what Changed tells of.
 func (n *Node) look() public {
 	r := n.raft.Load()

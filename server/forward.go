@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"time"
 
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -28,9 +31,11 @@ func (f *forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	if err != nil {
 		return nil, notWritten("leader %s cannot be reached: %w", leader, err)
 	}
-	wait, done := endedBy(patience, changed)
-	err = conn.ready(wait, false)
-	done()
+	if conn.GetState() != connectivity.Ready {
+		wait, done := endedBy(patience, changed)
+		err = conn.ready(wait, false)
+		done()
+	}
 	if err != nil {
 		return nil, notWritten("leader %s cannot be reached: %s", leader, inWords(err))
 	}
@@ -42,22 +47,29 @@ func (f *forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	if work <= 0 {
 		return nil, notWritten("no time is left to ask leader %s", leader)
 	}
-	ctx, cancel := context.WithTimeout(ctx, work)
-	defer cancel()
-	res, err := peerv1.NewPeerClient(conn).Propose(ctx, &peerv1.ProposeRequest{Command: cmd, ValidateOnly: validateOnly})
-	if err != nil {
-		return nil, forwarded(leader, err)
+	res, sent, err := conn.line.do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, time.Now().Add(work))
+	switch {
+	case err != nil && !sent:
+		return nil, notWritten("leader %s cannot be reached: %s", leader, inWords(err))
+	case err != nil:
+		st, ok := status.FromError(err)
+		if !ok {
+			st = status.FromContextError(err)
+		}
+		return nil, forwarded(leader, st)
+	case res.GetResult() != nil:
+		return res.GetResult(), nil
 	}
-	if res.GetResult() == nil {
+	var failure spb.Status
+	if len(res.GetFailure()) == 0 || proto.Unmarshal(res.GetFailure(), &failure) != nil {
 		return nil, outcomeUnknown("leader %s answered without a result", leader)
 	}
-	return res.GetResult(), nil
+	return nil, forwarded(leader, status.FromProto(&failure))
 }
 
-// forwarded is the outcome of a call to the leader that failed. Only the leader's own word, an
-// ErrorInfo of ours, counts as more than unknown.
-func forwarded(leader string, err error) error {
-	st := status.Convert(err)
+// forwarded is the outcome of a command that was sent to the leader and failed. Only the leader's own
+// word, an ErrorInfo of ours, counts as more than unknown.
+func forwarded(leader string, st *status.Status) error {
 	info := errorInfo(st)
 	if info.GetMetadata()[MetaWritten] != WrittenNo {
 		err := fmt.Errorf("the call to leader %s: %s", leader, st.Message())
@@ -69,7 +81,7 @@ func forwarded(leader string, err error) error {
 		}
 		return outcomeUnknown("%w", err)
 	}
-	f := &failure{reason: info.GetReason(), msg: st.Message(), meta: info.GetMetadata(), code: st.Code(), err: err}
+	f := &failure{reason: info.GetReason(), msg: st.Message(), meta: info.GetMetadata(), code: st.Code(), err: st.Err()}
 	for _, d := range st.Details() {
 		if m, ok := d.(protoadapt.MessageV1); ok && d != any(info) {
 			f.details = append(f.details, m)

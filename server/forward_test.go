@@ -9,9 +9,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
@@ -329,7 +332,22 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 	})
 }
 
-func TestPeerPropose(t *testing.T) {
+// forward sends one command on a stream of its own.
+func forward(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
+	l := &line{conn: &peerConn{ClientConn: conn}}
+	defer l.close()
+	res, _, err := l.do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(5*time.Second))
+	if err != nil || res.GetResult() != nil {
+		return err
+	}
+	var failure spb.Status
+	if err := proto.Unmarshal(res.GetFailure(), &failure); err != nil {
+		return err
+	}
+	return status.ErrorProto(&failure)
+}
+
+func TestPeerForward(t *testing.T) {
 	c := newTestCluster(t, 1)
 	c.elect("n1")
 	n := c.nodes["n1"]
@@ -347,21 +365,20 @@ func TestPeerPropose(t *testing.T) {
 		"empty write":     {Kind: &logv1.Command_Write{}},
 		"nameless member": {Kind: &logv1.Command_AnnounceMember{}},
 	} {
-		_, err := peerv1.NewPeerClient(conn).Propose(ctx, &peerv1.ProposeRequest{Command: cmd})
+		err := forward(ctx, conn, cmd)
 		t.Run(name, func(t *testing.T) {
 			checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "command"})
 		})
 	}
 	announce := &logv1.Command{Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{Name: "n1"}}}}
-	if _, err := peerv1.NewPeerClient(conn).Propose(ctx, &peerv1.ProposeRequest{Command: announce}); err != nil {
+	if err := forward(ctx, conn, announce); err != nil {
 		t.Error(err)
 	}
 	if _, err := rollcallv1.NewAdminClient(conn).SetServingStatus(ctx, setRequest("a", serving)); err == nil {
 		t.Error("the peer port answers Admin")
 	}
 	n.BeginDrain()
-	_, err = peerv1.NewPeerClient(conn).Propose(ctx, &peerv1.ProposeRequest{Command: announce})
-	checkError(t, err, want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "stopping"})
+	checkError(t, forward(ctx, conn, announce), want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "stopping"})
 }
 
 func TestServerProposeForwards(t *testing.T) {

@@ -30,6 +30,7 @@ type peerPool struct {
 // peerConn is the connection to one member.
 type peerConn struct {
 	*grpc.ClientConn
+	line *line
 
 	mu      sync.Mutex    // guards the rest
 	dialErr error         // of the last dial; nil after one that succeeded
@@ -86,6 +87,7 @@ func (p *peerPool) get(name string) (*peerConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.line = &line{conn: c}
 	p.conns[name] = c
 	return c, nil
 }
@@ -97,6 +99,7 @@ func (p *peerPool) close() {
 	p.closed = true
 	for _, c := range p.conns {
 		c.Close()
+		c.line.close()
 	}
 	clear(p.conns)
 }

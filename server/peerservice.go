@@ -13,7 +13,8 @@ type peerService struct {
 	peerv1.UnimplementedPeerServer
 	router    *router
 	freshness *freshness
-	replica   Replica // nil: knows no state hashes
+	replica   Replica         // nil: knows no state hashes
+	ending    context.Context // ends when streams are to
 	log       *slog.Logger
 }
 
@@ -28,35 +29,4 @@ func (s *peerService) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest)
 		return nil, statusError(node, &failure{reason: ReasonNotFresh, msg: err.Error(), err: err})
 	}
 	return &peerv1.ReadIndexResponse{Index: index}, nil
-}
-
-// Propose implements rollcall.peer.v1.Peer.
-func (s *peerService) Propose(ctx context.Context, req *peerv1.ProposeRequest) (res *peerv1.ProposeResponse, err error) {
-	node := s.router.node
-	defer recovered(s.log, node, "Peer.Propose", true, &err)
-	if err := validateCommand(req.GetCommand()); err != nil {
-		return nil, statusError(node, err)
-	}
-	if s.router.drains() {
-		return nil, statusError(node, notWritten("node %s is stopping", node))
-	}
-	if s.router.gate.closed() != nil {
-		return nil, statusError(node, notWritten("node %s has stopped serving", node))
-	}
-	if leader, leading := s.router.termBegun(ctx); !leading {
-		switch leader {
-		case "":
-			err = notWritten("node %s does not lead and knows nobody who does", node)
-		case node:
-			err = notWritten("leader %s has not begun its term", node)
-		default:
-			err = notWritten("node %s does not lead, %s does", node, leader)
-		}
-		return nil, statusError(node, err)
-	}
-	result, err := s.router.here(ctx, req.GetCommand(), req.GetValidateOnly())
-	if err != nil {
-		return nil, statusError(node, changeFailure(err))
-	}
-	return &peerv1.ProposeResponse{Result: result}, nil
 }

@@ -150,12 +150,17 @@ func (r *reads) setHeader(ctx context.Context, h heading) {
 // the caller, who would otherwise learn no more than that its time ran out. Without a deadline it is
 // without from now.
 func answerable(ctx context.Context, without time.Duration) (context.Context, context.CancelFunc) {
-	deadline, ok := ctx.Deadline()
-	if !ok {
+	if _, ok := ctx.Deadline(); !ok {
 		return context.WithTimeout(ctx, without)
 	}
+	return context.WithTimeout(ctx, answerTime(ctx))
+}
+
+// answerTime is how long an answer can wait that must still reach a caller with a deadline.
+func answerTime(ctx context.Context) time.Duration {
+	deadline, _ := ctx.Deadline()
 	left := time.Until(deadline)
-	return context.WithTimeout(ctx, left-min(answerMargin(left), left/2))
+	return left - min(answerMargin(left), left/2)
 }
 
 // answerMargin is the greater of 50 ms and 5 % of what is left.

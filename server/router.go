@@ -39,12 +39,25 @@ func (r *router) route(ctx context.Context, cmd *logv1.Command, validateOnly boo
 		ctx, cancel = context.WithTimeout(ctx, r.timeout)
 		defer cancel()
 	}
+	// Nearly always this node or the next one leads, and neither needs what seek prepares.
+	if _, leading := r.agreement.Leader(); leading && !r.drains() && r.gate.closed() == nil {
+		result, err := r.here(ctx, cmd, validateOnly)
+		if err == nil {
+			return result, nil
+		}
+		if f := changeFailure(err); f.reason != ReasonNotWritten {
+			return nil, f
+		}
+	}
+	return r.seek(ctx, cmd, validateOnly)
+}
+
+// seek tries until the command has an answer, or patience ends. ctx has a deadline.
+func (r *router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	// Waiting ends while "not written" can still be heard: a caller whose time runs out has to
 	// assume the worst. A caller with much time is told after r.timeout too: no election takes that
 	// long, and it can try again.
-	patience, cancel := answerable(ctx, r.timeout)
-	defer cancel()
-	patience, cancel = context.WithTimeout(patience, r.timeout)
+	patience, cancel := context.WithTimeout(ctx, min(r.timeout, answerTime(ctx)))
 	defer cancel()
 	for {
 		changed := r.agreement.Changed() // before Leader, so that no change is missed

@@ -186,7 +186,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
-	peerv1.RegisterPeerServer(peer, &peerService{router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log})
+	peerv1.RegisterPeerServer(peer, &peerService{router: s.router, freshness: s.freshness, replica: deps.Replica, ending: ending, log: s.log})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 
 	s.readiness.publish()

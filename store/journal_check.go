@@ -7,7 +7,6 @@ import (
 	"hash/crc64"
 
 	"go.etcd.io/bbolt"
-	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -201,7 +200,7 @@ func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
 	return meta, nil
 }
 
-func visit[M proto.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty func() M, name func(M) string) error {
+func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty func() M, name func(M) string) error {
 	return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
 		record := empty()
 		if err := openRecord(bucket, key, value, record); err != nil {
@@ -217,7 +216,7 @@ func visit[M proto.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty 
 	})
 }
 
-func openRecord(bucket, key, value []byte, record proto.Message) error {
+func openRecord(bucket, key, value []byte, record logv1.Message) error {
 	if err := logv1.Open(value, record); err != nil {
 		return recordError(bucket, key, err)
 	}

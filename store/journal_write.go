@@ -35,7 +35,7 @@ type backlog struct {
 
 // waiting is a record to put, or nil for one to delete.
 type waiting struct {
-	record proto.Message
+	record logv1.Message
 	bytes  int
 }
 
@@ -48,10 +48,10 @@ func newBacklog() *backlog {
 	}
 }
 
-func (b *backlog) put(to map[string]waiting, key string, record proto.Message) {
+func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
 	size := recordOverhead + len(key)
 	if record != nil {
-		size += proto.Size(record)
+		size += record.SizeVT()
 	}
 	b.bytes += size - to[key].bytes
 	to[key] = waiting{record, size}
@@ -86,7 +86,7 @@ func (b *backlog) add(d *logv1.Delta, before position) {
 	}
 	for _, e := range d.Events {
 		b.events = append(b.events, e)
-		b.bytes += recordOverhead + proto.Size(e) + 2*len(e.GetService())
+		b.bytes += recordOverhead + e.SizeVT() + 2*len(e.GetService())
 	}
 }
 

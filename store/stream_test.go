@@ -9,7 +9,6 @@ import (
 	"testing/iotest"
 
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -68,7 +67,7 @@ func TestStreamRefusesEveryBitFlipAndEveryCut(t *testing.T) {
 }
 
 func TestStreamOfANewerFormat(t *testing.T) {
-	for name, header := range map[string]proto.Message{
+	for name, header := range map[string]logv1.Message{
 		"stream":  &logv1.SnapshotHeader{Format: 2, Meta: &logv1.JournalMeta{Format: 1}, Size: 1},
 		"journal": &logv1.SnapshotHeader{Format: 1, Meta: &logv1.JournalMeta{Format: 2}, Size: 1},
 	} {

@@ -13,6 +13,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/bufbuild/protocompile"
 	_ "google.golang.org/grpc/health/grpc_health_v1" // registers grpc/health/v1/health.proto
@@ -70,6 +72,14 @@ func run(ctx context.Context, args []string) error {
 		if err := generate(ctx, plugin, root, req); err != nil {
 			return fmt.Errorf("%s: %w", plugin, err)
 		}
+	}
+	// What is on the path of every write gets methods that use no reflection.
+	req.FileToGenerate = slices.DeleteFunc(slices.Clone(files), func(name string) bool {
+		return !strings.HasSuffix(name, "/log.proto")
+	})
+	req.Parameter = proto.String("paths=source_relative,features=marshal+unmarshal+size")
+	if err := generate(ctx, "protoc-gen-go-vtproto", root, req); err != nil {
+		return fmt.Errorf("protoc-gen-go-vtproto: %w", err)
 	}
 	return nil
 }

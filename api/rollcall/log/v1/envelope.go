@@ -32,9 +32,18 @@ const (
 	maxEnvelope = 1 + 5 + 1 + 4 + 1 + binary.MaxVarintLen64
 )
 
+// Message is any message of this package, with the methods that are generated for speed.
+type Message interface {
+	proto.Message
+	Reset()
+	SizeVT() int
+	MarshalToSizedBufferVT([]byte) (int, error)
+	UnmarshalVT([]byte) error
+}
+
 // Seal returns m as the bytes of an Envelope.
-func Seal(m proto.Message) ([]byte, error) {
-	size := proto.Size(m)
+func Seal(m Message) ([]byte, error) {
+	size := m.SizeVT()
 	b := make([]byte, 0, size+maxEnvelope)
 	b = protowire.AppendTag(b, envelopeFormat, protowire.VarintType)
 	b = protowire.AppendVarint(b, Format)
@@ -44,8 +53,8 @@ func Seal(m proto.Message) ([]byte, error) {
 	b = protowire.AppendTag(b, envelopePayload, protowire.BytesType)
 	b = protowire.AppendVarint(b, uint64(size))
 	payload := len(b)
-	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, m)
-	if err != nil {
+	b = b[:payload+size]
+	if _, err := m.MarshalToSizedBufferVT(b[payload:]); err != nil {
 		return nil, fmt.Errorf("seal %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	binary.LittleEndian.PutUint32(b[crc:], checksum(Format, b[payload:]))
@@ -101,12 +110,13 @@ func Payload(sealed []byte) ([]byte, error) {
 
 // Open checks sealed bytes and decodes them into m. The error wraps ErrChecksum or ErrFormat, or
 // is protobuf's own.
-func Open(sealed []byte, m proto.Message) error {
+func Open(sealed []byte, m Message) error {
 	payload, err := Payload(sealed)
 	if err != nil {
 		return err
 	}
-	if err := proto.Unmarshal(payload, m); err != nil {
+	m.Reset()
+	if err := m.UnmarshalVT(payload); err != nil {
 		return fmt.Errorf("open %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	return nil

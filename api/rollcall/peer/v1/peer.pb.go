@@ -74,31 +74,30 @@ func (x Hello_Purpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hello_Purpose.Descriptor instead.
 func (Hello_Purpose) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6, 0}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8, 0}
 }
 
-type ProposeRequest struct {
+type ForwardRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       *v1.Command            `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"`
-	ValidateOnly  bool                   `protobuf:"varint,2,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	Commands      []*ForwardedCommand    `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ProposeRequest) Reset() {
-	*x = ProposeRequest{}
+func (x *ForwardRequest) Reset() {
+	*x = ForwardRequest{}
 	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ProposeRequest) String() string {
+func (x *ForwardRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ProposeRequest) ProtoMessage() {}
+func (*ForwardRequest) ProtoMessage() {}
 
-func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
+func (x *ForwardRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -110,47 +109,110 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
-func (*ProposeRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ForwardRequest.ProtoReflect.Descriptor instead.
+func (*ForwardRequest) Descriptor() ([]byte, []int) {
 	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *ProposeRequest) GetCommand() *v1.Command {
+func (x *ForwardRequest) GetCommands() []*ForwardedCommand {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
+type ForwardedCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the stream's choice, once
+	Command       *v1.Command            `protobuf:"bytes,2,opt,name=command,proto3" json:"command,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	Timeout       int64                  `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"` // nanoseconds that the answer may take
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardedCommand) Reset() {
+	*x = ForwardedCommand{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardedCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardedCommand) ProtoMessage() {}
+
+func (x *ForwardedCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardedCommand.ProtoReflect.Descriptor instead.
+func (*ForwardedCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ForwardedCommand) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ForwardedCommand) GetCommand() *v1.Command {
 	if x != nil {
 		return x.Command
 	}
 	return nil
 }
 
-func (x *ProposeRequest) GetValidateOnly() bool {
+func (x *ForwardedCommand) GetValidateOnly() bool {
 	if x != nil {
 		return x.ValidateOnly
 	}
 	return false
 }
 
-type ProposeResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Result        *v1.Result             `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
+func (x *ForwardedCommand) GetTimeout() int64 {
+	if x != nil {
+		return x.Timeout
+	}
+	return 0
+}
+
+type ForwardResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Results []*ForwardedResult     `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	// This member is stopping: the caller is to send no more and to end its side.
+	Stopping      bool `protobuf:"varint,2,opt,name=stopping,proto3" json:"stopping,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ProposeResponse) Reset() {
-	*x = ProposeResponse{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[1]
+func (x *ForwardResponse) Reset() {
+	*x = ForwardResponse{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ProposeResponse) String() string {
+func (x *ForwardResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ProposeResponse) ProtoMessage() {}
+func (*ForwardResponse) ProtoMessage() {}
 
-func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[1]
+func (x *ForwardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -161,14 +223,81 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
-func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{1}
+// Deprecated: Use ForwardResponse.ProtoReflect.Descriptor instead.
+func (*ForwardResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *ProposeResponse) GetResult() *v1.Result {
+func (x *ForwardResponse) GetResults() []*ForwardedResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *ForwardResponse) GetStopping() bool {
+	if x != nil {
+		return x.Stopping
+	}
+	return false
+}
+
+type ForwardedResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Result        *v1.Result             `protobuf:"bytes,2,opt,name=result,proto3" json:"result,omitempty"`   // unset: it failed
+	Failure       []byte                 `protobuf:"bytes,3,opt,name=failure,proto3" json:"failure,omitempty"` // google.rpc.Status
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ForwardedResult) Reset() {
+	*x = ForwardedResult{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ForwardedResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ForwardedResult) ProtoMessage() {}
+
+func (x *ForwardedResult) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ForwardedResult.ProtoReflect.Descriptor instead.
+func (*ForwardedResult) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ForwardedResult) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ForwardedResult) GetResult() *v1.Result {
 	if x != nil {
 		return x.Result
+	}
+	return nil
+}
+
+func (x *ForwardedResult) GetFailure() []byte {
+	if x != nil {
+		return x.Failure
 	}
 	return nil
 }
@@ -181,7 +310,7 @@ type ReadIndexRequest struct {
 
 func (x *ReadIndexRequest) Reset() {
 	*x = ReadIndexRequest{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -193,7 +322,7 @@ func (x *ReadIndexRequest) String() string {
 func (*ReadIndexRequest) ProtoMessage() {}
 
 func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[2]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -206,7 +335,7 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{2}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4}
 }
 
 type ReadIndexResponse struct {
@@ -218,7 +347,7 @@ type ReadIndexResponse struct {
 
 func (x *ReadIndexResponse) Reset() {
 	*x = ReadIndexResponse{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +359,7 @@ func (x *ReadIndexResponse) String() string {
 func (*ReadIndexResponse) ProtoMessage() {}
 
 func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[3]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +372,7 @@ func (x *ReadIndexResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReadIndexResponse.ProtoReflect.Descriptor instead.
 func (*ReadIndexResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{3}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ReadIndexResponse) GetIndex() uint64 {
@@ -265,7 +394,7 @@ type HashAtRequest struct {
 
 func (x *HashAtRequest) Reset() {
 	*x = HashAtRequest{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -277,7 +406,7 @@ func (x *HashAtRequest) String() string {
 func (*HashAtRequest) ProtoMessage() {}
 
 func (x *HashAtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[4]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -290,7 +419,7 @@ func (x *HashAtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashAtRequest.ProtoReflect.Descriptor instead.
 func (*HashAtRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *HashAtRequest) GetIndex() uint64 {
@@ -325,7 +454,7 @@ type HashAtResponse struct {
 
 func (x *HashAtResponse) Reset() {
 	*x = HashAtResponse{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -337,7 +466,7 @@ func (x *HashAtResponse) String() string {
 func (*HashAtResponse) ProtoMessage() {}
 
 func (x *HashAtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[5]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -350,7 +479,7 @@ func (x *HashAtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashAtResponse.ProtoReflect.Descriptor instead.
 func (*HashAtResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *HashAtResponse) GetKnown() bool {
@@ -397,7 +526,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +538,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +551,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -527,7 +656,7 @@ type Succession struct {
 
 func (x *Succession) Reset() {
 	*x = Succession{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -539,7 +668,7 @@ func (x *Succession) String() string {
 func (*Succession) ProtoMessage() {}
 
 func (x *Succession) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -552,7 +681,7 @@ func (x *Succession) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Succession.ProtoReflect.Descriptor instead.
 func (*Succession) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Succession) GetLeader() string {
@@ -607,7 +736,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -619,7 +748,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -632,7 +761,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -660,7 +789,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -672,7 +801,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -685,7 +814,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -713,7 +842,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -725,7 +854,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -738,7 +867,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -766,12 +895,21 @@ var File_rollcall_peer_v1_peer_proto protoreflect.FileDescriptor
 
 const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x1brollcall/peer/v1/peer.proto\x12\x10rollcall.peer.v1\x1a\x19rollcall/log/v1/log.proto\"i\n" +
-	"\x0eProposeRequest\x122\n" +
-	"\acommand\x18\x01 \x01(\v2\x18.rollcall.log.v1.CommandR\acommand\x12#\n" +
-	"\rvalidate_only\x18\x02 \x01(\bR\fvalidateOnly\"B\n" +
-	"\x0fProposeResponse\x12/\n" +
-	"\x06result\x18\x01 \x01(\v2\x17.rollcall.log.v1.ResultR\x06result\"\x12\n" +
+	"\x1brollcall/peer/v1/peer.proto\x12\x10rollcall.peer.v1\x1a\x19rollcall/log/v1/log.proto\"P\n" +
+	"\x0eForwardRequest\x12>\n" +
+	"\bcommands\x18\x01 \x03(\v2\".rollcall.peer.v1.ForwardedCommandR\bcommands\"\x95\x01\n" +
+	"\x10ForwardedCommand\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x122\n" +
+	"\acommand\x18\x02 \x01(\v2\x18.rollcall.log.v1.CommandR\acommand\x12#\n" +
+	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\x12\x18\n" +
+	"\atimeout\x18\x04 \x01(\x03R\atimeout\"j\n" +
+	"\x0fForwardResponse\x12;\n" +
+	"\aresults\x18\x01 \x03(\v2!.rollcall.peer.v1.ForwardedResultR\aresults\x12\x1a\n" +
+	"\bstopping\x18\x02 \x01(\bR\bstopping\"l\n" +
+	"\x0fForwardedResult\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
+	"\x06result\x18\x02 \x01(\v2\x17.rollcall.log.v1.ResultR\x06result\x12\x18\n" +
+	"\afailure\x18\x03 \x01(\fR\afailure\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"g\n" +
@@ -823,9 +961,9 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eFoundingMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
-	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xf9\x01\n" +
-	"\x04Peer\x12N\n" +
-	"\aPropose\x12 .rollcall.peer.v1.ProposeRequest\x1a!.rollcall.peer.v1.ProposeResponse\x12T\n" +
+	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xfd\x01\n" +
+	"\x04Peer\x12R\n" +
+	"\aForward\x12 .rollcall.peer.v1.ForwardRequest\x1a!.rollcall.peer.v1.ForwardResponse(\x010\x01\x12T\n" +
 	"\tReadIndex\x12\".rollcall.peer.v1.ReadIndexRequest\x1a#.rollcall.peer.v1.ReadIndexResponse\x12K\n" +
 	"\x06HashAt\x12\x1f.rollcall.peer.v1.HashAtRequest\x1a .rollcall.peer.v1.HashAtResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
 
@@ -842,44 +980,48 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(Hello_Purpose)(0),        // 0: rollcall.peer.v1.Hello.Purpose
-	(*ProposeRequest)(nil),    // 1: rollcall.peer.v1.ProposeRequest
-	(*ProposeResponse)(nil),   // 2: rollcall.peer.v1.ProposeResponse
-	(*ReadIndexRequest)(nil),  // 3: rollcall.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil), // 4: rollcall.peer.v1.ReadIndexResponse
-	(*HashAtRequest)(nil),     // 5: rollcall.peer.v1.HashAtRequest
-	(*HashAtResponse)(nil),    // 6: rollcall.peer.v1.HashAtResponse
-	(*Hello)(nil),             // 7: rollcall.peer.v1.Hello
-	(*Succession)(nil),        // 8: rollcall.peer.v1.Succession
-	(*MemberAddress)(nil),     // 9: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),          // 10: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),    // 11: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),        // 12: rollcall.log.v1.Command
-	(*v1.Result)(nil),         // 13: rollcall.log.v1.Result
-	(*v1.StateHash)(nil),      // 14: rollcall.log.v1.StateHash
+	(*ForwardRequest)(nil),    // 1: rollcall.peer.v1.ForwardRequest
+	(*ForwardedCommand)(nil),  // 2: rollcall.peer.v1.ForwardedCommand
+	(*ForwardResponse)(nil),   // 3: rollcall.peer.v1.ForwardResponse
+	(*ForwardedResult)(nil),   // 4: rollcall.peer.v1.ForwardedResult
+	(*ReadIndexRequest)(nil),  // 5: rollcall.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil), // 6: rollcall.peer.v1.ReadIndexResponse
+	(*HashAtRequest)(nil),     // 7: rollcall.peer.v1.HashAtRequest
+	(*HashAtResponse)(nil),    // 8: rollcall.peer.v1.HashAtResponse
+	(*Hello)(nil),             // 9: rollcall.peer.v1.Hello
+	(*Succession)(nil),        // 10: rollcall.peer.v1.Succession
+	(*MemberAddress)(nil),     // 11: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),          // 12: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),    // 13: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),        // 14: rollcall.log.v1.Command
+	(*v1.Result)(nil),         // 15: rollcall.log.v1.Result
+	(*v1.StateHash)(nil),      // 16: rollcall.log.v1.StateHash
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
-	12, // 0: rollcall.peer.v1.ProposeRequest.command:type_name -> rollcall.log.v1.Command
-	13, // 1: rollcall.peer.v1.ProposeResponse.result:type_name -> rollcall.log.v1.Result
-	14, // 2: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
-	0,  // 3: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	9,  // 4: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	10, // 5: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	8,  // 6: rollcall.peer.v1.Hello.succession:type_name -> rollcall.peer.v1.Succession
-	11, // 7: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
-	1,  // 8: rollcall.peer.v1.Peer.Propose:input_type -> rollcall.peer.v1.ProposeRequest
-	3,  // 9: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
-	5,  // 10: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
-	2,  // 11: rollcall.peer.v1.Peer.Propose:output_type -> rollcall.peer.v1.ProposeResponse
-	4,  // 12: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
-	6,  // 13: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
-	11, // [11:14] is the sub-list for method output_type
-	8,  // [8:11] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	2,  // 0: rollcall.peer.v1.ForwardRequest.commands:type_name -> rollcall.peer.v1.ForwardedCommand
+	14, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
+	4,  // 2: rollcall.peer.v1.ForwardResponse.results:type_name -> rollcall.peer.v1.ForwardedResult
+	15, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
+	16, // 4: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
+	0,  // 5: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
+	11, // 6: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	12, // 7: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	10, // 8: rollcall.peer.v1.Hello.succession:type_name -> rollcall.peer.v1.Succession
+	13, // 9: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	1,  // 10: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
+	5,  // 11: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
+	7,  // 12: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
+	3,  // 13: rollcall.peer.v1.Peer.Forward:output_type -> rollcall.peer.v1.ForwardResponse
+	6,  // 14: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
+	8,  // 15: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_peer_v1_peer_proto_init() }
@@ -893,7 +1035,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   11,
+			NumMessages:   13,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,7 +22,7 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Propose_FullMethodName   = "/rollcall.peer.v1.Peer/Propose"
+	Peer_Forward_FullMethodName   = "/rollcall.peer.v1.Peer/Forward"
 	Peer_ReadIndex_FullMethodName = "/rollcall.peer.v1.Peer/ReadIndex"
 	Peer_HashAt_FullMethodName    = "/rollcall.peer.v1.Peer/HashAt"
 )
@@ -33,9 +33,11 @@ const (
 //
 // Peer is served on the peer port only, behind the Hello.
 type PeerClient interface {
-	// Proposes a command that a follower has validated. The leader answers or refuses; it never
-	// forwards again. Commands of the cluster's own (TermStart) are refused.
-	Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error)
+	// Proposes commands that a follower has validated: those of all its callers, on one stream. What
+	// waits goes into one message, and so do the answers, each as soon as it is known. The leader
+	// answers or refuses; it never forwards again. Commands of the cluster's own (TermStart) are
+	// refused. When the stream ends, what was sent and not answered may have been written.
+	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error)
 	// Asks the leader how far a node's log must be applied for it to show every write acknowledged
 	// before this call. A node that does not lead, or is not confirmed by a quorum, refuses.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
@@ -52,15 +54,18 @@ func NewPeerClient(cc grpc.ClientConnInterface) PeerClient {
 	return &peerClient{cc}
 }
 
-func (c *peerClient) Propose(ctx context.Context, in *ProposeRequest, opts ...grpc.CallOption) (*ProposeResponse, error) {
+func (c *peerClient) Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ProposeResponse)
-	err := c.cc.Invoke(ctx, Peer_Propose_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[0], Peer_Forward_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ForwardRequest, ForwardResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_ForwardClient = grpc.BidiStreamingClient[ForwardRequest, ForwardResponse]
 
 func (c *peerClient) ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -88,9 +93,11 @@ func (c *peerClient) HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc
 //
 // Peer is served on the peer port only, behind the Hello.
 type PeerServer interface {
-	// Proposes a command that a follower has validated. The leader answers or refuses; it never
-	// forwards again. Commands of the cluster's own (TermStart) are refused.
-	Propose(context.Context, *ProposeRequest) (*ProposeResponse, error)
+	// Proposes commands that a follower has validated: those of all its callers, on one stream. What
+	// waits goes into one message, and so do the answers, each as soon as it is known. The leader
+	// answers or refuses; it never forwards again. Commands of the cluster's own (TermStart) are
+	// refused. When the stream ends, what was sent and not answered may have been written.
+	Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error
 	// Asks the leader how far a node's log must be applied for it to show every write acknowledged
 	// before this call. A node that does not lead, or is not confirmed by a quorum, refuses.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
@@ -107,8 +114,8 @@ type PeerServer interface {
 // pointer dereference when methods are called.
 type UnimplementedPeerServer struct{}
 
-func (UnimplementedPeerServer) Propose(context.Context, *ProposeRequest) (*ProposeResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Propose not implemented")
+func (UnimplementedPeerServer) Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error {
+	return status.Error(codes.Unimplemented, "method Forward not implemented")
 }
 func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
@@ -137,23 +144,12 @@ func RegisterPeerServer(s grpc.ServiceRegistrar, srv PeerServer) {
 	s.RegisterService(&Peer_ServiceDesc, srv)
 }
 
-func _Peer_Propose_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ProposeRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerServer).Propose(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Peer_Propose_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerServer).Propose(ctx, req.(*ProposeRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _Peer_Forward_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).Forward(&grpc.GenericServerStream[ForwardRequest, ForwardResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_ForwardServer = grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]
 
 func _Peer_ReadIndex_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReadIndexRequest)
@@ -199,10 +195,6 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*PeerServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "Propose",
-			Handler:    _Peer_Propose_Handler,
-		},
-		{
 			MethodName: "ReadIndex",
 			Handler:    _Peer_ReadIndex_Handler,
 		},
@@ -211,6 +203,13 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Peer_HashAt_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Forward",
+			Handler:       _Peer_Forward_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "rollcall/peer/v1/peer.proto",
 }
