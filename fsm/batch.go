@@ -77,6 +77,7 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		Term:      b.term,
 		Revision:  s.revision,
 		LogTime:   s.logTime,
+		Horizon:   s.horizon,
 		ClusterID: s.clusterID,
 		StateHash: b.hash.proto(b.index),
 		Members:   b.members,

@@ -25,6 +25,7 @@ type plan struct {
 	moved     bool          // the member is an event, not only a new version
 	clusterID string        // to be taken; "": none
 	limits    requestLimits // of the request ids, to be taken; zero: none
+	horizon   int64         // to be taken; 0: none
 	refusal   *logv1.Refusal
 }
 
@@ -34,7 +35,7 @@ func (s *state) admit(e *logv1.Entry) error {
 	clusterID := s.clusterID
 	for i, cmd := range e.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
-		case *logv1.Command_Write, *logv1.Command_AnnounceMember:
+		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact:
 		case *logv1.Command_TermStart:
 			id := kind.TermStart.GetClusterId()
 			if id != "" && clusterID != "" && id != clusterID {
@@ -67,6 +68,10 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		}
 		if p.refusal == nil {
 			s.evaluateAnnounce(&p, kind.AnnounceMember.GetMember())
+		}
+	case *logv1.Command_Compact:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			s.evaluateCompact(&p, kind.Compact)
 		}
 	case *logv1.Command_TermStart:
 		if s.clusterID == "" {
@@ -203,6 +208,9 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 	}
 	if p.member != nil {
 		s.setMember(p.member)
+	}
+	if p.horizon != 0 {
+		s.setHorizon(p.horizon)
 	}
 	first := s.revision
 	s.revision = p.revision

@@ -24,6 +24,7 @@ func seedCommands() []*logv1.Command {
 		write(changeIf("a", serving, 1), &logv1.Change{Service: "b", Status: gone, MustExist: true, LeaseId: "l"}),
 		write(change("rollcall.live", serving), change("", serving), change("a b", serving)),
 		announce(nil),
+		compact(2), compact(99), compact(-1), compact(1),
 		announce(&logv1.Member{Name: "n1", ApiAddress: "x:1", DirectoryId: "d1", MaxFormat: 1}),
 	}
 }

@@ -21,6 +21,7 @@ type model struct {
 	members  map[string]string // name → addresses and directory
 	revision int64
 	time     int64
+	horizon  int64
 
 	ids      int // of requests remembered
 	window   int64
@@ -41,7 +42,7 @@ type modelService struct {
 }
 
 func newModel() model {
-	return model{services: map[string]modelService{}, members: map[string]string{}}
+	return model{services: map[string]modelService{}, members: map[string]string{}, horizon: 1}
 }
 
 // apply returns the result as text: refusal, or which changes changed something.
@@ -108,6 +109,12 @@ func (m *model) run(cmd *logv1.Command) string {
 			m.ids, m.window = int(k.TermStart.RequestIds), k.TermStart.RequestWindow
 		}
 		return "[]"
+	case *logv1.Command_Compact:
+		if k.Compact.Horizon < 1 || k.Compact.Horizon > m.revision+1 {
+			return "REASON_INVALID"
+		}
+		m.horizon = max(m.horizon, k.Compact.Horizon)
+		return "[]"
 	case *logv1.Command_AnnounceMember:
 		mb := k.AnnounceMember.Member
 		now := mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
@@ -171,7 +178,7 @@ func (m *model) dump() string {
 	for _, name := range slices.Sorted(maps.Keys(m.services)) {
 		fmt.Fprintf(&b, "%s %v\n", name, m.services[name])
 	}
-	fmt.Fprintln(&b, m.members, m.revision, m.time, m.ids, m.window)
+	fmt.Fprintln(&b, m.members, m.revision, m.time, m.horizon, m.ids, m.window)
 	for _, r := range m.requests {
 		fmt.Fprintf(&b, "%q of %q at %d: %d, costs %d\n", r.id, r.caller, r.time, r.revision, r.cost)
 	}
@@ -190,7 +197,7 @@ func (h *harness) modelDump() string {
 	for name, mb := range v.members {
 		m.members[name] = mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
 	}
-	m.revision, m.time = v.revision, v.logTime
+	m.revision, m.time, m.horizon = v.revision, v.logTime, v.horizon
 	m.ids, m.window = h.state.requests.limits.ids, h.state.requests.limits.window
 	for _, r := range h.state.requests.order {
 		m.requests = append(m.requests, modelRequest{caller: r.key.caller, id: r.key.id, time: r.time, revision: r.revision, cost: r.cost()})
@@ -222,7 +229,11 @@ var genChange = rapid.Custom(func(t *rapid.T) *logv1.Change {
 })
 
 var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
-	switch rapid.IntRange(0, 9).Draw(t, "kind") {
+	switch rapid.IntRange(0, 10).Draw(t, "kind") {
+	case 10:
+		c := compact(rapid.Int64Range(-1, 12).Draw(t, "horizon"))
+		c.Actor = &logv1.Actor{} // as genLog wants of all that come again
+		return c
 	case 0:
 		return announce(&logv1.Member{
 			Name:        rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "member"),

@@ -51,6 +51,7 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 	for _, m := range v.members {
 		records.member(nil, m)
 	}
+	records.horizon(firstHorizon, v.horizon)
 	return Scrub{v.index, v.hashed, v.digestOf(records), v.services.Len() + len(v.members)}, nil
 }
 
@@ -100,6 +101,7 @@ func (f *FSM) ScrubJournal(ctx context.Context, share float64) (_ Scrub, compare
 		return Scrub{}, false, nil
 	}
 	s.clusterID, s.revision, s.logTime = meta.GetClusterId(), meta.GetRevision(), meta.GetLogTime()
+	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
 	result := Scrub{Index: meta.GetIndex(), Have: s.digest(), Records: records}
 	copy(result.Kept[:], stored.GetHash())
 	return result, true, nil

@@ -110,6 +110,10 @@ func termStart(cluster string) *logv1.Command {
 	return &logv1.Command{Kind: &logv1.Command_TermStart{TermStart: &logv1.TermStart{Term: 1, Leader: "n1", ClusterId: cluster}}}
 }
 
+func compact(horizon int64) *logv1.Command {
+	return &logv1.Command{Kind: &logv1.Command_Compact{Compact: &logv1.Compact{Horizon: horizon}}}
+}
+
 // termStartWith brings limits of request ids.
 func termStartWith(ids uint32, window int64) *logv1.Command {
 	c := termStart("c1")
@@ -129,8 +133,8 @@ func withID(id string, changes ...*logv1.Change) *logv1.Command {
 func (h *harness) dump() string {
 	var b strings.Builder
 	v := h.view.Load()
-	fmt.Fprintf(&b, "index %d revision %d time %d cluster %q shown %d\n",
-		v.index, v.revision, v.logTime, v.clusterID, h.ShownRevision())
+	fmt.Fprintf(&b, "index %d revision %d time %d horizon %d cluster %q shown %d\n",
+		v.index, v.revision, v.logTime, v.horizon, v.clusterID, h.ShownRevision())
 	n := 0
 	v.services.Scan(func(r *record) bool {
 		n++

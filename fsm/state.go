@@ -19,7 +19,8 @@ type state struct {
 	clusterID string
 	revision  int64
 	logTime   int64
-	hash      multiset // of services and members; see digest
+	horizon   int64    // events from here on are all kept; at least firstHorizon
+	hash      multiset // of services, members and the horizon; see digest
 	// remembered is the hash of the table of request ids and its limits. It is apart from hash as a
 	// view holds the table's hash but not the table: see ScrubMemory.
 	remembered multiset
@@ -33,6 +34,7 @@ func newState() *state {
 		),
 		members:  map[string]*logv1.Member{},
 		requests: newRequests(),
+		horizon:  firstHorizon,
 	}
 }
 
@@ -102,6 +104,10 @@ func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
 	s.clusterID = meta.GetClusterId()
 	s.revision = meta.GetRevision()
 	s.logTime = meta.GetLogTime()
+	if meta.GetHorizon() > s.revision+1 {
+		return nil, nil, fmt.Errorf("load journal: its horizon is %d, its revision only %d", meta.GetHorizon(), s.revision)
+	}
+	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
 	if s.requests, err = loadRequests(s, requests, meta.GetIndex()); err == nil {
 		err = s.verify(meta)
 	}

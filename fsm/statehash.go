@@ -26,6 +26,7 @@ const (
 	kindMember  byte = 2
 	kindRequest byte = 3
 	kindLimits  byte = 4 // of the request ids
+	kindHorizon byte = 5
 )
 
 // multiset is an incremental hash over a set of records: the sum of the SHA-256 of each, taken as

@@ -25,6 +25,7 @@ func (s *state) fromScratch() Digest {
 	for _, mb := range s.members {
 		m.member(nil, mb)
 	}
+	m.horizon(firstHorizon, s.horizon)
 	bare := *s
 	bare.remembered = multiset{}
 	for _, r := range s.requests.order {
@@ -177,6 +178,11 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 		s := newState()
 		s.remembered.limits(requestLimits{}, l)
 		note(fmt.Sprint("limits ", i), s.digest())
+	}
+	for _, horizon := range []int64{2, 3} {
+		s := newState()
+		s.setHorizon(horizon)
+		note(fmt.Sprint("horizon ", horizon), s.digest())
 	}
 	for i, s := range []*state{{}, {clusterID: "c"}, {revision: 1}, {logTime: 1}} {
 		note(fmt.Sprint("scalars ", i), s.digest())

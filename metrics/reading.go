@@ -16,6 +16,7 @@ type Reading struct {
 	AppliedIndex  uint64
 	LeaderChanges uint64
 	Revision      int64
+	HistoryOldest int64 // revision from which every event is kept; at most Revision+1
 
 	JournalBacklogBytes int
 
@@ -88,6 +89,10 @@ var families = []family{
 		})},
 	{"rollcall_revision", "Revision of the registry on this node: that of its newest event.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Revision) })},
+	{"rollcall_history_oldest_revision", "Oldest revision from which every event is kept; older ones were compacted.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.HistoryOldest) })},
+	{"rollcall_history_events", "Events from the oldest revision on: what --history-events limits.", gauge, nil,
+		one(func(r Reading) float64 { return float64(max(0, r.Revision-r.HistoryOldest+1)) })},
 	{"rollcall_services", "Services by effective status.", gauge, []string{"status"},
 		func(r Reading, e emit) {
 			for status, n := range r.Services {

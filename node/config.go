@@ -59,6 +59,12 @@ type Config struct {
 	// node leads; a batch of n changes counts n.
 	RequestIDs int
 
+	// HistoryEvents is how many events the cluster keeps at least while this node leads, and HistoryAge
+	// for how long at most; 0: for ever. Of older ones the newest of each service stays. A limit is
+	// exceeded by a tenth, or a hundredth of its time, before that is done.
+	HistoryEvents int
+	HistoryAge    time.Duration
+
 	// A raft snapshot is taken when SnapshotThreshold entries came since the last one, looked at
 	// every SnapshotInterval; TrailingLogs entries stay for followers that are a little behind. 0:
 	// raftnode's defaults.
@@ -100,6 +106,8 @@ func DefaultConfig() Config {
 		MaxConnections:          limits.MaxConnections,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
+		HistoryEvents:           1_000_000,
+		HistoryAge:              30 * 24 * time.Hour,
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
@@ -114,6 +122,8 @@ const (
 	// maxRequestIDs bounds memory: an answer takes up to 2 KiB on every node.
 	maxRequestIDs = 10_000_000
 	maxDrainDelay = time.Minute
+	// minHistoryAge is below any use; it catches a number without its unit.
+	minHistoryAge = time.Second
 	// maxPerConnection is far beyond what one connection can carry.
 	maxPerConnection = 10_000_000
 )
@@ -153,6 +163,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:
 		return fmt.Errorf("request-ids is %d; it must be 1 to %d", c.RequestIDs, maxRequestIDs)
+	case c.HistoryEvents < 1:
+		return fmt.Errorf("history-events is %d; it must be at least 1", c.HistoryEvents)
+	case c.HistoryAge != 0 && c.HistoryAge < minHistoryAge:
+		return fmt.Errorf("history-age is %s; it must be 0, for no limit, or at least %s", c.HistoryAge, minHistoryAge)
 	case c.Pprof && c.HTTPListen == "":
 		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1:

@@ -32,6 +32,7 @@ func (n *Node) reading() metrics.Reading {
 		Wakes:               f.Wakes,
 		Restores:            f.Restores,
 		RequestIDs:          n.fsm.RequestIDs(),
+		HistoryOldest:       n.fsm.Horizon(),
 		HashesAgreed:        hashes.Agreed,
 		HashesMismatched:    hashes.Mismatched,
 		Peers:               make(map[string]bool, len(s.Peers)),

@@ -135,6 +135,7 @@ func (n *Node) serve(ctx context.Context) {
 	watch := &lookout{log: n.log, raft: n.raft}
 	n.wg.Go(func() { watch.run(ctx) })
 	n.wg.Go(func() { n.auditor.run(ctx) })
+	n.wg.Go(func() { newCompactor(n).run(ctx) })
 	if n.cfg.ScrubInterval > 0 {
 		n.wg.Go(func() { n.auditor.scrub(ctx) })
 	}

@@ -3,8 +3,13 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -68,12 +73,10 @@ func mapAt(events []*logv1.Event, revision int64) map[string]int64 {
 		case e.GetRevision() > revision:
 		case e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
 			delete(now, e.GetService())
+		case e.GetMember() != nil:
+			now["|"+e.GetMember().GetName()] = e.GetRevision()
 		default:
-			now[e.GetService()+"|"+e.GetMember().GetName()] = e.GetRevision()
-			if e.GetService() != "" {
-				delete(now, e.GetService()+"|")
-				now[e.GetService()] = e.GetRevision()
-			}
+			now[e.GetService()] = e.GetRevision()
 		}
 	}
 	return now
@@ -106,4 +109,98 @@ func revisions(events []*logv1.Event) []int64 {
 		list = append(list, e.GetRevision())
 	}
 	return list
+}
+
+// compactTo is one more log entry, which moves the horizon.
+func (h *history) compactTo(horizon int64) *logv1.Delta {
+	h.index++
+	return &logv1.Delta{Index: h.index, Term: 1, ClusterID: "3f9a", LogTime: int64(h.index) / 2 * 10, Revision: h.revision(), Horizon: horizon}
+}
+
+// boundary is a horizon from at least on that splits no atomic write.
+func (h *history) boundary(least int64) int64 {
+	r := max(1, least) + h.rng.Int64N(max(1, h.revision()+2-max(1, least)))
+	for ; r > 1 && r <= h.revision() && h.events[r-2].CommitRevision != r-1; r++ {
+	}
+	return r
+}
+
+// retained is what is to be left when a compaction has come to a revision.
+func (h *history) retained(compacted int64) []*logv1.Event {
+	newest := map[string]int64{}
+	for _, e := range h.events {
+		if e.Revision < compacted {
+			newest[indexName(e)] = e.Revision
+		}
+	}
+	var left []*logv1.Event
+	for _, e := range h.events {
+		if e.Revision >= compacted || newest[indexName(e)] == e.Revision && e.Type != logv1.EventType_EVENT_TYPE_DELETED {
+			left = append(left, e)
+		}
+	}
+	return left
+}
+
+// check requires the file to hold exactly what it should, events and index, and that this still folds
+// to the registry just before the horizon and at some revisions from there on.
+func (h *history) check(j *Journal, durable int64) error {
+	meta := j.Meta()
+	var want []*logv1.Event
+	for _, e := range h.retained(compactedTo(meta)) {
+		if e.Revision <= durable {
+			want = append(want, e)
+		}
+	}
+	have, span, err := listEvents(j, logv1.EventQuery{From: 1})
+	if err != nil {
+		return err
+	}
+	if span.Oldest != max(meta.GetHorizon(), 1) || span.Newest != durable {
+		return fmt.Errorf("span %+v; the horizon is %d, revision %d", span, meta.GetHorizon(), durable)
+	}
+	if !slices.EqualFunc(have, want, func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
+		return fmt.Errorf("compacted to %d of %d: events %v, want %v", meta.GetCompacted(), meta.GetHorizon(), revisions(have), revisions(want))
+	}
+	var index, wantIndex []string
+	err = j.db.View(func(tx *bbolt.Tx) error {
+		return tx.Bucket(bucketEventsByService).ForEach(func(key, _ []byte) error {
+			index = append(index, string(key))
+			return nil
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for _, e := range want {
+		wantIndex = append(wantIndex, string(nameKey(indexName(e), e.Revision)))
+	}
+	if slices.Sort(wantIndex); !slices.Equal(index, wantIndex) {
+		return fmt.Errorf("index %q, want %q", index, wantIndex)
+	}
+	stride := 1 + (durable-span.Oldest+1)/10
+	for revision := span.Oldest - 1; revision <= durable; revision += stride {
+		now := mapAt(h.events, revision)
+		if left := mapAt(have, revision); !maps.Equal(left, now) {
+			return fmt.Errorf("the retained events fold to %v at %d, all to %v", left, revision, now)
+		}
+		_, err := j.EventsAt(context.Background(), revision, "", "", 1000, func(e *logv1.Event) (bool, error) {
+			if e.Type != logv1.EventType_EVENT_TYPE_DELETED {
+				if now[e.Service] != e.Revision {
+					return false, fmt.Errorf("at %d, %q is of %d, want %d", revision, e.Service, e.Revision, now[e.Service])
+				}
+				delete(now, e.Service)
+			}
+			return true, nil
+		})
+		if err != nil {
+			return err
+		}
+		for name := range now {
+			if !strings.HasPrefix(name, "|") { // a member
+				return fmt.Errorf("at %d, %q is missing", revision, name)
+			}
+		}
+	}
+	return nil
 }

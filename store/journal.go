@@ -26,7 +26,7 @@ var (
 	bucketMembers         = []byte("members")           // name -> Member
 	bucketRequests        = []byte("requests")          // see logv1.RequestKey -> RequestRecord
 	bucketEvents          = []byte("events")            // big-endian revision -> Event
-	bucketEventsByService = []byte("events_by_service") // service 0x00 big-endian revision -> empty
+	bucketEventsByService = []byte("events_by_service") // see nameKey -> empty
 
 	// registryBuckets are what Load reads: the state, not the history.
 	registryBuckets = [][]byte{bucketServices, bucketLeases, bucketOverrides, bucketMembers, bucketRequests}
@@ -46,8 +46,12 @@ type JournalOptions struct {
 	OnFailure func(error)
 	// OnFlushed is told, holding no lock, of each flush. It must not block; nil: nobody is.
 	OnFlushed func(Flush)
-	// Intercept is for tests: called before each flush is written. An error counts as one of the disk.
+	// Intercept is for tests: called before each flush, or step of a compaction, is written. An error
+	// counts as one of the disk.
 	Intercept func() error
+
+	compactByHand bool // for tests: the writer does not
+	compactEvents int  // in one step; compactEvents
 }
 
 // Flush is one backlog that was written durably.
@@ -70,6 +74,9 @@ func (o JournalOptions) withDefaults() JournalOptions {
 	}
 	if o.StallTimeout <= 0 {
 		o.StallTimeout = 600 * time.Millisecond
+	}
+	if o.compactEvents <= 0 {
+		o.compactEvents = compactEvents
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -100,6 +107,7 @@ type Journal struct {
 	room      chan struct{} // closed and replaced when a flush has ended
 	failed    error
 	closed    bool
+	history   error                         // found damaged by a compaction, which then stopped
 	wrecked   error                         // bbolt panicked while writing: its locks may be held for ever
 	snapshots map[*journalSnapshot]struct{} // with an open transaction
 	scans     map[*scan]struct{}            // the same
@@ -117,12 +125,13 @@ type Journal struct {
 type position struct {
 	index, term       uint64
 	revision, logTime int64
+	horizon           int64
 	clusterID         string
 	hash              *logv1.StateHash // nil: not known
 }
 
 func positionOf(m *logv1.JournalMeta) position {
-	return position{m.GetIndex(), m.GetTerm(), m.GetRevision(), m.GetLogTime(), m.GetClusterId(), m.GetStateHash()}
+	return position{m.GetIndex(), m.GetTerm(), m.GetRevision(), m.GetLogTime(), m.GetHorizon(), m.GetClusterId(), m.GetStateHash()}
 }
 
 func journalBoltOptions() bbolt.Options {

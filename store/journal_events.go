@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sort"
+	"strings"
 
 	"go.etcd.io/bbolt"
 
@@ -32,6 +33,22 @@ func nameKey(name string, revision int64) []byte {
 	key := make([]byte, 0, len(name)+1+revisionBytes)
 	key = append(append(key, name...), endOfName)
 	return binary.BigEndian.AppendUint64(key, uint64(revision))
+}
+
+// indexName is under which name an event is in the index; "": it is not.
+func indexName(e *logv1.Event) string {
+	switch {
+	case e.GetService() != "":
+		return e.GetService()
+	case e.GetType() == logv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
+		return string(rune(memberMark)) + e.GetMember().GetName()
+	}
+	return ""
+}
+
+// isServiceName tells names of services from those of members, and from what cannot be a name.
+func isServiceName(name string) bool {
+	return name != "" && name[0] >= firstOfNames && strings.IndexByte(name, endOfName) < 0
 }
 
 // splitNameKey is the reverse of nameKey.
@@ -64,6 +81,9 @@ func (j *Journal) Events(ctx context.Context, q logv1.EventQuery, visit func(*lo
 		}
 		if q.Service == "" {
 			return r.visitAll(from, to, q.Descending, visit)
+		}
+		if !isServiceName(q.Service) {
+			return nil
 		}
 		return r.visitService(q.Service, from, to, q.Descending, visit)
 	})
@@ -178,8 +198,8 @@ func (r *eventReader) goOn() error {
 	return r.ctx.Err()
 }
 
-// event decodes what stands at a revision.
-func (r *eventReader) event(key, value []byte) (*logv1.Event, error) {
+// decodeEvent reads what stands at a revision.
+func decodeEvent(key, value []byte) (*logv1.Event, error) {
 	e := new(logv1.Event)
 	if err := openRecord(bucketEvents, key, value, e); err != nil {
 		return nil, err
@@ -195,9 +215,13 @@ func (r *eventReader) at(revision int64) (*logv1.Event, error) {
 	key := revisionKey(revision)
 	value := r.all.Get(key)
 	if value == nil {
-		return nil, fmt.Errorf("bucket %s: %w: revision %d is missing", bucketEvents, ErrDamaged, revision)
+		return nil, missingEvent(revision)
 	}
-	return r.event(key, value)
+	return decodeEvent(key, value)
+}
+
+func missingEvent(revision int64) error {
+	return fmt.Errorf("bucket %s: %w: revision %d is missing", bucketEvents, ErrDamaged, revision)
 }
 
 // hand hands an event to who visits.
@@ -250,18 +274,15 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 	if low > to {
 		next = end
 	}
-	missing := func() error {
-		return fmt.Errorf("bucket %s: %w: revision %d is missing", bucketEvents, ErrDamaged, next)
-	}
 	stopped := false
 	err := r.walkKeys(r.all, revisionKey(from), revisionKey(to), descending, func(key, value []byte) (bool, error) {
-		e, err := r.event(key, value)
+		e, err := decodeEvent(key, value)
 		if err != nil {
 			return false, err
 		}
 		if at := e.GetRevision(); at >= low {
 			if at != next {
-				return false, missing()
+				return false, missingEvent(next)
 			}
 			next += step
 		}
@@ -270,7 +291,7 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 		return more, err
 	})
 	if err == nil && !stopped && next != end {
-		return missing()
+		return missingEvent(next)
 	}
 	return err
 }
@@ -295,8 +316,8 @@ func (r *eventReader) indexed(key []byte) (*logv1.Event, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.GetService() != string(name) {
-		return nil, fmt.Errorf("bucket %s, key %q: %w: revision %d is of service %q", bucketEventsByService, key, ErrDamaged, revision, e.GetService())
+	if indexName(e) != string(name) {
+		return nil, fmt.Errorf("bucket %s, key %q: %w: revision %d is of %q", bucketEventsByService, key, ErrDamaged, revision, indexName(e))
 	}
 	return e, nil
 }
@@ -304,9 +325,12 @@ func (r *eventReader) indexed(key []byte) (*logv1.Event, error) {
 func (r *eventReader) visitServicesAt(revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) error {
 	c := r.byName.Cursor()
 	start := []byte{firstOfNames}
+	if prefix != "" && !isServiceName(prefix) {
+		return nil
+	}
 	if prefix > after {
 		start = []byte(prefix)
-	} else if after != "" {
+	} else if isServiceName(after) {
 		start = append([]byte(after), afterEvents)
 	}
 	for key, _ := c.Seek(start); key != nil && limit > 0; {

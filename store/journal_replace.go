@@ -81,10 +81,12 @@ func (j *Journal) swap(name string, meta *logv1.JournalMeta) error {
 	j.open = newBacklog()
 	j.durable = meta
 	j.last = positionOf(meta)
+	j.history = nil
 	close(j.room)
 	j.room = make(chan struct{})
 	j.mu.Unlock()
 	close(dropped.done)
+	j.look() // the new one may have to be compacted
 	return nil
 }
 

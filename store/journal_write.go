@@ -59,12 +59,12 @@ func (b *backlog) put(to map[string]waiting, key string, record proto.Message) {
 
 // add merges a delta, which follows the position before.
 func (b *backlog) add(d *logv1.Delta, before position) {
-	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, d.ClusterID, d.StateHash}
+	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, max(d.Horizon, before.horizon), d.ClusterID, d.StateHash}
 	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
 	// again, with the same outcome.
 	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
 		len(d.Requests)+len(d.DeletedRequests) > 0 ||
-		d.Revision != before.revision || d.ClusterID != before.clusterID
+		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon
 	if changed && !b.dirty {
 		b.dirty = true
 		b.since = time.Now()
@@ -182,11 +182,13 @@ func (j *Journal) Flush() error {
 	}
 }
 
-// write is the writer: it flushes what is due until it is stopped or a flush has failed.
+// write is the writer: it flushes what is due, and compacts a little between flushes, until it is
+// stopped or the disk has failed.
 func (j *Journal) write() {
 	defer close(j.stopped)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	var rested time.Time // no step of a compaction before
 	for {
 		select {
 		case <-j.stop:
@@ -198,15 +200,32 @@ func (j *Journal) write() {
 		}
 		for {
 			due, wait := j.due()
-			if wait > 0 {
-				timer.Reset(wait)
+			if due {
+				if err := j.flush(); err != nil {
+					j.fail(err)
+					return
+				}
 			}
-			if !due {
+			compact := false
+			if j.compactionDue() {
+				rest := time.Until(rested)
+				if compact = rest <= 0; !compact && (wait == 0 || rest < wait) {
+					wait = rest
+				}
+			}
+			if compact {
+				start := time.Now()
+				if err := j.compact(); err != nil {
+					j.fail(err)
+					return
+				}
+				rested = time.Now().Add(max(time.Since(start), minCompactRest))
+			}
+			if !due && !compact {
+				if wait > 0 {
+					timer.Reset(wait)
+				}
 				break
-			}
-			if err := j.flush(); err != nil {
-				j.fail(err)
-				return
 			}
 		}
 	}
@@ -249,6 +268,7 @@ func (j *Journal) flush() error {
 	meta.Index, meta.Term = b.position.index, b.position.term
 	meta.Revision, meta.LogTime = b.position.revision, b.position.logTime
 	meta.ClusterId = b.position.clusterID
+	meta.Horizon = b.position.horizon
 	meta.StateHash = b.position.hash
 	start := time.Now()
 	err := j.commit(b, meta)
@@ -366,7 +386,7 @@ func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	all, byService := tx.Bucket(bucketEvents), tx.Bucket(bucketEventsByService)
+	all, byName := eventBuckets(tx)
 	keys := make([][]byte, 0, len(events))
 	for _, e := range events {
 		key := revisionKey(e.GetRevision())
@@ -377,13 +397,13 @@ func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
 		if err := all.Put(key, value); err != nil {
 			return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, e.GetRevision(), err)
 		}
-		if e.GetService() != "" {
-			keys = append(keys, nameKey(e.GetService(), e.GetRevision()))
+		if name := indexName(e); name != "" {
+			keys = append(keys, nameKey(name, e.GetRevision()))
 		}
 	}
 	slices.SortFunc(keys, bytes.Compare)
 	for _, key := range keys {
-		if err := byService.Put(key, nil); err != nil {
+		if err := byName.Put(key, nil); err != nil {
 			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, err)
 		}
 	}

@@ -8,7 +8,9 @@ type Delta struct {
 	Index, Term uint64
 	// Revision and LogTime are the registry's after it.
 	Revision, LogTime int64
-	ClusterID         string
+	// Horizon is the registry's after it; 0: as before.
+	Horizon   int64
+	ClusterID string
 	// StateHash is of the registry after the run; nil: not known.
 	StateHash *StateHash
 

@@ -1,0 +1,333 @@
+package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"pgregory.net/rapid"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// TestCompactionModel drives a journal by random writes, compactions, steps of these, restarts,
+// crashes and snapshots. After each the file holds exactly the events it should.
+func TestCompactionModel(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		path, err := os.MkdirTemp(fastDir(), "journal-compaction-")
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer os.RemoveAll(path)
+		o := lazy
+		o.compactByHand, o.compactEvents = true, rapid.IntRange(1, 9).Draw(rt, "events in a step")
+		d := openDisk(t, path, o)
+		defer func() { d.close() }()
+		d.fill(1, 2000)
+		h := newHistory(rapid.Uint64().Draw(rt, "seed"))
+		horizon := int64(1)
+		var stream []byte
+		flush := func(rt *rapid.T) {
+			if err := d.journal.Flush(); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		durable := h.revision()
+		// forget takes back what was not durable.
+		forget := func() {
+			meta := d.journal.Meta()
+			h.index, h.events = meta.GetIndex(), h.events[:meta.GetRevision()]
+			horizon, durable = max(meta.GetHorizon(), 1), meta.GetRevision()
+			h.exists = map[string]bool{}
+			for _, e := range h.events {
+				h.exists[e.Service] = e.Type == logv1.EventType_EVENT_TYPE_REPORTED
+			}
+		}
+		rt.Repeat(map[string]func(*rapid.T){
+			"write": func(rt *rapid.T) {
+				for range rapid.IntRange(1, 12).Draw(rt, "n") {
+					d.journal.Append(h.next())
+				}
+			},
+			"compact": func(*rapid.T) {
+				horizon = h.boundary(horizon)
+				d.journal.Append(h.compactTo(horizon))
+			},
+			"flush": func(rt *rapid.T) {
+				flush(rt)
+				durable = h.revision()
+			},
+			"step": func(rt *rapid.T) {
+				before := compactedTo(d.journal.Meta())
+				if err := d.journal.compact(); err != nil {
+					rt.Fatal(err)
+				}
+				after, end := compactedTo(d.journal.Meta()), max(d.journal.Meta().GetHorizon(), 1)
+				if want := min(end, before+int64(o.compactEvents)); after > want || after <= before && before < end {
+					rt.Fatalf("a step of %d goes from %d to %d; the horizon is %d", o.compactEvents, before, after, end)
+				}
+			},
+			"reopen": func(*rapid.T) {
+				d.close()
+				d = openDisk(t, path, o)
+				durable = h.revision()
+			},
+			"crash": func(*rapid.T) {
+				image := path + "-image"
+				copyDir(t, path, image)
+				d.close()
+				os.RemoveAll(path)
+				if err := os.Rename(image, path); err != nil {
+					t.Fatal(err)
+				}
+				d = openDisk(t, path, o)
+				forget()
+			},
+			"snapshot": func(*rapid.T) {
+				stream = d.stream()
+				durable = h.revision()
+			},
+			"replace": func(rt *rapid.T) {
+				if stream == nil {
+					rt.Skip("no snapshot yet")
+				}
+				if err := d.journal.Replace(bytes.NewReader(stream)); err != nil {
+					rt.Fatal(err)
+				}
+				stream = nil // what comes now is another history
+				forget()
+			},
+			"": func(rt *rapid.T) {
+				if err := h.check(d.journal, durable); err != nil {
+					rt.Fatal(err)
+				}
+			},
+		})
+		d.failures.none(t)
+	})
+}
+
+func compacted(j *Journal) bool { return compactedTo(j.Meta()) >= j.Meta().GetHorizon() }
+
+// The writer compacts by itself, between flushes, and goes on after a restart or with a snapshot.
+func TestCompactionGoesOnByItself(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		o := JournalOptions{compactEvents: 5}
+		d, h := openDisk(t, path, o), newHistory(3)
+		defer func() { d.close() }()
+		d.fill(1, 2000)
+		for range 300 {
+			d.journal.Append(h.next())
+		}
+		d.journal.Append(h.compactTo(h.boundary(h.revision() - 20)))
+		d.flush()
+		if compacted(d.journal) {
+			t.Fatal("it was compacted by the flush")
+		}
+		for part := 0; !compacted(d.journal); part++ {
+			time.Sleep(3 * time.Millisecond)
+			before := d.journal.Meta().GetCompacted()
+			switch part {
+			case 0:
+				d.close()
+				d = openDisk(t, path, o)
+			case 1:
+				if err := d.journal.Replace(bytes.NewReader(d.stream())); err != nil {
+					t.Fatal(err)
+				}
+			case 2: // a flush is not held up by it
+				d.journal.Append(h.next())
+				start := time.Now()
+				if d.flush(); time.Since(start) > 0 {
+					t.Errorf("a flush took %v", time.Since(start))
+				}
+			case 1000:
+				t.Fatalf("it does not end; it is at %d of %d", before, d.journal.Meta().GetHorizon())
+			}
+			if now := d.journal.Meta().GetCompacted(); now < before {
+				t.Errorf("it went back from %d to %d", before, now)
+			}
+		}
+		if err := h.check(d.journal, h.revision()); err != nil {
+			t.Error(err)
+		}
+		d.failures.none(t)
+	})
+}
+
+func TestCompactionRestsBetweenSteps(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		const step = 10 * time.Millisecond
+		d, h := openDisk(t, path, JournalOptions{
+			compactEvents: 5,
+			Intercept:     func() error { time.Sleep(step); return nil },
+		}), newHistory(3)
+		defer d.close()
+		d.fill(1, 2000)
+		for range 200 {
+			d.journal.Append(h.next())
+		}
+		d.journal.Append(h.compactTo(h.revision() + 1))
+		d.flush()
+		start := time.Now()
+		for !compacted(d.journal) {
+			time.Sleep(time.Millisecond)
+		}
+		steps := (h.revision() + 4) / 5
+		if took, least := time.Since(start), 2*step*time.Duration(steps-1); took < least {
+			t.Errorf("%d steps took %v, less than %v", steps, took, least)
+		}
+	})
+}
+
+func TestCompactionOfADamagedHistoryStopsAndTheNodeGoesOn(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		d, h := openDisk(t, path, JournalOptions{compactEvents: 5}), newHistory(3)
+		defer d.close()
+		d.fill(1, 2000)
+		for range 100 {
+			d.journal.Append(h.next())
+		}
+		d.flush()
+		stream := d.stream()
+		remove(t, d.journal, bucketEvents, revisionKey(23))
+		d.journal.Append(h.compactTo(h.revision() + 1))
+		d.flush()
+		time.Sleep(time.Minute)
+		if at := d.journal.Meta().GetCompacted(); at != 21 {
+			t.Errorf("it went on to %d", at)
+		}
+		if n := bytes.Count(d.logged.Bytes(), []byte("revision 23 is missing")); n != 1 {
+			t.Errorf("it was said %d times: %s", n, d.logged)
+		}
+		d.journal.Append(h.next())
+		d.flush()
+		d.failures.none(t)
+		// Another file is another history.
+		if err := d.journal.Replace(bytes.NewReader(stream)); err != nil {
+			t.Fatal(err)
+		}
+		h = &history{rng: h.rng, exists: h.exists, index: d.journal.Meta().GetIndex(), events: h.events[:d.journal.DurableRevision()]}
+		d.journal.Append(h.compactTo(h.revision() + 1))
+		d.flush()
+		time.Sleep(time.Minute)
+		if err := h.check(d.journal, h.revision()); err != nil || !compacted(d.journal) {
+			t.Error(err, d.journal.Meta())
+		}
+	})
+}
+
+func TestCompactionThatCannotBeWrittenFailsTheJournal(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		flushes := 0
+		d, h := openDisk(t, path, JournalOptions{FlushInterval: time.Hour, Intercept: func() error {
+			if flushes++; flushes > 1 {
+				return errors.New("no space left on device")
+			}
+			return nil
+		}}), newHistory(3)
+		d.fill(1, 100)
+		for range 50 {
+			d.journal.Append(h.next())
+		}
+		d.journal.Append(h.compactTo(9))
+		d.flush()
+		time.Sleep(time.Minute)
+		d.failures.one(t, journalName, "no space left on device")
+		mention(t, d.journal.Close(), "no space left on device")
+		d.closeRest()
+	})
+}
+
+// A journal written before there was compaction has no members in its index: nothing is lost by it.
+func TestCompactionWithoutAnIndexOfMembers(t *testing.T) {
+	o := lazy
+	o.compactByHand = true
+	d, h := openDisk(t, t.TempDir(), o), newHistory(5)
+	defer d.close()
+	d.fill(1, 200)
+	for range 200 {
+		d.journal.Append(h.next())
+	}
+	d.journal.Append(h.compactTo(h.revision() + 1))
+	d.flush()
+	members := 0
+	for _, e := range h.events {
+		if e.Member != nil {
+			remove(t, d.journal, bucketEventsByService, nameKey(indexName(e), e.Revision))
+			members++
+		}
+	}
+	if err := d.journal.compact(); err != nil || !compacted(d.journal) {
+		t.Fatal(err, d.journal.Meta())
+	}
+	have, _, err := listEvents(d.journal, logv1.EventQuery{From: 1})
+	if err != nil || fmt.Sprint(mapAt(have, h.revision())) != fmt.Sprint(mapAt(h.events, h.revision())) {
+		t.Errorf("%v, %v", revisions(have), err)
+	}
+	kept := 0
+	for _, e := range have {
+		if e.Member != nil {
+			kept++
+		}
+	}
+	if kept != members || kept == 0 {
+		t.Errorf("%d of %d events of members are kept", kept, members)
+	}
+}
+
+// used is how many bytes of the file were ever used, free pages included; the file itself grows by
+// 16 MiB at a time.
+func used(t testing.TB, j *Journal) (size int64) {
+	t.Helper()
+	err := j.db.View(func(tx *bbolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return size
+}
+
+// TestCompactionBoundsTheFile writes much more than is kept, which is deleted as fast.
+func TestCompactionBoundsTheFile(t *testing.T) {
+	const kept, services = 10_000, 2000
+	o := lazy
+	o.compactByHand = true
+	d := openDisk(t, t.TempDir(), o)
+	defer d.close()
+	d.fill(1, 1)
+	sizes := map[int64]int64{} // by revision
+	for i := range 12 * kept / 100 {
+		delta := hundredChangesOf(i, services)
+		if delta.Revision > kept && i%10 == 0 {
+			delta.Horizon = delta.Revision - kept + 1
+		}
+		d.journal.Append(delta)
+		if i%5 == 4 {
+			d.flush()
+			if err := d.journal.compact(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sizes[delta.Revision] = used(t, d.journal)
+	}
+	if meta := d.journal.Meta(); meta.GetHorizon()-meta.GetCompacted() > kept/4 {
+		t.Errorf("it falls behind: %v", meta)
+	}
+	early, late := sizes[3*kept], sizes[12*kept]
+	t.Logf("%d KiB are used after %d events, %d KiB after %d", early>>10, 3*kept, late>>10, 12*kept)
+	if late > early+early/4 {
+		t.Errorf("the file grows without bound: %v", sizes)
+	}
+}

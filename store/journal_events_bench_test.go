@@ -1,0 +1,84 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// million is a journal of a million events of 100,000 services, in deltas of 100.
+func million(b *testing.B) *disk {
+	b.Helper()
+	d := openDisk(b, b.TempDir(), JournalOptions{StallTimeout: 1 << 40})
+	d.fill(1, 1)
+	for i := range 10_000 {
+		d.journal.Append(hundredChanges(i))
+	}
+	d.flush()
+	return d
+}
+
+// BenchmarkEvents reads of a million events.
+func BenchmarkEvents(b *testing.B) {
+	d := million(b)
+	defer d.close()
+	for _, bb := range []struct {
+		name  string
+		q     func(i int) logv1.EventQuery
+		limit int
+		want  int
+	}{
+		{"of one service of 10 events", func(i int) logv1.EventQuery {
+			return logv1.EventQuery{From: 1, Service: fmt.Sprintf("shop/svc-%d", i*7919%100_000)}
+		}, 1000, 10},
+		{"newest of one service", func(i int) logv1.EventQuery {
+			return logv1.EventQuery{From: 1, Service: fmt.Sprintf("shop/svc-%d", i*7919%100_000), Descending: true}
+		}, 1, 1},
+		{"page of 1000 of all", func(i int) logv1.EventQuery {
+			return logv1.EventQuery{From: int64(1 + i*7919%900_000)}
+		}, 1000, 1000},
+		{"page of 1000 of all, newest first", func(i int) logv1.EventQuery {
+			return logv1.EventQuery{From: 1, To: int64(1000 + i*7919%900_000), Descending: true}
+		}, 1000, 1000},
+	} {
+		b.Run(bb.name, func(b *testing.B) {
+			i := 0
+			for b.Loop() {
+				n := 0
+				_, err := d.journal.Events(context.Background(), bb.q(i), func(*logv1.Event) (bool, error) {
+					n++
+					return n < bb.limit, nil
+				})
+				if err != nil || n != bb.want {
+					b.Fatalf("%d events, %v", n, err)
+				}
+				i++
+			}
+		})
+	}
+	b.Run("one past moment of 1000 services", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			n := 0
+			_, err := d.journal.EventsAt(context.Background(), int64(500_000+i*7919%500_000), "", "shop/svc-5", 1000, func(*logv1.Event) (bool, error) {
+				n++
+				return true, nil
+			})
+			if err != nil || n != 1000 {
+				b.Fatalf("%d services, %v", n, err)
+			}
+			i++
+		}
+	})
+	b.Run("revision at a time", func(b *testing.B) {
+		i := 0
+		for b.Loop() {
+			if r, _, err := d.journal.RevisionAt(context.Background(), int64(100+i*7919%999_900)); err != nil || r == 0 {
+				b.Fatal(r, err)
+			}
+			i++
+		}
+	})
+}
