@@ -34,8 +34,9 @@ func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration,
 	if from == 0 {
 		from = f.Revision() + 1
 	}
-	if err := f.checkRetained(ctx, from); err != nil {
-		return err
+	// Also if they are still in memory: every node answers the same.
+	if oldest := f.Horizon(); from < oldest {
+		return &logv1.CompactedError{Asked: from, Oldest: oldest}
 	}
 	at := from - 1
 	if err := send(nil, at); err != nil {
@@ -80,16 +81,6 @@ func rest(ctx context.Context, changed <-chan struct{}, quiet time.Duration, bor
 			return ctx.Err()
 		}
 	}
-}
-
-// checkRetained refuses a revision from which on the events are not all kept any more, also if some
-// still are in memory: every node answers the same.
-func (f *FSM) checkRetained(ctx context.Context, from int64) error {
-	span, err := f.span(ctx)
-	if err == nil && from < span.Oldest {
-		err = &logv1.CompactedError{Asked: from, Oldest: span.Oldest}
-	}
-	return err
 }
 
 // eventPage collects whole atomic writes.

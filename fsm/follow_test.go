@@ -201,7 +201,7 @@ func TestP6BelowTheHorizon(t *testing.T) {
 		h.set(t, "a", serving)
 		h.set(t, "a", notServing)
 	}
-	j.horizon = 4
+	h.do(t, 0, compact(4))
 	for from, oldest := range map[int64]int64{1: 4, 3: 4, 4: 0, 10: 0} {
 		_, err := h.follow(t, from, 10)
 		var compacted *logv1.CompactedError
@@ -214,14 +214,13 @@ func TestP6BelowTheHorizon(t *testing.T) {
 	}
 	// One that falls behind the horizon, and out of the ring, while it follows.
 	h.FSM.ring = newRing(1, h.Revision())
-	j.horizon = 0
-	r := &received{t: t, from: 2}
-	err := h.FollowEvents(t.Context(), 2, time.Hour, func(events []*logv1.Event, at int64) error {
-		j.horizon = 6
+	r := &received{t: t, from: 5}
+	err := h.FollowEvents(t.Context(), 5, time.Hour, func(events []*logv1.Event, at int64) error {
+		h.do(t, 0, compact(6))
 		return r.take(events, at)
 	})
 	var compacted *logv1.CompactedError
-	if !errors.As(err, &compacted) || compacted.Asked != 2 || compacted.Oldest != 6 || len(r.events) != 0 {
+	if !errors.As(err, &compacted) || compacted.Asked != 5 || compacted.Oldest != 6 || len(r.events) != 0 {
 		t.Errorf("the one that fell behind got %v and %v", r.events, err)
 	}
 }

@@ -32,7 +32,6 @@ type memJournal struct {
 	replaceErr error
 	loadErr    error
 	durable    func() int64
-	horizon    int64        // events below it are gone; 0: none
 	onRead     func() error // called before each reading of events
 	onAppend   func(*logv1.Delta)
 }
@@ -152,7 +151,7 @@ func (j *memJournal) read() ([]*logv1.Event, logv1.EventSpan, error) {
 	durable := j.DurableRevision()
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	span := logv1.EventSpan{Oldest: max(j.horizon, 1), Newest: durable}
+	span := logv1.EventSpan{Oldest: max(j.meta.GetHorizon(), 1), Newest: durable}
 	base := map[string]int64{}
 	for _, e := range j.events {
 		if e.Revision < span.Oldest {

@@ -128,9 +128,9 @@ func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error
 	return err
 }
 
-// ServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
+// GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
 // nothing.
-func (f *FSM) ServiceAt(ctx context.Context, name string, revision int64) (found *rollcallv1.ServiceRecord, err error) {
+func (f *FSM) GetServiceAt(ctx context.Context, name string, revision int64) (found *rollcallv1.ServiceRecord, err error) {
 	span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
 		found = nil
 		if revision == 0 {
