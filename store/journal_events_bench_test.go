@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"testing"
+	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -81,4 +82,38 @@ func BenchmarkEvents(b *testing.B) {
 			i++
 		}
 	})
+}
+
+// BenchmarkCompact deletes the older half of a million events, by steps of the size that the writer
+// makes, fsync included.
+func BenchmarkCompact(b *testing.B) {
+	for b.Loop() {
+		b.StopTimer()
+		d := openDisk(b, b.TempDir(), JournalOptions{StallTimeout: 1 << 40, compactByHand: true})
+		d.fill(1, 1)
+		for i := range 10_000 {
+			d.journal.Append(hundredChanges(i))
+		}
+		d.journal.Append(&logv1.Delta{Index: 20_000, Term: 1, Revision: 1_000_000, LogTime: 1_000_000, ClusterID: "3f9a", Horizon: 500_001})
+		d.flush()
+		size := used(b, d.journal)
+		b.StartTimer()
+		steps, longest := 0, time.Duration(0)
+		for !compacted(d.journal) {
+			start := time.Now()
+			if err := d.journal.compact(); err != nil {
+				b.Fatal(err)
+			}
+			longest = max(longest, time.Since(start))
+			steps++
+		}
+		b.StopTimer()
+		b.ReportMetric(float64(steps), "steps")
+		b.ReportMetric(float64(longest.Microseconds())/1000, "ms-longest")
+		b.ReportMetric(float64(size>>20), "MiB-before")
+		b.ReportMetric(float64(used(b, d.journal)>>20), "MiB-used")
+		d.close()
+		b.StartTimer()
+	}
+	b.ReportMetric(500_000*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 }
