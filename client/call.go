@@ -203,6 +203,10 @@ func judgeRead(st *status.Status) verdict {
 		return again
 	case codes.Unknown, codes.Internal, codes.DataLoss:
 		return elsewhere
+	case codes.OutOfRange:
+		if errorInfo(st).GetReason() == ReasonAhead {
+			return elsewhere // another node may be there
+		}
 	case codes.ResourceExhausted:
 		if errorInfo(st) == nil {
 			return elsewhere // gRPC's own: an answer above maxReceiveBytes, a full connection

@@ -38,8 +38,15 @@ const (
 	ReasonNoEndpoint = "NO_NODE_ANSWERS"
 )
 
-// ReasonRequestIDReused is a node's: WriteOptions.RequestID was used for another request.
-const ReasonRequestIDReused = "REQUEST_ID_REUSED"
+// Reasons that a node gives, for callers who do something about it.
+const (
+	// ReasonRequestIDReused: WriteOptions.RequestID was used for another request.
+	ReasonRequestIDReused = "REQUEST_ID_REUSED"
+	// ReasonCompacted: events or a moment are asked for that are older than what the cluster retains.
+	ReasonCompacted = "COMPACTED"
+	// ReasonAhead: the moment asked for is a revision that no node that answered has reached.
+	ReasonAhead = "REVISION_AHEAD"
+)
 
 // What a node says in ErrorInfo.
 const (
@@ -48,13 +55,15 @@ const (
 	reasonUnknown          = "OUTCOME_UNKNOWN"
 	reasonRevisionMismatch = "REVISION_MISMATCH"
 	currentRevisionKey     = "current_revision"
+	oldestRevisionKey      = "oldest_revision"
 	writtenKey             = "written" // "no", "unknown"
 )
 
 // Error is every error of this package's calls. It wraps the context's error if that ended the call
 // (also when a node noticed first), ErrClosed, and the status that came from gRPC.
 type Error struct {
-	Op        string     // "set", "set batch", "delete", "check", "get", "list", "watch", "wait", "status"
+	Op string // "set", "set batch", "delete", "check", "get", "list", "watch", "wait", "watch events", "watch services",
+	// "list events", "status"
 	Service   string     // whose; "" for calls that are not about one
 	Code      codes.Code // never OK
 	Reason    string     // ErrorInfo.reason of a node, or one of this package's; may be empty
@@ -64,6 +73,8 @@ type Error struct {
 	Endpoint  string // that the error came from; "" if from none or several
 	// CurrentRevision is the service's, with reason REVISION_MISMATCH; 0: it does not exist.
 	CurrentRevision int64
+	// OldestRevision is that from which on all events are retained, with ReasonCompacted.
+	OldestRevision int64
 
 	subject string // Service as shown
 	err     error
@@ -161,6 +172,9 @@ func (op operation) failed(e *endpoint, err error, w Written) *Error {
 		if f.Reason == reasonRevisionMismatch {
 			// Malformed is 0 too: the reason alone says what happened.
 			f.CurrentRevision, _ = strconv.ParseInt(info.GetMetadata()[currentRevisionKey], 10, 64)
+		}
+		if f.Reason == ReasonCompacted {
+			f.OldestRevision, _ = strconv.ParseInt(info.GetMetadata()[oldestRevisionKey], 10, 64)
 		}
 	}
 	return f

@@ -110,11 +110,15 @@ func (n *fakeNode) GetService(ctx context.Context, req *rollcallv1.GetServiceReq
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
 	tellRevision(ctx, n.applied)
-	r := n.cluster.record(req.GetService(), n.applied)
+	at, err := n.moment(req.GetAt())
+	if err != nil {
+		return nil, err
+	}
+	r := n.cluster.record(req.GetService(), at)
 	if r == nil {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", nil)
 	}
-	return &rollcallv1.GetServiceResponse{Service: r, Revision: n.applied}, nil
+	return &rollcallv1.GetServiceResponse{Service: r, Revision: at}, nil
 }
 
 func (n *fakeNode) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
@@ -123,13 +127,17 @@ func (n *fakeNode) ListServices(ctx context.Context, req *rollcallv1.ListService
 	}
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	resp := &rollcallv1.ListServicesResponse{Revision: n.applied}
+	at, err := n.moment(req.GetAt())
+	if err != nil {
+		return nil, err
+	}
+	resp := &rollcallv1.ListServicesResponse{Revision: at}
 	names := map[string]bool{}
-	for _, e := range n.cluster.events[:n.applied] {
+	for _, e := range n.cluster.events[:at] {
 		names[e.service] = true
 	}
 	for _, name := range sorted(names) {
-		r := n.cluster.record(name, n.applied)
+		r := n.cluster.record(name, at)
 		if r == nil || name <= req.GetPageToken() || !strings.HasPrefix(name, req.GetPrefix()) {
 			continue
 		}

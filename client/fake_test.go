@@ -43,6 +43,7 @@ type fakeCluster struct {
 	mu      sync.Mutex // guards the cluster and its nodes
 	events  []event    // the one at i has revision i+1
 	lagging bool       // nodes follow only when told to
+	oldest  int64      // revision that is retained; 0: 1
 	changed chan struct{}
 	nodes   []*fakeNode
 	answers map[string]answer // first ones, by request id

@@ -4,10 +4,12 @@ import (
 	"context"
 	"iter"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -31,11 +33,16 @@ func (c *Client) Check(ctx context.Context, service string) (Status, error) {
 
 // Get reads one service's record from one node, as that knows it, or as [WithReadOptions] says.
 func (c *Client) Get(ctx context.Context, service string) (*rollcallv1.GetServiceResponse, error) {
+	return c.GetAt(ctx, service, nil)
+}
+
+// GetAt is Get of a past moment; nil is now. An *Error with ReasonCompacted means that it is too long ago.
+func (c *Client) GetAt(ctx context.Context, service string, at *rollcallv1.At) (*rollcallv1.GetServiceResponse, error) {
 	var resp *rollcallv1.GetServiceResponse
 	op := operation{name: "get", service: service, about: true}
 	read := readingOf(ctx)
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewRegistryClient(conn).GetService(read.Outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service}, read.callOptions()...)
+		resp, err = rollcallv1.NewRegistryClient(conn).GetService(read.Outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service, At: at}, read.callOptions()...)
 		return err
 	})
 	read.done()
@@ -50,6 +57,20 @@ type ListOptions struct {
 	Prefix   string
 	Statuses []Status // any of these; none: all
 	PageSize int      // 1,000 if 0; at most 10,000
+	// At is the past moment to list, all of it one cut; nil is now. Errors are those of GetAt.
+	At *rollcallv1.At
+}
+
+// AtRevision is the moment when the registry had this revision. Inside an atomic write it is the one
+// before that write.
+func AtRevision(revision int64) *rollcallv1.At {
+	return &rollcallv1.At{At: &rollcallv1.At_Revision{Revision: revision}}
+}
+
+// AtTime is the moment after the last write that is not later than t. If t is later than all that the
+// node knows, that is now.
+func AtTime(t time.Time) *rollcallv1.At {
+	return &rollcallv1.At{At: &rollcallv1.At_Time{Time: timestamppb.New(t)}}
 }
 
 // List gives the records in the order of their names. Each page is one consistent cut; a page is
@@ -60,6 +81,7 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.
 		req := &rollcallv1.ListServicesRequest{
 			Prefix:   o.Prefix,
 			Statuses: o.Statuses,
+			At:       o.At,
 			PageSize: int32(min(o.PageSize, 1<<30)), // beyond every limit: for the node to refuse
 		}
 		read := readingOf(ctx)

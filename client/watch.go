@@ -2,13 +2,10 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
-	"log/slog"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -30,9 +27,6 @@ type Update struct {
 	Revision int64
 	Endpoint string // that said so
 }
-
-// stableAfter is how long a stream must have lived for its end not to count as one more failure.
-const stableAfter = 5 * time.Second
 
 // Watch gives the status of service at once, then whenever it differs; the package's comment says
 // what holds across nodes. It moves to another node when its own goes away or falls silent (a
@@ -68,127 +62,29 @@ func (c *Client) watch(ctx context.Context, op operation) iter.Seq2[Update, erro
 	return func(yield func(Update, error) bool) {
 		ctx, done := c.begin(ctx)
 		defer done()
-		w := &watch{c: c, op: op, yield: yield}
-		if err := w.run(ctx); err != nil {
+		w := &watch{roam: roam{c: c, op: op}, yield: yield}
+		if err := w.run(ctx, w.follow); err != nil {
 			yield(Update{}, err)
 		}
 	}
 }
 
-var (
-	errStopped = errors.New("the consumer left the loop")
-	errSilent  = errors.New("no answer in time")
-	errReopen  = errors.New("the record differs from what the stream said")
-)
-
 // watch is one run of a Watch.
 type watch struct {
-	c     *Client
-	op    operation
-	yield func(Update, error) bool
-
-	told    bool   // an update was given
-	status  Status // the last one given
-	seen    int64  // revision that no further look may be older than
-	reached bool   // some endpoint could be connected to
-	reopens int    // in a row
-	latest  *Error // since a node last said something
+	roam
+	yield  func(Update, error) bool
+	status Status // the last one given, if told
 }
 
-// run goes from endpoint to endpoint. Nil: the consumer left.
-func (w *watch) run(ctx context.Context) error {
-	if !utf8.ValidString(w.op.service) {
-		return w.op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
-	}
-	var (
-		endpoints = w.c.order()
-		moves     int      // since the last stable stream
-		first     []*Error // of the first round
-	)
-	for at := 0; ; {
-		e := endpoints[at]
-		began := time.Now()
-		err := w.follow(ctx, e, w.c.patience(moves/len(endpoints)))
-		if errors.Is(err, errStopped) {
-			return nil
-		}
-		if cause := w.c.over(ctx); cause != nil {
-			return w.op.ended(cause, w.latest)
-		}
-		if errors.Is(err, errReopen) {
-			if w.reopens++; w.reopens > 1 {
-				pause(ctx, wait(w.reopens-2))
-			}
-			continue
-		}
-		f := w.op.failed(e, err, WrittenNo)
-		if final(f.Code) {
-			return f
-		}
-		w.c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a watch moves on", slog.String("endpoint", e.address),
-			slog.String("service", w.op.service), slog.Int64("revision", w.seen), slog.Any("error", f))
-		w.latest = f
-		if w.told && time.Since(began) >= stableAfter {
-			moves = 0
-		}
-		moves++
-		if !w.reached {
-			if first = append(first, f); len(first) == len(endpoints) {
-				return w.op.unanswered(first)
-			}
-		}
-		at = (at + 1) % len(endpoints)
-		// Also before the first move: when a node stops, all its watchers move at once.
-		pause(ctx, wait(moves/len(endpoints)))
-	}
-}
-
-// final codes are answers that no other node and no later time would change.
-func final(code codes.Code) bool {
-	switch code {
-	case codes.InvalidArgument, codes.Unimplemented, codes.PermissionDenied, codes.Unauthenticated, codes.OutOfRange:
-		return true
-	}
-	return false
-}
-
-// follow watches at one endpoint until that fails; patience bounds all that comes before its first
-// message: connecting, and the node's wait for the revision seen.
+// follow watches at one endpoint until that fails.
 func (w *watch) follow(ctx context.Context, e *endpoint, patience time.Duration) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	silent := time.AfterFunc(patience, func() { cancel(errSilent) })
-	defer silent.Stop()
-	conn, err := e.connect(ctx)
-	if err != nil {
-		return w.silence(ctx, err, patience)
-	}
-	tracked, t := track(atLeast(ctx, w.seen))
-	stream, err := healthpb.NewHealthClient(conn).Watch(tracked, &healthpb.HealthCheckRequest{Service: w.op.service})
-	for first := true; err == nil; first = false {
-		var m *healthpb.HealthCheckResponse
-		if m, err = stream.Recv(); err != nil {
-			break
-		}
-		if first && !silent.Stop() {
-			err = errSilent // too late by a hair
-			break
-		}
-		w.reached, w.latest = true, nil
-		err = w.take(ctx, e, conn, m.GetStatus())
-	}
-	if !t.unsent() {
-		w.reached = true
-	}
-	return w.silence(ctx, err, patience)
-}
-
-// silence names patience as the cause where it was.
-func (w *watch) silence(ctx context.Context, err error, patience time.Duration) error {
-	if errors.Is(err, errSilent) || errors.Is(context.Cause(ctx), errSilent) {
-		return status.Error(codes.Unavailable, fmt.Sprintf("no answer within %v", patience))
-	}
-	return err
+	return receive(ctx, &w.roam, e, patience,
+		func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[healthpb.HealthCheckResponse], error) {
+			return healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: w.op.service})
+		},
+		func(ctx context.Context, conn grpc.ClientConnInterface, m *healthpb.HealthCheckResponse) error {
+			return w.take(ctx, e, conn, m.GetStatus())
+		})
 }
 
 // take looks at a status that the stream gave. It tells that something changed, and not when: the

@@ -40,6 +40,24 @@ type Journal interface {
 	Replace(r io.Reader) error
 	// DurableRevision is the revision up to which the journal has stored the events.
 	DurableRevision() int64
+	eventJournal
+}
+
+// eventJournal is the history in a Journal: what follow.go and past.go read. A visitor is called within
+// one transaction and only collects. What is below the span's Oldest is not whole: the newest event of
+// each service that is not a delete. A reading that the arrival of a snapshot ends fails, and may be
+// tried again at once.
+type eventJournal interface {
+	// Events visits the durable events of q.
+	Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
+	// EventsAt visits, by name, of each service that begins with prefix and comes after the name after
+	// its newest event that is not after revision, of at most limit services.
+	EventsAt(ctx context.Context, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
+	// RevisionAt returns the newest revision, 0 if none, whose event is not later than time, or a
+	// *logv1.CompactedError.
+	RevisionAt(ctx context.Context, time int64) (int64, logv1.EventSpan, error)
+	// AwaitDurable waits until DurableRevision is at least revision.
+	AwaitDurable(ctx context.Context, revision int64) error
 }
 
 // DefaultRingEvents is how many recent events are kept in memory, unless told otherwise.
@@ -92,6 +110,8 @@ type FSM struct {
 	halted    atomic.Pointer[error]
 
 	topics          *topics
+	followers       *topics // of all events: the one name in it is ""
+	page            pageLimits
 	waker           *waker
 	indexWaiters    *waiters
 	revisionWaiters *waiters
@@ -127,6 +147,8 @@ func New(cfg Config) (*FSM, error) {
 		term:            meta.GetTerm(),
 		loaded:          meta.GetIndex(),
 		topics:          newTopics(),
+		followers:       newTopics(),
+		page:            defaultPage,
 		indexWaiters:    newWaiters(),
 		revisionWaiters: newWaiters(),
 		ring:            newRing(cfg.RingEvents, s.revision),
@@ -286,6 +308,15 @@ func (f *FSM) publish(b *batch) {
 	for _, topic := range wake {
 		f.waker.queue(topic)
 	}
+	if len(b.events) > 0 {
+		f.wakeFollowers()
+	}
+}
+
+func (f *FSM) wakeFollowers() {
+	if topic := f.followers.get(""); topic != nil {
+		f.waker.queue(topic)
+	}
 }
 
 // publishAll shows a state that was loaded, in the same order.
@@ -336,6 +367,7 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	f.topics.each(f.waker.queue)
+	f.wakeFollowers()
 	f.release()
 	f.restores.Add(1)
 	f.cfg.Logger.Info("restored a snapshot",

@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"runtime"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/raft"
@@ -30,6 +32,7 @@ type memJournal struct {
 	replaceErr error
 	loadErr    error
 	durable    func() int64
+	onRead     func() error // called before each reading of events
 	onAppend   func(*logv1.Delta)
 }
 
@@ -136,6 +139,100 @@ func (j *memJournal) DurableRevision() int64 {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.meta.Revision
+}
+
+// read returns the durable events, of which those below the span's Oldest are only a base.
+func (j *memJournal) read() ([]*logv1.Event, logv1.EventSpan, error) {
+	if j.onRead != nil {
+		if err := j.onRead(); err != nil {
+			return nil, logv1.EventSpan{}, err
+		}
+	}
+	durable := j.DurableRevision()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	span := logv1.EventSpan{Oldest: max(j.meta.GetHorizon(), 1), Newest: durable}
+	base := map[string]int64{}
+	for _, e := range j.events {
+		if e.Revision < span.Oldest {
+			base[e.Service] = e.Revision
+		}
+	}
+	var kept []*logv1.Event
+	for _, e := range j.events {
+		if e.Revision <= durable && (e.Revision >= span.Oldest || base[e.Service] == e.Revision && e.Type != logv1.EventType_EVENT_TYPE_DELETED) {
+			kept = append(kept, e)
+		}
+	}
+	return kept, span, nil
+}
+
+func (j *memJournal) Events(_ context.Context, q logv1.EventQuery, visit func(*logv1.Event) (bool, error)) (logv1.EventSpan, error) {
+	events, span, err := j.read()
+	if err != nil {
+		return span, err
+	}
+	if q.Descending {
+		slices.Reverse(events)
+	}
+	for _, e := range events {
+		if e.Revision < q.From || q.To > 0 && e.Revision > q.To || q.Service != "" && e.Service != q.Service {
+			continue
+		}
+		if more, err := visit(e); err != nil || !more {
+			return span, err
+		}
+	}
+	return span, nil
+}
+
+func (j *memJournal) EventsAt(_ context.Context, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) (logv1.EventSpan, error) {
+	events, span, err := j.read()
+	if err != nil {
+		return span, err
+	}
+	newest := map[string]*logv1.Event{}
+	for _, e := range events {
+		if e.Revision <= revision && e.Service != "" && strings.HasPrefix(e.Service, prefix) && e.Service > after {
+			newest[e.Service] = e
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(newest)) {
+		if limit--; limit < 0 {
+			break
+		}
+		if more, err := visit(newest[name]); err != nil || !more {
+			return span, err
+		}
+	}
+	return span, nil
+}
+
+func (j *memJournal) RevisionAt(_ context.Context, time int64) (int64, logv1.EventSpan, error) {
+	events, span, err := j.read()
+	if err != nil {
+		return 0, span, err
+	}
+	at := int64(0)
+	for _, e := range events {
+		if e.Revision >= span.Oldest && e.Time <= time {
+			at = e.Revision
+		}
+	}
+	if at == 0 && span.Oldest > 1 {
+		return 0, span, &logv1.CompactedError{Asked: span.Oldest - 1, Oldest: span.Oldest}
+	}
+	return at, span, nil
+}
+
+func (j *memJournal) AwaitDurable(ctx context.Context, revision int64) error {
+	for j.DurableRevision() < revision {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		runtime.Gosched()
+	}
+	return nil
 }
 
 // memSnapshot is what a snapshot's stream holds.

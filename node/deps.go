@@ -18,6 +18,8 @@ func (n *Node) deps() server.Deps {
 	return server.Deps{
 		Statuses:  n.fsm,
 		Registry:  registry{n.fsm},
+		Followers: n.fsm,
+		History:   registry{n.fsm},
 		Agreement: agreement{n.raft, n.fsm},
 		Peers:     n.raft,
 		Node:      source{n},
@@ -31,6 +33,11 @@ type registry struct{ *fsm.FSM }
 func (r registry) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
 	page := r.FSM.ListServices(prefix, after, limit, statuses)
 	return page.Records, page.After, page.Revision
+}
+
+func (r registry) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, error) {
+	page, err := r.FSM.ListServicesAt(ctx, revision, prefix, after, limit, statuses)
+	return page.Records, page.After, err
 }
 
 // agreement is raft as the server proposes to it, with the fold's answers.

@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"net"
+	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -50,6 +51,38 @@ type Registry interface {
 	// WaitIndex waits until AppliedIndex is at least index. Its error is ctx's, or says why that will
 	// never be.
 	WaitIndex(ctx context.Context, index uint64) error
+}
+
+// Followers tell of what changes in the registry, each in its own time: a send that blocks holds up
+// nobody else. The errors are ctx's, send's, or wrap a *logv1.CompactedError when what comes next is not
+// kept any more.
+type Followers interface {
+	// FollowEvents calls send with every event from revision from on (0: from now on), in order, in
+	// pages that split no atomic write, each with the revision up to which all was given. It does so at
+	// once, and when quiet has passed without a call, with no events.
+	FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error
+	// FollowServices calls send with the messages of a WatchServices. When quiet has passed since the
+	// last and the revision is another, it does so with nothing else new.
+	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error
+}
+
+// History reads what is not in memory: events and past moments, up to the revision that this node had
+// reached when it was called. Errors wrap a *logv1.CompactedError when what is asked for is not kept
+// any more.
+type History interface {
+	// ReadEvents returns the next events of q that keep wants, at most limit and of at most so many that
+	// it looks at; From 0 is the oldest there is.
+	ReadEvents(ctx context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (logv1.EventPage, error)
+	// RevisionAt returns the revision of the newest event that is not later than time, in Unix
+	// nanoseconds; 0 if there is none.
+	RevisionAt(ctx context.Context, time int64) (int64, error)
+	// VisibleRevision returns the newest revision up to the given one, which this node must have reached,
+	// that does not lie within an atomic write.
+	VisibleRevision(ctx context.Context, revision int64) (int64, error)
+	// GetServiceAt is Registry.GetService as of a visible revision.
+	GetServiceAt(ctx context.Context, name string, revision int64) (*rollcallv1.ServiceRecord, error)
+	// ListServicesAt is Registry.ListServices as of a visible revision.
+	ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, err error)
 }
 
 // Agreement is how a command gets into the log. Its errors are told apart by NotWritten and
@@ -111,6 +144,8 @@ type NodeStatus struct {
 type Deps struct {
 	Statuses  Statuses
 	Registry  Registry
+	Followers Followers
+	History   History
 	Agreement Agreement
 	Peers     Peers
 	Node      Node

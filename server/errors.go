@@ -37,6 +37,9 @@ const (
 	ReasonCanceled           = "CANCELED"             // a read whose caller left
 	ReasonDeadlineExceeded   = "DEADLINE_EXCEEDED"    // a read whose caller's time ran out
 	ReasonInternal           = "INTERNAL"             // a defect of this program
+	ReasonCompacted          = "COMPACTED"            // it is older than what is retained
+	ReasonAhead              = "REVISION_AHEAD"       // this node has not reached the revision asked for
+	ReasonFellBehind         = "FELL_BEHIND"          // a watch of services was too slow; begin it anew
 	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
 )
 
@@ -45,7 +48,8 @@ const (
 	MetaNode            = "node"             // who says so; on every error
 	MetaWritten         = "written"          // of a change: "no" or "unknown"
 	MetaService         = "service"          // that a refusal is about
-	MetaCurrentRevision = "current_revision" // 0: the service does not exist
+	MetaCurrentRevision = "current_revision" // a service's, 0 if it does not exist; or the node's
+	MetaOldestRevision  = "oldest_revision"  // from here on all events are retained
 	MetaIndex           = "index"            // of the log entry at which this node diverged
 )
 
@@ -75,6 +79,9 @@ var codeOf = map[string]codes.Code{
 	ReasonCanceled:           codes.Canceled,
 	ReasonDeadlineExceeded:   codes.DeadlineExceeded,
 	ReasonInternal:           codes.Internal,
+	ReasonCompacted:          codes.OutOfRange,
+	ReasonAhead:              codes.OutOfRange,
+	ReasonFellBehind:         codes.Unavailable,
 	ReasonDiverged:           codes.Unavailable,
 }
 

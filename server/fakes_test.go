@@ -41,6 +41,7 @@ type fakeRegistry struct {
 	changed  chan struct{}
 	reason   string // of every record
 	applied  uint64
+	fakeHistory
 }
 
 func newFakeRegistry() *fakeRegistry {
@@ -58,8 +59,22 @@ func (f *fakeRegistry) set(name string, s Status) int64 {
 		f.services[name] = s
 	}
 	f.revision++
+	f.note(name, s, f.revision, f.revision)
 	f.wake()
 	return f.revision
+}
+
+// setAll is one atomic write.
+func (f *fakeRegistry) setAll(s Status, names ...string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := f.revision + int64(len(names))
+	for _, name := range names {
+		f.services[name] = s
+		f.revision++
+		f.note(name, s, f.revision, last)
+	}
+	f.wake()
 }
 
 func (f *fakeRegistry) SetOwn(name string, s Status) {
@@ -379,7 +394,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	var err error
 	node.Server, err = New(cfg, Deps{
-		Statuses: node.registry, Registry: node.registry, Agreement: node.agreement, Node: node.agreement,
+		Statuses: node.registry, Registry: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica,
 	})
 	if err != nil {

@@ -54,7 +54,15 @@ func (g *gate) refuseName(node, name string) error {
 // endWith has the watch of a service canceled, with the refusal, when the gate closes. The returned
 // function gives that up.
 func (g *gate) endWith(name string, cancel context.CancelCauseFunc) (stop func() bool) {
-	if g == nil || isOwn(name) {
+	if isOwn(name) {
+		return func() bool { return false }
+	}
+	return g.endRegistry(cancel)
+}
+
+// endRegistry is endWith for what follows the registry.
+func (g *gate) endRegistry(cancel context.CancelCauseFunc) (stop func() bool) {
+	if g == nil {
 		return func() bool { return false }
 	}
 	return context.AfterFunc(g.ended, func() { cancel(context.Cause(g.ended)) })

@@ -80,14 +80,17 @@ var statusBytes = func() (all [4][]byte) {
 	return all
 }()
 
-// codec is gRPC's own, which also knows outgoing.
+// codec is gRPC's own, which also knows outgoing and outgoingPages.
 type codec struct{ encoding.CodecV2 }
 
 func newCodec() codec { return codec{encoding.GetCodecV2(encodingproto.Name)} }
 
 func (c codec) Marshal(v any) (mem.BufferSlice, error) {
-	if o, ok := v.(*outgoing); ok {
+	switch o := v.(type) {
+	case *outgoing:
 		return o.marshal(), nil
+	case *outgoingPages:
+		return o.marshal()
 	}
 	return c.CodecV2.Marshal(v)
 }

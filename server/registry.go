@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -19,7 +20,9 @@ import (
 type registryService struct {
 	rollcallv1.UnimplementedRegistryServer
 	reads
-	log *slog.Logger
+	followers Followers
+	history   History
+	log       *slog.Logger
 }
 
 // GetService implements rollcall.v1.Registry.
@@ -29,19 +32,7 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 	var rec *rollcallv1.ServiceRecord
 	var revision int64
 	if err == nil {
-		if bad := rollcallv1.CheckLookup(req.GetService()); bad != nil {
-			err = invalid(violation{"service", bad.Error()})
-		}
-	}
-	if err == nil {
-		rec, revision = s.registry.GetService(req.GetService())
-		if rec == nil {
-			err = &failure{
-				reason: ReasonNotFound,
-				msg:    fmt.Sprintf("service %q does not exist", req.GetService()),
-				meta:   map[string]string{MetaService: req.GetService()},
-			}
-		}
+		rec, revision, err = s.get(ctx, req)
 	}
 	s.setHeader(ctx, heading)
 	if err != nil {
@@ -50,12 +41,46 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 	return &rollcallv1.GetServiceResponse{Service: rec, Revision: revision}, nil
 }
 
+func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceRequest) (rec *rollcallv1.ServiceRecord, revision int64, err error) {
+	var vs violations
+	if bad := rollcallv1.CheckLookup(req.GetService()); bad != nil {
+		vs.add("service", "%v", bad)
+	}
+	vs.at(req.GetAt())
+	if len(vs) > 0 {
+		return nil, 0, invalid(vs...)
+	}
+	when := ""
+	if req.GetAt().GetAt() == nil {
+		rec, revision = s.registry.GetService(req.GetService())
+	} else {
+		ctx, done := s.readable(ctx)
+		defer done()
+		at, err := s.moment(ctx, req.GetAt())
+		if err != nil {
+			return nil, 0, err
+		}
+		revision, when = at.revision, fmt.Sprintf(" at revision %d", at.revision)
+		if rec, err = s.history.GetServiceAt(ctx, req.GetService(), revision); err != nil {
+			return nil, 0, s.pastError(err)
+		}
+	}
+	if rec == nil {
+		return nil, 0, &failure{
+			reason: ReasonNotFound,
+			msg:    fmt.Sprintf("service %q does not exist%s", req.GetService(), when),
+			meta:   map[string]string{MetaService: req.GetService()},
+		}
+	}
+	return rec, revision, nil
+}
+
 // ListServices implements rollcall.v1.Registry.
 func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (res *rollcallv1.ListServicesResponse, err error) {
 	defer recovered(s.log, s.node, "Registry.ListServices", false, &err)
 	heading, err := s.awaitRegistry(ctx)
 	if err == nil {
-		res, err = s.list(req)
+		res, err = s.list(ctx, req)
 	}
 	s.setHeader(ctx, heading)
 	if err != nil {
@@ -64,8 +89,8 @@ func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.List
 	return res, nil
 }
 
-func (s *registryService) list(req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
-	after, err := validateList(req)
+func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
+	after, at, err := validateList(req)
 	if err != nil {
 		return nil, err
 	}
@@ -73,14 +98,30 @@ func (s *registryService) list(req *rollcallv1.ListServicesRequest) (*rollcallv1
 	if limit == 0 {
 		limit = DefaultPageSize
 	}
-	recs, next, revision := s.registry.ListServices(req.GetPrefix(), after, limit, req.GetStatuses())
+	var recs []*rollcallv1.ServiceRecord
+	var next string
+	var revision int64
+	if req.GetAt().GetAt() == nil {
+		recs, next, revision = s.registry.ListServices(req.GetPrefix(), after, limit, req.GetStatuses())
+	} else {
+		ctx, done := s.readable(ctx)
+		defer done()
+		if at, err = s.pageMoment(ctx, req, at); err != nil {
+			return nil, err
+		}
+		revision = at.revision
+		recs, next, err = s.history.ListServicesAt(ctx, revision, req.GetPrefix(), after, limit, req.GetStatuses())
+		if err != nil {
+			return nil, s.pastError(err)
+		}
+	}
 	if n := fitting(recs, maxAnswerBytes-pageOverhead); n < len(recs) {
 		recs = recs[:n]
 		next = recs[n-1].GetService()
 	}
 	return &rollcallv1.ListServicesResponse{
 		Services:      recs,
-		NextPageToken: encodeToken(next),
+		NextPageToken: encodeToken(next, at),
 		Revision:      revision,
 	}, nil
 }
@@ -101,14 +142,15 @@ func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 	return len(recs)
 }
 
-func validateList(req *rollcallv1.ListServicesRequest) (after string, err error) {
+// validateList returns what the page token says: the name it stands after, and the moment that the
+// first page was of.
+func validateList(req *rollcallv1.ListServicesRequest) (after string, at *past, err error) {
 	var vs violations
+	vs.at(req.GetAt())
 	if err := rollcallv1.CheckLookup(req.GetPrefix()); err != nil {
 		vs.add("prefix", "%v", err)
 	}
-	if n := req.GetPageSize(); n < 0 || n > MaxPageSize {
-		vs.add("page_size", "is %d; it must be 1 to %d, or 0 for %d", n, MaxPageSize, DefaultPageSize)
-	}
+	vs.pageSize(req.GetPageSize())
 	known := healthpb.HealthCheckResponse_ServingStatus_name
 	for i, st := range req.GetStatuses() {
 		if _, ok := known[int32(st)]; !ok {
@@ -120,40 +162,63 @@ func validateList(req *rollcallv1.ListServicesRequest) (after string, err error)
 			break
 		}
 	}
-	after, bad := decodeToken(req.GetPageToken())
-	if bad == nil && after != "" && !strings.HasPrefix(after, req.GetPrefix()) {
-		bad = errors.New("belongs to a list of another prefix")
+	after, at, bad := decodeToken(req.GetPageToken())
+	if bad == nil && after != "" {
+		if !strings.HasPrefix(after, req.GetPrefix()) {
+			bad = errors.New("belongs to a list of another prefix")
+		} else if (at != nil) != (req.GetAt().GetAt() != nil) {
+			bad = errors.New("belongs to a list of another moment")
+		}
 	}
 	if bad != nil {
 		vs.add("page_token", "%v", bad)
 	}
 	if len(vs) > 0 {
-		return "", invalid(vs...)
+		return "", nil, invalid(vs...)
 	}
-	return after, nil
+	return after, at, nil
 }
 
-// A page token is a format byte and the name it stands after, so that any node can go on.
-const tokenFormat = 1
+// A page token is a format byte, of a list of a past moment its revision, and the name it stands
+// after, so that any node can go on.
+const (
+	tokenFormat     = 1
+	pastTokenFormat = 3
+)
 
-func encodeToken(after string) string {
+func encodeToken(after string, at *past) string {
 	if after == "" {
 		return ""
 	}
-	return base64.RawURLEncoding.EncodeToString(append([]byte{tokenFormat}, after...))
+	b := []byte{tokenFormat}
+	if at != nil {
+		b = binary.BigEndian.AppendUint64([]byte{pastTokenFormat}, uint64(at.revision))
+	}
+	return base64.RawURLEncoding.EncodeToString(append(b, after...))
 }
 
-func decodeToken(token string) (after string, err error) {
+func decodeToken(token string) (after string, at *past, err error) {
 	if token == "" {
-		return "", nil
+		return "", nil, nil
 	}
 	errToken := errors.New("is not one that ListServices returned")
-	if len(token) > base64.RawURLEncoding.EncodedLen(1+rollcallv1.MaxNameBytes) {
-		return "", errToken
+	if len(token) > base64.RawURLEncoding.EncodedLen(1+8+rollcallv1.MaxNameBytes) {
+		return "", nil, errToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) < 2 || b[0] != tokenFormat || rollcallv1.CheckName(string(b[1:])) != nil {
-		return "", errToken
+	switch {
+	case err != nil || len(b) < 1:
+		return "", nil, errToken
+	case b[0] == tokenFormat:
+		b = b[1:]
+	case b[0] == pastTokenFormat && len(b) > 8:
+		at = &past{int64(binary.BigEndian.Uint64(b[1:]))}
+		b = b[9:]
+	default:
+		return "", nil, errToken
 	}
-	return string(b[1:]), nil
+	if rollcallv1.CheckName(string(b)) != nil || at != nil && at.revision < 0 {
+		return "", nil, errToken
+	}
+	return string(b), at, nil
 }

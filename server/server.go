@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/reflection"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -130,7 +131,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -180,9 +181,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
 	s.watches = newWatches(cfg)
-	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
+	s.watches.register(api, &healthpb.Health_ServiceDesc, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
-	rollcallv1.RegisterRegistryServer(api, &registryService{reads: r, log: s.log})
+	s.watches.register(api, &rollcallv1.Registry_ServiceDesc, &registryService{reads: r, followers: deps.Followers, history: deps.History, log: s.log})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 

@@ -2,12 +2,12 @@ package server
 
 import (
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 )
 
@@ -88,37 +88,20 @@ func (w *watches) refuse(subject, flag, format string, limit int) error {
 	return statusError(w.node, limitReached(subject, format, limit, flag))
 }
 
-// watchMethod is gRPC's own handler of Health.Watch behind the limits. It is an entry of the service's
-// description and no interceptor, which Check would pass too.
-func (w *watches) watchMethod(srv any, stream grpc.ServerStream) error {
-	connection, _ := peer.FromContext(stream.Context())
-	if err := w.enter(connection); err != nil {
-		return err
-	}
-	defer w.leave(connection)
-	return standardWatch(srv, stream)
-}
-
-var standardWatch = streamHandler("Watch")
-
-func streamHandler(name string) grpc.StreamHandler {
-	for _, s := range healthpb.Health_ServiceDesc.Streams {
-		if s.StreamName == name {
-			return s.Handler
+// register registers a service with its streams, all of which are watches, limited. That is done in the
+// service's description and by no interceptor, which Check would pass too.
+func (w *watches) register(s grpc.ServiceRegistrar, service *grpc.ServiceDesc, impl any) {
+	desc := *service
+	desc.Streams = slices.Clone(service.Streams)
+	for i, stream := range desc.Streams {
+		desc.Streams[i].Handler = func(srv any, s grpc.ServerStream) error {
+			connection, _ := peer.FromContext(s.Context())
+			if err := w.enter(connection); err != nil {
+				return err
+			}
+			defer w.leave(connection)
+			return stream.Handler(srv, s)
 		}
 	}
-	panic("server: grpc.health.v1.Health has no stream " + name)
-}
-
-// register registers h with its watches limited.
-func (w *watches) register(s grpc.ServiceRegistrar, h healthpb.HealthServer) {
-	desc := healthpb.Health_ServiceDesc
-	desc.Streams = make([]grpc.StreamDesc, len(healthpb.Health_ServiceDesc.Streams))
-	for i, stream := range healthpb.Health_ServiceDesc.Streams {
-		if stream.StreamName == "Watch" {
-			stream.Handler = w.watchMethod
-		}
-		desc.Streams[i] = stream
-	}
-	s.RegisterService(&desc, h)
+	s.RegisterService(&desc, impl)
 }

@@ -557,7 +557,7 @@ type At_Revision struct {
 }
 
 type At_Time struct {
-	// After the last write that is not later.
+	// After the last write that is not later. Later than all this node knows: now.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3,oneof"`
 }
 
@@ -1049,7 +1049,8 @@ func (x *DeleteServiceResponse) GetRevision() int64 {
 type GetServiceRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	// Below the oldest retained revision: OUT_OF_RANGE, which says it. Ahead of this node: OUT_OF_RANGE too.
+	// Longer ago than what is retained: OUT_OF_RANGE with reason COMPACTED and the oldest_revision. Ahead of
+	// this node: OUT_OF_RANGE with REVISION_AHEAD and its current_revision.
 	At            *At `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1288,9 +1289,12 @@ func (x *ListServicesResponse) GetRevision() int64 {
 	return 0
 }
 
+// Ends with UNAVAILABLE when the node stops, and with reason FELL_BEHIND if the caller reads so slowly
+// that what it missed is compacted: begin anew, on another node with rollcall-min-revision at the
+// revision received last, so that nothing goes back.
 type WatchServicesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // none: all
+	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // none: all; at most 100
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1332,12 +1336,18 @@ func (x *WatchServicesRequest) GetPrefixes() []string {
 	return nil
 }
 
+// One part of the state, as of revision. What is known of a name after a message is never older than
+// after the message before.
 type WatchServicesResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Services      []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
-	Deleted       []string               `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
-	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	Synced        bool                   `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"` // the first state is complete, here or before
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Services []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
+	// Do not exist. Can name what was never sent.
+	Deleted  []string `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
+	Revision int64    `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // never less than before
+	// What was sent so far, with this message, is exactly the registry at revision: every match, nothing
+	// else, and no half of an atomic write. Without it, more follows at once; then the state so far can be
+	// of several revisions. The first state ends with it, also if it is empty.
+	Synced        bool `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1400,11 +1410,12 @@ func (x *WatchServicesResponse) GetSynced() bool {
 	return false
 }
 
+// Ends with UNAVAILABLE when the node stops: resume on another.
 type WatchEventsRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
-	Prefixes []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // of service; none: all events, also those of no service
-	// First wanted. 0: from now on. Ahead of this node: waits. Compacted: OUT_OF_RANGE, which says the
-	// oldest there is.
+	Prefixes []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // of service; none: all events, also those of no service. At most 100
+	// First wanted. 0: from now on. Ahead of this node: waits. Compacted, now or because the caller reads
+	// too slowly: OUT_OF_RANGE with reason COMPACTED and the oldest_revision there is.
 	FromRevision  int64 `protobuf:"varint,2,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1457,7 +1468,8 @@ func (x *WatchEventsRequest) GetFromRevision() int64 {
 type WatchEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Never splits an atomic write, so it can be as large as one: a client should take 16 MiB. Empty: a
-	// bookmark.
+	// bookmark; the first message is one, and a quiet watch gets one when 1,000 revisions have passed, or
+	// some within about 10 s.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
 	// Every match up to here was sent; resume at +1 on any node.
 	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1509,19 +1521,23 @@ func (x *WatchEventsResponse) GetRevision() int64 {
 	return 0
 }
 
+// Of the bounds those that are given all hold. The answer waits until this node has stored what it had
+// when it was asked, at most some 200 ms.
 type ListEventsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`                              // of service; none: all
-	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`                                // exactly this one; not with prefixes
-	FromRevision  int64                  `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"` // 0: the oldest retained
-	ToRevision    int64                  `protobuf:"varint,4,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`       // inclusive; 0: newest
-	FromTime      *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
-	ToTime        *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`                    // inclusive
-	Actor         string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                                    // "": any
-	Types         []EventType            `protobuf:"varint,8,rep,packed,name=types,proto3,enum=rollcall.v1.EventType" json:"types,omitempty"` // none: all
-	NewestFirst   bool                   `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
-	PageSize      int32                  `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
-	PageToken     string                 `protobuf:"bytes,11,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes     []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`                              // of service; none: all events, also those of no service. At most 100
+	Service      string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`                                // exactly this one; not with prefixes
+	FromRevision int64                  `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"` // 0: the oldest retained. Compacted: OUT_OF_RANGE, as for WatchEvents
+	ToRevision   int64                  `protobuf:"varint,4,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`       // inclusive; 0: newest when the first page is asked for
+	// Before what is retained: the oldest there is; oldest_revision tells.
+	FromTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	ToTime      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`                    // inclusive
+	Actor       string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                                    // "": any
+	Types       []EventType            `protobuf:"varint,8,rep,packed,name=types,proto3,enum=rollcall.v1.EventType" json:"types,omitempty"` // none: all
+	NewestFirst bool                   `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	PageSize    int32                  `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
+	// Any node goes on. All else but page_size must be as before.
+	PageToken     string `protobuf:"bytes,11,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

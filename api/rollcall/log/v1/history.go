@@ -26,3 +26,19 @@ type CompactedError struct {
 func (e *CompactedError) Error() string {
 	return fmt.Sprintf("events from revision %d on are not kept any more; the oldest is %d", e.Asked, e.Oldest)
 }
+
+// EventPage is a part of what an EventQuery asks for.
+type EventPage struct {
+	Events []*Event
+	// Next is the revision to go on with, as From, or as To if Descending; 0: there is nothing more.
+	Next int64
+	Span EventSpan
+}
+
+// First is the revision at which q begins.
+func (q EventQuery) First() int64 {
+	if q.Descending {
+		return q.To
+	}
+	return q.From
+}

@@ -1,0 +1,170 @@
+package fsm
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// FollowServices calls send with the state of all services whose names begin with one of prefixes
+// (none: of all), and then with what changes in it: see rollcallv1.WatchServicesResponse for what a
+// message says. send is also called, with nothing new but the revision, when quiet has passed since
+// that of the last call. Errors are those of FollowEvents; a *logv1.CompactedError means that it fell
+// too far behind and has to begin anew.
+//
+// It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how
+// far in the events, it has come.
+func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
+	topic, shard := f.followers.join("")
+	defer f.followers.leave(topic, shard)
+	s := &serviceScan{f: f, prefixes: minimal(prefixes)}
+	var told *rollcallv1.WatchServicesResponse // the last one
+	tell := func(m *rollcallv1.WatchServicesResponse) error {
+		told = &rollcallv1.WatchServicesResponse{Revision: m.GetRevision(), Synced: m.GetSynced()}
+		return send(m)
+	}
+	for {
+		changed := shard.channel() // before reading, as in follow
+		m, err := s.next(ctx)
+		if err != nil {
+			return err
+		}
+		synced := m.GetSynced()
+		if len(m.GetServices())+len(m.GetDeleted()) > 0 || synced && !told.GetSynced() {
+			if err := tell(m); err != nil {
+				return err
+			}
+		}
+		if !synced {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			continue
+		}
+		at := m.GetRevision()
+		m = nil
+		err = rest(ctx, changed, quiet, func() error {
+			if at == told.GetRevision() {
+				return nil
+			}
+			return tell(&rollcallv1.WatchServicesResponse{Revision: at, Synced: true})
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// serviceScan is how far a follower of services has come. What it has scanned of the names is as of
+// cursor; the rest it has not looked at yet. So when all names are scanned and cursor is the newest
+// revision, what was sent is exactly the registry of then.
+type serviceScan struct {
+	f        *FSM
+	prefixes []string // in order; none begins with another
+	begun    bool
+	cursor   int64
+
+	current int    // of prefixes: those before are scanned
+	name    string // and of this one the names up to here
+}
+
+// minimal returns prefixes in order, without those that begin with another.
+func minimal(prefixes []string) []string {
+	if len(prefixes) == 0 {
+		return []string{""}
+	}
+	var kept []string
+	for _, p := range slices.Sorted(slices.Values(prefixes)) {
+		if len(kept) == 0 || !strings.HasPrefix(p, kept[len(kept)-1]) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// scanned says whether name matches and has been looked at.
+func (s *serviceScan) scanned(name string) bool {
+	for i, p := range s.prefixes {
+		if strings.HasPrefix(name, p) {
+			return i < s.current || i == s.current && name <= s.name
+		}
+	}
+	return false
+}
+
+// next reads one page from the newest view: first of what happened to the names that were scanned,
+// then, if that is all, of further names.
+func (s *serviceScan) next(ctx context.Context) (*rollcallv1.WatchServicesResponse, error) {
+	v := s.f.view.Load()
+	m := &rollcallv1.WatchServicesResponse{Revision: v.revision}
+	if !s.begun {
+		s.begun, s.cursor = true, v.revision
+	}
+	bytes := 0
+	if s.cursor < v.revision {
+		events, err := s.f.eventsAfter(ctx, s.cursor, v.revision)
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range events {
+			s.cursor = e.GetRevision()
+			bytes += s.take(e, v, m)
+		}
+	}
+	if s.cursor < v.revision {
+		return m, nil
+	}
+	for s.current < len(s.prefixes) && !s.f.page.reached(len(m.Services), bytes) {
+		more := false
+		prefix := s.prefixes[s.current]
+		v.services.Ascend(&record{name: max(prefix, s.name)}, func(r *record) bool {
+			switch {
+			case !strings.HasPrefix(r.name, prefix):
+				return false
+			case r.name == s.name:
+				return true
+			case s.f.page.reached(len(m.Services), bytes):
+				more = true
+				return false
+			}
+			m.Services = append(m.Services, r.public())
+			bytes += recordBytes(r)
+			s.name = r.name
+			return true
+		})
+		if !more {
+			s.current, s.name = s.current+1, ""
+		}
+	}
+	m.Synced = s.current == len(s.prefixes)
+	return m, nil
+}
+
+// take adds to m what e did, if it is the newest that happened to its service as of v; what is not
+// comes with a later event. It returns about how many bytes that takes.
+func (s *serviceScan) take(e *logv1.Event, v *view, m *rollcallv1.WatchServicesResponse) int {
+	name := e.GetService()
+	if name == "" || !s.scanned(name) {
+		return 0
+	}
+	switch r := v.get(name); {
+	case r != nil && r.revision == e.GetRevision():
+		m.Services = append(m.Services, r.public())
+		return recordBytes(r)
+	case r == nil && e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
+		m.Deleted = append(m.Deleted, name)
+		return len(name)
+	}
+	return 0
+}
+
+// recordBytes is about what r takes in an answer.
+func recordBytes(r *record) int {
+	const fixed = 64
+	a := r.cause.actor.Value()
+	return fixed + len(r.name) + len(r.cause.reason) + len(a.name) + len(a.peer)
+}

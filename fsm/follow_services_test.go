@@ -1,0 +1,196 @@
+package fsm
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// mirror is what a client makes of the messages of one WatchServices.
+type mirror struct {
+	t        testing.TB
+	state    map[string]int64 // name → revision of its report
+	revision int64
+	synced   bool
+	messages int
+	largest  int
+	repeats  int
+}
+
+func (m *mirror) take(msg *rollcallv1.WatchServicesResponse) error {
+	m.messages++
+	if msg.GetRevision() < m.revision {
+		m.t.Errorf("revision %d comes after %d", msg.GetRevision(), m.revision)
+	}
+	m.revision, m.synced = msg.GetRevision(), msg.GetSynced()
+	for _, r := range msg.GetServices() {
+		revision := r.GetReport().GetRevision()
+		if revision > m.revision {
+			m.t.Errorf("a record of revision %d comes with revision %d", revision, m.revision)
+		}
+		switch known := m.state[r.GetService()]; {
+		case revision < known:
+			m.t.Errorf("%s goes back from %d to %d", r.GetService(), known, revision)
+		case revision == known:
+			m.repeats++
+		}
+		m.state[r.GetService()] = revision
+	}
+	for _, name := range msg.GetDeleted() {
+		delete(m.state, name)
+	}
+	m.largest = max(m.largest, len(msg.GetServices()))
+	return nil
+}
+
+// compare with what f shows now.
+func (m *mirror) compare(f *FSM, prefixes []string) {
+	m.t.Helper()
+	m.compareView(f.view.Load(), prefixes)
+}
+
+func (m *mirror) compareView(v *view, prefixes []string) {
+	m.t.Helper()
+	want := map[string]int64{}
+	v.services.Scan(func(r *record) bool {
+		if len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(r.name, p) }) {
+			want[r.name] = r.revision
+		}
+		return true
+	})
+	if !maps.Equal(m.state, want) || m.revision != v.revision {
+		m.t.Fatalf("at %d it is\n%v; at %d the registry is\n%v", m.revision, m.state, v.revision, want)
+	}
+}
+
+// TestServicesAreOneCutWhenSynced steps a follower of services between writes: however its pages fall,
+// after every synced message what it was sent is exactly the registry of that revision.
+func TestServicesAreOneCutWhenSynced(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		j := newMemJournal()
+		f, err := New(Config{Journal: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring")})
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer f.Close()
+		f.page = pageLimits{count: rapid.IntRange(1, 8).Draw(rt, "page"), bytes: 1 << 20}
+		h := &harness{FSM: f, journal: j}
+		var prefixes []string
+		if rapid.Bool().Draw(rt, "prefixes") {
+			prefixes = []string{"c", "a", "ab"}
+		}
+		var time int64
+		something := func() {
+			time++
+			names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "a1", "ab", "ab1", "b", "b1", "c", "c1", "c2", "d"}), 1, 6, rapid.ID).Draw(rt, "names")
+			var cs []*logv1.Change
+			for _, name := range names {
+				cs = append(cs, change(name, rapid.SampledFrom([]logv1.Status{serving, notServing, gone}).Draw(rt, "status")))
+			}
+			h.do(t, time, writeFor(fmt.Sprint(time), cs...))
+		}
+		for range rapid.IntRange(0, 10).Draw(rt, "before") {
+			something()
+		}
+		s := &serviceScan{f: f, prefixes: minimal(prefixes)}
+		m := &mirror{t: t, state: map[string]int64{}}
+		syncs := 0
+		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
+			for range rapid.IntRange(0, 3).Draw(rt, "writes") {
+				something()
+			}
+			msg, err := s.next(context.Background())
+			if err != nil {
+				rt.Fatal(err)
+			}
+			m.take(msg)
+			if m.synced {
+				syncs++
+				m.compare(f, prefixes)
+			}
+		}
+		for m.synced = false; !m.synced; {
+			msg, err := s.next(context.Background())
+			if err != nil {
+				rt.Fatal(err)
+			}
+			m.take(msg)
+		}
+		m.compare(f, prefixes)
+		if m.repeats > 0 {
+			rt.Errorf("%d records were sent again", m.repeats)
+		}
+	})
+}
+
+func TestFollowServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		h.page.count = 2
+		ctx, cancel := context.WithCancel(t.Context())
+		m := &mirror{t: t, state: map[string]int64{}}
+		done := make(chan error, 1)
+		go func() { done <- h.FollowServices(ctx, []string{"shop/"}, 10*time.Second, m.take) }()
+		messages := func(why string, want int) {
+			t.Helper()
+			synctest.Wait()
+			if m.messages != want || !m.synced {
+				t.Fatalf("%s: %d messages, synced %v; want %d", why, m.messages, m.synced, want)
+			}
+			m.messages = 0
+			m.revision = max(m.revision, h.Revision()) // other names move it, too
+			m.compare(h.FSM, []string{"shop/"})
+		}
+		messages("an empty registry", 1)
+		h.do(t, 1, batchOf("shop", 5, serving))
+		messages("a write", 1)
+		h.do(t, 2, write(change("shop/1", gone), change("shop/2", notServing)))
+		messages("a deletion and a change", 1)
+		h.do(t, 3, batchOf("other", 5, serving))
+		messages("others", 0)
+		time.Sleep(10 * time.Second)
+		messages("the quiet after it", 1)
+		time.Sleep(time.Minute)
+		messages("a quiet in which nothing happened", 0)
+		cancel()
+		<-done
+
+		m = &mirror{t: t, state: map[string]int64{}}
+		ctx, cancel = context.WithCancel(t.Context())
+		go func() { done <- h.FollowServices(ctx, nil, time.Hour, m.take) }()
+		synctest.Wait()
+		if m.messages < 5 || m.largest != 2 || !m.synced {
+			t.Errorf("9 services came in %d messages of at most %d", m.messages, m.largest)
+		}
+		m.compare(h.FSM, nil)
+		cancel()
+		<-done
+	})
+}
+
+// One that is stuck keeps no view: only what it is sending.
+func TestAStuckFollowerOfServicesFallsBehind(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 1, batchOf("a", 5, serving))
+	err := h.FollowServices(t.Context(), nil, time.Hour, func(msg *rollcallv1.WatchServicesResponse) error {
+		for i := range 3 {
+			h.do(t, int64(2+i), batchOf(fmt.Sprint(i), 5, serving))
+		}
+		h.FSM.ring.reset(h.Revision())
+		h.do(t, 9, compact(15))
+		return nil
+	})
+	if err == nil || !strings.Contains(err.Error(), "the oldest is 15") {
+		t.Errorf("it ended with %v", err)
+	}
+}

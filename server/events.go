@@ -1,0 +1,225 @@
+package server
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"math"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// ListEvents implements rollcall.v1.Registry.
+func (s *registryService) ListEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (res *rollcallv1.ListEventsResponse, err error) {
+	defer recovered(s.log, s.node, "Registry.ListEvents", false, &err)
+	heading, err := s.awaitRegistry(ctx)
+	if err == nil {
+		res, err = s.listEvents(ctx, req)
+	}
+	s.setHeader(ctx, heading)
+	if err != nil {
+		return nil, statusError(s.node, err)
+	}
+	return res, nil
+}
+
+func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (*rollcallv1.ListEventsResponse, error) {
+	at, err := validateListEvents(req)
+	if err != nil {
+		return nil, err
+	}
+	ctx, done := s.readable(ctx)
+	defer done()
+	if at == nil {
+		if at, err = s.eventRange(ctx, req); err != nil {
+			return nil, s.pastError(err)
+		}
+	} else if s.registry.Revision() < at.to {
+		if f := s.waitRevision(ctx, at.to); f != nil {
+			return nil, f
+		}
+	}
+	limit := int(req.GetPageSize())
+	if limit == 0 {
+		limit = DefaultPageSize
+	}
+	q := logv1.EventQuery{From: at.from, To: at.to, Service: req.GetService(), Descending: req.GetNewestFirst()}
+	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
+		return matches(e.GetService(), req.GetPrefixes()) &&
+			(req.GetActor() == "" || e.GetActor().GetName() == req.GetActor()) &&
+			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), rollcallv1.EventType(e.GetType())))
+	})
+	if err != nil {
+		return nil, s.pastError(err)
+	}
+	res := &rollcallv1.ListEventsResponse{OldestRevision: page.Span.Oldest, Revision: s.registry.Revision()}
+	next, size := page.Next, maxAnswerBytes-pageOverhead
+	for _, e := range page.Events {
+		const tagAndLength = 5
+		p := publicEvent(e)
+		// One is always answered, as in fitting.
+		if size -= proto.Size(p) + tagAndLength; size < 0 && len(res.Events) > 0 {
+			next = e.GetRevision()
+			break
+		}
+		res.Events = append(res.Events, p)
+	}
+	if next != 0 {
+		if q.Descending {
+			at.to = next
+		} else {
+			at.from = next
+		}
+		res.NextPageToken = at.token(req)
+	}
+	return res, nil
+}
+
+// eventRange is the range of revisions that the first page of a list is the beginning of. It stays what
+// it is on further pages, of any node: what is written in between does not belong to the list.
+func (s *registryService) eventRange(ctx context.Context, req *rollcallv1.ListEventsRequest) (*eventRange, error) {
+	at := &eventRange{from: req.GetFromRevision(), to: s.registry.Revision()}
+	if to := req.GetToRevision(); to > 0 {
+		at.to = min(at.to, to)
+	}
+	if t := req.GetFromTime(); t != nil {
+		before, err := s.history.RevisionAt(ctx, t.AsTime().UnixNano()-1)
+		if old := (*logv1.CompactedError)(nil); err != nil && !errors.As(err, &old) {
+			return nil, err
+		} else if err == nil {
+			at.from = max(at.from, before+1)
+		}
+	}
+	if t := req.GetToTime(); t != nil {
+		last, err := s.history.RevisionAt(ctx, t.AsTime().UnixNano())
+		if old := (*logv1.CompactedError)(nil); err != nil && !errors.As(err, &old) {
+			return nil, err
+		}
+		at.to = min(at.to, last) // 0 with an error
+	}
+	if at.to == 0 {
+		*at = eventRange{from: math.MaxInt64, to: 1} // nothing
+	}
+	return at, nil
+}
+
+// eventRange is what of a list of events is still to come; from 0 is the oldest there is.
+type eventRange struct{ from, to int64 }
+
+// A page token of events is a format byte, a hash of the request that it belongs to, and what is still
+// to come, so that any node can go on.
+const (
+	eventTokenFormat = 2
+	eventTokenBytes  = 1 + 8 + 8 + 8
+)
+
+func (r *eventRange) token(req *rollcallv1.ListEventsRequest) string {
+	b := make([]byte, 0, eventTokenBytes)
+	b = append(b, eventTokenFormat)
+	b = binary.BigEndian.AppendUint64(b, listHash(req))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.from))
+	b = binary.BigEndian.AppendUint64(b, uint64(r.to))
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+func parseEventToken(req *rollcallv1.ListEventsRequest) (*eventRange, error) {
+	if req.GetPageToken() == "" {
+		return nil, nil
+	}
+	b, err := base64.RawURLEncoding.Strict().DecodeString(req.GetPageToken())
+	if err != nil || len(b) != eventTokenBytes || b[0] != eventTokenFormat {
+		return nil, errors.New("is not one that ListEvents returned")
+	}
+	r := &eventRange{from: int64(binary.BigEndian.Uint64(b[9:])), to: int64(binary.BigEndian.Uint64(b[17:]))}
+	switch {
+	case binary.BigEndian.Uint64(b[1:]) != listHash(req):
+		return nil, errors.New("belongs to another list: only page_size may change from page to page")
+	case r.from < 0 || r.to < 1:
+		return nil, errors.New("is not one that ListEvents returned")
+	}
+	return r, nil
+}
+
+// listHash is of what stays the same from page to page. It finds mistakes, not malice.
+func listHash(req *rollcallv1.ListEventsRequest) uint64 {
+	same := proto.CloneOf(req)
+	same.PageSize, same.PageToken = 0, ""
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(same)
+	if err != nil {
+		return 0 // what was received can be sent
+	}
+	h := fnv.New64a()
+	h.Write(b)
+	return h.Sum64()
+}
+
+// validateListEvents returns the range of the page token; nil if there is none.
+func validateListEvents(req *rollcallv1.ListEventsRequest) (*eventRange, error) {
+	var vs violations
+	vs.prefixes(req.GetPrefixes())
+	if err := rollcallv1.CheckLookup(req.GetService()); err != nil {
+		vs.add("service", "%v", err)
+	} else if req.GetService() != "" && len(req.GetPrefixes()) > 0 {
+		vs.add("service", "is given, and prefixes too; give one of them")
+	}
+	vs.revision("from_revision", req.GetFromRevision())
+	vs.revision("to_revision", req.GetToRevision())
+	if to := req.GetToRevision(); to > 0 && to < req.GetFromRevision() {
+		vs.add("to_revision", "is %d, before from_revision, which is %d", to, req.GetFromRevision())
+	}
+	vs.moment("from_time", req.GetFromTime())
+	vs.moment("to_time", req.GetToTime())
+	if from, to := req.GetFromTime(), req.GetToTime(); from != nil && to != nil && to.AsTime().Before(from.AsTime()) {
+		vs.add("to_time", "is before from_time")
+	}
+	vs.text("actor", req.GetActor(), MaxActorBytes, false)
+	for i, t := range req.GetTypes() {
+		if _, known := rollcallv1.EventType_name[int32(t)]; !known || t == rollcallv1.EventType_EVENT_TYPE_UNSPECIFIED {
+			vs.add(fmt.Sprintf("types[%d]", i), "is %d, which is not a type of event that this node knows", int32(t))
+		}
+		if len(vs) > maxViolations {
+			break
+		}
+	}
+	vs.pageSize(req.GetPageSize())
+	at, bad := parseEventToken(req)
+	if bad != nil {
+		vs.add("page_token", "%v", bad)
+	}
+	if len(vs) > 0 {
+		return nil, invalid(vs...)
+	}
+	return at, nil
+}
+
+func (vs *violations) pageSize(n int32) {
+	if n < 0 || n > MaxPageSize {
+		vs.add("page_size", "is %d; it must be 1 to %d, or 0 for %d", n, MaxPageSize, DefaultPageSize)
+	}
+}
+
+// Times are counted in nanoseconds of 64 bits.
+var (
+	firstMoment = time.Unix(0, math.MinInt64+1)
+	lastMoment  = time.Unix(0, math.MaxInt64)
+)
+
+func (vs *violations) moment(field string, t *timestamppb.Timestamp) {
+	if t == nil {
+		return
+	}
+	if err := t.CheckValid(); err != nil {
+		vs.add(field, "is not a time: %v", err)
+	} else if at := t.AsTime(); at.Before(firstMoment) || at.After(lastMoment) {
+		vs.add(field, "is %s; it must be from 1678 to 2262", at.Format(time.RFC3339))
+	}
+}

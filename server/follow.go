@@ -1,0 +1,167 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"google.golang.org/grpc"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// A watch of events to which nothing came is told where it is after so many revisions, or so long.
+const (
+	bookmarkRevisions = 1_000
+	bookmarkInterval  = 10 * time.Second
+)
+
+// maxPrefixes bounds what every event is compared with.
+const maxPrefixes = 100
+
+// WatchEvents implements rollcall.v1.Registry. It ends with UNAVAILABLE when the node stops, so that
+// clients move to another.
+func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchEventsResponse]) (err error) {
+	defer recovered(s.log, s.node, "Registry.WatchEvents", false, &err)
+	var vs violations
+	vs.prefixes(req.GetPrefixes())
+	vs.revision("from_revision", req.GetFromRevision())
+	return s.follow(stream, vs, func(ctx context.Context) error {
+		out := newOutgoingPages()
+		var told int64
+		var at time.Time // zero: nothing is told yet
+		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), bookmarkInterval, func(events []*logv1.Event, revision int64) error {
+			m := &rollcallv1.WatchEventsResponse{Revision: revision}
+			for _, e := range events {
+				if matches(e.GetService(), req.GetPrefixes()) {
+					m.Events = append(m.Events, publicEvent(e))
+				}
+			}
+			bookmark := at.IsZero() || revision-told >= bookmarkRevisions ||
+				revision > told && time.Since(at) >= bookmarkInterval
+			if len(m.Events) == 0 && !bookmark {
+				return nil
+			}
+			told, at = revision, time.Now()
+			return out.send(ctx, stream, m)
+		})
+		return compacted(err)
+	})
+}
+
+// WatchServices implements rollcall.v1.Registry. It ends as WatchEvents does.
+func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchServicesResponse]) (err error) {
+	defer recovered(s.log, s.node, "Registry.WatchServices", false, &err)
+	var vs violations
+	vs.prefixes(req.GetPrefixes())
+	return s.follow(stream, vs, func(ctx context.Context) error {
+		out := newOutgoingPages()
+		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, func(m *rollcallv1.WatchServicesResponse) error {
+			return out.send(ctx, stream, m)
+		})
+		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
+			return &failure{
+				reason: ReasonFellBehind,
+				msg:    "this watch fell so far behind that what it missed is not kept any more; begin it anew",
+				err:    err,
+			}
+		}
+		return err
+	})
+}
+
+// follow runs a watch of the registry until its stream ends, or the node's part in it does.
+func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(s.ending, func() { cancel(errStopping) })()
+	defer s.gate.endRegistry(cancel)()
+	if f := s.gate.closed(); f != nil {
+		return statusError(s.node, f)
+	}
+	if len(bad) > 0 {
+		return statusError(s.node, invalid(bad...))
+	}
+	heading, err := s.await(ctx)
+	s.setHeader(ctx, heading)
+	if heading.leader != nil {
+		defer context.AfterFunc(heading.leader, func() { cancel(errNoLeader) })()
+	}
+	if err == nil {
+		err = run(ctx)
+	}
+	// As in Health.Watch.
+	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
+		err = ended
+	}
+	return statusError(s.node, err)
+}
+
+// compacted makes an answer of an error that says that something is not kept any more.
+func compacted(err error) error {
+	c := (*logv1.CompactedError)(nil)
+	if !errors.As(err, &c) {
+		return err
+	}
+	oldest := strconv.FormatInt(c.Oldest, 10)
+	return &failure{
+		reason: ReasonCompacted,
+		msg:    "what happened before revision " + oldest + " is not kept any more, and revision " + strconv.FormatInt(c.Asked, 10) + " is asked for",
+		meta:   map[string]string{MetaOldestRevision: oldest},
+		err:    err,
+	}
+}
+
+// matches says whether an event of service, "" if of none, is among those asked for.
+func matches(service string, prefixes []string) bool {
+	if len(prefixes) == 0 {
+		return true
+	}
+	return service != "" && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(service, p) })
+}
+
+func (vs *violations) prefixes(prefixes []string) {
+	if n := len(prefixes); n > maxPrefixes {
+		vs.add("prefixes", "has %d entries; at most %d are allowed", n, maxPrefixes)
+		return
+	}
+	for i, p := range prefixes {
+		if err := rollcallv1.CheckLookup(p); err != nil {
+			vs.add(fmt.Sprintf("prefixes[%d]", i), "%v", err)
+		}
+	}
+}
+
+func (vs *violations) revision(field string, revision int64) {
+	if revision < 0 {
+		vs.add(field, "is %d; it must be a revision, or 0", revision)
+	}
+}
+
+// publicEvent is e as the API shows it. The numbers of both enums agree.
+func publicEvent(e *logv1.Event) *rollcallv1.Event {
+	p := &rollcallv1.Event{
+		Revision:        e.GetRevision(),
+		CommitRevision:  e.GetCommitRevision(),
+		Type:            rollcallv1.EventType(e.GetType()),
+		Time:            timestamp(e.GetTime()),
+		Reason:          e.GetReason(),
+		RequestId:       e.GetRequestId(),
+		Service:         e.GetService(),
+		PreviousStatus:  Status(e.GetPreviousStatus()),
+		Status:          Status(e.GetStatus()),
+		EffectiveStatus: Status(e.GetEffectiveStatus()),
+	}
+	if a := e.GetActor(); a != nil {
+		p.Actor = &rollcallv1.Actor{Name: a.GetName(), Verified: a.GetVerified(), Peer: a.GetPeer()}
+	}
+	if m := e.GetMember(); m != nil {
+		p.Member = &rollcallv1.Member{Name: m.GetName(), ApiAddress: m.GetApiAddress(), PeerAddress: m.GetPeerAddress()}
+	}
+	return p
+}

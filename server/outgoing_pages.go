@@ -1,0 +1,66 @@
+package server
+
+import (
+	"context"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+)
+
+// outgoingPages sends the messages of one watch of events or services, and keeps at most one of them
+// in gRPC's hands, for the reason and in the way that outgoing says. What changes while it waits comes
+// with the next page, which is read when the last has left: a watcher that stops reading keeps one page.
+type outgoingPages struct {
+	message proto.Message // within SendMsg
+	queued  bool
+	left    chan struct{} // capacity 1: see outgoing.left
+}
+
+func newOutgoingPages() *outgoingPages { return &outgoingPages{left: make(chan struct{}, 1)} }
+
+// send sends m and waits until it has left. It ends with ctx, which must be the stream's or made of it.
+func (o *outgoingPages) send(ctx context.Context, stream grpc.ServerStream, m proto.Message) error {
+	o.message = m
+	err := stream.SendMsg(o)
+	o.message = nil
+	if err != nil || !o.queued {
+		return err
+	}
+	select {
+	case <-o.left:
+		o.queued = false
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// marshal is called by codec, within SendMsg.
+func (o *outgoingPages) marshal() (mem.BufferSlice, error) {
+	const enough = 4 << 10 // for gRPC to give it back, see outgoing.marshal
+	size := proto.Size(o.message)
+	buf := mem.DefaultBufferPool().Get(max(size, enough))
+	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend((*buf)[:0], o.message)
+	if err != nil {
+		mem.DefaultBufferPool().Put(buf)
+		return nil, err
+	}
+	*buf = data
+	b := mem.NewBuffer(buf, o)
+	_, untracked := b.(mem.SliceBuffer)
+	o.queued = !untracked
+	return mem.BufferSlice{b}, nil
+}
+
+// Put implements mem.BufferPool: the message has left.
+func (o *outgoingPages) Put(buf *[]byte) {
+	mem.DefaultBufferPool().Put(buf)
+	select {
+	case o.left <- struct{}{}:
+	default:
+	}
+}
+
+// Get implements mem.BufferPool. Nothing calls it.
+func (o *outgoingPages) Get(length int) *[]byte { return mem.DefaultBufferPool().Get(length) }

@@ -1,0 +1,81 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"strconv"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// past is a moment of the registry, of which everything is read as it was then.
+type past struct{ revision int64 }
+
+// moment returns what at stands for, which has been validated and is not now.
+func (s *registryService) moment(ctx context.Context, at *rollcallv1.At) (*past, error) {
+	var revision int64
+	var err error
+	switch at := at.GetAt().(type) {
+	case *rollcallv1.At_Revision:
+		if current := s.registry.Revision(); at.Revision > current {
+			return nil, ahead(at.Revision, current)
+		}
+		revision, err = s.history.VisibleRevision(ctx, at.Revision)
+	case *rollcallv1.At_Time:
+		revision, err = s.history.RevisionAt(ctx, at.Time.AsTime().UnixNano())
+	}
+	if err != nil {
+		return nil, s.pastError(err)
+	}
+	return &past{revision}, nil
+}
+
+// pageMoment is the moment of a page: what its first page's was, which at tells; nil for the first.
+func (s *registryService) pageMoment(ctx context.Context, req *rollcallv1.ListServicesRequest, at *past) (*past, error) {
+	if at == nil {
+		return s.moment(ctx, req.GetAt())
+	}
+	if s.registry.Revision() < at.revision {
+		if f := s.waitRevision(ctx, at.revision); f != nil {
+			return nil, f
+		}
+	}
+	return at, nil
+}
+
+func ahead(asked, current int64) *failure {
+	at := strconv.FormatInt(current, 10)
+	return &failure{
+		reason: ReasonAhead,
+		msg: "at.revision is " + strconv.FormatInt(asked, 10) + ", and this node is at revision " + at +
+			"; to wait for it send " + MetadataMinRevision,
+		meta: map[string]string{MetaCurrentRevision: at},
+	}
+}
+
+// pastError is an error of History as an answer.
+func (s *registryService) pastError(err error) error {
+	if s.ending.Err() != nil && errors.Is(err, context.Canceled) {
+		return errStopping
+	}
+	return compacted(err)
+}
+
+func (vs *violations) at(at *rollcallv1.At) {
+	switch at := at.GetAt().(type) {
+	case *rollcallv1.At_Revision:
+		vs.revision("at.revision", at.Revision)
+	case *rollcallv1.At_Time:
+		vs.moment("at.time", at.Time)
+	}
+}
+
+// readable bounds a reading of the past.
+func (s *registryService) readable(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := answerable(ctx, s.timeout)
+	stop := context.AfterFunc(s.ending, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
