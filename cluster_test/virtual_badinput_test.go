@@ -6,14 +6,17 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
@@ -196,7 +199,7 @@ func TestVirtualP12BadCommand(t *testing.T) {
 			"member with another's directory": {Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{
 				Member: &logv1.Member{Name: "n1", DirectoryId: "another"}}}},
 		} {
-			resp, err := peer.Propose(ctx, &peerv1.ProposeRequest{Command: cmd})
+			resp, err := forward(ctx, peer, cmd)
 			switch {
 			case err != nil && (status.Code(err) != codes.InvalidArgument || reason(err) == ""):
 				t.Errorf("%s: %v", name, err)
@@ -215,4 +218,31 @@ func TestVirtualP12BadCommand(t *testing.T) {
 			}
 		}
 	})
+}
+
+// forward sends a command as a follower would, on a stream of its own.
+func forward(ctx context.Context, peer peerv1.PeerClient, cmd *logv1.Command) (*peerv1.ForwardedResult, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := peer.Forward(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = stream.Send(&peerv1.ForwardRequest{Commands: []*peerv1.ForwardedCommand{{Command: cmd, Timeout: int64(5 * time.Second)}}})
+	if err != nil {
+		return nil, err
+	}
+	resp, err := stream.Recv()
+	if err != nil {
+		return nil, err
+	}
+	result := resp.GetResults()[0]
+	if len(result.GetFailure()) == 0 {
+		return result, nil
+	}
+	var failure spb.Status
+	if err := proto.Unmarshal(result.GetFailure(), &failure); err != nil {
+		return nil, err
+	}
+	return nil, status.ErrorProto(&failure)
 }
