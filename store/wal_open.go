@@ -75,7 +75,7 @@ func (w *wal) openSegment(info types.SegmentInfo, tail bool, visit func(*raft.Lo
 	scan := scanSegment(data)
 	last := info.BaseIndex + uint64(len(scan.entries)) - 1
 	if !allZero(data[scan.end:]) && (sealed || !tail || !torn(data, scan.end)) {
-		return walSegment{}, fmt.Errorf("%s: %w after entry %d", name, ErrDamaged, last)
+		return walSegment{}, fmt.Errorf("%s: %w: what stands after entry %d does not have its checksum", name, ErrDamaged, last)
 	}
 	if sealed && last < info.MaxIndex {
 		return walSegment{}, fmt.Errorf("%s: %w: it ends at entry %d, not %d", name, ErrDamaged, last, info.MaxIndex)
