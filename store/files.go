@@ -17,6 +17,7 @@ const (
 	lockName      = "LOCK"
 	identityName  = "identity.json"
 	logName       = "raft.db"
+	walName       = "wal"
 	journalName   = "journal.db"
 	distrustName  = "journal.distrusted"
 	snapshotsName = "snapshots"

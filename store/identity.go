@@ -136,7 +136,7 @@ func openIdentity(dir, node string) (Identity, error) {
 
 func newIdentity(dir, node string) (Identity, error) {
 	var found []string
-	for _, name := range []string{logName, journalName, snapshotsName} {
+	for _, name := range []string{logName, walName, journalName, snapshotsName} {
 		there, err := exists(filepath.Join(dir, name))
 		if err != nil {
 			return Identity{}, fmt.Errorf("data directory %s cannot be used: %w", dir, err)

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ var keyDirectoryID = []byte("rollcall.directory_id")
 
 // LogOptions configure a Log.
 type LogOptions struct {
+	// Kind is where the entries are to stand. "": where they do; in a new directory, DefaultLogKind.
+	Kind LogKind
 	// OnFailure is called at most once, holding no lock, when the log cannot be written or a stored
 	// entry is damaged: the node must stop with that reason. It must not wait for raft or for Close.
 	OnFailure func(error)
@@ -38,17 +41,23 @@ type LogOptions struct {
 	Intercept func(logs []*raft.Log) error
 }
 
-// Log is raft's log and stable store: raft.db, fsynced at every write. It stores no damaged entry
-// and gives none out. After a failed write it writes nothing more: what an fsync that failed left
-// behind is not known, and a later one may succeed without having stored it.
+// Log is raft's log and stable store, synced at every write. Votes and term are in raft.db, the
+// entries there too or in wal/, see LogKind. It stores no damaged entry and gives none out. After a
+// failed write it writes nothing more: what an fsync that failed left behind is not known, and a
+// later one may succeed without having stored it.
 type Log struct {
-	store *raftboltdb.BoltStore
-	path  string
-	opt   LogOptions
+	stable  *raftboltdb.BoltStore
+	path    string        // raft.db
+	entries raft.LogStore // stable or wal
+	where   string        // the entries are
+	wal     *wal          // nil: LogBoltDB
+	kind    LogKind
+	opt     LogOptions
 
 	// contiguous is the first entry of the unbroken run that ends with the last one, when the log
 	// was opened; 0: the log was empty.
 	contiguous uint64
+	seen       uint64 // while opening: the entry before
 
 	durable atomic.Pointer[func() uint64]
 
@@ -59,10 +68,15 @@ type Log struct {
 	closeErr error
 }
 
-// OpenLog opens raft.db of a data directory and makes it if the node never had one. All that is
-// stored is read and checked. It refuses a log that is damaged, of another directory, or lost: a
-// node that has lost its votes could vote acknowledged writes away.
+// OpenLog opens the log of a data directory and makes it if the node never had one. All that is
+// stored is read and checked. It refuses a log that is damaged, of another directory, of another kind
+// than asked for, or lost: a node that has lost its votes could vote acknowledged writes away.
 func OpenLog(d *Directory, opt LogOptions) (*Log, error) {
+	if opt.Kind != "" {
+		if err := opt.Kind.validate(); err != nil {
+			return nil, err
+		}
+	}
 	path := d.file(logName)
 	there, err := exists(path)
 	if err != nil {
@@ -73,7 +87,12 @@ func OpenLog(d *Directory, opt LogOptions) (*Log, error) {
 		if id.Founding != nil {
 			return nil, fmt.Errorf("%s is missing: this node has lost its votes and its log; %s", path, startAsNew)
 		}
-		if err := createLog(d, id.DirectoryID); err != nil {
+		if segments, err := segmentNames(d.file(walName)); err != nil {
+			return nil, fmt.Errorf("open log: %w", err)
+		} else if len(segments) > 0 {
+			return nil, fmt.Errorf("%s is missing but %s is there: this node has lost its votes; %s", path, d.file(walName), startAsNew)
+		}
+		if err := createLog(d, id.DirectoryID, cmp.Or(opt.Kind, DefaultLogKind)); err != nil {
 			return nil, fmt.Errorf("create %s: %w", path, err)
 		}
 	}
@@ -82,14 +101,59 @@ func OpenLog(d *Directory, opt LogOptions) (*Log, error) {
 		return nil, fmt.Errorf("%w; %s", err, startAsNew)
 	}
 	l := &Log{path: path, opt: opt}
-	if l.store, err = openBoltStore(path); err != nil {
+	if l.stable, err = openBoltStore(path); err != nil {
 		return nil, err
 	}
-	if err := l.check(id, indexes); err != nil {
+	if err := l.open(d, id, indexes); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
+
+// open checks what raft.db holds, indexes of entries among it, and opens the entries.
+func (l *Log) open(d *Directory, id Identity, indexes []uint64) error {
+	if err := l.checkStable(id); err != nil {
+		return err
+	}
+	kind, meta, err := l.readKind()
+	if err != nil {
+		return fmt.Errorf("%w; %s", err, startAsNew)
+	}
+	if l.opt.Kind != "" && l.opt.Kind != kind {
+		return kindMismatch(d.path, kind, l.opt.Kind)
+	}
+	l.kind = kind
+	// A process that was killed may have left its last write in the system's memory only.
+	if err := guard(l.stable.Sync); err != nil {
+		return fmt.Errorf("%s: %w", l.path, err)
+	}
+	if kind == LogBoltDB {
+		l.entries, l.where = l.stable, l.path
+		if err := l.clearObsolete(d); err != nil {
+			return err
+		}
+		return l.checkEntries(indexes)
+	}
+	if len(indexes) > 0 {
+		return fmt.Errorf("%s: %w: it holds entries, but says that they are in %s; %s", l.path, ErrDamaged, walName, startAsNew)
+	}
+	l.where = d.file(walName)
+	w, err := openWAL(l.where, meta, l.storeMeta, func(entry *raft.Log) error {
+		l.saw(entry.Index)
+		return checkEntry(entry.Index, entry)
+	})
+	if errors.Is(err, ErrDamaged) || errors.Is(err, errLogLost) {
+		return fmt.Errorf("%w; %s", err, startAsNew)
+	}
+	if err != nil {
+		return err
+	}
+	l.wal, l.entries = w, w
+	return nil
+}
+
+// Kind is where the entries are.
+func (l *Log) Kind() LogKind { return l.kind }
 
 const startAsNew = `start it with an empty data directory as a new member (see "rollcall member replace")`
 
@@ -114,9 +178,9 @@ func openBoltStore(path string) (*raftboltdb.BoltStore, error) {
 	return store, nil
 }
 
-// createLog makes raft.db with the directory id inside before it takes its name: a raft.db without
-// one is never ours.
-func createLog(d *Directory, directoryID string) error {
+// createLog makes raft.db with the directory id and its kind inside before it takes its name: a
+// raft.db without an id is never ours.
+func createLog(d *Directory, directoryID string, kind LogKind) error {
 	f, err := spool(d.path)
 	if err != nil {
 		return err
@@ -129,7 +193,10 @@ func createLog(d *Directory, directoryID string) error {
 	if err != nil {
 		return err
 	}
-	err = store.Set(keyDirectoryID, sealStable(keyDirectoryID, []byte(directoryID)))
+	err = setStable(store, keyDirectoryID, []byte(directoryID))
+	if err == nil && kind == LogWAL {
+		err = setSegments(store, newWALMeta(directoryID))
+	}
 	if err := errors.Join(err, store.Close()); err != nil {
 		return err
 	}
@@ -164,13 +231,13 @@ func (l *Log) HasState() (bool, error) {
 
 // FirstIndex returns the index of the oldest entry, 0 if there is none.
 func (l *Log) FirstIndex() (index uint64, err error) {
-	err = guard(func() (err error) { index, err = l.store.FirstIndex(); return err })
+	err = guard(func() (err error) { index, err = l.entries.FirstIndex(); return err })
 	return index, err
 }
 
 // LastIndex returns the index of the newest entry, 0 if there is none.
 func (l *Log) LastIndex() (index uint64, err error) {
-	err = guard(func() (err error) { index, err = l.store.LastIndex(); return err })
+	err = guard(func() (err error) { index, err = l.entries.LastIndex(); return err })
 	return index, err
 }
 
@@ -178,19 +245,19 @@ func (l *Log) LastIndex() (index uint64, err error) {
 // never returned; on a goroutine of raft the call then does not return, see leaveRaft.
 func (l *Log) GetLog(index uint64, entry *raft.Log) error {
 	var read raft.Log
-	err := guard(func() error { return l.store.GetLog(index, &read) })
+	err := guard(func() error { return l.entries.GetLog(index, &read) })
 	if errors.Is(err, raft.ErrLogNotFound) {
 		return raft.ErrLogNotFound // raft compares with ==
 	}
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
+	if isClosed(err) {
 		// Raft's metrics goroutine is not waited for by its Shutdown.
-		return fmt.Errorf("%s: entry %d: %w", l.path, index, ErrClosed)
+		return fmt.Errorf("%s: entry %d: %w", l.where, index, ErrClosed)
 	}
 	if err == nil {
 		err = checkEntry(index, &read)
 	}
 	if err != nil {
-		err = fmt.Errorf("%s: entry %d: %w", l.path, index, err)
+		err = fmt.Errorf("%s: entry %d: %w", l.where, index, err)
 		l.fail(err)
 		leaveRaft()
 		return err
@@ -210,17 +277,17 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	}
 	for _, entry := range entries {
 		if err := checkEntry(entry.Index, entry); err != nil {
-			return fmt.Errorf("%s: refused to store entry %d: %w", l.path, entry.Index, err)
+			return fmt.Errorf("%s: refused to store entry %d: %w", l.where, entry.Index, err)
 		}
 	}
 	start := time.Now()
 	if l.opt.Intercept != nil {
 		if err := l.opt.Intercept(entries); err != nil {
-			return l.cannotWrite(err)
+			return l.cannotWrite(l.where, err)
 		}
 	}
-	if err := guard(func() error { return l.store.StoreLogs(entries) }); err != nil {
-		return l.cannotWrite(err)
+	if err := guard(func() error { return l.entries.StoreLogs(entries) }); err != nil {
+		return l.cannotWrite(l.where, err)
 	}
 	if l.opt.OnStored != nil {
 		l.opt.OnStored(len(entries), time.Since(start))
@@ -237,11 +304,11 @@ func (l *Log) DeleteRange(min, max uint64) error {
 	}
 	last, err := l.LastIndex()
 	if err != nil {
-		return fmt.Errorf("%s: delete entries: %w", l.path, err)
+		return fmt.Errorf("%s: delete entries: %w", l.where, err)
 	}
 	first, err := l.FirstIndex()
 	if err != nil {
-		return fmt.Errorf("%s: delete entries: %w", l.path, err)
+		return fmt.Errorf("%s: delete entries: %w", l.where, err)
 	}
 	if durable := l.durable.Load(); durable != nil {
 		held := (*durable)()
@@ -250,11 +317,11 @@ func (l *Log) DeleteRange(min, max uint64) error {
 		suffix := max >= last && (min > first || min > held)
 		if !suffix && max > held {
 			return fmt.Errorf("%s: refused to compact entries %d to %d: the journal holds durably only up to %d",
-				l.path, min, max, held)
+				l.where, min, max, held)
 		}
 	}
-	if err := guard(func() error { return l.store.DeleteRange(min, max) }); err != nil {
-		return l.cannotWrite(err)
+	if err := guard(func() error { return l.entries.DeleteRange(min, max) }); err != nil {
+		return l.cannotWrite(l.where, err)
 	}
 	return nil
 }
@@ -264,8 +331,8 @@ func (l *Log) DeleteRange(min, max uint64) error {
 func (l *Log) Set(key, value []byte) error {
 	err := l.failure()
 	if err == nil {
-		if err = guard(func() error { return l.store.Set(key, sealStable(key, value)) }); err != nil {
-			err = l.cannotWrite(err)
+		if err = guard(func() error { return l.stable.Set(key, sealStable(key, value)) }); err != nil {
+			err = l.cannotWrite(l.path, err)
 		}
 	}
 	if err != nil {
@@ -276,7 +343,7 @@ func (l *Log) Set(key, value []byte) error {
 
 // Get reads a value of raft's. The error of a missing one is raft-boltdb's ErrKeyNotFound.
 func (l *Log) Get(key []byte) (value []byte, err error) {
-	err = guard(func() (err error) { value, err = l.store.Get(key); return err })
+	err = guard(func() (err error) { value, err = l.stable.Get(key); return err })
 	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
 		return nil, raftboltdb.ErrKeyNotFound // raft compares its text
 	}
@@ -306,14 +373,27 @@ func (l *Log) GetUint64(key []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(value), nil
 }
 
-// Close closes raft.db. Raft must have ended.
+// Close closes the log. Raft must have ended.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
-		if err := guard(l.store.Close); err != nil {
+		var errs []error
+		if l.wal != nil {
+			if l.failure() == nil {
+				errs = append(errs, guard(l.wal.note))
+			}
+			errs = append(errs, l.wal.Close())
+		}
+		errs = append(errs, guard(l.stable.Close))
+		if err := errors.Join(errs...); err != nil {
 			l.closeErr = fmt.Errorf("close %s: %w", l.path, err)
 		}
 	})
 	return l.closeErr
+}
+
+// storeMeta makes a list of segments durable.
+func (l *Log) storeMeta(meta walMeta) error {
+	return guard(func() error { return setSegments(l.stable, meta) })
 }
 
 func (l *Log) failure() error {
@@ -322,11 +402,15 @@ func (l *Log) failure() error {
 	return l.failed
 }
 
-func (l *Log) cannotWrite(err error) error {
-	if errors.Is(err, berrors.ErrDatabaseNotOpen) {
-		return fmt.Errorf("%s: %w", l.path, ErrClosed)
+func isClosed(err error) bool {
+	return errors.Is(err, berrors.ErrDatabaseNotOpen) || errors.Is(err, ErrClosed)
+}
+
+func (l *Log) cannotWrite(path string, err error) error {
+	if isClosed(err) {
+		return fmt.Errorf("%s: %w", path, ErrClosed)
 	}
-	err = fmt.Errorf("%s cannot be written: %w", l.path, err)
+	err = fmt.Errorf("%s cannot be written: %w", path, err)
 	l.fail(err)
 	return err
 }

@@ -101,8 +101,8 @@ func walk(bucket *bbolt.Bucket, visit func(key, value []byte) error) error {
 	})
 }
 
-// check verifies whose log this is, raft's values and every entry.
-func (l *Log) check(id Identity, indexes []uint64) error {
+// checkStable verifies whose log this is and raft's values.
+func (l *Log) checkStable(id Identity) error {
 	owner, err := l.Get(keyDirectoryID)
 	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
 		return fmt.Errorf("%s does not say whose it is: this node has lost its votes; %s", l.path, startAsNew)
@@ -118,20 +118,31 @@ func (l *Log) check(id Identity, indexes []uint64) error {
 			return fmt.Errorf("%w; %s", err, startAsNew)
 		}
 	}
-	// Terms are not compared: below a snapshot that was installed, entries that were never committed
-	// may stay in the log, with a higher term than what follows.
-	for i, index := range indexes {
+	return nil
+}
+
+// saw notes that the log holds entry index: the next one, or the first after a gap. Terms are not
+// compared: below a snapshot that was installed, entries that were never committed may stay in the
+// log, with a higher term than what follows.
+func (l *Log) saw(index uint64) {
+	if l.seen == 0 || l.seen+1 != index {
+		l.contiguous = index
+	}
+	l.seen = index
+}
+
+// checkEntries reads every entry that raft.db holds.
+func (l *Log) checkEntries(indexes []uint64) error {
+	for _, index := range indexes {
 		var entry raft.Log
-		err := guard(func() error { return l.store.GetLog(index, &entry) })
+		err := guard(func() error { return l.entries.GetLog(index, &entry) })
 		if err == nil {
 			err = checkEntry(index, &entry)
 		}
 		if err != nil {
 			return fmt.Errorf("%s: entry %d: %w; %s", l.path, index, err, startAsNew)
 		}
-		if i == 0 || indexes[i-1]+1 != index {
-			l.contiguous = index
-		}
+		l.saw(index)
 	}
 	return nil
 }

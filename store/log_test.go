@@ -31,9 +31,11 @@ func openLog(t *testing.T, path string, o LogOptions) (*Directory, *Log) {
 	return d, l
 }
 
-func TestLogKeepsStateAcrossReopening(t *testing.T) {
+func TestLogKeepsStateAcrossReopening(t *testing.T) { eachKind(t, testLogKeepsStateAcrossReopening) }
+
+func testLogKeepsStateAcrossReopening(t *testing.T, kind LogKind) {
 	path := t.TempDir()
-	d, l := openLog(t, path, LogOptions{})
+	d, l := openLog(t, path, LogOptions{Kind: kind})
 	if has, err := l.HasState(); has || err != nil {
 		t.Errorf("new log: state %v, %v", has, err)
 	}
@@ -52,7 +54,7 @@ func TestLogKeepsStateAcrossReopening(t *testing.T) {
 	l.Close()
 	d.Close()
 
-	_, l = openLog(t, path, LogOptions{})
+	_, l = openLog(t, path, LogOptions{Kind: kind})
 	if term, err := l.GetUint64([]byte("CurrentTerm")); term != 7 || err != nil {
 		t.Errorf("term %d, %v", term, err)
 	}
@@ -65,9 +67,11 @@ func TestLogKeepsStateAcrossReopening(t *testing.T) {
 	}
 }
 
-func TestLogRefusesToStoreDamage(t *testing.T) {
+func TestLogRefusesToStoreDamage(t *testing.T) { eachKind(t, testLogRefusesToStoreDamage) }
+
+func testLogRefusesToStoreDamage(t *testing.T, kind LogKind) {
 	failed := make(failures, 4)
-	_, l := openLog(t, t.TempDir(), LogOptions{OnFailure: failed.report})
+	_, l := openLog(t, t.TempDir(), LogOptions{Kind: kind, OnFailure: failed.report})
 	logs := entries(t, 1, 3)
 	logs[1].Data[len(logs[1].Data)-1] ^= 1
 	err := l.StoreLogs(logs)
@@ -87,32 +91,53 @@ func TestLogRefusesToStoreDamage(t *testing.T) {
 	}
 }
 
+// eachKind runs a test on both kinds of log.
+func eachKind(t *testing.T, test func(t *testing.T, kind LogKind)) {
+	for _, kind := range LogKinds() {
+		t.Run(string(kind), func(t *testing.T) { test(t, kind) })
+	}
+}
+
+// base is the name of what holds the entries.
+func (k LogKind) base() string {
+	if k == LogWAL {
+		return walName
+	}
+	return logName
+}
+
 // damageEntry changes a stored entry behind the wrapper's back.
 func damageEntry(t *testing.T, l *Log, index uint64) {
 	t.Helper()
 	var entry raft.Log
-	if err := l.store.GetLog(index, &entry); err != nil {
+	if err := l.entries.GetLog(index, &entry); err != nil {
 		t.Fatal(err)
 	}
+	if l.wal != nil {
+		flip(t, l.wal.file(l.wal.segments[0].SegmentInfo), entry.Data)
+		return
+	}
 	entry.Data[len(entry.Data)-1] ^= 1
-	if err := l.store.StoreLog(&entry); err != nil {
+	if err := l.entries.StoreLog(&entry); err != nil {
 		t.Fatal(err)
 	}
 }
 
-func TestLogReportsADamagedEntryOnce(t *testing.T) {
+func TestLogReportsADamagedEntryOnce(t *testing.T) { eachKind(t, testLogReportsADamagedEntryOnce) }
+
+func testLogReportsADamagedEntryOnce(t *testing.T, kind LogKind) {
 	path := t.TempDir()
 	failed := make(failures, 4)
-	d, l := openLog(t, path, LogOptions{OnFailure: failed.report})
+	d, l := openLog(t, path, LogOptions{Kind: kind, OnFailure: failed.report})
 	if err := l.StoreLogs(entries(t, 1, 3)); err != nil {
 		t.Fatal(err)
 	}
 	damageEntry(t, l, 2)
 	var entry raft.Log
 	for range 2 {
-		mention(t, l.GetLog(2, &entry), logName, "entry 2", "checksum")
+		mention(t, l.GetLog(2, &entry), kind.base(), "entry 2", "checksum")
 	}
-	failed.one(t, logName, "entry 2", "checksum")
+	failed.one(t, kind.base(), "entry 2", "checksum")
 	if err := l.StoreLogs(entries(t, 4, 4)); err == nil {
 		t.Error("stored after a failure")
 	}
@@ -124,14 +149,21 @@ func TestLogReportsADamagedEntryOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	_, err = OpenLog(d, LogOptions{})
-	mention(t, err, logName, "entry 2", "checksum", "empty data directory")
+	_, err = OpenLog(d, LogOptions{Kind: kind})
+	if kind == LogWAL {
+		mention(t, err, "damaged", "after entry 0", "checksum", "empty data directory") // the three were one append
+	} else {
+		mention(t, err, logName, "entry 2", "checksum", "empty data directory")
+	}
 }
 
-func TestLogFailedWriteIsReportedOnce(t *testing.T) {
+func TestLogFailedWriteIsReportedOnce(t *testing.T) { eachKind(t, testLogFailedWriteIsReportedOnce) }
+
+func testLogFailedWriteIsReportedOnce(t *testing.T, kind LogKind) {
 	failed := make(failures, 4)
 	noSpace := &os.PathError{Op: "write", Path: "disk", Err: errors.New("no space left on device")}
 	_, l := openLog(t, t.TempDir(), LogOptions{
+		Kind:      kind,
 		OnFailure: failed.report,
 		Intercept: func(logs []*raft.Log) error {
 			if logs[0].Index == 2 {
@@ -144,11 +176,11 @@ func TestLogFailedWriteIsReportedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := l.StoreLogs(entries(t, 2, 2))
-	mention(t, err, logName, "no space left on device")
+	mention(t, err, kind.base(), "no space left on device")
 	if !errors.Is(err, noSpace) {
 		t.Errorf("%v does not wrap its cause", err)
 	}
-	failed.one(t, logName, "no space left on device")
+	failed.one(t, kind.base(), "no space left on device")
 	for name, f := range map[string]func() error{
 		"StoreLogs":   func() error { return l.StoreLogs(entries(t, 3, 3)) },
 		"SetUint64":   func() error { return l.SetUint64([]byte("CurrentTerm"), 9) },
@@ -161,9 +193,11 @@ func TestLogFailedWriteIsReportedOnce(t *testing.T) {
 	failed.none(t)
 }
 
-func TestLogClosedIsNoFailure(t *testing.T) {
+func TestLogClosedIsNoFailure(t *testing.T) { eachKind(t, testLogClosedIsNoFailure) }
+
+func testLogClosedIsNoFailure(t *testing.T, kind LogKind) {
 	failed := make(failures, 4)
-	_, l := openLog(t, t.TempDir(), LogOptions{OnFailure: failed.report})
+	_, l := openLog(t, t.TempDir(), LogOptions{Kind: kind, OnFailure: failed.report})
 	l.Close()
 	var entry raft.Log
 	if err := l.GetLog(1, &entry); !errors.Is(err, ErrClosed) {
@@ -175,9 +209,11 @@ func TestLogClosedIsNoFailure(t *testing.T) {
 	failed.none(t)
 }
 
-func TestLogChecksRaftsValues(t *testing.T) {
+func TestLogChecksRaftsValues(t *testing.T) { eachKind(t, testLogChecksRaftsValues) }
+
+func testLogChecksRaftsValues(t *testing.T, kind LogKind) {
 	path := t.TempDir()
-	d, l := openLog(t, path, LogOptions{})
+	d, l := openLog(t, path, LogOptions{Kind: kind})
 	if err := l.Set([]byte("LastVoteCand"), []byte("n1-as-candidate")); err != nil {
 		t.Fatal(err)
 	}
@@ -189,11 +225,13 @@ func TestLogChecksRaftsValues(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	_, err = OpenLog(d, LogOptions{})
+	_, err = OpenLog(d, LogOptions{Kind: kind})
 	mention(t, err, "LastVoteCand", "checksum")
 }
 
-func TestOpenLogRefuses(t *testing.T) {
+func TestOpenLogRefuses(t *testing.T) { eachKind(t, testOpenLogRefuses) }
+
+func testOpenLogRefuses(t *testing.T, kind LogKind) {
 	tests := []struct {
 		name    string
 		prepare func(t *testing.T, d *Directory)
@@ -205,7 +243,7 @@ func TestOpenLogRefuses(t *testing.T) {
 			}
 		}, []string{"raft.db is missing: this node has lost its votes and its log", "member replace"}},
 		{"another directory's", func(t *testing.T, d *Directory) {
-			other, l := openLog(t, t.TempDir(), LogOptions{})
+			other, l := openLog(t, t.TempDir(), LogOptions{Kind: kind})
 			l.Close()
 			if err := copyFile(other.file(logName), d.file(logName)); err != nil {
 				t.Fatal(err)
@@ -230,7 +268,7 @@ func TestOpenLogRefuses(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			path := t.TempDir()
-			d, l := openLog(t, path, LogOptions{})
+			d, l := openLog(t, path, LogOptions{Kind: kind})
 			if err := d.SetFounding(Founding{ClusterID: "3f9a"}); err != nil {
 				t.Fatal(err)
 			}
@@ -239,13 +277,17 @@ func TestOpenLogRefuses(t *testing.T) {
 			}
 			l.Close()
 			tt.prepare(t, d)
-			_, err := OpenLog(d, LogOptions{})
+			_, err := OpenLog(d, LogOptions{Kind: kind})
 			mention(t, err, tt.want...)
 		})
 	}
 }
 
 func TestLogCompactsOnlyWhatTheJournalHolds(t *testing.T) {
+	eachKind(t, testLogCompactsOnlyWhatTheJournalHolds)
+}
+
+func testLogCompactsOnlyWhatTheJournalHolds(t *testing.T, kind LogKind) {
 	tests := []struct {
 		name        string
 		first, last uint64 // of the log
@@ -264,7 +306,7 @@ func TestLogCompactsOnlyWhatTheJournalHolds(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, l := openLog(t, t.TempDir(), LogOptions{})
+			_, l := openLog(t, t.TempDir(), LogOptions{Kind: kind})
 			if err := l.StoreLogs(entries(t, tt.first, tt.last)); err != nil {
 				t.Fatal(err)
 			}
@@ -300,6 +342,10 @@ func quietConfig() *raft.Config {
 // A node whose disk fails must end with the reason, never with raft's panic, and raft must still shut
 // down: the goroutine that met the fault is gone by then.
 func TestRaftEndsInOrderWhenTheLogFails(t *testing.T) {
+	eachKind(t, testRaftEndsInOrderWhenTheLogFails)
+}
+
+func testRaftEndsInOrderWhenTheLogFails(t *testing.T, kind LogKind) {
 	tests := []struct {
 		name  string
 		spoil func(t *testing.T, l *Log, intercept *atomic.Pointer[error])
@@ -325,7 +371,7 @@ func TestRaftEndsInOrderWhenTheLogFails(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer d.Close()
-				l, err := OpenLog(d, LogOptions{OnFailure: failed.report, Intercept: func([]*raft.Log) error {
+				l, err := OpenLog(d, LogOptions{Kind: kind, OnFailure: failed.report, Intercept: func([]*raft.Log) error {
 					if err := intercepted.Load(); err != nil {
 						return *err
 					}
@@ -364,8 +410,10 @@ func TestRaftEndsInOrderWhenTheLogFails(t *testing.T) {
 	}
 }
 
-func TestLogEntryOfANewerFormat(t *testing.T) {
-	_, l := openLog(t, t.TempDir(), LogOptions{})
+func TestLogEntryOfANewerFormat(t *testing.T) { eachKind(t, testLogEntryOfANewerFormat) }
+
+func testLogEntryOfANewerFormat(t *testing.T, kind LogKind) {
+	_, l := openLog(t, t.TempDir(), LogOptions{Kind: kind})
 	data := newerEnvelope(t)
 	if err := l.StoreLog(&raft.Log{Index: 1, Type: raft.LogCommand, Data: data}); !errors.Is(err, ErrNewer) || !errors.Is(err, logv1.ErrFormat) {
 		t.Errorf("%v, want ErrNewer", err)

@@ -77,7 +77,7 @@ func (r *recovery) open(snaps *Snapshots) (*bolt, *logv1.JournalMeta, error) {
 	}
 	if last > base && r.log.contiguous > base+1 {
 		return nil, nil, fmt.Errorf("%s lacks the entries %d to %d, and no intact snapshot holds them; %s",
-			r.log.path, base+1, r.log.contiguous-1, startAsNew)
+			r.log.where, base+1, r.log.contiguous-1, startAsNew)
 	}
 
 	db, meta, err := r.believe()

@@ -58,6 +58,20 @@ type disk struct {
 	logged   *bytes.Buffer
 }
 
+// newKind is the kind of log that ROLLCALL_LOG_STORE chooses, as it does for "rollcall serve", for a
+// new directory; "" for one that has a log.
+func newKind(t testing.TB, path string) LogKind {
+	t.Helper()
+	there, err := exists(filepath.Join(path, logName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if there {
+		return ""
+	}
+	return LogKind(os.Getenv("ROLLCALL_LOG_STORE"))
+}
+
 func openDisk(t testing.TB, path string, o JournalOptions) *disk {
 	t.Helper()
 	d, err := tryOpenDisk(t, path, o)
@@ -77,7 +91,7 @@ func tryOpenDisk(t testing.TB, path string, o JournalOptions) (_ *disk, err erro
 	if d.dir, err = OpenDirectory(path, "n1"); err != nil {
 		return nil, err
 	}
-	if d.log, err = OpenLog(d.dir, LogOptions{OnFailure: d.failures.report}); err != nil {
+	if d.log, err = OpenLog(d.dir, LogOptions{Kind: newKind(t, path), OnFailure: d.failures.report}); err != nil {
 		return nil, err
 	}
 	logger := slog.New(slog.NewTextHandler(d.logged, nil))
