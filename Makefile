@@ -69,12 +69,12 @@ lint: $(TOOLS)
 	$(GO) vet ./...
 	$(BIN)/staticcheck ./...
 
-verify: $(TOOLS) ## fails where make proto, gofmt or go mod tidy would change a file
+verify: $(TOOLS) ## fails where make proto, gofmt or go mod tidy would change a file; does not compile the peers of bench/
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	$(GO) vet ./...
-	cd bench && $(GO) vet ./report ./workload && $(GO) test ./report ./workload
+	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
 	@rm -rf $(BIN)/verify && mkdir -p $(BIN)/verify && cp -r api $(BIN)/verify/
 	PATH="$(BIN):$$PATH" $(BIN)/protogen $(BIN)/verify/api $(PROTOS)

@@ -15,6 +15,7 @@ import (
 type load struct {
 	took      time.Duration
 	latencies []time.Duration // of calls without an error, sorted
+	calls     int             // without an error, those while warming up included
 	errors    int
 	err       error // the first
 	cpu       time.Duration
@@ -67,6 +68,7 @@ func drive(ctx context.Context, callers []func(context.Context) error, duration 
 	wg.Wait()
 	for i := range results {
 		total.latencies = append(total.latencies, results[i].latencies...)
+		total.calls += results[i].calls
 		total.errors += results[i].errors
 		if total.err == nil {
 			total.err = results[i].err
@@ -89,6 +91,9 @@ func (l *load) repeat(ctx context.Context, call func(context.Context) error, mea
 		begun := time.Now()
 		err := call(ctx)
 		took := time.Since(begun)
+		if err == nil {
+			l.calls++
+		}
 		switch {
 		case !measuring.Load():
 		case err == nil:

@@ -58,10 +58,7 @@ func runWrites(ctx context.Context, s *session, r *report.Scenario) error {
 		{viaLeader, 1, nil},
 		{viaFollower, 1, nil},
 	} {
-		name := fmt.Sprintf("%d writers through %s", work.writers, work.through)
-		if work.writers == 1 {
-			name = fmt.Sprintf("1 writer through %s", work.through)
-		}
+		name := writersThrough(work.writers, work.through)
 		err := eachRound(s, clusters, func(c cluster) error {
 			s.progress("%s, %s", name, c.who())
 			l, err := write(ctx, s, c, work.through, work.writers)
@@ -103,4 +100,11 @@ func write(ctx context.Context, s *session, c cluster, through via, writers int)
 		calls[i] = c.writer(through.member(c, leader, i), i)
 	}
 	return drive(ctx, calls, s.duration, 0)
+}
+
+func writersThrough(writers int, through via) string {
+	if writers == 1 {
+		return fmt.Sprintf("1 writer through %s", through)
+	}
+	return fmt.Sprintf("%d writers through %s", writers, through)
 }

@@ -59,10 +59,8 @@ func countSyncs(ctx context.Context, s *session, r *report.Scenario, c cluster) 
 				r.Note("%s: syncs were not counted: %v", c.who(), tracers[i].why(err))
 				return nil
 			}
-			// The tracers watch the warming up too, a quarter of the time that is counted.
-			writes := float64(len(l.latencies)) * 1.25
-			r.Row(fmt.Sprintf("%d writers through the leader, with strace", writers), "syncs/write and node", nil, rollcallName, etcdName, natsName).
-				Add(c.who(), syncCalls(data)/writes)
+			r.Row(writersThrough(writers, viaLeader)+", with strace", "syncs/write, each node", nil, rollcallName, etcdName, natsName).
+				Add(c.who(), syncCalls(data)/float64(l.calls))
 		}
 	}
 	return nil
