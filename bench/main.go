@@ -4,7 +4,7 @@
 // Contestants take turns within each round, because a machine drifts more than they differ.
 //
 //	bench run [flags]          measure; see bench run -h
-//	bench report FILE ...      make the page anew from results
+//	bench report FILE [FILE]     make the page anew from results
 //
 // This package drives; peers/ holds the servers that it is compared with, report/ what becomes of the
 // figures.
@@ -50,7 +50,7 @@ func command(ctx context.Context, args []string) error {
 	case "report":
 		return publish(args)
 	}
-	return fmt.Errorf("usage: bench run [flags] | bench report [flags] FILE ...")
+	return errors.New("usage: bench run [flags] | bench report [flags] FILE [FILE]")
 }
 
 func run(ctx context.Context, args []string) error {

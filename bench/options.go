@@ -39,7 +39,7 @@ func parseOptions(args []string) (*options, error) {
 	page, plots := pageFlags(f)
 	only := f.String("only", "", "`scenarios` to run, with commas between: "+strings.Join(scenarioNames(), ",")+" (default: all)")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds in which the contestants take turns")
-	f.DurationVar(&o.duration, "duration", 3*time.Second, "how long one measurement takes, after a quarter of it to warm up")
+	f.DurationVar(&o.duration, "duration", 2500*time.Millisecond, "how long one measurement takes, after a quarter of it to warm up")
 	f.IntVar(&o.kills, "kills", 5, "leaders killed in each round of the scenario failover")
 	f.BoolVar(&o.full, "full", false, "up to a million services and a hundred thousand watchers: needs about 8 GiB and twice the time")
 	f.BoolVar(&o.requests, "request-ids", true, "writes to Rollcall carry request ids, as its own client's do")

@@ -51,9 +51,9 @@ func runFanout(ctx context.Context, s *session, r *report.Scenario) error {
 		row("memory of an idle connection with one watch", "KiB", report.RatioAtMost(0.6, 0.42)).Add(who, f.connection)
 		row("longest unrelated Check during fan-out, beyond that without", "ms", report.AtMost(10, 5)).Add(who, f.longest-f.alone)
 		row("longest unrelated Check during fan-out", "ms", nil).Add(who, f.longest)
-		row("the same, median of the flips' longest", "ms", nil).Add(who, f.longestMedian)
-		row("longest unrelated Check, same flips, nobody watches", "ms", nil).Add(who, f.alone)
-		row("the same, median of the flips' longest", "ms alone", nil).Add(who, f.aloneMedian)
+		row("longest unrelated Check of each fan-out, median", "ms", nil).Add(who, f.longestMedian)
+		row("longest unrelated Check, the same flips, nobody watches", "ms", nil).Add(who, f.alone)
+		row("longest unrelated Check of each such flip, median", "ms", nil).Add(who, f.aloneMedian)
 		return nil
 	})
 }

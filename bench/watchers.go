@@ -8,11 +8,13 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
@@ -82,10 +84,16 @@ func watchRole(ctx context.Context, args []string) error {
 			all <- now
 		}
 	}
+	// So many at a time: all at once, on a busy machine, connections take longer than their handshakes may.
+	opening := make(chan struct{}, 64)
 	watch := func(conn *grpc.ClientConn) {
+		opening <- struct{}{}
+		opened := sync.OnceFunc(func() { <-opening })
+		defer opened()
 		stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: *service}, grpc.WaitForReady(true))
 		for err == nil {
 			if _, err = stream.Recv(); err == nil {
+				opened()
 				got()
 			}
 		}
@@ -96,7 +104,7 @@ func watchRole(ctx context.Context, args []string) error {
 	}
 	conns := make([]*grpc.ClientConn, *connections)
 	for i := range conns {
-		conn, err := dial(*address)
+		conn, err := grpc.NewClient(*address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 		if err != nil {
 			return err
 		}

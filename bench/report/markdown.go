@@ -88,6 +88,7 @@ func (r *Run) Markdown(plots string) string {
 		}
 		for _, p := range s.Plots {
 			fmt.Fprintf(&b, "\n![%s](%s/%s.svg)\n", p.Title, plots, p.Name)
+			p.table(&b)
 		}
 	}
 	b.WriteString("\n")
@@ -148,12 +149,40 @@ func (s *Scenario) table(b *strings.Builder) {
 	}
 }
 
-// ratios are those to every peer that was measured.
+// table shows what the plot does, and the ratio of its first line to its second.
+func (p *Plot) table(b *strings.Builder) {
+	if len(p.Series) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n| %s |", p.X)
+	for _, l := range p.Series {
+		fmt.Fprintf(b, " %s, %s |", l.Who, p.Y)
+	}
+	b.WriteString(" ratio |\n|" + strings.Repeat("---|", len(p.Series)+2) + "\n")
+	for _, at := range p.Series[0].Points {
+		fmt.Fprintf(b, "| %s |", Number(at.X))
+		var q []float64
+		for i, l := range p.Series {
+			values := l.at(at.X)
+			fmt.Fprintf(b, " %s |", figure(values))
+			if i == 1 {
+				q = Ratios(at.Values, values)
+			}
+		}
+		ratio := ""
+		if len(q) > 0 {
+			ratio = figure(q) + "×"
+		}
+		fmt.Fprintf(b, " %s |\n", ratio)
+	}
+}
+
+// ratios are those to every peer that was measured; a series of ours under another name is none.
 func (r *Row) ratios(columns []string) string {
 	var s []string
 	for i := 1; i < len(r.Series); i++ {
 		q := Ratios(r.Ours(), r.Series[i].Values)
-		if len(q) == 0 {
+		if len(q) == 0 || strings.HasPrefix(r.Series[i].Who, r.Series[0].Who) {
 			continue
 		}
 		t := figure(q) + "×"

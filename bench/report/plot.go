@@ -51,6 +51,16 @@ func (p *Plot) Add(who string, x, v float64) {
 	line.Points = append(line.Points, &Point{X: x, Values: []float64{v}})
 }
 
+// at returns the values at x, nil if there are none.
+func (l *Line) at(x float64) []float64 {
+	for _, p := range l.Points {
+		if p.X == x {
+			return p.Values
+		}
+	}
+	return nil
+}
+
 // The canvas and the frame in it, in pixels.
 const (
 	width, height            = 720.0, 420.0

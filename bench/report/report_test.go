@@ -125,7 +125,7 @@ func sample() *Run {
 	p.Add("Rollcall", 1000, 5)
 	p.Add("Rollcall", 1000, 7)
 	p.Add("Rollcall", 100000, 6)
-	p.Add("etcd", 1000, 0)
+	p.Add("etcd", 1000, 8)
 	s.Plots = append(s.Plots, p)
 	return &Run{Started: time.Unix(0, 0), Took: "1m", Commit: "abc", Scenarios: []*Scenario{s}}
 }
@@ -134,7 +134,8 @@ func TestMarkdown(t *testing.T) {
 	text := sample().Markdown("bench")
 	for _, want := range []string{
 		"| 64 writers | writes/s | 20 (10–30) | 10 | 20 (10–30) | 2 (1–3)× etcd, 1× NATS | ≥ 1.6× | ≥ 2.5× | pass |",
-		"\n- A note.\n", "![Writes & more](bench/writes.svg)", "1 pass (0 of them reach further), 0 fail",
+		"\n- A note.\n", "![Writes & more](bench/writes.svg)", "| services | Rollcall, writes/s | etcd, writes/s | ratio |\n|---|---|---|---|\n| 1,000 | 6 (5–7) | 8 |", "| 100,000 | 6 |  |  |",
+		"1 pass (0 of them reach further), 0 fail",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in:\n%s", want, text)
