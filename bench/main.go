@@ -4,7 +4,7 @@
 // Contestants take turns within each round, because a machine drifts more than they differ.
 //
 //	bench run [flags]          measure; see bench run -h
-//	bench report FILE [FILE]     make the page anew from results
+//	bench report FILE [FILE]   make the page anew from results
 //
 // This package drives; peers/ holds the servers that it is compared with, report/ what becomes of the
 // figures.
