@@ -45,6 +45,7 @@ type member struct {
 	data     string
 	log      string
 	profiles string // base URL of Go's profiles, "" if there are none
+	keep     bool   // data, when the cluster is closed
 	children *children
 	process  *child
 }
@@ -76,7 +77,9 @@ func closeCluster(c cluster) {
 		}
 	}
 	for _, m := range c.members() {
-		_ = os.RemoveAll(m.data) // the session removes what is left
+		if !m.keep {
+			_ = os.RemoveAll(m.data) // the session removes what is left
+		}
 	}
 }
 
@@ -148,7 +151,7 @@ func (s *session) member(kind string, i int) (*member, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &member{name: name, binary: s.binary(kind), data: data, log: filepath.Join(data, "log"), children: s.children}, nil
+	return &member{name: name, binary: s.binary(kind), data: data, log: filepath.Join(data, "log"), keep: s.keep, children: s.children}, nil
 }
 
 // opened makes clusters and opens them, one after the other.
