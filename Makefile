@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster fuzz bench bench-watch stock-clients hostile lint proto verify soak histories failover stalls clean
+.PHONY: build test race cluster fuzz bench bench-peers bench-watch stock-clients hostile lint proto verify soak histories failover stalls clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -46,8 +46,13 @@ fuzz: ## every fuzz target for FUZZTIME
 	  done; \
 	done
 
-bench: ## every benchmark once
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+BENCHTIME ?= 200ms
+bench: ## every benchmark of ours, for BENCHTIME each: under ten minutes on two cores
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime $(BENCHTIME) ./...
+
+BENCH_ARGS ?= -page ../docs/benchmarks.md
+bench-peers: ## beside health.Server, etcd and NATS, in about 20 minutes, into docs/benchmarks.md; BENCH_ARGS="-only writes,check -rounds 5": bench/README.md
+	cd bench && $(GO) run . run $(BENCH_ARGS)
 
 WATCHES ?= 100000
 bench-watch: ## WATCHES watches on one node while statuses flip: docs/benchmarks.md
@@ -72,11 +77,12 @@ lint: $(TOOLS)
 	$(GO) vet ./...
 	$(BIN)/staticcheck ./...
 
-verify: $(TOOLS) ## fails where make proto, gofmt or go mod tidy would change a file
+verify: $(TOOLS) ## fails where make proto, gofmt or go mod tidy would change a file; does not compile the peers of bench/
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	$(GO) vet ./...
+	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
 	@rm -rf $(BIN)/verify && mkdir -p $(BIN)/verify && cp -r api $(BIN)/verify/
 	PATH="$(BIN):$$PATH" $(BIN)/protogen $(BIN)/verify/api $(PROTOS)
