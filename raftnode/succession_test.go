@@ -133,6 +133,20 @@ func (c *testCluster) stood() (total uint64) {
 	return total
 }
 
+// openThreeSettled is openThree, with the configuration in every log: a node that has none yet has no
+// part in a succession.
+func openThreeSettled(t *testing.T, opts map[string]testOptions) (*testCluster, *testNode) {
+	t.Helper()
+	c, leader := openThree(t, opts)
+	r := leader.write(t, "settled")
+	for _, n := range c.nodes {
+		if err := n.fold.WaitIndex(t.Context(), r.Index); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return c, leader
+}
+
 // Both followers see it at the same moment, in any of many interleavings; one election must do.
 func TestSuccession(t *testing.T) {
 	seeds := 50
@@ -141,7 +155,7 @@ func TestSuccession(t *testing.T) {
 	}
 	for seed := range seeds {
 		synctest.Test(t, func(t *testing.T) {
-			c, old := openThree(t, nil)
+			c, old := openThreeSettled(t, nil)
 			defer c.closeAll()
 			old.write(t, "before")
 			term := old.Status().Term
@@ -169,7 +183,7 @@ func TestSuccession(t *testing.T) {
 func TestSuccessionOfTheFurtherLog(t *testing.T) {
 	for round := range 4 {
 		synctest.Test(t, func(t *testing.T) {
-			c, old := openThree(t, nil)
+			c, old := openThreeSettled(t, nil)
 			defer c.closeAll()
 			rest := c.followers(old)
 			behind, ahead := rest[round%2], rest[1-round%2]
@@ -190,7 +204,7 @@ func TestSuccessionOfTheFurtherLog(t *testing.T) {
 // A firewall between one follower and the leader must not cost the others their leader.
 func TestSuccessionNeedsAQuorum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, leader := openThree(t, nil)
+		c, leader := openThreeSettled(t, nil)
 		defer c.closeAll()
 		term := leader.Status().Term
 		for _, name := range c.followers(leader) {
@@ -214,7 +228,7 @@ func TestSuccessionNeedsAQuorum(t *testing.T) {
 func TestNoSuccessionOfASilentLeader(t *testing.T) {
 	for _, how := range []Cut{Stall, Reset} {
 		synctest.Test(t, func(t *testing.T) {
-			c, old := openThree(t, nil)
+			c, old := openThreeSettled(t, nil)
 			defer c.closeAll()
 			cut := time.Now()
 			c.network.Isolate(how, old.cfg.Node)
@@ -230,7 +244,7 @@ func TestSuccessionOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		off := testOptions{config: func(c *Config) { c.Succession = false }}
 		// One that stands alone has nobody to agree with.
-		c, old := openThree(t, map[string]testOptions{"n1": off, "n2": off})
+		c, old := openThreeSettled(t, map[string]testOptions{"n1": off, "n2": off})
 		defer c.closeAll()
 		for old.cfg.Node == "n3" {
 			if err := old.TransferLeadership(t.Context()); err != nil {
@@ -261,7 +275,7 @@ func TestSuccessionWithASlowDisk(t *testing.T) {
 					return nil
 				}}
 			}
-			c, old := openThree(t, opts)
+			c, old := openThreeSettled(t, opts)
 			defer c.closeAll()
 			term := old.Status().Term
 			rest := c.followers(old)
@@ -281,7 +295,7 @@ func TestSuccessionWithASlowDisk(t *testing.T) {
 // is a leader again soon, and one log.
 func TestStandingInAnyState(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := openThree(t, nil)
+		c, _ := openThreeSettled(t, nil)
 		defer c.closeAll()
 		var acknowledged []string
 		for round := range 100 {
@@ -320,7 +334,7 @@ func TestStandingInAnyState(t *testing.T) {
 // Nobody but a member of the cluster learns anything or has this node dial.
 func TestSuccessionIsForMembers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, leader := openThree(t, nil)
+		c, leader := openThreeSettled(t, nil)
 		defer c.closeAll()
 		term := leader.Status().Term
 		rest := c.followers(leader)
@@ -371,7 +385,7 @@ func TestSuccessionIsForMembers(t *testing.T) {
 // Leaders die one after another, under writes.
 func TestSuccessions(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, _ := openThree(t, nil)
+		c, _ := openThreeSettled(t, nil)
 		defer c.closeAll()
 		var acknowledged []string
 		for round := range 20 {
