@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -149,6 +150,47 @@ func TestVirtualSlowDisk(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestVirtualBulkLoad loads more than the journals can take, each flush lasting five seconds: the leader
+// proposes no faster than its own journal stores, and no node ends itself because its backlog is full.
+func TestVirtualBulkLoad(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		leader := c.leader()
+		for _, n := range c.nodes {
+			n.journalDelay.Store(int64(5 * time.Second))
+		}
+		cl := c.client(leader)
+		defer cl.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
+		defer cancel()
+		const loaders, batches, size = 4, 10, 1000
+		reason := strings.Repeat("why ", 250) // with it a batch is over 2 MB of backlog
+		var all sync.WaitGroup
+		for w := range loaders {
+			all.Go(func() {
+				for b := range batches {
+					changes := make([]client.Change, size)
+					for i := range changes {
+						changes[i] = client.Change{Service: fmt.Sprintf("bulk/%d/%d/%d", w, b, i), Status: serving}
+					}
+					if _, err := cl.SetBatch(ctx, changes, client.WriteOptions{Reason: reason}); err != nil {
+						t.Errorf("batch %d of %d: %v", b, w, err)
+					}
+				}
+			})
+		}
+		all.Wait()
+		for _, n := range c.nodes {
+			n.journalDelay.Store(0)
+			select {
+			case err := <-n.node.Failed():
+				t.Errorf("%s ended itself: %v", n.cfg.Name, err)
+			default:
+			}
+		}
+		c.caughtUp()
+	})
 }
 
 // TestVirtualDiskFull fails the appends of one node: it stops with the reason, the others go on.

@@ -99,6 +99,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.Succession = n.cfg.Succession
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
+	cfg.Congested = n.journal.Congested
 	cfg.OnFailure = n.fail
 	return cfg
 }

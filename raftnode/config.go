@@ -90,6 +90,9 @@ type Config struct {
 
 	Now    func() time.Time // stamps entries
 	Logger *slog.Logger
+	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
+	// closed when it should be asked again: the node has enough to store already. nil: never congested.
+	Congested func() <-chan struct{}
 	// OnEntry is told of each entry of this leader's that was applied: its commands, and the time from
 	// proposing it to the fold's answer. It must not block; nil: nobody is.
 	OnEntry func(commands int, took time.Duration)

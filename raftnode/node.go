@@ -42,7 +42,7 @@ type Node struct {
 
 	mu      sync.Mutex // guards all below
 	waiting string
-	seen    public
+	seen    string // the leader that refresh saw last
 	elected uint64 // see Status.LeaderChanges
 	changed chan struct{}
 
@@ -66,7 +66,6 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		stopped: make(chan struct{}),
 		changed: make(chan struct{}),
 		waiting: "starting",
-		seen:    public{role: RoleForming},
 	}
 	id := cfg.Directory.Identity()
 	n.directoryID = id.DirectoryID

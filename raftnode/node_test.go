@@ -414,3 +414,20 @@ func TestRaftLogger(t *testing.T) {
 		}
 	})
 }
+
+// A leader that is lost and found again before anybody looks is no difference, but it is one to who
+// looked in between.
+func TestChangedTellsOfWhatWentThereAndBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		synctest.Wait()
+		changed := leader.Changed()
+		leader.refresh()
+		select {
+		case <-changed:
+		default:
+			t.Error("who waits for a change is left waiting")
+		}
+	})
+}

@@ -180,6 +180,9 @@ func (p *proposer) run() {
 			case <-p.closing:
 				return
 			}
+			if !p.awaitRoom() {
+				return
+			}
 			// Only now: what came while no slot was free shares this entry.
 			batch := p.take()
 			if len(batch) == 0 {
@@ -187,6 +190,25 @@ func (p *proposer) run() {
 				break
 			}
 			p.dispatch(batch)
+		}
+	}
+}
+
+// awaitRoom waits while the node is congested; false: the proposer is closing. What waits meanwhile is
+// bounded like the queue, and can still be withdrawn.
+func (p *proposer) awaitRoom() bool {
+	if p.cfg.Congested == nil {
+		return true
+	}
+	for {
+		relieved := p.cfg.Congested()
+		if relieved == nil {
+			return true
+		}
+		select {
+		case <-relieved:
+		case <-p.closing:
+			return false
 		}
 	}
 }

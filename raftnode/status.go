@@ -117,22 +117,23 @@ func (n *Node) look() public {
 	return p
 }
 
-// refresh wakes those who wait on Changed if there is something new.
+// refresh wakes those who wait on Changed, as something may have changed. It does so even where nothing
+// seems to have: what went there and back, a leader lost and found again, is no difference here, but one
+// to somebody who looked in between and waits for the other half.
 func (n *Node) refresh() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if p := n.look(); p != n.seen {
-		if p.leader != "" && p.leader != n.seen.leader {
-			n.elected++
-		}
-		n.seen = p
-		close(n.changed)
-		n.changed = make(chan struct{})
+	leader := n.look().leader
+	if leader != "" && leader != n.seen {
+		n.elected++
 	}
+	n.seen = leader
+	close(n.changed)
+	n.changed = make(chan struct{})
 }
 
-// Changed returns a channel that is closed when Formed, Role, Leader or Leading changes. Take it
-// before Status, then no change is missed.
+// Changed returns a channel that is closed when Formed, Role, Leader or Leading changes, and now and
+// then when none did. Take it before Status, then no change is missed.
 func (n *Node) Changed() <-chan struct{} {
 	n.mu.Lock()
 	defer n.mu.Unlock()

@@ -39,7 +39,7 @@ type JournalOptions struct {
 	FlushBytes      int           // a backlog of so many (estimated) bytes is written at once; 4 MiB
 	FlushInterval   time.Duration // a change waits no longer to be written; 200 ms
 	MaxBacklogBytes int           // Append blocks while so many bytes wait or are being written; 64 MiB
-	StallTimeout    time.Duration // an Append that is blocked longer fails the journal; 600 ms
+	StallTimeout    time.Duration // an Append that is blocked longer fails the journal; 3 s
 	Logger          *slog.Logger
 	// OnFailure is called at most once, holding no lock, when the journal cannot be written or falls
 	// too far behind: the node must stop with that reason. It must not wait for Close.
@@ -75,7 +75,7 @@ func (o JournalOptions) withDefaults() JournalOptions {
 		o.MaxBacklogBytes = 64 << 20
 	}
 	if o.StallTimeout <= 0 {
-		o.StallTimeout = 600 * time.Millisecond
+		o.StallTimeout = 3 * time.Second
 	}
 	if o.compactEvents <= 0 {
 		o.compactEvents = compactEvents
@@ -196,6 +196,22 @@ func (j *Journal) Backlog() int {
 		bytes += j.writing.bytes
 	}
 	return bytes
+}
+
+// Congested returns nil while less than a quarter of the backlog's room is used, else what is closed
+// when a flush has ended. Who makes log entries should wait for it: an Append that finds no room at all
+// keeps the fold, and after StallTimeout the node, from going on.
+func (j *Journal) Congested() <-chan struct{} {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	bytes := j.open.bytes
+	if j.writing != nil {
+		bytes += j.writing.bytes
+	}
+	if bytes < j.opt.MaxBacklogBytes/4 || j.failed != nil || j.closed {
+		return nil
+	}
+	return j.room
 }
 
 // durableIndex returns the last log entry that the journal holds durably.
