@@ -304,7 +304,7 @@ func TestSnapshotsNeverGoBack(t *testing.T) {
 				t.Error("a snapshot with another meta was opened")
 			}
 		},
-		"it is gone":          func(t *testing.T, d *disk, path string) { os.RemoveAll(path) },
+		"it is gone": func(t *testing.T, d *disk, path string) { os.RemoveAll(path) },
 	} {
 		t.Run(what, func(t *testing.T) {
 			d := openDisk(t, t.TempDir(), lazy)
