@@ -28,7 +28,7 @@ func TestCompactionModel(t *testing.T) {
 		o.compactByHand, o.compactEvents = true, rapid.IntRange(1, 9).Draw(rt, "events in a step")
 		d := openDisk(t, path, o)
 		defer func() { d.close() }()
-		d.fill(1, 2000)
+		d.fill(1, 400)
 		h := newHistory(rapid.Uint64().Draw(rt, "seed"))
 		horizon := int64(1)
 		var stream []byte
@@ -50,7 +50,7 @@ func TestCompactionModel(t *testing.T) {
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"write": func(rt *rapid.T) {
-				for range rapid.IntRange(1, 12).Draw(rt, "n") {
+				for range rapid.IntRange(1, 6).Draw(rt, "n") {
 					d.journal.Append(h.next())
 				}
 			},
