@@ -28,7 +28,7 @@ func TestCompactionModel(t *testing.T) {
 		o.compactByHand, o.compactEvents = true, rapid.IntRange(1, 9).Draw(rt, "events in a step")
 		d := openDisk(t, path, o)
 		defer func() { d.close() }()
-		d.fill(1, 2000)
+		d.fill(1, 400)
 		h := newHistory(rapid.Uint64().Draw(rt, "seed"))
 		horizon := int64(1)
 		var stream []byte
@@ -50,7 +50,7 @@ func TestCompactionModel(t *testing.T) {
 		}
 		rt.Repeat(map[string]func(*rapid.T){
 			"write": func(rt *rapid.T) {
-				for range rapid.IntRange(1, 12).Draw(rt, "n") {
+				for range rapid.IntRange(1, 6).Draw(rt, "n") {
 					d.journal.Append(h.next())
 				}
 			},
@@ -364,7 +364,7 @@ func used(t testing.TB, j *Journal) (size int64) {
 
 // TestCompactionBoundsTheFile writes much more than is kept, which is deleted as fast.
 func TestCompactionBoundsTheFile(t *testing.T) {
-	const kept, services = 10_000, 2000
+	const kept, services = 5_000, 1000
 	o := lazy
 	o.compactByHand = true
 	path, err := os.MkdirTemp(fastDir(), "journal-size-")
@@ -376,7 +376,7 @@ func TestCompactionBoundsTheFile(t *testing.T) {
 	defer d.close()
 	d.fill(1, 1)
 	sizes := map[int64]int64{} // by revision
-	for i := range 8 * kept / 100 {
+	for i := range 6 * kept / 100 {
 		delta := hundredChangesOf(i, services)
 		if delta.Revision > kept && i%10 == 0 {
 			delta.Horizon = delta.Revision - kept + 1
@@ -388,8 +388,8 @@ func TestCompactionBoundsTheFile(t *testing.T) {
 		}
 		sizes[delta.Revision] = used(t, d.journal)
 	}
-	early, late := sizes[3*kept], sizes[8*kept]
-	t.Logf("%d KiB are used after %d events, %d KiB after %d", early>>10, 3*kept, late>>10, 8*kept)
+	early, late := sizes[3*kept], sizes[6*kept]
+	t.Logf("%d KiB are used after %d events, %d KiB after %d", early>>10, 3*kept, late>>10, 6*kept)
 	if late > early+early/4 {
 		t.Error("the file grows without bound")
 	}

@@ -87,9 +87,14 @@ func BenchmarkEvents(b *testing.B) {
 // BenchmarkCompact deletes the older half of 200,000 events of 20,000 services, in random order of these,
 // by steps of the size that the writer makes, fsync included.
 func BenchmarkCompact(b *testing.B) {
+	b.Run("at ease", func(b *testing.B) { benchmarkCompact(b, 0) })
+	b.Run("far behind", func(b *testing.B) { benchmarkCompact(b, 1) })
+}
+
+func benchmarkCompact(b *testing.B, hurryBehind int64) {
 	for b.Loop() {
 		b.StopTimer()
-		d := openDisk(b, b.TempDir(), JournalOptions{StallTimeout: 1 << 40, compactByHand: true})
+		d := openDisk(b, b.TempDir(), JournalOptions{StallTimeout: 1 << 40, compactByHand: true, hurryBehind: hurryBehind})
 		d.fill(1, 1)
 		for i := range 2000 {
 			d.journal.Append(hundredChangesOf(i, 20_000))
