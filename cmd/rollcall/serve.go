@@ -62,6 +62,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f := cmd.Flags()
 	f.StringVar(&s.node.Name, "node", "", "name of this node, one of the members")
 	f.StringVar(&s.node.DataDir, "data", "", "`directory` of this node's data; made if missing")
+	f.StringVar(&s.node.LogStore, "log-store", "", logStoreUsage)
 	f.Var(&s.members, "member", "a `member`: NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT; once for each")
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
@@ -77,6 +78,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.DurationVar(&s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
 	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
+	complete(cmd, "log-store", node.LogStores()...)
 	s.log.register(cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
