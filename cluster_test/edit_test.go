@@ -20,6 +20,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/raftnode"
 )
 
@@ -141,6 +142,12 @@ func recordSum(key, value []byte) uint64 {
 // editLog has the raft log say that a service was set to NOT_SERVING.
 func editLog(t *testing.T, n *virtualNode, service string) {
 	t.Helper()
+	was, err := node.ConvertLog(n.cfg.DataDir, "boltdb")
+	must(t, err)
+	defer func() {
+		_, err := node.ConvertLog(n.cfg.DataDir, was.From)
+		must(t, err)
+	}()
 	db, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(n.cfg.DataDir, "raft.db")})
 	must(t, err)
 	first, err := db.FirstIndex()

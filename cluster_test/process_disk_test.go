@@ -22,8 +22,12 @@ func TestProcessDiskFull(t *testing.T) {
 	full := c.nodes[2]
 	full.data = "/mnt/data"
 	// The file system lives as long as the process. It takes what a node starts with, and little more.
+	size := "4m"
+	if *logStore == "wal" {
+		size = "12m" // a segment of 8 MiB is allocated at the start
+	}
 	full.wrap = []string{"unshare", "--user", "--map-root-user", "--mount", "sh", "-c",
-		`mount -t tmpfs -o size=4m none /mnt && exec "$0" "$@"`}
+		`mount -t tmpfs -o size=` + size + ` none /mnt && exec "$0" "$@"`}
 	c.start()
 	c.waitReady()
 	l := startLoad(t, c.client(), 8)

@@ -29,6 +29,9 @@ import (
 var (
 	soak = flag.Duration("soak", 0, "how long TestProcessRandomKills runs; 0: a few rounds")
 
+	// logStore is what ROLLCALL_LOG_STORE is for "rollcall serve", so that all of these tests run on any.
+	logStore = flag.String("log-store", os.Getenv("ROLLCALL_LOG_STORE"), "log store of the nodes under test: boltdb or wal; empty: the default")
+
 	// binary is the rollcall binary under test, built once.
 	binary string
 )
@@ -274,6 +277,9 @@ func (p *process) command() *exec.Cmd {
 	args := []string{"serve", "--node", p.name, "--data", p.data, "--http", p.http, "--api-listen", p.api, "--peer-listen", p.peerListen}
 	for _, m := range p.members {
 		args = append(args, "--member", m)
+	}
+	if *logStore != "" {
+		args = append(args, "--log-store", *logStore)
 	}
 	args = append(args, p.args...)
 	argv := append(append([]string{}, p.wrap...), binary)

@@ -78,6 +78,7 @@ func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 		n.cfg = node.DefaultConfig()
 		n.cfg.Name = m.Name
 		n.cfg.DataDir = filepath.Join(t.TempDir(), m.Name)
+		n.cfg.LogStore = *logStore
 		n.cfg.Members = members
 		n.cfg.Network = c.net.Host(m.Name)
 		n.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", m.Name)

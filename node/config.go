@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -29,6 +31,9 @@ type Member struct {
 type Config struct {
 	Name    string
 	DataDir string
+	// LogStore is where raft's log stands, one of LogStores. "": where it does; in a new data directory,
+	// DefaultLogStore.
+	LogStore string
 	// Members is the whole cluster, this node included, identical on every node.
 	Members []Member
 
@@ -144,6 +149,9 @@ var validNodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 func (c Config) Validate() error {
 	if c.DataDir == "" {
 		return errors.New("no data directory given")
+	}
+	if c.LogStore != "" && !slices.Contains(LogStores(), c.LogStore) {
+		return fmt.Errorf("log-store is %q; it must be one of %s", c.LogStore, strings.Join(LogStores(), ", "))
 	}
 	if err := c.validateMembers(); err != nil {
 		return err

@@ -20,7 +20,7 @@ func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
 		return err
 	}
-	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
+	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{Kind: store.LogKind(n.cfg.LogStore), OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
 	if err != nil {
 		return err
 	}

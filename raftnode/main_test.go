@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -226,7 +227,7 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.log, err = store.OpenLog(n.dir, store.LogOptions{Intercept: opt.intercept}); err != nil {
+	if n.log, err = store.OpenLog(n.dir, store.LogOptions{Kind: store.LogKind(os.Getenv("ROLLCALL_LOG_STORE")), Intercept: opt.intercept}); err != nil {
 		c.t.Fatal(err)
 	}
 	if opt.before != nil {

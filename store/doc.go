@@ -6,7 +6,8 @@
 //
 //	DATA/LOCK            held (flock) by the one process that uses the directory
 //	DATA/identity.json   whose directory this is: node name, random directory id, founding
-//	DATA/raft.db         bbolt: raft's log, term and vote
+//	DATA/raft.db         bbolt: raft's term and vote, and its log or a list of the segments in wal/
+//	DATA/wal/            with LogWAL: raft's log, in segment files of hashicorp/raft-wal
 //	DATA/snapshots/      raft's snapshots, see below
 //	DATA/journal.db      bbolt: the materialized registry and the retained events
 //	DATA/journal.db.damaged-N  the last journal that was not believed, for whoever investigates

@@ -31,6 +31,7 @@ const (
 	reasonNotAsAsked   = "NOT_AS_ASKED"
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
+	reasonConvertLog   = "CONVERT_LOG"
 	reasonNotReachable = "CONNECTION_FAILED"
 )
 

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(3)
 	}
 	// A developer's own settings must not reach the commands under test.
-	for _, name := range []string{"ENDPOINTS", "OUTPUT", "TIMEOUT", "ACTOR", "REASON", "DATA", "MEMBER", "NODE", "HTTP"} {
+	for _, name := range []string{"ENDPOINTS", "OUTPUT", "TIMEOUT", "ACTOR", "REASON", "DATA", "MEMBER", "NODE", "HTTP", "LOG_STORE"} {
 		os.Unsetenv("ROLLCALL_" + name)
 	}
 	goleak.VerifyTestMain(m)

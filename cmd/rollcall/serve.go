@@ -70,6 +70,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f := cmd.Flags()
 	f.StringVar(&s.node.Name, "node", "", "name of this node, one of the members")
 	f.StringVar(&s.node.DataDir, "data", "", "`directory` of this node's data; made if missing")
+	f.StringVar(&s.node.LogStore, "log-store", "", logStoreUsage)
 	f.Var(&s.members, "member", "a `member`: NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT; once for each")
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
@@ -89,6 +90,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
 	f.BoolVar(&s.node.Succession, "succession", s.node.Succession, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
 	f.Lookup("succession").Hidden = true // to compare the two
+	complete(cmd, "log-store", node.LogStores()...)
 	s.log.register(cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
