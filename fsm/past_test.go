@@ -22,7 +22,7 @@ func TestPastMoments(t *testing.T) {
 		ctx := context.Background()
 		shown := map[int64]*view{0: h.view.Load()} // by revision
 		var times []int64                          // of the revisions from 1 on
-		now := int64(1) // log time is never 0
+		now := int64(1)                            // log time is never 0
 		for range rapid.IntRange(1, 15).Draw(rt, "writes") {
 			now += int64(rapid.IntRange(0, 2).Draw(rt, "later"))
 			names := rapid.SliceOfNDistinct(rapid.SampledFrom([]string{"a", "a1", "b", "b/1", "b/2", "c"}), 1, 4, rapid.ID).Draw(rt, "names")
