@@ -250,7 +250,11 @@ func virtualEvents(t *testing.T, c *virtual, seed uint64) {
 	c.trouble(rng, 8)
 	late := rand.New(rand.NewPCG(seed, 300))
 	follow("", func(f *eventFollower, at *atomic.Int64) { c.followRaw(ctx, f, late, at) }) // from the beginning
-	c.trouble(rng, 2)
+	for _, n := range c.nodes { // whoever stayed on it moves
+		n.stop()
+		n.start()
+		c.waitReady()
+	}
 	stopWriting()
 	wg.Wait()
 	c.waitReady()
@@ -351,7 +355,6 @@ func compareHistory(t *testing.T, c *virtual, log *eventLog, revision int64, rng
 func TestVirtualP6Compacted(t *testing.T) {
 	inVirtualTime(t, func(cfg *node.Config) { cfg.HistoryEvents = 50 }, func(t *testing.T, c *virtual) {
 		ctx, cancel := context.WithCancel(c.ctx)
-		defer cancel()
 		cl := c.client()
 		defer cl.Close()
 		c.set(cl, "shop/a", serving)
@@ -372,6 +375,7 @@ func TestVirtualP6Compacted(t *testing.T) {
 		stuck, err := client.New(stuckConfig)
 		must(t, err)
 		defer stuck.Close()
+		defer cancel() // before the clients are closed
 		log := newEventLog()
 		slow, prompt := &eventFollower{log: log}, &eventFollower{log: log}
 		wait, resume := make(chan struct{}), make(chan struct{})
@@ -388,7 +392,10 @@ func TestVirtualP6Compacted(t *testing.T) {
 				if len(b.Events) > 0 && wait != nil {
 					close(wait)
 					wait = nil
-					<-resume
+					select {
+					case <-resume:
+					case <-ctx.Done():
+					}
 				}
 			}
 		})
