@@ -18,35 +18,59 @@ import (
 // maxForwarded bounds the commands of one follower that are being worked on; more are not read.
 const maxForwarded = 10_000
 
+// forwardGrace is how long a follower has to end its side after it was told that this member stops. One
+// that is cut off never does.
+const forwardGrace = 500 * time.Millisecond
+
 // Forward implements rollcall.peer.v1.Peer: the leader's end of a line.
 func (s *peerService) Forward(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) error {
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
 	out := &answers{wake: make(chan struct{}, 1)}
-	var sending, working sync.WaitGroup
+	var sending sync.WaitGroup
 	sending.Go(func() { out.run(stream) })
-	tell := context.AfterFunc(s.ending, out.sayStopping)
-	slots := make(chan struct{}, maxForwarded)
+	received := make(chan error, 1)
+	go func() { received <- s.receive(ctx, stream, out) }()
 	var err error
-	for {
-		var req *peerv1.ForwardRequest
-		if req, err = stream.Recv(); err != nil {
-			break
-		}
-		for _, c := range req.GetCommands() {
-			slots <- struct{}{}
-			working.Go(func() {
-				out.put(s.answer(stream.Context(), c))
-				<-slots
-			})
+	select {
+	case err = <-received:
+	case <-s.ending.Done():
+		out.sayStopping()
+		grace := time.NewTimer(forwardGrace)
+		defer grace.Stop()
+		select {
+		case err = <-received:
+		case <-grace.C:
+			err = statusError(s.router.node, errStopping) // which ends receive too
 		}
 	}
-	tell()
-	working.Wait()
 	out.close()
 	sending.Wait()
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
+}
+
+// receive works on what comes until the stream ends.
+func (s *peerService) receive(ctx context.Context, stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse], out *answers) error {
+	slots := make(chan struct{}, maxForwarded)
+	for {
+		req, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		for _, c := range req.GetCommands() {
+			slots <- struct{}{}
+			if !out.expect() {
+				return errStopping
+			}
+			go func() {
+				out.put(s.answer(ctx, c))
+				<-slots
+			}()
+		}
+	}
 }
 
 // answer works on one command.
@@ -59,10 +83,8 @@ func (s *peerService) answer(ctx context.Context, c *peerv1.ForwardedCommand) *p
 		res.Result = result
 		return res
 	}
-	res.Failure, err = proto.Marshal(status.Convert(err).Proto())
-	if err != nil {
-		s.log.Error("a failure cannot be sent", "error", err) // its text is not UTF-8, say: the caller takes none for unknown
-	}
+	// One that cannot be sent, as its text is not UTF-8, say, is unknown to the caller.
+	res.Failure, _ = proto.Marshal(status.Convert(err).Proto())
 	return res
 }
 
@@ -103,8 +125,20 @@ type answers struct {
 
 	mu       sync.Mutex // guards the rest
 	waiting  []*peerv1.ForwardedResult
+	expected int  // answers that will come
 	stopping bool // to be told
-	closed   bool
+	closed   bool // nothing more is expected
+}
+
+// expect announces an answer; false: it is too late for that.
+func (a *answers) expect() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed {
+		return false
+	}
+	a.expected++
+	return true
 }
 
 func (a *answers) look() {
@@ -117,6 +151,7 @@ func (a *answers) look() {
 func (a *answers) put(r *peerv1.ForwardedResult) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.expected--
 	a.waiting = append(a.waiting, r)
 	a.look()
 }
@@ -128,7 +163,7 @@ func (a *answers) sayStopping() {
 	a.look()
 }
 
-// close has run end when it has sent what waits.
+// close has run end when it has sent what is expected.
 func (a *answers) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -158,7 +193,7 @@ func (a *answers) next() (*peerv1.ForwardResponse, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.waiting) == 0 && !a.stopping {
-		return nil, !a.closed
+		return nil, !a.closed || a.expected > 0
 	}
 	n, bytes := 0, 0
 	for ; n < min(len(a.waiting), maxLineMessages); n++ {
