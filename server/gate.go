@@ -1,11 +1,9 @@
 package server
 
 import (
-	"context"
 	"maps"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -16,24 +14,12 @@ import (
 // node itself stays: its own names, GetStatus.
 type gate struct {
 	refusal atomic.Pointer[failure] // nil: open
-	once    sync.Once
-	ended   context.Context // ends, with the refusal as its cause, when the gate closes
-	end     context.CancelCauseFunc
 }
 
-func newGate() *gate {
-	g := &gate{}
-	g.ended, g.end = context.WithCancelCause(context.Background())
-	return g
-}
+func newGate() *gate { return &gate{} }
 
-// close refuses everything from now on and ends the watches of services.
-func (g *gate) close(f *failure) {
-	g.once.Do(func() {
-		g.refusal.Store(f)
-		g.end(f)
-	})
-}
+// close refuses everything from now on. Whoever closes it ends the watches of services after that.
+func (g *gate) close(f *failure) { g.refusal.CompareAndSwap(nil, f) }
 
 // closed returns why the gate is closed, nil if it is open. A nil gate is open.
 func (g *gate) closed() *failure {
@@ -49,15 +35,6 @@ func (g *gate) refuseName(node, name string) error {
 		return statusError(node, f)
 	}
 	return nil
-}
-
-// endWith has the watch of a service canceled, with the refusal, when the gate closes. The returned
-// function gives that up.
-func (g *gate) endWith(name string, cancel context.CancelCauseFunc) (stop func() bool) {
-	if g == nil || isOwn(name) {
-		return func() bool { return false }
-	}
-	return context.AfterFunc(g.ended, func() { cancel(context.Cause(g.ended)) })
 }
 
 func isOwn(name string) bool {
@@ -82,5 +59,6 @@ func (s *Server) Diverged(index uint64) {
 		msg:    "this node's registry differs from the majority's at log entry " + at + " and is not served; ask another node",
 		meta:   map[string]string{MetaIndex: at},
 	})
+	s.watches.endServices(s.gate.closed())
 	s.readiness.publish()
 }

@@ -110,7 +110,7 @@ type Server struct {
 	keepFresh  sync.Once
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
-	endWatches context.CancelCauseFunc
+	endWaits   context.CancelCauseFunc // of reads
 	gate       *gate
 
 	stopReadiness context.CancelFunc
@@ -164,8 +164,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		drains:       s.router.drains,
 		refreshed:    make(chan struct{}, 1),
 	}
+	s.watches = newWatches(cfg, s.rpcs)
 	var ending context.Context
-	ending, s.endWatches = context.WithCancelCause(context.Background())
+	ending, s.endWaits = context.WithCancelCause(context.Background())
 
 	in := newIncoming()
 	leaders := newLeaderWatch(deps.Agreement, cfg.LeaderGrace)
@@ -179,7 +180,6 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 	}
 	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
-	s.watches = newWatches(cfg)
 	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
 	rollcallv1.RegisterRegistryServer(api, &registryService{reads: r, log: s.log})
@@ -297,7 +297,8 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.stop.Do(func() {
 		defer close(s.stopped)
 		s.BeginDrain()
-		s.endWatches(errStopping)
+		s.endWaits(errStopping)
+		s.watches.endAll(errStopping)
 		graceful := make(chan struct{})
 		go func() {
 			defer close(graceful)
@@ -316,6 +317,7 @@ func (s *Server) Stop(ctx context.Context) error {
 			both(s.api.Stop, s.peer.Stop)
 			<-graceful
 		}
+		s.watches.begun.Wait()
 		s.pool.close()
 		s.freshness.close()
 		s.stopReadiness()

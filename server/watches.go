@@ -26,15 +26,20 @@ type watches struct {
 
 	open   atomic.Int64
 	warned atomic.Int64 // when a refusal was logged last, Unix nanoseconds
+	rpcs   *rpcCounts   // of Watch
 
-	mu sync.Mutex // guards connections
+	mu sync.Mutex // guards what follows, and what openWatch says
 	// connections counts by the peer.Peer that all calls of a connection share: gRPC makes one for
 	// each connection. (Its address would not do: that of a tunnel or a pipe is not unique.)
 	connections map[*peer.Peer]int
+	first       *openWatch     // all that have begun and not ended
+	ending      *failure       // nothing begins any more; nil: not yet
+	begun       sync.WaitGroup // one for each that has begun, until all of its ending is done
 }
 
-func newWatches(cfg Config) *watches {
+func newWatches(cfg Config, rpcs *rpcs) *watches {
 	return &watches{
+		rpcs:          rpcs.counts(watchMethod),
 		node:          cfg.Node,
 		limit:         cfg.MaxWatches,
 		perConnection: cfg.MaxWatchesPerConnection,
@@ -88,35 +93,15 @@ func (w *watches) refuse(subject, flag, format string, limit int) error {
 	return statusError(w.node, limitReached(subject, format, limit, flag))
 }
 
-// watchMethod is gRPC's own handler of Health.Watch behind the limits. It is an entry of the service's
-// description and no interceptor, which Check would pass too.
-func (w *watches) watchMethod(srv any, stream grpc.ServerStream) error {
-	connection, _ := peer.FromContext(stream.Context())
-	if err := w.enter(connection); err != nil {
-		return err
-	}
-	defer w.leave(connection)
-	return standardWatch(srv, stream)
-}
+const watchMethod = "grpc.health.v1.Health/Watch"
 
-var standardWatch = streamHandler("Watch")
-
-func streamHandler(name string) grpc.StreamHandler {
-	for _, s := range healthpb.Health_ServiceDesc.Streams {
-		if s.StreamName == name {
-			return s.Handler
-		}
-	}
-	panic("server: grpc.health.v1.Health has no stream " + name)
-}
-
-// register registers h with its watches limited.
-func (w *watches) register(s grpc.ServiceRegistrar, h healthpb.HealthServer) {
+// register registers h with its watches limited, and without a goroutine each.
+func (w *watches) register(s grpc.ServiceRegistrar, h *health) {
 	desc := healthpb.Health_ServiceDesc
 	desc.Streams = make([]grpc.StreamDesc, len(healthpb.Health_ServiceDesc.Streams))
 	for i, stream := range healthpb.Health_ServiceDesc.Streams {
 		if stream.StreamName == "Watch" {
-			stream.Handler = w.watchMethod
+			stream.Handler = func(_ any, stream grpc.ServerStream) error { return w.handle(h, stream) }
 		}
 		desc.Streams[i] = stream
 	}
