@@ -98,10 +98,6 @@ func (noJournal) DurableRevision() int64              { return 1 << 62 }
 // until its standard input ends, and takes orders there.
 func TestServeForBenchmarks(t *testing.T) {
 	kind := os.Getenv(peerEnv)
-	if os.Getenv(profiles) != "" {
-		runtime.MemProfileRate = 512
-		runtime.SetCPUProfileRate(1000)
-	}
 	if kind == "" {
 		t.Skip("is the child process of benchmarks")
 	}
@@ -112,6 +108,8 @@ func TestServeForBenchmarks(t *testing.T) {
 	var tg target
 	switch kind {
 	case ours:
+		reserved := make([]byte, 32<<20) // as rollcall serve does
+		defer runtime.KeepAlive(&reserved)
 		tg = serveOurs(t, lis)
 	default:
 		h := grpchealth.NewServer()
@@ -198,7 +196,7 @@ func obey(tg target, kind string) {
 			debug.FreeOSMemory()
 			var m runtime.MemStats
 			runtime.ReadMemStats(&m)
-			answer = fmt.Sprint(m.HeapAlloc, " ", m.StackInuse, " ", resident(), " ", runtime.NumGoroutine())
+			answer = fmt.Sprint(m.HeapAlloc, " ", m.StackInuse, " ", resident())
 		case "profile":
 			if dir := os.Getenv(profiles); dir != "" {
 				profile, _ = os.Create(fmt.Sprintf("%s/%s-%s.pprof", dir, kind, rest))
@@ -209,16 +207,6 @@ func obey(tg target, kind string) {
 				pprof.StopCPUProfile()
 				profile.Close()
 				profile = nil
-			}
-		case "stacks":
-			_ = pprof.Lookup("goroutine").WriteTo(os.Stderr, 2)
-		case "heap":
-			if dir := os.Getenv(profiles); dir != "" {
-				runtime.GC()
-				if f, err := os.Create(fmt.Sprintf("%s/%s-%s.heap", dir, kind, rest)); err == nil {
-					_ = pprof.Lookup("heap").WriteTo(f, 0)
-					f.Close()
-				}
 			}
 		}
 		fmt.Println("done", answer)

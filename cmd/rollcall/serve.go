@@ -120,6 +120,7 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 
 // serve runs a node until ctx ends or it fails.
 func (a *app) serve(ctx context.Context, cfg node.Config) error {
+	reserveHeap()
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
