@@ -1,3 +1,5 @@
+//go:build unix
+
 package server
 
 import (
@@ -120,13 +122,16 @@ func (p *checkPeer) load(d time.Duration) (perSecond, perCall float64) {
 func BenchmarkPeersWatch(b *testing.B) {
 	const connections, each = 100, 100
 	var fanOut, quiet, beside, heap, rss [2][]float64
+	caller := startPeer(b, checker)
+	longest := func(p *peerProcess, d time.Duration) float64 { // milliseconds
+		return float64(caller.order("%s %d", p.addr, d.Milliseconds())[0]) / 1e6
+	}
 	var watchers [2]*rawWatches
-	var peers [2]*checkPeer
+	var peers [2]*peerProcess
 	for i, kind := range []string{ours, theirs} {
-		p := &checkPeer{peerProcess: startPeer(b, kind), service: benchName(0)}
-		p.dial()
+		p := startPeer(b, kind)
 		p.order("fill 1000")
-		p.longest(100 * time.Millisecond) // warm
+		longest(p, 100*time.Millisecond) // warm
 		before := p.order("memory")
 		w := openWatches(b, p.addr, watched, connections, each)
 		after := p.order("memory")
@@ -140,23 +145,21 @@ func BenchmarkPeersWatch(b *testing.B) {
 		return w.await(w.received.Load()+connections*each, func() { p.order("flip %d", n) }).Sub(start)
 	}
 	for i := range peers {
-		for n := range 4 {
-			flip(i, n) // warm
+		for n := range 5 { // warm; an even one makes it NOT_SERVING
+			flip(i, n)
 		}
 	}
 	for round := 0; b.Loop(); round++ {
 		for k := range peers {
 			i := (round + k) % 2
 			peers[i].order("profile watch")
-			fanOut[i] = append(fanOut[i], float64(flip(i, 0))/1e6, float64(flip(i, 1))/1e6)
-			quiet[i] = append(quiet[i], float64(peers[i].longest(100*time.Millisecond))/1e6)
-			// The longest Check of a flip and a while.
-			done := make(chan time.Duration)
-			go func() { done <- peers[i].longest(300 * time.Millisecond) }()
+			fanOut[i] = append(fanOut[i], float64(flip(i, 1))/1e6)
+			quiet[i] = append(quiet[i], longest(peers[i], 200*time.Millisecond))
+			done := make(chan float64)
+			go func() { done <- longest(peers[i], 200*time.Millisecond) }()
 			time.Sleep(50 * time.Millisecond)
 			flip(i, 0)
-			flip(i, 1)
-			beside[i] = append(beside[i], float64(<-done)/1e6)
+			beside[i] = append(beside[i], <-done)
 			peers[i].order("profiled")
 		}
 	}
@@ -168,19 +171,6 @@ func BenchmarkPeersWatch(b *testing.B) {
 	b.ReportMetric(slices.Max(quiet[0]), "our-max-check-quiet-ms")
 	report(b, "heap-and-stack-B/watch", heap)
 	report(b, "resident-B/watch", rss)
-}
-
-// longest is of Checks one after the other, for d.
-func (p *checkPeer) longest(d time.Duration) (longest time.Duration) {
-	client, req := healthpb.NewHealthClient(p.conn), &healthpb.HealthCheckRequest{Service: p.service}
-	for start, last := time.Now(), time.Now(); time.Since(start) < d; last = time.Now() {
-		if _, err := client.Check(context.Background(), req, grpc.WaitForReady(true)); err != nil {
-			p.b.Error(err)
-			return
-		}
-		longest = max(longest, time.Since(last))
-	}
-	return longest
 }
 
 // BenchmarkPeersIdle: the memory of the server's process for each connection with one idle watch.

@@ -1,3 +1,5 @@
+//go:build unix
+
 package server
 
 import (
@@ -21,6 +23,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 	grpchealth "google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -33,9 +36,10 @@ import (
 // the same work from the same client in turn.
 
 const (
-	peerEnv  = "ROLLCALL_BENCH_SERVER" // ours or theirs: what a child process serves
+	peerEnv  = "ROLLCALL_BENCH_SERVER" // what a child process is
 	ours     = "rollcall"
 	theirs   = "grpc-go"
+	checker  = "checker" // a client, so that nothing else of the client's delays its calls
 	watched  = "team/watched"
 	profiles = "ROLLCALL_BENCH_PROFILES" // a directory for CPU profiles of the servers
 )
@@ -100,6 +104,11 @@ func TestServeForBenchmarks(t *testing.T) {
 	kind := os.Getenv(peerEnv)
 	if kind == "" {
 		t.Skip("is the child process of benchmarks")
+	}
+	if kind == checker {
+		fmt.Println("serving nobody")
+		check(t)
+		return
 	}
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -187,9 +196,7 @@ func obey(tg target, kind string) {
 				changing.Go(func() { change(tg, n/10, until) })
 			}
 		case "cpu": // nanoseconds, of this process so far
-			var u syscall.Rusage
-			_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
-			answer = fmt.Sprint(u.Utime.Nano() + u.Stime.Nano())
+			answer = fmt.Sprint(processorTime().Nanoseconds())
 		case "memory": // heap and stacks in use; resident
 			runtime.GC()
 			runtime.GC() // what sync.Pools hold survives one
@@ -215,6 +222,35 @@ func obey(tg target, kind string) {
 	changing.Wait()
 }
 
+// check answers each line, an address and milliseconds, with the longest of the Checks that it made one
+// after the other for so long, in nanoseconds.
+func check(t *testing.T) {
+	conns := map[string]*grpc.ClientConn{}
+	orders := bufio.NewScanner(os.Stdin)
+	for orders.Scan() {
+		addr, rest, _ := strings.Cut(orders.Text(), " ")
+		ms, _ := strconv.Atoi(rest)
+		conn := conns[addr]
+		if conn == nil {
+			var err error
+			if conn, err = grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials())); err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			conns[addr] = conn
+		}
+		client, req := healthpb.NewHealthClient(conn), &healthpb.HealthCheckRequest{Service: benchName(0)}
+		var longest time.Duration
+		for start, last := time.Now(), time.Now(); time.Since(start) < time.Duration(ms)*time.Millisecond; last = time.Now() {
+			if _, err := client.Check(context.Background(), req, grpc.WaitForReady(true)); err != nil {
+				t.Fatal(err)
+			}
+			longest = max(longest, time.Since(last))
+		}
+		fmt.Println("done", longest.Nanoseconds())
+	}
+}
+
 func change(tg target, batch int, stop <-chan struct{}) {
 	tick := time.NewTicker(time.Second / 10)
 	defer tick.Stop()
@@ -230,6 +266,13 @@ func change(tg target, batch int, stop <-chan struct{}) {
 		}
 		tg.set(names, Status(1+i%2))
 	}
+}
+
+// processorTime is what this process has used so far.
+func processorTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // resident is the process's own resident memory in bytes; 0 where /proc does not tell.
