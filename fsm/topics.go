@@ -8,7 +8,7 @@ import (
 
 const (
 	topicShards = 64
-	// watchesPerShard is how many are woken before others have their turn.
+	// watchesPerShard is about how many are woken before others have their turn.
 	watchesPerShard = 256
 )
 

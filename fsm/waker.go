@@ -85,7 +85,10 @@ func (w *waker) take(into []*watch) ([]*watch, bool) {
 	case w.head < len(w.watches) && (w.first == nil || !w.turn):
 		into = w.takeWatches(into)
 	case w.first != nil:
-		into = w.takeShard(into)
+		// Of names with few watchers, several at a time.
+		for w.first != nil && len(into) < watchesPerShard/2 {
+			into = w.takeShard(into)
+		}
 	default:
 		return into, false
 	}
