@@ -72,7 +72,7 @@ func TestP8NeverReading(t *testing.T) {
 	after := s.settles(before, 8<<20+int64(*hostileFlips)*250)
 	perWatch := (full.heap - after.heap) / int64(max(1, hostile))
 	t.Logf("%d flips: each of %d watches that never read had %d bytes", *hostileFlips, hostile, perWatch)
-	// One that reads has about 12,000. gRPC alone would keep some 150 more for each flip.
+	// One that reads has about 3,000. gRPC alone would keep some 150 more for each flip.
 	if perWatch > 30_000 {
 		t.Errorf("each watch that never reads has %d bytes after %d flips", perWatch, *hostileFlips)
 	}

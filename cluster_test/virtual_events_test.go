@@ -250,7 +250,7 @@ func virtualEvents(t *testing.T, c *virtual, seed uint64) {
 	c.trouble(rng, 8)
 	late := rand.New(rand.NewPCG(seed, 300))
 	follow("", func(f *eventFollower, at *atomic.Int64) { c.followRaw(ctx, f, late, at) }) // from the beginning
-	for _, n := range c.nodes { // whoever stayed on it moves
+	for _, n := range c.nodes {                                                            // whoever stayed on it moves
 		n.stop()
 		n.start()
 		c.waitReady()

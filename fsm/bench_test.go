@@ -107,7 +107,7 @@ func BenchmarkApplyBesideWatchers(b *testing.B) {
 		started.Add(1)
 		ended.Go(func() {
 			first := sync.OnceFunc(started.Done)
-			_ = f.WatchStatus(ctx, "watched", func(servingStatus) error { first(); return nil })
+			_ = watchStatus(ctx, f, "watched", func(servingStatus) error { first(); return nil })
 		})
 	}
 	started.Wait()

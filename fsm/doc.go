@@ -36,8 +36,10 @@
 //
 // # Watching
 //
-// A watcher holds a counted topic, loads its channel and only then reads the record: whatever is
-// published after the read closes that channel. Apply queues a topic at most once; the waker, a
-// goroutine of its own, closes channels in shards of 256 waiters. There is no queue per watcher, so
-// a slow one costs nobody else anything.
+// A watch stands in a counted topic and has neither a goroutine nor a queue: it remembers the status that
+// it sent last. Apply publishes a record, then queues its topic, at most once; the waker, goroutines of
+// its own, has the topic's watches look, 256 at a time: each reads the record and sends if the status is
+// another. Sending does not wait. A watch whose last status has not left yet is passed over, and looks
+// again when it has: a slow one costs nobody else anything, and misses nothing but the statuses in
+// between. A watch that joins while a record is published reads it, or is woken after.
 package fsm

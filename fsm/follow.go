@@ -29,8 +29,8 @@ func (l pageLimits) reached(count, bytes int) bool { return count >= l.count || 
 // send's, a *logv1.CompactedError if events are asked for that are not all kept any more, or if it
 // fell behind so far, or else of the journal.
 func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error {
-	topic, shard := f.followers.join("")
-	defer f.followers.leave(topic, shard)
+	changed, leave := f.newFollower()
+	defer leave()
 	if from == 0 {
 		from = f.Revision() + 1
 	}
@@ -43,7 +43,6 @@ func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration,
 		return err
 	}
 	for {
-		changed := shard.channel() // before reading, as in follow
 		events, err := f.eventsAfter(ctx, at, 0)
 		if err != nil {
 			return err

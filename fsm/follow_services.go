@@ -19,8 +19,8 @@ import (
 // It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how
 // far in the events, it has come.
 func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
-	topic, shard := f.followers.join("")
-	defer f.followers.leave(topic, shard)
+	changed, leave := f.newFollower()
+	defer leave()
 	s := &serviceScan{f: f, prefixes: minimal(prefixes)}
 	var told *rollcallv1.WatchServicesResponse // the last one
 	tell := func(m *rollcallv1.WatchServicesResponse) error {
@@ -28,7 +28,6 @@ func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.
 		return send(m)
 	}
 	for {
-		changed := shard.channel() // before reading, as in follow
 		m, err := s.next(ctx)
 		if err != nil {
 			return err

@@ -104,7 +104,7 @@ type FSM struct {
 	loaded      uint64 // index when the journal was loaded
 	delivered   bool   // raft has delivered what was loaded, so it may truncate up to where it is
 
-	published statusMap
+	published *statusMap
 	shown     atomic.Int64
 	view      atomic.Pointer[view]
 	halted    atomic.Pointer[error]
@@ -146,6 +146,7 @@ func New(cfg Config) (*FSM, error) {
 		index:           meta.GetIndex(),
 		term:            meta.GetTerm(),
 		loaded:          meta.GetIndex(),
+		published:       newStatusMap(),
 		topics:          newTopics(),
 		followers:       newTopics(),
 		page:            defaultPage,

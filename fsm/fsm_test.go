@@ -309,7 +309,7 @@ func TestRestore(t *testing.T) {
 	h.SetOwn("rollcall.live", isServing)
 
 	ctx, cancel := context.WithCancel(t.Context())
-	vanishes, stays, live := watch(ctx, h.FSM, "vanishes"), watch(ctx, h.FSM, "stays"), watch(ctx, h.FSM, "rollcall.live")
+	vanishes, stays, live := startWatch(ctx, h.FSM, "vanishes"), startWatch(ctx, h.FSM, "stays"), startWatch(ctx, h.FSM, "rollcall.live")
 	vanishes.want(t, isServing)
 	stays.want(t, isServing)
 	live.want(t, isServing)

@@ -144,11 +144,10 @@ func (h *harness) dump() string {
 		}
 		return true
 	})
-	h.published.m.Range(func(key, _ any) bool {
-		if !isOwn(key.(string)) {
+	h.published.each(func(r *record) {
+		if !isOwn(r.name) {
 			n--
 		}
-		return true
 	})
 	if n != 0 {
 		fmt.Fprintf(&b, "%d more services in the view than published\n", n)

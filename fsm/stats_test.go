@@ -69,7 +69,7 @@ func TestWatchersAndWakesAreCounted(t *testing.T) {
 		h := newHarness(t)
 		ctx, cancel := context.WithCancel(context.Background())
 		for _, name := range []string{"a", "a", "b"} {
-			go h.WatchStatus(ctx, name, func(servingStatus) error { return nil })
+			go watchStatus(ctx, h.FSM, name, func(servingStatus) error { return nil })
 		}
 		synctest.Wait()
 		if s := h.Stats(); s.Watchers != 3 || s.Wakes != 0 {

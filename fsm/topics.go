@@ -8,9 +8,8 @@ import (
 
 const (
 	topicShards = 64
-	// waitersPerShard bounds what one close wakes at once. One close over 10,000 waiters holds its
-	// thread for tens of milliseconds.
-	waitersPerShard = 256
+	// watchesPerShard is about how many are woken before others have their turn.
+	watchesPerShard = 256
 )
 
 // topics is the table of what is being watched. A topic exists while it has a watcher, so names
@@ -25,7 +24,7 @@ type topics struct {
 // topicShard's lock is held for a few instructions at a time, never while anything waits, and no
 // other lock is taken under it.
 type topicShard struct {
-	mu    sync.Mutex // guards names and, of each topic in it: watchers, waiters, room, waitShard.watchers
+	mu    sync.Mutex // guards names and, of each topic in it: watchers, shards, room, watchShard.watches, watch.slot
 	names map[string]*topic
 	_     [48]byte // a cache line each
 }
@@ -34,36 +33,20 @@ type topic struct {
 	name     string
 	home     *topicShard
 	watchers int
-	waiters  []*waitShard // only appended to
-	room     []*waitShard // those of waiters with fewer than waitersPerShard watchers
-	queued   atomic.Bool  // in the waker's queue, or about to be
+	shards   []*watchShard // only appended to
+	room     []*watchShard // those of shards with fewer than watchesPerShard watches
 
-	// Of the waker's goroutine alone.
-	round  []*waitShard // waiters as of the newest take
-	cursor int          // next in round
-	left   int          // how many of round are still to be woken
+	// Guarded by the waker's mu.
+	round  []*watchShard // shards as of when it was queued last
+	cursor int           // next in round
+	left   int           // how many of round are still to be woken; 0: it is not in the waker's queue
+	next   *topic        // in the waker's queue
 }
 
-// waitShard is a channel with its watchers. It is closed and replaced to wake them.
-type waitShard struct {
-	watchers int
-	changed  atomic.Pointer[chan struct{}]
-}
-
-func newWaitShard() *waitShard {
-	w := &waitShard{}
-	ch := make(chan struct{})
-	w.changed.Store(&ch)
-	return w
-}
-
-// channel must be loaded before the record is read: then whatever is published after the reading
-// closes it.
-func (w *waitShard) channel() <-chan struct{} { return *w.changed.Load() }
-
-func (w *waitShard) wake() {
-	ch := make(chan struct{})
-	close(*w.changed.Swap(&ch))
+// watchShard holds watches that are woken in one go. A watch stays where it joined, so that none can
+// be missed by moving to where the waker has been.
+type watchShard struct {
+	watches []*watch
 }
 
 func newTopics() *topics {
@@ -86,8 +69,8 @@ func (t *topics) get(name string) *topic {
 	return s.names[name]
 }
 
-// join makes the caller a watcher of name, until it calls leave.
-func (t *topics) join(name string) (*topic, *waitShard) {
+// join makes w a watcher of name, until it leaves.
+func (t *topics) join(name string, w *watch) {
 	t.watchers.Add(1)
 	s := t.shard(name)
 	s.mu.Lock()
@@ -99,45 +82,49 @@ func (t *topics) join(name string) (*topic, *waitShard) {
 	}
 	tp.watchers++
 	if len(tp.room) == 0 {
-		w := newWaitShard()
-		tp.waiters = append(tp.waiters, w)
-		tp.room = append(tp.room, w)
+		shard := &watchShard{}
+		tp.shards = append(tp.shards, shard)
+		tp.room = append(tp.room, shard)
 	}
-	w := tp.room[len(tp.room)-1]
-	if w.watchers++; w.watchers == waitersPerShard {
+	shard := tp.room[len(tp.room)-1]
+	w.topic, w.shard, w.slot = tp, shard, len(shard.watches)
+	shard.watches = append(shard.watches, w)
+	if len(shard.watches) == watchesPerShard {
 		tp.room = tp.room[:len(tp.room)-1]
 	}
-	return tp, w
 }
 
-func (t *topics) leave(tp *topic, w *waitShard) {
+func (t *topics) leave(w *watch) {
 	t.watchers.Add(-1)
+	tp, shard := w.topic, w.shard
 	s := tp.home
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if w.watchers == waitersPerShard {
-		tp.room = append(tp.room, w)
+	if len(shard.watches) == watchesPerShard {
+		tp.room = append(tp.room, shard)
 	}
-	w.watchers--
+	last := len(shard.watches) - 1
+	moved := shard.watches[last]
+	shard.watches[w.slot], moved.slot = moved, w.slot
+	shard.watches[last] = nil
+	shard.watches = shard.watches[:last]
 	if tp.watchers--; tp.watchers == 0 {
 		delete(s.names, tp.name)
 	}
 }
 
-// wake wakes the watchers of w, one of tp's, and returns how many they are.
-func (tp *topic) wake(w *waitShard) int {
-	tp.home.mu.Lock()
-	watchers := w.watchers
-	tp.home.mu.Unlock()
-	w.wake()
-	return watchers
-}
-
-// snapshot returns the wait shards there are. Who joins a later one reads a record published before.
-func (tp *topic) snapshot() []*waitShard {
+// watching appends the watches of shard, one of tp's, to into.
+func (tp *topic) watching(shard *watchShard, into []*watch) []*watch {
 	tp.home.mu.Lock()
 	defer tp.home.mu.Unlock()
-	return tp.waiters
+	return append(into, shard.watches...)
+}
+
+// snapshot returns the shards there are. Who joins a later one reads a record published before.
+func (tp *topic) snapshot() []*watchShard {
+	tp.home.mu.Lock()
+	defer tp.home.mu.Unlock()
+	return tp.shards
 }
 
 // each calls f for every topic, outside the locks.

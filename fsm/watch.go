@@ -1,38 +1,97 @@
 package fsm
 
 import (
-	"context"
+	"sync"
+	"sync/atomic"
 )
 
-// WatchStatus calls send with the current status of name at once, SERVICE_UNKNOWN if there is none,
-// and then with each newest one that differs from what it sent last (P5): states in between may be
-// skipped, none is repeated, none is older than the one before. It returns ctx.Err() or send's error.
-// A send that blocks holds up nobody else. name may be one of the node's own.
-func (f *FSM) WatchStatus(ctx context.Context, name string, send func(servingStatus) error) error {
-	topic, shard := f.topics.join(name)
-	defer f.topics.leave(topic, shard)
-	return follow(ctx, shard.channel, func() servingStatus { return f.published.status(name) }, send)
+// WatchStatus calls send with the current status of name, SERVICE_UNKNOWN if there is none, and then
+// with each newest one that differs from what it sent last (P5): states in between may be skipped, none
+// is repeated, none is older than the one before. name may be one of the node's own.
+//
+// send is called once for each call of ready at most, the first one included: ready says that what was
+// sent before has left. It must not wait: it is called by the goroutine that wakes all watches, one call
+// at a time for a watch. ready never waits and may be called by anybody, within send too, whatever locks
+// they hold. Once stop has returned send is not running and is not called any more; stop must not be
+// called within send, and is called once.
+func (f *FSM) WatchStatus(name string, send func(servingStatus)) (ready, stop func()) {
+	w := &watch{f: f, send: send, sent: -1}
+	w.busy.Store(true)
+	w.missed.Store(true)
+	f.topics.join(name, w)
+	return w.ready, w.stop
 }
 
-// follow loads the channel before it reads: whatever is published after the reading closes what was
-// loaded.
-func follow(ctx context.Context, channel func() <-chan struct{}, read func() servingStatus, send func(servingStatus) error) error {
-	sent := servingStatus(-1)
-	for {
-		changed := channel()
-		if status := read(); status != sent {
-			if err := send(status); err != nil {
-				return err
-			}
-			sent = status
-		}
+// newFollower has the returned channel signaled, soon, when there is something new in the registry.
+func (f *FSM) newFollower() (changed <-chan struct{}, leave func()) {
+	w := &watch{signal: make(chan struct{}, 1)}
+	f.followers.join("", w)
+	return w.signal, func() { f.followers.leave(w) }
+}
+
+// watch is one watch of a status. It has no goroutine and no queue: whoever wakes it has it look.
+type watch struct {
+	f     *FSM
+	topic *topic
+	shard *watchShard // where it stands
+	slot  int         // in shard; guarded by topic.home.mu
+
+	// signal makes it a follower's, which has a goroutine and looks for itself. Capacity 1: that there is
+	// something need not be said twice. nil: it is what the rest says.
+	signal chan struct{}
+
+	mu      sync.Mutex // held while sending; guards send, sent and stopped
+	send    func(servingStatus)
+	sent    servingStatus
+	stopped bool
+
+	// busy: what was sent has not left. missed: somebody woke it meanwhile. Who sets missed looks at
+	// busy again and who clears busy looks at missed, so that one of them has it look.
+	busy, missed atomic.Bool
+}
+
+// look sends the newest status if it differs from the last one sent. What was published before the
+// call is sent by it or by a later one.
+func (w *watch) look() {
+	if w.signal != nil {
 		select {
-		case <-changed:
-			if err := ctx.Err(); err != nil {
-				return err
-			}
-		case <-ctx.Done():
-			return ctx.Err()
+		case w.signal <- struct{}{}:
+		default:
 		}
+		return
 	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.stopped {
+		return
+	}
+	if w.busy.Load() {
+		w.missed.Store(true)
+		if w.busy.Load() {
+			return
+		}
+		w.missed.Store(false)
+	}
+	status := w.f.published.status(w.topic.name)
+	if status == w.sent {
+		return
+	}
+	w.sent = status
+	w.busy.Store(true)
+	w.send(status)
+}
+
+func (w *watch) ready() {
+	w.busy.Store(false)
+	if w.missed.Swap(false) {
+		w.f.waker.queueWatch(w)
+	}
+}
+
+func (w *watch) stop() {
+	w.mu.Lock()
+	w.stopped = true
+	w.send = nil // and all that it holds
+	w.mu.Unlock()
+	w.f.topics.leave(w)
 }

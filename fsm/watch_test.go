@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,10 +20,28 @@ type watcher struct {
 	done chan error
 }
 
-func watch(ctx context.Context, f *FSM, name string) *watcher {
+// watchStatus is a watch with a goroutine: it calls send, which may wait, until ctx ends or send fails.
+func watchStatus(ctx context.Context, f *FSM, name string, send func(servingStatus) error) error {
+	statuses := make(chan servingStatus, 1) // one is under way at most: a second would block the waker
+	ready, stop := f.WatchStatus(name, func(s servingStatus) { statuses <- s })
+	defer stop()
+	for {
+		ready()
+		select {
+		case s := <-statuses:
+			if err := send(s); err != nil {
+				return err
+			}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func startWatch(ctx context.Context, f *FSM, name string) *watcher {
 	w := &watcher{got: make(chan servingStatus), done: make(chan error, 1)}
 	go func() {
-		w.done <- f.WatchStatus(ctx, name, func(s servingStatus) error {
+		w.done <- watchStatus(ctx, f, name, func(s servingStatus) error {
 			select {
 			case w.got <- s:
 				return nil
@@ -57,7 +76,7 @@ func TestWatchFollowsAServiceThroughItsLife(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		w := watch(ctx, h.FSM, "a")
+		w := startWatch(ctx, h.FSM, "a")
 		w.want(t, serviceUnknown)
 		quiet := func(why string) {
 			t.Helper()
@@ -94,18 +113,16 @@ func TestWatchIsNotWokenByAReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.set(t, "a", serving)
-		topic, shard := h.topics.join("a")
-		defer h.topics.leave(topic, shard)
-		ch := shard.channel()
+		_, stop := h.WatchStatus("a", func(servingStatus) {})
+		defer stop()
 		h.do(t, 1, writeFor("why", change("a", serving)))
-		synctest.Wait()
-		select {
-		case <-ch:
-			t.Error("woken by a new reason")
-		default:
+		if n := h.Stats().Wakes; n != 0 {
+			t.Errorf("woken by a new reason")
 		}
 		h.set(t, "a", notServing)
-		<-ch
+		if n := h.Stats().Wakes; n != 1 {
+			t.Errorf("%d wakes, want 1", n)
+		}
 	})
 }
 
@@ -113,7 +130,7 @@ func TestOwnNames(t *testing.T) {
 	h := newHarness(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	for _, name := range []string{"", "rollcall.live"} {
-		w := watch(ctx, h.FSM, name)
+		w := startWatch(ctx, h.FSM, name)
 		w.want(t, serviceUnknown)
 		h.SetOwn(name, isServing)
 		w.want(t, isServing)
@@ -177,7 +194,7 @@ func TestP5WatchConverges(t *testing.T) {
 						}
 					}
 				})
-				err := h.WatchStatus(wctx, fmt.Sprint("s", i), func(s servingStatus) error {
+				err := watchStatus(wctx, h.FSM, fmt.Sprint("s", i), func(s servingStatus) error {
 					sent = append(sent, s)
 					if k%4 == 0 { // slow: several flips happen meanwhile
 						_ = h.WaitRevision(flipping, h.Revision()+int64(rand.IntN(20)))
@@ -253,31 +270,71 @@ func checkConverged(t *testing.T, history, sent []servingStatus) {
 	}
 }
 
-// TestP5NoWakeUpIsLost: a change that comes right after the watcher has read is not missed.
+// TestP5NoWakeUpIsLost: a change that comes while a status is sent, and one that comes right as the
+// watch becomes ready again, are not missed.
 func TestP5NoWakeUpIsLost(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		shard, published := newWaitShard(), serviceUnknown
-		read := func() servingStatus {
-			defer func() {
-				if published != isServing {
-					published = isServing
-					shard.wake()
+	for round := range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			h := newHarness(t)
+			var sent []servingStatus
+			var left sync.WaitGroup
+			sending := make(chan struct{}, 9)
+			var ready, stop func()
+			ready, stop = h.WatchStatus("a", func(s servingStatus) {
+				sent = append(sent, s)
+				sending <- struct{}{}
+				left.Go(ready) // by somebody else, as gRPC does
+			})
+			ready()
+			for i := range 3 {
+				if i > 0 || round%2 == 0 {
+					<-sending
 				}
-			}()
-			return published
-		}
-		var sent []servingStatus
-		err := follow(ctx, shard.channel, read, func(s servingStatus) error {
-			if sent = append(sent, s); s == isServing {
-				cancel()
+				h.set(t, "a", []logv1.Status{serving, notServing, serving}[i])
 			}
-			return nil
+			synctest.Wait()
+			stop()
+			left.Wait()
+			if sent[len(sent)-1] != isServing {
+				t.Fatalf("sent %v, and not the latest", sent)
+			}
 		})
-		if !errors.Is(err, context.Canceled) || len(sent) != 2 {
-			t.Errorf("sent %v, then %v", sent, err)
+	}
+}
+
+// TestOneStatusUnderWay: until a watch is ready nothing is sent, then only the latest; once it has
+// stopped nothing is sent at all.
+func TestOneStatusUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		var sent []servingStatus
+		ready, stop := h.WatchStatus("a", func(s servingStatus) { sent = append(sent, s) })
+		want := func(when string, want ...servingStatus) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(sent, want) {
+				t.Errorf("%s: sent %v, want %v", when, sent, want)
+			}
 		}
+		want("before it is ready")
+		ready()
+		want("first", serviceUnknown)
+		h.set(t, "a", serving)
+		h.set(t, "a", notServing)
+		want("on the way", serviceUnknown)
+		ready()
+		want("the latest", serviceUnknown, isNotServing)
+		h.set(t, "a", serving)
+		h.set(t, "a", notServing)
+		ready()
+		want("there and back", serviceUnknown, isNotServing)
+		h.set(t, "a", serving)
+		want("at once when nothing is on the way", serviceUnknown, isNotServing, isServing)
+		h.set(t, "a", notServing)
+		stop()
+		ready()
+		h.set(t, "a", gone)
+		want("stopped", serviceUnknown, isNotServing, isServing)
 	})
 }
 
@@ -289,13 +346,13 @@ func TestP8TenThousandWatchers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 
-	stuck := watch(ctx, h.FSM, "a") // nobody takes what it sends
+	stuck := startWatch(ctx, h.FSM, "a") // nobody takes what it sends
 	var first, second, ended sync.WaitGroup
 	first.Add(n)
 	second.Add(n)
 	for range n {
 		ended.Go(func() {
-			_ = h.WatchStatus(ctx, "a", func(s servingStatus) error {
+			_ = watchStatus(ctx, h.FSM, "a", func(s servingStatus) error {
 				switch s {
 				case serviceUnknown:
 					first.Done()
@@ -307,7 +364,7 @@ func TestP8TenThousandWatchers(t *testing.T) {
 		})
 	}
 	first.Wait()
-	if got, want := len(h.topics.get("a").snapshot()), n/waitersPerShard+1; got != want {
+	if got, want := len(h.topics.get("a").snapshot()), n/watchesPerShard+1; got != want {
 		t.Errorf("%d watchers stand in %d shards, want %d", n, got, want)
 	}
 	h.set(t, "a", serving)
@@ -325,7 +382,7 @@ func TestP8TenThousandWatchers(t *testing.T) {
 func TestWatchEndsWithTheErrorOfSend(t *testing.T) {
 	h := newHarness(t)
 	broken := errors.New("stream is broken")
-	if err := h.WatchStatus(t.Context(), "a", func(servingStatus) error { return broken }); err != broken {
+	if err := watchStatus(t.Context(), h.FSM, "a", func(servingStatus) error { return broken }); err != broken {
 		t.Errorf("WatchStatus: %v", err)
 	}
 	if n := h.topics.len(); n != 0 {
@@ -336,71 +393,111 @@ func TestWatchEndsWithTheErrorOfSend(t *testing.T) {
 // TestTopicsReuseRoom: comings and goings do not grow a topic beyond its greatest number of watchers.
 func TestTopicsReuseRoom(t *testing.T) {
 	topics := newTopics()
-	type place struct {
-		topic *topic
-		shard *waitShard
+	join := func() *watch {
+		w := &watch{}
+		topics.join("a", w)
+		return w
 	}
-	keep, keepShard := topics.join("a")
-	var places []place
+	keep := join()
 	for range 3 {
-		for range 2*waitersPerShard - 1 {
-			tp, sh := topics.join("a")
-			places = append(places, place{tp, sh})
+		var all []*watch
+		for range 2*watchesPerShard - 1 {
+			all = append(all, join())
 		}
-		for _, i := range rand.Perm(len(places)) {
-			topics.leave(places[i].topic, places[i].shard)
+		for n, i := range rand.Perm(len(all)) {
+			topics.leave(all[i])
+			standing := 0
+			for _, shard := range keep.topic.snapshot() {
+				for slot, w := range shard.watches {
+					if w.slot != slot || w.shard != shard {
+						t.Fatalf("a watch stands at %d and believes %d", slot, w.slot)
+					}
+					standing++
+				}
+			}
+			if want := len(all) - n; standing != want { // and keep
+				t.Fatalf("%d watches stand, want %d", standing, want)
+			}
 		}
-		places = places[:0]
 	}
-	if n := len(keep.snapshot()); n != 2 {
+	if n := len(keep.topic.snapshot()); n != 2 {
 		t.Errorf("%d shards, want 2", n)
 	}
-	topics.leave(keep, keepShard)
+	topics.leave(keep)
 	if n := topics.len(); n != 0 {
 		t.Errorf("%d topics are left", n)
 	}
 }
 
-// TestWakerWakesEveryShard, also of a topic queued again half-way, and holds a topic once.
+// TestWakerWakesEveryShard, also of a topic queued again half-way, and takes turns between topics and
+// watches that have become ready.
 func TestWakerWakesEveryShard(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		topics, w := newTopics(), newWaker()
-		defer w.close()
-		tp, _ := topics.join("a")
-		for range 10*waitersPerShard - 1 {
-			topics.join("a")
+	topics, w := newTopics(), &waker{signal: make(chan struct{}, 1)} // nobody runs it
+	standing := map[string][]*watch{}
+	for name, n := range map[string]int{"a": 10*watchesPerShard - 1, "b": watchesPerShard + 1, "c": 1} {
+		for range n {
+			one := &watch{}
+			topics.join(name, one)
+			standing[name] = append(standing[name], one)
 		}
-		for range 50 {
-			var before []<-chan struct{}
-			for _, s := range tp.snapshot() {
-				before = append(before, s.channel())
+	}
+	take := func(n int) map[*watch]int {
+		t.Helper()
+		woken := map[*watch]int{}
+		for range n {
+			batch, busy := w.take(nil)
+			if !busy {
+				break
 			}
-			for range 3 {
-				w.queue(tp)
+			if len(batch) >= watchesPerShard*3/2 {
+				t.Errorf("%d watches were taken at once", len(batch))
 			}
-			w.mu.Lock()
-			if n := len(w.pending); n > 1 {
-				t.Errorf("topic is pending %d times", n)
+			for _, one := range batch {
+				woken[one]++
 			}
-			w.mu.Unlock()
-			if rand.IntN(2) == 0 {
-				<-before[rand.IntN(len(before))]
-				for _, s := range tp.snapshot() {
-					before = append(before, s.channel())
+		}
+		return woken
+	}
+	all := func(woken map[*watch]int, names ...string) {
+		t.Helper()
+		n := 0
+		for _, name := range names {
+			for i, one := range standing[name] {
+				if woken[one] != 1 {
+					t.Fatalf("watch %d of %s was woken %d times", i, name, woken[one])
 				}
-				w.queue(tp)
 			}
-			synctest.Wait()
-			for i, ch := range before {
-				select {
-				case <-ch:
-				default:
-					t.Fatalf("channel %d is still open", i)
-				}
-			}
+			n += len(standing[name])
 		}
-		if tp.left != 0 || tp.round != nil {
-			t.Errorf("waker still holds the topic: %d left", tp.left)
+		if len(woken) != n {
+			t.Errorf("%d watches were woken, want %d", len(woken), n)
 		}
-	})
+	}
+	for range 50 {
+		w.queue(topics.get("a"))
+		w.queue(topics.get("b"))
+		take(rand.IntN(8))
+		for range 3 {
+			w.queue(topics.get("a"))
+			w.queue(topics.get("b"))
+		}
+		all(take(12), "a", "b")
+		all(take(1))
+	}
+	// c has its turn after one shard of each.
+	for _, name := range []string{"a", "b", "c"} {
+		w.queue(topics.get(name))
+	}
+	if woken := take(3); woken[standing["c"][0]] != 1 {
+		t.Error("c waits for more than one shard of a and b")
+	}
+	take(100)
+	// So has a watch that became ready, and one that did first comes first.
+	w.queue(topics.get("a"))
+	for _, one := range standing["b"] {
+		w.queueWatch(one)
+	}
+	if woken := take(2); woken[standing["b"][0]] != 1 || woken[standing["b"][watchesPerShard]] != 0 {
+		t.Error("the first watch that became ready waits for more than one shard of a")
+	}
 }

@@ -110,19 +110,15 @@ func TestMetricsAreLive(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	watch, cancel := context.WithCancel(ctx)
-	watched, ended := make(chan struct{}, 1), make(chan struct{}) // capacity 1: for the only status
-	go func() {
-		defer close(ended)
-		n.fsm.WatchStatus(watch, "svc0", func(_ server.Status) error { watched <- struct{}{}; return nil })
-	}()
+	watched := make(chan struct{}, 1) // for the only status
+	ready, stop := n.fsm.WatchStatus("svc0", func(server.Status) { watched <- struct{}{} })
+	ready()
 	<-watched
 	if err := n.journal.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	code, body := get("/metrics")
-	cancel()
-	<-ended
+	stop()
 	if code != http.StatusOK {
 		t.Fatalf("/metrics: %d\n%s", code, body)
 	}

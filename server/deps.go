@@ -19,10 +19,12 @@ type Statuses interface {
 	// Status returns the effective status of a service or of one of the node's own names; false
 	// if there is none. It must not block or allocate.
 	Status(name string) (Status, bool)
-	// WatchStatus calls send with the current status at once (SERVICE_UNKNOWN if there is none)
-	// and then with the newest whenever that differs from the one sent last. It returns when ctx
-	// ends, with its error, or with send's error.
-	WatchStatus(ctx context.Context, name string, send func(Status) error) error
+	// WatchStatus calls send with the current status (SERVICE_UNKNOWN if there is none) and then
+	// with the newest whenever that differs from the one sent last: once for each call of ready at
+	// most, the first one included. ready says that what was sent before has left; it never waits
+	// and may be called under any lock. send does not wait either. Once stop has returned, send is
+	// not running and is not called any more; stop is called once, not within send.
+	WatchStatus(name string, send func(Status)) (ready, stop func())
 	// ListStatuses returns the replicated services, as one cut; true if there are more than limit.
 	ListStatuses(limit int) (map[string]Status, bool)
 	// SetOwn publishes one of the node's own names and wakes its watchers.

@@ -98,28 +98,57 @@ func (f *fakeRegistry) Status(name string) (Status, bool) {
 	return f.status(name)
 }
 
-func (f *fakeRegistry) WatchStatus(ctx context.Context, name string, send func(Status) error) error {
-	last := Status(-1)
-	for {
-		f.mu.Lock()
-		changed := f.changed
-		s, ok := f.status(name)
-		f.mu.Unlock()
-		if !ok {
-			s = serviceUnknown
-		}
-		if s != last {
-			if err := send(s); err != nil {
-				return err
+// WatchStatus sends from a goroutine of the watch's own.
+func (f *fakeRegistry) WatchStatus(name string, send func(Status)) (ready, stop func()) {
+	var mu sync.Mutex // held while sending
+	stopped, credit := make(chan struct{}), make(chan struct{}, 1)
+	go func() {
+		last := Status(-1)
+		for {
+			select {
+			case <-credit:
+			case <-stopped:
+				return
 			}
-			last = s
+			for {
+				f.mu.Lock()
+				changed := f.changed
+				s, ok := f.status(name)
+				f.mu.Unlock()
+				if !ok {
+					s = serviceUnknown
+				}
+				if s != last {
+					last = s
+					mu.Lock()
+					select {
+					case <-stopped:
+					default:
+						send(s)
+					}
+					mu.Unlock()
+					break
+				}
+				select {
+				case <-changed:
+				case <-stopped:
+					return
+				}
+			}
 		}
+	}()
+	ready = func() {
 		select {
-		case <-changed:
-		case <-ctx.Done():
-			return ctx.Err()
+		case credit <- struct{}{}:
+		default:
 		}
 	}
+	stop = func() {
+		mu.Lock()
+		defer mu.Unlock()
+		close(stopped)
+	}
+	return ready, stop
 }
 
 func (f *fakeRegistry) ListStatuses(limit int) (map[string]Status, bool) {

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -16,8 +15,7 @@ import (
 // node itself stays: its own names, GetStatus.
 type gate struct {
 	refusal atomic.Pointer[failure] // nil: open
-	once    sync.Once
-	ended   context.Context // ends, with the refusal as its cause, when the gate closes
+	ended   context.Context         // ends, with the refusal as its cause, when the gate closes
 	end     context.CancelCauseFunc
 }
 
@@ -27,12 +25,12 @@ func newGate() *gate {
 	return g
 }
 
-// close refuses everything from now on and ends the watches of services.
+// close refuses everything from now on and ends what follows the registry. Whoever closes it ends the
+// watches of services after that.
 func (g *gate) close(f *failure) {
-	g.once.Do(func() {
-		g.refusal.Store(f)
+	if g.refusal.CompareAndSwap(nil, f) {
 		g.end(f)
-	})
+	}
 }
 
 // closed returns why the gate is closed, nil if it is open. A nil gate is open.
@@ -51,16 +49,8 @@ func (g *gate) refuseName(node, name string) error {
 	return nil
 }
 
-// endWith has the watch of a service canceled, with the refusal, when the gate closes. The returned
-// function gives that up.
-func (g *gate) endWith(name string, cancel context.CancelCauseFunc) (stop func() bool) {
-	if isOwn(name) {
-		return func() bool { return false }
-	}
-	return g.endRegistry(cancel)
-}
-
-// endRegistry is endWith for what follows the registry.
+// endRegistry has what follows the registry canceled, with the refusal, when the gate closes. The
+// returned function gives that up.
 func (g *gate) endRegistry(cancel context.CancelCauseFunc) (stop func() bool) {
 	if g == nil {
 		return func() bool { return false }
@@ -90,5 +80,6 @@ func (s *Server) Diverged(index uint64) {
 		msg:    "this node's registry differs from the majority's at log entry " + at + " and is not served; ask another node",
 		meta:   map[string]string{MetaIndex: at},
 	})
+	s.watches.endServices(s.gate.closed())
 	s.readiness.publish()
 }

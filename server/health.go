@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"errors"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
@@ -112,35 +111,27 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 	return res, nil
 }
 
-// Watch implements grpc.health.v1.Health. It ends with UNAVAILABLE when the node stops, so that
-// clients move to another.
-func (h *health) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Health_WatchServer) error {
-	name := req.GetService()
-	ctx := stream.Context()
+// watch begins a watch of name and returns nil, or says why not. It ends with UNAVAILABLE when the node
+// stops, so that clients move to another. How a watch lives is in watch.go.
+func (h *health) watch(name string, o *openWatch) error {
 	if err := h.gate.refuseName(h.node, name); err != nil {
 		return err
 	}
 	if err := rollcallv1.CheckLookup(name); err != nil {
 		return statusError(h.node, invalid(violation{"service", err.Error()}))
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	defer context.AfterFunc(h.ending, func() { cancel(errStopping) })()
-	defer h.gate.endWith(name, cancel)()
-
+	ctx := o.stream.Context()
 	heading, err := h.await(ctx)
 	h.setHeader(ctx, heading)
-	if heading.leader != nil {
-		defer context.AfterFunc(heading.leader, func() { cancel(errNoLeader) })()
+	if err != nil {
+		return statusError(h.node, err)
 	}
-	if err == nil {
-		out := newOutgoing()
-		err = h.statuses.WatchStatus(ctx, name, func(s Status) error { return out.send(ctx, stream, s) })
+	o.name, o.gate = name, h.gate
+	o.left, o.stop = h.statuses.WatchStatus(name, func(s Status) { o.send(o.stream, s) })
+	if f := o.begin(heading.leader); f != nil {
+		o.stop()
+		return statusError(h.node, f)
 	}
-	// Because the node stops, stopped serving, or knows no leader. When the caller ends the call
-	// instead, the cause is as plain as the error.
-	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
-		err = ended
-	}
-	return statusError(h.node, err)
+	o.left() // there is nothing under way yet
+	return nil
 }

@@ -28,6 +28,12 @@ const (
 	// maxHeaderBytes is plenty for metadata; gRPC's default is 8 KiB in some languages and 16 MiB
 	// in Go.
 	maxHeaderBytes = 16 << 10
+	// streamWindow and connWindow are how much a client may send ahead of being read, for a call and
+	// for a connection. gRPC would otherwise find out what the network holds, with a ping for about
+	// every Check, to let each call send megabytes ahead. A request larger than streamWindow gets more
+	// as it is read.
+	streamWindow = 64 << 10
+	connWindow   = 1 << 20
 	// handshakeTimeout bounds a connection that says nothing; gRPC's default is two minutes, and
 	// stopping waits for handshakes.
 	handshakeTimeout = 5 * time.Second
@@ -70,6 +76,8 @@ func apiOptions(cfg Config) []grpc.ServerOption {
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxWatchesPerConnection+spareStreams)),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connWindow),
 	)
 }
 

@@ -15,7 +15,7 @@ import (
 type outgoingPages struct {
 	message proto.Message // within SendMsg
 	queued  bool
-	left    chan struct{} // capacity 1: see outgoing.left
+	left    chan struct{} // capacity 1: it is not any more; the buffer's last owner must not wait
 }
 
 func newOutgoingPages() *outgoingPages { return &outgoingPages{left: make(chan struct{}, 1)} }

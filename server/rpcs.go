@@ -11,7 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// rpcs counts calls by method and code. It wraps the handlers of a service as they are registered: an
+// rpcs counts calls by method and code, and gives each the stack that it needs. It wraps the handlers of a service as they are registered: an
 // interceptor or stats handler would be paid for by every Check, with allocations; this is one atomic
 // add, after the handler.
 type rpcs struct {
@@ -47,6 +47,7 @@ func (c countedServices) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	for i, m := range counted.Methods {
 		n := c.rpcs.counts(desc.ServiceName + "/" + m.MethodName)
 		counted.Methods[i].Handler = func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			growStack()
 			res, err := m.Handler(srv, ctx, dec, interceptor)
 			n.end(err)
 			return res, err
@@ -56,6 +57,7 @@ func (c countedServices) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	for i, m := range counted.Streams {
 		n := c.rpcs.counts(desc.ServiceName + "/" + m.StreamName)
 		counted.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error {
+			growStack()
 			err := m.Handler(srv, stream)
 			n.end(err)
 			return err

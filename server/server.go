@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 
@@ -112,7 +111,7 @@ type Server struct {
 	keepFresh  sync.Once
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
-	endWatches context.CancelCauseFunc
+	endWaits   context.CancelCauseFunc // of reads
 	gate       *gate
 
 	stopReadiness context.CancelFunc
@@ -167,8 +166,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		drains:       s.router.drains,
 		refreshed:    make(chan struct{}, 1),
 	}
+	s.watches = newWatches(cfg, s.rpcs)
 	var ending context.Context
-	ending, s.endWatches = context.WithCancelCause(context.Background())
+	ending, s.endWaits = context.WithCancelCause(context.Background())
 
 	in := newIncoming()
 	leaders := newLeaderWatch(deps.Agreement, cfg.LeaderGrace)
@@ -182,10 +182,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 	}
 	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
-	s.watches = newWatches(cfg)
-	s.watches.register(api, &healthpb.Health_ServiceDesc, newHealth(r, deps.Statuses, cfg.HealthListLimit))
+	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
-	s.watches.register(api, &rollcallv1.Registry_ServiceDesc, &registryService{reads: r, followers: deps.Followers, history: deps.History, cutOff: s.cutOff, log: s.log})
+	s.watches.registerStreams(api, &rollcallv1.Registry_ServiceDesc, &registryService{reads: r, followers: deps.Followers, history: deps.History, cutOff: s.cutOff, log: s.log})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
@@ -315,7 +314,8 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.stop.Do(func() {
 		defer close(s.stopped)
 		s.BeginDrain()
-		s.endWatches(errStopping)
+		s.endWaits(errStopping)
+		s.watches.endAll(errStopping)
 		graceful := make(chan struct{})
 		go func() {
 			defer close(graceful)
@@ -334,6 +334,7 @@ func (s *Server) Stop(ctx context.Context) error {
 			both(s.api.Stop, s.peer.Stop)
 			<-graceful
 		}
+		s.watches.begun.Wait()
 		s.pool.close()
 		s.freshness.close()
 		s.stopReadiness()

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 )
 
@@ -26,15 +27,20 @@ type watches struct {
 
 	open   atomic.Int64
 	warned atomic.Int64 // when a refusal was logged last, Unix nanoseconds
+	rpcs   *rpcCounts   // of Watch
 
-	mu sync.Mutex // guards connections
+	mu sync.Mutex // guards what follows, and what openWatch says
 	// connections counts by the peer.Peer that all calls of a connection share: gRPC makes one for
 	// each connection. (Its address would not do: that of a tunnel or a pipe is not unique.)
 	connections map[*peer.Peer]int
+	first       *openWatch     // all that have begun and not ended
+	ending      *failure       // nothing begins any more; nil: not yet
+	begun       sync.WaitGroup // one for each that has begun, until all of its ending is done
 }
 
-func newWatches(cfg Config) *watches {
+func newWatches(cfg Config, rpcs *rpcs) *watches {
 	return &watches{
+		rpcs:          rpcs.counts(watchMethod),
 		node:          cfg.Node,
 		limit:         cfg.MaxWatches,
 		perConnection: cfg.MaxWatchesPerConnection,
@@ -88,9 +94,9 @@ func (w *watches) refuse(subject, flag, format string, limit int) error {
 	return statusError(w.node, limitReached(subject, format, limit, flag))
 }
 
-// register registers a service with its streams, all of which are watches, limited. That is done in the
-// service's description and by no interceptor, which Check would pass too.
-func (w *watches) register(s grpc.ServiceRegistrar, service *grpc.ServiceDesc, impl any) {
+// registerStreams registers a service with its streams, all of which are watches, limited. That is
+// done in the service's description and by no interceptor, which Check would pass too.
+func (w *watches) registerStreams(s grpc.ServiceRegistrar, service *grpc.ServiceDesc, impl any) {
 	desc := *service
 	desc.Streams = slices.Clone(service.Streams)
 	for i, stream := range desc.Streams {
@@ -104,4 +110,19 @@ func (w *watches) register(s grpc.ServiceRegistrar, service *grpc.ServiceDesc, i
 		}
 	}
 	s.RegisterService(&desc, impl)
+}
+
+const watchMethod = "grpc.health.v1.Health/Watch"
+
+// register registers h with its watches limited, and without a goroutine each.
+func (w *watches) register(s grpc.ServiceRegistrar, h *health) {
+	desc := healthpb.Health_ServiceDesc
+	desc.Streams = make([]grpc.StreamDesc, len(healthpb.Health_ServiceDesc.Streams))
+	for i, stream := range healthpb.Health_ServiceDesc.Streams {
+		if stream.StreamName == "Watch" {
+			stream.Handler = func(_ any, stream grpc.ServerStream) error { return w.handle(h, stream) }
+		}
+		desc.Streams[i] = stream
+	}
+	s.RegisterService(&desc, h)
 }

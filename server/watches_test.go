@@ -12,7 +12,7 @@ func limitedWatches(node, connection int) *watches {
 	cfg := DefaultConfig()
 	cfg.Node, cfg.MaxWatches, cfg.MaxWatchesPerConnection = "n1", node, connection
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	return newWatches(cfg)
+	return newWatches(cfg, newRPCs())
 }
 
 func TestWatchLimits(t *testing.T) {

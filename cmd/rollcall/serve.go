@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -134,6 +135,7 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 
 // serve runs a node until ctx ends or it fails.
 func (a *app) serve(ctx context.Context, cfg node.Config) error {
+	defer runtime.KeepAlive(reserveHeap())
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {

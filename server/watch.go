@@ -1,0 +1,165 @@
+package server
+
+import (
+	"context"
+	"runtime"
+
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+)
+
+// openWatch is a watch of the standard's Health service. It has no goroutine: its handler has ended its
+// own, with the stream still open (see handle), whoever wakes the watchers of a name sends for it, and
+// whatever ends it calls end. A goroutine that does nothing but wait would be most of what a watch
+// costs, and 10,000 that wake up at once would keep everybody else from the processor.
+type openWatch struct {
+	outgoing
+	watches    *watches
+	stream     grpc.ServerStream
+	finish     finisher
+	connection *peer.Peer
+	name       string
+	gate       *gate
+	stop       func()     // of Statuses.WatchStatus
+	returned   chan error // for a handler that waits; nil: it does not
+
+	// Guarded by watches.mu.
+	ended      bool
+	unhook     [2]func() bool // from the stream's context; from that of the leader, if asked for
+	prev, next *openWatch     // of those that have begun
+}
+
+// finisher is gRPC's stream as its own server ends it when a handler returns.
+type finisher interface {
+	WriteStatus(*status.Status) error
+}
+
+// handle is gRPC's handler of Watch. It is an entry of the service's description and no interceptor,
+// which Check would pass too.
+//
+// gRPC ends a stream when its handler returns. This one does not: once the watch has begun, it ends its
+// goroutine, which runs what gRPC has deferred (it counts handlers) and nothing more. The stream goes
+// on, and its end is written by end as gRPC would. TestWatchNeedsNoGoroutine is there to tell if a new
+// version of gRPC does not have that; if it only lacks the way to end a stream, the handler waits.
+func (w *watches) handle(h *health, stream grpc.ServerStream) error {
+	ctx := stream.Context()
+	o := &openWatch{watches: w, stream: stream}
+	o.connection, _ = peer.FromContext(ctx)
+	if err := w.enter(o.connection); err != nil {
+		return err
+	}
+	err := o.handle(ctx, h)
+	if err != nil {
+		w.leave(o.connection)
+		return err
+	}
+	if o.returned != nil {
+		return <-o.returned
+	}
+	runtime.Goexit()
+	return nil
+}
+
+func (o *openWatch) handle(ctx context.Context, h *health) error {
+	req := new(healthpb.HealthCheckRequest)
+	if err := o.stream.RecvMsg(req); err != nil {
+		return err
+	}
+	var ok bool
+	if o.finish, ok = grpc.ServerTransportStreamFromContext(ctx).(finisher); !ok {
+		o.returned = make(chan error, 1) // the only one
+	}
+	return h.watch(req.GetService(), o)
+}
+
+// begin has the watch ended when its caller goes, when leader ends if it is not nil, and when the node
+// says so. It returns why not, if that has been said already.
+func (o *openWatch) begin(leader context.Context) *failure {
+	w := o.watches
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ending != nil {
+		return w.ending
+	}
+	if f := o.gate.closed(); f != nil && !isOwn(o.name) {
+		return f
+	}
+	w.begun.Add(1)
+	if o.next = w.first; o.next != nil {
+		o.next.prev = o
+	}
+	w.first = o
+	ctx := o.stream.Context()
+	o.unhook[0] = context.AfterFunc(ctx, func() { o.end(ctx.Err()) })
+	if leader != nil {
+		o.unhook[1] = context.AfterFunc(leader, func() { o.end(errNoLeader) })
+	}
+	return nil
+}
+
+// end ends the watch with err, unless it has ended. When it returns, nothing is sent any more.
+func (o *openWatch) end(err error) {
+	w := o.watches
+	w.mu.Lock()
+	if o.ended {
+		w.mu.Unlock()
+		return
+	}
+	o.ended = true
+	if o.prev != nil {
+		o.prev.next = o.next
+	} else {
+		w.first = o.next
+	}
+	if o.next != nil {
+		o.next.prev = o.prev
+	}
+	o.prev, o.next = nil, nil
+	w.mu.Unlock()
+	defer w.begun.Done()
+
+	for _, unhook := range o.unhook {
+		if unhook != nil {
+			unhook()
+		}
+	}
+	o.stop()
+	w.leave(o.connection)
+	err = statusError(w.node, err)
+	if o.returned != nil {
+		o.returned <- err
+		return
+	}
+	w.rpcs.end(err)
+	// The only error is that the connection has ended.
+	_ = o.finish.WriteStatus(status.Convert(err))
+}
+
+// endAll ends all watches, and those to come as they begin.
+func (w *watches) endAll(f *failure) {
+	w.mu.Lock()
+	w.ending = f
+	w.mu.Unlock()
+	w.endThose(func(*openWatch) bool { return true }, f)
+}
+
+// endServices ends the watches of all but the node's own names. The gate must be closed.
+func (w *watches) endServices(f *failure) {
+	w.endThose(func(o *openWatch) bool { return !isOwn(o.name) }, f)
+}
+
+func (w *watches) endThose(which func(*openWatch) bool, f *failure) {
+	var all []*openWatch
+	w.mu.Lock()
+	for o := w.first; o != nil; o = o.next {
+		if which(o) {
+			all = append(all, o)
+		}
+	}
+	w.mu.Unlock()
+	for _, o := range all {
+		o.end(f)
+	}
+}
