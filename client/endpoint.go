@@ -23,15 +23,15 @@ const (
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 5 * time.Second
 	connectTimeout   = 5 * time.Second
-	// redialWait is how long a call waits for an endpoint that was down when last seen; also how
-	// often callers together make gRPC dial again before its own time.
-	redialWait = 100 * time.Millisecond
+	// redialWait is how long a call waits for an endpoint that was down when last seen.
+	// Above the longest pause between two dials.
+	redialWait = 300 * time.Millisecond
 )
 
 func dialOptions(cfg Config) []grpc.DialOption {
 	dial := backoff.DefaultConfig
 	dial.BaseDelay = 100 * time.Millisecond
-	dial.MaxDelay = time.Second
+	dial.MaxDelay = 200 * time.Millisecond
 	own := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithUserAgent("rollcall-client"),
@@ -53,10 +53,9 @@ type endpoint struct {
 	address string
 	options []grpc.DialOption
 
-	mu       sync.Mutex       // guards what follows
-	conn     *grpc.ClientConn // nil until first used
-	closed   bool
-	redialed time.Time
+	mu     sync.Mutex       // guards what follows
+	conn   *grpc.ClientConn // nil until first used
+	closed bool
 }
 
 // connect waits until the connection stands, or has just failed: then the next call on it fails at
@@ -103,19 +102,10 @@ func (e *endpoint) open() (*grpc.ClientConn, error) {
 	return e.conn, nil
 }
 
-// redial finds out whether an endpoint that was down still is. gRPC dials again by itself, but up to
-// a second later, and until then answers with the failure of last time.
+// redial waits a moment for an endpoint that was down when last seen: gRPC dials again by itself, and
+// until then answers with the failure of last time. (It could be asked to dial at once, but v1.85.0 goes
+// through a map without its lock there, which can end the process.)
 func (e *endpoint) redial(ctx context.Context, conn *grpc.ClientConn) {
-	e.mu.Lock()
-	now := time.Now()
-	due := now.Sub(e.redialed) >= redialWait
-	if due {
-		e.redialed = now
-	}
-	e.mu.Unlock()
-	if due {
-		conn.ResetConnectBackoff()
-	}
 	ctx, cancel := context.WithTimeout(ctx, redialWait)
 	defer cancel()
 	conn.WaitForStateChange(ctx, connectivity.TransientFailure)

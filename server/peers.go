@@ -74,8 +74,11 @@ func (p *peerPool) get(name string) (*peerConn, error) {
 		// runs. It goes to the same member.
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
+		// Who waits for a member that is back waits no longer than this: ClientConn.ResetConnectBackoff
+		// must not be called beside gRPC's own work (v1.85.0 goes through a map there without its lock,
+		// which can end the process).
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 150 * time.Millisecond},
 			MinConnectTimeout: time.Second,
 		}),
 		// A member whose machine vanished must not swallow calls until TCP notices.
@@ -125,9 +128,6 @@ func (c *peerConn) dialEnded(err error) {
 // one failed dial is enough; without, it goes on until ctx ends.
 func (c *peerConn) ready(ctx context.Context, failFast bool) error {
 	before, _, _ := c.lastDial()
-	if failFast {
-		c.ResetConnectBackoff()
-	}
 	for {
 		state := c.GetState()
 		dials, next, err := c.lastDial()
