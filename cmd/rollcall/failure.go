@@ -43,6 +43,7 @@ type failure struct {
 	next      string // what to do; may be empty
 	written   client.Written
 	requestID string
+	oldest    int64 // revision that is kept, if it was asked for what is not
 }
 
 func (f *failure) Error() string {
@@ -170,7 +171,8 @@ func (a *app) report(f *failure, asJSON bool) {
 		Message   string `json:"message"`
 		Written   string `json:"written"`
 		RequestID string `json:"request_id"`
-	}{codeName(f.code), f.reason, f.Error(), f.written.String(), f.requestID})
+		Oldest    int64  `json:"oldest_revision,omitempty"`
+	}{codeName(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
