@@ -21,8 +21,9 @@ const (
 func doing(what string, err error) error { return &attempt{what: what, err: err} }
 
 type attempt struct {
-	what string
-	err  error
+	what     string
+	err      error
+	notFound string // what to do next if it was not found; "" stands for the usual
 }
 
 func (t *attempt) Error() string { return fmt.Sprintf("cannot %s: %s", t.what, t.err) }

@@ -46,6 +46,13 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
   rollcall events --service shop/cart --reverse --limit 1
   rollcall events --since "2026-11-22 03:00" --until "2026-11-22 03:30" --actor alice@laptop
   rollcall events --follow --from 42 -o json`,
+		Args: func(cmd *cobra.Command, _ []string) error {
+			// Before the environment counts, whose --timeout is meant for other commands.
+			if f.follow && cmd.Flags().Changed("timeout") {
+				return invalid("--follow goes on until it is interrupted, or has shown --limit events, and has no --timeout")
+			}
+			return nil
+		},
 		ValidArgsFunction: a.completeServices(100),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if err := f.check(cmd, args); err != nil {

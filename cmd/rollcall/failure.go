@@ -142,10 +142,15 @@ func (a *app) explain(err error) *failure {
 	}
 	if e, ok := errors.AsType[*client.Error](err); ok {
 		what := e.Op
-		if t, ok := errors.AsType[*attempt](err); ok {
+		t, ok := errors.AsType[*attempt](err)
+		if ok {
 			what = t.what
 		}
-		return a.explainClient(what, e)
+		f := a.explainClient(what, e)
+		if ok && t.notFound != "" && e.Code == codes.NotFound {
+			f.next = t.notFound
+		}
+		return f
 	}
 	f := &failure{exit: exitNotDone, code: codes.Unknown, err: err}
 	switch {

@@ -54,7 +54,11 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 				}
 				resp, err := c.GetAt(reading(ctx, options), service, at.at())
 				if err != nil {
-					return doing("get "+service+at.suffix(), err)
+					failed := &attempt{what: "get " + service + at.suffix(), err: err}
+					if at.at() != nil {
+						failed.notFound = fmt.Sprintf("%q shows when it did", "rollcall history "+service)
+					}
+					return failed
 				}
 				if a.json() {
 					return a.printRecord(resp, options)

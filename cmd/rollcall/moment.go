@@ -162,6 +162,9 @@ func (f *timeFlag) String() string { return f.text }
 func (f *timeFlag) Type() string   { return "time" }
 
 func (f *timeFlag) Set(s string) (err error) {
+	if m, err := parseMoment(s, f.now()); err == nil && m.time.IsZero() {
+		return fmt.Errorf("%q is a revision; a time is wanted: %s", s, timeForms)
+	}
 	f.text = s
 	f.Time, err = parseTime(s, f.now())
 	return err
