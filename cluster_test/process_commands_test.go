@@ -150,6 +150,7 @@ func TestProcessFollowCommand(t *testing.T) {
 	revision := int64(0)
 	until := func(service string) {
 		t.Helper()
+		hang.Reset(patience)
 		for lines.Scan() {
 			var e eventLine
 			if err := json.Unmarshal(lines.Bytes(), &e); err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ func newEventsCommand(a *app) *cobra.Command {
 		Short: "Show what happened: every change, in order",
 		Long: `Shows the events that are kept, in the order of their revisions, oldest first: all of them, or those
 of services whose names begin with a PREFIX. Of the flags that choose, all hold. With -o json each
-event is an object on a line.
+event is an object on a line. --timeout bounds the wait for what comes next, not the whole.
 
 With --follow it goes on with what happens from now on, until it is interrupted; with --from or
 --since it shows what is kept from there on first. It misses nothing and repeats nothing, also when
@@ -70,7 +71,7 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
 			if err != nil {
 				return err
 			}
-			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+			return a.callAtLength(cmd, func(ctx context.Context, c *client.Client) error {
 				return a.listEvents(reading(ctx, options), c, args, f)
 			})
 		},
@@ -152,7 +153,8 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 		n       int
 		failed  error
 	)
-	for e, err := range c.ListEvents(ctx, o) {
+	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return c.ListEvents(ctx, o) }
+	for e, err := range patiently(ctx, a.timeout, list) {
 		if err != nil {
 			failed = doing("list events", err)
 			break

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"time"
 
@@ -31,6 +32,7 @@ lasts until "now". The first line can begin before --since: it is what held then
 last line.
 
 Old events are compacted; the timeline then begins with what held at that time, and says so.
+--timeout bounds the wait for what comes next, not the whole.
 
 With -o json each line is an object: start, end (null: it holds now), duration_seconds, status
 (SERVICE_UNKNOWN: deleted), actor, reason, revision; with earlier_compacted if what was before it is
@@ -58,8 +60,8 @@ not kept.`,
 			if err != nil {
 				return err
 			}
-			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
-				h := &history{c: c, service: service, since: since.Time, until: until.Time, limit: limit}
+			return a.callAtLength(cmd, func(ctx context.Context, c *client.Client) error {
+				h := &history{a: a, c: c, service: service, since: since.Time, until: until.Time, limit: limit}
 				if h.until.After(a.now()) {
 					h.until = time.Time{}
 				}
@@ -91,6 +93,7 @@ type period struct {
 
 // history reads the timeline of one service.
 type history struct {
+	a            *app
 	c            *client.Client
 	service      string
 	since, until time.Time // zero: no bound
@@ -130,7 +133,8 @@ func (h *history) readEvents(ctx context.Context, from int64) (first *rollcallv1
 	if h.limit > 0 {
 		o.PageSize = min(h.limit+1, printedAtOnce)
 	}
-	for e, err := range h.c.ListEvents(ctx, o) {
+	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return h.c.ListEvents(ctx, o) }
+	for e, err := range patiently(ctx, h.a.timeout, list) {
 		if err != nil {
 			return nil, false, err
 		}
@@ -156,6 +160,11 @@ func (h *history) readBefore(ctx context.Context, first *rollcallv1.Event) (cut 
 	case !h.until.IsZero():
 		at = client.AtTime(h.until)
 	}
+	ctx, cancel, err := h.a.withTimeout(ctx)
+	if err != nil {
+		return false, err
+	}
+	defer cancel()
 	resp, err := h.c.GetAt(ctx, h.service, at)
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == client.ReasonCompacted && first != nil {
 		h.compacted = e.OldestRevision // just now
