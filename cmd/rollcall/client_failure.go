@@ -60,8 +60,10 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	case e.Reason == reasonNotWritten:
 		f.next = `nothing was written, so it can be repeated; "rollcall status" shows what is wrong`
 	case e.Reason == client.ReasonCompacted && strings.HasSuffix(e.Op, "events"):
-		f.next = fmt.Sprintf("--from %d begins with the oldest event that is kept, and \"rollcall list --at %d\" shows the state before it", e.OldestRevision, e.OldestRevision-1)
+		f.err = fmt.Errorf("cannot %s: events before revision %d are not kept any more", what, e.OldestRevision)
+		f.next = fmt.Sprintf("--from %d begins with the oldest, and \"rollcall list --at %d\" shows the state before it", e.OldestRevision, e.OldestRevision-1)
 	case e.Reason == client.ReasonCompacted:
+		f.err = fmt.Errorf("cannot %s: that is too long ago, events before revision %d are not kept any more", what, e.OldestRevision)
 		f.next = fmt.Sprintf("revision %d is the oldest state that is kept", e.OldestRevision-1)
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"

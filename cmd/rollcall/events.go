@@ -154,7 +154,7 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 		failed  error
 	)
 	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return c.ListEvents(ctx, o) }
-	for e, err := range patiently(ctx, a.timeout, list) {
+	for e, err := range patiently(ctx, "list events", a.timeout, list) {
 		if err != nil {
 			failed = doing("list events", err)
 			break

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -105,10 +106,10 @@ func TestEventsAreChosen(t *testing.T) {
 func TestEventsThatAreNotKept(t *testing.T) {
 	f := eventful(t)
 	f.compact(4)
-	const next = `--from 4 begins with the oldest event that is kept, and "rollcall list --at 3" shows the state before it`
+	const next = `--from 4 begins with the oldest, and "rollcall list --at 3" shows the state before it`
 	for _, follow := range [][]string{nil, {"--follow"}} {
 		what := map[bool]string{true: "list", false: "follow"}[follow == nil]
-		line := "cannot " + what + " events: what happened before revision 4 is not kept any more, and revision 2 is asked for; " + next
+		line := "cannot " + what + " events: events before revision 4 are not kept any more; " + next
 		args := append([]string{"events", "--from", "2"}, follow...)
 		rollcall(t, args...).want(t, exitNotDone, "", "rollcall: "+line+"\n")
 		message, err := json.Marshal(line)
@@ -120,6 +121,17 @@ func TestEventsThatAreNotKept(t *testing.T) {
 	}
 	if r := rollcall(t, "events", "-o", "json"); revisions(t, r.stdout) != "4 5 6" {
 		t.Error(r)
+	}
+}
+
+func TestEventsOfANodeThatSaysNothing(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	for what, args := range map[string][]string{"list events": {"events"}, "show the history of a": {"history", "a"}} {
+		rollcall(t, append(args, "-e", silent.Addr().String(), "--timeout", "100ms")...).want(t, exitNotDone, "", "rollcall: cannot "+what+": nothing came within 100ms…")
 	}
 }
 

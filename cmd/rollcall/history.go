@@ -134,7 +134,7 @@ func (h *history) readEvents(ctx context.Context, from int64) (first *rollcallv1
 		o.PageSize = min(h.limit+1, printedAtOnce)
 	}
 	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return h.c.ListEvents(ctx, o) }
-	for e, err := range patiently(ctx, h.a.timeout, list) {
+	for e, err := range patiently(ctx, "show the history of "+h.service, h.a.timeout, list) {
 		if err != nil {
 			return nil, false, err
 		}

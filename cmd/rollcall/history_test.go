@@ -137,7 +137,7 @@ func TestNoHistory(t *testing.T) {
 	rollcall(t, "history", "none").want(t, exitNotDone, "", "rollcall: cannot show the history of none: none does not exist; \"rollcall list\" shows the services\n")
 	f.compact(5)
 	rollcall(t, "history", "shop/cart", "--until", "2026-11-22T10:01:00Z").want(t, exitNotDone, "",
-		"rollcall: cannot show the history of shop/cart: what happened before revision 5 is not kept any more, and revision 2 is asked for; revision 4 is the oldest state that is kept\n")
+		"rollcall: cannot show the history of shop/cart: that is too long ago, events before revision 5 are not kept any more; revision 4 is the oldest state that is kept\n")
 }
 
 func TestDurationsInTwoUnits(t *testing.T) {
@@ -196,7 +196,7 @@ func TestThePast(t *testing.T) {
 	rollcall(t, "get", "shop/pay", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 99: "+ahead)
 	rollcall(t, "list", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot list services as of 99: "+ahead)
 	f.compact(6)
-	old := "what happened before revision 6 is not kept any more, and revision 3 is asked for; revision 5 is the oldest state that is kept\n"
+	old := "that is too long ago, events before revision 6 are not kept any more; revision 5 is the oldest state that is kept\n"
 	rollcall(t, "get", "shop/pay", "--at", "2").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 2: "+old)
 	rollcall(t, "list", "--at", "2").want(t, exitNotDone, "", "rollcall: cannot list services as of 2: "+old)
 	past("5 shop/cart=NOT_SERVING", "list", "--at", "5")

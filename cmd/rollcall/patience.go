@@ -3,10 +3,13 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
 )
@@ -28,16 +31,23 @@ func (a *app) callAtLength(cmd *cobra.Command, f func(context.Context, *client.C
 }
 
 // patiently gives what list gives, and waits at most patience for each: a long list may take long, and
-// so may its reader, but not the next page. Its error is then context.DeadlineExceeded.
-func patiently[T any](parent context.Context, patience time.Duration, list func(context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
+// so may its reader, but not the next page. what it is goes into the error, as "list events".
+func patiently[T any](parent context.Context, what string, patience time.Duration, list func(context.Context) iter.Seq2[T, error]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		ctx, cancel := context.WithCancelCause(parent)
 		defer cancel(nil)
-		waiting := time.AfterFunc(patience, func() { cancel(context.DeadlineExceeded) })
+		waiting := time.AfterFunc(patience, func() { cancel(errImpatient) })
 		defer waiting.Stop()
-		for v, err := range list(outOfPatience{ctx}) {
+		for v, err := range list(ctx) {
 			waiting.Stop()
-			if !yield(v, err) {
+			if err != nil {
+				if errors.Is(context.Cause(ctx), errImpatient) {
+					err = impatient(what, patience, err)
+				}
+				yield(v, err)
+				return
+			}
+			if !yield(v, nil) {
 				return
 			}
 			waiting.Reset(patience)
@@ -45,12 +55,12 @@ func patiently[T any](parent context.Context, patience time.Duration, list func(
 	}
 }
 
-// outOfPatience is a context that says deadline exceeded where that is the cause of its end.
-type outOfPatience struct{ context.Context }
+var errImpatient = errors.New("nothing came in time")
 
-func (c outOfPatience) Err() error {
-	if err := c.Context.Err(); err == nil || !errors.Is(context.Cause(c.Context), context.DeadlineExceeded) {
-		return err
+func impatient(what string, patience time.Duration, err error) *failure {
+	line := fmt.Errorf("cannot %s: nothing came within %s", what, patience)
+	if _, last, ok := strings.Cut(err.Error(), "; last: "); ok {
+		line = fmt.Errorf("%w; last: %s", line, last)
 	}
-	return context.DeadlineExceeded
+	return &failure{exit: exitNotDone, code: codes.DeadlineExceeded, err: line, next: "--timeout allows more time"}
 }
