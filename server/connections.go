@@ -80,3 +80,15 @@ func closed(conn net.Conn) bool {
 	}
 	return raw.Control(func(uintptr) {}) != nil
 }
+
+// cut closes the connection whose address is addr itself, not one like it, if it holds a file descriptor.
+func (c *connections) cut(addr net.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.open {
+		if conn.RemoteAddr() == addr {
+			conn.Close()
+			return
+		}
+	}
+}

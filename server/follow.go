@@ -31,8 +31,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	vs.revision("from_revision", req.GetFromRevision())
-	return s.follow(stream, vs, func(ctx context.Context) error {
-		out := newOutgoingPages()
+	return s.follow(stream, vs, func(ctx context.Context, out *outgoingPages) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
 		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), bookmarkInterval, func(events []*logv1.Event, revision int64) error {
@@ -59,8 +58,7 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	defer recovered(s.log, s.node, "Registry.WatchServices", false, &err)
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
-	return s.follow(stream, vs, func(ctx context.Context) error {
-		out := newOutgoingPages()
+	return s.follow(stream, vs, func(ctx context.Context, out *outgoingPages) error {
 		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, func(m *rollcallv1.WatchServicesResponse) error {
 			return out.send(ctx, stream, m)
 		})
@@ -76,7 +74,7 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 }
 
 // follow runs a watch of the registry until its stream ends, or the node's part in it does.
-func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context) error) error {
+func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context, out *outgoingPages) error) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.ending, func() { cancel(errStopping) })()
@@ -93,7 +91,12 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 		defer context.AfterFunc(heading.leader, func() { cancel(errNoLeader) })()
 	}
 	if err == nil {
-		err = run(ctx)
+		out := newOutgoingPages()
+		err = run(ctx, out)
+		if s.ending.Err() != nil && !out.gone(stream) {
+			// How the stream ends would wait behind what is not read, and the node's stopping for it.
+			s.cutOff(stream.Context())
+		}
 	}
 	// As in Health.Watch.
 	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {

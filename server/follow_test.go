@@ -3,14 +3,18 @@ package server
 import (
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -271,4 +275,42 @@ func TestP8AWatchOfEventsThatIsNotReadKeepsOnePage(t *testing.T) {
 			t.Errorf("%d messages were made for a client that did not read", messages)
 		}
 	})
+}
+
+// A watcher that does not read what was sent to it does not keep the node from stopping.
+func TestAStuckWatchDoesNotHoldUpTheStop(t *testing.T) {
+	n := single(t)
+	for range 3000 {
+		n.registry.set(strings.Repeat("x", 200), serving)
+	}
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := DefaultConfig()
+	cfg.Node, cfg.Logger = "n1", n.log
+	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Followers: n.registry, History: n.registry,
+		Agreement: n.agreement, Node: n.agreement, Peers: peerFunc(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(lis, bufconn.Listen(bufSize)) }()
+	conn, err := grpc.NewClient(lis.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	ctx := timeout(t, 30*time.Second)
+	stream, err := rollcallv1.NewRegistryClient(conn).WatchEvents(ctx, &rollcallv1.WatchEventsRequest{FromRevision: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantReceived(t, stream, "[] to 0") // and nothing more is read
+	if err := srv.Stop(ctx); err != nil {
+		t.Error(err)
+	}
+	if err := <-served; err != nil {
+		t.Error(err)
+	}
 }

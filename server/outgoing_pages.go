@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
@@ -33,6 +34,26 @@ func (o *outgoingPages) send(ctx context.Context, stream grpc.ServerStream, m pr
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
+	}
+}
+
+// stuckGrace is how long a watcher has, when the node stops, to take what was sent to it.
+const stuckGrace = time.Second
+
+// gone waits for the last message to leave, as long as that is worth while, and says whether it has.
+func (o *outgoingPages) gone(stream grpc.ServerStream) bool {
+	if !o.queued {
+		return true
+	}
+	grace := time.NewTimer(stuckGrace)
+	defer grace.Stop()
+	select {
+	case <-o.left:
+		return true
+	case <-stream.Context().Done():
+		return true
+	case <-grace.C:
+		return false
 	}
 }
 

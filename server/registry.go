@@ -22,6 +22,7 @@ type registryService struct {
 	reads
 	followers Followers
 	history   History
+	cutOff    func(call context.Context) // closes the connection of a call
 	log       *slog.Logger
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -117,8 +118,9 @@ type Server struct {
 	stopReadiness context.CancelFunc
 	goroutines    sync.WaitGroup // readiness, freshness, leaderWatch
 
-	mu        sync.Mutex // guards listeners
+	mu        sync.Mutex // guards listeners and clients
 	listeners []*handshakes
+	clients   *connections // nil before Serve
 
 	stop    sync.Once
 	stopped chan struct{} // closed when stop is done
@@ -183,7 +185,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.watches = newWatches(cfg)
 	s.watches.register(api, &healthpb.Health_ServiceDesc, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
-	s.watches.register(api, &rollcallv1.Registry_ServiceDesc, &registryService{reads: r, followers: deps.Followers, history: deps.History, log: s.log})
+	s.watches.register(api, &rollcallv1.Registry_ServiceDesc, &registryService{reads: r, followers: deps.Followers, history: deps.History, cutOff: s.cutOff, log: s.log})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
@@ -255,7 +257,22 @@ func (s *Server) limited(api net.Listener) net.Listener {
 		s.log.Warn("the system's limit on open files leaves fewer connections than --max-connections; raise it (ulimit -n)",
 			"open_files", files, "max_connections", s.cfg.MaxConnections, "connections", limit)
 	}
-	return newConnections(api, limit, s.log)
+	clients := newConnections(api, limit, s.log)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.clients = clients
+	return clients
+}
+
+// cutOff closes the connection of a client's call.
+func (s *Server) cutOff(call context.Context) {
+	from, ok := peer.FromContext(call)
+	s.mu.Lock()
+	clients := s.clients
+	s.mu.Unlock()
+	if ok && clients != nil {
+		clients.cut(from.Addr)
+	}
 }
 
 // OpenWatches is how many watches are open now.
