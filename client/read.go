@@ -59,6 +59,9 @@ type ListOptions struct {
 	PageSize int      // 1,000 if 0; at most 10,000
 	// At is the past moment to list, all of it one cut; nil is now. Errors are those of GetAt.
 	At *rollcallv1.At
+	// AsOf, if not nil, is set to the revision that a page is as of, before its records are given; also
+	// if there are none. With At it is the same for all.
+	AsOf *int64
 }
 
 // AtRevision is the moment when the registry had this revision. Inside an atomic write it is the one
@@ -95,6 +98,9 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.
 			if err != nil {
 				yield(nil, err)
 				return
+			}
+			if o.AsOf != nil {
+				*o.AsOf = page.GetRevision()
 			}
 			for _, record := range page.GetServices() {
 				if !yield(record, nil) {

@@ -21,8 +21,9 @@ const (
 func doing(what string, err error) error { return &attempt{what: what, err: err} }
 
 type attempt struct {
-	what string
-	err  error
+	what     string
+	err      error
+	notFound string // what to do next if it was not found; "" stands for the usual
 }
 
 func (t *attempt) Error() string { return fmt.Sprintf("cannot %s: %s", t.what, t.err) }
@@ -36,6 +37,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		reason:    e.Reason,
 		written:   e.Written,
 		requestID: e.RequestID,
+		oldest:    e.OldestRevision,
 	}
 	message := a.clientMessage(e)
 	if e.Written == client.WrittenUnknown {
@@ -57,6 +59,14 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
 	case e.Reason == reasonNotWritten:
 		f.next = `nothing was written, so it can be repeated; "rollcall status" shows what is wrong`
+	case e.Reason == client.ReasonCompacted && strings.HasSuffix(e.Op, "events"):
+		f.err = fmt.Errorf("cannot %s: events before revision %d are not kept any more", what, e.OldestRevision)
+		f.next = fmt.Sprintf("--from %d begins with the oldest, and \"rollcall list --at %d\" shows the state before it", e.OldestRevision, e.OldestRevision-1)
+	case e.Reason == client.ReasonCompacted:
+		f.err = fmt.Errorf("cannot %s: that is too long ago, events before revision %d are not kept any more", what, e.OldestRevision)
+		f.next = fmt.Sprintf("revision %d is the oldest state that is kept", e.OldestRevision-1)
+	case e.Reason == client.ReasonAhead:
+		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:
 		f.next = `"rollcall list" shows the services`
 	case e.Code == codes.DeadlineExceeded:

@@ -19,8 +19,12 @@ const (
 
 // complete offers fixed values for a flag.
 func complete(cmd *cobra.Command, flag string, values ...string) {
+	completeFlag(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
 	// It only fails for a flag that is not there, which no user can cause.
-	if err := cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp)); err != nil {
+	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err)
 	}
 }
@@ -33,6 +37,11 @@ func (a *app) completeServices(most int) cobra.CompletionFunc {
 		}
 		return a.serviceNames(cmd, toComplete), cobra.ShellCompDirectiveNoFileComp
 	}
+}
+
+// completeFlagService offers service names for a flag, whatever the arguments are.
+func (a *app) completeFlagService(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	return a.serviceNames(cmd, toComplete), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completeSet offers names, then statuses; or a status after SERVICE=.

@@ -44,6 +44,7 @@ type failure struct {
 	next      string // what to do; may be empty
 	written   client.Written
 	requestID string
+	oldest    int64 // revision that is kept, if it was asked for what is not
 }
 
 func (f *failure) Error() string {
@@ -142,10 +143,15 @@ func (a *app) explain(err error) *failure {
 	}
 	if e, ok := errors.AsType[*client.Error](err); ok {
 		what := e.Op
-		if t, ok := errors.AsType[*attempt](err); ok {
+		t, ok := errors.AsType[*attempt](err)
+		if ok {
 			what = t.what
 		}
-		return a.explainClient(what, e)
+		f := a.explainClient(what, e)
+		if ok && t.notFound != "" && e.Code == codes.NotFound {
+			f.next = t.notFound
+		}
+		return f
 	}
 	f := &failure{exit: exitNotDone, code: codes.Unknown, err: err}
 	switch {
@@ -171,7 +177,8 @@ func (a *app) report(f *failure, asJSON bool) {
 		Message   string `json:"message"`
 		Written   string `json:"written"`
 		RequestID string `json:"request_id"`
-	}{codeName(f.code), f.reason, f.Error(), f.written.String(), f.requestID})
+		Oldest    int64  `json:"oldest_revision,omitempty"`
+	}{codeName(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}

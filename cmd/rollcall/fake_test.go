@@ -44,6 +44,7 @@ type fake struct {
 	services map[string]*rollcallv1.ServiceRecord
 	status   *rollcallv1.GetStatusResponse
 	refuse   error // of every write
+	history  fakeHistory
 	wrote    chan *rollcallv1.SetServingStatusRequest
 }
 
@@ -113,6 +114,7 @@ var reported = time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC)
 
 func (f *fake) put(service string, s healthpb.HealthCheckResponse_ServingStatus, reason, actor string) *rollcallv1.ServiceRecord {
 	f.revision++
+	f.happened(service, s, reason, actor)
 	rec := &rollcallv1.ServiceRecord{
 		Service: service, Status: s, StatusTime: timestamppb.New(reported),
 		Report: &rollcallv1.Report{
@@ -163,6 +165,7 @@ func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSet
 		resp.ChangedCount++
 	}
 	resp.Revision = f.revision
+	f.committed(len(req.GetChanges()))
 	return resp, nil
 }
 
@@ -176,6 +179,7 @@ func (f *fake) DeleteService(_ context.Context, req *rollcallv1.DeleteServiceReq
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
 	}
 	f.revision++
+	f.happened(req.GetService(), healthpb.HealthCheckResponse_SERVICE_UNKNOWN, req.GetReason(), req.GetActor())
 	delete(f.services, req.GetService())
 	f.health.SetServingStatus(req.GetService(), healthpb.HealthCheckResponse_SERVICE_UNKNOWN)
 	return &rollcallv1.DeleteServiceResponse{Revision: f.revision}, nil
@@ -187,6 +191,9 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 	if err := grpc.SetHeader(ctx, metadata.Pairs("rollcall-revision", fmt.Sprint(f.revision))); err != nil {
 		return nil, err
 	}
+	if req.GetAt() != nil {
+		return f.getAt(req)
+	}
 	rec := f.services[req.GetService()]
 	if rec == nil {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
@@ -197,8 +204,12 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	resp := &rollcallv1.ListServicesResponse{Revision: f.revision}
-	for name, rec := range f.services {
+	services, revision, err := f.servicesAt(req.GetAt())
+	if err != nil {
+		return nil, err
+	}
+	resp := &rollcallv1.ListServicesResponse{Revision: revision}
+	for name, rec := range services {
 		if strings.HasPrefix(name, req.GetPrefix()) && (len(req.GetStatuses()) == 0 || slices.Contains(req.GetStatuses(), rec.GetStatus())) {
 			resp.Services = append(resp.Services, rec)
 		}

@@ -15,6 +15,7 @@ import (
 
 func newGetCommand(a *app) *cobra.Command {
 	var flags *readFlags
+	at := a.past()
 	cmd := &cobra.Command{
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
@@ -22,10 +23,16 @@ func newGetCommand(a *app) *cobra.Command {
 and why. That node may be behind; --linearizable, --min-revision and --max-staleness say how far it
 may be, and with any of them -o json tells which node it was and how old its answer may be.
 
+With --at it shows the service as it was at a revision or a time, and which revision that was. A
+revision inside an atomic write stands for the one before that write.
+
 The names that nodes answer for themselves have a status only, of the node that answers; choose it
 with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 		Example: `  rollcall get shop/cart
   rollcall get shop/cart --linearizable
+  rollcall get shop/cart --at 42
+  rollcall get shop/cart --at 10m
+  rollcall get shop/cart --at "2026-11-22 03:12"
   rollcall get rollcall.leader -e 127.0.0.1:7610`,
 		Args:              exactly("SERVICE"),
 		ValidArgsFunction: a.completeServices(1),
@@ -38,21 +45,33 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 			if err != nil {
 				return err
 			}
+			if at.at() != nil && ownName(service) {
+				return invalid("%s is a name that nodes answer for themselves, and has no past", shown(service))
+			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				if ownName(service) {
 					return a.getOwn(ctx, c, service, options)
 				}
-				resp, err := c.Get(reading(ctx, options), service)
+				resp, err := c.GetAt(reading(ctx, options), service, at.at())
 				if err != nil {
-					return doing("get "+service, err)
+					failed := &attempt{what: "get " + service + at.suffix(), err: err}
+					if at.at() != nil {
+						failed.notFound = fmt.Sprintf("%q shows when it did", "rollcall history "+service)
+					}
+					return failed
 				}
 				if a.json() {
 					return a.printRecord(resp, options)
+				}
+				if at.at() != nil {
+					at.tell(a.stderr, resp.GetRevision())
+					return writePastRecord(a.stdout, a.now(), resp)
 				}
 				return writeRecord(a.stdout, a.now(), resp.GetService())
 			})
 		},
 	}
+	cmd.Flags().Var(&at, "at", atUsage)
 	flags = addReadFlags(cmd)
 	return cmd
 }
@@ -100,12 +119,29 @@ func (a *app) getOwn(ctx context.Context, c *client.Client, service string, opti
 }
 
 func writeRecord(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord) error {
+	status := rec.GetStatus().String()
+	if since := rec.GetStatusTime(); since != nil {
+		status += " for " + age(now, since)
+	}
+	return writeCells(w, now, rec, status, "")
+}
+
+// writePastRecord writes a record that may not hold any more: nothing is said of how long it has.
+func writePastRecord(w io.Writer, now time.Time, resp *rollcallv1.GetServiceResponse) error {
+	rec := resp.GetService()
+	status := rec.GetStatus().String()
+	if since := rec.GetStatusTime(); since != nil {
+		status += " since " + exact(since)
+	}
+	return writeCells(w, now, rec, status, fmt.Sprintf("revision %d", resp.GetRevision()))
+}
+
+func writeCells(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord, status, asOf string) error {
 	report := rec.GetReport()
 	return table(w, func(row func(...string)) {
 		row("SERVICE", shown(rec.GetService()))
-		status := rec.GetStatus().String()
-		if since := rec.GetStatusTime(); since != nil {
-			status += " for " + age(now, since)
+		if asOf != "" {
+			row("AS OF", asOf)
 		}
 		row("STATUS", status)
 		if report == nil {

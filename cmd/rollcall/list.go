@@ -14,14 +14,19 @@ import (
 func newListCommand(a *app) *cobra.Command {
 	var statuses statusList
 	var flags *readFlags
+	at := a.past()
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
 		Short: "List the services, or those whose names begin with PREFIX",
 		Long: `Lists the services by name, or those whose names begin with PREFIX, as the first node that answers
-knows them. Long lists come in pages: each is one consistent cut, two of them may differ.`,
+knows them. Long lists come in pages: each is one consistent cut, two of them may differ.
+
+With --at it lists what there was at a revision or a time, and says which revision that was: all of
+it is one cut, and never shows half of an atomic write.`,
 		Example: `  rollcall list
   rollcall list shop/ --status not_serving,unknown
-  rollcall list -o json`,
+  rollcall list --at "2026-11-22 03:12"
+  rollcall list --at 42 -o json`,
 		Args:              between(0, "PREFIX"),
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -36,16 +41,25 @@ knows them. Long lists come in pages: each is one consistent cut, two of them ma
 			if err != nil {
 				return err
 			}
+			var revision int64
+			o.At, o.AsOf = at.at(), &revision
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				records := []*rollcallv1.ServiceRecord{}
 				for rec, err := range c.List(reading(ctx, options), o) {
 					if err != nil {
-						return doing("list services", err)
+						return doing("list services"+at.suffix(), err)
 					}
 					records = append(records, rec)
 				}
+				if o.At == nil {
+					revision = 0
+				}
 				if a.json() {
-					return a.printRecords(records)
+					return a.printRecords(records, revision)
+				}
+				if o.At != nil {
+					fmt.Fprintf(a.stderr, "as of revision %d\n", revision)
+					at.tell(a.stderr, revision)
 				}
 				return a.listRecords(records, o)
 			})
@@ -53,14 +67,17 @@ knows them. Long lists come in pages: each is one consistent cut, two of them ma
 	}
 	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
 	complete(cmd, "status", settable...)
+	cmd.Flags().Var(&at, "at", atUsage)
 	flags = addReadFlags(cmd)
 	return cmd
 }
 
-func (a *app) printRecords(records []*rollcallv1.ServiceRecord) error {
+// printRecords writes the records, and what revision they are as of unless that is 0: now.
+func (a *app) printRecords(records []*rollcallv1.ServiceRecord, revision int64) error {
 	out := struct {
 		Services []json.RawMessage `json:"services"`
-	}{make([]json.RawMessage, 0, len(records))}
+		Revision int64             `json:"revision,omitempty"`
+	}{make([]json.RawMessage, 0, len(records)), revision}
 	for _, rec := range records {
 		b, err := encodeJSON(rec)
 		if err != nil {
@@ -76,6 +93,8 @@ func (a *app) listRecords(records []*rollcallv1.ServiceRecord, o client.ListOpti
 		switch {
 		case len(o.Statuses) > 0:
 			fmt.Fprintln(a.stderr, "no service has such a status")
+		case o.At != nil:
+			fmt.Fprintln(a.stderr, "there were no services")
 		case o.Prefix != "":
 			fmt.Fprintf(a.stderr, "no service begins with %q\n", o.Prefix)
 		default:

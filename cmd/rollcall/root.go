@@ -49,6 +49,7 @@ that is printed. "probe" has codes of its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
   rollcall watch shop/cart
+  rollcall history shop/cart
   rollcall status`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
@@ -83,7 +84,7 @@ that is printed. "probe" has codes of its own.`,
 	}
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a), newConvertLogCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
-		newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
 	add(groupCluster, newStatusCommand(a))
 	root.AddCommand(newVersionCommand(a))
 	return root

@@ -103,7 +103,7 @@ func TestExitStatusesOfWrites(t *testing.T) {
 func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	dead := closedPort(t)
 	const advice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
-	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}} {
+	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}, {"watch", "--prefix", "a"}, {"events"}, {"events", "--follow"}, {"events", "--follow", "--since", "1m"}, {"history", "a"}} {
 		rollcall(t, append(args, "-e", dead)...).want(t, exitNotDone, "", "rollcall: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
 	}
 	rollcall(t, "status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
@@ -275,6 +275,11 @@ func TestCompletionOffersNamesAndStatuses(t *testing.T) {
 		{[]string{"set", "pay="}, "pay=serving\npay=not_serving\npay=unknown\n:4\n"},
 		{[]string{"set", "pay=serving", "shop/a"}, "shop/a=\n:6\n"},
 		{[]string{"wait", "a", "--for", ""}, "serving\nnot_serving\nunknown\nservice_unknown\n:4\n"},
+		{[]string{"events", "--type", ""}, "reported\ndeleted\nmember-changed\n:4\n"},
+		{[]string{"events", "--service", "shop/"}, "shop/a\nshop/b\n:4\n"},
+		{[]string{"events", "shop/a", "shop/"}, "shop/a\nshop/b\n:4\n"},
+		{[]string{"watch", "--prefix", "p"}, "pay\n:4\n"},
+		{[]string{"history", "p"}, "pay\n:4\n"},
 		{[]string{"list", "-o", ""}, "table\njson\n:4\n"},
 	} {
 		r := rollcall(t, append([]string{"__complete"}, test.args...)...)

@@ -41,6 +41,28 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"get a -e nonsense", `--endpoints: client: endpoint "nonsense": is not host:port`},
 		{"get a -e ,", `--endpoints is empty: name at least one node, host:port`},
 		{"watch a --timeout 5s", `watch goes on until it is interrupted and has no --timeout; use "rollcall wait"`},
+		{"watch", `SERVICE is missing; --prefix PREFIX follows all that begin with it, and --prefix '' every service`},
+		{"watch a --prefix b", `"a" is one service, and --prefix is for many: give one of them`},
+		{"events --from 0", `--from is 0; revisions are 1, 2, 3 …`},
+		{"events --to -1", `--to is -1; revisions are 1, 2, 3 …`},
+		{"events --from 3 --to 2", `--to is 2, before --from, which is 3`},
+		{"events --since 1m --until 2m", `--until is before --since`},
+		{"events --since 42", `invalid argument "42" for "--since" flag: "42" is a revision; a time is wanted: ` + timeForms + `; see "rollcall events --help"`},
+		{"events --limit -1", `--limit is -1; it must be a number of events, or 0 for all`},
+		{"events --follow --to 3", `--follow has no end and cannot be given with --to`},
+		{"events --follow --until 1m", `--follow has no end and cannot be given with --until`},
+		{"events --follow --reverse", `--follow has no end and cannot be given with --reverse`},
+		{"events --follow --linearizable", `--follow shows every event sooner or later and cannot be given with --linearizable, --min-revision or --max-staleness; use --from`},
+		{"events --follow --timeout 5s", `--follow goes on until it is interrupted, or has shown --limit events, and has no --timeout`},
+		{"events shop/ --service shop/cart", `--service is exactly one service and cannot be given with a PREFIX`},
+		{"events --service=", `service name is empty; "" is the node's own`},
+		{"events --type gone", `invalid argument "gone" for "--type" flag: "gone" is no type of event; use reported, deleted or member-changed; see "rollcall events --help"`},
+		{"history", `SERVICE is missing; see "rollcall history --help"`},
+		{"history rollcall.live", `rollcall.live is a name that nodes answer for themselves, and has no history`},
+		{"history a --limit -1", `--limit is -1; it must be a number of lines, or 0 for all`},
+		{"history a --since 1m --until 2m", `--until is before --since`},
+		{"get rollcall.live --at 1", `rollcall.live is a name that nodes answer for themselves, and has no past`},
+		{"get a --at soon", `invalid argument "soon" for "--at" flag: "soon" is no moment; use a revision, ` + timeForms + `; see "rollcall get --help"`},
 		{"wait a --for gone", `invalid argument "gone" for "--for" flag: "gone" is no status; use serving, not_serving, unknown or service_unknown; see "rollcall wait --help"`},
 		{"serve", `serve needs --node, --data, --member; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
 		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; --insecure allows it`},
@@ -95,12 +117,28 @@ func TestEveryFlagIsAVariable(t *testing.T) {
 	}
 }
 
+// Whoever writes under a name of their own still sees what others did.
+func TestTheActorOfWritesChoosesNoEvents(t *testing.T) {
+	eventful(t)
+	t.Setenv("ROLLCALL_ACTOR", "alice")
+	if r := rollcall(t, "events", "-o", "json"); revisions(t, r.stdout) != "1 2 3 4 5 6" {
+		t.Error(r)
+	}
+	t.Setenv("ROLLCALL_SINCE", moments(5).Format(time.RFC3339))
+	t.Setenv("ROLLCALL_TYPE", "reported")
+	if r := rollcall(t, "events", "-o", "json"); revisions(t, r.stdout) != "6" {
+		t.Error(r)
+	}
+}
+
 func TestABadVariableIsOneLineThatNamesIt(t *testing.T) {
 	t.Setenv("ROLLCALL_TIMEOUT", "soon")
 	rollcall(t, "get", "a").want(t, exitNotDone, "", `rollcall: environment variable ROLLCALL_TIMEOUT="soon", which stands for --timeout: time: invalid duration "soon"`+"\n")
 	// Nobody wants watches that end because all other commands are quick.
 	t.Setenv("ROLLCALL_ENDPOINTS", closedPort(t))
 	rollcall(t, "watch", "a").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
+	t.Setenv("ROLLCALL_TIMEOUT", "1h")
+	rollcall(t, "events", "--follow").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
 }
 
 func TestMembersFromTheEnvironment(t *testing.T) {

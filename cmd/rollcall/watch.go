@@ -13,33 +13,53 @@ import (
 
 func newWatchCommand(a *app) *cobra.Command {
 	var ignored time.Duration
+	var prefixes []string
 	cmd := &cobra.Command{
-		Use:   "watch SERVICE",
-		Short: "Follow the status of a service until Ctrl-C",
+		Use:   "watch SERVICE | --prefix PREFIX",
+		Short: "Follow the status of a service, or of many, until Ctrl-C",
 		Long: `Prints the status of a service, then every newer one, until it is interrupted. A service that does
 not exist is SERVICE_UNKNOWN, and is followed into existence. If a node goes, the watch goes on at
-another; it never goes back in time. States that pass quickly may be skipped. --timeout does not
-apply.`,
+another; it never goes back in time. States that pass quickly may be skipped; "rollcall events
+--follow" skips nothing. --timeout does not apply.
+
+With --prefix it follows all services whose names begin with a prefix; --prefix '' is every service.
+First comes their state, then a line with the revision at which it is whole, then each newer record
+and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN, and an object with
+"synced" comes whenever all that was printed so far is exactly the registry at that revision.`,
 		Example: `  rollcall watch shop/cart
-  rollcall watch shop/cart -o json`,
-		Args:              exactly("SERVICE"),
+  rollcall watch shop/cart -o json
+  rollcall watch --prefix shop/ --prefix pay/`,
+		Args:              between(0, "SERVICE"),
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Lookup("timeout").Changed {
 				return invalid("watch goes on until it is interrupted and has no --timeout; use \"rollcall wait\"")
 			}
-			service := args[0]
-			if err := lookable(service); err != nil {
-				return err
+			many := cmd.Flags().Changed("prefix")
+			switch {
+			case many && len(args) > 0:
+				return invalid("%q is one service, and --prefix is for many: give one of them", args[0])
+			case !many && len(args) == 0:
+				return invalid("SERVICE is missing; --prefix PREFIX follows all that begin with it, and --prefix '' every service")
+			}
+			for _, name := range append(args, prefixes...) {
+				if err := lookable(name); err != nil {
+					return err
+				}
 			}
 			c, err := a.dial()
 			if err != nil {
 				return err
 			}
 			defer c.Close()
-			return a.watch(cmd.Context(), c, service)
+			if many {
+				return a.watchPrefixes(cmd.Context(), c, prefixes)
+			}
+			return a.watch(cmd.Context(), c, args[0])
 		},
 	}
+	cmd.Flags().StringArrayVar(&prefixes, "prefix", nil, "follow all services whose names begin with this `prefix`; repeated: with any of them")
+	completeFlag(cmd, "prefix", a.completeFlagService)
 	// Stands in front of the global flag, whose variable must not end watches.
 	cmd.Flags().DurationVar(&ignored, "timeout", 0, "does not apply")
 	cmd.Flags().Lookup("timeout").Hidden = true

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// eventFlags say which events are wanted.
+type eventFlags struct {
+	follow       bool
+	from, to     int64
+	since, until timeFlag
+	actor        string
+	types        eventTypeList
+	service      string
+	limit        int
+	reverse      bool
+	read         *readFlags
+}
+
+func newEventsCommand(a *app) *cobra.Command {
+	f := &eventFlags{since: a.when(), until: a.when()}
+	cmd := &cobra.Command{
+		Use:   "events [PREFIX...]",
+		Short: "Show what happened: every change, in order",
+		Long: `Shows the events that are kept, in the order of their revisions, oldest first: all of them, or those
+of services whose names begin with a PREFIX. Of the flags that choose, all hold. With -o json each
+event is an object on a line. --timeout bounds the wait for what comes next, not the whole.
+
+With --follow it goes on with what happens from now on, until it is interrupted; with --from or
+--since it shows what is kept from there on first. It misses nothing and repeats nothing, also when
+its node goes and it moves to another. --timeout does not apply then.
+
+Old events are compacted (serve --history-events, --history-age). Without --from the oldest that
+there is comes first; --from a revision that is not kept any more is an error that names the oldest.
+
+Revisions of all events have no gaps; those that a filter leaves have.`,
+		Example: `  rollcall events
+  rollcall events shop/ --since 10m
+  rollcall events --service shop/cart --reverse --limit 1
+  rollcall events --since "2026-11-22 03:00" --until "2026-11-22 03:30" --actor alice@laptop
+  rollcall events --follow --from 42 -o json`,
+		Args: func(cmd *cobra.Command, _ []string) error {
+			// Before the environment counts, whose --timeout is meant for other commands.
+			if f.follow && cmd.Flags().Changed("timeout") {
+				return invalid("--follow goes on until it is interrupted, or has shown --limit events, and has no --timeout")
+			}
+			return nil
+		},
+		ValidArgsFunction: a.completeServices(100),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := f.check(cmd, args); err != nil {
+				return err
+			}
+			if f.follow {
+				c, err := a.dial()
+				if err != nil {
+					return err
+				}
+				defer c.Close()
+				return a.followEvents(cmd.Context(), c, args, f)
+			}
+			options, err := f.read.options()
+			if err != nil {
+				return err
+			}
+			return a.callAtLength(cmd, func(ctx context.Context, c *client.Client) error {
+				return a.listEvents(reading(ctx, options), c, args, f)
+			})
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVarP(&f.follow, "follow", "f", false, "go on with what happens, until Ctrl-C")
+	flags.Int64Var(&f.from, "from", 0, "first `revision` wanted")
+	flags.Int64Var(&f.to, "to", 0, "last `revision` wanted")
+	flags.Var(&f.since, "since", "not before this `time`: 10m, 03:12, \"2026-11-22 03:12\", 2026-11-22T03:12:00Z")
+	flags.Var(&f.until, "until", "not after this `time`")
+	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did; no environment variable stands for it, as that names who writes")
+	flags.SetAnnotation("actor", flagOnly, []string{"true"})
+	flags.Var(&f.types, "type", "only events of this `type`, "+alternatives(eventTypeNames())+"; comma separated or repeated")
+	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`")
+	flags.IntVar(&f.limit, "limit", 0, "at most so many events; 0: all")
+	flags.BoolVar(&f.reverse, "reverse", false, "newest first")
+	f.read = addReadFlags(cmd)
+	complete(cmd, "type", eventTypeNames()...)
+	completeFlag(cmd, "service", a.completeFlagService)
+	return cmd
+}
+
+func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
+	changed := func(flag string) bool { return cmd.Flags().Changed(flag) }
+	for _, p := range prefixes {
+		if err := lookable(p); err != nil {
+			return err
+		}
+	}
+	if changed("service") {
+		if err := writable(f.service); err != nil {
+			return err
+		}
+		if len(prefixes) > 0 {
+			return invalid("--service is exactly one service and cannot be given with a PREFIX")
+		}
+	}
+	if f.limit < 0 {
+		return invalid("--limit is %d; it must be a number of events, or 0 for all", f.limit)
+	}
+	for _, r := range []struct {
+		flag  string
+		value int64
+	}{{"from", f.from}, {"to", f.to}} {
+		if changed(r.flag) && r.value < 1 {
+			return invalid("--%s is %d; revisions are 1, 2, 3 …", r.flag, r.value)
+		}
+	}
+	switch {
+	case f.to > 0 && f.to < f.from:
+		return invalid("--to is %d, before --from, which is %d", f.to, f.from)
+	case !f.until.IsZero() && f.until.Before(f.since.Time):
+		return invalid("--until is before --since")
+	case !f.follow:
+		return nil
+	}
+	for _, flag := range []string{"to", "until", "reverse"} {
+		if changed(flag) {
+			return invalid("--follow has no end and cannot be given with --%s", flag)
+		}
+	}
+	if f.read.asked() {
+		return invalid("--follow shows every event sooner or later and cannot be given with --linearizable, --min-revision or --max-staleness; use --from")
+	}
+	return nil
+}
+
+// printedAtOnce is how many listed events are aligned with each other before they are shown.
+const printedAtOnce = 1000
+
+func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []string, f *eventFlags) error {
+	o := client.ListEventsOptions{
+		Prefixes: prefixes, Service: f.service, From: f.from, To: f.to, Since: f.since.Time, Until: f.until.Time,
+		Actor: f.actor, Types: f.types, NewestFirst: f.reverse, PageSize: min(f.limit, printedAtOnce),
+	}
+	var (
+		printer = a.eventPrinter()
+		batch   []*rollcallv1.Event
+		n       int
+		failed  error
+	)
+	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return c.ListEvents(ctx, o) }
+	for e, err := range patiently(ctx, "list events", a.timeout, list) {
+		if err != nil {
+			failed = doing("list events", err)
+			break
+		}
+		batch = append(batch, e)
+		if n++; n == f.limit {
+			break
+		}
+		if len(batch) == printedAtOnce {
+			if err := printer.print(batch); err != nil {
+				return err
+			}
+			batch = nil
+		}
+	}
+	if err := printer.print(batch); err != nil {
+		return err
+	}
+	if failed == nil && n == 0 && !a.json() {
+		fmt.Fprintln(a.stderr, "no such events are kept")
+	}
+	return failed
+}
+
+// followEvents prints events until ctx ends, which is its orderly end, or there were --limit.
+func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []string, f *eventFlags) error {
+	silent := a.noteSilence()
+	defer silent()
+	o := client.WatchEventsOptions{Prefixes: prefixes, From: f.from}
+	if f.service != "" {
+		o.Prefixes = []string{f.service}
+	}
+	if !f.since.IsZero() {
+		first, err := a.firstSince(ctx, c, f)
+		if err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return doing("find the first event", err)
+		}
+		o.From = max(o.From, first)
+	}
+	printer := a.eventPrinter()
+	begun := false
+	n := 0
+	for batch, err := range c.WatchEvents(ctx, o) {
+		silent()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return doing("follow events", err)
+		}
+		if !begun && !a.json() {
+			fmt.Fprintf(a.stderr, "following events after revision %d; Ctrl-C ends it\n", batch.Revision)
+		}
+		begun = true
+		events := slices.DeleteFunc(batch.Events, func(e *rollcallv1.Event) bool { return !f.wants(e) })
+		if f.limit > 0 {
+			events = events[:min(len(events), f.limit-n)]
+		}
+		n += len(events)
+		if err := printer.print(events); err != nil {
+			return err
+		}
+		if f.limit > 0 && n == f.limit {
+			return nil
+		}
+	}
+	return nil
+}
+
+// wants is what of the choice a watch leaves to its reader.
+func (f *eventFlags) wants(e *rollcallv1.Event) bool {
+	return (f.service == "" || e.GetService() == f.service) &&
+		(f.actor == "" || e.GetActor().GetName() == f.actor) &&
+		(len(f.types) == 0 || slices.Contains(f.types, e.GetType())) &&
+		!e.GetTime().AsTime().Before(f.since.Time)
+}
+
+// firstSince is the revision from which on there can be events of --since, or later ones.
+func (a *app) firstSince(ctx context.Context, c *client.Client, f *eventFlags) (int64, error) {
+	ctx, cancel, err := a.withTimeout(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer cancel()
+	info := new(client.ReadInfo)
+	ctx = client.WithReadOptions(ctx, client.ReadOptions{Info: info})
+	for e, err := range c.ListEvents(ctx, client.ListEventsOptions{Since: f.since.Time, PageSize: 1}) {
+		if err != nil {
+			return 0, err
+		}
+		return e.GetRevision(), nil
+	}
+	return info.Revision + 1, nil
+}
