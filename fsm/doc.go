@@ -42,4 +42,9 @@
 // another. Sending does not wait. A watch whose last status has not left yet is passed over, and looks
 // again when it has: a slow one costs nobody else anything, and misses nothing but the statuses in
 // between. A watch that joins while a record is published reads it, or is woken after.
+//
+// Followers of events and of all services (follow.go, follow_services.go) have a goroutine each. They stand
+// in one topic that every batch with events queues, are told by a channel, and read on from a cursor: in
+// the ring, which reaches back at least to what the journal does not hold durably, or in the journal. A
+// restore empties the ring and wakes them; they go on from the events that came with the snapshot.
 package fsm
