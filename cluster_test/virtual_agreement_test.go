@@ -201,6 +201,7 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 				cl := c.client()
 				defer cl.Close()
 				c.set(cl, "payments", serving)
+				c.caughtUp() // what is flipped must be there
 				bad := c.pick(who)
 				name := "payments"
 				flippers[bad.cfg.Name].service.Store(&name)

@@ -44,7 +44,7 @@ var (
 
 // kindMismatch is one line with what to do.
 func kindMismatch(path string, is, asked LogKind) error {
-	return fmt.Errorf(`%s keeps its log in %s, not in %s: leave --log-store out, or stop the node and run "rollcall convert-log --data %s --to %s"`,
+	return fmt.Errorf(`%s keeps its log in %s, not in %s: leave --log-store out, or first run "rollcall convert-log --data %s --to %s"`,
 		path, is, asked, path, asked)
 }
 

@@ -285,11 +285,8 @@ func TestWALRolls(t *testing.T) {
 	path := t.TempDir()
 	d, l := openLog(t, path, LogOptions{Kind: LogWAL})
 	smallSegments(l)
-	var all [][]*raft.Log
 	for i := uint64(1); i <= 400; i += 4 {
-		batch := entries(t, i, i+3)
-		all = append(all, batch)
-		if err := l.StoreLogs(batch); err != nil {
+		if err := l.StoreLogs(entries(t, i, i+3)); err != nil {
 			t.Fatal(err)
 		}
 	}
