@@ -84,7 +84,7 @@ that is printed. "probe" has codes of its own.`,
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a), newConvertLogCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
-	add(groupCluster, newStatusCommand(a))
+	add(groupCluster, newStatusCommand(a), newBenchCommand(a))
 	root.AddCommand(newVersionCommand(a))
 	return root
 }
