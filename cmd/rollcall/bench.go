@@ -51,7 +51,8 @@ Exit status: 0 done; 1 not run; 4 run, but some calls failed, or its services co
 			}
 			return f
 		},
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction:          cobra.NoFileCompletions,
+		SuggestionsMinimumDistance: 2, // cobra's own default, which it sets only for its own search
 	}
 	cmd.AddCommand(newBenchCheckCommand(a), newBenchWriteCommand(a), newBenchWatchCommand(a), newBenchCleanCommand(a))
 	for _, c := range cmd.Commands() {

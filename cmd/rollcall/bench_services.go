@@ -156,7 +156,8 @@ func newBenchCleanCommand(a *app) *cobra.Command {
 or could not delete them itself. Without --prefix it also takes those of benches that are running.`,
 		Example: `  rollcall bench clean
   rollcall bench clean --prefix rollcall-bench/5c1f0e9d7a3b2468/`,
-		Args: noArguments,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			base, err := w.base()
 			if err != nil {

@@ -32,7 +32,8 @@ counts no more. At most 10 minutes.
 The service is deleted at the end; the history keeps the events.`,
 		Example: `  rollcall bench watch
   rollcall bench watch --watches 10000 --connections 100 --flips 50`,
-		Args: noArguments,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := firstError(a.validTimeout(),
 				bounded("watches", watches, 1, maxBenchWatches),

@@ -31,7 +31,8 @@ those of others are remembered as long as ever.`,
 		Example: `  rollcall bench write
   rollcall bench write --writers 256 --batch 100
   rollcall bench write --rate 500 --duration 5m -e 10.0.0.1:7600`,
-		Args: noArguments,
+		Args:              noArguments,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := firstError(p.validate(), a.validTimeout(),
 				bounded("writers", writers, 1, maxBenchCallers),
@@ -40,15 +41,16 @@ those of others are remembered as long as ever.`,
 				bounded("batch", batch, 1, maxBenchBatch)); err != nil {
 				return err
 			}
-			if batch > services {
-				return invalid("--batch is %d and --services %d; a batch holds a service once", batch, services)
+			if writers*batch > maxBenchServices {
+				return invalid("--writers times --batch is %d; as each writer has services of its own, it must be at most %d", writers*batch, maxBenchServices)
 			}
 			own, err := w.fresh()
 			if err != nil {
 				return err
 			}
 			return a.benchWrite(cmd.Context(), own, connections, &writeLoad{
-				batch: batch, services: services, own: own,
+				batch: batch, services: max(services, writers*batch), own: own,
+				next: make([]int, writers),
 				load: load{callers: writers, rate: p.rate, duration: p.duration, timeout: a.timeout},
 			})
 		},
@@ -58,7 +60,7 @@ those of others are remembered as long as ever.`,
 	cmd.Flags().IntVar(&writers, "writers", 16, "writers, each waiting for its answer; at most 10,000")
 	cmd.Flags().IntVar(&connections, "connections", 0, "connections that they share, at most 1,000; 0: one to each endpoint")
 	cmd.Flags().IntVar(&batch, "batch", 1, "changes in one atomic write; at most 10,000")
-	cmd.Flags().IntVar(&services, "services", 1000, "services that are written in turn; at most 100,000")
+	cmd.Flags().IntVar(&services, "services", 1000, "services that are written in turn, at most 100,000; no fewer than --writers times --batch")
 	return cmd
 }
 
@@ -91,16 +93,17 @@ type writeLoad struct {
 	own             *benchServices
 	conns           *benchConnections
 
-	next    atomic.Int64  // change to make
+	next    []int         // by writer, who alone uses it: its next change
 	changes atomic.Uint64 // made
 }
 
-// call writes the next services in turn: all SERVING, then all NOT_SERVING, and so on.
+// call writes the writer's next services.
 func (b *writeLoad) call(ctx context.Context, writer int) error {
-	first := b.next.Add(int64(b.batch)) - int64(b.batch)
+	first := b.next[writer]
+	b.next[writer] += b.batch
 	admin := rollcallv1.NewAdminClient(b.conns.at(writer))
 	if b.batch == 1 {
-		service, status := b.change(first)
+		service, status := b.change(writer, first)
 		resp, err := admin.SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{
 			Service: service, Status: &status, Reason: benchReason, Actor: b.own.actor,
 		})
@@ -110,8 +113,8 @@ func (b *writeLoad) call(ctx context.Context, writer int) error {
 		return err
 	}
 	req := &rollcallv1.BatchSetServingStatusRequest{Reason: benchReason, Actor: b.own.actor}
-	for n := first; n < first+int64(b.batch); n++ {
-		service, status := b.change(n)
+	for n := first; n < first+b.batch; n++ {
+		service, status := b.change(writer, n)
 		req.Changes = append(req.Changes, &rollcallv1.StatusChange{Service: service, Status: &status})
 	}
 	resp, err := admin.BatchSetServingStatus(ctx, req)
@@ -119,12 +122,15 @@ func (b *writeLoad) call(ctx context.Context, writer int) error {
 	return err
 }
 
-func (b *writeLoad) change(n int64) (string, client.Status) {
-	pass, i := n/int64(b.services), int(n%int64(b.services))
-	if pass%2 == 0 {
-		return b.own.name(i), healthpb.HealthCheckResponse_SERVING
+// change is the n-th of a writer: all of its services SERVING, then all NOT_SERVING, and so on. No other
+// writes them, so that each is an event whatever overtakes what.
+func (b *writeLoad) change(writer, n int) (string, client.Status) {
+	own := (b.services - writer + b.callers - 1) / b.callers // writer, writer+callers, …
+	service := b.own.name(writer + n%own*b.callers)
+	if n/own%2 == 0 {
+		return service, healthpb.HealthCheckResponse_SERVING
 	}
-	return b.own.name(i), healthpb.HealthCheckResponse_NOT_SERVING
+	return service, healthpb.HealthCheckResponse_NOT_SERVING
 }
 
 // writeJSON is a summary for programs; latencies are in seconds.
