@@ -161,6 +161,12 @@ func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSet
 	}
 	resp := &rollcallv1.BatchSetServingStatusResponse{}
 	for _, c := range req.GetChanges() {
+		if c.GetStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+			f.revision++
+			delete(f.services, c.GetService())
+			resp.ChangedCount++
+			continue
+		}
 		resp.Services = append(resp.Services, f.put(c.GetService(), c.GetStatus(), req.GetReason(), req.GetActor()))
 		resp.ChangedCount++
 	}
