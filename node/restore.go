@@ -42,6 +42,7 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 	if err != nil {
 		return Restored{}, err
 	}
+	token = strings.ToLower(strings.TrimSpace(token))
 	seed := restoreSeed(b.SHA256, cfg.Members)
 	if token == "" {
 		token = newRestoreToken(seed, time.Now())

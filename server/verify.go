@@ -159,22 +159,22 @@ func conclude(res *rollcallv1.VerifyResponse) {
 		res.Agree = true
 		parts = append(parts, fmt.Sprintf("all %d members hold the same registry %s", len(sorted[0]), at))
 	case len(sorted) == 1 && len(sorted[0]) > 1:
-		parts = append(parts, fmt.Sprintf("%s hold the same registry %s", list(sorted[0]), at))
+		parts = append(parts, fmt.Sprintf("%s hold the same registry %s", inSentence(sorted[0]), at))
 	case len(sorted) > 1 && 2*len(sorted[0]) > len(res.GetMembers()):
 		others := slices.Concat(sorted[1:]...)
 		slices.Sort(others)
-		parts = append(parts, fmt.Sprintf("the registry of %s is not what %s hold %s: see its log and docs/guarantees.md", list(others), list(sorted[0]), at))
+		parts = append(parts, fmt.Sprintf("the registry of %s is not what %s hold %s: see its log and docs/guarantees.md", inSentence(others), inSentence(sorted[0]), at))
 	case len(sorted) > 1:
 		parts = append(parts, "the members' registries differ "+at+" and no majority holds the same: see docs/guarantees.md")
 	}
 	if len(silent) > 0 {
-		parts = append(parts, list(silent)+" did not tell")
+		parts = append(parts, inSentence(silent)+" did not tell")
 	}
 	res.Verdict = strings.Join(parts, "; ")
 }
 
-// list is names as a sentence has them.
-func list(names []string) string {
+// inSentence is names as a sentence has them.
+func inSentence(names []string) string {
 	if n := len(names) - 1; n > 0 {
 		return strings.Join(names[:n], ", ") + " and " + names[n]
 	}

@@ -91,7 +91,7 @@ func (f *JournalFile) Events() (n int, err error) {
 
 // WriteFile writes what write writes to a file, whole and durable or not at all. Without replace, a file
 // that is there stays (os.ErrExist).
-func WriteFile(name string, replace bool, write func(io.Writer) error) (err error) {
+func WriteFile(name string, replace bool, write func(*os.File) error) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*.tmp")
 	if err != nil {
 		return err

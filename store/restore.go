@@ -110,7 +110,7 @@ func (d *Directory) empty(made bool) error {
 	entries, err := os.ReadDir(d.path)
 	errs = append(errs, err)
 	for _, e := range entries {
-		if !slices.Contains(notContent, e.Name()) {
+		if e.Name() == lockName || !slices.Contains(notContent, e.Name()) {
 			errs = append(errs, os.RemoveAll(d.file(e.Name())))
 		}
 	}

@@ -43,8 +43,8 @@ func newRootCommand(a *app) *cobra.Command {
 Every flag can be given as an environment variable too: --if-revision is ROLLCALL_IF_REVISION.
 A flag wins over its variable; an empty variable counts as absent.
 
-Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait" and
-"status --wait"); 5 outcome unknown: it may have been done, and can be repeated with the --request-id
+Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait",
+"verify" and "status --wait"); 5 outcome unknown: it may have been done, and can be repeated with the --request-id
 that is printed. "probe" has codes of its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
@@ -84,7 +84,7 @@ that is printed. "probe" has codes of its own.`,
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a), newConvertLogCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
-	add(groupCluster, newStatusCommand(a))
+	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a))
 	root.AddCommand(newVersionCommand(a))
 	return root
 }
