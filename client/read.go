@@ -153,3 +153,17 @@ func answeredAt(mds ...metadata.MD) (int64, bool) {
 	}
 	return 0, false
 }
+
+// Verify has one node ask every member for the hash of its registry after one log entry, and says whether
+// all is the same. That they differ, or that not all told, is no error.
+func (c *Client) Verify(ctx context.Context) (*rollcallv1.VerifyResponse, error) {
+	var resp *rollcallv1.VerifyResponse
+	err := c.run(ctx, operation{name: "verify"}, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = rollcallv1.NewClusterClient(conn).Verify(ctx, &rollcallv1.VerifyRequest{})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
+}

@@ -94,6 +94,12 @@ func (f *FSM) HashAt(index uint64) *logv1.StateHash {
 
 // StateHash returns the state hash after the last applied entry. A proposer puts it into its entries.
 func (f *FSM) StateHash() *logv1.StateHash {
+	hash, _ := f.Held()
+	return hash
+}
+
+// Held is StateHash with the revision of the same cut.
+func (f *FSM) Held() (*logv1.StateHash, int64) {
 	v := f.view.Load()
-	return v.hashed.proto(v.index)
+	return v.hashed.proto(v.index), v.revision
 }

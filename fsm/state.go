@@ -57,7 +57,7 @@ const maxSharedCauses = 1 << 16
 
 // loadState reads what the journal holds durably. It refuses content the fold could not have
 // written: a node must not serve a damaged registry.
-func loadState(j Journal) (*state, *logv1.JournalMeta, error) {
+func loadState(j Loader) (*state, *logv1.JournalMeta, error) {
 	s := newState()
 	causes := make(map[cause]*cause)
 	var requests []*logv1.RequestRecord

@@ -78,6 +78,9 @@ func (a *auditor) Suspect(index uint64, member string) {
 // HashAt implements server.Replica.
 func (a *auditor) HashAt(index uint64) *logv1.StateHash { return a.node.fsm.HashAt(index) }
 
+// Held implements server.Replica.
+func (a *auditor) Held() (*logv1.StateHash, int64) { return a.node.fsm.Held() }
+
 // notice never blocks: whatever is dropped shows again with the next entry.
 func (a *auditor) notice(s suspicion) {
 	if a.diverged.Load() != nil {

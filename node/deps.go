@@ -24,6 +24,7 @@ func (n *Node) deps() server.Deps {
 		Peers:     n.raft,
 		Node:      source{n},
 		Replica:   n.auditor,
+		Exporter:  exporter{n},
 	}
 }
 
@@ -38,6 +39,13 @@ func (r registry) ListServices(prefix, after string, limit int, statuses []serve
 func (r registry) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, error) {
 	page, err := r.FSM.ListServicesAt(ctx, revision, prefix, after, limit, statuses)
 	return page.Records, page.After, err
+}
+
+// exporter makes backups of the journal.
+type exporter struct{ *Node }
+
+func (e exporter) ExportSnapshot(ctx context.Context) (server.Snapshot, error) {
+	return e.journal.Export(ctx)
 }
 
 // agreement is raft as the server proposes to it, with the fold's answers.

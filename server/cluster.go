@@ -27,6 +27,11 @@ type clusterService struct {
 	readiness     *readiness
 	pool          *peerPool
 	incoming      incoming
+	replica       Replica  // nil: knows no state hashes
+	exporter      Exporter // nil: exports nothing
+	reads         reads
+	cutOff        func(call context.Context) // closes the connection of a call
+	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the journal does
 	log           *slog.Logger
 
 	mu   sync.Mutex           // guards down

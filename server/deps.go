@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"io"
 	"net"
 	"time"
 
@@ -119,8 +120,25 @@ type Node interface {
 type Replica interface {
 	// HashAt returns the state hash after a log entry, nil if it is not known.
 	HashAt(index uint64) *logv1.StateHash
+	// Held returns the newest of them, and the registry's revision at the same moment.
+	Held() (hash *logv1.StateHash, revision int64)
 	// Suspect is called when a member held another hash of the same version. It must not block.
 	Suspect(index uint64, member string)
+}
+
+// Exporter makes backups of this node's registry and history.
+type Exporter interface {
+	// ExportSnapshot returns a snapshot of what the registry holds at some moment after the call, copied
+	// to where nothing else is held up by it. It must be closed.
+	ExportSnapshot(ctx context.Context) (Snapshot, error)
+}
+
+// Snapshot is a backup on this node's disk.
+type Snapshot interface {
+	Size() int64
+	// WriteTo writes all of it. It is called once.
+	io.WriterTo
+	io.Closer
 }
 
 // NodeStatus is what a node knows of itself and its cluster at one moment.
@@ -142,7 +160,7 @@ type NodeStatus struct {
 	Members []*rollcallv1.Member
 }
 
-// Deps are the rooms behind the server. All but Replica are required.
+// Deps are the rooms behind the server. All but Replica and Exporter are required.
 type Deps struct {
 	Statuses  Statuses
 	Registry  Registry
@@ -151,5 +169,6 @@ type Deps struct {
 	Agreement Agreement
 	Peers     Peers
 	Node      Node
-	Replica   Replica // nil: this node knows no state hashes
+	Replica   Replica  // nil: this node knows no state hashes
+	Exporter  Exporter // nil: it exports no snapshots
 }

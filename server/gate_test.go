@@ -172,6 +172,18 @@ func (r *fakeReplica) HashAt(index uint64) *logv1.StateHash {
 	return r.hashes[index]
 }
 
+// Held is the hash of the greatest index.
+func (r *fakeReplica) Held() (newest *logv1.StateHash, revision int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for index, hash := range r.hashes {
+		if index > newest.GetIndex() {
+			newest = hash
+		}
+	}
+	return newest, int64(newest.GetIndex())
+}
+
 func (r *fakeReplica) Suspect(index uint64, _ string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

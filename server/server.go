@@ -180,6 +180,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
+		replica: deps.Replica, exporter: deps.Exporter, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
 	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
 	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))

@@ -24,7 +24,7 @@ const (
 
 // writeStream writes a snapshot stream of size bytes of journal.
 func writeStream(w io.Writer, meta *logv1.JournalMeta, size int64, journal io.Reader) error {
-	header, err := logv1.Seal(&logv1.SnapshotHeader{Format: streamFormat, Meta: meta, Size: uint64(size)})
+	header, err := sealHeader(meta, size)
 	if err != nil {
 		return err
 	}
@@ -39,6 +39,16 @@ func writeStream(w io.Writer, meta *logv1.JournalMeta, size int64, journal io.Re
 	}
 	_, err = w.Write(sum.Sum(nil))
 	return err
+}
+
+func sealHeader(meta *logv1.JournalMeta, size int64) ([]byte, error) {
+	return logv1.Seal(&logv1.SnapshotHeader{Format: streamFormat, Meta: meta, Size: uint64(size)})
+}
+
+// streamSize is how many bytes writeStream writes.
+func streamSize(meta *logv1.JournalMeta, size int64) (int64, error) {
+	header, err := sealHeader(meta, size)
+	return int64(streamLead+len(header)) + size + sha256.Size, err
 }
 
 // streamCheck verifies a snapshot stream that is written to it in pieces of any size, and passes the

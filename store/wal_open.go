@@ -61,33 +61,60 @@ func (w *wal) file(info types.SegmentInfo) string {
 // openSegment checks a segment and opens it. tail: it is the last one.
 func (w *wal) openSegment(info types.SegmentInfo, tail bool, visit func(*raft.Log) error) (walSegment, error) {
 	name := w.file(info)
-	data, err := os.ReadFile(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return walSegment{}, fmt.Errorf("%s is missing: %w", name, errLogLost)
-	}
+	data, scan, err := w.checkSegment(info, tail)
 	if err != nil {
-		return walSegment{}, fmt.Errorf("open log: %w", err)
+		return walSegment{}, err
 	}
-	sealed := !info.SealTime.IsZero()
-	if len(data) < int(info.SizeLimit) {
-		return walSegment{}, fmt.Errorf("%s: %w: cut short, to %d of %d bytes", name, ErrDamaged, len(data), info.SizeLimit)
-	}
-	scan := scanSegment(data)
-	last := info.BaseIndex + uint64(len(scan.entries)) - 1
-	if !allZero(data[scan.end:]) && (sealed || !tail || !torn(data, scan.end)) {
-		return walSegment{}, fmt.Errorf("%s: %w: what stands after entry %d does not have its checksum", name, ErrDamaged, last)
-	}
-	if sealed && last < info.MaxIndex {
-		return walSegment{}, fmt.Errorf("%s: %w: it ends at entry %d, not %d", name, ErrDamaged, last, info.MaxIndex)
-	}
-	if !sealed {
+	if info.SealTime.IsZero() {
 		if err := settle(name, data, scan); err != nil {
 			return walSegment{}, fmt.Errorf("open log: %w", err)
 		}
 	}
+	if err := w.visitSegment(info, scan, visit); err != nil {
+		return walSegment{}, err
+	}
+	file, err := w.filer.RecoverTail(info)
+	if err != nil {
+		return walSegment{}, fmt.Errorf("%s: %w: %w", name, ErrDamaged, err)
+	}
+	last := info.BaseIndex + uint64(len(scan.entries)) - 1
+	if have := max(file.LastIndex(), info.BaseIndex-1); have != last {
+		file.Close()
+		return walSegment{}, fmt.Errorf("%s: %w: its end is read as entry %d and as %d", name, ErrDamaged, last, have)
+	}
+	return walSegment{info, file}, nil
+}
+
+// checkSegment reads a segment and changes nothing.
+func (w *wal) checkSegment(info types.SegmentInfo, tail bool) ([]byte, segmentScan, error) {
+	name := w.file(info)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, segmentScan{}, fmt.Errorf("%s is missing: %w", name, errLogLost)
+	}
+	if err != nil {
+		return nil, segmentScan{}, fmt.Errorf("open log: %w", err)
+	}
+	sealed := !info.SealTime.IsZero()
+	if len(data) < int(info.SizeLimit) {
+		return nil, segmentScan{}, fmt.Errorf("%s: %w: cut short, to %d of %d bytes", name, ErrDamaged, len(data), info.SizeLimit)
+	}
+	scan := scanSegment(data)
+	last := info.BaseIndex + uint64(len(scan.entries)) - 1
+	if !allZero(data[scan.end:]) && (sealed || !tail || !torn(data, scan.end)) {
+		return nil, segmentScan{}, fmt.Errorf("%s: %w: what stands after entry %d does not have its checksum", name, ErrDamaged, last)
+	}
+	if sealed && last < info.MaxIndex {
+		return nil, segmentScan{}, fmt.Errorf("%s: %w: it ends at entry %d, not %d", name, ErrDamaged, last, info.MaxIndex)
+	}
+	return data, scan, nil
+}
+
+// visitSegment shows the entries of a segment that count.
+func (w *wal) visitSegment(info types.SegmentInfo, scan segmentScan, visit func(*raft.Log) error) error {
 	for i, encoded := range scan.entries {
 		index := info.BaseIndex + uint64(i)
-		if index < info.MinIndex || sealed && index > info.MaxIndex {
+		if index < info.MinIndex || !info.SealTime.IsZero() && index > info.MaxIndex {
 			continue
 		}
 		var entry raft.Log
@@ -99,18 +126,32 @@ func (w *wal) openSegment(info types.SegmentInfo, tail bool, visit func(*raft.Lo
 			err = visit(&entry)
 		}
 		if err != nil {
-			return walSegment{}, fmt.Errorf("%s: entry %d: %w", name, index, err)
+			return fmt.Errorf("%s: entry %d: %w", w.file(info), index, err)
 		}
 	}
-	file, err := w.filer.RecoverTail(info)
-	if err != nil {
-		return walSegment{}, fmt.Errorf("%s: %w: %w", name, ErrDamaged, err)
+	return nil
+}
+
+// readWAL is openWAL for who only looks: nothing is changed.
+func readWAL(path string, meta walMeta, visit func(*raft.Log) error) error {
+	w := &wal{path: path}
+	var last uint64
+	for i, info := range meta.Segments {
+		_, scan, err := w.checkSegment(info, i == len(meta.Segments)-1)
+		if err == nil {
+			err = w.visitSegment(info, scan, func(entry *raft.Log) error {
+				last = entry.Index
+				return visit(entry)
+			})
+		}
+		if err != nil {
+			return err
+		}
 	}
-	if have := max(file.LastIndex(), info.BaseIndex-1); have != last {
-		file.Close()
-		return walSegment{}, fmt.Errorf("%s: %w: its end is read as entry %d and as %d", name, ErrDamaged, last, have)
+	if last < meta.Stored {
+		return fmt.Errorf("%s: %w: it ends at entry %d, but entry %d was stored", path, ErrDamaged, last, meta.Stored)
 	}
-	return walSegment{info, file}, nil
+	return nil
 }
 
 // settle makes what was read of the last segment durable: a process that was killed, or whose sync

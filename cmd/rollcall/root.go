@@ -44,8 +44,8 @@ Every flag can be given as an environment variable too: --if-revision is ROLLCAL
 A flag wins over its variable; an empty variable counts as absent.
 
 Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait",
-"status --wait", and "bench" with errors); 5 outcome unknown: it may have been done, and can be
-repeated with the --request-id that is printed. "probe" has codes of its own.`,
+"verify", "status --wait", and "bench" with errors); 5 outcome unknown: it may have been done, and can
+be repeated with the --request-id that is printed. "probe" has codes of its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
   rollcall watch shop/cart
@@ -85,7 +85,7 @@ repeated with the --request-id that is printed. "probe" has codes of its own.`,
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a), newConvertLogCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
-	add(groupCluster, newStatusCommand(a), newBenchCommand(a))
+	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
 	root.AddCommand(newVersionCommand(a))
 	return root
 }

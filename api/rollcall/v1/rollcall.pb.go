@@ -2054,6 +2054,301 @@ func (x *GetStatusResponse) GetProblems() []string {
 	return nil
 }
 
+type ExportSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSnapshotRequest) Reset() {
+	*x = ExportSnapshotRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSnapshotRequest) ProtoMessage() {}
+
+func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
+}
+
+type ExportSnapshotResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Chunk         []byte                 `protobuf:"bytes,1,opt,name=chunk,proto3" json:"chunk,omitempty"`
+	TotalBytes    int64                  `protobuf:"varint,2,opt,name=total_bytes,json=totalBytes,proto3" json:"total_bytes,omitempty"` // of all chunks; in the first message only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExportSnapshotResponse) Reset() {
+	*x = ExportSnapshotResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExportSnapshotResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExportSnapshotResponse) ProtoMessage() {}
+
+func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
+func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ExportSnapshotResponse) GetChunk() []byte {
+	if x != nil {
+		return x.Chunk
+	}
+	return nil
+}
+
+func (x *ExportSnapshotResponse) GetTotalBytes() int64 {
+	if x != nil {
+		return x.TotalBytes
+	}
+	return 0
+}
+
+type VerifyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyRequest) Reset() {
+	*x = VerifyRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyRequest) ProtoMessage() {}
+
+func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
+func (*VerifyRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+}
+
+type VerifyResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"` // of the registry after the log entry
+	Members  []*MemberHash          `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`    // by name
+	// All members told their hash, and it is the same. False can also mean that it is not known: see
+	// the members' errors.
+	Agree         bool   `protobuf:"varint,3,opt,name=agree,proto3" json:"agree,omitempty"`
+	Index         uint64 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"` // of the log entry after which all were asked
+	ClusterId     string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Node          string `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`       // who asked
+	Verdict       string `protobuf:"bytes,7,opt,name=verdict,proto3" json:"verdict,omitempty"` // in words
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *VerifyResponse) Reset() {
+	*x = VerifyResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *VerifyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*VerifyResponse) ProtoMessage() {}
+
+func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
+func (*VerifyResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *VerifyResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *VerifyResponse) GetMembers() []*MemberHash {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *VerifyResponse) GetAgree() bool {
+	if x != nil {
+		return x.Agree
+	}
+	return false
+}
+
+func (x *VerifyResponse) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+func (x *VerifyResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *VerifyResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *VerifyResponse) GetVerdict() string {
+	if x != nil {
+		return x.Verdict
+	}
+	return ""
+}
+
+// MemberHash is what one member held.
+type MemberHash struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	StateHash     string                 `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`        // hexadecimal; "": see error
+	HashVersion   uint32                 `protobuf:"varint,3,opt,name=hash_version,json=hashVersion,proto3" json:"hash_version,omitempty"` // of the way it is computed: others cannot be compared
+	Revision      int64                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`                          // that the member was at when it answered
+	Error         string                 `protobuf:"bytes,5,opt,name=error,proto3" json:"error,omitempty"`                                 // why it told no hash
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberHash) Reset() {
+	*x = MemberHash{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberHash) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberHash) ProtoMessage() {}
+
+func (x *MemberHash) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
+func (*MemberHash) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *MemberHash) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *MemberHash) GetStateHash() string {
+	if x != nil {
+		return x.StateHash
+	}
+	return ""
+}
+
+func (x *MemberHash) GetHashVersion() uint32 {
+	if x != nil {
+		return x.HashVersion
+	}
+	return 0
+}
+
+func (x *MemberHash) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *MemberHash) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
 var File_rollcall_v1_rollcall_proto protoreflect.FileDescriptor
 
 const file_rollcall_v1_rollcall_proto_rawDesc = "" +
@@ -2224,7 +2519,30 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1a\n" +
 	"\bwritable\x18\x06 \x01(\bR\bwritable\x123\n" +
 	"\amembers\x18\a \x03(\v2\x19.rollcall.v1.MemberStatusR\amembers\x12\x1a\n" +
-	"\bproblems\x18\b \x03(\tR\bproblems*w\n" +
+	"\bproblems\x18\b \x03(\tR\bproblems\"\x17\n" +
+	"\x15ExportSnapshotRequest\"O\n" +
+	"\x16ExportSnapshotResponse\x12\x14\n" +
+	"\x05chunk\x18\x01 \x01(\fR\x05chunk\x12\x1f\n" +
+	"\vtotal_bytes\x18\x02 \x01(\x03R\n" +
+	"totalBytes\"\x0f\n" +
+	"\rVerifyRequest\"\xd8\x01\n" +
+	"\x0eVerifyResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x121\n" +
+	"\amembers\x18\x02 \x03(\v2\x17.rollcall.v1.MemberHashR\amembers\x12\x14\n" +
+	"\x05agree\x18\x03 \x01(\bR\x05agree\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\x12\x12\n" +
+	"\x04node\x18\x06 \x01(\tR\x04node\x12\x18\n" +
+	"\averdict\x18\a \x01(\tR\averdict\"\x94\x01\n" +
+	"\n" +
+	"MemberHash\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
+	"\n" +
+	"state_hash\x18\x02 \x01(\tR\tstateHash\x12!\n" +
+	"\fhash_version\x18\x03 \x01(\rR\vhashVersion\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error*w\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
@@ -2247,9 +2565,11 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\rWatchServices\x12!.rollcall.v1.WatchServicesRequest\x1a\".rollcall.v1.WatchServicesResponse0\x01\x12R\n" +
 	"\vWatchEvents\x12\x1f.rollcall.v1.WatchEventsRequest\x1a .rollcall.v1.WatchEventsResponse0\x01\x12M\n" +
 	"\n" +
-	"ListEvents\x12\x1e.rollcall.v1.ListEventsRequest\x1a\x1f.rollcall.v1.ListEventsResponse2U\n" +
+	"ListEvents\x12\x1e.rollcall.v1.ListEventsRequest\x1a\x1f.rollcall.v1.ListEventsResponse2\xf5\x01\n" +
 	"\aCluster\x12J\n" +
-	"\tGetStatus\x12\x1d.rollcall.v1.GetStatusRequest\x1a\x1e.rollcall.v1.GetStatusResponseB;Z9github.com/rollcallhq/rollcall/api/rollcall/v1;rollcallv1b\x06proto3"
+	"\tGetStatus\x12\x1d.rollcall.v1.GetStatusRequest\x1a\x1e.rollcall.v1.GetStatusResponse\x12[\n" +
+	"\x0eExportSnapshot\x12\".rollcall.v1.ExportSnapshotRequest\x1a#.rollcall.v1.ExportSnapshotResponse0\x01\x12A\n" +
+	"\x06Verify\x12\x1a.rollcall.v1.VerifyRequest\x1a\x1b.rollcall.v1.VerifyResponseB;Z9github.com/rollcallhq/rollcall/api/rollcall/v1;rollcallv1b\x06proto3"
 
 var (
 	file_rollcall_v1_rollcall_proto_rawDescOnce sync.Once
@@ -2264,7 +2584,7 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
@@ -2294,69 +2614,79 @@ var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(*MemberStatus)(nil),                                  // 25: rollcall.v1.MemberStatus
 	(*GetStatusRequest)(nil),                              // 26: rollcall.v1.GetStatusRequest
 	(*GetStatusResponse)(nil),                             // 27: rollcall.v1.GetStatusResponse
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 28: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 29: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 30: google.protobuf.Duration
+	(*ExportSnapshotRequest)(nil),                         // 28: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 29: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 30: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 31: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 32: rollcall.v1.MemberHash
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 33: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 35: google.protobuf.Duration
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	28, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	29, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	33, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	34, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
-	28, // 3: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	33, // 3: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	4,  // 4: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	29, // 5: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	34, // 5: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
 	0,  // 6: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	29, // 7: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	34, // 7: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
 	4,  // 8: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	28, // 9: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	28, // 10: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	28, // 11: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	33, // 9: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	33, // 10: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	33, // 11: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	24, // 12: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
-	29, // 13: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	28, // 14: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	34, // 13: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	33, // 14: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	2,  // 15: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	28, // 16: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	33, // 16: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	9,  // 17: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
 	2,  // 18: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
 	6,  // 19: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
 	2,  // 20: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	28, // 21: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	33, // 21: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	6,  // 22: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
 	2,  // 23: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
 	2,  // 24: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
 	5,  // 25: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	29, // 26: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	29, // 27: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	34, // 26: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	34, // 27: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
 	0,  // 28: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
 	5,  // 29: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
 	24, // 30: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
 	1,  // 31: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	30, // 32: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	29, // 33: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	35, // 32: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	34, // 33: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
 	25, // 34: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	7,  // 35: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	10, // 36: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	12, // 37: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	14, // 38: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	16, // 39: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	18, // 40: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	20, // 41: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	22, // 42: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	26, // 43: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	8,  // 44: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	11, // 45: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	13, // 46: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	15, // 47: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	17, // 48: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	19, // 49: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	21, // 50: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	23, // 51: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	27, // 52: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	44, // [44:53] is the sub-list for method output_type
-	35, // [35:44] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	32, // 35: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	7,  // 36: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	10, // 37: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	12, // 38: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	14, // 39: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	16, // 40: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	18, // 41: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	20, // 42: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	22, // 43: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	26, // 44: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	28, // 45: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	30, // 46: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	8,  // 47: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	11, // 48: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	13, // 49: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	15, // 50: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	17, // 51: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	19, // 52: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	21, // 53: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	23, // 54: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	27, // 55: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	29, // 56: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	31, // 57: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	47, // [47:58] is the sub-list for method output_type
+	36, // [36:47] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -2377,7 +2707,7 @@ func file_rollcall_v1_rollcall_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   26,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

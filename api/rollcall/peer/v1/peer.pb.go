@@ -444,10 +444,13 @@ func (x *HashAtRequest) GetOwn() *v1.StateHash {
 }
 
 type HashAtResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // false: not applied yet, or too long ago
-	Version       uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
-	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Known   bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // false: not applied yet, or too long ago
+	Version uint32                 `protobuf:"varint,2,opt,name=version,proto3" json:"version,omitempty"`
+	Hash    []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"`
+	// Of this node, when it answered; also if it does not know the hash.
+	Revision      int64  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	AppliedIndex  uint64 `protobuf:"varint,5,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -501,6 +504,20 @@ func (x *HashAtResponse) GetHash() []byte {
 		return x.Hash
 	}
 	return nil
+}
+
+func (x *HashAtResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *HashAtResponse) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
 }
 
 // Hello opens every connection between nodes, from both sides.
@@ -916,11 +933,13 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\rHashAtRequest\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12,\n" +
-	"\x03own\x18\x03 \x01(\v2\x1a.rollcall.log.v1.StateHashR\x03own\"T\n" +
+	"\x03own\x18\x03 \x01(\v2\x1a.rollcall.log.v1.StateHashR\x03own\"\x95\x01\n" +
 	"\x0eHashAtResponse\x12\x14\n" +
 	"\x05known\x18\x01 \x01(\bR\x05known\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xaf\x04\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12#\n" +
+	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xaf\x04\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+func newSnapshotSaveCommand(a *app) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "save FILE",
+		Short: "Back up a running cluster into a file",
+		Long: `Has the first node that answers copy its registry and history, and writes that to FILE: whole, durable
+and with its SHA-256 checked, or not at all. The node goes on serving and need not be the leader, nor
+have a quorum: what it has applied is what is saved. --timeout applies only if it is given.`,
+		Example: `  rollcall snapshot save /backup/rollcall-$(date +%F).snapshot
+  rollcall snapshot save --endpoints 10.0.0.3:7600 survivor.snapshot`,
+		Args: exactly("FILE"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			file := args[0]
+			if !force && fileExists(file) {
+				return fileThere(file)
+			}
+			ctx := cmd.Context()
+			if cmd.Flags().Changed("timeout") {
+				bounded, cancel, err := a.withTimeout(ctx)
+				if err != nil {
+					return err
+				}
+				defer cancel()
+				ctx = bounded
+			}
+			c, err := a.dial()
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			return a.saveSnapshot(ctx, c, file, force)
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there")
+	return cmd
+}
+
+func fileThere(file string) *failure {
+	return &failure{exit: exitNotDone, code: codes.AlreadyExists, reason: reasonDisk, err: fmt.Errorf("%s is there already", file), next: "--force replaces it"}
+}
+
+func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, force bool) error {
+	var (
+		got    client.Export
+		backup store.Backup
+	)
+	bar := &progressBar{w: a.stderr, shown: isTerminal(os.Stderr)}
+	err := store.WriteFile(file, force, func(f *os.File) (err error) {
+		defer bar.end()
+		if got, err = c.ExportSnapshot(ctx, f, client.ExportOptions{Progress: bar.show}); err != nil {
+			return err
+		}
+		backup, err = store.CheckBackup(f.Name())
+		return err
+	})
+	var answered *client.Error
+	switch {
+	case err == nil:
+	case errors.As(err, &answered):
+		return doing("save a snapshot", err)
+	case errors.Is(err, fs.ErrExist):
+		return fileThere(file)
+	default:
+		return backupFailure(err)
+	}
+	if a.json() {
+		return a.printObject(backupReportOf(file, backup))
+	}
+	_, err = fmt.Fprintf(a.stdout, "saved %s from %s: cluster %s, revision %d, %.1f MiB, SHA-256 %s\n",
+		file, got.Endpoint, shortID(backup.Meta.GetClusterId()), backup.Meta.GetRevision(), mebibytes(backup.Bytes), backup.SHA256)
+	return err
+}
+
+// progressBar is one line that is written again and again.
+type progressBar struct {
+	w     io.Writer
+	shown bool
+	last  time.Time
+	drawn bool
+}
+
+func (b *progressBar) show(done, total int64) {
+	const width, every = 30, 100 * time.Millisecond
+	if !b.shown || total <= 0 || done < total && time.Since(b.last) < every {
+		return
+	}
+	b.last, b.drawn = time.Now(), true
+	full := int(width * done / total)
+	fmt.Fprintf(b.w, "\r[%s%s] %3d%%  %.1f of %.1f MiB", strings.Repeat("=", full), strings.Repeat(" ", width-full),
+		100*done/total, mebibytes(done), mebibytes(total))
+}
+
+// end leaves the line.
+func (b *progressBar) end() {
+	if b.drawn {
+		fmt.Fprintln(b.w)
+	}
+}
+
+func isTerminal(f *os.File) bool {
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
+}

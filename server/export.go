@@ -1,0 +1,100 @@
+package server
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/grpc"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+const (
+	// exportChunk is well below what stock clients receive.
+	exportChunk = 256 << 10
+	// exportStall is how long a client may take nothing before its connection is closed: nobody else
+	// can have an export meanwhile.
+	exportStall = 30 * time.Second
+)
+
+// ExportSnapshot implements rollcall.v1.Cluster. What is sent was copied to this node's disk before, so
+// that a client's speed concerns nobody but the next who wants an export. It ends with UNAVAILABLE when
+// the node stops.
+func (s *clusterService) ExportSnapshot(req *rollcallv1.ExportSnapshotRequest, stream grpc.ServerStreamingServer[rollcallv1.ExportSnapshotResponse]) (err error) {
+	defer recovered(s.log, s.node, "Cluster.ExportSnapshot", false, &err)
+	if s.exporter == nil {
+		return s.UnimplementedClusterServer.ExportSnapshot(req, stream)
+	}
+	ctx, cancel := context.WithCancelCause(stream.Context())
+	defer cancel(nil)
+	defer s.reads.gate.endRegistry(cancel)()
+	heading, err := s.reads.awaitRegistry(ctx)
+	s.reads.setHeader(ctx, heading)
+	if err == nil {
+		err = s.export(ctx, cancel, stream)
+	}
+	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
+		err = ended
+	}
+	return statusError(s.node, err)
+}
+
+func (s *clusterService) export(ctx context.Context, cancel context.CancelCauseFunc, stream grpc.ServerStreamingServer[rollcallv1.ExportSnapshotResponse]) error {
+	select {
+	case s.exporting <- struct{}{}:
+		defer func() { <-s.exporting }()
+	default:
+		return limitReached("exports", "node %s is exporting a snapshot already; try again later or ask another node", s.node)
+	}
+	defer context.AfterFunc(s.reads.ending, func() { cancel(errStopping) })()
+	snapshot, err := s.exporter.ExportSnapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer snapshot.Close()
+	// Send ends with its connection only.
+	stalled := time.AfterFunc(exportStall, func() { s.cutOff(stream.Context()) })
+	defer stalled.Stop()
+	defer context.AfterFunc(s.reads.ending, func() { stalled.Reset(stuckGrace) })()
+	begun := time.Now()
+	out := &exportWriter{ctx: ctx, stream: stream, total: snapshot.Size(), sent: func() {
+		if s.reads.ending.Err() == nil {
+			stalled.Reset(exportStall)
+		}
+	}}
+	buffered := bufio.NewWriterSize(out, exportChunk)
+	if _, err := snapshot.WriteTo(buffered); err != nil {
+		return err
+	}
+	if err := buffered.Flush(); err != nil {
+		return err
+	}
+	s.log.Info("snapshot exported", "bytes", snapshot.Size(), "took", time.Since(begun).Round(time.Millisecond).String())
+	return nil
+}
+
+// exportWriter sends what is written to it.
+type exportWriter struct {
+	ctx    context.Context
+	stream grpc.ServerStreamingServer[rollcallv1.ExportSnapshotResponse]
+	total  int64 // to be told with the first chunk; 0: told
+	sent   func()
+}
+
+func (w *exportWriter) Write(p []byte) (n int, err error) {
+	for n < len(p) {
+		if err := w.ctx.Err(); err != nil {
+			return n, err
+		}
+		chunk := p[n:min(n+exportChunk, len(p))]
+		if err := w.stream.Send(&rollcallv1.ExportSnapshotResponse{Chunk: chunk, TotalBytes: w.total}); err != nil {
+			return n, err
+		}
+		w.total = 0
+		w.sent()
+		n += len(chunk)
+	}
+	return n, nil
+}

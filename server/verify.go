@@ -1,0 +1,214 @@
+package server
+
+import (
+	"cmp"
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// A member that has not applied the log entry yet, or that was started after it, is asked again.
+const (
+	verifyTries = 10
+	verifyPause = 100 * time.Millisecond
+	// verifyTimeout bounds the whole for a caller without a deadline.
+	verifyTimeout = 5 * time.Second
+)
+
+// Verify implements rollcall.v1.Cluster. A node that has found that it differs answers too.
+func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyRequest) (res *rollcallv1.VerifyResponse, err error) {
+	defer recovered(s.log, s.node, "Cluster.Verify", false, &err)
+	if s.replica == nil {
+		return s.UnimplementedClusterServer.Verify(ctx, req)
+	}
+	if err := s.incoming.refuse(ctx); err != nil {
+		return nil, statusError(s.node, err)
+	}
+	bounded, cancel := answerable(ctx, verifyTimeout)
+	defer cancel()
+	res = s.verify(bounded)
+	if err := ctx.Err(); err != nil {
+		return nil, statusError(s.node, err)
+	}
+	return res, nil
+}
+
+func (s *clusterService) verify(ctx context.Context) *rollcallv1.VerifyResponse {
+	st := s.source.NodeStatus()
+	names := make([]string, 0, len(st.Members))
+	for _, m := range st.Members {
+		names = append(names, m.GetName())
+	}
+	if !slices.Contains(names, s.node) { // removed, or not a member yet
+		names = append(names, s.node)
+		slices.Sort(names)
+	}
+	own, revision := s.replica.Held()
+	held := map[string]*rollcallv1.MemberHash{}
+	for try := 1; ; try++ {
+		held[s.node] = &rollcallv1.MemberHash{Node: s.node, StateHash: hex.EncodeToString(own.GetHash()), HashVersion: own.GetVersion(), Revision: revision}
+		behind, forgot := s.askHashes(ctx, names, own, held)
+		if !behind && !forgot || try == verifyTries || !sleepFor(ctx, verifyPause) {
+			break
+		}
+		if forgot { // of a newer entry everybody knows
+			own, revision = s.replica.Held()
+			for name, m := range held {
+				if m.GetStateHash() != "" {
+					delete(held, name)
+				}
+			}
+		}
+	}
+	res := &rollcallv1.VerifyResponse{Revision: revision, Index: own.GetIndex(), ClusterId: st.ClusterID, Node: s.node}
+	for _, name := range names {
+		res.Members = append(res.Members, held[name])
+	}
+	conclude(res)
+	return res
+}
+
+// What is told of a member until it knows.
+const (
+	notApplied   = "has not applied the log entry yet"
+	notAnyLonger = "was started after the log entry and does not know its hash then"
+)
+
+// askHashes fills held with what the others hold of the entry of own, asking those that it may be of
+// use to ask. behind: somebody has not applied it yet; forgot: somebody will never know.
+func (s *clusterService) askHashes(ctx context.Context, names []string, own *logv1.StateHash, held map[string]*rollcallv1.MemberHash) (behind, forgot bool) {
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
+	defer cancel()
+	var mu sync.Mutex // guards held, behind and forgot
+	var asking sync.WaitGroup
+	for _, name := range names {
+		if before := held[name]; before != nil && before.GetError() != notApplied && before.GetError() != notAnyLonger {
+			continue
+		}
+		asking.Go(func() {
+			m := &rollcallv1.MemberHash{Node: name}
+			res, err := askHash(ctx, s.pool, s.node, name, own.GetIndex(), own)
+			m.Revision = res.GetRevision()
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case err != nil:
+				m.Error = err.Error()
+			case !res.GetKnown() && res.GetAppliedIndex() < own.GetIndex():
+				m.Error, behind = notApplied, true
+			case !res.GetKnown():
+				m.Error, forgot = notAnyLonger, true
+			default:
+				m.StateHash, m.HashVersion = hex.EncodeToString(res.GetHash()), res.GetVersion()
+				if res.GetVersion() == own.GetVersion() && string(res.GetHash()) != string(own.GetHash()) {
+					s.replica.Suspect(own.GetIndex(), name)
+				}
+			}
+			held[name] = m
+		})
+	}
+	asking.Wait()
+	return behind, forgot
+}
+
+// conclude says what the members' answers come to.
+func conclude(res *rollcallv1.VerifyResponse) {
+	type kind struct {
+		version uint32
+		hash    string
+	}
+	groups := map[kind][]string{}
+	var silent []string
+	for _, m := range res.GetMembers() {
+		if m.GetStateHash() == "" {
+			silent = append(silent, m.GetNode())
+			continue
+		}
+		k := kind{m.GetHashVersion(), m.GetStateHash()}
+		groups[k] = append(groups[k], m.GetNode())
+	}
+	versions := map[uint32]bool{}
+	for k := range groups {
+		versions[k.version] = true
+	}
+	sorted := slices.SortedFunc(maps.Values(groups), func(a, b []string) int {
+		return cmp.Or(len(b)-len(a), slices.Compare(a, b))
+	})
+	at := fmt.Sprintf("after log entry %d (revision %d)", res.GetIndex(), res.GetRevision())
+	var parts []string
+	switch {
+	case len(versions) > 1:
+		parts = append(parts, "members of different versions compute the state hash in different ways: it cannot be compared "+at)
+	case len(sorted) == 1 && len(silent) == 0 && len(sorted[0]) == 1:
+		res.Agree = true
+		parts = append(parts, "there is only one member: nobody to differ from")
+	case len(sorted) == 1 && len(silent) == 0:
+		res.Agree = true
+		parts = append(parts, fmt.Sprintf("all %d members hold the same registry %s", len(sorted[0]), at))
+	case len(sorted) == 1 && len(sorted[0]) > 1:
+		parts = append(parts, fmt.Sprintf("%s hold the same registry %s", inSentence(sorted[0]), at))
+	case len(sorted) > 1 && 2*len(sorted[0]) > len(res.GetMembers()):
+		others := slices.Concat(sorted[1:]...)
+		slices.Sort(others)
+		parts = append(parts, fmt.Sprintf("the registry of %s is not what %s hold %s: see its log and docs/guarantees.md", inSentence(others), inSentence(sorted[0]), at))
+	case len(sorted) > 1:
+		parts = append(parts, "the members' registries differ "+at+" and no majority holds the same: see docs/guarantees.md")
+	}
+	if len(silent) > 0 {
+		parts = append(parts, inSentence(silent)+" did not tell")
+	}
+	res.Verdict = strings.Join(parts, "; ")
+}
+
+// inSentence is names as a sentence has them.
+func inSentence(names []string) string {
+	if n := len(names) - 1; n > 0 {
+		return strings.Join(names[:n], ", ") + " and " + names[n]
+	}
+	return strings.Join(names, "")
+}
+
+// sleepFor pauses; false: ctx has ended.
+func sleepFor(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// askHash asks a member what it held after the log entry at index. own is what the asker held, nil if it
+// does not know or should not say.
+func askHash(ctx context.Context, pool *peerPool, asker, member string, index uint64, own *logv1.StateHash) (*peerv1.HashAtResponse, error) {
+	conn, err := pool.get(member)
+	if err == nil {
+		err = conn.ready(ctx, true)
+	}
+	if err != nil {
+		return nil, errors.New(inWords(err))
+	}
+	res, err := peerv1.NewPeerClient(conn).HashAt(ctx, &peerv1.HashAtRequest{Index: index, Node: asker, Own: own})
+	switch st := status.Convert(err); {
+	case st.Code() == codes.DeadlineExceeded:
+		return nil, errors.New("no answer")
+	case err != nil:
+		return nil, errors.New(st.Message())
+	}
+	return res, nil
+}
