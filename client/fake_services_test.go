@@ -116,7 +116,7 @@ func (n *fakeNode) GetService(ctx context.Context, req *rollcallv1.GetServiceReq
 	}
 	r := n.cluster.record(req.GetService(), at)
 	if r == nil {
-		return nil, refusal(codes.NotFound, "NOT_FOUND", nil)
+		return nil, refusal(codes.NotFound, "NOT_FOUND", map[string]string{"revision": strconv.FormatInt(at, 10)})
 	}
 	return &rollcallv1.GetServiceResponse{Service: r, Revision: at}, nil
 }

@@ -4,13 +4,13 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -124,12 +124,10 @@ func (w *watch) take(ctx context.Context, e *endpoint, conn grpc.ClientConnInter
 
 // look reads the service's record, nil if there is none, and a revision that the node has reached.
 func (w *watch) look(ctx context.Context, conn grpc.ClientConnInterface) (*rollcallv1.ServiceRecord, int64, error) {
-	// Also when that is 0: a node tells its revision only if it is asked by metadata.
 	ctx, cancel := context.WithTimeout(askRevision(ctx, w.seen), w.c.cfg.AttemptTimeout)
 	defer cancel()
 	registry := rollcallv1.NewRegistryClient(conn)
-	var header, trailer metadata.MD
-	resp, err := registry.GetService(ctx, &rollcallv1.GetServiceRequest{Service: w.op.service}, grpc.Header(&header), grpc.Trailer(&trailer))
+	resp, err := registry.GetService(ctx, &rollcallv1.GetServiceRequest{Service: w.op.service})
 	if err == nil {
 		record := resp.GetService()
 		return record, max(resp.GetRevision(), record.GetReport().GetRevision()), nil
@@ -137,8 +135,8 @@ func (w *watch) look(ctx context.Context, conn grpc.ClientConnInterface) (*rollc
 	if status.Code(err) != codes.NotFound {
 		return nil, 0, err
 	}
-	revision, ok := answeredAt(header, trailer)
-	if !ok {
+	revision, err := strconv.ParseInt(errorInfo(status.Convert(err)).GetMetadata()["revision"], 10, 64)
+	if err != nil || revision < 0 {
 		// It could not be put in order with what other nodes say.
 		return nil, 0, status.Error(codes.Unimplemented, "the node does not say at which revision the service does not exist")
 	}

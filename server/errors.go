@@ -49,6 +49,7 @@ const (
 	MetaWritten         = "written"          // of a change: "no" or "unknown"
 	MetaService         = "service"          // that a refusal is about
 	MetaCurrentRevision = "current_revision" // a service's, 0 if it does not exist; or the node's
+	MetaRevision        = "revision"         // the registry's, as of which a service that was read does not exist
 	MetaOldestRevision  = "oldest_revision"  // from here on all events are retained
 	MetaIndex           = "index"            // of the log entry at which this node diverged
 )

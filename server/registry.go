@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -70,7 +71,8 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 		return nil, 0, &failure{
 			reason: ReasonNotFound,
 			msg:    fmt.Sprintf("service %q does not exist%s", req.GetService(), when),
-			meta:   map[string]string{MetaService: req.GetService()},
+			// A header may tell of a newer one: of what is being published just now.
+			meta: map[string]string{MetaService: req.GetService(), MetaRevision: strconv.FormatInt(revision, 10)},
 		}
 	}
 	return rec, revision, nil
