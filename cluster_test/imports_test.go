@@ -24,7 +24,7 @@ var rooms = map[string][]string{
 	"client":               {"api/rollcall/v1"},
 	"metrics":              {},
 	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "metrics"},
-	"cmd/rollcall":         {"api/rollcall/v1", "client", "node"},
+	"cmd/rollcall":         {"api/rollcall/v1", "client", "node", "store"},
 }
 
 func TestImportArrows(t *testing.T) {

@@ -40,4 +40,9 @@
 // published after the read closes that channel. Apply queues a topic at most once; the waker, a
 // goroutine of its own, closes channels in shards of 256 waiters. There is no queue per watcher, so
 // a slow one costs nobody else anything.
+//
+// Followers of events and of all services (follow.go, follow_services.go) wait in the same way, on one
+// topic that every batch with events queues, and read on from a cursor: in the ring, which reaches back
+// at least to what the journal does not hold durably, or in the journal. A restore empties the ring and
+// wakes them; they go on from the events that came with the snapshot.
 package fsm

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -18,7 +19,9 @@ import (
 
 // mirror is what a client makes of the messages of one WatchServices.
 type mirror struct {
-	t        testing.TB
+	t testing.TB
+
+	mu       sync.Mutex       // guards what follows
 	state    map[string]int64 // name → revision of its report
 	revision int64
 	synced   bool
@@ -28,6 +31,8 @@ type mirror struct {
 }
 
 func (m *mirror) take(msg *rollcallv1.WatchServicesResponse) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.messages++
 	if msg.GetRevision() < m.revision {
 		m.t.Errorf("revision %d comes after %d", msg.GetRevision(), m.revision)
@@ -56,11 +61,9 @@ func (m *mirror) take(msg *rollcallv1.WatchServicesResponse) error {
 // compare with what f shows now.
 func (m *mirror) compare(f *FSM, prefixes []string) {
 	m.t.Helper()
-	m.compareView(f.view.Load(), prefixes)
-}
-
-func (m *mirror) compareView(v *view, prefixes []string) {
-	m.t.Helper()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v := f.view.Load()
 	want := map[string]int64{}
 	v.services.Scan(func(r *record) bool {
 		if len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(r.name, p) }) {
@@ -144,11 +147,14 @@ func TestFollowServices(t *testing.T) {
 		messages := func(why string, want int) {
 			t.Helper()
 			synctest.Wait()
-			if m.messages != want || !m.synced {
-				t.Fatalf("%s: %d messages, synced %v; want %d", why, m.messages, m.synced, want)
-			}
+			m.mu.Lock()
+			got, synced := m.messages, m.synced
 			m.messages = 0
 			m.revision = max(m.revision, h.Revision()) // other names move it, too
+			m.mu.Unlock()
+			if got != want || !synced {
+				t.Fatalf("%s: %d messages, synced %v; want %d", why, got, synced, want)
+			}
 			m.compare(h.FSM, []string{"shop/"})
 		}
 		messages("an empty registry", 1)

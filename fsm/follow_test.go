@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -247,9 +248,9 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 		if r.at != 12 || services.revision != 12 {
 			t.Fatalf("before, they are at %d and %d", r.at, services.revision)
 		}
-		fails := 0
+		var fails atomic.Int64
 		behind.journal.onRead = func() error { // as the journal does while it is replaced
-			if fails++; fails%2 == 1 {
+			if fails.Add(1)%2 == 1 {
 				return errors.New("the journal is being replaced")
 			}
 			return nil
@@ -258,8 +259,8 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		if r.at != 30 || services.revision != 30 || fails < 2 {
-			t.Errorf("after, they are at %d and %d; %d readings", r.at, services.revision, fails)
+		if r.at != 30 || services.revision != 30 || fails.Load() < 2 {
+			t.Errorf("after, they are at %d and %d; %d readings", r.at, services.revision, fails.Load())
 		}
 		services.compare(behind.FSM, nil)
 		cancel()

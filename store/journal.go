@@ -50,8 +50,10 @@ type JournalOptions struct {
 	// counts as one of the disk.
 	Intercept func() error
 
-	compactByHand bool // for tests: the writer does not
-	compactEvents int  // in one step; compactEvents
+	// For tests.
+	compactByHand bool  // the writer does not compact
+	compactEvents int   // in one step; compactEvents
+	hurryBehind   int64 // hurryBehind
 }
 
 // Flush is one backlog that was written durably.
@@ -77,6 +79,9 @@ func (o JournalOptions) withDefaults() JournalOptions {
 	}
 	if o.compactEvents <= 0 {
 		o.compactEvents = compactEvents
+	}
+	if o.hurryBehind <= 0 {
+		o.hurryBehind = hurryBehind
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

@@ -20,6 +20,10 @@ const (
 	compactEvents  = 1000
 	compactTime    = 4 * time.Millisecond
 	minCompactRest = time.Millisecond
+	// Further behind than hurryBehind events, writes must be faster than that, or the history was cut
+	// short: steps are hurry times as large, and there is no rest, lest the file grow without bound.
+	hurryBehind = 250_000
+	hurry       = 10
 )
 
 // eventFill is how full pages of events are made. Revisions only grow, so that what is left free on a
@@ -36,11 +40,40 @@ func eventBuckets(tx *bbolt.Tx) (all, byName *bbolt.Bucket) {
 // compactedTo is how far the journal has done what its horizon asks for.
 func compactedTo(meta *logv1.JournalMeta) int64 { return max(meta.GetCompacted(), 1) }
 
-// compactionDue reports whether events are kept that the horizon lies ahead of.
-func (j *Journal) compactionDue() bool {
+// behind is how many events have not been looked at yet.
+func behind(meta *logv1.JournalMeta) int64 { return meta.GetHorizon() - compactedTo(meta) }
+
+// compactionDue reports whether there is something to compact, and whether it is much.
+func (j *Journal) compactionDue() (due, much bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	return !j.opt.compactByHand && j.failed == nil && !j.closed && j.history == nil && compactedTo(j.durable) < j.durable.GetHorizon()
+	if j.opt.compactByHand || j.failed != nil || j.closed || j.history != nil {
+		return false, false
+	}
+	n := behind(j.durable)
+	return n > 0, n > j.opt.hurryBehind
+}
+
+// compactIfRested makes one step if one is due and the writer has rested, or says for how long it still
+// has to.
+func (j *Journal) compactIfRested(rested *time.Time) (did bool, rest time.Duration, err error) {
+	due, much := j.compactionDue()
+	if !due {
+		return false, 0, nil
+	}
+	if rest = time.Until(*rested); rest > 0 {
+		return false, rest, nil
+	}
+	start := time.Now()
+	if err := j.compact(); err != nil {
+		return false, 0, err
+	}
+	rest = minCompactRest
+	if !much {
+		rest = max(rest, time.Since(start))
+	}
+	*rested = time.Now().Add(rest)
+	return true, 0, nil
 }
 
 // compact makes one step. A history that is found damaged is left as it is, and said so once: that the
@@ -51,7 +84,7 @@ func (j *Journal) compact() error {
 	j.mu.Lock()
 	meta := proto.CloneOf(j.durable)
 	j.mu.Unlock()
-	if compactedTo(meta) >= meta.GetHorizon() {
+	if behind(meta) <= 0 {
 		return nil // replaced meanwhile
 	}
 	err := j.compactStep(meta)
@@ -86,7 +119,11 @@ func (j *Journal) compactStep(meta *logv1.JournalMeta) error {
 	}
 	return guard(func() error {
 		return j.db.Update(func(tx *bbolt.Tx) error {
-			reached, err := compactEventsOf(tx, compactedTo(meta), meta.GetHorizon(), j.opt.compactEvents, compactTime)
+			most, within := j.opt.compactEvents, compactTime
+			if behind(meta) > j.opt.hurryBehind {
+				most, within = hurry*most, hurry*within
+			}
+			reached, err := compactEventsOf(tx, compactedTo(meta), meta.GetHorizon(), most, within)
 			if err != nil {
 				return err
 			}

@@ -206,22 +206,15 @@ func (j *Journal) write() {
 					return
 				}
 			}
-			compact := false
-			if j.compactionDue() {
-				rest := time.Until(rested)
-				if compact = rest <= 0; !compact && (wait == 0 || rest < wait) {
-					wait = rest
-				}
+			compacted, rest, err := j.compactIfRested(&rested)
+			if err != nil {
+				j.fail(err)
+				return
 			}
-			if compact {
-				start := time.Now()
-				if err := j.compact(); err != nil {
-					j.fail(err)
-					return
-				}
-				rested = time.Now().Add(max(time.Since(start), minCompactRest))
+			if rest > 0 && (wait == 0 || rest < wait) {
+				wait = rest
 			}
-			if !due && !compact {
+			if !due && !compacted {
 				if wait > 0 {
 					timer.Reset(wait)
 				}

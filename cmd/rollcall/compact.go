@@ -1,0 +1,60 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
+
+	"github.com/rollcallhq/rollcall/store"
+)
+
+// reasonDisk is of what is done to a data directory without a node.
+const reasonDisk = "DATA_DIRECTORY"
+
+func newCompactCommand(a *app) *cobra.Command {
+	var data string
+	cmd := &cobra.Command{
+		Use:   "compact --data DIR",
+		Short: "Give back the space that deleted history has left in a stopped node's journal",
+		Long: `Rewrites the journal of a node that is stopped, without the space that deleted events have left in
+it. What it holds stays the same. A running node uses that space again, so that this is only needed
+after --history-events or --history-age was made much smaller. There must be room for both files.`,
+		Example: `  rollcall compact --data /var/lib/rollcall`,
+		Args:    noArguments,
+		RunE: func(*cobra.Command, []string) error {
+			if data == "" {
+				return withNext(invalid("compact needs --data"), `see "rollcall compact --help"`)
+			}
+			sizes, err := store.RewriteJournal(data)
+			if err != nil {
+				return compactFailure(err)
+			}
+			if a.json() {
+				return a.printObject(struct {
+					Before int64 `json:"bytes_before"`
+					After  int64 `json:"bytes_after"`
+				}{sizes.Before, sizes.After})
+			}
+			_, err = fmt.Fprintf(a.stdout, "journal rewritten: %.1f MiB before, %.1f MiB now\n", mebibytes(sizes.Before), mebibytes(sizes.After))
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&data, "data", "", "`directory` of the stopped node's data")
+	cmd.Flags().SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
+	return cmd
+}
+
+func compactFailure(err error) *failure {
+	f := &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDisk, err: err}
+	switch {
+	case errors.Is(err, store.ErrInUse):
+		f.next = "stop the node first"
+	case errors.Is(err, store.ErrDamaged):
+		f.next = "start the node: it makes the journal anew from its newest snapshot and the log"
+	}
+	return f
+}
+
+func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rollcallhq/rollcall/store"
+)
+
+func TestCompact(t *testing.T) {
+	path := t.TempDir()
+	d, err := store.OpenDirectory(path, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	log, err := store.OpenLog(d, store.LogOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	snapshots, err := store.OpenSnapshots(d, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	journal, err := store.OpenJournal(d, log, snapshots, store.JournalOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rollcall(t, "compact", "--data", path).want(t, exitNotDone, "",
+		"rollcall: data directory "+path+" is in use by another rollcall process; stop the node first\n")
+	for _, close := range []func() error{journal.Close, log.Close, d.Close} {
+		if err := close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rollcall(t, "compact", "--data", path).want(t, exitDone, "journal rewritten: …", "")
+	r := rollcall(t, "compact", "--data", path, "-o", "json")
+	var sizes map[string]int64
+	if err := json.Unmarshal([]byte(r.stdout), &sizes); err != nil || r.code != exitDone || sizes["bytes_before"] == 0 || sizes["bytes_after"] == 0 {
+		t.Errorf("%+v: %v", r, err)
+	}
+	if err := os.Truncate(filepath.Join(path, "journal.db"), 100); err != nil {
+		t.Fatal(err)
+	}
+	r = rollcall(t, "compact", "--data", path)
+	if r.code != exitNotDone || !strings.Contains(r.stderr, "damaged") || !strings.HasSuffix(r.stderr, "; start the node: it makes the journal anew from its newest snapshot and the log\n") {
+		t.Errorf("a damaged journal: %+v", r)
+	}
+	rollcall(t, "compact", "--data", filepath.Join(path, "nothing")).want(t, exitNotDone, "",
+		"rollcall: "+filepath.Join(path, "nothing")+" is not the data directory of a node: it has no identity.json\n")
+	rollcall(t, "compact").want(t, exitNotDone, "", "rollcall: compact needs --data; see \"rollcall compact --help\"\n")
+}
