@@ -245,14 +245,15 @@ func TestGetAndListAt(t *testing.T) {
 			t.Errorf("%v %v", resp, err)
 		}
 		var names []string
-		for r, err := range c.List(t.Context(), client.ListOptions{At: at, PageSize: 1}) {
+		var asOf int64
+		for r, err := range c.List(t.Context(), client.ListOptions{At: at, PageSize: 1, AsOf: &asOf}) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			names = append(names, r.GetService())
 		}
-		if !slices.Equal(names, []string{"a", "b"}) {
-			t.Errorf("%v were there", names)
+		if !slices.Equal(names, []string{"a", "b"}) || asOf != 2 {
+			t.Errorf("%v were there, as of %d", names, asOf)
 		}
 	}
 	// The first node is not there yet, the second is.

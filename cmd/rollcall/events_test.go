@@ -205,7 +205,7 @@ func TestFollowEvents(t *testing.T) {
 	c.nextRevision("7")
 	c.end("", false)
 
-	c = start(t, "events", "-f", "--from", "6")
+	c = start(t, "events", "-f", "--from", "6", "shop/")
 	c.next("REVISION  TIME                     SERVICE       FROM→TO    ACTOR  REASON")
 	c.next("6         " + local(6) + "  shop/cartoon  -→SERVING  bob    -")
 	c.end("following events after revision 5; Ctrl-C ends it\n", false)
@@ -213,16 +213,17 @@ func TestFollowEvents(t *testing.T) {
 
 func TestFollowChoosesToo(t *testing.T) {
 	f := eventful(t)
+	rollcall(t, "set", "shop/cart", "serving", "--actor", "alice").want(t, 0, "shop/cart SERVING, revision 7\n", "")
 	for args, want := range map[string]string{
 		"--from 1 --limit 3":                                "1 2 3",
-		"--from 1 --service shop/cart":                      "2 3",
-		"--from 1 shop/cart":                                "2 3 6",
-		"--from 1 --actor alice":                            "2 5",
+		"--from 1 --service shop/cart":                      "2 3 7",
+		"--from 1 shop/cart":                                "2 3 6 7",
+		"--from 1 --actor alice":                            "2 5 7",
 		"--from 1 --type deleted":                           "5",
-		"--since 2026-11-22T10:05:00Z":                      "5 6",
-		"--since 2026-11-22T10:04:30Z":                      "5 6",
+		"--since 2026-11-22T10:05:00Z":                      "5 6 7",
+		"--since 2026-11-22T10:04:30Z":                      "5 6 7",
 		"--since 2026-11-22T10:03:00Z --from 5 --actor bob": "6",
-		"--since 2020-01-01":                                "1 2 3 4 5 6",
+		"--since 2020-01-01":                                "1 2 3 4 5 6 7",
 	} {
 		limit := fmt.Sprint(len(strings.Fields(want)))
 		c := start(t, append(strings.Fields("events --follow -o json --limit "+limit), strings.Fields(args)...)...)
@@ -232,10 +233,10 @@ func TestFollowChoosesToo(t *testing.T) {
 		c.end("", true)
 	}
 	// Since a time at which nothing had happened yet: what comes counts if its time does.
-	c := start(t, "events", "--follow", "-o", "json", "--since", moments(8).Format(time.RFC3339), "--limit", "1")
+	c := start(t, "events", "--follow", "-o", "json", "--since", moments(9).Format(time.RFC3339), "--limit", "1")
 	f.member("n2", "a")
 	f.member("n3", "b")
-	c.nextRevision("8")
+	c.nextRevision("9")
 	c.end("", true)
 	f.compact(5)
 	c = start(t, "events", "--follow", "-o", "json", "--since", "2020-01-01", "--limit", "1")

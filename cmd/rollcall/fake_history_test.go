@@ -206,7 +206,7 @@ func follow[M any](f *fake, stream grpc.ServerStreamingServer[M], step func() (*
 	}
 }
 
-// WatchEvents sends an event a message.
+// WatchEvents sends up to four events a message.
 func (f *fake) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchEventsResponse]) error {
 	at, begun := req.GetFromRevision()-1, false
 	return follow(f, stream, func() (*rollcallv1.WatchEventsResponse, error) {
@@ -217,13 +217,17 @@ func (f *fake) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.Serve
 			}
 			return &rollcallv1.WatchEventsResponse{Revision: at}, f.kept(at + 1)
 		}
-		for at < f.revision {
+		m := &rollcallv1.WatchEventsResponse{}
+		for at < f.revision && len(m.Events) < 4 {
 			at++
 			if e := f.history.events[at-1]; begins(e.GetService(), req.GetPrefixes()) {
-				return &rollcallv1.WatchEventsResponse{Events: []*rollcallv1.Event{e}, Revision: at}, nil
+				m.Events = append(m.Events, e)
 			}
 		}
-		return nil, nil
+		if m.Revision = at; len(m.Events) == 0 {
+			return nil, nil
+		}
+		return m, nil
 	})
 }
 
