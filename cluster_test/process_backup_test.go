@@ -155,14 +155,21 @@ func TestBackup(t *testing.T) {
 		}
 	}
 	fresh.set("after", healthpb.HealthCheckResponse_SERVING)
-	_, events := past(t, fresh.client(), 0)
+	var events []*rollcallv1.Event
+	eventually(t, "the write in the history of any node", func(ctx context.Context) bool {
+		events = nil
+		for e, err := range fresh.client().ListEvents(ctx, client.ListEventsOptions{From: 1}) {
+			if err != nil {
+				return false
+			}
+			events = append(events, e)
+		}
+		return events[len(events)-1].GetService() == "after"
+	})
 	for i, e := range events {
 		if e.GetRevision() != int64(i)+1 {
 			t.Fatalf("event %d has revision %d", i, e.GetRevision())
 		}
-	}
-	if last := events[len(events)-1]; last.GetService() != "after" {
-		t.Errorf("the newest event is %v", last)
 	}
 	eventually(t, "all members to agree", func(context.Context) bool {
 		exit, _ := rollcall(t, "verify", "-e", fresh.nodes[2].api)

@@ -36,19 +36,18 @@ func TestVerifyFindsDamage(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	newest := func(h *history, deleted bool) *logv1.Event {
+	newest := func(h *history) *logv1.Event { // of a service that exists
 		seen := map[string]bool{}
 		for i := len(h.events) - 1; i >= 0; i-- {
 			e := h.events[i]
 			if e.Service == "" || seen[e.Service] {
 				continue
 			}
-			if seen[e.Service] = true; (e.Type == logv1.EventType_EVENT_TYPE_DELETED) == deleted {
+			if seen[e.Service] = true; e.Type == logv1.EventType_EVENT_TYPE_REPORTED {
 				return e
 			}
 		}
-		t.Fatal("no such event")
-		return nil
+		panic("the history ends without a service")
 	}
 	replace := func(t *testing.T, j *Journal, e *logv1.Event) {
 		t.Helper()
@@ -72,29 +71,33 @@ func TestVerifyFindsDamage(t *testing.T) {
 			corrupt(t, d.journal, bucketEvents, revisionKey(9), []byte("rubbish"))
 		}, "events: bucket events"},
 		{"an index key is missing", func(t *testing.T, d *disk, h *history) {
-			e := newest(h, false)
+			e := newest(h)
 			index(t, d.journal, nameKey(e.Service, e.Revision), false)
 		}, "is not in the index of"},
 		{"an index key too many", func(t *testing.T, d *disk, _ *history) {
 			index(t, d.journal, nameKey("nobody", 3), true)
 		}, "events: the index has 1 keys"},
 		{"an event says another status", func(t *testing.T, d *disk, h *history) {
-			e := proto.CloneOf(newest(h, false))
+			e := proto.CloneOf(newest(h))
 			e.Status ^= 3
 			replace(t, d.journal, e)
 		}, "fold: service"},
 		{"an event says another reason", func(t *testing.T, d *disk, h *history) {
-			e := proto.CloneOf(newest(h, false))
+			e := proto.CloneOf(newest(h))
 			e.Reason += "!"
 			replace(t, d.journal, e)
 		}, "its reason is not what"},
 		{"an event deletes what exists", func(t *testing.T, d *disk, h *history) {
-			e := proto.CloneOf(newest(h, false))
+			e := proto.CloneOf(newest(h))
 			e.Type = logv1.EventType_EVENT_TYPE_DELETED
 			replace(t, d.journal, e)
 		}, "deleted it"},
 		{"an event keeps what does not exist", func(t *testing.T, d *disk, h *history) {
-			e := proto.CloneOf(newest(h, true))
+			r := h.revision() + 1
+			e := &logv1.Event{Type: logv1.EventType_EVENT_TYPE_DELETED, Service: newest(h).Service, Revision: r, CommitRevision: r, Time: 10_000}
+			d.journal.Append(&logv1.Delta{Index: 201, Term: 1, ClusterID: "3f9a", LogTime: 10_000, Revision: r,
+				DeletedServices: []string{e.Service}, Events: []*logv1.Event{proto.CloneOf(e)}})
+			d.flush()
 			e.Type = logv1.EventType_EVENT_TYPE_REPORTED
 			replace(t, d.journal, e)
 		}, "did not delete it"},
