@@ -377,6 +377,7 @@ type testNode struct {
 	registry  *fakeRegistry
 	agreement *fakeAgreement
 	replica   fakeReplica
+	exporter  fakeExporter
 	conn      *grpc.ClientConn // of a client
 	peerLis   *bufconn.Listener
 }
@@ -424,7 +425,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	var err error
 	node.Server, err = New(cfg, Deps{
 		Statuses: node.registry, Registry: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
-		Peers: peerFunc(c.dial), Replica: &node.replica,
+		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -60,6 +60,11 @@ func (h *history) next() *logv1.Delta {
 	for i, e := range d.Events {
 		e.Revision, e.CommitRevision, e.Time = first+int64(i)+1, d.Revision, d.LogTime
 		e.Reason = strings.Repeat("why ", h.rng.IntN(5))
+		for _, r := range d.Services {
+			if r.Service == e.Service {
+				r.Report = &logv1.Report{Status: e.Status, Reason: e.Reason, Time: e.Time, Revision: e.Revision}
+			}
+		}
 	}
 	h.events = append(h.events, d.Events...)
 	return d

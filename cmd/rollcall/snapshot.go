@@ -94,7 +94,7 @@ func (a *app) writeBackup(r backupReport) error {
 		row("services", fmt.Sprint(*r.Services))
 		row("events", fmt.Sprintf("%d, complete from revision %d on", *r.Events, r.Horizon))
 		row("state hash", r.StateHash)
-		row("size", fmt.Sprintf("%.1f MiB (%d bytes)", mebibytes(r.Bytes), r.Bytes))
+		row("size", fmt.Sprintf("%d bytes", r.Bytes))
 		row("SHA-256", r.SHA256+", right")
 	})
 	if err != nil {

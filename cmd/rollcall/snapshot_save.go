@@ -85,8 +85,8 @@ func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, f
 	if a.json() {
 		return a.printObject(backupReportOf(file, backup))
 	}
-	_, err = fmt.Fprintf(a.stdout, "saved %s from %s: cluster %s, revision %d, %.1f MiB, SHA-256 %s\n",
-		file, got.Endpoint, shortID(backup.Meta.GetClusterId()), backup.Meta.GetRevision(), mebibytes(backup.Bytes), backup.SHA256)
+	_, err = fmt.Fprintf(a.stdout, "saved %s from %s: cluster %s, revision %d, %d bytes, SHA-256 %s\n",
+		file, got.Endpoint, shortID(backup.Meta.GetClusterId()), backup.Meta.GetRevision(), backup.Bytes, backup.SHA256)
 	return err
 }
 

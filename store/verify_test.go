@@ -1,0 +1,224 @@
+package store
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+func inspectNothing(*JournalFile) Check { return Check{Name: "registry"} }
+
+func problemsOf(checks []Check) (all []string) {
+	for _, c := range checks {
+		for _, p := range c.Problems {
+			all = append(all, c.Name+": "+p)
+		}
+	}
+	return all
+}
+
+// TestVerifyFindsDamage: what no checksum of a single record shows is found too.
+func TestVerifyFindsDamage(t *testing.T) {
+	index := func(t *testing.T, j *Journal, key []byte, put bool) {
+		t.Helper()
+		err := j.db.Update(func(tx *bbolt.Tx) error {
+			if put {
+				return tx.Bucket(bucketEventsByService).Put(key, []byte{})
+			}
+			return tx.Bucket(bucketEventsByService).Delete(key)
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	newest := func(h *history) *logv1.Event { // of a service that exists
+		seen := map[string]bool{}
+		for i := len(h.events) - 1; i >= 0; i-- {
+			e := h.events[i]
+			if e.Service == "" || seen[e.Service] {
+				continue
+			}
+			if seen[e.Service] = true; e.Type == logv1.EventType_EVENT_TYPE_REPORTED {
+				return e
+			}
+		}
+		panic("the history ends without a service")
+	}
+	replace := func(t *testing.T, j *Journal, e *logv1.Event) {
+		t.Helper()
+		sealed, err := logv1.Seal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		corrupt(t, j, bucketEvents, revisionKey(e.Revision), sealed)
+	}
+	for _, tt := range []struct {
+		name   string
+		damage func(t *testing.T, d *disk, h *history)
+		want   string // "": nothing is wrong
+	}{
+		{"nothing", func(*testing.T, *disk, *history) {}, ""},
+		{"an event is missing", func(t *testing.T, d *disk, _ *history) { remove(t, d.journal, bucketEvents, revisionKey(9)) }, "events: revisions 9 to 9 are missing"},
+		{"the newest event is missing", func(t *testing.T, d *disk, h *history) {
+			remove(t, d.journal, bucketEvents, revisionKey(h.revision()))
+		}, "events: the events end at revision"},
+		{"an event is rubbish", func(t *testing.T, d *disk, _ *history) {
+			corrupt(t, d.journal, bucketEvents, revisionKey(9), []byte("rubbish"))
+		}, "events: bucket events"},
+		{"an index key is missing", func(t *testing.T, d *disk, h *history) {
+			e := newest(h)
+			index(t, d.journal, nameKey(e.Service, e.Revision), false)
+		}, "is not in the index of"},
+		{"an index key too many", func(t *testing.T, d *disk, _ *history) {
+			index(t, d.journal, nameKey("nobody", 3), true)
+		}, "events: the index has 1 keys"},
+		{"an event says another status", func(t *testing.T, d *disk, h *history) {
+			e := proto.CloneOf(newest(h))
+			e.Status ^= 3
+			replace(t, d.journal, e)
+		}, "fold: service"},
+		{"an event says another reason", func(t *testing.T, d *disk, h *history) {
+			e := proto.CloneOf(newest(h))
+			e.Reason += "!"
+			replace(t, d.journal, e)
+		}, "its reason is not what"},
+		{"an event deletes what exists", func(t *testing.T, d *disk, h *history) {
+			e := proto.CloneOf(newest(h))
+			e.Type = logv1.EventType_EVENT_TYPE_DELETED
+			replace(t, d.journal, e)
+		}, "deleted it"},
+		{"an event keeps what does not exist", func(t *testing.T, d *disk, h *history) {
+			r := h.revision() + 1
+			e := &logv1.Event{Type: logv1.EventType_EVENT_TYPE_DELETED, Service: newest(h).Service, Revision: r, CommitRevision: r, Time: 10_000}
+			d.journal.Append(&logv1.Delta{Index: 201, Term: 1, ClusterID: "3f9a", LogTime: 10_000, Revision: r,
+				DeletedServices: []string{e.Service}, Events: []*logv1.Event{proto.CloneOf(e)}})
+			d.flush()
+			e.Type = logv1.EventType_EVENT_TYPE_REPORTED
+			replace(t, d.journal, e)
+		}, "did not delete it"},
+		{"a time falls", func(t *testing.T, d *disk, h *history) {
+			e := proto.CloneOf(h.events[len(h.events)/2])
+			e.Time = -1
+			replace(t, d.journal, e)
+		}, "has a time before"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			d, h := recorded(t, 200)
+			tt.damage(t, d, h)
+			d.close()
+			f, err := OpenJournalFile(filepath.Join(d.path, journalName))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			problems := problemsOf(f.Check(inspectNothing))
+			if tt.want == "" && len(problems) > 0 || tt.want != "" && !strings.Contains(strings.Join(problems, "\n"), tt.want) {
+				t.Errorf("problems %q, want %q", problems, tt.want)
+			}
+		})
+	}
+}
+
+// TestVerifyAfterCompaction: what compaction leaves is right, and what it should have deleted is not.
+func TestVerifyAfterCompaction(t *testing.T) {
+	d, h := recorded(t, 200)
+	delta := h.next()
+	delta.Horizon = h.revision() / 2
+	d.fill(201, 201)
+	d.journal.Append(delta)
+	d.flush()
+	d.compact()
+	horizon := d.journal.Meta().GetHorizon()
+	d.close()
+	check := func(want string) {
+		t.Helper()
+		f, err := OpenJournalFile(filepath.Join(d.path, journalName))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		problems := problemsOf(f.Check(inspectNothing))
+		if want == "" && len(problems) > 0 || want != "" && !strings.Contains(strings.Join(problems, "\n"), want) {
+			t.Errorf("problems %q, want %q", problems, want)
+		}
+	}
+	check("")
+	db, err := openBolt(filepath.Join(d.path, journalName), journalBoltOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := logv1.Seal(&logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "gone"})
+	if err == nil {
+		err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put(revisionKey(horizon-1), sealed) })
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.letGo(nil)
+	check("should have been deleted")
+}
+
+// TestVerifyLog: the raft log is read entry by entry, and has to continue the journal.
+func TestVerifyLog(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		make func(t *testing.T, d *disk, h *history)
+		want string
+	}{
+		{"right", func(*testing.T, *disk, *history) {}, ""},
+		{"a gap", func(t *testing.T, d *disk, _ *history) {
+			logs := entries(t, 60, 65)
+			if err := d.log.StoreLogs(logs); err != nil {
+				t.Fatal(err)
+			}
+		}, "raft log: the entries 51 to 59 are missing"},
+		{"another term", func(t *testing.T, d *disk, _ *history) {
+			logs := entries(t, 50, 50)
+			logs[0].Term = 2
+			if err := d.log.StoreLogs(logs); err != nil {
+				t.Fatal(err)
+			}
+		}, "different histories"},
+		{"terms fall", func(t *testing.T, d *disk, _ *history) {
+			logs := entries(t, 51, 53)
+			logs[0].Term, logs[1].Term = 3, 2
+			if err := d.log.StoreLogs(logs); err != nil {
+				t.Fatal(err)
+			}
+		}, "entry 52 of term 2 follows one of term 3"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			path := t.TempDir()
+			d, h := openDisk(t, path, lazy), newHistory(1)
+			if d.log.Kind() == LogWAL && tt.name == "another term" {
+				t.Skip("a segment is only appended to")
+			}
+			if err := d.dir.SetFounding(Founding{ClusterID: "3f9a"}); err != nil {
+				t.Fatal(err)
+			}
+			d.fill(1, 50)
+			for range 50 {
+				d.journal.Append(h.next())
+			}
+			d.flush()
+			tt.make(t, d, h)
+			if _, err := VerifyDirectory(path, inspectNothing); err == nil || !strings.Contains(err.Error(), "in use") {
+				t.Errorf("while it is open: %v", err)
+			}
+			d.close()
+			checks, err := VerifyDirectory(path, inspectNothing)
+			if err != nil {
+				t.Fatal(err)
+			}
+			problems := problemsOf(checks)
+			if tt.want == "" && len(problems) > 0 || tt.want != "" && !strings.Contains(strings.Join(problems, "\n"), tt.want) {
+				t.Errorf("problems %q, want %q", problems, tt.want)
+			}
+		})
+	}
+}
