@@ -170,6 +170,10 @@ func TestWALDropsAnAppendThatWasCutShort(t *testing.T) {
 				if last, err := reopen(t, path, all); err != nil || last != kept {
 					t.Fatalf("state %d: ends at %d, %v; want %d", i, last, err, kept)
 				}
+				// What was dropped does not come back behind what is appended in its place.
+				if last, err := reopen(t, path, nil); err != nil || last != kept+1 {
+					t.Fatalf("state %d, again: ends at %d, %v; want %d", i, last, err, kept+1)
+				}
 			}
 		})
 	}
