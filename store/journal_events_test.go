@@ -294,6 +294,7 @@ func TestAwaitDurable(t *testing.T) {
 		go func() { done <- d.journal.AwaitDurable(context.Background(), 9) }()
 		d.journal.Append(change(9, "x"))
 		mention(t, <-done, "no space left")
+		synctest.Wait() // it is reported after the waiters are woken
 		d.failures.one(t, "no space left")
 		mention(t, d.journal.Close(), "no space left")
 		d.closeRest()
