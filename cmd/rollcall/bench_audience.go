@@ -112,7 +112,8 @@ func (a *audience) open(ctx context.Context, service string, s client.Status, co
 	}
 	for i, ctx := range ctxs {
 		a.streams.Go(func() {
-			if err := a.follow(ctx, i, service, healthpb.NewHealthClient(conns.at(i))); err != nil && ctx.Err() == nil {
+			err := a.follow(ctx, i, service, healthpb.NewHealthClient(conns.at(i)))
+			if ctx.Err() == nil {
 				a.leave(i, err)
 			}
 		})
@@ -128,7 +129,7 @@ func (a *audience) open(ctx context.Context, service string, s client.Status, co
 	return false
 }
 
-// follow tells the flips of what one watcher receives, until its stream ends.
+// follow tells the flips of what one watcher receives, and returns why its stream ended; never nil.
 func (a *audience) follow(ctx context.Context, watcher int, service string, c healthpb.HealthClient) error {
 	stream, err := c.Watch(ctx, &healthpb.HealthCheckRequest{Service: service})
 	if err != nil {
