@@ -49,6 +49,7 @@ func TestVirtualP6Compacted(t *testing.T) {
 		wait, resume := make(chan struct{}), make(chan struct{})
 		ended := make(chan error, 1)
 		c.wg.Go(func() {
+			waited := false
 			for b, err := range stuck.WatchEvents(ctx, client.WatchEventsOptions{From: 1}) {
 				if err == nil {
 					err = slow.take(b.Events, b.Revision)
@@ -57,9 +58,9 @@ func TestVirtualP6Compacted(t *testing.T) {
 					ended <- err
 					return
 				}
-				if len(b.Events) > 0 && wait != nil {
+				if len(b.Events) > 0 && !waited {
+					waited = true
 					close(wait)
-					wait = nil
 					select {
 					case <-resume:
 					case <-ctx.Done():
