@@ -179,6 +179,28 @@ func TestWALDropsAnAppendThatWasCutShort(t *testing.T) {
 	}
 }
 
+// What is left of a dropped append behind the next one, which fills the hole that gave it away, must
+// not be taken for damage.
+func TestWALOverwritesWhatItDrops(t *testing.T) {
+	all := batches(t, 2, 4)
+	path, segment := crashed(t, all)
+	whole, length := used(t, segment)
+	bad := bytes.Clone(whole[:length+1024])
+	start := scanSegment(bad).start
+	clear(bad[start : (start/sector+1)*sector])
+	patch(t, segment, bad)
+	d, l := openLog(t, path, LogOptions{})
+	if err := l.StoreLogs(all[1][:3]); err != nil {
+		t.Fatal(err)
+	}
+	l.fail(errors.New("killed"))
+	l.Close()
+	d.Close()
+	if last, err := reopen(t, path, all); err != nil || last != 5 {
+		t.Errorf("ends at %d, %v", last, err)
+	}
+}
+
 // A bit that flipped in anything that was acknowledged is never taken for an append cut short: the
 // log is refused.
 func TestWALRefusesAFlippedBitAnywhere(t *testing.T) {
