@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -19,6 +20,10 @@ import (
 
 // TestP9DivergedNodeServesNothing but its own names and its status.
 func TestP9DivergedNodeServesNothing(t *testing.T) {
+	synctest.Test(t, divergedNodeServesNothing)
+}
+
+func divergedNodeServesNothing(t *testing.T) {
 	c := newTestCluster(t, 2)
 	c.elect("n1")
 	n := c.nodes["n1"]
