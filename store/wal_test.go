@@ -184,7 +184,7 @@ func TestWALDropsAnAppendThatWasCutShort(t *testing.T) {
 func TestWALOverwritesWhatItDrops(t *testing.T) {
 	all := batches(t, 2, 4)
 	path, segment := crashed(t, all)
-	whole, length := used(t, segment)
+	whole, length := walUsed(t, segment)
 	bad := bytes.Clone(whole[:length+1024])
 	start := scanSegment(bad).start
 	clear(bad[start : (start/sector+1)*sector])
