@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -202,7 +203,8 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 	}
 	rec := f.services[req.GetService()]
 	if rec == nil {
-		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
+		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist",
+			map[string]string{"revision": strconv.FormatInt(f.revision, 10)})
 	}
 	return &rollcallv1.GetServiceResponse{Service: rec, Revision: f.revision}, nil
 }
