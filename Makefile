@@ -18,8 +18,9 @@ race: ## the same with the race detector
 	$(GO) test -race ./...
 
 # LOG_STORE=wal has nodes and tests of every target below keep their logs there.
-LOG_STORE ?= $(ROLLCALL_LOG_STORE)
-export ROLLCALL_LOG_STORE = $(LOG_STORE)
+ifdef LOG_STORE
+export ROLLCALL_LOG_STORE := $(LOG_STORE)
+endif
 
 COUNT ?= 100
 cluster: ## virtual-time clusters COUNT times under -race, process clusters COUNT/10 times
