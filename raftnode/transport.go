@@ -104,7 +104,19 @@ func (t *transport) consume() {
 	}
 }
 
+// capCommit keeps a follower from committing what its log holds beyond what the leader has just compared
+// with its own. The Raft paper (figure 2, AppendEntries, step 5) has the commit index advance to the last
+// new entry at most; hashicorp/raft v1.7.3 takes the last entry there is, which can be one of a deposed
+// leader's: a leader may send a commit index that is newer than the entries it sends with it.
+func capCommit(req *raft.AppendEntriesRequest) {
+	req.LeaderCommitIndex = min(req.LeaderCommitIndex, req.PrevLogEntry+uint64(len(req.Entries)))
+}
+
+// deliver hands raft an RPC of another node's; false: the transport is closed.
 func (t *transport) deliver(rpc raft.RPC) bool {
+	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+		capCommit(req)
+	}
 	select {
 	case t.rpcs <- rpc:
 		return true
