@@ -23,8 +23,8 @@ const (
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 5 * time.Second
 	connectTimeout   = 5 * time.Second
-	// redialWait is how long a call waits for an endpoint that was down when last seen.
-	// Above the longest pause between two dials.
+	// redialWait is how long a call waits for an endpoint that was down when last seen: longer than the
+	// longest pause between two dials.
 	redialWait = 300 * time.Millisecond
 )
 

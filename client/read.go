@@ -143,12 +143,10 @@ func askRevision(ctx context.Context, revision int64) context.Context {
 }
 
 // answeredAt reads the revision that a node was at from its headers.
-func answeredAt(mds ...metadata.MD) (int64, bool) {
-	for _, md := range mds {
-		for _, v := range md.Get(revisionKey) {
-			if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
-				return n, true
-			}
+func answeredAt(md metadata.MD) (int64, bool) {
+	for _, v := range md.Get(revisionKey) {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
+			return n, true
 		}
 	}
 	return 0, false
