@@ -15,34 +15,11 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// devBase finds a base port from which `rollcall dev` has its nine ports free.
-func devBase(t *testing.T) int {
-	t.Helper()
-	for range 200 {
-		_, port, _ := net.SplitHostPort(freePort(t))
-		base, _ := strconv.Atoi(port)
-		free := true
-		for i := 0; i < 30 && free; i++ {
-			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", base+i))
-			if err != nil {
-				free = false
-				continue
-			}
-			l.Close()
-		}
-		if free {
-			return base
-		}
-	}
-	t.Fatal("no free base port")
-	return 0
-}
-
 // TestProcessDev runs `rollcall dev` as the README says, kills one of its nodes, ends it as Ctrl-C
 // does, and starts it again.
 func TestProcessDev(t *testing.T) {
 	needProcesses(t)
-	base := devBase(t)
+	base := freePorts(t, 30) // three nodes, ten apart
 	data := filepath.Join(t.TempDir(), "dev")
 	cfg := client.DefaultConfig()
 	cfg.Endpoints = nil

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,23 +75,6 @@ func needProcesses(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs processes")
 	}
-}
-
-// ports hands out free ports below the range that the system gives to outgoing connections, so
-// that no client of this test can take one meanwhile.
-func freePort(t *testing.T) string {
-	t.Helper()
-	for range 1000 {
-		address := fmt.Sprintf("127.0.0.1:%d", 12000+rand.IntN(20000))
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			continue
-		}
-		l.Close()
-		return address
-	}
-	t.Fatal("no free port")
-	return ""
 }
 
 // processes is a cluster of rollcall serve processes.
