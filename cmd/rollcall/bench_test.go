@@ -196,7 +196,7 @@ func TestAudienceGoesOnWithoutThoseWhoLeft(t *testing.T) {
 
 func TestBenchThatCannotRunIsOneLine(t *testing.T) {
 	f := startFake(t)
-	dead := closedPort(t)
+	dead := closedPort()
 	for _, test := range []struct{ args, want string }{
 		{"check nosuch", "cannot check nosuch at " + f.address + `: NOT_FOUND: unknown service; "rollcall list" shows the services`},
 		{"chek", `unknown command "chek" for "rollcall bench"; did you mean "check"? see "rollcall bench --help"`},

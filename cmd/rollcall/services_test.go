@@ -101,7 +101,7 @@ func TestExitStatusesOfWrites(t *testing.T) {
 }
 
 func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
-	dead := closedPort(t)
+	dead := closedPort()
 	const advice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
 	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}, {"watch", "--prefix", "a"}, {"events"}, {"events", "--follow"}, {"events", "--follow", "--since", "1m"}, {"history", "a"}} {
 		rollcall(t, append(args, "-e", dead)...).want(t, exitNotDone, "", "rollcall: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
@@ -111,15 +111,8 @@ func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	r.want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
 }
 
-func closedPort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l.Close()
-	return l.Addr().String()
-}
+// closedPort is tcpmux's, where nobody listens and no other test can come to.
+func closedPort() string { return "127.0.0.1:1" }
 
 func TestGet(t *testing.T) {
 	f := startFake(t)
@@ -235,7 +228,7 @@ func TestProbeHasTheCodesOfGRPCHealthProbe(t *testing.T) {
 	f := startFake(t)
 	f.health.SetServingStatus("up", serving)
 	f.health.SetServingStatus("down", notServing)
-	dead := closedPort(t)
+	dead := closedPort()
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
 	if err != nil {
 		t.Fatal(err)
@@ -287,7 +280,7 @@ func TestCompletionOffersNamesAndStatuses(t *testing.T) {
 			t.Errorf("%q: exit status %d, %q, want %q", test.args, r.code, r.stdout, test.want)
 		}
 	}
-	r := rollcall(t, "__complete", "get", "-e", closedPort(t), "a")
+	r := rollcall(t, "__complete", "get", "-e", closedPort(), "a")
 	if r.code != 0 || r.stdout != ":4\n" {
 		t.Errorf("without a node: exit status %d, %q", r.code, r.stdout)
 	}

@@ -135,7 +135,7 @@ func TestABadVariableIsOneLineThatNamesIt(t *testing.T) {
 	t.Setenv("ROLLCALL_TIMEOUT", "soon")
 	rollcall(t, "get", "a").want(t, exitNotDone, "", `rollcall: environment variable ROLLCALL_TIMEOUT="soon", which stands for --timeout: time: invalid duration "soon"`+"\n")
 	// Nobody wants watches that end because all other commands are quick.
-	t.Setenv("ROLLCALL_ENDPOINTS", closedPort(t))
+	t.Setenv("ROLLCALL_ENDPOINTS", closedPort())
 	rollcall(t, "watch", "a").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
 	t.Setenv("ROLLCALL_TIMEOUT", "1h")
 	rollcall(t, "events", "--follow").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
