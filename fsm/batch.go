@@ -1,6 +1,8 @@
 package fsm
 
 import (
+	"slices"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -9,7 +11,7 @@ import (
 type batch struct {
 	index, term uint64 // of the last entry; 0: nothing was applied
 	services    []touched
-	at          map[string]int // name → place in services
+	at          map[string]int // name → place in services; see FSM.touched
 	members     []*logv1.Member
 	events      []*logv1.Event
 	limits      requestLimits // of the request ids, if they changed
@@ -19,13 +21,15 @@ type batch struct {
 	mismatch    uint64        // first index at which a proposer held another hash; 0: none
 }
 
+// maxTouched is of how many names the room is kept from one batch to the next.
+const maxTouched = 1024
+
 type touched struct {
 	name string
 	now  *record // nil: deleted
 }
 
-func (b *batch) add(p *plan, events []*logv1.Event) {
-	b.events = append(b.events, events...)
+func (b *batch) add(p *plan) {
 	if p.limits != (requestLimits{}) {
 		b.limits = p.limits
 	}
@@ -43,9 +47,6 @@ func (b *batch) addService(name string, now *record) {
 	if i, ok := b.at[name]; ok {
 		b.services[i].now = now
 		return
-	}
-	if b.at == nil {
-		b.at = make(map[string]int)
 	}
 	b.at[name] = len(b.services)
 	b.services = append(b.services, touched{name, now})
@@ -88,20 +89,18 @@ func (b *batch) delta(s *state) *logv1.Delta {
 	if b.limits != (requestLimits{}) {
 		d.Requests = append(d.Requests, b.limits.logRecord())
 	}
+	var by actorLog
+	d.Requests = slices.Grow(d.Requests, len(b.requests))
 	for _, r := range b.requests {
-		d.Requests = append(d.Requests, r.log())
+		d.Requests = append(d.Requests, r.log(&by))
 	}
-	var why *cause
-	var by *logv1.Actor
+	d.Services = make([]*logv1.ServiceRecord, 0, len(b.services))
 	for _, t := range b.services {
 		if t.now == nil {
 			d.DeletedServices = append(d.DeletedServices, t.name)
 			continue
 		}
-		if t.now.cause != why {
-			why, by = t.now.cause, t.now.cause.logActor()
-		}
-		d.Services = append(d.Services, t.now.log(by))
+		d.Services = append(d.Services, t.now.log(&by))
 	}
 	return d
 }

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -91,13 +92,15 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 }
 
 func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
-	key := &record{} // of the look-ups
-	var why *cause   // of the change before
+	found := s.found
+	if found == nil {
+		found = &finder{}
+	}
+	var why *cause // of the change before
 	revision := s.revision
 	p.outcomes = make([]outcome, 0, len(w.GetChanges()))
 	for _, c := range w.GetChanges() {
-		key.name = c.GetService()
-		before, _ := s.services.Get(key)
+		before := found.get(s.services, c.GetService())
 		if refusal := checkPreconditions(c, before); refusal != nil {
 			p.outcomes, p.refusal = nil, refusal
 			return
@@ -196,9 +199,9 @@ func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 	}
 }
 
-// commit makes s what p says, which was evaluated against s at its log time, and returns the events
-// in order of revision.
-func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
+// commit makes s what p says, which was evaluated against s at its log time, and returns events with
+// what happened added, in order of revision.
+func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*logv1.Event {
 	if p.clusterID != "" {
 		s.clusterID = p.clusterID
 	}
@@ -215,11 +218,13 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 	first := s.revision
 	s.revision = p.revision
 	if first == p.revision {
-		return nil
+		return events
 	}
-	events := make([]*logv1.Event, 0, p.revision-first)
+	revision := first
+	events = slices.Grow(events, int(p.revision-first))
 	add := func(e *logv1.Event) {
-		e.Revision = first + int64(len(events)) + 1
+		revision++
+		e.Revision = revision
 		e.CommitRevision = p.revision
 		e.Time = p.time
 		e.Actor = cmd.GetActor()
@@ -247,7 +252,7 @@ func (s *state) commit(p *plan, cmd *logv1.Command) []*logv1.Event {
 		}
 		s.hash.service(o.before, o.after)
 		if o.after != nil {
-			s.services.Set(o.after)
+			s.services.SetHint(o.after, &s.found.path)
 			e.Status = logv1.Status(o.after.status)
 			e.EffectiveStatus = e.Status
 			e.LeaseId = o.after.cause.leaseID

@@ -100,9 +100,10 @@ type FSM struct {
 
 	// Of raft's goroutine alone.
 	state       *state
-	index, term uint64 // of the newest entry in state
-	loaded      uint64 // index when the journal was loaded
-	delivered   bool   // raft has delivered what was loaded, so it may truncate up to where it is
+	index, term uint64         // of the newest entry in state
+	loaded      uint64         // index when the journal was loaded
+	delivered   bool           // raft has delivered what was loaded, so it may truncate up to where it is
+	touched     map[string]int // of the batch being applied; empty between two
 
 	published *statusMap
 	shown     atomic.Int64
@@ -147,6 +148,7 @@ func New(cfg Config) (*FSM, error) {
 		term:            meta.GetTerm(),
 		loaded:          meta.GetIndex(),
 		published:       newStatusMap(),
+		touched:         map[string]int{},
 		topics:          newTopics(),
 		followers:       newTopics(),
 		page:            defaultPage,
@@ -180,7 +182,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	answers := make([]any, len(logs))
 	err := f.Halted()
 	already := err != nil
-	var b batch
+	b := batch{at: f.touched}
 	for i, l := range logs {
 		if err == nil {
 			answers[i], err = f.fold(l, &b)
@@ -192,6 +194,10 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	if b.index != 0 {
 		f.publish(&b)
 		f.cfg.Journal.Append(b.delta(f.state))
+		if len(f.touched) > maxTouched { // clearing takes as long as the largest batch so far was
+			f.touched = map[string]int{}
+		}
+		clear(f.touched)
 		f.release()
 	}
 	if b.mismatch != 0 && f.cfg.OnMismatch != nil {
@@ -252,10 +258,11 @@ func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 	s.logTime = max(s.logTime, e.GetTime())
 	s.forget(b)
 	answers := make([]any, len(e.GetCommands()))
+	results := make([]Result, len(e.GetCommands()))
 	for i, cmd := range e.GetCommands() {
-		r := s.fold(cmd, place{index, uint32(i)}, b)
-		r.index = index
-		answers[i] = &r
+		results[i] = s.fold(cmd, place{index, uint32(i)}, b)
+		results[i].index = index
+		answers[i] = &results[i]
 	}
 	return answers
 }
@@ -267,7 +274,8 @@ func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
 	}
 	p := s.evaluate(cmd, s.logTime)
 	if p.refusal == nil {
-		b.add(&p, s.commit(&p, cmd))
+		b.events = s.commit(&p, cmd, b.events)
+		b.add(&p)
 	}
 	if r := s.requests.remember(cmd, &p, at); r != nil {
 		s.remembered.remember(r)

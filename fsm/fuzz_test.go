@@ -96,7 +96,7 @@ func FuzzFold(f *testing.F) {
 		s := newState()
 		base := write(change("a", serving), change("b", notServing))
 		p := s.evaluate(base, 3)
-		s.commit(&p, base)
+		s.commit(&p, base, nil)
 		if s.admit(&logv1.Entry{Commands: []*logv1.Command{cmd}}) != nil {
 			if p := s.evaluate(cmd, 3); p.refusal == nil {
 				t.Fatal("a preview of what would halt is not refused")
@@ -123,7 +123,7 @@ func FuzzFold(f *testing.F) {
 			}
 			return
 		}
-		events := s.commit(&p, cmd)
+		events := s.commit(&p, cmd, nil)
 		if s.revision != revision+int64(len(events)) || s.revision != p.revision {
 			t.Fatalf("revision went from %d to %d with %d events", revision, s.revision, len(events))
 		}

@@ -54,31 +54,40 @@ func internActor(a *logv1.Actor) unique.Handle[actor] {
 	return unique.Make(actor{name: a.GetName(), peer: a.GetPeer(), verified: a.GetVerified()})
 }
 
-// logActor is nil for the actor about whom nothing is known.
-func (c *cause) logActor() *logv1.Actor {
-	a := c.actor.Value()
-	if a == (actor{}) {
-		return nil
-	}
-	return &logv1.Actor{Name: a.name, Verified: a.verified, Peer: a.peer}
+// actorLog makes actors as they stand on disk. Neighbours that have one actor share it.
+type actorLog struct {
+	last unique.Handle[actor]
+	log  *logv1.Actor
 }
 
-// log returns r as it stands on disk. by is r.cause.logActor(), passed in so that the records of
-// one command can share it.
-func (r *record) log(by *logv1.Actor) *logv1.ServiceRecord {
-	return &logv1.ServiceRecord{
-		Service:    r.name,
-		StatusTime: r.statusTime,
-		Report: &logv1.Report{
-			Status:    logv1.Status(r.status),
-			Reason:    r.cause.reason,
-			Actor:     by,
-			Time:      r.cause.time,
-			Revision:  r.revision,
-			RequestId: r.cause.requestID,
-			LeaseId:   r.cause.leaseID,
-		},
+// of is nil for the actor about whom nothing is known.
+func (l *actorLog) of(c *cause) *logv1.Actor {
+	if c.actor != l.last {
+		l.last, l.log = c.actor, nil
+		if a := c.actor.Value(); a != (actor{}) {
+			l.log = &logv1.Actor{Name: a.name, Verified: a.verified, Peer: a.peer}
+		}
 	}
+	return l.log
+}
+
+// log returns r as it stands on disk.
+func (r *record) log(by *actorLog) *logv1.ServiceRecord {
+	p := &struct {
+		record logv1.ServiceRecord
+		report logv1.Report
+	}{}
+	p.record.Service = r.name
+	p.record.StatusTime = r.statusTime
+	p.record.Report = &p.report
+	p.report.Status = logv1.Status(r.status)
+	p.report.Reason = r.cause.reason
+	p.report.Actor = by.of(r.cause)
+	p.report.Time = r.cause.time
+	p.report.Revision = r.revision
+	p.report.RequestId = r.cause.requestID
+	p.report.LeaseId = r.cause.leaseID
+	return &p.record
 }
 
 // public returns r as the API shows it.

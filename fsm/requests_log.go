@@ -10,7 +10,7 @@ import (
 
 // log returns r as it stands on disk. The same request gives the same message on every node,
 // whichever of its parts share memory there.
-func (r *request) log() *logv1.RequestRecord {
+func (r *request) log(by *actorLog) *logv1.RequestRecord {
 	p := &logv1.RequestRecord{
 		Index:     r.place.index,
 		Position:  r.place.position,
@@ -21,17 +21,19 @@ func (r *request) log() *logv1.RequestRecord {
 		Revision:  r.revision,
 		Refusal:   r.refusal,
 	}
-	if len(r.outcomes) > 0 {
-		p.Outcomes = make([]*logv1.RequestOutcome, len(r.outcomes))
+	outcomes := make([]logv1.RequestOutcome, len(r.outcomes))
+	if len(outcomes) > 0 {
+		p.Outcomes = make([]*logv1.RequestOutcome, len(outcomes))
 	}
 	var why *cause
 	for i := range r.outcomes {
 		o := &r.outcomes[i]
-		out := &logv1.RequestOutcome{Service: o.name, Changed: o.changed()}
+		out := &outcomes[i]
+		out.Service, out.Changed = o.name, o.changed()
 		if now := o.after; now != nil {
 			if why == nil || *now.cause != *why {
 				why = now.cause
-				p.Causes = append(p.Causes, why.log())
+				p.Causes = append(p.Causes, why.log(by))
 			}
 			out.Revision = now.revision
 			out.Status = logv1.Status(now.status)
@@ -43,9 +45,9 @@ func (r *request) log() *logv1.RequestRecord {
 	return p
 }
 
-func (c *cause) log() *logv1.RequestCause {
+func (c *cause) log(by *actorLog) *logv1.RequestCause {
 	return &logv1.RequestCause{
-		Reason: c.reason, Actor: c.logActor(), Time: c.time, RequestId: c.requestID, LeaseId: c.leaseID,
+		Reason: c.reason, Actor: by.of(c), Time: c.time, RequestId: c.requestID, LeaseId: c.leaseID,
 	}
 }
 

@@ -28,17 +28,13 @@ func (r Result) Proto() *logv1.Result {
 		return p
 	}
 	p.Services = make([]*logv1.ServiceResult, len(r.outcomes))
-	var why *cause
-	var by *logv1.Actor
+	var by actorLog
 	for i := range r.outcomes {
 		o := &r.outcomes[i]
 		s := &logv1.ServiceResult{Changed: o.changed()}
 		switch {
 		case o.after != nil:
-			if o.after.cause != why {
-				why, by = o.after.cause, o.after.cause.logActor()
-			}
-			s.Record = o.after.log(by)
+			s.Record = o.after.log(&by)
 		case s.Changed:
 			s.Record = &logv1.ServiceRecord{Service: o.name, StatusTime: r.time}
 		default:

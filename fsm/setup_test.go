@@ -138,7 +138,7 @@ func (h *harness) dump() string {
 	n := 0
 	v.services.Scan(func(r *record) bool {
 		n++
-		fmt.Fprintf(&b, "%x\n", marshal(r.log(r.cause.logActor())))
+		fmt.Fprintf(&b, "%x\n", marshal(r.log(&actorLog{})))
 		if h.published.get(r.name) != r {
 			fmt.Fprintf(&b, "%q is published otherwise\n", r.name)
 		}
@@ -161,7 +161,7 @@ func (h *harness) dump() string {
 		fmt.Fprintf(&b, "%d known, %d in order, %d shown\n", len(t.known), len(t.order), v.requestIDs)
 	}
 	for _, r := range t.order {
-		fmt.Fprintf(&b, "%x\n", marshal(r.log()))
+		fmt.Fprintf(&b, "%x\n", marshal(r.log(&actorLog{})))
 		if t.known[r.key] != r {
 			fmt.Fprintf(&b, "%v is known otherwise\n", r.key)
 		}

@@ -24,6 +24,21 @@ type state struct {
 	// remembered is the hash of the table of request ids and its limits. It is apart from hash as a
 	// view holds the table's hash but not the table: see ScrubMemory.
 	remembered multiset
+	// found is of raft's goroutine alone: a view has none.
+	found *finder
+}
+
+// finder finds services one after the other. It remembers where it was: to the same one again, or to a
+// neighbour, it is not far.
+type finder struct {
+	path btree.PathHint
+	key  record
+}
+
+func (f *finder) get(services *btree.BTreeG[*record], name string) *record {
+	f.key.name = name
+	r, _ := services.GetHint(&f.key, &f.path)
+	return r
 }
 
 func newState() *state {
@@ -35,6 +50,7 @@ func newState() *state {
 		members:  map[string]*logv1.Member{},
 		requests: newRequests(),
 		horizon:  firstHorizon,
+		found:    &finder{},
 	}
 }
 

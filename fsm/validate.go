@@ -67,43 +67,66 @@ func checkWrite(w *logv1.Write) *logv1.Refusal {
 		return invalid("", "changes", "is empty; at least one change is needed")
 	case n > maxChanges:
 		return invalid("", "changes", "holds %d changes; at most %d are allowed", n, maxChanges)
-	}
-	var seen map[string]int
-	if len(changes) > 1 {
-		seen = make(map[string]int, len(changes))
+	case n == 1:
+		return checkChange(changes[0])
 	}
 	for i, c := range changes {
-		// The API has one field of each kind for a single change, a list for several.
-		field := func(name string) string {
-			if len(changes) == 1 {
-				return name
-			}
-			return fmt.Sprintf("changes[%d].%s", i, name)
-		}
-		service := c.GetService()
-		if err := rollcallv1.CheckName(service); err != nil {
-			return invalid("", field("service"), "%v", err)
-		}
-		if st := c.GetStatus(); !isReport(st) && st != logv1.Status_STATUS_SERVICE_UNKNOWN {
-			return invalid(service, field("status"),
-				"is %d; UNKNOWN, SERVING, NOT_SERVING or, to delete, SERVICE_UNKNOWN are allowed", st)
-		}
-		if seen != nil {
-			if first, ok := seen[service]; ok {
-				return invalid(service, field("service"),
-					"%q is also in changes[%d]; one write may change a service once", service, first)
-			}
-			seen[service] = i
-		}
-		if refusal := checkText(service, field("lease_id"), c.GetLeaseId(), maxLeaseIDBytes); refusal != nil {
-			return refusal
-		}
-		if c.IfRevision != nil && c.GetIfRevision() < 0 {
-			return invalid(service, field("if_revision"),
-				"is %d; it must be a revision, or 0 for a service that must not exist", c.GetIfRevision())
+		if refusal := checkChange(c); refusal != nil {
+			return ofChange(i, refusal)
 		}
 	}
+	if first, i, ok := changedTwice(changes); ok {
+		service := changes[i].GetService()
+		return ofChange(i, invalid(service, "service",
+			"%q is also in changes[%d]; one write may change a service once", service, first))
+	}
 	return nil
+}
+
+// ofChange says which change of several a refusal is about: the API has one field of each kind for a
+// single change, a list for several.
+func ofChange(i int, refusal *logv1.Refusal) *logv1.Refusal {
+	at := fmt.Sprintf("changes[%d].", i)
+	refusal.Field, refusal.Message = at+refusal.Field, at+refusal.Message
+	return refusal
+}
+
+func checkChange(c *logv1.Change) *logv1.Refusal {
+	service := c.GetService()
+	if err := rollcallv1.CheckName(service); err != nil {
+		return invalid("", "service", "%v", err)
+	}
+	if st := c.GetStatus(); !isReport(st) && st != logv1.Status_STATUS_SERVICE_UNKNOWN {
+		return invalid(service, "status",
+			"is %d; UNKNOWN, SERVING, NOT_SERVING or, to delete, SERVICE_UNKNOWN are allowed", st)
+	}
+	if refusal := checkText(service, "lease_id", c.GetLeaseId(), maxLeaseIDBytes); refusal != nil {
+		return refusal
+	}
+	if c.IfRevision != nil && c.GetIfRevision() < 0 {
+		return invalid(service, "if_revision",
+			"is %d; it must be a revision, or 0 for a service that must not exist", c.GetIfRevision())
+	}
+	return nil
+}
+
+// changedTwice returns the places of two changes of one service.
+func changedTwice(changes []*logv1.Change) (first, second int, ok bool) {
+	inOrder := 1 // so many from the first on; among them none can be there twice
+	for inOrder < len(changes) && changes[inOrder-1].GetService() < changes[inOrder].GetService() {
+		inOrder++
+	}
+	if inOrder == len(changes) {
+		return 0, 0, false
+	}
+	seen := make(map[string]int, len(changes))
+	for i, c := range changes {
+		if first, ok := seen[c.GetService()]; ok {
+			return first, i, true
+		}
+		seen[c.GetService()] = i
+	}
+	return 0, 0, false
 }
 
 func checkMember(m *logv1.Member) *logv1.Refusal {

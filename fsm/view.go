@@ -21,7 +21,7 @@ type view struct {
 // each node of the tree copy that node.
 func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
 	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order)}
-	v.requests = nil
+	v.requests, v.found = nil, nil
 	if before != nil && !servicesChanged {
 		v.services = before.services
 	} else {
