@@ -41,7 +41,7 @@ func TestReadingHistoryIsPaced(t *testing.T) {
 			return took
 		}
 		for i, took := range readAll() {
-			if want := time.Millisecond + time.Duration(i)*(time.Millisecond+maxRest); took != want {
+			if want := time.Millisecond + time.Duration(i)*(1+restFactor)*time.Millisecond; took != want {
 				t.Errorf("beside changes, answer %d came after %v, want %v", i, took, want)
 			}
 		}
