@@ -292,7 +292,7 @@ func TestPast(t *testing.T) {
 	}{
 		"ahead":             {at(10), "", want{codes.OutOfRange, ReasonAhead, "", map[string]string{MetaCurrentRevision: "9"}, "this node is at revision 9"}},
 		"compacted":         {at(4), "", want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "6"}, "revision 4 is asked for"}},
-		"an early time":     {when(2), "", want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "6"}, ""}},
+		"an early time":     {when(2), "", want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "6"}, "at.time 1970"}},
 		"before zero":       {at(-1), "", want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "at.revision is -1"}},
 		"another's token":   {nil, past, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "another moment"}},
 		"a present token":   {at(9), encodeToken("a", nil), want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "another moment"}},

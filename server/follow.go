@@ -111,12 +111,16 @@ func compacted(err error) error {
 	if !errors.As(err, &c) {
 		return err
 	}
+	return notKept(c, "revision "+strconv.FormatInt(c.Asked, 10)+" is asked for")
+}
+
+func notKept(c *logv1.CompactedError, asked string) *failure {
 	oldest := strconv.FormatInt(c.Oldest, 10)
 	return &failure{
 		reason: ReasonCompacted,
-		msg:    "what happened before revision " + oldest + " is not kept any more, and revision " + strconv.FormatInt(c.Asked, 10) + " is asked for",
+		msg:    "what happened before revision " + oldest + " is not kept any more, and " + asked,
 		meta:   map[string]string{MetaOldestRevision: oldest},
-		err:    err,
+		err:    c,
 	}
 }
 

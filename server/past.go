@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -23,6 +25,9 @@ func (s *registryService) moment(ctx context.Context, at *rollcallv1.At) (*past,
 		revision, err = s.history.VisibleRevision(ctx, at.Revision)
 	case *rollcallv1.At_Time:
 		revision, err = s.history.RevisionAt(ctx, at.Time.AsTime().UnixNano())
+		if c := (*logv1.CompactedError)(nil); errors.As(err, &c) {
+			return nil, notKept(c, "at.time "+at.Time.AsTime().Format(time.RFC3339Nano)+" is before that")
+		}
 	}
 	if err != nil {
 		return nil, s.pastError(err)
