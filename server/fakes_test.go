@@ -3,22 +3,14 @@ package server
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"maps"
 	"net"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
-	"testing"
-	"testing/synctest"
-	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/test/bufconn"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -365,168 +357,6 @@ func (f *fakeAgreement) NodeStatus() NodeStatus {
 	return f.status
 }
 
-// peerFunc is Peers.
-type peerFunc func(ctx context.Context, name string) (net.Conn, error)
-
-func (f peerFunc) DialPeer(ctx context.Context, name string) (net.Conn, error) { return f(ctx, name) }
-
-// testNode is a served Server on fakes.
-type testNode struct {
-	*Server
-	name      string
-	registry  *fakeRegistry
-	agreement *fakeAgreement
-	replica   fakeReplica
-	exporter  fakeExporter
-	conn      *grpc.ClientConn // of a client
-	peerLis   *bufconn.Listener
-}
-
-// testCluster is nodes n1, n2, … that reach each other by name.
-type testCluster struct {
-	t     *testing.T
-	nodes map[string]*testNode
-	names []string
-
-	mu     sync.Mutex
-	refuse map[string]error                     // DialPeer's answer for a name
-	wrap   func(to string, c net.Conn) net.Conn // if set, stands in every peer connection
-}
-
 const bufSize = 256 << 10
 
-func newTestCluster(t *testing.T, n int, change ...func(*Config)) *testCluster {
-	t.Helper()
-	c := &testCluster{t: t, nodes: map[string]*testNode{}, refuse: map[string]error{}}
-	for i := range n {
-		c.names = append(c.names, fmt.Sprintf("n%d", i+1))
-	}
-	for _, name := range c.names {
-		c.nodes[name] = c.start(name, change...)
-	}
-	return c
-}
-
-func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
-	c.t.Helper()
-	node := &testNode{name: name, registry: newFakeRegistry(), peerLis: bufconn.Listen(bufSize)}
-	node.agreement = newFakeAgreement(node.registry)
-	for _, m := range c.names {
-		node.agreement.status.Members = append(node.agreement.status.Members, &rollcallv1.Member{
-			Name: m, ApiAddress: m + ":7600", PeerAddress: m + ":7601", Voter: true,
-		})
-	}
-	cfg := DefaultConfig()
-	cfg.Node, cfg.Version, cfg.StartTime = name, "v0.1.0", time.Now()
-	cfg.Logger = slog.New(slog.DiscardHandler)
-	for _, ch := range change {
-		ch(&cfg)
-	}
-	var err error
-	node.Server, err = New(cfg, Deps{
-		Statuses: node.registry, Registry: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
-		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	api := bufconn.Listen(bufSize)
-	served := make(chan error, 1)
-	go func() { served <- node.Serve(api, node.peerLis) }()
-	node.conn, err = grpc.NewClient("passthrough:///"+name,
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return api.DialContext(ctx) }),
-		grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDisableRetry(), grpc.WithDisableServiceConfig())
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	c.t.Cleanup(func() {
-		node.conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := node.Stop(ctx); err != nil {
-			c.t.Errorf("stop %s: %v", name, err)
-		}
-		if err := <-served; err != nil {
-			c.t.Errorf("serve %s: %v", name, err)
-		}
-	})
-	return node
-}
-
 var errRefused = &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-
-func (c *testCluster) dial(ctx context.Context, name string) (net.Conn, error) {
-	c.mu.Lock()
-	err, wrap := c.refuse[name], c.wrap
-	c.mu.Unlock()
-	if err != nil {
-		return nil, err
-	}
-	node := c.nodes[name]
-	if node == nil {
-		return nil, errors.New("unknown member " + name)
-	}
-	conn, err := node.peerLis.DialContext(ctx)
-	if err == nil && wrap != nil {
-		conn = wrap(name, conn)
-	}
-	return conn, err
-}
-
-func (c *testCluster) refuseDials(name string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.refuse[name] = err
-}
-
-// setFresh makes a node as fresh as at.
-func (n *testNode) setFresh(at time.Time) {
-	n.freshness.mu.Lock()
-	n.freshness.freshAt, n.freshness.pending = at, nil
-	n.freshness.mu.Unlock()
-	n.Refresh()
-}
-
-// elect makes a node the leader, and all know it and are fresh now. Only nodes that KeepFresh stay so.
-func (c *testCluster) elect(leader string) {
-	for name, n := range c.nodes {
-		n.setFresh(time.Now())
-		n.agreement.change(func(st *NodeStatus) {
-			st.Leader, st.Leading = leader, name == leader
-			st.Term++
-			st.Role = rollcallv1.Role_ROLE_FOLLOWER
-			if st.Leading {
-				st.Role = rollcallv1.Role_ROLE_LEADER
-			}
-		})
-	}
-}
-
-func (n *testNode) admin() rollcallv1.AdminClient     { return rollcallv1.NewAdminClient(n.conn) }
-func (n *testNode) reads() rollcallv1.RegistryClient  { return rollcallv1.NewRegistryClient(n.conn) }
-func (n *testNode) cluster() rollcallv1.ClusterClient { return rollcallv1.NewClusterClient(n.conn) }
-func (n *testNode) health() healthpb.HealthClient     { return healthpb.NewHealthClient(n.conn) }
-
-func single(t *testing.T, change ...func(*Config)) *testNode {
-	t.Helper()
-	c := newTestCluster(t, 1, change...)
-	c.elect("n1")
-	return c.nodes["n1"]
-}
-
-// bubble runs a subtest in virtual time.
-func bubble(t *testing.T, name string, do func(t *testing.T)) {
-	t.Helper()
-	t.Run(name, func(t *testing.T) { synctest.Test(t, do) })
-}
-
-func timeout(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
-func setRequest(name string, s Status) *rollcallv1.SetServingStatusRequest {
-	return &rollcallv1.SetServingStatusRequest{Service: name, Status: s.Enum()}
-}
