@@ -48,8 +48,10 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 
 // Check implements grpc.health.v1.Health.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if err := h.gate.refuseName(h.node, req.GetService()); err != nil {
-		return nil, err
+	if h.gate.closed() != nil {
+		if err := h.gate.refuseName(h.node, req.GetService()); err != nil {
+			return nil, err
+		}
 	}
 	if h.incoming.asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())

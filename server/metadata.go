@@ -86,7 +86,26 @@ func (in incoming) raw(ctx context.Context) metadata.MD {
 // asks says whether a call carries any key of this domain. Keys are lower case: HTTP/2 demands it of
 // the wire, and grpc's server refuses others.
 func (in incoming) asks(ctx context.Context) bool {
-	for k := range in.raw(ctx) {
+	md := in.raw(ctx)
+	return len(md) > 0 && !usual(md) && anyAsks(md)
+}
+
+func usual(md metadata.MD) bool {
+	switch len(md) {
+	case 3:
+		_, ok := md["user-agent"]
+		return ok
+	case 4:
+		if _, ok := md["user-agent"]; ok {
+			_, ok := md["grpc-accept-encoding"]
+			return ok
+		}
+	}
+	return false
+}
+
+func anyAsks(md metadata.MD) bool {
+	for k := range md {
 		if strings.HasPrefix(k, metadataPrefix) {
 			return true
 		}
