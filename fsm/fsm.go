@@ -424,10 +424,7 @@ func (f *FSM) Halted() error {
 // Status is what Check answers: the status of name, and whether there is one. The node's own names
 // are included.
 func (f *FSM) Status(name string) (servingStatus, bool) {
-	if s, ok := f.published.get(name); ok {
-		return s, true
-	}
-	return serviceUnknown, false
+	return f.published.get(name)
 }
 
 // ShownRevision is at least the revision of everything that any read or watch of this node has shown

@@ -75,7 +75,7 @@ func ownWord(name string, hash uint64) statusWord {
 	return statusWord(hash<<(stateBits+lengthBits) | uint64(len(name)+1)<<stateBits)
 }
 
-func (w statusWord) isOf(own statusWord) bool { return w>>stateBits == own>>stateBits }
+func (w statusWord) isOf(own statusWord) bool { return w^own < 1<<stateBits }
 
 // status is false if the name was removed.
 func (w statusWord) status() (servingStatus, bool) {
@@ -103,8 +103,21 @@ func (t *statusTable) find(name string, hash uint64) (*statusSlot, statusWord) {
 // get says also whether there is one.
 func (m *statusMap) get(name string) (servingStatus, bool) {
 	hash := m.hash(name)
-	_, w := m.part(hash).Load().find(name, hash)
-	return w.status()
+	slots := m.part(hash).Load().slots
+	own := ownWord(name, hash)
+	for i := hash >> 32 * uint64(len(slots)) >> 32; ; i++ {
+		if i >= uint64(len(slots)) {
+			i = 0
+		}
+		slot := &slots[i]
+		w := statusWord(slot.word.Load())
+		if w.isOf(own) && unsafe.String(slot.name.Load(), len(name)) == name {
+			return w.status()
+		}
+		if w == 0 {
+			return serviceUnknown, false
+		}
+	}
 }
 
 // status is SERVICE_UNKNOWN if there is none.

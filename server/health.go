@@ -56,6 +56,9 @@ func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*
 	if h.incoming.asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())
 	}
+	if s, ok := h.statuses.Status(req.GetService()); ok {
+		return h.answer(s), nil
+	}
 	return h.check(req.GetService())
 }
 
