@@ -173,7 +173,7 @@ func (m *statusMap) remove(name string) bool {
 	return true
 }
 
-func (t *statusTable) full() bool { return t.used*8 > len(t.slots)*5 }
+func (t *statusTable) full() bool { return 4*t.used > 3*len(t.slots) }
 
 // rebuild gives a part a table that is half full, without the marks of what was removed.
 func (m *statusMap) rebuild(p *atomic.Pointer[statusTable]) {
