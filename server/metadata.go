@@ -48,7 +48,7 @@ const metadataKeys = MetadataConsistency + ", " + MetadataMinRevision + ", " + M
 // ValueFromIncomingContext must be told the key, so it cannot find a mistyped one. The map itself
 // stands in the context under a key that is private to grpc; incoming learns that key once, by
 // letting FromIncomingContext ask a context of its own. Should grpc change, the type assertion in
-// asks fails and it falls back to the copy: slower, not wrong. BenchmarkMetadata compares them.
+// raw fails and it falls back to the copy: slower, not wrong. BenchmarkMetadata compares them.
 type incoming struct{ key any }
 
 // keyCatcher is a context that notes what it is asked for.
