@@ -48,12 +48,13 @@ type statusSlot struct {
 }
 
 // statusWord is, from the low end, 8 bits: the status + 1, 0 after it was removed; 24 bits: the length of
-// the name + 1; 32 bits of the name's hash.
+// the name + 1; 32 bits: the upper half of the name's hash, which is also where looking for it begins.
 type statusWord uint64
 
 const (
 	stateBits  = 8
 	lengthBits = 24
+	hashShift  = stateBits + lengthBits
 )
 
 func newStatusMap() *statusMap {
@@ -70,12 +71,18 @@ func (m *statusMap) hash(name string) uint64 { return maphash.String(m.seed, nam
 
 func (m *statusMap) part(hash uint64) *atomic.Pointer[statusTable] { return &m.parts[hash%statusParts] }
 
-// ownWord is the word of a name without its state.
-func ownWord(name string, hash uint64) statusWord {
-	return statusWord(hash<<(stateBits+lengthBits) | uint64(len(name)+1)<<stateBits)
+// wordOf is the word of name without its state.
+func wordOf(name string, hash uint64) statusWord {
+	return statusWord(hash>>hashShift<<hashShift | uint64(len(name)+1)<<stateBits)
 }
 
-func (w statusWord) isOf(own statusWord) bool { return w^own < 1<<stateBits }
+// from returns where in a table of so many slots looking for the name begins.
+func (w statusWord) from(slots int) uint64 {
+	return uint64(w) >> hashShift * uint64(slots) >> hashShift
+}
+
+// isOf may be true of two names.
+func (w statusWord) isOf(other statusWord) bool { return w^other < 1<<stateBits }
 
 // status is false if the name was removed.
 func (w statusWord) status() (servingStatus, bool) {
@@ -83,35 +90,37 @@ func (w statusWord) status() (servingStatus, bool) {
 	return servingStatus(state) - 1, state != 0
 }
 
-func (w statusWord) with(s servingStatus) statusWord { return w | statusWord(s+1) }
+func (w statusWord) length() int { return int(w>>stateBits&(1<<lengthBits-1)) - 1 }
+
+func (w statusWord) with(s servingStatus) statusWord { return w | statusWord(uint8(s+1)) }
 
 // find returns the slot of name and its word, or the empty slot where looking for it ended and 0.
 func (t *statusTable) find(name string, hash uint64) (*statusSlot, statusWord) {
-	own := ownWord(name, hash)
-	for i := hash >> 32 * uint64(len(t.slots)) >> 32; ; i++ {
+	want := wordOf(name, hash)
+	for i := want.from(len(t.slots)); ; i++ {
 		if i >= uint64(len(t.slots)) {
 			i = 0
 		}
 		slot := &t.slots[i]
 		w := statusWord(slot.word.Load())
-		if w == 0 || w.isOf(own) && unsafe.String(slot.name.Load(), len(name)) == name {
+		if w == 0 || w.isOf(want) && unsafe.String(slot.name.Load(), len(name)) == name {
 			return slot, w
 		}
 	}
 }
 
-// get says also whether there is one.
+// get says also whether there is one. It is find, written out: it is what nearly every call comes to.
 func (m *statusMap) get(name string) (servingStatus, bool) {
 	hash := m.hash(name)
 	slots := m.part(hash).Load().slots
-	own := ownWord(name, hash)
-	for i := hash >> 32 * uint64(len(slots)) >> 32; ; i++ {
+	want := wordOf(name, hash)
+	for i := want.from(len(slots)); ; i++ {
 		if i >= uint64(len(slots)) {
 			i = 0
 		}
 		slot := &slots[i]
 		w := statusWord(slot.word.Load())
-		if w.isOf(own) && unsafe.String(slot.name.Load(), len(name)) == name {
+		if w.isOf(want) && unsafe.String(slot.name.Load(), len(name)) == name {
 			return w.status()
 		}
 		if w == 0 {
@@ -141,7 +150,7 @@ func (m *statusMap) put(name string, s servingStatus) bool {
 	if was && before == s {
 		return false
 	}
-	slot.word.Store(uint64(ownWord(name, hash).with(s)))
+	slot.word.Store(uint64(wordOf(name, hash).with(s)))
 	m.count(name, s, 1)
 	if was {
 		m.count(name, before, -1)
@@ -167,7 +176,7 @@ func (m *statusMap) remove(name string) bool {
 	if !was {
 		return false
 	}
-	slot.word.Store(uint64(ownWord(name, hash)))
+	slot.word.Store(uint64(wordOf(name, hash)))
 	t.live--
 	m.count(name, before, -1)
 	return true
@@ -175,18 +184,34 @@ func (m *statusMap) remove(name string) bool {
 
 func (t *statusTable) full() bool { return 4*t.used > 3*len(t.slots) }
 
-// rebuild gives a part a table that is half full, without the marks of what was removed.
+// rebuild gives a part a table that is half full, without the marks of what was removed. It looks at no
+// name: a word tells where its slot belongs.
 func (m *statusMap) rebuild(p *atomic.Pointer[statusTable]) {
 	t := p.Load()
 	next := newStatusTable(max(minStatusSlots, 2*t.live))
 	next.used, next.live = t.live, t.live
-	t.each(func(name string, s servingStatus) {
-		hash := m.hash(name)
-		slot, _ := next.find(name, hash)
-		slot.name.Store(unsafe.StringData(name))
-		slot.word.Store(uint64(ownWord(name, hash).with(s)))
-	})
+	for i := range t.slots {
+		w := statusWord(t.slots[i].word.Load())
+		if _, ok := w.status(); !ok {
+			continue
+		}
+		slot := next.free(w)
+		slot.name.Store(t.slots[i].name.Load())
+		slot.word.Store(uint64(w))
+	}
 	p.Store(next)
+}
+
+// free returns the slot for a name that is not there.
+func (t *statusTable) free(w statusWord) *statusSlot {
+	for i := w.from(len(t.slots)); ; i++ {
+		if i >= uint64(len(t.slots)) {
+			i = 0
+		}
+		if slot := &t.slots[i]; slot.word.Load() == 0 {
+			return slot
+		}
+	}
 }
 
 func (t *statusTable) each(f func(name string, s servingStatus)) {
@@ -198,8 +223,6 @@ func (t *statusTable) each(f func(name string, s servingStatus)) {
 		}
 	}
 }
-
-func (w statusWord) length() int { return int(w>>stateBits&(1<<lengthBits-1)) - 1 }
 
 // each visits what is published; what is put or removed meanwhile perhaps.
 func (m *statusMap) each(f func(name string, s servingStatus)) {
