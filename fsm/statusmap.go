@@ -18,14 +18,16 @@ import (
 // the table before that finds what held when it began. The table is in parts, so that making the next
 // one of a part never takes long.
 type statusMap struct {
-	parts [statusParts]atomic.Pointer[statusTable]
 	seed  maphash.Seed
 	bits  uint64 // of a hash that are used: all, but tests have names collide
+	parts [statusParts]atomic.Pointer[statusTable]
+
+	_ [64]byte // what follows changes, and shares no cache line with what every reader reads
+
 	// counts of services by status, the node's own names not among them, kept as they change: there
 	// may be millions of services.
 	counts [serviceUnknown + 1]atomic.Int64
-
-	mu sync.Mutex // held by writers; guards used and live of the tables, and replacing them
+	mu     sync.Mutex // held by writers; guards used and live of the tables, and replacing them
 }
 
 const (
