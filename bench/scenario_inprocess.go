@@ -28,7 +28,7 @@ func runInProcess(ctx context.Context, s *session, r *report.Scenario) error {
 	type contestant struct{ who, sub string }
 	return eachRound(s, []contestant{{rollcallName, "rollcall"}, {healthName, "grpc-go"}}, func(c contestant) error {
 		s.progress("%s", c.who)
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^BenchmarkInProcessCheck$/^"+c.sub+"$", "-test.benchmem",
+		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench=^BenchmarkInProcessCheck$/^"+c.sub+"$/^services=(10|100000)$", "-test.benchmem",
 			"-test.cpu=1,2", "-test.benchtime="+(s.duration/6).String())
 		cmd.Dir = s.root
 		out, err := cmd.CombinedOutput()

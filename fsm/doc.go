@@ -38,7 +38,7 @@
 //
 // A watch stands in a counted topic and has neither a goroutine nor a queue: it remembers the status that
 // it sent last. Apply publishes a record, then queues its topic, at most once; the waker, goroutines of
-// its own, has the topic's watches look, 256 at a time: each reads the record and sends if the status is
+// its own, has the topic's watches look, 256 at a time: each reads the status and sends if the status is
 // another. Sending does not wait. A watch whose last status has not left yet is passed over, and looks
 // again when it has: a slow one costs nobody else anything, and misses nothing but the statuses in
 // between. A watch that joins while a record is published reads it, or is woken after.

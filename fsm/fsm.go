@@ -300,7 +300,7 @@ func (f *FSM) publish(b *batch) {
 	for _, t := range b.services {
 		var differs bool
 		if t.now != nil {
-			differs = f.published.put(t.now)
+			differs = f.published.put(t.now.name, t.now.status)
 		} else {
 			differs = f.published.remove(t.name)
 		}
@@ -332,7 +332,7 @@ func (f *FSM) wakeFollowers() {
 func (f *FSM) publishAll() {
 	f.shown.Store(f.state.revision)
 	f.state.services.Scan(func(r *record) bool {
-		f.published.put(r)
+		f.published.put(r.name, r.status)
 		return true
 	})
 	f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
@@ -432,8 +432,7 @@ func (f *FSM) Halted() error {
 // Status is what Check answers: the status of name, and whether there is one. The node's own names
 // are included.
 func (f *FSM) Status(name string) (servingStatus, bool) {
-	r := f.published.get(name)
-	return statusOf(r), r != nil
+	return f.published.get(name)
 }
 
 // ShownRevision is at least the revision of everything that any read or watch of this node has shown
@@ -447,7 +446,7 @@ func (f *FSM) SetOwn(name string, status servingStatus) {
 	if !isOwn(name) {
 		return
 	}
-	if !f.published.put(&record{name: name, status: status}) {
+	if !f.published.put(name, status) {
 		return
 	}
 	if topic := f.topics.get(name); topic != nil {

@@ -139,13 +139,13 @@ func (h *harness) dump() string {
 	v.services.Scan(func(r *record) bool {
 		n++
 		fmt.Fprintf(&b, "%x\n", marshal(r.log(&actorLog{})))
-		if h.published.get(r.name) != r {
+		if s, ok := h.published.get(r.name); !ok || s != r.status {
 			fmt.Fprintf(&b, "%q is published otherwise\n", r.name)
 		}
 		return true
 	})
-	h.published.each(func(r *record) {
-		if !isOwn(r.name) {
+	h.published.each(func(name string, _ servingStatus) {
+		if !isOwn(name) {
 			n--
 		}
 	})

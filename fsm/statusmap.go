@@ -4,25 +4,30 @@ import (
 	"hash/maphash"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
-// statusMap is what Check reads: name → newest record, without a lock or an allocation, in as few steps
-// from memory to memory as there can be. The fold never reads it.
+// statusMap is what Check reads: name → newest status, without a lock or an allocation, in as few steps
+// from memory to memory as there can be: a slot of the table, and the bytes of the name. The fold never
+// reads it.
 //
-// It is a hash table with linear probing, at most half full, of pointers to records. Readers look at one
-// slot after the other until they find the name or an empty one. Writers take turns: they replace a
-// record where it stands and never empty a slot, so whatever stays in the table is found by those who
-// read meanwhile; what is removed leaves a mark, which the next table, larger or only cleaner, does
-// without. Who still reads the table before that finds what held when it began. The table is in parts,
-// so that making the next one of a part never takes long.
+// It is a hash table with linear probing. Readers look at one slot after the other until they find the
+// name or an empty one. Writers take turns: they change a status where it stands and never empty a slot
+// or give it to another name, so whatever stays in the table is found by those who read meanwhile; what
+// is removed leaves a mark, which the next table, larger or only cleaner, does without. Who still reads
+// the table before that finds what held when it began. The table is in parts, so that making the next
+// one of a part never takes long.
 type statusMap struct {
 	seed  maphash.Seed
-	parts [statusParts]statusPart
+	bits  uint64 // of a hash that are used: all, but tests have names collide
+	parts [statusParts]atomic.Pointer[statusTable]
+
+	_ [64]byte // what follows changes, and shares no cache line with what every reader reads
+
 	// counts of services by status, the node's own names not among them, kept as they change: there
 	// may be millions of services.
 	counts [serviceUnknown + 1]atomic.Int64
-
-	mu sync.Mutex // held by writers; guards used and live of the parts, and changing their tables
+	mu     sync.Mutex // held by writers; guards used and live of the tables, and replacing them
 }
 
 const (
@@ -30,73 +35,135 @@ const (
 	minStatusSlots = 8
 )
 
-type statusPart struct {
-	table atomic.Pointer[statusTable]
-	used  int // slots that are not empty, marks of removed records included
-	live  int // records
+type statusTable struct {
+	slots []statusSlot
+	used  int // slots that are not empty, marks of removed names included
+	live  int // names
 }
 
-// statusTable has a power of two of slots.
-type statusTable []atomic.Pointer[record]
+// statusSlot belongs to a name as soon as its word is not zero, and for good. Of the name only where its
+// bytes begin is kept, which is all that the word does not say: a third of the table less, and a slot
+// that never lies across two cache lines.
+type statusSlot struct {
+	word atomic.Uint64
+	name atomic.Pointer[byte] // set before word
+}
 
-// removedRecord marks a slot.
-var removedRecord = new(record)
+// statusWord is, from the low end, 8 bits: the status + 1, 0 after it was removed; 24 bits: the length of
+// the name + 1; 32 bits: the upper half of the name's hash, which is also where looking for it begins.
+type statusWord uint64
+
+const (
+	stateBits  = 8
+	lengthBits = 24
+	hashShift  = stateBits + lengthBits
+)
 
 func newStatusMap() *statusMap {
-	m := &statusMap{seed: maphash.MakeSeed()}
+	m := &statusMap{seed: maphash.MakeSeed(), bits: ^uint64(0)}
 	for i := range m.parts {
-		t := make(statusTable, minStatusSlots)
-		m.parts[i].table.Store(&t)
+		m.parts[i].Store(newStatusTable(minStatusSlots))
 	}
 	return m
 }
 
-// at returns where name belongs: its part, and where in it looking for it begins.
-func (m *statusMap) at(name string) (p *statusPart, from uint64) {
-	h := maphash.String(m.seed, name)
-	return &m.parts[h%statusParts], h / statusParts
+func newStatusTable(slots int) *statusTable { return &statusTable{slots: make([]statusSlot, slots)} }
+
+func (m *statusMap) hash(name string) uint64 { return maphash.String(m.seed, name) & m.bits }
+
+func (m *statusMap) part(hash uint64) *atomic.Pointer[statusTable] { return &m.parts[hash%statusParts] }
+
+// wordOf is the word of name without its state.
+func wordOf(name string, hash uint64) statusWord {
+	return statusWord(hash>>hashShift<<hashShift | uint64(len(name)+1)<<stateBits)
 }
 
-func (m *statusMap) get(name string) *record {
-	p, from := m.at(name)
-	r, _ := p.table.Load().find(name, from)
-	return r
+// from returns where in a table of so many slots looking for the name begins.
+func (w statusWord) from(slots int) uint64 {
+	return uint64(w) >> hashShift * uint64(slots) >> hashShift
 }
 
-// find returns the record of name and its slot, or nil and the empty slot where looking for it ended.
-func (t statusTable) find(name string, from uint64) (*record, *atomic.Pointer[record]) {
-	for i := from; ; i++ {
-		slot := &t[i&uint64(len(t)-1)]
-		if r := slot.Load(); r == nil || r.name == name && r != removedRecord {
-			return r, slot
+// isOf may be true of two names.
+func (w statusWord) isOf(other statusWord) bool { return w^other < 1<<stateBits }
+
+// status is false if the name was removed.
+func (w statusWord) status() (servingStatus, bool) {
+	state := w & (1<<stateBits - 1)
+	return servingStatus(state) - 1, state != 0
+}
+
+func (w statusWord) length() int { return int(w>>stateBits&(1<<lengthBits-1)) - 1 }
+
+func (w statusWord) with(s servingStatus) statusWord { return w | statusWord(uint8(s+1)) }
+
+// find returns the slot of name and its word, or the empty slot where looking for it ended and 0.
+func (t *statusTable) find(name string, hash uint64) (*statusSlot, statusWord) {
+	want := wordOf(name, hash)
+	for i := want.from(len(t.slots)); ; i++ {
+		if i >= uint64(len(t.slots)) {
+			i = 0
+		}
+		slot := &t.slots[i]
+		w := statusWord(slot.word.Load())
+		if w == 0 || w.isOf(want) && unsafe.String(slot.name.Load(), len(name)) == name {
+			return slot, w
 		}
 	}
 }
 
-func (m *statusMap) status(name string) servingStatus {
-	return statusOf(m.get(name))
+// get says also whether there is one. It is find, written out: it is what nearly every call comes to.
+func (m *statusMap) get(name string) (servingStatus, bool) {
+	hash := m.hash(name)
+	slots := m.part(hash).Load().slots
+	want := wordOf(name, hash)
+	for i := want.from(len(slots)); ; i++ {
+		if i >= uint64(len(slots)) {
+			i = 0
+		}
+		slot := &slots[i]
+		w := statusWord(slot.word.Load())
+		if w.isOf(want) && unsafe.String(slot.name.Load(), len(name)) == name {
+			return w.status()
+		}
+		if w == 0 {
+			return serviceUnknown, false
+		}
+	}
 }
 
-// put publishes r and says whether the status is another than before.
-func (m *statusMap) put(r *record) bool {
+// status is SERVICE_UNKNOWN if there is none.
+func (m *statusMap) status(name string) servingStatus {
+	if s, ok := m.get(name); ok {
+		return s
+	}
+	return serviceUnknown
+}
+
+// put publishes a status and says whether it is another than before.
+func (m *statusMap) put(name string, s servingStatus) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, from := m.at(r.name)
-	before, slot := p.table.Load().find(r.name, from)
-	slot.Store(r)
-	if before == nil {
-		p.live++
-		if p.used++; p.used > len(*p.table.Load())/2 {
-			m.rebuild(p)
-		}
-		m.count(r, 1)
-		return true
-	}
-	if before.status == r.status {
+	hash := m.hash(name)
+	t := m.part(hash).Load()
+	slot, w := t.find(name, hash)
+	before, was := w.status()
+	// Also where it is there: the bytes that were there may be needed by nobody else any more.
+	slot.name.Store(unsafe.StringData(name))
+	if was && before == s {
 		return false
 	}
-	m.count(before, -1)
-	m.count(r, 1)
+	slot.word.Store(uint64(wordOf(name, hash).with(s)))
+	m.count(name, s, 1)
+	if was {
+		m.count(name, before, -1)
+		return true
+	}
+	t.live++
+	if w == 0 {
+		if t.used++; t.full() {
+			m.rebuild(m.part(hash))
+		}
+	}
 	return true
 }
 
@@ -104,66 +171,79 @@ func (m *statusMap) put(r *record) bool {
 func (m *statusMap) remove(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	p, from := m.at(name)
-	before, slot := p.table.Load().find(name, from)
-	if before == nil {
+	hash := m.hash(name)
+	t := m.part(hash).Load()
+	slot, w := t.find(name, hash)
+	before, was := w.status()
+	if !was {
 		return false
 	}
-	slot.Store(removedRecord)
-	p.live--
-	m.count(before, -1)
+	slot.word.Store(uint64(wordOf(name, hash)))
+	t.live--
+	m.count(name, before, -1)
 	return true
 }
 
-// rebuild gives p a table that is a quarter full at most, without the marks of what was removed.
-func (m *statusMap) rebuild(p *statusPart) {
-	size := minStatusSlots
-	for size < 4*p.live {
-		size *= 2
+func (t *statusTable) full() bool { return 4*t.used > 3*len(t.slots) }
+
+// rebuild gives a part a table that is half full, without the marks of what was removed. It looks at no
+// name: a word tells where its slot belongs.
+func (m *statusMap) rebuild(p *atomic.Pointer[statusTable]) {
+	t := p.Load()
+	next := newStatusTable(max(minStatusSlots, 2*t.live))
+	next.used, next.live = t.live, t.live
+	for i := range t.slots {
+		w := statusWord(t.slots[i].word.Load())
+		if _, ok := w.status(); !ok {
+			continue
+		}
+		slot := next.free(w)
+		slot.name.Store(t.slots[i].name.Load())
+		slot.word.Store(uint64(w))
 	}
-	next := make(statusTable, size)
-	p.table.Load().each(func(r *record) {
-		_, from := m.at(r.name)
-		_, slot := next.find(r.name, from)
-		slot.Store(r)
-	})
-	p.used = p.live
-	p.table.Store(&next)
+	p.Store(next)
 }
 
-func (t statusTable) each(f func(*record)) {
-	for i := range t {
-		if r := t[i].Load(); r != nil && r != removedRecord {
-			f(r)
+// free returns the slot for a name that is not there.
+func (t *statusTable) free(w statusWord) *statusSlot {
+	for i := w.from(len(t.slots)); ; i++ {
+		if i >= uint64(len(t.slots)) {
+			i = 0
+		}
+		if slot := &t.slots[i]; slot.word.Load() == 0 {
+			return slot
+		}
+	}
+}
+
+func (t *statusTable) each(f func(name string, s servingStatus)) {
+	for i := range t.slots {
+		slot := &t.slots[i]
+		w := statusWord(slot.word.Load())
+		if s, ok := w.status(); ok {
+			f(unsafe.String(slot.name.Load(), w.length()), s)
 		}
 	}
 }
 
 // each visits what is published; what is put or removed meanwhile perhaps.
-func (m *statusMap) each(f func(*record)) {
+func (m *statusMap) each(f func(name string, s servingStatus)) {
 	for i := range m.parts {
-		m.parts[i].table.Load().each(f)
+		m.parts[i].Load().each(f)
 	}
 }
 
-func (m *statusMap) count(r *record, by int64) {
-	if !isOwn(r.name) && r.status >= 0 && int(r.status) < len(m.counts) {
-		m.counts[r.status].Add(by)
+func (m *statusMap) count(name string, s servingStatus, by int64) {
+	if !isOwn(name) && s >= 0 && int(s) < len(m.counts) {
+		m.counts[s].Add(by)
 	}
 }
 
 // retain removes the names that keep says no to.
 func (m *statusMap) retain(keep func(name string) bool) {
-	m.each(func(r *record) {
-		if !keep(r.name) {
-			m.remove(r.name)
+	m.each(func(name string, _ servingStatus) {
+		if !keep(name) {
+			m.remove(name)
 		}
 	})
-}
-
-func statusOf(r *record) servingStatus {
-	if r == nil {
-		return serviceUnknown
-	}
-	return r.status
 }

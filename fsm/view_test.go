@@ -136,12 +136,15 @@ func TestListStatuses(t *testing.T) {
 func TestP4BatchIsOneCut(t *testing.T) {
 	const rounds = 300
 	h := newHarness(t)
-	var changes [2][]*logv1.Change
-	for i := range 50 {
-		changes[0] = append(changes[0], change(fmt.Sprint("s", i), serving))
-		changes[1] = append(changes[1], change(fmt.Sprint("s", i), notServing))
+	var changes [3][]*logv1.Change // a round leaves all services with the status of its number modulo 3
+	for status := range changes {
+		for i := range 50 {
+			changes[status] = append(changes[status], change(fmt.Sprint("s", i), logv1.Status(status)))
+		}
 	}
 	h.do(t, 0, write(changes[1]...))
+	// ahead lets rounds be one more than what Check was looked at for, so that a status tells of which.
+	ahead, gone := make(chan struct{}, 1), make(chan struct{})
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
@@ -164,21 +167,32 @@ func TestP4BatchIsOneCut(t *testing.T) {
 		})
 	}
 	wg.Go(func() { // Check shows what was waited for; nothing shows more than ShownRevision
+		defer close(gone)
 		for i := int64(1); i <= rounds; i++ {
 			if err := h.WaitRevision(t.Context(), 50*i); err != nil {
 				t.Error(err)
 				return
 			}
-			if r := h.published.get("s49"); r.revision < 50*i {
-				t.Errorf("waited for revision %d, s49 shows %d", 50*i, r.revision)
-			} else if shown := h.ShownRevision(); r.revision > shown {
-				t.Errorf("s49 shows revision %d, ShownRevision is %d", r.revision, shown)
+			switch status, _ := h.Status("s49"); int64(status) {
+			case i % 3:
+			case (i + 1) % 3:
+				if shown := h.ShownRevision(); shown < 50*i+1 {
+					t.Errorf("s49 shows what came after revision %d, ShownRevision is %d", 50*i, shown)
+				}
+			default:
+				t.Errorf("waited for revision %d, s49 shows less: %v", 50*i, status)
 			}
+			<-ahead
 		}
 	})
 	for i := range rounds - 1 {
+		select {
+		case ahead <- struct{}{}:
+		case <-gone:
+		}
 		h.index++
-		h.ApplyBatch([]*raft.Log{logOf(t, h.index, 1, &logv1.Entry{Commands: []*logv1.Command{write(changes[i%2]...)}})})
+		h.ApplyBatch([]*raft.Log{logOf(t, h.index, 1, &logv1.Entry{Commands: []*logv1.Command{write(changes[(i+2)%3]...)}})})
 	}
+	close(ahead)
 	wg.Wait()
 }

@@ -46,29 +46,21 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 	return h.answers[s]
 }
 
-// Check implements grpc.health.v1.Health.
+// Check implements grpc.health.v1.Health. Nothing that may be left out is called on the way of a plain one.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if err := h.gate.refuseName(h.node, req.GetService()); err != nil {
-		return nil, err
-	}
-	if h.incoming.asks(ctx) {
+	if h.gate.closed() != nil || h.incoming.asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())
 	}
-	return h.check(req.GetService())
-}
-
-// check looks up before it looks at the name: a name against the rules is never found.
-func (h *health) check(name string) (*healthpb.HealthCheckResponse, error) {
-	if s, ok := h.statuses.Status(name); ok {
+	if s, ok := h.statuses.Status(req.GetService()); ok {
 		return h.answer(s), nil
 	}
-	if err := rollcallv1.CheckLookup(name); err != nil {
-		return nil, statusError(h.node, invalid(violation{"service", err.Error()}))
-	}
-	return nil, h.unknown
+	return nil, h.notFound(req.GetService())
 }
 
 func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthCheckResponse, error) {
+	if err := h.gate.refuseName(h.node, name); err != nil {
+		return nil, err
+	}
 	heading, err := h.await(ctx)
 	if err != nil {
 		h.setHeader(ctx, heading)
@@ -78,9 +70,20 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 	if err := h.gate.refuseName(h.node, name); err != nil {
 		return nil, err
 	}
-	res, err := h.check(name)
+	s, ok := h.statuses.Status(name)
 	h.setHeader(ctx, heading)
-	return res, err
+	if !ok {
+		return nil, h.notFound(name)
+	}
+	return h.answer(s), nil
+}
+
+// notFound looks at the name only now: one against the rules is never found.
+func (h *health) notFound(name string) error {
+	if err := rollcallv1.CheckLookup(name); err != nil {
+		return statusError(h.node, invalid(violation{"service", err.Error()}))
+	}
+	return h.unknown
 }
 
 // List implements grpc.health.v1.Health: "" and the services, one cut.

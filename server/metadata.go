@@ -48,7 +48,7 @@ const metadataKeys = MetadataConsistency + ", " + MetadataMinRevision + ", " + M
 // ValueFromIncomingContext must be told the key, so it cannot find a mistyped one. The map itself
 // stands in the context under a key that is private to grpc; incoming learns that key once, by
 // letting FromIncomingContext ask a context of its own. Should grpc change, the type assertion in
-// asks fails and it falls back to the copy: slower, not wrong. BenchmarkMetadata compares them.
+// raw fails and it falls back to the copy: slower, not wrong. BenchmarkMetadata compares them.
 type incoming struct{ key any }
 
 // keyCatcher is a context that notes what it is asked for.
@@ -86,12 +86,34 @@ func (in incoming) raw(ctx context.Context) metadata.MD {
 // asks says whether a call carries any key of this domain. Keys are lower case: HTTP/2 demands it of
 // the wire, and grpc's server refuses others.
 func (in incoming) asks(ctx context.Context) bool {
-	for k := range in.raw(ctx) {
+	md := in.raw(ctx)
+	if len(md) == 0 || isPlain(md) {
+		return false
+	}
+	for k := range md {
 		if strings.HasPrefix(k, metadataPrefix) {
 			return true
 		}
 	}
 	return false
+}
+
+// isPlain says that md holds nothing but what clients send with every call: usually it does, and going
+// through a map takes longer than all the rest of a Check. :authority and content-type need not be looked
+// for: grpc's server refuses calls without (gRFC A41; TestEveryCallHasAuthorityAndContentType).
+func isPlain(md metadata.MD) bool {
+	others := len(md) - 2
+	if others != 1 && others != 2 {
+		return false
+	}
+	if _, ok := md["user-agent"]; !ok {
+		return false
+	}
+	if others == 1 {
+		return true
+	}
+	_, ok := md["grpc-accept-encoding"]
+	return ok
 }
 
 // asked is what a call asks by metadata.
