@@ -69,11 +69,11 @@ func initJournal(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 // costs a second pass over memory and no I/O, and a fault is known while there is still a choice. The
 // events, which may be many times more, are not read: each is checked when it is.
 //
-// The error wraps ErrDamaged or ErrNewer.
+// It may be of an older format. The error wraps ErrDamaged or ErrNewer.
 func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			if meta, err = readMeta(tx); err != nil {
+			if meta, err = readMetaFrom(tx, oldestJournal); err != nil {
 				return err
 			}
 			for _, name := range registryBuckets {
@@ -81,7 +81,7 @@ func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 					return err
 				}
 			}
-			return checkEvents(tx, meta.GetRevision())
+			return checkEvents(tx, meta)
 		})
 	})
 	if err != nil {
@@ -90,7 +90,12 @@ func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 	return meta, nil
 }
 
-func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) {
+// readMeta reads what a journal says of itself. It is of the newest format: an older one was migrated
+// before it was used.
+func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) { return readMetaFrom(tx, journalFormat) }
+
+// readMetaFrom does so for formats from oldest on.
+func readMetaFrom(tx *bbolt.Tx, oldest uint32) (*logv1.JournalMeta, error) {
 	bucket := tx.Bucket(bucketMeta)
 	if bucket == nil {
 		return nil, fmt.Errorf("%w: no bucket %s", ErrDamaged, bucketMeta)
@@ -102,7 +107,7 @@ func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) {
 	if meta.GetFormat() > journalFormat {
 		return nil, fmt.Errorf("%w: format %d, this binary reads up to %d", ErrNewer, meta.GetFormat(), journalFormat)
 	}
-	if meta.GetFormat() != journalFormat {
+	if meta.GetFormat() < oldest {
 		return nil, fmt.Errorf("%w: format %d", ErrDamaged, meta.GetFormat())
 	}
 	return meta, nil
@@ -143,7 +148,7 @@ func checkRecords(tx *bbolt.Tx, name []byte) error {
 }
 
 // checkEvents reads only the end of the history, where the next flush goes on.
-func checkEvents(tx *bbolt.Tx, revision int64) error {
+func checkEvents(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 	bucket := tx.Bucket(bucketEvents)
 	if bucket == nil || tx.Bucket(bucketEventsByService) == nil {
 		return fmt.Errorf("%w: no bucket %s or %s", ErrDamaged, bucketEvents, bucketEventsByService)
@@ -152,13 +157,23 @@ func checkEvents(tx *bbolt.Tx, revision int64) error {
 	if key == nil {
 		return nil
 	}
-	event := new(logv1.Event)
-	if err := openRecord(bucketEvents, key, value, event); err != nil {
-		return err
+	var last int64
+	if meta.GetFormat() == formatOfSingleEvents {
+		event, err := decodeSingleEvent(key, value)
+		if err != nil {
+			return err
+		}
+		last = event.GetRevision()
+	} else {
+		var block eventBlock
+		if err := openBlock(key, value, &block); err != nil {
+			return err
+		}
+		last = block.last()
 	}
-	if len(key) != 8 || int64(binary.BigEndian.Uint64(key)) != event.GetRevision() || event.GetRevision() > revision {
+	if last > meta.GetRevision() {
 		return fmt.Errorf("bucket %s, key %x: %w: event of revision %d in a journal of revision %d",
-			bucketEvents, key, ErrDamaged, event.GetRevision(), revision)
+			bucketEvents, key, ErrDamaged, last, meta.GetRevision())
 	}
 	return nil
 }

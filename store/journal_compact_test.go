@@ -263,7 +263,7 @@ func TestCompactionOfADamagedHistoryStopsAndTheNodeGoesOn(t *testing.T) {
 		}
 		d.flush()
 		stream := d.stream()
-		remove(t, d.journal, bucketEvents, revisionKey(23))
+		removeEvent(t, d.journal, 23)
 		d.journal.Append(h.compactTo(h.revision() + 1))
 		d.flush()
 		time.Sleep(time.Minute)

@@ -148,6 +148,7 @@ type eventReader struct {
 	meta        *logv1.JournalMeta
 	span        logv1.EventSpan
 	all, byName *bbolt.Bucket
+	block       *eventBlock // read last; nil: none
 }
 
 // readEvents runs read in a transaction that ends early, as a Scan does.
@@ -198,26 +199,37 @@ func (r *eventReader) goOn() error {
 	return r.ctx.Err()
 }
 
-// decodeEvent reads what stands at a revision.
-func decodeEvent(key, value []byte) (*logv1.Event, error) {
-	e := new(logv1.Event)
-	if err := openRecord(bucketEvents, key, value, e); err != nil {
-		return nil, err
-	}
-	if len(key) != revisionBytes || uint64(e.GetRevision()) != binary.BigEndian.Uint64(key) {
-		return nil, fmt.Errorf("bucket %s, key %x: %w: it holds the event of revision %d", bucketEvents, key, ErrDamaged, e.GetRevision())
-	}
-	return e, nil
-}
-
 // at returns the event of a revision that must be there.
 func (r *eventReader) at(revision int64) (*logv1.Event, error) {
-	key := revisionKey(revision)
-	value := r.all.Get(key)
-	if value == nil {
-		return nil, missingEvent(revision)
+	b := r.block
+	if b == nil || revision < b.first || revision > b.last() {
+		key, value := seekBack(r.all.Cursor(), revisionKey(revision))
+		if key == nil {
+			return nil, missingEvent(revision)
+		}
+		var err error
+		if b, err = r.open(key, value); err != nil {
+			return nil, err
+		}
+		if revision > b.last() {
+			return nil, missingEvent(revision)
+		}
 	}
-	return decodeEvent(key, value)
+	return b.event(revision)
+}
+
+// open makes what stands under a key the reader's block.
+func (r *eventReader) open(key, value []byte) (*eventBlock, error) {
+	b := r.block
+	if b == nil {
+		b = new(eventBlock)
+	}
+	r.block = nil // unless it is whole
+	if err := openBlock(key, value, b); err != nil {
+		return nil, err
+	}
+	r.block = b
+	return b, nil
 }
 
 func missingEvent(revision int64) error {
@@ -233,20 +245,20 @@ func (r *eventReader) hand(e *logv1.Event, visit func(*logv1.Event) (bool, error
 	return more, nil
 }
 
-// walkKeys calls f for the keys from first to last, inclusive, until it answers false.
-func (r *eventReader) walkKeys(bucket *bbolt.Bucket, first, last []byte, descending bool, f func(key, value []byte) (bool, error)) error {
-	c := bucket.Cursor()
+// walkIndex calls f for the keys from first to last, inclusive, until it answers false.
+func (r *eventReader) walkIndex(first, last []byte, descending bool, f func(key []byte) (bool, error)) error {
+	c := r.byName.Cursor()
 	next := c.Next
-	key, value := c.Seek(first)
+	key, _ := c.Seek(first)
 	if descending {
 		next = c.Prev
-		key, value = seekBack(c, last)
+		key, _ = seekBack(c, last)
 	}
-	for ; key != nil && bytes.Compare(first, key) <= 0 && bytes.Compare(key, last) <= 0; key, value = next() {
+	for ; key != nil && bytes.Compare(first, key) <= 0 && bytes.Compare(key, last) <= 0; key, _ = next() {
 		if err := r.goOn(); err != nil {
 			return err
 		}
-		if more, err := f(key, value); err != nil || !more {
+		if more, err := f(key); err != nil || !more {
 			return err
 		}
 	}
@@ -275,20 +287,31 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 		next = end
 	}
 	stopped := false
-	err := r.walkKeys(r.all, revisionKey(from), revisionKey(to), descending, func(key, value []byte) (bool, error) {
-		e, err := decodeEvent(key, value)
-		if err != nil {
-			return false, err
+	err := r.walkBlocks(from, to, descending, func(b *eventBlock) (bool, error) {
+		at, beyond := max(b.first, from), min(b.last(), to)+1
+		if descending {
+			at, beyond = beyond-1, at-1
 		}
-		if at := e.GetRevision(); at >= low {
-			if at != next {
-				return false, missingEvent(next)
+		for ; at != beyond; at += step {
+			if err := r.goOn(); err != nil {
+				return false, err
 			}
-			next += step
+			if at >= low {
+				if at != next {
+					return false, missingEvent(next)
+				}
+				next += step
+			}
+			e, err := b.event(at)
+			if err != nil {
+				return false, err
+			}
+			if more, err := r.hand(e, visit); err != nil || !more {
+				stopped = true
+				return false, err
+			}
 		}
-		more, err := r.hand(e, visit)
-		stopped = !more
-		return more, err
+		return true, nil
 	})
 	if err == nil && !stopped && next != end {
 		return missingEvent(next)
@@ -296,8 +319,45 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 	return err
 }
 
+// walkBlocks calls f for the blocks that hold any of the revisions from from to to until it answers false.
+func (r *eventReader) walkBlocks(from, to int64, descending bool, f func(*eventBlock) (bool, error)) error {
+	c := r.all.Cursor()
+	next := c.Next
+	key, value := seekBack(c, revisionKey(from))
+	if descending {
+		next = c.Prev
+		key, value = seekBack(c, revisionKey(to))
+	} else if key == nil {
+		key, value = c.First()
+	}
+	var first, last int64 // of the block before
+	for ; key != nil; key, value = next() {
+		b, err := r.open(key, value)
+		switch {
+		case err != nil:
+			return err
+		case !descending && b.first <= last, descending && first > 0 && b.last() >= first:
+			return overlap(min(b.first, first), max(b.first, first))
+		case descending && b.last() < from, !descending && b.first > to:
+			return nil
+		}
+		first, last = b.first, b.last()
+		if first > to || last < from {
+			continue
+		}
+		if more, err := f(b); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+func overlap(first, second int64) error {
+	return fmt.Errorf("bucket %s: %w: the block at revision %d does not end where that at %d begins", bucketEvents, ErrDamaged, first, second)
+}
+
 func (r *eventReader) visitService(name string, from, to int64, descending bool, visit func(*logv1.Event) (bool, error)) error {
-	return r.walkKeys(r.byName, nameKey(name, from), nameKey(name, to), descending, func(key, _ []byte) (bool, error) {
+	return r.walkIndex(nameKey(name, from), nameKey(name, to), descending, func(key []byte) (bool, error) {
 		e, err := r.indexed(key)
 		if err != nil {
 			return false, err

@@ -123,6 +123,11 @@ func receiveJournal(dir *Directory, r io.Reader, clusterID string) (name string,
 	if err := guard(db.Close); err != nil {
 		return "", nil, err
 	}
+	if meta.GetFormat() < journalFormat {
+		if meta, err = migrateJournal(f.Name()); err != nil {
+			return "", nil, err
+		}
+	}
 	return f.Name(), meta, nil
 }
 

@@ -320,7 +320,7 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 			if err := putRecords(tx, bucketRequests, requests); err != nil {
 				return err
 			}
-			if err := putEvents(tx, b.events); err != nil {
+			if err := putEvents(tx, &j.packer, b.events, compactedTo(meta)); err != nil {
 				return err
 			}
 			return putMeta(tx, meta)
@@ -353,7 +353,7 @@ func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	bucket := tx.Bucket(name)
+	bucket := writeTo(tx, name)
 	sum, err := readSum(tx, name)
 	if err != nil {
 		return err
@@ -375,21 +375,17 @@ func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
 	return writeSum(tx, name, sum)
 }
 
-func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
+// putEvents adds to the history and its index.
+func putEvents(tx *bbolt.Tx, p *eventPacker, events []*logv1.Event, compacted int64) error {
 	if len(events) == 0 {
 		return nil
 	}
 	all, byName := eventBuckets(tx)
+	if err := p.put(all, events, compacted); err != nil {
+		return err
+	}
 	keys := make([][]byte, 0, len(events))
 	for _, e := range events {
-		key := revisionKey(e.GetRevision())
-		value, err := logv1.Seal(e)
-		if err != nil {
-			return err
-		}
-		if err := all.Put(key, value); err != nil {
-			return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, e.GetRevision(), err)
-		}
 		if name := indexName(e); name != "" {
 			keys = append(keys, nameKey(name, e.GetRevision()))
 		}

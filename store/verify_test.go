@@ -51,11 +51,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	}
 	replace := func(t *testing.T, j *Journal, e *logv1.Event) {
 		t.Helper()
-		sealed, err := logv1.Seal(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		corrupt(t, j, bucketEvents, revisionKey(e.Revision), sealed)
+		corruptEvent(t, j, e.Revision, sealedBlock(t, e))
 	}
 	for _, tt := range []struct {
 		name   string
@@ -63,12 +59,12 @@ func TestVerifyFindsDamage(t *testing.T) {
 		want   string // "": nothing is wrong
 	}{
 		{"nothing", func(*testing.T, *disk, *history) {}, ""},
-		{"an event is missing", func(t *testing.T, d *disk, _ *history) { remove(t, d.journal, bucketEvents, revisionKey(9)) }, "events: revisions 9 to 9 are missing"},
+		{"an event is missing", func(t *testing.T, d *disk, _ *history) { removeEvent(t, d.journal, 9) }, "events: revisions 9 to 9 are missing"},
 		{"the newest event is missing", func(t *testing.T, d *disk, h *history) {
-			remove(t, d.journal, bucketEvents, revisionKey(h.revision()))
+			removeEvent(t, d.journal, h.revision())
 		}, "events: the events end at revision"},
 		{"an event is rubbish", func(t *testing.T, d *disk, _ *history) {
-			corrupt(t, d.journal, bucketEvents, revisionKey(9), []byte("rubbish"))
+			corruptEvent(t, d.journal, 9, []byte("rubbish"))
 		}, "events: bucket events"},
 		{"an index key is missing", func(t *testing.T, d *disk, h *history) {
 			e := newest(h)
@@ -152,10 +148,8 @@ func TestVerifyAfterCompaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := logv1.Seal(&logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "gone"})
-	if err == nil {
-		err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put(revisionKey(horizon-1), sealed) })
-	}
+	sealed := sealedBlock(t, &logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "gone"})
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put(revisionKey(horizon-1), sealed) })
 	if err != nil {
 		t.Fatal(err)
 	}
