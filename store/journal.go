@@ -110,8 +110,9 @@ type Journal struct {
 	// a holder may wait (in tests, for virtual time). It is taken before mu.
 	disk chan struct{}
 	db   *bolt
-	// packer is disk's holder's, too.
+	// Disk's holder's, too.
 	packer eventPacker
+	memory slab
 
 	mu        sync.Mutex // guards the following; nobody waits, writes or calls out while holding it
 	open      *backlog   // takes what is appended
@@ -167,7 +168,7 @@ func newJournal(dir *Directory, db *bolt, meta *logv1.JournalMeta, opt JournalOp
 		opt:       opt,
 		disk:      make(chan struct{}, 1),
 		db:        db,
-		open:      newBacklog(),
+		open:      newBacklog(nil),
 		last:      positionOf(meta),
 		durable:   meta,
 		room:      make(chan struct{}),

@@ -143,8 +143,7 @@ func checkRecords(tx *bbolt.Tx, name []byte) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("bucket %s: %w: it does not hold the records it should (%d, not %d, or not their newest)",
-		name, ErrDamaged, have.count, want.count)
+	return sumError(name, have, want)
 }
 
 // checkEvents reads only the end of the history, where the next flush goes on.
@@ -182,7 +181,7 @@ func checkEvents(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			meta, err = visitAll(tx, v)
+			meta, err = visitAll(tx, v, false) // checkJournal has just summed up
 			return err
 		})
 	})
@@ -192,22 +191,24 @@ func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error)
 	return meta, nil
 }
 
-func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
+// visitAll visits the registry. With summed it also finds a key that is not as it was written, and what
+// a bucket does not have of what it should.
+func visitAll(tx *bbolt.Tx, v logv1.Visitor, summed bool) (*logv1.JournalMeta, error) {
 	meta, err := readMeta(tx)
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketServices, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
+	err = visit(tx, bucketServices, summed, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
 		(*logv1.ServiceRecord).GetService)
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
+	err = visit(tx, bucketMembers, summed, v.Member, func() *logv1.Member { return new(logv1.Member) },
 		(*logv1.Member).GetName)
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
+	err = visit(tx, bucketRequests, summed, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
 		(*logv1.RequestRecord).Key)
 	if err != nil {
 		return nil, err
@@ -215,11 +216,22 @@ func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
 	return meta, nil
 }
 
-func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty func() M, name func(M) string) error {
-	return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
+func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, summed bool, f func(M) error, empty func() M, name func(M) string) error {
+	want, err := readSum(tx, bucket)
+	if err != nil {
+		return err
+	}
+	var have sums
+	err = tx.Bucket(bucket).ForEach(func(key, value []byte) error {
+		if summed {
+			have.add(key, value)
+		}
 		record := empty()
 		if err := openRecord(bucket, key, value, record); err != nil {
 			return err
+		}
+		if service, ok := any(record).(*logv1.ServiceRecord); ok && service.GetService() == "" {
+			service.Service = string(key) // else it was written in format 1
 		}
 		if name(record) != string(key) {
 			return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name(record))
@@ -229,6 +241,15 @@ func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty 
 		}
 		return f(record)
 	})
+	if err == nil && summed && have != want {
+		err = sumError(bucket, have, want)
+	}
+	return err
+}
+
+func sumError(bucket []byte, have, want sums) error {
+	return fmt.Errorf("bucket %s: %w: it does not hold the records it should (%d, not %d, or not their newest)",
+		bucket, ErrDamaged, have.count, want.count)
 }
 
 func openRecord(bucket, key, value []byte, record logv1.Message) error {

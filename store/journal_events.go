@@ -30,7 +30,10 @@ func revisionKey(revision int64) []byte {
 
 // nameKey is where an index has what happened to name at revision.
 func nameKey(name string, revision int64) []byte {
-	key := make([]byte, 0, len(name)+1+revisionBytes)
+	return appendNameKey(make([]byte, 0, len(name)+1+revisionBytes), name, revision)
+}
+
+func appendNameKey(key []byte, name string, revision int64) []byte {
 	key = append(append(key, name...), endOfName)
 	return binary.BigEndian.AppendUint64(key, uint64(revision))
 }

@@ -95,7 +95,7 @@ func (m *migration) copyAll(from *bbolt.Tx, compacted int64) error {
 			return m.packEvents(bucket, compacted)
 		}
 		return bucket.ForEach(func(key, value []byte) error {
-			if err := writeTo(m.tx, name).Put(key, value); err != nil {
+			if err := inOrder(m.tx, name).Put(key, value); err != nil {
 				return fmt.Errorf("bucket %s, key %q: %w", name, key, err)
 			}
 			return m.went(len(key) + len(value))
@@ -110,7 +110,7 @@ func (m *migration) packEvents(from *bbolt.Bucket, compacted int64) error {
 	var run []*logv1.Event
 	bytes := 0
 	flush := func() error {
-		err := m.packer.putNew(writeTo(m.tx, bucketEvents), run)
+		err := m.packer.putNew(inOrder(m.tx, bucketEvents), run)
 		run = run[:0]
 		if err == nil {
 			err = m.went(bytes)
@@ -124,7 +124,7 @@ func (m *migration) packEvents(from *bbolt.Bucket, compacted int64) error {
 			if err := flush(); err != nil {
 				return err
 			}
-			return writeTo(m.tx, bucketEvents).Put(key, value)
+			return inOrder(m.tx, bucketEvents).Put(key, value)
 		}
 		run, bytes = append(run, e), bytes+len(value)
 		// What a compaction has kept stands in blocks of one.

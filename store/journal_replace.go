@@ -78,7 +78,7 @@ func (j *Journal) swap(name string, meta *logv1.JournalMeta) error {
 
 	j.mu.Lock()
 	dropped := j.open
-	j.open = newBacklog()
+	j.open = newBacklog(nil)
 	j.durable = meta
 	j.last = positionOf(meta)
 	j.history = nil

@@ -39,13 +39,19 @@ type waiting struct {
 	bytes  int
 }
 
-func newBacklog() *backlog {
-	return &backlog{
-		services: make(map[string]waiting),
-		members:  make(map[string]waiting),
-		requests: make(map[string]waiting),
-		done:     make(chan struct{}),
+// newBacklog returns an empty one with room for what was in the one before, nil: none.
+func newBacklog(before *backlog) *backlog {
+	b := &backlog{
+		members: make(map[string]waiting),
+		done:    make(chan struct{}),
 	}
+	if before == nil {
+		before = b
+	}
+	b.services = make(map[string]waiting, len(before.services))
+	b.requests = make(map[string]waiting, len(before.requests))
+	b.events = make([]*logv1.Event, 0, len(before.events))
+	return b
 }
 
 func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
@@ -253,7 +259,7 @@ func (j *Journal) flush() error {
 		j.mu.Unlock()
 		return nil // dropped meanwhile
 	}
-	j.open = newBacklog()
+	j.open = newBacklog(b)
 	j.writing = b
 	meta := proto.CloneOf(j.durable)
 	j.mu.Unlock()
@@ -297,15 +303,16 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 			return err
 		}
 	}
-	services, err := sealed(b.services)
+	defer j.memory.reset()
+	services, err := sealed(&j.memory, b.services)
 	if err != nil {
 		return err
 	}
-	members, err := sealed(b.members)
+	members, err := sealed(&j.memory, b.members)
 	if err != nil {
 		return err
 	}
-	requests, err := sealed(b.requests)
+	requests, err := sealed(&j.memory, b.requests)
 	if err != nil {
 		return err
 	}
@@ -320,7 +327,7 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 			if err := putRecords(tx, bucketRequests, requests); err != nil {
 				return err
 			}
-			if err := putEvents(tx, &j.packer, b.events, compactedTo(meta)); err != nil {
+			if err := putEvents(tx, &j.packer, &j.memory, b.events, compactedTo(meta)); err != nil {
 				return err
 			}
 			return putMeta(tx, meta)
@@ -332,15 +339,22 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 type entry struct{ key, value []byte }
 
 // sealed returns records in the order of their keys: neighbours share pages.
-func sealed(records map[string]waiting) ([]entry, error) {
+func sealed(memory *slab, records map[string]waiting) ([]entry, error) {
 	entries := make([]entry, 0, len(records))
+	var nameless logv1.ServiceRecord
 	for key, w := range records {
-		e := entry{key: []byte(key)}
-		if w.record != nil {
-			var err error
-			if e.value, err = logv1.Seal(w.record); err != nil {
+		e := entry{key: memory.take(append(memory.room(len(key)), key...))}
+		if record := w.record; record != nil {
+			if service, ok := record.(*logv1.ServiceRecord); ok {
+				// The key says of which service it is.
+				nameless.Report, nameless.StatusTime = service.GetReport(), service.GetStatusTime()
+				record = &nameless
+			}
+			value, err := logv1.SealAfter(memory.room(w.bytes), nil, record)
+			if err != nil {
 				return nil, err
 			}
+			e.value = memory.take(value)
 		}
 		entries = append(entries, e)
 	}
@@ -353,13 +367,23 @@ func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	bucket := writeTo(tx, name)
+	bucket := tx.Bucket(name)
+	if string(name) == string(bucketRequests) {
+		bucket.FillPercent = orderedFill
+	} else {
+		size := 0
+		for _, e := range entries {
+			size += elementBytes + len(e.key) + len(e.value)
+		}
+		bucket.FillPercent = fillFor(bucket, len(entries), size, func(i int) []byte { return entries[i].key })
+	}
 	sum, err := readSum(tx, name)
 	if err != nil {
 		return err
 	}
+	c := bucket.Cursor() // Get would make one for each
 	for _, e := range entries {
-		if old := bucket.Get(e.key); old != nil {
+		if at, old := c.Seek(e.key); bytes.Equal(at, e.key) {
 			sum.remove(e.key, old)
 		}
 		if e.value == nil {
@@ -376,7 +400,7 @@ func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
 }
 
 // putEvents adds to the history and its index.
-func putEvents(tx *bbolt.Tx, p *eventPacker, events []*logv1.Event, compacted int64) error {
+func putEvents(tx *bbolt.Tx, p *eventPacker, memory *slab, events []*logv1.Event, compacted int64) error {
 	if len(events) == 0 {
 		return nil
 	}
@@ -387,10 +411,16 @@ func putEvents(tx *bbolt.Tx, p *eventPacker, events []*logv1.Event, compacted in
 	keys := make([][]byte, 0, len(events))
 	for _, e := range events {
 		if name := indexName(e); name != "" {
-			keys = append(keys, nameKey(name, e.GetRevision()))
+			room := memory.room(len(name) + 1 + revisionBytes)
+			keys = append(keys, memory.take(appendNameKey(room, name, e.GetRevision())))
 		}
 	}
 	slices.SortFunc(keys, bytes.Compare)
+	size := 0
+	for _, key := range keys {
+		size += elementBytes + len(key)
+	}
+	byName.FillPercent = fillFor(byName, len(keys), size, func(i int) []byte { return keys[i] })
 	for _, key := range keys {
 		if err := byName.Put(key, nil); err != nil {
 			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, err)
