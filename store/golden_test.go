@@ -255,6 +255,18 @@ func (g generation) test(t *testing.T) {
 	sameHistory(t, d.journal, g.history())
 	noSpool(t, path)
 
+	backup, file, err := ExtractBackup(filepath.Join(golden, "snapshot"), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := file.Events()
+	if n != len(g.history()) || err != nil || backup.Meta.GetFormat() != journalFormat {
+		t.Errorf("the backup holds %d events, %v; %v", n, err, backup.Meta)
+	}
+	if err := file.Remove(); err != nil {
+		t.Error(err)
+	}
+
 	sealedEntry, err := os.ReadFile(filepath.Join(golden, "entry"))
 	if err != nil {
 		t.Fatal(err)

@@ -72,8 +72,16 @@ func TestCompactionModel(t *testing.T) {
 					rt.Fatalf("a step of %d goes from %d to %d; the horizon is %d", o.compactEvents, before, after, end)
 				}
 			},
-			"reopen": func(*rapid.T) {
+			"reopen": func(rt *rapid.T) {
 				d.close()
+				f, err := OpenJournalFile(d.journal.path)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				problems := problemsOf(f.Check(inspectNothing))
+				if err := f.Close(); err != nil || len(problems) > 0 {
+					rt.Fatal(problems, err)
+				}
 				d = openDisk(t, path, o)
 				durable = h.revision()
 			},

@@ -333,23 +333,25 @@ func (r *eventReader) walkBlocks(from, to int64, descending bool, f func(*eventB
 	} else if key == nil {
 		key, value = c.First()
 	}
+	end := revisionKey(to)
 	var first, last int64 // of the block before
-	for ; key != nil; key, value = next() {
+	// What is beyond from and to is not looked at: it may be damaged.
+	for ; key != nil && bytes.Compare(key, end) <= 0; key, value = next() {
 		b, err := r.open(key, value)
 		switch {
 		case err != nil:
 			return err
 		case !descending && b.first <= last, descending && first > 0 && b.last() >= first:
 			return overlap(min(b.first, first), max(b.first, first))
-		case descending && b.last() < from, !descending && b.first > to:
-			return nil
 		}
 		first, last = b.first, b.last()
-		if first > to || last < from {
-			continue
+		if last >= from {
+			if more, err := f(b); err != nil || !more {
+				return err
+			}
 		}
-		if more, err := f(b); err != nil || !more {
-			return err
+		if descending && first <= from || !descending && last >= to {
+			return nil
 		}
 	}
 	return nil

@@ -61,7 +61,7 @@ func (f *JournalFile) checkHistory(tx *bbolt.Tx, check *Check) error {
 			h.count-h.old, complete, h.old, h.blocks, h.indexed)
 	}()
 	var block eventBlock
-	var end int64 // of the block before
+	var begin, end int64 // of the block before
 	err := walk(tx.Bucket(bucketEvents), func(key, value []byte) error {
 		h.blocks++
 		if err := openBlock(key, value, &block); err != nil {
@@ -70,11 +70,11 @@ func (f *JournalFile) checkHistory(tx *bbolt.Tx, check *Check) error {
 		}
 		switch {
 		case block.first <= end:
-			check.Fail("%v", overlap(end, block.first))
+			check.Fail("%v", overlap(begin, block.first))
 		case block.first < complete && len(block.events) > 1:
 			check.Fail("revisions %d to %d are in one block: below %d each should have its own", block.first, block.last(), complete)
 		}
-		end = max(end, block.last())
+		begin, end = block.first, max(end, block.last())
 		h.block(&block)
 		return nil
 	})

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -66,6 +68,26 @@ func TestVerifyFindsDamage(t *testing.T) {
 		{"an event is rubbish", func(t *testing.T, d *disk, _ *history) {
 			corruptEvent(t, d.journal, 9, []byte("rubbish"))
 		}, "events: bucket events"},
+		{"a block is rubbish", func(t *testing.T, d *disk, _ *history) {
+			isolate(t, d.journal, 9) // so that there are others
+			corrupt(t, d.journal, bucketEvents, revisionKey(1), []byte("rubbish"))
+		}, "events: revisions 1 to 8 are missing"},
+		{"a block is another's", func(t *testing.T, d *disk, h *history) {
+			corruptEvent(t, d.journal, 9, sealedBlock(t, h.events[9], h.events[10]))
+		}, "it holds the events from revision 10 on"},
+		{"a block goes on in the next", func(t *testing.T, d *disk, h *history) {
+			corruptEvent(t, d.journal, 9, sealedBlock(t, h.events[8], h.events[9]))
+		}, "the block at revision 9 does not end where that at 10 begins"},
+		{"a write ends in the middle of another", func(t *testing.T, d *disk, h *history) {
+			for _, e := range h.events {
+				if e.CommitRevision > e.Revision+1 {
+					e = proto.CloneOf(e)
+					e.CommitRevision--
+					replace(t, d.journal, e)
+					return
+				}
+			}
+		}, "disagree about the write"},
 		{"an index key is missing", func(t *testing.T, d *disk, h *history) {
 			e := newest(h)
 			index(t, d.journal, nameKey(e.Service, e.Revision), false)
@@ -155,6 +177,20 @@ func TestVerifyAfterCompaction(t *testing.T) {
 	}
 	db.letGo(nil)
 	check("should have been deleted")
+
+	db, err = openBolt(filepath.Join(d.path, journalName), journalBoltOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed = sealedBlock(t, h.events[horizon-3], h.events[horizon-2])
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(tx.Bucket(bucketEvents).Delete(revisionKey(horizon-1)), tx.Bucket(bucketEvents).Put(revisionKey(horizon-2), sealed))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.letGo(nil)
+	check("below " + strconv.FormatInt(horizon, 10) + " each should have its own")
 }
 
 // TestVerifyLog: the raft log is read entry by entry, and has to continue the journal.

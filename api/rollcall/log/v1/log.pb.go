@@ -943,7 +943,7 @@ func (x *Member) GetMaxFormat() uint32 {
 // ServiceRecord is a service as the registry holds it.
 type ServiceRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set in a journal: it is the key
 	Report  *Report                `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
 	// Since when the effective status is what it is.
 	StatusTime    int64 `protobuf:"varint,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
