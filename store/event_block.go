@@ -42,8 +42,8 @@ type eventBlock struct {
 
 // blockGroup is a group whose own fields have not been decoded: there may be no use for them.
 type blockGroup struct {
-	begin, end uint32 // in payload
-	last       int64  // revision of its last event
+	begin, end uint32 // in payload, of what is not events: these come last
+	events     int    // in the block up to the group's last
 }
 
 type blockEvent struct {
@@ -81,81 +81,96 @@ func (b *eventBlock) find(payload []byte) error {
 	b.payload, b.decoded = payload, -1
 	b.first, b.time = 0, 0
 	b.groups, b.events = b.groups[:0], b.events[:0]
-	err := eachField(payload, 0, func(number protowire.Number, varint uint64, begin, end int) error {
-		switch number {
+	for at := 0; at < len(payload); {
+		f, err := fieldAt(payload, at, len(payload))
+		if err != nil {
+			return err
+		}
+		at = f.end
+		switch f.number {
 		case blockFirst:
-			b.first = int64(varint)
+			b.first = int64(f.varint)
 		case blockTime:
-			b.time = int64(varint)
+			b.time = int64(f.varint)
 		case blockGroups:
-			if begin > end {
+			if f.kind != protowire.BytesType {
 				return errBlock
 			}
-			b.groups = append(b.groups, blockGroup{begin: uint32(begin), end: uint32(end)})
-			return b.findEvents(begin, end)
+			b.groups = append(b.groups, blockGroup{begin: uint32(f.begin), end: uint32(f.begin)})
+			if err := b.findEvents(f.begin, f.end); err != nil {
+				return err
+			}
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	if len(b.events) == 0 || b.first < 1 || b.first > math.MaxInt64-int64(len(b.events)) {
 		return errBlock
-	}
-	for i, e := range b.events {
-		b.groups[e.group].last = b.first + int64(i)
 	}
 	return nil
 }
 
 // findEvents does so with the newest group.
 func (b *eventBlock) findEvents(begin, end int) error {
-	before := len(b.events)
-	err := eachField(b.payload[begin:end], begin, func(number protowire.Number, _ uint64, begin, end int) error {
-		if number == groupEvents {
-			if begin > end {
-				return errBlock
-			}
-			b.events = append(b.events, blockEvent{uint32(begin), uint32(end), uint32(len(b.groups) - 1)})
+	const tag = groupEvents<<3 | byte(protowire.BytesType)
+	before, group := len(b.events), uint32(len(b.groups)-1)
+	for at := begin; at < end; {
+		// Nearly all that there is are events, of fewer than 128 bytes.
+		if p := b.payload[at:end]; len(p) > 1 && p[0] == tag && int(p[1]) <= min(127, len(p)-2) {
+			b.events = append(b.events, blockEvent{uint32(at + 2), uint32(at + 2 + int(p[1])), group})
+			at += 2 + int(p[1])
+			continue
 		}
-		return nil
-	})
-	if err == nil && len(b.events) == before {
-		return errBlock // a group of nothing
-	}
-	return err
-}
-
-// eachField calls f with each field of a message: with its value if that is a varint, with where it
-// begins and ends, offset added, if it is bytes; else begin is greater than end.
-func eachField(message []byte, offset int, f func(number protowire.Number, varint uint64, begin, end int) error) error {
-	for at := 0; at < len(message); {
-		number, kind, n := protowire.ConsumeTag(message[at:])
-		if n < 0 {
-			return errBlock
-		}
-		at += n
-		var varint uint64
-		begin, end := 1, 0
-		switch kind {
-		case protowire.VarintType:
-			varint, n = protowire.ConsumeVarint(message[at:])
-		case protowire.BytesType:
-			var value []byte
-			value, n = protowire.ConsumeBytes(message[at:])
-			begin, end = offset+at+n-len(value), offset+at+n
-		default:
-			n = protowire.ConsumeFieldValue(number, kind, message[at:])
-		}
-		if n < 0 {
-			return errBlock
-		}
-		at += n
-		if err := f(number, varint, begin, end); err != nil {
+		f, err := fieldAt(b.payload, at, end)
+		if err != nil {
 			return err
 		}
+		if at = f.end; f.number != groupEvents {
+			b.groups[group].end = uint32(at) // so far
+			continue
+		}
+		if f.kind != protowire.BytesType {
+			return errBlock
+		}
+		b.events = append(b.events, blockEvent{uint32(f.begin), uint32(f.end), group})
 	}
+	if len(b.events) == before {
+		return errBlock // a group of nothing
+	}
+	b.groups[group].events = len(b.events)
 	return nil
+}
+
+// field is a field of a message.
+type field struct {
+	number     protowire.Number
+	kind       protowire.Type
+	varint     uint64 // if kind is that
+	begin, end int    // of its value
+}
+
+// fieldAt returns the field that begins at a place of a message that ends at end.
+func fieldAt(message []byte, at, end int) (field, error) {
+	var f field
+	var n int
+	if f.number, f.kind, n = protowire.ConsumeTag(message[at:end]); n < 0 {
+		return f, errBlock
+	}
+	at += n
+	f.begin = at
+	switch f.kind {
+	case protowire.VarintType:
+		f.varint, n = protowire.ConsumeVarint(message[at:end])
+	case protowire.BytesType:
+		var value []byte
+		value, n = protowire.ConsumeBytes(message[at:end])
+		f.begin = at + n - len(value)
+	default:
+		n = protowire.ConsumeFieldValue(f.number, f.kind, message[at:end])
+	}
+	if n < 0 {
+		return f, errBlock
+	}
+	f.end = at + n
+	return f, nil
 }
 
 // event decodes the event of a revision that is in the block, and no other. Events of a group share their
@@ -201,32 +216,35 @@ func (b *eventBlock) decodeGroup(i int) error {
 	group, shared := b.groups[i], &b.shared
 	shared.Actor, shared.Reason, shared.RequestId = nil, "", ""
 	more, time := int64(0), int64(0)
-	err := eachField(b.payload[group.begin:group.end], int(group.begin), func(number protowire.Number, varint uint64, begin, end int) error {
-		switch number {
+	for at, end := int(group.begin), int(group.end); at < end; {
+		f, err := fieldAt(b.payload, at, end)
+		if err != nil {
+			return err
+		}
+		at = f.end
+		switch f.number {
 		case groupMore:
-			more = protowire.DecodeZigZag(varint)
+			more = protowire.DecodeZigZag(f.varint)
 		case groupTime:
-			time = protowire.DecodeZigZag(varint)
+			time = protowire.DecodeZigZag(f.varint)
 		case groupActor, groupReason, groupRequestID:
-			if begin > end {
+			if f.kind != protowire.BytesType {
 				return errBlock
 			}
-			switch value := b.payload[begin:end]; number {
+			switch value := b.payload[f.begin:f.end]; f.number {
 			case groupReason:
 				shared.Reason = string(value)
 			case groupRequestID:
 				shared.RequestId = string(value)
 			default:
 				shared.Actor = new(logv1.Actor)
-				return shared.Actor.UnmarshalVT(value)
+				if err := shared.Actor.UnmarshalVT(value); err != nil {
+					return err
+				}
 			}
 		}
-		return nil
-	})
-	if err != nil {
-		return err
 	}
-	shared.CommitRevision, shared.Time = group.last+more, b.time+time
+	shared.CommitRevision, shared.Time = b.first+int64(group.events)-1+more, b.time+time
 	b.decoded = i
 	return nil
 }
