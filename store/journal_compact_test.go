@@ -126,7 +126,7 @@ func compacted(j *Journal) bool { return behind(j.Meta()) <= 0 }
 func (d *disk) compact() {
 	d.t.Helper()
 	for !compacted(d.journal) {
-		if err := d.journal.compact(); err != nil {
+		if err := errors.Join(d.journal.compact(), d.journal.history); err != nil {
 			d.t.Fatal(err)
 		}
 	}
