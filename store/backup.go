@@ -46,7 +46,8 @@ func readBackup(path string, journal io.Writer) (Backup, error) {
 	return Backup{Meta: meta, Bytes: n, SHA256: hex.EncodeToString(check.tail)}, nil
 }
 
-// ExtractBackup takes the journal out of a backup, into a file of its own in dir.
+// ExtractBackup takes the journal out of a backup, into a file of its own in dir. If it is of an older
+// format it is migrated there, and what Backup says is of that.
 func ExtractBackup(path, dir string) (_ Backup, _ *JournalFile, err error) {
 	f, err := spool(dir)
 	if err != nil {
@@ -64,6 +65,12 @@ func ExtractBackup(path, dir string) (_ Backup, _ *JournalFile, err error) {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return Backup{}, nil, err
 	}
+	if b.Meta.GetFormat() < journalFormat {
+		if _, err := migrateJournal(f.Name()); err != nil {
+			return Backup{}, nil, fmt.Errorf("%s: the journal in it: %w", path, err)
+		}
+		b.Meta.Format = journalFormat
+	}
 	journal, err := OpenJournalFile(f.Name())
 	if err != nil {
 		return Backup{}, nil, fmt.Errorf("%s: the journal in it: %w", path, err)
@@ -78,11 +85,17 @@ func ExtractBackup(path, dir string) (_ Backup, _ *JournalFile, err error) {
 // Remove closes the file and removes it.
 func (f *JournalFile) Remove() error { return errors.Join(f.Close(), os.Remove(f.path)) }
 
-// Events is how many events the file holds.
+// Events is how many readable events the file holds.
 func (f *JournalFile) Events() (n int, err error) {
 	err = guard(func() error {
 		return f.db.View(func(tx *bbolt.Tx) error {
-			return tx.Bucket(bucketEvents).ForEach(func(_, _ []byte) error { n++; return nil })
+			var block eventBlock
+			return tx.Bucket(bucketEvents).ForEach(func(key, value []byte) error {
+				if openBlock(key, value, &block) == nil { // else Check says so
+					n += len(block.events)
+				}
+				return nil
+			})
 		})
 	})
 	f.note(err)

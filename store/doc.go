@@ -18,7 +18,7 @@
 //
 // # What is checked
 //
-// Log entries, records and events are sealed envelopes with a CRC-32C. bbolt itself checksums only
+// Log entries, records and blocks of events are sealed envelopes with a CRC-32C. bbolt itself checksums only
 // its two meta pages, so the store adds what an envelope cannot see: a lost or resurrected record
 // (a count and a sum over each bucket of the registry, see sums), a record that a search does not
 // find, and a fault while reading the mapped file, which becomes an error instead of ending the

@@ -60,6 +60,9 @@ func (h *history) next() *logv1.Delta {
 	for i, e := range d.Events {
 		e.Revision, e.CommitRevision, e.Time = first+int64(i)+1, d.Revision, d.LogTime
 		e.Reason = strings.Repeat("why ", h.rng.IntN(5))
+		if h.rng.IntN(12) == 0 { // so that a few fill a block, and some are larger than one
+			e.Reason = strings.Repeat("why ", h.rng.IntN(1200))
+		}
 		for _, r := range d.Services {
 			if r.Service == e.Service {
 				r.Report = &logv1.Report{Status: e.Status, Reason: e.Reason, Time: e.Time, Revision: e.Revision}
@@ -166,6 +169,11 @@ func (h *history) check(j *Journal, durable int64) error {
 	}
 	if !slices.EqualFunc(have, want, func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
 		return fmt.Errorf("compacted to %d of %d: events %v, want %v", meta.GetCompacted(), meta.GetHorizon(), revisions(have), revisions(want))
+	}
+	backwards, _, err := listEvents(j, logv1.EventQuery{From: 1, Descending: true})
+	slices.Reverse(backwards)
+	if err != nil || !slices.EqualFunc(backwards, want, func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
+		return fmt.Errorf("backwards: %w, events %v, want %v", err, revisions(backwards), revisions(want))
 	}
 	var index, wantIndex []string
 	err = j.db.View(func(tx *bbolt.Tx) error {

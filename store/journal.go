@@ -14,8 +14,15 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// journalFormat is the newest format of journal.db that this code writes and reads.
-const journalFormat = 1
+// journalFormat is the format of journal.db that this code writes, and reads. One of an older format, down
+// to oldestJournal, is migrated first, see migrateJournal.
+//
+//	1  an event stands alone, under its revision
+//	2  events stand in blocks; a service's record does not name it again
+const (
+	journalFormat = 2
+	oldestJournal = 1
+)
 
 // Buckets of journal.db. Values are sealed, except where noted.
 var (
@@ -25,7 +32,7 @@ var (
 	bucketOverrides       = []byte("overrides")         // nothing yet
 	bucketMembers         = []byte("members")           // name -> Member
 	bucketRequests        = []byte("requests")          // see logv1.RequestKey -> RequestRecord
-	bucketEvents          = []byte("events")            // big-endian revision -> Event
+	bucketEvents          = []byte("events")            // big-endian revision of the first -> EventBlock
 	bucketEventsByService = []byte("events_by_service") // see nameKey -> empty
 
 	// registryBuckets are what Load reads: the state, not the history.
@@ -103,6 +110,9 @@ type Journal struct {
 	// a holder may wait (in tests, for virtual time). It is taken before mu.
 	disk chan struct{}
 	db   *bolt
+	// Disk's holder's, too.
+	packer eventPacker
+	memory slab
 
 	mu        sync.Mutex // guards the following; nobody waits, writes or calls out while holding it
 	open      *backlog   // takes what is appended
@@ -161,7 +171,7 @@ func newJournal(dir *Directory, db *bolt, meta *logv1.JournalMeta, opt JournalOp
 		opt:       opt,
 		disk:      make(chan struct{}, 1),
 		db:        db,
-		open:      newBacklog(),
+		open:      newBacklog(nil),
 		last:      positionOf(meta),
 		durable:   meta,
 		room:      make(chan struct{}),

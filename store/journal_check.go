@@ -69,11 +69,11 @@ func initJournal(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 // costs a second pass over memory and no I/O, and a fault is known while there is still a choice. The
 // events, which may be many times more, are not read: each is checked when it is.
 //
-// The error wraps ErrDamaged or ErrNewer.
+// It may be of an older format. The error wraps ErrDamaged or ErrNewer.
 func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			if meta, err = readMeta(tx); err != nil {
+			if meta, err = readMetaFrom(tx, oldestJournal); err != nil {
 				return err
 			}
 			for _, name := range registryBuckets {
@@ -81,7 +81,7 @@ func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 					return err
 				}
 			}
-			return checkEvents(tx, meta.GetRevision())
+			return checkEvents(tx, meta)
 		})
 	})
 	if err != nil {
@@ -90,7 +90,12 @@ func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 	return meta, nil
 }
 
-func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) {
+// readMeta reads what a journal says of itself. It is of the newest format: an older one was migrated
+// before it was used.
+func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) { return readMetaFrom(tx, journalFormat) }
+
+// readMetaFrom does so for formats from oldest on.
+func readMetaFrom(tx *bbolt.Tx, oldest uint32) (*logv1.JournalMeta, error) {
 	bucket := tx.Bucket(bucketMeta)
 	if bucket == nil {
 		return nil, fmt.Errorf("%w: no bucket %s", ErrDamaged, bucketMeta)
@@ -102,7 +107,7 @@ func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) {
 	if meta.GetFormat() > journalFormat {
 		return nil, fmt.Errorf("%w: format %d, this binary reads up to %d", ErrNewer, meta.GetFormat(), journalFormat)
 	}
-	if meta.GetFormat() != journalFormat {
+	if meta.GetFormat() < oldest {
 		return nil, fmt.Errorf("%w: format %d", ErrDamaged, meta.GetFormat())
 	}
 	return meta, nil
@@ -138,12 +143,11 @@ func checkRecords(tx *bbolt.Tx, name []byte) error {
 	if err != nil {
 		return err
 	}
-	return fmt.Errorf("bucket %s: %w: it does not hold the records it should (%d, not %d, or not their newest)",
-		name, ErrDamaged, have.count, want.count)
+	return sumError(name, have, want)
 }
 
 // checkEvents reads only the end of the history, where the next flush goes on.
-func checkEvents(tx *bbolt.Tx, revision int64) error {
+func checkEvents(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 	bucket := tx.Bucket(bucketEvents)
 	if bucket == nil || tx.Bucket(bucketEventsByService) == nil {
 		return fmt.Errorf("%w: no bucket %s or %s", ErrDamaged, bucketEvents, bucketEventsByService)
@@ -152,13 +156,23 @@ func checkEvents(tx *bbolt.Tx, revision int64) error {
 	if key == nil {
 		return nil
 	}
-	event := new(logv1.Event)
-	if err := openRecord(bucketEvents, key, value, event); err != nil {
-		return err
+	var last int64
+	if meta.GetFormat() == formatOfSingleEvents {
+		event, err := decodeSingleEvent(key, value)
+		if err != nil {
+			return err
+		}
+		last = event.GetRevision()
+	} else {
+		var block eventBlock
+		if err := openBlock(key, value, &block); err != nil {
+			return err
+		}
+		last = block.last()
 	}
-	if len(key) != 8 || int64(binary.BigEndian.Uint64(key)) != event.GetRevision() || event.GetRevision() > revision {
+	if last > meta.GetRevision() {
 		return fmt.Errorf("bucket %s, key %x: %w: event of revision %d in a journal of revision %d",
-			bucketEvents, key, ErrDamaged, event.GetRevision(), revision)
+			bucketEvents, key, ErrDamaged, last, meta.GetRevision())
 	}
 	return nil
 }
@@ -167,7 +181,7 @@ func checkEvents(tx *bbolt.Tx, revision int64) error {
 func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			meta, err = visitAll(tx, v)
+			meta, err = visitAll(tx, v, false) // checkJournal has just summed up
 			return err
 		})
 	})
@@ -177,22 +191,24 @@ func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error)
 	return meta, nil
 }
 
-func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
+// visitAll visits the registry. With summed it also finds a key that is not as it was written, and what
+// a bucket does not have of what it should.
+func visitAll(tx *bbolt.Tx, v logv1.Visitor, summed bool) (*logv1.JournalMeta, error) {
 	meta, err := readMeta(tx)
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketServices, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
+	err = visit(tx, bucketServices, summed, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
 		(*logv1.ServiceRecord).GetService)
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
+	err = visit(tx, bucketMembers, summed, v.Member, func() *logv1.Member { return new(logv1.Member) },
 		(*logv1.Member).GetName)
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
+	err = visit(tx, bucketRequests, summed, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
 		(*logv1.RequestRecord).Key)
 	if err != nil {
 		return nil, err
@@ -200,11 +216,22 @@ func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
 	return meta, nil
 }
 
-func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty func() M, name func(M) string) error {
-	return tx.Bucket(bucket).ForEach(func(key, value []byte) error {
+func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, summed bool, f func(M) error, empty func() M, name func(M) string) error {
+	want, err := readSum(tx, bucket)
+	if err != nil {
+		return err
+	}
+	var have sums
+	err = tx.Bucket(bucket).ForEach(func(key, value []byte) error {
+		if summed {
+			have.add(key, value)
+		}
 		record := empty()
 		if err := openRecord(bucket, key, value, record); err != nil {
 			return err
+		}
+		if service, ok := any(record).(*logv1.ServiceRecord); ok && service.GetService() == "" {
+			service.Service = string(key) // else it was written in format 1
 		}
 		if name(record) != string(key) {
 			return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name(record))
@@ -214,6 +241,15 @@ func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty 
 		}
 		return f(record)
 	})
+	if err == nil && summed && have != want {
+		err = sumError(bucket, have, want)
+	}
+	return err
+}
+
+func sumError(bucket []byte, have, want sums) error {
+	return fmt.Errorf("bucket %s: %w: it does not hold the records it should (%d, not %d, or not their newest)",
+		bucket, ErrDamaged, have.count, want.count)
 }
 
 func openRecord(bucket, key, value []byte, record logv1.Message) error {

@@ -1,8 +1,6 @@
 package store
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -25,17 +23,6 @@ const (
 	hurryBehind = 250_000
 	hurry       = 10
 )
-
-// eventFill is how full pages of events are made. Revisions only grow, so that what is left free on a
-// page stays so.
-const eventFill = 0.95
-
-// eventBuckets returns the buckets of events, to be written to.
-func eventBuckets(tx *bbolt.Tx) (all, byName *bbolt.Bucket) {
-	all, byName = tx.Bucket(bucketEvents), tx.Bucket(bucketEventsByService)
-	all.FillPercent = eventFill
-	return all, byName
-}
 
 // compactedTo is how far the journal has done what its horizon asks for.
 func compactedTo(meta *logv1.JournalMeta) int64 { return max(meta.GetCompacted(), 1) }
@@ -123,7 +110,7 @@ func (j *Journal) compactStep(meta *logv1.JournalMeta) error {
 			if behind(meta) > j.opt.hurryBehind {
 				most, within = hurry*most, hurry*within
 			}
-			reached, err := compactEventsOf(tx, compactedTo(meta), meta.GetHorizon(), most, within)
+			reached, err := compactEventsOf(tx, &j.packer, compactedTo(meta), meta.GetHorizon(), most, within)
 			if err != nil {
 				return err
 			}
@@ -131,62 +118,4 @@ func (j *Journal) compactStep(meta *logv1.JournalMeta) error {
 			return putMeta(tx, meta)
 		})
 	})
-}
-
-// compactEventsOf looks at the events from a revision on, of which there must be all, until it comes
-// to the horizon or has done enough, and returns how far it came. Each replaces what is kept of the
-// same service or member from before it; an event that deletes is not kept itself. So below what was
-// reached the newest event of each service and member is left, if it is not a delete.
-func compactEventsOf(tx *bbolt.Tx, from, horizon int64, most int, within time.Duration) (reached int64, err error) {
-	all, byName := eventBuckets(tx)
-	c := byName.Cursor()
-	start := time.Now()
-	for r := from; r < horizon; r++ {
-		if n := r - from; n >= int64(most) || n > 0 && n%32 == 0 && time.Since(start) > within {
-			return r, nil
-		}
-		key := revisionKey(r)
-		value := all.Get(key)
-		if value == nil {
-			return 0, missingEvent(r)
-		}
-		e, err := decodeEvent(key, value)
-		if err != nil {
-			return 0, err
-		}
-		name := indexName(e)
-		if name == "" {
-			continue
-		}
-		if err := deleteBefore(all, byName, c, name, r); err != nil {
-			return 0, err
-		}
-		if e.GetType() == logv1.EventType_EVENT_TYPE_DELETED {
-			if err := errors.Join(all.Delete(key), byName.Delete(nameKey(name, r))); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return horizon, nil
-}
-
-// deleteBefore deletes the events of name before a revision: one at most, as those before it were
-// deleted when it was come to. It only ever seeks forward: a cursor that goes back stops at a page
-// that this transaction has emptied.
-func deleteBefore(all, byName *bbolt.Bucket, c *bbolt.Cursor, name string, revision int64) error {
-	first := nameKey(name, 0)
-	for {
-		key, _ := c.Seek(first)
-		if len(key) != len(first) || !bytes.HasPrefix(key, first[:len(name)+1]) {
-			return nil
-		}
-		older := key[len(name)+1:]
-		if int64(binary.BigEndian.Uint64(older)) >= revision {
-			return nil
-		}
-		// The key is the transaction's memory, which deleting may change.
-		if err := errors.Join(all.Delete(bytes.Clone(older)), byName.Delete(bytes.Clone(key))); err != nil {
-			return err
-		}
-	}
 }

@@ -72,8 +72,16 @@ func TestCompactionModel(t *testing.T) {
 					rt.Fatalf("a step of %d goes from %d to %d; the horizon is %d", o.compactEvents, before, after, end)
 				}
 			},
-			"reopen": func(*rapid.T) {
+			"reopen": func(rt *rapid.T) {
 				d.close()
+				f, err := OpenJournalFile(d.journal.path)
+				if err != nil {
+					rt.Fatal(err)
+				}
+				problems := problemsOf(f.Check(inspectNothing))
+				if err := f.Close(); err != nil || len(problems) > 0 {
+					rt.Fatal(problems, err)
+				}
 				d = openDisk(t, path, o)
 				durable = h.revision()
 			},
@@ -118,7 +126,7 @@ func compacted(j *Journal) bool { return behind(j.Meta()) <= 0 }
 func (d *disk) compact() {
 	d.t.Helper()
 	for !compacted(d.journal) {
-		if err := d.journal.compact(); err != nil {
+		if err := errors.Join(d.journal.compact(), d.journal.history); err != nil {
 			d.t.Fatal(err)
 		}
 	}
@@ -263,7 +271,7 @@ func TestCompactionOfADamagedHistoryStopsAndTheNodeGoesOn(t *testing.T) {
 		}
 		d.flush()
 		stream := d.stream()
-		remove(t, d.journal, bucketEvents, revisionKey(23))
+		removeEvent(t, d.journal, 23)
 		d.journal.Append(h.compactTo(h.revision() + 1))
 		d.flush()
 		time.Sleep(time.Minute)

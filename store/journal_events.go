@@ -30,7 +30,10 @@ func revisionKey(revision int64) []byte {
 
 // nameKey is where an index has what happened to name at revision.
 func nameKey(name string, revision int64) []byte {
-	key := make([]byte, 0, len(name)+1+revisionBytes)
+	return appendNameKey(make([]byte, 0, len(name)+1+revisionBytes), name, revision)
+}
+
+func appendNameKey(key []byte, name string, revision int64) []byte {
 	key = append(append(key, name...), endOfName)
 	return binary.BigEndian.AppendUint64(key, uint64(revision))
 }
@@ -148,6 +151,7 @@ type eventReader struct {
 	meta        *logv1.JournalMeta
 	span        logv1.EventSpan
 	all, byName *bbolt.Bucket
+	block       *eventBlock // read last; nil: none
 }
 
 // readEvents runs read in a transaction that ends early, as a Scan does.
@@ -202,28 +206,6 @@ func (r *eventReader) goOn() error {
 	return r.ctx.Err()
 }
 
-// decodeEvent reads what stands at a revision.
-func decodeEvent(key, value []byte) (*logv1.Event, error) {
-	e := new(logv1.Event)
-	if err := openRecord(bucketEvents, key, value, e); err != nil {
-		return nil, err
-	}
-	if len(key) != revisionBytes || uint64(e.GetRevision()) != binary.BigEndian.Uint64(key) {
-		return nil, fmt.Errorf("bucket %s, key %x: %w: it holds the event of revision %d", bucketEvents, key, ErrDamaged, e.GetRevision())
-	}
-	return e, nil
-}
-
-// at returns the event of a revision that must be there.
-func (r *eventReader) at(revision int64) (*logv1.Event, error) {
-	key := revisionKey(revision)
-	value := r.all.Get(key)
-	if value == nil {
-		return nil, missingEvent(revision)
-	}
-	return decodeEvent(key, value)
-}
-
 func missingEvent(revision int64) error {
 	return fmt.Errorf("bucket %s: %w: revision %d is missing", bucketEvents, ErrDamaged, revision)
 }
@@ -237,20 +219,20 @@ func (r *eventReader) hand(e *logv1.Event, visit func(*logv1.Event) (bool, error
 	return more, nil
 }
 
-// walkKeys calls f for the keys from first to last, inclusive, until it answers false.
-func (r *eventReader) walkKeys(bucket *bbolt.Bucket, first, last []byte, descending bool, f func(key, value []byte) (bool, error)) error {
-	c := bucket.Cursor()
+// walkIndex calls f for the keys from first to last, inclusive, until it answers false.
+func (r *eventReader) walkIndex(first, last []byte, descending bool, f func(key []byte) (bool, error)) error {
+	c := r.byName.Cursor()
 	next := c.Next
-	key, value := c.Seek(first)
+	key, _ := c.Seek(first)
 	if descending {
 		next = c.Prev
-		key, value = seekBack(c, last)
+		key, _ = seekBack(c, last)
 	}
-	for ; key != nil && bytes.Compare(first, key) <= 0 && bytes.Compare(key, last) <= 0; key, value = next() {
+	for ; key != nil && bytes.Compare(first, key) <= 0 && bytes.Compare(key, last) <= 0; key, _ = next() {
 		if err := r.goOn(); err != nil {
 			return err
 		}
-		if more, err := f(key, value); err != nil || !more {
+		if more, err := f(key); err != nil || !more {
 			return err
 		}
 	}
@@ -279,20 +261,31 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 		next = end
 	}
 	stopped := false
-	err := r.walkKeys(r.all, revisionKey(from), revisionKey(to), descending, func(key, value []byte) (bool, error) {
-		e, err := decodeEvent(key, value)
-		if err != nil {
-			return false, err
+	err := r.walkBlocks(from, to, descending, func(b *eventBlock) (bool, error) {
+		at, beyond := max(b.first, from), min(b.last(), to)+1
+		if descending {
+			at, beyond = beyond-1, at-1
 		}
-		if at := e.GetRevision(); at >= low {
-			if at != next {
-				return false, missingEvent(next)
+		for ; at != beyond; at += step {
+			if err := r.goOn(); err != nil {
+				return false, err
 			}
-			next += step
+			if at >= low {
+				if at != next {
+					return false, missingEvent(next)
+				}
+				next += step
+			}
+			e, err := b.event(at)
+			if err != nil {
+				return false, err
+			}
+			if more, err := r.hand(e, visit); err != nil || !more {
+				stopped = true
+				return false, err
+			}
 		}
-		more, err := r.hand(e, visit)
-		stopped = !more
-		return more, err
+		return true, nil
 	})
 	if err == nil && !stopped && next != end {
 		return missingEvent(next)
@@ -301,7 +294,7 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 }
 
 func (r *eventReader) visitService(name string, from, to int64, descending bool, visit func(*logv1.Event) (bool, error)) error {
-	return r.walkKeys(r.byName, nameKey(name, from), nameKey(name, to), descending, func(key, _ []byte) (bool, error) {
+	return r.walkIndex(nameKey(name, from), nameKey(name, to), descending, func(key []byte) (bool, error) {
 		e, err := r.indexed(key)
 		if err != nil {
 			return false, err

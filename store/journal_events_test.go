@@ -224,18 +224,17 @@ func TestEventsAreChecked(t *testing.T) {
 		damage func(t *testing.T, d *disk)
 		want   string
 	}{
-		{"missing", func(t *testing.T, d *disk) { remove(t, d.journal, bucketEvents, revisionKey(9)) }, "revision 9 is missing"},
+		{"missing", func(t *testing.T, d *disk) { removeEvent(t, d.journal, 9) }, "revision 9 is missing"},
 		{"missing at the end", func(t *testing.T, d *disk) {
-			remove(t, d.journal, bucketEvents, revisionKey(d.journal.DurableRevision()))
+			removeEvent(t, d.journal, d.journal.DurableRevision())
 		}, "is missing"},
-		{"damaged", func(t *testing.T, d *disk) { corrupt(t, d.journal, bucketEvents, revisionKey(9), []byte("rubbish")) }, "bucket events"},
+		{"damaged", func(t *testing.T, d *disk) { corruptEvent(t, d.journal, 9, []byte("rubbish")) }, "bucket events"},
 		{"another's", func(t *testing.T, d *disk) {
-			sealed, err := logv1.Seal(&logv1.Event{Revision: 8})
-			if err != nil {
-				t.Fatal(err)
-			}
-			corrupt(t, d.journal, bucketEvents, revisionKey(9), sealed)
-		}, "event of revision 8"},
+			corruptEvent(t, d.journal, 9, sealedBlock(t, &logv1.Event{Revision: 8}))
+		}, "events from revision 8 on"},
+		{"there twice", func(t *testing.T, d *disk) {
+			corrupt(t, d.journal, bucketEvents, revisionKey(9), sealedBlock(t, &logv1.Event{Revision: 9}))
+		}, "bucket events: damaged: "},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			d, _ := recorded(t, 50)

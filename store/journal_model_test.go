@@ -23,7 +23,7 @@ func TestJournalModel(t *testing.T) {
 		defer func() { d.close() }()
 		d.fill(1, 400)
 		rng := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
-		empty := content{Meta: &logv1.JournalMeta{Format: 1, Horizon: 1}}
+		empty := content{Meta: &logv1.JournalMeta{Format: journalFormat, Horizon: 1}}
 		appended, durable := empty, empty
 		var (
 			stream     []byte

@@ -78,7 +78,7 @@ func (j *Journal) swap(name string, meta *logv1.JournalMeta) error {
 
 	j.mu.Lock()
 	dropped := j.open
-	j.open = newBacklog()
+	j.open = newBacklog(nil)
 	j.durable = meta
 	j.last = positionOf(meta)
 	j.history = nil
@@ -122,6 +122,11 @@ func receiveJournal(dir *Directory, r io.Reader, clusterID string) (name string,
 	}
 	if err := guard(db.Close); err != nil {
 		return "", nil, err
+	}
+	if meta.GetFormat() < journalFormat {
+		if meta, err = migrateJournal(f.Name()); err != nil {
+			return "", nil, err
+		}
 	}
 	return f.Name(), meta, nil
 }

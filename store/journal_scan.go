@@ -38,7 +38,7 @@ func (j *Journal) Scan(ctx context.Context, v logv1.Visitor) (*logv1.JournalMeta
 			Service: unlessEnding(ctx, s, v.Service),
 			Member:  unlessEnding(ctx, s, v.Member),
 			Request: unlessEnding(ctx, s, v.Request),
-		})
+		}, true)
 		return err
 	})
 	if err != nil {

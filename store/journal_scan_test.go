@@ -131,7 +131,7 @@ func TestScanEndsEarly(t *testing.T) {
 	}
 }
 
-func TestScanNamesTheDamagedRecord(t *testing.T) {
+func TestScanFindsADamagedKey(t *testing.T) {
 	d := openDisk(t, t.TempDir(), lazy)
 	defer d.close()
 	d.fill(1, 10)

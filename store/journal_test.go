@@ -31,7 +31,7 @@ func TestJournalKeepsWhatWasAppended(t *testing.T) {
 	}
 	d.flush()
 	want := content{
-		Meta:     &logv1.JournalMeta{Format: 1, ClusterId: "3f9a", Index: 3, Term: 2, Revision: 3, LogTime: 5, Horizon: 1},
+		Meta:     &logv1.JournalMeta{Format: journalFormat, ClusterId: "3f9a", Index: 3, Term: 2, Revision: 3, LogTime: 5, Horizon: 1},
 		Services: map[string]*logv1.ServiceRecord{"b": change(2, "b").Services[0]},
 		Members:  map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "x:1"}},
 	}
@@ -247,7 +247,7 @@ func TestJournalCrash(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	const seq = 400
 	images := 0
-	states := map[uint64]content{0: {Meta: &logv1.JournalMeta{Format: 1, Horizon: 1}}}
+	states := map[uint64]content{0: {Meta: &logv1.JournalMeta{Format: journalFormat, Horizon: 1}}}
 	now := content{Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{}}
 	d := openDisk(t, base+"/live", JournalOptions{FlushBytes: 8_000, FlushInterval: 2 * time.Millisecond})
 	d.fill(1, seq)
@@ -319,7 +319,7 @@ func randomDelta(rng *rand.Rand, index uint64) *logv1.Delta {
 // apply is the model: what a journal holds after one more delta.
 func apply(c content, d *logv1.Delta) content {
 	next := content{
-		Meta: &logv1.JournalMeta{Format: 1, Horizon: 1, ClusterId: d.ClusterID, Index: d.Index, Term: d.Term,
+		Meta: &logv1.JournalMeta{Format: journalFormat, Horizon: 1, ClusterId: d.ClusterID, Index: d.Index, Term: d.Term,
 			Revision: d.Revision, LogTime: d.LogTime},
 		Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{},
 		Requests: map[string]*logv1.RequestRecord{},

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -39,13 +37,19 @@ type waiting struct {
 	bytes  int
 }
 
-func newBacklog() *backlog {
-	return &backlog{
-		services: make(map[string]waiting),
-		members:  make(map[string]waiting),
-		requests: make(map[string]waiting),
-		done:     make(chan struct{}),
+// newBacklog returns an empty one with room for what was in the one before, nil: none.
+func newBacklog(before *backlog) *backlog {
+	b := &backlog{
+		members: make(map[string]waiting),
+		done:    make(chan struct{}),
 	}
+	if before == nil {
+		before = b
+	}
+	b.services = make(map[string]waiting, len(before.services))
+	b.requests = make(map[string]waiting, len(before.requests))
+	b.events = make([]*logv1.Event, 0, len(before.events))
+	return b
 }
 
 func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
@@ -256,7 +260,7 @@ func (j *Journal) flush() error {
 		j.mu.Unlock()
 		return nil // dropped meanwhile
 	}
-	j.open = newBacklog()
+	j.open = newBacklog(b)
 	j.writing = b
 	meta := proto.CloneOf(j.durable)
 	j.mu.Unlock()
@@ -300,15 +304,16 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 			return err
 		}
 	}
-	services, err := sealed(b.services)
+	defer j.memory.reset()
+	services, err := sealed(&j.memory, b.services)
 	if err != nil {
 		return err
 	}
-	members, err := sealed(b.members)
+	members, err := sealed(&j.memory, b.members)
 	if err != nil {
 		return err
 	}
-	requests, err := sealed(b.requests)
+	requests, err := sealed(&j.memory, b.requests)
 	if err != nil {
 		return err
 	}
@@ -323,93 +328,10 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 			if err := putRecords(tx, bucketRequests, requests); err != nil {
 				return err
 			}
-			if err := putEvents(tx, b.events); err != nil {
+			if err := putEvents(tx, &j.packer, &j.memory, b.events, compactedTo(meta)); err != nil {
 				return err
 			}
 			return putMeta(tx, meta)
 		})
 	})
-}
-
-// entry is a key with the bytes to put, or nil to delete it.
-type entry struct{ key, value []byte }
-
-// sealed returns records in the order of their keys: neighbours share pages.
-func sealed(records map[string]waiting) ([]entry, error) {
-	entries := make([]entry, 0, len(records))
-	for key, w := range records {
-		e := entry{key: []byte(key)}
-		if w.record != nil {
-			var err error
-			if e.value, err = logv1.Seal(w.record); err != nil {
-				return nil, err
-			}
-		}
-		entries = append(entries, e)
-	}
-	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
-	return entries, nil
-}
-
-// putRecords changes a bucket of the registry, and its sum.
-func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	bucket := tx.Bucket(name)
-	sum, err := readSum(tx, name)
-	if err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if old := bucket.Get(e.key); old != nil {
-			sum.remove(e.key, old)
-		}
-		if e.value == nil {
-			err = bucket.Delete(e.key)
-		} else {
-			sum.add(e.key, e.value)
-			err = bucket.Put(e.key, e.value)
-		}
-		if err != nil {
-			return fmt.Errorf("bucket %s, key %q: %w", name, e.key, err)
-		}
-	}
-	return writeSum(tx, name, sum)
-}
-
-func putEvents(tx *bbolt.Tx, events []*logv1.Event) error {
-	if len(events) == 0 {
-		return nil
-	}
-	all, byName := eventBuckets(tx)
-	keys := make([][]byte, 0, len(events))
-	for _, e := range events {
-		key := revisionKey(e.GetRevision())
-		value, err := logv1.Seal(e)
-		if err != nil {
-			return err
-		}
-		if err := all.Put(key, value); err != nil {
-			return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, e.GetRevision(), err)
-		}
-		if name := indexName(e); name != "" {
-			keys = append(keys, nameKey(name, e.GetRevision()))
-		}
-	}
-	slices.SortFunc(keys, bytes.Compare)
-	for _, key := range keys {
-		if err := byName.Put(key, nil); err != nil {
-			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, err)
-		}
-	}
-	return nil
-}
-
-func putMeta(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
-	value, err := logv1.Seal(meta)
-	if err != nil {
-		return err
-	}
-	return tx.Bucket(bucketMeta).Put(keyMeta, value)
 }

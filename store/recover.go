@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"go.etcd.io/bbolt"
 
@@ -101,7 +102,7 @@ func (r *recovery) open(snaps *Snapshots) (*bolt, *logv1.JournalMeta, error) {
 // errBehind is not damage: the file needs not be kept.
 var errBehind = errors.New("behind the newest snapshot")
 
-// believe opens the journal if it can be believed, or says why not.
+// believe opens the journal if it can be believed, migrated if need be, or says why not.
 func (r *recovery) believe() (*bolt, *logv1.JournalMeta, error) {
 	if _, err := os.Lstat(r.path); err != nil {
 		return nil, nil, err
@@ -127,6 +128,25 @@ func (r *recovery) believe() (*bolt, *logv1.JournalMeta, error) {
 	}
 	if err != nil {
 		db.letGo(err)
+		return nil, nil, err
+	}
+	if meta.GetFormat() < journalFormat {
+		db.letGo(nil)
+		return r.migrate(meta.GetFormat())
+	}
+	return db, meta, nil
+}
+
+// migrate makes a journal that is believed one of the newest format.
+func (r *recovery) migrate(from uint32) (*bolt, *logv1.JournalMeta, error) {
+	start := time.Now()
+	meta, err := migrateJournal(r.path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("migrate %s: %w", r.path, err)
+	}
+	r.opt.Logger.Info("journal migrated to a newer format", "from", from, "to", meta.GetFormat(), "took", time.Since(start).Round(time.Millisecond).String())
+	db, err := openBolt(r.path, journalBoltOptions())
+	if err != nil {
 		return nil, nil, err
 	}
 	return db, meta, nil

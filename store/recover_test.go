@@ -125,7 +125,7 @@ func TestOpenJournalRebuildsWhatItDoesNotBelieve(t *testing.T) {
 				tt.spoil(t, filepath.Join(path, journalName))
 				d := openDisk(t, path, lazy)
 				defer func() { d.close() }()
-				want := content{Meta: &logv1.JournalMeta{Format: 1, Horizon: 1}}
+				want := content{Meta: &logv1.JournalMeta{Format: journalFormat, Horizon: 1}}
 				if withSnapshot {
 					want = at60
 				}
@@ -255,7 +255,7 @@ func TestOpenJournalRefuses(t *testing.T) {
 		want     []string
 	}{
 		{"a newer journal", true, func(t *testing.T, path string) {
-			meddle(t, filepath.Join(path, journalName), setMeta(func(m *logv1.JournalMeta) { m.Format = 2 }))
+			meddle(t, filepath.Join(path, journalName), setMeta(func(m *logv1.JournalMeta) { m.Format = journalFormat + 1 }))
 		}, []string{journalName, "written by a newer rollcall"}},
 		{"a newer envelope", true, func(t *testing.T, path string) {
 			data := newerEnvelope(t)

@@ -8,6 +8,8 @@ import (
 
 	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
 // Rewritten is how large journal.db was and is, in bytes.
@@ -57,7 +59,7 @@ func (d *Directory) rewriteJournal() (sizes Rewritten, err error) {
 	if err != nil {
 		return sizes, err
 	}
-	name, err := copyJournal(d.path, old)
+	name, _, err := copyJournal(d.path, old)
 	old.letGo(err)
 	if err != nil {
 		return sizes, err
@@ -71,15 +73,16 @@ func (d *Directory) rewriteJournal() (sizes Rewritten, err error) {
 	return sizes, err
 }
 
-// copyJournal makes a spool file in dir that holds what an intact journal holds, checked and fsynced.
-func copyJournal(dir string, old *bolt) (name string, err error) {
+// copyJournal makes a spool file in dir that holds what an intact journal holds, checked and fsynced. It
+// is of the newest format, whatever the old one is of.
+func copyJournal(dir string, old *bolt) (name string, meta *logv1.JournalMeta, err error) {
 	want, err := checkJournal(old)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	f, err := spool(dir)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -87,17 +90,21 @@ func copyJournal(dir string, old *bolt) (name string, err error) {
 		}
 	}()
 	if err := f.Close(); err != nil {
-		return "", err
+		return "", nil, err
 	}
 	// Synced once, at the end.
 	db, err := openBolt(f.Name(), bbolt.Options{FreelistType: bbolt.FreelistMapType, NoSync: true})
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	err = guard(func() error { return bbolt.Compact(db.DB, old.DB, rewriteTxBytes) })
+	err = guard(func() error {
+		if want.GetFormat() == journalFormat {
+			return bbolt.Compact(db.DB, old.DB, rewriteTxBytes)
+		}
+		return old.View(func(tx *bbolt.Tx) error { return migrateInto(db, tx, want) })
+	})
 	if err == nil {
-		meta, checkErr := checkJournal(db)
-		if err = checkErr; err == nil && !proto.Equal(meta, want) {
+		if meta, err = checkJournal(db); err == nil && !proto.Equal(meta, want) {
 			err = fmt.Errorf("%w: the copy is another journal", ErrDamaged)
 		}
 	}
@@ -106,9 +113,9 @@ func copyJournal(dir string, old *bolt) (name string, err error) {
 	}
 	db.letGo(err)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
-	return f.Name(), nil
+	return f.Name(), meta, nil
 }
 
 func fileSize(name string) (int64, error) {

@@ -164,7 +164,7 @@ func parseHeader(sealed []byte) (*logv1.SnapshotHeader, error) {
 		return nil, fmt.Errorf("snapshot header: %w: %w", ErrDamaged, err)
 	case header.GetFormat() > streamFormat || header.GetMeta().GetFormat() > journalFormat:
 		return nil, fmt.Errorf("snapshot: %w", ErrNewer)
-	case header.GetFormat() != streamFormat || header.GetMeta().GetFormat() != journalFormat || header.GetSize() == 0:
+	case header.GetFormat() != streamFormat || header.GetMeta().GetFormat() < oldestJournal || header.GetSize() == 0:
 		return nil, fmt.Errorf("snapshot header: %w: format %d, journal format %d, %d bytes", ErrDamaged,
 			header.GetFormat(), header.GetMeta().GetFormat(), header.GetSize())
 	}

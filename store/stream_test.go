@@ -69,7 +69,7 @@ func TestStreamRefusesEveryBitFlipAndEveryCut(t *testing.T) {
 func TestStreamOfANewerFormat(t *testing.T) {
 	for name, header := range map[string]logv1.Message{
 		"stream":  &logv1.SnapshotHeader{Format: 2, Meta: &logv1.JournalMeta{Format: 1}, Size: 1},
-		"journal": &logv1.SnapshotHeader{Format: 1, Meta: &logv1.JournalMeta{Format: 2}, Size: 1},
+		"journal": &logv1.SnapshotHeader{Format: 1, Meta: &logv1.JournalMeta{Format: journalFormat + 1}, Size: 1},
 	} {
 		sealed, err := logv1.Seal(header)
 		if err != nil {

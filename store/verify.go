@@ -42,11 +42,13 @@ type JournalFile struct {
 	path string
 	db   *bolt
 	meta *logv1.JournalMeta
-	wrec error // bbolt panicked: its locks may be held
+	wrec error  // bbolt panicked: its locks may be held
+	copy string // of an older format's, removed by Close; "": none
 }
 
 // OpenJournalFile opens a journal and checks that its registry holds each record that it should, as it
-// was written. The error wraps ErrDamaged, ErrNewer or ErrInUse, or is the disk's.
+// was written. One of an older format is copied for it, beside it and into the newest format. The error
+// wraps ErrDamaged, ErrNewer or ErrInUse, or is the disk's.
 func OpenJournalFile(path string) (*JournalFile, error) {
 	db, err := openBolt(path, bbolt.Options{ReadOnly: true})
 	if err != nil {
@@ -57,7 +59,21 @@ func OpenJournalFile(path string) (*JournalFile, error) {
 		db.letGo(err)
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return &JournalFile{path: path, db: db, meta: meta}, nil
+	f := &JournalFile{path: path, db: db, meta: meta}
+	if meta.GetFormat() == journalFormat {
+		return f, nil
+	}
+	f.copy, f.meta, err = copyJournal(filepath.Dir(path), db)
+	db.letGo(err)
+	if err == nil {
+		if f.db, err = openBolt(f.copy, bbolt.Options{ReadOnly: true}); err != nil {
+			os.Remove(f.copy)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return f, nil
 }
 
 // Meta says what the journal holds.
@@ -73,6 +89,9 @@ func (f *JournalFile) Load(v logv1.Visitor) (*logv1.JournalMeta, error) {
 // Close closes the file.
 func (f *JournalFile) Close() error {
 	f.db.letGo(f.wrec)
+	if f.copy != "" {
+		return os.Remove(f.copy)
+	}
 	return nil
 }
 

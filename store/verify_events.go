@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -39,74 +38,110 @@ func (f *JournalFile) Check(inspect func(*JournalFile) Check) []Check {
 	return []Check{journal, inspect(f), events, services}
 }
 
+// historyCheck is a reading of all events, block by block.
+type historyCheck struct {
+	*Check
+	meta     *logv1.JournalMeta
+	byName   *bbolt.Bucket
+	complete int64 // from here on there must be all
+	next     int64 // the revision that is to come now, at least complete
+
+	blocks, count, old, indexed int
+	last                        *logv1.Event
+	seen                        map[string]int64 // of names below complete, of which one event each is left
+}
+
 // checkHistory reads every event.
 func (f *JournalFile) checkHistory(tx *bbolt.Tx, check *Check) error {
-	all, byName := tx.Bucket(bucketEvents), tx.Bucket(bucketEventsByService)
-	complete := compactedTo(f.meta) // from here on there must be all
-	next := complete
-	var count, old, indexed int
-	var last *logv1.Event
-	seen := map[string]int64{} // of names below complete, of which one event each is left
+	complete := compactedTo(f.meta)
+	h := &historyCheck{Check: check, meta: f.meta, byName: tx.Bucket(bucketEventsByService),
+		complete: complete, next: complete, seen: map[string]int64{}}
 	defer func() {
-		check.Looked = fmt.Sprintf("%d from revision %d on, %d older ones, %d index keys", count-old, complete, old, indexed)
+		check.Looked = fmt.Sprintf("%d from revision %d on, %d older ones, in %d blocks, %d index keys",
+			h.count-h.old, complete, h.old, h.blocks, h.indexed)
 	}()
-	err := walk(all, func(key, value []byte) error {
-		count++
-		e, err := decodeEvent(key, value)
-		if err != nil {
+	var block eventBlock
+	var begin, end int64 // of the block before
+	err := walk(tx.Bucket(bucketEvents), func(key, value []byte) error {
+		h.blocks++
+		if err := openBlock(key, value, &block); err != nil {
 			check.Fail("%v", err)
-			if len(key) == revisionBytes && int64(binary.BigEndian.Uint64(key)) == next {
-				next++
-			}
-			return nil
-		}
-		r := e.GetRevision()
-		name := indexName(e)
-		switch {
-		case r < complete:
-			old++
-			switch {
-			case name == "" || e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
-				check.Fail("revision %d should have been deleted: it is below %d", r, complete)
-			case seen[name] != 0:
-				check.Fail("revisions %d and %d of %q are both there: below %d only the newest should be", seen[name], r, name, complete)
-			}
-			seen[name] = r
-		case r > next:
-			check.Fail("revisions %d to %d are missing", next, r-1)
-			next = r + 1
-		default:
-			next = r + 1
+			return nil // what was in it is missing, and said to be when the next is come to
 		}
 		switch {
-		case e.GetCommitRevision() < r || e.GetCommitRevision() > f.meta.GetRevision():
-			check.Fail("revision %d says that it belongs to a write that ends at revision %d", r, e.GetCommitRevision())
-		case e.GetTime() < last.GetTime() || e.GetTime() > f.meta.GetLogTime():
-			check.Fail("revision %d has a time before the one before it, or after the journal's", r)
-		case r >= complete && last.GetRevision() >= complete && last.GetCommitRevision() >= r && last.GetCommitRevision() != e.GetCommitRevision():
-			check.Fail("revisions %d and %d disagree about the write that they belong to", last.GetRevision(), r)
+		case block.first <= end:
+			check.Fail("%v", overlap(begin, block.first))
+		case block.first < complete && len(block.events) > 1:
+			check.Fail("revisions %d to %d are in one block: below %d each should have its own", block.first, block.last(), complete)
 		}
-		last = e
-		if name == "" {
-			return nil
-		}
-		indexed++
-		if byName.Get(nameKey(name, r)) == nil {
-			check.Fail("revision %d is not in the index of %q", r, name)
-		}
+		begin, end = block.first, max(end, block.last())
+		h.block(&block)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", bucketEvents, err)
 	}
-	if next != f.meta.GetRevision()+1 {
-		check.Fail("the events end at revision %d, the journal is at %d", next-1, f.meta.GetRevision())
+	if h.next != f.meta.GetRevision()+1 {
+		check.Fail("the events end at revision %d, the journal is at %d", h.next-1, f.meta.GetRevision())
 	}
+	return h.checkIndex()
+}
+
+func (h *historyCheck) block(b *eventBlock) {
+	for r := b.first; r <= b.last(); r++ {
+		h.count++
+		if r >= h.complete {
+			if r > h.next {
+				h.Fail("revisions %d to %d are missing", h.next, r-1)
+			}
+			h.next = r + 1
+		}
+		e, err := b.event(r)
+		if err != nil {
+			h.Fail("%v", err)
+			continue
+		}
+		h.event(e)
+	}
+}
+
+func (h *historyCheck) event(e *logv1.Event) {
+	r, name := e.GetRevision(), indexName(e)
+	if r < h.complete {
+		h.old++
+		switch {
+		case name == "" || e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
+			h.Fail("revision %d should have been deleted: it is below %d", r, h.complete)
+		case h.seen[name] != 0:
+			h.Fail("revisions %d and %d of %q are both there: below %d only the newest should be", h.seen[name], r, name, h.complete)
+		}
+		h.seen[name] = r
+	}
+	last := h.last
+	h.last = e
+	switch {
+	case e.GetCommitRevision() < r || e.GetCommitRevision() > h.meta.GetRevision():
+		h.Fail("revision %d says that it belongs to a write that ends at revision %d", r, e.GetCommitRevision())
+	case e.GetTime() < last.GetTime() || e.GetTime() > h.meta.GetLogTime():
+		h.Fail("revision %d has a time before the one before it, or after the journal's", r)
+	case r >= h.complete && last.GetRevision() >= h.complete && last.GetCommitRevision() >= r && last.GetCommitRevision() != e.GetCommitRevision():
+		h.Fail("revisions %d and %d disagree about the write that they belong to", last.GetRevision(), r)
+	}
+	if name == "" {
+		return
+	}
+	h.indexed++
+	if h.byName.Get(nameKey(name, r)) == nil {
+		h.Fail("revision %d is not in the index of %q", r, name)
+	}
+}
+
+func (h *historyCheck) checkIndex() error {
 	keys := 0
-	err = walk(byName, func(key, _ []byte) error {
+	err := walk(h.byName, func(key, _ []byte) error {
 		keys++
 		if _, _, err := splitNameKey(key); err != nil {
-			check.Fail("%v", err)
+			h.Fail("%v", err)
 		}
 		return nil
 	})
@@ -114,8 +149,8 @@ func (f *JournalFile) checkHistory(tx *bbolt.Tx, check *Check) error {
 		return fmt.Errorf("bucket %s: %w", bucketEventsByService, err)
 	}
 	// Each event has its key, so that more keys than events lead nowhere.
-	if keys > indexed {
-		check.Fail("the index has %d keys that lead to no event of theirs", keys-indexed)
+	if keys > h.indexed {
+		h.Fail("the index has %d keys that lead to no event of theirs", keys-h.indexed)
 	}
 	return nil
 }
@@ -123,13 +158,14 @@ func (f *JournalFile) checkHistory(tx *bbolt.Tx, check *Check) error {
 // checkFold compares each service with its newest event, and so the registry with what its history folds
 // to.
 func (f *JournalFile) checkFold(tx *bbolt.Tx, check *Check) error {
-	all, byName, services := tx.Bucket(bucketEvents), tx.Bucket(bucketEventsByService), tx.Bucket(bucketServices)
+	byName, services := tx.Bucket(bucketEventsByService), tx.Bucket(bucketServices)
+	events := &eventReader{all: tx.Bucket(bucketEvents)}
 	var folded, deleted int
 	defer func() {
 		check.Looked = fmt.Sprintf("%d services and %d deleted ones against the newest event of each", folded, deleted)
 	}()
 	one := func(name []byte, revision int64) {
-		e, err := decodeEvent(revisionKey(revision), all.Get(revisionKey(revision)))
+		e, err := events.at(revision)
 		if err != nil {
 			check.Fail("service %q: %v", name, err)
 			return

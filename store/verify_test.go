@@ -1,7 +1,9 @@
 package store
 
 import (
+	"errors"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -51,11 +53,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 	}
 	replace := func(t *testing.T, j *Journal, e *logv1.Event) {
 		t.Helper()
-		sealed, err := logv1.Seal(e)
-		if err != nil {
-			t.Fatal(err)
-		}
-		corrupt(t, j, bucketEvents, revisionKey(e.Revision), sealed)
+		corruptEvent(t, j, e.Revision, sealedBlock(t, e))
 	}
 	for _, tt := range []struct {
 		name   string
@@ -63,13 +61,33 @@ func TestVerifyFindsDamage(t *testing.T) {
 		want   string // "": nothing is wrong
 	}{
 		{"nothing", func(*testing.T, *disk, *history) {}, ""},
-		{"an event is missing", func(t *testing.T, d *disk, _ *history) { remove(t, d.journal, bucketEvents, revisionKey(9)) }, "events: revisions 9 to 9 are missing"},
+		{"an event is missing", func(t *testing.T, d *disk, _ *history) { removeEvent(t, d.journal, 9) }, "events: revisions 9 to 9 are missing"},
 		{"the newest event is missing", func(t *testing.T, d *disk, h *history) {
-			remove(t, d.journal, bucketEvents, revisionKey(h.revision()))
+			removeEvent(t, d.journal, h.revision())
 		}, "events: the events end at revision"},
 		{"an event is rubbish", func(t *testing.T, d *disk, _ *history) {
-			corrupt(t, d.journal, bucketEvents, revisionKey(9), []byte("rubbish"))
+			corruptEvent(t, d.journal, 9, []byte("rubbish"))
 		}, "events: bucket events"},
+		{"a block is rubbish", func(t *testing.T, d *disk, _ *history) {
+			isolate(t, d.journal, 9) // so that there are others
+			corrupt(t, d.journal, bucketEvents, revisionKey(1), []byte("rubbish"))
+		}, "events: revisions 1 to 8 are missing"},
+		{"a block is another's", func(t *testing.T, d *disk, h *history) {
+			corruptEvent(t, d.journal, 9, sealedBlock(t, h.events[9], h.events[10]))
+		}, "it holds the events from revision 10 on"},
+		{"a block goes on in the next", func(t *testing.T, d *disk, h *history) {
+			corruptEvent(t, d.journal, 9, sealedBlock(t, h.events[8], h.events[9]))
+		}, "the block at revision 9 does not end where that at 10 begins"},
+		{"a write ends in the middle of another", func(t *testing.T, d *disk, h *history) {
+			for _, e := range h.events {
+				if e.CommitRevision > e.Revision+1 {
+					e = proto.CloneOf(e)
+					e.CommitRevision--
+					replace(t, d.journal, e)
+					return
+				}
+			}
+		}, "disagree about the write"},
 		{"an index key is missing", func(t *testing.T, d *disk, h *history) {
 			e := newest(h)
 			index(t, d.journal, nameKey(e.Service, e.Revision), false)
@@ -152,15 +170,27 @@ func TestVerifyAfterCompaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := logv1.Seal(&logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "gone"})
-	if err == nil {
-		err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put(revisionKey(horizon-1), sealed) })
-	}
+	sealed := sealedBlock(t, &logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "gone"})
+	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put(revisionKey(horizon-1), sealed) })
 	if err != nil {
 		t.Fatal(err)
 	}
 	db.letGo(nil)
 	check("should have been deleted")
+
+	db, err = openBolt(filepath.Join(d.path, journalName), journalBoltOptions())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed = sealedBlock(t, h.events[horizon-3], h.events[horizon-2])
+	err = db.Update(func(tx *bbolt.Tx) error {
+		return errors.Join(tx.Bucket(bucketEvents).Delete(revisionKey(horizon-1)), tx.Bucket(bucketEvents).Put(revisionKey(horizon-2), sealed))
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db.letGo(nil)
+	check("below " + strconv.FormatInt(horizon, 10) + " each should have its own")
 }
 
 // TestVerifyLog: the raft log is read entry by entry, and has to continue the journal.

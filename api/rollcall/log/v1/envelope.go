@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -42,19 +43,25 @@ type Message interface {
 }
 
 // Seal returns m as the bytes of an Envelope.
-func Seal(m Message) ([]byte, error) {
+func Seal(m Message) ([]byte, error) { return SealAfter(nil, nil, m) }
+
+// SealAfter appends to b the Envelope of a payload with m behind it. As protobuf has it, that is a message
+// in which m's repeated fields go on where the payload's end.
+func SealAfter(b, before []byte, m Message) ([]byte, error) {
 	size := m.SizeVT()
-	b := make([]byte, 0, size+maxEnvelope)
+	b = slices.Grow(b, len(before)+size+maxEnvelope)
 	b = protowire.AppendTag(b, envelopeFormat, protowire.VarintType)
 	b = protowire.AppendVarint(b, Format)
 	b = protowire.AppendTag(b, envelopeCRC32C, protowire.Fixed32Type)
 	crc := len(b)
 	b = protowire.AppendFixed32(b, 0)
 	b = protowire.AppendTag(b, envelopePayload, protowire.BytesType)
-	b = protowire.AppendVarint(b, uint64(size))
+	b = protowire.AppendVarint(b, uint64(len(before)+size))
 	payload := len(b)
-	b = b[:payload+size]
-	if _, err := m.MarshalToSizedBufferVT(b[payload:]); err != nil {
+	b = append(b, before...)
+	after := len(b)
+	b = b[:after+size]
+	if _, err := m.MarshalToSizedBufferVT(b[after:]); err != nil {
 		return nil, fmt.Errorf("seal %s: %w", m.ProtoReflect().Descriptor().Name(), err)
 	}
 	binary.LittleEndian.PutUint32(b[crc:], checksum(Format, b[payload:]))

@@ -178,7 +178,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19, 0}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -943,7 +943,7 @@ func (x *Member) GetMaxFormat() uint32 {
 // ServiceRecord is a service as the registry holds it.
 type ServiceRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set in a journal: it is the key
 	Report  *Report                `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
 	// Since when the effective status is what it is.
 	StatusTime    int64 `protobuf:"varint,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
@@ -1244,6 +1244,263 @@ func (x *Event) GetStatusTime() int64 {
 	return 0
 }
 
+// EventBlock is how a journal keeps events: a run of consecutive revisions, stored under the first. It
+// grows by appending groups.
+type EventBlock struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	First         int64                  `protobuf:"varint,1,opt,name=first,proto3" json:"first,omitempty"` // revision of its first event; each one after it has the next
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`   // what the groups' times are counted from
+	Groups        []*EventGroup          `protobuf:"bytes,3,rep,name=groups,proto3" json:"groups,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventBlock) Reset() {
+	*x = EventBlock{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventBlock) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventBlock) ProtoMessage() {}
+
+func (x *EventBlock) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
+func (*EventBlock) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *EventBlock) GetFirst() int64 {
+	if x != nil {
+		return x.First
+	}
+	return 0
+}
+
+func (x *EventBlock) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *EventBlock) GetGroups() []*EventGroup {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// EventGroup is as many events of one atomic write as are in the block, without what they have in
+// common.
+type EventGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	More          int64                  `protobuf:"zigzag64,1,opt,name=more,proto3" json:"more,omitempty"` // commit revision less the revision of the last event here
+	Time          int64                  `protobuf:"zigzag64,2,opt,name=time,proto3" json:"time,omitempty"` // less the block's
+	Actor         *Actor                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId     string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Events        []*BlockEvent          `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EventGroup) Reset() {
+	*x = EventGroup{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EventGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EventGroup) ProtoMessage() {}
+
+func (x *EventGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
+func (*EventGroup) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EventGroup) GetMore() int64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
+func (x *EventGroup) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *EventGroup) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *EventGroup) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *EventGroup) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *EventGroup) GetEvents() []*BlockEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+// BlockEvent is what is left of an Event.
+type BlockEvent struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Type            EventType              `protobuf:"varint,1,opt,name=type,proto3,enum=rollcall.log.v1.EventType" json:"type,omitempty"`
+	Service         string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	PreviousStatus  Status                 `protobuf:"varint,3,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"`
+	Status          Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
+	EffectiveStatus Status                 `protobuf:"varint,5,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"`
+	LeaseId         string                 `protobuf:"bytes,6,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	Member          *Member                `protobuf:"bytes,7,opt,name=member,proto3" json:"member,omitempty"`
+	StatusBegan     bool                   `protobuf:"varint,8,opt,name=status_began,json=statusBegan,proto3" json:"status_began,omitempty"` // status_time is the event's time
+	StatusTime      int64                  `protobuf:"varint,9,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`    // else
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *BlockEvent) Reset() {
+	*x = BlockEvent{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BlockEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BlockEvent) ProtoMessage() {}
+
+func (x *BlockEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
+func (*BlockEvent) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BlockEvent) GetType() EventType {
+	if x != nil {
+		return x.Type
+	}
+	return EventType_EVENT_TYPE_UNSPECIFIED
+}
+
+func (x *BlockEvent) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *BlockEvent) GetPreviousStatus() Status {
+	if x != nil {
+		return x.PreviousStatus
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *BlockEvent) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *BlockEvent) GetEffectiveStatus() Status {
+	if x != nil {
+		return x.EffectiveStatus
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *BlockEvent) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *BlockEvent) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *BlockEvent) GetStatusBegan() bool {
+	if x != nil {
+		return x.StatusBegan
+	}
+	return false
+}
+
+func (x *BlockEvent) GetStatusTime() int64 {
+	if x != nil {
+		return x.StatusTime
+	}
+	return 0
+}
+
 // Result is how a command ended: what it changed, or why it was refused.
 type Result struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1259,7 +1516,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1528,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1541,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1333,7 +1590,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1602,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1615,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -1388,7 +1645,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1400,7 +1657,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1413,7 +1670,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -1472,7 +1729,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1484,7 +1741,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1497,7 +1754,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *RequestRecord) GetIndex() uint64 {
@@ -1592,7 +1849,7 @@ type RequestOutcome struct {
 
 func (x *RequestOutcome) Reset() {
 	*x = RequestOutcome{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1604,7 +1861,7 @@ func (x *RequestOutcome) String() string {
 func (*RequestOutcome) ProtoMessage() {}
 
 func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1874,7 @@ func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
 func (*RequestOutcome) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RequestOutcome) GetService() string {
@@ -1675,7 +1932,7 @@ type RequestCause struct {
 
 func (x *RequestCause) Reset() {
 	*x = RequestCause{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1687,7 +1944,7 @@ func (x *RequestCause) String() string {
 func (*RequestCause) ProtoMessage() {}
 
 func (x *RequestCause) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1700,7 +1957,7 @@ func (x *RequestCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
 func (*RequestCause) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RequestCause) GetReason() string {
@@ -1748,7 +2005,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1760,7 +2017,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1773,7 +2030,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -1809,7 +2066,7 @@ type JournalMeta struct {
 
 func (x *JournalMeta) Reset() {
 	*x = JournalMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +2078,7 @@ func (x *JournalMeta) String() string {
 func (*JournalMeta) ProtoMessage() {}
 
 func (x *JournalMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2091,7 @@ func (x *JournalMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalMeta.ProtoReflect.Descriptor instead.
 func (*JournalMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *JournalMeta) GetFormat() uint32 {
@@ -1919,7 +2176,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2188,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2201,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2065,6 +2322,32 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\blease_id\x18\x0e \x01(\tR\aleaseId\x12/\n" +
 	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\x12\x1f\n" +
 	"\vstatus_time\x18\x10 \x01(\x03R\n" +
+	"statusTime\"k\n" +
+	"\n" +
+	"EventBlock\x12\x14\n" +
+	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x123\n" +
+	"\x06groups\x18\x03 \x03(\v2\x1b.rollcall.log.v1.EventGroupR\x06groups\"\xce\x01\n" +
+	"\n" +
+	"EventGroup\x12\x12\n" +
+	"\x04more\x18\x01 \x01(\x12R\x04more\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x12R\x04time\x12,\n" +
+	"\x05actor\x18\x03 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x123\n" +
+	"\x06events\x18\x06 \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x9d\x03\n" +
+	"\n" +
+	"BlockEvent\x12.\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12@\n" +
+	"\x0fprevious_status\x18\x03 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0epreviousStatus\x12/\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
+	"\x10effective_status\x18\x05 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
+	"\blease_id\x18\x06 \x01(\tR\aleaseId\x12/\n" +
+	"\x06member\x18\a \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\x12!\n" +
+	"\fstatus_began\x18\b \x01(\bR\vstatusBegan\x12\x1f\n" +
+	"\vstatus_time\x18\t \x01(\x03R\n" +
 	"statusTime\"\xc6\x01\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
@@ -2161,7 +2444,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Status)(0),            // 0: rollcall.log.v1.Status
 	(EventType)(0),         // 1: rollcall.log.v1.EventType
@@ -2180,15 +2463,18 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*ServiceRecord)(nil),  // 14: rollcall.log.v1.ServiceRecord
 	(*Report)(nil),         // 15: rollcall.log.v1.Report
 	(*Event)(nil),          // 16: rollcall.log.v1.Event
-	(*Result)(nil),         // 17: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 18: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 19: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 20: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 21: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 22: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 23: rollcall.log.v1.RequestLimits
-	(*JournalMeta)(nil),    // 24: rollcall.log.v1.JournalMeta
-	(*SnapshotHeader)(nil), // 25: rollcall.log.v1.SnapshotHeader
+	(*EventBlock)(nil),     // 17: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),     // 18: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),     // 19: rollcall.log.v1.BlockEvent
+	(*Result)(nil),         // 20: rollcall.log.v1.Result
+	(*ServiceResult)(nil),  // 21: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 22: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 23: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 24: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 25: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 26: rollcall.log.v1.RequestLimits
+	(*JournalMeta)(nil),    // 27: rollcall.log.v1.JournalMeta
+	(*SnapshotHeader)(nil), // 28: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	5,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -2210,23 +2496,31 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	0,  // 16: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
 	0,  // 17: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
 	13, // 18: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	18, // 19: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	19, // 20: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	14, // 21: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	2,  // 22: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	21, // 23: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	22, // 24: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	19, // 25: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	23, // 26: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	0,  // 27: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	7,  // 28: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	5,  // 29: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	24, // 30: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
-	31, // [31:31] is the sub-list for method output_type
-	31, // [31:31] is the sub-list for method input_type
-	31, // [31:31] is the sub-list for extension type_name
-	31, // [31:31] is the sub-list for extension extendee
-	0,  // [0:31] is the sub-list for field type_name
+	18, // 19: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	7,  // 20: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	19, // 21: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	1,  // 22: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	0,  // 23: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	0,  // 24: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	0,  // 25: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	13, // 26: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
+	21, // 27: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	22, // 28: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	14, // 29: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	2,  // 30: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	24, // 31: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	25, // 32: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	22, // 33: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	26, // 34: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	0,  // 35: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	7,  // 36: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	5,  // 37: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	27, // 38: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	39, // [39:39] is the sub-list for method output_type
+	39, // [39:39] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2247,7 +2541,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   23,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
