@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc64"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -77,7 +79,7 @@ func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 				return err
 			}
 			for _, name := range registryBuckets {
-				if err := checkRecords(tx, name); err != nil {
+				if err := checkRecords(db, tx, name); err != nil {
 					return err
 				}
 			}
@@ -108,7 +110,7 @@ func readMeta(tx *bbolt.Tx) (*logv1.JournalMeta, error) {
 	return meta, nil
 }
 
-func checkRecords(tx *bbolt.Tx, name []byte) error {
+func checkRecords(db *bolt, tx *bbolt.Tx, name []byte) error {
 	bucket := tx.Bucket(name)
 	if bucket == nil {
 		return fmt.Errorf("%w: no bucket %s", ErrDamaged, name)
@@ -117,9 +119,22 @@ func checkRecords(tx *bbolt.Tx, name []byte) error {
 	if err != nil {
 		return err
 	}
-	var have sums
-	err = walk(bucket, func(key, value []byte) error {
-		have.add(key, value)
+	var (
+		mu   sync.Mutex // guards have
+		have sums
+	)
+	err = inParts(db, tx, name, func(own *bbolt.Bucket, _ int, records []keyValue) error {
+		var sum sums
+		for _, r := range records {
+			if err := findable(own, r.key, r.value); err != nil {
+				return err
+			}
+			sum.add(r.key, r.value)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		have.count += sum.count
+		have.sum += sum.sum
 		return nil
 	})
 	if err != nil {
@@ -167,8 +182,17 @@ func checkEvents(tx *bbolt.Tx, revision int64) error {
 func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			meta, err = visitAll(tx, v)
-			return err
+			if v.Services == nil {
+				meta, err = visitAll(tx, v)
+				return err
+			}
+			if meta, err = readMeta(tx); err != nil {
+				return err
+			}
+			if err = visitServices(db, tx, v.Services); err != nil {
+				return err
+			}
+			return visitOthers(tx, v)
 		})
 	})
 	if err != nil {
@@ -187,17 +211,69 @@ func visitAll(tx *bbolt.Tx, v logv1.Visitor) (*logv1.JournalMeta, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
-		(*logv1.Member).GetName)
-	if err != nil {
-		return nil, err
-	}
-	err = visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
-		(*logv1.RequestRecord).Key)
-	if err != nil {
+	if err := visitOthers(tx, v); err != nil {
 		return nil, err
 	}
 	return meta, nil
+}
+
+func visitOthers(tx *bbolt.Tx, v logv1.Visitor) error {
+	err := visit(tx, bucketMembers, v.Member, func() *logv1.Member { return new(logv1.Member) },
+		(*logv1.Member).GetName)
+	if err != nil {
+		return err
+	}
+	return visit(tx, bucketRequests, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
+		(*logv1.RequestRecord).Key)
+}
+
+// visitServices visits the services in parts, on several goroutines.
+func visitServices(db *bolt, tx *bbolt.Tx, f func(int, []logv1.ServiceBytes) error) error {
+	return inParts(db, tx, bucketServices, func(_ *bbolt.Bucket, part int, records []keyValue) error {
+		services := make([]logv1.ServiceBytes, len(records))
+		for i, r := range records {
+			payload, err := logv1.Payload(r.value)
+			if err != nil {
+				return recordError(bucketServices, r.key, err)
+			}
+			s, ok := logv1.ParseService(payload)
+			if !ok {
+				if s, err = reparse(payload); err != nil {
+					return recordError(bucketServices, r.key, err)
+				}
+			}
+			if !bytes.Equal(s.Service, r.key) {
+				return misplaced(bucketServices, r.key, string(s.Service))
+			}
+			services[i] = s
+		}
+		return f(part, services)
+	})
+}
+
+// reparse parses a payload of another form than our own encoding gives it, such as one with fields that
+// this binary does not know.
+func reparse(payload []byte) (s logv1.ServiceBytes, err error) {
+	var record logv1.ServiceRecord
+	if err := record.UnmarshalVT(payload); err != nil {
+		return s, err
+	}
+	record.ProtoReflect().SetUnknown(nil)
+	if record.GetReport() != nil {
+		record.GetReport().ProtoReflect().SetUnknown(nil)
+	}
+	if payload, err = record.MarshalVT(); err != nil {
+		return s, err
+	}
+	s, ok := logv1.ParseService(payload)
+	if !ok {
+		return s, errors.New("it is no record of a service")
+	}
+	return s, nil
+}
+
+func misplaced(bucket, key []byte, name string) error {
+	return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name)
 }
 
 func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty func() M, name func(M) string) error {
@@ -207,7 +283,7 @@ func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, f func(M) error, empty 
 			return err
 		}
 		if name(record) != string(key) {
-			return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name(record))
+			return misplaced(bucket, key, name(record))
 		}
 		if f == nil {
 			return nil
