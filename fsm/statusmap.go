@@ -81,13 +81,35 @@ func (m *statusMap) status(name string) servingStatus {
 func (m *statusMap) put(r *record) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.putLocked(r)
+}
+
+// fill publishes many records, of which the map has none yet.
+func (m *statusMap) fill(parts [][]record) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, records := range parts {
+		n += len(records)
+	}
+	for i := range m.parts {
+		m.resize(&m.parts[i], m.parts[i].live+n/statusParts)
+	}
+	for _, records := range parts {
+		for i := range records {
+			m.putLocked(&records[i])
+		}
+	}
+}
+
+func (m *statusMap) putLocked(r *record) bool {
 	p, from := m.at(r.name)
 	before, slot := p.table.Load().find(r.name, from)
 	slot.Store(r)
 	if before == nil {
 		p.live++
 		if p.used++; p.used > len(*p.table.Load())/2 {
-			m.rebuild(p)
+			m.resize(p, 2*p.live)
 		}
 		m.count(r, 1)
 		return true
@@ -115,10 +137,11 @@ func (m *statusMap) remove(name string) bool {
 	return true
 }
 
-// rebuild gives p a table that is a quarter full at most, without the marks of what was removed.
-func (m *statusMap) rebuild(p *statusPart) {
+// resize gives p a table that is half full at most with so many records, without the marks of what was
+// removed.
+func (m *statusMap) resize(p *statusPart, records int) {
 	size := minStatusSlots
-	for size < 4*p.live {
+	for size < 2*records {
 		size *= 2
 	}
 	next := make(statusTable, size)
@@ -159,6 +182,15 @@ func (m *statusMap) retain(keep func(name string) bool) {
 			m.remove(r.name)
 		}
 	})
+}
+
+// services is how many services are published.
+func (m *statusMap) services() int64 {
+	n := int64(0)
+	for i := range m.counts {
+		n += m.counts[i].Load()
+	}
+	return n
 }
 
 func statusOf(r *record) servingStatus {
