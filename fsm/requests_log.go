@@ -108,6 +108,7 @@ func loadEachRequest(s *state, find func(name string) *record, records []*logv1.
 	for range min(runtime.GOMAXPROCS(0), len(records)) {
 		loading.Go(func() {
 			var hash multiset
+			var buffer canonical
 			for i := int(next.Add(1)) - 1; i < len(records); i = int(next.Add(1)) - 1 {
 				p := records[i]
 				r, err := loadRequest(p, find)
@@ -118,7 +119,7 @@ func loadEachRequest(s *state, find func(name string) *record, records []*logv1.
 					return
 				}
 				loaded[i] = r
-				hash.remember(r)
+				buffer = hash.rememberIn(buffer, r)
 			}
 			mu.Lock()
 			defer mu.Unlock()

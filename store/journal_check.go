@@ -124,11 +124,11 @@ func checkRecords(db *bolt, tx *bbolt.Tx, name []byte) error {
 		have sums
 	)
 	err = inParts(db, tx, name, func(own *bbolt.Bucket, _ int, records []keyValue) error {
+		if err := findAll(own, records); err != nil {
+			return err
+		}
 		var sum sums
 		for _, r := range records {
-			if err := findable(own, r.key, r.value); err != nil {
-				return err
-			}
 			sum.add(r.key, r.value)
 		}
 		mu.Lock()
@@ -230,7 +230,8 @@ func visitOthers(tx *bbolt.Tx, v logv1.Visitor) error {
 // visitServices visits the services in parts, on several goroutines.
 func visitServices(db *bolt, tx *bbolt.Tx, f func(int, []logv1.ServiceBytes) error) error {
 	return inParts(db, tx, bucketServices, func(_ *bbolt.Bucket, part int, records []keyValue) error {
-		services := make([]logv1.ServiceBytes, len(records))
+		services := servicesPool.Get().(*[partRecords]logv1.ServiceBytes)
+		defer servicesPool.Put(services)
 		for i, r := range records {
 			payload, err := logv1.Payload(r.value)
 			if err != nil {
@@ -247,9 +248,11 @@ func visitServices(db *bolt, tx *bbolt.Tx, f func(int, []logv1.ServiceBytes) err
 			}
 			services[i] = s
 		}
-		return f(part, services)
+		return f(part, services[:len(records)])
 	})
 }
+
+var servicesPool = sync.Pool{New: func() any { return new([partRecords]logv1.ServiceBytes) }}
 
 // reparse parses a payload of another form than our own encoding gives it, such as one with fields that
 // this binary does not know.

@@ -110,9 +110,13 @@ func follows(last, key, value []byte) error {
 
 func findable(bucket *bbolt.Bucket, key, value []byte) error {
 	if !bytes.Equal(bucket.Get(key), value) {
-		return fmt.Errorf("%w: key %q is not found where it belongs", ErrDamaged, key)
+		return notFindable(key)
 	}
 	return nil
+}
+
+func notFindable(key []byte) error {
+	return fmt.Errorf("%w: key %q is not found where it belongs", ErrDamaged, key)
 }
 
 // checkStable verifies whose log this is and raft's values.
