@@ -3,6 +3,7 @@ package fsm
 import (
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -168,16 +169,19 @@ func (l *loader) service(p *logv1.ServiceRecord) error {
 // build makes the tree of s, and returns the map.
 func (l *loader) build(s *state) *statusMap {
 	parts := append(l.parts, l.single)
-	index := newStatusMap()
+	f := newFilling(parts)
 	var filling sync.WaitGroup
-	filling.Go(func() { index.fill(parts) })
+	for range runtime.GOMAXPROCS(0) - 1 {
+		filling.Go(f.work)
+	}
 	for _, records := range parts {
 		for i := range records {
 			s.services.Load(&records[i])
 		}
 	}
+	f.work()
 	filling.Wait()
-	return index
+	return f.finish()
 }
 
 func loadRecord(p *logv1.ServiceRecord) (*record, error) {

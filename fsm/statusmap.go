@@ -53,8 +53,13 @@ func newStatusMap() *statusMap {
 
 // at returns where name belongs: its part, and where in it looking for it begins.
 func (m *statusMap) at(name string) (p *statusPart, from uint64) {
+	part, from := m.place(name)
+	return &m.parts[part], from
+}
+
+func (m *statusMap) place(name string) (part, from uint64) {
 	h := maphash.String(m.seed, name)
-	return &m.parts[h%statusParts], h / statusParts
+	return h % statusParts, h / statusParts
 }
 
 func (m *statusMap) get(name string) *record {
@@ -81,28 +86,6 @@ func (m *statusMap) status(name string) servingStatus {
 func (m *statusMap) put(r *record) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return m.putLocked(r)
-}
-
-// fill publishes many records, of which the map has none yet.
-func (m *statusMap) fill(parts [][]record) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := 0
-	for _, records := range parts {
-		n += len(records)
-	}
-	for i := range m.parts {
-		m.resize(&m.parts[i], m.parts[i].live+n/statusParts)
-	}
-	for _, records := range parts {
-		for i := range records {
-			m.putLocked(&records[i])
-		}
-	}
-}
-
-func (m *statusMap) putLocked(r *record) bool {
 	p, from := m.at(r.name)
 	before, slot := p.table.Load().find(r.name, from)
 	slot.Store(r)
