@@ -53,8 +53,8 @@ func loadState(j Loader) (*state, *statusMap, *logv1.JournalMeta, error) {
 		return nil, nil, nil, fmt.Errorf("load journal: its horizon is %d, its revision only %d", meta.GetHorizon(), s.revision)
 	}
 	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
-	index := l.build(s)
-	if s.requests, err = loadRequests(s, index.get, requests, meta.GetIndex()); err == nil {
+	index, made := l.build(s, oldestOutcome(requests))
+	if s.requests, err = loadRequests(s, made, requests, meta.GetIndex()); err == nil {
 		err = s.verify(meta)
 	}
 	if err != nil {
@@ -166,22 +166,28 @@ func (l *loader) service(p *logv1.ServiceRecord) error {
 	return nil
 }
 
-// build makes the tree of s, and returns the map.
-func (l *loader) build(s *state) *statusMap {
+// build makes the tree of s, and returns the map, and the records that reports from revision oldest on
+// have made.
+func (l *loader) build(s *state, oldest int64) (*statusMap, madeBy) {
 	parts := append(l.parts, l.single)
 	f := newFilling(parts)
 	var filling sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) - 1 {
 		filling.Go(f.work)
 	}
+	made := madeBy{}
 	for _, records := range parts {
 		for i := range records {
-			s.services.Load(&records[i])
+			r := &records[i]
+			s.services.Load(r)
+			if r.revision >= oldest {
+				made[r.revision] = r
+			}
 		}
 	}
 	f.work()
 	filling.Wait()
-	return f.finish()
+	return f.finish(), made
 }
 
 func loadRecord(p *logv1.ServiceRecord) (*record, error) {

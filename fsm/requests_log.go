@@ -3,6 +3,7 @@ package fsm
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -61,9 +62,25 @@ func loadLimits(p *logv1.RequestRecord) requestLimits {
 	return requestLimits{int(p.GetLimits().GetRequestIds()), p.GetLimits().GetWindow()}
 }
 
-// loadRequests makes the table of what the journal held. find returns the services there are: records
-// that are the same are shared again. last is the index of the journal.
-func loadRequests(s *state, find func(name string) *record, records []*logv1.RequestRecord, last uint64) (*requests, error) {
+// madeBy are records of the registry by the revision of the report that made them, which no two share.
+type madeBy map[int64]*record
+
+// oldestOutcome is the revision of the oldest report that records tell of.
+func oldestOutcome(records []*logv1.RequestRecord) int64 {
+	oldest := int64(math.MaxInt64)
+	for _, p := range records {
+		for _, out := range p.GetOutcomes() {
+			if revision := out.GetRevision(); revision != 0 {
+				oldest = min(oldest, revision)
+			}
+		}
+	}
+	return oldest
+}
+
+// loadRequests makes the table of what the journal held. Records that are still the registry's, as made
+// tells, are shared again. last is the index of the journal.
+func loadRequests(s *state, made madeBy, records []*logv1.RequestRecord, last uint64) (*requests, error) {
 	t := newRequests()
 	slices.SortFunc(records, func(a, b *logv1.RequestRecord) int {
 		return cmp.Or(cmp.Compare(a.GetIndex(), b.GetIndex()), cmp.Compare(a.GetPosition(), b.GetPosition()))
@@ -76,7 +93,7 @@ func loadRequests(s *state, find func(name string) *record, records []*logv1.Req
 		s.remembered.limits(requestLimits{}, t.limits)
 		records = records[1:]
 	}
-	loaded, err := loadEachRequest(s, find, records)
+	loaded, err := loadEachRequest(s, made, records)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +114,7 @@ func loadRequests(s *state, find func(name string) *record, records []*logv1.Req
 }
 
 // loadEachRequest loads and hashes on several goroutines.
-func loadEachRequest(s *state, find func(name string) *record, records []*logv1.RequestRecord) ([]*request, error) {
+func loadEachRequest(s *state, made madeBy, records []*logv1.RequestRecord) ([]*request, error) {
 	loaded := make([]*request, len(records))
 	var (
 		mu      sync.Mutex // guards s.remembered and failed
@@ -111,7 +128,7 @@ func loadEachRequest(s *state, find func(name string) *record, records []*logv1.
 			var buffer canonical
 			for i := int(next.Add(1)) - 1; i < len(records); i = int(next.Add(1)) - 1 {
 				p := records[i]
-				r, err := loadRequest(p, find)
+				r, err := loadRequest(p, made)
 				if err != nil {
 					mu.Lock()
 					defer mu.Unlock()
@@ -130,7 +147,7 @@ func loadEachRequest(s *state, find func(name string) *record, records []*logv1.
 	return loaded, failed
 }
 
-func loadRequest(p *logv1.RequestRecord, find func(name string) *record) (*request, error) {
+func loadRequest(p *logv1.RequestRecord, made madeBy) (*request, error) {
 	r := &request{
 		key:      requestKey{p.GetCaller(), p.GetRequestId()},
 		place:    place{p.GetIndex(), p.GetPosition()},
@@ -164,7 +181,7 @@ func loadRequest(p *logv1.RequestRecord, find func(name string) *record) (*reque
 				name: o.name, cause: causes[out.GetCause()], revision: out.GetRevision(),
 				statusTime: out.GetStatusTime(), status: servingStatus(out.GetStatus()),
 			}
-			if now := find(o.name); now != nil && now.is(&then) {
+			if now := made[then.revision]; now != nil && now.is(&then) {
 				o.after, o.name = now, now.name
 			} else {
 				o.after = &then
@@ -179,5 +196,5 @@ func loadRequest(p *logv1.RequestRecord, find func(name string) *record) (*reque
 
 // is says whether r is o, the same report of the same service.
 func (r *record) is(o *record) bool {
-	return r.revision == o.revision && r.status == o.status && r.statusTime == o.statusTime && *r.cause == *o.cause
+	return r.name == o.name && r.revision == o.revision && r.status == o.status && r.statusTime == o.statusTime && *r.cause == *o.cause
 }
