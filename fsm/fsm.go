@@ -137,7 +137,7 @@ func New(cfg Config) (*FSM, error) {
 	if cfg.RingEvents == 0 {
 		cfg.RingEvents = DefaultRingEvents
 	}
-	s, meta, err := loadState(cfg.Journal)
+	s, index, meta, err := loadState(cfg.Journal)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func New(cfg Config) (*FSM, error) {
 		index:           meta.GetIndex(),
 		term:            meta.GetTerm(),
 		loaded:          meta.GetIndex(),
-		published:       newStatusMap(),
+		published:       index,
 		touched:         map[string]int{},
 		topics:          newTopics(),
 		followers:       newTopics(),
@@ -157,7 +157,8 @@ func New(cfg Config) (*FSM, error) {
 		ring:            newRing(cfg.RingEvents, s.revision),
 		hashes:          newHashRing(),
 	}
-	f.publishAll()
+	f.shown.Store(s.revision)
+	f.publishCut()
 	f.waker = newWaker()
 	return f, nil
 }
@@ -328,14 +329,22 @@ func (f *FSM) wakeFollowers() {
 	}
 }
 
-// publishAll shows a state that was loaded, in the same order.
+// publishAll shows a state that was restored, in the same order.
 func (f *FSM) publishAll() {
 	f.shown.Store(f.state.revision)
 	f.state.services.Scan(func(r *record) bool {
 		f.published.put(r.name, r.status)
 		return true
 	})
-	f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
+	// Every service there is has been put: if there are no more of them nothing has to go.
+	if f.published.services() > int64(f.state.services.Len()) {
+		f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
+	}
+	f.publishCut()
+}
+
+// publishCut is publishing but for the records.
+func (f *FSM) publishCut() {
 	f.ring.reset(f.state.revision)
 	hash := f.state.digest()
 	f.hashes.reset()
@@ -388,7 +397,7 @@ func (f *FSM) restore(r io.Reader) error {
 	if err := f.cfg.Journal.Replace(r); err != nil {
 		return err
 	}
-	s, meta, err := loadState(f.cfg.Journal)
+	s, _, meta, err := loadState(f.cfg.Journal)
 	if err != nil {
 		return err
 	}

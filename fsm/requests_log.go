@@ -3,7 +3,11 @@ package fsm
 import (
 	"cmp"
 	"fmt"
+	"math"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -60,39 +64,92 @@ func loadLimits(p *logv1.RequestRecord) requestLimits {
 	return requestLimits{int(p.GetLimits().GetRequestIds()), p.GetLimits().GetWindow()}
 }
 
-// loadRequests makes the table of what the journal held. s holds the services already: records that
-// are still theirs are shared again.
-func loadRequests(s *state, records []*logv1.RequestRecord, last uint64) (*requests, error) {
-	t := newRequests()
-	slices.SortFunc(records, func(a, b *logv1.RequestRecord) int { return cmp.Compare(a.Key(), b.Key()) })
+// madeBy are records of the registry by the revision of the report that made them, which no two share.
+type madeBy map[int64]*record
+
+// oldestOutcome is the revision of the oldest report that records tell of.
+func oldestOutcome(records []*logv1.RequestRecord) int64 {
+	oldest := int64(math.MaxInt64)
 	for _, p := range records {
-		if p.GetIndex() == 0 {
-			t.limits = loadLimits(p)
-			if t.limits.ids <= 0 || t.limits.window <= 0 {
-				return nil, fmt.Errorf("the limits of request ids are damaged: %v", p.GetLimits())
+		for _, out := range p.GetOutcomes() {
+			if revision := out.GetRevision(); revision != 0 {
+				oldest = min(oldest, revision)
 			}
-			s.remembered.limits(requestLimits{}, t.limits)
-			continue
 		}
-		r, err := s.loadRequest(p)
-		if err != nil {
-			return nil, fmt.Errorf("request id %q of log entry %d: %w", p.GetRequestId(), p.GetIndex(), err)
+	}
+	return oldest
+}
+
+// loadRequests makes the table of what the journal held. Records that are still the registry's, as made
+// tells, are shared again. last is the index of the journal.
+func loadRequests(s *state, made madeBy, records []*logv1.RequestRecord, last uint64) (*requests, error) {
+	t := newRequests()
+	slices.SortFunc(records, func(a, b *logv1.RequestRecord) int {
+		return cmp.Or(cmp.Compare(a.GetIndex(), b.GetIndex()), cmp.Compare(a.GetPosition(), b.GetPosition()))
+	})
+	if len(records) > 0 && records[0].GetIndex() == 0 {
+		t.limits = loadLimits(records[0])
+		if t.limits.ids <= 0 || t.limits.window <= 0 {
+			return nil, fmt.Errorf("the limits of request ids are damaged: %v", records[0].GetLimits())
 		}
+		s.remembered.limits(requestLimits{}, t.limits)
+		records = records[1:]
+	}
+	loaded, err := loadEachRequest(s, made, records)
+	if err != nil {
+		return nil, err
+	}
+	t.known = make(map[requestKey]*request, len(loaded))
+	t.order = make([]*request, 0, len(loaded))
+	for _, r := range loaded {
 		newest := int64(0)
 		if n := len(t.order); n > 0 {
 			newest = t.order[n-1].time
 		}
-		if t.known[r.key] != nil || t.limits.ids == 0 || r.time < newest || r.time > s.logTime || r.place.index > last {
+		if t.known[r.key] != nil || t.limits.ids == 0 || r.time < newest || r.time > s.logTime || r.place.index > last || r.place.index == 0 {
 			return nil, fmt.Errorf("request id %q of log entry %d does not fit those before it, or the journal",
-				p.GetRequestId(), p.GetIndex())
+				r.key.id, r.place.index)
 		}
 		t.add(r)
-		s.remembered.remember(r)
 	}
 	return t, nil
 }
 
-func (s *state) loadRequest(p *logv1.RequestRecord) (*request, error) {
+// loadEachRequest loads and hashes on several goroutines.
+func loadEachRequest(s *state, made madeBy, records []*logv1.RequestRecord) ([]*request, error) {
+	loaded := make([]*request, len(records))
+	var (
+		mu      sync.Mutex // guards s.remembered and failed
+		failed  error
+		next    atomic.Int64
+		loading sync.WaitGroup
+	)
+	for range min(runtime.GOMAXPROCS(0), len(records)) {
+		loading.Go(func() {
+			var hash multiset
+			var buffer canonical
+			for i := int(next.Add(1)) - 1; i < len(records); i = int(next.Add(1)) - 1 {
+				p := records[i]
+				r, err := loadRequest(p, made)
+				if err != nil {
+					mu.Lock()
+					defer mu.Unlock()
+					failed = fmt.Errorf("request id %q of log entry %d: %w", p.GetRequestId(), p.GetIndex(), err)
+					return
+				}
+				loaded[i] = r
+				buffer = hash.rememberIn(buffer, r)
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			s.remembered.sum(hash)
+		})
+	}
+	loading.Wait()
+	return loaded, failed
+}
+
+func loadRequest(p *logv1.RequestRecord, made madeBy) (*request, error) {
 	r := &request{
 		key:      requestKey{p.GetCaller(), p.GetRequestId()},
 		place:    place{p.GetIndex(), p.GetPosition()},
@@ -122,11 +179,15 @@ func (s *state) loadRequest(p *logv1.RequestRecord) (*request, error) {
 				return nil, fmt.Errorf("its outcome %d is damaged: status %d, cause %d of %d",
 					i, out.GetStatus(), out.GetCause(), len(causes))
 			}
-			o.after = s.share(&record{
+			then := record{
 				name: o.name, cause: causes[out.GetCause()], revision: out.GetRevision(),
 				statusTime: out.GetStatusTime(), status: servingStatus(out.GetStatus()),
-			})
-			o.name = o.after.name
+			}
+			if now := made[then.revision]; now != nil && now.is(&then) {
+				o.after, o.name = now, now.name
+			} else {
+				o.after = &then
+			}
 		}
 		if o.before = o.after; out.GetChanged() {
 			o.before = replaced
@@ -135,11 +196,7 @@ func (s *state) loadRequest(p *logv1.RequestRecord) (*request, error) {
 	return r, nil
 }
 
-// share returns the service's record if it is r.
-func (s *state) share(r *record) *record {
-	now, ok := s.services.Get(r)
-	if ok && now.revision == r.revision && now.status == r.status && now.statusTime == r.statusTime && *now.cause == *r.cause {
-		return now
-	}
-	return r
+// is says whether r is o, the same report of the same service.
+func (r *record) is(o *record) bool {
+	return r.name == o.name && r.revision == o.revision && r.status == o.status && r.statusTime == o.statusTime && *r.cause == *o.cause
 }

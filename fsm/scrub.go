@@ -83,7 +83,7 @@ func (f *FSM) ScrubJournal(ctx context.Context, share float64) (_ Scrub, compare
 			if p.GetIndex() == 0 {
 				s.remembered.limits(requestLimits{}, loadLimits(p))
 			} else {
-				r, err := s.loadRequest(p)
+				r, err := loadRequest(p, nil)
 				if err != nil {
 					return fmt.Errorf("request id %q of log entry %d: %w", p.GetRequestId(), p.GetIndex(), err)
 				}

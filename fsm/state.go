@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 
 	"github.com/tidwall/btree"
@@ -66,96 +64,6 @@ func (s *state) setMember(m *logv1.Member) {
 	s.hash.member(s.members[m.GetName()], m)
 	members[m.GetName()] = m
 	s.members = members
-}
-
-// maxSharedCauses bounds what loading remembers to let records share a cause again.
-const maxSharedCauses = 1 << 16
-
-// loadState reads what the journal holds durably. It refuses content the fold could not have
-// written: a node must not serve a damaged registry.
-func loadState(j Loader) (*state, *logv1.JournalMeta, error) {
-	s := newState()
-	causes := make(map[cause]*cause)
-	var requests []*logv1.RequestRecord
-	last := int64(0)
-	meta, err := j.Load(logv1.Visitor{
-		Service: func(p *logv1.ServiceRecord) error {
-			r, err := loadRecord(p)
-			if err != nil {
-				return err
-			}
-			last = max(last, r.revision)
-			if shared, ok := causes[*r.cause]; ok {
-				r.cause = shared
-			} else {
-				if len(causes) == maxSharedCauses {
-					clear(causes)
-				}
-				causes[*r.cause] = r.cause
-			}
-			s.services.Load(r)
-			s.hash.service(nil, r)
-			return nil
-		},
-		Member: func(m *logv1.Member) error {
-			if m.GetName() == "" {
-				return errors.New("a member has no name")
-			}
-			s.members[m.GetName()] = m
-			s.hash.member(nil, m)
-			return nil
-		},
-		Request: func(r *logv1.RequestRecord) error {
-			requests = append(requests, r)
-			return nil
-		},
-	})
-	if err != nil {
-		return nil, nil, fmt.Errorf("load journal: %w", err)
-	}
-	if last > meta.GetRevision() {
-		return nil, nil, fmt.Errorf("load journal: a service is at revision %d, the journal only at %d",
-			last, meta.GetRevision())
-	}
-	s.clusterID = meta.GetClusterId()
-	s.revision = meta.GetRevision()
-	s.logTime = meta.GetLogTime()
-	if meta.GetHorizon() > s.revision+1 {
-		return nil, nil, fmt.Errorf("load journal: its horizon is %d, its revision only %d", meta.GetHorizon(), s.revision)
-	}
-	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
-	if s.requests, err = loadRequests(s, requests, meta.GetIndex()); err == nil {
-		err = s.verify(meta)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("load journal: %w", err)
-	}
-	return s, meta, nil
-}
-
-func loadRecord(p *logv1.ServiceRecord) (*record, error) {
-	// No more than this is asked of the name: it passed the rules of its time.
-	if isOwn(p.GetService()) {
-		return nil, fmt.Errorf("%q cannot be the name of a service", p.GetService())
-	}
-	report := p.GetReport()
-	if report == nil || report.GetRevision() < 1 || !isReport(report.GetStatus()) {
-		return nil, fmt.Errorf("service %q: report is missing or damaged: status %d, revision %d",
-			p.GetService(), report.GetStatus(), report.GetRevision())
-	}
-	return &record{
-		name:       p.GetService(),
-		revision:   report.GetRevision(),
-		statusTime: p.GetStatusTime(),
-		status:     servingStatus(report.GetStatus()),
-		cause: &cause{
-			reason:    report.GetReason(),
-			requestID: report.GetRequestId(),
-			leaseID:   report.GetLeaseId(),
-			actor:     internActor(report.GetActor()),
-			time:      report.GetTime(),
-		},
-	}, nil
 }
 
 // isReport says whether st can be reported; SERVICE_UNKNOWN is how a change deletes.

@@ -54,6 +54,13 @@ func (m *multiset) remove(kind byte, canonical []byte) {
 	}
 }
 
+// sum takes in all that is in o.
+func (m *multiset) sum(o multiset) {
+	for i, w := range o {
+		m[i] += w
+	}
+}
+
 func words(kind byte, canonical []byte) (w [4]uint64) {
 	// The encodings begin with room for the kind, so that nothing is copied.
 	canonical[0] = kind
@@ -140,9 +147,7 @@ func (s *state) digest() Digest { return s.digestOf(s.hash) }
 
 // digestOf is digest with another sum over the services and members.
 func (s *state) digestOf(records multiset) Digest {
-	for i, w := range s.remembered {
-		records[i] += w
-	}
+	records.sum(s.remembered)
 	var room [512]byte
 	c := newCanonical(&room)
 	c[0] = 0 // no kind of record

@@ -44,6 +44,13 @@ func (m *multiset) remember(r *request) {
 	m.add(kindRequest, r.canonical(newCanonical(&room)))
 }
 
+// rememberIn is remember with a buffer, which it returns larger if it has to be.
+func (m *multiset) rememberIn(buffer canonical, r *request) canonical {
+	buffer = r.canonical(append(buffer[:0], 0))
+	m.add(kindRequest, buffer)
+	return buffer
+}
+
 // forget undoes remember.
 func (m *multiset) forget(r *request) {
 	var room [512]byte

@@ -71,7 +71,9 @@ func newStatusTable(slots int) *statusTable { return &statusTable{slots: make([]
 
 func (m *statusMap) hash(name string) uint64 { return maphash.String(m.seed, name) & m.bits }
 
-func (m *statusMap) part(hash uint64) *atomic.Pointer[statusTable] { return &m.parts[hash%statusParts] }
+func (m *statusMap) part(hash uint64) *atomic.Pointer[statusTable] { return &m.parts[partOf(hash)] }
+
+func partOf(hash uint64) uint64 { return hash % statusParts }
 
 // wordOf is the word of name without its state.
 func wordOf(name string, hash uint64) statusWord {
@@ -246,4 +248,13 @@ func (m *statusMap) retain(keep func(name string) bool) {
 			m.remove(name)
 		}
 	})
+}
+
+// services is how many services are published.
+func (m *statusMap) services() int64 {
+	n := int64(0)
+	for i := range m.counts {
+		n += m.counts[i].Load()
+	}
+	return n
 }

@@ -1,10 +1,12 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"hash/crc64"
+	"sync"
 
 	"go.etcd.io/bbolt"
 
@@ -77,7 +79,7 @@ func checkJournal(db *bolt) (meta *logv1.JournalMeta, err error) {
 				return err
 			}
 			for _, name := range registryBuckets {
-				if err := checkRecords(tx, name); err != nil {
+				if err := checkRecords(db, tx, name); err != nil {
 					return err
 				}
 			}
@@ -113,7 +115,7 @@ func readMetaFrom(tx *bbolt.Tx, oldest uint32) (*logv1.JournalMeta, error) {
 	return meta, nil
 }
 
-func checkRecords(tx *bbolt.Tx, name []byte) error {
+func checkRecords(db *bolt, tx *bbolt.Tx, name []byte) error {
 	bucket := tx.Bucket(name)
 	if bucket == nil {
 		return fmt.Errorf("%w: no bucket %s", ErrDamaged, name)
@@ -122,9 +124,22 @@ func checkRecords(tx *bbolt.Tx, name []byte) error {
 	if err != nil {
 		return err
 	}
-	var have sums
-	err = walk(bucket, func(key, value []byte) error {
-		have.add(key, value)
+	var (
+		mu   sync.Mutex // guards have
+		have sums
+	)
+	err = inParts(db, tx, name, func(own *bbolt.Bucket, _ int, records []keyValue) error {
+		if err := findAll(own, records); err != nil {
+			return err
+		}
+		var sum sums
+		for _, r := range records {
+			sum.add(r.key, r.value)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		have.count += sum.count
+		have.sum += sum.sum
 		return nil
 	})
 	if err != nil {
@@ -181,8 +196,18 @@ func checkEvents(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
-			meta, err = visitAll(tx, v, false) // checkJournal has just summed up
-			return err
+			// checkJournal has just summed up.
+			if v.Services == nil {
+				meta, err = visitAll(tx, v, false)
+				return err
+			}
+			if meta, err = readMeta(tx); err != nil {
+				return err
+			}
+			if err = visitServices(db, tx, v.Services); err != nil {
+				return err
+			}
+			return visitOthers(tx, v, false)
 		})
 	})
 	if err != nil {
@@ -203,17 +228,75 @@ func visitAll(tx *bbolt.Tx, v logv1.Visitor, summed bool) (*logv1.JournalMeta, e
 	if err != nil {
 		return nil, err
 	}
-	err = visit(tx, bucketMembers, summed, v.Member, func() *logv1.Member { return new(logv1.Member) },
-		(*logv1.Member).GetName)
-	if err != nil {
-		return nil, err
-	}
-	err = visit(tx, bucketRequests, summed, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
-		(*logv1.RequestRecord).Key)
-	if err != nil {
+	if err := visitOthers(tx, v, summed); err != nil {
 		return nil, err
 	}
 	return meta, nil
+}
+
+func visitOthers(tx *bbolt.Tx, v logv1.Visitor, summed bool) error {
+	err := visit(tx, bucketMembers, summed, v.Member, func() *logv1.Member { return new(logv1.Member) },
+		(*logv1.Member).GetName)
+	if err != nil {
+		return err
+	}
+	return visit(tx, bucketRequests, summed, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
+		(*logv1.RequestRecord).Key)
+}
+
+// visitServices visits the services in parts, on several goroutines.
+func visitServices(db *bolt, tx *bbolt.Tx, f func(int, []logv1.ServiceBytes) error) error {
+	return inParts(db, tx, bucketServices, func(_ *bbolt.Bucket, part int, records []keyValue) error {
+		services := servicesPool.Get().(*[partRecords]logv1.ServiceBytes)
+		defer servicesPool.Put(services)
+		for i, r := range records {
+			payload, err := logv1.Payload(r.value)
+			if err != nil {
+				return recordError(bucketServices, r.key, err)
+			}
+			s, ok := logv1.ParseService(payload)
+			if !ok {
+				if s, err = reparse(payload); err != nil {
+					return recordError(bucketServices, r.key, err)
+				}
+			}
+			if len(s.Service) == 0 {
+				s.Service = r.key // else it was written in format 1
+			}
+			if !bytes.Equal(s.Service, r.key) {
+				return misplaced(bucketServices, r.key, string(s.Service))
+			}
+			services[i] = s
+		}
+		return f(part, services[:len(records)])
+	})
+}
+
+var servicesPool = sync.Pool{New: func() any { return new([partRecords]logv1.ServiceBytes) }}
+
+// reparse parses a payload of another form than our own encoding gives it, such as one with fields that
+// this binary does not know.
+func reparse(payload []byte) (s logv1.ServiceBytes, err error) {
+	var record logv1.ServiceRecord
+	if err := record.UnmarshalVT(payload); err != nil {
+		return s, err
+	}
+	record.ProtoReflect().SetUnknown(nil)
+	if record.GetReport() != nil {
+		record.GetReport().ProtoReflect().SetUnknown(nil)
+	}
+	if payload, err = record.MarshalVT(); err != nil {
+		return s, err
+	}
+	s, ok := logv1.ParseService(payload)
+	if !ok {
+		return s, errors.New("it is no record of a service")
+	}
+	return s, nil
+}
+
+func misplaced(bucket, key []byte, name string) error {
+	return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name)
 }
 
 func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, summed bool, f func(M) error, empty func() M, name func(M) string) error {
@@ -234,7 +317,7 @@ func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, summed bool, f func(M) 
 			service.Service = string(key) // else it was written in format 1
 		}
 		if name(record) != string(key) {
-			return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, ErrDamaged, name(record))
+			return misplaced(bucket, key, name(record))
 		}
 		if f == nil {
 			return nil

@@ -290,10 +290,10 @@ func (j *Journal) flush() error {
 	j.room = make(chan struct{})
 	waiting := j.open.bytes
 	j.mu.Unlock()
-	close(b.done)
 	if err == nil && j.opt.OnFlushed != nil {
 		j.opt.OnFlushed(Flush{Took: took, Bytes: b.bytes, Waiting: waiting, Limit: j.opt.MaxBacklogBytes})
 	}
+	close(b.done) // who waits finds it in the metrics too
 	return err
 }
 

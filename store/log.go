@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
 	"runtime"
 	"strings"
 	"sync"
@@ -95,6 +96,10 @@ func OpenLog(d *Directory, opt LogOptions) (*Log, error) {
 		if err := createLog(d, id.DirectoryID, cmp.Or(opt.Kind, DefaultLogKind)); err != nil {
 			return nil, fmt.Errorf("create %s: %w", path, err)
 		}
+	}
+	if f, err := os.Open(path); err == nil { // else who reads it will say why
+		defer f.Close()
+		defer readAhead(f)()
 	}
 	indexes, err := surveyLog(path)
 	if err != nil {

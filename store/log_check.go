@@ -87,18 +87,36 @@ func surveyLog(path string) ([]uint64, error) {
 func walk(bucket *bbolt.Bucket, visit func(key, value []byte) error) error {
 	var last []byte
 	return bucket.ForEach(func(key, value []byte) error {
-		if last != nil && bytes.Compare(last, key) >= 0 {
-			return fmt.Errorf("%w: key %q after %q", ErrDamaged, key, last)
+		if err := follows(last, key, value); err != nil {
+			return err
 		}
 		last = key
-		if value == nil {
-			return fmt.Errorf("%w: key %q is a bucket", ErrDamaged, key)
-		}
-		if !bytes.Equal(bucket.Get(key), value) {
-			return fmt.Errorf("%w: key %q is not found where it belongs", ErrDamaged, key)
+		if err := findable(bucket, key, value); err != nil {
+			return err
 		}
 		return visit(key, value)
 	})
+}
+
+func follows(last, key, value []byte) error {
+	if last != nil && bytes.Compare(last, key) >= 0 {
+		return fmt.Errorf("%w: key %q after %q", ErrDamaged, key, last)
+	}
+	if value == nil {
+		return fmt.Errorf("%w: key %q is a bucket", ErrDamaged, key)
+	}
+	return nil
+}
+
+func findable(bucket *bbolt.Bucket, key, value []byte) error {
+	if !bytes.Equal(bucket.Get(key), value) {
+		return notFindable(key)
+	}
+	return nil
+}
+
+func notFindable(key []byte) error {
+	return fmt.Errorf("%w: key %q is not found where it belongs", ErrDamaged, key)
 }
 
 // checkStable verifies whose log this is and raft's values.

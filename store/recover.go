@@ -114,7 +114,9 @@ func (r *recovery) believe() (*bolt, *logv1.JournalMeta, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	stop := readAhead(db.file)
 	meta, err := checkJournal(db)
+	stop()
 	switch {
 	case err != nil:
 		err = fmt.Errorf("%s: %w", r.path, err)

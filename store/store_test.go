@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,7 +213,49 @@ func loadContent(j *Journal) (content, error) {
 		Member:  func(m *logv1.Member) error { c.Members[m.GetName()] = m; return nil },
 		Request: func(r *logv1.RequestRecord) error { c.Requests[r.Key()] = r; return nil },
 	})
+	if inParts, partsErr := loadServicesInParts(j); fmt.Sprint(err) != fmt.Sprint(partsErr) {
+		err = fmt.Errorf("loading in parts: %w; one by one: %v", partsErr, err)
+	} else if err == nil && !maps.EqualFunc(c.Services, inParts, func(a, b *logv1.ServiceRecord) bool { return proto.Equal(a, b) }) {
+		err = errors.New("loading in parts gives other services")
+	}
 	return c, err
+}
+
+func loadServicesInParts(j *Journal) (map[string]*logv1.ServiceRecord, error) {
+	var mu sync.Mutex
+	services := map[string]*logv1.ServiceRecord{}
+	numbers := map[int]bool{}
+	_, err := j.Load(logv1.Visitor{Services: func(number int, part []logv1.ServiceBytes) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if numbers[number] {
+			return fmt.Errorf("part %d comes twice", number)
+		}
+		numbers[number] = true
+		for i := range part {
+			r, err := wholeService(&part[i])
+			if err != nil {
+				return err
+			}
+			services[r.GetService()] = r
+		}
+		return nil
+	}})
+	return services, err
+}
+
+// wholeService puts together what was taken apart.
+func wholeService(s *logv1.ServiceBytes) (*logv1.ServiceRecord, error) {
+	r := &logv1.ServiceRecord{Service: string(s.Service), StatusTime: s.StatusTime}
+	if !s.Reported {
+		return r, nil
+	}
+	var err error
+	if r.Report, err = s.Report(); err != nil {
+		return nil, err
+	}
+	r.Report.Status, r.Report.Revision = s.Status, s.Revision
+	return r, nil
 }
 
 func (d *disk) load() content {

@@ -29,6 +29,11 @@ func preallocate(f *os.File, size int64) error {
 	return nil
 }
 
+// adviseWillRead has the system read a part of a file into its memory, and does not wait for it.
+func adviseWillRead(f *os.File, at, size int64) error {
+	return uninterrupted(func() error { return unix.Fadvise(int(f.Fd()), at, size, unix.FADV_WILLNEED) })
+}
+
 func uninterrupted(call func() error) error {
 	for {
 		if err := call(); !errors.Is(err, unix.EINTR) {

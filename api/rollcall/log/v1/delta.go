@@ -28,4 +28,9 @@ type Visitor struct {
 	Service func(*ServiceRecord) error
 	Member  func(*Member) error
 	Request func(*RequestRecord) error
+
+	// Services may be called in place of Service, if it is set, with many neighbours at once and by
+	// several goroutines at a time: parts are numbered from 0 in the order of their services' names. What
+	// it is given is only there during the call. Who hands out may still use Service, for some or all.
+	Services func(part int, services []ServiceBytes) error
 }
