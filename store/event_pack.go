@@ -123,13 +123,18 @@ func (p *eventPacker) pack(events []*logv1.Event, time int64, room, least int) (
 			}
 			if n >= least && closed+fieldSize(size) > room {
 				p.groups.used--
+				p.events.used--
 				break
 			}
 			p.close(group, events, from, n)
 			group, before, in, from = next, closed, size, n
 			continue
 		}
+		if e.GetCommitRevision() < e.GetRevision() {
+			size += 2 // never of a fold's: more is then a larger number at each event
+		}
 		if n >= least && before+fieldSize(in+size) > room {
+			p.events.used--
 			break
 		}
 		in += size
