@@ -51,10 +51,9 @@ func (p *eventPacker) put(all *bbolt.Bucket, events []*logv1.Event, compacted in
 		return nil
 	}
 	key, value := all.Cursor().Last()
-	if key != nil {
-		if err := openBlock(key, value, &p.last); err != nil {
-			return err
-		}
+	// A block that is damaged is left as it is, for who reads it: it is no reason to stop a node whose
+	// registry is well.
+	if key != nil && openBlock(key, value, &p.last) == nil {
 		next := events[0].GetRevision()
 		switch {
 		case next <= p.last.last():
