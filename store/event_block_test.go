@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -310,25 +309,5 @@ func TestEventBlockIsChecked(t *testing.T) {
 				t.Errorf("bit %d of byte %d is not noticed", bit, i)
 			}
 		}
-	}
-}
-
-// TestDamagedLastBlockStopsNobody: what is written goes on behind a last block that is damaged, and a
-// reading that comes to it says so.
-func TestDamagedLastBlockStopsNobody(t *testing.T) {
-	d := openDisk(t, t.TempDir(), lazy)
-	defer d.close()
-	d.changes(1, 5)
-	d.flush()
-	corrupt(t, d.journal, bucketEvents, revisionKey(1), []byte("rubbish"))
-	d.changes(6, 9)
-	d.flush()
-	d.failures.none(t)
-	events, _, err := listEvents(d.journal, logv1.EventQuery{From: 6})
-	if err != nil || !slices.Equal(revisions(events), []int64{6, 7, 8, 9}) {
-		t.Errorf("behind it: %v, %v", revisions(events), err)
-	}
-	if _, _, err := listEvents(d.journal, logv1.EventQuery{From: 1}); !errors.Is(err, ErrDamaged) {
-		t.Errorf("from it: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"fmt"
 
 	"go.etcd.io/bbolt"
@@ -46,31 +47,29 @@ func (a *arena[T]) next() *T {
 
 // put writes events, in order of revision and all after those that are there, as blocks. They go on in
 // the last block if that has room and nothing that is below compacted, where blocks of one event stand.
+// If the last one is damaged they begin another: whoever reads it is told, and what is new is not lost too.
 func (p *eventPacker) put(all *bbolt.Bucket, events []*logv1.Event, compacted int64) error {
 	if len(events) == 0 {
 		return nil
 	}
 	key, value := all.Cursor().Last()
-	// A block that is damaged is left as it is, for who reads it: it is no reason to stop a node whose
-	// registry is well.
-	if key != nil && openBlock(key, value, &p.last) == nil {
-		next := events[0].GetRevision()
-		switch {
-		case next <= p.last.last():
-			return fmt.Errorf("bucket %s: event of revision %d after that of %d", bucketEvents, next, p.last.last())
-		case next == p.last.last()+1 && p.last.first >= compacted:
-			n := p.pack(events, p.last.time, maxBlock-len(value)-1, 0)
-			if n > 0 {
-				sealed, err := logv1.SealAfter(nil, p.last.payload, &p.block)
-				if err == nil {
-					err = all.Put(revisionKey(p.last.first), sealed)
-				}
-				if err != nil {
-					return blockError(p.last.first, err)
-				}
+	next := events[0].GetRevision()
+	switch err := openBlock(key, value, &p.last); {
+	case key == nil:
+	case bytes.Compare(key, revisionKey(next)) >= 0, err == nil && next <= p.last.last():
+		return fmt.Errorf("bucket %s: the event of revision %d does not come after the last block, %x", bucketEvents, next, key)
+	case err == nil && next == p.last.last()+1 && p.last.first >= compacted:
+		n := p.pack(events, p.last.time, maxBlock-len(value)-1, 0)
+		if n > 0 {
+			sealed, err := logv1.SealAfter(nil, p.last.payload, &p.block)
+			if err == nil {
+				err = all.Put(key, sealed)
 			}
-			events = events[n:]
+			if err != nil {
+				return blockError(p.last.first, err)
+			}
 		}
+		events = events[n:]
 	}
 	return p.putNew(all, events)
 }

@@ -251,6 +251,30 @@ func TestEventsAreChecked(t *testing.T) {
 	}
 }
 
+// A damaged end of the history, found while the journal is open, is no reason to write no more.
+func TestEventsGoOnAfterADamagedBlock(t *testing.T) {
+	d, h := recorded(t, 50)
+	defer d.close()
+	isolate(t, d.journal, h.revision()-3)
+	damaged := h.revision() - 2 // and what comes after it
+	corrupt(t, d.journal, bucketEvents, revisionKey(damaged), []byte("rubbish"))
+	next := h.revision() + 1
+	d.fill(51, 60)
+	for range 10 {
+		d.journal.Append(h.next())
+		d.flush()
+	}
+	d.failures.none(t)
+	for _, part := range []struct{ from, to int64 }{{1, damaged - 1}, {next, h.revision()}} {
+		have, _, err := listEvents(d.journal, logv1.EventQuery{From: part.from, To: part.to})
+		if err != nil || !slices.EqualFunc(have, h.events[part.from-1:part.to], func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
+			t.Errorf("%v: events %v, %v", part, revisions(have), err)
+		}
+	}
+	_, _, err := listEvents(d.journal, logv1.EventQuery{From: damaged})
+	mention(t, err, "bucket events", "damaged")
+}
+
 func TestAwaitDurable(t *testing.T) {
 	path := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
