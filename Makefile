@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster cluster-wal fuzz bench bench-peers bench-watch stock-clients hostile lint proto verify soak histories failover stalls clean
+.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto verify soak histories failover stalls clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -17,7 +17,7 @@ test: ## what the README promises: everything, under five minutes on two cores
 race: ## the same with the race detector
 	$(GO) test -race ./...
 
-# LOG_STORE=wal has nodes and tests of every target below keep their logs there.
+# LOG_STORE=boltdb has nodes and tests of every target below keep their logs there.
 ifdef LOG_STORE
 export ROLLCALL_LOG_STORE := $(LOG_STORE)
 endif
@@ -27,8 +27,8 @@ cluster: ## virtual-time clusters COUNT times under -race, process clusters COUN
 	$(GO) test -race -run 'TestVirtual' -count=$(COUNT) -timeout 2h ./cluster_test
 	$(GO) test -run 'TestProcess' -count=$$(( $(COUNT) / 10 )) -timeout 2h ./cluster_test
 
-cluster-wal: ## the same with the log in segment files
-	$(MAKE) cluster LOG_STORE=wal
+cluster-boltdb: ## the same with the log in raft.db
+	$(MAKE) cluster LOG_STORE=boltdb
 
 SOAK ?= 10m
 soak: ## random kills of real processes under load, checked, for SOAK

@@ -20,7 +20,7 @@ const (
 	LogWAL LogKind = "wal"
 
 	// DefaultLogKind is what a new data directory gets unless told otherwise.
-	DefaultLogKind = LogBoltDB
+	DefaultLogKind = LogWAL
 )
 
 // LogKinds are all there are.
