@@ -83,6 +83,7 @@ func apiOptions(cfg Config) []grpc.ServerOption {
 
 func peerOptions() []grpc.ServerOption {
 	return append(serverOptions(0), // members stay connected
+		grpc.ForceServerCodecV2(newPeerCodec()),
 		grpc.MaxRecvMsgSize(maxPeerBytes),
 		grpc.MaxSendMsgSize(maxPeerBytes),
 		grpc.MaxConcurrentStreams(maxPeerStreams),

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
@@ -66,13 +65,16 @@ type lineAnswer struct {
 // do sends a command and waits for the answer until deadline or ctx ends. The error is why there is
 // none; if it was not sent, nothing has happened.
 func (l *line) do(ctx context.Context, command *peerv1.ForwardedCommand, deadline time.Time) (_ *peerv1.ForwardedResult, sent bool, err error) {
-	call := &lineCall{command: command, deadline: deadline, size: proto.Size(command), done: make(chan lineAnswer, 1)}
+	call := &lineCall{command: command, deadline: deadline, size: command.SizeVT(), done: make(chan lineAnswer, 1)}
 	s, err := l.enqueue(call)
 	if err != nil {
 		return nil, false, err
 	}
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
+	if d, ok := ctx.Deadline(); !ok || deadline.Before(d) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
 	select {
 	case a := <-call.done:
 		return a.result, a.sent, a.err

@@ -85,7 +85,7 @@ func (p *peerPool) get(name string) (*peerConn, error) {
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{
 			Time: 10 * time.Second, Timeout: 3 * time.Second, PermitWithoutStream: true,
 		}),
-		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxPeerBytes), grpc.MaxCallSendMsgSize(maxPeerBytes)),
+		grpc.WithDefaultCallOptions(grpc.ForceCodecV2(newPeerCodec()), grpc.MaxCallRecvMsgSize(maxPeerBytes), grpc.MaxCallSendMsgSize(maxPeerBytes)),
 	)
 	if err != nil {
 		return nil, err

@@ -112,6 +112,9 @@ const termPatience = 500 * time.Millisecond
 // begin: who asks learned of the leader with its first heartbeat, and would else try again later than
 // it need be.
 func (r *router) termBegun(ctx context.Context) (leader string, leading bool) {
+	if leader, leading = r.agreement.Leader(); leading || leader != r.node {
+		return leader, leading
+	}
 	ctx, cancel := answerable(ctx, termPatience)
 	defer cancel()
 	ctx, cancel = context.WithTimeout(ctx, termPatience)

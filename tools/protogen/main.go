@@ -75,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	// What is on the path of every write gets methods that use no reflection.
 	req.FileToGenerate = slices.DeleteFunc(slices.Clone(files), func(name string) bool {
-		return !strings.HasSuffix(name, "/log.proto")
+		return !strings.HasSuffix(name, "/log.proto") && !strings.HasSuffix(name, "/peer.proto")
 	})
 	req.Parameter = proto.String("paths=source_relative,features=marshal+unmarshal+size")
 	if err := generate(ctx, "protoc-gen-go-vtproto", root, req); err != nil {
