@@ -95,7 +95,10 @@ func (s *clusterService) askHashes(ctx context.Context, names []string, own *log
 	var mu sync.Mutex // guards held, behind and forgot
 	var asking sync.WaitGroup
 	for _, name := range names {
-		if before := held[name]; before != nil && before.GetError() != notApplied && before.GetError() != notAnyLonger {
+		mu.Lock()
+		before := held[name]
+		mu.Unlock()
+		if before != nil && before.GetError() != notApplied && before.GetError() != notAnyLonger {
 			continue
 		}
 		asking.Go(func() {
