@@ -12,9 +12,6 @@ import (
 func TestProcessConvertLog(t *testing.T) {
 	c := startProcesses(t, processOptions{})
 	is := *logStore
-	if is == "" {
-		is = "boltdb"
-	}
 	other := map[string]string{"boltdb": "wal", "wal": "boltdb"}
 	for range 2 {
 		to := other[is]

@@ -44,7 +44,7 @@ func TestProcessMetrics(t *testing.T) {
 
 // TestProcessRaftMetrics: the binary shows what raft says of itself, of an election and of writes.
 func TestProcessRaftMetrics(t *testing.T) {
-	c := startProcesses(t, processOptions{nodes: 1})
+	c := startProcesses(t, processOptions{nodes: 1, args: []string{"--log-store", "boltdb"}})
 	for range 10 {
 		c.set("payments", serving)
 		c.set("payments", notServing)

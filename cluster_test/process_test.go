@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -22,13 +23,14 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/node"
 )
 
 var (
 	soak = flag.Duration("soak", 0, "how long TestProcessRandomKills runs; 0: a few rounds")
 
 	// logStore is what ROLLCALL_LOG_STORE is for "rollcall serve", so that all of these tests run on any.
-	logStore = flag.String("log-store", os.Getenv("ROLLCALL_LOG_STORE"), "log store of the nodes under test: boltdb or wal; empty: the default")
+	logStore = flag.String("log-store", cmp.Or(os.Getenv("ROLLCALL_LOG_STORE"), node.DefaultLogStore), "log store of the nodes under test: boltdb or wal")
 
 	// binary is the rollcall binary under test, built once.
 	binary string
@@ -259,9 +261,7 @@ func (p *process) command() *exec.Cmd {
 	for _, m := range p.members {
 		args = append(args, "--member", m)
 	}
-	if *logStore != "" {
-		args = append(args, "--log-store", *logStore)
-	}
+	args = append(args, "--log-store", *logStore)
 	args = append(args, p.args...)
 	argv := append(append([]string{}, p.wrap...), binary)
 	argv = append(argv, args...)

@@ -65,7 +65,7 @@ func newRaft() *Raft {
 		"How often this node stopped leading because a majority did not answer it in time.",
 		"raft.transition.leader_lease_timeout")
 	counter("rollcall_raft_log_written_bytes_total",
-		"What was appended to the Raft log, before bbolt's own overhead.",
+		"What was appended to the Raft log, before bbolt's own overhead, where it is in raft.db (--log-store boltdb).",
 		"raft.boltdb.logBatchSize")
 	states := prometheus.NewCounterVec(prometheus.CounterOpts{Name: "rollcall_raft_states_entered_total",
 		Help: "How often raft became a follower, a candidate or the leader here. Candidates without a leader after them: elections that fail."}, []string{"state"})
