@@ -353,6 +353,7 @@ func TestRequireLeader(t *testing.T) {
 			}
 			time.Sleep(time.Minute)
 			c.elect("n2")
+			synctest.Wait() // for what the node did at this same moment
 		}
 		cancel()
 		if err := <-ended; err == nil {

@@ -47,6 +47,15 @@ func (w *leaderWatch) require() (context.Context, error) {
 	return w.held, nil
 }
 
+// end ends the watches held, unless a leader is known by now: its watches are not those that waited.
+func (w *leaderWatch) end() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.known() {
+		w.lose(errNoLeader)
+	}
+}
+
 // run watches until ctx ends.
 func (w *leaderWatch) run(ctx context.Context) {
 	var lost *time.Timer // nil: there is a leader
@@ -66,9 +75,7 @@ func (w *leaderWatch) run(ctx context.Context) {
 		select {
 		case <-changed:
 		case <-due:
-			w.mu.Lock()
-			w.lose(errNoLeader)
-			w.mu.Unlock()
+			w.end()
 			// Again and again while there is none: a leader may have been seen for a moment only.
 			lost = nil
 		case <-ctx.Done():
