@@ -33,6 +33,7 @@ type memJournal struct {
 	loadErr    error
 	durable    func() int64
 	onRead     func() error // called before each reading of events
+	onAwait    func(revision int64)
 	onAppend   func(*logv1.Delta)
 }
 
@@ -226,6 +227,9 @@ func (j *memJournal) RevisionAt(_ context.Context, time int64) (int64, logv1.Eve
 }
 
 func (j *memJournal) AwaitDurable(ctx context.Context, revision int64) error {
+	if j.onAwait != nil {
+		j.onAwait(revision)
+	}
 	for j.DurableRevision() < revision {
 		if err := ctx.Err(); err != nil {
 			return err

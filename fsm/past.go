@@ -8,9 +8,9 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// What is read here stands in the journal, which is behind the fold by up to its flush interval. So
-// each reading first awaits that the journal holds what is asked for, as far as this node has it then.
-// Errors are ctx's, the journal's, or a *logv1.CompactedError.
+// What is read here stands in the journal, which is behind the fold. What it does not hold yet is read in
+// memory, or the reading awaits that it is written, as far as this node has it then. Errors are ctx's, the
+// journal's, or a *logv1.CompactedError.
 
 // storedAtOnce is how many events one transaction of the journal reads: a long one keeps pages of its
 // file from being used again.
@@ -26,9 +26,6 @@ func (f *FSM) readEvents(ctx context.Context, q logv1.EventQuery, limit, visits 
 	left := q // what is still to be read
 	if revision := f.Revision(); q.To == 0 || q.To > revision {
 		left.To = revision
-	}
-	if err := f.cfg.Journal.AwaitDurable(ctx, left.To); err != nil {
-		return page, err
 	}
 	if page.Span, err = f.span(ctx); err != nil {
 		return page, err
@@ -51,50 +48,94 @@ func (f *FSM) readEvents(ctx context.Context, q logv1.EventQuery, limit, visits 
 			page.Next = left.First()
 			return page, nil
 		}
-		var kept []*logv1.Event
-		var looked int
-		var last int64
-		atOnce := min(storedAtOnce, visits)
-		page.Span, err = f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
-			kept, looked = nil, 0
-			return f.cfg.Journal.Events(ctx, left, func(e *logv1.Event) (bool, error) {
-				looked++
-				last = e.GetRevision()
-				if keep(e) {
-					kept = append(kept, e)
-				}
-				return looked < atOnce && len(page.Events)+len(kept) < limit, nil
-			})
-		})
+		part, err := f.readPart(ctx, page.Span, left, min(storedAtOnce, visits), limit-len(page.Events), keep)
 		if err != nil {
 			return page, err
 		}
-		visits -= looked
+		page.Span = part.span
+		visits -= part.looked
 		if left.From < page.Span.Oldest {
 			continue // what is below was there in part
 		}
-		page.Events = append(page.Events, kept...)
-		switch {
-		case looked < atOnce && len(page.Events) < limit:
-			return page, nil
-		case q.Descending:
-			left.To = last - 1
-		default:
-			left.From = last + 1
+		page.Events = append(page.Events, part.kept...)
+		if q.Descending {
+			left.To = part.to - 1
+		} else {
+			left.From = part.to + 1
 		}
 	}
 }
 
+// eventPart is one step of a reading.
+type eventPart struct {
+	span   logv1.EventSpan
+	kept   []*logv1.Event
+	looked int
+	to     int64 // the last revision that the step is done with
+}
+
+// readPart reads the first events of q, which ends at a revision that this node has reached: at most visits
+// of them, and until limit are kept. span is what the journal held before.
+func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQuery, visits, limit int, keep func(*logv1.Event) bool) (eventPart, error) {
+	if durable := f.cfg.Journal.DurableRevision(); q.First() > durable {
+		if events, ok := f.ring.part(q, durable, visits); ok {
+			part := eventPart{span: span}
+			for _, e := range events {
+				part.to = e.GetRevision()
+				part.looked++
+				if (q.Service == "" || e.GetService() == q.Service) && keep(e) {
+					if part.kept = append(part.kept, e); len(part.kept) == limit {
+						break
+					}
+				}
+			}
+			return part, nil
+		}
+		// The ring has dropped it: see ringSlack.
+		if err := f.cfg.Journal.AwaitDurable(ctx, q.First()); err != nil {
+			return eventPart{}, err
+		}
+	}
+	var part eventPart
+	var whole bool // all of q that the journal holds was visited
+	var err error
+	part.span, err = f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
+		part, whole = eventPart{}, true
+		return f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+			part.to = e.GetRevision()
+			part.looked++
+			if keep(e) {
+				part.kept = append(part.kept, e)
+			}
+			whole = part.looked < visits && len(part.kept) < limit
+			return whole, nil
+		})
+	})
+	switch {
+	case whole && q.Descending:
+		part.to = q.From
+	case whole:
+		part.to = min(q.To, part.span.Newest)
+	}
+	return part, err
+}
+
 // RevisionAt returns the registry's revision at a time, in Unix nanoseconds of log time.
 func (f *FSM) RevisionAt(ctx context.Context, time int64) (revision int64, err error) {
-	if err := f.cfg.Journal.AwaitDurable(ctx, f.Revision()); err != nil {
-		return 0, err
+	for {
+		now := f.Revision()
+		span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, err error) {
+			revision, span, err = f.cfg.Journal.RevisionAt(ctx, time)
+			return span, err
+		})
+		if err != nil || revision < span.Newest || span.Newest >= now {
+			return revision, err
+		}
+		// It may be one that the journal does not hold yet.
+		if err := f.cfg.Journal.AwaitDurable(ctx, now); err != nil {
+			return 0, err
+		}
 	}
-	_, err = f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, err error) {
-		revision, span, err = f.cfg.Journal.RevisionAt(ctx, time)
-		return span, err
-	})
-	return revision, err
 }
 
 // VisibleRevision returns the newest revision that is not after the given one and that the registry

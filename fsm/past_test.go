@@ -46,6 +46,9 @@ func TestPastMoments(t *testing.T) {
 			}
 			h.do(t, now, compact(oldest))
 		}
+		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
+		h.journal.durable = func() int64 { return durable }
+		h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
 		check := func(asked, revision int64, err error) {
 			want := asked
 			for shown[want] == nil {
@@ -125,6 +128,12 @@ func TestReadEvents(t *testing.T) {
 		newest := h.Revision()
 		oldest := rapid.Int64Range(1, newest+1).Draw(rt, "oldest")
 		h.do(t, 99, compact(oldest))
+		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
+		h.journal.durable = func() int64 { return durable }
+		if rapid.Bool().Draw(rt, "dropped by the ring") {
+			h.ring.reset(newest)
+			h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
+		}
 		q := logv1.EventQuery{
 			From:       rapid.Int64Range(0, newest+2).Draw(rt, "from"),
 			To:         rapid.Int64Range(0, newest+2).Draw(rt, "to"),

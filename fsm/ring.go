@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"slices"
 	"sync"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -71,6 +72,22 @@ func (r *ring) after(revision int64, limit int) ([]*logv1.Event, bool) {
 	n := min(len(from), limit)
 	// A copy: append clears the slots it drops.
 	return append([]*logv1.Event(nil), from[:n]...), true
+}
+
+// part returns the first events of q, of any service, that come after the revision durable: all of them or
+// limit. False if it does not hold them.
+func (r *ring) part(q logv1.EventQuery, durable int64, limit int) ([]*logv1.Event, bool) {
+	first, last := max(q.From, durable+1), q.To
+	if q.Descending {
+		first = max(first, last-int64(limit)+1)
+	} else {
+		last = min(last, first+int64(limit)-1)
+	}
+	events, ok := r.after(first-1, int(last-first+1))
+	if q.Descending {
+		slices.Reverse(events)
+	}
+	return events, ok && int64(len(events)) == last-first+1
 }
 
 // RecentEvents returns at most limit events after revision, in order and without gaps. False means

@@ -43,11 +43,12 @@ var (
 
 // JournalOptions configure a Journal. A zero field has its default.
 type JournalOptions struct {
-	FlushBytes      int           // a backlog of so many (estimated) bytes is written at once; 4 MiB
-	FlushInterval   time.Duration // a change waits no longer to be written; 200 ms
-	MaxBacklogBytes int           // Append blocks while so many bytes wait or are being written; 64 MiB
-	StallTimeout    time.Duration // an Append that is blocked longer fails the journal; 3 s
-	Logger          *slog.Logger
+	FlushBytes       int           // a backlog of so many (estimated) bytes is written at once; 32 MiB
+	FlushInterval    time.Duration // a change waits so long to be written, if writing is quick; 200 ms
+	MaxFlushInterval time.Duration // and no longer than this, if it is not; 3 s
+	MaxBacklogBytes  int           // Append blocks while so many bytes wait or are being written; 128 MiB
+	StallTimeout     time.Duration // an Append that is blocked longer fails the journal; 3 s
+	Logger           *slog.Logger
 	// OnFailure is called at most once, holding no lock, when the journal cannot be written or falls
 	// too far behind: the node must stop with that reason. It must not wait for Close.
 	OnFailure func(error)
@@ -73,13 +74,16 @@ type Flush struct {
 
 func (o JournalOptions) withDefaults() JournalOptions {
 	if o.FlushBytes <= 0 {
-		o.FlushBytes = 4 << 20
+		o.FlushBytes = 32 << 20
 	}
 	if o.FlushInterval <= 0 {
 		o.FlushInterval = 200 * time.Millisecond
 	}
+	if o.MaxFlushInterval <= 0 {
+		o.MaxFlushInterval = 3 * time.Second
+	}
 	if o.MaxBacklogBytes <= 0 {
-		o.MaxBacklogBytes = 64 << 20
+		o.MaxBacklogBytes = 128 << 20
 	}
 	if o.StallTimeout <= 0 {
 		o.StallTimeout = 3 * time.Second
@@ -114,10 +118,11 @@ type Journal struct {
 	packer eventPacker
 	memory slab
 
-	mu        sync.Mutex // guards the following; nobody waits, writes or calls out while holding it
-	open      *backlog   // takes what is appended
-	writing   *backlog   // being written; nil: none
-	last      position   // of the last Append
+	mu        sync.Mutex    // guards the following; nobody waits, writes or calls out while holding it
+	open      *backlog      // takes what is appended
+	writing   *backlog      // being written; nil: none
+	last      position      // of the last Append
+	took      time.Duration // the last flush
 	durable   *logv1.JournalMeta
 	room      chan struct{} // closed and replaced when a flush has ended
 	failed    error
@@ -212,8 +217,8 @@ func (j *Journal) Backlog() int {
 	return bytes
 }
 
-// Congested returns nil while less than a quarter of the backlog's room is used, else what is closed
-// when a flush has ended. Who makes log entries should wait for it: an Append that finds no room at all
+// Congested returns nil while less than half of the backlog's room is used, else what is closed when a
+// flush has ended. Who makes log entries should wait for it: an Append that finds no room at all
 // keeps the fold, and after StallTimeout the node, from going on.
 func (j *Journal) Congested() <-chan struct{} {
 	j.mu.Lock()
@@ -222,7 +227,7 @@ func (j *Journal) Congested() <-chan struct{} {
 	if j.writing != nil {
 		bytes += j.writing.bytes
 	}
-	if bytes < j.opt.MaxBacklogBytes/4 || j.failed != nil || j.closed {
+	if bytes < j.opt.MaxBacklogBytes/2 || j.failed != nil || j.closed {
 		return nil
 	}
 	return j.room

@@ -119,13 +119,18 @@ func (j *Journal) RevisionAt(ctx context.Context, time int64) (revision int64, s
 	return revision, span, err
 }
 
-// AwaitDurable returns when the journal holds revision durably. It does not hurry it: a change is
-// written within FlushInterval. The error is ctx's, ErrClosed, or why the journal has failed.
+// AwaitDurable returns when the journal holds revision durably. What it waits for is written within
+// FlushInterval, however long flushes take. The error is ctx's, ErrClosed, or why the journal has failed.
 func (j *Journal) AwaitDurable(ctx context.Context, revision int64) error {
 	for {
 		j.mu.Lock()
 		durable, failed, closed, flushed := j.durable.GetRevision(), j.failed, j.closed, j.room
+		hurry := durable < revision && !j.open.awaited
+		j.open.awaited = j.open.awaited || hurry
 		j.mu.Unlock()
+		if hurry {
+			j.look()
+		}
 		switch {
 		case durable >= revision:
 			return nil

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -381,4 +382,55 @@ func TestJournalMetaIsACopy(t *testing.T) {
 	if !proto.Equal(d.journal.Meta(), before) {
 		t.Error("changing the returned meta changed the journal's")
 	}
+}
+
+// Flushes that take long are rarer, but for who waits for one.
+func TestSlowFlushesAreRare(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		var slow time.Duration
+		var ended time.Time
+		d := openDisk(t, path, JournalOptions{
+			Intercept: func() error { time.Sleep(slow); return nil },
+			OnFlushed: func(Flush) { ended = time.Now() },
+		})
+		defer d.close()
+		d.fill(1, 100)
+		revision := uint64(1)
+		waited := func() time.Duration {
+			start := time.Now()
+			d.changes(revision, revision)
+			revision++
+			time.Sleep(10 * time.Second)
+			return ended.Sub(start)
+		}
+		for _, tt := range []struct{ slow, want time.Duration }{
+			{5 * time.Millisecond, 205 * time.Millisecond},
+			{50 * time.Millisecond, 250 * time.Millisecond}, // as the one before took 5 ms
+			{50 * time.Millisecond, 1050 * time.Millisecond},
+			{time.Second, 2 * time.Second},
+			{time.Second, 4 * time.Second}, // no longer than 3 s, and the flush
+			{0, 3 * time.Second},
+			{0, 200 * time.Millisecond},
+		} {
+			slow = tt.slow
+			if got := waited(); got != tt.want {
+				t.Errorf("a flush of %v ends after %v, want %v", slow, got, tt.want)
+			}
+		}
+		slow = time.Second
+		waited()
+		for _, early := range []time.Duration{0, 100 * time.Millisecond, time.Second} {
+			start := time.Now()
+			d.changes(revision, revision)
+			time.Sleep(early)
+			if err := d.journal.AwaitDurable(context.Background(), int64(revision)); err != nil {
+				t.Fatal(err)
+			}
+			revision++
+			if got, want := time.Since(start), time.Second+max(early, 200*time.Millisecond); got != want {
+				t.Errorf("awaited after %v: durable after %v, want %v", early, got, want)
+			}
+		}
+	})
 }
