@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"hash/maphash"
+	"slices"
 	"sync"
 	"sync/atomic"
 )
@@ -24,7 +25,7 @@ type topics struct {
 // topicShard's lock is held for a few instructions at a time, never while anything waits, and no
 // other lock is taken under it.
 type topicShard struct {
-	mu    sync.Mutex // guards names and, of each topic in it: watchers, shards, room, watchShard.watches, watch.slot
+	mu    sync.Mutex // guards names and, of each topic in it: watchers, shards, room, empty, all of watchShard, watch.slot
 	names map[string]*topic
 	_     [48]byte // a cache line each
 }
@@ -33,8 +34,11 @@ type topic struct {
 	name     string
 	home     *topicShard
 	watchers int
-	shards   []*watchShard // only appended to
-	room     []*watchShard // those of shards with fewer than watchesPerShard watches
+	// shards is only appended to. The first takes whoever comes; once it is full each takes watches of one
+	// group.
+	shards []*watchShard
+	room   map[any][]*watchShard // those of a group with fewer than watchesPerShard watches, but at least one
+	empty  []*watchShard         // of no group
 
 	// Guarded by the waker's mu.
 	round  []*watchShard // shards as of when it was queued last
@@ -47,7 +51,10 @@ type topic struct {
 // be missed by moving to where the waker has been.
 type watchShard struct {
 	watches []*watch
+	group   any // of all of them; nil: of any
 }
+
+func (s *watchShard) full() bool { return len(s.watches) == watchesPerShard }
 
 func newTopics() *topics {
 	t := &topics{seed: maphash.MakeSeed()}
@@ -69,8 +76,9 @@ func (t *topics) get(name string) *topic {
 	return s.names[name]
 }
 
-// join makes w a watcher of name, until it leaves.
-func (t *topics) join(name string, w *watch) {
+// join makes w a watcher of name, until it leaves. Those of one group, nil for none, are woken together,
+// as far as can be.
+func (t *topics) join(name string, group any, w *watch) {
 	t.watchers.Add(1)
 	s := t.shard(name)
 	s.mu.Lock()
@@ -81,16 +89,51 @@ func (t *topics) join(name string, w *watch) {
 		s.names[name] = tp
 	}
 	tp.watchers++
-	if len(tp.room) == 0 {
-		shard := &watchShard{}
-		tp.shards = append(tp.shards, shard)
-		tp.room = append(tp.room, shard)
-	}
-	shard := tp.room[len(tp.room)-1]
+	shard := tp.place(group)
 	w.topic, w.shard, w.slot = tp, shard, len(shard.watches)
 	shard.watches = append(shard.watches, w)
-	if len(shard.watches) == watchesPerShard {
-		tp.room = tp.room[:len(tp.room)-1]
+	if shard.full() && shard != tp.shards[0] {
+		tp.takeRoom(shard)
+	}
+}
+
+// place returns a shard with room for a watch of group.
+func (tp *topic) place(group any) *watchShard {
+	if len(tp.shards) == 0 {
+		tp.shards = append(tp.shards, &watchShard{})
+	}
+	if first := tp.shards[0]; !first.full() {
+		return first
+	}
+	if room := tp.room[group]; len(room) > 0 {
+		return room[len(room)-1]
+	}
+	var shard *watchShard
+	if last := len(tp.empty) - 1; last >= 0 {
+		shard, tp.empty = tp.empty[last], tp.empty[:last]
+	} else {
+		shard = &watchShard{}
+		tp.shards = append(tp.shards, shard)
+	}
+	shard.group = group
+	tp.giveRoom(shard)
+	return shard
+}
+
+func (tp *topic) giveRoom(shard *watchShard) {
+	if tp.room == nil {
+		tp.room = make(map[any][]*watchShard)
+	}
+	tp.room[shard.group] = append(tp.room[shard.group], shard)
+}
+
+func (tp *topic) takeRoom(shard *watchShard) {
+	room := tp.room[shard.group]
+	i := slices.Index(room, shard)
+	if room = slices.Delete(room, i, i+1); len(room) > 0 {
+		tp.room[shard.group] = room
+	} else {
+		delete(tp.room, shard.group)
 	}
 }
 
@@ -100,14 +143,19 @@ func (t *topics) leave(w *watch) {
 	s := tp.home
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(shard.watches) == watchesPerShard {
-		tp.room = append(tp.room, shard)
+	if shard.full() && shard != tp.shards[0] {
+		tp.giveRoom(shard)
 	}
 	last := len(shard.watches) - 1
 	moved := shard.watches[last]
 	shard.watches[w.slot], moved.slot = moved, w.slot
 	shard.watches[last] = nil
 	shard.watches = shard.watches[:last]
+	if last == 0 && shard != tp.shards[0] {
+		tp.takeRoom(shard)
+		shard.group = nil
+		tp.empty = append(tp.empty, shard)
+	}
 	if tp.watchers--; tp.watchers == 0 {
 		delete(s.names, tp.name)
 	}

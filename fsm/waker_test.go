@@ -10,7 +10,7 @@ func TestTopicsReuseRoom(t *testing.T) {
 	topics := newTopics()
 	join := func() *watch {
 		w := &watch{}
-		topics.join("a", w)
+		topics.join("a", nil, w)
 		return w
 	}
 	keep := join()
@@ -44,6 +44,75 @@ func TestTopicsReuseRoom(t *testing.T) {
 	}
 }
 
+// TestTopicsKeepGroupsTogether: beyond the first, shards hold watches of one group, whoever comes and goes,
+// and groups that have gone leave none behind.
+func TestTopicsKeepGroupsTogether(t *testing.T) {
+	topics := newTopics()
+	const groups = 20
+	standing := map[*watch]int{}
+	join := func(group int) {
+		w := &watch{}
+		topics.join("a", group, w)
+		standing[w] = group
+	}
+	leave := func(w *watch) {
+		topics.leave(w)
+		delete(standing, w)
+	}
+	check := func(most int) {
+		t.Helper()
+		n := 0
+		shards := topics.get("a").snapshot()
+		for i, shard := range shards {
+			n += len(shard.watches)
+			if len(shard.watches) > watchesPerShard {
+				t.Fatalf("%d watches in a shard", len(shard.watches))
+			}
+			for _, w := range shard.watches {
+				if i > 0 && standing[w] != standing[shard.watches[0]] {
+					t.Fatalf("groups %d and %d share a shard", standing[w], standing[shard.watches[0]])
+				}
+			}
+		}
+		if n != len(standing) {
+			t.Fatalf("%d watches stand, want %d", n, len(standing))
+		}
+		if len(shards) > most {
+			t.Fatalf("%d shards, want %d at most", len(shards), most)
+		}
+	}
+	const each = 2 * watchesPerShard
+	for range groups * each {
+		join(rand.IntN(groups))
+	}
+	check(1 + groups*4)
+	for range 5 {
+		for w := range standing {
+			if rand.IntN(3) > 0 {
+				leave(w)
+			}
+		}
+		check(1 + groups*4)
+		for len(standing) < groups*each {
+			join(rand.IntN(groups))
+		}
+		check(1 + groups*4)
+	}
+	// Others take the place of those that go.
+	for round := range 10 {
+		for w := range standing {
+			leave(w)
+			if len(standing) == 1 {
+				break
+			}
+		}
+		for range groups * each {
+			join((round+1)*groups + rand.IntN(groups))
+		}
+		check(1 + groups*4)
+	}
+}
+
 // TestWakerWakesEveryShard, also of a topic queued again half-way, and takes turns between topics and
 // watches that have become ready.
 func TestWakerWakesEveryShard(t *testing.T) {
@@ -52,7 +121,7 @@ func TestWakerWakesEveryShard(t *testing.T) {
 	for name, n := range map[string]int{"a": 10*watchesPerShard - 1, "b": watchesPerShard + 1, "c": 1} {
 		for range n {
 			one := &watch{}
-			topics.join(name, one)
+			topics.join(name, nil, one)
 			standing[name] = append(standing[name], one)
 		}
 	}

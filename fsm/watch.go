@@ -14,18 +14,21 @@ import (
 // at a time for a watch. ready never waits and may be called by anybody, within send too, whatever locks
 // they hold. Once stop has returned send is not running and is not called any more; stop must not be
 // called within send, and is called once.
-func (f *FSM) WatchStatus(name string, send func(servingStatus)) (ready, stop func()) {
+//
+// Many watches of name that have the same group, which must be comparable, are woken one after the other:
+// those of a connection, so that what is sent to them leaves together.
+func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (ready, stop func()) {
 	w := &watch{f: f, send: send, sent: -1}
 	w.busy.Store(true)
 	w.missed.Store(true)
-	f.topics.join(name, w)
+	f.topics.join(name, group, w)
 	return w.ready, w.stop
 }
 
 // newFollower has the returned channel signaled, soon, when there is something new in the registry.
 func (f *FSM) newFollower() (changed <-chan struct{}, leave func()) {
 	w := &watch{signal: make(chan struct{}, 1)}
-	f.followers.join("", w)
+	f.followers.join("", nil, w)
 	return w.signal, func() { f.followers.leave(w) }
 }
 

@@ -23,7 +23,7 @@ type watcher struct {
 // watchStatus is a watch with a goroutine: it calls send, which may wait, until ctx ends or send fails.
 func watchStatus(ctx context.Context, f *FSM, name string, send func(servingStatus) error) error {
 	statuses := make(chan servingStatus, 1) // one is under way at most: a second would block the waker
-	ready, stop := f.WatchStatus(name, func(s servingStatus) { statuses <- s })
+	ready, stop := f.WatchStatus(name, nil, func(s servingStatus) { statuses <- s })
 	defer stop()
 	for {
 		ready()
@@ -113,7 +113,7 @@ func TestWatchIsNotWokenByAReason(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.set(t, "a", serving)
-		_, stop := h.WatchStatus("a", func(servingStatus) {})
+		_, stop := h.WatchStatus("a", nil, func(servingStatus) {})
 		defer stop()
 		h.do(t, 1, writeFor("why", change("a", serving)))
 		if n := h.Stats().Wakes; n != 0 {
@@ -280,7 +280,7 @@ func TestP5NoWakeUpIsLost(t *testing.T) {
 			var left sync.WaitGroup
 			sending := make(chan struct{}, 9)
 			var ready, stop func()
-			ready, stop = h.WatchStatus("a", func(s servingStatus) {
+			ready, stop = h.WatchStatus("a", nil, func(s servingStatus) {
 				sent = append(sent, s)
 				sending <- struct{}{}
 				left.Go(ready) // by somebody else, as gRPC does
@@ -308,7 +308,7 @@ func TestOneStatusUnderWay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		var sent []servingStatus
-		ready, stop := h.WatchStatus("a", func(s servingStatus) { sent = append(sent, s) })
+		ready, stop := h.WatchStatus("a", nil, func(s servingStatus) { sent = append(sent, s) })
 		want := func(when string, want ...servingStatus) {
 			t.Helper()
 			synctest.Wait()

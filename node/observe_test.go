@@ -111,7 +111,7 @@ func TestMetricsAreLive(t *testing.T) {
 		}
 	}
 	watched := make(chan struct{}, 1) // for the only status
-	ready, stop := n.fsm.WatchStatus("svc0", func(server.Status) { watched <- struct{}{} })
+	ready, stop := n.fsm.WatchStatus("svc0", nil, func(server.Status) { watched <- struct{}{} })
 	ready()
 	<-watched
 	if err := n.journal.Flush(); err != nil {

@@ -24,8 +24,9 @@ type Statuses interface {
 	// with the newest whenever that differs from the one sent last: once for each call of ready at
 	// most, the first one included. ready says that what was sent before has left; it never waits
 	// and may be called under any lock. send does not wait either. Once stop has returned, send is
-	// not running and is not called any more; stop is called once, not within send.
-	WatchStatus(name string, send func(Status)) (ready, stop func())
+	// not running and is not called any more; stop is called once, not within send. Watches of a name
+	// that have the same group (comparable) are sent to one after the other, as far as can be.
+	WatchStatus(name string, group any, send func(Status)) (ready, stop func())
 	// ListStatuses returns the replicated services, as one cut; true if there are more than limit.
 	ListStatuses(limit int) (map[string]Status, bool)
 	// SetOwn publishes one of the node's own names and wakes its watchers.

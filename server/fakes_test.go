@@ -91,7 +91,7 @@ func (f *fakeRegistry) Status(name string) (Status, bool) {
 }
 
 // WatchStatus sends from a goroutine of the watch's own.
-func (f *fakeRegistry) WatchStatus(name string, send func(Status)) (ready, stop func()) {
+func (f *fakeRegistry) WatchStatus(name string, _ any, send func(Status)) (ready, stop func()) {
 	var mu sync.Mutex // held while sending
 	stopped, credit := make(chan struct{}), make(chan struct{}, 1)
 	go func() {

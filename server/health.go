@@ -130,7 +130,7 @@ func (h *health) watch(name string, o *openWatch) error {
 		return statusError(h.node, err)
 	}
 	o.name, o.gate = name, h.gate
-	o.left, o.stop = h.statuses.WatchStatus(name, func(s Status) { o.send(o.stream, s) })
+	o.left, o.stop = h.statuses.WatchStatus(name, o.connection, func(s Status) { o.send(o.stream, s) })
 	if f := o.begin(heading.leader); f != nil {
 		o.stop()
 		return statusError(h.node, f)
