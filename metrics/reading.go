@@ -107,7 +107,7 @@ var families = []family{
 		one(func(r Reading) float64 { return float64(r.Watchers) })},
 	{"rollcall_wakes_total", "How often the watchers of a service were woken, all of them counting once.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Wakes) })},
-	{"rollcall_journal_backlog_bytes", "What is applied and not yet written to the journal, estimated. At 64 MiB the node stops.", gauge, nil,
+	{"rollcall_journal_backlog_bytes", "What is applied and not yet written to the journal, estimated. At 128 MiB the node stops.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.JournalBacklogBytes) })},
 	{"rollcall_snapshot_restores_total", "Snapshots from the leader that replaced this node's registry since its start.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Restores) })},

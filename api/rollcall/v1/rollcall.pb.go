@@ -1521,8 +1521,8 @@ func (x *WatchEventsResponse) GetRevision() int64 {
 	return 0
 }
 
-// Of the bounds those that are given all hold. The answer waits until this node has stored what it had
-// when it was asked, at most some 200 ms.
+// Of the bounds those that are given all hold. Times wait until this node has stored what it had when it
+// was asked, some 200 ms, if they may be later than what it has stored.
 type ListEventsRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Prefixes     []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`                              // of service; none: all events, also those of no service. At most 100
