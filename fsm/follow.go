@@ -150,12 +150,16 @@ func (f *FSM) recent(after, upTo int64) ([]*logv1.Event, bool) {
 
 // storedAfter is eventsAfter from the journal.
 func (f *FSM) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
-	p := eventPage{limits: f.page}
-	span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
+	var p eventPage
+	span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		p = eventPage{limits: f.page}
-		return f.cfg.Journal.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
+		if f.pace.busy() {
+			p.limits.count = min(p.limits.count, busyPage)
+		}
+		span, err := f.cfg.Journal.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
 			return p.add(e), nil
 		})
+		return span, len(p.events), err
 	})
 	switch {
 	case err != nil:
@@ -168,21 +172,22 @@ func (f *FSM) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Even
 
 // span is what the journal holds.
 func (f *FSM) span(ctx context.Context) (logv1.EventSpan, error) {
-	return f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
-		none := logv1.EventQuery{From: 1<<63 - 1}
-		return f.cfg.Journal.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
-	})
+	none := logv1.EventQuery{From: 1<<63 - 1}
+	return f.cfg.Journal.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
 }
 
-// stored reads the journal. An arriving snapshot ends what is being read; then it is read again, once
-// the snapshot has taken the journal's place.
-func (f *FSM) stored(ctx context.Context, read func(context.Context) (logv1.EventSpan, error)) (logv1.EventSpan, error) {
-	const tries = 3
-	for try := 1; ; try++ {
-		span, err := read(ctx)
-		var compacted *logv1.CompactedError
-		if err == nil || ctx.Err() != nil || errors.As(err, &compacted) || try == tries {
-			return span, err
+// stored reads the journal, paced. An arriving snapshot ends what is being read; then it is read again,
+// once the snapshot has taken the journal's place.
+func (f *FSM) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
+	err = f.pace.do(ctx, func() (given int, err error) {
+		const tries = 3
+		for try := 1; ; try++ {
+			span, given, err = read(ctx)
+			var compacted *logv1.CompactedError
+			if err == nil || ctx.Err() != nil || errors.As(err, &compacted) || try == tries {
+				return given, err
+			}
 		}
-	}
+	})
+	return span, err
 }

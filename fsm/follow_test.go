@@ -258,6 +258,7 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 		if err := behind.Restore(ahead.snapshot(t)); err != nil {
 			t.Fatal(err)
 		}
+		time.Sleep(time.Minute) // readings are paced
 		synctest.Wait()
 		if r.at != 30 || services.revision != 30 || fails.Load() < 2 {
 			t.Errorf("after, they are at %d and %d; %d readings", r.at, services.revision, fails.Load())

@@ -27,7 +27,11 @@ func (f *FSM) readEvents(ctx context.Context, q logv1.EventQuery, limit, visits 
 	if revision := f.Revision(); q.To == 0 || q.To > revision {
 		left.To = revision
 	}
-	if page.Span, err = f.span(ctx); err != nil {
+	page.Span, err = f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+		span, err := f.span(ctx)
+		return span, 0, err
+	})
+	if err != nil {
 		return page, err
 	}
 	if q.From == 0 {
@@ -78,8 +82,11 @@ type eventPart struct {
 // of them, and until limit are kept. span is what the journal held before.
 func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQuery, visits, limit int, keep func(*logv1.Event) bool) (eventPart, error) {
 	if durable := f.cfg.Journal.DurableRevision(); q.First() > durable {
-		if events, ok := f.ring.part(q, durable, visits); ok {
-			part := eventPart{span: span}
+		part := eventPart{span: span}
+		var held bool
+		err := f.pace.do(ctx, func() (int, error) {
+			var events []*logv1.Event
+			events, held = f.ring.part(q, durable, visits)
 			for _, e := range events {
 				part.to = e.GetRevision()
 				part.looked++
@@ -89,7 +96,10 @@ func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQ
 					}
 				}
 			}
-			return part, nil
+			return len(part.kept), nil
+		})
+		if err != nil || held {
+			return part, err
 		}
 		// The ring has dropped it: see ringSlack.
 		if err := f.cfg.Journal.AwaitDurable(ctx, q.First()); err != nil {
@@ -99,9 +109,9 @@ func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQ
 	var part eventPart
 	var whole bool // all of q that the journal holds was visited
 	var err error
-	part.span, err = f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
+	part.span, err = f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		part, whole = eventPart{}, true
-		return f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err := f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			part.to = e.GetRevision()
 			part.looked++
 			if keep(e) {
@@ -110,6 +120,7 @@ func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQ
 			whole = part.looked < visits && len(part.kept) < limit
 			return whole, nil
 		})
+		return span, len(part.kept), err
 	})
 	switch {
 	case whole && q.Descending:
@@ -124,9 +135,9 @@ func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQ
 func (f *FSM) RevisionAt(ctx context.Context, time int64) (revision int64, err error) {
 	for {
 		now := f.Revision()
-		span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, err error) {
+		span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 			revision, span, err = f.cfg.Journal.RevisionAt(ctx, time)
-			return span, err
+			return span, 0, err
 		})
 		if err != nil || revision < span.Newest || span.Newest >= now {
 			return revision, err
@@ -144,19 +155,21 @@ func (f *FSM) VisibleRevision(ctx context.Context, revision int64) (visible int6
 	if err := f.cfg.Journal.AwaitDurable(ctx, revision); err != nil {
 		return 0, err
 	}
-	span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, err error) {
+	span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 		visible = revision
 		if revision == 0 {
-			return f.span(ctx)
+			span, err = f.span(ctx)
+			return span, 0, err
 		}
 		q := logv1.EventQuery{From: 1, To: revision, Descending: true}
-		return f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err = f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			if e.GetRevision() != visible || e.GetRevision() >= e.GetCommitRevision() {
 				return false, nil // the end of a write; below the horizon there are gaps
 			}
 			visible--
 			return true, nil
 		})
+		return span, 0, err
 	})
 	return visible, beforeHorizon(err, revision, visible, span)
 }
@@ -172,16 +185,18 @@ func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error
 // GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
 // nothing.
 func (f *FSM) GetServiceAt(ctx context.Context, name string, revision int64) (found *rollcallv1.ServiceRecord, err error) {
-	span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
+	span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 		found = nil
 		if revision == 0 {
-			return f.span(ctx)
+			span, err = f.span(ctx)
+			return span, 0, err
 		}
 		q := logv1.EventQuery{From: 1, To: revision, Service: name, Descending: true}
-		return f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err = f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			found = recordAfter(e)
 			return false, nil
 		})
+		return span, 1, err
 	})
 	return found, beforeHorizon(err, revision, revision, span)
 }
@@ -199,9 +214,9 @@ func (f *FSM) listAt(ctx context.Context, revision int64, prefix, after string, 
 		var more bool
 		last := after
 		atOnce := min(storedAtOnce, visits)
-		span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, error) {
+		span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 			records, looked, more, last = nil, 0, false, after
-			return f.cfg.Journal.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
+			span, err := f.cfg.Journal.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
 				looked++
 				r := recordAfter(e)
 				if r != nil && (len(statuses) == 0 || slices.Contains(statuses, r.GetStatus())) {
@@ -214,6 +229,7 @@ func (f *FSM) listAt(ctx context.Context, revision int64, prefix, after string, 
 				last = e.GetService()
 				return true, nil
 			})
+			return span, len(records), err
 		})
 		if err := beforeHorizon(err, revision, revision, span); err != nil {
 			return Page{}, err

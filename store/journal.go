@@ -131,9 +131,6 @@ type Journal struct {
 	wrecked   error                         // bbolt panicked while writing: its locks may be held for ever
 	snapshots map[*journalSnapshot]struct{} // with an open transaction
 	scans     map[*scan]struct{}            // the same
-	changed   time.Time                     // when something was last appended that changes the registry
-
-	reading chan struct{} // a semaphore of one: see paced
 
 	failure chan struct{} // closed with failed
 	kick    chan struct{} // one token: the writer is to look whether something is due
@@ -183,7 +180,6 @@ func newJournal(dir *Directory, db *bolt, meta *logv1.JournalMeta, opt JournalOp
 		snapshots: make(map[*journalSnapshot]struct{}),
 		scans:     make(map[*scan]struct{}),
 		failure:   make(chan struct{}),
-		reading:   make(chan struct{}, 1),
 		kick:      make(chan struct{}, 1),
 		stop:      make(chan struct{}),
 		stopped:   make(chan struct{}),

@@ -161,10 +161,6 @@ type eventReader struct {
 
 // readEvents runs read in a transaction that ends early, as a Scan does.
 func (j *Journal) readEvents(ctx context.Context, read func(*eventReader) error) error {
-	return j.paced(ctx, func() error { return j.readEventsNow(ctx, read) })
-}
-
-func (j *Journal) readEventsNow(ctx context.Context, read func(*eventReader) error) error {
 	s := &scan{done: make(chan struct{})}
 	tx, err := j.beginScan(ctx, s)
 	if err != nil {

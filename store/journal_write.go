@@ -62,12 +62,12 @@ func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
 	to[key] = waiting{record, size}
 }
 
-// add merges a delta, which follows the position before, and says whether it changes the registry.
-func (b *backlog) add(d *logv1.Delta, before position) (changed bool) {
+// add merges a delta, which follows the position before.
+func (b *backlog) add(d *logv1.Delta, before position) {
 	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, max(d.Horizon, before.horizon), d.ClusterID, d.StateHash}
 	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
 	// again, with the same outcome.
-	changed = len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
+	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
 		len(d.Requests)+len(d.DeletedRequests) > 0 ||
 		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon
 	if changed && !b.dirty {
@@ -93,7 +93,6 @@ func (b *backlog) add(d *logv1.Delta, before position) (changed bool) {
 		b.events = append(b.events, e)
 		b.bytes += recordOverhead + e.SizeVT() + 2*len(e.GetService())
 	}
-	return changed
 }
 
 // Append takes what a run of log entries changed, to be written soon. It blocks while too much
@@ -104,9 +103,7 @@ func (j *Journal) Append(d *logv1.Delta) {
 		return
 	}
 	wasDirty := j.open.dirty
-	if j.open.add(d, j.last) {
-		j.changed = time.Now()
-	}
+	j.open.add(d, j.last)
 	j.last = j.open.position
 	look := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
 	j.mu.Unlock()
