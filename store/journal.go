@@ -115,8 +115,9 @@ type Journal struct {
 	disk chan struct{}
 	db   *bolt
 	// Disk's holder's, too.
-	packer eventPacker
-	memory slab
+	packer   eventPacker
+	memory   slab
+	unmapped int64 // what db had written when it was last unmapped
 
 	mu        sync.Mutex    // guards the following; nobody waits, writes or calls out while holding it
 	open      *backlog      // takes what is appended

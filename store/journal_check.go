@@ -196,6 +196,7 @@ func checkEvents(tx *bbolt.Tx, meta *logv1.JournalMeta) error {
 func loadJournal(db *bolt, v logv1.Visitor) (meta *logv1.JournalMeta, err error) {
 	err = guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
+			defer unmap(tx)
 			// checkJournal has just summed up.
 			if v.Services == nil {
 				meta, err = visitAll(tx, v, false)

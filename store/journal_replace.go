@@ -74,7 +74,7 @@ func (j *Journal) swap(name string, meta *logv1.JournalMeta) error {
 	if err != nil {
 		return err
 	}
-	j.db = db
+	j.db, j.unmapped = db, 0
 
 	j.mu.Lock()
 	dropped := j.open

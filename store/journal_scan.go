@@ -34,6 +34,7 @@ func (j *Journal) Scan(ctx context.Context, v logv1.Visitor) (*logv1.JournalMeta
 	var meta *logv1.JournalMeta
 	err = guard(func() (err error) {
 		defer func() { err = errors.Join(err, tx.Rollback()) }()
+		defer unmap(tx)
 		meta, err = visitAll(tx, logv1.Visitor{
 			Service: unlessEnding(ctx, s, v.Service),
 			Member:  unlessEnding(ctx, s, v.Member),

@@ -330,7 +330,7 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 		return err
 	}
 	return guard(func() error {
-		return j.db.Update(func(tx *bbolt.Tx) error {
+		err := j.db.Update(func(tx *bbolt.Tx) error {
 			if err := putRecords(tx, bucketServices, services); err != nil {
 				return err
 			}
@@ -345,5 +345,9 @@ func (j *Journal) commit(b *backlog, meta *logv1.JournalMeta) error {
 			}
 			return putMeta(tx, meta)
 		})
+		if err != nil {
+			return err
+		}
+		return j.unmapOften()
 	})
 }
