@@ -138,17 +138,26 @@ func (n *testNode) setFresh(at time.Time) {
 }
 
 // elect makes a node the leader, and all know it and are fresh now. Only nodes that KeepFresh stay so.
+// The leader knows first, as it is from it that the others hear; and what the nodes say of themselves
+// is so when elect returns.
 func (c *testCluster) elect(leader string) {
-	for name, n := range c.nodes {
+	elected := func(n *testNode) {
 		n.setFresh(time.Now())
 		n.agreement.change(func(st *NodeStatus) {
-			st.Leader, st.Leading = leader, name == leader
+			st.Leader, st.Leading = leader, n.name == leader
 			st.Term++
 			st.Role = rollcallv1.Role_ROLE_FOLLOWER
 			if st.Leading {
 				st.Role = rollcallv1.Role_ROLE_LEADER
 			}
 		})
+		n.Refresh()
+	}
+	elected(c.nodes[leader])
+	for name, n := range c.nodes {
+		if name != leader {
+			elected(n)
+		}
 	}
 }
 
