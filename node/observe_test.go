@@ -39,7 +39,7 @@ func alone(t *testing.T, configure func(*Config)) (*Node, func(path string) (int
 	if configure != nil {
 		configure(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	n, err := Open(ctx, cfg)
 	if err != nil {

@@ -93,7 +93,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	c.t.Cleanup(func() {
 		node.conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := node.Stop(ctx); err != nil {
 			c.t.Errorf("stop %s: %v", name, err)
@@ -180,6 +180,12 @@ func single(t *testing.T, change ...func(*Config)) *testNode {
 func bubble(t *testing.T, name string, do func(t *testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { synctest.Test(t, do) })
+}
+
+// patient is for calls in real time that take as long as they take: it only ends one that hangs.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	return timeout(t, 2*time.Minute)
 }
 
 func timeout(t *testing.T, d time.Duration) context.Context {

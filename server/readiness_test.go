@@ -102,7 +102,7 @@ func TestReadinessFollowsTheLeaderAndTime(t *testing.T) {
 func TestLeaderName(t *testing.T) {
 	c := newTestCluster(t, 2)
 	c.elect("n2")
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	streams := map[string]healthpb.Health_WatchClient{}
 	for _, name := range c.names {
 		var err error
