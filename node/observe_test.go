@@ -25,8 +25,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// alone opens a cluster of one over a network in memory, and returns it leading, with what it serves
-// over HTTP.
+// alone opens a cluster of one over a network in memory, and returns it leading and announced, with what
+// it serves over HTTP.
 func alone(t *testing.T, configure func(*Config)) (*Node, func(path string) (int, string)) {
 	t.Helper()
 	network := raftnode.NewMemory()
@@ -39,7 +39,7 @@ func alone(t *testing.T, configure func(*Config)) (*Node, func(path string) (int
 	if configure != nil {
 		configure(&cfg)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	n, err := Open(ctx, cfg)
 	if err != nil {
@@ -80,6 +80,12 @@ func alone(t *testing.T, configure func(*Config)) (*Node, func(path string) (int
 		case <-changed:
 		case <-ctx.Done():
 			t.Fatal("nobody leads")
+		}
+	}
+	// Until it has announced itself it writes without being asked.
+	for revision := n.fsm.Revision(); n.fsm.Members()["n1"].GetDirectoryId() == ""; revision = n.fsm.Revision() {
+		if err := n.fsm.WaitRevision(ctx, revision+1); err != nil {
+			t.Fatal("it does not announce itself: ", err)
 		}
 	}
 	return n, get

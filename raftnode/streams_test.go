@@ -307,40 +307,79 @@ func TestPeerThatCallsIsNotAway(t *testing.T) {
 	})
 }
 
+// boundTCP is TCP whose listeners are there from the beginning: a port that was let go in between could
+// be somebody else's by then.
+type boundTCP struct {
+	TCP
+	bound map[string]net.Listener // by address
+}
+
+func (n boundTCP) Listen(address string) (net.Listener, error) {
+	if l := n.bound[address]; l != nil {
+		return l, nil
+	}
+	return n.TCP.Listen(address)
+}
+
+// writeInRealTime writes on whoever leads, again on the next one if leadership moves, and returns it.
+func (c *testCluster) writeInRealTime(id string) *testNode {
+	c.t.Helper()
+	ctx, cancel := context.WithTimeout(c.t.Context(), time.Minute)
+	defer cancel()
+	for try := 0; ; try++ {
+		changed := map[string]<-chan struct{}{}
+		for name, n := range c.nodes {
+			changed[name] = n.Changed()
+		}
+		for name, n := range c.nodes {
+			if !n.Status().Leading {
+				continue
+			}
+			_, err := n.Propose(ctx, command(fmt.Sprintf("%s.%d", id, try)))
+			if err == nil {
+				return n
+			}
+			c.t.Logf("%s: %v", name, err)
+		}
+		select {
+		case <-changed["n1"]:
+		case <-changed["n2"]:
+		case <-changed["n3"]:
+		case <-ctx.Done():
+			c.t.Fatalf("%s cannot be written", id)
+		}
+	}
+}
+
 // The same over TCP, in real time.
 func TestClusterOverTCP(t *testing.T) {
 	c := newTestCluster(t, threeNames...)
-	defer c.closeAll()
+	network := boundTCP{bound: map[string]net.Listener{}}
 	for i := range c.members {
-		l, err := TCP{}.Listen("127.0.0.1:0")
+		l, err := network.TCP.Listen("127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer l.Close() // should no node be there to do it
 		c.members[i].PeerAddress = l.Addr().String()
-		l.Close()
+		network.bound[l.Addr().String()] = l
 	}
-	for _, name := range threeNames {
+	defer c.closeAll()
+	for i, name := range threeNames {
 		c.open(name, testOptions{config: func(cfg *Config) {
-			cfg.Network = TCP{}
+			cfg.Network = network
+			cfg.PeerListen = c.members[i].PeerAddress
 			// A member may be listed by a name that is resolved.
 			cfg.Members = append([]Member{}, cfg.Members...)
 			for i := range cfg.Members {
 				cfg.Members[i].PeerAddress = strings.Replace(cfg.Members[i].PeerAddress, "127.0.0.1", "localhost", 1)
 			}
-			cfg.PeerListen = strings.Replace(c.members[0].PeerAddress, "localhost", "127.0.0.1", 1)
-			for _, m := range c.members {
-				if m.Name == name {
-					cfg.PeerListen = m.PeerAddress
-				}
-			}
 		}})
 	}
+	leader := c.writeInRealTime("a")
 	for _, n := range c.nodes {
 		n.await(t, "there is a leader", func(s Status) bool { return s.Leader != "" })
 	}
-	leader := c.nodes[c.nodes["n1"].Status().Leader]
-	leader.await(t, "it leads", func(s Status) bool { return s.Leading })
-	leader.write(t, "a")
 	other := "n1"
 	if leader.cfg.Node == other {
 		other = "n2"

@@ -6,6 +6,7 @@ import (
 	"sort"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -21,7 +22,7 @@ func ptr[T any](v T) *T { return &v }
 
 func TestBadChangesAreRefusedBeforeTheyAreProposed(t *testing.T) {
 	n := single(t)
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	set := func(change func(r *rollcallv1.SetServingStatusRequest)) func() error {
 		return func() error {
 			r := setRequest("a", serving)
@@ -94,7 +95,7 @@ func TestBadChangesAreRefusedBeforeTheyAreProposed(t *testing.T) {
 
 func TestChangesBecomeCommands(t *testing.T) {
 	n := single(t)
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	call := func(do func() error) *logv1.Command {
 		t.Helper()
 		before := n.agreement.count()
@@ -163,24 +164,26 @@ func TestChangesBecomeCommands(t *testing.T) {
 }
 
 func TestValidateOnlyChangesNothing(t *testing.T) {
-	c := newTestCluster(t, 2)
-	c.elect("n2")
-	ctx := timeout(t, 5*time.Second)
-	for _, name := range c.names { // forwarded, and not
-		n := c.nodes[name]
-		res, err := n.admin().SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: "a", Status: serving.Enum(), ValidateOnly: true})
-		if err != nil || !res.GetChanged() || res.GetService().GetStatus() != serving {
-			t.Errorf("%s: %v %v", name, res, err)
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		c.elect("n2")
+		ctx := timeout(t, 5*time.Second)
+		for _, name := range c.names { // forwarded, and not
+			n := c.nodes[name]
+			res, err := n.admin().SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: "a", Status: serving.Enum(), ValidateOnly: true})
+			if err != nil || !res.GetChanged() || res.GetService().GetStatus() != serving {
+				t.Errorf("%s: %v %v", name, res, err)
+			}
+			if _, err := n.admin().BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{
+				Changes: []*rollcallv1.StatusChange{{Service: "a", Status: serving.Enum()}}, ValidateOnly: true,
+			}); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			if n.agreement.count() != 0 || n.registry.Revision() != 0 {
+				t.Errorf("%s changed something", name)
+			}
 		}
-		if _, err := n.admin().BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{
-			Changes: []*rollcallv1.StatusChange{{Service: "a", Status: serving.Enum()}}, ValidateOnly: true,
-		}); err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		if n.agreement.count() != 0 || n.registry.Revision() != 0 {
-			t.Errorf("%s changed something", name)
-		}
-	}
+	})
 }
 
 // longest is the largest record that a change can be answered with.
@@ -239,7 +242,7 @@ func TestABatchOfUnchangedReportsOfLongActorsIsAnswered(t *testing.T) {
 	for i := range MaxBatch {
 		req.Changes = append(req.Changes, &rollcallv1.StatusChange{Service: fmt.Sprint("s", i), Status: serving.Enum()})
 	}
-	res, err := n.admin().BatchSetServingStatus(timeout(t, 20*time.Second), req)
+	res, err := n.admin().BatchSetServingStatus(patient(t), req)
 	if err != nil {
 		t.Fatal(err)
 	}

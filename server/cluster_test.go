@@ -52,7 +52,7 @@ func TestGetStatusLocalOnly(t *testing.T) {
 	for _, n := range c.names {
 		c.refuseDials(n, errRefused)
 	}
-	res, err := c.nodes["n1"].cluster().GetStatus(timeout(t, 5*time.Second), &rollcallv1.GetStatusRequest{LocalOnly: true})
+	res, err := c.nodes["n1"].cluster().GetStatus(patient(t), &rollcallv1.GetStatusRequest{LocalOnly: true})
 	if err != nil || len(res.GetMembers()) != 1 || res.GetMembers()[0].GetMember().GetName() != "n1" || len(res.GetProblems()) != 0 || !res.GetWritable() {
 		t.Errorf("%v %v", res, err)
 	}

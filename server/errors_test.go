@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -168,7 +167,7 @@ func TestEveryReasonHasACode(t *testing.T) {
 
 func TestErrorsOfReads(t *testing.T) {
 	n := single(t)
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	_, err := n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "a"})
 	checkError(t, err, want{codes.NotFound, ReasonNotFound, "", map[string]string{MetaService: "a"}, `"a"`})
 	_, err = n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "a\x00"})

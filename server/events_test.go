@@ -40,7 +40,7 @@ func TestListEvents(t *testing.T) {
 	c := newTestCluster(t, 2)
 	c.elect("n1")
 	a, b := c.nodes["n1"], c.nodes["n2"]
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	for _, n := range []*testNode{a, b} {
 		n.registry.set("shop/a", serving)                          // 1, at 1 s
 		n.registry.setAll(notServing, "shop/a", "shop/b", "other") // 2 to 4, at 4 s
@@ -158,7 +158,7 @@ func TestAPageOfEventsFitsWhatClientsReceive(t *testing.T) {
 	for _, e := range n.registry.events {
 		e.Reason = strings.Repeat("r", MaxReasonBytes)
 	}
-	got, pages := listEvents(t, timeout(t, 20*time.Second), &rollcallv1.ListEventsRequest{PageSize: MaxPageSize}, n)
+	got, pages := listEvents(t, patient(t), &rollcallv1.ListEventsRequest{PageSize: MaxPageSize}, n)
 	if len(got) != 6_000 || !slices.IsSorted(got) || pages != 2 {
 		t.Errorf("%d events in %d pages", len(got), pages)
 	}
@@ -168,7 +168,7 @@ func TestBadListsOfEventsAreRefused(t *testing.T) {
 	n := single(t)
 	n.registry.set("a", serving)
 	n.registry.set("a", serving)
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	token := (&eventRange{1, 2}).token(&rollcallv1.ListEventsRequest{})
 	for message, req := range map[string]*rollcallv1.ListEventsRequest{
 		"prefixes[0] is 257 bytes":            {Prefixes: []string{strings.Repeat("x", 257)}},
@@ -222,7 +222,7 @@ func TestPast(t *testing.T) {
 	c := newTestCluster(t, 2)
 	c.elect("n1")
 	a, b := c.nodes["n1"], c.nodes["n2"]
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	for _, n := range []*testNode{a, b} {
 		n.registry.set("x", serving)                    // 1
 		n.registry.setAll(notServing, "w", "x", "y")    // 2 to 4

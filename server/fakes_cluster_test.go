@@ -93,7 +93,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	c.t.Cleanup(func() {
 		node.conn.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := node.Stop(ctx); err != nil {
 			c.t.Errorf("stop %s: %v", name, err)
@@ -138,17 +138,26 @@ func (n *testNode) setFresh(at time.Time) {
 }
 
 // elect makes a node the leader, and all know it and are fresh now. Only nodes that KeepFresh stay so.
+// The leader knows first, as it is from it that the others hear; and what the nodes say of themselves
+// is so when elect returns.
 func (c *testCluster) elect(leader string) {
-	for name, n := range c.nodes {
+	elected := func(n *testNode) {
 		n.setFresh(time.Now())
 		n.agreement.change(func(st *NodeStatus) {
-			st.Leader, st.Leading = leader, name == leader
+			st.Leader, st.Leading = leader, n.name == leader
 			st.Term++
 			st.Role = rollcallv1.Role_ROLE_FOLLOWER
 			if st.Leading {
 				st.Role = rollcallv1.Role_ROLE_LEADER
 			}
 		})
+		n.Refresh()
+	}
+	elected(c.nodes[leader])
+	for name, n := range c.nodes {
+		if name != leader {
+			elected(n)
+		}
 	}
 }
 
@@ -171,6 +180,12 @@ func single(t *testing.T, change ...func(*Config)) *testNode {
 func bubble(t *testing.T, name string, do func(t *testing.T)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) { synctest.Test(t, do) })
+}
+
+// patient is for calls in real time that take as long as they take: it only ends one that hangs.
+func patient(t *testing.T) context.Context {
+	t.Helper()
+	return timeout(t, 2*time.Minute)
 }
 
 func timeout(t *testing.T, d time.Duration) context.Context {

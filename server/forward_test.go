@@ -22,76 +22,82 @@ import (
 )
 
 func TestChangesReachTheLeaderFromAnyNode(t *testing.T) {
-	c := newTestCluster(t, 3)
-	c.elect("n2")
-	ctx := timeout(t, 5*time.Second)
-	for _, name := range c.names {
-		res, err := c.nodes[name].admin().SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{
-			Service: "via-" + name, Status: serving.Enum(), Reason: "r", Actor: "ann",
-		})
-		if err != nil {
-			t.Fatalf("%s: %v", name, err)
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 3)
+		c.elect("n2")
+		ctx := timeout(t, 5*time.Second)
+		for _, name := range c.names {
+			res, err := c.nodes[name].admin().SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{
+				Service: "via-" + name, Status: serving.Enum(), Reason: "r", Actor: "ann",
+			})
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			rec := res.GetService()
+			if rec.GetService() != "via-"+name || rec.GetStatus() != serving || !res.GetChanged() {
+				t.Errorf("%s: %v", name, res)
+			}
+			if a := rec.GetReport().GetActor(); a.GetName() != "ann" || a.GetVerified() || a.GetPeer() == "" {
+				t.Errorf("%s: actor %v", name, a)
+			}
 		}
-		rec := res.GetService()
-		if rec.GetService() != "via-"+name || rec.GetStatus() != serving || !res.GetChanged() {
-			t.Errorf("%s: %v", name, res)
+		if got := c.nodes["n2"].agreement.count(); got != 3 {
+			t.Errorf("the leader proposed %d times, want 3", got)
 		}
-		if a := rec.GetReport().GetActor(); a.GetName() != "ann" || a.GetVerified() || a.GetPeer() == "" {
-			t.Errorf("%s: actor %v", name, a)
-		}
-	}
-	if got := c.nodes["n2"].agreement.count(); got != 3 {
-		t.Errorf("the leader proposed %d times, want 3", got)
-	}
+	})
 }
 
 func TestForwardedRefusalsAreRefusals(t *testing.T) {
-	c := newTestCluster(t, 2)
-	c.elect("n2")
-	c.nodes["n2"].agreement.onPropose(func(context.Context, *logv1.Command) (*logv1.Result, error) {
-		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 7}}, nil
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		c.elect("n2")
+		c.nodes["n2"].agreement.onPropose(func(context.Context, *logv1.Command) (*logv1.Result, error) {
+			return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 7}}, nil
+		})
+		_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
+		checkError(t, err, want{codes.FailedPrecondition, ReasonRevisionMismatch, WrittenNo, map[string]string{MetaCurrentRevision: "7"}, "7"})
 	})
-	_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
-	checkError(t, err, want{codes.FailedPrecondition, ReasonRevisionMismatch, WrittenNo, map[string]string{MetaCurrentRevision: "7"}, "7"})
 }
 
 // TestBrokenAfterSentIsUnknown: the leader got the command, then the connection broke.
 func TestBrokenAfterSentIsUnknown(t *testing.T) {
-	c := newTestCluster(t, 2)
-	c.elect("n2")
-	var mu sync.Mutex
-	var conns []net.Conn
-	c.wrap = func(_ string, conn net.Conn) net.Conn {
-		mu.Lock()
-		defer mu.Unlock()
-		conns = append(conns, conn)
-		return conn
-	}
-	leader := c.nodes["n2"].agreement
-	leader.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
-		res := leader.apply(cmd) // it is written
-		mu.Lock()
-		defer mu.Unlock()
-		for _, conn := range conns {
-			conn.Close()
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		c.elect("n2")
+		var mu sync.Mutex
+		var conns []net.Conn
+		c.wrap = func(_ string, conn net.Conn) net.Conn {
+			mu.Lock()
+			defer mu.Unlock()
+			conns = append(conns, conn)
+			return conn
 		}
-		return res, nil
+		leader := c.nodes["n2"].agreement
+		leader.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+			res := leader.apply(cmd) // it is written
+			mu.Lock()
+			defer mu.Unlock()
+			for _, conn := range conns {
+				conn.Close()
+			}
+			return res, nil
+		})
+		_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
+		checkError(t, err, want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "same request_id"})
+		if got := leader.count(); got != 1 {
+			t.Errorf("proposed %d times: an unknown outcome was tried again", got)
+		}
+		// What nobody can lose: a dry run.
+		leader.onPropose(nil)
+		if _, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), &rollcallv1.SetServingStatusRequest{
+			Service: "a", Status: serving.Enum(), ValidateOnly: true,
+		}); err != nil {
+			t.Errorf("dry run after the break: %v", err)
+		}
+		if got := leader.count(); got != 1 {
+			t.Errorf("a dry run was proposed")
+		}
 	})
-	_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
-	checkError(t, err, want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "same request_id"})
-	if got := leader.count(); got != 1 {
-		t.Errorf("proposed %d times: an unknown outcome was tried again", got)
-	}
-	// What nobody can lose: a dry run.
-	leader.onPropose(nil)
-	if _, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), &rollcallv1.SetServingStatusRequest{
-		Service: "a", Status: serving.Enum(), ValidateOnly: true,
-	}); err != nil {
-		t.Errorf("dry run after the break: %v", err)
-	}
-	if got := leader.count(); got != 1 {
-		t.Errorf("a dry run was proposed")
-	}
 }
 
 func TestForwardedOutcomes(t *testing.T) {
@@ -336,7 +342,7 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 func forward(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
 	l := &line{conn: &peerConn{ClientConn: conn}}
 	defer l.close()
-	res, _, err := l.do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(5*time.Second))
+	res, _, err := l.do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
 	if err != nil || res.GetResult() != nil {
 		return err
 	}
@@ -357,7 +363,7 @@ func TestPeerForward(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	for name, cmd := range map[string]*logv1.Command{
 		"none":            nil,
 		"no kind":         {},
@@ -382,19 +388,21 @@ func TestPeerForward(t *testing.T) {
 }
 
 func TestServerProposeForwards(t *testing.T) {
-	c := newTestCluster(t, 2)
-	c.elect("n2")
-	cmd := &logv1.Command{Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{Name: "n1"}}}}
-	if _, err := c.nodes["n1"].Propose(timeout(t, 5*time.Second), cmd); err != nil {
-		t.Fatal(err)
-	}
-	if c.nodes["n2"].agreement.count() != 1 {
-		t.Error("the leader did not get it")
-	}
-	c.nodes["n1"].BeginDrain()
-	_, err := c.nodes["n1"].Propose(timeout(t, 5*time.Second), cmd)
-	var not interface{ NotWritten() bool }
-	if !errors.As(err, &not) || !not.NotWritten() {
-		t.Errorf("got %v, want NotWritten", err)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		c.elect("n2")
+		cmd := &logv1.Command{Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{Name: "n1"}}}}
+		if _, err := c.nodes["n1"].Propose(timeout(t, 5*time.Second), cmd); err != nil {
+			t.Fatal(err)
+		}
+		if c.nodes["n2"].agreement.count() != 1 {
+			t.Error("the leader did not get it")
+		}
+		c.nodes["n1"].BeginDrain()
+		_, err := c.nodes["n1"].Propose(timeout(t, 5*time.Second), cmd)
+		var not interface{ NotWritten() bool }
+		if !errors.As(err, &not) || !not.NotWritten() {
+			t.Errorf("got %v, want NotWritten", err)
+		}
+	})
 }

@@ -155,7 +155,7 @@ func TestP9Alarm(t *testing.T) {
 	n := single(t)
 	n.registry.set("payments", serving)
 	n.agreement.change(func(st *NodeStatus) { st.Alarm = "replicas differ" })
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	res, err := n.cluster().GetStatus(ctx, &rollcallv1.GetStatusRequest{})
 	if err != nil || !res.GetWritable() || !res.GetMembers()[0].GetReady() || !slices.Equal(res.GetProblems(), []string{"n1: replicas differ"}) {
 		t.Errorf("GetStatus: %v, %v", res, err)
@@ -205,7 +205,7 @@ func TestP9AskHash(t *testing.T) {
 	r.mu.Lock()
 	r.hashes = map[uint64]*logv1.StateHash{7: at(7, 1, "seven"), 8: at(8, 1, "eight")}
 	r.mu.Unlock()
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	for _, tt := range []struct {
 		name  string
 		index uint64

@@ -26,7 +26,7 @@ import (
 
 func TestCheck(t *testing.T) {
 	n := single(t)
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	for _, s := range []Status{unknown, serving, notServing} {
 		n.registry.set("svc", s)
 		res, err := n.health().Check(ctx, &healthpb.HealthCheckRequest{Service: "svc"})
@@ -55,7 +55,7 @@ func TestCheck(t *testing.T) {
 
 func TestList(t *testing.T) {
 	n := single(t, func(c *Config) { c.HealthListLimit = 3 })
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	n.registry.set("a", serving)
 	n.registry.set("b", notServing)
 	res, err := n.health().List(ctx, &healthpb.HealthListRequest{})
@@ -74,7 +74,7 @@ func TestList(t *testing.T) {
 
 func TestWatchFollowsIntoAndOutOfExistence(t *testing.T) {
 	n := single(t)
-	stream, err := n.health().Watch(timeout(t, 5*time.Second), &healthpb.HealthCheckRequest{Service: "svc"})
+	stream, err := n.health().Watch(patient(t), &healthpb.HealthCheckRequest{Service: "svc"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -91,7 +91,7 @@ func TestWatchFollowsIntoAndOutOfExistence(t *testing.T) {
 
 func TestWatchRefusesBadNames(t *testing.T) {
 	n := single(t)
-	stream, err := n.health().Watch(timeout(t, 5*time.Second), &healthpb.HealthCheckRequest{Service: strings.Repeat("x", 257)})
+	stream, err := n.health().Watch(patient(t), &healthpb.HealthCheckRequest{Service: strings.Repeat("x", 257)})
 	if err == nil {
 		_, err = stream.Recv()
 	}
@@ -101,7 +101,7 @@ func TestWatchRefusesBadNames(t *testing.T) {
 func TestStopEndsWatchesSoThatClientsMove(t *testing.T) {
 	n := single(t)
 	n.registry.set("svc", serving)
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	stream, err := n.health().Watch(ctx, &healthpb.HealthCheckRequest{Service: "svc"})
 	if err != nil {
 		t.Fatal(err)
@@ -178,6 +178,7 @@ func TestStopIsBounded(t *testing.T) {
 	}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(lis, bufconn.Listen(bufSize)) }()
+	dialed := time.Now()
 	mute, err := net.Dial("tcp", lis.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -203,12 +204,11 @@ func TestStopIsBounded(t *testing.T) {
 	}()
 	<-proposing
 
-	start := time.Now()
 	if err := srv.Stop(timeout(t, 100*time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Stop returned %v, want that it ran out of time", err)
 	}
-	if took := time.Since(start); took > handshakeTimeout/2 {
-		t.Errorf("Stop took %v", took)
+	if since := time.Since(dialed); since >= handshakeTimeout { // when gRPC itself gives it up, at the earliest
+		t.Errorf("Stop ended %v after a connection that says nothing was dialed", since)
 	}
 	if err := <-served; err != nil {
 		t.Errorf("Serve returned %v", err)
@@ -222,7 +222,7 @@ func TestStopIsBounded(t *testing.T) {
 func TestCheckIsSharedSafely(t *testing.T) {
 	n := single(t)
 	n.registry.set("svc", serving)
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	var wg sync.WaitGroup
 	for range 8 {
 		wg.Go(func() {

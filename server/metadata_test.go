@@ -69,19 +69,19 @@ func TestMetadataIsUnderstoodOrRefused(t *testing.T) {
 	} {
 		for call, do := range readCalls {
 			t.Run(call+"/"+key, func(t *testing.T) {
-				ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), key, tt.value)
+				ctx := metadata.AppendToOutgoingContext(patient(t), key, tt.value)
 				checkError(t, do(ctx, n), want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, tt.message})
 			})
 		}
 	}
-	ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), MetadataMinRevision, "1", MetadataMinRevision, "1")
+	ctx := metadata.AppendToOutgoingContext(patient(t), MetadataMinRevision, "1", MetadataMinRevision, "1")
 	checkError(t, readCalls["Check"](ctx, n), want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "more than once"})
 }
 
 func TestMetadataOfOthersIsIgnored(t *testing.T) {
 	n := single(t)
 	n.registry.set("svc", serving)
-	ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), "x-rollcall-min-revision", "9", "rollcal", "9", "traceparent", "00")
+	ctx := metadata.AppendToOutgoingContext(patient(t), "x-rollcall-min-revision", "9", "rollcal", "9", "traceparent", "00")
 	for call, do := range readCalls {
 		var header metadata.MD
 		if err := do(ctx, n, grpc.Header(&header)); err != nil {
@@ -95,7 +95,7 @@ func TestMetadataOfOthersIsIgnored(t *testing.T) {
 
 func TestMetadataOnChangesIsRefused(t *testing.T) {
 	n := single(t)
-	ctx := metadata.AppendToOutgoingContext(timeout(t, 5*time.Second), MetadataMinRevision, "1")
+	ctx := metadata.AppendToOutgoingContext(patient(t), MetadataMinRevision, "1")
 	_, err := n.admin().SetServingStatus(ctx, setRequest("a", serving))
 	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "means nothing"})
 	_, err = n.cluster().GetStatus(ctx, &rollcallv1.GetStatusRequest{})

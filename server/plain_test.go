@@ -35,7 +35,7 @@ func callRaw(t *testing.T, headers [][2]string) *arrived {
 	t.Helper()
 	a := &arrived{in: newIncoming()}
 	lis := bufconn.Listen(bufSize)
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.WaitForHandlers(true)) // for a is read below
 	healthpb.RegisterHealthServer(srv, a)
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(lis) }()

@@ -102,22 +102,28 @@ func TestReadinessFollowsTheLeaderAndTime(t *testing.T) {
 func TestLeaderName(t *testing.T) {
 	c := newTestCluster(t, 2)
 	c.elect("n2")
-	ctx := timeout(t, 5*time.Second)
-	for name, want := range map[string]Status{"n1": notServing, "n2": serving} {
-		stream, err := c.nodes[name].health().Watch(ctx, &healthpb.HealthCheckRequest{Service: rollcallv1.OwnLeader})
-		if err != nil {
+	ctx := patient(t)
+	streams := map[string]healthpb.Health_WatchClient{}
+	for _, name := range c.names {
+		var err error
+		if streams[name], err = c.nodes[name].health().Watch(ctx, &healthpb.HealthCheckRequest{Service: rollcallv1.OwnLeader}); err != nil {
 			t.Fatal(err)
 		}
-		for { // the server's goroutine may not have heard of the election yet
-			res, err := stream.Recv()
-			if err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if res.GetStatus() == want {
-				break
+	}
+	check := func(when string, want map[string]Status) {
+		t.Helper()
+		for name, stream := range streams {
+			if res, err := stream.Recv(); err != nil || res.GetStatus() != want[name] {
+				t.Fatalf("%s, %s: %v %v, want %v", when, name, res, err, want[name])
 			}
 		}
 	}
+	check("elected", map[string]Status{"n1": notServing, "n2": serving})
+	// Nothing but Agreement.Changed tells the server of this.
+	for _, name := range c.names {
+		c.nodes[name].agreement.change(func(st *NodeStatus) { st.Leader, st.Leading = "n1", name == "n1" })
+	}
+	check("the other one leads", map[string]Status{"n1": serving, "n2": notServing})
 }
 
 func TestHTTP(t *testing.T) {

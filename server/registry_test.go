@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
@@ -16,7 +15,7 @@ import (
 // list reads all pages.
 func list(t *testing.T, n *testNode, req *rollcallv1.ListServicesRequest) (names []string, pages int) {
 	t.Helper()
-	ctx := timeout(t, 10*time.Second)
+	ctx := patient(t)
 	for {
 		res, err := n.reads().ListServices(ctx, req)
 		if err != nil {
@@ -75,7 +74,7 @@ func TestAPageFitsWhatClientsReceive(t *testing.T) {
 
 func TestBadListsAreRefused(t *testing.T) {
 	n := single(t)
-	ctx := timeout(t, 5*time.Second)
+	ctx := patient(t)
 	token := encodeToken("shop/a", nil)
 	for name, tt := range map[string]struct {
 		req     *rollcallv1.ListServicesRequest
@@ -102,7 +101,7 @@ func TestBadListsAreRefused(t *testing.T) {
 func TestGetService(t *testing.T) {
 	n := single(t)
 	n.registry.set("a", notServing)
-	res, err := n.reads().GetService(timeout(t, 5*time.Second), &rollcallv1.GetServiceRequest{Service: "a"})
+	res, err := n.reads().GetService(patient(t), &rollcallv1.GetServiceRequest{Service: "a"})
 	if err != nil || res.GetRevision() != 1 || res.GetService().GetStatus() != notServing {
 		t.Errorf("%v %v", res, err)
 	}

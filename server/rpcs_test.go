@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -17,8 +16,7 @@ import (
 func TestRPCsAreCounted(t *testing.T) {
 	n := single(t)
 	n.registry.set("svc", serving)
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+	ctx := patient(t)
 	for range 3 {
 		if _, err := n.health().Check(ctx, &healthpb.HealthCheckRequest{Service: "svc"}); err != nil {
 			t.Fatal(err)

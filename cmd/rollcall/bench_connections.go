@@ -40,7 +40,7 @@ func (a *app) benchConnect(ctx context.Context, n int) (*benchConnections, error
 	if err != nil {
 		return nil, err
 	}
-	found, errs := openConnections(ctx, endpoints)
+	found, errs := a.openConnections(ctx, endpoints)
 	b := &benchConnections{}
 	for i, conn := range found {
 		switch {
@@ -64,7 +64,7 @@ func (a *app) benchConnect(ctx context.Context, n int) (*benchConnections, error
 	for i := len(b.conns); i < n; i++ {
 		more = append(more, b.endpoints[i%len(b.endpoints)])
 	}
-	found, errs = openConnections(ctx, more)
+	found, errs = a.openConnections(ctx, more)
 	for _, conn := range found {
 		if conn != nil {
 			b.conns = append(b.conns, conn)
@@ -78,21 +78,22 @@ func (a *app) benchConnect(ctx context.Context, n int) (*benchConnections, error
 }
 
 // openConnections connects to all at once. Where it fails, there is an error and no connection.
-func openConnections(ctx context.Context, endpoints []string) ([]*grpc.ClientConn, []error) {
+func (a *app) openConnections(ctx context.Context, endpoints []string) ([]*grpc.ClientConn, []error) {
 	conns, errs := make([]*grpc.ClientConn, len(endpoints)), make([]error, len(endpoints))
 	quick := backoff.DefaultConfig
 	quick.BaseDelay, quick.MaxDelay = 100*time.Millisecond, time.Second
+	options := append([]grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithUserAgent("rollcall-bench"),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: benchConnectPatience}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(benchReceiveBytes)),
+		grpc.WithDisableRetry(),
+		grpc.WithDisableServiceConfig(),
+	}, a.dialer...)
 	var all sync.WaitGroup
 	for i, e := range endpoints {
 		all.Go(func() {
-			conn, err := grpc.NewClient(e,
-				grpc.WithTransportCredentials(insecure.NewCredentials()),
-				grpc.WithUserAgent("rollcall-bench"),
-				grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: benchConnectPatience}),
-				grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(benchReceiveBytes)),
-				grpc.WithDisableRetry(),
-				grpc.WithDisableServiceConfig(),
-			)
+			conn, err := grpc.NewClient(e, options...)
 			if err == nil {
 				if err = connect(ctx, conn, benchConnectPatience); err != nil {
 					conn.Close()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -77,15 +78,40 @@ func testCommand(mode string) func([]string) *exec.Cmd {
 	}
 }
 
-// freeBasePort finds ports for n nodes below those that the system gives to outgoing connections.
+// Ports for dev clusters are below those that the system gives to outgoing connections and those of
+// cluster_test, whose tests run at the same time.
+const (
+	devPortsFrom, devPortsTo = 10000, 12000
+	devPortBlock             = 100
+)
+
+// devPorts has the first port of a block of this process's own, as long as it lives: it holds the last one.
+var devPorts = sync.OnceValues(func() (int, error) {
+	for _, i := range rand.Perm((devPortsTo - devPortsFrom) / devPortBlock) {
+		first := devPortsFrom + i*devPortBlock
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", first+devPortBlock-1)); err == nil {
+			devPortsLock = l
+			return first, nil
+		}
+	}
+	return 0, errors.New("all blocks of ports are taken")
+})
+
+var devPortsLock net.Listener // or it would be closed as garbage
+
+// freeBasePort finds ports for n nodes.
 func freeBasePort(t *testing.T, n int) int {
 	t.Helper()
-	for base := 21000 + os.Getpid()%5000; base < 32000; base += 10 * n {
+	first, err := devPorts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for base := first; base+10*n < first+devPortBlock; base += 10 * n {
 		if portsFree(devNodes(n, base)) == nil {
 			return base
 		}
 	}
-	t.Fatal("no free ports")
+	t.Fatalf("no free ports from %d", first)
 	return 0
 }
 

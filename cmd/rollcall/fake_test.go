@@ -61,7 +61,7 @@ func startFake(t *testing.T) *fake {
 	return f
 }
 
-func serveFake(t *testing.T, l net.Listener) *fake {
+func serveFake(t *testing.T, l net.Listener, options ...grpc.ServerOption) *fake {
 	f := &fake{
 		health:   health.NewServer(),
 		address:  l.Addr().String(),
@@ -69,7 +69,7 @@ func serveFake(t *testing.T, l net.Listener) *fake {
 		status:   &rollcallv1.GetStatusResponse{},
 		wrote:    make(chan *rollcallv1.SetServingStatusRequest, 16),
 	}
-	s := grpc.NewServer()
+	s := grpc.NewServer(options...)
 	rollcallv1.RegisterAdminServer(s, f)
 	rollcallv1.RegisterRegistryServer(s, f)
 	rollcallv1.RegisterClusterServer(s, f)
@@ -245,6 +245,11 @@ func rollcall(t *testing.T, args ...string) result {
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	code := run(ctx, args, strings.NewReader(""), &stdout, &stderr)
+	return ended(t, ctx, args, &stdout, &stderr, code)
+}
+
+func ended(t *testing.T, ctx context.Context, args []string, stdout, stderr *bytes.Buffer, code int) result {
+	t.Helper()
 	if ctx.Err() != nil {
 		t.Fatalf("rollcall %s did not end", strings.Join(args, " "))
 	}

@@ -25,11 +25,16 @@ func reserveHeap() *heapReserve {
 	if os.Getenv("GOGC") != "" || os.Getenv("GOMEMLIMIT") != "" {
 		return nil
 	}
+	return newHeapReserve(liveHeapBytes)
+}
+
+// newHeapReserve returns one that is given up after the first collection that leaves so much live.
+func newHeapReserve(live func() uint64) *heapReserve {
 	r := new(heapReserve)
 	bytes := make([]byte, reservedHeapBytes)
 	r.held.Store(&bytes)
 	afterEachCollection(func() (again bool) {
-		if liveHeapBytes() < 2*reservedHeapBytes {
+		if live() < 2*reservedHeapBytes {
 			return true
 		}
 		r.held.Store(nil)

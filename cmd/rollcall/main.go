@@ -24,10 +24,14 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		stderr: &lockedWriter{w: stderr},
 		now:    time.Now,
 	}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
 	root := newRootCommand(a)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
-	root.SetIn(stdin)
-	root.SetOut(stdout)
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {

@@ -138,20 +138,21 @@ func TestSpanHasOneUnit(t *testing.T) {
 }
 
 func TestStatusWaitsForAllMembers(t *testing.T) {
-	f := startFake(t)
-	f.setStatus(sampleStatus())
-	r := rollcall(t, "status", "--wait", "300ms")
-	if r.code != exitNotAsAsked || r.stderr != "rollcall: the cluster is not ready after 300ms: n3 not ready\n" || !strings.HasPrefix(r.stdout, "cluster 3f9a · leader n2 (term 7)") {
-		t.Errorf("exit status %d, stdout:\n%s\nstderr:\n%s", r.code, r.stdout, r.stderr)
-	}
-	waiting := make(chan result, 1)
-	go func() { waiting <- rollcall(t, "status", "--wait", "30s") }()
-	whole := sampleStatus()
-	whole.Members[2].Ready = true
-	f.setStatus(whole)
-	if r := <-waiting; r.code != 0 || r.stderr != "" {
-		t.Errorf("exit status %d, stderr:\n%s", r.code, r.stderr)
-	}
+	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+		f.setStatus(sampleStatus())
+		r := run("status", "--wait", "300ms")
+		if r.code != exitNotAsAsked || r.stderr != "rollcall: the cluster is not ready after 300ms: n3 not ready\n" || !strings.HasPrefix(r.stdout, "cluster 3f9a · leader n2 (term 7)") {
+			t.Errorf("exit status %d, stdout:\n%s\nstderr:\n%s", r.code, r.stdout, r.stderr)
+		}
+		waiting := make(chan result, 1)
+		go func() { waiting <- run("status", "--wait", "30s") }()
+		whole := sampleStatus()
+		whole.Members[2].Ready = true
+		f.setStatus(whole)
+		if r := <-waiting; r.code != 0 || r.stderr != "" {
+			t.Errorf("exit status %d, stderr:\n%s", r.code, r.stderr)
+		}
+	})
 }
 
 func TestUnreadyNamesTheFirstObstacle(t *testing.T) {

@@ -74,7 +74,7 @@ For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`
 }
 
 func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {
-	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(endpoint, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, a.dialer...)...)
 	if err != nil {
 		return invalid("--endpoints: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/rollcallhq/rollcall/client"
 )
@@ -19,6 +20,7 @@ type app struct {
 	stdout io.Writer
 	stderr io.Writer // safe for use by several goroutines
 	now    func() time.Time
+	dialer []grpc.DialOption // of every connection to a node; nil: as gRPC does by itself
 
 	endpoints []string
 	output    outputFormat
@@ -99,6 +101,7 @@ func (a *app) dial() (*client.Client, error) {
 	cfg := client.DefaultConfig()
 	cfg.Endpoints = endpoints
 	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.DialOptions = a.dialer
 	if err := cfg.Validate(); err != nil {
 		return nil, invalid("--endpoints: %w", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"strings"
 	"testing"
 
@@ -91,11 +90,12 @@ func TestExitStatusesOfWrites(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			f := startFake(t)
-			f.refuseWrites(test.refuse)
-			at := func(s string) string { return strings.ReplaceAll(s, "ENDPOINT", f.address) }
-			rollcall(t, test.args...).want(t, test.code, "", at(test.stderr))
-			rollcall(t, append(test.args, "-o", "json")...).want(t, test.code, "", at(test.asJSON)+"\n")
+			virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+				f.refuseWrites(test.refuse)
+				at := func(s string) string { return strings.ReplaceAll(s, "ENDPOINT", f.address) }
+				run(test.args...).want(t, test.code, "", at(test.stderr))
+				run(append(test.args, "-o", "json")...).want(t, test.code, "", at(test.asJSON)+"\n")
+			})
 		})
 	}
 }
@@ -106,9 +106,10 @@ func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}, {"watch", "--prefix", "a"}, {"events"}, {"events", "--follow"}, {"events", "--follow", "--since", "1m"}, {"history", "a"}} {
 		rollcall(t, append(args, "-e", dead)...).want(t, exitNotDone, "", "rollcall: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
 	}
-	rollcall(t, "status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
-	r := rollcall(t, "wait", "a", "--timeout", "200ms", "-e", dead)
-	r.want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
+	virtual(t, func(t *testing.T, _ *fake, run func(...string) result) {
+		run("status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
+		run("wait", "a", "--timeout", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
+	})
 }
 
 // closedPort is tcpmux's, where nobody listens and no other test can come to.
@@ -206,9 +207,11 @@ func TestWatchFollowsUntilInterrupted(t *testing.T) {
 }
 
 func TestWait(t *testing.T) {
+	virtual(t, func(t *testing.T, _ *fake, run func(...string) result) {
+		run("wait", "a", "--timeout", "300ms").want(t, exitNotAsAsked, "", "rollcall: a is SERVICE_UNKNOWN, not SERVING, after 300ms\n")
+		run("wait", "a", "--for", "service-unknown").want(t, 0, "a SERVICE_UNKNOWN\n", "")
+	})
 	startFake(t)
-	rollcall(t, "wait", "a", "--timeout", "300ms").want(t, exitNotAsAsked, "", "rollcall: a is SERVICE_UNKNOWN, not SERVING, after 300ms\n")
-	rollcall(t, "wait", "a", "--for", "service-unknown").want(t, 0, "a SERVICE_UNKNOWN\n", "")
 
 	waiting := make(chan result, 1)
 	go func() { waiting <- rollcall(t, "wait", "a", "--for", "not_serving") }()
@@ -225,15 +228,7 @@ func TestWait(t *testing.T) {
 }
 
 func TestProbeHasTheCodesOfGRPCHealthProbe(t *testing.T) {
-	f := startFake(t)
-	f.health.SetServingStatus("up", serving)
-	f.health.SetServingStatus("down", notServing)
 	dead := closedPort()
-	silent, err := net.Listen("tcp", "127.0.0.1:0") // accepts and says nothing
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer silent.Close()
 	for _, test := range []struct {
 		name   string
 		args   []string
@@ -243,15 +238,19 @@ func TestProbeHasTheCodesOfGRPCHealthProbe(t *testing.T) {
 	}{
 		{"serving", []string{"probe", "up"}, 0, "up SERVING\n", ""},
 		{"the node itself", []string{"probe"}, 0, "\"\" SERVING\n", ""},
-		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + f.address}, 2, "", "rollcall: cannot connect to " + dead + ": dial tcp " + dead + ": connect: connection refused\n"},
+		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + virtualFake}, 2, "", "rollcall: cannot connect to " + dead + ": dial tcp " + dead + ": connect: connection refused\n"},
 		{"usage", []string{"probe", "up", "--rpc-timeout", "0s"}, 1, "", "rollcall: --rpc-timeout is 0s; it must be more than 0\n"},
 		{"unknown flag", []string{"probe", "--nope"}, 1, "", "rollcall: unknown flag: --nope; see \"rollcall probe --help\"\n"},
-		{"silent", []string{"probe", "-e", silent.Addr().String(), "--connect-timeout", "100ms"}, 2, "", "rollcall: cannot connect to " + silent.Addr().String() + ": no connection within 100ms\n"},
-		{"no such service", []string{"probe", "none"}, 3, "", "rollcall: check of none at " + f.address + " failed: NOT_FOUND: …"},
-		{"not serving", []string{"probe", "down"}, 4, "", "rollcall: down is NOT_SERVING at " + f.address + "\n"},
+		{"silent", []string{"probe", "-e", virtualSilent, "--connect-timeout", "100ms"}, 2, "", "rollcall: cannot connect to " + virtualSilent + ": no connection within 100ms\n"},
+		{"no such service", []string{"probe", "none"}, 3, "", "rollcall: check of none at " + virtualFake + " failed: NOT_FOUND: …"},
+		{"not serving", []string{"probe", "down"}, 4, "", "rollcall: down is NOT_SERVING at " + virtualFake + "\n"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			rollcall(t, test.args...).want(t, test.code, test.stdout, test.stderr)
+			virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+				f.health.SetServingStatus("up", serving)
+				f.health.SetServingStatus("down", notServing)
+				run(test.args...).want(t, test.code, test.stdout, test.stderr)
+			})
 		})
 	}
 }
