@@ -11,11 +11,14 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/bench/workload"
@@ -193,27 +196,41 @@ func (c *rollcall) fill(ctx context.Context, from, to int) error {
 	return nil
 }
 
-// settled waits until every node shows and has journaled what is acknowledged.
+// settled waits until every node shows and has journaled what is acknowledged. A node journals within
+// seconds, or soon if it is asked for a past moment that it may not hold.
 func (c *rollcall) settled(ctx context.Context) error {
+	errs := make([]error, len(c.nodes))
+	var wg sync.WaitGroup
 	for i, m := range c.nodes {
-		err := m.process.until(ctx, "up to date", func(ctx context.Context) error {
-			return c.reader(i, rollcallv1.OwnLive)(ctx)
-		})
-		if err != nil {
-			return err
-		}
-		err = m.process.until(ctx, "journaled", func(ctx context.Context) error {
-			backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_journal_backlog_bytes")
-			if err == nil && backlog != 0 {
-				err = fmt.Errorf("%.0f bytes are not journaled", backlog)
-			}
-			return err
-		})
-		if err != nil {
-			return err
-		}
+		wg.Go(func() { errs[i] = c.settledNode(ctx, i, m) })
 	}
-	return nil
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (c *rollcall) settledNode(ctx context.Context, i int, m *member) error {
+	err := m.process.until(ctx, "up to date", func(ctx context.Context) error {
+		return c.reader(i, rollcallv1.OwnLive)(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	err = m.process.until(ctx, "asked", func(ctx context.Context) error {
+		later := timestamppb.New(time.Now().Add(time.Hour)) // is now
+		_, err := rollcallv1.NewRegistryClient(c.conns[i]).ListServices(ctx, &rollcallv1.ListServicesRequest{
+			PageSize: 1, At: &rollcallv1.At{At: &rollcallv1.At_Time{Time: later}}})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return m.process.until(ctx, "journaled", func(ctx context.Context) error {
+		backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_journal_backlog_bytes")
+		if err == nil && backlog != 0 {
+			err = fmt.Errorf("%.0f bytes are not journaled", backlog)
+		}
+		return err
+	})
 }
 
 func (c *rollcall) set(ctx context.Context, member int, service string, status healthpb.HealthCheckResponse_ServingStatus) error {
