@@ -133,6 +133,7 @@ func TestP8RapidResets(t *testing.T) {
 	s.next(honest, serving)
 	s.flip("payments", 2, honest)
 	before := measure()
+	peak := peakGoroutines()
 
 	var wg sync.WaitGroup
 	name := "payments"
@@ -169,7 +170,7 @@ func TestP8RapidResets(t *testing.T) {
 	wg.Wait()
 	s.watches(1)
 	s.flip("payments", 2, honest)
-	s.settles(before, 8<<20)
+	s.settles(before, 8<<20+peak()*goroutineBytes)
 }
 
 // TestP8RandomNames watches names that do not exist, a batch at a time.

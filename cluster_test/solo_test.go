@@ -139,6 +139,33 @@ func measure() footprint {
 	return footprint{runtime.NumGoroutine(), int64(m.HeapAlloc + m.StackInuse)}
 }
 
+// goroutineBytes is what Go keeps of a goroutine that has ended, for the next. With the race detector, or
+// another load, ends of streams come faster than they are dealt with.
+const goroutineBytes = 512
+
+// peakGoroutines returns what tells how many goroutines there were at once, and ends.
+func peakGoroutines() (peak func() int64) {
+	stop, most := make(chan struct{}), make(chan int64)
+	go func() {
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		n := 0
+		for {
+			n = max(n, runtime.NumGoroutine())
+			select {
+			case <-tick.C:
+			case <-stop:
+				most <- int64(n)
+				return
+			}
+		}
+	}()
+	return func() int64 {
+		close(stop)
+		return <-most
+	}
+}
+
 // settles waits until no more goroutines run, and not much more memory is in use, than before.
 func (s *solo) settles(before footprint, slack int64) (now footprint) {
 	s.t.Helper()
