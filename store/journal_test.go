@@ -388,11 +388,10 @@ func TestJournalMetaIsACopy(t *testing.T) {
 func TestSlowFlushesAreRare(t *testing.T) {
 	path := t.TempDir()
 	synctest.Test(t, func(t *testing.T) {
-		var slow time.Duration
-		var ended time.Time
+		var slow, ended atomic.Int64 // a duration; Unix nanoseconds
 		d := openDisk(t, path, JournalOptions{
-			Intercept: func() error { time.Sleep(slow); return nil },
-			OnFlushed: func(Flush) { ended = time.Now() },
+			Intercept: func() error { time.Sleep(time.Duration(slow.Load())); return nil },
+			OnFlushed: func(Flush) { ended.Store(time.Now().UnixNano()) },
 		})
 		defer d.close()
 		d.fill(1, 100)
@@ -402,7 +401,7 @@ func TestSlowFlushesAreRare(t *testing.T) {
 			d.changes(revision, revision)
 			revision++
 			time.Sleep(10 * time.Second)
-			return ended.Sub(start)
+			return time.Unix(0, ended.Load()).Sub(start)
 		}
 		for _, tt := range []struct{ slow, want time.Duration }{
 			{5 * time.Millisecond, 205 * time.Millisecond},
@@ -413,12 +412,12 @@ func TestSlowFlushesAreRare(t *testing.T) {
 			{0, 3 * time.Second},
 			{0, 200 * time.Millisecond},
 		} {
-			slow = tt.slow
+			slow.Store(int64(tt.slow))
 			if got := waited(); got != tt.want {
 				t.Errorf("a flush of %v ends after %v, want %v", slow, got, tt.want)
 			}
 		}
-		slow = time.Second
+		slow.Store(int64(time.Second))
 		waited()
 		for _, early := range []time.Duration{0, 100 * time.Millisecond, time.Second} {
 			start := time.Now()
