@@ -414,7 +414,7 @@ func TestSlowFlushesAreRare(t *testing.T) {
 		} {
 			slow.Store(int64(tt.slow))
 			if got := waited(); got != tt.want {
-				t.Errorf("a flush of %v ends after %v, want %v", tt.tt.slow, got, tt.want)
+				t.Errorf("a flush of %v ends after %v, want %v", tt.slow, got, tt.want)
 			}
 		}
 		slow.Store(int64(time.Second))
