@@ -153,7 +153,7 @@ func (f *FSM) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Even
 	var p eventPage
 	span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		p = eventPage{limits: f.page}
-		if f.pace.busy() {
+		if f.reading.busy() {
 			p.limits.count = min(p.limits.count, busyPage)
 		}
 		span, err := f.cfg.Journal.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
@@ -179,7 +179,7 @@ func (f *FSM) span(ctx context.Context) (logv1.EventSpan, error) {
 // stored reads the journal, paced. An arriving snapshot ends what is being read; then it is read again,
 // once the snapshot has taken the journal's place.
 func (f *FSM) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
-	err = f.pace.do(ctx, func() (given int, err error) {
+	err = f.reading.do(ctx, func() (given int, err error) {
 		const tries = 3
 		for try := 1; ; try++ {
 			span, given, err = read(ctx)

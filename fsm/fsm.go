@@ -114,7 +114,7 @@ type FSM struct {
 	followers       *topics // of all events: the one name in it is ""
 	page            pageLimits
 	waker           *waker
-	pace            *pacer
+	reading         *pacer
 	indexWaiters    *waiters
 	revisionWaiters *waiters
 	ring            *ring
@@ -161,7 +161,7 @@ func New(cfg Config) (*FSM, error) {
 	f.shown.Store(s.revision)
 	f.publishCut()
 	f.waker = newWaker()
-	f.pace = newPacer()
+	f.reading = newPacer()
 	return f, nil
 }
 
@@ -197,7 +197,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	if b.index != 0 {
 		f.publish(&b)
 		if len(b.events) > 0 {
-			f.pace.changed.Store(start.UnixNano())
+			f.reading.changed.Store(start.UnixNano())
 		}
 		f.cfg.Journal.Append(b.delta(f.state))
 		if len(f.touched) > maxTouched { // clearing takes as long as the largest batch so far was

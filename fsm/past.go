@@ -84,7 +84,7 @@ func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQ
 	if durable := f.cfg.Journal.DurableRevision(); q.First() > durable {
 		part := eventPart{span: span}
 		var held bool
-		err := f.pace.do(ctx, func() (int, error) {
+		err := f.reading.do(ctx, func() (int, error) {
 			var events []*logv1.Event
 			events, held = f.ring.part(q, durable, visits)
 			for _, e := range events {

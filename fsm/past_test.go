@@ -48,7 +48,7 @@ func TestPastMoments(t *testing.T) {
 		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.journal.durable = func() int64 { return durable }
-		h.pace.changed.Store(0) // nobody rests
+		h.reading.changed.Store(0) // nobody rests
 		h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
 		check := func(asked, revision int64, err error) {
 			want := asked
@@ -131,7 +131,7 @@ func TestReadEvents(t *testing.T) {
 		h.do(t, 99, compact(oldest))
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.journal.durable = func() int64 { return durable }
-		h.pace.changed.Store(0) // nobody rests
+		h.reading.changed.Store(0) // nobody rests
 		if rapid.Bool().Draw(rt, "dropped by the ring") {
 			h.ring.reset(newest)
 			h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
