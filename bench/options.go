@@ -20,6 +20,7 @@ type options struct {
 	full     bool          // a million services, a hundred thousand watchers
 	requests bool          // writes to Rollcall carry a request id, as its client's do
 	repo     string        // root of Rollcall's sources
+	before   string        // root of an earlier tree, to measure beside in place of peers; "": none
 	dir      string        // where data directories are made
 	keep     bool          // leave them
 	out      string        // results
@@ -44,6 +45,7 @@ func parseOptions(args []string) (*options, error) {
 	f.BoolVar(&o.full, "full", false, "up to a million services and a hundred thousand watchers: needs about 8 GiB and twice the time")
 	f.BoolVar(&o.requests, "request-ids", true, "writes to Rollcall carry request ids, as its own client's do")
 	f.StringVar(&o.repo, "repo", "..", "root of Rollcall's `sources`")
+	f.StringVar(&o.before, "before", "", "root of an earlier tree of Rollcall's `sources`: measured beside this one, in place of the peers")
 	f.StringVar(&o.dir, "dir", os.TempDir(), "`directory` for the data of the servers; a real disk, or figures of writes mean nothing")
 	f.BoolVar(&o.keep, "keep", false, "keep data directories and logs")
 	f.StringVar(&o.out, "out", "", "`file` for the results, JSON (default: bench-TIME.json in --dir)")
@@ -62,6 +64,17 @@ func parseOptions(args []string) (*options, error) {
 			return nil, fmt.Errorf("there is no scenario %q; there are %s", name, strings.Join(scenarioNames(), ", "))
 		}
 		o.only = append(o.only, name)
+	}
+	if o.before != "" {
+		if len(o.only) == 0 {
+			o.only = beforeScenarios
+		}
+		if err := checkBefore(o.only); err != nil {
+			return nil, err
+		}
+		if o.page != "" {
+			return nil, fmt.Errorf("--before makes no page: its tables go to standard output")
+		}
 	}
 	if o.rounds < 1 || o.kills < 1 || o.duration <= 0 {
 		return nil, fmt.Errorf("--rounds and --kills must be at least 1, --duration positive")

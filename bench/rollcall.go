@@ -26,6 +26,7 @@ import (
 
 // rollcall is a cluster of rollcall serve processes.
 type rollcall struct {
+	name     string // in tables
 	requests bool
 	nodes    []*member
 	apis     []string
@@ -34,7 +35,12 @@ type rollcall struct {
 
 // newRollcall makes a cluster that does not run yet; args are flags of rollcall serve.
 func newRollcall(s *session, nodes int, args ...string) (*rollcall, error) {
-	c := &rollcall{requests: s.requests}
+	return newRollcallOf(s, rollcallName, "rollcall", nodes, args...)
+}
+
+// newRollcallOf does so with one of the binaries.
+func newRollcallOf(s *session, name, binary string, nodes int, args ...string) (*rollcall, error) {
+	c := &rollcall{name: name, requests: s.requests}
 	ports, err := freePorts(3 * nodes)
 	if err != nil {
 		return nil, err
@@ -44,7 +50,7 @@ func newRollcall(s *session, nodes int, args ...string) (*rollcall, error) {
 		members = append(members, fmt.Sprintf("--member=n%d,api=%s,peer=%s", i+1, ports[3*i], ports[3*i+1]))
 	}
 	for i := range nodes {
-		m, err := s.member("rollcall", i)
+		m, err := s.member(binary, i)
 		if err != nil {
 			return nil, err
 		}
@@ -60,7 +66,7 @@ func newRollcall(s *session, nodes int, args ...string) (*rollcall, error) {
 	return c, nil
 }
 
-func (c *rollcall) who() string        { return rollcallName }
+func (c *rollcall) who() string        { return c.name }
 func (c *rollcall) members() []*member { return c.nodes }
 
 func (c *rollcall) disconnect() {
@@ -225,7 +231,10 @@ func (c *rollcall) settledNode(ctx context.Context, i int, m *member) error {
 		return err
 	}
 	return m.process.until(ctx, "journaled", func(ctx context.Context) error {
-		backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_journal_backlog_bytes")
+		backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_registry_file_backlog_bytes")
+		if err != nil { // an earlier tree, see --before
+			backlog, err = metric(ctx, m.profiles+"/metrics", "rollcall_journal_backlog_bytes")
+		}
 		if err == nil && backlog != 0 {
 			err = fmt.Errorf("%.0f bytes are not journaled", backlog)
 		}

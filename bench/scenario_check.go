@@ -20,7 +20,7 @@ func runCheck(ctx context.Context, s *session, r *report.Scenario) error {
 		return err
 	}
 	defer ours.close()
-	theirs, err := newHealthStatuses(ctx, s)
+	theirs, err := checkPeer(ctx, s)
 	if err != nil {
 		return err
 	}
@@ -59,6 +59,18 @@ func runCheck(ctx context.Context, s *session, r *report.Scenario) error {
 		}
 	}
 	return nil
+}
+
+// checkPeer is who answers beside Rollcall.
+func checkPeer(ctx context.Context, s *session) (statusServer, error) {
+	if s.before == "" {
+		return newHealthStatuses(ctx, s)
+	}
+	c, err := newRollcallBefore(s, 3)
+	if err != nil {
+		return nil, err
+	}
+	return askedOf(ctx, c, viaFollower)
 }
 
 // checkUnder drives Check of n services while rate of them change each second.

@@ -14,7 +14,7 @@ import (
 var memoryScenario = scenario{
 	name:  "memory",
 	title: "Memory and disk of a service",
-	about: "Three nodes that were just filled, services as keys and values of the same content; garbage collected; the mean of the nodes. Resident memory includes what is mapped of the database file. The database is Rollcall's journal.db and etcd's member/snap/db; raft logs and snapshots are left out.",
+	about: "Three nodes that were just filled, services as keys and values of the same content; garbage collected; the mean of the nodes. Resident memory includes what is mapped of the database file. The database is Rollcall's registry.db and etcd's member/snap/db; raft logs and snapshots are left out.",
 	run:   runMemory,
 }
 
@@ -23,6 +23,9 @@ func runMemory(ctx context.Context, s *session, r *report.Scenario) error {
 	makers := []func() (cluster, error){
 		func() (cluster, error) { return newRollcall(s, 3) },
 		func() (cluster, error) { return newEtcd(s, 3) },
+	}
+	if s.before != "" {
+		makers[1] = func() (cluster, error) { return newRollcallBefore(s, 3) }
 	}
 	return eachRound(s, makers, func(make func() (cluster, error)) error {
 		c, err := make()
@@ -70,7 +73,7 @@ func databaseBytes(data string) (int64, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if d.Name() != "journal.db" && !strings.HasSuffix(path, filepath.Join("member", "snap", "db")) {
+		if d.Name() != "registry.db" && d.Name() != "journal.db" && !strings.HasSuffix(path, filepath.Join("member", "snap", "db")) {
 			return nil
 		}
 		info, err := os.Stat(path)

@@ -21,6 +21,14 @@ func threeOfEach(ctx context.Context, s *session, withNATS bool) ([]cluster, err
 	if err != nil {
 		return nil, err
 	}
+	if s.before != "" {
+		before, err := newRollcallBefore(s, 3)
+		if err != nil {
+			return nil, err
+		}
+		both := []cluster{ours, before}
+		return both, opened(ctx, both...)
+	}
 	theirs, err := newEtcd(s, 3)
 	if err != nil {
 		return nil, err

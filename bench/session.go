@@ -80,15 +80,9 @@ func (s *session) progress(format string, args ...any) {
 // binary is the path of one that build made.
 func (s *session) binary(name string) string { return filepath.Join(s.root, "bin", name) }
 
-// build makes the servers: a peer's figures must not be those of a binary that holds the others too.
+// build makes the servers.
 func (s *session) build(ctx context.Context) error {
-	bench := filepath.Join(s.repo, "bench")
-	for _, b := range []struct{ dir, what, name string }{
-		{s.repo, "./cmd/rollcall", "rollcall"},
-		{bench, "./peers/etcd", "etcd"},
-		{bench, "./peers/nats", "nats"},
-		{bench, "./peers/health", "health"},
-	} {
+	for _, b := range s.binaries() {
 		s.progress("building %s", b.name)
 		if err := s.goTool(ctx, b.dir, "build", "-o", s.binary(b.name), b.what); err != nil {
 			return err
@@ -142,6 +136,9 @@ func (s *session) run(ctx context.Context) (*report.Run, error) {
 		if err != nil {
 			r.Failed = err.Error()
 			s.progress("failed: %v", err)
+		}
+		if s.before != "" {
+			besideBefore(r)
 		}
 		for _, row := range r.Rows {
 			s.progress("%s, %s: %s", row.Work, row.Unit, summary(row))

@@ -42,6 +42,11 @@ func newRollcallStatuses(ctx context.Context, s *session, v via, args ...string)
 	if err != nil {
 		return nil, err
 	}
+	return askedOf(ctx, c, v)
+}
+
+// askedOf opens c and asks its leader or a follower.
+func askedOf(ctx context.Context, c *rollcall, v via) (*rollcallStatuses, error) {
 	if err := open(ctx, c); err != nil {
 		return nil, err
 	}
@@ -49,7 +54,7 @@ func newRollcallStatuses(ctx context.Context, s *session, v via, args ...string)
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallStatuses{rollcall: c, label: rollcallName, asked: v.member(c, leader, 0)}, nil
+	return &rollcallStatuses{rollcall: c, label: c.name, asked: v.member(c, leader, 0)}, nil
 }
 
 func (r *rollcallStatuses) who() string                  { return r.label }
