@@ -171,7 +171,8 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 	asked("with another record", func(r *request) { r.outcomes[0].after.revision++ })
 	asked("with another reason", func(r *request) { r.outcomes[0].after.cause.reason = "g" })
 	asked("twice", func(r *request) { r.outcomes = append(r.outcomes, r.outcomes[0]) })
-	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Service: "ef"}, {Field: "ef"}, {Message: "ef"}, {CurrentRevision: 1}} {
+	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Kind: 1}, {Key: "ef"}, {Field: "ef"}, {Change: 1}, {Problem: 1}, {Value: 1}, {Limit: 1},
+		{Given: "ef"}, {Held: "ef"}, {CurrentRevision: 1}} {
 		asked(fmt.Sprint("refused ", i), func(r *request) { r.outcomes, r.refusal = nil, f })
 	}
 	for i, l := range []requestLimits{{1, 1}, {2, 1}, {1, 2}} {
@@ -202,7 +203,7 @@ func TestP9HashVersion1(t *testing.T) {
 	}
 	h.do(t, 40, termStartWith(10, 1000))
 	h.do(t, 50, withID("x", change("c", serving), change("missing", gone), change("d", unknown)), withID("y", changeIf("c", serving, 99)))
-	const want = "5ecba1a1527fdc493bb5fc6eb1bbeffdaa29d170cb0064b360d83e1634ba1818"
+	const want = "cd2e06b274dbc41b4f0044c3b4146861236d23207f94a567243ec6357b23d16f"
 	if got := h.StateHash(); hex.EncodeToString(got.Hash) != want || got.Version != 1 || got.Index != 5 {
 		t.Errorf("state hash %d of entry %d is %x, want %s", got.Version, got.Index, got.Hash, want)
 	}
