@@ -1,11 +1,11 @@
-package fsm
+package watch
 
 import (
 	"sync"
 	"sync/atomic"
 )
 
-// WatchStatus calls send with the current status of name, SERVICE_UNKNOWN if there is none, and then
+// Watch calls send with the current status of name, SERVICE_UNKNOWN if there is none, and then
 // with each newest one that differs from what it sent last (P5): states in between may be skipped, none
 // is repeated, none is older than the one before. name may be one of the node's own.
 //
@@ -17,45 +17,45 @@ import (
 //
 // Many watches of name that have the same group, which must be comparable, are woken one after the other:
 // those of a connection, so that what is sent to them leaves together.
-func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (ready, stop func()) {
-	w := &watch{f: f, send: send, sent: -1}
+func (t *Table) Watch(name string, group any, send func(Status)) (ready, stop func()) {
+	w := &watch{table: t, send: send, sent: -1}
 	w.busy.Store(true)
 	w.missed.Store(true)
-	f.topics.join(name, group, w)
+	t.topics.join(name, group, w)
 	return w.ready, w.stop
 }
 
-// newFollower has the returned channel signaled, soon, when there is something new in the registry.
-func (f *FSM) newFollower() (changed <-chan struct{}, leave func()) {
+// Subscribe has the returned channel signaled, soon, when there is something new in the registry.
+func (t *Table) Subscribe() (changed <-chan struct{}, leave func()) {
 	w := &watch{signal: make(chan struct{}, 1)}
-	f.followers.join("", nil, w)
-	return w.signal, func() { f.followers.leave(w) }
+	t.subscribers.join("", nil, w)
+	return w.signal, func() { t.subscribers.leave(w) }
 }
 
-// watch is one watch of a status. It has no goroutine and no queue: whoever wakes it has it look.
+// watch is one watch of a status. It has no goroutine and no queue: whoever wakes it calls update.
 type watch struct {
-	f     *FSM
-	topic *topic
+	table *Table
+	topic *Topic
 	shard *watchShard // where it stands
 	slot  int         // in shard; guarded by topic.home.mu
 
-	// signal makes it a follower's, which has a goroutine and looks for itself. Capacity 1: that there is
+	// signal makes it a follower's, which has a goroutine and reads for itself. Capacity 1: that there is
 	// something need not be said twice. nil: it is what the rest says.
 	signal chan struct{}
 
 	mu      sync.Mutex // held while sending; guards send, sent and stopped
-	send    func(servingStatus)
-	sent    servingStatus
+	send    func(Status)
+	sent    Status
 	stopped bool
 
 	// busy: what was sent has not left. missed: somebody woke it meanwhile. Who sets missed looks at
-	// busy again and who clears busy looks at missed, so that one of them has it look.
+	// busy again and who clears busy looks at missed, so that one of them has it updated.
 	busy, missed atomic.Bool
 }
 
-// look sends the newest status if it differs from the last one sent. What was published before the
+// update sends the newest status if it differs from the last one sent. What was published before the
 // call is sent by it or by a later one.
-func (w *watch) look() {
+func (w *watch) update() {
 	if w.signal != nil {
 		select {
 		case w.signal <- struct{}{}:
@@ -75,7 +75,7 @@ func (w *watch) look() {
 		}
 		w.missed.Store(false)
 	}
-	status := w.f.published.status(w.topic.name)
+	status := w.table.status(w.topic.name)
 	if status == w.sent {
 		return
 	}
@@ -87,7 +87,7 @@ func (w *watch) look() {
 func (w *watch) ready() {
 	w.busy.Store(false)
 	if w.missed.Swap(false) {
-		w.f.waker.queueWatch(w)
+		w.table.waker.queueWatch(w)
 	}
 }
 
@@ -96,5 +96,5 @@ func (w *watch) stop() {
 	w.stopped = true
 	w.send = nil // and all that it holds
 	w.mu.Unlock()
-	w.f.topics.leave(w)
+	w.table.topics.leave(w)
 }

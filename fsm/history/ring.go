@@ -1,4 +1,4 @@
-package fsm
+package history
 
 import (
 	"slices"
@@ -7,9 +7,9 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// ringSlack is how many times its size the ring grows while the journal does not hold the oldest
+// RingSlack is how many times its size the ring grows while the journal does not hold the oldest
 // events yet. The journal's own back-pressure ends that long before; this is the bound if it does not.
-const ringSlack = 4
+const RingSlack = 4
 
 // ring holds the newest events, in order and without gaps, for those who follow closely. It drops
 // only what the journal holds durably, so between the two nothing is missing.
@@ -49,7 +49,7 @@ func (r *ring) append(events []*logv1.Event, durable int64) {
 	}
 	first := r.next - int64(len(r.events))
 	drop := min(int64(excess), durable-first+1)
-	drop = max(drop, int64(len(r.events)-ringSlack*r.size), 0)
+	drop = max(drop, int64(len(r.events)-RingSlack*r.size), 0)
 	// Slots of dropped events are freed when append has to grow, which copies only what is left;
 	// until then they must not hold on to the events.
 	clear(r.events[:drop])
@@ -88,10 +88,4 @@ func (r *ring) part(q logv1.EventQuery, durable int64, limit int) ([]*logv1.Even
 		slices.Reverse(events)
 	}
 	return events, ok && int64(len(events)) == last-first+1
-}
-
-// RecentEvents returns at most limit events after revision, in order and without gaps. False means
-// that memory does not reach back that far: the journal does, or will after its next flush.
-func (f *FSM) RecentEvents(revision int64, limit int) ([]*logv1.Event, bool) {
-	return f.ring.after(revision, limit)
 }

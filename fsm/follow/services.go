@@ -1,4 +1,4 @@
-package fsm
+package follow
 
 import (
 	"context"
@@ -10,25 +10,25 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// FollowServices calls send with the state of all services whose names begin with one of prefixes
+// Services calls send with the state of all services whose names begin with one of prefixes
 // (none: of all), and then with what changes in it: see rollcallv1.WatchServicesResponse for what a
 // message says. send is also called, with nothing new but the revision, when quiet has passed since
-// that of the last call. Errors are those of FollowEvents; a *logv1.CompactedError means that it fell
+// that of the last call. Errors are those of Events; a *logv1.CompactedError means that it fell
 // too far behind and has to begin anew.
 //
 // It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how
 // far in the events, it has come.
-func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
-	changed, leave := f.newFollower()
+func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
+	changed, leave := f.cfg.Subscribe()
 	defer leave()
-	s := &serviceScan{f: f, prefixes: minimal(prefixes)}
+	s := f.Scan(prefixes)
 	var told *rollcallv1.WatchServicesResponse // the last one
 	tell := func(m *rollcallv1.WatchServicesResponse) error {
 		told = &rollcallv1.WatchServicesResponse{Revision: m.GetRevision(), Synced: m.GetSynced()}
 		return send(m)
 	}
 	for {
-		m, err := s.next(ctx)
+		m, err := s.Next(ctx)
 		if err != nil {
 			return err
 		}
@@ -46,7 +46,7 @@ func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.
 		}
 		at := m.GetRevision()
 		m = nil
-		err = rest(ctx, changed, quiet, func() error {
+		err = await(ctx, changed, quiet, func() error {
 			if at == told.GetRevision() {
 				return nil
 			}
@@ -58,17 +58,23 @@ func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.
 	}
 }
 
-// serviceScan is how far a follower of services has come. What it has scanned of the names is as of
+// Scan is how far a follower of services has come. What it has scanned of the names is as of
 // cursor; the rest it has not looked at yet. So when all names are scanned and cursor is the newest
 // revision, what was sent is exactly the registry of then.
-type serviceScan struct {
-	f        *FSM
+type Scan struct {
+	f        *Followers
 	prefixes []string // in order; none begins with another
 	begun    bool
 	cursor   int64
 
 	current int    // of prefixes: those before are scanned
 	name    string // and of this one the names up to here
+}
+
+// Scan returns a follower of the services whose names begin with one of prefixes (none: of all) that has
+// read nothing yet.
+func (f *Followers) Scan(prefixes []string) *Scan {
+	return &Scan{f: f, prefixes: minimal(prefixes)}
 }
 
 // minimal returns prefixes in order, without those that begin with another.
@@ -86,7 +92,7 @@ func minimal(prefixes []string) []string {
 }
 
 // scanned says whether name matches and has been looked at.
-func (s *serviceScan) scanned(name string) bool {
+func (s *Scan) scanned(name string) bool {
 	for i, p := range s.prefixes {
 		if strings.HasPrefix(name, p) {
 			return i < s.current || i == s.current && name <= s.name
@@ -95,17 +101,17 @@ func (s *serviceScan) scanned(name string) bool {
 	return false
 }
 
-// next reads one page from the newest view: first of what happened to the names that were scanned,
+// Next reads one page from the newest view: first of what happened to the names that were scanned,
 // then, if that is all, of further names.
-func (s *serviceScan) next(ctx context.Context) (*rollcallv1.WatchServicesResponse, error) {
-	v := s.f.view.Load()
-	m := &rollcallv1.WatchServicesResponse{Revision: v.revision}
+func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, error) {
+	v := s.f.cfg.Registry.Newest()
+	m := &rollcallv1.WatchServicesResponse{Revision: v.Revision()}
 	if !s.begun {
-		s.begun, s.cursor = true, v.revision
+		s.begun, s.cursor = true, v.Revision()
 	}
 	bytes := 0
-	if s.cursor < v.revision {
-		events, err := s.f.eventsAfter(ctx, s.cursor, v.revision)
+	if s.cursor < v.Revision() {
+		events, err := s.f.cfg.Events.EventsAfter(ctx, s.cursor, v.Revision())
 		if err != nil {
 			return nil, err
 		}
@@ -114,25 +120,25 @@ func (s *serviceScan) next(ctx context.Context) (*rollcallv1.WatchServicesRespon
 			bytes += s.take(e, v, m)
 		}
 	}
-	if s.cursor < v.revision {
+	if s.cursor < v.Revision() {
 		return m, nil
 	}
-	for s.current < len(s.prefixes) && !s.f.page.reached(len(m.Services), bytes) {
+	for s.current < len(s.prefixes) && !s.f.cfg.Page.Reached(len(m.Services), bytes) {
 		more := false
 		prefix := s.prefixes[s.current]
-		v.services.Ascend(&record{name: max(prefix, s.name)}, func(r *record) bool {
+		v.Ascend(max(prefix, s.name), func(r *rollcallv1.ServiceRecord) bool {
 			switch {
-			case !strings.HasPrefix(r.name, prefix):
+			case !strings.HasPrefix(r.GetService(), prefix):
 				return false
-			case r.name == s.name:
+			case r.GetService() == s.name:
 				return true
-			case s.f.page.reached(len(m.Services), bytes):
+			case s.f.cfg.Page.Reached(len(m.Services), bytes):
 				more = true
 				return false
 			}
-			m.Services = append(m.Services, r.public())
+			m.Services = append(m.Services, r)
 			bytes += recordBytes(r)
-			s.name = r.name
+			s.name = r.GetService()
 			return true
 		})
 		if !more {
@@ -145,14 +151,14 @@ func (s *serviceScan) next(ctx context.Context) (*rollcallv1.WatchServicesRespon
 
 // take adds to m what e did, if it is the newest that happened to its service as of v; what is not
 // comes with a later event. It returns about how many bytes that takes.
-func (s *serviceScan) take(e *logv1.Event, v *view, m *rollcallv1.WatchServicesResponse) int {
+func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) int {
 	name := e.GetService()
 	if name == "" || !s.scanned(name) {
 		return 0
 	}
-	switch r := v.get(name); {
-	case r != nil && r.revision == e.GetRevision():
-		m.Services = append(m.Services, r.public())
+	switch r := v.Service(name); {
+	case r != nil && r.GetReport().GetRevision() == e.GetRevision():
+		m.Services = append(m.Services, r)
 		return recordBytes(r)
 	case r == nil && e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
 		m.Deleted = append(m.Deleted, name)
@@ -162,8 +168,8 @@ func (s *serviceScan) take(e *logv1.Event, v *view, m *rollcallv1.WatchServicesR
 }
 
 // recordBytes is about what r takes in an answer.
-func recordBytes(r *record) int {
+func recordBytes(r *rollcallv1.ServiceRecord) int {
 	const fixed = 64
-	a := r.cause.actor.Value()
-	return fixed + len(r.name) + len(r.cause.reason) + len(a.name) + len(a.peer)
+	a := r.GetReport().GetActor()
+	return fixed + len(r.GetService()) + len(r.GetReport().GetReason()) + len(a.GetName()) + len(a.GetPeer())
 }

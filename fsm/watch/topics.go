@@ -1,4 +1,4 @@
-package fsm
+package watch
 
 import (
 	"hash/maphash"
@@ -26,11 +26,12 @@ type topics struct {
 // other lock is taken under it.
 type topicShard struct {
 	mu    sync.Mutex // guards names and, of each topic in it: watchers, shards, room, empty, all of watchShard, watch.slot
-	names map[string]*topic
+	names map[string]*Topic
 	_     [48]byte // a cache line each
 }
 
-type topic struct {
+// Topic is a name that is watched.
+type Topic struct {
 	name     string
 	home     *topicShard
 	watchers int
@@ -44,7 +45,7 @@ type topic struct {
 	round  []*watchShard // shards as of when it was queued last
 	cursor int           // next in round
 	left   int           // how many of round are still to be woken; 0: it is not in the waker's queue
-	next   *topic        // in the waker's queue
+	next   *Topic        // in the waker's queue
 }
 
 // watchShard holds watches that are woken in one go. A watch stays where it joined, so that none can
@@ -59,7 +60,7 @@ func (s *watchShard) full() bool { return len(s.watches) == watchesPerShard }
 func newTopics() *topics {
 	t := &topics{seed: maphash.MakeSeed()}
 	for i := range t.shards {
-		t.shards[i].names = make(map[string]*topic)
+		t.shards[i].names = make(map[string]*Topic)
 	}
 	return t
 }
@@ -69,7 +70,7 @@ func (t *topics) shard(name string) *topicShard {
 }
 
 // get returns nil if nobody watches name.
-func (t *topics) get(name string) *topic {
+func (t *topics) get(name string) *Topic {
 	s := t.shard(name)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -85,7 +86,7 @@ func (t *topics) join(name string, group any, w *watch) {
 	defer s.mu.Unlock()
 	tp := s.names[name]
 	if tp == nil {
-		tp = &topic{name: name, home: s}
+		tp = &Topic{name: name, home: s}
 		s.names[name] = tp
 	}
 	tp.watchers++
@@ -98,7 +99,7 @@ func (t *topics) join(name string, group any, w *watch) {
 }
 
 // place returns a shard with room for a watch of group.
-func (tp *topic) place(group any) *watchShard {
+func (tp *Topic) place(group any) *watchShard {
 	if len(tp.shards) == 0 {
 		tp.shards = append(tp.shards, &watchShard{})
 	}
@@ -120,14 +121,14 @@ func (tp *topic) place(group any) *watchShard {
 	return shard
 }
 
-func (tp *topic) giveRoom(shard *watchShard) {
+func (tp *Topic) giveRoom(shard *watchShard) {
 	if tp.room == nil {
 		tp.room = make(map[any][]*watchShard)
 	}
 	tp.room[shard.group] = append(tp.room[shard.group], shard)
 }
 
-func (tp *topic) takeRoom(shard *watchShard) {
+func (tp *Topic) takeRoom(shard *watchShard) {
 	room := tp.room[shard.group]
 	i := slices.Index(room, shard)
 	if room = slices.Delete(room, i, i+1); len(room) > 0 {
@@ -162,25 +163,25 @@ func (t *topics) leave(w *watch) {
 }
 
 // watching appends the watches of shard, one of tp's, to into.
-func (tp *topic) watching(shard *watchShard, into []*watch) []*watch {
+func (tp *Topic) watching(shard *watchShard, into []*watch) []*watch {
 	tp.home.mu.Lock()
 	defer tp.home.mu.Unlock()
 	return append(into, shard.watches...)
 }
 
 // snapshot returns the shards there are. Who joins a later one reads a record published before.
-func (tp *topic) snapshot() []*watchShard {
+func (tp *Topic) snapshot() []*watchShard {
 	tp.home.mu.Lock()
 	defer tp.home.mu.Unlock()
 	return tp.shards
 }
 
 // each calls f for every topic, outside the locks.
-func (t *topics) each(f func(*topic)) {
+func (t *topics) each(f func(*Topic)) {
 	for i := range t.shards {
 		s := &t.shards[i]
 		s.mu.Lock()
-		all := make([]*topic, 0, len(s.names))
+		all := make([]*Topic, 0, len(s.names))
 		for _, tp := range s.names {
 			all = append(all, tp)
 		}
@@ -193,6 +194,6 @@ func (t *topics) each(f func(*topic)) {
 
 func (t *topics) len() int {
 	n := 0
-	t.each(func(*topic) { n++ })
+	t.each(func(*Topic) { n++ })
 	return n
 }

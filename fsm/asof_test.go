@@ -7,18 +7,22 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/history"
 )
 
-// TestPastMoments compares what is said of every revision and time with what the registry showed then.
-func TestPastMoments(t *testing.T) {
+// TestPointsInTime compares what is said of every revision and time with what the registry showed then.
+func TestPointsInTime(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h := newHarness(t)
+		limits := history.DefaultLimits()
+		limits.Visited = rapid.IntRange(1, 4).Draw(rt, "visited")
+		h := harnessWith(t, Config{Journal: newMemJournal(), limits: limits})
 		ctx := context.Background()
 		shown := map[int64]*view{0: h.view.Load()} // by revision
 		var times []int64                          // of the revisions from 1 on
@@ -48,7 +52,7 @@ func TestPastMoments(t *testing.T) {
 		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.journal.durable = func() int64 { return durable }
-		h.reading.changed.Store(0) // nobody rests
+		h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
 		h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
 		check := func(asked, revision int64, err error) {
 			want := asked
@@ -77,12 +81,12 @@ func TestPastMoments(t *testing.T) {
 			})
 			var got []*rollcallv1.ServiceRecord
 			for after := ""; ; {
-				page, err := h.listAt(ctx, revision, prefix, after, rapid.IntRange(1, 4).Draw(rt, "limit"), statuses, rapid.IntRange(1, 4).Draw(rt, "visits"))
+				page, next, err := h.ListServicesAt(ctx, revision, prefix, after, rapid.IntRange(1, 4).Draw(rt, "limit"), statuses)
 				if err != nil {
 					rt.Fatal(err)
 				}
-				got = append(got, page.Records...)
-				if after = page.After; !page.More {
+				got = append(got, page...)
+				if after = next; next == "" {
 					break
 				}
 			}
@@ -122,7 +126,9 @@ func TestPastMoments(t *testing.T) {
 // TestReadEvents compares pages with a plain filter.
 func TestReadEvents(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h := newHarness(t)
+		limits := history.DefaultLimits()
+		limits.Visited = rapid.IntRange(1, 6).Draw(rt, "visited")
+		h := harnessWith(t, Config{Journal: newMemJournal(), limits: limits})
 		for i := range rapid.IntRange(0, 10).Draw(rt, "writes") {
 			h.do(t, int64(i), batchOf("s", rapid.IntRange(1, 4).Draw(rt, "size"), serving), batchOf("s", 2, notServing))
 		}
@@ -131,9 +137,9 @@ func TestReadEvents(t *testing.T) {
 		h.do(t, 99, compact(oldest))
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.journal.durable = func() int64 { return durable }
-		h.reading.changed.Store(0) // nobody rests
+		h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
 		if rapid.Bool().Draw(rt, "dropped by the ring") {
-			h.ring.reset(newest)
+			h.history.Reset(newest)
 			h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
 		}
 		q := logv1.EventQuery{
@@ -154,7 +160,7 @@ func TestReadEvents(t *testing.T) {
 			slices.Reverse(want)
 		}
 		for next := q; ; {
-			page, err := h.readEvents(context.Background(), next, rapid.IntRange(1, 4).Draw(rt, "limit"), rapid.IntRange(1, 6).Draw(rt, "visits"), keep)
+			page, err := h.ReadEvents(context.Background(), next, rapid.IntRange(1, 4).Draw(rt, "limit"), keep)
 			if q.From > 0 && q.From < oldest {
 				var compacted *logv1.CompactedError
 				if !errors.As(err, &compacted) || compacted.Oldest != oldest || compacted.Asked != q.From {

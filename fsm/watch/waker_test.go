@@ -1,4 +1,4 @@
-package fsm
+package watch
 
 import (
 	"math/rand/v2"
@@ -41,6 +41,18 @@ func TestTopicsReuseRoom(t *testing.T) {
 	topics.leave(keep)
 	if n := topics.len(); n != 0 {
 		t.Errorf("%d topics are left", n)
+	}
+}
+
+// TestTopicsHaveNoMoreShardsThanNeeded, whoever comes.
+func TestTopicsHaveNoMoreShardsThanNeeded(t *testing.T) {
+	topics := newTopics()
+	const n = 10_000
+	for range n {
+		topics.join("a", nil, &watch{})
+	}
+	if got, want := len(topics.get("a").snapshot()), n/watchesPerShard+1; got != want {
+		t.Errorf("%d watches stand in %d shards, want %d", n, got, want)
 	}
 }
 

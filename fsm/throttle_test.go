@@ -8,12 +8,13 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/history"
 )
 
-// TestReadingHistoryIsPaced: beside changes ten readers, each of whose readings takes a millisecond and
+// TestReadingHistoryIsThrottled: beside changes ten readers, each of whose readings takes a millisecond and
 // gives an event, take turns with a rest after each, and none rests before its answer; when nothing
 // changes, nobody waits.
-func TestReadingHistoryIsPaced(t *testing.T) {
+func TestReadingHistoryIsThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.set(t, "a", serving)
@@ -36,12 +37,12 @@ func TestReadingHistoryIsPaced(t *testing.T) {
 			return took
 		}
 		for i, took := range readAll() {
-			rest := restFactor * (time.Millisecond/2 + givenCost)
+			rest := history.RestFactor * (time.Millisecond/2 + history.GivenCost)
 			if want := time.Millisecond/2 + time.Duration(i)*(time.Millisecond/2+rest); took != want {
 				t.Errorf("beside changes, answer %d came after %v, want %v", i, took, want)
 			}
 		}
-		time.Sleep(busyFor)
+		time.Sleep(history.BusyFor)
 		for i, took := range readAll() {
 			if took != time.Millisecond/2 {
 				t.Errorf("without changes, answer %d came after %v", i, took)
@@ -50,16 +51,16 @@ func TestReadingHistoryIsPaced(t *testing.T) {
 	})
 }
 
-// TestFollowersArePaced: who is far behind is given small pages while the registry changes, with a rest
+// TestFollowersAreThrottled: who is far behind is given small pages while the registry changes, with a rest
 // after each, and large ones when it does not.
-func TestFollowersArePaced(t *testing.T) {
+func TestFollowersAreThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
-		const events = 3 * busyPage
+		const events = 3 * history.BusyPage
 		h.do(t, 1, batchOf("s", events/2, serving))
 		h.do(t, 2, batchOf("s", events/2, notServing))
 		h.do(t, 3, batchOf("s", 1, serving))
-		h.FSM.ring = newRing(1, h.Revision())
+		h.history.Reset(h.Revision())
 		follow := func() (pages []int, took time.Duration) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
@@ -84,34 +85,12 @@ func TestFollowersArePaced(t *testing.T) {
 		if len(pages) != 3 || pages[0] != events/2 || pages[1] != events/2 {
 			t.Errorf("beside changes, pages of %d", pages)
 		}
-		if want := 2 * restFactor * events / 2 * givenCost; took != want {
+		if want := 2 * history.RestFactor * events / 2 * history.GivenCost; took != want {
 			t.Errorf("beside changes, %v, want %v", took, want)
 		}
-		time.Sleep(busyFor)
+		time.Sleep(history.BusyFor)
 		if pages, took = follow(); len(pages) != 1 || took != 0 {
 			t.Errorf("without changes, pages of %d, %v", pages, took)
-		}
-	})
-}
-
-// TestPacedReadingEnds: who waits for a turn goes when its caller does.
-func TestPacedReadingEnds(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		p := newPacer()
-		p.changed.Store(time.Now().UnixNano())
-		read := func(ctx context.Context) error {
-			return p.do(ctx, func() (int, error) { time.Sleep(time.Second); return 0, nil })
-		}
-		first := make(chan error, 1)
-		go func() { first <- read(t.Context()) }()
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
-		defer cancel()
-		if err := read(ctx); !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("a reading whose caller left: %v", err)
-		}
-		if err := <-first; err != nil {
-			t.Error(err)
 		}
 	})
 }

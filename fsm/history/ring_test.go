@@ -1,4 +1,4 @@
-package fsm
+package history
 
 import (
 	"testing"
@@ -30,10 +30,10 @@ func TestRing(t *testing.T) {
 			r.append(eventsFrom(last+1, n), durable)
 			last += int64(n)
 
-			if len(r.events) > ringSlack*size {
+			if len(r.events) > RingSlack*size {
 				rt.Fatalf("ring of %d holds %d", size, len(r.events))
 			}
-			reach := max(min(last-int64(size), durable), last-int64(ringSlack*size), start)
+			reach := max(min(last-int64(size), durable), last-int64(RingSlack*size), start)
 			if _, ok := r.after(reach, 1); !ok {
 				rt.Fatalf("at %d, durable %d: does not reach back to %d", last, durable, reach)
 			}

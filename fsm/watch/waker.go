@@ -1,4 +1,4 @@
-package fsm
+package watch
 
 import (
 	"runtime"
@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// waker has the watches of topics that changed look, in goroutines of its own, so that apply never
+// waker updates the watches of topics that changed, in goroutines of its own, so that apply never
 // waits for them. Shards of all queued topics take turns: a topic with very many watchers delays the
 // others by one shard a turn.
 //
@@ -15,7 +15,7 @@ import (
 // would have everything else that wants to run, a read or an apply, wait behind them.
 type waker struct {
 	mu          sync.Mutex // guards what follows; taken before topicShard.mu
-	first, last *topic     // the queue; each with left > 0
+	first, last *Topic     // the queue; each with left > 0
 	watches     []*watch   // from head on: that missed something and are ready now, oldest first
 	head        int
 	turn        bool // of topics, if there are both
@@ -38,7 +38,7 @@ func newWaker() *waker {
 }
 
 // queue has the watchers of tp woken, soon. What they shall see must be published before.
-func (w *waker) queue(tp *topic) {
+func (w *waker) queue(tp *Topic) {
 	w.woken.Add(1)
 	w.mu.Lock()
 	resting := tp.left == 0
@@ -51,7 +51,7 @@ func (w *waker) queue(tp *topic) {
 	w.more()
 }
 
-// queueWatch has one watch look. It takes no lock but the waker's own.
+// queueWatch has one watch updated. It takes no lock but the waker's own.
 func (w *waker) queueWatch(one *watch) {
 	w.mu.Lock()
 	w.watches = append(w.watches, one)
@@ -59,7 +59,7 @@ func (w *waker) queueWatch(one *watch) {
 	w.more()
 }
 
-func (w *waker) append(tp *topic) {
+func (w *waker) append(tp *Topic) {
 	if w.last == nil {
 		w.first = tp
 	} else {
@@ -148,7 +148,7 @@ func (w *waker) run() {
 			continue
 		}
 		for _, one := range batch {
-			one.look()
+			one.update()
 		}
 		clear(batch)
 		// Lets those run who write out what was sent, and everybody else.
