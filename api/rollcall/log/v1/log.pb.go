@@ -178,7 +178,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -247,9 +247,12 @@ func (x *Envelope) GetPayload() []byte {
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Proposer's clock. Log time is the greater of this and the previous entry's.
-	Time          int64      `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	StateHash     *StateHash `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
-	Commands      []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	Time      int64      `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
+	StateHash *StateHash `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	Commands  []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	// The feature level that a binary needs to fold this entry: the lowest that holds its commands.
+	// 0: the base level.
+	Level         uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -303,6 +306,13 @@ func (x *Entry) GetCommands() []*Command {
 		return x.Commands
 	}
 	return nil
+}
+
+func (x *Entry) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
 }
 
 // StateHash says what the proposer held after applying the entry at index.
@@ -377,6 +387,7 @@ type Command struct {
 	//	*Command_Write
 	//	*Command_AnnounceMember
 	//	*Command_Compact
+	//	*Command_RaiseLevel
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -476,6 +487,15 @@ func (x *Command) GetCompact() *Compact {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -496,6 +516,10 @@ type Command_Compact struct {
 	Compact *Compact `protobuf:"bytes,13,opt,name=compact,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	RaiseLevel *RaiseLevel `protobuf:"bytes,14,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
@@ -503,6 +527,8 @@ func (*Command_Write) isCommand_Kind() {}
 func (*Command_AnnounceMember) isCommand_Kind() {}
 
 func (*Command_Compact) isCommand_Kind() {}
+
+func (*Command_RaiseLevel) isCommand_Kind() {}
 
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -857,13 +883,15 @@ func (x *Compact) GetHorizon() int64 {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	ApiAddress    string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
-	PeerAddress   string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	DirectoryId   string                 `protobuf:"bytes,4,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
-	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`                       // of the binary
-	MaxFormat     uint32                 `protobuf:"varint,6,opt,name=max_format,json=maxFormat,proto3" json:"max_format,omitempty"` // newest entry format it reads
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ApiAddress  string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	PeerAddress string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	DirectoryId string                 `protobuf:"bytes,4,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	Version     string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"` // of the binary
+	Level       uint32                 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`    // the highest feature level that the binary can fold; 0: the base level
+	// The cluster's feature level is not to rise above this one while the member runs; 0: it may.
+	HoldLevel     uint32 `protobuf:"varint,7,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -933,11 +961,74 @@ func (x *Member) GetVersion() string {
 	return ""
 }
 
-func (x *Member) GetMaxFormat() uint32 {
+func (x *Member) GetLevel() uint32 {
 	if x != nil {
-		return x.MaxFormat
+		return x.Level
 	}
 	return 0
+}
+
+func (x *Member) GetHoldLevel() uint32 {
+	if x != nil {
+		return x.HoldLevel
+	}
+	return 0
+}
+
+// RaiseLevel raises the cluster's feature level. An entry with it needs that level, so that a binary
+// that cannot fold the level stops before it. A level that is not higher changes nothing.
+type RaiseLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	// Raft's members, by name. The command is refused if the registry knows of one of them a level, or a
+	// hold, that is lower.
+	Members       []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *RaiseLevel) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // ServiceRecord is a service as the registry holds it.
@@ -953,7 +1044,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1056,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1069,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -1017,7 +1108,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1120,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1133,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Report) GetStatus() Status {
@@ -1118,7 +1209,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1221,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1234,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -1257,7 +1348,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1360,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1373,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -1322,7 +1413,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1425,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1438,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -1410,7 +1501,7 @@ type BlockEvent struct {
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1513,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1526,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -1516,7 +1607,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1619,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1632,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1590,7 +1681,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1693,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1706,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -1645,7 +1736,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1748,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1761,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -1729,7 +1820,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1832,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1845,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RequestRecord) GetIndex() uint64 {
@@ -1849,7 +1940,7 @@ type RequestOutcome struct {
 
 func (x *RequestOutcome) Reset() {
 	*x = RequestOutcome{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +1952,7 @@ func (x *RequestOutcome) String() string {
 func (*RequestOutcome) ProtoMessage() {}
 
 func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +1965,7 @@ func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
 func (*RequestOutcome) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RequestOutcome) GetService() string {
@@ -1932,7 +2023,7 @@ type RequestCause struct {
 
 func (x *RequestCause) Reset() {
 	*x = RequestCause{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2035,7 @@ func (x *RequestCause) String() string {
 func (*RequestCause) ProtoMessage() {}
 
 func (x *RequestCause) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2048,7 @@ func (x *RequestCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
 func (*RequestCause) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RequestCause) GetReason() string {
@@ -2005,7 +2096,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2108,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2121,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -2049,24 +2140,26 @@ func (x *RequestLimits) GetWindow() int64 {
 
 // JournalMeta says what a journal holds.
 type JournalMeta struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	DirectoryId   string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // of the data directory it stands in
-	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`                               // last log entry it holds
-	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
-	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
-	LogTime       int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
-	Horizon       int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
-	Compacted     int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
-	StateHash     *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Format      uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
+	ClusterId   string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	DirectoryId string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // of the data directory it stands in
+	Index       uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`                               // last log entry it holds
+	Term        uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
+	Revision    int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	LogTime     int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
+	Horizon     int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
+	Compacted   int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
+	StateHash   *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	// The cluster's feature level: a binary of a lower one cannot read the records. 0: the base level.
+	Level         uint32 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalMeta) Reset() {
 	*x = JournalMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2171,7 @@ func (x *JournalMeta) String() string {
 func (*JournalMeta) ProtoMessage() {}
 
 func (x *JournalMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2184,7 @@ func (x *JournalMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalMeta.ProtoReflect.Descriptor instead.
 func (*JournalMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *JournalMeta) GetFormat() uint32 {
@@ -2164,6 +2257,13 @@ func (x *JournalMeta) GetStateHash() *StateHash {
 	return nil
 }
 
+func (x *JournalMeta) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // SnapshotHeader opens the stream of a snapshot; the journal file follows, then its SHA-256.
 type SnapshotHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2176,7 +2276,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2288,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2301,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2233,16 +2333,17 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\bEnvelope\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\aR\x06crc32c\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\x8c\x01\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\xa2\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x129\n" +
 	"\n" +
 	"state_hash\x18\x02 \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x124\n" +
-	"\bcommands\x18\x03 \x03(\v2\x18.rollcall.log.v1.CommandR\bcommands\"O\n" +
+	"\bcommands\x18\x03 \x03(\v2\x18.rollcall.log.v1.CommandR\bcommands\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\"O\n" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xe5\x02\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xa5\x03\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -2253,7 +2354,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\v2\x1a.rollcall.log.v1.TermStartH\x00R\ttermStart\x12.\n" +
 	"\x05write\x18\v \x01(\v2\x16.rollcall.log.v1.WriteH\x00R\x05write\x12J\n" +
 	"\x0fannounce_member\x18\f \x01(\v2\x1f.rollcall.log.v1.AnnounceMemberH\x00R\x0eannounceMember\x124\n" +
-	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompactB\x06\n" +
+	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompact\x12>\n" +
+	"\vraise_level\x18\x0e \x01(\v2\x1b.rollcall.log.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x06\n" +
 	"\x04kind\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -2281,16 +2384,21 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eAnnounceMember\x12/\n" +
 	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"#\n" +
 	"\aCompact\x12\x18\n" +
-	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xbc\x01\n" +
+	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xd2\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12!\n" +
 	"\fdirectory_id\x18\x04 \x01(\tR\vdirectoryId\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1d\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
-	"max_format\x18\x06 \x01(\rR\tmaxFormat\"{\n" +
+	"hold_level\x18\a \x01(\rR\tholdLevel\"<\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\"{\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12/\n" +
 	"\x06report\x18\x02 \x01(\v2\x17.rollcall.log.v1.ReportR\x06report\x12\x1f\n" +
@@ -2401,7 +2509,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rRequestLimits\x12\x1f\n" +
 	"\vrequest_ids\x18\x01 \x01(\rR\n" +
 	"requestIds\x12\x16\n" +
-	"\x06window\x18\x02 \x01(\x03R\x06window\"\xbb\x02\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\xd1\x02\n" +
 	"\vJournalMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
@@ -2415,7 +2523,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tcompacted\x18\n" +
 	" \x01(\x03R\tcompacted\x129\n" +
 	"\n" +
-	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\"n\n" +
+	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x12\x14\n" +
+	"\x05level\x18\v \x01(\rR\x05level\"n\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x120\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1c.rollcall.log.v1.JournalMetaR\x04meta\x12\x12\n" +
@@ -2444,7 +2553,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Status)(0),            // 0: rollcall.log.v1.Status
 	(EventType)(0),         // 1: rollcall.log.v1.EventType
@@ -2460,21 +2569,22 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*AnnounceMember)(nil), // 11: rollcall.log.v1.AnnounceMember
 	(*Compact)(nil),        // 12: rollcall.log.v1.Compact
 	(*Member)(nil),         // 13: rollcall.log.v1.Member
-	(*ServiceRecord)(nil),  // 14: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 15: rollcall.log.v1.Report
-	(*Event)(nil),          // 16: rollcall.log.v1.Event
-	(*EventBlock)(nil),     // 17: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),     // 18: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),     // 19: rollcall.log.v1.BlockEvent
-	(*Result)(nil),         // 20: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 21: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 22: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 23: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 24: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 25: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 26: rollcall.log.v1.RequestLimits
-	(*JournalMeta)(nil),    // 27: rollcall.log.v1.JournalMeta
-	(*SnapshotHeader)(nil), // 28: rollcall.log.v1.SnapshotHeader
+	(*RaiseLevel)(nil),     // 14: rollcall.log.v1.RaiseLevel
+	(*ServiceRecord)(nil),  // 15: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),         // 16: rollcall.log.v1.Report
+	(*Event)(nil),          // 17: rollcall.log.v1.Event
+	(*EventBlock)(nil),     // 18: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),     // 19: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),     // 20: rollcall.log.v1.BlockEvent
+	(*Result)(nil),         // 21: rollcall.log.v1.Result
+	(*ServiceResult)(nil),  // 22: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 23: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 24: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 25: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 26: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 27: rollcall.log.v1.RequestLimits
+	(*JournalMeta)(nil),    // 28: rollcall.log.v1.JournalMeta
+	(*SnapshotHeader)(nil), // 29: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	5,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -2484,43 +2594,44 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	9,  // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
 	11, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
 	12, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
-	10, // 7: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	0,  // 8: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	13, // 9: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	15, // 10: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	0,  // 11: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	7,  // 12: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 13: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	7,  // 14: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 15: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 16: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	0,  // 17: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	13, // 18: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	18, // 19: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	7,  // 20: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	19, // 21: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	1,  // 22: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	0,  // 23: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 24: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	0,  // 25: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	13, // 26: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
-	21, // 27: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	22, // 28: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	14, // 29: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	2,  // 30: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	24, // 31: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	25, // 32: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	22, // 33: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	26, // 34: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	0,  // 35: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	7,  // 36: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	5,  // 37: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	27, // 38: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	14, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
+	10, // 8: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	0,  // 9: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	13, // 10: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	16, // 11: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	0,  // 12: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	7,  // 13: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 14: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	7,  // 15: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 16: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	0,  // 17: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	0,  // 18: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	13, // 19: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
+	19, // 20: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	7,  // 21: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	20, // 22: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	1,  // 23: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	0,  // 24: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	0,  // 25: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	0,  // 26: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	13, // 27: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
+	22, // 28: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	23, // 29: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	15, // 30: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	2,  // 31: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	25, // 32: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	26, // 33: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	23, // 34: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	27, // 35: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	0,  // 36: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	7,  // 37: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	5,  // 38: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	28, // 39: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2533,6 +2644,7 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_Write)(nil),
 		(*Command_AnnounceMember)(nil),
 		(*Command_Compact)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
@@ -2541,7 +2653,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
