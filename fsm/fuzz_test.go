@@ -118,7 +118,7 @@ func FuzzFold(f *testing.F) {
 			t.Fatal("evaluate changed the state")
 		}
 		if p.refusal != nil {
-			if p.refusal.Message == "" || len(p.outcomes) != 0 || p.revision != revision || p.member != nil {
+			if p.refusal.Reason == 0 || len(p.outcomes) != 0 || p.revision != revision || p.member != nil {
 				t.Fatalf("a refusal with effects: %+v", p)
 			}
 			return

@@ -29,7 +29,7 @@ func (s *state) evaluateRaise(p *plan, r *logv1.RaiseLevel) {
 	for _, name := range r.GetMembers() {
 		m := s.members[name]
 		if known := MemberLevel(m); known < level {
-			p.refusal = invalid("", "level", "is %d; the cluster knows %s with level %d", level, name, known)
+			p.refusal = of(logv1.Kind_KIND_MEMBER, name, beyond("level", logv1.Refusal_PROBLEM_TOO_HIGH, int64(level), int64(known)))
 			return
 		}
 	}

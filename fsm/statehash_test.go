@@ -171,7 +171,8 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 	asked("with another record", func(r *request) { r.outcomes[0].after.revision++ })
 	asked("with another reason", func(r *request) { r.outcomes[0].after.cause.reason = "g" })
 	asked("twice", func(r *request) { r.outcomes = append(r.outcomes, r.outcomes[0]) })
-	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Service: "ef"}, {Field: "ef"}, {Message: "ef"}, {CurrentRevision: 1}} {
+	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Kind: 1}, {Key: "ef"}, {Field: "ef"}, {Change: 1}, {Problem: 1}, {Value: 1}, {Limit: 1},
+		{Given: "ef"}, {Held: "ef"}, {CurrentRevision: 1}} {
 		asked(fmt.Sprint("refused ", i), func(r *request) { r.outcomes, r.refusal = nil, f })
 	}
 	for i, l := range []requestLimits{{1, 1}, {2, 1}, {1, 2}} {
@@ -207,7 +208,7 @@ func TestP9HashVersion1(t *testing.T) {
 	}
 	h.do(t, 40, termStartWith(10, 1000))
 	h.do(t, 50, withID("x", change("c", serving), change("missing", gone), change("d", unknown)), withID("y", changeIf("c", serving, 99)))
-	const want = "2a7610df47298aacf7d12ec3e58e9f7ccd89ab25e0301df9d56ed73e036b0c62"
+	const want = "2c8688b9a5fbf24f4c1a07ceed999189fcb224cb624379d882145ae90195c4a9"
 	if got := h.StateHash(); hex.EncodeToString(got.Hash) != want || got.Version != 1 || got.Index != 5 {
 		t.Errorf("state hash %d of entry %d is %x, want %s", got.Version, got.Index, got.Hash, want)
 	}

@@ -24,6 +24,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind is a sort of replicated record. A number is never used again.
+type Kind int32
+
+const (
+	Kind_KIND_UNSPECIFIED Kind = 0
+	Kind_KIND_SERVICE     Kind = 1
+	Kind_KIND_MEMBER      Kind = 2
+	Kind_KIND_REQUEST     Kind = 3
+	Kind_KIND_SETTING     Kind = 4
+)
+
+// Enum value maps for Kind.
+var (
+	Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_SERVICE",
+		2: "KIND_MEMBER",
+		3: "KIND_REQUEST",
+		4: "KIND_SETTING",
+	}
+	Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_SERVICE":     1,
+		"KIND_MEMBER":      2,
+		"KIND_REQUEST":     3,
+		"KIND_SETTING":     4,
+	}
+)
+
+func (x Kind) Enum() *Kind {
+	p := new(Kind)
+	*p = x
+	return p
+}
+
+func (x Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_log_v1_log_proto_enumTypes[0].Descriptor()
+}
+
+func (Kind) Type() protoreflect.EnumType {
+	return &file_rollcall_log_v1_log_proto_enumTypes[0]
+}
+
+func (x Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Kind.Descriptor instead.
+func (Kind) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{0}
+}
+
 // Status has the numbers of grpc.health.v1.HealthCheckResponse.ServingStatus.
 type Status int32
 
@@ -61,11 +117,11 @@ func (x Status) String() string {
 }
 
 func (Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_log_v1_log_proto_enumTypes[0].Descriptor()
+	return file_rollcall_log_v1_log_proto_enumTypes[1].Descriptor()
 }
 
 func (Status) Type() protoreflect.EnumType {
-	return &file_rollcall_log_v1_log_proto_enumTypes[0]
+	return &file_rollcall_log_v1_log_proto_enumTypes[1]
 }
 
 func (x Status) Number() protoreflect.EnumNumber {
@@ -74,7 +130,7 @@ func (x Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Status.Descriptor instead.
 func (Status) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{1}
 }
 
 type EventType int32
@@ -113,11 +169,11 @@ func (x EventType) String() string {
 }
 
 func (EventType) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_log_v1_log_proto_enumTypes[1].Descriptor()
+	return file_rollcall_log_v1_log_proto_enumTypes[2].Descriptor()
 }
 
 func (EventType) Type() protoreflect.EnumType {
-	return &file_rollcall_log_v1_log_proto_enumTypes[1]
+	return &file_rollcall_log_v1_log_proto_enumTypes[2]
 }
 
 func (x EventType) Number() protoreflect.EnumNumber {
@@ -126,7 +182,7 @@ func (x EventType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventType.Descriptor instead.
 func (EventType) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{2}
 }
 
 type Refusal_Reason int32
@@ -165,11 +221,11 @@ func (x Refusal_Reason) String() string {
 }
 
 func (Refusal_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_log_v1_log_proto_enumTypes[2].Descriptor()
+	return file_rollcall_log_v1_log_proto_enumTypes[3].Descriptor()
 }
 
 func (Refusal_Reason) Type() protoreflect.EnumType {
-	return &file_rollcall_log_v1_log_proto_enumTypes[2]
+	return &file_rollcall_log_v1_log_proto_enumTypes[3]
 }
 
 func (x Refusal_Reason) Number() protoreflect.EnumNumber {
@@ -179,6 +235,89 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
 	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 0}
+}
+
+// Problem is what is wrong with a field, for REASON_INVALID.
+type Refusal_Problem int32
+
+const (
+	Refusal_PROBLEM_UNSPECIFIED         Refusal_Problem = 0
+	Refusal_PROBLEM_EMPTY               Refusal_Problem = 1
+	Refusal_PROBLEM_TOO_LONG            Refusal_Problem = 2 // value: bytes; limit
+	Refusal_PROBLEM_NOT_UTF8            Refusal_Problem = 3
+	Refusal_PROBLEM_CONTROL_CHARACTER   Refusal_Problem = 4  // value: the code point
+	Refusal_PROBLEM_FORBIDDEN_CHARACTER Refusal_Problem = 5  // value: the code point
+	Refusal_PROBLEM_RESERVED            Refusal_Problem = 6  // a name that begins like the node's own
+	Refusal_PROBLEM_TOO_MANY            Refusal_Problem = 7  // value: how many; limit
+	Refusal_PROBLEM_REPEATED            Refusal_Problem = 8  // value: the place of the first, counted from 1
+	Refusal_PROBLEM_UNKNOWN             Refusal_Problem = 9  // value: not one of those there are
+	Refusal_PROBLEM_TOO_LOW             Refusal_Problem = 10 // value; limit: the lowest
+	Refusal_PROBLEM_TOO_HIGH            Refusal_Problem = 11 // value; limit: the highest
+	Refusal_PROBLEM_REUSED              Refusal_Problem = 12 // value: the log entry that used it before
+	Refusal_PROBLEM_CONFLICT            Refusal_Problem = 13 // given; held: what the registry holds instead
+)
+
+// Enum value maps for Refusal_Problem.
+var (
+	Refusal_Problem_name = map[int32]string{
+		0:  "PROBLEM_UNSPECIFIED",
+		1:  "PROBLEM_EMPTY",
+		2:  "PROBLEM_TOO_LONG",
+		3:  "PROBLEM_NOT_UTF8",
+		4:  "PROBLEM_CONTROL_CHARACTER",
+		5:  "PROBLEM_FORBIDDEN_CHARACTER",
+		6:  "PROBLEM_RESERVED",
+		7:  "PROBLEM_TOO_MANY",
+		8:  "PROBLEM_REPEATED",
+		9:  "PROBLEM_UNKNOWN",
+		10: "PROBLEM_TOO_LOW",
+		11: "PROBLEM_TOO_HIGH",
+		12: "PROBLEM_REUSED",
+		13: "PROBLEM_CONFLICT",
+	}
+	Refusal_Problem_value = map[string]int32{
+		"PROBLEM_UNSPECIFIED":         0,
+		"PROBLEM_EMPTY":               1,
+		"PROBLEM_TOO_LONG":            2,
+		"PROBLEM_NOT_UTF8":            3,
+		"PROBLEM_CONTROL_CHARACTER":   4,
+		"PROBLEM_FORBIDDEN_CHARACTER": 5,
+		"PROBLEM_RESERVED":            6,
+		"PROBLEM_TOO_MANY":            7,
+		"PROBLEM_REPEATED":            8,
+		"PROBLEM_UNKNOWN":             9,
+		"PROBLEM_TOO_LOW":             10,
+		"PROBLEM_TOO_HIGH":            11,
+		"PROBLEM_REUSED":              12,
+		"PROBLEM_CONFLICT":            13,
+	}
+)
+
+func (x Refusal_Problem) Enum() *Refusal_Problem {
+	p := new(Refusal_Problem)
+	*p = x
+	return p
+}
+
+func (x Refusal_Problem) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Refusal_Problem) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_log_v1_log_proto_enumTypes[4].Descriptor()
+}
+
+func (Refusal_Problem) Type() protoreflect.EnumType {
+	return &file_rollcall_log_v1_log_proto_enumTypes[4]
+}
+
+func (x Refusal_Problem) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Refusal_Problem.Descriptor instead.
+func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -1723,13 +1862,22 @@ func (x *ServiceResult) GetChanged() bool {
 	return false
 }
 
+// Refusal says why a command was refused: codes and values only. It is part of the replicated state
+// (see RequestRecord), so it holds no text that was made for people: the server words it.
 type Refusal struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Reason          Refusal_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=rollcall.log.v1.Refusal_Reason" json:"reason,omitempty"`
-	Service         string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Field           string                 `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"` // of the API request, for REASON_INVALID
-	Message         string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	CurrentRevision int64                  `protobuf:"varint,5,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason Refusal_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=rollcall.log.v1.Refusal_Reason" json:"reason,omitempty"`
+	// The record that the command is about; not set if it is about none, or if key is the problem.
+	Kind            Kind            `protobuf:"varint,2,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"`
+	Key             string          `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Field           string          `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`    // of the API request, for REASON_INVALID; with change, of that change
+	Change          uint32          `protobuf:"varint,5,opt,name=change,proto3" json:"change,omitempty"` // the place of the change among several, counted from 1
+	Problem         Refusal_Problem `protobuf:"varint,6,opt,name=problem,proto3,enum=rollcall.log.v1.Refusal_Problem" json:"problem,omitempty"`
+	Value           int64           `protobuf:"varint,7,opt,name=value,proto3" json:"value,omitempty"` // for REASON_REVISION_MISMATCH: the revision that was asked for
+	Limit           int64           `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
+	Given           string          `protobuf:"bytes,9,opt,name=given,proto3" json:"given,omitempty"`                                              // as the command has it
+	Held            string          `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                                               // as the registry has it
+	CurrentRevision int64           `protobuf:"varint,11,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1771,9 +1919,16 @@ func (x *Refusal) GetReason() Refusal_Reason {
 	return Refusal_REASON_UNSPECIFIED
 }
 
-func (x *Refusal) GetService() string {
+func (x *Refusal) GetKind() Kind {
 	if x != nil {
-		return x.Service
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *Refusal) GetKey() string {
+	if x != nil {
+		return x.Key
 	}
 	return ""
 }
@@ -1785,9 +1940,44 @@ func (x *Refusal) GetField() string {
 	return ""
 }
 
-func (x *Refusal) GetMessage() string {
+func (x *Refusal) GetChange() uint32 {
 	if x != nil {
-		return x.Message
+		return x.Change
+	}
+	return 0
+}
+
+func (x *Refusal) GetProblem() Refusal_Problem {
+	if x != nil {
+		return x.Problem
+	}
+	return Refusal_PROBLEM_UNSPECIFIED
+}
+
+func (x *Refusal) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Refusal) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Refusal) GetGiven() string {
+	if x != nil {
+		return x.Given
+	}
+	return ""
+}
+
+func (x *Refusal) GetHeld() string {
+	if x != nil {
+		return x.Held
 	}
 	return ""
 }
@@ -2465,18 +2655,41 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\breplayed\x18\x05 \x01(\bR\breplayed\"a\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\bR\achanged\"\xa1\x02\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"\xa4\x06\n" +
 	"\aRefusal\x127\n" +
-	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
-	"\x05field\x18\x03 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\x12)\n" +
-	"\x10current_revision\x18\x05 \x01(\x03R\x0fcurrentRevision\"h\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12\x16\n" +
+	"\x06change\x18\x05 \x01(\rR\x06change\x12:\n" +
+	"\aproblem\x18\x06 \x01(\x0e2 .rollcall.log.v1.Refusal.ProblemR\aproblem\x12\x14\n" +
+	"\x05value\x18\a \x01(\x03R\x05value\x12\x14\n" +
+	"\x05limit\x18\b \x01(\x03R\x05limit\x12\x14\n" +
+	"\x05given\x18\t \x01(\tR\x05given\x12\x12\n" +
+	"\x04held\x18\n" +
+	" \x01(\tR\x04held\x12)\n" +
+	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\"h\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\x02\x12\x1c\n" +
-	"\x18REASON_REVISION_MISMATCH\x10\x03\"\x9c\x03\n" +
+	"\x18REASON_REVISION_MISMATCH\x10\x03\"\xcd\x02\n" +
+	"\aProblem\x12\x17\n" +
+	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
+	"\x10PROBLEM_TOO_LONG\x10\x02\x12\x14\n" +
+	"\x10PROBLEM_NOT_UTF8\x10\x03\x12\x1d\n" +
+	"\x19PROBLEM_CONTROL_CHARACTER\x10\x04\x12\x1f\n" +
+	"\x1bPROBLEM_FORBIDDEN_CHARACTER\x10\x05\x12\x14\n" +
+	"\x10PROBLEM_RESERVED\x10\x06\x12\x14\n" +
+	"\x10PROBLEM_TOO_MANY\x10\a\x12\x14\n" +
+	"\x10PROBLEM_REPEATED\x10\b\x12\x13\n" +
+	"\x0fPROBLEM_UNKNOWN\x10\t\x12\x13\n" +
+	"\x0fPROBLEM_TOO_LOW\x10\n" +
+	"\x12\x14\n" +
+	"\x10PROBLEM_TOO_HIGH\x10\v\x12\x12\n" +
+	"\x0ePROBLEM_REUSED\x10\f\x12\x14\n" +
+	"\x10PROBLEM_CONFLICT\x10\r\"\x9c\x03\n" +
 	"\rRequestRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
@@ -2528,7 +2741,13 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x120\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1c.rollcall.log.v1.JournalMetaR\x04meta\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x04R\x04size*d\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size*c\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fKIND_SERVICE\x10\x01\x12\x0f\n" +
+	"\vKIND_MEMBER\x10\x02\x12\x10\n" +
+	"\fKIND_REQUEST\x10\x03\x12\x10\n" +
+	"\fKIND_SETTING\x10\x04*d\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x16\n" +
@@ -2552,86 +2771,90 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 	return file_rollcall_log_v1_log_proto_rawDescData
 }
 
-var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
 var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
-	(Status)(0),            // 0: rollcall.log.v1.Status
-	(EventType)(0),         // 1: rollcall.log.v1.EventType
-	(Refusal_Reason)(0),    // 2: rollcall.log.v1.Refusal.Reason
-	(*Envelope)(nil),       // 3: rollcall.log.v1.Envelope
-	(*Entry)(nil),          // 4: rollcall.log.v1.Entry
-	(*StateHash)(nil),      // 5: rollcall.log.v1.StateHash
-	(*Command)(nil),        // 6: rollcall.log.v1.Command
-	(*Actor)(nil),          // 7: rollcall.log.v1.Actor
-	(*TermStart)(nil),      // 8: rollcall.log.v1.TermStart
-	(*Write)(nil),          // 9: rollcall.log.v1.Write
-	(*Change)(nil),         // 10: rollcall.log.v1.Change
-	(*AnnounceMember)(nil), // 11: rollcall.log.v1.AnnounceMember
-	(*Compact)(nil),        // 12: rollcall.log.v1.Compact
-	(*Member)(nil),         // 13: rollcall.log.v1.Member
-	(*RaiseLevel)(nil),     // 14: rollcall.log.v1.RaiseLevel
-	(*ServiceRecord)(nil),  // 15: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 16: rollcall.log.v1.Report
-	(*Event)(nil),          // 17: rollcall.log.v1.Event
-	(*EventBlock)(nil),     // 18: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),     // 19: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),     // 20: rollcall.log.v1.BlockEvent
-	(*Result)(nil),         // 21: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 22: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 23: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 24: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 25: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 26: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 27: rollcall.log.v1.RequestLimits
-	(*JournalMeta)(nil),    // 28: rollcall.log.v1.JournalMeta
-	(*SnapshotHeader)(nil), // 29: rollcall.log.v1.SnapshotHeader
+	(Kind)(0),              // 0: rollcall.log.v1.Kind
+	(Status)(0),            // 1: rollcall.log.v1.Status
+	(EventType)(0),         // 2: rollcall.log.v1.EventType
+	(Refusal_Reason)(0),    // 3: rollcall.log.v1.Refusal.Reason
+	(Refusal_Problem)(0),   // 4: rollcall.log.v1.Refusal.Problem
+	(*Envelope)(nil),       // 5: rollcall.log.v1.Envelope
+	(*Entry)(nil),          // 6: rollcall.log.v1.Entry
+	(*StateHash)(nil),      // 7: rollcall.log.v1.StateHash
+	(*Command)(nil),        // 8: rollcall.log.v1.Command
+	(*Actor)(nil),          // 9: rollcall.log.v1.Actor
+	(*TermStart)(nil),      // 10: rollcall.log.v1.TermStart
+	(*Write)(nil),          // 11: rollcall.log.v1.Write
+	(*Change)(nil),         // 12: rollcall.log.v1.Change
+	(*AnnounceMember)(nil), // 13: rollcall.log.v1.AnnounceMember
+	(*Compact)(nil),        // 14: rollcall.log.v1.Compact
+	(*Member)(nil),         // 15: rollcall.log.v1.Member
+	(*RaiseLevel)(nil),     // 16: rollcall.log.v1.RaiseLevel
+	(*ServiceRecord)(nil),  // 17: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),         // 18: rollcall.log.v1.Report
+	(*Event)(nil),          // 19: rollcall.log.v1.Event
+	(*EventBlock)(nil),     // 20: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),     // 21: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),     // 22: rollcall.log.v1.BlockEvent
+	(*Result)(nil),         // 23: rollcall.log.v1.Result
+	(*ServiceResult)(nil),  // 24: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 25: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 26: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 27: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 28: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 29: rollcall.log.v1.RequestLimits
+	(*JournalMeta)(nil),    // 30: rollcall.log.v1.JournalMeta
+	(*SnapshotHeader)(nil), // 31: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
-	5,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
-	6,  // 1: rollcall.log.v1.Entry.commands:type_name -> rollcall.log.v1.Command
-	7,  // 2: rollcall.log.v1.Command.actor:type_name -> rollcall.log.v1.Actor
-	8,  // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
-	9,  // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
-	11, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
-	12, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
-	14, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
-	10, // 8: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	0,  // 9: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	13, // 10: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	16, // 11: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	0,  // 12: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	7,  // 13: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 14: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	7,  // 15: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 16: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 17: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	0,  // 18: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	13, // 19: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	19, // 20: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	7,  // 21: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	20, // 22: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	1,  // 23: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	0,  // 24: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 25: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	0,  // 26: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	13, // 27: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
-	22, // 28: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	23, // 29: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	15, // 30: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	2,  // 31: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	25, // 32: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	26, // 33: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	23, // 34: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	27, // 35: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	0,  // 36: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	7,  // 37: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	5,  // 38: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	28, // 39: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
-	40, // [40:40] is the sub-list for method output_type
-	40, // [40:40] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
+	8,  // 1: rollcall.log.v1.Entry.commands:type_name -> rollcall.log.v1.Command
+	9,  // 2: rollcall.log.v1.Command.actor:type_name -> rollcall.log.v1.Actor
+	10, // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
+	11, // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
+	13, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
+	14, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
+	16, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
+	12, // 8: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	1,  // 9: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	15, // 10: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	18, // 11: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 12: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	9,  // 13: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	2,  // 14: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	9,  // 15: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 16: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 17: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 18: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	15, // 19: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
+	21, // 20: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	9,  // 21: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	22, // 22: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 23: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 24: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 25: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 26: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	15, // 27: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
+	24, // 28: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	25, // 29: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	17, // 30: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 31: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 32: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 33: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	27, // 34: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	28, // 35: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	25, // 36: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	29, // 37: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	1,  // 38: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	9,  // 39: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	7,  // 40: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	30, // 41: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2652,7 +2875,7 @@ func file_rollcall_log_v1_log_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
-			NumEnums:      3,
+			NumEnums:      5,
 			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
