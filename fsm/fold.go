@@ -27,16 +27,25 @@ type plan struct {
 	clusterID string        // to be taken; "": none
 	limits    requestLimits // of the request ids, to be taken; zero: none
 	horizon   int64         // to be taken; 0: none
+	level     uint32        // to be taken; 0: none
 	refusal   *logv1.Refusal
 }
 
-// admit looks at a whole entry before any of it takes effect. The error means that this node cannot
-// go on: it must not apply half an entry, nor skip one.
-func (s *state) admit(e *logv1.Entry) error {
+// admit looks at a whole entry before any of it takes effect. maxLevel is the highest level that this
+// binary can fold. The error means that this node cannot go on: it must not apply half an entry, nor
+// skip one.
+func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
+	if level := logv1.LevelOf(e.GetLevel()); level > maxLevel {
+		return &LevelError{Needs: level, Max: maxLevel}
+	}
 	clusterID := s.clusterID
 	for i, cmd := range e.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
 		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact:
+		case *logv1.Command_RaiseLevel:
+			if level := kind.RaiseLevel.GetLevel(); level > maxLevel {
+				return fmt.Errorf("command %d: %w", i, &LevelError{Needs: level, Max: maxLevel})
+			}
 		case *logv1.Command_TermStart:
 			id := kind.TermStart.GetClusterId()
 			if id != "" && clusterID != "" && id != clusterID {
@@ -73,6 +82,10 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 	case *logv1.Command_Compact:
 		if p.refusal = checkCaller(cmd); p.refusal == nil {
 			s.evaluateCompact(&p, kind.Compact)
+		}
+	case *logv1.Command_RaiseLevel:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			s.evaluateRaise(&p, kind.RaiseLevel)
 		}
 	case *logv1.Command_TermStart:
 		if s.clusterID == "" {
@@ -173,11 +186,16 @@ func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 		p.refusal.Given, p.refusal.Held = m.GetDirectoryId(), known.GetDirectoryId()
 		return
 	}
+	if level := logv1.LevelOf(m.GetLevel()); level < s.level {
+		p.refusal = of(logv1.Kind_KIND_MEMBER, m.GetName(), beyond("member.level", logv1.Refusal_PROBLEM_TOO_LOW, int64(level), int64(s.level)))
+		return
+	}
 	p.moved = !ok ||
 		known.GetApiAddress() != m.GetApiAddress() ||
 		known.GetPeerAddress() != m.GetPeerAddress() ||
 		known.GetDirectoryId() != m.GetDirectoryId()
-	if p.moved || known.GetVersion() != m.GetVersion() || known.GetMaxFormat() != m.GetMaxFormat() {
+	if p.moved || known.GetVersion() != m.GetVersion() ||
+		known.GetLevel() != m.GetLevel() || known.GetHoldLevel() != m.GetHoldLevel() {
 		p.member = m
 	}
 	if p.moved {
@@ -200,6 +218,9 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 	}
 	if p.horizon != 0 {
 		s.setHorizon(p.horizon)
+	}
+	if p.level != 0 {
+		s.setLevel(p.level)
 	}
 	first := s.revision
 	s.revision = p.revision

@@ -268,7 +268,7 @@ func TestBatchSharesCommitRevision(t *testing.T) {
 
 func TestAnnounceMember(t *testing.T) {
 	h := newHarness(t)
-	base := &logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "a:2", DirectoryId: "d1", Version: "v1", MaxFormat: 1}
+	base := &logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "a:2", DirectoryId: "d1", Version: "v1", Level: 1}
 	edit := func(f func(*logv1.Member)) *logv1.Member {
 		m := proto.CloneOf(base)
 		f(m)
@@ -284,7 +284,7 @@ func TestAnnounceMember(t *testing.T) {
 		{"new", base, true, true, 1},
 		{"the same", base, false, false, 1},
 		{"version", edit(func(m *logv1.Member) { m.Version = "v2" }), false, true, 1},
-		{"format", edit(func(m *logv1.Member) { m.MaxFormat = 2 }), false, true, 1},
+		{"format", edit(func(m *logv1.Member) { m.Level = 2 }), false, true, 1},
 		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, true, 2},
 		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, true, 3},
 	} {
@@ -343,10 +343,10 @@ func TestOneEntryNamesOneCluster(t *testing.T) {
 		}
 		return e
 	}
-	if err := newState().admit(entry("", "c1", "", "c1")); err != nil {
+	if err := newState().admit(entry("", "c1", "", "c1"), logv1.Level); err != nil {
 		t.Errorf("one cluster: %v", err)
 	}
-	if err := newState().admit(entry("c1", "", "c2")); err == nil {
+	if err := newState().admit(entry("c1", "", "c2"), logv1.Level); err == nil {
 		t.Error("two clusters in one entry: no error")
 	}
 }

@@ -156,7 +156,7 @@ func (n *Node) announce(ctx context.Context) {
 			PeerAddress: n.self.PeerAddress,
 			DirectoryId: n.directory.Identity().DirectoryID,
 			Version:     n.cfg.Version,
-			MaxFormat:   logv1.Format,
+			Level:       logv1.Level,
 		}}},
 	}
 	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {

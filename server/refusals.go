@@ -115,11 +115,17 @@ func problemText(r *logv1.Refusal) string {
 		}
 		return fmt.Sprintf("is %d, which is not known", value)
 	case logv1.Refusal_PROBLEM_TOO_LOW:
+		if r.GetField() == "member.level" {
+			return fmt.Sprintf("is %d; the cluster's feature level is %d: start a newer version of rollcall", value, limit)
+		}
 		if meaning := lowest[r.GetField()]; meaning != "" {
 			return fmt.Sprintf("is %d; %s", value, meaning)
 		}
 		return fmt.Sprintf("is %d; it must be at least %d", value, limit)
 	case logv1.Refusal_PROBLEM_TOO_HIGH:
+		if r.GetField() == "level" {
+			return fmt.Sprintf("is %d; %s allows %d at most", value, recordText(r), limit)
+		}
 		return fmt.Sprintf("is %d; it can be at most %d", value, limit)
 	case logv1.Refusal_PROBLEM_REUSED:
 		return fmt.Sprintf("%q was used for another request, in log entry %d; what differs from it needs an id of its own",

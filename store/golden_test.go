@@ -100,7 +100,7 @@ var (
 		"shop/cart": {Service: "shop/cart", Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING, Reason: "release", Revision: 1}},
 		"shop/pay":  {Service: "shop/pay", Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING, Revision: 2}},
 	}
-	goldenMembers = map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "10.0.0.1:7600", MaxFormat: 1}}
+	goldenMembers = map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "10.0.0.1:7600", Level: 1}}
 )
 
 func (g generation) make(t *testing.T) {

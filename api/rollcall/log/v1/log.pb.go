@@ -234,7 +234,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -317,7 +317,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -386,9 +386,12 @@ func (x *Envelope) GetPayload() []byte {
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Proposer's clock. Log time is the greater of this and the previous entry's.
-	Time          int64      `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	StateHash     *StateHash `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
-	Commands      []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	Time      int64      `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
+	StateHash *StateHash `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	Commands  []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	// The feature level that a binary needs to fold this entry: the lowest that holds its commands.
+	// 0: the base level.
+	Level         uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -442,6 +445,13 @@ func (x *Entry) GetCommands() []*Command {
 		return x.Commands
 	}
 	return nil
+}
+
+func (x *Entry) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
 }
 
 // StateHash says what the proposer held after applying the entry at index.
@@ -516,6 +526,7 @@ type Command struct {
 	//	*Command_Write
 	//	*Command_AnnounceMember
 	//	*Command_Compact
+	//	*Command_RaiseLevel
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -615,6 +626,15 @@ func (x *Command) GetCompact() *Compact {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -635,6 +655,10 @@ type Command_Compact struct {
 	Compact *Compact `protobuf:"bytes,13,opt,name=compact,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	RaiseLevel *RaiseLevel `protobuf:"bytes,14,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
@@ -642,6 +666,8 @@ func (*Command_Write) isCommand_Kind() {}
 func (*Command_AnnounceMember) isCommand_Kind() {}
 
 func (*Command_Compact) isCommand_Kind() {}
+
+func (*Command_RaiseLevel) isCommand_Kind() {}
 
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -996,13 +1022,15 @@ func (x *Compact) GetHorizon() int64 {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	ApiAddress    string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
-	PeerAddress   string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	DirectoryId   string                 `protobuf:"bytes,4,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
-	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`                       // of the binary
-	MaxFormat     uint32                 `protobuf:"varint,6,opt,name=max_format,json=maxFormat,proto3" json:"max_format,omitempty"` // newest entry format it reads
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ApiAddress  string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	PeerAddress string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	DirectoryId string                 `protobuf:"bytes,4,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	Version     string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"` // of the binary
+	Level       uint32                 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`    // the highest feature level that the binary can fold; 0: the base level
+	// The cluster's feature level is not to rise above this one while the member runs; 0: it may.
+	HoldLevel     uint32 `protobuf:"varint,7,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1072,11 +1100,74 @@ func (x *Member) GetVersion() string {
 	return ""
 }
 
-func (x *Member) GetMaxFormat() uint32 {
+func (x *Member) GetLevel() uint32 {
 	if x != nil {
-		return x.MaxFormat
+		return x.Level
 	}
 	return 0
+}
+
+func (x *Member) GetHoldLevel() uint32 {
+	if x != nil {
+		return x.HoldLevel
+	}
+	return 0
+}
+
+// RaiseLevel raises the cluster's feature level. An entry with it needs that level, so that a binary
+// that cannot fold the level stops before it. A level that is not higher changes nothing.
+type RaiseLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	// Raft's members, by name. The command is refused if the registry knows of one of them a level, or a
+	// hold, that is lower.
+	Members       []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *RaiseLevel) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // ServiceRecord is a service as the registry holds it.
@@ -1092,7 +1183,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1104,7 +1195,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1117,7 +1208,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -1156,7 +1247,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1168,7 +1259,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1181,7 +1272,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Report) GetStatus() Status {
@@ -1257,7 +1348,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1360,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1373,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -1396,7 +1487,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1408,7 +1499,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1421,7 +1512,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -1461,7 +1552,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1564,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1577,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -1549,7 +1640,7 @@ type BlockEvent struct {
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1561,7 +1652,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1574,7 +1665,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -1655,7 +1746,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +1758,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +1771,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1729,7 +1820,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +1832,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +1845,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -1793,7 +1884,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1805,7 +1896,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1818,7 +1909,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -1919,7 +2010,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +2022,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +2035,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RequestRecord) GetIndex() uint64 {
@@ -2039,7 +2130,7 @@ type RequestOutcome struct {
 
 func (x *RequestOutcome) Reset() {
 	*x = RequestOutcome{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2051,7 +2142,7 @@ func (x *RequestOutcome) String() string {
 func (*RequestOutcome) ProtoMessage() {}
 
 func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2064,7 +2155,7 @@ func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
 func (*RequestOutcome) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RequestOutcome) GetService() string {
@@ -2122,7 +2213,7 @@ type RequestCause struct {
 
 func (x *RequestCause) Reset() {
 	*x = RequestCause{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2225,7 @@ func (x *RequestCause) String() string {
 func (*RequestCause) ProtoMessage() {}
 
 func (x *RequestCause) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2238,7 @@ func (x *RequestCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
 func (*RequestCause) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RequestCause) GetReason() string {
@@ -2195,7 +2286,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2207,7 +2298,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2220,7 +2311,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -2239,24 +2330,26 @@ func (x *RequestLimits) GetWindow() int64 {
 
 // JournalMeta says what a journal holds.
 type JournalMeta struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	DirectoryId   string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // of the data directory it stands in
-	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`                               // last log entry it holds
-	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
-	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
-	LogTime       int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
-	Horizon       int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
-	Compacted     int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
-	StateHash     *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Format      uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
+	ClusterId   string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	DirectoryId string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // of the data directory it stands in
+	Index       uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`                               // last log entry it holds
+	Term        uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
+	Revision    int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	LogTime     int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
+	Horizon     int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
+	Compacted   int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
+	StateHash   *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	// The cluster's feature level: a binary of a lower one cannot read the records. 0: the base level.
+	Level         uint32 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *JournalMeta) Reset() {
 	*x = JournalMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2268,7 +2361,7 @@ func (x *JournalMeta) String() string {
 func (*JournalMeta) ProtoMessage() {}
 
 func (x *JournalMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2281,7 +2374,7 @@ func (x *JournalMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JournalMeta.ProtoReflect.Descriptor instead.
 func (*JournalMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *JournalMeta) GetFormat() uint32 {
@@ -2354,6 +2447,13 @@ func (x *JournalMeta) GetStateHash() *StateHash {
 	return nil
 }
 
+func (x *JournalMeta) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // SnapshotHeader opens the stream of a snapshot; the journal file follows, then its SHA-256.
 type SnapshotHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2366,7 +2466,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2478,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2491,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2423,16 +2523,17 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\bEnvelope\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\aR\x06crc32c\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\x8c\x01\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\xa2\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x129\n" +
 	"\n" +
 	"state_hash\x18\x02 \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x124\n" +
-	"\bcommands\x18\x03 \x03(\v2\x18.rollcall.log.v1.CommandR\bcommands\"O\n" +
+	"\bcommands\x18\x03 \x03(\v2\x18.rollcall.log.v1.CommandR\bcommands\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\"O\n" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xe5\x02\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xa5\x03\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -2443,7 +2544,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\v2\x1a.rollcall.log.v1.TermStartH\x00R\ttermStart\x12.\n" +
 	"\x05write\x18\v \x01(\v2\x16.rollcall.log.v1.WriteH\x00R\x05write\x12J\n" +
 	"\x0fannounce_member\x18\f \x01(\v2\x1f.rollcall.log.v1.AnnounceMemberH\x00R\x0eannounceMember\x124\n" +
-	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompactB\x06\n" +
+	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompact\x12>\n" +
+	"\vraise_level\x18\x0e \x01(\v2\x1b.rollcall.log.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x06\n" +
 	"\x04kind\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -2471,16 +2574,21 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eAnnounceMember\x12/\n" +
 	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"#\n" +
 	"\aCompact\x12\x18\n" +
-	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xbc\x01\n" +
+	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xd2\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12!\n" +
 	"\fdirectory_id\x18\x04 \x01(\tR\vdirectoryId\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1d\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
-	"max_format\x18\x06 \x01(\rR\tmaxFormat\"{\n" +
+	"hold_level\x18\a \x01(\rR\tholdLevel\"<\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\"{\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12/\n" +
 	"\x06report\x18\x02 \x01(\v2\x17.rollcall.log.v1.ReportR\x06report\x12\x1f\n" +
@@ -2614,7 +2722,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rRequestLimits\x12\x1f\n" +
 	"\vrequest_ids\x18\x01 \x01(\rR\n" +
 	"requestIds\x12\x16\n" +
-	"\x06window\x18\x02 \x01(\x03R\x06window\"\xbb\x02\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\xd1\x02\n" +
 	"\vJournalMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
@@ -2628,7 +2736,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tcompacted\x18\n" +
 	" \x01(\x03R\tcompacted\x129\n" +
 	"\n" +
-	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\"n\n" +
+	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x12\x14\n" +
+	"\x05level\x18\v \x01(\rR\x05level\"n\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x120\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1c.rollcall.log.v1.JournalMetaR\x04meta\x12\x12\n" +
@@ -2663,7 +2772,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Kind)(0),              // 0: rollcall.log.v1.Kind
 	(Status)(0),            // 1: rollcall.log.v1.Status
@@ -2681,21 +2790,22 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*AnnounceMember)(nil), // 13: rollcall.log.v1.AnnounceMember
 	(*Compact)(nil),        // 14: rollcall.log.v1.Compact
 	(*Member)(nil),         // 15: rollcall.log.v1.Member
-	(*ServiceRecord)(nil),  // 16: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 17: rollcall.log.v1.Report
-	(*Event)(nil),          // 18: rollcall.log.v1.Event
-	(*EventBlock)(nil),     // 19: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),     // 20: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),     // 21: rollcall.log.v1.BlockEvent
-	(*Result)(nil),         // 22: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 23: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 24: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 25: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 26: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 27: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 28: rollcall.log.v1.RequestLimits
-	(*JournalMeta)(nil),    // 29: rollcall.log.v1.JournalMeta
-	(*SnapshotHeader)(nil), // 30: rollcall.log.v1.SnapshotHeader
+	(*RaiseLevel)(nil),     // 16: rollcall.log.v1.RaiseLevel
+	(*ServiceRecord)(nil),  // 17: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),         // 18: rollcall.log.v1.Report
+	(*Event)(nil),          // 19: rollcall.log.v1.Event
+	(*EventBlock)(nil),     // 20: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),     // 21: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),     // 22: rollcall.log.v1.BlockEvent
+	(*Result)(nil),         // 23: rollcall.log.v1.Result
+	(*ServiceResult)(nil),  // 24: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 25: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 26: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 27: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 28: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 29: rollcall.log.v1.RequestLimits
+	(*JournalMeta)(nil),    // 30: rollcall.log.v1.JournalMeta
+	(*SnapshotHeader)(nil), // 31: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -2705,45 +2815,46 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	11, // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
 	13, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
 	14, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
-	12, // 7: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	1,  // 8: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	15, // 9: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	17, // 10: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	1,  // 11: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	9,  // 12: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	2,  // 13: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	9,  // 14: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 15: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 16: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 17: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	15, // 18: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	20, // 19: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	9,  // 20: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	21, // 21: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 22: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 23: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 24: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 25: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	15, // 26: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
-	23, // 27: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	24, // 28: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	16, // 29: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 30: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 31: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 32: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	26, // 33: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	27, // 34: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	24, // 35: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	28, // 36: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	1,  // 37: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	9,  // 38: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	7,  // 39: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	29, // 40: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
-	41, // [41:41] is the sub-list for method output_type
-	41, // [41:41] is the sub-list for method input_type
-	41, // [41:41] is the sub-list for extension type_name
-	41, // [41:41] is the sub-list for extension extendee
-	0,  // [0:41] is the sub-list for field type_name
+	16, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
+	12, // 8: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	1,  // 9: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	15, // 10: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	18, // 11: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 12: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	9,  // 13: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	2,  // 14: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	9,  // 15: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 16: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 17: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 18: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	15, // 19: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
+	21, // 20: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	9,  // 21: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	22, // 22: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 23: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 24: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 25: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 26: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	15, // 27: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
+	24, // 28: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	25, // 29: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	17, // 30: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 31: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 32: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 33: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	27, // 34: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	28, // 35: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	25, // 36: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	29, // 37: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	1,  // 38: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	9,  // 39: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	7,  // 40: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	30, // 41: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2756,6 +2867,7 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_Write)(nil),
 		(*Command_AnnounceMember)(nil),
 		(*Command_Compact)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
@@ -2764,7 +2876,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
