@@ -20,6 +20,7 @@ var rooms = map[string][]string{
 	"fsm":                  {"api/rollcall/v1", "api/rollcall/log/v1"},
 	"store":                {"api/rollcall/log/v1"},
 	"raftnode":             {"api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},
+	"raftnode/memnet":      {},
 	"server":               {"api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"client":               {"api/rollcall/v1"},
 	"metrics":              {},

@@ -80,6 +80,10 @@ type Config struct {
 	OnMismatch func(index uint64)
 	// Intercept is for tests: called by raft's goroutine before each batch.
 	Intercept func(*FSM)
+	// MaxLevel is the highest feature level to fold. Only tests set it; 0: logv1.Level.
+	MaxLevel uint32
+	// CommandLevel is for tests: it can say that a command needs a higher level than the table says.
+	CommandLevel func(*logv1.Command) uint32
 }
 
 // Validate says what is wrong with c.
@@ -138,7 +142,10 @@ func New(cfg Config) (*FSM, error) {
 	if cfg.RingEvents == 0 {
 		cfg.RingEvents = DefaultRingEvents
 	}
-	s, index, meta, err := loadState(cfg.Journal)
+	if cfg.MaxLevel == 0 {
+		cfg.MaxLevel = logv1.Level
+	}
+	s, index, meta, err := loadState(cfg.Journal, cfg.MaxLevel)
 	if err != nil {
 		return nil, err
 	}
@@ -242,7 +249,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 		if err := logv1.Open(l.Data, &entry); err != nil {
 			return halt(err)
 		}
-		if err := f.state.admit(&entry); err != nil {
+		if err := f.state.admit(&entry, f.cfg.MaxLevel); err != nil {
 			return halt(err)
 		}
 		f.compare(entry.GetStateHash(), b)
@@ -402,7 +409,7 @@ func (f *FSM) restore(r io.Reader) error {
 	if err := f.cfg.Journal.Replace(r); err != nil {
 		return err
 	}
-	s, _, meta, err := loadState(f.cfg.Journal)
+	s, _, meta, err := loadState(f.cfg.Journal, f.cfg.MaxLevel)
 	if err != nil {
 		return err
 	}

@@ -133,8 +133,8 @@ func withID(id string, changes ...*logv1.Change) *logv1.Command {
 func (h *harness) dump() string {
 	var b strings.Builder
 	v := h.view.Load()
-	fmt.Fprintf(&b, "index %d revision %d time %d horizon %d cluster %q shown %d\n",
-		v.index, v.revision, v.logTime, v.horizon, v.clusterID, h.ShownRevision())
+	fmt.Fprintf(&b, "index %d revision %d time %d horizon %d level %d cluster %q shown %d\n",
+		v.index, v.revision, v.logTime, v.horizon, v.level, v.clusterID, h.ShownRevision())
 	n := 0
 	v.services.Scan(func(r *record) bool {
 		n++

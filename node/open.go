@@ -156,7 +156,7 @@ func (n *Node) announce(ctx context.Context) {
 			PeerAddress: n.self.PeerAddress,
 			DirectoryId: n.directory.Identity().DirectoryID,
 			Version:     n.cfg.Version,
-			MaxFormat:   logv1.Format,
+			Level:       logv1.Level,
 		}}},
 	}
 	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {
@@ -173,8 +173,8 @@ func (n *Node) announce(ctx context.Context) {
 		cancel()
 		switch {
 		case err == nil:
-			if result.GetRefusal() != nil {
-				n.log.Error("the cluster does not take this node's announcement", "reason", result.GetRefusal().GetMessage())
+			if refusal := result.GetRefusal(); refusal != nil {
+				n.log.Error("the cluster does not take this node's announcement", "reason", server.RefusalText(refusal))
 			}
 			n.server.KeepFresh()
 			return

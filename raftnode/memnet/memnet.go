@@ -1,4 +1,4 @@
-package raftnode
+package memnet
 
 import (
 	"context"
@@ -22,68 +22,72 @@ const (
 	Refuse
 )
 
-// Memory is a Network within one process, for tests: it works in the virtual time of a
+// Network is a network within one process, for tests: it works in the virtual time of a
 // testing/synctest bubble and can be partitioned. Partitions are between hosts; see Host.
-type Memory struct {
+type Network struct {
 	mu        sync.Mutex // guards all fields; taken before a pipe's
-	listeners map[string]*memoryListener
+	listeners map[string]*listener
 	hosts     map[string]string // address → host that listened there last
-	links     map[*memoryLink]struct{}
+	links     map[*link]struct{}
 	cuts      map[[2]string]Cut // by sorted pair
 	isolated  map[string]Cut
 	changed   chan struct{} // closed and replaced by Heal
 	lastPort  int
 }
 
-// memoryLink is one connection, between two hosts.
-type memoryLink struct {
+// link is one connection, between two hosts.
+type link struct {
 	from, to string
 	there    *pipe
 	back     *pipe
 	open     int // ends not closed yet
 }
 
-type memoryAddr string
+type addr string
 
-func (memoryAddr) Network() string  { return "memory" }
-func (a memoryAddr) String() string { return string(a) }
+func (addr) Network() string  { return "memory" }
+func (a addr) String() string { return string(a) }
 
-// NewMemory returns an empty network. In a bubble it must be made there.
-func NewMemory() *Memory {
-	return &Memory{
-		listeners: map[string]*memoryListener{},
+// New returns an empty network. In a bubble it must be made there.
+func New() *Network {
+	return &Network{
+		listeners: map[string]*listener{},
 		hosts:     map[string]string{},
-		links:     map[*memoryLink]struct{}{},
+		links:     map[*link]struct{}{},
 		cuts:      map[[2]string]Cut{},
 		isolated:  map[string]Cut{},
 		changed:   make(chan struct{}),
 	}
 }
 
-// Host returns the network as the named host sees it: what it listens on and dials is subject to
-// that host's partitions.
-func (m *Memory) Host(name string) Network { return memoryHost{m, name} }
-
-type memoryHost struct {
-	*Memory
-	name string
+// Host is the network as one named host sees it: what it listens on and dials is subject to that
+// host's partitions.
+type Host struct {
+	network *Network
+	name    string
 }
 
-func (h memoryHost) Listen(address string) (net.Listener, error) { return h.listen(h.name, address) }
-func (h memoryHost) Dial(ctx context.Context, address string) (net.Conn, error) {
-	return h.dial(ctx, h.name, address)
+// Host returns the network as the named host sees it.
+func (m *Network) Host(name string) Host { return Host{m, name} }
+
+// Listen listens on an address of the form host:port; port 0 is a free one.
+func (h Host) Listen(address string) (net.Listener, error) { return h.network.listen(h.name, address) }
+
+// Dial connects to who listens on the address.
+func (h Host) Dial(ctx context.Context, address string) (net.Conn, error) {
+	return h.network.dial(ctx, h.name, address)
 }
 
 // Listen listens on an address as a host without a name.
-func (m *Memory) Listen(address string) (net.Listener, error) { return m.listen("", address) }
+func (m *Network) Listen(address string) (net.Listener, error) { return m.listen("", address) }
 
 // Dial connects as a host without a name, which reaches everybody that is not cut off from "".
-func (m *Memory) Dial(ctx context.Context, address string) (net.Conn, error) {
+func (m *Network) Dial(ctx context.Context, address string) (net.Conn, error) {
 	return m.dial(ctx, "", address)
 }
 
 // Partition cuts two hosts off from each other.
-func (m *Memory) Partition(how Cut, a, b string) {
+func (m *Network) Partition(how Cut, a, b string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.cuts[pair(a, b)] = how
@@ -91,7 +95,7 @@ func (m *Memory) Partition(how Cut, a, b string) {
 }
 
 // Isolate cuts a host off from all other named hosts.
-func (m *Memory) Isolate(how Cut, name string) {
+func (m *Network) Isolate(how Cut, name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.isolated[name] = how
@@ -99,7 +103,7 @@ func (m *Memory) Isolate(how Cut, name string) {
 }
 
 // Heal ends all partitions.
-func (m *Memory) Heal() {
+func (m *Network) Heal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.cuts)
@@ -112,7 +116,7 @@ func (m *Memory) Heal() {
 func pair(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
 
 // cut says how a and b are cut off from each other; 0: they are not. The caller holds mu.
-func (m *Memory) cut(a, b string) Cut {
+func (m *Network) cut(a, b string) Cut {
 	how := m.cuts[pair(a, b)]
 	if a != b && a != "" && b != "" {
 		how = max(how, m.isolated[a], m.isolated[b])
@@ -121,7 +125,7 @@ func (m *Memory) cut(a, b string) Cut {
 }
 
 // applyCuts brings every connection into the state that the cuts ask for. The caller holds mu.
-func (m *Memory) applyCuts() {
+func (m *Network) applyCuts() {
 	for l := range m.links {
 		how := m.cut(l.from, l.to)
 		for _, p := range []*pipe{l.there, l.back} {
@@ -133,7 +137,7 @@ func (m *Memory) applyCuts() {
 	}
 }
 
-func (m *Memory) listen(host, address string) (net.Listener, error) {
+func (m *Network) listen(host, address string) (net.Listener, error) {
 	h, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("listen: %w", err)
@@ -145,9 +149,9 @@ func (m *Memory) listen(host, address string) (net.Listener, error) {
 		address = net.JoinHostPort(h, fmt.Sprint(49151+m.lastPort))
 	}
 	if m.listeners[address] != nil {
-		return nil, &net.OpError{Op: "listen", Net: "memory", Addr: memoryAddr(address), Err: syscall.EADDRINUSE}
+		return nil, &net.OpError{Op: "listen", Net: "memory", Addr: addr(address), Err: syscall.EADDRINUSE}
 	}
-	l := &memoryListener{
+	l := &listener{
 		network: m,
 		address: address,
 		// As long as a small accept queue of an operating system.
@@ -158,9 +162,9 @@ func (m *Memory) listen(host, address string) (net.Listener, error) {
 	return l, nil
 }
 
-func (m *Memory) dial(ctx context.Context, host, address string) (net.Conn, error) {
+func (m *Network) dial(ctx context.Context, host, address string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) {
-		return nil, &net.OpError{Op: "dial", Net: "memory", Addr: memoryAddr(address), Err: err}
+		return nil, &net.OpError{Op: "dial", Net: "memory", Addr: addr(address), Err: err}
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -191,41 +195,41 @@ func (m *Memory) dial(ctx context.Context, host, address string) (net.Conn, erro
 }
 
 // connect makes a connection and queues its far end. The caller holds mu.
-func (m *Memory) connect(host, address string) (net.Conn, error) {
+func (m *Network) connect(host, address string) (net.Conn, error) {
 	l := m.listeners[address]
 	if l == nil {
 		return nil, syscall.ECONNREFUSED
 	}
 	m.lastPort++
-	local := memoryAddr(fmt.Sprintf("%s:%d", host, 49151+m.lastPort))
-	link := &memoryLink{from: host, to: m.hosts[address], there: newPipe(), back: newPipe(), open: 2}
+	local := addr(fmt.Sprintf("%s:%d", host, 49151+m.lastPort))
+	between := &link{from: host, to: m.hosts[address], there: newPipe(), back: newPipe(), open: 2}
 	onClose := func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if link.open--; link.open == 0 {
-			delete(m.links, link)
+		if between.open--; between.open == 0 {
+			delete(m.links, between)
 		}
 	}
-	near := &pipeConn{local: local, remote: memoryAddr(address), in: link.back, out: link.there, onClose: onClose}
-	far := &pipeConn{local: memoryAddr(address), remote: local, in: link.there, out: link.back, onClose: onClose}
+	near := &pipeConn{local: local, remote: addr(address), in: between.back, out: between.there, onClose: onClose}
+	far := &pipeConn{local: addr(address), remote: local, in: between.there, out: between.back, onClose: onClose}
 	select {
 	case l.backlog <- far:
 	default:
 		return nil, syscall.ECONNREFUSED
 	}
-	m.links[link] = struct{}{}
+	m.links[between] = struct{}{}
 	return near, nil
 }
 
-type memoryListener struct {
-	network *Memory
+type listener struct {
+	network *Network
 	address string
 	backlog chan net.Conn
 	done    chan struct{}
 	once    sync.Once
 }
 
-func (l *memoryListener) Accept() (net.Conn, error) {
+func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case <-l.done:
 	default:
@@ -238,7 +242,7 @@ func (l *memoryListener) Accept() (net.Conn, error) {
 	return nil, &net.OpError{Op: "accept", Net: "memory", Addr: l.Addr(), Err: net.ErrClosed}
 }
 
-func (l *memoryListener) Close() error {
+func (l *listener) Close() error {
 	l.once.Do(func() {
 		l.network.mu.Lock()
 		delete(l.network.listeners, l.address)
@@ -256,4 +260,4 @@ func (l *memoryListener) Close() error {
 	return nil
 }
 
-func (l *memoryListener) Addr() net.Addr { return memoryAddr(l.address) }
+func (l *listener) Addr() net.Addr { return addr(l.address) }

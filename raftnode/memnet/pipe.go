@@ -1,4 +1,4 @@
-package raftnode
+package memnet
 
 import (
 	"io"
@@ -116,7 +116,7 @@ func (p *pipe) setDeadline(d *pipeDeadline, at time.Time) {
 
 // pipeConn is one end of an in-memory connection.
 type pipeConn struct {
-	local, remote memoryAddr
+	local, remote addr
 	in, out       *pipe
 	onClose       func() // once
 	closed        sync.Once

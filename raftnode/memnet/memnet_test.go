@@ -1,4 +1,4 @@
-package raftnode
+package memnet
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 )
 
 // connect returns both ends of a connection from a to b.
-func connect(t *testing.T, m *Memory, a, b string) (near, far net.Conn) {
+func connect(t *testing.T, m *Network, a, b string) (near, far net.Conn) {
 	t.Helper()
 	l, err := m.Host(b).Listen("127.0.0.1:0")
 	if err != nil {
@@ -32,15 +32,15 @@ func connect(t *testing.T, m *Memory, a, b string) (near, far net.Conn) {
 	return near, far
 }
 
-func TestMemoryConnIsANetConn(t *testing.T) {
+func TestConnIsANetConn(t *testing.T) {
 	nettest.TestConn(t, func() (net.Conn, net.Conn, func(), error) {
-		a, b := connect(t, NewMemory(), "a", "b")
+		a, b := connect(t, New(), "a", "b")
 		return a, b, func() { a.Close(); b.Close() }, nil
 	})
 }
 
-func TestMemoryListener(t *testing.T) {
-	m := NewMemory()
+func TestListener(t *testing.T) {
+	m := New()
 	l, err := m.Listen("127.0.0.1:1")
 	if err != nil {
 		t.Fatal(err)
@@ -79,7 +79,7 @@ func TestMemoryListener(t *testing.T) {
 
 func TestStalledConnGoesOnAfterHeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
+		m := New()
 		near, far := connect(t, m, "a", "b")
 		other, otherFar := connect(t, m, "a", "c")
 		m.Partition(Stall, "b", "a")
@@ -122,7 +122,7 @@ func TestStalledConnGoesOnAfterHeal(t *testing.T) {
 
 func TestStalledWriteWaitsForRoom(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
+		m := New()
 		near, far := connect(t, m, "a", "b")
 		m.Isolate(Stall, "a")
 		if err := near.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
@@ -142,7 +142,7 @@ func TestStalledWriteWaitsForRoom(t *testing.T) {
 
 func TestDialAcrossAPartition(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
+		m := New()
 		l, err := m.Host("b").Listen("127.0.0.1:1")
 		if err != nil {
 			t.Fatal(err)
