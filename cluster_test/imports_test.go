@@ -28,7 +28,16 @@ var rooms = map[string][]string{
 	"client":               {"api/rollcall/v1"},
 	"metrics":              {},
 	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "metrics"},
-	"cmd/rollcall":         {"api/rollcall/v1", "client", "node", "metrics", "store"},
+	"cmd/rollcall": {
+		"api/rollcall/v1", "client", "node", "metrics", "store",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/format", "cmd/rollcall/loadgen",
+	},
+	"cmd/rollcall/ballast":    {},
+	"cmd/rollcall/cliflag":    {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
+	"cmd/rollcall/devcluster": {"cmd/rollcall/format"},
+	"cmd/rollcall/dial":       {},
+	"cmd/rollcall/format":     {},
+	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 
 func TestImportArrows(t *testing.T) {
