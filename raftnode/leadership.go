@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 )
 
 // followLeadership receives every change of leadership at once, as raft's main loop waits for it.
@@ -26,7 +27,7 @@ func (n *Node) followLeadership(r *raft.Raft, notify <-chan bool, stopped <-chan
 			end()
 			n.stopLeading()
 			if !leads {
-				n.proposer.refuse(ErrNotLeader)
+				n.proposer.Refuse(ErrNotLeader)
 			} else {
 				ctx, cancel := context.WithCancel(n.ctx)
 				end = cancel
@@ -57,7 +58,7 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 	}
 	begin := time.Now()
 	for {
-		index, err := n.proposer.proposeNow(cmd)
+		index, err := n.proposer.ProposeNow(cmd)
 		if err == nil {
 			err = n.cfg.State.WaitIndex(ctx, index)
 		}
@@ -85,7 +86,7 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 	n.mu.Lock()
 	leads := ctx.Err() == nil
 	if leads {
-		n.leading.Store(&reign{term: term, ended: ctx.Done()})
+		n.leading.Store(&leadership{term: term, ended: ctx.Done()})
 	}
 	n.mu.Unlock()
 	if leads {
@@ -130,7 +131,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 		} else {
 			future = r.LeadershipTransferToServer(raft.ServerID(target), raft.ServerAddress(target))
 		}
-		endWith(future, n.proposer.abandoned)
+		workaround.EndWith(future, n.proposer.Abandoned())
 		ended := make(chan error, 1)
 		go func() { ended <- future.Error() }()
 		select {
@@ -153,7 +154,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 // transferTargets are the voters to try, in order; "" is raft's own choice.
 func (n *Node) transferTargets(r *raft.Raft) []string {
 	away := map[string]bool{}
-	for _, p := range n.port.peers.list() {
+	for _, p := range n.port.Peers() {
 		away[p.Name] = p.Err != ""
 	}
 	var voters []string

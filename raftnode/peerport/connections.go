@@ -1,7 +1,6 @@
-package raftnode
+package peerport
 
 import (
-	"context"
 	"net"
 	"sync"
 )
@@ -35,7 +34,7 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 
 // check takes note of an error that says that the other side has ended the connection.
 func (c *trackedConn) check(err error) {
-	if err != nil && c.over != nil && brokenOff(err) {
+	if err != nil && c.over != nil && EndedByPeer(err) {
 		c.over(true)
 	}
 }
@@ -82,72 +81,5 @@ func (s *connSet) close() {
 	s.mu.Unlock()
 	for _, c := range open {
 		_ = c.Close()
-	}
-}
-
-// handoff is a net.Listener whose connections somebody else accepted.
-type handoff struct {
-	addr  net.Addr
-	set   connSet
-	lines *lines // told of connections that are delivered; nil: not
-	// ready holds what the other side will take in a moment; who comes while it is full waits
-	// within the time a handshake has.
-	ready chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newHandoff(addr net.Addr) *handoff {
-	return &handoff{addr: addr, ready: make(chan net.Conn, 8), done: make(chan struct{})}
-}
-
-// deliver hands peer's conn over, or closes it if nobody takes it until ctx ends.
-func (h *handoff) deliver(ctx context.Context, peer string, conn net.Conn) {
-	var over func(remote bool)
-	if h.lines != nil {
-		over = h.lines.begin(peer)
-	}
-	conn = h.set.add(conn, over)
-	if conn == nil {
-		return
-	}
-	select {
-	case h.ready <- conn:
-	case <-h.done:
-		_ = conn.Close()
-	case <-ctx.Done():
-		_ = conn.Close()
-	}
-}
-
-func (h *handoff) Accept() (net.Conn, error) {
-	select {
-	case conn := <-h.ready:
-		return conn, nil
-	case <-h.done:
-		return nil, &net.OpError{Op: "accept", Net: h.addr.Network(), Addr: h.addr, Err: net.ErrClosed}
-	}
-}
-
-// Close ends Accept. Connections that were handed over stay; see closeAll.
-func (h *handoff) Close() error {
-	h.once.Do(func() { close(h.done) })
-	return nil
-}
-
-// closeAll also closes every connection, handed over or not.
-func (h *handoff) closeAll() {
-	_ = h.Close()
-	h.set.close()
-}
-
-func (h *handoff) Addr() net.Addr { return h.addr }
-
-func (h *handoff) closed() bool {
-	select {
-	case <-h.done:
-		return true
-	default:
-		return false
 	}
 }

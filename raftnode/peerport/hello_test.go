@@ -1,4 +1,4 @@
-package raftnode
+package peerport
 
 import (
 	"bytes"
@@ -16,7 +16,7 @@ import (
 
 func TestHelloRoundTrip(t *testing.T) {
 	v := clusterView("n1", true)
-	h := v.hello(peerv1.Hello_PURPOSE_RAFT, "n2")
+	h := v.Hello(peerv1.Hello_PURPOSE_RAFT, "n2")
 	var b bytes.Buffer
 	if err := writeHello(&b, h); err != nil {
 		t.Fatal(err)
@@ -65,16 +65,16 @@ func TestReadHelloRefuses(t *testing.T) {
 }
 
 // clusterView is a member of a cluster of three whose fold knows n2 by a newer directory and n4.
-func clusterView(node string, running bool) view {
+func clusterView(node string, running bool) View {
 	v := emptyView(node, threeMembers)
-	v.founding = &store.Founding{ClusterID: "3f9a000000000000"}
+	v.Founding = &store.Founding{ClusterID: "3f9a000000000000"}
 	for _, m := range threeMembers {
-		v.founding.Members = append(v.founding.Members, store.FoundingMember{Name: m.Name, PeerAddress: m.PeerAddress, DirectoryID: "dir-" + m.Name})
-		v.known[m.Name] = "dir-" + m.Name
+		v.Founding.Members = append(v.Founding.Members, store.FoundingMember{Name: m.Name, PeerAddress: m.PeerAddress, DirectoryID: "dir-" + m.Name})
+		v.Known[m.Name] = "dir-" + m.Name
 	}
-	v.known["n2"] = "dir-n2-replaced"
-	v.known["n4"] = ""
-	v.running = running
+	v.Known["n2"] = "dir-n2-replaced"
+	v.Known["n4"] = ""
+	v.Running = running
 	return v
 }
 
@@ -83,7 +83,7 @@ func TestRefuse(t *testing.T) {
 	member := clusterView("n1", true)
 	tests := []struct {
 		name    string
-		view    view
+		view    View
 		purpose peerv1.Hello_Purpose
 		change  func(*peerv1.Hello)
 		want    string // of the acceptor
@@ -118,11 +118,11 @@ func TestRefuse(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := clusterView("n3", true).hello(test.purpose, "n1")
+			h := clusterView("n3", true).Hello(test.purpose, "n1")
 			if test.change != nil {
 				test.change(h)
 			}
-			if got := test.view.refuse(h); got != test.want {
+			if got := test.view.Refuse(h); got != test.want {
 				t.Errorf("got  %q\nwant %q", got, test.want)
 			}
 		})
@@ -154,12 +154,12 @@ func TestReject(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := clusterView("n3", true).hello(test.purpose, "n1")
+			h := clusterView("n3", true).Hello(test.purpose, "n1")
 			if test.change != nil {
 				test.change(h)
 			}
 			got := ""
-			if err := clusterView("n1", true).reject(test.purpose, "n3", "127.0.0.1:7611", h); err != nil {
+			if err := clusterView("n1", true).Reject(test.purpose, "n3", "127.0.0.1:7611", h); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {
@@ -172,7 +172,7 @@ func TestReject(t *testing.T) {
 // Whatever comes in: no panic, no more than the hello is read, and no answer that cannot be sent.
 func FuzzHello(f *testing.F) {
 	var b bytes.Buffer
-	if err := writeHello(&b, clusterView("n3", true).hello(peerv1.Hello_PURPOSE_RAFT, "n1")); err != nil {
+	if err := writeHello(&b, clusterView("n3", true).Hello(peerv1.Hello_PURPOSE_RAFT, "n1")); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(b.Bytes())
@@ -189,9 +189,9 @@ func FuzzHello(f *testing.F) {
 		if read > len(preamble)+4+maxHello {
 			t.Fatalf("%d bytes were read", read)
 		}
-		for _, v := range []view{clusterView("n1", true), emptyView("n1", threeMembers)} {
-			reply := v.hello(h.GetPurpose(), h.GetNode())
-			reply.Refusal = v.refuse(h)
+		for _, v := range []View{clusterView("n1", true), emptyView("n1", threeMembers)} {
+			reply := v.Hello(h.GetPurpose(), h.GetNode())
+			reply.Refusal = v.Refuse(h)
 			if reply.Refusal == "" && h.GetPurpose() == peerv1.Hello_PURPOSE_RAFT && h.GetClusterId() != "3f9a000000000000" {
 				t.Fatalf("raft was let in by %v", h)
 			}
@@ -199,7 +199,7 @@ func FuzzHello(f *testing.F) {
 			if err := writeHello(&out, reply); err != nil {
 				t.Fatalf("answer to %v: %v", h, err)
 			}
-			_ = v.reject(h.GetPurpose(), "n3", "a", h)
+			_ = v.Reject(h.GetPurpose(), "n3", "a", h)
 			_ = decide(v, "/data", false, []answer{{member: threeMembers[1], hello: h}})
 		}
 	})

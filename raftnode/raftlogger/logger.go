@@ -1,4 +1,4 @@
-package raftnode
+package raftlogger
 
 import (
 	"context"
@@ -13,35 +13,36 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// raftLogEvery is how often raft may repeat a warning or an error.
-const raftLogEvery = 10 * time.Second
+// repeatEvery is how often raft may repeat a warning or an error.
+const repeatEvery = 10 * time.Second
 
-// raftLogger writes raft's log to slog. Raft tells much at Info, which becomes Debug except for
+// Logger is an hclog.Logger. It writes raft's log to slog. Raft tells much at Info, which becomes Debug except for
 // changes of state; repeats warnings at every retry, which are held back; and calls an error what is
 // only a peer that is away, which the peer port reports once.
-type raftLogger struct {
+type Logger struct {
 	logger *slog.Logger
 	name   string
 	args   []any
-	shared *raftLogRate
+	shared *rate
 }
 
-type raftLogRate struct {
+type rate struct {
 	mu   sync.Mutex // guards last
-	last map[string]raftLogLine
+	last map[string]repetition
 }
 
-type raftLogLine struct {
+type repetition struct {
 	at   time.Time
 	held int
 }
 
-func newRaftLogger(logger *slog.Logger) *raftLogger {
-	return &raftLogger{logger: logger.With("part", "raft"), shared: &raftLogRate{last: map[string]raftLogLine{}}}
+// New returns a Logger that writes to logger.
+func New(logger *slog.Logger) *Logger {
+	return &Logger{logger: logger.With("part", "raft"), shared: &rate{last: map[string]repetition{}}}
 }
 
 // Messages of raft v1.7.3 that do not mean what their level says.
-var raftLevels = map[string]slog.Level{
+var levels = map[string]slog.Level{
 	"entering follower state":                                    slog.LevelInfo,
 	"entering leader state":                                      slog.LevelInfo,
 	"removed ourself, transitioning to follower":                 slog.LevelInfo,
@@ -71,8 +72,8 @@ var raftLevels = map[string]slog.Level{
 	"failed to send snapshot to":                                 slog.LevelWarn,
 }
 
-func (l *raftLogger) level(level hclog.Level, msg string) slog.Level {
-	if known, ok := raftLevels[msg]; ok {
+func (l *Logger) level(level hclog.Level, msg string) slog.Level {
+	if known, ok := levels[msg]; ok {
 		return known
 	}
 	switch level {
@@ -87,7 +88,7 @@ func (l *raftLogger) level(level hclog.Level, msg string) slog.Level {
 }
 
 // Log writes a message, or counts it if it was written a moment ago.
-func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
+func (l *Logger) Log(level hclog.Level, msg string, args ...any) {
 	to := l.level(level, msg)
 	if !l.logger.Enabled(context.Background(), to) {
 		return
@@ -96,7 +97,7 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 	if to >= slog.LevelWarn {
 		l.shared.mu.Lock()
 		last, now := l.shared.last[msg], time.Now()
-		if !last.at.IsZero() && now.Sub(last.at) < raftLogEvery {
+		if !last.at.IsZero() && now.Sub(last.at) < repeatEvery {
 			last.held++
 			l.shared.last[msg] = last
 			l.shared.mu.Unlock()
@@ -104,7 +105,7 @@ func (l *raftLogger) Log(level hclog.Level, msg string, args ...any) {
 		}
 		held = last.held
 		// Messages are constants of raft, so their number is bounded.
-		l.shared.last[msg] = raftLogLine{at: now}
+		l.shared.last[msg] = repetition{at: now}
 		l.shared.mu.Unlock()
 	}
 	attrs := append(slogArgs(l.args), slogArgs(args)...)
@@ -140,51 +141,51 @@ func slogArgs(args []any) []slog.Attr {
 	return attrs
 }
 
-func (l *raftLogger) Trace(msg string, args ...any) { l.Log(hclog.Trace, msg, args...) }
-func (l *raftLogger) Debug(msg string, args ...any) { l.Log(hclog.Debug, msg, args...) }
-func (l *raftLogger) Info(msg string, args ...any)  { l.Log(hclog.Info, msg, args...) }
-func (l *raftLogger) Warn(msg string, args ...any)  { l.Log(hclog.Warn, msg, args...) }
-func (l *raftLogger) Error(msg string, args ...any) { l.Log(hclog.Error, msg, args...) }
+func (l *Logger) Trace(msg string, args ...any) { l.Log(hclog.Trace, msg, args...) }
+func (l *Logger) Debug(msg string, args ...any) { l.Log(hclog.Debug, msg, args...) }
+func (l *Logger) Info(msg string, args ...any)  { l.Log(hclog.Info, msg, args...) }
+func (l *Logger) Warn(msg string, args ...any)  { l.Log(hclog.Warn, msg, args...) }
+func (l *Logger) Error(msg string, args ...any) { l.Log(hclog.Error, msg, args...) }
 
-func (l *raftLogger) enabled(level slog.Level) bool {
+func (l *Logger) enabled(level slog.Level) bool {
 	return l.logger.Enabled(context.Background(), level)
 }
-func (l *raftLogger) IsTrace() bool { return l.enabled(slog.LevelDebug - 4) }
-func (l *raftLogger) IsDebug() bool { return l.enabled(slog.LevelDebug) }
-func (l *raftLogger) IsInfo() bool  { return l.enabled(slog.LevelDebug) }
-func (l *raftLogger) IsWarn() bool  { return l.enabled(slog.LevelWarn) }
-func (l *raftLogger) IsError() bool { return l.enabled(slog.LevelError) }
+func (l *Logger) IsTrace() bool { return l.enabled(slog.LevelDebug - 4) }
+func (l *Logger) IsDebug() bool { return l.enabled(slog.LevelDebug) }
+func (l *Logger) IsInfo() bool  { return l.enabled(slog.LevelDebug) }
+func (l *Logger) IsWarn() bool  { return l.enabled(slog.LevelWarn) }
+func (l *Logger) IsError() bool { return l.enabled(slog.LevelError) }
 
-func (l *raftLogger) ImpliedArgs() []any { return l.args }
+func (l *Logger) ImpliedArgs() []any { return l.args }
 
-func (l *raftLogger) With(args ...any) hclog.Logger {
+func (l *Logger) With(args ...any) hclog.Logger {
 	c := *l
 	c.args = append(append([]any{}, l.args...), args...)
 	return &c
 }
 
-func (l *raftLogger) Name() string { return l.name }
+func (l *Logger) Name() string { return l.name }
 
-func (l *raftLogger) Named(name string) hclog.Logger {
+func (l *Logger) Named(name string) hclog.Logger {
 	return l.ResetNamed(strings.TrimPrefix(l.name+"."+name, "."))
 }
 
-func (l *raftLogger) ResetNamed(name string) hclog.Logger {
+func (l *Logger) ResetNamed(name string) hclog.Logger {
 	c := *l
 	c.name = name
 	return &c
 }
 
-func (l *raftLogger) SetLevel(hclog.Level)  {}
-func (l *raftLogger) GetLevel() hclog.Level { return hclog.NoLevel }
+func (l *Logger) SetLevel(hclog.Level)  {}
+func (l *Logger) GetLevel() hclog.Level { return hclog.NoLevel }
 
-func (l *raftLogger) StandardLogger(opts *hclog.StandardLoggerOptions) *log.Logger {
+func (l *Logger) StandardLogger(opts *hclog.StandardLoggerOptions) *log.Logger {
 	return log.New(l.StandardWriter(opts), "", 0)
 }
 
-func (l *raftLogger) StandardWriter(*hclog.StandardLoggerOptions) io.Writer { return lineWriter{l} }
+func (l *Logger) StandardWriter(*hclog.StandardLoggerOptions) io.Writer { return lineWriter{l} }
 
-type lineWriter struct{ logger *raftLogger }
+type lineWriter struct{ logger *Logger }
 
 func (w lineWriter) Write(b []byte) (int, error) {
 	w.logger.Debug(strings.TrimSpace(string(b)))

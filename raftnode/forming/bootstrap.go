@@ -1,4 +1,4 @@
-package raftnode
+package forming
 
 import (
 	"errors"
@@ -10,13 +10,13 @@ import (
 	"github.com/rollcallhq/rollcall/store"
 )
 
-// bootstrap writes the first configuration, all first members as voters, into an empty raft log. A
+// Bootstrap writes the first configuration, all first members as voters, into an empty raft log. A
 // log that has been used it leaves alone.
 //
 // raft.BootstrapCluster stores the term, then the entry. A crash between the two leaves a log that
 // raft takes for used but that has no configuration and never would get one, as nobody else has it
 // either: term 1 and nothing else can only mean that, as the first election is of term 2.
-func bootstrap(cfg *raft.Config, log *store.Log, snaps raft.SnapshotStore, trans raft.Transport, f *store.Founding) error {
+func Bootstrap(cfg *raft.Config, log *store.Log, snaps raft.SnapshotStore, trans raft.Transport, f *store.Founding) error {
 	last, err := log.LastIndex()
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)

@@ -1,4 +1,4 @@
-package raftnode
+package peerport
 
 import (
 	"cmp"
@@ -20,16 +20,16 @@ type PeerStatus struct {
 	Since time.Time // when Err became what it is
 }
 
-// peers remembers how dials end, so that a peer that stays away is reported once and not at every
+// reachability remembers how dials end, so that a peer that stays away is reported once and not at every
 // retry.
-type peers struct {
+type reachability struct {
 	logger *slog.Logger
 
 	mu     sync.Mutex // guards states
-	states map[peerPurpose]peerState
+	states map[peerPurpose]peerReach
 }
 
-type peerState struct {
+type peerReach struct {
 	PeerStatus
 	tried time.Time
 }
@@ -39,18 +39,18 @@ type peerPurpose struct {
 	purpose peerv1.Hello_Purpose
 }
 
-func newPeers(logger *slog.Logger) *peers {
-	return &peers{logger: logger, states: map[peerPurpose]peerState{}}
+func newReachability(logger *slog.Logger) *reachability {
+	return &reachability{logger: logger, states: map[peerPurpose]peerReach{}}
 }
 
 // dialed takes note of the end of a dial and logs what is new in it.
-func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
+func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
 		return
 	}
 	text := ""
 	if err != nil {
-		text = inWords(err)
+		text = Reason(err)
 	}
 	key := peerPurpose{name, purpose}
 	now := time.Now()
@@ -62,7 +62,7 @@ func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 		p.mu.Unlock()
 		return
 	}
-	p.states[key] = peerState{PeerStatus{Name: name, Err: text, Since: now}, now}
+	p.states[key] = peerReach{PeerStatus{Name: name, Err: text, Since: now}, now}
 	p.mu.Unlock()
 
 	switch {
@@ -79,21 +79,21 @@ func (p *peers) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
 }
 
 // heard takes note that a peer whose last probe failed has called: a follower would not try again.
-func (p *peers) heard(name string) {
+func (p *reachability) heard(name string) {
 	key := peerPurpose{name, peerv1.Hello_PURPOSE_PROBE}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if last, known := p.states[key]; known && last.Err != "" {
-		p.states[key] = peerState{PeerStatus{Name: name, Since: now}, now}
+		p.states[key] = peerReach{PeerStatus{Name: name, Since: now}, now}
 	}
 }
 
 // list returns the peers in order of their names, each as it was found last.
-func (p *peers) list() []PeerStatus {
+func (p *reachability) list() []PeerStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	newest := map[string]peerState{}
+	newest := map[string]peerReach{}
 	for key, s := range p.states {
 		if have, ok := newest[key.name]; !ok || s.tried.After(have.tried) {
 			newest[key.name] = s

@@ -1,4 +1,4 @@
-package raftnode
+package peerport
 
 import (
 	"context"
@@ -9,9 +9,9 @@ import (
 	"syscall"
 )
 
-// inWords shortens an error of a connection to what an operator needs, without what changes from
+// Reason shortens an error of a connection to what an operator needs, without what changes from
 // one try to the next, so that a repetition is known as one.
-func inWords(err error) string {
+func Reason(err error) string {
 	var (
 		several addressErrors
 		errno   syscall.Errno
@@ -44,7 +44,7 @@ type addressError struct {
 func (e addressErrors) Error() string {
 	parts := make([]string, len(e))
 	for i, a := range e {
-		parts[i] = inWords(a.err)
+		parts[i] = Reason(a.err)
 		if !strings.HasPrefix(parts[i], a.address) {
 			parts[i] = a.address + ": " + parts[i]
 		}

@@ -1,4 +1,4 @@
-package raftnode
+package proposer
 
 import (
 	"context"
@@ -10,14 +10,37 @@ import (
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 )
 
-// proposer turns the commands that wait into log entries: as many as wait go into one, as soon as
+// Config is what a Proposer is made of. Congested and OnEntry may be nil.
+type Config struct {
+	// Apply hands an entry to raft.
+	Apply func(raft.Log, time.Duration) raft.ApplyFuture
+
+	MaxEntryCommands   int // commands in one entry
+	MaxEntryBytes      int // of commands in one entry; a larger command has an entry of its own
+	MaxCommandBytes    int
+	MaxEntriesInFlight int
+	MaxWaiting         int // commands that wait for an entry
+	MaxWaitingBytes    int
+	EnqueueTimeout     time.Duration // until raft takes an entry
+
+	Now       func() int64 // the time of the next entry, in nanoseconds since 1970
+	StateHash func() *logv1.StateHash
+	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
+	// closed when it should be asked again: the node has enough to store already.
+	Congested func() <-chan struct{}
+	// OnEntry is told of each entry that was applied: its commands, and the time from proposing it to the
+	// fold's answer. It must not block.
+	OnEntry func(commands int, took time.Duration)
+}
+
+// Proposer turns the commands that wait into log entries: as many as wait go into one, as soon as
 // fewer than MaxEntriesInFlight are under way. A command alone does not wait at all; under load an
 // fsync is shared by all that came during the one before.
-type proposer struct {
-	cfg   *Config
-	apply func(raft.Log, time.Duration) raft.ApplyFuture
+type Proposer struct {
+	cfg Config
 
 	wake      chan struct{} // capacity 1: somebody waits, or closing
 	slots     chan struct{} // one for each entry in flight
@@ -43,10 +66,10 @@ type outcome struct {
 	err    error
 }
 
-func newProposer(cfg *Config, apply func(raft.Log, time.Duration) raft.ApplyFuture) *proposer {
-	p := &proposer{
+// New returns a Proposer that takes commands until Close.
+func New(cfg Config) *Proposer {
+	p := &Proposer{
 		cfg:       cfg,
-		apply:     apply,
 		wake:      make(chan struct{}, 1),
 		slots:     make(chan struct{}, cfg.MaxEntriesInFlight),
 		closing:   make(chan struct{}),
@@ -56,8 +79,8 @@ func newProposer(cfg *Config, apply func(raft.Log, time.Duration) raft.ApplyFutu
 	return p
 }
 
-// propose returns the fold's answer to cmd, which the caller must not change any more.
-func (p *proposer) propose(ctx context.Context, cmd *logv1.Command) (any, error) {
+// Propose returns the fold's answer to cmd, which the caller must not change any more.
+func (p *Proposer) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, NotWrittenError{err}
 	}
@@ -85,9 +108,9 @@ func (p *proposer) propose(ctx context.Context, cmd *logv1.Command) (any, error)
 	}
 }
 
-// proposeNow has cmd in an entry of its own, past the queue, and returns its index when the fold has
+// ProposeNow has cmd in an entry of its own, past the queue, and returns its index when the fold has
 // answered.
-func (p *proposer) proposeNow(cmd *logv1.Command) (uint64, error) {
+func (p *Proposer) ProposeNow(cmd *logv1.Command) (uint64, error) {
 	future, err := p.start([]*logv1.Command{cmd})
 	if err != nil {
 		return 0, NotWrittenError{err}
@@ -98,7 +121,7 @@ func (p *proposer) proposeNow(cmd *logv1.Command) (uint64, error) {
 	return future.Index(), nil
 }
 
-func (p *proposer) enqueue(pr *proposal) error {
+func (p *Proposer) enqueue(pr *proposal) error {
 	if pr.size > p.cfg.MaxCommandBytes {
 		return fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes)
 	}
@@ -122,7 +145,7 @@ func (p *proposer) enqueue(pr *proposal) error {
 }
 
 // withdraw takes a proposal back; false: it does not wait any more, it is in an entry or answered.
-func (p *proposer) withdraw(pr *proposal) bool {
+func (p *Proposer) withdraw(pr *proposal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, other := range p.queue {
@@ -135,8 +158,8 @@ func (p *proposer) withdraw(pr *proposal) bool {
 	return false
 }
 
-// refuse answers all that wait: they are surely not written.
-func (p *proposer) refuse(err error) {
+// Refuse answers all that wait: they are surely not written.
+func (p *Proposer) Refuse(err error) {
 	p.mu.Lock()
 	waiting := p.queue
 	p.queue, p.waitingBytes = nil, 0
@@ -146,7 +169,7 @@ func (p *proposer) refuse(err error) {
 }
 
 // take moves what fits into one entry out of the queue.
-func (p *proposer) take() []*proposal {
+func (p *Proposer) take() []*proposal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, bytes := 0, 0
@@ -167,7 +190,7 @@ func (p *proposer) take() []*proposal {
 	return batch
 }
 
-func (p *proposer) run() {
+func (p *Proposer) run() {
 	for {
 		select {
 		case <-p.wake:
@@ -196,7 +219,7 @@ func (p *proposer) run() {
 
 // awaitRoom waits while the node is congested; false: the proposer is closing. What waits meanwhile is
 // bounded like the queue, and can still be withdrawn.
-func (p *proposer) awaitRoom() bool {
+func (p *Proposer) awaitRoom() bool {
 	if p.cfg.Congested == nil {
 		return true
 	}
@@ -214,7 +237,7 @@ func (p *proposer) awaitRoom() bool {
 }
 
 // dispatch proposes a batch as one entry and leaves a goroutine to wait for its end.
-func (p *proposer) dispatch(batch []*proposal) {
+func (p *Proposer) dispatch(batch []*proposal) {
 	commands := make([]*logv1.Command, len(batch))
 	for i, pr := range batch {
 		commands[i] = pr.cmd
@@ -243,22 +266,22 @@ func (p *proposer) dispatch(batch []*proposal) {
 }
 
 // start seals commands into an entry and proposes it. An error means that nothing was proposed.
-func (p *proposer) start(commands []*logv1.Command) (raft.ApplyFuture, error) {
+func (p *Proposer) start(commands []*logv1.Command) (raft.ApplyFuture, error) {
 	data, err := logv1.Seal(&logv1.Entry{
-		Time:      p.cfg.Now().UnixNano(),
-		StateHash: p.cfg.State.StateHash(),
+		Time:      p.cfg.Now(),
+		StateHash: p.cfg.StateHash(),
 		Commands:  commands,
 	})
 	if err != nil {
 		return nil, err
 	}
-	future := p.apply(raft.Log{Data: data}, p.cfg.EnqueueTimeout)
-	endWith(future, p.abandoned)
+	future := p.cfg.Apply(raft.Log{Data: data}, p.cfg.EnqueueTimeout)
+	workaround.EndWith(future, p.abandoned)
 	return future, nil
 }
 
 // finish waits for an entry's end and returns the fold's answers to its n commands.
-func (p *proposer) finish(future raft.ApplyFuture, n int) ([]any, error) {
+func (p *Proposer) finish(future raft.ApplyFuture, n int) ([]any, error) {
 	if err := future.Error(); err != nil {
 		return nil, classify(err)
 	}
@@ -295,8 +318,8 @@ func refuseAll(batch []*proposal, err error) {
 	}
 }
 
-// close refuses what waits and what comes. Entries in flight go on.
-func (p *proposer) close() {
+// Close refuses what waits and what comes. Entries in flight go on.
+func (p *Proposer) Close() {
 	p.mu.Lock()
 	already := p.closed
 	p.closed = true
@@ -305,11 +328,11 @@ func (p *proposer) close() {
 		return
 	}
 	close(p.closing)
-	p.refuse(ErrClosed)
+	p.Refuse(ErrClosed)
 }
 
-// drained is closed when nothing is in flight any more. Call it after close.
-func (p *proposer) drained() <-chan struct{} {
+// Drained is closed when nothing is in flight any more. Call it after Close.
+func (p *Proposer) Drained() <-chan struct{} {
 	done := make(chan struct{})
 	go func() {
 		p.wg.Wait()
@@ -318,5 +341,8 @@ func (p *proposer) drained() <-chan struct{} {
 	return done
 }
 
-// abandon gives up what is in flight. Raft must have ended, or be past waiting for.
-func (p *proposer) abandon() { close(p.abandoned) }
+// Abandon gives up what is in flight. Raft must have ended, or be past waiting for.
+func (p *Proposer) Abandon() { close(p.abandoned) }
+
+// Abandoned is closed by Abandon.
+func (p *Proposer) Abandoned() chan struct{} { return p.abandoned }
