@@ -17,7 +17,10 @@ var rooms = map[string][]string{
 	"api/rollcall/v1":      {},
 	"api/rollcall/log/v1":  {},
 	"api/rollcall/peer/v1": {"api/rollcall/log/v1"},
-	"fsm":                  {"api/rollcall/v1", "api/rollcall/log/v1"},
+	"fsm":                  {"api/rollcall/v1", "api/rollcall/log/v1", "fsm/follow", "fsm/history", "fsm/watch"},
+	"fsm/follow":           {"api/rollcall/v1", "api/rollcall/log/v1", "fsm/history"},
+	"fsm/history":          {"api/rollcall/v1", "api/rollcall/log/v1"},
+	"fsm/watch":            {},
 	"store":                {"api/rollcall/log/v1"},
 	"raftnode":             {"api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},
 	"raftnode/memnet":      {},
@@ -25,7 +28,16 @@ var rooms = map[string][]string{
 	"client":               {"api/rollcall/v1"},
 	"metrics":              {},
 	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "metrics"},
-	"cmd/rollcall":         {"api/rollcall/v1", "client", "node", "metrics", "store"},
+	"cmd/rollcall": {
+		"api/rollcall/v1", "client", "node", "metrics", "store",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/format", "cmd/rollcall/loadgen",
+	},
+	"cmd/rollcall/ballast":    {},
+	"cmd/rollcall/cliflag":    {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
+	"cmd/rollcall/devcluster": {"cmd/rollcall/format"},
+	"cmd/rollcall/dial":       {},
+	"cmd/rollcall/format":     {},
+	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 
 func TestImportArrows(t *testing.T) {
