@@ -260,7 +260,7 @@ func (n *Node) startRaft(asFounder bool) error {
 }
 
 // answerFailover answers another voter that has lost its leader; nil: this node has no part in it.
-func (n *Node) answerFailover(ctx context.Context, asker string, q *peerv1.Succession) *peerv1.Succession {
+func (n *Node) answerFailover(ctx context.Context, asker string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss {
 	fast := n.failover.Load()
 	if fast == nil || n.ctx.Err() != nil {
 		return nil

@@ -209,7 +209,7 @@ func (f *Failover) refuses(ctx context.Context, name string) bool {
 // lost the leader too, or all have answered, or ctx ends.
 func (f *Failover) askVoters(ctx context.Context, leader string, term uint64) (own voter, others []voter, voters int) {
 	own = f.own(term)
-	question := &peerv1.Succession{Leader: leader, Term: term, LastLogTerm: own.logTerm, LastLogIndex: own.logIndex}
+	question := &peerv1.LeaderLoss{Leader: leader, Term: term, LastLogTerm: own.logTerm, LastLogIndex: own.logIndex}
 	names := f.voters()
 	answers := make(chan voter, len(names)) // one from each at most
 	var wg sync.WaitGroup
@@ -262,7 +262,7 @@ func (f *Failover) own(term uint64) voter {
 // Answer is for another voter that has lost its leader. This node has lost it too when it has none of
 // the leader's connections open and the leader's port refuses it; a slow disk may keep it from
 // noticing the first, so that is waited for.
-func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.Succession) *peerv1.Succession {
+func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout/2)
 	defer cancel()
 	leader := q.GetLeader()
@@ -272,7 +272,7 @@ func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.Successio
 		lost = false
 	}
 	v := f.own(q.GetTerm())
-	return &peerv1.Succession{
+	return &peerv1.LeaderLoss{
 		Leader: leader, Term: v.term, LastLogTerm: v.logTerm, LastLogIndex: v.logIndex,
 		Lost: lost && v.term == q.GetTerm(), Standing: v.standing,
 	}

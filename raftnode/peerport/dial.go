@@ -27,7 +27,7 @@ func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpo
 	return conn, h, address, err
 }
 
-func (p *Port) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Purpose, q *peerv1.Succession) (net.Conn, *peerv1.Hello, string, error) {
+func (p *Port) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss) (net.Conn, *peerv1.Hello, string, error) {
 	addresses := p.cfg.Resolve(name)
 	if len(addresses) == 0 {
 		return nil, nil, "", fmt.Errorf("no address of %s is known", name)
@@ -47,8 +47,8 @@ func (p *Port) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Pu
 }
 
 // dialOne tries one address with its share of the time: share is how many are left to try.
-func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.Succession, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
-	timeout := handshakeTimeout
+func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
+	timeout := HandshakeTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
@@ -74,11 +74,11 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	v := p.cfg.View()
 	own := v.Hello(purpose, name)
-	own.Succession = q
-	if err := writeHello(conn, own); err != nil {
+	own.LeaderLoss = q
+	if err := WriteHello(conn, own); err != nil {
 		return nil, nil, err
 	}
-	h, err := readHello(conn)
+	h, err := ReadHello(conn)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -106,7 +106,7 @@ func (p *Port) Probe(ctx context.Context, name string) (*peerv1.Hello, string, e
 
 // AskFailover asks the named peer whether it has lost the leader too. The answer is nil when the peer does
 // not answer such questions.
-func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.Succession) (*peerv1.Succession, error) {
+func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLoss) (*peerv1.LeaderLoss, error) {
 	conn, h, _, err := p.dialAny(ctx, name, peerv1.Hello_PURPOSE_PROBE, q)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.Successio
 	if p.cfg.View().Stranger(h) != "" {
 		return nil, conn.Close()
 	}
-	return h.GetSuccession(), conn.Close()
+	return h.GetLeaderLoss(), conn.Close()
 }
 
 // Dial connects to the named peer. The connection is closed with the port at the latest.

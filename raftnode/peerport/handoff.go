@@ -11,15 +11,18 @@ type handoff struct {
 	addr            net.Addr
 	set             connSet
 	peerConnections *PeerConnections // told of connections that are delivered; nil: not
-	// ready holds what the other side will take in a moment; who comes while it is full waits
-	// within the time a handshake has.
+	// ready holds connections that the listener's user will accept in a moment. While it is full, a new
+	// connection waits for as long as a handshake may take.
 	ready chan net.Conn
 	done  chan struct{}
 	once  sync.Once
 }
 
+// MaxUndelivered is how many connections of one purpose wait to be accepted.
+const MaxUndelivered = 8
+
 func newHandoff(addr net.Addr) *handoff {
-	return &handoff{addr: addr, ready: make(chan net.Conn, 8), done: make(chan struct{})}
+	return &handoff{addr: addr, ready: make(chan net.Conn, MaxUndelivered), done: make(chan struct{})}
 }
 
 // deliver hands peer's conn over, or closes it if nobody takes it until ctx ends.

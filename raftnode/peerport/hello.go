@@ -23,8 +23,8 @@ var preamble = [4]byte{'R', 'C', 'P', 1}
 
 var errNotPeer = errors.New("does not speak rollcall's peer protocol (is it the peer port?)")
 
-// writeHello sends the preamble, the length of the hello as four big-endian bytes, and the hello.
-func writeHello(w io.Writer, h *peerv1.Hello) error {
+// WriteHello sends the preamble, the length of the hello as four big-endian bytes, and the hello.
+func WriteHello(w io.Writer, h *peerv1.Hello) error {
 	b := make([]byte, len(preamble)+4, len(preamble)+4+proto.Size(h))
 	copy(b, preamble[:])
 	b, err := proto.MarshalOptions{}.MarshalAppend(b, h)
@@ -40,8 +40,8 @@ func writeHello(w io.Writer, h *peerv1.Hello) error {
 	return err
 }
 
-// readHello reads what writeHello sends, and not a byte more.
-func readHello(r io.Reader) (*peerv1.Hello, error) {
+// ReadHello reads what WriteHello sends, and not a byte more.
+func ReadHello(r io.Reader) (*peerv1.Hello, error) {
 	var head [len(preamble) + 4]byte
 	// The preamble by itself: who speaks another protocol may never send four bytes more.
 	if _, err := io.ReadFull(r, head[:len(preamble)]); err != nil {
@@ -80,7 +80,7 @@ func checkHello(h *peerv1.Hello) error {
 		len(h.GetVersion()) <= 128 && len(h.GetRefusal()) <= 2048 &&
 		len(h.GetMembers()) <= MaxMembers && len(h.GetFounding().GetMembers()) <= MaxMembers &&
 		len(h.GetFounding().GetClusterId()) <= 64
-	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetSuccession().GetLeader()} {
+	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetLeaderLoss().GetLeader()} {
 		ok = ok && (name == "" || ValidName(name))
 	}
 	for _, m := range h.GetMembers() {

@@ -14,11 +14,11 @@ import (
 )
 
 const (
-	// handshakeTimeout is how long the other side has for its hello and its answer.
-	handshakeTimeout = 5 * time.Second
-	// maxHandshakes is how many connections may be in their handshake. A member needs milliseconds
+	// HandshakeTimeout is how long the other side has for its hello and its answer.
+	HandshakeTimeout = 5 * time.Second
+	// MaxHandshakes is how many connections may be in their handshake. A member needs milliseconds
 	// for its own, so the oldest makes room for a new one: idle strangers cannot keep members out.
-	maxHandshakes = 64
+	MaxHandshakes = 64
 )
 
 // Config is what a Port is made of. All fields but Failover are required.
@@ -33,7 +33,7 @@ type Config struct {
 	// Met is told of every hello, from both sides. It must not block.
 	Met func(*peerv1.Hello)
 	// Failover answers another voter that has lost its leader; nil: this node answers no such question.
-	Failover func(ctx context.Context, from string, q *peerv1.Succession) *peerv1.Succession
+	Failover func(ctx context.Context, from string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss
 }
 
 // Port is the port on which this node accepts other nodes. It dials them too.
@@ -153,13 +153,13 @@ func (p *Port) admit(conn net.Conn) {
 		_ = conn.Close()
 		return
 	}
-	if p.handshakes.Len() >= maxHandshakes {
+	if p.handshakes.Len() >= MaxHandshakes {
 		_ = p.handshakes.Remove(p.handshakes.Front()).(net.Conn).Close()
 	}
 	e := p.handshakes.PushBack(conn)
 	p.mu.Unlock()
 	p.wg.Go(func() {
-		ctx, cancel := context.WithTimeout(p.ctx, handshakeTimeout)
+		ctx, cancel := context.WithTimeout(p.ctx, HandshakeTimeout)
 		defer cancel()
 		ok := p.handshake(ctx, conn)
 		p.mu.Lock()
@@ -177,7 +177,7 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return false
 	}
-	h, err := readHello(conn)
+	h, err := ReadHello(conn)
 	if err != nil {
 		// A scanner, a health probe of the port or a peer that went away: nobody need act.
 		p.cfg.Logger.Debug("peer connection without a hello", "remote", conn.RemoteAddr().String(), "reason", Reason(err))
@@ -191,12 +191,12 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 	}
 	answer := v.Hello(h.GetPurpose(), h.GetNode())
 	answer.Refusal = reason
-	if q := h.GetSuccession(); q != nil && p.cfg.Failover != nil && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE &&
+	if q := h.GetLeaderLoss(); q != nil && p.cfg.Failover != nil && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE &&
 		reason == "" && h.GetClusterId() != "" && v.Stranger(h) == "" {
-		answer.Succession = p.cfg.Failover(ctx, h.GetNode(), q)
+		answer.LeaderLoss = p.cfg.Failover(ctx, h.GetNode(), q)
 	}
 	p.refused(v, h, reason)
-	if err := writeHello(conn, answer); err != nil {
+	if err := WriteHello(conn, answer); err != nil {
 		return false
 	}
 	p.cfg.Met(h)
@@ -236,4 +236,11 @@ func (p *Port) refused(v View, h *peerv1.Hello, reason string) {
 		level = slog.LevelDebug // it will be right in a moment
 	}
 	p.cfg.Logger.Log(context.Background(), level, "peer is refused", "peer", h.GetNode(), "reason", reason)
+}
+
+// Handshakes is how many connections are in their handshake.
+func (p *Port) Handshakes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handshakes.Len()
 }

@@ -11,9 +11,18 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func command(id string) *logv1.Command {
+	return &logv1.Command{RequestId: id, Kind: &logv1.Command_Write{Write: &logv1.Write{
+		Changes: []*logv1.Change{{Service: "team/" + id, Status: logv1.Status_STATUS_SERVING}},
+	}}}
+}
 
 // testFuture is an apply future that a test answers.
 type testFuture struct {
@@ -43,14 +52,24 @@ type testRaft struct {
 	took    chan struct{}
 }
 
-func newTestProposer(change func(*Config)) (*proposer, *testRaft) {
-	cfg := DefaultConfig()
-	cfg.State = &testFold{}
+func newTestProposer(change func(*Config)) (*Proposer, *testRaft) {
+	r := &testRaft{took: make(chan struct{}, 1000)}
+	cfg := Config{
+		Apply:              r.apply,
+		MaxEntryCommands:   512,
+		MaxEntryBytes:      1 << 20,
+		MaxCommandBytes:    8 << 20,
+		MaxEntriesInFlight: 3,
+		MaxWaiting:         10_000,
+		MaxWaitingBytes:    64 << 20,
+		EnqueueTimeout:     2 * time.Second,
+		Now:                func() int64 { return time.Now().UnixNano() },
+		StateHash:          func() *logv1.StateHash { return nil },
+	}
 	if change != nil {
 		change(&cfg)
 	}
-	r := &testRaft{took: make(chan struct{}, 1000)}
-	return newProposer(&cfg, r.apply), r
+	return New(cfg), r
 }
 
 func (r *testRaft) apply(l raft.Log, _ time.Duration) raft.ApplyFuture {
@@ -91,17 +110,17 @@ func (r *testRaft) sizes() []int {
 	return sizes
 }
 
-func endProposer(p *proposer) {
-	p.close()
-	p.abandon()
-	<-p.drained()
+func endProposer(p *Proposer) {
+	p.Close()
+	p.Abandon()
+	<-p.Drained()
 }
 
 // propose starts a proposal and returns where its end will be.
-func propose(ctx context.Context, p *proposer, id string) <-chan outcome {
+func propose(ctx context.Context, p *Proposer, id string) <-chan outcome {
 	done := make(chan outcome, 1)
 	go func() {
-		result, err := p.propose(ctx, command(id))
+		result, err := p.Propose(ctx, command(id))
 		done <- outcome{result, err}
 	}()
 	return done
@@ -166,7 +185,7 @@ func TestEntriesAreBounded(t *testing.T) {
 		if got := fmt.Sprint(r.sizes()); got != "[1 10 10 7 1 1]" {
 			t.Errorf("entries of %s commands", got)
 		}
-		_, err := p.propose(t.Context(), command(strings.Repeat("x", 3000)))
+		_, err := p.Propose(t.Context(), command(strings.Repeat("x", 3000)))
 		if !errors.Is(err, ErrTooLarge) || !errors.As(err, new(NotWrittenError)) {
 			t.Errorf("too large: %v", err)
 		}
@@ -221,7 +240,7 @@ func TestProposeEndsWithItsContext(t *testing.T) {
 		defer endProposer(p)
 		before, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := p.propose(before, command("never")); !errors.Is(err, context.Canceled) || !errors.As(err, new(NotWrittenError)) {
+		if _, err := p.Propose(before, command("never")); !errors.Is(err, context.Canceled) || !errors.As(err, new(NotWrittenError)) {
 			t.Errorf("ended before: %v", err)
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -318,7 +337,7 @@ func TestLosingLeadershipRefusesWhatWaits(t *testing.T) {
 		synctest.Wait()
 		waiting := propose(t.Context(), p, "waiting")
 		synctest.Wait()
-		p.refuse(ErrNotLeader)
+		p.Refuse(ErrNotLeader)
 		if out := <-waiting; !errors.Is(out.err, ErrNotLeader) || !errors.As(out.err, new(NotWrittenError)) {
 			t.Errorf("waiting: %v", out.err)
 		}
@@ -336,19 +355,19 @@ func TestClosingTheProposer(t *testing.T) {
 		synctest.Wait()
 		waits := propose(t.Context(), p, "waits")
 		synctest.Wait()
-		p.close()
-		p.close()
+		p.Close()
+		p.Close()
 		if out := <-waits; !errors.Is(out.err, ErrClosed) || !errors.As(out.err, new(NotWrittenError)) {
 			t.Errorf("waiting: %v", out.err)
 		}
-		if _, err := p.propose(t.Context(), command("late")); !errors.Is(err, ErrClosed) || !errors.As(err, new(NotWrittenError)) {
+		if _, err := p.Propose(t.Context(), command("late")); !errors.Is(err, ErrClosed) || !errors.As(err, new(NotWrittenError)) {
 			t.Errorf("after close: %v", err)
 		}
 		r.finish(0, nil)
 		if out := <-finishes; out.err != nil {
 			t.Errorf("under way: %v", out.err)
 		}
-		<-p.drained()
+		<-p.Drained()
 	})
 }
 
@@ -358,41 +377,12 @@ func TestFutureThatNeverEnds(t *testing.T) {
 		p, _ := newTestProposer(nil)
 		end := propose(t.Context(), p, "a")
 		synctest.Wait()
-		p.close()
+		p.Close()
 		time.Sleep(time.Minute)
-		p.abandon()
+		p.Abandon()
 		if out := <-end; !errors.As(out.err, new(UnknownOutcomeError)) {
 			t.Errorf("%v", out.err)
 		}
-		<-p.drained()
-	})
-}
-
-// Seen with the real raft: concurrent writers share entries, and each gets its own answer.
-func TestWritersDoNotGetEachOthersAnswers(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		c, leader := openThree(t, nil)
-		defer c.closeAll()
-		const writers, writes = 64, 10
-		var wg sync.WaitGroup
-		for w := range writers {
-			wg.Go(func() {
-				for i := range writes {
-					id := fmt.Sprintf("%d.%d", w, i)
-					got, err := leader.Propose(t.Context(), command(id))
-					if err != nil || got.(testResult).ID != id {
-						t.Errorf("%s: %v, %v", id, got, err)
-					}
-				}
-			})
-		}
-		wg.Wait()
-		if len(leader.fold.requestIDs()) != writers*writes {
-			t.Errorf("%d commands were applied", len(leader.fold.requestIDs()))
-		}
-		if leader.fold.entries > writers*writes/4 {
-			t.Errorf("%d commands took %d entries", writers*writes, leader.fold.entries)
-		}
-		t.Logf("%d commands in %d entries", writers*writes, leader.fold.entries)
+		<-p.Drained()
 	})
 }

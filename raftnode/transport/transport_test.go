@@ -9,22 +9,38 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 	"github.com/rollcallhq/rollcall/store"
 )
 
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var threeMembers = []peerport.Member{
+	{Name: "n1", PeerAddress: "h1:7601"},
+	{Name: "n2", PeerAddress: "h2:7601"},
+	{Name: "n3", PeerAddress: "h3:7601"},
+}
+
 // newTestTransport is the transport of a member of threeMembers, without a node.
-func newTestTransport(t *testing.T, m *memnet.Network, member Member) (*transport, func()) {
+func newTestTransport(t *testing.T, m *memnet.Network, member peerport.Member) (*Transport, func()) {
 	t.Helper()
-	v := clusterView(member.Name, true)
-	v.known = map[string]string{"n1": "dir-n1", "n2": "dir-n2", "n3": "dir-n3"}
-	p := &peerPort{
-		network: m.Host(member.Name),
-		logger:  slog.New(slog.DiscardHandler),
-		view:    func() view { return v },
-		resolve: func(name string) []string {
+	v := peerport.View{Node: member.Name, DirectoryID: "dir-" + member.Name, Members: threeMembers, Known: map[string]string{}, Running: true,
+		Founding: &store.Founding{ClusterID: "3f9a000000000000"}}
+	for _, m := range threeMembers {
+		v.Known[m.Name] = "dir-" + m.Name
+	}
+	p, err := peerport.Open(peerport.Config{
+		Node: member.Name, Listen: member.PeerAddress,
+		Network: m.Host(member.Name),
+		Logger:  slog.New(slog.DiscardHandler),
+		View:    func() peerport.View { return v },
+		Resolve: func(name string) []string {
 			for _, m := range threeMembers {
 				if m.Name == name {
 					return []string{m.PeerAddress}
@@ -32,18 +48,17 @@ func newTestTransport(t *testing.T, m *memnet.Network, member Member) (*transpor
 			}
 			return nil
 		},
-		met:   func(*peerv1.Hello) {},
-		peers: newPeers(slog.New(slog.DiscardHandler)),
-	}
-	if err := p.open(member.Name, member.PeerAddress); err != nil {
+		Met: func(*peerv1.Hello) {},
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
-	tr := newTransport(p, time.Second, 3*time.Second, newRaftLogger(p.logger))
+	tr := New(Config{Port: p, DialTimeout: time.Second, RPCTimeout: 3 * time.Second, Logger: raftlogger.New(slog.New(slog.DiscardHandler))})
 	return tr, func() {
 		if err := errors.Join(tr.Close(), tr.Close()); err != nil {
 			t.Error(err)
 		}
-		p.close()
+		p.Close()
 	}
 }
 
@@ -87,7 +102,7 @@ func TestOffer(t *testing.T) {
 		defer closeTo()
 		offer := func(ctx context.Context) <-chan bool {
 			taken := make(chan bool, 1)
-			go func() { taken <- to.offer(ctx, timeoutNow("n2")) }()
+			go func() { taken <- to.Offer(ctx, workaround.TimeoutNow("n2")) }()
 			synctest.Wait()
 			return taken
 		}
@@ -126,7 +141,7 @@ func TestOffer(t *testing.T) {
 		if err := to.Close(); err != nil || <-taken {
 			t.Errorf("taken by a closed transport, %v", err)
 		}
-		if to.offer(t.Context(), timeoutNow("n2")) {
+		if to.Offer(t.Context(), workaround.TimeoutNow("n2")) {
 			t.Error("taken by a closed transport")
 		}
 	})
@@ -166,19 +181,4 @@ func TestTransport(t *testing.T) {
 		}
 		_ = to
 	})
-}
-
-// The founding of a member whose directory was replaced still lists the old one.
-func TestViewPrefersWhatWasAnnounced(t *testing.T) {
-	f := newTestFold()
-	founding := &store.Founding{ClusterID: "3f9a", Members: []store.FoundingMember{{Name: "n1", DirectoryID: "d1"}, {Name: "n2", DirectoryID: "d2"}}}
-	f.members["n2"] = announced("n2", "new")
-	f.members["n1"] = announced("n1", "")
-	f.members["n4"] = announced("n4", "d4")
-	v := newView(&Config{Node: "n1", State: f}, "d1", founding, true)
-	for name, want := range map[string]string{"n1": "d1", "n2": "new", "n4": "d4"} {
-		if got := v.known[name]; got != want {
-			t.Errorf("%s is known by %q, want %q", name, got, want)
-		}
-	}
 }

@@ -14,6 +14,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
 // echo serves one connection of a peer listener.
@@ -48,7 +49,7 @@ func TestDialPeer(t *testing.T) {
 			t.Fatal(err)
 		}
 		talk(t, conn)
-		time.Sleep(2 * handshakeTimeout) // no deadline of the handshake is left
+		time.Sleep(2 * peerport.HandshakeTimeout) // no deadline of the handshake is left
 		talk(t, conn)
 		for name, want := range map[string]string{"n1": "dial n1: that is this node", "n9": "dial n9: no address of n9 is known"} {
 			if _, err := n1.DialPeer(t.Context(), name); err == nil || err.Error() != want {
@@ -136,13 +137,13 @@ func TestSilentClientIsDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 			begin := time.Now()
-			if got, err := io.ReadAll(conn); len(got) > 0 || err != nil || time.Since(begin) != handshakeTimeout {
+			if got, err := io.ReadAll(conn); len(got) > 0 || err != nil || time.Since(begin) != peerport.HandshakeTimeout {
 				t.Errorf("who sends %s was told %q, %v after %s", name, got, err, time.Since(begin))
 			}
 			conn.Close()
 		}
 		synctest.Wait()
-		if got := n.port.handshakes.Len(); got != 0 {
+		if got := n.port.Handshakes(); got != 0 {
 			t.Errorf("%d handshakes are left", got)
 		}
 	})
@@ -155,17 +156,14 @@ func TestIdleStrangersMakeRoom(t *testing.T) {
 		defer c.closeAll()
 		n := c.nodes["n1"]
 		var strangers []net.Conn
-		for range 5 * maxHandshakes {
+		for range 5 * peerport.MaxHandshakes {
 			conn, err := c.network.Dial(t.Context(), "127.0.0.1:7601")
 			if err != nil {
 				t.Fatal(err)
 			}
 			strangers = append(strangers, conn)
 			synctest.Wait()
-			n.port.mu.Lock()
-			open := n.port.handshakes.Len()
-			n.port.mu.Unlock()
-			if open > maxHandshakes {
+			if open := n.port.Handshakes(); open > peerport.MaxHandshakes {
 				t.Fatalf("%d handshakes at once", open)
 			}
 		}
@@ -188,7 +186,7 @@ func TestPeerListenerThatNobodyServes(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
 		var last net.Conn
-		for range cap(c.nodes["n2"].port.rpc.ready) + 1 {
+		for range peerport.MaxUndelivered + 1 {
 			var err error
 			if last, err = c.nodes["n1"].DialPeer(t.Context(), "n2"); err != nil {
 				t.Fatal(err)
@@ -196,7 +194,7 @@ func TestPeerListenerThatNobodyServes(t *testing.T) {
 			synctest.Wait() // it has its place
 		}
 		begin := time.Now()
-		if _, err := last.Read(make([]byte, 1)); err != io.EOF || time.Since(begin) > handshakeTimeout {
+		if _, err := last.Read(make([]byte, 1)); err != io.EOF || time.Since(begin) > peerport.HandshakeTimeout {
 			t.Errorf("%v after %s", err, time.Since(begin))
 		}
 	})
@@ -211,19 +209,19 @@ func TestRefusalIsLoggedOnce(t *testing.T) {
 		c, _ := openThree(t, opts)
 		defer c.closeAll()
 		v := c.nodes["n3"].view()
-		v.directoryID = "dir-lost"
+		v.DirectoryID = "dir-lost"
 		say := func(change func(*peerv1.Hello)) string {
 			conn, err := c.network.Dial(t.Context(), "127.0.0.1:7601")
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			h := v.hello(peerv1.Hello_PURPOSE_RAFT, "n1")
+			h := v.Hello(peerv1.Hello_PURPOSE_RAFT, "n1")
 			change(h)
-			if err := writeHello(conn, h); err != nil {
+			if err := peerport.WriteHello(conn, h); err != nil {
 				t.Fatal(err)
 			}
-			answer, err := readHello(conn)
+			answer, err := peerport.ReadHello(conn)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -310,7 +308,7 @@ func TestPeerThatCallsIsNotAway(t *testing.T) {
 // boundTCP is TCP whose listeners are there from the beginning: a port that was let go in between could
 // be somebody else's by then.
 type boundTCP struct {
-	TCP
+	peerport.TCP
 	bound map[string]net.Listener // by address
 }
 
@@ -393,7 +391,7 @@ func TestClusterOverTCP(t *testing.T) {
 
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	if _, err := (TCP{}).Dial(ctx, "rollcall.invalid:1"); err == nil || !strings.Contains(inWords(err), "host not found") {
+	if _, err := (peerport.TCP{}).Dial(ctx, "rollcall.invalid:1"); err == nil || !strings.Contains(peerport.Reason(err), "host not found") {
 		t.Errorf("dial of a name that does not exist: %v", err)
 	}
 }
