@@ -210,7 +210,7 @@ func validateCommand(cmd *logv1.Command) error {
 		if kind.AnnounceMember.GetMember().GetName() == "" {
 			problem = "announces a member without a name"
 		}
-	case *logv1.Command_TermStart:
+	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel:
 		problem = "is one that only a leader makes"
 	default:
 		problem = "is of a kind this node does not know"

@@ -93,24 +93,26 @@ func TestErrorsOfChanges(t *testing.T) {
 		want    want
 	}{
 		"refused as invalid": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "request_id", Message: "request_id was used for another request"}),
-			want{codes.InvalidArgument, rpcerror.ReasonRequestIDReused, rpcerror.WrittenNo, nil, "request_id was used"},
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "request_id",
+				Problem: logv1.Refusal_PROBLEM_REUSED, Given: "x", Value: 7}),
+			want{codes.InvalidArgument, rpcerror.ReasonRequestIDReused, rpcerror.WrittenNo, nil, "was used for another request"},
 		},
-		"refused as rpcerror.Invalid, another field": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "reason", Message: "reason is too long"}),
-			want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "reason is too long"},
+		"refused as invalid, another field": {
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "reason",
+				Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 1025, Limit: 1024}),
+			want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "reason is 1025 bytes long"},
 		},
 		"refused, no such service": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND, Service: "a"}),
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND, Kind: logv1.Kind_KIND_SERVICE, Key: "a"}),
 			want{codes.NotFound, rpcerror.ReasonNotFound, rpcerror.WrittenNo, map[string]string{rpcerror.MetaService: "a"}, `"a" does not exist`},
 		},
 		"refused, another revision": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 42}),
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Kind: logv1.Kind_KIND_SERVICE, Key: "a", CurrentRevision: 42}),
 			want{codes.FailedPrecondition, rpcerror.ReasonRevisionMismatch, rpcerror.WrittenNo, map[string]string{rpcerror.MetaCurrentRevision: "42", rpcerror.MetaService: "a"}, "42"},
 		},
 		"refused for a reason of a newer version": {
-			refusal(&logv1.Refusal{Reason: 99, Message: "the moon is full"}),
-			want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "the moon is full"},
+			refusal(&logv1.Refusal{Reason: 99, Problem: 98}),
+			want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "was refused"},
 		},
 		"not written until the caller gives up": {
 			failing(fmt.Errorf("propose: %w", notWrittenErr{errors.New("not written: transfer in progress")})),

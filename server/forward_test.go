@@ -54,7 +54,7 @@ func TestForwardedRefusalsAreRefusals(t *testing.T) {
 		c := newTestCluster(t, 2)
 		c.elect("n2")
 		c.nodes["n2"].agreement.onPropose(func(context.Context, *logv1.Command) (*logv1.Result, error) {
-			return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 7}}, nil
+			return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Kind: logv1.Kind_KIND_SERVICE, Key: "a", CurrentRevision: 7}}, nil
 		})
 		_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
 		checkError(t, err, want{codes.FailedPrecondition, rpcerror.ReasonRevisionMismatch, rpcerror.WrittenNo, map[string]string{rpcerror.MetaCurrentRevision: "7"}, "7"})

@@ -158,7 +158,7 @@ func anyEvent(rt *rapid.T, before *logv1.Event, revision int64) *logv1.Event {
 		case 6:
 			e.Status = logv1.Status(rapid.IntRange(0, 3).Draw(rt, "status"))
 		case 7:
-			e.Member = rapid.SampledFrom([]*logv1.Member{nil, {}, {Name: "n1", MaxFormat: 2}}).Draw(rt, "member")
+			e.Member = rapid.SampledFrom([]*logv1.Member{nil, {}, {Name: "n1", Level: 2}}).Draw(rt, "member")
 		default:
 			e.Service = strings.Repeat("s", rapid.IntRange(0, 256).Draw(rt, "service"))
 		}

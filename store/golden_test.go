@@ -56,41 +56,6 @@ var goldens = []generation{
 		},
 	},
 	{
-		// Entries carry a state hash, a term's start the limits of request ids; the journal and snapshots
-		// have the requests that were answered and the state hash.
-		directory: "format1-requests",
-		entry: &logv1.Entry{Time: goldenTime, StateHash: goldenHash, Commands: []*logv1.Command{
-			{Actor: &logv1.Actor{Name: "node n1", Verified: true}, Kind: &logv1.Command_TermStart{TermStart: &logv1.TermStart{
-				Term: 2, Leader: "n1", ClusterId: "3f9a", RequestIds: 250_000, RequestWindow: 600_000_000_000}}},
-			{Actor: &logv1.Actor{Name: "deploy", Peer: "10.0.0.9:5000"}, Reason: "release", RequestId: "r1",
-				Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{
-					{Service: "shop/cart", Status: logv1.Status_STATUS_SERVING, IfRevision: new(int64)},
-					{Service: "shop/old", Status: logv1.Status_STATUS_SERVICE_UNKNOWN, MustExist: true},
-				}}}},
-		}},
-		content: content{
-			Meta: &logv1.JournalMeta{Format: 1, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 2, LogTime: goldenTime, Horizon: 1,
-				StateHash: goldenHash},
-			Services: goldenServices,
-			Members:  goldenMembers,
-			Requests: byKey(
-				&logv1.RequestRecord{Limits: &logv1.RequestLimits{RequestIds: 250_000, Window: 600_000_000_000}},
-				&logv1.RequestRecord{Index: 4, Position: 1, Caller: "spiffe://shop/deploy", RequestId: "r1", Hash: []byte("sixteen bytes ok"),
-					Time: goldenTime, Revision: 2, Outcomes: []*logv1.RequestOutcome{
-						{Service: "shop/cart", Changed: true, Revision: 1, Status: logv1.Status_STATUS_SERVING, StatusTime: goldenTime},
-						{Service: "shop/old", Changed: true},
-						{Service: "shop/pay", Revision: 2, Status: logv1.Status_STATUS_NOT_SERVING, StatusTime: goldenTime, Cause: 1},
-					}, Causes: []*logv1.RequestCause{
-						{Reason: "release", Actor: &logv1.Actor{Name: "deploy", Peer: "10.0.0.9:5000"}, Time: goldenTime, RequestId: "r1"},
-						{Actor: &logv1.Actor{Name: "n1", Verified: true}, Time: goldenTime, LeaseId: "l1"},
-					}},
-				&logv1.RequestRecord{Index: 5, RequestId: "r2", Hash: []byte("sixteen bytes no"), Time: goldenTime, Revision: 2,
-					Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "shop/cart",
-						Field: "if_revision", Message: "it is at revision 1", CurrentRevision: 1}},
-			),
-		},
-	},
-	{
 		// Events stand in blocks; services and members are as before.
 		directory: "format2",
 		entry:     &logv1.Entry{Time: goldenTime, Commands: []*logv1.Command{{Kind: &logv1.Command_Compact{Compact: &logv1.Compact{Horizon: 4}}}}},
@@ -135,16 +100,8 @@ var (
 		"shop/cart": {Service: "shop/cart", Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING, Reason: "release", Revision: 1}},
 		"shop/pay":  {Service: "shop/pay", Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING, Revision: 2}},
 	}
-	goldenMembers = map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "10.0.0.1:7600", MaxFormat: 1}}
+	goldenMembers = map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "10.0.0.1:7600", Level: 1}}
 )
-
-func byKey(records ...*logv1.RequestRecord) map[string]*logv1.RequestRecord {
-	all := map[string]*logv1.RequestRecord{}
-	for _, r := range records {
-		all[r.Key()] = r
-	}
-	return all
-}
 
 func (g generation) make(t *testing.T) {
 	t.Helper()

@@ -14,8 +14,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
-
-	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
 // Domain is that of every ErrorInfo.
@@ -168,44 +166,6 @@ func LimitReached(subject, format string, a ...any) *Failure {
 		Details: []protoadapt.MessageV1{&errdetails.QuotaFailure{
 			Violations: []*errdetails.QuotaFailure_Violation{{Subject: subject, Description: msg}},
 		}},
-	}
-}
-
-// Refused is the outcome of a command that the fold refused: nothing changed.
-func Refused(r *logv1.Refusal) *Failure {
-	msg := r.Message
-	meta := map[string]string{MetaWritten: WrittenNo}
-	if r.Service != "" {
-		meta[MetaService] = r.Service
-	}
-	switch r.Reason {
-	case logv1.Refusal_REASON_NOT_FOUND:
-		if msg == "" {
-			msg = fmt.Sprintf("service %q does not exist", r.Service)
-		}
-		return &Failure{Reason: ReasonNotFound, Message: msg, Meta: meta}
-	case logv1.Refusal_REASON_REVISION_MISMATCH:
-		if msg == "" {
-			msg = fmt.Sprintf("service %q is at revision %d, not at if_revision", r.Service, r.CurrentRevision)
-		}
-		meta[MetaCurrentRevision] = strconv.FormatInt(r.CurrentRevision, 10)
-		return &Failure{Reason: ReasonRevisionMismatch, Message: msg, Meta: meta}
-	default:
-		// A reason that a newer leader knows is still a refusal of this request.
-		field := r.Field
-		if field == "" {
-			field = "request"
-		}
-		if msg == "" {
-			msg = "was refused"
-		}
-		f := Invalid(Violation{field, strings.TrimPrefix(msg, field+" ")})
-		f.Meta = meta
-		// What else can be wrong with an id was found before the command was proposed.
-		if r.Reason == logv1.Refusal_REASON_INVALID && field == "request_id" {
-			f.Reason = ReasonRequestIDReused
-		}
-		return f
 	}
 }
 
