@@ -21,7 +21,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // What stands here changes files of a stopped node so that every checksum in them is right: only the
@@ -40,7 +40,7 @@ func (c *virtual) edited(who string, edit func(*virtualNode)) *virtualNode {
 	bad := c.pick(who)
 	rest := c.others(bad)
 	if who == "leader" {
-		c.net.Isolate(raftnode.Stall, bad.cfg.Name)
+		c.net.Isolate(memnet.Stall, bad.cfg.Name)
 		alone := c.client(bad)
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		_, _ = alone.Set(ctx, "in-nobody-elses-log", serving, client.WriteOptions{})

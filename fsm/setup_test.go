@@ -37,8 +37,14 @@ func newHarness(t testing.TB) *harness { return harnessOn(t, newMemJournal()) }
 
 func harnessOn(t testing.TB, j *memJournal) *harness {
 	t.Helper()
-	h := &harness{journal: j}
-	f, err := New(Config{Journal: j, OnFailure: func(err error) { h.failures = append(h.failures, err) }})
+	return harnessWith(t, Config{Journal: j})
+}
+
+func harnessWith(t testing.TB, cfg Config) *harness {
+	t.Helper()
+	h := &harness{journal: cfg.Journal.(*memJournal)}
+	cfg.OnFailure = func(err error) { h.failures = append(h.failures, err) }
+	f, err := New(cfg)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}

@@ -36,11 +36,6 @@ func (r registry) ListServices(prefix, after string, limit int, statuses []serve
 	return page.Records, page.After, page.Revision
 }
 
-func (r registry) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, error) {
-	page, err := r.FSM.ListServicesAt(ctx, revision, prefix, after, limit, statuses)
-	return page.Records, page.After, err
-}
-
 // exporter makes backups of the journal.
 type exporter struct{ *Node }
 
