@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -174,7 +175,7 @@ func (n *Node) announce(ctx context.Context) {
 		switch {
 		case err == nil:
 			if refusal := result.GetRefusal(); refusal != nil {
-				n.log.Error("the cluster does not take this node's announcement", "reason", server.RefusalText(refusal))
+				n.log.Error("the cluster does not take this node's announcement", "reason", rpcerror.RefusalText(refusal))
 			}
 			n.server.KeepFresh()
 			return

@@ -290,7 +290,7 @@ func (n *Node) newRaft(conf *raft.Config, trans *transport.Transport, asFounder 
 // way, a store's error).
 func (n *Node) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
 	if n.leading.Load() == nil {
-		return nil, NotWrittenError{ErrNotLeader}
+		return nil, NotWrittenError{Err: ErrNotLeader}
 	}
 	return n.proposer.Propose(ctx, cmd)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"google.golang.org/protobuf/proto"
@@ -65,7 +66,7 @@ func ReadHello(r io.Reader) (*peerv1.Hello, error) {
 		return nil, unexpected(err)
 	}
 	h := &peerv1.Hello{}
-	if err := proto.Unmarshal(b, h); err != nil {
+	if err := h.UnmarshalVT(b); err != nil {
 		return nil, fmt.Errorf("sent a hello that cannot be read: %w", err)
 	}
 	if err := checkHello(h); err != nil {
@@ -80,14 +81,18 @@ func checkHello(h *peerv1.Hello) error {
 		len(h.GetVersion()) <= 128 && len(h.GetRefusal()) <= 2048 &&
 		len(h.GetMembers()) <= MaxMembers && len(h.GetFounding().GetMembers()) <= MaxMembers &&
 		len(h.GetFounding().GetClusterId()) <= 64
+	for _, text := range []string{h.GetClusterId(), h.GetDirectoryId(), h.GetYourDirectoryId(), h.GetVersion(), h.GetRefusal(), h.GetFounding().GetClusterId()} {
+		ok = ok && utf8.ValidString(text)
+	}
 	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetLeaderLoss().GetLeader()} {
 		ok = ok && (name == "" || ValidName(name))
 	}
 	for _, m := range h.GetMembers() {
-		ok = ok && ValidName(m.GetName()) && len(m.GetPeerAddress()) <= MaxAddress
+		ok = ok && ValidName(m.GetName()) && len(m.GetPeerAddress()) <= MaxAddress && utf8.ValidString(m.GetPeerAddress())
 	}
 	for _, m := range h.GetFounding().GetMembers() {
-		ok = ok && ValidName(m.GetName()) && len(m.GetPeerAddress()) <= MaxAddress && len(m.GetDirectoryId()) <= 64
+		ok = ok && ValidName(m.GetName()) && len(m.GetPeerAddress()) <= MaxAddress && len(m.GetDirectoryId()) <= 64 &&
+			utf8.ValidString(m.GetPeerAddress()) && utf8.ValidString(m.GetDirectoryId())
 	}
 	if !ok {
 		return errors.New("sent a hello with a name, an id or a list that is not allowed")
