@@ -39,7 +39,7 @@ histories: ## concurrent clients under faults, checked with porcupine: HISTORIES
 	$(GO) test -run 'Test(Virtual|Process)Histories' -timeout 24h ./cluster_test -histories=$(HISTORIES) -v
 
 KILLS ?= 20
-failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without succession
+failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without fast failover
 	$(GO) test -run 'TestProcessFailoverTime' -timeout 2h ./cluster_test -kills=$(KILLS) -v
 
 STALLS ?= 10m
@@ -73,7 +73,7 @@ hostile: ## hostile watchers, a million of each kind
 stock-clients: ## stock clients against real processes, grpc-js from npm included; grpcurl if it is on the PATH
 	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain' -v ./cluster_test
 
-$(TOOLS): tools/go.mod tools/go.sum tools/protogen/main.go
+$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go)
 	@mkdir -p $(BIN)
 	cd tools && $(GO) build -o $(BIN)/ tool
 	@touch $@

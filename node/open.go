@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -96,7 +97,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
-	cfg.Succession = n.cfg.Succession
+	cfg.FastFailover = n.cfg.FastFailover
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.journal.Congested
@@ -174,7 +175,7 @@ func (n *Node) announce(ctx context.Context) {
 		switch {
 		case err == nil:
 			if refusal := result.GetRefusal(); refusal != nil {
-				n.log.Error("the cluster does not take this node's announcement", "reason", server.RefusalText(refusal))
+				n.log.Error("the cluster does not take this node's announcement", "reason", rpcerror.RefusalText(refusal))
 			}
 			n.server.KeepFresh()
 			return

@@ -2795,7 +2795,6 @@ func (m *Envelope) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -2884,19 +2883,7 @@ func (m *Envelope) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Envelope", fieldNum)
 		}
 	}
 
@@ -2909,7 +2896,6 @@ func (m *Entry) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -3043,19 +3029,7 @@ func (m *Entry) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Entry", fieldNum)
 		}
 	}
 
@@ -3068,7 +3042,6 @@ func (m *StateHash) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -3166,19 +3139,7 @@ func (m *StateHash) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("StateHash", fieldNum)
 		}
 	}
 
@@ -3191,7 +3152,6 @@ func (m *Command) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -3522,19 +3482,7 @@ func (m *Command) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Command", fieldNum)
 		}
 	}
 
@@ -3547,7 +3495,6 @@ func (m *Actor) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -3657,19 +3604,7 @@ func (m *Actor) UnmarshalVT(dAtA []byte) error {
 			m.Peer = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Actor", fieldNum)
 		}
 	}
 
@@ -3682,7 +3617,6 @@ func (m *TermStart) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -3829,19 +3763,7 @@ func (m *TermStart) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("TermStart", fieldNum)
 		}
 	}
 
@@ -3854,7 +3776,6 @@ func (m *Write) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -3914,19 +3835,7 @@ func (m *Write) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Write", fieldNum)
 		}
 	}
 
@@ -3939,7 +3848,6 @@ func (m *Change) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4088,19 +3996,7 @@ func (m *Change) UnmarshalVT(dAtA []byte) error {
 			}
 			m.MustExist = bool(v != 0)
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Change", fieldNum)
 		}
 	}
 
@@ -4113,7 +4009,6 @@ func (m *AnnounceMember) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4175,19 +4070,7 @@ func (m *AnnounceMember) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("AnnounceMember", fieldNum)
 		}
 	}
 
@@ -4200,7 +4083,6 @@ func (m *Compact) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4245,19 +4127,7 @@ func (m *Compact) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Compact", fieldNum)
 		}
 	}
 
@@ -4270,7 +4140,6 @@ func (m *Member) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4494,19 +4363,7 @@ func (m *Member) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Member", fieldNum)
 		}
 	}
 
@@ -4519,7 +4376,6 @@ func (m *RaiseLevel) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4596,19 +4452,7 @@ func (m *RaiseLevel) UnmarshalVT(dAtA []byte) error {
 			m.Members = append(m.Members, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("RaiseLevel", fieldNum)
 		}
 	}
 
@@ -4621,7 +4465,6 @@ func (m *ServiceRecord) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4734,19 +4577,7 @@ func (m *ServiceRecord) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("ServiceRecord", fieldNum)
 		}
 	}
 
@@ -4759,7 +4590,6 @@ func (m *Report) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -4802,6 +4632,11 @@ func (m *Report) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.Status {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("Report", fieldNum, int32(m.Status))
 			}
 		case 2:
 			if wireType != 2 {
@@ -4974,19 +4809,7 @@ func (m *Report) UnmarshalVT(dAtA []byte) error {
 			m.LeaseId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Report", fieldNum)
 		}
 	}
 
@@ -4999,7 +4822,6 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -5080,6 +4902,11 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.Type {
+			case 0, 1, 2, 9:
+			default:
+				return UnknownValue("Event", fieldNum, int32(m.Type))
 			}
 		case 4:
 			if wireType != 0 {
@@ -5251,6 +5078,11 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+			switch m.PreviousStatus {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("Event", fieldNum, int32(m.PreviousStatus))
+			}
 		case 11:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Status", wireType)
@@ -5270,6 +5102,11 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+			switch m.Status {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("Event", fieldNum, int32(m.Status))
+			}
 		case 12:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field EffectiveStatus", wireType)
@@ -5288,6 +5125,11 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.EffectiveStatus {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("Event", fieldNum, int32(m.EffectiveStatus))
 			}
 		case 14:
 			if wireType != 2 {
@@ -5377,19 +5219,7 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Event", fieldNum)
 		}
 	}
 
@@ -5402,7 +5232,6 @@ func (m *EventBlock) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -5500,19 +5329,7 @@ func (m *EventBlock) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("EventBlock", fieldNum)
 		}
 	}
 
@@ -5525,7 +5342,6 @@ func (m *EventGroup) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -5727,19 +5543,7 @@ func (m *EventGroup) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("EventGroup", fieldNum)
 		}
 	}
 
@@ -5752,7 +5556,6 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -5795,6 +5598,11 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.Type {
+			case 0, 1, 2, 9:
+			default:
+				return UnknownValue("BlockEvent", fieldNum, int32(m.Type))
 			}
 		case 2:
 			if wireType != 2 {
@@ -5847,6 +5655,11 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+			switch m.PreviousStatus {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("BlockEvent", fieldNum, int32(m.PreviousStatus))
+			}
 		case 4:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field Status", wireType)
@@ -5866,6 +5679,11 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+			switch m.Status {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("BlockEvent", fieldNum, int32(m.Status))
+			}
 		case 5:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field EffectiveStatus", wireType)
@@ -5884,6 +5702,11 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.EffectiveStatus {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("BlockEvent", fieldNum, int32(m.EffectiveStatus))
 			}
 		case 6:
 			if wireType != 2 {
@@ -5993,19 +5816,7 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("BlockEvent", fieldNum)
 		}
 	}
 
@@ -6018,7 +5829,6 @@ func (m *Result) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -6172,19 +5982,7 @@ func (m *Result) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Replayed = bool(v != 0)
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Result", fieldNum)
 		}
 	}
 
@@ -6197,7 +5995,6 @@ func (m *ServiceResult) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -6279,19 +6076,7 @@ func (m *ServiceResult) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Changed = bool(v != 0)
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("ServiceResult", fieldNum)
 		}
 	}
 
@@ -6304,7 +6089,6 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -6347,6 +6131,11 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.Reason {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("Refusal", fieldNum, int32(m.Reason))
 			}
 		case 2:
 			if wireType != 0 {
@@ -6468,6 +6257,11 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 				if b < 0x80 {
 					break
 				}
+			}
+			switch m.Problem {
+			case 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13:
+			default:
+				return UnknownValue("Refusal", fieldNum, int32(m.Problem))
 			}
 		case 7:
 			if wireType != 0 {
@@ -6591,19 +6385,7 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("Refusal", fieldNum)
 		}
 	}
 
@@ -6616,7 +6398,6 @@ func (m *RequestRecord) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -6956,19 +6737,7 @@ func (m *RequestRecord) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("RequestRecord", fieldNum)
 		}
 	}
 
@@ -6981,7 +6750,6 @@ func (m *RequestOutcome) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -7096,6 +6864,11 @@ func (m *RequestOutcome) UnmarshalVT(dAtA []byte) error {
 					break
 				}
 			}
+			switch m.Status {
+			case 0, 1, 2, 3:
+			default:
+				return UnknownValue("RequestOutcome", fieldNum, int32(m.Status))
+			}
 		case 5:
 			if wireType != 0 {
 				return fmt.Errorf("proto: wrong wireType = %d for field StatusTime", wireType)
@@ -7135,19 +6908,7 @@ func (m *RequestOutcome) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("RequestOutcome", fieldNum)
 		}
 	}
 
@@ -7160,7 +6921,6 @@ func (m *RequestCause) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -7337,19 +7097,7 @@ func (m *RequestCause) UnmarshalVT(dAtA []byte) error {
 			m.LeaseId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("RequestCause", fieldNum)
 		}
 	}
 
@@ -7362,7 +7110,6 @@ func (m *RequestLimits) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -7426,19 +7173,7 @@ func (m *RequestLimits) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("RequestLimits", fieldNum)
 		}
 	}
 
@@ -7451,7 +7186,6 @@ func (m *JournalMeta) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -7729,19 +7463,7 @@ func (m *JournalMeta) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("JournalMeta", fieldNum)
 		}
 	}
 
@@ -7754,7 +7476,6 @@ func (m *SnapshotHeader) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -7854,19 +7575,7 @@ func (m *SnapshotHeader) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return UnknownField("SnapshotHeader", fieldNum)
 		}
 	}
 

@@ -463,8 +463,8 @@ func (m *Hello) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x68
 	}
-	if m.Succession != nil {
-		size, err := m.Succession.MarshalToSizedBufferVT(dAtA[:i])
+	if m.LeaderLoss != nil {
+		size, err := m.LeaderLoss.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
 			return 0, err
 		}
@@ -557,7 +557,7 @@ func (m *Hello) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
-func (m *Succession) MarshalVT() (dAtA []byte, err error) {
+func (m *LeaderLoss) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -570,12 +570,12 @@ func (m *Succession) MarshalVT() (dAtA []byte, err error) {
 	return dAtA[:n], nil
 }
 
-func (m *Succession) MarshalToVT(dAtA []byte) (int, error) {
+func (m *LeaderLoss) MarshalToVT(dAtA []byte) (int, error) {
 	size := m.SizeVT()
 	return m.MarshalToSizedBufferVT(dAtA[:size])
 }
 
-func (m *Succession) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+func (m *LeaderLoss) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m == nil {
 		return 0, nil
 	}
@@ -984,8 +984,8 @@ func (m *Hello) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	if m.Succession != nil {
-		l = m.Succession.SizeVT()
+	if m.LeaderLoss != nil {
+		l = m.LeaderLoss.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	if m.Level != 0 {
@@ -995,7 +995,7 @@ func (m *Hello) SizeVT() (n int) {
 	return n
 }
 
-func (m *Succession) SizeVT() (n int) {
+func (m *LeaderLoss) SizeVT() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -1088,7 +1088,6 @@ func (m *ForwardRequest) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1148,19 +1147,7 @@ func (m *ForwardRequest) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("ForwardRequest", fieldNum)
 		}
 	}
 
@@ -1173,7 +1160,6 @@ func (m *ForwardedCommand) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1293,19 +1279,7 @@ func (m *ForwardedCommand) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("ForwardedCommand", fieldNum)
 		}
 	}
 
@@ -1318,7 +1292,6 @@ func (m *ForwardResponse) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1398,19 +1371,7 @@ func (m *ForwardResponse) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Stopping = bool(v != 0)
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("ForwardResponse", fieldNum)
 		}
 	}
 
@@ -1423,7 +1384,6 @@ func (m *ForwardedResult) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1538,19 +1498,7 @@ func (m *ForwardedResult) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("ForwardedResult", fieldNum)
 		}
 	}
 
@@ -1563,7 +1511,6 @@ func (m *ReadIndexRequest) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1589,19 +1536,7 @@ func (m *ReadIndexRequest) UnmarshalVT(dAtA []byte) error {
 		}
 		switch fieldNum {
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("ReadIndexRequest", fieldNum)
 		}
 	}
 
@@ -1614,7 +1549,6 @@ func (m *ReadIndexResponse) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1659,19 +1593,7 @@ func (m *ReadIndexResponse) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("ReadIndexResponse", fieldNum)
 		}
 	}
 
@@ -1684,7 +1606,6 @@ func (m *HashAtRequest) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1797,19 +1718,7 @@ func (m *HashAtRequest) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("HashAtRequest", fieldNum)
 		}
 	}
 
@@ -1822,7 +1731,6 @@ func (m *HashAtResponse) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -1959,19 +1867,7 @@ func (m *HashAtResponse) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("HashAtResponse", fieldNum)
 		}
 	}
 
@@ -1984,7 +1880,6 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -2343,7 +2238,7 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 			iNdEx = postIndex
 		case 12:
 			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Succession", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field LeaderLoss", wireType)
 			}
 			var msglen int
 			for shift := uint(0); ; shift += 7 {
@@ -2370,10 +2265,10 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			if m.Succession == nil {
-				m.Succession = &Succession{}
+			if m.LeaderLoss == nil {
+				m.LeaderLoss = &LeaderLoss{}
 			}
-			if err := m.Succession.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+			if err := m.LeaderLoss.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex
@@ -2397,19 +2292,7 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("Hello", fieldNum)
 		}
 	}
 
@@ -2418,11 +2301,10 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 	}
 	return nil
 }
-func (m *Succession) UnmarshalVT(dAtA []byte) error {
+func (m *LeaderLoss) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -2441,10 +2323,10 @@ func (m *Succession) UnmarshalVT(dAtA []byte) error {
 		fieldNum := int32(wire >> 3)
 		wireType := int(wire & 0x7)
 		if wireType == 4 {
-			return fmt.Errorf("proto: Succession: wiretype end group for non-group")
+			return fmt.Errorf("proto: LeaderLoss: wiretype end group for non-group")
 		}
 		if fieldNum <= 0 {
-			return fmt.Errorf("proto: Succession: illegal tag %d (wire type %d)", fieldNum, wire)
+			return fmt.Errorf("proto: LeaderLoss: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		case 1:
@@ -2577,19 +2459,7 @@ func (m *Succession) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Standing = bool(v != 0)
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("LeaderLoss", fieldNum)
 		}
 	}
 
@@ -2602,7 +2472,6 @@ func (m *MemberAddress) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -2692,19 +2561,7 @@ func (m *MemberAddress) UnmarshalVT(dAtA []byte) error {
 			m.PeerAddress = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("MemberAddress", fieldNum)
 		}
 	}
 
@@ -2717,7 +2574,6 @@ func (m *Founding) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -2809,19 +2665,7 @@ func (m *Founding) UnmarshalVT(dAtA []byte) error {
 			}
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("Founding", fieldNum)
 		}
 	}
 
@@ -2834,7 +2678,6 @@ func (m *FoundingMember) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
-		preIndex := iNdEx
 		var wire uint64
 		for shift := uint(0); ; shift += 7 {
 			if shift >= 64 {
@@ -2956,19 +2799,7 @@ func (m *FoundingMember) UnmarshalVT(dAtA []byte) error {
 			m.DirectoryId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
 		default:
-			iNdEx = preIndex
-			skippy, err := protohelpers.Skip(dAtA[iNdEx:])
-			if err != nil {
-				return err
-			}
-			if (skippy < 0) || (iNdEx+skippy) < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if (iNdEx + skippy) > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.unknownFields = append(m.unknownFields, dAtA[iNdEx:iNdEx+skippy]...)
-			iNdEx += skippy
+			return v1.UnknownField("FoundingMember", fieldNum)
 		}
 	}
 
