@@ -39,6 +39,9 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 		var at time.Time // zero: nothing is told yet
 		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), bookmarkInterval, func(events []*logv1.Event, revision int64) error {
 			m := &rollcallv1.WatchEventsResponse{Revision: revision}
+			if at.IsZero() {
+				m.ClusterId = s.registry.ClusterID()
+			}
 			for _, e := range events {
 				if matches(e.GetService(), req.GetPrefixes()) {
 					m.Events = append(m.Events, publicEvent(e))
@@ -62,7 +65,11 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
+		first := true
 		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, func(m *rollcallv1.WatchServicesResponse) error {
+			if first {
+				first, m.ClusterId = false, s.registry.ClusterID()
+			}
 			return out.Send(ctx, stream, m)
 		})
 		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
@@ -82,7 +89,7 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 	defer cancel(nil)
 	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
 	defer s.Fence.OnRaise(cancel)()
-	if f := s.Fence.Refusal(); f != nil {
+	if f := s.Refusal(); f != nil {
 		return rpcerror.ToStatus(s.Node, f)
 	}
 	if len(bad) > 0 {

@@ -76,7 +76,7 @@ func TestAPageFitsWhatClientsReceive(t *testing.T) {
 func TestBadListsAreRefused(t *testing.T) {
 	n := single(t)
 	ctx := patient(t)
-	token := encodeToken("shop/a", nil)
+	token := encodeToken("3f9a", "shop/a", nil)
 	for name, tt := range map[string]struct {
 		req     *rollcallv1.ListServicesRequest
 		message string
@@ -110,9 +110,9 @@ func TestGetService(t *testing.T) {
 
 func FuzzListValidate(f *testing.F) {
 	f.Add("", "", int32(0), int32(1))
-	f.Add("shop", encodeToken("shop/a", nil), int32(5), int32(9))
+	f.Add("shop", encodeToken("3f9a", "shop/a", nil), int32(5), int32(9))
 	f.Fuzz(func(t *testing.T, prefix, token string, size, st int32) {
-		after, at, err := validateList(&rollcallv1.ListServicesRequest{Prefix: prefix, PageToken: token, PageSize: size, Statuses: []Status{Status(st)}})
+		after, at, err := validateList(&rollcallv1.ListServicesRequest{Prefix: prefix, PageToken: token, PageSize: size, Statuses: []Status{Status(st)}}, "3f9a")
 		if err != nil {
 			if proto.Size(errorInfoOf(err)) == 0 {
 				t.Errorf("%v has no details", err)
@@ -122,8 +122,8 @@ func FuzzListValidate(f *testing.F) {
 		if size < 0 || size > MaxPageSize || !strings.HasPrefix(after, prefix) && after != "" {
 			t.Errorf("accepted page_size %d, after %q of %q", size, after, prefix)
 		}
-		if encodeToken(after, at) != token {
-			t.Errorf("token %q is another way to write %q", token, encodeToken(after, at))
+		if encodeToken("3f9a", after, at) != token {
+			t.Errorf("token %q is another way to write %q", token, encodeToken("3f9a", after, at))
 		}
 	})
 }
