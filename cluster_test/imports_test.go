@@ -18,13 +18,21 @@ var rooms = map[string][]string{
 	"api/rollcall/log/v1":  {},
 	"api/rollcall/peer/v1": {"api/rollcall/log/v1"},
 	"fsm":                  {"api/rollcall/v1", "api/rollcall/log/v1"},
-	"store":                {"api/rollcall/log/v1"},
-	"raftnode":             {"api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},
+	"store":                {"api/rollcall/log/v1", "store/boltfile", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
+	"store/vfs":            {},
+	"store/boltfile":       {"store/vfs"},
+	"store/raftlog":        {"api/rollcall/log/v1", "store/boltfile", "store/vfs"},
+	"store/snapshot":       {"api/rollcall/log/v1", "store/vfs"},
+	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs"},
+	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
+	"store/storetest":      {"api/rollcall/log/v1"},                                                                                               // test support
+	"store/disktest":       {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/storetest", "store/vfs"}, // test support
+	"raftnode":             {"api/rollcall/log/v1", "api/rollcall/peer/v1", "store", "store/raftlog"},
 	"server":               {"api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"client":               {"api/rollcall/v1"},
 	"metrics":              {},
-	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "metrics"},
-	"cmd/rollcall":         {"api/rollcall/v1", "client", "node", "metrics", "store"},
+	"node":                 {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "server", "metrics"},
+	"cmd/rollcall":         {"api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs"},
 }
 
 func TestImportArrows(t *testing.T) {

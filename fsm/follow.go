@@ -24,10 +24,10 @@ func (l pageLimits) reached(count, bytes int) bool { return count >= l.count || 
 // been given. 0 is from now on; a revision that this node has not reached is waited for. send is
 // called at once, and whenever quiet has passed without a call, with no events.
 //
-// It reads in the ring while it is close behind, else in the journal, and waits without a queue of its
+// It reads in the ring while it is close behind, else in the registry file, and waits without a queue of its
 // own: a send that blocks holds up nobody else and keeps nothing but its page. The error is ctx's or
 // send's, a *logv1.CompactedError if events are asked for that are not all kept any more, or if it
-// fell behind so far, or else of the journal.
+// fell behind so far, or else of the registry file.
 func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error {
 	changed, leave := f.newFollower()
 	defer leave()
@@ -119,8 +119,8 @@ func (f *FSM) eventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.Even
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
-		// The ring has dropped what the journal has not stored yet: see ringSlack.
-		if err := f.cfg.Journal.AwaitDurable(ctx, after+1); err != nil {
+		// The ring has dropped what the registry file has not stored yet: see ringSlack.
+		if err := f.cfg.RegistryFile.AwaitDurable(ctx, after+1); err != nil {
 			return nil, err
 		}
 	}
@@ -148,7 +148,7 @@ func (f *FSM) recent(after, upTo int64) ([]*logv1.Event, bool) {
 	}
 }
 
-// storedAfter is eventsAfter from the journal.
+// storedAfter is eventsAfter from the registry file.
 func (f *FSM) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
 	var p eventPage
 	span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
@@ -156,7 +156,7 @@ func (f *FSM) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Even
 		if f.reading.busy() {
 			p.limits.count = min(p.limits.count, busyPage)
 		}
-		span, err := f.cfg.Journal.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
+		span, err := f.cfg.RegistryFile.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
 			return p.add(e), nil
 		})
 		return span, len(p.events), err
@@ -170,14 +170,14 @@ func (f *FSM) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Even
 	return p.events[:p.whole], nil
 }
 
-// span is what the journal holds.
+// span is what the registry file holds.
 func (f *FSM) span(ctx context.Context) (logv1.EventSpan, error) {
 	none := logv1.EventQuery{From: 1<<63 - 1}
-	return f.cfg.Journal.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
+	return f.cfg.RegistryFile.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
 }
 
-// stored reads the journal, paced. An arriving snapshot ends what is being read; then it is read again,
-// once the snapshot has taken the journal's place.
+// stored reads the registry file, paced. An arriving snapshot ends what is being read; then it is read again,
+// once the snapshot has taken the registry file's place.
 func (f *FSM) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
 	err = f.reading.do(ctx, func() (given int, err error) {
 		const tries = 3

@@ -80,14 +80,14 @@ func (m *mirror) compare(f *FSM, prefixes []string) {
 // after every synced message what it was sent is exactly the registry of that revision.
 func TestServicesAreOneCutWhenSynced(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		j := newMemJournal()
-		f, err := New(Config{Journal: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring")})
+		j := newMemRegistryFile()
+		f, err := New(Config{RegistryFile: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring")})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		defer f.Close()
 		f.page = pageLimits{count: rapid.IntRange(1, 8).Draw(rt, "page"), bytes: 1 << 20}
-		h := &harness{FSM: f, journal: j}
+		h := &harness{FSM: f, registryFile: j}
 		var prefixes []string
 		if rapid.Bool().Draw(rt, "prefixes") {
 			prefixes = []string{"c", "a", "ab"}

@@ -18,7 +18,7 @@ const (
 	givenCost = 3 * time.Microsecond
 	// busyFor is how long after a change readings are still held back.
 	busyFor = 200 * time.Millisecond
-	// busyPage is how many events a follower that reads the journal then is given at a time: more in one
+	// busyPage is how many events a follower that reads the registry file then is given at a time: more in one
 	// go would be felt by those whose writes come just then.
 	busyPage = 200
 )

@@ -8,11 +8,11 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// What is read here stands in the journal, which is behind the fold. What it does not hold yet is read in
+// What is read here stands in the registry file, which is behind the fold. What it does not hold yet is read in
 // memory, or the reading awaits that it is written, as far as this node has it then. Errors are ctx's, the
-// journal's, or a *logv1.CompactedError.
+// registry file's, or a *logv1.CompactedError.
 
-// storedAtOnce is how many events one transaction of the journal reads: a long one keeps pages of its
+// storedAtOnce is how many events one transaction of the registry file reads: a long one keeps pages of its
 // file from being used again.
 const storedAtOnce = 5000
 
@@ -79,9 +79,9 @@ type eventPart struct {
 }
 
 // readPart reads the first events of q, which ends at a revision that this node has reached: at most visits
-// of them, and until limit are kept. span is what the journal held before.
+// of them, and until limit are kept. span is what the registry file held before.
 func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQuery, visits, limit int, keep func(*logv1.Event) bool) (eventPart, error) {
-	if durable := f.cfg.Journal.DurableRevision(); q.First() > durable {
+	if durable := f.cfg.RegistryFile.DurableRevision(); q.First() > durable {
 		part := eventPart{span: span}
 		var held bool
 		err := f.reading.do(ctx, func() (int, error) {
@@ -102,16 +102,16 @@ func (f *FSM) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQ
 			return part, err
 		}
 		// The ring has dropped it: see ringSlack.
-		if err := f.cfg.Journal.AwaitDurable(ctx, q.First()); err != nil {
+		if err := f.cfg.RegistryFile.AwaitDurable(ctx, q.First()); err != nil {
 			return eventPart{}, err
 		}
 	}
 	var part eventPart
-	var whole bool // all of q that the journal holds was visited
+	var whole bool // all of q that the registry file holds was visited
 	var err error
 	part.span, err = f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		part, whole = eventPart{}, true
-		span, err := f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err := f.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			part.to = e.GetRevision()
 			part.looked++
 			if keep(e) {
@@ -136,14 +136,14 @@ func (f *FSM) RevisionAt(ctx context.Context, time int64) (revision int64, err e
 	for {
 		now := f.Revision()
 		span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
-			revision, span, err = f.cfg.Journal.RevisionAt(ctx, time)
+			revision, span, err = f.cfg.RegistryFile.RevisionAt(ctx, time)
 			return span, 0, err
 		})
 		if err != nil || revision < span.Newest || span.Newest >= now {
 			return revision, err
 		}
-		// It may be one that the journal does not hold yet.
-		if err := f.cfg.Journal.AwaitDurable(ctx, now); err != nil {
+		// It may be one that the registry file does not hold yet.
+		if err := f.cfg.RegistryFile.AwaitDurable(ctx, now); err != nil {
 			return 0, err
 		}
 	}
@@ -152,7 +152,7 @@ func (f *FSM) RevisionAt(ctx context.Context, time int64) (revision int64, err e
 // VisibleRevision returns the newest revision that is not after the given one and that the registry
 // had: inside an atomic write it never was. revision is one that this node has reached.
 func (f *FSM) VisibleRevision(ctx context.Context, revision int64) (visible int64, err error) {
-	if err := f.cfg.Journal.AwaitDurable(ctx, revision); err != nil {
+	if err := f.cfg.RegistryFile.AwaitDurable(ctx, revision); err != nil {
 		return 0, err
 	}
 	span, err := f.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
@@ -162,7 +162,7 @@ func (f *FSM) VisibleRevision(ctx context.Context, revision int64) (visible int6
 			return span, 0, err
 		}
 		q := logv1.EventQuery{From: 1, To: revision, Descending: true}
-		span, err = f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err = f.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			if e.GetRevision() != visible || e.GetRevision() >= e.GetCommitRevision() {
 				return false, nil // the end of a write; below the horizon there are gaps
 			}
@@ -192,7 +192,7 @@ func (f *FSM) GetServiceAt(ctx context.Context, name string, revision int64) (fo
 			return span, 0, err
 		}
 		q := logv1.EventQuery{From: 1, To: revision, Service: name, Descending: true}
-		span, err = f.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err = f.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			found = recordAfter(e)
 			return false, nil
 		})
@@ -216,7 +216,7 @@ func (f *FSM) listAt(ctx context.Context, revision int64, prefix, after string, 
 		atOnce := min(storedAtOnce, visits)
 		span, err := f.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 			records, looked, more, last = nil, 0, false, after
-			span, err := f.cfg.Journal.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
+			span, err := f.cfg.RegistryFile.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
 				looked++
 				r := recordAfter(e)
 				if r != nil && (len(statuses) == 0 || slices.Contains(statuses, r.GetStatus())) {

@@ -39,7 +39,7 @@ func TestPastMoments(t *testing.T) {
 		newest := h.Revision()
 		oldest := int64(1)
 		if newest > 0 && rapid.Bool().Draw(rt, "compacted") {
-			for _, e := range h.journal.events {
+			for _, e := range h.registryFile.events {
 				if e.Revision == e.CommitRevision && rapid.Bool().Draw(rt, "horizon behind it") {
 					oldest = e.Revision + 1
 				}
@@ -47,9 +47,9 @@ func TestPastMoments(t *testing.T) {
 			h.do(t, now, compact(oldest))
 		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
-		h.journal.durable = func() int64 { return durable }
+		h.registryFile.durable = func() int64 { return durable }
 		h.reading.changed.Store(0) // nobody rests
-		h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
+		h.registryFile.onAwait = func(revision int64) { durable = max(durable, revision) }
 		check := func(asked, revision int64, err error) {
 			want := asked
 			for shown[want] == nil {
@@ -130,11 +130,11 @@ func TestReadEvents(t *testing.T) {
 		oldest := rapid.Int64Range(1, newest+1).Draw(rt, "oldest")
 		h.do(t, 99, compact(oldest))
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
-		h.journal.durable = func() int64 { return durable }
+		h.registryFile.durable = func() int64 { return durable }
 		h.reading.changed.Store(0) // nobody rests
 		if rapid.Bool().Draw(rt, "dropped by the ring") {
 			h.ring.reset(newest)
-			h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
+			h.registryFile.onAwait = func(revision int64) { durable = max(durable, revision) }
 		}
 		q := logv1.EventQuery{
 			From:       rapid.Int64Range(0, newest+2).Draw(rt, "from"),
@@ -145,7 +145,7 @@ func TestReadEvents(t *testing.T) {
 		odd := rapid.Bool().Draw(rt, "odd ones")
 		keep := func(e *logv1.Event) bool { return !odd || e.GetRevision()%2 == 1 }
 		var want, got []int64
-		for _, e := range h.journal.events {
+		for _, e := range h.registryFile.events {
 			if e.Revision >= max(q.From, oldest) && (q.To == 0 || e.Revision <= q.To) && (q.Service == "" || e.Service == q.Service) && keep(e) {
 				want = append(want, e.Revision)
 			}

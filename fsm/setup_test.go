@@ -25,20 +25,20 @@ const (
 	isNotServing = healthpb.HealthCheckResponse_NOT_SERVING
 )
 
-// harness is an FSM with its journal, fed like raft feeds one.
+// harness is an FSM with its registry file, fed like raft feeds one.
 type harness struct {
 	*FSM
-	journal  *memJournal
-	index    uint64
-	failures []error
+	registryFile *memRegistryFile
+	index        uint64
+	failures     []error
 }
 
-func newHarness(t testing.TB) *harness { return harnessOn(t, newMemJournal()) }
+func newHarness(t testing.TB) *harness { return harnessOn(t, newMemRegistryFile()) }
 
-func harnessOn(t testing.TB, j *memJournal) *harness {
+func harnessOn(t testing.TB, j *memRegistryFile) *harness {
 	t.Helper()
-	h := &harness{journal: j}
-	f, err := New(Config{Journal: j, OnFailure: func(err error) { h.failures = append(h.failures, err) }})
+	h := &harness{registryFile: j}
+	f, err := New(Config{RegistryFile: j, OnFailure: func(err error) { h.failures = append(h.failures, err) }})
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}

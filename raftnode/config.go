@@ -15,6 +15,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // State is what agreement asks of the fold.
@@ -51,7 +52,7 @@ type Config struct {
 	Version        string // of the binary, told to peers
 
 	Directory *store.Directory
-	Log       *store.Log
+	Log       *raftlog.Log
 	Snapshots raft.SnapshotStore
 	FSM       raft.FSM
 	State     State
@@ -230,7 +231,7 @@ func (c Config) raftConfig(notify chan<- bool, logger *raftLogger) *raft.Config 
 	r.SnapshotThreshold = c.SnapshotThreshold
 	r.TrailingLogs = c.TrailingLogs
 	r.NotifyCh = notify
-	// The fold has loaded the journal, which is never older than the newest snapshot.
+	// The fold has loaded the registry file, which is never older than the newest snapshot.
 	r.NoSnapshotRestoreOnStart = true
 	r.ShutdownOnRemove = false
 	r.BatchApplyCh = false // would let entries in after the enqueue timeout

@@ -230,3 +230,6 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	}
 	return nil, invalid("--log-format is %q; use %s", l.format, alternatives(logFormats))
 }
+
+var logStoreUsage = fmt.Sprintf("where a new data directory keeps the raft log: %s (default: %s); an existing one keeps it where it does",
+	strings.Join(node.LogStores(), " or "), node.DefaultLogStore)

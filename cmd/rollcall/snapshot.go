@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/snapshot"
 )
 
 func newSnapshotCommand(a *app) *cobra.Command {
@@ -45,7 +46,7 @@ type backupReport struct {
 	Checks    []checkReport `json:"checks,omitempty"`
 }
 
-func backupReportOf(file string, b store.Backup) backupReport {
+func backupReportOf(file string, b snapshot.Backup) backupReport {
 	m := b.Meta
 	return backupReport{
 		File: file, ClusterID: m.GetClusterId(), Revision: m.GetRevision(), Index: m.GetIndex(), Term: m.GetTerm(),

@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/snapshot"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 func newSnapshotSaveCommand(a *app) *cobra.Command {
@@ -61,15 +62,15 @@ func fileThere(file string) *failure {
 func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, force bool) error {
 	var (
 		got    client.Export
-		backup store.Backup
+		backup snapshot.Backup
 	)
 	bar := &progressBar{w: a.stderr, shown: isTerminal(os.Stderr)}
-	err := store.WriteFile(file, force, func(f *os.File) (err error) {
+	err := vfs.WriteFile(file, force, func(f *os.File) (err error) {
 		defer bar.end()
 		if got, err = c.ExportSnapshot(ctx, f, client.ExportOptions{Progress: bar.show}); err != nil {
 			return err
 		}
-		backup, err = store.CheckBackup(f.Name())
+		backup, err = snapshot.CheckBackup(f.Name())
 		return err
 	})
 	var answered *client.Error
