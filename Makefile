@@ -73,7 +73,7 @@ hostile: ## hostile watchers, a million of each kind
 stock-clients: ## stock clients against real processes, grpc-js from npm included; grpcurl if it is on the PATH
 	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain' -v ./cluster_test
 
-$(TOOLS): tools/go.mod tools/go.sum tools/protogen/main.go
+$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go)
 	@mkdir -p $(BIN)
 	cd tools && $(GO) build -o $(BIN)/ tool
 	@touch $@

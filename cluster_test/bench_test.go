@@ -16,13 +16,13 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // BenchmarkReads checks a service on a leader and on a follower of three nodes in this process, over
 // connections in memory. reads/round is how many shared a read-index round.
 func BenchmarkReads(b *testing.B) {
-	network := raftnode.NewMemory()
+	network := memnet.New()
 	var members []node.Member
 	for i := range 3 {
 		host := fmt.Sprintf("127.0.0.%d", i+1)

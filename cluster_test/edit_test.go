@@ -19,7 +19,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 )
@@ -40,7 +40,7 @@ func (c *virtual) edited(who string, edit func(*virtualNode)) *virtualNode {
 	bad := c.pick(who)
 	rest := c.others(bad)
 	if who == "leader" {
-		c.net.Isolate(raftnode.Stall, bad.cfg.Name)
+		c.net.Isolate(memnet.Stall, bad.cfg.Name)
 		alone := c.client(bad)
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		_, _ = alone.Set(ctx, "in-nobody-elses-log", serving, client.WriteOptions{})

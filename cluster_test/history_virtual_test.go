@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // TestVirtualHistories has clients of every node call while nodes are cut off, restarted and slowed.
@@ -46,9 +46,9 @@ func virtualHistory(t *testing.T, c *virtual, seed uint64) *history {
 		if rng.IntN(2) == 0 {
 			n = c.leader()
 		}
-		how := raftnode.Stall
+		how := memnet.Stall
 		if rng.IntN(2) == 0 {
-			how = raftnode.Reset
+			how = memnet.Reset
 		}
 		switch action := rng.IntN(6); action {
 		case 0, 1:

@@ -16,7 +16,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // flipper has services changed in one node's memory, on the goroutine of its fold.
@@ -363,7 +363,7 @@ func TestVirtualP9NoFalseAlarm(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { acked = c.flip(ctx, cl, "payments") })
 		for i, n := range c.nodes {
-			c.net.Isolate(raftnode.Stall, n.cfg.Name)
+			c.net.Isolate(memnet.Stall, n.cfg.Name)
 			time.Sleep(10 * time.Second)
 			c.net.Heal()
 			time.Sleep(3 * time.Second)

@@ -203,7 +203,7 @@ func TestVirtualP12BadCommand(t *testing.T) {
 			switch {
 			case err != nil && (status.Code(err) != codes.InvalidArgument || reason(err) == ""):
 				t.Errorf("%s: %v", name, err)
-			case err == nil && (resp.GetResult().GetRefusal().GetReason() != logv1.Refusal_REASON_INVALID || resp.GetResult().GetRefusal().GetMessage() == ""):
+			case err == nil && (resp.GetResult().GetRefusal().GetReason() != logv1.Refusal_REASON_INVALID || resp.GetResult().GetRefusal().GetProblem() == logv1.Refusal_PROBLEM_UNSPECIFIED):
 				t.Errorf("%s: %v", name, resp.GetResult())
 			}
 		}

@@ -15,7 +15,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // eventWriters write through all nodes: single changes, deletions and batches.
@@ -157,9 +157,9 @@ func (c *virtual) trouble(rng *rand.Rand, times int) {
 		if rng.IntN(2) == 0 {
 			n = c.leader()
 		}
-		how := raftnode.Stall
+		how := memnet.Stall
 		if rng.IntN(2) == 0 {
-			how = raftnode.Reset
+			how = memnet.Reset
 		}
 		switch rng.IntN(5) {
 		case 0:

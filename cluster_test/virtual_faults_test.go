@@ -15,7 +15,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // flip sets a service through cl until told to stop, and returns how many writes were acknowledged.
@@ -41,8 +41,8 @@ func (c *virtual) flip(ctx context.Context, cl *client.Client, service string) i
 func TestVirtualFailover(t *testing.T) {
 	for _, how := range []struct {
 		name string
-		cut  raftnode.Cut
-	}{{"links reset", raftnode.Reset}, {"links stall", raftnode.Stall}} {
+		cut  memnet.Cut
+	}{{"links reset", memnet.Reset}, {"links stall", memnet.Stall}} {
 		t.Run(how.name, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 				old := c.leader()
@@ -257,7 +257,7 @@ func TestVirtualSnapshotInstalled(t *testing.T) {
 		for _, s := range []string{"stays", "changes", "vanishes", "appears"} {
 			watches[s] = c.watch(away, s)
 		}
-		c.net.Isolate(raftnode.Stall, away.cfg.Name)
+		c.net.Isolate(memnet.Stall, away.cfg.Name)
 		near := c.client(c.others(away)...)
 		defer near.Close()
 		for i := range 200 {

@@ -17,7 +17,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // TestVirtualP3ExactlyOnce counts by compare-and-set from many clients, while leaders are cut off and
@@ -35,7 +35,7 @@ func TestVirtualP3ExactlyOnce(t *testing.T) {
 			}
 			for i := range 8 {
 				time.Sleep(time.Second + time.Duration(13*i)*time.Millisecond)
-				c.net.Isolate([]raftnode.Cut{raftnode.Stall, raftnode.Reset}[i%2], c.leader().cfg.Name)
+				c.net.Isolate([]memnet.Cut{memnet.Stall, memnet.Reset}[i%2], c.leader().cfg.Name)
 				time.Sleep(2 * time.Second)
 				c.net.Heal()
 			}
@@ -48,7 +48,7 @@ func TestVirtualP3ExactlyOnce(t *testing.T) {
 					// A leader whose disk hangs has writes in hand when it is cut off, and stops.
 					leader.storeDelay.Store(int64(400 * time.Millisecond))
 					time.Sleep(500 * time.Millisecond)
-					c.net.Isolate(raftnode.Reset, leader.cfg.Name)
+					c.net.Isolate(memnet.Reset, leader.cfg.Name)
 					leader.stop()
 					c.net.Heal()
 					leader.storeDelay.Store(0)
@@ -196,7 +196,7 @@ func TestVirtualP3FirstAnswer(t *testing.T) {
 
 		// A node that is away for longer than the log reaches back has it from a snapshot, and leads.
 		away := c.others(c.leader())[0]
-		c.net.Isolate(raftnode.Stall, away.cfg.Name)
+		c.net.Isolate(memnet.Stall, away.cfg.Name)
 		near := c.client(c.others(away)...)
 		defer near.Close()
 		for i := range 100 {

@@ -17,7 +17,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // virtualWatch is a stock client's watch of one service on one node, which opens it again when it
@@ -118,7 +118,7 @@ func TestVirtualP2LinearizableWrites(t *testing.T) {
 		for range 3 {
 			time.Sleep(2 * time.Second)
 			leader := c.leader()
-			c.net.Isolate(raftnode.Stall, leader.cfg.Name)
+			c.net.Isolate(memnet.Stall, leader.cfg.Name)
 			time.Sleep(3 * time.Second)
 			c.net.Heal()
 		}
@@ -189,7 +189,7 @@ func TestVirtualP5WatchConverges(t *testing.T) {
 		wg.Go(func() { c.flip(flips, cl, "payments") })
 		for _, n := range c.nodes {
 			time.Sleep(2 * time.Second)
-			c.net.Isolate(raftnode.Reset, n.cfg.Name)
+			c.net.Isolate(memnet.Reset, n.cfg.Name)
 			time.Sleep(3 * time.Second)
 			c.net.Heal()
 			// A stop ends the streams on this node: the client's watch moves.

@@ -19,7 +19,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // acknowledgements are the writes that were acknowledged, and when.
@@ -146,9 +146,9 @@ func TestVirtualP4HonestReads(t *testing.T) {
 		}
 		for i := range 4 {
 			time.Sleep(time.Second)
-			how := raftnode.Stall
+			how := memnet.Stall
 			if i%2 == 1 {
-				how = raftnode.Reset
+				how = memnet.Reset
 			}
 			cut := c.leader()
 			if i == 3 {
@@ -240,7 +240,7 @@ func TestVirtualP4Watches(t *testing.T) {
 		}
 		plain, _ := watch(away)
 		cut := time.Now()
-		c.net.Isolate(raftnode.Stall, away.cfg.Name)
+		c.net.Isolate(memnet.Stall, away.cfg.Name)
 		var first end
 		select {
 		case first = <-ends:

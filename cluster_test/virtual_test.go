@@ -20,7 +20,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // virtualPatience bounds every wait on the virtual clock, where it costs nothing.
@@ -29,7 +29,7 @@ const virtualPatience = 5 * time.Minute
 // virtual is a cluster of real nodes, on real files, on a virtual clock.
 type virtual struct {
 	t     *testing.T
-	net   *raftnode.Memory
+	net   *memnet.Network
 	nodes []*virtualNode
 	// ctx ends, and wg is waited for, before the nodes are closed: a bubble must end empty.
 	ctx    context.Context
@@ -66,7 +66,7 @@ func inVirtualTime(t *testing.T, configure func(*node.Config), test func(t *test
 
 func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 	t.Helper()
-	c := &virtual{t: t, net: raftnode.NewMemory()}
+	c := &virtual{t: t, net: memnet.New()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var members []node.Member
 	for i := range size {

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/net/http2"
 
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // TestVirtualP5SlowReader changes a status again while the one before is still on its way to a watcher
@@ -128,7 +128,7 @@ func TestVirtualP5NeverGoesBack(t *testing.T) {
 		if seen()[0].Endpoint != on.api {
 			on, stale = stale, on
 		}
-		c.net.Isolate(raftnode.Stall, stale.cfg.Name)
+		c.net.Isolate(memnet.Stall, stale.cfg.Name)
 		near := c.client(c.others(stale)...)
 		defer near.Close()
 		c.set(near, "payments", notServing)

@@ -79,6 +79,7 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		Revision:  s.revision,
 		LogTime:   s.logTime,
 		Horizon:   s.horizon,
+		Level:     s.level,
 		ClusterID: s.clusterID,
 		StateHash: b.hash.proto(b.index),
 		Members:   b.members,

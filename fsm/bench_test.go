@@ -129,7 +129,7 @@ func BenchmarkMemory(b *testing.B) {
 			cmd := writeFor(fmt.Sprint("reason ", i), change(serviceName(i), serving))
 			f.Apply(logOf(b, index, 1, &logv1.Entry{Commands: []*logv1.Command{cmd}}))
 		}
-		f.ring.reset(f.Revision())
+		f.history.Reset(f.Revision())
 		runtime.GC()
 		runtime.ReadMemStats(&after)
 		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/services, "B/service")

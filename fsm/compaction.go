@@ -14,9 +14,9 @@ func (s *state) evaluateCompact(p *plan, c *logv1.Compact) {
 	horizon := c.GetHorizon()
 	switch {
 	case horizon < firstHorizon:
-		p.refusal = invalid("", "horizon", "is %d; it must be at least %d", horizon, firstHorizon)
+		p.refusal = beyond("horizon", logv1.Refusal_PROBLEM_TOO_LOW, horizon, firstHorizon)
 	case horizon > s.revision+1:
-		p.refusal = invalid("", "horizon", "is %d; the registry is at revision %d, and it can be at most the next", horizon, s.revision)
+		p.refusal = beyond("horizon", logv1.Refusal_PROBLEM_TOO_HIGH, horizon, s.revision+1)
 	case horizon > s.horizon:
 		p.horizon = horizon
 	}

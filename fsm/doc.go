@@ -1,5 +1,5 @@
 // Package fsm is the truth in memory: the pure fold of log entries into the registry's state, and
-// what a node reads and watches of it. It knows neither disk nor network: bytes belong to store
+// what a node reads of it. It knows neither disk nor network: bytes belong to store
 // (seen here through RegistryFile), agreement to raftnode, gRPC to server.
 //
 // # The fold
@@ -34,17 +34,9 @@
 // not committed, and raft delivers the rest again. Append may block while the registry file's backlog is
 // full; reads and watches go on, as the batch is published by then and no lock is held.
 //
-// # Watching
+// # Watching and history
 //
-// A watch stands in a counted topic and has neither a goroutine nor a queue: it remembers the status that
-// it sent last. Apply publishes a record, then queues its topic, at most once; the waker, goroutines of
-// its own, has the topic's watches look, 256 at a time: each reads the status and sends if the status is
-// another. Sending does not wait. A watch whose last status has not left yet is passed over, and looks
-// again when it has: a slow one costs nobody else anything, and misses nothing but the statuses in
-// between. A watch that joins while a record is published reads it, or is woken after.
-//
-// Followers of events and of all services (follow.go, follow_services.go) have a goroutine each. They stand
-// in one topic that every batch with events queues, are told by a channel, and read on from a cursor: in
-// the ring, which reaches back at least to what the registry file does not hold durably, or in the registry file. A
-// restore empties the ring and wakes them; they go on from the events that came with the snapshot.
+// What only reads the fold's output is in packages of its own: fsm/watch wakes who waits for changes,
+// fsm/history reads events and points in time, fsm/follow sends what changes to followers. reading.go
+// offers them as methods of FSM.
 package fsm

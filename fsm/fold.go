@@ -27,16 +27,25 @@ type plan struct {
 	clusterID string        // to be taken; "": none
 	limits    requestLimits // of the request ids, to be taken; zero: none
 	horizon   int64         // to be taken; 0: none
+	level     uint32        // to be taken; 0: none
 	refusal   *logv1.Refusal
 }
 
-// admit looks at a whole entry before any of it takes effect. The error means that this node cannot
-// go on: it must not apply half an entry, nor skip one.
-func (s *state) admit(e *logv1.Entry) error {
+// admit looks at a whole entry before any of it takes effect. maxLevel is the highest level that this
+// binary can fold. The error means that this node cannot go on: it must not apply half an entry, nor
+// skip one.
+func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
+	if level := logv1.LevelOf(e.GetLevel()); level > maxLevel {
+		return &LevelError{Needs: level, Max: maxLevel}
+	}
 	clusterID := s.clusterID
 	for i, cmd := range e.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
 		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact:
+		case *logv1.Command_RaiseLevel:
+			if level := kind.RaiseLevel.GetLevel(); level > maxLevel {
+				return fmt.Errorf("command %d: %w", i, &LevelError{Needs: level, Max: maxLevel})
+			}
 		case *logv1.Command_TermStart:
 			id := kind.TermStart.GetClusterId()
 			if id != "" && clusterID != "" && id != clusterID {
@@ -74,6 +83,10 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		if p.refusal = checkCaller(cmd); p.refusal == nil {
 			s.evaluateCompact(&p, kind.Compact)
 		}
+	case *logv1.Command_RaiseLevel:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			s.evaluateRaise(&p, kind.RaiseLevel)
+		}
 	case *logv1.Command_TermStart:
 		if s.clusterID == "" {
 			p.clusterID = kind.TermStart.GetClusterId()
@@ -86,7 +99,7 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		}
 	default:
 		// Only a preview comes this far with one: admit halts the fold.
-		p.refusal = invalid("", "command", "is of an unknown kind")
+		p.refusal = invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 	}
 	return p
 }
@@ -145,36 +158,23 @@ func (r *record) holds(cmd *logv1.Command, c *logv1.Change) bool {
 // checkPreconditions compares c with what is there. A revision that differs is refused even if
 // the change would change nothing: who compares wants to know.
 func checkPreconditions(c *logv1.Change, before *record) *logv1.Refusal {
-	name := c.GetService()
 	if c.IfRevision != nil {
 		asked, current := c.GetIfRevision(), int64(0)
 		if before != nil {
 			current = before.revision
 		}
 		if asked != current {
-			var message string
-			switch {
-			case current == 0:
-				message = fmt.Sprintf("service %q does not exist; if_revision asks for revision %d", name, asked)
-			case asked == 0:
-				message = fmt.Sprintf("service %q exists at revision %d; if_revision 0 asks that it does not", name, current)
-			default:
-				message = fmt.Sprintf("service %q is at revision %d; if_revision asks for %d", name, current, asked)
-			}
 			return &logv1.Refusal{
 				Reason:          logv1.Refusal_REASON_REVISION_MISMATCH,
-				Service:         name,
-				Message:         message,
+				Kind:            logv1.Kind_KIND_SERVICE,
+				Key:             c.GetService(),
+				Value:           asked,
 				CurrentRevision: current,
 			}
 		}
 	}
 	if before == nil && c.GetMustExist() && c.GetStatus() == logv1.Status_STATUS_SERVICE_UNKNOWN {
-		return &logv1.Refusal{
-			Reason:  logv1.Refusal_REASON_NOT_FOUND,
-			Service: name,
-			Message: fmt.Sprintf("service %q does not exist", name),
-		}
+		return of(logv1.Kind_KIND_SERVICE, c.GetService(), &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})
 	}
 	return nil
 }
@@ -182,16 +182,20 @@ func checkPreconditions(c *logv1.Change, before *record) *logv1.Refusal {
 func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 	known, ok := s.members[m.GetName()]
 	if ok && known.GetDirectoryId() != "" && known.GetDirectoryId() != m.GetDirectoryId() {
-		p.refusal = invalid("", "member.directory_id",
-			"of %s is %q; the cluster knows that name with data directory %q",
-			m.GetName(), m.GetDirectoryId(), known.GetDirectoryId())
+		p.refusal = of(logv1.Kind_KIND_MEMBER, m.GetName(), invalid("member.directory_id", logv1.Refusal_PROBLEM_CONFLICT))
+		p.refusal.Given, p.refusal.Held = m.GetDirectoryId(), known.GetDirectoryId()
+		return
+	}
+	if level := logv1.LevelOf(m.GetLevel()); level < s.level {
+		p.refusal = of(logv1.Kind_KIND_MEMBER, m.GetName(), beyond("member.level", logv1.Refusal_PROBLEM_TOO_LOW, int64(level), int64(s.level)))
 		return
 	}
 	p.moved = !ok ||
 		known.GetApiAddress() != m.GetApiAddress() ||
 		known.GetPeerAddress() != m.GetPeerAddress() ||
 		known.GetDirectoryId() != m.GetDirectoryId()
-	if p.moved || known.GetVersion() != m.GetVersion() || known.GetMaxFormat() != m.GetMaxFormat() {
+	if p.moved || known.GetVersion() != m.GetVersion() ||
+		known.GetLevel() != m.GetLevel() || known.GetHoldLevel() != m.GetHoldLevel() {
 		p.member = m
 	}
 	if p.moved {
@@ -214,6 +218,9 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 	}
 	if p.horizon != 0 {
 		s.setHorizon(p.horizon)
+	}
+	if p.level != 0 {
+		s.setLevel(p.level)
 	}
 	first := s.revision
 	s.revision = p.revision

@@ -23,55 +23,55 @@ func TestP12BadInputIsRefused(t *testing.T) {
 		many[i] = change(fmt.Sprint("s", i), serving)
 	}
 	for _, tc := range []struct {
-		name    string
-		cmd     *logv1.Command
-		reason  logv1.Refusal_Reason
-		field   string
-		service string
-		message string // a part of it
+		name string
+		cmd  *logv1.Command
+		want *logv1.Refusal // its reason is REASON_INVALID if it has none
 	}{
-		{"no changes", write(), logv1.Refusal_REASON_INVALID, "changes", "", "empty"},
-		{"too many changes", write(many...), logv1.Refusal_REASON_INVALID, "changes", "", "10001"},
-		{"empty name", write(change("", serving)), logv1.Refusal_REASON_INVALID, "service", "", "empty"},
-		{"own name", write(change("rollcall.live", serving)), logv1.Refusal_REASON_INVALID, "service", "", "own names"},
-		{"white space", write(change("a b", serving)), logv1.Refusal_REASON_INVALID, "service", "", "white space"},
-		{"long name", write(change(strings.Repeat("x", 257), serving)), logv1.Refusal_REASON_INVALID, "service", "", "257"},
+		{"no changes", write(), &logv1.Refusal{Field: "changes", Problem: logv1.Refusal_PROBLEM_EMPTY}},
+		{"too many changes", write(many...), &logv1.Refusal{Field: "changes", Problem: logv1.Refusal_PROBLEM_TOO_MANY, Value: 10001, Limit: 10000}},
+		{"empty name", write(change("", serving)), &logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_EMPTY}},
+		{"own name", write(change("rollcall.live", serving)),
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_RESERVED, Given: "rollcall.live"}},
+		{"white space", write(change("a b", serving)),
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: ' ', Given: "a b"}},
+		{"control character", write(change("a\x07", serving)),
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_CONTROL_CHARACTER, Value: 7, Given: "a\x07"}},
+		{"long name", write(change(strings.Repeat("x", 257), serving)),
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 257, Limit: 256}},
 		{"bad name in a batch", write(ok, change("b", serving), change("*", serving)),
-			logv1.Refusal_REASON_INVALID, "changes[2].service", "", "*"},
-		{"bad status", write(change("a", 4)), logv1.Refusal_REASON_INVALID, "status", "a", "is 4"},
-		{"bad status in a batch", write(ok, change("a", -1)), logv1.Refusal_REASON_INVALID, "changes[1].status", "a", "is -1"},
+			&logv1.Refusal{Field: "service", Change: 3, Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: '*', Given: "*"}},
+		{"bad status", write(change("a", 4)), ofService("a", &logv1.Refusal{Field: "status", Problem: logv1.Refusal_PROBLEM_UNKNOWN, Value: 4})},
+		{"bad status in a batch", write(ok, change("a", -1)),
+			ofService("a", &logv1.Refusal{Field: "status", Change: 2, Problem: logv1.Refusal_PROBLEM_UNKNOWN, Value: -1})},
 		{"duplicate", write(ok, change("b", serving), change("ok", gone)),
-			logv1.Refusal_REASON_INVALID, "changes[2].service", "ok", "changes[0]"},
-		{"negative if_revision", write(changeIf("a", serving, -1)), logv1.Refusal_REASON_INVALID, "if_revision", "a", "-1"},
+			ofService("ok", &logv1.Refusal{Field: "service", Change: 3, Problem: logv1.Refusal_PROBLEM_REPEATED, Value: 1})},
+		{"negative if_revision", write(changeIf("a", serving, -1)),
+			ofService("a", &logv1.Refusal{Field: "if_revision", Problem: logv1.Refusal_PROBLEM_TOO_LOW, Value: -1})},
 		{"long lease", write(&logv1.Change{Service: "a", LeaseId: strings.Repeat("x", 65)}),
-			logv1.Refusal_REASON_INVALID, "lease_id", "a", "65"},
+			ofService("a", &logv1.Refusal{Field: "lease_id", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 65, Limit: 64})},
 		{"long reason", with(func(c *logv1.Command) { c.Reason = strings.Repeat("x", 1025) }),
-			logv1.Refusal_REASON_INVALID, "reason", "", "1025"},
+			&logv1.Refusal{Field: "reason", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 1025, Limit: 1024}},
 		{"long actor", with(func(c *logv1.Command) { c.Actor = &logv1.Actor{Name: strings.Repeat("x", 257)} }),
-			logv1.Refusal_REASON_INVALID, "actor", "", "257"},
+			&logv1.Refusal{Field: "actor", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 257, Limit: 256}},
 		{"long peer", with(func(c *logv1.Command) { c.Actor = &logv1.Actor{Peer: strings.Repeat("x", 257)} }),
-			logv1.Refusal_REASON_INVALID, "actor.peer", "", "257"},
+			&logv1.Refusal{Field: "actor.peer", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 257, Limit: 256}},
 		{"long request id", with(func(c *logv1.Command) { c.RequestId = strings.Repeat("x", 65) }),
-			logv1.Refusal_REASON_INVALID, "request_id", "", "65"},
+			&logv1.Refusal{Field: "request_id", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 65, Limit: 64}},
 		{"malformed beats mismatch", write(changeIf("there", serving, 9), change("a", 9)),
-			logv1.Refusal_REASON_INVALID, "changes[1].status", "a", ""},
-		{"another revision", write(ok, changeIf("there", notServing, 9)),
-			logv1.Refusal_REASON_REVISION_MISMATCH, "", "there", "at revision 1"},
-		{"another revision, same status", write(changeIf("there", serving, 9)),
-			logv1.Refusal_REASON_REVISION_MISMATCH, "", "there", "at revision 1"},
-		{"must not exist", write(changeIf("there", serving, 0)),
-			logv1.Refusal_REASON_REVISION_MISMATCH, "", "there", "exists at revision 1"},
-		{"compared with nothing", write(changeIf("new", serving, 1)),
-			logv1.Refusal_REASON_REVISION_MISMATCH, "", "new", "does not exist"},
-		{"compared deletion of nothing", write(changeIf("new", gone, 1)),
-			logv1.Refusal_REASON_REVISION_MISMATCH, "", "new", "does not exist"},
+			ofService("a", &logv1.Refusal{Field: "status", Change: 2, Problem: logv1.Refusal_PROBLEM_UNKNOWN, Value: 9})},
+		{"another revision", write(ok, changeIf("there", notServing, 9)), mismatch("there", 9, 1)},
+		{"another revision, same status", write(changeIf("there", serving, 9)), mismatch("there", 9, 1)},
+		{"must not exist", write(changeIf("there", serving, 0)), mismatch("there", 0, 1)},
+		{"compared with nothing", write(changeIf("new", serving, 1)), mismatch("new", 1, 0)},
+		{"compared deletion of nothing", write(changeIf("new", gone, 1)), mismatch("new", 1, 0)},
 		{"must exist", write(ok, &logv1.Change{Service: "new", Status: gone, MustExist: true}),
-			logv1.Refusal_REASON_NOT_FOUND, "", "new", "does not exist"},
-		{"no member", announce(nil), logv1.Refusal_REASON_INVALID, "member.name", "", "empty"},
+			ofService("new", &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})},
+		{"no member", announce(nil), &logv1.Refusal{Field: "member.name", Problem: logv1.Refusal_PROBLEM_EMPTY}},
 		{"member too long", announce(&logv1.Member{Name: "n1", ApiAddress: strings.Repeat("x", 257)}),
-			logv1.Refusal_REASON_INVALID, "member.api_address", "", "257"},
+			&logv1.Refusal{Field: "member.api_address", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 257, Limit: 256}},
 		{"member with another directory", announce(&logv1.Member{Name: "n9", DirectoryId: "other"}),
-			logv1.Refusal_REASON_INVALID, "member.directory_id", "", `"d9"`},
+			&logv1.Refusal{Kind: logv1.Kind_KIND_MEMBER, Key: "n9", Field: "member.directory_id", Problem: logv1.Refusal_PROBLEM_CONFLICT,
+				Given: "other", Held: "d9"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := newHarness(t)
@@ -83,19 +83,11 @@ func TestP12BadInputIsRefused(t *testing.T) {
 			if !proto.Equal(got, preview) {
 				t.Errorf("applied %v, previewed %v", got, preview)
 			}
-			r := got.GetRefusal()
-			if r.GetReason() != tc.reason || r.GetField() != tc.field || r.GetService() != tc.service ||
-				!strings.Contains(r.GetMessage(), tc.message) {
-				t.Errorf("refusal is %v, want %v of field %q, service %q, with %q", r, tc.reason, tc.field, tc.service, tc.message)
+			if tc.want.Reason == 0 {
+				tc.want.Reason = logv1.Refusal_REASON_INVALID
 			}
-			if tc.reason == logv1.Refusal_REASON_REVISION_MISMATCH {
-				want := int64(0)
-				if tc.service == "there" {
-					want = 1
-				}
-				if r.GetCurrentRevision() != want {
-					t.Errorf("current revision is %d, want %d", r.GetCurrentRevision(), want)
-				}
+			if !proto.Equal(got.GetRefusal(), tc.want) {
+				t.Errorf("refusal is %v, want %v", got.GetRefusal(), tc.want)
 			}
 			if got.GetRevision() != 2 || len(got.GetServices()) != 0 {
 				t.Errorf("result is %v, want revision 2 and no services", got)
@@ -109,6 +101,15 @@ func TestP12BadInputIsRefused(t *testing.T) {
 			}
 		})
 	}
+}
+
+func ofService(name string, r *logv1.Refusal) *logv1.Refusal {
+	r.Kind, r.Key = logv1.Kind_KIND_SERVICE, name
+	return r
+}
+
+func mismatch(name string, asked, current int64) *logv1.Refusal {
+	return ofService(name, &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Value: asked, CurrentRevision: current})
 }
 
 // TestPreviewOfWhatCannotBeWritten: text that is no UTF-8 can only come to a preview.
@@ -267,7 +268,7 @@ func TestBatchSharesCommitRevision(t *testing.T) {
 
 func TestAnnounceMember(t *testing.T) {
 	h := newHarness(t)
-	base := &logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "a:2", DirectoryId: "d1", Version: "v1", MaxFormat: 1}
+	base := &logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "a:2", DirectoryId: "d1", Version: "v1", Level: 1}
 	edit := func(f func(*logv1.Member)) *logv1.Member {
 		m := proto.CloneOf(base)
 		f(m)
@@ -283,7 +284,7 @@ func TestAnnounceMember(t *testing.T) {
 		{"new", base, true, true, 1},
 		{"the same", base, false, false, 1},
 		{"version", edit(func(m *logv1.Member) { m.Version = "v2" }), false, true, 1},
-		{"format", edit(func(m *logv1.Member) { m.MaxFormat = 2 }), false, true, 1},
+		{"format", edit(func(m *logv1.Member) { m.Level = 2 }), false, true, 1},
 		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, true, 2},
 		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, true, 3},
 	} {
@@ -342,10 +343,10 @@ func TestOneEntryNamesOneCluster(t *testing.T) {
 		}
 		return e
 	}
-	if err := newState().admit(entry("", "c1", "", "c1")); err != nil {
+	if err := newState().admit(entry("", "c1", "", "c1"), logv1.Level); err != nil {
 		t.Errorf("one cluster: %v", err)
 	}
-	if err := newState().admit(entry("c1", "", "c2")); err == nil {
+	if err := newState().admit(entry("c1", "", "c2"), logv1.Level); err == nil {
 		t.Error("two clusters in one entry: no error")
 	}
 }

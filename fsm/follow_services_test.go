@@ -15,6 +15,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/history"
 )
 
 // mirror is what a client makes of the messages of one WatchServices.
@@ -81,12 +82,13 @@ func (m *mirror) compare(f *FSM, prefixes []string) {
 func TestServicesAreOneCutWhenSynced(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		j := newMemRegistryFile()
-		f, err := New(Config{RegistryFile: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring")})
+		limits := history.DefaultLimits()
+		limits.Page = history.PageLimits{Count: rapid.IntRange(1, 8).Draw(rt, "page"), Bytes: 1 << 20}
+		f, err := New(Config{RegistryFile: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring"), limits: limits})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		defer f.Close()
-		f.page = pageLimits{count: rapid.IntRange(1, 8).Draw(rt, "page"), bytes: 1 << 20}
 		h := &harness{FSM: f, registryFile: j}
 		var prefixes []string
 		if rapid.Bool().Draw(rt, "prefixes") {
@@ -105,14 +107,14 @@ func TestServicesAreOneCutWhenSynced(t *testing.T) {
 		for range rapid.IntRange(0, 10).Draw(rt, "before") {
 			something()
 		}
-		s := &serviceScan{f: f, prefixes: minimal(prefixes)}
+		s := f.followers.Scan(prefixes)
 		m := &mirror{t: t, state: map[string]int64{}}
 		syncs := 0
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			for range rapid.IntRange(0, 3).Draw(rt, "writes") {
 				something()
 			}
-			msg, err := s.next(context.Background())
+			msg, err := s.Next(context.Background())
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -123,7 +125,7 @@ func TestServicesAreOneCutWhenSynced(t *testing.T) {
 			}
 		}
 		for m.synced = false; !m.synced; {
-			msg, err := s.next(context.Background())
+			msg, err := s.Next(context.Background())
 			if err != nil {
 				rt.Fatal(err)
 			}
@@ -138,8 +140,9 @@ func TestServicesAreOneCutWhenSynced(t *testing.T) {
 
 func TestFollowServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := newHarness(t)
-		h.page.count = 2
+		limits := history.DefaultLimits()
+		limits.Page.Count = 2
+		h := harnessWith(t, Config{RegistryFile: newMemRegistryFile(), limits: limits})
 		ctx, cancel := context.WithCancel(t.Context())
 		m := &mirror{t: t, state: map[string]int64{}}
 		done := make(chan error, 1)
@@ -192,7 +195,7 @@ func TestAStuckFollowerOfServicesFallsBehind(t *testing.T) {
 		for i := range 3 {
 			h.do(t, int64(2+i), batchOf(fmt.Sprint(i), 5, serving))
 		}
-		h.FSM.ring.reset(h.Revision())
+		h.history.Reset(h.Revision())
 		h.do(t, 9, compact(15))
 		return nil
 	})

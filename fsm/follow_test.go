@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -15,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/history"
 )
 
 // received is what one follower of events was given.
@@ -93,7 +92,7 @@ func TestP6FollowersGetEveryEvent(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		j := newMemRegistryFile()
 		ring := rapid.IntRange(1, 40).Draw(rt, "ring")
-		behind := int64(rapid.IntRange(0, max(ringSlack*ring-12, 0)).Draw(rt, "registry file behind by"))
+		behind := int64(rapid.IntRange(0, max(history.RingSlack*ring-12, 0)).Draw(rt, "registry file behind by"))
 		j.durable = func() int64 {
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -104,12 +103,13 @@ func TestP6FollowersGetEveryEvent(t *testing.T) {
 			}
 			return 0
 		}
-		f, err := New(Config{RegistryFile: j, RingEvents: ring})
+		limits := history.DefaultLimits()
+		limits.Page = history.PageLimits{Count: rapid.IntRange(1, 10).Draw(rt, "page"), Bytes: rapid.IntRange(1, 2000).Draw(rt, "bytes")}
+		f, err := New(Config{RegistryFile: j, RingEvents: ring, limits: limits})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		defer f.Close()
-		f.page = pageLimits{count: rapid.IntRange(1, 10).Draw(rt, "page"), bytes: rapid.IntRange(1, 2000).Draw(rt, "bytes")}
 		h := &harness{FSM: f, registryFile: j}
 		for i := range rapid.IntRange(1, 30).Draw(rt, "writes") {
 			h.do(t, int64(i), batchOf(fmt.Sprint(i), rapid.IntRange(1, 12).Draw(rt, "size"), serving))
@@ -128,8 +128,8 @@ func TestP6FollowersGetEveryEvent(t *testing.T) {
 				rt.Fatalf("revision %d is %v, want %v", e.GetRevision(), e, want)
 			}
 		}
-		if r.largest > f.page.count+11 {
-			rt.Errorf("a page of %d holds %d", f.page.count, r.largest)
+		if r.largest > limits.Page.Count+11 {
+			rt.Errorf("a page of %d holds %d", limits.Page.Count, r.largest)
 		}
 	})
 }
@@ -165,8 +165,8 @@ func TestP6FollowersWait(t *testing.T) {
 				t.Errorf("ended with %v", err)
 			}
 		}
-		if n := h.followers.len(); n != 0 {
-			t.Errorf("%d topics are left", n)
+		if n := h.watches.Subscribers(); n != 0 {
+			t.Errorf("%d subscribers are left", n)
 		}
 	})
 }
@@ -214,7 +214,7 @@ func TestP6BelowTheHorizon(t *testing.T) {
 		}
 	}
 	// One that falls behind the horizon, and out of the ring, while it follows.
-	h.FSM.ring = newRing(1, h.Revision())
+	h.history.Reset(h.Revision())
 	r := &received{t: t, from: 5}
 	err := h.FollowEvents(t.Context(), 5, time.Hour, func(events []*logv1.Event, at int64) error {
 		h.do(t, 0, compact(6))
@@ -258,7 +258,7 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 		if err := behind.Restore(ahead.snapshot(t)); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Minute) // readings are paced
+		time.Sleep(time.Minute) // readings are throttled
 		synctest.Wait()
 		if r.at != 30 || services.revision != 30 || fails.Load() < 2 {
 			t.Errorf("after, they are at %d and %d; %d readings", r.at, services.revision, fails.Load())
@@ -268,15 +268,4 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 		<-done
 		<-servicesDone
 	})
-}
-
-func TestPrefixesAreMadeMinimal(t *testing.T) {
-	for in, want := range map[string]string{"": "", "b a": "a b", "a a/b a": "a", "ab a b/ b": "a b", "a ab": "a"} {
-		if got := strings.Join(minimal(strings.Fields(in)), " "); got != want {
-			t.Errorf("%q: %q, want %q", in, got, want)
-		}
-	}
-	if !slices.Equal(minimal([]string{"x", ""}), []string{""}) {
-		t.Error("everything, and x, is everything")
-	}
 }

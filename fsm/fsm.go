@@ -14,6 +14,9 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/follow"
+	"github.com/rollcallhq/rollcall/fsm/history"
+	"github.com/rollcallhq/rollcall/fsm/watch"
 )
 
 var (
@@ -38,26 +41,7 @@ type RegistryFile interface {
 	Snapshot() (raft.FSMSnapshot, error)
 	// Replace makes the registry file what r, a snapshot, says.
 	Replace(r io.Reader) error
-	// DurableRevision is the revision up to which the registry file has stored the events.
-	DurableRevision() int64
-	eventRegistryFile
-}
-
-// eventRegistryFile is the history in a registry file: what follow.go and past.go read. A visitor is called within
-// one transaction and only collects. What is below the span's Oldest is not whole: the newest event of
-// each service that is not a delete. A reading that the arrival of a snapshot ends fails, and may be
-// tried again at once.
-type eventRegistryFile interface {
-	// Events visits the durable events of q.
-	Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
-	// EventsAt visits, by name, of each service that begins with prefix and comes after the name after
-	// its newest event that is not after revision, of at most limit services.
-	EventsAt(ctx context.Context, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
-	// RevisionAt returns the newest revision, 0 if none, whose event is not later than time, or a
-	// *logv1.CompactedError.
-	RevisionAt(ctx context.Context, time int64) (int64, logv1.EventSpan, error)
-	// AwaitDurable waits until DurableRevision is at least revision.
-	AwaitDurable(ctx context.Context, revision int64) error
+	history.RegistryFile
 }
 
 // DefaultRingEvents is how many recent events are kept in memory, unless told otherwise.
@@ -80,6 +64,12 @@ type Config struct {
 	OnMismatch func(index uint64)
 	// Intercept is for tests: called by raft's goroutine before each batch.
 	Intercept func(*FSM)
+	// MaxLevel is the highest feature level to fold. Only tests set it; 0: logv1.Level.
+	MaxLevel uint32
+	// CommandLevel is for tests: it can say that a command needs a higher level than the table says.
+	CommandLevel func(*logv1.Command) uint32
+
+	limits history.Limits // of what is read at once; tests have others than history.DefaultLimits
 }
 
 // Validate says what is wrong with c.
@@ -110,14 +100,11 @@ type FSM struct {
 	view      atomic.Pointer[view]
 	halted    atomic.Pointer[error]
 
-	topics          *topics
-	followers       *topics // of all events: the one name in it is ""
-	page            pageLimits
-	waker           *waker
-	reading         *pacer
+	watches         *watch.Table
+	history         *history.Reader
+	followers       *follow.Followers
 	indexWaiters    *waiters
 	revisionWaiters *waiters
-	ring            *ring
 	restores        atomic.Uint64
 
 	hashes     *hashRing
@@ -138,7 +125,13 @@ func New(cfg Config) (*FSM, error) {
 	if cfg.RingEvents == 0 {
 		cfg.RingEvents = DefaultRingEvents
 	}
-	s, index, meta, err := loadState(cfg.RegistryFile)
+	if cfg.limits == (history.Limits{}) {
+		cfg.limits = history.DefaultLimits()
+	}
+	if cfg.MaxLevel == 0 {
+		cfg.MaxLevel = logv1.Level
+	}
+	s, index, meta, err := loadState(cfg.RegistryFile, cfg.MaxLevel)
 	if err != nil {
 		return nil, err
 	}
@@ -150,24 +143,33 @@ func New(cfg Config) (*FSM, error) {
 		loaded:          meta.GetIndex(),
 		published:       index,
 		touched:         map[string]int{},
-		topics:          newTopics(),
-		followers:       newTopics(),
-		page:            defaultPage,
 		indexWaiters:    newWaiters(),
 		revisionWaiters: newWaiters(),
-		ring:            newRing(cfg.RingEvents, s.revision),
 		hashes:          newHashRing(),
 	}
+	f.history = history.NewReader(history.Config{
+		RegistryFile: cfg.RegistryFile,
+		Revision:     f.Revision,
+		Record:       recordAfter,
+		Limits:       cfg.limits,
+		RingEvents:   cfg.RingEvents,
+		Newest:       s.revision,
+	})
 	f.shown.Store(s.revision)
 	f.publishCut()
-	f.waker = newWaker()
-	f.reading = newPacer()
+	f.watches = watch.NewTable(f.published.status)
+	f.followers = follow.New(follow.Config{
+		Events:    f.history,
+		Registry:  shownRegistry{f},
+		Subscribe: f.watches.Subscribe,
+		Page:      cfg.limits.Page,
+	})
 	return f, nil
 }
 
 // Close stops waking watchers. Reads and waits go on; WatchStatus ends with its context.
 func (f *FSM) Close() error {
-	f.waker.close()
+	f.watches.Close()
 	return nil
 }
 
@@ -197,7 +199,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	if b.index != 0 {
 		f.publish(&b)
 		if len(b.events) > 0 {
-			f.reading.changed.Store(start.UnixNano())
+			f.history.NoteChange(start)
 		}
 		f.cfg.RegistryFile.Append(b.delta(f.state))
 		if len(f.touched) > maxTouched { // clearing takes as long as the largest batch so far was
@@ -242,7 +244,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 		if err := logv1.Open(l.Data, &entry); err != nil {
 			return halt(err)
 		}
-		if err := f.state.admit(&entry); err != nil {
+		if err := f.state.admit(&entry, f.cfg.MaxLevel); err != nil {
 			return halt(err)
 		}
 		f.compare(entry.GetStateHash(), b)
@@ -302,7 +304,7 @@ func (s *state) forget(b *batch) {
 // publish shows a batch, in the order that the package comment explains.
 func (f *FSM) publish(b *batch) {
 	f.shown.Store(f.state.revision)
-	var wake []*topic
+	var wake []*watch.Topic
 	for _, t := range b.services {
 		var differs bool
 		if t.now != nil {
@@ -314,23 +316,17 @@ func (f *FSM) publish(b *batch) {
 			continue
 		}
 		// Who joins after this look-up reads what was just published.
-		if topic := f.topics.get(t.name); topic != nil {
+		if topic := f.watches.Topic(t.name); topic != nil {
 			wake = append(wake, topic)
 		}
 	}
-	f.ring.append(b.events, f.cfg.RegistryFile.DurableRevision())
+	f.history.Append(b.events)
 	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
 	for _, topic := range wake {
-		f.waker.queue(topic)
+		f.watches.Wake(topic)
 	}
 	if len(b.events) > 0 {
-		f.wakeFollowers()
-	}
-}
-
-func (f *FSM) wakeFollowers() {
-	if topic := f.followers.get(""); topic != nil {
-		f.waker.queue(topic)
+		f.watches.WakeSubscribers()
 	}
 }
 
@@ -350,7 +346,7 @@ func (f *FSM) publishAll() {
 
 // publishCut is publishing but for the records.
 func (f *FSM) publishCut() {
-	f.ring.reset(f.state.revision)
+	f.history.Reset(f.state.revision)
 	hash := f.state.digest()
 	f.hashes.reset()
 	f.hashes.put(f.index, hash)
@@ -389,8 +385,7 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		f.halt(err)
 		return err
 	}
-	f.topics.each(f.waker.queue)
-	f.wakeFollowers()
+	f.watches.WakeAll()
 	f.release()
 	f.restores.Add(1)
 	f.cfg.Logger.Info("restored a snapshot",
@@ -402,7 +397,7 @@ func (f *FSM) restore(r io.Reader) error {
 	if err := f.cfg.RegistryFile.Replace(r); err != nil {
 		return err
 	}
-	s, _, meta, err := loadState(f.cfg.RegistryFile)
+	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.MaxLevel)
 	if err != nil {
 		return err
 	}
@@ -463,8 +458,8 @@ func (f *FSM) SetOwn(name string, status servingStatus) {
 	if !f.published.put(name, status) {
 		return
 	}
-	if topic := f.topics.get(name); topic != nil {
-		f.waker.queue(topic)
+	if topic := f.watches.Topic(name); topic != nil {
+		f.watches.Wake(topic)
 	}
 }
 

@@ -37,9 +37,9 @@ func TestHalts(t *testing.T) {
 	}{
 		{"bad checksum", &raft.Log{Data: damaged}, "checksum", logv1.ErrChecksum},
 		{"no content", &raft.Log{}, "checksum", logv1.ErrChecksum},
-		{"unknown format", &raft.Log{Data: sealRaw(logv1.Format+1, nil)}, "unknown format", logv1.ErrFormat},
+		{"unknown format", &raft.Log{Data: sealRaw(logv1.Format+1, []byte("x"))}, "unknown format", logv1.ErrFormat},
 		{"no entry", &raft.Log{Data: sealRaw(logv1.Format, []byte{0xff})}, "open Entry", nil},
-		{"unknown kind", &raft.Log{Data: entry(write(change("b", serving)), newKind)}, "command 1", nil},
+		{"unknown kind", &raft.Log{Data: entry(write(change("b", serving)), newKind)}, "Command has an unknown field 99", logv1.ErrUnknown},
 		{"empty command", &raft.Log{Data: entry(&logv1.Command{})}, "command 0", nil},
 		{"another cluster", &raft.Log{Data: entry(write(change("b", serving)), termStart("c2"))}, "c2", nil},
 		{"unknown type", &raft.Log{Type: 77, Data: entry()}, "type", nil},

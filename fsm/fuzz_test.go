@@ -25,7 +25,7 @@ func seedCommands() []*logv1.Command {
 		write(change("rollcall.live", serving), change("", serving), change("a b", serving)),
 		announce(nil),
 		compact(2), compact(99), compact(-1), compact(1),
-		announce(&logv1.Member{Name: "n1", ApiAddress: "x:1", DirectoryId: "d1", MaxFormat: 1}),
+		announce(&logv1.Member{Name: "n1", ApiAddress: "x:1", DirectoryId: "d1", Level: 1}),
 	}
 }
 
@@ -97,7 +97,7 @@ func FuzzFold(f *testing.F) {
 		base := write(change("a", serving), change("b", notServing))
 		p := s.evaluate(base, 3)
 		s.commit(&p, base, nil)
-		if s.admit(&logv1.Entry{Commands: []*logv1.Command{cmd}}) != nil {
+		if s.admit(&logv1.Entry{Commands: []*logv1.Command{cmd}}, logv1.Level) != nil {
 			if p := s.evaluate(cmd, 3); p.refusal == nil {
 				t.Fatal("a preview of what would halt is not refused")
 			}
@@ -118,7 +118,7 @@ func FuzzFold(f *testing.F) {
 			t.Fatal("evaluate changed the state")
 		}
 		if p.refusal != nil {
-			if p.refusal.Message == "" || len(p.outcomes) != 0 || p.revision != revision || p.member != nil {
+			if p.refusal.Reason == 0 || len(p.outcomes) != 0 || p.revision != revision || p.member != nil {
 				t.Fatalf("a refusal with effects: %+v", p)
 			}
 			return

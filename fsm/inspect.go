@@ -20,7 +20,7 @@ type Contents struct {
 // Inspect loads what j holds just as a start does, and keeps nothing of it. The error says what a start
 // would not accept; it wraps ErrStateHash if the records do not have the hash that was stored with them.
 func Inspect(j Loader) (Contents, error) {
-	s, _, meta, err := loadState(j)
+	s, _, meta, err := loadState(j, logv1.Level)
 	if err != nil {
 		return Contents{}, err
 	}
@@ -36,7 +36,7 @@ func Inspect(j Loader) (Contents, error) {
 // Refound returns the state hash of what j holds, which must be intact, if it were of another cluster
 // that has no members yet.
 func Refound(j Loader, clusterID string) (*logv1.StateHash, error) {
-	s, _, meta, err := loadState(j)
+	s, _, meta, err := loadState(j, logv1.Level)
 	if err != nil {
 		return nil, err
 	}

@@ -18,7 +18,7 @@ const maxSharedCauses = 1 << 16
 //
 // A node that starts answers nobody before this is done, so that all cores work on it: on the parts of
 // the registry file, then on the tree and on the map, then on the request ids.
-func loadState(j Loader) (*state, *statusMap, *logv1.RegistryMeta, error) {
+func loadState(j Loader, maxLevel uint32) (*state, *statusMap, *logv1.RegistryMeta, error) {
 	s := newState()
 	l := loader{causes: make(map[string]*cause)}
 	var requests []*logv1.RequestRecord
@@ -41,6 +41,9 @@ func loadState(j Loader) (*state, *statusMap, *logv1.RegistryMeta, error) {
 	if err != nil {
 		return nil, nil, nil, fmt.Errorf("load registry file: %w", err)
 	}
+	if level := logv1.LevelOf(meta.GetLevel()); level > maxLevel {
+		return nil, nil, nil, fmt.Errorf("load registry file: %w", &LevelError{Needs: level, Max: maxLevel})
+	}
 	if l.last > meta.GetRevision() {
 		return nil, nil, nil, fmt.Errorf("load registry file: a service is at revision %d, the registry file only at %d",
 			l.last, meta.GetRevision())
@@ -53,6 +56,7 @@ func loadState(j Loader) (*state, *statusMap, *logv1.RegistryMeta, error) {
 		return nil, nil, nil, fmt.Errorf("load registry file: its horizon is %d, its revision only %d", meta.GetHorizon(), s.revision)
 	}
 	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
+	s.setLevel(logv1.LevelOf(meta.GetLevel()))
 	index, made := l.build(s, oldestOutcome(requests))
 	if int64(s.services.Len()) != index.services() {
 		return nil, nil, nil, errors.New("load registry file: a service is in it twice")

@@ -239,7 +239,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
 			Name:        rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "member"),
 			ApiAddress:  rapid.SampledFrom([]string{"x:1", "y:1"}).Draw(t, "api"),
 			DirectoryId: rapid.SampledFrom([]string{"d1", "d1", "d2"}).Draw(t, "directory"),
-			MaxFormat:   rapid.Uint32Range(1, 2).Draw(t, "format"),
+			Level:       rapid.Uint32Range(1, 2).Draw(t, "level"),
 		})
 	case 1:
 		c := termStart(rapid.SampledFrom([]string{"", "c1"}).Draw(t, "cluster"))

@@ -101,7 +101,7 @@ func (j *memRegistryFile) Append(d *logv1.Delta) {
 	j.deltas = append(j.deltas, d)
 	j.meta = &logv1.RegistryMeta{
 		Index: d.Index, Term: d.Term, Revision: d.Revision, LogTime: d.LogTime, ClusterId: d.ClusterID,
-		StateHash: d.StateHash, Horizon: d.Horizon,
+		StateHash: d.StateHash, Horizon: d.Horizon, Level: logv1.LevelNumber(d.Level),
 	}
 }
 

@@ -86,9 +86,9 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 	if t.hash(cmd) == first.hash {
 		return first.result(), true
 	}
-	return Result{revision: revision, refusal: invalid("", "request_id",
-		"%q was used for another request, in log entry %d; what differs from it needs an id of its own",
-		cmd.GetRequestId(), first.place.index)}, true
+	reused := invalid("request_id", logv1.Refusal_PROBLEM_REUSED)
+	reused.Given, reused.Value = cmd.GetRequestId(), int64(first.place.index)
+	return Result{revision: revision, refusal: reused}, true
 }
 
 // remember notes how cmd was answered and returns the note; nil if there is none to be made. What is

@@ -123,7 +123,7 @@ func TestP3IDOfAnotherRequest(t *testing.T) {
 	} {
 		r := h.do(t, 1, cmd)[0]
 		if f := r.GetRefusal(); f.GetReason() != logv1.Refusal_REASON_INVALID || f.GetField() != "request_id" ||
-			!strings.Contains(f.GetMessage(), `request_id "x" was used for another request`) || r.GetReplayed() || r.GetRevision() != 1 {
+			f.GetProblem() != logv1.Refusal_PROBLEM_REUSED || f.GetGiven() != "x" || f.GetValue() != 2 || r.GetReplayed() || r.GetRevision() != 1 {
 			t.Errorf("%s: %v", name, r)
 		}
 	}

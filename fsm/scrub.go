@@ -52,6 +52,7 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 		records.member(nil, m)
 	}
 	records.horizon(firstHorizon, v.horizon)
+	records.level(logv1.BaseLevel, v.level)
 	return Scrub{v.index, v.hashed, v.digestOf(records), v.services.Len() + len(v.members)}, nil
 }
 
@@ -102,6 +103,7 @@ func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, co
 	}
 	s.clusterID, s.revision, s.logTime = meta.GetClusterId(), meta.GetRevision(), meta.GetLogTime()
 	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
+	s.setLevel(logv1.LevelOf(meta.GetLevel()))
 	result := Scrub{Index: meta.GetIndex(), Have: s.digest(), Records: records}
 	copy(result.Kept[:], stored.GetHash())
 	return result, true, nil

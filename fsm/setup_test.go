@@ -37,8 +37,14 @@ func newHarness(t testing.TB) *harness { return harnessOn(t, newMemRegistryFile(
 
 func harnessOn(t testing.TB, j *memRegistryFile) *harness {
 	t.Helper()
-	h := &harness{registryFile: j}
-	f, err := New(Config{RegistryFile: j, OnFailure: func(err error) { h.failures = append(h.failures, err) }})
+	return harnessWith(t, Config{RegistryFile: j})
+}
+
+func harnessWith(t testing.TB, cfg Config) *harness {
+	t.Helper()
+	h := &harness{registryFile: cfg.RegistryFile.(*memRegistryFile)}
+	cfg.OnFailure = func(err error) { h.failures = append(h.failures, err) }
+	f, err := New(cfg)
 	if err != nil {
 		t.Fatalf("New: %v", err)
 	}
@@ -133,8 +139,8 @@ func withID(id string, changes ...*logv1.Change) *logv1.Command {
 func (h *harness) dump() string {
 	var b strings.Builder
 	v := h.view.Load()
-	fmt.Fprintf(&b, "index %d revision %d time %d horizon %d cluster %q shown %d\n",
-		v.index, v.revision, v.logTime, v.horizon, v.clusterID, h.ShownRevision())
+	fmt.Fprintf(&b, "index %d revision %d time %d horizon %d level %d cluster %q shown %d\n",
+		v.index, v.revision, v.logTime, v.horizon, v.level, v.clusterID, h.ShownRevision())
 	n := 0
 	v.services.Scan(func(r *record) bool {
 		n++

@@ -18,7 +18,8 @@ type state struct {
 	revision  int64
 	logTime   int64
 	horizon   int64    // events from here on are all kept; at least firstHorizon
-	hash      multiset // of services, members and the horizon; see digest
+	level     uint32   // the cluster's feature level; at least logv1.BaseLevel
+	hash      multiset // of services, members, the horizon and the level; see digest
 	// remembered is the hash of the table of request ids and its limits. It is apart from hash as a
 	// view holds the table's hash but not the table: see ScrubMemory.
 	remembered multiset
@@ -48,6 +49,7 @@ func newState() *state {
 		members:  map[string]*logv1.Member{},
 		requests: newRequests(),
 		horizon:  firstHorizon,
+		level:    logv1.BaseLevel,
 		found:    &finder{},
 	}
 }

@@ -27,6 +27,7 @@ const (
 	kindRequest byte = 3
 	kindLimits  byte = 4 // of the request ids
 	kindHorizon byte = 5
+	kindLevel   byte = 6
 )
 
 // multiset is an incremental hash over a set of records: the sum of the SHA-256 of each, taken as
@@ -117,7 +118,8 @@ func canonicalMember(c canonical, m *logv1.Member) canonical {
 		text(m.GetPeerAddress()).
 		text(m.GetDirectoryId()).
 		text(m.GetVersion()).
-		number(int64(m.GetMaxFormat()))
+		number(int64(m.GetLevel())).
+		number(int64(m.GetHoldLevel()))
 }
 
 // service changes the hash as a service goes from before to after; nil: it does not exist.

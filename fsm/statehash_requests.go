@@ -15,9 +15,15 @@ func (r *request) canonical(c canonical) canonical {
 		flag(r.refusal != nil)
 	if f := r.refusal; f != nil {
 		c = c.number(int64(f.GetReason())).
-			text(f.GetService()).
+			number(int64(f.GetKind())).
+			text(f.GetKey()).
 			text(f.GetField()).
-			text(f.GetMessage()).
+			number(int64(f.GetChange())).
+			number(int64(f.GetProblem())).
+			number(f.GetValue()).
+			number(f.GetLimit()).
+			text(f.GetGiven()).
+			text(f.GetHeld()).
 			number(f.GetCurrentRevision())
 	}
 	c = c.number(int64(len(r.outcomes)))

@@ -140,7 +140,7 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 	service("another peer", func(_ *record, _ *cause, a *actor) { a.peer = "x" })
 	service("verified", func(_ *record, _ *cause, a *actor) { a.verified = true })
 	for i, m := range []*logv1.Member{
-		{Name: "ab"}, {ApiAddress: "ab"}, {PeerAddress: "ab"}, {DirectoryId: "ab"}, {Version: "ab"}, {MaxFormat: 1},
+		{Name: "ab"}, {ApiAddress: "ab"}, {PeerAddress: "ab"}, {DirectoryId: "ab"}, {Version: "ab"}, {Level: 1}, {HoldLevel: 1},
 	} {
 		s := newState()
 		s.hash.member(nil, m)
@@ -173,7 +173,8 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 	asked("with another record", func(r *request) { r.outcomes[0].after.revision++ })
 	asked("with another reason", func(r *request) { r.outcomes[0].after.cause.reason = "g" })
 	asked("twice", func(r *request) { r.outcomes = append(r.outcomes, r.outcomes[0]) })
-	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Service: "ef"}, {Field: "ef"}, {Message: "ef"}, {CurrentRevision: 1}} {
+	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Kind: 1}, {Key: "ef"}, {Field: "ef"}, {Change: 1}, {Problem: 1}, {Value: 1}, {Limit: 1},
+		{Given: "ef"}, {Held: "ef"}, {CurrentRevision: 1}} {
 		asked(fmt.Sprint("refused ", i), func(r *request) { r.outcomes, r.refusal = nil, f })
 	}
 	for i, l := range []requestLimits{{1, 1}, {2, 1}, {1, 2}} {
@@ -186,6 +187,11 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 		s.setHorizon(horizon)
 		note(fmt.Sprint("horizon ", horizon), s.digest())
 	}
+	for _, level := range []uint32{2, 3} {
+		s := newState()
+		s.setLevel(level)
+		note(fmt.Sprint("level ", level), s.digest())
+	}
 	for i, s := range []*state{{}, {clusterID: "c"}, {revision: 1}, {logTime: 1}} {
 		note(fmt.Sprint("scalars ", i), s.digest())
 	}
@@ -195,16 +201,16 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 // two versions would take each other for broken.
 func TestP9HashVersion1(t *testing.T) {
 	h := newHarness(t)
-	h.do(t, 10, termStart("c1"), announce(&logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "p:1", DirectoryId: "d1", Version: "v1", MaxFormat: 1}))
+	h.do(t, 10, termStart("c1"), announce(&logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "p:1", DirectoryId: "d1", Version: "v1", Level: 1}))
 	h.do(t, 20, writeFor("deploy", change("a", serving), change("b/c", notServing)))
 	h.do(t, 30, write(change("a", gone)))
-	const plain = "1304e6b6a97032b6bd9c5c956031c22491c7c319d3fa7ea43a8eeeef971d263e"
+	const plain = "3aff4f87c564548be3d48d52ba71608f7529076eb97719768f2d3653ed2f5f75"
 	if got := h.StateHash(); hex.EncodeToString(got.Hash) != plain {
 		t.Errorf("without request ids it is %x, want %s", got.Hash, plain)
 	}
 	h.do(t, 40, termStartWith(10, 1000))
 	h.do(t, 50, withID("x", change("c", serving), change("missing", gone), change("d", unknown)), withID("y", changeIf("c", serving, 99)))
-	const want = "5ecba1a1527fdc493bb5fc6eb1bbeffdaa29d170cb0064b360d83e1634ba1818"
+	const want = "2c8688b9a5fbf24f4c1a07ceed999189fcb224cb624379d882145ae90195c4a9"
 	if got := h.StateHash(); hex.EncodeToString(got.Hash) != want || got.Version != 1 || got.Index != 5 {
 		t.Errorf("state hash %d of entry %d is %x, want %s", got.Version, got.Index, got.Hash, want)
 	}

@@ -13,8 +13,8 @@ type Stats struct {
 func (f *FSM) Stats() Stats {
 	s := Stats{
 		Services: make(map[servingStatus]int64, len(f.published.counts)),
-		Watchers: f.topics.watchers.Load(),
-		Wakes:    f.waker.woken.Load(),
+		Watchers: f.watches.Watches(),
+		Wakes:    f.watches.Wakes(),
 		Restores: f.restores.Load(),
 	}
 	for status := range f.published.counts {

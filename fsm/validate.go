@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"fmt"
 	"unicode/utf8"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -19,28 +18,41 @@ const (
 	maxMemberBytes    = 256 // each field of a member
 )
 
-func invalid(service, field, format string, args ...any) *logv1.Refusal {
-	return &logv1.Refusal{
-		Reason:  logv1.Refusal_REASON_INVALID,
-		Service: service,
-		Field:   field,
-		Message: field + " " + fmt.Sprintf(format, args...),
+// problem is what is wrong with a field of a command.
+type problem = logv1.Refusal_Problem
+
+func invalid(field string, what problem) *logv1.Refusal {
+	return &logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: field, Problem: what}
+}
+
+// beyond is invalid for a number that is on the wrong side of a limit.
+func beyond[N int | int64](field string, what problem, value, limit N) *logv1.Refusal {
+	r := invalid(field, what)
+	r.Value, r.Limit = int64(value), int64(limit)
+	return r
+}
+
+// of says which record a refusal is about.
+func of(kind logv1.Kind, key string, r *logv1.Refusal) *logv1.Refusal {
+	if r != nil {
+		r.Kind, r.Key = kind, key
 	}
+	return r
 }
 
 // checkText refuses what is too long, and what could be previewed but never be written: the log is
 // protobuf, its strings are UTF-8.
-func checkText(service, field, text string, limit int) *logv1.Refusal {
+func checkText(field, text string, limit int) *logv1.Refusal {
 	if len(text) > limit {
-		return invalid(service, field, "is %d bytes long; at most %d are allowed", len(text), limit)
+		return beyond(field, logv1.Refusal_PROBLEM_TOO_LONG, len(text), limit)
 	}
 	if !utf8.ValidString(text) {
-		return invalid(service, field, "is not valid UTF-8")
+		return invalid(field, logv1.Refusal_PROBLEM_NOT_UTF8)
 	}
 	return nil
 }
 
-// checkCaller looks at what every command says of its caller.
+// checkCaller checks what every command says of its caller.
 func checkCaller(cmd *logv1.Command) *logv1.Refusal {
 	for _, f := range [...]struct {
 		field, text string
@@ -51,63 +63,77 @@ func checkCaller(cmd *logv1.Command) *logv1.Refusal {
 		{"actor.peer", cmd.GetActor().GetPeer(), maxActorBytes},
 		{"request_id", cmd.GetRequestId(), maxRequestIDBytes},
 	} {
-		if refusal := checkText("", f.field, f.text, f.limit); refusal != nil {
+		if refusal := checkText(f.field, f.text, f.limit); refusal != nil {
 			return refusal
 		}
 	}
 	return nil
 }
 
-// checkWrite finds what is wrong with a write whatever the registry holds. All changes are looked
-// at before any is compared with the registry, so a malformed request is always told so.
+// checkWrite finds what is wrong with a write whatever the registry holds. All changes are checked
+// before any is compared with the registry, so a malformed request is always told so.
 func checkWrite(w *logv1.Write) *logv1.Refusal {
 	changes := w.GetChanges()
 	switch n := len(changes); {
 	case n == 0:
-		return invalid("", "changes", "is empty; at least one change is needed")
+		return invalid("changes", logv1.Refusal_PROBLEM_EMPTY)
 	case n > maxChanges:
-		return invalid("", "changes", "holds %d changes; at most %d are allowed", n, maxChanges)
+		return beyond("changes", logv1.Refusal_PROBLEM_TOO_MANY, n, maxChanges)
 	case n == 1:
 		return checkChange(changes[0])
 	}
 	for i, c := range changes {
 		if refusal := checkChange(c); refusal != nil {
-			return ofChange(i, refusal)
+			refusal.Change = uint32(i + 1)
+			return refusal
 		}
 	}
 	if first, i, ok := changedTwice(changes); ok {
-		service := changes[i].GetService()
-		return ofChange(i, invalid(service, "service",
-			"%q is also in changes[%d]; one write may change a service once", service, first))
+		refusal := of(logv1.Kind_KIND_SERVICE, changes[i].GetService(), invalid("service", logv1.Refusal_PROBLEM_REPEATED))
+		refusal.Change, refusal.Value = uint32(i+1), int64(first+1)
+		return refusal
 	}
 	return nil
-}
-
-// ofChange says which change of several a refusal is about: the API has one field of each kind for a
-// single change, a list for several.
-func ofChange(i int, refusal *logv1.Refusal) *logv1.Refusal {
-	at := fmt.Sprintf("changes[%d].", i)
-	refusal.Field, refusal.Message = at+refusal.Field, at+refusal.Message
-	return refusal
 }
 
 func checkChange(c *logv1.Change) *logv1.Refusal {
 	service := c.GetService()
-	if err := rollcallv1.CheckName(service); err != nil {
-		return invalid("", "service", "%v", err)
-	}
-	if st := c.GetStatus(); !isReport(st) && st != logv1.Status_STATUS_SERVICE_UNKNOWN {
-		return invalid(service, "status",
-			"is %d; UNKNOWN, SERVING, NOT_SERVING or, to delete, SERVICE_UNKNOWN are allowed", st)
-	}
-	if refusal := checkText(service, "lease_id", c.GetLeaseId(), maxLeaseIDBytes); refusal != nil {
+	if refusal := checkName(service); refusal != nil {
 		return refusal
 	}
-	if c.IfRevision != nil && c.GetIfRevision() < 0 {
-		return invalid(service, "if_revision",
-			"is %d; it must be a revision, or 0 for a service that must not exist", c.GetIfRevision())
+	var refusal *logv1.Refusal
+	if st := c.GetStatus(); !isReport(st) && st != logv1.Status_STATUS_SERVICE_UNKNOWN {
+		refusal = invalid("status", logv1.Refusal_PROBLEM_UNKNOWN)
+		refusal.Value = int64(st)
+	} else if refusal = checkText("lease_id", c.GetLeaseId(), maxLeaseIDBytes); refusal == nil && c.IfRevision != nil && c.GetIfRevision() < 0 {
+		refusal = beyond("if_revision", logv1.Refusal_PROBLEM_TOO_LOW, c.GetIfRevision(), 0)
 	}
-	return nil
+	return of(logv1.Kind_KIND_SERVICE, service, refusal)
+}
+
+// checkName refuses what cannot be the name of a service. A name that is only too long for a name, or
+// no UTF-8, is not repeated in the refusal: it may be of any size, or not fit into a message.
+func checkName(name string) *logv1.Refusal {
+	bad := rollcallv1.NameToWrite(name)
+	if bad == nil {
+		return nil
+	}
+	r := invalid("service", logv1.Refusal_PROBLEM_UNSPECIFIED)
+	switch bad.Problem {
+	case rollcallv1.NameEmpty:
+		r.Problem = logv1.Refusal_PROBLEM_EMPTY
+	case rollcallv1.NameTooLong:
+		r.Problem, r.Value, r.Limit = logv1.Refusal_PROBLEM_TOO_LONG, int64(len(name)), rollcallv1.MaxNameBytes
+	case rollcallv1.NameNotUTF8:
+		r.Problem = logv1.Refusal_PROBLEM_NOT_UTF8
+	case rollcallv1.NameControlCharacter:
+		r.Problem, r.Value, r.Given = logv1.Refusal_PROBLEM_CONTROL_CHARACTER, int64(bad.Rune), name
+	case rollcallv1.NameForbiddenCharacter:
+		r.Problem, r.Value, r.Given = logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, int64(bad.Rune), name
+	case rollcallv1.NameReserved:
+		r.Problem, r.Given = logv1.Refusal_PROBLEM_RESERVED, name
+	}
+	return r
 }
 
 // changedTwice returns the places of two changes of one service.
@@ -131,7 +157,7 @@ func changedTwice(changes []*logv1.Change) (first, second int, ok bool) {
 
 func checkMember(m *logv1.Member) *logv1.Refusal {
 	if m.GetName() == "" {
-		return invalid("", "member.name", "is empty")
+		return invalid("member.name", logv1.Refusal_PROBLEM_EMPTY)
 	}
 	for _, f := range [...]struct{ field, text string }{
 		{"member.name", m.GetName()},
@@ -140,7 +166,7 @@ func checkMember(m *logv1.Member) *logv1.Refusal {
 		{"member.directory_id", m.GetDirectoryId()},
 		{"member.version", m.GetVersion()},
 	} {
-		if refusal := checkText("", f.field, f.text, maxMemberBytes); refusal != nil {
+		if refusal := checkText(f.field, f.text, maxMemberBytes); refusal != nil {
 			return refusal
 		}
 	}

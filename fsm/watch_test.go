@@ -103,7 +103,7 @@ func TestWatchFollowsAServiceThroughItsLife(t *testing.T) {
 		w.want(t, isNotServing)
 		cancel()
 		w.end(t)
-		if n := h.topics.len(); n != 0 {
+		if n := h.watches.Topics(); n != 0 {
 			t.Errorf("%d topics are left", n)
 		}
 	})
@@ -246,7 +246,7 @@ func TestP5WatchConverges(t *testing.T) {
 		<-ended
 		t.Error("some watchers never got the latest status")
 	}
-	if n := h.topics.len(); n != 0 {
+	if n := h.watches.Topics(); n != 0 {
 		t.Errorf("%d topics are left", n)
 	}
 }
@@ -364,9 +364,6 @@ func TestP8TenThousandWatchers(t *testing.T) {
 		})
 	}
 	first.Wait()
-	if got, want := len(h.topics.get("a").snapshot()), n/watchesPerShard+1; got != want {
-		t.Errorf("%d watchers stand in %d shards, want %d", n, got, want)
-	}
 	h.set(t, "a", serving)
 	second.Wait()
 	cancel()
@@ -374,7 +371,7 @@ func TestP8TenThousandWatchers(t *testing.T) {
 	if err := <-stuck.done; !errors.Is(err, context.Canceled) {
 		t.Errorf("stuck watcher: %v", err)
 	}
-	if got := h.topics.len(); got != 0 {
+	if got := h.watches.Topics(); got != 0 {
 		t.Errorf("%d topics are left", got)
 	}
 }
@@ -385,7 +382,7 @@ func TestWatchEndsWithTheErrorOfSend(t *testing.T) {
 	if err := watchStatus(t.Context(), h.FSM, "a", func(servingStatus) error { return broken }); err != broken {
 		t.Errorf("WatchStatus: %v", err)
 	}
-	if n := h.topics.len(); n != 0 {
+	if n := h.watches.Topics(); n != 0 {
 		t.Errorf("%d topics are left", n)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/registry"
 )
@@ -86,7 +87,7 @@ func (c *compactor) compact(ctx context.Context, now time.Time) error {
 		return err
 	}
 	if refusal := result.GetRefusal(); refusal != nil {
-		return errors.New(refusal.GetMessage())
+		return errors.New(rpcerror.RefusalText(refusal))
 	}
 	c.log.Info("history compacted", "oldest", horizon, "was", before, "revision", result.GetRevision(), "limit", limit)
 	return nil

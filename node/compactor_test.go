@@ -133,9 +133,9 @@ func TestCompactorTellsWhyItCannot(t *testing.T) {
 	c, _, _ := compactorOn(t, 1, 1, 1)
 	c.events = 1
 	c.propose = func(context.Context, *logv1.Command) (*logv1.Result, error) {
-		return &logv1.Result{Refusal: &logv1.Refusal{Message: "horizon is wrong"}}, nil
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "horizon", Problem: logv1.Refusal_PROBLEM_TOO_HIGH, Value: 9, Limit: 7}}, nil
 	}
-	if err := c.compact(context.Background(), minutes(0)); err == nil || err.Error() != "horizon is wrong" {
+	if err := c.compact(context.Background(), minutes(0)); err == nil || err.Error() != "horizon is 9; it can be at most 7" {
 		t.Errorf("a refusal: %v", err)
 	}
 	c.propose = func(context.Context, *logv1.Command) (*logv1.Result, error) { return nil, context.DeadlineExceeded }

@@ -36,11 +36,6 @@ func (r folded) ListServices(prefix, after string, limit int, statuses []server.
 	return page.Records, page.After, page.Revision
 }
 
-func (r folded) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, error) {
-	page, err := r.FSM.ListServicesAt(ctx, revision, prefix, after, limit, statuses)
-	return page.Records, page.After, err
-}
-
 // exporter makes backups of the registry file.
 type exporter struct{ *Node }
 

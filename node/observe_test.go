@@ -18,7 +18,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/metrics"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store/registry"
 )
@@ -29,7 +29,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // it serves over HTTP.
 func alone(t *testing.T, configure func(*Config)) (*Node, func(path string) (int, string)) {
 	t.Helper()
-	network := raftnode.NewMemory()
+	network := memnet.New()
 	cfg := DefaultConfig()
 	cfg.Name, cfg.DataDir = "n1", t.TempDir()
 	cfg.Members = []Member{{Name: "n1", APIAddress: "127.0.0.1:7600", PeerAddress: "127.0.0.1:7601"}}

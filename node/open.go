@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/store/registry"
@@ -158,7 +159,7 @@ func (n *Node) announce(ctx context.Context) {
 			PeerAddress: n.self.PeerAddress,
 			DirectoryId: n.directory.Identity().DirectoryID,
 			Version:     n.cfg.Version,
-			MaxFormat:   logv1.Format,
+			Level:       logv1.Level,
 		}}},
 	}
 	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {
@@ -175,8 +176,8 @@ func (n *Node) announce(ctx context.Context) {
 		cancel()
 		switch {
 		case err == nil:
-			if result.GetRefusal() != nil {
-				n.log.Error("the cluster does not take this node's announcement", "reason", result.GetRefusal().GetMessage())
+			if refusal := result.GetRefusal(); refusal != nil {
+				n.log.Error("the cluster does not take this node's announcement", "reason", rpcerror.RefusalText(refusal))
 			}
 			n.server.KeepFresh()
 			return

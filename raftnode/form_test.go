@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 )
@@ -260,7 +261,7 @@ func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
 		c.open("n2")
 		c.open("n3")
 		c.open("n1") // founds at once
-		c.network.Isolate(Stall, "n2")
+		c.network.Isolate(memnet.Stall, "n2")
 		c.leader("n1", "n3").write(t, "acknowledged")
 		if s := c.nodes["n2"].Status(); s.Formed {
 			t.Fatalf("n2 has heard of the cluster: %+v", s)

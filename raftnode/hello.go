@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/proto"
 
@@ -70,7 +71,7 @@ func readHello(r io.Reader) (*peerv1.Hello, error) {
 		return nil, unexpected(err)
 	}
 	h := &peerv1.Hello{}
-	if err := proto.Unmarshal(b, h); err != nil {
+	if err := h.UnmarshalVT(b); err != nil {
 		return nil, fmt.Errorf("sent a hello that cannot be read: %w", err)
 	}
 	if err := checkHello(h); err != nil {
@@ -85,14 +86,18 @@ func checkHello(h *peerv1.Hello) error {
 		len(h.GetVersion()) <= 128 && len(h.GetRefusal()) <= 2048 &&
 		len(h.GetMembers()) <= maxMembers && len(h.GetFounding().GetMembers()) <= maxMembers &&
 		len(h.GetFounding().GetClusterId()) <= 64
+	for _, text := range []string{h.GetClusterId(), h.GetDirectoryId(), h.GetYourDirectoryId(), h.GetVersion(), h.GetRefusal(), h.GetFounding().GetClusterId()} {
+		ok = ok && utf8.ValidString(text)
+	}
 	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetSuccession().GetLeader()} {
 		ok = ok && (name == "" || validNodeName(name))
 	}
 	for _, m := range h.GetMembers() {
-		ok = ok && validNodeName(m.GetName()) && len(m.GetPeerAddress()) <= maxAddress
+		ok = ok && validNodeName(m.GetName()) && len(m.GetPeerAddress()) <= maxAddress && utf8.ValidString(m.GetPeerAddress())
 	}
 	for _, m := range h.GetFounding().GetMembers() {
-		ok = ok && validNodeName(m.GetName()) && len(m.GetPeerAddress()) <= maxAddress && len(m.GetDirectoryId()) <= 64
+		ok = ok && validNodeName(m.GetName()) && len(m.GetPeerAddress()) <= maxAddress && len(m.GetDirectoryId()) <= 64 &&
+			utf8.ValidString(m.GetPeerAddress()) && utf8.ValidString(m.GetDirectoryId())
 	}
 	if !ok {
 		return errors.New("sent a hello with a name, an id or a list that is not allowed")

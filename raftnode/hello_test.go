@@ -53,6 +53,9 @@ func TestReadHelloRefuses(t *testing.T) {
 		"too long":        {framed(1, maxHello+1, ""), "sent a hello of 65537 bytes; at most 65536 are allowed"},
 		"cut off":         {framed(1, 10, "abc"), "unexpected EOF"},
 		"bad name":        {framed(1, 5, "\x1a\x03a\nb"), "sent a hello with a name"},
+		"not UTF-8":       {framed(1, 3, "\x2a\x01\xff"), "sent a hello with a name"},
+		"unknown field":   {framed(1, 3, "\xf8\x01\x01"), "Hello has an unknown field 31: a newer version of rollcall made it"},
+		"unknown, nested": {framed(1, 5, "\x3a\x03\xf8\x01\x01"), "MemberAddress has an unknown field 31"},
 		"not protobuf":    {framed(1, 3, "\xff\xff\xff"), "sent a hello that cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 )
@@ -148,7 +149,7 @@ func (f *testFold) requestIDs() []string {
 type testCluster struct {
 	t       testing.TB
 	root    string
-	network *Memory
+	network *memnet.Network
 	members []Member
 	nodes   map[string]*testNode
 	started time.Time
@@ -163,7 +164,7 @@ type testNode struct {
 }
 
 func newTestCluster(t testing.TB, names ...string) *testCluster {
-	c := &testCluster{t: t, root: t.TempDir(), network: NewMemory(), nodes: map[string]*testNode{}, started: time.Now()}
+	c := &testCluster{t: t, root: t.TempDir(), network: memnet.New(), nodes: map[string]*testNode{}, started: time.Now()}
 	for i, name := range names {
 		c.members = append(c.members, Member{
 			Name:        name,

@@ -5,7 +5,7 @@ import (
 	"net"
 )
 
-// Network is how a node reaches others: TCP, or a *Memory for tests in virtual time.
+// Network is how a node reaches others: TCP, or in tests a memnet.Host.
 type Network interface {
 	// Listen accepts connections at an address of the form host:port.
 	Listen(address string) (net.Listener, error)

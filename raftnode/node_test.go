@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -100,7 +101,7 @@ func TestCloseWhileForming(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		c.network.Isolate(Stall, "n2")
+		c.network.Isolate(memnet.Stall, "n2")
 		time.Sleep(probeInterval * 2)
 		begin := time.Now()
 		c.close("n2")
@@ -116,7 +117,7 @@ func TestCloseEndsDials(t *testing.T) {
 		c, _ := openThree(t, nil)
 		defer c.closeAll()
 		n := c.nodes["n1"]
-		c.network.Partition(Stall, "n1", "n2")
+		c.network.Partition(memnet.Stall, "n1", "n2")
 		ended := make(chan error, 1)
 		go func() {
 			_, err := n.DialPeer(t.Context(), "n2")
@@ -225,7 +226,7 @@ func TestSteppingDownRefusesWhatWaits(t *testing.T) {
 		}
 		waits := propose(t.Context(), leader.proposer, "waits")
 		begin := time.Now()
-		c.network.Isolate(Reset, leader.cfg.Node)
+		c.network.Isolate(memnet.Reset, leader.cfg.Node)
 		out := <-waits
 		if !errors.Is(out.err, ErrNotLeader) || !errors.As(out.err, new(NotWrittenError)) || time.Since(begin) > 2*leader.cfg.HeartbeatTimeout {
 			t.Errorf("%v after %s", out.err, time.Since(begin))

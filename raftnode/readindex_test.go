@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // holding is a Network whose answers can be held back: what a dialed connection reads while it is held
@@ -110,7 +112,7 @@ func TestVirtualDeposedLeaderIsNotConfirmed(t *testing.T) {
 		if hold.count() < 2 {
 			t.Fatalf("%d answers are under way", hold.count())
 		}
-		c.network.Isolate(Stall, "n1")
+		c.network.Isolate(memnet.Stall, "n1")
 		c.nodes["n2"].await(t, "another leads", func(s Status) bool { return s.Leader != "" && s.Leader != "n1" })
 		fresh := c.leader("n2", "n3")
 		after := fresh.write(t, "acknowledged")
@@ -180,7 +182,7 @@ func TestReadIndex(t *testing.T) {
 		})
 	})
 	t.Run("a majority is enough", func(t *testing.T) {
-		for _, how := range []Cut{Stall, Reset} {
+		for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 			synctest.Test(t, func(t *testing.T) {
 				c, leader := openThree(t, nil)
 				defer c.closeAll()
@@ -203,7 +205,7 @@ func TestReadIndex(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, leader := openThree(t, nil)
 			defer c.closeAll()
-			c.network.Isolate(Stall, leader.cfg.Node)
+			c.network.Isolate(memnet.Stall, leader.cfg.Node)
 			begin := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 			defer cancel()
@@ -234,7 +236,7 @@ func TestReadIndex(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			c, leader := openThree(t, nil)
 			defer c.closeAll()
-			c.network.Isolate(Stall, leader.cfg.Node)
+			c.network.Isolate(memnet.Stall, leader.cfg.Node)
 			ended := make(chan error, 1)
 			go func() {
 				_, err := leader.ReadIndex(context.Background())

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 func TestTurn(t *testing.T) {
@@ -161,7 +162,7 @@ func TestSuccession(t *testing.T) {
 			term := old.Status().Term
 			time.Sleep(time.Duration(seed) * 7 * time.Millisecond)
 			killed := time.Now()
-			c.network.Isolate(Refuse, old.cfg.Node)
+			c.network.Isolate(memnet.Refuse, old.cfg.Node)
 			fresh := c.successor(old)
 			if took := time.Since(killed); took > old.cfg.HeartbeatTimeout/3 {
 				t.Errorf("%d: %s leads after %s", seed, fresh.cfg.Node, took)
@@ -187,9 +188,9 @@ func TestSuccessionOfTheFurtherLog(t *testing.T) {
 			defer c.closeAll()
 			rest := c.followers(old)
 			behind, ahead := rest[round%2], rest[1-round%2]
-			c.network.Partition(Stall, old.cfg.Node, behind)
+			c.network.Partition(memnet.Stall, old.cfg.Node, behind)
 			old.write(t, "only on two")
-			c.network.Isolate(Refuse, old.cfg.Node)
+			c.network.Isolate(memnet.Refuse, old.cfg.Node)
 			if fresh := c.successor(old); fresh.cfg.Node != ahead {
 				t.Fatalf("%s leads, whose log is behind", fresh.cfg.Node)
 			}
@@ -209,7 +210,7 @@ func TestSuccessionNeedsAQuorum(t *testing.T) {
 		term := leader.Status().Term
 		for _, name := range c.followers(leader) {
 			for range 5 {
-				c.network.Partition(Refuse, leader.cfg.Node, name)
+				c.network.Partition(memnet.Refuse, leader.cfg.Node, name)
 				for range 50 {
 					leader.write(t, "x")
 					time.Sleep(100 * time.Millisecond)
@@ -226,7 +227,7 @@ func TestSuccessionNeedsAQuorum(t *testing.T) {
 
 // What is silent may be slow: only raft's timeout tells.
 func TestNoSuccessionOfASilentLeader(t *testing.T) {
-	for _, how := range []Cut{Stall, Reset} {
+	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 		synctest.Test(t, func(t *testing.T) {
 			c, old := openThreeSettled(t, nil)
 			defer c.closeAll()
@@ -252,7 +253,7 @@ func TestSuccessionOff(t *testing.T) {
 			}
 			old = c.leader()
 		}
-		c.network.Isolate(Refuse, old.cfg.Node)
+		c.network.Isolate(memnet.Refuse, old.cfg.Node)
 		c.successor(old).write(t, "after")
 		if c.stood() != 0 {
 			t.Errorf("%d stood", c.stood())
@@ -282,7 +283,7 @@ func TestSuccessionWithASlowDisk(t *testing.T) {
 			slow.Store(rest[round%2], true)
 			old.write(t, "before")
 			time.Sleep(time.Duration(round) * 20 * time.Millisecond)
-			c.network.Isolate(Refuse, old.cfg.Node)
+			c.network.Isolate(memnet.Refuse, old.cfg.Node)
 			fresh := c.successor(old)
 			if s := fresh.Status(); s.Term != term+1 || c.stood() != 1 {
 				t.Errorf("round %d: %d stood, term %d, was %d", round, c.stood(), s.Term, term)
@@ -393,7 +394,7 @@ func TestSuccessions(t *testing.T) {
 			for i := range 10 {
 				acknowledged = append(acknowledged, leader.write(t, fmt.Sprintf("%d.%d", round, i)).ID)
 			}
-			c.network.Isolate(Refuse, leader.cfg.Node)
+			c.network.Isolate(memnet.Refuse, leader.cfg.Node)
 			c.close(leader.cfg.Node)
 			r := c.writeAnywhere(fmt.Sprintf("%d.during", round))
 			acknowledged = append(acknowledged, r.ID)

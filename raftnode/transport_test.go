@@ -11,11 +11,12 @@ import (
 	"github.com/hashicorp/raft"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
 )
 
 // newTestTransport is the transport of a member of threeMembers, without a node.
-func newTestTransport(t *testing.T, m *Memory, member Member) (*transport, func()) {
+func newTestTransport(t *testing.T, m *memnet.Network, member Member) (*transport, func()) {
 	t.Helper()
 	v := clusterView(member.Name, true)
 	v.known = map[string]string{"n1": "dir-n1", "n2": "dir-n2", "n3": "dir-n3"}
@@ -53,7 +54,7 @@ func heartbeat() *raft.AppendEntriesRequest {
 // A heartbeat goes the way of all RPCs, whatever handler raft sets.
 func TestHeartbeatsAreNotHandledAside(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
+		m := memnet.New()
 		from, closeFrom := newTestTransport(t, m, threeMembers[0])
 		defer closeFrom()
 		to, closeTo := newTestTransport(t, m, threeMembers[1])
@@ -79,7 +80,7 @@ func TestHeartbeatsAreNotHandledAside(t *testing.T) {
 // An offer is taken as long as it stands and nothing came from others, or never.
 func TestOffer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
+		m := memnet.New()
 		from, closeFrom := newTestTransport(t, m, threeMembers[0])
 		defer closeFrom()
 		to, closeTo := newTestTransport(t, m, threeMembers[1])
@@ -133,7 +134,7 @@ func TestOffer(t *testing.T) {
 
 func TestTransport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := NewMemory()
+		m := memnet.New()
 		from, closeFrom := newTestTransport(t, m, threeMembers[0])
 		defer closeFrom()
 		if from.LocalAddr() != "n1" || string(from.EncodePeer("n1", "n1")) != "n1" {

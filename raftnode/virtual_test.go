@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 var threeNames = []string{"n1", "n2", "n3"}
@@ -53,8 +55,8 @@ func TestThreeNodesFormAndElect(t *testing.T) {
 }
 
 func TestPartitionedLeaderStepsDown(t *testing.T) {
-	for _, how := range []Cut{Stall, Reset} {
-		t.Run(map[Cut]string{Stall: "stall", Reset: "reset"}[how], func(t *testing.T) {
+	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
+		t.Run(map[memnet.Cut]string{memnet.Stall: "stall", memnet.Reset: "reset"}[how], func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c, old := openThree(t, nil)
 				defer c.closeAll()
@@ -151,7 +153,7 @@ func TestWholeClusterRestarts(t *testing.T) {
 
 // A node of a cluster that is down must not make its caller wait long: it serves reads alone.
 func TestNodeAloneStarts(t *testing.T) {
-	for _, how := range []Cut{Stall, Reset} {
+	for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 		synctest.Test(t, func(t *testing.T) {
 			c, _ := openThree(t, nil)
 			defer c.closeAll()
@@ -257,7 +259,7 @@ func TestManyPartitions(t *testing.T) {
 		var acknowledged []string
 		for round := range 30 {
 			name := threeNames[round%3]
-			how := []Cut{Stall, Reset}[round%2]
+			how := []memnet.Cut{memnet.Stall, memnet.Reset}[round%2]
 			switch round % 4 {
 			case 0:
 				c.network.Isolate(how, name)

@@ -13,25 +13,28 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/forward"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // admin is rollcall.v1.Admin: it validates, makes a command, routes it, and tells what came of it.
 type admin struct {
 	rollcallv1.UnimplementedAdminServer
 	node     string
-	incoming incoming
-	router   *router
+	incoming freshness.Incoming
+	router   *forward.Router
 	log      *slog.Logger
 }
 
 // SetServingStatus implements rollcall.v1.Admin.
 func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServingStatusRequest) (res *rollcallv1.SetServingStatusResponse, err error) {
-	defer recovered(a.log, a.node, "Admin.SetServingStatus", true, &err)
+	defer rpcerror.Recovered(a.log, a.node, "Admin.SetServingStatus", true, &err)
 	if err := a.refuseMetadata(ctx); err != nil {
 		return nil, err
 	}
 	if err := validateSet(req); err != nil {
-		return nil, statusError(a.node, err)
+		return nil, rpcerror.ToStatus(a.node, err)
 	}
 	change := &logv1.Change{
 		Service:    req.GetService(),
@@ -52,12 +55,12 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 
 // BatchSetServingStatus implements rollcall.v1.Admin.
 func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.BatchSetServingStatusRequest) (res *rollcallv1.BatchSetServingStatusResponse, err error) {
-	defer recovered(a.log, a.node, "Admin.BatchSetServingStatus", true, &err)
+	defer rpcerror.Recovered(a.log, a.node, "Admin.BatchSetServingStatus", true, &err)
 	if err := a.refuseMetadata(ctx); err != nil {
 		return nil, err
 	}
 	if err := validateBatch(req, callerAddress(ctx)); err != nil {
-		return nil, statusError(a.node, err)
+		return nil, rpcerror.ToStatus(a.node, err)
 	}
 	changes := make([]*logv1.Change, len(req.GetChanges()))
 	for i, c := range req.GetChanges() {
@@ -92,12 +95,12 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 
 // DeleteService implements rollcall.v1.Admin.
 func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (res *rollcallv1.DeleteServiceResponse, err error) {
-	defer recovered(a.log, a.node, "Admin.DeleteService", true, &err)
+	defer rpcerror.Recovered(a.log, a.node, "Admin.DeleteService", true, &err)
 	if err := a.refuseMetadata(ctx); err != nil {
 		return nil, err
 	}
 	if err := validateDelete(req); err != nil {
-		return nil, statusError(a.node, err)
+		return nil, rpcerror.ToStatus(a.node, err)
 	}
 	change := &logv1.Change{
 		Service:    req.GetService(),
@@ -113,26 +116,26 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 }
 
 func (a *admin) refuseMetadata(ctx context.Context) error {
-	err := a.incoming.refuse(ctx)
+	err := a.incoming.Refuse(ctx)
 	if err == nil {
 		return nil
 	}
-	f := changeFailure(err)
-	f.meta = map[string]string{MetaWritten: WrittenNo}
-	return statusError(a.node, f)
+	f := rpcerror.OfChange(err)
+	f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
+	return rpcerror.ToStatus(a.node, f)
 }
 
 // change routes cmd and returns its result, which has one entry per change, or a status.
 func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Command) (*logv1.Result, error) {
-	result, err := a.router.route(ctx, cmd, validateOnly)
+	result, err := a.router.Propose(ctx, cmd, validateOnly)
 	if err != nil {
-		return nil, statusError(a.node, changeFailure(err))
+		return nil, rpcerror.ToStatus(a.node, rpcerror.OfChange(err))
 	}
 	if refusal := result.GetRefusal(); refusal != nil {
-		return nil, statusError(a.node, refused(refusal))
+		return nil, rpcerror.ToStatus(a.node, rpcerror.Refused(refusal))
 	}
 	if got, want := len(result.GetServices()), len(cmd.GetWrite().GetChanges()); got != want {
-		return nil, statusError(a.node, outcomeUnknown("the leader answered with %d results for %d changes", got, want))
+		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want))
 	}
 	return result, nil
 }
@@ -207,7 +210,7 @@ func validateCommand(cmd *logv1.Command) error {
 		if kind.AnnounceMember.GetMember().GetName() == "" {
 			problem = "announces a member without a name"
 		}
-	case *logv1.Command_TermStart:
+	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel:
 		problem = "is one that only a leader makes"
 	default:
 		problem = "is of a kind this node does not know"
@@ -215,7 +218,7 @@ func validateCommand(cmd *logv1.Command) error {
 	if problem == "" {
 		return nil
 	}
-	f := invalid(violation{"command", problem})
-	f.meta = map[string]string{MetaWritten: WrittenNo}
+	f := rpcerror.Invalid(rpcerror.Violation{Field: "command", Description: problem})
+	f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
 	return f
 }

@@ -16,6 +16,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 func ptr[T any](v T) *T { return &v }
@@ -85,7 +86,7 @@ func TestBadChangesAreRefusedBeforeTheyAreProposed(t *testing.T) {
 		"everything wrong at all": {batch(make([]*rollcallv1.StatusChange, 9_999)...), "more)"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			checkError(t, tt.do(), want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, tt.message})
+			checkError(t, tt.do(), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, tt.message})
 		})
 	}
 	if n.agreement.count() != 0 {

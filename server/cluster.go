@@ -14,6 +14,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // clusterService is rollcall.v1.Cluster as clients see it.
@@ -25,11 +29,11 @@ type clusterService struct {
 	source        Node
 	registry      Registry
 	readiness     *readiness
-	pool          *peerPool
-	incoming      incoming
+	pool          *peerconn.Pool
+	incoming      freshness.Incoming
 	replica       Replica  // nil: knows no state hashes
 	exporter      Exporter // nil: exports nothing
-	reads         reads
+	reads         freshness.Reads
 	cutOff        func(call context.Context) // closes the connection of a call
 	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger
@@ -48,16 +52,16 @@ type localCluster struct {
 // GetStatus implements rollcall.v1.Cluster.
 func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	c := s.cluster
-	defer recovered(c.log, c.node, "Cluster.GetStatus", false, &err)
+	defer rpcerror.Recovered(c.log, c.node, "Cluster.GetStatus", false, &err)
 	res, _ = c.local()
 	return res, nil
 }
 
 // GetStatus implements rollcall.v1.Cluster.
 func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
-	defer recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
-	if err := s.incoming.refuse(ctx); err != nil {
-		return nil, statusError(s.node, err)
+	defer rpcerror.Recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
+	if err := s.incoming.Refuse(ctx); err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	res, st := s.local()
 	if req.GetLocalOnly() {
@@ -65,7 +69,7 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	}
 	answers := s.ask(ctx, st.Members)
 	if err := ctx.Err(); err != nil {
-		return nil, statusError(s.node, err) // a member's silence may be the caller's
+		return nil, rpcerror.ToStatus(s.node, err) // a member's silence may be the caller's
 	}
 	return s.merge(res, st, answers), nil
 }
@@ -75,7 +79,7 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 	st := s.source.NodeStatus()
 	now := time.Now()
 	draining := s.readiness.drains()
-	freshAt := s.readiness.freshness.at()
+	freshAt := s.readiness.freshness.At()
 	v := evaluate(st, freshAt, draining, now, s.readiness.maxStaleness)
 	self := &rollcallv1.MemberStatus{
 		Member:       memberNamed(st.Members, s.node),
@@ -137,7 +141,7 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) 
 			answers = append(answers, answer{member: m})
 		}
 	}
-	ctx, cancelAnswer := answerable(ctx, s.timeout) // some answers are better than none
+	ctx, cancelAnswer := deadline.Answerable(ctx, s.timeout) // some answers are better than none
 	defer cancelAnswer()
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -149,7 +153,7 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) 
 			if err == nil {
 				a.res = res
 			} else {
-				a.why = inWords(err)
+				a.why = peerconn.Describe(err)
 			}
 		})
 	}
@@ -162,11 +166,11 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) 
 var errNoStatus = errors.New("answered without a status")
 
 func (s *clusterService) askOne(ctx context.Context, name string) (*rollcallv1.GetStatusResponse, error) {
-	conn, err := s.pool.get(name)
+	conn, err := s.pool.Get(name)
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.ready(ctx, true); err != nil {
+	if err := conn.Ready(ctx, true); err != nil {
 		return nil, err
 	}
 	res, err := rollcallv1.NewClusterClient(conn).GetStatus(ctx, &rollcallv1.GetStatusRequest{LocalOnly: true})

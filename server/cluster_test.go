@@ -144,7 +144,7 @@ func TestProblems(t *testing.T) {
 				t.Helper()
 				// Those who last heard a leader at the election would not be ready any more.
 				for _, n := range c.nodes {
-					if !n.freshness.at().IsZero() {
+					if !n.freshness.At().IsZero() {
 						n.setFresh(time.Now())
 					}
 				}
@@ -180,6 +180,13 @@ func TestDownSinceIsForgottenWhenAMemberAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, 3)
 		c.elect("n1")
+		var toN3 []net.Conn
+		c.wrap = func(to string, conn net.Conn) net.Conn {
+			if to == "n3" {
+				toN3 = append(toN3, conn)
+			}
+			return conn
+		}
 		ask := func() []string {
 			res, err := c.nodes["n1"].cluster().GetStatus(context.Background(), &rollcallv1.GetStatusRequest{}, grpc.WaitForReady(true))
 			if err != nil {
@@ -198,14 +205,11 @@ func TestDownSinceIsForgottenWhenAMemberAnswers(t *testing.T) {
 				t.Errorf("up: %q", got)
 			}
 			// Its connection ends, as when its process does.
-			conn, err := c.nodes["n1"].pool.get("n3")
-			if err != nil {
-				t.Fatal(err)
+			for _, conn := range toN3 {
+				conn.Close()
 			}
-			conn.Close()
-			c.nodes["n1"].pool.mu.Lock()
-			delete(c.nodes["n1"].pool.conns, "n3")
-			c.nodes["n1"].pool.mu.Unlock()
+			toN3 = nil
+			synctest.Wait()
 		}
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // want is what a client can rely on in an error.
@@ -36,17 +37,17 @@ func checkError(t *testing.T, err error, w want) {
 	if strings.Contains(st.Message(), "\n") {
 		t.Errorf("message %q has more than one line", st.Message())
 	}
-	info := errorInfo(st)
+	info := rpcerror.InfoOf(st)
 	if info == nil {
 		t.Fatalf("%v has no ErrorInfo", err)
 	}
 	if info.GetReason() != w.reason {
 		t.Errorf("reason is %q, want %q", info.GetReason(), w.reason)
 	}
-	if got := info.GetMetadata()[MetaWritten]; got != w.written {
+	if got := info.GetMetadata()[rpcerror.MetaWritten]; got != w.written {
 		t.Errorf("written is %q, want %q", got, w.written)
 	}
-	if info.GetMetadata()[MetaNode] == "" {
+	if info.GetMetadata()[rpcerror.MetaNode] == "" {
 		t.Error("ErrorInfo does not name the node")
 	}
 	for k, v := range w.meta {
@@ -55,11 +56,11 @@ func checkError(t *testing.T, err error, w want) {
 		}
 	}
 	switch w.reason {
-	case ReasonInvalidArgument:
+	case rpcerror.ReasonInvalidArgument:
 		requireDetail[*errdetails.BadRequest](t, st)
-	case ReasonNotWritten:
+	case rpcerror.ReasonNotWritten:
 		requireDetail[*errdetails.RetryInfo](t, st)
-	case ReasonLimitReached:
+	case rpcerror.ReasonLimitReached:
 		requireDetail[*errdetails.QuotaFailure](t, st)
 	}
 }
@@ -92,52 +93,54 @@ func TestErrorsOfChanges(t *testing.T) {
 		want    want
 	}{
 		"refused as invalid": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "request_id", Message: "request_id was used for another request"}),
-			want{codes.InvalidArgument, ReasonRequestIDReused, WrittenNo, nil, "request_id was used"},
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "request_id",
+				Problem: logv1.Refusal_PROBLEM_REUSED, Given: "x", Value: 7}),
+			want{codes.InvalidArgument, rpcerror.ReasonRequestIDReused, rpcerror.WrittenNo, nil, "was used for another request"},
 		},
 		"refused as invalid, another field": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "reason", Message: "reason is too long"}),
-			want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "reason is too long"},
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "reason",
+				Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 1025, Limit: 1024}),
+			want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "reason is 1025 bytes long"},
 		},
 		"refused, no such service": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND, Service: "a"}),
-			want{codes.NotFound, ReasonNotFound, WrittenNo, map[string]string{MetaService: "a"}, `"a" does not exist`},
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND, Kind: logv1.Kind_KIND_SERVICE, Key: "a"}),
+			want{codes.NotFound, rpcerror.ReasonNotFound, rpcerror.WrittenNo, map[string]string{rpcerror.MetaService: "a"}, `"a" does not exist`},
 		},
 		"refused, another revision": {
-			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 42}),
-			want{codes.FailedPrecondition, ReasonRevisionMismatch, WrittenNo, map[string]string{MetaCurrentRevision: "42", MetaService: "a"}, "42"},
+			refusal(&logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Kind: logv1.Kind_KIND_SERVICE, Key: "a", CurrentRevision: 42}),
+			want{codes.FailedPrecondition, rpcerror.ReasonRevisionMismatch, rpcerror.WrittenNo, map[string]string{rpcerror.MetaCurrentRevision: "42", rpcerror.MetaService: "a"}, "42"},
 		},
 		"refused for a reason of a newer version": {
-			refusal(&logv1.Refusal{Reason: 99, Message: "the moon is full"}),
-			want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "the moon is full"},
+			refusal(&logv1.Refusal{Reason: 99, Problem: 98}),
+			want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "was refused"},
 		},
 		"not written until the caller gives up": {
 			failing(fmt.Errorf("propose: %w", notWrittenErr{errors.New("not written: transfer in progress")})),
-			want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "transfer in progress"},
+			want{codes.Unavailable, rpcerror.ReasonNotWritten, rpcerror.WrittenNo, nil, "transfer in progress"},
 		},
 		"leadership lost in flight": {
 			failing(unknownErr{errors.New("leadership lost")}),
-			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "leadership lost"},
+			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "leadership lost"},
 		},
 		"an error that says nothing of the outcome": {
 			failing(errors.New("disk on fire")),
-			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "disk on fire"},
+			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "disk on fire"},
 		},
 		"unknown beats not written": {
 			failing(unknownErr{notWrittenErr{errors.New("contradiction")}}),
-			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "contradiction"},
+			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "contradiction"},
 		},
 		"a deadline after proposing": {
 			untilDone,
-			want{codes.DeadlineExceeded, ReasonOutcomeUnknown, WrittenUnknown, nil, "outcome unknown"},
+			want{codes.DeadlineExceeded, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "outcome unknown"},
 		},
 		"results that do not fit the changes": {
 			func(context.Context, *logv1.Command) (*logv1.Result, error) { return &logv1.Result{}, nil },
-			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "0 results for 1 changes"},
+			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "0 results for 1 changes"},
 		},
 		"a panic": {
 			func(context.Context, *logv1.Command) (*logv1.Result, error) { panic("boom") },
-			want{codes.Internal, ReasonInternal, WrittenUnknown, nil, "defect"},
+			want{codes.Internal, rpcerror.ReasonInternal, rpcerror.WrittenUnknown, nil, "defect"},
 		},
 	}
 	for name, tt := range tests {
@@ -152,29 +155,20 @@ func TestErrorsOfChanges(t *testing.T) {
 }
 
 func TestCanceledWhileProposingStaysUnknown(t *testing.T) {
-	err := statusError("n1", changeFailure(unknownErr{context.Canceled}))
-	checkError(t, err, want{codes.Canceled, ReasonOutcomeUnknown, WrittenUnknown, nil, ""})
-}
-
-func TestEveryReasonHasACode(t *testing.T) {
-	for reason, code := range codeOf {
-		err := statusError("n1", &failure{reason: reason, msg: "m"})
-		if got := status.Code(err); got != code || code == codes.OK {
-			t.Errorf("%s is %v, want %v", reason, got, code)
-		}
-	}
+	err := rpcerror.ToStatus("n1", rpcerror.OfChange(unknownErr{context.Canceled}))
+	checkError(t, err, want{codes.Canceled, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, ""})
 }
 
 func TestErrorsOfReads(t *testing.T) {
 	n := single(t)
 	ctx := patient(t)
 	_, err := n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "a"})
-	checkError(t, err, want{codes.NotFound, ReasonNotFound, "", map[string]string{MetaService: "a"}, `"a"`})
+	checkError(t, err, want{codes.NotFound, rpcerror.ReasonNotFound, "", map[string]string{rpcerror.MetaService: "a"}, `"a"`})
 	_, err = n.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "a\x00"})
-	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "control character"})
-	checkError(t, statusError("n1", context.Canceled), want{codes.Canceled, ReasonCanceled, "", nil, ""})
-	checkError(t, statusError("n1", fmt.Errorf("x: %w", context.DeadlineExceeded)), want{codes.DeadlineExceeded, ReasonDeadlineExceeded, "", nil, ""})
-	checkError(t, statusError("n1", errors.New("odd")), want{codes.Internal, ReasonInternal, "", nil, "odd"})
+	checkError(t, err, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "control character"})
+	checkError(t, rpcerror.ToStatus("n1", context.Canceled), want{codes.Canceled, rpcerror.ReasonCanceled, "", nil, ""})
+	checkError(t, rpcerror.ToStatus("n1", fmt.Errorf("x: %w", context.DeadlineExceeded)), want{codes.DeadlineExceeded, rpcerror.ReasonDeadlineExceeded, "", nil, ""})
+	checkError(t, rpcerror.ToStatus("n1", errors.New("odd")), want{codes.Internal, rpcerror.ReasonInternal, "", nil, "odd"})
 }
 
 // proposeUntilDone tells that it was called, and ends with its context.
@@ -188,7 +182,7 @@ func proposeUntilDone(called chan<- struct{}) func(context.Context, *logv1.Comma
 
 // errorInfoOf returns the ErrorInfo that a caller would get for err; empty if there is none.
 func errorInfoOf(err error) *errdetails.ErrorInfo {
-	if info := errorInfo(status.Convert(statusError("n1", err))); info != nil {
+	if info := rpcerror.InfoOf(status.Convert(rpcerror.ToStatus("n1", err))); info != nil {
 		return info
 	}
 	return &errdetails.ErrorInfo{}

@@ -16,18 +16,19 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // ListEvents implements rollcall.v1.Registry.
 func (s *registryService) ListEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (res *rollcallv1.ListEventsResponse, err error) {
-	defer recovered(s.log, s.node, "Registry.ListEvents", false, &err)
-	heading, err := s.awaitRegistry(ctx)
+	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListEvents", false, &err)
+	heading, err := s.AwaitRegistry(ctx)
 	if err == nil {
 		res, err = s.listEvents(ctx, req)
 	}
-	s.setHeader(ctx, heading)
+	s.SetHeader(ctx, heading)
 	if err != nil {
-		return nil, statusError(s.node, err)
+		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
@@ -44,7 +45,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 			return nil, s.pastError(err)
 		}
 	} else if s.registry.Revision() < at.to {
-		if f := s.waitRevision(ctx, at.to); f != nil {
+		if f := s.WaitRevision(ctx, at.to); f != nil {
 			return nil, f
 		}
 	}
@@ -186,7 +187,7 @@ func validateListEvents(req *rollcallv1.ListEventsRequest) (*eventRange, error) 
 		if _, known := rollcallv1.EventType_name[int32(t)]; !known || t == rollcallv1.EventType_EVENT_TYPE_UNSPECIFIED {
 			vs.add(fmt.Sprintf("types[%d]", i), "is %d, which is not a type of event that this node knows", int32(t))
 		}
-		if len(vs) > maxViolations {
+		if len(vs) > rpcerror.MaxViolations {
 			break
 		}
 	}
@@ -196,7 +197,7 @@ func validateListEvents(req *rollcallv1.ListEventsRequest) (*eventRange, error) 
 		vs.add("page_token", "%v", bad)
 	}
 	if len(vs) > 0 {
-		return nil, invalid(vs...)
+		return nil, rpcerror.Invalid(vs...)
 	}
 	return at, nil
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // listEvents reads all pages from the nodes in turn.
@@ -106,9 +107,9 @@ func TestListEvents(t *testing.T) {
 	a.registry.oldest = 4
 	a.registry.mu.Unlock()
 	_, err = a.reads().ListEvents(ctx, &rollcallv1.ListEventsRequest{FromRevision: 3, NewestFirst: true})
-	checkError(t, err, want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "4"}, "revision 3 is asked for"})
+	checkError(t, err, want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "4"}, "revision 3 is asked for"})
 	_, err = a.reads().ListEvents(ctx, &rollcallv1.ListEventsRequest{PageToken: res.GetNextPageToken()})
-	checkError(t, err, want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "4"}, "revision 2 is asked for"})
+	checkError(t, err, want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "4"}, "revision 2 is asked for"})
 	for name, req := range map[string]*rollcallv1.ListEventsRequest{"without a beginning": {ToRevision: 6}, "from a time": {FromTime: second(1), ToRevision: 6}} {
 		if got, _ := listEvents(t, ctx, req, a); !slices.Equal(got, []int64{4, 5, 6}) {
 			t.Errorf("%s: %v", name, got)
@@ -133,7 +134,7 @@ func TestTheNextPageWaitsForItsRevision(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		behind := want{codes.Unavailable, ReasonRevisionNotReached, "", nil, "revision 3"}
+		behind := want{codes.Unavailable, rpcerror.ReasonRevisionNotReached, "", nil, "revision 3"}
 		next := &rollcallv1.ListEventsRequest{PageToken: events.GetNextPageToken()}
 		_, err = b.reads().ListEvents(ctx, next)
 		checkError(t, err, behind)
@@ -190,7 +191,7 @@ func TestBadListsOfEventsAreRefused(t *testing.T) {
 	} {
 		t.Run(message, func(t *testing.T) {
 			_, err := n.reads().ListEvents(ctx, req)
-			checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, message})
+			checkError(t, err, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, message})
 		})
 	}
 }
@@ -277,7 +278,7 @@ func TestPast(t *testing.T) {
 			}
 			res, err := a.reads().GetService(ctx, &rollcallv1.GetServiceRequest{Service: "x", At: tt.at})
 			if !strings.Contains(tt.want, "x=") {
-				checkError(t, err, want{codes.NotFound, ReasonNotFound, "", nil, fmt.Sprintf("at revision %d", tt.revision)})
+				checkError(t, err, want{codes.NotFound, rpcerror.ReasonNotFound, "", nil, fmt.Sprintf("at revision %d", tt.revision)})
 			} else if err != nil || res.GetRevision() != tt.revision || !strings.Contains(tt.want, fmt.Sprintf("x=%d", res.GetService().GetReport().GetRevision())) {
 				t.Errorf("%v %v", res, err)
 			}
@@ -290,14 +291,14 @@ func TestPast(t *testing.T) {
 		token string
 		w     want
 	}{
-		"ahead":             {at(10), "", want{codes.OutOfRange, ReasonAhead, "", map[string]string{MetaCurrentRevision: "9"}, "this node is at revision 9"}},
-		"compacted":         {at(4), "", want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "6"}, "revision 4 is asked for"}},
-		"an early time":     {when(2), "", want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "6"}, "at.time 1970"}},
-		"before zero":       {at(-1), "", want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "at.revision is -1"}},
-		"another's token":   {nil, past, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "another moment"}},
-		"a present token":   {at(9), encodeToken("a", nil), want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "another moment"}},
-		"a token ahead":     {at(9), encodeToken("a", nil)[:1] + "!", want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "not one that"}},
-		"half a past token": {at(9), "AwAA", want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "not one that"}},
+		"ahead":             {at(10), "", want{codes.OutOfRange, rpcerror.ReasonAhead, "", map[string]string{rpcerror.MetaCurrentRevision: "9"}, "this node is at revision 9"}},
+		"compacted":         {at(4), "", want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "6"}, "revision 4 is asked for"}},
+		"an early time":     {when(2), "", want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "6"}, "at.time 1970"}},
+		"before zero":       {at(-1), "", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "at.revision is -1"}},
+		"another's token":   {nil, past, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another moment"}},
+		"a present token":   {at(9), encodeToken("a", nil), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another moment"}},
+		"a token ahead":     {at(9), encodeToken("a", nil)[:1] + "!", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "not one that"}},
+		"half a past token": {at(9), "AwAA", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "not one that"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := a.reads().ListServices(ctx, &rollcallv1.ListServicesRequest{At: tt.at, PageToken: tt.token})

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 const (
@@ -23,22 +25,22 @@ const (
 // that a client's speed concerns nobody but the next who wants an export. It ends with UNAVAILABLE when
 // the node stops.
 func (s *clusterService) ExportSnapshot(req *rollcallv1.ExportSnapshotRequest, stream grpc.ServerStreamingServer[rollcallv1.ExportSnapshotResponse]) (err error) {
-	defer recovered(s.log, s.node, "Cluster.ExportSnapshot", false, &err)
+	defer rpcerror.Recovered(s.log, s.node, "Cluster.ExportSnapshot", false, &err)
 	if s.exporter == nil {
 		return s.UnimplementedClusterServer.ExportSnapshot(req, stream)
 	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	defer s.reads.gate.endRegistry(cancel)()
-	heading, err := s.reads.awaitRegistry(ctx)
-	s.reads.setHeader(ctx, heading)
+	defer s.reads.Fence.OnRaise(cancel)()
+	heading, err := s.reads.AwaitRegistry(ctx)
+	s.reads.SetHeader(ctx, heading)
 	if err == nil {
 		err = s.export(ctx, cancel, stream)
 	}
-	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
+	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
 	}
-	return statusError(s.node, err)
+	return rpcerror.ToStatus(s.node, err)
 }
 
 func (s *clusterService) export(ctx context.Context, cancel context.CancelCauseFunc, stream grpc.ServerStreamingServer[rollcallv1.ExportSnapshotResponse]) error {
@@ -46,9 +48,9 @@ func (s *clusterService) export(ctx context.Context, cancel context.CancelCauseF
 	case s.exporting <- struct{}{}:
 		defer func() { <-s.exporting }()
 	default:
-		return limitReached("exports", "node %s is exporting a snapshot already; try again later or ask another node", s.node)
+		return rpcerror.LimitReached("exports", "node %s is exporting a snapshot already; try again later or ask another node", s.node)
 	}
-	defer context.AfterFunc(s.reads.ending, func() { cancel(errStopping) })()
+	defer context.AfterFunc(s.reads.Ending, func() { cancel(rpcerror.ErrStopping) })()
 	snapshot, err := s.exporter.ExportSnapshot(ctx)
 	if err != nil {
 		return err
@@ -57,10 +59,10 @@ func (s *clusterService) export(ctx context.Context, cancel context.CancelCauseF
 	// Send ends with its connection only.
 	stalled := time.AfterFunc(exportStall, func() { s.cutOff(stream.Context()) })
 	defer stalled.Stop()
-	defer context.AfterFunc(s.reads.ending, func() { stalled.Reset(stuckGrace) })()
+	defer context.AfterFunc(s.reads.Ending, func() { stalled.Reset(flowcontrol.StuckGrace) })()
 	begun := time.Now()
 	out := &exportWriter{ctx: ctx, stream: stream, total: snapshot.Size(), sent: func() {
-		if s.reads.ending.Err() == nil {
+		if s.reads.Ending.Err() == nil {
 			stalled.Reset(exportStall)
 		}
 	}}

@@ -131,9 +131,7 @@ func (c *testCluster) refuseDials(name string, err error) {
 
 // setFresh makes a node as fresh as at.
 func (n *testNode) setFresh(at time.Time) {
-	n.freshness.mu.Lock()
-	n.freshness.freshAt, n.freshness.pending = at, nil
-	n.freshness.mu.Unlock()
+	n.freshness.Assume(at)
 	n.Refresh()
 }
 

@@ -13,6 +13,9 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // A watch of events to which nothing came is told where it is after so many revisions, or so long.
@@ -27,11 +30,11 @@ const maxPrefixes = 100
 // WatchEvents implements rollcall.v1.Registry. It ends with UNAVAILABLE when the node stops, so that
 // clients move to another.
 func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchEventsResponse]) (err error) {
-	defer recovered(s.log, s.node, "Registry.WatchEvents", false, &err)
+	defer rpcerror.Recovered(s.log, s.Node, "Registry.WatchEvents", false, &err)
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	vs.revision("from_revision", req.GetFromRevision())
-	return s.follow(stream, vs, func(ctx context.Context, out *outgoingPages) error {
+	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
 		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), bookmarkInterval, func(events []*logv1.Event, revision int64) error {
@@ -47,7 +50,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 				return nil
 			}
 			told, at = revision, time.Now()
-			return out.send(ctx, stream, m)
+			return out.Send(ctx, stream, m)
 		})
 		return compacted(err)
 	})
@@ -55,18 +58,18 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 
 // WatchServices implements rollcall.v1.Registry. It ends as WatchEvents does.
 func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchServicesResponse]) (err error) {
-	defer recovered(s.log, s.node, "Registry.WatchServices", false, &err)
+	defer rpcerror.Recovered(s.log, s.Node, "Registry.WatchServices", false, &err)
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
-	return s.follow(stream, vs, func(ctx context.Context, out *outgoingPages) error {
+	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
 		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, func(m *rollcallv1.WatchServicesResponse) error {
-			return out.send(ctx, stream, m)
+			return out.Send(ctx, stream, m)
 		})
 		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
-			return &failure{
-				reason: ReasonFellBehind,
-				msg:    "this watch fell so far behind that what it missed is not kept any more; begin it anew",
-				err:    err,
+			return &rpcerror.Failure{
+				Reason:  rpcerror.ReasonFellBehind,
+				Message: "this watch fell so far behind that what it missed is not kept any more; begin it anew",
+				Err:     err,
 			}
 		}
 		return err
@@ -74,35 +77,35 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 }
 
 // follow runs a watch of the registry until its stream ends, or the node's part in it does.
-func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context, out *outgoingPages) error) error {
+func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
-	defer context.AfterFunc(s.ending, func() { cancel(errStopping) })()
-	defer s.gate.endRegistry(cancel)()
-	if f := s.gate.closed(); f != nil {
-		return statusError(s.node, f)
+	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
+	defer s.Fence.OnRaise(cancel)()
+	if f := s.Fence.Refusal(); f != nil {
+		return rpcerror.ToStatus(s.Node, f)
 	}
 	if len(bad) > 0 {
-		return statusError(s.node, invalid(bad...))
+		return rpcerror.ToStatus(s.Node, rpcerror.Invalid(bad...))
 	}
-	heading, err := s.await(ctx)
-	s.setHeader(ctx, heading)
-	if heading.leader != nil {
-		defer context.AfterFunc(heading.leader, func() { cancel(errNoLeader) })()
+	heading, err := s.Await(ctx)
+	s.SetHeader(ctx, heading)
+	if heading.Leader != nil {
+		defer context.AfterFunc(heading.Leader, func() { cancel(freshness.ErrNoLeader) })()
 	}
 	if err == nil {
-		out := newOutgoingPages()
+		out := flowcontrol.NewPageSender()
 		err = run(ctx, out)
-		if s.ending.Err() != nil && !out.gone(stream) {
+		if s.Ending.Err() != nil && !out.Gone(stream) {
 			// How the stream ends would wait behind what is not read, and the node's stopping for it.
 			s.cutOff(stream.Context())
 		}
 	}
 	// As in Health.Watch.
-	if ended := (*failure)(nil); errors.As(context.Cause(ctx), &ended) {
+	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
 	}
-	return statusError(s.node, err)
+	return rpcerror.ToStatus(s.Node, err)
 }
 
 // compacted makes an answer of an error that says that something is not kept any more.
@@ -114,13 +117,13 @@ func compacted(err error) error {
 	return notKept(c, "revision "+strconv.FormatInt(c.Asked, 10)+" is asked for")
 }
 
-func notKept(c *logv1.CompactedError, asked string) *failure {
+func notKept(c *logv1.CompactedError, asked string) *rpcerror.Failure {
 	oldest := strconv.FormatInt(c.Oldest, 10)
-	return &failure{
-		reason: ReasonCompacted,
-		msg:    "what happened before revision " + oldest + " is not kept any more, and " + asked,
-		meta:   map[string]string{MetaOldestRevision: oldest},
-		err:    c,
+	return &rpcerror.Failure{
+		Reason:  rpcerror.ReasonCompacted,
+		Message: "what happened before revision " + oldest + " is not kept any more, and " + asked,
+		Meta:    map[string]string{rpcerror.MetaOldestRevision: oldest},
+		Err:     c,
 	}
 }
 

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // received is a message of a WatchEvents in short: its revisions, and up to where it goes.
@@ -125,7 +127,7 @@ func TestWatchServices(t *testing.T) {
 	if err == nil {
 		_, err = behind.Recv()
 	}
-	checkError(t, err, want{codes.Unavailable, ReasonFellBehind, "", nil, "begin it anew"})
+	checkError(t, err, want{codes.Unavailable, rpcerror.ReasonFellBehind, "", nil, "begin it anew"})
 }
 
 // What ends, refuses and counts watches of services does so with those of events and of all services.
@@ -167,14 +169,14 @@ func TestWatchesOfTheRegistryEnd(t *testing.T) {
 		if err := n.Stop(patient(t)); err != nil {
 			t.Error(err)
 		}
-		check(t, recv, want{codes.Unavailable, ReasonStopping, "", nil, ""})
+		check(t, recv, want{codes.Unavailable, rpcerror.ReasonStopping, "", nil, ""})
 	})
 	t.Run("when it diverges", func(t *testing.T) {
 		n := single(t)
 		ctx := patient(t)
 		recv := opened(t, n, ctx)
 		n.Diverged(42)
-		diverged := want{codes.Unavailable, ReasonDiverged, "", map[string]string{MetaIndex: "42"}, ""}
+		diverged := want{codes.Unavailable, rpcerror.ReasonDiverged, "", map[string]string{rpcerror.MetaIndex: "42"}, ""}
 		check(t, recv, diverged)
 		check(t, open(t, n, ctx), diverged)
 		_, err := n.reads().ListEvents(ctx, &rollcallv1.ListEventsRequest{})
@@ -184,7 +186,7 @@ func TestWatchesOfTheRegistryEnd(t *testing.T) {
 		n := single(t, func(c *Config) { c.MaxWatchesPerConnection = 2 })
 		ctx, cancel := context.WithCancel(patient(t))
 		opened(t, n, ctx)
-		check(t, open(t, n, ctx), want{codes.ResourceExhausted, ReasonLimitReached, "", nil, "--max-watches-per-connection"})
+		check(t, open(t, n, ctx), want{codes.ResourceExhausted, rpcerror.ReasonLimitReached, "", nil, "--max-watches-per-connection"})
 		cancel()
 	})
 	t.Run("without a leader", func(t *testing.T) {
@@ -192,20 +194,20 @@ func TestWatchesOfTheRegistryEnd(t *testing.T) {
 			c := newTestCluster(t, 2)
 			c.elect("n1")
 			n := c.nodes["n1"]
-			recv := opened(t, n, metadata.AppendToOutgoingContext(timeout(t, time.Hour), MetadataRequireLeader, "true"))
+			recv := opened(t, n, metadata.AppendToOutgoingContext(timeout(t, time.Hour), freshness.MetadataRequireLeader, "true"))
 			n.agreement.change(func(st *NodeStatus) { st.Leader, st.Leading = "", false })
-			check(t, recv, want{codes.Unavailable, ReasonNoLeader, "", nil, ""})
+			check(t, recv, want{codes.Unavailable, rpcerror.ReasonNoLeader, "", nil, ""})
 		})
 	})
 	t.Run("which wait for a revision", func(t *testing.T) {
 		bubble(t, "virtual", func(t *testing.T) {
 			n := single(t)
-			ctx := metadata.AppendToOutgoingContext(timeout(t, time.Hour), MetadataMinRevision, "3")
-			check(t, open(t, n, ctx), want{codes.Unavailable, ReasonRevisionNotReached, "", nil, ""})
+			ctx := metadata.AppendToOutgoingContext(timeout(t, time.Hour), freshness.MetadataMinRevision, "3")
+			check(t, open(t, n, ctx), want{codes.Unavailable, rpcerror.ReasonRevisionNotReached, "", nil, ""})
 			n.registry.setAll(serving, "a", "b", "c")
 			stream := watchEvents(t, ctx, n, &rollcallv1.WatchEventsRequest{})
 			header, err := stream.Header()
-			if err != nil || !slices.Equal(header.Get(MetadataRevision), []string{"3"}) {
+			if err != nil || !slices.Equal(header.Get(freshness.MetadataRevision), []string{"3"}) {
 				t.Errorf("%v %v", header, err)
 			}
 		})
@@ -222,10 +224,10 @@ func TestBadWatchesOfTheRegistryAreRefused(t *testing.T) {
 		req *rollcallv1.WatchEventsRequest
 		w   want
 	}{
-		"before zero":       {&rollcallv1.WatchEventsRequest{FromRevision: -1}, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "from_revision is -1"}},
-		"a long prefix":     {&rollcallv1.WatchEventsRequest{Prefixes: []string{"", strings.Repeat("x", 257)}}, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "prefixes[1] is 257"}},
-		"many prefixes":     {&rollcallv1.WatchEventsRequest{Prefixes: make([]string, 101)}, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "prefixes has 101"}},
-		"below the horizon": {&rollcallv1.WatchEventsRequest{FromRevision: 1}, want{codes.OutOfRange, ReasonCompacted, "", map[string]string{MetaOldestRevision: "2"}, "before revision 2"}},
+		"before zero":       {&rollcallv1.WatchEventsRequest{FromRevision: -1}, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "from_revision is -1"}},
+		"a long prefix":     {&rollcallv1.WatchEventsRequest{Prefixes: []string{"", strings.Repeat("x", 257)}}, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "prefixes[1] is 257"}},
+		"many prefixes":     {&rollcallv1.WatchEventsRequest{Prefixes: make([]string, 101)}, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "prefixes has 101"}},
+		"below the horizon": {&rollcallv1.WatchEventsRequest{FromRevision: 1}, want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "2"}, "before revision 2"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := watchEvents(t, ctx, n, tt.req).Recv()
@@ -236,7 +238,7 @@ func TestBadWatchesOfTheRegistryAreRefused(t *testing.T) {
 	if err == nil {
 		_, err = stream.Recv()
 	}
-	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "prefixes[0]"})
+	checkError(t, err, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "prefixes[0]"})
 	if status.Code(err) != codes.InvalidArgument {
 		t.Error(err)
 	}

@@ -19,6 +19,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/forward"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 func TestChangesReachTheLeaderFromAnyNode(t *testing.T) {
@@ -52,10 +54,10 @@ func TestForwardedRefusalsAreRefusals(t *testing.T) {
 		c := newTestCluster(t, 2)
 		c.elect("n2")
 		c.nodes["n2"].agreement.onPropose(func(context.Context, *logv1.Command) (*logv1.Result, error) {
-			return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Service: "a", CurrentRevision: 7}}, nil
+			return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Kind: logv1.Kind_KIND_SERVICE, Key: "a", CurrentRevision: 7}}, nil
 		})
 		_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
-		checkError(t, err, want{codes.FailedPrecondition, ReasonRevisionMismatch, WrittenNo, map[string]string{MetaCurrentRevision: "7"}, "7"})
+		checkError(t, err, want{codes.FailedPrecondition, rpcerror.ReasonRevisionMismatch, rpcerror.WrittenNo, map[string]string{rpcerror.MetaCurrentRevision: "7"}, "7"})
 	})
 }
 
@@ -83,7 +85,7 @@ func TestBrokenAfterSentIsUnknown(t *testing.T) {
 			return res, nil
 		})
 		_, err := c.nodes["n1"].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
-		checkError(t, err, want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "same request_id"})
+		checkError(t, err, want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "same request_id"})
 		if got := leader.count(); got != 1 {
 			t.Errorf("proposed %d times: an unknown outcome was tried again", got)
 		}
@@ -114,12 +116,12 @@ func TestForwardedOutcomes(t *testing.T) {
 			func(context.Context, *logv1.Command) (*logv1.Result, error) {
 				return nil, unknownErr{errors.New("leadership lost")}
 			},
-			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "leadership lost"}, 1,
+			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "leadership lost"}, 1,
 		},
-		"the leader is too slow": {block, want{codes.DeadlineExceeded, ReasonOutcomeUnknown, WrittenUnknown, nil, "outcome unknown"}, 1},
+		"the leader is too slow": {block, want{codes.DeadlineExceeded, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "outcome unknown"}, 1},
 		"the leader panics": {
 			func(context.Context, *logv1.Command) (*logv1.Result, error) { panic("boom") },
-			want{codes.Unknown, ReasonOutcomeUnknown, WrittenUnknown, nil, "defect"}, 1,
+			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "defect"}, 1,
 		},
 	} {
 		bubble(t, name, func(t *testing.T) {
@@ -302,7 +304,7 @@ func TestWithoutALeaderAChangeIsNotWritten(t *testing.T) {
 				}
 				start := time.Now()
 				_, err := c.nodes["n1"].admin().SetServingStatus(ctx, setRequest("a", serving))
-				w := want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, tt.message}
+				w := want{codes.Unavailable, rpcerror.ReasonNotWritten, rpcerror.WrittenNo, nil, tt.message}
 				if limit == 20*time.Millisecond {
 					w.message = "" // too short to forward at all
 				}
@@ -331,18 +333,18 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 		synctest.Wait()
 		start := time.Now()
 		c.nodes["n1"].BeginDrain()
-		checkError(t, <-done, want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "stopping"})
+		checkError(t, <-done, want{codes.Unavailable, rpcerror.ReasonNotWritten, rpcerror.WrittenNo, nil, "stopping"})
 		if took := time.Since(start); took > 0 {
 			t.Errorf("took %v", took)
 		}
 	})
 }
 
-// forward sends one command on a stream of its own.
-func forward(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
-	l := &line{conn: &peerConn{ClientConn: conn}}
-	defer l.close()
-	res, _, err := l.do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
+// forwardCommand sends one command on a stream of its own.
+func forwardCommand(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
+	l := forward.NewStream(conn)
+	defer l.Close()
+	res, _, err := l.Do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
 	if err != nil || res.GetResult() != nil {
 		return err
 	}
@@ -371,20 +373,20 @@ func TestPeerForward(t *testing.T) {
 		"empty write":     {Kind: &logv1.Command_Write{}},
 		"nameless member": {Kind: &logv1.Command_AnnounceMember{}},
 	} {
-		err := forward(ctx, conn, cmd)
+		err := forwardCommand(ctx, conn, cmd)
 		t.Run(name, func(t *testing.T) {
-			checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, WrittenNo, nil, "command"})
+			checkError(t, err, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "command"})
 		})
 	}
 	announce := &logv1.Command{Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{Name: "n1"}}}}
-	if err := forward(ctx, conn, announce); err != nil {
+	if err := forwardCommand(ctx, conn, announce); err != nil {
 		t.Error(err)
 	}
 	if _, err := rollcallv1.NewAdminClient(conn).SetServingStatus(ctx, setRequest("a", serving)); err == nil {
 		t.Error("the peer port answers Admin")
 	}
 	n.BeginDrain()
-	checkError(t, forward(ctx, conn, announce), want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "stopping"})
+	checkError(t, forwardCommand(ctx, conn, announce), want{codes.Unavailable, rpcerror.ReasonNotWritten, rpcerror.WrittenNo, nil, "stopping"})
 }
 
 func TestServerProposeForwards(t *testing.T) {

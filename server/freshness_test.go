@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"strconv"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,96 +12,10 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
-
-func TestRoundsAreShared(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		answer := make(chan uint64)
-		r := newRounds(time.Minute, func(ctx context.Context) (uint64, error) {
-			select {
-			case index := <-answer:
-				return index, nil
-			case <-ctx.Done():
-				return 0, ctx.Err()
-			}
-		})
-		var wg sync.WaitGroup
-		ask := func(many int, want uint64) {
-			for range many {
-				wg.Go(func() {
-					if got, err := r.do(context.Background()); got != want || err != nil {
-						t.Errorf("%d, %v; want %d", got, err, want)
-					}
-				})
-			}
-			synctest.Wait()
-		}
-		ask(1, 1)
-		ask(64, 2) // while the first is under way: none of them may have its answer
-		gone, cancel := context.WithCancel(context.Background())
-		cancel()
-		if _, err := r.do(gone); !errors.Is(err, context.Canceled) {
-			t.Errorf("whose caller left: %v", err)
-		}
-		answer <- 1
-		synctest.Wait()
-		ask(64, 3)
-		answer <- 2
-		answer <- 3
-		wg.Wait()
-		if got := r.begun.Load(); got != 3 {
-			t.Errorf("%d rounds for 129 readers, want 3", got)
-		}
-		left := make(chan error, 1)
-		go func() {
-			_, err := r.do(context.Background())
-			left <- err
-		}()
-		synctest.Wait()
-		r.close()
-		if err := <-left; !errors.Is(err, context.Canceled) {
-			t.Errorf("under way at close: %v", err)
-		}
-		if _, err := r.do(context.Background()); !errors.Is(err, errStopping) {
-			t.Errorf("after close: %v", err)
-		}
-	})
-}
-
-func TestFreshAt(t *testing.T) {
-	reg := newFakeRegistry()
-	f := newFreshness("n1", Deps{Registry: reg, Agreement: newFakeAgreement(reg)}, nil, time.Second)
-	defer f.close()
-	at := func(s int) time.Time { return time.Unix(int64(s), 0) }
-	check := func(when string, want time.Time) {
-		t.Helper()
-		if got := f.at(); !got.Equal(want) {
-			t.Errorf("%s: fresh at %v, want %v", when, got, want)
-		}
-	}
-	check("no round yet", time.Time{})
-	f.took(answered{at(10), 5})
-	check("not applied", time.Time{})
-	reg.apply(5)
-	check("applied", at(10))
-	f.took(answered{at(11), 5})
-	check("nothing new", at(11))
-	f.took(answered{at(12), 7})
-	f.took(answered{at(13), 7})
-	f.took(answered{at(14), 9})
-	reg.apply(8)
-	check("part of it", at(13))
-	for i := range 10 * maxPending { // hopelessly behind
-		f.took(answered{at(100 + i), uint64(100 + i)})
-	}
-	if len(f.pending) != maxPending {
-		t.Errorf("%d rounds are remembered", len(f.pending))
-	}
-	reg.apply(101)
-	check("begins to catch up", at(101))
-	reg.apply(1000)
-	check("caught up", at(99+10*maxPending))
-}
 
 // asking returns a context that asks for key: value.
 func asking(ctx context.Context, kv ...string) context.Context {
@@ -111,9 +24,9 @@ func asking(ctx context.Context, kv ...string) context.Context {
 
 func ageOf(t *testing.T, header metadata.MD) time.Duration {
 	t.Helper()
-	v := header.Get(MetadataAge)
+	v := header.Get(freshness.MetadataAge)
 	if len(v) != 1 {
-		t.Fatalf("%s is %v", MetadataAge, v)
+		t.Fatalf("%s is %v", freshness.MetadataAge, v)
 	}
 	ms, err := strconv.Atoi(v[0])
 	if err != nil {
@@ -136,7 +49,7 @@ func TestLinearizableReads(t *testing.T) {
 				})
 				var header metadata.MD
 				done := make(chan error, 1)
-				ctx := asking(timeout(t, 5*time.Second), MetadataConsistency, "linearizable")
+				ctx := asking(timeout(t, 5*time.Second), freshness.MetadataConsistency, "linearizable")
 				go func() { done <- do(ctx, n, grpc.Header(&header)) }()
 				time.Sleep(time.Second)
 				synctest.Wait()
@@ -152,7 +65,7 @@ func TestLinearizableReads(t *testing.T) {
 				if got := ageOf(t, header); got != time.Second {
 					t.Errorf("age is %v, want that of the round's start", got)
 				}
-				if header.Get(MetadataNode)[0] != "n1" || len(header.Get(MetadataRevision)) != 1 {
+				if header.Get(freshness.MetadataNode)[0] != "n1" || len(header.Get(freshness.MetadataRevision)) != 1 {
 					t.Errorf("%v", header)
 				}
 			})
@@ -179,7 +92,7 @@ func TestFreshnessThatIsNotReached(t *testing.T) {
 			c.nodes["n2"].agreement.onReadIndex(func(context.Context) (uint64, error) { return 9, nil })
 		}, "applied log index 1 of 9"},
 	} {
-		for key, value := range map[string]string{MetadataConsistency: "linearizable", MetadataMaxStaleness: "2s"} {
+		for key, value := range map[string]string{freshness.MetadataConsistency: "linearizable", freshness.MetadataMaxStaleness: "2s"} {
 			bubble(t, name+"/"+key, func(t *testing.T) {
 				c := newTestCluster(t, 2)
 				n := c.nodes["n1"]
@@ -194,7 +107,7 @@ func TestFreshnessThatIsNotReached(t *testing.T) {
 							ctx = timeout(t, d)
 						}
 						err := do(asking(ctx, key, value), n)
-						checkError(t, err, want{codes.Unavailable, ReasonNotFresh, "", nil, tt.message})
+						checkError(t, err, want{codes.Unavailable, rpcerror.ReasonNotFresh, "", nil, tt.message})
 						if err == nil {
 							t.Errorf("%s did not fail", call)
 						}
@@ -227,7 +140,7 @@ func TestFreshnessFollowsTheLeader(t *testing.T) {
 			c.elect("n3")
 		}()
 		begin := time.Now()
-		if err := readCalls["Check"](asking(timeout(t, 5*time.Second), MetadataConsistency, "linearizable"), n); err != nil {
+		if err := readCalls["Check"](asking(timeout(t, 5*time.Second), freshness.MetadataConsistency, "linearizable"), n); err != nil {
 			t.Fatal(err)
 		}
 		if took := time.Since(begin); took != 2*time.Second {
@@ -245,18 +158,18 @@ func TestMaxStaleness(t *testing.T) {
 		read := func(max string) time.Duration {
 			t.Helper()
 			var header metadata.MD
-			ctx := asking(timeout(t, 5*time.Second), MetadataMaxStaleness, max)
+			ctx := asking(timeout(t, 5*time.Second), freshness.MetadataMaxStaleness, max)
 			if err := readCalls["Check"](ctx, n, grpc.Header(&header)); err != nil {
 				t.Fatal(err)
 			}
 			return ageOf(t, header)
 		}
 		time.Sleep(1500 * time.Millisecond)
-		if age := read("2s"); age != 1500*time.Millisecond || n.freshness.rounds.begun.Load() != 0 {
-			t.Errorf("fresh enough: age %v after %d rounds", age, n.freshness.rounds.begun.Load())
+		if age := read("2s"); age != 1500*time.Millisecond || n.freshness.Rounds() != 0 {
+			t.Errorf("fresh enough: age %v after %d rounds", age, n.freshness.Rounds())
 		}
-		if age := read("1s"); age != 0 || n.freshness.rounds.begun.Load() != 1 {
-			t.Errorf("too stale: age %v after %d rounds", age, n.freshness.rounds.begun.Load())
+		if age := read("1s"); age != 0 || n.freshness.Rounds() != 1 {
+			t.Errorf("too stale: age %v after %d rounds", age, n.freshness.Rounds())
 		}
 		// Whatever the round takes, it is as fresh as the call.
 		c.nodes["n2"].agreement.onReadIndex(func(context.Context) (uint64, error) { time.Sleep(300 * time.Millisecond); return 1, nil })
@@ -271,7 +184,7 @@ func TestAgeIsTold(t *testing.T) {
 		n := single(t)
 		n.registry.set("svc", serving)
 		for call, do := range readCalls {
-			for key, value := range map[string]string{MetadataConsistency: "local", MetadataRequireLeader: "true", MetadataMinRevision: "0", MetadataMaxStaleness: "1h"} {
+			for key, value := range map[string]string{freshness.MetadataConsistency: "local", freshness.MetadataRequireLeader: "true", freshness.MetadataMinRevision: "0", freshness.MetadataMaxStaleness: "1h"} {
 				var header metadata.MD
 				n.setFresh(time.Now().Add(-1500*time.Millisecond - 1))
 				if err := do(asking(timeout(t, time.Second), key, value), n, grpc.Header(&header)); err != nil {
@@ -280,12 +193,12 @@ func TestAgeIsTold(t *testing.T) {
 				if got := ageOf(t, header); got != 1501*time.Millisecond {
 					t.Errorf("%s %s: age %v", call, key, got)
 				}
-				if key == MetadataMaxStaleness {
+				if key == freshness.MetadataMaxStaleness {
 					continue
 				}
 				n.setFresh(time.Time{})
 				var second metadata.MD
-				if err := do(asking(timeout(t, time.Second), key, value), n, grpc.Header(&second)); err != nil || len(second.Get(MetadataAge)) != 0 || len(second.Get(MetadataRevision)) != 1 {
+				if err := do(asking(timeout(t, time.Second), key, value), n, grpc.Header(&second)); err != nil || len(second.Get(freshness.MetadataAge)) != 0 || len(second.Get(freshness.MetadataRevision)) != 1 {
 					t.Errorf("%s %s, not known to be fresh: %v, %v", call, key, second, err)
 				}
 			}
@@ -299,9 +212,9 @@ func TestRequireLeader(t *testing.T) {
 			c := newTestCluster(t, 2)
 			n := c.nodes["n1"]
 			n.registry.set("svc", serving)
-			ctx := asking(context.Background(), MetadataRequireLeader, "true")
-			checkError(t, do(ctx, n), want{codes.Unavailable, ReasonNoLeader, "", nil, "knows no leader"})
-			if err := do(asking(context.Background(), MetadataRequireLeader, "false"), n); err != nil {
+			ctx := asking(context.Background(), freshness.MetadataRequireLeader, "true")
+			checkError(t, do(ctx, n), want{codes.Unavailable, rpcerror.ReasonNoLeader, "", nil, "knows no leader"})
+			if err := do(asking(context.Background(), freshness.MetadataRequireLeader, "false"), n); err != nil {
 				t.Errorf("not required: %v", err)
 			}
 			c.elect("n2")
@@ -334,7 +247,7 @@ func TestRequireLeader(t *testing.T) {
 		other, cancel := context.WithCancel(context.Background())
 		watch(other)
 		for range 3 {
-			watch(asking(context.Background(), MetadataRequireLeader, "true"))
+			watch(asking(context.Background(), freshness.MetadataRequireLeader, "true"))
 			lose()
 			time.Sleep(2900 * time.Millisecond)
 			c.elect("n2") // in time
@@ -347,7 +260,7 @@ func TestRequireLeader(t *testing.T) {
 			}
 			lose()
 			begin := time.Now()
-			checkError(t, <-ended, want{codes.Unavailable, ReasonNoLeader, "", nil, "knows no leader"})
+			checkError(t, <-ended, want{codes.Unavailable, rpcerror.ReasonNoLeader, "", nil, "knows no leader"})
 			if took := time.Since(begin); took != 3*time.Second {
 				t.Errorf("ended after %v", took)
 			}
@@ -368,13 +281,13 @@ func TestStoppingEndsWaitingReads(t *testing.T) {
 		n := newTestCluster(t, 1).nodes["n1"]
 		ended := make(chan error, 1)
 		go func() {
-			ended <- readCalls["ListServices"](asking(context.Background(), MetadataConsistency, "linearizable"), n)
+			ended <- readCalls["ListServices"](asking(context.Background(), freshness.MetadataConsistency, "linearizable"), n)
 		}()
 		time.Sleep(time.Second)
 		begin := time.Now()
 		if err := n.Stop(context.Background()); err != nil || time.Since(begin) > 100*time.Millisecond {
 			t.Errorf("%v after %v", err, time.Since(begin))
 		}
-		checkError(t, <-ended, want{codes.Unavailable, ReasonStopping, "", nil, "stopping"})
+		checkError(t, <-ended, want{codes.Unavailable, rpcerror.ReasonStopping, "", nil, "stopping"})
 	})
 }

@@ -6,11 +6,12 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // HashAt implements rollcall.peer.v1.Peer.
 func (s *peerService) HashAt(ctx context.Context, req *peerv1.HashAtRequest) (res *peerv1.HashAtResponse, err error) {
-	defer recovered(s.log, s.router.node, "Peer.HashAt", false, &err)
+	defer rpcerror.Recovered(s.log, s.node, "Peer.HashAt", false, &err)
 	if s.replica == nil {
 		return s.UnimplementedPeerServer.HashAt(ctx, req)
 	}

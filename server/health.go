@@ -7,12 +7,14 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // health is grpc.health.v1.Health, as grpc-go's own server behaves to its clients.
 type health struct {
 	healthpb.UnimplementedHealthServer
-	reads
+	freshness.Reads
 	statuses  Statuses
 	listLimit int
 	// unknown is the answer to Check of what does not exist. Pods that are being set up are asked
@@ -23,14 +25,12 @@ type health struct {
 	answers [4]*healthpb.HealthCheckResponse
 }
 
-var errStopping = &failure{reason: ReasonStopping, msg: "this node is stopping; ask another"}
-
-func newHealth(r reads, statuses Statuses, listLimit int) *health {
+func newHealth(r freshness.Reads, statuses Statuses, listLimit int) *health {
 	h := &health{
-		reads:     r,
+		Reads:     r,
 		statuses:  statuses,
 		listLimit: listLimit,
-		unknown:   statusError(r.node, &failure{reason: ReasonNotFound, msg: "unknown service"}),
+		unknown:   rpcerror.ToStatus(r.Node, &rpcerror.Failure{Reason: rpcerror.ReasonNotFound, Message: "unknown service"}),
 	}
 	for s := range h.answers {
 		h.answers[s] = &healthpb.HealthCheckResponse{Status: Status(s)}
@@ -48,7 +48,7 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 
 // Check implements grpc.health.v1.Health. Nothing that may be left out is called on the way of a plain one.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if h.gate.closed() != nil || h.incoming.asks(ctx) {
+	if h.Fence.Refusal() != nil || h.Incoming.Asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())
 	}
 	if s, ok := h.statuses.Status(req.GetService()); ok {
@@ -58,20 +58,20 @@ func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*
 }
 
 func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthCheckResponse, error) {
-	if err := h.gate.refuseName(h.node, name); err != nil {
+	if err := h.Fence.RefuseName(h.Node, name); err != nil {
 		return nil, err
 	}
-	heading, err := h.await(ctx)
+	heading, err := h.Await(ctx)
 	if err != nil {
-		h.setHeader(ctx, heading)
-		return nil, statusError(h.node, err)
+		h.SetHeader(ctx, heading)
+		return nil, rpcerror.ToStatus(h.Node, err)
 	}
 	// It may have closed in the meantime.
-	if err := h.gate.refuseName(h.node, name); err != nil {
+	if err := h.Fence.RefuseName(h.Node, name); err != nil {
 		return nil, err
 	}
 	s, ok := h.statuses.Status(name)
-	h.setHeader(ctx, heading)
+	h.SetHeader(ctx, heading)
 	if !ok {
 		return nil, h.notFound(name)
 	}
@@ -81,34 +81,34 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 // notFound looks at the name only now: one against the rules is never found.
 func (h *health) notFound(name string) error {
 	if err := rollcallv1.CheckLookup(name); err != nil {
-		return statusError(h.node, invalid(violation{"service", err.Error()}))
+		return rpcerror.ToStatus(h.Node, rpcerror.Invalid(rpcerror.Violation{Field: "service", Description: err.Error()}))
 	}
 	return h.unknown
 }
 
 // List implements grpc.health.v1.Health: "" and the services, one cut.
 func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
-	heading, err := h.awaitRegistry(ctx)
+	heading, err := h.AwaitRegistry(ctx)
 	if err != nil {
-		h.setHeader(ctx, heading)
-		return nil, statusError(h.node, err)
+		h.SetHeader(ctx, heading)
+		return nil, rpcerror.ToStatus(h.Node, err)
 	}
 	services, more := h.statuses.ListStatuses(h.listLimit)
-	h.setHeader(ctx, heading)
-	own, isOwn := h.statuses.Status(rollcallv1.OwnReady)
+	h.SetHeader(ctx, heading)
+	own, hasOwn := h.statuses.Status(rollcallv1.OwnReady)
 	count := len(services)
-	if isOwn {
+	if hasOwn {
 		count++
 	}
 	if more || count > h.listLimit {
-		return nil, statusError(h.node, limitReached("health-list",
+		return nil, rpcerror.ToStatus(h.Node, rpcerror.LimitReached("health-list",
 			"there are more than %d services, which is this node's --health-list-limit; use rollcall.v1.Registry.ListServices", h.listLimit))
 	}
 	res := &healthpb.HealthListResponse{Statuses: make(map[string]*healthpb.HealthCheckResponse, count)}
 	for name, s := range services {
 		res.Statuses[name] = h.answer(s)
 	}
-	if isOwn {
+	if hasOwn {
 		res.Statuses[rollcallv1.OwnReady] = h.answer(own)
 	}
 	return res, nil
@@ -117,24 +117,24 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 // watch begins a watch of name and returns nil, or says why not. It ends with UNAVAILABLE when the node
 // stops, so that clients move to another. How a watch lives is in watch.go.
 func (h *health) watch(name string, o *openWatch) error {
-	if err := h.gate.refuseName(h.node, name); err != nil {
+	if err := h.Fence.RefuseName(h.Node, name); err != nil {
 		return err
 	}
 	if err := rollcallv1.CheckLookup(name); err != nil {
-		return statusError(h.node, invalid(violation{"service", err.Error()}))
+		return rpcerror.ToStatus(h.Node, rpcerror.Invalid(rpcerror.Violation{Field: "service", Description: err.Error()}))
 	}
 	ctx := o.stream.Context()
-	heading, err := h.await(ctx)
-	h.setHeader(ctx, heading)
+	heading, err := h.Await(ctx)
+	h.SetHeader(ctx, heading)
 	if err != nil {
-		return statusError(h.node, err)
+		return rpcerror.ToStatus(h.Node, err)
 	}
-	o.name, o.gate = name, h.gate
-	o.left, o.stop = h.statuses.WatchStatus(name, o.connection, func(s Status) { o.send(o.stream, s) })
-	if f := o.begin(heading.leader); f != nil {
+	o.name, o.fence = name, h.Fence
+	o.Left, o.stop = h.statuses.WatchStatus(name, o.connection, func(s Status) { o.Send(o.stream, s) })
+	if f := o.begin(heading.Leader); f != nil {
 		o.stop()
-		return statusError(h.node, f)
+		return rpcerror.ToStatus(h.Node, f)
 	}
-	o.left() // there is nothing under way yet
+	o.Left() // there is nothing under way yet
 	return nil
 }

@@ -22,6 +22,8 @@ import (
 	"google.golang.org/grpc/test/bufconn"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 func TestCheck(t *testing.T) {
@@ -41,12 +43,12 @@ func TestCheck(t *testing.T) {
 		}
 	}
 	for name, w := range map[string]want{
-		"none":                   {codes.NotFound, ReasonNotFound, "", nil, "unknown service"},
-		"rollcall.nonsense":      {codes.NotFound, ReasonNotFound, "", nil, "unknown service"},
-		"has space, and *":       {codes.NotFound, ReasonNotFound, "", nil, "unknown service"},
-		strings.Repeat("x", 256): {codes.NotFound, ReasonNotFound, "", nil, "unknown service"},
-		strings.Repeat("x", 257): {codes.InvalidArgument, ReasonInvalidArgument, "", nil, "257 bytes"},
-		"a\nb":                   {codes.InvalidArgument, ReasonInvalidArgument, "", nil, "control character"},
+		"none":                   {codes.NotFound, rpcerror.ReasonNotFound, "", nil, "unknown service"},
+		"rollcall.nonsense":      {codes.NotFound, rpcerror.ReasonNotFound, "", nil, "unknown service"},
+		"has space, and *":       {codes.NotFound, rpcerror.ReasonNotFound, "", nil, "unknown service"},
+		strings.Repeat("x", 256): {codes.NotFound, rpcerror.ReasonNotFound, "", nil, "unknown service"},
+		strings.Repeat("x", 257): {codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "257 bytes"},
+		"a\nb":                   {codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "control character"},
 	} {
 		_, err := n.health().Check(ctx, &healthpb.HealthCheckRequest{Service: name})
 		checkError(t, err, w)
@@ -68,7 +70,7 @@ func TestList(t *testing.T) {
 	for _, more := range []string{"c", "d"} {
 		n.registry.set(more, serving)
 		_, err = n.health().List(ctx, &healthpb.HealthListRequest{})
-		checkError(t, err, want{codes.ResourceExhausted, ReasonLimitReached, "", nil, "3 services"})
+		checkError(t, err, want{codes.ResourceExhausted, rpcerror.ReasonLimitReached, "", nil, "3 services"})
 	}
 }
 
@@ -95,7 +97,7 @@ func TestWatchRefusesBadNames(t *testing.T) {
 	if err == nil {
 		_, err = stream.Recv()
 	}
-	checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, "257 bytes"})
+	checkError(t, err, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "257 bytes"})
 }
 
 func TestStopEndsWatchesSoThatClientsMove(t *testing.T) {
@@ -128,14 +130,14 @@ func TestStopEndsWatchesSoThatClientsMove(t *testing.T) {
 		}
 	}
 	_, err = n.admin().SetServingStatus(ctx, setRequest("svc", notServing))
-	checkError(t, err, want{codes.Unavailable, ReasonNotWritten, WrittenNo, nil, "stopping"})
+	checkError(t, err, want{codes.Unavailable, rpcerror.ReasonNotWritten, rpcerror.WrittenNo, nil, "stopping"})
 
 	if err := n.Stop(ctx); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []grpc.ServerStreamingClient[healthpb.HealthCheckResponse]{stream, ready} {
 		_, err := s.Recv()
-		checkError(t, err, want{codes.Unavailable, ReasonStopping, "", nil, "stopping"})
+		checkError(t, err, want{codes.Unavailable, rpcerror.ReasonStopping, "", nil, "stopping"})
 	}
 	if err := n.Stop(ctx); err != nil {
 		t.Errorf("second Stop: %v", err)
@@ -213,7 +215,7 @@ func TestStopIsBounded(t *testing.T) {
 	if err := <-served; err != nil {
 		t.Errorf("Serve returned %v", err)
 	}
-	if err := <-called; status.Code(err) != codes.Unavailable || errorInfo(status.Convert(err)) != nil {
+	if err := <-called; status.Code(err) != codes.Unavailable || rpcerror.InfoOf(status.Convert(err)) != nil {
 		t.Errorf("the call that was cut off got %v, want a bare UNAVAILABLE", err)
 	}
 }
@@ -244,7 +246,7 @@ type quietStatuses struct{ Statuses }
 func (quietStatuses) Status(name string) (Status, bool) { return serving, name == "svc" }
 
 func hotHealth() (*health, context.Context) {
-	h := newHealth(reads{node: "n1", registry: newFakeRegistry(), incoming: newIncoming(), timeout: time.Second}, quietStatuses{}, 100)
+	h := newHealth(freshness.Reads{Node: "n1", Registry: newFakeRegistry(), Incoming: freshness.NewIncoming(), Timeout: time.Second}, quietStatuses{}, 100)
 	// What grpc-go's own client sends.
 	ctx := metadata.NewIncomingContext(context.Background(), metadata.MD{
 		":authority": {"localhost:7600"}, "content-type": {"application/grpc"}, "user-agent": {"grpc-go/1.85.0"},
@@ -286,19 +288,19 @@ func BenchmarkMetadata(b *testing.B) {
 	b.Run("in-place", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			h.incoming.asks(ctx)
+			h.Incoming.Asks(ctx)
 		}
 	})
 	b.Run("FromIncomingContext", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			incoming{}.asks(ctx)
+			freshness.Incoming{}.Asks(ctx)
 		}
 	})
 	b.Run("ValueFromIncomingContext-4-keys", func(b *testing.B) { // which misses typos
 		b.ReportAllocs()
 		for b.Loop() {
-			for _, k := range []string{MetadataMinRevision, "rollcall-consistency", "rollcall-max-staleness", "rollcall-require-leader"} {
+			for _, k := range []string{freshness.MetadataMinRevision, "rollcall-consistency", "rollcall-max-staleness", "rollcall-require-leader"} {
 				metadata.ValueFromIncomingContext(ctx, k)
 			}
 		}

@@ -16,6 +16,8 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/freshness"
 )
 
 // foldedRegistry returns an fsm in which the named services are SERVING.
@@ -72,7 +74,7 @@ func BenchmarkInProcessCheck(b *testing.B) {
 		server func(b *testing.B, names []string) healthpb.HealthServer
 	}{
 		{"rollcall", func(b *testing.B, names []string) healthpb.HealthServer {
-			r := reads{node: "n1", registry: newFakeRegistry(), gate: newGate(), incoming: newIncoming(), timeout: time.Second}
+			r := freshness.Reads{Node: "n1", Registry: newFakeRegistry(), Fence: fence.New(), Incoming: freshness.NewIncoming(), Timeout: time.Second}
 			return newHealth(r, foldedRegistry(b, names), 100)
 		}},
 		{"grpc-go", func(b *testing.B, names []string) healthpb.HealthServer {

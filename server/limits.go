@@ -5,6 +5,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/peerconn"
 )
 
 // Limits of requests and answers. Those of single fields stand in validate.go.
@@ -17,8 +20,6 @@ const (
 	// maxSendBytes is above maxAnswerBytes, so that a node configured to list more than its
 	// clients receive leaves the refusal to them.
 	maxSendBytes = 64 << 20
-	// maxPeerBytes leaves room for what a command has more than the request it was made of.
-	maxPeerBytes = 16 << 20
 	// spareStreams is how many calls a connection may have besides its watches. Clients wait in
 	// silence at gRPC's limit, so it is above that of watches, which are refused with a reason; it
 	// is there so that one connection cannot take all memory.
@@ -72,7 +73,7 @@ func serverOptions(idle time.Duration) []grpc.ServerOption {
 
 func apiOptions(cfg Config) []grpc.ServerOption {
 	return append(serverOptions(idleTime),
-		grpc.ForceServerCodecV2(newCodec()),
+		grpc.ForceServerCodecV2(flowcontrol.NewCodec()),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxSendBytes),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxWatchesPerConnection+spareStreams)),
@@ -83,9 +84,9 @@ func apiOptions(cfg Config) []grpc.ServerOption {
 
 func peerOptions() []grpc.ServerOption {
 	return append(serverOptions(0), // members stay connected
-		grpc.ForceServerCodecV2(newPeerCodec()),
-		grpc.MaxRecvMsgSize(maxPeerBytes),
-		grpc.MaxSendMsgSize(maxPeerBytes),
+		grpc.ForceServerCodecV2(peerconn.NewCodec()),
+		grpc.MaxRecvMsgSize(peerconn.MaxMessageBytes),
+		grpc.MaxSendMsgSize(peerconn.MaxMessageBytes),
 		grpc.MaxConcurrentStreams(maxPeerStreams),
 	)
 }

@@ -8,6 +8,9 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // past is a moment of the registry, of which everything is read as it was then.
@@ -41,27 +44,27 @@ func (s *registryService) pageMoment(ctx context.Context, req *rollcallv1.ListSe
 		return s.moment(ctx, req.GetAt())
 	}
 	if s.registry.Revision() < at.revision {
-		if f := s.waitRevision(ctx, at.revision); f != nil {
+		if f := s.WaitRevision(ctx, at.revision); f != nil {
 			return nil, f
 		}
 	}
 	return at, nil
 }
 
-func ahead(asked, current int64) *failure {
+func ahead(asked, current int64) *rpcerror.Failure {
 	at := strconv.FormatInt(current, 10)
-	return &failure{
-		reason: ReasonAhead,
-		msg: "at.revision is " + strconv.FormatInt(asked, 10) + ", and this node is at revision " + at +
-			"; to wait for it send " + MetadataMinRevision,
-		meta: map[string]string{MetaCurrentRevision: at},
+	return &rpcerror.Failure{
+		Reason: rpcerror.ReasonAhead,
+		Message: "at.revision is " + strconv.FormatInt(asked, 10) + ", and this node is at revision " + at +
+			"; to wait for it send " + freshness.MetadataMinRevision,
+		Meta: map[string]string{rpcerror.MetaCurrentRevision: at},
 	}
 }
 
 // pastError is an error of History as an answer.
 func (s *registryService) pastError(err error) error {
-	if s.ending.Err() != nil && errors.Is(err, context.Canceled) {
-		return errStopping
+	if s.Ending.Err() != nil && errors.Is(err, context.Canceled) {
+		return rpcerror.ErrStopping
 	}
 	return compacted(err)
 }
@@ -77,8 +80,8 @@ func (vs *violations) at(at *rollcallv1.At) {
 
 // readable bounds a reading of the past.
 func (s *registryService) readable(ctx context.Context) (context.Context, func()) {
-	ctx, cancel := answerable(ctx, s.timeout)
-	stop := context.AfterFunc(s.ending, cancel)
+	ctx, cancel := deadline.Answerable(ctx, s.Timeout)
+	stop := context.AfterFunc(s.Ending, cancel)
 	return ctx, func() {
 		stop()
 		cancel()

@@ -4,29 +4,39 @@ import (
 	"context"
 	"log/slog"
 
+	"google.golang.org/grpc"
+
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/forward"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// peerService is rollcall.peer.v1.Peer, what followers ask of a leader. It never forwards and never
+// peerService is rollcall.peer.v1.Peer, what other members ask of this one. It never forwards and never
 // tries again: that is left to the node that the client called.
 type peerService struct {
 	peerv1.UnimplementedPeerServer
-	router    *router
-	freshness *freshness
-	replica   Replica         // nil: knows no state hashes
-	ending    context.Context // ends when streams are to
+	node      string
+	router    *forward.Router
+	receiver  *forward.Receiver
+	freshness *freshness.Tracker
+	replica   Replica // nil: knows no state hashes
 	log       *slog.Logger
+}
+
+// Forward implements rollcall.peer.v1.Peer.
+func (s *peerService) Forward(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) error {
+	return s.receiver.Serve(stream)
 }
 
 // ReadIndex implements rollcall.peer.v1.Peer. A node that stops still answers: while it leads, nobody
 // else can.
 func (s *peerService) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest) (res *peerv1.ReadIndexResponse, err error) {
-	node := s.router.node
-	defer recovered(s.log, node, "Peer.ReadIndex", false, &err)
-	s.router.termBegun(ctx)
-	index, err := s.freshness.leading.do(ctx)
+	defer rpcerror.Recovered(s.log, s.node, "Peer.ReadIndex", false, &err)
+	s.router.TermBegun(ctx)
+	index, err := s.freshness.LeaderIndex(ctx)
 	if err != nil {
-		return nil, statusError(node, &failure{reason: ReasonNotFresh, msg: err.Error(), err: err})
+		return nil, rpcerror.ToStatus(s.node, &rpcerror.Failure{Reason: rpcerror.ReasonNotFresh, Message: err.Error(), Err: err})
 	}
 	return &peerv1.ReadIndexResponse{Index: index}, nil
 }

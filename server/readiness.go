@@ -9,6 +9,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/freshness"
 )
 
 // verdict is what a node's own names say, and why not.
@@ -63,7 +64,7 @@ type readiness struct {
 	node         Node
 	agreement    Agreement
 	statuses     Statuses
-	freshness    *freshness
+	freshness    *freshness.Tracker
 	maxStaleness time.Duration
 	drains       func() bool
 	refreshed    chan struct{} // capacity 1: something may be true until another time
@@ -74,7 +75,7 @@ type readiness struct {
 
 // verdict evaluates the node as it is now.
 func (r *readiness) verdict() verdict {
-	return evaluate(r.node.NodeStatus(), r.freshness.at(), r.drains(), time.Now(), r.maxStaleness)
+	return evaluate(r.node.NodeStatus(), r.freshness.At(), r.drains(), time.Now(), r.maxStaleness)
 }
 
 // publish brings the node's own names up to date before it returns.

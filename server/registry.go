@@ -15,12 +15,15 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // registryService is rollcall.v1.Registry.
 type registryService struct {
 	rollcallv1.UnimplementedRegistryServer
-	reads
+	freshness.Reads
+	registry  Registry
 	followers Followers
 	history   History
 	cutOff    func(call context.Context) // closes the connection of a call
@@ -29,16 +32,16 @@ type registryService struct {
 
 // GetService implements rollcall.v1.Registry.
 func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (res *rollcallv1.GetServiceResponse, err error) {
-	defer recovered(s.log, s.node, "Registry.GetService", false, &err)
-	heading, err := s.awaitRegistry(ctx)
+	defer rpcerror.Recovered(s.log, s.Node, "Registry.GetService", false, &err)
+	heading, err := s.AwaitRegistry(ctx)
 	var rec *rollcallv1.ServiceRecord
 	var revision int64
 	if err == nil {
 		rec, revision, err = s.get(ctx, req)
 	}
-	s.setHeader(ctx, heading)
+	s.SetHeader(ctx, heading)
 	if err != nil {
-		return nil, statusError(s.node, err)
+		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return &rollcallv1.GetServiceResponse{Service: rec, Revision: revision}, nil
 }
@@ -50,7 +53,7 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 	}
 	vs.at(req.GetAt())
 	if len(vs) > 0 {
-		return nil, 0, invalid(vs...)
+		return nil, 0, rpcerror.Invalid(vs...)
 	}
 	when := ""
 	if req.GetAt().GetAt() == nil {
@@ -68,11 +71,11 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 		}
 	}
 	if rec == nil {
-		return nil, 0, &failure{
-			reason: ReasonNotFound,
-			msg:    fmt.Sprintf("service %q does not exist%s", req.GetService(), when),
+		return nil, 0, &rpcerror.Failure{
+			Reason:  rpcerror.ReasonNotFound,
+			Message: fmt.Sprintf("service %q does not exist%s", req.GetService(), when),
 			// A header may tell of a newer one: of what is being published just now.
-			meta: map[string]string{MetaService: req.GetService(), MetaRevision: strconv.FormatInt(revision, 10)},
+			Meta: map[string]string{rpcerror.MetaService: req.GetService(), rpcerror.MetaRevision: strconv.FormatInt(revision, 10)},
 		}
 	}
 	return rec, revision, nil
@@ -80,14 +83,14 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 
 // ListServices implements rollcall.v1.Registry.
 func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (res *rollcallv1.ListServicesResponse, err error) {
-	defer recovered(s.log, s.node, "Registry.ListServices", false, &err)
-	heading, err := s.awaitRegistry(ctx)
+	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListServices", false, &err)
+	heading, err := s.AwaitRegistry(ctx)
 	if err == nil {
 		res, err = s.list(ctx, req)
 	}
-	s.setHeader(ctx, heading)
+	s.SetHeader(ctx, heading)
 	if err != nil {
-		return nil, statusError(s.node, err)
+		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
@@ -161,7 +164,7 @@ func validateList(req *rollcallv1.ListServicesRequest) (after string, at *past, 
 		} else if slices.Contains(req.GetStatuses()[:i], st) {
 			vs.add(fmt.Sprintf("statuses[%d]", i), "%v is given twice", st)
 		}
-		if len(vs) > maxViolations {
+		if len(vs) > rpcerror.MaxViolations {
 			break
 		}
 	}
@@ -177,7 +180,7 @@ func validateList(req *rollcallv1.ListServicesRequest) (after string, at *past, 
 		vs.add("page_token", "%v", bad)
 	}
 	if len(vs) > 0 {
-		return "", nil, invalid(vs...)
+		return "", nil, rpcerror.Invalid(vs...)
 	}
 	return after, at, nil
 }

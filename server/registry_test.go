@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // list reads all pages.
@@ -93,7 +94,7 @@ func TestBadListsAreRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := n.reads().ListServices(ctx, tt.req)
-			checkError(t, err, want{codes.InvalidArgument, ReasonInvalidArgument, "", nil, tt.message})
+			checkError(t, err, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, tt.message})
 		})
 	}
 }

@@ -1,16 +1,14 @@
 package server
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/grpc/status"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
 
 func TestRPCsAreCounted(t *testing.T) {
@@ -50,20 +48,6 @@ func TestRPCsAreCounted(t *testing.T) {
 	}
 }
 
-func TestCodeSent(t *testing.T) {
-	for err, want := range map[error]codes.Code{
-		status.Error(codes.NotFound, ""): codes.NotFound,
-		status.Error(codes.Code(99), ""): codes.Unknown, // no room for it, and none of gRPC's
-		context.DeadlineExceeded:         codes.DeadlineExceeded,
-		context.Canceled:                 codes.Canceled,
-		fmt.Errorf("plain"):              codes.Unknown,
-	} {
-		if got := codeSent(err); got != want {
-			t.Errorf("codeSent(%v) = %v, want %v", err, got, want)
-		}
-	}
-}
-
 // registrar catches what is registered.
 type registrar struct{ desc *grpc.ServiceDesc }
 
@@ -72,7 +56,7 @@ func (r *registrar) RegisterService(desc *grpc.ServiceDesc, _ any) { r.desc = de
 // checkHandlers returns what gRPC calls for a Check, as generated and counted.
 func checkHandlers() (plain, counted grpc.MethodHandler) {
 	r := &registrar{}
-	newRPCs().on(r).RegisterService(&healthpb.Health_ServiceDesc, nil)
+	rpcstats.New().On(r).RegisterService(&healthpb.Health_ServiceDesc, nil)
 	return healthpb.Health_ServiceDesc.Methods[0].Handler, r.desc.Methods[0].Handler
 }
 

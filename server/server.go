@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"net"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,6 +18,13 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/connlimit"
+	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/forward"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
 
 // Config is what a server needs to know. Begin with DefaultConfig.
@@ -100,11 +108,11 @@ type Server struct {
 	cfg       Config
 	log       *slog.Logger
 	api, peer *grpc.Server
-	pool      *peerPool
-	router    *router
+	pool      *peerconn.Pool
+	router    *forward.Router
 	readiness *readiness
-	freshness *freshness
-	rpcs      *rpcs
+	freshness *freshness.Tracker
+	rpcs      *rpcstats.Stats
 	watches   *watches
 
 	announced  chan struct{} // closed by KeepFresh
@@ -112,14 +120,14 @@ type Server struct {
 	draining   chan struct{} // closed by BeginDrain
 	beginDrain sync.Once
 	endWaits   context.CancelCauseFunc // of reads
-	gate       *gate
+	fence      *fence.Fence
 
 	stopReadiness context.CancelFunc
-	goroutines    sync.WaitGroup // readiness, freshness, leaderWatch
+	goroutines    sync.WaitGroup // readiness, freshness, leader watch
 
 	mu        sync.Mutex // guards listeners and clients
-	listeners []*handshakes
-	clients   *connections // nil before Serve
+	listeners []*connlimit.Handshakes
+	clients   *connlimit.Listener // nil before Serve
 
 	stop    sync.Once
 	stopped chan struct{} // closed when stop is done
@@ -140,22 +148,22 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		log:      cfg.Logger.With("node", cfg.Node),
 		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
-		pool:     newPeerPool(deps.Peers),
-		rpcs:     newRPCs(),
+		pool:     peerconn.NewPool(deps.Peers),
+		rpcs:     rpcstats.New(),
 		draining: make(chan struct{}),
-		gate:     newGate(),
+		fence:    fence.New(),
 		stopped:  make(chan struct{}),
 
 		announced: make(chan struct{}),
 	}
-	s.freshness = newFreshness(cfg.Node, deps, s.pool, cfg.RevisionTimeout)
-	s.router = &router{
-		node:      cfg.Node,
-		agreement: deps.Agreement,
-		forward:   &forwarder{pool: s.pool, timeout: cfg.ForwardTimeout},
-		timeout:   cfg.WriteTimeout,
-		draining:  s.draining,
-		gate:      s.gate,
+	s.freshness = freshness.NewTracker(cfg.Node, deps.Agreement, deps.Registry, s.pool, cfg.RevisionTimeout)
+	s.router = &forward.Router{
+		Node:      cfg.Node,
+		Agreement: deps.Agreement,
+		Forwarder: forward.NewForwarder(s.pool, cfg.ForwardTimeout),
+		Timeout:   cfg.WriteTimeout,
+		Draining:  s.draining,
+		Fence:     s.fence,
 	}
 	s.readiness = &readiness{
 		node:         deps.Node,
@@ -163,18 +171,18 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		statuses:     deps.Statuses,
 		freshness:    s.freshness,
 		maxStaleness: cfg.ReadyMaxStaleness,
-		drains:       s.router.drains,
+		drains:       s.router.Drains,
 		refreshed:    make(chan struct{}, 1),
 	}
 	s.watches = newWatches(cfg, s.rpcs)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
-	in := newIncoming()
-	leaders := newLeaderWatch(deps.Agreement, cfg.LeaderGrace)
-	r := reads{
-		node: cfg.Node, registry: deps.Registry, freshness: s.freshness, leaders: leaders, gate: s.gate,
-		incoming: in, timeout: cfg.RevisionTimeout, ending: ending,
+	in := freshness.NewIncoming()
+	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
+	r := freshness.Reads{
+		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
+		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending,
 	}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
@@ -182,26 +190,29 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.rpcs.on(s.api), s.rpcs.on(s.peer)
+	api, peer := s.rpcs.On(s.api), s.rpcs.On(s.peer)
 	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
-	s.watches.registerStreams(api, &rollcallv1.Registry_ServiceDesc, &registryService{reads: r, followers: deps.Followers, history: deps.History, cutOff: s.cutOff, log: s.log})
+	s.watches.registerStreams(api, &rollcallv1.Registry_ServiceDesc, &registryService{Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, cutOff: s.cutOff, log: s.log})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
-	peerv1.RegisterPeerServer(peer, &peerService{router: s.router, freshness: s.freshness, replica: deps.Replica, ending: ending, log: s.log})
+	peerv1.RegisterPeerServer(peer, &peerService{
+		node: cfg.Node, router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log,
+		receiver: &forward.Receiver{Router: s.router, Validate: validateCommand, Ending: ending, Log: s.log},
+	})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 
 	s.readiness.publish()
 	var ctx context.Context
 	ctx, s.stopReadiness = context.WithCancel(context.Background())
 	s.goroutines.Go(func() { s.readiness.run(ctx) })
-	s.goroutines.Go(func() { leaders.run(ctx) })
+	s.goroutines.Go(func() { leaders.Run(ctx) })
 	if cfg.ReadyMaxStaleness > 0 {
 		s.goroutines.Go(func() {
 			select {
 			case <-s.announced:
-				s.freshness.run(ctx, cfg.ReadyMaxStaleness, s.readiness.refresh)
+				s.freshness.Run(ctx, cfg.ReadyMaxStaleness, s.readiness.refresh)
 			case <-ctx.Done():
 			}
 		})
@@ -217,10 +228,10 @@ func (s *Server) Serve(api, peer net.Listener) error {
 	for _, l := range []struct {
 		name   string
 		server *grpc.Server
-		lis    *handshakes
+		lis    *connlimit.Handshakes
 	}{
-		{"API", s.api, &handshakes{Listener: s.limited(api)}},
-		{"peer", s.peer, &handshakes{Listener: peer}},
+		{"API", s.api, &connlimit.Handshakes{Listener: s.limited(api), Timeout: handshakeTimeout}},
+		{"peer", s.peer, &connlimit.Handshakes{Listener: peer, Timeout: handshakeTimeout}},
 	} {
 		s.mu.Lock()
 		s.listeners = append(s.listeners, l.lis)
@@ -252,12 +263,12 @@ func (s *Server) Serve(api, peer net.Listener) error {
 
 func (s *Server) limited(api net.Listener) net.Listener {
 	limit := s.cfg.MaxConnections
-	if files := maxFiles(); files > 0 && limit > max(1, files-spareFiles) {
+	if files := connlimit.MaxFiles(); files > 0 && limit > max(1, files-spareFiles) {
 		limit = max(1, files-spareFiles)
 		s.log.Warn("the system's limit on open files leaves fewer connections than --max-connections; raise it (ulimit -n)",
 			"open_files", files, "max_connections", s.cfg.MaxConnections, "connections", limit)
 	}
-	clients := newConnections(api, limit, s.log)
+	clients := connlimit.New(api, limit, s.log)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients = clients
@@ -271,7 +282,7 @@ func (s *Server) cutOff(call context.Context) {
 	clients := s.clients
 	s.mu.Unlock()
 	if ok && clients != nil {
-		clients.cut(from.Addr)
+		clients.Cut(from.Addr)
 	}
 }
 
@@ -282,7 +293,7 @@ func (s *Server) OpenWatches() int { return int(s.watches.open.Load()) }
 // change would be. The result may be a refusal. An error's NotWritten and OutcomeUnknown methods say
 // what is known of the outcome.
 func (s *Server) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
-	return s.router.route(ctx, cmd, false)
+	return s.router.Propose(ctx, cmd, false)
 }
 
 // KeepFresh begins the rounds in the background by which "" is SERVING. Until then only reads that ask
@@ -291,7 +302,7 @@ func (s *Server) KeepFresh() { s.keepFresh.Do(func() { close(s.announced) }) }
 
 // ReadIndexRounds is how many rounds this node has made so far to know how fresh it is: for reads that
 // ask, which share them, and in the background.
-func (s *Server) ReadIndexRounds() int64 { return s.freshness.rounds.begun.Load() }
+func (s *Server) ReadIndexRounds() int64 { return s.freshness.Rounds() }
 
 // Refresh brings the node's own names up to date with what Node tells, before it returns: for a change
 // that Agreement.Changed does not tell of.
@@ -315,8 +326,8 @@ func (s *Server) Stop(ctx context.Context) error {
 	s.stop.Do(func() {
 		defer close(s.stopped)
 		s.BeginDrain()
-		s.endWaits(errStopping)
-		s.watches.endAll(errStopping)
+		s.endWaits(rpcerror.ErrStopping)
+		s.watches.endAll(rpcerror.ErrStopping)
 		graceful := make(chan struct{})
 		go func() {
 			defer close(graceful)
@@ -329,15 +340,16 @@ func (s *Server) Stop(ctx context.Context) error {
 			s.log.Warn("stopping: calls were cut off")
 			s.mu.Lock()
 			for _, l := range s.listeners {
-				l.closeYoung()
+				l.CloseYoung()
 			}
 			s.mu.Unlock()
 			both(s.api.Stop, s.peer.Stop)
 			<-graceful
 		}
 		s.watches.begun.Wait()
-		s.pool.close()
-		s.freshness.close()
+		s.pool.Close()
+		s.router.Forwarder.Close()
+		s.freshness.Close()
 		s.stopReadiness()
 		s.goroutines.Wait()
 	})
@@ -351,3 +363,21 @@ func both(a, b func()) {
 	wg.Go(b)
 	wg.Wait()
 }
+
+// Diverged has the server refuse reads and changes of the registry with UNAVAILABLE and reason
+// DIVERGED, and end the watches of services: this node's registry is not what the cluster agreed on
+// from the log entry at index on. It cannot be undone. Node.NodeStatus must tell so before.
+func (s *Server) Diverged(index uint64) {
+	at := strconv.FormatUint(index, 10)
+	s.fence.Raise(&rpcerror.Failure{
+		Reason:  rpcerror.ReasonDiverged,
+		Message: "this node's registry differs from the majority's at log entry " + at + " and is not served; ask another node",
+		Meta:    map[string]string{rpcerror.MetaIndex: at},
+	})
+	s.watches.endServices(s.fence.Refusal())
+	s.readiness.publish()
+}
+
+// RPCs returns the calls that have ended on either port, in order of method and code. Reflection is
+// not counted.
+func (s *Server) RPCs() []rpcstats.Count { return s.rpcs.All() }

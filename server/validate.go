@@ -9,6 +9,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // Limits of the fields of a change.
@@ -26,10 +27,10 @@ const (
 )
 
 // violations collects what is wrong with a request.
-type violations []violation
+type violations []rpcerror.Violation
 
 func (vs *violations) add(field, format string, a ...any) {
-	*vs = append(*vs, violation{field, fmt.Sprintf(format, a...)})
+	*vs = append(*vs, rpcerror.Violation{Field: field, Description: fmt.Sprintf(format, a...)})
 }
 
 // err is nil if nothing is wrong. A refused request was not written, which clients need not deduce.
@@ -37,8 +38,8 @@ func (vs violations) err() error {
 	if len(vs) == 0 {
 		return nil
 	}
-	f := invalid(vs...)
-	f.meta = map[string]string{MetaWritten: WrittenNo}
+	f := rpcerror.Invalid(vs...)
+	f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
 	return f
 }
 
@@ -133,7 +134,7 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) er
 		vs.status(field+".status", c.Status, true)
 		vs.ifRevision(field+".if_revision", c.IfRevision)
 		if j, again := first[c.GetService()]; again {
-			vs.add(field+".service", "%s is already in changes[%d]; each service may appear once", quoteShort(c.GetService()), j)
+			vs.add(field+".service", "%s is already in changes[%d]; each service may appear once", rpcerror.QuoteShort(c.GetService()), j)
 		} else {
 			first[c.GetService()] = i
 		}

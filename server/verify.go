@@ -18,6 +18,9 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // A member that has not applied the log entry yet, or that was started after it, is asked again.
@@ -30,18 +33,18 @@ const (
 
 // Verify implements rollcall.v1.Cluster. A node that has found that it differs answers too.
 func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyRequest) (res *rollcallv1.VerifyResponse, err error) {
-	defer recovered(s.log, s.node, "Cluster.Verify", false, &err)
+	defer rpcerror.Recovered(s.log, s.node, "Cluster.Verify", false, &err)
 	if s.replica == nil {
 		return s.UnimplementedClusterServer.Verify(ctx, req)
 	}
-	if err := s.incoming.refuse(ctx); err != nil {
-		return nil, statusError(s.node, err)
+	if err := s.incoming.Refuse(ctx); err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
-	bounded, cancel := answerable(ctx, verifyTimeout)
+	bounded, cancel := deadline.Answerable(ctx, verifyTimeout)
 	defer cancel()
 	res = s.verify(bounded)
 	if err := ctx.Err(); err != nil {
-		return nil, statusError(s.node, err)
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	return res, nil
 }
@@ -198,13 +201,13 @@ func sleepFor(ctx context.Context, d time.Duration) bool {
 
 // askHash asks a member what it held after the log entry at index. own is what the asker held, nil if it
 // does not know or should not say.
-func askHash(ctx context.Context, pool *peerPool, asker, member string, index uint64, own *logv1.StateHash) (*peerv1.HashAtResponse, error) {
-	conn, err := pool.get(member)
+func askHash(ctx context.Context, pool *peerconn.Pool, asker, member string, index uint64, own *logv1.StateHash) (*peerv1.HashAtResponse, error) {
+	conn, err := pool.Get(member)
 	if err == nil {
-		err = conn.ready(ctx, true)
+		err = conn.Ready(ctx, true)
 	}
 	if err != nil {
-		return nil, errors.New(inWords(err))
+		return nil, errors.New(peerconn.Describe(err))
 	}
 	res, err := peerv1.NewPeerClient(conn).HashAt(ctx, &peerv1.HashAtRequest{Index: index, Node: asker, Own: own})
 	switch st := status.Convert(err); {

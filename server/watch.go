@@ -8,6 +8,11 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // openWatch is a watch of the standard's Health service. It has no goroutine: its handler has ended its
@@ -15,13 +20,13 @@ import (
 // whatever ends it calls end. A goroutine that does nothing but wait would be most of what a watch
 // costs, and 10,000 that wake up at once would keep everybody else from the processor.
 type openWatch struct {
-	outgoing
+	flowcontrol.StatusSender
 	watches    *watches
 	stream     grpc.ServerStream
 	finish     finisher
 	connection *peer.Peer
 	name       string
-	gate       *gate
+	fence      *fence.Fence
 	stop       func()     // of Statuses.WatchStatus
 	returned   chan error // for a handler that waits; nil: it does not
 
@@ -76,14 +81,14 @@ func (o *openWatch) handle(ctx context.Context, h *health) error {
 
 // begin has the watch ended when its caller goes, when leader ends if it is not nil, and when the node
 // says so. It returns why not, if that has been said already.
-func (o *openWatch) begin(leader context.Context) *failure {
+func (o *openWatch) begin(leader context.Context) *rpcerror.Failure {
 	w := o.watches
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.ending != nil {
 		return w.ending
 	}
-	if f := o.gate.closed(); f != nil && !isOwn(o.name) {
+	if f := o.fence.Refusal(); f != nil && !fence.IsOwn(o.name) {
 		return f
 	}
 	w.begun.Add(1)
@@ -94,7 +99,7 @@ func (o *openWatch) begin(leader context.Context) *failure {
 	ctx := o.stream.Context()
 	o.unhook[0] = context.AfterFunc(ctx, func() { o.end(ctx.Err()) })
 	if leader != nil {
-		o.unhook[1] = context.AfterFunc(leader, func() { o.end(errNoLeader) })
+		o.unhook[1] = context.AfterFunc(leader, func() { o.end(freshness.ErrNoLeader) })
 	}
 	return nil
 }
@@ -127,18 +132,18 @@ func (o *openWatch) end(err error) {
 	}
 	o.stop()
 	w.leave(o.connection)
-	err = statusError(w.node, err)
+	err = rpcerror.ToStatus(w.node, err)
 	if o.returned != nil {
 		o.returned <- err
 		return
 	}
-	w.rpcs.end(err)
+	w.rpcs.End(err)
 	// The only error is that the connection has ended.
 	_ = o.finish.WriteStatus(status.Convert(err))
 }
 
 // endAll ends all watches, and those to come as they begin.
-func (w *watches) endAll(f *failure) {
+func (w *watches) endAll(f *rpcerror.Failure) {
 	w.mu.Lock()
 	w.ending = f
 	w.mu.Unlock()
@@ -146,11 +151,11 @@ func (w *watches) endAll(f *failure) {
 }
 
 // endServices ends the watches of all but the node's own names. The gate must be closed.
-func (w *watches) endServices(f *failure) {
-	w.endThose(func(o *openWatch) bool { return !isOwn(o.name) }, f)
+func (w *watches) endServices(f *rpcerror.Failure) {
+	w.endThose(func(o *openWatch) bool { return !fence.IsOwn(o.name) }, f)
 }
 
-func (w *watches) endThose(which func(*openWatch) bool, f *failure) {
+func (w *watches) endThose(which func(*openWatch) bool, f *rpcerror.Failure) {
 	var all []*openWatch
 	w.mu.Lock()
 	for o := w.first; o != nil; o = o.next {

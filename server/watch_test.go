@@ -14,6 +14,11 @@ import (
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 // TestWatchNeedsNoGoroutine: no handler runs while watches are open, and they live, change and end as
@@ -103,12 +108,12 @@ func (s *strangeStream) RecvMsg(m any) error {
 }
 
 func (s *strangeStream) SendMsg(m any) error {
-	data, err := newCodec().Marshal(m)
+	data, err := flowcontrol.NewCodec().Marshal(m)
 	if err != nil {
 		return err
 	}
 	var res healthpb.HealthCheckResponse
-	if err := newCodec().Unmarshal(data, &res); err != nil {
+	if err := flowcontrol.NewCodec().Unmarshal(data, &res); err != nil {
 		return err
 	}
 	s.sent <- res.GetStatus()
@@ -123,11 +128,11 @@ func TestWatchOfAStrangeStream(t *testing.T) {
 		want codes.Code
 	}{
 		"the caller goes": {func(_ *watches, cancel func()) { cancel() }, codes.Canceled},
-		"the node stops":  {func(w *watches, _ func()) { w.endAll(errStopping) }, codes.Unavailable},
+		"the node stops":  {func(w *watches, _ func()) { w.endAll(rpcerror.ErrStopping) }, codes.Unavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := newFakeRegistry()
-			h := newHealth(reads{node: "n1", registry: registry, incoming: newIncoming(), gate: newGate()}, registry, 100)
+			h := newHealth(freshness.Reads{Node: "n1", Registry: registry, Incoming: freshness.NewIncoming(), Fence: fence.New()}, registry, 100)
 			w := limitedWatches(1, 1)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
@@ -158,7 +163,7 @@ func TestWatchOfAStrangeStream(t *testing.T) {
 func TestWatchesEndWhileTheyBegin(t *testing.T) {
 	for range 50 {
 		registry := newFakeRegistry()
-		h := newHealth(reads{node: "n1", registry: registry, incoming: newIncoming(), gate: newGate()}, registry, 100)
+		h := newHealth(freshness.Reads{Node: "n1", Registry: registry, Incoming: freshness.NewIncoming(), Fence: fence.New()}, registry, 100)
 		w := limitedWatches(100, 100)
 		var all sync.WaitGroup
 		for i := range 30 {
@@ -176,11 +181,11 @@ func TestWatchesEndWhileTheyBegin(t *testing.T) {
 			}
 		}
 		all.Go(func() {
-			f := &failure{reason: ReasonDiverged, msg: "differs"}
-			h.gate.close(f)
+			f := &rpcerror.Failure{Reason: rpcerror.ReasonDiverged, Message: "differs"}
+			h.Fence.Raise(f)
 			w.endServices(f)
 		})
-		all.Go(func() { w.endAll(errStopping) })
+		all.Go(func() { w.endAll(rpcerror.ErrStopping) })
 		all.Wait()
 		w.begun.Wait()
 		if n := w.open.Load(); n != 0 || w.first != nil {

@@ -10,6 +10,9 @@ import (
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
+
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
 
 // Subjects of the QuotaFailure of a refused watch.
@@ -26,21 +29,21 @@ type watches struct {
 	log                  *slog.Logger
 
 	open   atomic.Int64
-	warned atomic.Int64 // when a refusal was logged last, Unix nanoseconds
-	rpcs   *rpcCounts   // of Watch
+	warned atomic.Int64     // when a refusal was logged last, Unix nanoseconds
+	rpcs   *rpcstats.Counts // of Watch
 
 	mu sync.Mutex // guards what follows, and what openWatch says
 	// connections counts by the peer.Peer that all calls of a connection share: gRPC makes one for
 	// each connection. (Its address would not do: that of a tunnel or a pipe is not unique.)
 	connections map[*peer.Peer]int
-	first       *openWatch     // all that have begun and not ended
-	ending      *failure       // nothing begins any more; nil: not yet
-	begun       sync.WaitGroup // one for each that has begun, until all of its ending is done
+	first       *openWatch        // all that have begun and not ended
+	ending      *rpcerror.Failure // nothing begins any more; nil: not yet
+	begun       sync.WaitGroup    // one for each that has begun, until all of its ending is done
 }
 
-func newWatches(cfg Config, rpcs *rpcs) *watches {
+func newWatches(cfg Config, rpcs *rpcstats.Stats) *watches {
 	return &watches{
-		rpcs:          rpcs.counts(watchMethod),
+		rpcs:          rpcs.Of(watchMethod),
 		node:          cfg.Node,
 		limit:         cfg.MaxWatches,
 		perConnection: cfg.MaxWatchesPerConnection,
@@ -91,7 +94,7 @@ func (w *watches) refuse(subject, flag, format string, limit int) error {
 	if last := w.warned.Load(); now-last > int64(time.Minute) && w.warned.CompareAndSwap(last, now) {
 		w.log.Warn("a watch was refused; find who opens so many, or raise the limit", "flag", flag, "limit", limit)
 	}
-	return statusError(w.node, limitReached(subject, format, limit, flag))
+	return rpcerror.ToStatus(w.node, rpcerror.LimitReached(subject, format, limit, flag))
 }
 
 // registerStreams registers a service with its streams, all of which are watches, limited. That is

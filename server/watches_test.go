@@ -6,13 +6,16 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
+
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
 
 func limitedWatches(node, connection int) *watches {
 	cfg := DefaultConfig()
 	cfg.Node, cfg.MaxWatches, cfg.MaxWatchesPerConnection = "n1", node, connection
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	return newWatches(cfg, newRPCs())
+	return newWatches(cfg, rpcstats.New())
 }
 
 func TestWatchLimits(t *testing.T) {
@@ -24,7 +27,7 @@ func TestWatchLimits(t *testing.T) {
 		case quota == "" && err != nil:
 			t.Fatal(err)
 		case quota != "":
-			checkError(t, err, want{codes.ResourceExhausted, ReasonLimitReached, "", nil, quota})
+			checkError(t, err, want{codes.ResourceExhausted, rpcerror.ReasonLimitReached, "", nil, quota})
 		}
 	}
 	for range 3 {

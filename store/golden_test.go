@@ -32,7 +32,7 @@ var (
 	goldenActor = &logv1.Actor{Name: "deploy", Peer: "10.0.0.9:5000"}
 	// The store keeps it as it is; what it has to be is a matter of the fold.
 	goldenHash   = &logv1.StateHash{Version: 1, Index: 5, Hash: []byte("thirty-two bytes of a state hash")}
-	goldenMember = &logv1.Member{Name: "n1", ApiAddress: "10.0.0.1:7600", MaxFormat: 1}
+	goldenMember = &logv1.Member{Name: "n1", ApiAddress: "10.0.0.1:7600", Level: 1}
 	goldenEntry  = &logv1.Entry{Time: goldenTime, StateHash: goldenHash, Commands: []*logv1.Command{
 		{Actor: &logv1.Actor{Name: "node n1", Verified: true}, Kind: &logv1.Command_TermStart{TermStart: &logv1.TermStart{
 			Term: 2, Leader: "n1", ClusterId: "3f9a", RequestIds: 250_000, RequestWindow: 600_000_000_000}}},

@@ -6,15 +6,15 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
 )
 
 func newBenchCheckCommand(a *app) *cobra.Command {
 	var (
-		p                    paceFlags
+		r                    rateFlags
 		callers, connections int
 		linearizable         bool
 	)
@@ -35,7 +35,7 @@ It writes nothing.`,
 			if len(args) == 1 {
 				service = args[0]
 			}
-			if err := firstError(lookable(service), p.validate(), a.validTimeout(),
+			if err := firstError(lookable(service), r.validate(), a.validTimeout(),
 				bounded("callers", callers, 1, maxBenchCallers),
 				bounded("connections", connections, 1, maxBenchConnections)); err != nil {
 				return err
@@ -44,55 +44,44 @@ It writes nothing.`,
 			if err != nil {
 				return err
 			}
-			defer conns.close()
-			b := checkLoad{service: service, linearizable: linearizable, conns: conns}
-			b.load = load{callers: callers, rate: p.rate, duration: p.duration, timeout: a.timeout, call: b.call}
-			if err := a.tryCheck(cmd.Context(), &b); err != nil {
+			defer conns.Close()
+			l := &loadgen.CheckLoad{
+				Load:    loadgen.Load{Callers: callers, Rate: r.rate, Duration: r.duration, Timeout: a.timeout},
+				Service: service, Linearizable: linearizable, Conns: conns,
+			}
+			if err := a.tryCheck(cmd.Context(), l); err != nil {
 				return err
 			}
-			stop := a.live(b.progress())
-			b.run(cmd.Context())
+			stop := a.live(l.Progress())
+			l.Run(cmd.Context())
 			stop()
-			if err := a.printCheckLoad(&b, cmd.Context().Err() != nil); err != nil {
+			if err := a.printCheckLoad(l, cmd.Context().Err() != nil); err != nil {
 				return err
 			}
-			return benchOutcome(&b.failures, b.latencies.spread().count, "checks")
+			return benchOutcome(&l.Errors, l.Latencies.Snapshot().Count, "checks")
 		},
 	}
-	p.register(cmd)
+	r.register(cmd)
 	cmd.Flags().IntVar(&callers, "callers", 64, "callers, each waiting for its answer; at most 10,000")
 	cmd.Flags().IntVar(&connections, "connections", 1, "connections that they share; at most 1,000")
 	cmd.Flags().BoolVar(&linearizable, "linearizable", false, "every answer shows every change acknowledged before; needs a quorum")
 	return cmd
 }
 
-type checkLoad struct {
-	load
-	service      string
-	linearizable bool
-	conns        *benchConnections
-}
-
-func (b *checkLoad) call(ctx context.Context, caller int) error {
-	if b.linearizable {
-		ctx = client.ReadOptions{Consistency: client.Linearizable}.Outgoing(ctx)
-	}
-	_, err := healthpb.NewHealthClient(b.conns.at(caller)).Check(ctx, &healthpb.HealthCheckRequest{Service: b.service})
-	return err
-}
-
-// tryCheck makes one call, so that a load which cannot work is one clear error.
-func (a *app) tryCheck(ctx context.Context, b *checkLoad) error {
-	err := b.once(ctx, 0)
+// tryCheck makes one call, so that a load that cannot work is one clear error.
+func (a *app) tryCheck(ctx context.Context, l *loadgen.CheckLoad) error {
+	err := l.Try(ctx)
 	if err == nil {
 		return nil
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	c := describeFailure(err)
-	f := &failure{exit: exitNotDone, reason: c.Reason, err: fmt.Errorf("cannot check %s at %s: %s: %s", shown(b.service), b.conns.endpoints[0], c.Code, c.Message)}
-	f.code = status.Code(err)
+	c := loadgen.DescribeError(err)
+	f := &failure{
+		exit: exitNotDone, code: status.Code(err), reason: c.Reason,
+		err: fmt.Errorf("cannot check %s at %s: %s: %s", format.Service(l.Service), l.Conns.Endpoints[0], c.Code, c.Message),
+	}
 	switch f.code {
 	case codes.NotFound:
 		f.next = `"rollcall list" shows the services`
@@ -102,7 +91,7 @@ func (a *app) tryCheck(ctx context.Context, b *checkLoad) error {
 	return f
 }
 
-// checkJSON is a summary for programs; latencies are in seconds.
+// checkJSON is a summary for programs. Latencies are in seconds.
 type checkJSON struct {
 	summaryJSON
 	Service      string      `json:"service"`
@@ -114,24 +103,24 @@ type checkJSON struct {
 	Latency      latencyJSON `json:"latency_seconds"`
 }
 
-func (a *app) printCheckLoad(b *checkLoad, interrupted bool) error {
-	s := b.latencies.spread()
+func (a *app) printCheckLoad(l *loadgen.CheckLoad, interrupted bool) error {
+	s := l.Latencies.Snapshot()
 	if a.json() {
 		return a.printObject(checkJSON{
-			summaryJSON:  b.conns.summary("check", &b.load, interrupted),
-			Service:      b.service,
-			Callers:      b.callers,
-			RateLimit:    b.rate,
-			Linearizable: b.linearizable,
-			Calls:        s.count,
-			Rate:         perSecond(s.count, b.elapsed),
-			Latency:      s.json(),
+			summaryJSON:  summaryOf("check", l.Conns, &l.Load, interrupted),
+			Service:      l.Service,
+			Callers:      l.Callers,
+			RateLimit:    l.Rate,
+			Linearizable: l.Linearizable,
+			Calls:        s.Count,
+			Rate:         loadgen.PerSecond(s.Count, l.Elapsed),
+			Latency:      latencyOf(s),
 		})
 	}
 	what := "check of"
-	if b.linearizable {
+	if l.Linearizable {
 		what = "linearizable check of"
 	}
-	fmt.Fprintf(a.stdout, "%s %s: %s on %s, %s\n", what, shown(b.service), count(b.callers, "caller", "callers"), b.conns, brief(b.elapsed))
-	return a.printLoad(&b.load, s, nil)
+	fmt.Fprintf(a.stdout, "%s %s: %s on %s, %s\n", what, format.Service(l.Service), format.Count(l.Callers, "caller", "callers"), l.Conns, format.ThreeDigits(l.Elapsed))
+	return a.printLoad(&l.Load, s, nil)
 }

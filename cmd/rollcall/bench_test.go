@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"maps"
 	"regexp"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
 )
 
 // drainWrites takes what the fake reports of single writes, and gives each to look.
@@ -72,7 +72,7 @@ func TestBenchWriteTouchesOnlyItsOwnAndDeletesIt(t *testing.T) {
 		t.Run("batch "+batch, func(t *testing.T) {
 			wrong := make(chan string, 1)
 			drainWrites(t, f, func(req *rollcallv1.SetServingStatusRequest) {
-				if !strings.HasPrefix(req.GetService(), "rollcall-bench/mine/") || req.GetReason() != benchReason || req.GetActor() != "alice" {
+				if !strings.HasPrefix(req.GetService(), "rollcall-bench/mine/") || req.GetReason() != loadgen.Reason || req.GetActor() != "alice" {
 					select {
 					case wrong <- req.String():
 					default:
@@ -93,31 +93,6 @@ func TestBenchWriteTouchesOnlyItsOwnAndDeletesIt(t *testing.T) {
 			default:
 			}
 		})
-	}
-}
-
-// Whatever overtakes what, every write must change something: each service has one writer, who
-// alternates.
-func TestBenchWritesAlternate(t *testing.T) {
-	for _, test := range []struct{ writers, services, batch int }{{1, 1, 1}, {3, 10, 1}, {4, 10, 2}, {3, 9, 3}} {
-		b := &writeLoad{services: test.services, own: &benchServices{prefix: "p/"}}
-		b.callers = test.writers
-		owner, last := map[string]int{}, map[string]string{}
-		for w := range test.writers {
-			for n := range 5 * test.services {
-				service, status := b.change(w, n)
-				if before, ok := owner[service]; ok && before != w {
-					t.Fatalf("%+v: %s belongs to %d and %d", test, service, before, w)
-				}
-				if last[service] == status.String() {
-					t.Fatalf("%+v: %s is %s twice in a row", test, service, status)
-				}
-				owner[service], last[service] = w, status.String()
-			}
-		}
-		if len(owner) != test.services {
-			t.Errorf("%+v: %d services are written", test, len(owner))
-		}
 	}
 }
 
@@ -146,12 +121,12 @@ func TestBenchWriteTellsHowCallsFailed(t *testing.T) {
 }
 
 func TestBenchWithErrorsIsNotAsAsked(t *testing.T) {
-	f := new(failures)
-	if err := benchOutcome(f, 10, "calls"); err != nil {
+	errs := new(loadgen.Errors)
+	if err := benchOutcome(errs, 10, "calls"); err != nil {
 		t.Error(err)
 	}
-	f.add(refusal(codes.Internal, "", "x", nil))
-	err := benchOutcome(f, 10, "calls")
+	errs.Add(refusal(codes.Internal, "", "x", nil))
+	err := benchOutcome(errs, 10, "calls")
 	if f := new(app).explain(err); f.exit != exitNotAsAsked || f.Error() != "1 of 11 calls failed" {
 		t.Errorf("exit status %d, %s", f.exit, f.Error())
 	}
@@ -174,27 +149,6 @@ func TestBenchWatch(t *testing.T) {
 		got.Delay.Max <= 0 || got.Delay.Max != got.Last.Max || got.After.Max > got.Delay.Max || got.Write.P50 <= 0 {
 		t.Errorf("%+v", got)
 	}
-}
-
-// A watcher that falls out is an error once, and is waited for no more.
-func TestAudienceGoesOnWithoutThoseWhoLeft(t *testing.T) {
-	a := newAudience(3)
-	for i := range a.alive {
-		a.alive[i], a.cancels[i] = true, func() {}
-	}
-	f := a.expect(serving)
-	f.settle(0, 5)
-	f.settle(0, 6)
-	a.leave(1, refusal(codes.Unavailable, "", "gone", nil))
-	a.leave(1, refusal(codes.Unavailable, "", "gone", nil))
-	a.await(f, 1) // the third is late
-	<-f.all
-	if got := fmt.Sprint(f.arrived[0].Load(), f.arrived[1].Load(), f.arrived[2].Load(), a.failures.count()); got != "5 -1 -1 2" {
-		t.Error(got)
-	}
-	f = a.expect(notServing)
-	f.settle(0, 1)
-	<-f.all
 }
 
 func TestBenchThatCannotRunIsOneLine(t *testing.T) {

@@ -10,10 +10,12 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
 )
 
-// watchOpening bounds the opening of all watches.
-const watchOpening = time.Minute
+// watchOpenTimeout bounds the opening of all watches.
+const watchOpenTimeout = time.Minute
 
 func newBenchWatchCommand(a *app) *cobra.Command {
 	var (
@@ -41,11 +43,13 @@ The service is deleted at the end; the history keeps the events.`,
 				bounded("flips", flips, 1, maxBenchFlips)); err != nil {
 				return err
 			}
-			own, err := w.fresh()
+			own, err := w.services()
 			if err != nil {
 				return err
 			}
-			return a.benchWatch(cmd.Context(), own, watches, min(connections, watches), flips)
+			return a.benchWatch(cmd.Context(), min(connections, watches), &loadgen.WatchLoad{
+				Own: own, Watches: watches, Flips: flips, Timeout: a.timeout,
+			})
 		},
 	}
 	w.register(cmd)
@@ -55,129 +59,63 @@ The service is deleted at the end; the history keeps the events.`,
 	return cmd
 }
 
-func (a *app) benchWatch(ctx context.Context, own *benchServices, watches, connections, flips int) error {
+func (a *app) benchWatch(ctx context.Context, connections int, l *loadgen.WatchLoad) error {
 	c, err := a.dial()
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	conns, err := a.benchConnect(ctx, connections)
-	if err != nil {
+	if l.Conns, err = a.benchConnect(ctx, connections); err != nil {
 		return err
 	}
-	defer conns.close()
-	if err := a.benchBegin(ctx, c, own, healthpb.HealthCheckResponse_SERVING); err != nil {
+	defer l.Conns.Close()
+	if err := a.benchBegin(ctx, c, l.Own, healthpb.HealthCheckResponse_SERVING); err != nil {
 		return err
 	}
-	b := &watchLoad{own: own, conns: conns, flips: flips, timeout: a.timeout, audience: newAudience(watches)}
-	ran := a.runWatchLoad(ctx, c, b)
-	b.audience.end()
+	ran := a.runWatchLoad(ctx, c, l)
+	l.Close()
 	if ran != nil {
-		if err := a.benchEnd(ctx, c, own); err != nil {
+		if err := a.benchEnd(ctx, c, l.Own); err != nil {
 			a.report(a.explain(err), a.json())
 		}
 		return ran
 	}
-	printed := a.printWatchLoad(b, ctx.Err() != nil)
-	return firstError(a.benchEnd(ctx, c, own), printed, b.outcome())
+	printed := a.printWatchLoad(l, ctx.Err() != nil)
+	return firstError(a.benchEnd(ctx, c, l.Own), printed, watchOutcome(l))
 }
 
-// watchLoad is one service that is flipped, and many who watch it.
-type watchLoad struct {
-	own      *benchServices
-	conns    *benchConnections
-	flips    int
-	timeout  time.Duration
-	audience *audience
-
-	write    latencies // of the flips that were written
-	delay    latencies // of messages, since the write was called
-	after    latencies // of messages, since the write was answered
-	last     latencies // of the last message of each flip, since the write was called
-	failures failures  // of writes; those of watches are the audience's
-	elapsed  time.Duration
-}
-
-// runWatchLoad opens the watches and flips. Its error means that nothing could be measured.
-func (a *app) runWatchLoad(ctx context.Context, c *client.Client, b *watchLoad) error {
-	stop := a.live(b.audience.progress)
-	opened := b.audience.open(ctx, b.own.name(0), healthpb.HealthCheckResponse_SERVING, b.conns, watchOpening)
-	stop()
+// runWatchLoad opens the watches and makes the flips. Its error means that nothing could be measured.
+func (a *app) runWatchLoad(ctx context.Context, c *client.Client, l *loadgen.WatchLoad) error {
+	opened := l.Open(ctx, watchOpenTimeout, a.live)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	if n := b.audience.failures.count(); n > 0 {
-		first := b.audience.failures.list()[0]
+	if n := l.WatchErrors().Count(); n > 0 {
+		first := l.WatchErrors().List()[0]
 		return withNext(&failure{exit: exitNotDone, code: codes.Unavailable, reason: first.Reason,
-			err: fmt.Errorf("cannot open %d of %d watches: %s: %s", n, len(b.audience.alive), first.Code, first.Message)},
+			err: fmt.Errorf("cannot open %d of %d watches: %s: %s", n, l.Watches, first.Code, first.Message)},
 			"try fewer --watches, or more --connections")
 	}
 	if !opened {
 		return &failure{exit: exitNotDone, code: codes.DeadlineExceeded,
-			err: fmt.Errorf("cannot open %d watches within %s", len(b.audience.alive), watchOpening), next: "try fewer --watches"}
+			err: fmt.Errorf("cannot open %d watches within %s", l.Watches, watchOpenTimeout), next: "try fewer --watches"}
 	}
-	stop = a.live(b.progress())
+	stop := a.live(l.Progress)
 	defer stop()
 	bounded, cancel := context.WithTimeout(ctx, maxBenchDuration)
 	defer cancel()
-	start := time.Now()
-	for i := 0; i < b.flips && bounded.Err() == nil; i++ {
-		status := client.Status(healthpb.HealthCheckResponse_NOT_SERVING)
-		if i%2 == 1 {
-			status = healthpb.HealthCheckResponse_SERVING
-		}
-		if err := b.flip(ctx, c, status); err != nil {
-			// Whether it was written or not, what the watchers have to show next is not known.
-			b.failures.add(err)
-			break
-		}
-	}
-	b.elapsed = time.Since(start)
+	l.Run(bounded, c)
 	return nil
 }
 
-// flip makes one change and waits until all have it. Ctrl-C does not cut it off: it is soon over.
-func (b *watchLoad) flip(ctx context.Context, c *client.Client, status client.Status) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.timeout)
-	defer cancel()
-	f := b.audience.expect(status)
-	if _, err := c.Set(ctx, b.own.name(0), status, b.own.options()); err != nil {
-		return err
+func watchOutcome(l *loadgen.WatchLoad) error {
+	if n := l.WatchErrors().Count(); n > 0 {
+		return notAsAsked(fmt.Errorf("%s of %s watches failed", format.Grouped(n), format.Grouped(uint64(l.Watches))))
 	}
-	answered := time.Since(f.start)
-	b.write.record(answered)
-	b.audience.await(f, b.timeout)
-	var last time.Duration
-	for i := range f.arrived {
-		if d := time.Duration(f.arrived[i].Load()); d > 0 {
-			b.delay.record(d)
-			b.after.record(d - answered)
-			last = max(last, d)
-		}
-	}
-	if last > 0 {
-		b.last.record(last)
-	}
-	return nil
+	return benchOutcome(&l.WriteErrors, l.Write.Snapshot().Count, "flips")
 }
 
-func (b *watchLoad) errors() uint64 { return b.failures.count() + b.audience.failures.count() }
-
-func (b *watchLoad) outcome() error {
-	if w := b.audience.failures.count(); w > 0 {
-		return notAsAsked(fmt.Errorf("%s of %s watches failed", grouped(w), grouped(uint64(len(b.audience.alive)))))
-	}
-	return benchOutcome(&b.failures, b.write.spread().count, "flips")
-}
-
-func (b *watchLoad) progress() func(time.Duration) string {
-	return func(time.Duration) string {
-		return fmt.Sprintf("%d of %d flips · p99 %s · %s errors",
-			b.write.spread().count, b.flips, brief(b.delay.spread().quantile(0.99)), grouped(b.errors()))
-	}
-}
-
-// watchJSON is a summary for programs; latencies are in seconds.
+// watchJSON is a summary for programs. Latencies are in seconds.
 type watchJSON struct {
 	summaryJSON
 	Prefix   string      `json:"prefix"`
@@ -191,38 +129,44 @@ type watchJSON struct {
 	Write    latencyJSON `json:"write_seconds"`
 }
 
-func (a *app) printWatchLoad(b *watchLoad, interrupted bool) error {
-	delay, after, last, write := b.delay.spread(), b.after.spread(), b.last.spread(), b.write.spread()
+func (a *app) printWatchLoad(l *loadgen.WatchLoad, interrupted bool) error {
+	delay, after, last, write := l.Delay.Snapshot(), l.AfterAnswer.Snapshot(), l.Last.Snapshot(), l.Write.Snapshot()
 	if a.json() {
-		l := load{elapsed: b.elapsed}
-		s := b.conns.summary("watch", &l, interrupted)
-		s.Errors = b.errors()
-		s.ErrorsBy = append(b.audience.failures.list(), b.failures.list()...)
 		return a.printObject(watchJSON{
-			summaryJSON: s,
-			Prefix:      b.own.prefix,
-			Watches:     len(b.audience.alive),
-			Flips:       write.count,
-			Messages:    delay.count,
-			Rate:        perSecond(delay.count, b.elapsed),
-			Delay:       delay.json(),
-			After:       after.json(),
-			Last:        last.json(),
-			Write:       write.json(),
+			summaryJSON: summaryJSON{
+				Bench:       "watch",
+				Endpoints:   l.Conns.Endpoints,
+				Connections: l.Conns.Len(),
+				Seconds:     l.Elapsed.Seconds(),
+				Interrupted: interrupted,
+				Errors:      l.ErrorCount(),
+				ErrorsBy:    append(l.WatchErrors().List(), l.WriteErrors.List()...),
+			},
+			Prefix:   l.Own.Prefix,
+			Watches:  l.Watches,
+			Flips:    write.Count,
+			Messages: delay.Count,
+			Rate:     loadgen.PerSecond(delay.Count, l.Elapsed),
+			Delay:    latencyOf(delay),
+			After:    latencyOf(after),
+			Last:     latencyOf(last),
+			Write:    latencyOf(write),
 		})
 	}
-	fmt.Fprintf(a.stdout, "watch: %s on %s, %s, %s\n", count(len(b.audience.alive), "watch", "watches"), b.conns, count(int(write.count), "flip", "flips"), brief(b.elapsed))
-	fmt.Fprintf(a.stdout, "%s messages, %s/s, %s errors\n", grouped(delay.count), grouped(perSecond(delay.count, b.elapsed)), grouped(b.errors()))
-	err := table(a.stdout, func(row func(...string)) {
+	fmt.Fprintf(a.stdout, "watch: %s on %s, %s, %s\n", format.Count(l.Watches, "watch", "watches"), l.Conns,
+		format.Count(int(write.Count), "flip", "flips"), format.ThreeDigits(l.Elapsed))
+	fmt.Fprintf(a.stdout, "%s messages, %s/s, %s errors\n", format.Grouped(delay.Count),
+		format.Grouped(loadgen.PerSecond(delay.Count, l.Elapsed)), format.Grouped(l.ErrorCount()))
+	err := format.Table(a.stdout, func(row func(...string)) {
 		row("DELAY", "P50", "P99", "MAX")
 		for _, r := range []struct {
 			what string
-			s    *spread
+			s    *loadgen.Snapshot
 		}{{"each watcher", delay}, {"after its answer", after}, {"last watcher of a flip", last}, {"the write's answer", write}} {
-			row(append([]string{r.what}, r.s.cells()...)...)
+			row(append([]string{r.what}, latencyCells(r.s)...)...)
 		}
 	})
-	a.printFailures(&b.audience.failures)
-	a.printFailures(&b.failures)
+	a.printErrors(l.WatchErrors())
+	a.printErrors(&l.WriteErrors)
 	return err
 }

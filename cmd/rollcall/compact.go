@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -37,7 +38,7 @@ after --history-events or --history-age was made much smaller. There must be roo
 					After  int64 `json:"bytes_after"`
 				}{sizes.Before, sizes.After})
 			}
-			_, err = fmt.Fprintf(a.stdout, "registry file rewritten: %.1f MiB before, %.1f MiB now\n", mebibytes(sizes.Before), mebibytes(sizes.After))
+			_, err = fmt.Fprintf(a.stdout, "registry file rewritten: %.1f MiB before, %.1f MiB now\n", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
 			return err
 		},
 	}
@@ -56,5 +57,3 @@ func compactFailure(err error) *failure {
 	}
 	return f
 }
-
-func mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

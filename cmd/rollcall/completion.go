@@ -8,13 +8,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 // Completion asks the nodes for names. It stays silent and quick whatever happens: nobody wants an
 // error in the middle of the line being typed.
 const (
-	completionPatience = time.Second
-	completionNames    = 100
+	completionTimeout = time.Second
+	completionNames   = 100
 )
 
 // complete offers fixed values for a flag.
@@ -49,7 +50,7 @@ func (a *app) completeSet(cmd *cobra.Command, args []string, toComplete string) 
 	const none = cobra.ShellCompDirectiveNoFileComp
 	if service, _, ok := strings.Cut(toComplete, "="); ok {
 		var pairs []string
-		for _, s := range settable {
+		for _, s := range cliflag.Reportable {
 			pairs = append(pairs, service+"="+s)
 		}
 		return pairs, none
@@ -58,7 +59,7 @@ func (a *app) completeSet(cmd *cobra.Command, args []string, toComplete string) 
 	case len(args) == 0:
 		return a.serviceNames(cmd, toComplete), none
 	case len(args) == 1 && !strings.Contains(args[0], "="):
-		return settable, none
+		return cliflag.Reportable, none
 	case strings.Contains(args[0], "="):
 		names := a.serviceNames(cmd, toComplete)
 		for i := range names {
@@ -70,7 +71,7 @@ func (a *app) completeSet(cmd *cobra.Command, args []string, toComplete string) 
 }
 
 func (a *app) serviceNames(cmd *cobra.Command, prefix string) []string {
-	if bindEnvironment(cmd.Flags()) != nil {
+	if cliflag.BindEnvironment(cmd.Flags()) != nil {
 		return nil
 	}
 	c, err := a.dial()
@@ -82,7 +83,7 @@ func (a *app) serviceNames(cmd *cobra.Command, prefix string) []string {
 	if parent == nil {
 		parent = context.Background()
 	}
-	ctx, cancel := context.WithTimeout(parent, completionPatience)
+	ctx, cancel := context.WithTimeout(parent, completionTimeout)
 	defer cancel()
 	var names []string
 	for rec, err := range c.List(ctx, client.ListOptions{Prefix: prefix, PageSize: completionNames}) {

@@ -4,10 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,28 +16,30 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
-// devConfig is everything a dev cluster needs to know.
+// devConfig is the configuration of a dev cluster.
 type devConfig struct {
 	nodes       int
-	nodesChosen bool // false: what is there may have another number
+	nodesChosen bool // false: data that are there decide the number
 	data        string
 	basePort    int
 	fresh       bool
 	logLevel    string
 
-	restart  time.Duration // pause before a node that died is started again; 0: it is not
-	ready    time.Duration // how long the cluster may take before we say so and go on
-	patience time.Duration // how long a node may take to end
-	command  func(args []string) *exec.Cmd
+	restart      time.Duration // pause before a node that died is started again; 0: it is not
+	readyTimeout time.Duration // how long the cluster may take to be ready before we say so and go on
+	stopTimeout  time.Duration // how long a node may take to end
+	command      func(args []string) *exec.Cmd
 }
 
 func newDevCommand(a *app) *cobra.Command {
 	cfg := devConfig{
-		restart:  5 * time.Second,
-		ready:    30 * time.Second,
-		patience: shutdownPatience + 4*time.Second,
+		restart:      5 * time.Second,
+		readyTimeout: 30 * time.Second,
+		stopTimeout:  shutdownTimeout + 4*time.Second,
 	}
 	var noRestart bool
 	cmd := &cobra.Command{
@@ -85,74 +88,36 @@ func (a *app) dev(ctx context.Context, cfg devConfig) error {
 	if _, err := (&logFlags{level: cfg.logLevel, format: "text"}).logger(a.stderr); err != nil {
 		return err
 	}
-	if cfg.nodes < 1 || cfg.nodes > devMostNodes {
-		return invalid("--nodes is %d; use 1 to %d, 3 or 5 for choice", cfg.nodes, devMostNodes)
+	if cfg.nodes < 1 || cfg.nodes > devcluster.MaxNodes {
+		return invalid("--nodes is %d; use 1 to %d, 3 or 5 for choice", cfg.nodes, devcluster.MaxNodes)
 	}
-	dir, err := openDevDirectory(cfg.data)
+	dir, err := devcluster.OpenDirectory(cfg.data)
 	if err != nil {
 		return devFailure(err)
 	}
-	defer dir.close()
-	if there := dir.marker.Nodes; there != 0 && there != cfg.nodes && !cfg.fresh {
+	defer dir.Close()
+	if there := dir.Nodes(); there != 0 && there != cfg.nodes && !cfg.fresh {
 		if cfg.nodesChosen {
 			return devFailure(fmt.Errorf("%s holds a cluster of %d nodes; use --nodes %d, or --fresh to begin anew", cfg.data, there, there))
 		}
 		cfg.nodes = there
 	}
-	if last := cfg.basePort + 10*(cfg.nodes-1) + 2; cfg.basePort < 1 || last > 65535 {
+	if last := devcluster.LastPort(cfg.nodes, cfg.basePort); cfg.basePort < 1 || last > 65535 {
 		return invalid("--base-port is %d; with %d nodes, use 1 to %d", cfg.basePort, cfg.nodes, 65535-(last-cfg.basePort))
 	}
-	nodes := devNodes(cfg.nodes, cfg.basePort)
-	if err := portsFree(nodes); err != nil {
+	nodes := devcluster.Nodes(cfg.nodes, cfg.basePort)
+	if err := devcluster.CheckPorts(nodes); err != nil {
 		return devFailure(err)
 	}
-	if err := dir.begin(cfg.nodes, cfg.basePort, cfg.fresh); err != nil {
+	if err := dir.Begin(cfg.nodes, cfg.basePort, cfg.fresh); err != nil {
 		return devFailure(err)
 	}
 	return a.runDev(ctx, cfg, nodes)
 }
 
-func devNodes(n, basePort int) []devNode {
-	nodes := make([]devNode, n)
-	for i := range nodes {
-		at := func(offset int) string { return fmt.Sprintf("127.0.0.1:%d", basePort+10*i+offset) }
-		nodes[i] = devNode{Name: nodeName(i + 1), APIAddress: at(0), PeerAddress: at(1), HTTPAddress: at(2)}
-	}
-	return nodes
-}
-
-// portsFree finds out before anything is started: a half started cluster explains itself badly.
-func portsFree(nodes []devNode) error {
-	var (
-		first error
-		more  int
-	)
-	for _, n := range nodes {
-		for _, address := range []string{n.APIAddress, n.PeerAddress, n.HTTPAddress} {
-			l, err := net.Listen("tcp", address)
-			switch {
-			case err == nil:
-				l.Close()
-			case first == nil:
-				first = err
-			default:
-				more++
-			}
-		}
-	}
-	if first == nil {
-		return nil
-	}
-	others := ""
-	if more > 0 {
-		others = fmt.Sprintf(" (and %d more)", more)
-	}
-	return fmt.Errorf(`cannot %w%s; if another "rollcall dev" runs, stop it, or choose other ports with --base-port`, first, others)
-}
-
-// serveArguments is the command line of a node. What dev decides is said even where it is the
-// default: the children see our environment.
-func serveArguments(cfg devConfig, self devNode, nodes []devNode) ([]string, error) {
+// serveArguments returns the command line of a node. It gives every flag that dev decides, also those that
+// have their default: the children see our environment variables.
+func serveArguments(cfg devConfig, self devcluster.Node, nodes []devcluster.Node) ([]string, error) {
 	data, err := filepath.Abs(filepath.Join(cfg.data, self.Name))
 	if err != nil {
 		return nil, err
@@ -168,16 +133,16 @@ func serveArguments(cfg devConfig, self devNode, nodes []devNode) ([]string, err
 	return args, nil
 }
 
-func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devNode) error {
+func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devcluster.Node) error {
 	ctx, cancel := context.WithCancel(parent)
 	defer cancel()
 	var (
 		out     = &devOutput{app: a, restart: cfg.restart}
-		logs    = &gate{w: a.stderr, opened: make(chan struct{})} // the table of nodes comes first
-		tried   sync.WaitGroup                                    // the first start of each; it writes no log before
+		logs    = devcluster.NewBlockedWriter(a.stderr) // until the table of nodes is printed
+		tried   sync.WaitGroup                          // the first start of each
 		running sync.WaitGroup
 	)
-	children, first := make([]*devChild, len(nodes)), make([]func(), len(nodes))
+	processes, first := make([]*devcluster.Process, len(nodes)), make([]func(), len(nodes))
 	for i, n := range nodes {
 		args, err := serveArguments(cfg, n, nodes)
 		if err != nil {
@@ -185,28 +150,28 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devNode) err
 		}
 		tried.Add(1)
 		first[i] = sync.OnceFunc(tried.Done)
-		children[i] = &devChild{
-			devNode:  n,
-			command:  func() *exec.Cmd { return cfg.command(args) },
-			logs:     logs,
-			restart:  cfg.restart,
-			patience: cfg.patience,
-			notify: func(e devEvent) {
+		processes[i] = &devcluster.Process{
+			Node:        n,
+			Command:     func() *exec.Cmd { return cfg.command(args) },
+			Logs:        logs,
+			Restart:     cfg.restart,
+			StopTimeout: cfg.stopTimeout,
+			Notify: func(e devcluster.Event) {
 				out.event(e)
 				first[i]()
 			},
 		}
 	}
 	begin := a.now()
-	for i, c := range children {
+	for i, p := range processes {
 		running.Go(func() {
-			defer first[i]() // if it was never tried
-			c.supervise(ctx)
+			defer first[i]() // in case it was never tried
+			p.Supervise(ctx)
 		})
 	}
 	tried.Wait()
-	out.nodes(describe(children))
-	close(logs.opened)
+	out.nodes(describe(processes))
+	logs.Release()
 	allEnded := make(chan struct{})
 	go func() {
 		running.Wait()
@@ -215,7 +180,7 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devNode) err
 
 	err := awaitDev(ctx, cfg, nodes)
 	if parent.Err() == nil {
-		out.ready(describe(children), cfg.data, a.now().Sub(begin), err)
+		out.ready(describe(processes), cfg.data, a.now().Sub(begin), err)
 	}
 	select {
 	case <-parent.Done():
@@ -230,34 +195,154 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devNode) err
 	return nil
 }
 
-func describe(children []*devChild) []devNode {
-	nodes := make([]devNode, len(children))
-	for i, c := range children {
-		nodes[i] = c.describe()
+func describe(processes []*devcluster.Process) []devcluster.Node {
+	nodes := make([]devcluster.Node, len(processes))
+	for i, p := range processes {
+		nodes[i] = p.Describe()
 	}
 	return nodes
 }
 
 // awaitDev waits until the cluster is ready as a whole.
-func awaitDev(ctx context.Context, cfg devConfig, nodes []devNode) error {
+func awaitDev(ctx context.Context, cfg devConfig, nodes []devcluster.Node) error {
 	c, err := devClient(nodes)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	_, err = awaitCluster(ctx, c, cfg.ready)
+	_, err = awaitCluster(ctx, c, cfg.readyTimeout)
 	return err
 }
 
-func devClient(nodes []devNode) (*client.Client, error) {
+func devClient(nodes []devcluster.Node) (*client.Client, error) {
 	a := app{endpoints: devEndpoints(nodes)}
 	return a.dial()
 }
 
-func devEndpoints(nodes []devNode) []string {
+func devEndpoints(nodes []devcluster.Node) []string {
 	endpoints := make([]string, len(nodes))
 	for i, n := range nodes {
 		endpoints[i] = n.APIAddress
 	}
 	return endpoints
+}
+
+// devOutput prints what happens to a dev cluster: lines for people, or a JSON object a line.
+type devOutput struct {
+	app     *app
+	restart time.Duration // pause before a node that ended is started again; 0: it is not
+
+	mu     sync.Mutex     // guards what follows and the app's standard output
+	starts map[string]int // by node
+}
+
+func (o *devOutput) event(e devcluster.Event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.app.json() {
+		o.app.printJSONLine(e)
+		return
+	}
+	switch e.Event {
+	case "started":
+		if o.starts == nil {
+			o.starts = map[string]int{}
+		}
+		o.starts[e.Node]++
+		if o.starts[e.Node] > 1 { // the table shows the first
+			fmt.Fprintf(o.app.stdout, "%s is back: pid %d\n", e.Node, e.PID)
+		}
+	case "ended":
+		line := e.Node
+		if e.PID != 0 {
+			line += fmt.Sprintf(" (pid %d)", e.PID)
+		}
+		line += " ended: " + e.Reason
+		if o.restart > 0 {
+			line += fmt.Sprintf("; it is started again in %s", o.restart)
+		}
+		fmt.Fprintln(o.app.stdout, line)
+	}
+}
+
+// nodes prints what was started. Programs have read it in the events.
+func (o *devOutput) nodes(nodes []devcluster.Node) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.app.json() {
+		return
+	}
+	format.Table(o.app.stdout, func(row func(...string)) {
+		row("NODE", "PID", "API", "PEER", "HTTP")
+		for _, n := range nodes {
+			pid := "-"
+			if n.PID != 0 {
+				pid = fmt.Sprint(n.PID)
+			}
+			row(n.Name, pid, n.APIAddress, n.PeerAddress, n.HTTPAddress)
+		}
+	})
+}
+
+// ready prints that the cluster is ready, or with err why it is not.
+func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Duration, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := o.app
+	problem := ""
+	if err != nil {
+		problem = a.explain(err).Error()
+	}
+	if a.json() {
+		a.printJSONLine(struct {
+			Event   string            `json:"event"`
+			Ready   bool              `json:"ready"`
+			Problem string            `json:"problem,omitempty"`
+			Data    string            `json:"data"`
+			Nodes   []devcluster.Node `json:"nodes"`
+		}{"nodes", err == nil, problem, data, nodes})
+		return
+	}
+	if problem != "" {
+		fmt.Fprintf(a.stdout, "! %s\n", problem)
+	} else {
+		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), data)
+	}
+	fmt.Fprint(a.stdout, hints(nodes))
+}
+
+// hints returns commands to try. It names the endpoints if they are not the default ones.
+func hints(nodes []devcluster.Node) string {
+	endpoints := devEndpoints(nodes)
+	var b strings.Builder
+	b.WriteString("\ntry, in another terminal:\n")
+	if !slices.Equal(endpoints, client.DefaultConfig().Endpoints) {
+		fmt.Fprintf(&b, "  export ROLLCALL_ENDPOINTS=%s\n", strings.Join(endpoints, ","))
+	}
+	b.WriteString("  rollcall watch shop/cart\n")
+	b.WriteString("  rollcall set shop/cart serving --reason \"hello\"\n")
+	b.WriteString("  rollcall status\n")
+	if n := nodes[0]; len(nodes) > 2 && n.PID != 0 {
+		fmt.Fprintf(&b, "or \"kill -9 %d\" and see the others go on; Ctrl-C stops them all\n\n", n.PID)
+	} else {
+		b.WriteString("Ctrl-C stops it\n\n")
+	}
+	return b.String()
+}
+
+func (o *devOutput) stopping() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.app.json() {
+		fmt.Fprintln(o.app.stdout, "stopping ...")
+	}
+}
+
+func (o *devOutput) stopped(data string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.app.json() {
+		return
+	}
+	fmt.Fprintf(o.app.stdout, "stopped; the data stay in %s, and \"rollcall dev\" goes on with them (--fresh begins anew)\n", data)
 }

@@ -22,6 +22,7 @@ import (
 	"google.golang.org/grpc"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
 )
 
 // childMode makes this test binary a node of a dev cluster: see testChild.
@@ -30,12 +31,6 @@ const childMode = "ROLLCALL_TEST_CHILD"
 // testChild stands for "rollcall serve": it answers GetStatus at its --api-listen until its standard
 // input ends or SIGTERM comes.
 func testChild() int {
-	if os.Getenv(childMode) == "stubborn" {
-		signal.Ignore(syscall.SIGTERM)
-		fmt.Fprintln(os.Stderr, "up")
-		<-time.After(time.Minute) // should its parent fail to kill it
-		return 0
-	}
 	address, parent := "", false
 	for i, arg := range os.Args {
 		switch arg {
@@ -107,7 +102,7 @@ func freeBasePort(t *testing.T, n int) int {
 		t.Fatal(err)
 	}
 	for base := first; base+10*n < first+devPortBlock; base += 10 * n {
-		if portsFree(devNodes(n, base)) == nil {
+		if devcluster.CheckPorts(devcluster.Nodes(n, base)) == nil {
 			return base
 		}
 	}
@@ -148,7 +143,7 @@ func TestDevStartsRestartsAndStopsItsNodes(t *testing.T) {
 	base := freeBasePort(t, 3)
 	cfg := devConfig{
 		nodes: 3, nodesChosen: true, data: dir, basePort: base, logLevel: "warn",
-		restart: 20 * time.Millisecond, ready: time.Minute, patience: time.Minute, command: testCommand("node"),
+		restart: 20 * time.Millisecond, readyTimeout: time.Minute, stopTimeout: time.Minute, command: testCommand("node"),
 	}
 	out := newLineReader(t)
 	logs := newSyncBuffer()
@@ -203,7 +198,7 @@ func TestDevStartsRestartsAndStopsItsNodes(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("stop: %v", err)
 	}
-	if err := portsFree(devNodes(3, base)); err != nil {
+	if err := devcluster.CheckPorts(devcluster.Nodes(3, base)); err != nil {
 		t.Errorf("after the end: %v", err)
 	}
 }
@@ -222,47 +217,12 @@ type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
 
-func TestDevKillsANodeThatDoesNotEnd(t *testing.T) {
-	up := make(chan struct{})
-	var events []devEvent
-	c := &devChild{
-		devNode:  devNode{Name: "n1"},
-		command:  func() *exec.Cmd { return testCommand("stubborn")(nil) },
-		logs:     &signalWriter{c: up},
-		patience: 10 * time.Millisecond,
-		notify:   func(e devEvent) { events = append(events, e) },
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		c.supervise(ctx)
-	}()
-	<-up
-	cancel()
-	<-done
-	if len(events) != 2 || events[1].Reason != "killed, as it had not ended after 10ms" {
-		t.Errorf("%+v", events)
-	}
-}
-
-// signalWriter closes c at the first write.
-type signalWriter struct {
-	once sync.Once
-	c    chan struct{}
-}
-
-func (s *signalWriter) Write(p []byte) (int, error) {
-	s.once.Do(func() { close(s.c) })
-	return len(p), nil
-}
-
 func TestDevEndsWhenNoNodeIsLeft(t *testing.T) {
 	out := newLineReader(t)
 	go io.Copy(io.Discard, readerOf(out))
 	cfg := devConfig{
 		nodes: 1, data: t.TempDir(), basePort: freeBasePort(t, 1), logLevel: "warn",
-		ready: 100 * time.Millisecond, patience: time.Second,
+		readyTimeout: 100 * time.Millisecond, stopTimeout: time.Second,
 		command: func([]string) *exec.Cmd { return exec.Command("/nonexistent/rollcall") },
 	}
 	a := &app{stdout: out.w, stderr: io.Discard, now: time.Now, output: formatJSON}
@@ -280,7 +240,7 @@ func TestDevInterruptedBeforeItBegan(t *testing.T) {
 	cancel()
 	cfg := devConfig{
 		nodes: 3, data: t.TempDir(), basePort: freeBasePort(t, 3), logLevel: "warn",
-		ready: time.Minute, patience: time.Minute, command: testCommand("node"),
+		readyTimeout: time.Minute, stopTimeout: time.Minute, command: testCommand("node"),
 	}
 	if err := a.dev(ctx, cfg); err != nil || !strings.Contains(out.String(), "stopped; the data stay") {
 		t.Errorf("%v: %s", err, out.String())
@@ -288,7 +248,7 @@ func TestDevInterruptedBeforeItBegan(t *testing.T) {
 }
 
 func TestDevChildrenGetNothingFromTheEnvironmentByAccident(t *testing.T) {
-	nodes := devNodes(2, 7600)
+	nodes := devcluster.Nodes(2, 7600)
 	args, err := serveArguments(devConfig{data: "d", logLevel: "info"}, nodes[1], nodes)
 	if err != nil {
 		t.Fatal(err)
@@ -319,39 +279,6 @@ func TestDevDirectory(t *testing.T) {
 		return err == nil
 	}
 
-	t.Run("fresh removes the nodes and nothing else", func(t *testing.T) {
-		path := filepath.Join(t.TempDir(), "new")
-		d, err := openDevDirectory(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer d.close()
-		if err := d.begin(5, 7600, false); err != nil {
-			t.Fatal(err)
-		}
-		write(t, filepath.Join(path, "n5", "raft.db"), "x")
-		write(t, filepath.Join(path, "notes.txt"), "mine")
-		d.close()
-
-		again, err := openDevDirectory(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer again.close()
-		if again.marker.Nodes != 5 {
-			t.Errorf("it holds %d nodes, want 5", again.marker.Nodes)
-		}
-		if err := again.begin(5, 7600, false); err != nil || !exists(filepath.Join(path, "n5", "raft.db")) {
-			t.Errorf("data were removed without --fresh: %v", err)
-		}
-		if err := again.begin(3, 7600, true); err != nil {
-			t.Fatal(err)
-		}
-		if exists(filepath.Join(path, "n5")) || !exists(filepath.Join(path, "notes.txt")) {
-			t.Error("--fresh removed too little or too much")
-		}
-	})
-
 	t.Run("a directory of somebody else is refused and stays", func(t *testing.T) {
 		path := t.TempDir()
 		write(t, filepath.Join(path, "n1", "thesis.tex"), "x")
@@ -364,7 +291,7 @@ func TestDevDirectory(t *testing.T) {
 
 	t.Run("a damaged marker is no licence", func(t *testing.T) {
 		path := t.TempDir()
-		write(t, filepath.Join(path, devMarkerFile), "{")
+		write(t, filepath.Join(path, "rollcall-dev.json"), "{")
 		write(t, filepath.Join(path, "n1", "raft.db"), "x")
 		if r := rollcall(t, "dev", "--fresh", "--data", path); r.code != exitNotDone || !strings.Contains(r.stderr, "is damaged") {
 			t.Errorf("exit status %d, %s", r.code, r.stderr)
@@ -376,7 +303,7 @@ func TestDevDirectory(t *testing.T) {
 
 	t.Run("another number of nodes", func(t *testing.T) {
 		path := t.TempDir()
-		write(t, filepath.Join(path, devMarkerFile), `{"nodes":5}`)
+		write(t, filepath.Join(path, "rollcall-dev.json"), `{"nodes":5}`)
 		rollcall(t, "dev", "--nodes", "3", "--data", path).want(t, exitNotDone, "", "rollcall: "+path+" holds a cluster of 5 nodes; use --nodes 5, or --fresh to begin anew\n")
 		rollcall(t, "dev", "--data", path, "--base-port", "65530").want(t, exitNotDone, "", "rollcall: --base-port is 65530; with 5 nodes, use 1 to 65493\n")
 	})
@@ -397,53 +324,18 @@ func TestPortsInUseAreNamed(t *testing.T) {
 	}
 }
 
-func TestLinePrefixer(t *testing.T) {
-	var out strings.Builder
-	l := &linePrefixer{w: &out, prefix: "n1 | "}
-	for _, s := range []string{"a\nb", "c\n\n", "d"} {
-		if n, err := l.Write([]byte(s)); n != len(s) || err != nil {
-			t.Fatal(n, err)
-		}
-	}
-	l.finish(false)
-	l.finish(true)
-	if got, want := out.String(), "n1 | a\nn1 | bc\nn1 | \nn1 | d\n"; got != want {
-		t.Errorf("%q, want %q", got, want)
-	}
-	out.Reset()
-	l.Write(make([]byte, mostLine+1))
-	if out.Len() < mostLine {
-		t.Error("a line without an end is kept for ever")
-	}
-	for _, show := range []bool{false, true} {
-		out.Reset()
-		l := &linePrefixer{w: &out, prefix: "n1 | "}
-		l.Write([]byte("before\n"))
-		l.hold()
-		l.Write([]byte("after\nrest"))
-		l.finish(show)
-		want := "n1 | before\n"
-		if show {
-			want += "n1 | after\nn1 | rest\n"
-		}
-		if out.String() != want {
-			t.Errorf("held back, then shown=%t: %q, want %q", show, out.String(), want)
-		}
-	}
-}
-
 func TestDevOutputForPeople(t *testing.T) {
 	var out strings.Builder
 	o := &devOutput{app: testApp(&out), restart: 5 * time.Second}
-	nodes := devNodes(3, 7700)
+	nodes := devcluster.Nodes(3, 7700)
 	for i := range nodes {
 		nodes[i].PID = 4000 + i
-		o.event(devEvent{Event: "started", Node: nodes[i].Name, PID: nodes[i].PID})
+		o.event(devcluster.Event{Event: "started", Node: nodes[i].Name, PID: nodes[i].PID})
 	}
 	o.nodes(nodes)
 	o.ready(nodes, "./rollcall-dev", 1234*time.Millisecond, nil)
-	o.event(devEvent{Event: "ended", Node: "n2", PID: 4001, Reason: "signal: killed"})
-	o.event(devEvent{Event: "started", Node: "n2", PID: 4005})
+	o.event(devcluster.Event{Event: "ended", Node: "n2", PID: 4001, Reason: "signal: killed"})
+	o.event(devcluster.Event{Event: "started", Node: "n2", PID: 4005})
 	o.stopping()
 	o.stopped("./rollcall-dev")
 	golden(t, "dev.txt", []byte(out.String()))

@@ -1,7 +1,11 @@
-// Command rollcall is the binary of Rollcall: a node, a cluster to try things on, and the command
-// line that asks and changes a registry.
+// Command rollcall is the binary of Rollcall: a node, a cluster to try things on, and the command line that
+// reads and changes a registry.
 //
-// Here live the parsing of arguments, the wiring of package node and package client, and what people
-// and programs see on the terminal: one file a command. What a node does, or how a call finds the
-// node that answers it, does not belong here.
+// One file holds one command: its flags, its help, and what it prints. root.go has what all commands share,
+// failure.go turns errors into one line and an exit status. The packages beneath hold what commands are made
+// of: the load generator of "bench" (loadgen), the processes of "dev" (devcluster), flag values (cliflag),
+// output (format), one plain connection (dial), and the heap ballast of "serve" (ballast).
+//
+// What a node does does not belong here, nor how a call finds a node that answers: see packages node and
+// client.
 package main

@@ -1,24 +1,30 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"iter"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // eventFlags say which events are wanted.
 type eventFlags struct {
 	follow       bool
 	from, to     int64
-	since, until timeFlag
+	since, until cliflag.Time
 	actor        string
-	types        eventTypeList
+	types        cliflag.EventTypes
 	service      string
 	limit        int
 	reverse      bool
@@ -26,7 +32,7 @@ type eventFlags struct {
 }
 
 func newEventsCommand(a *app) *cobra.Command {
-	f := &eventFlags{since: a.when(), until: a.when()}
+	f := &eventFlags{since: a.time(), until: a.time()}
 	cmd := &cobra.Command{
 		Use:   "events [PREFIX...]",
 		Short: "Show what happened: every change, in order",
@@ -71,7 +77,7 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
 			if err != nil {
 				return err
 			}
-			return a.callAtLength(cmd, func(ctx context.Context, c *client.Client) error {
+			return a.callPaged(cmd, func(ctx context.Context, c *client.Client) error {
 				return a.listEvents(reading(ctx, options), c, args, f)
 			})
 		},
@@ -83,13 +89,13 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
 	flags.Var(&f.since, "since", "not before this `time`: 10m, 03:12, \"2026-11-22 03:12\", 2026-11-22T03:12:00Z")
 	flags.Var(&f.until, "until", "not after this `time`")
 	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did; no environment variable stands for it, as that names who writes")
-	flags.SetAnnotation("actor", flagOnly, []string{"true"})
-	flags.Var(&f.types, "type", "only events of this `type`, "+alternatives(eventTypeNames())+"; comma separated or repeated")
+	flags.SetAnnotation("actor", cliflag.FlagOnly, []string{"true"})
+	flags.Var(&f.types, "type", "only events of this `type`, "+format.Alternatives(cliflag.EventTypeNames())+"; comma separated or repeated")
 	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`")
 	flags.IntVar(&f.limit, "limit", 0, "at most so many events; 0: all")
 	flags.BoolVar(&f.reverse, "reverse", false, "newest first")
 	f.read = addReadFlags(cmd)
-	complete(cmd, "type", eventTypeNames()...)
+	complete(cmd, "type", cliflag.EventTypeNames()...)
 	completeFlag(cmd, "service", a.completeFlagService)
 	return cmd
 }
@@ -154,7 +160,7 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 		failed  error
 	)
 	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return c.ListEvents(ctx, o) }
-	for e, err := range patiently(ctx, "list events", a.timeout, list) {
+	for e, err := range withPageTimeout(ctx, "list events", a.timeout, list) {
 		if err != nil {
 			failed = doing("list events", err)
 			break
@@ -251,4 +257,77 @@ func (a *app) firstSince(ctx context.Context, c *client.Client, f *eventFlags) (
 		return e.GetRevision(), nil
 	}
 	return info.Revision + 1, nil
+}
+
+// eventPrinter writes events as they come, some at a time.
+type eventPrinter struct {
+	a       *app
+	columns format.Columns
+}
+
+func (a *app) eventPrinter() *eventPrinter {
+	return &eventPrinter{a: a, columns: format.Columns{W: a.stdout, Header: []string{"REVISION", "TIME", "SERVICE", "FROM→TO", "ACTOR", "REASON"}}}
+}
+
+func (p *eventPrinter) print(events []*rollcallv1.Event) error {
+	if p.a.json() {
+		return p.a.printLines(events)
+	}
+	rows := make([][]string, 0, len(events))
+	for _, e := range events {
+		service := "-"
+		if e.GetService() != "" {
+			service = format.Service(e.GetService())
+		}
+		rows = append(rows, []string{
+			fmt.Sprint(e.GetRevision()), p.a.local(e.GetTime()), service, transition(e),
+			format.OrDash(e.GetActor().GetName()), format.OrDash(e.GetReason()),
+		})
+	}
+	return p.columns.Write(rows)
+}
+
+// printLines writes each event as a JSON object on a line.
+func (a *app) printLines(events []*rollcallv1.Event) error {
+	var out bytes.Buffer
+	for _, e := range events {
+		b, err := format.Message(e)
+		if err != nil {
+			return err
+		}
+		out.Write(b)
+		out.WriteByte('\n')
+	}
+	_, err := a.stdout.Write(out.Bytes())
+	return err
+}
+
+// transition says what an event changed, in one cell.
+func transition(e *rollcallv1.Event) string {
+	switch e.GetType() {
+	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED:
+		from, to := e.GetPreviousStatus().String(), e.GetStatus().String()
+		if e.GetPreviousStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+			from = "-"
+		}
+		if e.GetStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+			to = "deleted"
+		}
+		return from + "→" + to
+	case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
+		return fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress()))
+	}
+	return cliflag.EventTypeName(e.GetType()) // of a newer node
+}
+
+// local returns a time in the zone of the reader, in a form that time flags read.
+func (a *app) local(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return a.localTime(t.AsTime())
+}
+
+func (a *app) localTime(t time.Time) string {
+	return format.Local(t, a.now().Location())
 }

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // Exit statuses. probe has its own.
@@ -47,7 +49,7 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	line := oneLine(f.err.Error())
+	line := format.OneLine(f.err.Error())
 	if f.next != "" {
 		line += "; " + f.next
 	}
@@ -75,7 +77,7 @@ func usageError(cmd *cobra.Command, err error) error {
 	f.next = fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
 	var missing *pflag.NotExistError
 	if errors.As(err, &missing) {
-		if near := nearestFlag(cmd, missing.GetSpecifiedName()); near != "" {
+		if near := cliflag.NearestFlag(cmd.Flags(), missing.GetSpecifiedName()); near != "" {
 			f.next = fmt.Sprintf("did you mean --%s? %s", near, f.next)
 		}
 	}
@@ -93,46 +95,6 @@ func suggest(err error) string {
 		names[i] = fmt.Sprintf("%q", n)
 	}
 	return message + "; did you mean " + strings.Join(names, " or ") + "?"
-}
-
-// nearestFlag finds the flag that name was probably meant to be; "" if none is near.
-func nearestFlag(cmd *cobra.Command, name string) string {
-	const far = 3
-	best, distance := "", far
-	cmd.Flags().VisitAll(func(f *pflag.Flag) {
-		if f.Hidden {
-			return
-		}
-		d := editDistance(name, f.Name)
-		if strings.HasPrefix(f.Name, name) {
-			d = 1
-		}
-		if d < distance {
-			best, distance = f.Name, d
-		}
-	})
-	return best
-}
-
-// editDistance is Levenshtein's, in bytes.
-func editDistance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			substitute := diagonal
-			if a[i] != b[j] {
-				substitute++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // explain turns any error of a command into what is reported.
@@ -177,7 +139,7 @@ func (a *app) report(f *failure, asJSON bool) {
 		Written   string `json:"written"`
 		RequestID string `json:"request_id"`
 		Oldest    int64  `json:"oldest_revision,omitempty"`
-	}{codeName(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest})
+	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -187,45 +149,118 @@ func (a *app) report(f *failure, asJSON bool) {
 // wantsJSON reads the output format from the raw arguments: the error to print may be that they
 // could not be parsed.
 func wantsJSON(args []string) bool {
-	format := os.Getenv(environmentName("output"))
+	output := os.Getenv(cliflag.EnvironmentName("output"))
 	for i, arg := range args {
 		if arg == "--" {
 			break
 		}
 		if arg == "-o" || arg == "--output" {
 			if i+1 < len(args) {
-				format = args[i+1]
+				output = args[i+1]
 			}
 			continue
 		}
 		for _, prefix := range []string{"--output=", "-o=", "-o"} {
 			if v, ok := strings.CutPrefix(arg, prefix); ok {
-				format = v
+				output = v
 				break
 			}
 		}
 	}
-	return strings.EqualFold(format, string(formatJSON))
+	return strings.EqualFold(output, string(formatJSON))
 }
 
-// codeName is a gRPC code as the protocol's documents write it: NOT_FOUND.
-func codeName(c codes.Code) string {
-	if c == codes.Canceled {
-		return "CANCELLED"
+// Reasons of a node that this command has advice for.
+const (
+	reasonRevisionMismatch = "REVISION_MISMATCH"
+	reasonNotWritten       = "NOT_WRITTEN"
+)
+
+// doing says what was tried when err happened: "set payments".
+func doing(what string, err error) error { return &attempt{what: what, err: err} }
+
+type attempt struct {
+	what     string
+	err      error
+	notFound string // what to do next if it was not found; "" stands for the usual
+}
+
+func (t *attempt) Error() string { return fmt.Sprintf("cannot %s: %s", t.what, t.err) }
+func (t *attempt) Unwrap() error { return t.err }
+
+// explainClient puts an error of the client into a line with what to do next.
+func (a *app) explainClient(what string, e *client.Error) *failure {
+	f := &failure{
+		exit:      exitNotDone,
+		code:      e.Code,
+		reason:    e.Reason,
+		written:   e.Written,
+		requestID: e.RequestID,
+		oldest:    e.OldestRevision,
 	}
-	var b strings.Builder
-	if c == codes.OK {
-		return "OK"
+	message := a.clientMessage(e)
+	if e.Written == client.WrittenUnknown {
+		f.exit = exitUnknown
+		f.err = fmt.Errorf("outcome of %s unknown: %s", what, message)
+		f.next = fmt.Sprintf("it may have been done, or may still be: repeat it as it was with --request-id %s within ten minutes, and it is done once", e.RequestID)
+		return f
 	}
-	for i, r := range c.String() {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('_')
+	f.err = fmt.Errorf("cannot %s: %s", what, message)
+	switch {
+	case errors.Is(e, context.Canceled):
+		f.reason, f.err = reasonInterrupted, fmt.Errorf("interrupted: %s not done", what)
+	case e.Reason == client.ReasonNoEndpoint:
+		f.err = errors.New(message)
+		f.next = noNodeAdvice
+	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
+		f.next = "it does not exist; --if-revision 0 creates it"
+	case e.Reason == reasonRevisionMismatch:
+		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+	case e.Reason == reasonNotWritten:
+		f.next = `nothing was written, so it can be repeated; "rollcall status" shows what is wrong`
+	case e.Reason == client.ReasonCompacted && strings.HasSuffix(e.Op, "events"):
+		f.err = fmt.Errorf("cannot %s: events before revision %d are not kept any more", what, e.OldestRevision)
+		f.next = fmt.Sprintf("--from %d begins with the oldest, and \"rollcall list --at %d\" shows the state before it", e.OldestRevision, e.OldestRevision-1)
+	case e.Reason == client.ReasonCompacted:
+		f.err = fmt.Errorf("cannot %s: that is too long ago, events before revision %d are not kept any more", what, e.OldestRevision)
+		f.next = fmt.Sprintf("revision %d is the oldest state that is kept", e.OldestRevision-1)
+	case e.Reason == client.ReasonAhead:
+		f.next = "--min-revision waits until a node is there"
+	case e.Code == codes.NotFound:
+		f.next = `"rollcall list" shows the services`
+	case e.Code == codes.DeadlineExceeded:
+		f.next = "--timeout allows more time"
+	}
+	return f
+}
+
+const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
+
+// clientMessage is what went wrong, and where if it is not a node's considered answer.
+func (a *app) clientMessage(e *client.Error) string {
+	message := e.Message
+	if message == "" {
+		message = format.Code(e.Code)
+	}
+	if rest, ok := strings.CutPrefix(message, context.DeadlineExceeded.Error()); ok {
+		message = fmt.Sprintf("not done within %s", a.timeout) + rest
+	}
+	switch e.Code {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Unknown, codes.Internal, codes.Unimplemented:
+		if e.Endpoint != "" {
+			message = e.Endpoint + ": " + message
 		}
-		b.WriteRune(r)
 	}
-	return strings.ToUpper(b.String())
+	return message
 }
 
-func oneLine(s string) string { return strings.Join(strings.FieldsFunc(s, isLineBreak), "; ") }
-
-func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }
+// noNodeAnswers is for commands that try again until their time is over.
+func (a *app) noNodeAnswers(why string) *failure {
+	return &failure{
+		exit:   exitNotDone,
+		code:   codes.Unavailable,
+		reason: client.ReasonNoEndpoint,
+		err:    fmt.Errorf("no node answers%s: tried %s", why, strings.Join(a.endpoints, ", ")),
+		next:   noNodeAdvice,
+	}
+}

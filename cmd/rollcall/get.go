@@ -11,11 +11,13 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newGetCommand(a *app) *cobra.Command {
 	var flags *readFlags
-	at := a.past()
+	at := a.pointInTime()
 	cmd := &cobra.Command{
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
@@ -45,17 +47,17 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 			if err != nil {
 				return err
 			}
-			if at.at() != nil && ownName(service) {
-				return invalid("%s is a name that nodes answer for themselves, and has no past", shown(service))
+			if at.Given() && ownName(service) {
+				return invalid("%s is a name that nodes answer for themselves, and has no past", format.Service(service))
 			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				if ownName(service) {
 					return a.getOwn(ctx, c, service, options)
 				}
-				resp, err := c.GetAt(reading(ctx, options), service, at.at())
+				resp, err := c.GetAt(reading(ctx, options), service, at.At())
 				if err != nil {
-					failed := &attempt{what: "get " + service + at.suffix(), err: err}
-					if at.at() != nil {
+					failed := &attempt{what: "get " + service + at.Suffix(), err: err}
+					if at.Given() {
 						failed.notFound = fmt.Sprintf("%q shows when it did", "rollcall history "+service)
 					}
 					return failed
@@ -63,15 +65,15 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 				if a.json() {
 					return a.printRecord(resp, options)
 				}
-				if at.at() != nil {
-					at.tell(a.stderr, resp.GetRevision())
+				if at.Given() {
+					at.NoteRevision(a.stderr, resp.GetRevision())
 					return writePastRecord(a.stdout, a.now(), resp)
 				}
 				return writeRecord(a.stdout, a.now(), resp.GetService())
 			})
 		},
 	}
-	cmd.Flags().Var(&at, "at", atUsage)
+	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
 	flags = addReadFlags(cmd)
 	return cmd
 }
@@ -80,7 +82,7 @@ func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, o *client.ReadOpt
 	if o == nil {
 		return a.printMessage(resp)
 	}
-	rec, err := encodeJSON(resp.GetService())
+	rec, err := format.Message(resp.GetService())
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ type ownStatus struct {
 func (a *app) getOwn(ctx context.Context, c *client.Client, service string, options *client.ReadOptions) error {
 	status, err := c.Check(reading(ctx, options), service)
 	if err != nil {
-		return doing("get "+shown(service), err)
+		return doing("get "+format.Service(service), err)
 	}
 	if a.json() {
 		var o ownStatus
@@ -112,8 +114,8 @@ func (a *app) getOwn(ctx context.Context, c *client.Client, service string, opti
 		o.Read = readOf(options)
 		return a.printObject(o)
 	}
-	return table(a.stdout, func(row func(...string)) {
-		row("SERVICE", shown(service))
+	return format.Table(a.stdout, func(row func(...string)) {
+		row("SERVICE", format.Service(service))
 		row("STATUS", status.String())
 	})
 }
@@ -121,7 +123,7 @@ func (a *app) getOwn(ctx context.Context, c *client.Client, service string, opti
 func writeRecord(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord) error {
 	status := rec.GetStatus().String()
 	if since := rec.GetStatusTime(); since != nil {
-		status += " for " + age(now, since)
+		status += " for " + format.Age(now, since)
 	}
 	return writeCells(w, now, rec, status, "")
 }
@@ -131,15 +133,15 @@ func writePastRecord(w io.Writer, now time.Time, resp *rollcallv1.GetServiceResp
 	rec := resp.GetService()
 	status := rec.GetStatus().String()
 	if since := rec.GetStatusTime(); since != nil {
-		status += " since " + exact(since)
+		status += " since " + format.Timestamp(since)
 	}
 	return writeCells(w, now, rec, status, fmt.Sprintf("revision %d", resp.GetRevision()))
 }
 
 func writeCells(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord, status, asOf string) error {
 	report := rec.GetReport()
-	return table(w, func(row func(...string)) {
-		row("SERVICE", shown(rec.GetService()))
+	return format.Table(w, func(row func(...string)) {
+		row("SERVICE", format.Service(rec.GetService()))
 		if asOf != "" {
 			row("AS OF", asOf)
 		}
@@ -150,17 +152,17 @@ func writeCells(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord, statu
 		if report.GetStatus() != rec.GetStatus() {
 			row("REPORTED", report.GetStatus().String())
 		}
-		row("REASON", dash(report.GetReason()))
+		row("REASON", format.OrDash(report.GetReason()))
 		row("ACTOR", describeActor(report.GetActor()))
-		row("TIME", fmt.Sprintf("%s (%s)", exact(report.GetTime()), ago(now, report.GetTime())))
+		row("TIME", fmt.Sprintf("%s (%s)", format.Timestamp(report.GetTime()), format.Ago(now, report.GetTime())))
 		row("REVISION", fmt.Sprint(report.GetRevision()))
 	})
 }
 
 func describeActor(actor *rollcallv1.Actor) string {
-	name := dash(actor.GetName())
+	name := format.OrDash(actor.GetName())
 	if peer := actor.GetPeer(); peer != "" {
-		name += " from " + printable(peer)
+		name += " from " + format.Printable(peer)
 	}
 	if actor != nil && !actor.GetVerified() {
 		name += " (unverified)"

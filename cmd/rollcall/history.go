@@ -14,11 +14,12 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newHistoryCommand(a *app) *cobra.Command {
 	var (
-		since, until = a.when(), a.when()
+		since, until = a.time(), a.time()
 		limit        int
 		reverse      bool
 		read         *readFlags
@@ -48,7 +49,7 @@ not kept.`,
 				return err
 			}
 			if ownName(service) {
-				return invalid("%s is a name that nodes answer for themselves, and has no history", shown(service))
+				return invalid("%s is a name that nodes answer for themselves, and has no history", format.Service(service))
 			}
 			if limit < 0 {
 				return invalid("--limit is %d; it must be a number of lines, or 0 for all", limit)
@@ -60,7 +61,7 @@ not kept.`,
 			if err != nil {
 				return err
 			}
-			return a.callAtLength(cmd, func(ctx context.Context, c *client.Client) error {
+			return a.callPaged(cmd, func(ctx context.Context, c *client.Client) error {
 				h := &history{a: a, c: c, service: service, since: since.Time, until: until.Time, limit: limit}
 				if h.until.After(a.now()) {
 					h.until = time.Time{}
@@ -134,7 +135,7 @@ func (h *history) readEvents(ctx context.Context, from int64) (first *rollcallv1
 		o.PageSize = min(h.limit+1, printedAtOnce)
 	}
 	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return h.c.ListEvents(ctx, o) }
-	for e, err := range patiently(ctx, "show the history of "+h.service, h.a.timeout, list) {
+	for e, err := range withPageTimeout(ctx, "show the history of "+h.service, h.a.timeout, list) {
 		if err != nil {
 			return nil, false, err
 		}
@@ -211,12 +212,12 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 	if a.json() {
 		for _, p := range lines {
 			out := periodJSON{
-				Service: h.service, Start: jsonTime(p.start), DurationSeconds: p.lasted(now).Seconds(), Status: p.status.String(),
+				Service: h.service, Start: format.UTC(p.start), DurationSeconds: p.lasted(now).Seconds(), Status: p.status.String(),
 				Actor: p.actor, Reason: p.reason, Revision: p.revision,
 				EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
 			}
 			if !p.end.IsZero() {
-				end := jsonTime(p.end)
+				end := format.UTC(p.end)
 				out.End = &end
 			}
 			if err := a.printJSONLine(out); err != nil {
@@ -234,10 +235,10 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 		if p.status == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 			status = "deleted"
 		}
-		rows = append(rows, []string{a.localTime(p.start), until, long(p.lasted(now)), status, dash(p.actor), dash(p.reason)})
+		rows = append(rows, []string{a.localTime(p.start), until, format.TwoUnits(p.lasted(now)), status, format.OrDash(p.actor), format.OrDash(p.reason)})
 	}
-	c := columns{w: a.stdout, header: []string{"FROM", "UNTIL", "FOR", "STATUS", "WHO", "WHY"}}
-	if err := c.write(rows); err != nil {
+	c := format.Columns{W: a.stdout, Header: []string{"FROM", "UNTIL", "FOR", "STATUS", "WHO", "WHY"}}
+	if err := c.Write(rows); err != nil {
 		return err
 	}
 	if h.compacted > 0 {
@@ -253,22 +254,4 @@ func (p period) lasted(now time.Time) time.Duration {
 		end = now
 	}
 	return max(end.Sub(p.start), 0)
-}
-
-func jsonTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }
-
-// long is a duration in its two largest units.
-func long(d time.Duration) string {
-	const day = 24 * time.Hour
-	switch {
-	case d < time.Second:
-		return d.Truncate(time.Millisecond).String()
-	case d < time.Minute:
-		return d.Truncate(100 * time.Millisecond).String()
-	case d < time.Hour:
-		return fmt.Sprintf("%dm%ds", d/time.Minute, d%time.Minute/time.Second)
-	case d < day:
-		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
-	}
-	return fmt.Sprintf("%dd%dh", d/day, d%day/time.Hour)
 }

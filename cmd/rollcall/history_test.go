@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 // timeline fills a fake with a service that was deleted and came back: revisions 1, 2, 4 and 6.
@@ -140,17 +142,6 @@ func TestNoHistory(t *testing.T) {
 		"rollcall: cannot show the history of shop/cart: that is too long ago, events before revision 5 are not kept any more; revision 4 is the oldest state that is kept\n")
 }
 
-func TestDurationsInTwoUnits(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		0: "0s", 12_345_678: "12ms", 9_870 * time.Millisecond: "9.8s", 61 * time.Second: "1m1s", 2*time.Hour + 59*time.Second: "2h0m",
-		49*time.Hour + 59*time.Minute: "2d1h",
-	} {
-		if got := long(d); got != want {
-			t.Errorf("%d: %s, want %s", d, got, want)
-		}
-	}
-}
-
 func TestThePast(t *testing.T) {
 	f := eventful(t)
 	past := func(want string, args ...string) {
@@ -191,7 +182,7 @@ func TestThePast(t *testing.T) {
 	}
 	rollcall(t, "get", "shop/cart", "--at", "3").want(t, 0, "SERVICE   shop/cart\nAS OF     revision 2\nSTATUS    SERVING since 2026-11-22T10:02:00Z\nREASON    deployed\n…", inside)
 	rollcall(t, "get", "shop/pay", "--at", "2").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 2: shop/pay did not exist; \"rollcall history shop/pay\" shows when it did\n")
-	rollcall(t, "get", "shop/pay", "--at", "10:03 ago").want(t, exitNotDone, "", "rollcall: invalid argument \"10:03 ago\" for \"--at\" flag: \"10:03 ago\" is no moment; use a revision, "+timeForms+"; see \"rollcall get --help\"\n")
+	rollcall(t, "get", "shop/pay", "--at", "10:03 ago").want(t, exitNotDone, "", "rollcall: invalid argument \"10:03 ago\" for \"--at\" flag: \"10:03 ago\" is no point in time; use a revision, "+cliflag.TimeForms+"; see \"rollcall get --help\"\n")
 	ahead := "at.revision is 99, and this node is at revision 6; --min-revision waits until a node is there\n"
 	rollcall(t, "get", "shop/pay", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 99: "+ahead)
 	rollcall(t, "list", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot list services as of 99: "+ahead)

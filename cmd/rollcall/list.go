@@ -9,12 +9,14 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newListCommand(a *app) *cobra.Command {
-	var statuses statusList
+	var statuses cliflag.Statuses
 	var flags *readFlags
-	at := a.past()
+	at := a.pointInTime()
 	cmd := &cobra.Command{
 		Use:   "list [PREFIX]",
 		Short: "List the services, or those whose names begin with PREFIX",
@@ -42,12 +44,12 @@ it is one cut, and never shows half of an atomic write.`,
 				return err
 			}
 			var revision int64
-			o.At, o.AsOf = at.at(), &revision
+			o.At, o.AsOf = at.At(), &revision
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				records := []*rollcallv1.ServiceRecord{}
 				for rec, err := range c.List(reading(ctx, options), o) {
 					if err != nil {
-						return doing("list services"+at.suffix(), err)
+						return doing("list services"+at.Suffix(), err)
 					}
 					records = append(records, rec)
 				}
@@ -59,15 +61,15 @@ it is one cut, and never shows half of an atomic write.`,
 				}
 				if o.At != nil {
 					fmt.Fprintf(a.stderr, "as of revision %d\n", revision)
-					at.tell(a.stderr, revision)
+					at.NoteRevision(a.stderr, revision)
 				}
 				return a.listRecords(records, o)
 			})
 		},
 	}
 	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
-	complete(cmd, "status", settable...)
-	cmd.Flags().Var(&at, "at", atUsage)
+	complete(cmd, "status", cliflag.Reportable...)
+	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
 	flags = addReadFlags(cmd)
 	return cmd
 }
@@ -79,7 +81,7 @@ func (a *app) printRecords(records []*rollcallv1.ServiceRecord, revision int64) 
 		Revision int64             `json:"revision,omitempty"`
 	}{make([]json.RawMessage, 0, len(records)), revision}
 	for _, rec := range records {
-		b, err := encodeJSON(rec)
+		b, err := format.Message(rec)
 		if err != nil {
 			return err
 		}
@@ -103,12 +105,12 @@ func (a *app) listRecords(records []*rollcallv1.ServiceRecord, o client.ListOpti
 		return nil
 	}
 	now := a.now()
-	return table(a.stdout, func(row func(...string)) {
+	return format.Table(a.stdout, func(row func(...string)) {
 		row("SERVICE", "STATUS", "SINCE", "REVISION", "ACTOR", "REASON")
 		for _, rec := range records {
 			report := rec.GetReport()
-			row(shown(rec.GetService()), rec.GetStatus().String(), ago(now, rec.GetStatusTime()),
-				fmt.Sprint(report.GetRevision()), actorName(report), dash(report.GetReason()))
+			row(format.Service(rec.GetService()), rec.GetStatus().String(), format.Ago(now, rec.GetStatusTime()),
+				fmt.Sprint(report.GetRevision()), actorName(report), format.OrDash(report.GetReason()))
 		}
 	})
 }

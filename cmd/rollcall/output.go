@@ -4,15 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"io"
 	"strings"
-	"text/tabwriter"
-	"time"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // outputFormat is the value of --output.
@@ -45,7 +42,7 @@ func (a *app) json() bool { return a.output == formatJSON }
 
 // printMessage writes m as indented JSON.
 func (a *app) printMessage(m proto.Message) error {
-	b, err := encodeJSON(m)
+	b, err := format.Message(m)
 	if err != nil {
 		return err
 	}
@@ -54,7 +51,7 @@ func (a *app) printMessage(m proto.Message) error {
 
 // printObject writes v, anything encoding/json takes, as indented JSON.
 func (a *app) printObject(v any) error {
-	b, err := marshal(v)
+	b, err := format.Marshal(v)
 	if err != nil {
 		return err
 	}
@@ -73,7 +70,7 @@ func (a *app) printIndented(b []byte) error {
 
 // printJSONLine writes v on one line, for output that goes on.
 func (a *app) printJSONLine(v any) error {
-	b, err := marshal(v)
+	b, err := format.Marshal(v)
 	if err != nil {
 		return err
 	}
@@ -81,75 +78,5 @@ func (a *app) printJSONLine(v any) error {
 	return err
 }
 
-// table aligns columns that are separated by tabs.
-func table(w io.Writer, write func(row func(cells ...string))) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	width := 0
-	write(func(cells ...string) {
-		width = max(width, len(cells))
-		fmt.Fprintln(t, strings.Join(cells, "\t"))
-	})
-	return t.Flush()
-}
-
-// age is how long ago t was, in one unit; "-" if t is unset.
-func age(now time.Time, t *timestamppb.Timestamp) string {
-	if t == nil {
-		return "-"
-	}
-	return span(now.Sub(t.AsTime()))
-}
-
-// ago is age in words.
-func ago(now time.Time, t *timestamppb.Timestamp) string {
-	if t == nil {
-		return "-"
-	}
-	return age(now, t) + " ago"
-}
-
-func span(d time.Duration) string {
-	switch {
-	case d < time.Second:
-		return "0s" // also clocks that differ a little
-	case d < time.Minute:
-		return fmt.Sprintf("%ds", int(d/time.Second))
-	case d < time.Hour:
-		return fmt.Sprintf("%dm", int(d/time.Minute))
-	case d < 48*time.Hour:
-		return fmt.Sprintf("%dh", int(d/time.Hour))
-	}
-	return fmt.Sprintf("%dd", int(d/(24*time.Hour)))
-}
-
-func exact(t *timestamppb.Timestamp) string {
-	return t.AsTime().UTC().Format(time.RFC3339Nano)
-}
-
-// actorName says who reported; "-" if nobody said.
-func actorName(r *rollcallv1.Report) string { return dash(r.GetActor().GetName()) }
-
-func dash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return printable(s)
-}
-
-// printable keeps a cell on its line and in its column, whatever a caller wrote into it: control
-// characters are shown as Go escapes them.
-func printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) }) < 0 {
-		return s
-	}
-	q := fmt.Sprintf("%q", s)
-	return q[1 : len(q)-1]
-}
-
-// shown is a service name for people: "" is seen.
-func shown(service string) string {
-	if service == "" {
-		return `""`
-	}
-	return printable(service)
-}
+// actorName returns who reported; "-" if nobody said.
+func actorName(r *rollcallv1.Report) string { return format.OrDash(r.GetActor().GetName()) }

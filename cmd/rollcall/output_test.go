@@ -120,19 +120,8 @@ func TestEveryFieldOfTheAPIHasAJSONForm(t *testing.T) {
 		fields := messages.Get(i).Fields()
 		for j := range fields.Len() {
 			if fd := fields.Get(j); fd.IsMap() || fd.Kind() == protoreflect.GroupKind {
-				t.Errorf("%s has no JSON form in encode.go", fd.FullName())
+				t.Errorf("%s has no JSON form in format/json.go", fd.FullName())
 			}
-		}
-	}
-}
-
-func TestSpanHasOneUnit(t *testing.T) {
-	for d, want := range map[time.Duration]string{
-		-time.Second: "0s", 900 * time.Millisecond: "0s", 59 * time.Second: "59s", time.Minute: "1m",
-		59*time.Minute + 59*time.Second: "59m", 47 * time.Hour: "47h", 49 * time.Hour: "2d",
-	} {
-		if got := span(d); got != want {
-			t.Errorf("span(%s) = %s, want %s", d, got, want)
 		}
 	}
 }

@@ -2,18 +2,18 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/cmd/rollcall/dial"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // Exit statuses of probe: those of github.com/grpc-ecosystem/grpc-health-probe.
@@ -79,7 +79,7 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 		return invalid("--endpoints: %w", err)
 	}
 	defer conn.Close()
-	if err := connect(ctx, conn, connectTimeout); err != nil {
+	if err := dial.Wait(ctx, conn, connectTimeout); err != nil {
 		return &failure{
 			exit:   probeConnection,
 			code:   codes.Unavailable,
@@ -95,7 +95,7 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 		return &failure{
 			exit: probeRPC,
 			code: s.Code(),
-			err:  fmt.Errorf("check of %s at %s failed: %s: %s", shown(service), endpoint, codeName(s.Code()), s.Message()),
+			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(service), endpoint, format.Code(s.Code()), s.Message()),
 		}
 	}
 	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
@@ -103,7 +103,7 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 			exit:   probeNotServing,
 			code:   codes.FailedPrecondition,
 			reason: reasonNotAsAsked,
-			err:    fmt.Errorf("%s is %s at %s", shown(service), resp.GetStatus(), endpoint),
+			err:    fmt.Errorf("%s is %s at %s", format.Service(service), resp.GetStatus(), endpoint),
 		}
 	}
 	if a.json() {
@@ -113,38 +113,6 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 			Endpoint string `json:"endpoint"`
 		}{service, resp.GetStatus().String(), endpoint})
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s %s\n", shown(service), resp.GetStatus())
+	_, err = fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
 	return err
-}
-
-// connect waits until conn is ready, or the first attempt failed, or it took too long.
-func connect(ctx context.Context, conn *grpc.ClientConn, patience time.Duration) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	conn.Connect()
-	for {
-		switch state := conn.GetState(); state {
-		case connectivity.Ready:
-			return nil
-		case connectivity.TransientFailure:
-			return lastConnectError(ctx, conn)
-		default:
-			if !conn.WaitForStateChange(ctx, state) {
-				return fmt.Errorf("no connection within %s", patience)
-			}
-		}
-	}
-}
-
-// lastConnectError asks by a call that fails at once, as gRPC tells the cause in no other way.
-func lastConnectError(ctx context.Context, conn *grpc.ClientConn) error {
-	_, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{})
-	if err == nil {
-		return errors.New("the connection failed at first and came up later")
-	}
-	message := status.Convert(err).Message()
-	if _, cause, ok := strings.Cut(message, "Error while dialing: "); ok {
-		message = strings.TrimSuffix(cause, `"`) // without gRPC's wrapping
-	}
-	return errors.New(message)
 }

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // app is what the commands share: the streams, the clock and the global flags.
@@ -56,8 +58,8 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			if err := bindEnvironment(cmd.Flags()); err != nil {
-				return err
+			if err := cliflag.BindEnvironment(cmd.Flags()); err != nil {
+				return invalid("%w", err)
 			}
 			a.started = true
 			return nil
@@ -145,7 +147,13 @@ func (a *app) call(cmd *cobra.Command, f func(context.Context, *client.Client) e
 	return f(ctx, c)
 }
 
-// lockedWriter makes one Write at a time: a line stays whole.
+// pointInTime and time return flag values. They read the clock when the flag is set.
+func (a *app) pointInTime() cliflag.PointInTime { return cliflag.PointInTime{Now: a.clock} }
+func (a *app) time() cliflag.Time               { return cliflag.Time{Now: a.clock} }
+
+func (a *app) clock() time.Time { return a.now() }
+
+// lockedWriter makes one Write at a time, so that a line stays whole.
 type lockedWriter struct {
 	mu sync.Mutex // guards w
 	w  io.Writer
@@ -155,4 +163,13 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.w.Write(p)
+}
+
+// stderrIsTerminal reports whether people see standard error on a terminal.
+func (a *app) stderrIsTerminal() bool {
+	w := a.stderr
+	if l, ok := w.(*lockedWriter); ok {
+		w = l.w
+	}
+	return format.IsTerminal(w)
 }

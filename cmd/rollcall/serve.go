@@ -14,20 +14,24 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
+	"github.com/rollcallhq/rollcall/cmd/rollcall/ballast"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/node"
 )
 
-// shutdownPatience bounds the orderly end of a node, after --drain-delay. It is well below the 30 s
+// shutdownTimeout bounds the orderly end of a node, after --drain-delay. It is well below the 30 s
 // after which Kubernetes kills.
-const shutdownPatience = 10 * time.Second
+const shutdownTimeout = 10 * time.Second
 
 // installRaftMetrics is for the process: raft knows one place to report to.
 var installRaftMetrics = sync.OnceValues(metrics.InstallRaft)
 
 type serveFlags struct {
 	node           node.Config
-	members        memberList
+	members        cliflag.Members
 	log            logFlags
 	exitWithParent bool
 }
@@ -59,11 +63,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 			ctx, cancel := context.WithCancel(cmd.Context())
 			defer cancel()
 			if s.exitWithParent {
-				ignoreBrokenPipe() // else the first log line after the parent's death ends us
-				go func() {
-					io.Copy(io.Discard, a.stdin)
-					cancel()
-				}()
+				devcluster.EndWithParent(a.stdin, cancel)
 			}
 			return a.serve(ctx, cfg)
 		},
@@ -135,7 +135,7 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 
 // serve runs a node until ctx ends or it fails.
 func (a *app) serve(ctx context.Context, cfg node.Config) error {
-	defer runtime.KeepAlive(reserveHeap())
+	defer runtime.KeepAlive(ballast.New())
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -162,22 +162,22 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 	return nil
 }
 
-// closeNode ends n in order, or gives up: a process that must end and does not holds its ports and
-// its data against the next one.
+// closeNode ends n in order, or gives up: a process that does not end keeps its ports and its data from the
+// next one.
 func closeNode(n *node.Node, drainDelay time.Duration) error {
 	const grace = 2 * time.Second // for Close to notice that its time is over
-	patience := shutdownPatience + drainDelay
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	timeout := shutdownTimeout + drainDelay
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
-	closed := make(chan error, 1) // it may be left behind
+	closed := make(chan error, 1) // room for one: nobody may be left to receive it
 	go func() { closed <- n.Close(ctx) }()
-	late := time.NewTimer(patience + grace)
+	late := time.NewTimer(timeout + grace)
 	defer late.Stop()
 	select {
 	case err := <-closed:
 		return err
 	case <-late.C:
-		return fmt.Errorf("it did not end within %s", patience+grace)
+		return fmt.Errorf("it did not end within %s", timeout+grace)
 	}
 }
 
@@ -219,7 +219,7 @@ func (l *logFlags) register(cmd *cobra.Command, level string) {
 func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(l.level)); err != nil {
-		return nil, invalid("--log-level is %q; use %s", l.level, alternatives(logLevels))
+		return nil, invalid("--log-level is %q; use %s", l.level, format.Alternatives(logLevels))
 	}
 	o := &slog.HandlerOptions{Level: level}
 	switch l.format {
@@ -228,7 +228,15 @@ func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, o)), nil
 	}
-	return nil, invalid("--log-format is %q; use %s", l.format, alternatives(logFormats))
+	return nil, invalid("--log-format is %q; use %s", l.format, format.Alternatives(logFormats))
+}
+
+// evenAdvice returns a warning if the number of members is even: the last one tolerates no more failures.
+func evenAdvice(n int) string {
+	if n%2 == 1 {
+		return ""
+	}
+	return fmt.Sprintf("%d members survive as few failures as %d: %d; use an odd number", n, n-1, (n-1)/2)
 }
 
 var logStoreUsage = fmt.Sprintf("where a new data directory keeps the raft log: %s (default: %s); an existing one keeps it where it does",

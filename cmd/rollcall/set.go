@@ -9,6 +9,8 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newSetCommand(a *app) *cobra.Command {
@@ -79,7 +81,7 @@ func parseChanges(args []string) ([]client.Change, error) {
 		if err := writable(service); err != nil {
 			return nil, err
 		}
-		s, err := parseStatus(status)
+		s, err := cliflag.ParseStatus(status)
 		if err != nil {
 			return nil, invalid("%s: %w", service, err)
 		}
@@ -142,7 +144,7 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 		a.printMessage(resp)
 		return nil
 	}
-	table(a.stdout, func(row func(...string)) {
+	format.Table(a.stdout, func(row func(...string)) {
 		for _, rec := range resp.GetServices() {
 			row(rec.GetService(), rec.GetReport().GetStatus().String())
 		}

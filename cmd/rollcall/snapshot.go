@@ -10,6 +10,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/snapshot"
@@ -87,7 +89,7 @@ holds in the directory for temporary files (TMPDIR). The exit status is 1 if any
 }
 
 func (a *app) writeBackup(r backupReport) error {
-	err := table(a.stdout, func(row func(...string)) {
+	err := format.Table(a.stdout, func(row func(...string)) {
 		row("cluster", r.ClusterID)
 		row("revision", fmt.Sprint(r.Revision))
 		row("log entry", fmt.Sprintf("%d of term %d", r.Index, r.Term))
@@ -121,7 +123,7 @@ func backupFailure(err error) *failure {
 
 func newSnapshotRestoreCommand(a *app) *cobra.Command {
 	cfg := node.DefaultConfig()
-	var members memberList
+	var members cliflag.Members
 	var token string
 	cmd := &cobra.Command{
 		Use:   "restore FILE --node NAME --data DIR --member ...",

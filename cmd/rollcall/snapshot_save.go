@@ -4,16 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/store/snapshot"
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
@@ -64,10 +62,10 @@ func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, f
 		got    client.Export
 		backup snapshot.Backup
 	)
-	bar := &progressBar{w: a.stderr, shown: isTerminal(os.Stderr)}
+	bar := &format.ProgressBar{W: a.stderr, Shown: a.stderrIsTerminal()}
 	err := vfs.WriteFile(file, force, func(f *os.File) (err error) {
-		defer bar.end()
-		if got, err = c.ExportSnapshot(ctx, f, client.ExportOptions{Progress: bar.show}); err != nil {
+		defer bar.End()
+		if got, err = c.ExportSnapshot(ctx, f, client.ExportOptions{Progress: bar.Update}); err != nil {
 			return err
 		}
 		backup, err = snapshot.CheckBackup(f.Name())
@@ -89,35 +87,4 @@ func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, f
 	_, err = fmt.Fprintf(a.stdout, "saved %s from %s: cluster %s, revision %d, %d bytes, SHA-256 %s\n",
 		file, got.Endpoint, shortID(backup.Meta.GetClusterId()), backup.Meta.GetRevision(), backup.Bytes, backup.SHA256)
 	return err
-}
-
-// progressBar is one line that is written again and again.
-type progressBar struct {
-	w     io.Writer
-	shown bool
-	last  time.Time
-	drawn bool
-}
-
-func (b *progressBar) show(done, total int64) {
-	const width, every = 30, 100 * time.Millisecond
-	if !b.shown || total <= 0 || done < total && time.Since(b.last) < every {
-		return
-	}
-	b.last, b.drawn = time.Now(), true
-	full := int(width * done / total)
-	fmt.Fprintf(b.w, "\r[%s%s] %3d%%  %.1f of %.1f MiB", strings.Repeat("=", full), strings.Repeat(" ", width-full),
-		100*done/total, mebibytes(done), mebibytes(total))
-}
-
-// end leaves the line.
-func (b *progressBar) end() {
-	if b.drawn {
-		fmt.Fprintln(b.w)
-	}
-}
-
-func isTerminal(f *os.File) bool {
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0 && os.Getenv("TERM") != "dumb"
 }

@@ -13,6 +13,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -147,14 +148,14 @@ func (a *app) printStatus(s *rollcallv1.GetStatusResponse) error {
 func writeStatus(w io.Writer, now time.Time, s *rollcallv1.GetStatusResponse) error {
 	errs := []error{}
 	_, err := fmt.Fprintln(w, statusHeader(s))
-	errs = append(errs, err, table(w, func(row func(...string)) {
+	errs = append(errs, err, format.Table(w, func(row func(...string)) {
 		row("NODE", "ROLE", "READY", "REVISION", "LAG", "API", "VERSION", "UP")
 		for _, m := range s.GetMembers() {
 			row(memberCells(now, m)...)
 		}
 	}))
 	for _, p := range s.GetProblems() {
-		_, err := fmt.Fprintf(w, "! %s\n", printable(oneLine(p)))
+		_, err := fmt.Fprintf(w, "! %s\n", format.Printable(format.OneLine(p)))
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
@@ -196,7 +197,7 @@ func memberCells(now time.Time, m *rollcallv1.MemberStatus) []string {
 		revision, lag = fmt.Sprint(m.GetRevision()), fmt.Sprint(m.GetLagEntries())
 	}
 	return []string{
-		m.GetMember().GetName(), dash(roleNames[m.GetRole()]), ready, revision, lag,
-		dash(m.GetMember().GetApiAddress()), dash(m.GetVersion()), age(now, m.GetStartTime()),
+		m.GetMember().GetName(), format.OrDash(roleNames[m.GetRole()]), ready, revision, lag,
+		format.OrDash(m.GetMember().GetApiAddress()), format.OrDash(m.GetVersion()), format.Age(now, m.GetStartTime()),
 	}
 }

@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"google.golang.org/grpc/codes"
-
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/node"
 )
 
@@ -47,7 +46,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"events --to -1", `--to is -1; revisions are 1, 2, 3 …`},
 		{"events --from 3 --to 2", `--to is 2, before --from, which is 3`},
 		{"events --since 1m --until 2m", `--until is before --since`},
-		{"events --since 42", `invalid argument "42" for "--since" flag: "42" is a revision; a time is wanted: ` + timeForms + `; see "rollcall events --help"`},
+		{"events --since 42", `invalid argument "42" for "--since" flag: "42" is a revision; a time is wanted: ` + cliflag.TimeForms + `; see "rollcall events --help"`},
 		{"events --limit -1", `--limit is -1; it must be a number of events, or 0 for all`},
 		{"events --follow --to 3", `--follow has no end and cannot be given with --to`},
 		{"events --follow --until 1m", `--follow has no end and cannot be given with --until`},
@@ -62,7 +61,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"history a --limit -1", `--limit is -1; it must be a number of lines, or 0 for all`},
 		{"history a --since 1m --until 2m", `--until is before --since`},
 		{"get rollcall.live --at 1", `rollcall.live is a name that nodes answer for themselves, and has no past`},
-		{"get a --at soon", `invalid argument "soon" for "--at" flag: "soon" is no moment; use a revision, ` + timeForms + `; see "rollcall get --help"`},
+		{"get a --at soon", `invalid argument "soon" for "--at" flag: "soon" is no point in time; use a revision, ` + cliflag.TimeForms + `; see "rollcall get --help"`},
 		{"wait a --for gone", `invalid argument "gone" for "--for" flag: "gone" is no status; use serving, not_serving, unknown or service_unknown; see "rollcall wait --help"`},
 		{"serve", `serve needs --node, --data, --member; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
 		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; --insecure allows it`},
@@ -139,48 +138,9 @@ func TestABadVariableIsOneLineThatNamesIt(t *testing.T) {
 }
 
 func TestMembersFromTheEnvironment(t *testing.T) {
-	var l memberList
-	if err := l.setFromEnvironment(" n1,host=a n2,api=b:1,peer=b:2\n"); err != nil {
-		t.Fatal(err)
-	}
-	if got, want := l.String(), "n1,api=a:7600,peer=a:7601 n2,api=b:1,peer=b:2"; got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
 	t.Setenv("ROLLCALL_MEMBER", "n1,host=localhost n2")
 	rollcall(t, "serve", "--node", "n1", "--data", "d").want(t, exitNotDone, "",
 		`rollcall: environment variable ROLLCALL_MEMBER="n1,host=localhost n2", which stands for --member: "n2" has no address; write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT`+"\n")
-}
-
-func TestParseMember(t *testing.T) {
-	for _, test := range []struct {
-		in   string
-		want node.Member
-		err  string // "" if none; the begin
-	}{
-		{"n1,host=10.0.0.1", node.Member{Name: "n1", APIAddress: "10.0.0.1:7600", PeerAddress: "10.0.0.1:7601"}, ""},
-		{"n1,host=::1", node.Member{Name: "n1", APIAddress: "[::1]:7600", PeerAddress: "[::1]:7601"}, ""},
-		{"n1,host=[::1]", node.Member{Name: "n1", APIAddress: "[::1]:7600", PeerAddress: "[::1]:7601"}, ""},
-		{"n1,peer=h:2,api=h:1", node.Member{Name: "n1", APIAddress: "h:1", PeerAddress: "h:2"}, ""},
-		{"n1,host=h,api=g:1", node.Member{Name: "n1", APIAddress: "g:1", PeerAddress: "h:7601"}, ""},
-		{"n1", node.Member{}, `"n1" has no address`},
-		{"n1,api=h:1", node.Member{}, `"n1,api=h:1" has no peer address`},
-		{"n1,peer=h:1", node.Member{}, `"n1,peer=h:1" has no API address`},
-		{"", node.Member{}, `"" begins with no name`},
-		{"host=h", node.Member{}, `"host=h" begins with no name`},
-		{"n1,hst=h", node.Member{}, `"n1,hst=h": unknown key "hst"`},
-		{"n1,host", node.Member{}, `"n1,host": "host" has no value`},
-		{"n1,host=", node.Member{}, `"n1,host=": "host=" has no value`},
-		{"n1,host=a,host=b", node.Member{}, `"n1,host=a,host=b": host is given twice`},
-		{"n1,host=a:7600", node.Member{}, `"n1,host=a:7600": host is a host without a port`},
-	} {
-		got, err := parseMember(test.in)
-		switch {
-		case test.err == "" && (err != nil || got != test.want):
-			t.Errorf("%q: %+v, %v; want %+v", test.in, got, err, test.want)
-		case test.err != "" && (err == nil || !strings.HasPrefix(err.Error(), test.err)):
-			t.Errorf("%q: %v, want %s", test.in, err, test.err)
-		}
-	}
 }
 
 func TestServeConfig(t *testing.T) {
@@ -215,17 +175,6 @@ func TestReportStaysOneLine(t *testing.T) {
 	f := stopped("n1", errors.Join(errors.New("disk full"), errors.New("close the log: disk full")))
 	if got, want := f.Error(), "node n1 stopped: disk full; close the log: disk full"; got != want {
 		t.Errorf("%q, want %q", got, want)
-	}
-}
-
-func TestCodeNamesAreTheProtocols(t *testing.T) {
-	for c, want := range map[codes.Code]string{
-		codes.OK: "OK", codes.Canceled: "CANCELLED", codes.InvalidArgument: "INVALID_ARGUMENT",
-		codes.DeadlineExceeded: "DEADLINE_EXCEEDED", codes.Unknown: "UNKNOWN",
-	} {
-		if got := codeName(c); got != want {
-			t.Errorf("%s, want %s", got, want)
-		}
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store/verify"
 )
@@ -56,7 +57,7 @@ func (a *app) printVerified(v *rollcallv1.VerifyResponse) error {
 	if a.json() {
 		err = a.printMessage(v)
 	} else {
-		err = table(a.stdout, func(row func(...string)) {
+		err = format.Table(a.stdout, func(row func(...string)) {
 			row("NODE", "STATE HASH", "REVISION", "PROBLEM")
 			for _, m := range v.GetMembers() {
 				revision := "-"
@@ -64,7 +65,7 @@ func (a *app) printVerified(v *rollcallv1.VerifyResponse) error {
 					revision = fmt.Sprint(m.GetRevision())
 				}
 				hash := m.GetStateHash()
-				row(m.GetNode(), dash(hash[:min(len(hash), 16)]), revision, dash(oneLine(m.GetError())))
+				row(m.GetNode(), format.OrDash(hash[:min(len(hash), 16)]), revision, format.OrDash(format.OneLine(m.GetError())))
 			}
 		})
 		if err == nil && v.GetAgree() {
@@ -122,19 +123,19 @@ func damaged(what, next string) *failure {
 }
 
 func writeChecks(w io.Writer, checks []checkReport) error {
-	err := table(w, func(row func(...string)) {
+	err := format.Table(w, func(row func(...string)) {
 		row("CHECK", "RESULT", "LOOKED AT")
 		for _, c := range checks {
 			result := "ok"
 			if len(c.Problems) > 0 {
 				result = "WRONG"
 			}
-			row(c.Check, result, dash(c.Looked))
+			row(c.Check, result, format.OrDash(c.Looked))
 		}
 	})
 	for _, c := range checks {
 		for _, p := range c.Problems {
-			_, printErr := fmt.Fprintf(w, "! %s: %s\n", c.Check, printable(oneLine(p)))
+			_, printErr := fmt.Fprintf(w, "! %s: %s\n", c.Check, format.Printable(format.OneLine(p)))
 			err = errors.Join(err, printErr)
 		}
 	}

@@ -11,11 +11,13 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newWaitCommand(a *app) *cobra.Command {
 	var (
-		want    = awaitedStatus(healthpb.HealthCheckResponse_SERVING)
+		want    = cliflag.AwaitedStatus(healthpb.HealthCheckResponse_SERVING)
 		timeout time.Duration
 	)
 	cmd := &cobra.Command{
@@ -46,7 +48,7 @@ exist. The names that nodes answer for themselves, such as rollcall.leader, can 
 	}
 	cmd.Flags().Var(&want, "for", "`status` to wait for")
 	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
-	complete(cmd, "for", append(settable[:len(settable):len(settable)], "service_unknown")...)
+	complete(cmd, "for", cliflag.Awaitable()...)
 	return cmd
 }
 
@@ -61,7 +63,7 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 		for u, err := range c.Watch(ctx, service) {
 			if err != nil {
 				if ctx.Err() == nil && !nobodyThere(err) {
-					return doing("wait for "+shown(service), err)
+					return doing("wait for "+format.Service(service), err)
 				}
 				break
 			}
@@ -83,7 +85,7 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 	case last == nil:
 		return a.noNodeAnswers(fmt.Sprintf(" within %s", timeout))
 	}
-	return notAsAsked(fmt.Errorf("%s is %s, not %s, after %s", shown(service), last.Status, want, timeout))
+	return notAsAsked(fmt.Errorf("%s is %s, not %s, after %s", format.Service(service), last.Status, want, timeout))
 }
 
 // nobodyThere reports an error that waiting may cure: nodes that are not up yet.

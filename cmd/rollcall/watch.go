@@ -7,8 +7,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newWatchCommand(a *app) *cobra.Command {
@@ -63,7 +66,7 @@ and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN
 	// Stands in front of the global flag, whose variable must not end watches.
 	cmd.Flags().DurationVar(&ignored, "timeout", 0, "does not apply")
 	cmd.Flags().Lookup("timeout").Hidden = true
-	cmd.Flags().SetAnnotation("timeout", flagOnly, []string{"true"})
+	cmd.Flags().SetAnnotation("timeout", cliflag.FlagOnly, []string{"true"})
 	return cmd
 }
 
@@ -77,7 +80,7 @@ func (a *app) watch(ctx context.Context, c *client.Client, service string) error
 			return nil
 		}
 		if err != nil {
-			return doing("watch "+shown(service), err)
+			return doing("watch "+format.Service(service), err)
 		}
 		if err := a.printUpdate(u); err != nil {
 			return err
@@ -111,7 +114,7 @@ func (a *app) printUpdate(u client.Update) error {
 	if a.json() {
 		out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Endpoint: u.Endpoint}
 		if u.Record != nil {
-			b, err := encodeJSON(u.Record)
+			b, err := format.Message(u.Record)
 			if err != nil {
 				return err
 			}
@@ -124,7 +127,7 @@ func (a *app) printUpdate(u client.Update) error {
 }
 
 func describeUpdate(u client.Update) string {
-	line := fmt.Sprintf("%s %s", shown(u.Service), u.Status)
+	line := fmt.Sprintf("%s %s", format.Service(u.Service), u.Status)
 	report := u.Record.GetReport()
 	if report == nil {
 		if ownName(u.Service) && u.Endpoint != "" {
@@ -134,10 +137,64 @@ func describeUpdate(u client.Update) string {
 	}
 	line += fmt.Sprintf(", revision %d", report.GetRevision())
 	if reason := report.GetReason(); reason != "" {
-		line += fmt.Sprintf(": %s", printable(reason))
+		line += fmt.Sprintf(": %s", format.Printable(reason))
 	}
 	if name := report.GetActor().GetName(); name != "" {
-		line += fmt.Sprintf(" (%s)", printable(name))
+		line += fmt.Sprintf(" (%s)", format.Printable(name))
 	}
 	return line
+}
+
+// syncedJSON says that all that was printed so far is exactly the registry at a revision.
+type syncedJSON struct {
+	Synced   bool   `json:"synced"`
+	Revision int64  `json:"revision"`
+	Endpoint string `json:"endpoint"`
+}
+
+// watchPrefixes prints the state of many services and what changes in it until ctx ends, which is its
+// orderly end.
+func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []string) error {
+	silent := a.noteSilence()
+	defer silent()
+	synced := false
+	for u, err := range c.WatchServices(ctx, prefixes...) {
+		silent()
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return doing("watch services", err)
+		}
+		for _, r := range u.Services {
+			one := client.Update{Service: r.GetService(), Status: r.GetStatus(), Record: r, Revision: r.GetReport().GetRevision(), Endpoint: u.Endpoint}
+			if err := a.printUpdate(one); err != nil {
+				return err
+			}
+		}
+		for _, name := range u.Deleted {
+			if err := a.printDeleted(name, u); err != nil {
+				return err
+			}
+		}
+		switch {
+		case a.json() && u.Synced:
+			err = a.printJSONLine(syncedJSON{true, u.Revision, u.Endpoint})
+		case u.Synced && !synced:
+			_, err = fmt.Fprintf(a.stderr, "synced at revision %d\n", u.Revision)
+		}
+		if err != nil {
+			return err
+		}
+		synced = u.Synced
+	}
+	return nil
+}
+
+func (a *app) printDeleted(name string, u client.ServicesUpdate) error {
+	if a.json() {
+		return a.printUpdate(client.Update{Service: name, Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Revision: u.Revision, Endpoint: u.Endpoint})
+	}
+	_, err := fmt.Fprintf(a.stdout, "%s  %s deleted, revision %d\n", a.now().Format(time.TimeOnly), format.Service(name), u.Revision)
+	return err
 }

@@ -101,6 +101,8 @@ func (b *eventBlock) find(payload []byte) error {
 			if err := b.findEvents(f.begin, f.end); err != nil {
 				return err
 			}
+		default:
+			return logv1.UnknownField("EventBlock", int32(f.number))
 		}
 	}
 	if len(b.events) == 0 || b.first < 1 || b.first > math.MaxInt64-int64(len(b.events)) {
@@ -243,6 +245,8 @@ func (b *eventBlock) decodeGroup(i int) error {
 					return err
 				}
 			}
+		default:
+			return logv1.UnknownField("EventGroup", int32(f.number))
 		}
 	}
 	shared.CommitRevision, shared.Time = b.first+int64(group.events)-1+more, b.time+time

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -14,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 // isolate makes the event of a revision stand in a block of its own, under its revision, so that it can be
@@ -158,7 +160,7 @@ func anyEvent(rt *rapid.T, before *logv1.Event, revision int64) *logv1.Event {
 		case 6:
 			e.Status = logv1.Status(rapid.IntRange(0, 3).Draw(rt, "status"))
 		case 7:
-			e.Member = rapid.SampledFrom([]*logv1.Member{nil, {}, {Name: "n1", MaxFormat: 2}}).Draw(rt, "member")
+			e.Member = rapid.SampledFrom([]*logv1.Member{nil, {}, {Name: "n1", Level: 2}}).Draw(rt, "member")
 		default:
 			e.Service = strings.Repeat("s", rapid.IntRange(0, 256).Draw(rt, "service"))
 		}
@@ -288,7 +290,11 @@ func FuzzEventBlock(f *testing.F) {
 		}
 		for i := range want {
 			e := want[len(want)-1-i*7919%len(want)]
-			if alone, err := b.event(e.Revision); err != nil || !proto.Equal(alone, e) {
+			alone, err := b.event(e.Revision)
+			if errors.Is(err, vfs.ErrNewer) {
+				continue // a status or type that this binary does not know
+			}
+			if err != nil || !proto.Equal(alone, e) {
 				t.Fatalf("%v, %v; want %v", alone, err, e)
 			}
 		}

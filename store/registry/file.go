@@ -152,12 +152,13 @@ type position struct {
 	index, term       uint64
 	revision, logTime int64
 	horizon           int64
+	level             uint32 // as in RegistryMeta
 	clusterID         string
 	hash              *logv1.StateHash // nil: not known
 }
 
 func positionOf(m *logv1.RegistryMeta) position {
-	return position{m.GetIndex(), m.GetTerm(), m.GetRevision(), m.GetLogTime(), m.GetHorizon(), m.GetClusterId(), m.GetStateHash()}
+	return position{m.GetIndex(), m.GetTerm(), m.GetRevision(), m.GetLogTime(), m.GetHorizon(), m.GetLevel(), m.GetClusterId(), m.GetStateHash()}
 }
 
 func boltOptions() bbolt.Options {

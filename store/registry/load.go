@@ -262,16 +262,11 @@ func visitServices(db *boltfile.DB, tx *bbolt.Tx, f func(int, []logv1.ServiceByt
 
 var servicesPool = sync.Pool{New: func() any { return new([partRecords]logv1.ServiceBytes) }}
 
-// reparse parses a payload of another form than our own encoding gives it, such as one with fields that
-// this binary does not know.
+// reparse parses a payload of another form than our own encoding gives it.
 func reparse(payload []byte) (s logv1.ServiceBytes, err error) {
 	var record logv1.ServiceRecord
 	if err := record.UnmarshalVT(payload); err != nil {
 		return s, err
-	}
-	record.ProtoReflect().SetUnknown(nil)
-	if record.GetReport() != nil {
-		record.GetReport().ProtoReflect().SetUnknown(nil)
 	}
 	if payload, err = record.MarshalVT(); err != nil {
 		return s, err

@@ -65,12 +65,14 @@ func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
 
 // add merges a delta, which follows the position before.
 func (b *backlog) add(d *logv1.Delta, before position) {
-	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, max(d.Horizon, before.horizon), d.ClusterID, d.StateHash}
+	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, max(d.Horizon, before.horizon),
+		max(logv1.LevelNumber(d.Level), before.level), d.ClusterID, d.StateHash}
 	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
 	// again, with the same outcome.
 	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
 		len(d.Requests)+len(d.DeletedRequests) > 0 ||
-		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon
+		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon ||
+		b.position.level != before.level
 	if changed && !b.dirty {
 		b.dirty = true
 		b.since = time.Now()
@@ -281,6 +283,7 @@ func (j *File) flush() error {
 	meta.Revision, meta.LogTime = b.position.revision, b.position.logTime
 	meta.ClusterId = b.position.clusterID
 	meta.Horizon = b.position.horizon
+	meta.Level = b.position.level
 	meta.StateHash = b.position.hash
 	start := time.Now()
 	err := j.commit(b, meta)

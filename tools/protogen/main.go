@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 		add(fd)
 	}
 	for _, plugin := range []string{"protoc-gen-go", "protoc-gen-go-grpc"} {
-		if err := generate(ctx, plugin, root, req); err != nil {
+		if err := generate(ctx, plugin, root, req, nil); err != nil {
 			return fmt.Errorf("%s: %w", plugin, err)
 		}
 	}
@@ -78,7 +78,12 @@ func run(ctx context.Context, args []string) error {
 		return !strings.HasSuffix(name, "/log.proto") && !strings.HasSuffix(name, "/peer.proto")
 	})
 	req.Parameter = proto.String("paths=source_relative,features=marshal+unmarshal+size")
-	if err := generate(ctx, "protoc-gen-go-vtproto", root, req); err != nil {
+	i := 0
+	err = generate(ctx, "protoc-gen-go-vtproto", root, req, func(code string) (string, error) {
+		i++
+		return strict(code, compiled.FindFileByPath(req.FileToGenerate[i-1]))
+	})
+	if err != nil {
 		return fmt.Errorf("protoc-gen-go-vtproto: %w", err)
 	}
 	return nil
@@ -103,7 +108,9 @@ func fileProto(fd protoreflect.FileDescriptor) *descriptorpb.FileDescriptorProto
 	return protodesc.ToFileDescriptorProto(fd)
 }
 
-func generate(ctx context.Context, plugin, root string, req *pluginpb.CodeGeneratorRequest) error {
+// generate runs a plugin and writes what it makes, changed by edit unless that is nil: it is called with
+// each file of the request, in order.
+func generate(ctx context.Context, plugin, root string, req *pluginpb.CodeGeneratorRequest, edit func(string) (string, error)) error {
 	in, err := proto.Marshal(req)
 	if err != nil {
 		return err
@@ -122,7 +129,14 @@ func generate(ctx context.Context, plugin, root string, req *pluginpb.CodeGenera
 		return errors.New(*resp.Error)
 	}
 	for _, f := range resp.File {
-		if err := os.WriteFile(filepath.Join(root, f.GetName()), []byte(f.GetContent()), 0o644); err != nil {
+		content := f.GetContent()
+		if edit != nil {
+			var err error
+			if content, err = edit(content); err != nil {
+				return err
+			}
+		}
+		if err := os.WriteFile(filepath.Join(root, f.GetName()), []byte(content), 0o644); err != nil {
 			return err
 		}
 	}

@@ -664,8 +664,9 @@ type SetServingStatusResponse struct {
 	Service *ServiceRecord         `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	// False: status and reason were already so; no event.
 	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
-	// Send as rollcall-min-revision to read this write anywhere.
-	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Send as rollcall-min-revision, with cluster_id as rollcall-cluster, to read this write anywhere.
+	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -719,6 +720,13 @@ func (x *SetServingStatusResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *SetServingStatusResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 type StatusChange struct {
@@ -863,6 +871,7 @@ type BatchSetServingStatusResponse struct {
 	Services      []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"` // in the order asked; a deleted one has no report
 	ChangedCount  int32                  `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
 	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -916,6 +925,13 @@ func (x *BatchSetServingStatusResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *BatchSetServingStatusResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 type DeleteServiceRequest struct {
@@ -1005,6 +1021,7 @@ func (x *DeleteServiceRequest) GetAllowMissing() bool {
 type DeleteServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1044,6 +1061,13 @@ func (x *DeleteServiceResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *DeleteServiceResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 type GetServiceRequest struct {
@@ -1104,6 +1128,7 @@ type GetServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       *ServiceRecord         `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // the node's, when it answered; with at: the revision it is as of
+	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1150,6 +1175,13 @@ func (x *GetServiceResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *GetServiceResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 type ListServicesRequest struct {
@@ -1233,7 +1265,8 @@ type ListServicesResponse struct {
 	Services      []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"` // by name
 	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	// One cut per page; pages may differ. With at, all pages are one cut.
-	Revision      int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1287,6 +1320,13 @@ func (x *ListServicesResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *ListServicesResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 // Ends with UNAVAILABLE when the node stops, and with reason FELL_BEHIND if the caller reads so slowly
@@ -1345,9 +1385,14 @@ type WatchServicesResponse struct {
 	Deleted  []string `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
 	Revision int64    `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // never less than before
 	// What was sent so far, with this message, is exactly the registry at revision: every match, nothing
-	// else, and no half of an atomic write. Without it, more follows at once; then the state so far can be
-	// of several revisions. The first state ends with it, also if it is empty.
-	Synced        bool `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"`
+	// else, and no half of an atomic write. Without it, more follows soon; then the state so far can be of
+	// several revisions. The first state ends with it, also if it is empty.
+	//
+	// A node says so for the first time only when it has made sure that it holds all that was acknowledged
+	// before the call. A node that cannot make sure, because there is no quorum, says so after a few seconds
+	// of what it holds.
+	Synced        bool   `protobuf:"varint,4,opt,name=synced,proto3" json:"synced,omitempty"`
+	ClusterId     string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1408,6 +1453,13 @@ func (x *WatchServicesResponse) GetSynced() bool {
 		return x.Synced
 	}
 	return false
+}
+
+func (x *WatchServicesResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 // Ends with UNAVAILABLE when the node stops: resume on another.
@@ -1471,8 +1523,9 @@ type WatchEventsResponse struct {
 	// bookmark; the first message is one, and a quiet watch gets one when 1,000 revisions have passed, or
 	// some within about 10 s.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Every match up to here was sent; resume at +1 on any node.
-	Revision      int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Every match up to here was sent; resume at +1 on any node of the same cluster.
+	Revision      int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1521,6 +1574,13 @@ func (x *WatchEventsResponse) GetRevision() int64 {
 	return 0
 }
 
+func (x *WatchEventsResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
 // Of the bounds those that are given all hold. Times wait until this node has stored what it had when it
 // was asked, some 200 ms, if they may be later than what it has stored.
 type ListEventsRequest struct {
@@ -1536,7 +1596,7 @@ type ListEventsRequest struct {
 	Types       []EventType            `protobuf:"varint,8,rep,packed,name=types,proto3,enum=rollcall.v1.EventType" json:"types,omitempty"` // none: all
 	NewestFirst bool                   `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	PageSize    int32                  `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
-	// Any node goes on. All else but page_size must be as before.
+	// Any node of the same cluster goes on. All else but page_size must be as before.
 	PageToken     string `protobuf:"bytes,11,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1656,6 +1716,7 @@ type ListEventsResponse struct {
 	NextPageToken  string   `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	OldestRevision int64    `protobuf:"varint,3,opt,name=oldest_revision,json=oldestRevision,proto3" json:"oldest_revision,omitempty"` // retained
 	Revision       int64    `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`                                   // of the node, when it answered
+	ClusterId      string   `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -1716,6 +1777,13 @@ func (x *ListEventsResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *ListEventsResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
 }
 
 type Member struct {
@@ -2400,11 +2468,13 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"ifRevision\x88\x01\x01\x12#\n" +
 	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnlyB\t\n" +
 	"\a_statusB\x0e\n" +
-	"\f_if_revision\"\x86\x01\n" +
+	"\f_if_revision\"\xa5\x01\n" +
 	"\x18SetServingStatusResponse\x124\n" +
 	"\aservice\x18\x01 \x01(\v2\x1a.rollcall.v1.ServiceRecordR\aservice\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\xb9\x01\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xb9\x01\n" +
 	"\fStatusChange\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12N\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12$\n" +
@@ -2418,11 +2488,13 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12#\n" +
-	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\x98\x01\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\xb7\x01\n" +
 	"\x1dBatchSetServingStatusResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12#\n" +
 	"\rchanged_count\x18\x02 \x01(\x05R\fchangedCount\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"\xd8\x01\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xd8\x01\n" +
 	"\x14DeleteServiceRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
@@ -2432,39 +2504,49 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\vif_revision\x18\x05 \x01(\x03H\x00R\n" +
 	"ifRevision\x88\x01\x01\x12#\n" +
 	"\rallow_missing\x18\x06 \x01(\bR\fallowMissingB\x0e\n" +
-	"\f_if_revision\"3\n" +
+	"\f_if_revision\"R\n" +
 	"\x15DeleteServiceResponse\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"N\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"N\n" +
 	"\x11GetServiceRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1f\n" +
-	"\x02at\x18\x02 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"f\n" +
+	"\x02at\x18\x02 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"\x85\x01\n" +
 	"\x12GetServiceResponse\x124\n" +
 	"\aservice\x18\x01 \x01(\v2\x1a.rollcall.v1.ServiceRecordR\aservice\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xd9\x01\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xd9\x01\n" +
 	"\x13ListServicesRequest\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12M\n" +
 	"\bstatuses\x18\x02 \x03(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\bstatuses\x12\x1b\n" +
 	"\tpage_size\x18\x03 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
 	"page_token\x18\x04 \x01(\tR\tpageToken\x12\x1f\n" +
-	"\x02at\x18\x05 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"\x92\x01\n" +
+	"\x02at\x18\x05 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"\xb1\x01\n" +
 	"\x14ListServicesResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\"2\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"2\n" +
 	"\x14WatchServicesRequest\x12\x1a\n" +
-	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\x9d\x01\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\xbc\x01\n" +
 	"\x15WatchServicesResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12\x18\n" +
 	"\adeleted\x18\x02 \x03(\tR\adeleted\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x16\n" +
-	"\x06synced\x18\x04 \x01(\bR\x06synced\"U\n" +
+	"\x06synced\x18\x04 \x01(\bR\x06synced\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\"U\n" +
 	"\x12WatchEventsRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12#\n" +
-	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"]\n" +
+	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"|\n" +
 	"\x13WatchEventsResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.rollcall.v1.EventR\x06events\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"\xa0\x03\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xa0\x03\n" +
 	"\x11ListEventsRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12#\n" +
@@ -2479,12 +2561,14 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\tpage_size\x18\n" +
 	" \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\v \x01(\tR\tpageToken\"\xad\x01\n" +
+	"page_token\x18\v \x01(\tR\tpageToken\"\xcc\x01\n" +
 	"\x12ListEventsResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.rollcall.v1.EventR\x06events\x12&\n" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12'\n" +
 	"\x0foldest_revision\x18\x03 \x01(\x03R\x0eoldestRevision\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"v\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\"v\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +

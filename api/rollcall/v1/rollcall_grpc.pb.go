@@ -239,6 +239,12 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // Registry reads, from the node that is asked.
+//
+// A revision, a page token and a request id belong to one cluster. A cluster that was restored from a
+// backup, or founded anew, has another cluster_id and other revisions. A caller who sends metadata
+// "rollcall-cluster: ID" with a read, a watch or a change is answered by that cluster or refused:
+// FAILED_PRECONDITION with reason CLUSTER_CHANGED and the node's cluster_id. Page tokens name their cluster
+// by themselves. Answers carry the cluster_id; streams carry it in their first message.
 type RegistryClient interface {
 	GetService(ctx context.Context, in *GetServiceRequest, opts ...grpc.CallOption) (*GetServiceResponse, error)
 	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
@@ -332,6 +338,12 @@ func (c *registryClient) ListEvents(ctx context.Context, in *ListEventsRequest, 
 // for forward compatibility.
 //
 // Registry reads, from the node that is asked.
+//
+// A revision, a page token and a request id belong to one cluster. A cluster that was restored from a
+// backup, or founded anew, has another cluster_id and other revisions. A caller who sends metadata
+// "rollcall-cluster: ID" with a read, a watch or a change is answered by that cluster or refused:
+// FAILED_PRECONDITION with reason CLUSTER_CHANGED and the node's cluster_id. Page tokens name their cluster
+// by themselves. Answers carry the cluster_id; streams carry it in their first message.
 type RegistryServer interface {
 	GetService(context.Context, *GetServiceRequest) (*GetServiceResponse, error)
 	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)

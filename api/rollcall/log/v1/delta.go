@@ -9,7 +9,9 @@ type Delta struct {
 	// Revision and LogTime are the registry's after it.
 	Revision, LogTime int64
 	// Horizon is the registry's after it; 0: as before.
-	Horizon   int64
+	Horizon int64
+	// Level is the cluster's feature level after it; 0: as before.
+	Level     uint32
 	ClusterID string
 	// StateHash is of the registry after the run; nil: not known.
 	StateHash *StateHash

@@ -77,37 +77,17 @@ func checksum(format uint64, payload []byte) uint32 {
 // Payload checks sealed bytes and returns what is inside, sharing their memory. The error wraps
 // ErrChecksum or ErrFormat.
 func Payload(sealed []byte) ([]byte, error) {
-	var (
-		format  uint64
-		sum     uint32
-		payload []byte
-		hasSum  bool
-	)
-	for b := sealed; len(b) > 0; {
-		num, typ, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return nil, fmt.Errorf("envelope: %w", ErrChecksum)
-		}
-		b = b[n:]
-		switch {
-		case num == envelopeFormat && typ == protowire.VarintType:
-			format, n = protowire.ConsumeVarint(b)
-		case num == envelopeCRC32C && typ == protowire.Fixed32Type:
-			sum, n = protowire.ConsumeFixed32(b)
-			hasSum = true
-		case num == envelopePayload && typ == protowire.BytesType:
-			payload, n = protowire.ConsumeBytes(b)
-		default:
-			n = protowire.ConsumeFieldValue(num, typ, b)
-		}
-		if n < 0 {
-			return nil, fmt.Errorf("envelope: %w", ErrChecksum)
-		}
-		b = b[n:]
+	// What seal writes and nothing else: what is not under the checksum must not be able to say anything.
+	damaged := fmt.Errorf("envelope: %w", ErrChecksum)
+	format, b, ok := cutVarint(sealed, envelopeFormat)
+	if !ok || len(b) < 5 || b[0] != envelopeCRC32C<<3|byte(protowire.Fixed32Type) {
+		return nil, damaged
 	}
-	// Every format keeps fields 1 to 3 and this checksum.
-	if !hasSum || checksum(format, payload) != sum {
-		return nil, fmt.Errorf("envelope: %w", ErrChecksum)
+	sum := binary.LittleEndian.Uint32(b[1:])
+	payload, rest, ok := cutBytes(b[5:], envelopePayload)
+	// Every format keeps these three fields and this checksum.
+	if !ok || len(rest) > 0 || checksum(format, payload) != sum {
+		return nil, damaged
 	}
 	if format == 0 || format > Format {
 		return nil, fmt.Errorf("envelope: %w %d, this binary reads up to %d", ErrFormat, format, Format)

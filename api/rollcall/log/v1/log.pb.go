@@ -24,6 +24,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Kind is a sort of replicated record. A number is never used again.
+type Kind int32
+
+const (
+	Kind_KIND_UNSPECIFIED Kind = 0
+	Kind_KIND_SERVICE     Kind = 1
+	Kind_KIND_MEMBER      Kind = 2
+	Kind_KIND_REQUEST     Kind = 3
+	Kind_KIND_SETTING     Kind = 4
+)
+
+// Enum value maps for Kind.
+var (
+	Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_SERVICE",
+		2: "KIND_MEMBER",
+		3: "KIND_REQUEST",
+		4: "KIND_SETTING",
+	}
+	Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_SERVICE":     1,
+		"KIND_MEMBER":      2,
+		"KIND_REQUEST":     3,
+		"KIND_SETTING":     4,
+	}
+)
+
+func (x Kind) Enum() *Kind {
+	p := new(Kind)
+	*p = x
+	return p
+}
+
+func (x Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_log_v1_log_proto_enumTypes[0].Descriptor()
+}
+
+func (Kind) Type() protoreflect.EnumType {
+	return &file_rollcall_log_v1_log_proto_enumTypes[0]
+}
+
+func (x Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Kind.Descriptor instead.
+func (Kind) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{0}
+}
+
 // Status has the numbers of grpc.health.v1.HealthCheckResponse.ServingStatus.
 type Status int32
 
@@ -61,11 +117,11 @@ func (x Status) String() string {
 }
 
 func (Status) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_log_v1_log_proto_enumTypes[0].Descriptor()
+	return file_rollcall_log_v1_log_proto_enumTypes[1].Descriptor()
 }
 
 func (Status) Type() protoreflect.EnumType {
-	return &file_rollcall_log_v1_log_proto_enumTypes[0]
+	return &file_rollcall_log_v1_log_proto_enumTypes[1]
 }
 
 func (x Status) Number() protoreflect.EnumNumber {
@@ -74,7 +130,7 @@ func (x Status) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Status.Descriptor instead.
 func (Status) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{1}
 }
 
 type EventType int32
@@ -113,11 +169,11 @@ func (x EventType) String() string {
 }
 
 func (EventType) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_log_v1_log_proto_enumTypes[1].Descriptor()
+	return file_rollcall_log_v1_log_proto_enumTypes[2].Descriptor()
 }
 
 func (EventType) Type() protoreflect.EnumType {
-	return &file_rollcall_log_v1_log_proto_enumTypes[1]
+	return &file_rollcall_log_v1_log_proto_enumTypes[2]
 }
 
 func (x EventType) Number() protoreflect.EnumNumber {
@@ -126,7 +182,7 @@ func (x EventType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventType.Descriptor instead.
 func (EventType) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{2}
 }
 
 type Refusal_Reason int32
@@ -165,11 +221,11 @@ func (x Refusal_Reason) String() string {
 }
 
 func (Refusal_Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_rollcall_log_v1_log_proto_enumTypes[2].Descriptor()
+	return file_rollcall_log_v1_log_proto_enumTypes[3].Descriptor()
 }
 
 func (Refusal_Reason) Type() protoreflect.EnumType {
-	return &file_rollcall_log_v1_log_proto_enumTypes[2]
+	return &file_rollcall_log_v1_log_proto_enumTypes[3]
 }
 
 func (x Refusal_Reason) Number() protoreflect.EnumNumber {
@@ -178,7 +234,90 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 0}
+}
+
+// Problem is what is wrong with a field, for REASON_INVALID.
+type Refusal_Problem int32
+
+const (
+	Refusal_PROBLEM_UNSPECIFIED         Refusal_Problem = 0
+	Refusal_PROBLEM_EMPTY               Refusal_Problem = 1
+	Refusal_PROBLEM_TOO_LONG            Refusal_Problem = 2 // value: bytes; limit
+	Refusal_PROBLEM_NOT_UTF8            Refusal_Problem = 3
+	Refusal_PROBLEM_CONTROL_CHARACTER   Refusal_Problem = 4  // value: the code point
+	Refusal_PROBLEM_FORBIDDEN_CHARACTER Refusal_Problem = 5  // value: the code point
+	Refusal_PROBLEM_RESERVED            Refusal_Problem = 6  // a name that begins like the node's own
+	Refusal_PROBLEM_TOO_MANY            Refusal_Problem = 7  // value: how many; limit
+	Refusal_PROBLEM_REPEATED            Refusal_Problem = 8  // value: the place of the first, counted from 1
+	Refusal_PROBLEM_UNKNOWN             Refusal_Problem = 9  // value: not one of those there are
+	Refusal_PROBLEM_TOO_LOW             Refusal_Problem = 10 // value; limit: the lowest
+	Refusal_PROBLEM_TOO_HIGH            Refusal_Problem = 11 // value; limit: the highest
+	Refusal_PROBLEM_REUSED              Refusal_Problem = 12 // value: the log entry that used it before
+	Refusal_PROBLEM_CONFLICT            Refusal_Problem = 13 // given; held: what the registry holds instead
+)
+
+// Enum value maps for Refusal_Problem.
+var (
+	Refusal_Problem_name = map[int32]string{
+		0:  "PROBLEM_UNSPECIFIED",
+		1:  "PROBLEM_EMPTY",
+		2:  "PROBLEM_TOO_LONG",
+		3:  "PROBLEM_NOT_UTF8",
+		4:  "PROBLEM_CONTROL_CHARACTER",
+		5:  "PROBLEM_FORBIDDEN_CHARACTER",
+		6:  "PROBLEM_RESERVED",
+		7:  "PROBLEM_TOO_MANY",
+		8:  "PROBLEM_REPEATED",
+		9:  "PROBLEM_UNKNOWN",
+		10: "PROBLEM_TOO_LOW",
+		11: "PROBLEM_TOO_HIGH",
+		12: "PROBLEM_REUSED",
+		13: "PROBLEM_CONFLICT",
+	}
+	Refusal_Problem_value = map[string]int32{
+		"PROBLEM_UNSPECIFIED":         0,
+		"PROBLEM_EMPTY":               1,
+		"PROBLEM_TOO_LONG":            2,
+		"PROBLEM_NOT_UTF8":            3,
+		"PROBLEM_CONTROL_CHARACTER":   4,
+		"PROBLEM_FORBIDDEN_CHARACTER": 5,
+		"PROBLEM_RESERVED":            6,
+		"PROBLEM_TOO_MANY":            7,
+		"PROBLEM_REPEATED":            8,
+		"PROBLEM_UNKNOWN":             9,
+		"PROBLEM_TOO_LOW":             10,
+		"PROBLEM_TOO_HIGH":            11,
+		"PROBLEM_REUSED":              12,
+		"PROBLEM_CONFLICT":            13,
+	}
+)
+
+func (x Refusal_Problem) Enum() *Refusal_Problem {
+	p := new(Refusal_Problem)
+	*p = x
+	return p
+}
+
+func (x Refusal_Problem) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Refusal_Problem) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_log_v1_log_proto_enumTypes[4].Descriptor()
+}
+
+func (Refusal_Problem) Type() protoreflect.EnumType {
+	return &file_rollcall_log_v1_log_proto_enumTypes[4]
+}
+
+func (x Refusal_Problem) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Refusal_Problem.Descriptor instead.
+func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -247,9 +386,12 @@ func (x *Envelope) GetPayload() []byte {
 type Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Proposer's clock. Log time is the greater of this and the previous entry's.
-	Time          int64      `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
-	StateHash     *StateHash `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
-	Commands      []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	Time      int64      `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
+	StateHash *StateHash `protobuf:"bytes,2,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	Commands  []*Command `protobuf:"bytes,3,rep,name=commands,proto3" json:"commands,omitempty"`
+	// The feature level that a binary needs to fold this entry: the lowest that holds its commands.
+	// 0: the base level.
+	Level         uint32 `protobuf:"varint,4,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -303,6 +445,13 @@ func (x *Entry) GetCommands() []*Command {
 		return x.Commands
 	}
 	return nil
+}
+
+func (x *Entry) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
 }
 
 // StateHash says what the proposer held after applying the entry at index.
@@ -377,6 +526,7 @@ type Command struct {
 	//	*Command_Write
 	//	*Command_AnnounceMember
 	//	*Command_Compact
+	//	*Command_RaiseLevel
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -476,6 +626,15 @@ func (x *Command) GetCompact() *Compact {
 	return nil
 }
 
+func (x *Command) GetRaiseLevel() *RaiseLevel {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_RaiseLevel); ok {
+			return x.RaiseLevel
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -496,6 +655,10 @@ type Command_Compact struct {
 	Compact *Compact `protobuf:"bytes,13,opt,name=compact,proto3,oneof"`
 }
 
+type Command_RaiseLevel struct {
+	RaiseLevel *RaiseLevel `protobuf:"bytes,14,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
@@ -503,6 +666,8 @@ func (*Command_Write) isCommand_Kind() {}
 func (*Command_AnnounceMember) isCommand_Kind() {}
 
 func (*Command_Compact) isCommand_Kind() {}
+
+func (*Command_RaiseLevel) isCommand_Kind() {}
 
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -857,13 +1022,15 @@ func (x *Compact) GetHorizon() int64 {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	ApiAddress    string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
-	PeerAddress   string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	DirectoryId   string                 `protobuf:"bytes,4,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
-	Version       string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"`                       // of the binary
-	MaxFormat     uint32                 `protobuf:"varint,6,opt,name=max_format,json=maxFormat,proto3" json:"max_format,omitempty"` // newest entry format it reads
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ApiAddress  string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	PeerAddress string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	DirectoryId string                 `protobuf:"bytes,4,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	Version     string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"` // of the binary
+	Level       uint32                 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`    // the highest feature level that the binary can fold; 0: the base level
+	// The cluster's feature level is not to rise above this one while the member runs; 0: it may.
+	HoldLevel     uint32 `protobuf:"varint,7,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -933,11 +1100,74 @@ func (x *Member) GetVersion() string {
 	return ""
 }
 
-func (x *Member) GetMaxFormat() uint32 {
+func (x *Member) GetLevel() uint32 {
 	if x != nil {
-		return x.MaxFormat
+		return x.Level
 	}
 	return 0
+}
+
+func (x *Member) GetHoldLevel() uint32 {
+	if x != nil {
+		return x.HoldLevel
+	}
+	return 0
+}
+
+// RaiseLevel raises the cluster's feature level. An entry with it needs that level, so that a binary
+// that cannot fold the level stops before it. A level that is not higher changes nothing.
+type RaiseLevel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Level uint32                 `protobuf:"varint,1,opt,name=level,proto3" json:"level,omitempty"`
+	// Raft's members, by name. The command is refused if the registry knows of one of them a level, or a
+	// hold, that is lower.
+	Members       []string `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RaiseLevel) Reset() {
+	*x = RaiseLevel{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RaiseLevel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RaiseLevel) ProtoMessage() {}
+
+func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
+func (*RaiseLevel) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RaiseLevel) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *RaiseLevel) GetMembers() []string {
+	if x != nil {
+		return x.Members
+	}
+	return nil
 }
 
 // ServiceRecord is a service as the registry holds it.
@@ -953,7 +1183,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -965,7 +1195,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -978,7 +1208,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -1017,7 +1247,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1029,7 +1259,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1042,7 +1272,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Report) GetStatus() Status {
@@ -1118,7 +1348,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1130,7 +1360,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1143,7 +1373,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -1257,7 +1487,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1269,7 +1499,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1282,7 +1512,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -1322,7 +1552,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1334,7 +1564,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1347,7 +1577,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -1410,7 +1640,7 @@ type BlockEvent struct {
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1652,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1435,7 +1665,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -1516,7 +1746,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1528,7 +1758,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1541,7 +1771,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1590,7 +1820,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1602,7 +1832,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1615,7 +1845,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -1632,20 +1862,29 @@ func (x *ServiceResult) GetChanged() bool {
 	return false
 }
 
+// Refusal says why a command was refused: codes and values only. It is part of the replicated state
+// (see RequestRecord), so it holds no text that was made for people: the server words it.
 type Refusal struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Reason          Refusal_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=rollcall.log.v1.Refusal_Reason" json:"reason,omitempty"`
-	Service         string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
-	Field           string                 `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"` // of the API request, for REASON_INVALID
-	Message         string                 `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	CurrentRevision int64                  `protobuf:"varint,5,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Reason Refusal_Reason         `protobuf:"varint,1,opt,name=reason,proto3,enum=rollcall.log.v1.Refusal_Reason" json:"reason,omitempty"`
+	// The record that the command is about; not set if it is about none, or if key is the problem.
+	Kind            Kind            `protobuf:"varint,2,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"`
+	Key             string          `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	Field           string          `protobuf:"bytes,4,opt,name=field,proto3" json:"field,omitempty"`    // of the API request, for REASON_INVALID; with change, of that change
+	Change          uint32          `protobuf:"varint,5,opt,name=change,proto3" json:"change,omitempty"` // the place of the change among several, counted from 1
+	Problem         Refusal_Problem `protobuf:"varint,6,opt,name=problem,proto3,enum=rollcall.log.v1.Refusal_Problem" json:"problem,omitempty"`
+	Value           int64           `protobuf:"varint,7,opt,name=value,proto3" json:"value,omitempty"` // for REASON_REVISION_MISMATCH: the revision that was asked for
+	Limit           int64           `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
+	Given           string          `protobuf:"bytes,9,opt,name=given,proto3" json:"given,omitempty"`                                              // as the command has it
+	Held            string          `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                                               // as the registry has it
+	CurrentRevision int64           `protobuf:"varint,11,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1896,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1909,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -1680,9 +1919,16 @@ func (x *Refusal) GetReason() Refusal_Reason {
 	return Refusal_REASON_UNSPECIFIED
 }
 
-func (x *Refusal) GetService() string {
+func (x *Refusal) GetKind() Kind {
 	if x != nil {
-		return x.Service
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *Refusal) GetKey() string {
+	if x != nil {
+		return x.Key
 	}
 	return ""
 }
@@ -1694,9 +1940,44 @@ func (x *Refusal) GetField() string {
 	return ""
 }
 
-func (x *Refusal) GetMessage() string {
+func (x *Refusal) GetChange() uint32 {
 	if x != nil {
-		return x.Message
+		return x.Change
+	}
+	return 0
+}
+
+func (x *Refusal) GetProblem() Refusal_Problem {
+	if x != nil {
+		return x.Problem
+	}
+	return Refusal_PROBLEM_UNSPECIFIED
+}
+
+func (x *Refusal) GetValue() int64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Refusal) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Refusal) GetGiven() string {
+	if x != nil {
+		return x.Given
+	}
+	return ""
+}
+
+func (x *Refusal) GetHeld() string {
+	if x != nil {
+		return x.Held
 	}
 	return ""
 }
@@ -1729,7 +2010,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1741,7 +2022,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1754,7 +2035,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *RequestRecord) GetIndex() uint64 {
@@ -1849,7 +2130,7 @@ type RequestOutcome struct {
 
 func (x *RequestOutcome) Reset() {
 	*x = RequestOutcome{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1861,7 +2142,7 @@ func (x *RequestOutcome) String() string {
 func (*RequestOutcome) ProtoMessage() {}
 
 func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1874,7 +2155,7 @@ func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
 func (*RequestOutcome) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RequestOutcome) GetService() string {
@@ -1932,7 +2213,7 @@ type RequestCause struct {
 
 func (x *RequestCause) Reset() {
 	*x = RequestCause{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2225,7 @@ func (x *RequestCause) String() string {
 func (*RequestCause) ProtoMessage() {}
 
 func (x *RequestCause) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1957,7 +2238,7 @@ func (x *RequestCause) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
 func (*RequestCause) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RequestCause) GetReason() string {
@@ -2005,7 +2286,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2017,7 +2298,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2030,7 +2311,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -2049,24 +2330,26 @@ func (x *RequestLimits) GetWindow() int64 {
 
 // RegistryMeta says what a registry file holds.
 type RegistryMeta struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	DirectoryId   string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // of the data directory it stands in
-	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`                               // last log entry it holds
-	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
-	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
-	LogTime       int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
-	Horizon       int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
-	Compacted     int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
-	StateHash     *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Format      uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
+	ClusterId   string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	DirectoryId string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // of the data directory it stands in
+	Index       uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`                               // last log entry it holds
+	Term        uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`                                 // of that entry
+	Revision    int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	LogTime     int64                  `protobuf:"varint,7,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"`
+	Horizon     int64                  `protobuf:"varint,8,opt,name=horizon,proto3" json:"horizon,omitempty"`      // oldest revision from which events are complete; 0 means 1
+	Compacted   int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
+	StateHash   *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
+	// The cluster's feature level: a binary of a lower one cannot read the records. 0: the base level.
+	Level         uint32 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2078,7 +2361,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2091,7 +2374,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -2164,6 +2447,13 @@ func (x *RegistryMeta) GetStateHash() *StateHash {
 	return nil
 }
 
+func (x *RegistryMeta) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
 // SnapshotHeader opens the stream of a snapshot; the registry file follows, then its SHA-256.
 type SnapshotHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2176,7 +2466,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2188,7 +2478,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2201,7 +2491,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2233,16 +2523,17 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\bEnvelope\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x16\n" +
 	"\x06crc32c\x18\x02 \x01(\aR\x06crc32c\x12\x18\n" +
-	"\apayload\x18\x03 \x01(\fR\apayload\"\x8c\x01\n" +
+	"\apayload\x18\x03 \x01(\fR\apayload\"\xa2\x01\n" +
 	"\x05Entry\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x129\n" +
 	"\n" +
 	"state_hash\x18\x02 \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x124\n" +
-	"\bcommands\x18\x03 \x03(\v2\x18.rollcall.log.v1.CommandR\bcommands\"O\n" +
+	"\bcommands\x18\x03 \x03(\v2\x18.rollcall.log.v1.CommandR\bcommands\x12\x14\n" +
+	"\x05level\x18\x04 \x01(\rR\x05level\"O\n" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xe5\x02\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xa5\x03\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -2253,7 +2544,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\v2\x1a.rollcall.log.v1.TermStartH\x00R\ttermStart\x12.\n" +
 	"\x05write\x18\v \x01(\v2\x16.rollcall.log.v1.WriteH\x00R\x05write\x12J\n" +
 	"\x0fannounce_member\x18\f \x01(\v2\x1f.rollcall.log.v1.AnnounceMemberH\x00R\x0eannounceMember\x124\n" +
-	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompactB\x06\n" +
+	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompact\x12>\n" +
+	"\vraise_level\x18\x0e \x01(\v2\x1b.rollcall.log.v1.RaiseLevelH\x00R\n" +
+	"raiseLevelB\x06\n" +
 	"\x04kind\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
@@ -2281,16 +2574,21 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eAnnounceMember\x12/\n" +
 	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"#\n" +
 	"\aCompact\x12\x18\n" +
-	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xbc\x01\n" +
+	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xd2\x01\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12!\n" +
 	"\fdirectory_id\x18\x04 \x01(\tR\vdirectoryId\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\x12\x1d\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
+	"\x05level\x18\x06 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
-	"max_format\x18\x06 \x01(\rR\tmaxFormat\"{\n" +
+	"hold_level\x18\a \x01(\rR\tholdLevel\"<\n" +
+	"\n" +
+	"RaiseLevel\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\"{\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12/\n" +
 	"\x06report\x18\x02 \x01(\v2\x17.rollcall.log.v1.ReportR\x06report\x12\x1f\n" +
@@ -2357,18 +2655,41 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\breplayed\x18\x05 \x01(\bR\breplayed\"a\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\bR\achanged\"\xa1\x02\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"\xa4\x06\n" +
 	"\aRefusal\x127\n" +
-	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\x12\x14\n" +
-	"\x05field\x18\x03 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\x12)\n" +
-	"\x10current_revision\x18\x05 \x01(\x03R\x0fcurrentRevision\"h\n" +
+	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
+	"\x03key\x18\x03 \x01(\tR\x03key\x12\x14\n" +
+	"\x05field\x18\x04 \x01(\tR\x05field\x12\x16\n" +
+	"\x06change\x18\x05 \x01(\rR\x06change\x12:\n" +
+	"\aproblem\x18\x06 \x01(\x0e2 .rollcall.log.v1.Refusal.ProblemR\aproblem\x12\x14\n" +
+	"\x05value\x18\a \x01(\x03R\x05value\x12\x14\n" +
+	"\x05limit\x18\b \x01(\x03R\x05limit\x12\x14\n" +
+	"\x05given\x18\t \x01(\tR\x05given\x12\x12\n" +
+	"\x04held\x18\n" +
+	" \x01(\tR\x04held\x12)\n" +
+	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\"h\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\x02\x12\x1c\n" +
-	"\x18REASON_REVISION_MISMATCH\x10\x03\"\x9c\x03\n" +
+	"\x18REASON_REVISION_MISMATCH\x10\x03\"\xcd\x02\n" +
+	"\aProblem\x12\x17\n" +
+	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
+	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
+	"\x10PROBLEM_TOO_LONG\x10\x02\x12\x14\n" +
+	"\x10PROBLEM_NOT_UTF8\x10\x03\x12\x1d\n" +
+	"\x19PROBLEM_CONTROL_CHARACTER\x10\x04\x12\x1f\n" +
+	"\x1bPROBLEM_FORBIDDEN_CHARACTER\x10\x05\x12\x14\n" +
+	"\x10PROBLEM_RESERVED\x10\x06\x12\x14\n" +
+	"\x10PROBLEM_TOO_MANY\x10\a\x12\x14\n" +
+	"\x10PROBLEM_REPEATED\x10\b\x12\x13\n" +
+	"\x0fPROBLEM_UNKNOWN\x10\t\x12\x13\n" +
+	"\x0fPROBLEM_TOO_LOW\x10\n" +
+	"\x12\x14\n" +
+	"\x10PROBLEM_TOO_HIGH\x10\v\x12\x12\n" +
+	"\x0ePROBLEM_REUSED\x10\f\x12\x14\n" +
+	"\x10PROBLEM_CONFLICT\x10\r\"\x9c\x03\n" +
 	"\rRequestRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
@@ -2401,7 +2722,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rRequestLimits\x12\x1f\n" +
 	"\vrequest_ids\x18\x01 \x01(\rR\n" +
 	"requestIds\x12\x16\n" +
-	"\x06window\x18\x02 \x01(\x03R\x06window\"\xbc\x02\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\xd2\x02\n" +
 	"\fRegistryMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
@@ -2415,11 +2736,18 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tcompacted\x18\n" +
 	" \x01(\x03R\tcompacted\x129\n" +
 	"\n" +
-	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\"o\n" +
+	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x12\x14\n" +
+	"\x05level\x18\v \x01(\rR\x05level\"o\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x04R\x04size*d\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size*c\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fKIND_SERVICE\x10\x01\x12\x0f\n" +
+	"\vKIND_MEMBER\x10\x02\x12\x10\n" +
+	"\fKIND_REQUEST\x10\x03\x12\x10\n" +
+	"\fKIND_SETTING\x10\x04*d\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x16\n" +
@@ -2443,84 +2771,90 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 	return file_rollcall_log_v1_log_proto_rawDescData
 }
 
-var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
-	(Status)(0),            // 0: rollcall.log.v1.Status
-	(EventType)(0),         // 1: rollcall.log.v1.EventType
-	(Refusal_Reason)(0),    // 2: rollcall.log.v1.Refusal.Reason
-	(*Envelope)(nil),       // 3: rollcall.log.v1.Envelope
-	(*Entry)(nil),          // 4: rollcall.log.v1.Entry
-	(*StateHash)(nil),      // 5: rollcall.log.v1.StateHash
-	(*Command)(nil),        // 6: rollcall.log.v1.Command
-	(*Actor)(nil),          // 7: rollcall.log.v1.Actor
-	(*TermStart)(nil),      // 8: rollcall.log.v1.TermStart
-	(*Write)(nil),          // 9: rollcall.log.v1.Write
-	(*Change)(nil),         // 10: rollcall.log.v1.Change
-	(*AnnounceMember)(nil), // 11: rollcall.log.v1.AnnounceMember
-	(*Compact)(nil),        // 12: rollcall.log.v1.Compact
-	(*Member)(nil),         // 13: rollcall.log.v1.Member
-	(*ServiceRecord)(nil),  // 14: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 15: rollcall.log.v1.Report
-	(*Event)(nil),          // 16: rollcall.log.v1.Event
-	(*EventBlock)(nil),     // 17: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),     // 18: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),     // 19: rollcall.log.v1.BlockEvent
-	(*Result)(nil),         // 20: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 21: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 22: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 23: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 24: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 25: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 26: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),   // 27: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil), // 28: rollcall.log.v1.SnapshotHeader
+	(Kind)(0),              // 0: rollcall.log.v1.Kind
+	(Status)(0),            // 1: rollcall.log.v1.Status
+	(EventType)(0),         // 2: rollcall.log.v1.EventType
+	(Refusal_Reason)(0),    // 3: rollcall.log.v1.Refusal.Reason
+	(Refusal_Problem)(0),   // 4: rollcall.log.v1.Refusal.Problem
+	(*Envelope)(nil),       // 5: rollcall.log.v1.Envelope
+	(*Entry)(nil),          // 6: rollcall.log.v1.Entry
+	(*StateHash)(nil),      // 7: rollcall.log.v1.StateHash
+	(*Command)(nil),        // 8: rollcall.log.v1.Command
+	(*Actor)(nil),          // 9: rollcall.log.v1.Actor
+	(*TermStart)(nil),      // 10: rollcall.log.v1.TermStart
+	(*Write)(nil),          // 11: rollcall.log.v1.Write
+	(*Change)(nil),         // 12: rollcall.log.v1.Change
+	(*AnnounceMember)(nil), // 13: rollcall.log.v1.AnnounceMember
+	(*Compact)(nil),        // 14: rollcall.log.v1.Compact
+	(*Member)(nil),         // 15: rollcall.log.v1.Member
+	(*RaiseLevel)(nil),     // 16: rollcall.log.v1.RaiseLevel
+	(*ServiceRecord)(nil),  // 17: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),         // 18: rollcall.log.v1.Report
+	(*Event)(nil),          // 19: rollcall.log.v1.Event
+	(*EventBlock)(nil),     // 20: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),     // 21: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),     // 22: rollcall.log.v1.BlockEvent
+	(*Result)(nil),         // 23: rollcall.log.v1.Result
+	(*ServiceResult)(nil),  // 24: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 25: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 26: rollcall.log.v1.RequestRecord
+	(*RequestOutcome)(nil), // 27: rollcall.log.v1.RequestOutcome
+	(*RequestCause)(nil),   // 28: rollcall.log.v1.RequestCause
+	(*RequestLimits)(nil),  // 29: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),   // 30: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil), // 31: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
-	5,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
-	6,  // 1: rollcall.log.v1.Entry.commands:type_name -> rollcall.log.v1.Command
-	7,  // 2: rollcall.log.v1.Command.actor:type_name -> rollcall.log.v1.Actor
-	8,  // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
-	9,  // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
-	11, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
-	12, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
-	10, // 7: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	0,  // 8: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	13, // 9: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	15, // 10: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	0,  // 11: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	7,  // 12: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 13: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	7,  // 14: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 15: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 16: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	0,  // 17: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	13, // 18: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	18, // 19: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	7,  // 20: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	19, // 21: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	1,  // 22: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	0,  // 23: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	0,  // 24: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	0,  // 25: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	13, // 26: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
-	21, // 27: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	22, // 28: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	14, // 29: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	2,  // 30: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	24, // 31: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	25, // 32: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	22, // 33: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	26, // 34: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	0,  // 35: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	7,  // 36: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	5,  // 37: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	27, // 38: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	39, // [39:39] is the sub-list for method output_type
-	39, // [39:39] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
+	8,  // 1: rollcall.log.v1.Entry.commands:type_name -> rollcall.log.v1.Command
+	9,  // 2: rollcall.log.v1.Command.actor:type_name -> rollcall.log.v1.Actor
+	10, // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
+	11, // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
+	13, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
+	14, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
+	16, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
+	12, // 8: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	1,  // 9: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	15, // 10: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	18, // 11: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 12: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	9,  // 13: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	2,  // 14: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	9,  // 15: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 16: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 17: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 18: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	15, // 19: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
+	21, // 20: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	9,  // 21: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	22, // 22: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 23: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 24: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 25: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 26: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	15, // 27: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
+	24, // 28: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	25, // 29: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	17, // 30: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 31: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 32: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 33: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	27, // 34: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
+	28, // 35: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
+	25, // 36: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
+	29, // 37: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
+	1,  // 38: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
+	9,  // 39: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
+	7,  // 40: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	30, // 41: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	42, // [42:42] is the sub-list for method output_type
+	42, // [42:42] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2533,6 +2867,7 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_Write)(nil),
 		(*Command_AnnounceMember)(nil),
 		(*Command_Compact)(nil),
+		(*Command_RaiseLevel)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[7].OneofWrappers = []any{}
 	type x struct{}
@@ -2540,8 +2875,8 @@ func file_rollcall_log_v1_log_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   26,
+			NumEnums:      5,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

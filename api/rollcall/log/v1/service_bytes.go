@@ -18,6 +18,9 @@ type ServiceBytes struct {
 	Cause [2][]byte
 }
 
+// maxStatus is the highest Status there is; they have no gaps.
+const maxStatus = uint64(Status_STATUS_SERVICE_UNKNOWN)
+
 // ParseService takes a payload apart. It takes what this package's own encoding of a ServiceRecord
 // looks like; false: the payload is not of that form, and Open has to say what it is.
 func ParseService(payload []byte) (s ServiceBytes, ok bool) {
@@ -30,7 +33,7 @@ func ParseService(payload []byte) (s ServiceBytes, ok bool) {
 	var report []byte
 	if report, b, s.Reported = cutBytes(b, 2); s.Reported {
 		var status, revision uint64
-		if status, report, ok = cutVarint(report, 1); !ok {
+		if status, report, ok = cutVarint(report, 1); !ok || status > maxStatus {
 			return s, false
 		}
 		s.Status = Status(status)

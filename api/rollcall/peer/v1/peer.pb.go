@@ -536,7 +536,10 @@ type Hello struct {
 	// The directory that the acceptor knows the dialer by; "": it knows none.
 	YourDirectoryId string `protobuf:"bytes,11,opt,name=your_directory_id,json=yourDirectoryId,proto3" json:"your_directory_id,omitempty"`
 	// In a probe a question, in the answer to it the answer; else unset.
-	Succession    *Succession `protobuf:"bytes,12,opt,name=succession,proto3" json:"succession,omitempty"`
+	Succession *Succession `protobuf:"bytes,12,opt,name=succession,proto3" json:"succession,omitempty"`
+	// The highest feature level that the sender's binary can read; 0: the base level. A field of a higher
+	// level than the receiver's is never sent to it.
+	Level         uint32 `protobuf:"varint,13,opt,name=level,proto3" json:"level,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -653,6 +656,13 @@ func (x *Hello) GetSuccession() *Succession {
 		return x.Succession
 	}
 	return nil
+}
+
+func (x *Hello) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
 }
 
 // Succession is what a voter that has lost its leader asks the others, and what they answer: each
@@ -939,7 +949,7 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12#\n" +
-	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xaf\x04\n" +
+	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xc5\x04\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +
@@ -956,7 +966,8 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x11your_directory_id\x18\v \x01(\tR\x0fyourDirectoryId\x12<\n" +
 	"\n" +
 	"succession\x18\f \x01(\v2\x1c.rollcall.peer.v1.SuccessionR\n" +
-	"succession\"X\n" +
+	"succession\x12\x14\n" +
+	"\x05level\x18\r \x01(\rR\x05level\"X\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPURPOSE_PROBE\x10\x01\x12\x10\n" +

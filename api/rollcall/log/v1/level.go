@@ -1,0 +1,21 @@
+package logv1
+
+// A feature level says what a binary can fold and read. A new kind of command or record, and a new field
+// or enum value of an old one, has the next level; see docs/architecture.md, "How to raise the level".
+const (
+	// BaseLevel is what every binary can fold. In messages 0 stands for it.
+	BaseLevel uint32 = 1
+	// Level is the highest level that this binary can fold.
+	Level uint32 = 1
+)
+
+// LevelOf is the level that a number in a message stands for.
+func LevelOf(number uint32) uint32 { return max(number, BaseLevel) }
+
+// LevelNumber is how a level stands in a message.
+func LevelNumber(level uint32) uint32 {
+	if level <= BaseLevel {
+		return 0
+	}
+	return level
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// writable refuses a name that no service can have, before anything is sent.
+func writable(service string) error {
+	if err := rollcallv1.CheckName(service); err != nil {
+		return invalid("service name %w", err)
+	}
+	return nil
+}
+
+// lookable refuses a name or prefix that no node would look up.
+func lookable(service string) error {
+	if err := rollcallv1.CheckLookup(service); err != nil {
+		return invalid("service name %w", err)
+	}
+	return nil
+}
+
+// ownName reports whether nodes answer this name for themselves. Such a name has a status and no record.
+func ownName(service string) bool {
+	return service == "" || strings.HasPrefix(service, rollcallv1.OwnPrefix)
+}
+
+// exactly, between and noArguments check the number of arguments, and name the one that is missing or too
+// much.
+func exactly(names ...string) cobra.PositionalArgs { return between(len(names), names...) }
+
+// between requires the first least of names, and allows all of them.
+func between(least int, names ...string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		switch {
+		case len(args) < least:
+			return fmt.Errorf("%s is missing", strings.Join(names[len(args):least], " and "))
+		case len(args) > len(names):
+			return fmt.Errorf("%q is one argument too many", args[len(names)])
+		}
+		return nil
+	}
+}
+
+func noArguments(_ *cobra.Command, args []string) error { return between(0)(nil, args) }

@@ -1,0 +1,55 @@
+package format
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode/utf8"
+)
+
+// Table writes rows of cells in aligned columns.
+func Table(w io.Writer, write func(row func(cells ...string))) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	write(func(cells ...string) {
+		fmt.Fprintln(t, strings.Join(cells, "\t"))
+	})
+	return t.Flush()
+}
+
+// Columns aligns rows that are written some at a time. A column is as wide as its widest cell so far.
+type Columns struct {
+	W      io.Writer
+	Header []string
+
+	widths []int // nil: nothing is written yet
+}
+
+// Write writes rows, with the header before the first ones.
+func (c *Columns) Write(rows [][]string) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if c.widths == nil {
+		c.widths = make([]int, len(c.Header))
+		rows = append([][]string{c.Header}, rows...)
+	}
+	for _, row := range rows {
+		for i, cell := range row {
+			c.widths[i] = max(c.widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, row := range rows {
+		for i, cell := range row {
+			b.WriteString(cell)
+			if i < len(row)-1 {
+				const between = 2
+				b.WriteString(strings.Repeat(" ", c.widths[i]-utf8.RuneCountInString(cell)+between))
+			}
+		}
+		b.WriteByte('\n')
+	}
+	_, err := io.WriteString(c.W, b.String())
+	return err
+}

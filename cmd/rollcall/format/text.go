@@ -1,0 +1,86 @@
+package format
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+)
+
+// Printable returns s with control characters escaped as Go does, so that a cell stays on its line and
+// in its column whatever a caller wrote into it.
+func Printable(s string) string {
+	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) }) < 0 {
+		return s
+	}
+	q := fmt.Sprintf("%q", s)
+	return q[1 : len(q)-1]
+}
+
+// OrDash returns s as Printable does, and "-" for an empty one.
+func OrDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return Printable(s)
+}
+
+// Service returns a service name for people. The empty name is shown as two quotes.
+func Service(name string) string {
+	if name == "" {
+		return `""`
+	}
+	return Printable(name)
+}
+
+// OneLine joins the lines of s.
+func OneLine(s string) string { return strings.Join(strings.FieldsFunc(s, isLineBreak), "; ") }
+
+func isLineBreak(r rune) bool { return r == '\n' || r == '\r' }
+
+// Alternatives writes a list as "a, b or c".
+func Alternatives(list []string) string {
+	if len(list) < 2 {
+		return strings.Join(list, "")
+	}
+	return strings.Join(list[:len(list)-1], ", ") + " or " + list[len(list)-1]
+}
+
+// Code returns a gRPC code as the protocol's documents write it: NOT_FOUND.
+func Code(c codes.Code) string {
+	switch c {
+	case codes.OK:
+		return "OK"
+	case codes.Canceled:
+		return "CANCELLED"
+	}
+	var b strings.Builder
+	for i, r := range c.String() {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte('_')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToUpper(b.String())
+}
+
+// Grouped writes 1234567 as 1,234,567.
+func Grouped(n uint64) string {
+	s := strconv.FormatUint(n, 10)
+	for i := len(s) - 3; i > 0; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+// Count is a number with its noun: "1 watch", "2 watches".
+func Count(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return Grouped(uint64(n)) + " " + many
+}
+
+// Mebibytes returns a number of bytes in MiB.
+func Mebibytes(n int64) float64 { return float64(n) / (1 << 20) }

@@ -1,0 +1,57 @@
+package format
+
+import (
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+)
+
+func TestNumbersForPeople(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 999: "999ns", 1234567: "1.23ms", 17623 * time.Microsecond: "17.6ms",
+		9996 * time.Microsecond: "10ms", 10003 * time.Millisecond: "10s", 2 * time.Minute: "2m0s",
+	} {
+		if got := ThreeDigits(d); got != want {
+			t.Errorf("ThreeDigits(%d) is %s, want %s", int64(d), got, want)
+		}
+	}
+	for n, want := range map[uint64]string{0: "0", 999: "999", 1000: "1,000", 1234567: "1,234,567"} {
+		if got := Grouped(n); got != want {
+			t.Errorf("Grouped(%d) is %s, want %s", n, got, want)
+		}
+	}
+}
+
+func TestOneUnit(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0s", 900 * time.Millisecond: "0s", 59 * time.Second: "59s", time.Minute: "1m",
+		59*time.Minute + 59*time.Second: "59m", 47 * time.Hour: "47h", 49 * time.Hour: "2d",
+	} {
+		if got := OneUnit(d); got != want {
+			t.Errorf("OneUnit(%s) = %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestDurationsInTwoUnits(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0s", 12_345_678: "12ms", 9_870 * time.Millisecond: "9.8s", 61 * time.Second: "1m1s", 2*time.Hour + 59*time.Second: "2h0m",
+		49*time.Hour + 59*time.Minute: "2d1h",
+	} {
+		if got := TwoUnits(d); got != want {
+			t.Errorf("%d: %s, want %s", d, got, want)
+		}
+	}
+}
+
+func TestCodeNamesAreTheProtocols(t *testing.T) {
+	for c, want := range map[codes.Code]string{
+		codes.OK: "OK", codes.Canceled: "CANCELLED", codes.InvalidArgument: "INVALID_ARGUMENT",
+		codes.DeadlineExceeded: "DEADLINE_EXCEEDED", codes.Unknown: "UNKNOWN",
+	} {
+		if got := Code(c); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}

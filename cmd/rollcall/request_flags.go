@@ -1,0 +1,139 @@
+package main
+
+import (
+	"context"
+	"os"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// readFlags are those of commands that read: how fresh the answer must be.
+type readFlags struct {
+	linearizable bool
+	minRevision  int64
+	maxStaleness time.Duration
+	cmd          *cobra.Command
+}
+
+func addReadFlags(cmd *cobra.Command) *readFlags {
+	r := &readFlags{cmd: cmd}
+	f := cmd.Flags()
+	f.BoolVar(&r.linearizable, "linearizable", false, "show every change acknowledged before; needs a quorum")
+	f.Int64Var(&r.minRevision, "min-revision", 0, "wait until the node has reached `revision`")
+	f.DurationVar(&r.maxStaleness, "max-staleness", 0, "show every change acknowledged longer ago than this, as 2s")
+	return r
+}
+
+// asked says whether any of them is given.
+func (r *readFlags) asked() bool {
+	f := r.cmd.Flags()
+	return r.linearizable || f.Changed("min-revision") || f.Changed("max-staleness")
+}
+
+// options are nil if nothing is asked. Their Info is set.
+func (r *readFlags) options() (*client.ReadOptions, error) {
+	if !r.asked() {
+		return nil, nil
+	}
+	o := &client.ReadOptions{MinRevision: r.minRevision, Info: new(client.ReadInfo)}
+	if r.linearizable {
+		o.Consistency = client.Linearizable
+	}
+	if r.minRevision < 0 {
+		return nil, invalid("--min-revision is %d; it must be a revision, a number from 0", r.minRevision)
+	}
+	if r.cmd.Flags().Changed("max-staleness") {
+		if r.maxStaleness < 0 {
+			return nil, invalid("--max-staleness is %s; it must be a duration from 0s", r.maxStaleness)
+		}
+		o.MaxStaleness = &r.maxStaleness
+	}
+	return o, nil
+}
+
+// reading is the context of a client's reads with options, if there are any.
+func reading(ctx context.Context, o *client.ReadOptions) context.Context {
+	if o == nil {
+		return ctx
+	}
+	return client.WithReadOptions(ctx, *o)
+}
+
+// readJSON is what is known of where an answer came from.
+type readJSON struct {
+	Node     string `json:"node"`
+	Revision int64  `json:"revision"`
+	AgeMS    *int64 `json:"age_ms,omitempty"` // what was acknowledged longer ago is shown
+}
+
+// readOf is nil if nothing was asked.
+func readOf(o *client.ReadOptions) *readJSON {
+	if o == nil {
+		return nil
+	}
+	r := &readJSON{Node: o.Info.Node, Revision: o.Info.Revision}
+	if o.Info.Age != nil {
+		ms := o.Info.Age.Milliseconds()
+		r.AgeMS = &ms
+	}
+	return r
+}
+
+// writeFlags are what every change can say.
+type writeFlags struct {
+	reason     string
+	actor      string
+	requestID  string
+	ifRevision int64
+}
+
+func (w *writeFlags) register(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&w.reason, "reason", "", "why, for those who read it later; at most 1 KiB")
+	f.StringVar(&w.actor, "actor", defaultActor(), "who changes it; recorded as your word, not verified")
+	f.StringVar(&w.requestID, "request-id", "", "repeated with the same id within ten minutes, the same change is done once and answered as the first time; use the id that a command of unknown outcome printed (default: a fresh one)")
+	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if its report has this revision; 0: only if it does not exist")
+	// An account that differs by machine is no default to document.
+	f.Lookup("actor").DefValue = "you@this-host"
+}
+
+func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {
+	o := client.WriteOptions{Reason: w.reason, Actor: w.actor, RequestID: w.requestID}
+	if cmd.Flags().Lookup("if-revision").Changed {
+		if w.ifRevision < 0 {
+			return o, invalid("--if-revision is %d; revisions are 1, 2, 3 …, and 0 means: does not exist", w.ifRevision)
+		}
+		o.IfRevision = &w.ifRevision
+	}
+	return o, nil
+}
+
+// defaultActor is the account at this machine: alice@laptop.
+func defaultActor() string {
+	const most = 256 // bytes, of the API
+	name := os.Getenv("USER")
+	if name == "" {
+		name = os.Getenv("LOGNAME")
+	}
+	if name == "" {
+		if u, err := user.Current(); err == nil {
+			name = u.Username
+		}
+	}
+	if name == "" {
+		name = "unknown"
+	}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		name += "@" + host
+	}
+	name = strings.ToValidUTF8(name, "")
+	for len(name) > most {
+		name = strings.ToValidUTF8(name[:most], "")
+	}
+	return name
+}

@@ -1,0 +1,58 @@
+// Package follow tells followers what changes in the registry: every event (events.go), or the newest
+// state of every service (services.go).
+//
+// A follower has a goroutine, a cursor and nothing else. It subscribes to changes, reads on from its
+// cursor in the history, and waits. A send that blocks holds up only its own follower and keeps only its
+// page. A restore forgets the events in memory and wakes the followers; they go on from the events that
+// came with the snapshot.
+//
+// What a page of events holds and where it is read belongs to fsm/history, waking to fsm/watch, messages
+// of the API and their streams to server.
+package follow
+
+import (
+	"context"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/history"
+)
+
+// Events is the history that followers read.
+type Events interface {
+	// EventsAfter returns the page of events after a revision and up to another, which must be the end of
+	// an atomic write (0: all there are); none if there are none yet.
+	EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error)
+}
+
+// Registry is what this node shows now.
+type Registry interface {
+	// Horizon is the oldest revision whose event is retained, and all after it.
+	Horizon() int64
+	// Newest is the newest consistent cut.
+	Newest() Cut
+}
+
+// Cut is the registry as of one revision. It never changes.
+type Cut interface {
+	Revision() int64
+	// Service returns nil if there is none of that name.
+	Service(name string) *rollcallv1.ServiceRecord
+	// Ascend visits the services by name, those named from or later.
+	Ascend(from string, visit func(*rollcallv1.ServiceRecord) (more bool))
+}
+
+// Config is what Followers are made of. All of it is required.
+type Config struct {
+	Events   Events
+	Registry Registry
+	// Subscribe has changed signaled, soon, when there is something new.
+	Subscribe func() (changed <-chan struct{}, leave func())
+	Page      history.PageLimits
+}
+
+// Followers are all that follow the registry of one node.
+type Followers struct{ cfg Config }
+
+// New returns Followers of cfg.
+func New(cfg Config) *Followers { return &Followers{cfg} }

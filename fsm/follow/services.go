@@ -1,0 +1,175 @@
+package follow
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Services calls send with the state of all services whose names begin with one of prefixes
+// (none: of all), and then with what changes in it: see rollcallv1.WatchServicesResponse for what a
+// message says. send is also called, with nothing new but the revision, when quiet has passed since
+// that of the last call. Errors are those of Events; a *logv1.CompactedError means that it fell
+// too far behind and has to begin anew.
+//
+// It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how
+// far in the events, it has come.
+func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
+	changed, leave := f.cfg.Subscribe()
+	defer leave()
+	s := f.Scan(prefixes)
+	var told *rollcallv1.WatchServicesResponse // the last one
+	tell := func(m *rollcallv1.WatchServicesResponse) error {
+		told = &rollcallv1.WatchServicesResponse{Revision: m.GetRevision(), Synced: m.GetSynced()}
+		return send(m)
+	}
+	for {
+		m, err := s.Next(ctx)
+		if err != nil {
+			return err
+		}
+		synced := m.GetSynced()
+		if len(m.GetServices())+len(m.GetDeleted()) > 0 || synced && !told.GetSynced() {
+			if err := tell(m); err != nil {
+				return err
+			}
+		}
+		if !synced {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			continue
+		}
+		at := m.GetRevision()
+		m = nil
+		err = await(ctx, changed, quiet, func() error {
+			if at == told.GetRevision() {
+				return nil
+			}
+			return tell(&rollcallv1.WatchServicesResponse{Revision: at, Synced: true})
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// Scan is how far a follower of services has come. What it has scanned of the names is as of
+// cursor; the rest it has not looked at yet. So when all names are scanned and cursor is the newest
+// revision, what was sent is exactly the registry of then.
+type Scan struct {
+	f        *Followers
+	prefixes []string // in order; none begins with another
+	begun    bool
+	cursor   int64
+
+	current int    // of prefixes: those before are scanned
+	name    string // and of this one the names up to here
+}
+
+// Scan returns a follower of the services whose names begin with one of prefixes (none: of all) that has
+// read nothing yet.
+func (f *Followers) Scan(prefixes []string) *Scan {
+	return &Scan{f: f, prefixes: minimal(prefixes)}
+}
+
+// minimal returns prefixes in order, without those that begin with another.
+func minimal(prefixes []string) []string {
+	if len(prefixes) == 0 {
+		return []string{""}
+	}
+	var kept []string
+	for _, p := range slices.Sorted(slices.Values(prefixes)) {
+		if len(kept) == 0 || !strings.HasPrefix(p, kept[len(kept)-1]) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// scanned says whether name matches and has been looked at.
+func (s *Scan) scanned(name string) bool {
+	for i, p := range s.prefixes {
+		if strings.HasPrefix(name, p) {
+			return i < s.current || i == s.current && name <= s.name
+		}
+	}
+	return false
+}
+
+// Next reads one page from the newest view: first of what happened to the names that were scanned,
+// then, if that is all, of further names.
+func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, error) {
+	v := s.f.cfg.Registry.Newest()
+	m := &rollcallv1.WatchServicesResponse{Revision: v.Revision()}
+	if !s.begun {
+		s.begun, s.cursor = true, v.Revision()
+	}
+	bytes := 0
+	if s.cursor < v.Revision() {
+		events, err := s.f.cfg.Events.EventsAfter(ctx, s.cursor, v.Revision())
+		if err != nil {
+			return nil, err
+		}
+		for _, e := range events {
+			s.cursor = e.GetRevision()
+			bytes += s.take(e, v, m)
+		}
+	}
+	if s.cursor < v.Revision() {
+		return m, nil
+	}
+	for s.current < len(s.prefixes) && !s.f.cfg.Page.Reached(len(m.Services), bytes) {
+		more := false
+		prefix := s.prefixes[s.current]
+		v.Ascend(max(prefix, s.name), func(r *rollcallv1.ServiceRecord) bool {
+			switch {
+			case !strings.HasPrefix(r.GetService(), prefix):
+				return false
+			case r.GetService() == s.name:
+				return true
+			case s.f.cfg.Page.Reached(len(m.Services), bytes):
+				more = true
+				return false
+			}
+			m.Services = append(m.Services, r)
+			bytes += recordBytes(r)
+			s.name = r.GetService()
+			return true
+		})
+		if !more {
+			s.current, s.name = s.current+1, ""
+		}
+	}
+	m.Synced = s.current == len(s.prefixes)
+	return m, nil
+}
+
+// take adds to m what e did, if it is the newest that happened to its service as of v; what is not
+// comes with a later event. It returns about how many bytes that takes.
+func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) int {
+	name := e.GetService()
+	if name == "" || !s.scanned(name) {
+		return 0
+	}
+	switch r := v.Service(name); {
+	case r != nil && r.GetReport().GetRevision() == e.GetRevision():
+		m.Services = append(m.Services, r)
+		return recordBytes(r)
+	case r == nil && e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
+		m.Deleted = append(m.Deleted, name)
+		return len(name)
+	}
+	return 0
+}
+
+// recordBytes is about what r takes in an answer.
+func recordBytes(r *rollcallv1.ServiceRecord) int {
+	const fixed = 64
+	a := r.GetReport().GetActor()
+	return fixed + len(r.GetService()) + len(r.GetReport().GetReason()) + len(a.GetName()) + len(a.GetPeer())
+}

@@ -1,0 +1,129 @@
+package history
+
+import (
+	"context"
+	"slices"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Status is the standard's status.
+type Status = healthpb.HealthCheckResponse_ServingStatus
+
+// RevisionAt returns the registry's revision at a time, in Unix nanoseconds of log time.
+func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, err error) {
+	for {
+		now := r.cfg.Revision()
+		span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+			revision, span, err = r.cfg.RegistryFile.RevisionAt(ctx, time)
+			return span, 0, err
+		})
+		if err != nil || revision < span.Newest || span.Newest >= now {
+			return revision, err
+		}
+		// It may be one that the registry file does not hold yet.
+		if err := r.cfg.RegistryFile.AwaitDurable(ctx, now); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// VisibleRevision returns the newest revision that is not after the given one and that the registry
+// had: inside an atomic write it never was. revision is one that this node has reached.
+func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible int64, err error) {
+	if err := r.cfg.RegistryFile.AwaitDurable(ctx, revision); err != nil {
+		return 0, err
+	}
+	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+		visible = revision
+		if revision == 0 {
+			span, err = r.span(ctx)
+			return span, 0, err
+		}
+		q := logv1.EventQuery{From: 1, To: revision, Descending: true}
+		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+			if e.GetRevision() != visible || e.GetRevision() >= e.GetCommitRevision() {
+				return false, nil // the end of a write; below the horizon there are gaps
+			}
+			visible--
+			return true, nil
+		})
+		return span, 0, err
+	})
+	return visible, beforeHorizon(err, revision, visible, span)
+}
+
+// beforeHorizon is err, or says that what is kept does not tell of the registry at one of revisions.
+func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error {
+	if err == nil && revision < span.Oldest-1 {
+		return &logv1.CompactedError{Asked: asked, Oldest: span.Oldest}
+	}
+	return err
+}
+
+// GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
+// nothing.
+func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) (found *rollcallv1.ServiceRecord, err error) {
+	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+		found = nil
+		if revision == 0 {
+			span, err = r.span(ctx)
+			return span, 0, err
+		}
+		q := logv1.EventQuery{From: 1, To: revision, Service: name, Descending: true}
+		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+			found = r.cfg.Record(e)
+			return false, nil
+		})
+		return span, 1, err
+	})
+	return found, beforeHorizon(err, revision, revision, span)
+}
+
+// ListServicesAt returns the services as of a revision that VisibleRevision returned: by name, at most limit
+// (at least 1) of those whose names begin with prefix and come after the name after, with one of statuses, or
+// any if none is given. next is the after of the next call, "" if nothing follows; it may be set with fewer
+// records than asked for, or none, when a filter skipped very many.
+func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (records []*rollcallv1.ServiceRecord, next string, err error) {
+	limit = max(limit, 1)
+	visits := r.cfg.Limits.Visited
+	for {
+		var part []*rollcallv1.ServiceRecord
+		var looked int
+		var more bool
+		last := after
+		atOnce := min(r.cfg.Limits.AtOnce, visits)
+		span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+			part, looked, more, last = nil, 0, false, after
+			span, err := r.cfg.RegistryFile.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
+				looked++
+				record := r.cfg.Record(e)
+				if record != nil && (len(statuses) == 0 || slices.Contains(statuses, record.GetStatus())) {
+					if len(records)+len(part) == limit {
+						more = true
+						return false, nil
+					}
+					part = append(part, record)
+				}
+				last = e.GetService()
+				return true, nil
+			})
+			return span, len(part), err
+		})
+		if err := beforeHorizon(err, revision, revision, span); err != nil {
+			return nil, "", err
+		}
+		visits -= looked
+		after = last
+		records = append(records, part...)
+		switch {
+		case !more && looked < atOnce:
+			return records, "", nil
+		case more || visits <= 0:
+			return records, after, nil
+		}
+	}
+}

@@ -1,0 +1,123 @@
+package history
+
+import (
+	"context"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// ReadEvents reads the retained events of q, in its order, and returns those that keep wants: at most
+// limit (at least 1), of at most Limits.Visited that it looks at. From 0 is the oldest retained.
+func (r *Reader) ReadEvents(ctx context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (logv1.EventPage, error) {
+	return r.readEvents(ctx, q, max(limit, 1), keep)
+}
+
+func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (page logv1.EventPage, err error) {
+	visits := r.cfg.Limits.Visited
+	left := q // what is still to be read
+	if revision := r.cfg.Revision(); q.To == 0 || q.To > revision {
+		left.To = revision
+	}
+	page.Span, err = r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+		span, err := r.span(ctx)
+		return span, 0, err
+	})
+	if err != nil {
+		return page, err
+	}
+	if q.From == 0 {
+		left.From = page.Span.Oldest
+	}
+	for {
+		// The horizon may have moved since the last look.
+		if q.From == 0 && q.Descending {
+			left.From = max(left.From, page.Span.Oldest)
+		}
+		if left.From < page.Span.Oldest {
+			return page, &logv1.CompactedError{Asked: left.From, Oldest: page.Span.Oldest}
+		}
+		if left.From > left.To {
+			return page, nil
+		}
+		if visits <= 0 || len(page.Events) == limit {
+			page.Next = left.First()
+			return page, nil
+		}
+		part, err := r.readPart(ctx, page.Span, left, min(r.cfg.Limits.AtOnce, visits), limit-len(page.Events), keep)
+		if err != nil {
+			return page, err
+		}
+		page.Span = part.span
+		visits -= part.looked
+		if left.From < page.Span.Oldest {
+			continue // what is below was there in part
+		}
+		page.Events = append(page.Events, part.kept...)
+		if q.Descending {
+			left.To = part.to - 1
+		} else {
+			left.From = part.to + 1
+		}
+	}
+}
+
+// eventPart is one step of a reading.
+type eventPart struct {
+	span   logv1.EventSpan
+	kept   []*logv1.Event
+	looked int
+	to     int64 // the last revision that the step is done with
+}
+
+// readPart reads the first events of q, which ends at a revision that this node has reached: at most visits
+// of them, and until limit are kept. span is what the registry file held before.
+func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQuery, visits, limit int, keep func(*logv1.Event) bool) (eventPart, error) {
+	if durable := r.cfg.RegistryFile.DurableRevision(); q.First() > durable {
+		part := eventPart{span: span}
+		var held bool
+		err := r.throttle.do(ctx, func() (int, error) {
+			var events []*logv1.Event
+			events, held = r.ring.part(q, durable, visits)
+			for _, e := range events {
+				part.to = e.GetRevision()
+				part.looked++
+				if (q.Service == "" || e.GetService() == q.Service) && keep(e) {
+					if part.kept = append(part.kept, e); len(part.kept) == limit {
+						break
+					}
+				}
+			}
+			return len(part.kept), nil
+		})
+		if err != nil || held {
+			return part, err
+		}
+		// The ring has dropped it: see RingSlack.
+		if err := r.cfg.RegistryFile.AwaitDurable(ctx, q.First()); err != nil {
+			return eventPart{}, err
+		}
+	}
+	var part eventPart
+	var whole bool // all of q that the registry file holds was visited
+	var err error
+	part.span, err = r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+		part, whole = eventPart{}, true
+		span, err := r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+			part.to = e.GetRevision()
+			part.looked++
+			if keep(e) {
+				part.kept = append(part.kept, e)
+			}
+			whole = part.looked < visits && len(part.kept) < limit
+			return whole, nil
+		})
+		return span, len(part.kept), err
+	})
+	switch {
+	case whole && q.Descending:
+		part.to = q.From
+	case whole:
+		part.to = min(q.To, part.span.Newest)
+	}
+	return part, err
+}

@@ -1,0 +1,105 @@
+package history
+
+import (
+	"context"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// PageLimits bound what one message to a follower holds. A page of events ends with the atomic write
+// that reaches one of them; so it can be as large as the largest write, and little more.
+type PageLimits struct {
+	Count int // events, or records
+	Bytes int // about, as they are sent
+}
+
+// Reached says whether a page of so many is full.
+func (l PageLimits) Reached(count, bytes int) bool { return count >= l.Count || bytes >= l.Bytes }
+
+// eventPage collects whole atomic writes.
+type eventPage struct {
+	limits PageLimits
+	events []*logv1.Event
+	bytes  int
+	whole  int // so many of events are whole writes
+}
+
+// add takes the next event and says whether the page wants more.
+func (p *eventPage) add(e *logv1.Event) bool {
+	p.events = append(p.events, e)
+	p.bytes += eventBytes(e)
+	if e.GetRevision() < e.GetCommitRevision() {
+		return true
+	}
+	p.whole = len(p.events)
+	return !p.limits.Reached(p.whole, p.bytes)
+}
+
+// eventBytes is about what e takes in an answer.
+func eventBytes(e *logv1.Event) int {
+	const fixed = 64
+	return fixed + len(e.GetService()) + len(e.GetReason()) + len(e.GetRequestId()) +
+		len(e.GetActor().GetName()) + len(e.GetActor().GetPeer())
+}
+
+// EventsAfter returns the page of events after a revision and up to another, which must be the end of
+// an atomic write (0: all there are); none if there are none yet.
+func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
+	for {
+		if events, ok := r.recent(after, upTo); ok {
+			return events, nil
+		}
+		events, err := r.storedAfter(ctx, after, upTo)
+		if err != nil || len(events) > 0 {
+			return events, err
+		}
+		// The ring has dropped what the registry file has not stored yet: see RingSlack.
+		if err := r.cfg.RegistryFile.AwaitDurable(ctx, after+1); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// recent is EventsAfter from the ring; false if it does not reach back that far.
+func (r *Reader) recent(after, upTo int64) ([]*logv1.Event, bool) {
+	p := eventPage{limits: r.cfg.Limits.Page}
+	for at := after; ; {
+		events, ok := r.ring.after(at, r.cfg.Limits.Page.Count)
+		if !ok {
+			// Dropped in the meantime, if at is not after.
+			return p.events[:p.whole], p.whole > 0
+		}
+		for _, e := range events {
+			if upTo > 0 && e.GetRevision() > upTo || !p.add(e) {
+				return p.events[:p.whole], true
+			}
+			at = e.GetRevision()
+		}
+		// The ring grows by whole writes: less than a page is all of them.
+		if len(events) < r.cfg.Limits.Page.Count {
+			return p.events[:p.whole], true
+		}
+	}
+}
+
+// storedAfter is EventsAfter from the registry file.
+func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
+	var p eventPage
+	span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+		p = eventPage{limits: r.cfg.Limits.Page}
+		if r.throttle.busy() {
+			p.limits.Count = min(p.limits.Count, BusyPage)
+		}
+		span, err := r.cfg.RegistryFile.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
+			return p.add(e), nil
+		})
+		return span, len(p.events), err
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case after+1 < span.Oldest:
+		return nil, &logv1.CompactedError{Asked: after + 1, Oldest: span.Oldest}
+	}
+	return p.events[:p.whole], nil
+}

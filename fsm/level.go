@@ -1,0 +1,95 @@
+package fsm
+
+import (
+	"fmt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// LevelError means that a log entry, the registry file or a snapshot needs a higher feature level than
+// this binary can fold. A newer binary wrote it.
+type LevelError struct {
+	Needs uint32
+	Max   uint32 // the highest level that this binary can fold
+}
+
+func (e *LevelError) Error() string {
+	return fmt.Sprintf("needs feature level %d, and this binary can fold level %d at most: a newer version of rollcall wrote it; start that version",
+		e.Needs, e.Max)
+}
+
+// evaluateRaise takes a level that is higher. One that is not changes nothing: two leaders may have
+// wanted the same. It refuses a level that one of the members cannot fold, or holds back: the member may
+// have been restarted as another version since the leader looked.
+func (s *state) evaluateRaise(p *plan, r *logv1.RaiseLevel) {
+	level := r.GetLevel()
+	if level <= s.level {
+		return
+	}
+	for _, name := range r.GetMembers() {
+		m := s.members[name]
+		if known := MemberLevel(m); known < level {
+			p.refusal = of(logv1.Kind_KIND_MEMBER, name, beyond("level", logv1.Refusal_PROBLEM_TOO_HIGH, int64(level), int64(known)))
+			return
+		}
+	}
+	p.level = level
+}
+
+// MemberLevel is the highest feature level that a member allows the cluster: what its binary can fold, or
+// what it was told to hold. A nil member has not announced itself.
+func MemberLevel(m *logv1.Member) uint32 {
+	level := logv1.LevelOf(m.GetLevel())
+	if hold := m.GetHoldLevel(); hold != 0 {
+		level = min(level, hold)
+	}
+	return level
+}
+
+// setLevel also accounts for it in the state hash.
+func (s *state) setLevel(level uint32) {
+	s.hash.level(s.level, level)
+	s.level = level
+}
+
+// level changes the hash as the level rises. The base level is not in the hash.
+func (m *multiset) level(before, after uint32) {
+	var room [512]byte
+	if before > logv1.BaseLevel {
+		m.remove(kindLevel, newCanonical(&room).number(int64(before)))
+	}
+	if after > logv1.BaseLevel {
+		m.add(kindLevel, newCanonical(&room).number(int64(after)))
+	}
+}
+
+// Level is the cluster's feature level. It never falls.
+func (f *FSM) Level() uint32 { return f.view.Load().level }
+
+// MaxLevel is the highest feature level that this binary can fold.
+func (f *FSM) MaxLevel() uint32 { return f.cfg.MaxLevel }
+
+// CommandLevel is the lowest feature level that holds all of cmd.
+func (f *FSM) CommandLevel(cmd *logv1.Command) uint32 {
+	level, _ := commandLevel(cmd)
+	if f.cfg.CommandLevel != nil {
+		level = max(level, f.cfg.CommandLevel(cmd))
+	}
+	return level
+}
+
+// commandLevel is the table: since which feature level there is each kind of command. A field, or a value
+// of an enum, that is younger than its message raises the level of the commands that have it set. ok is
+// false for a command of no kind in the table, which the fold refuses.
+func commandLevel(cmd *logv1.Command) (level uint32, ok bool) {
+	switch kind := cmd.GetKind().(type) {
+	case *logv1.Command_TermStart,
+		*logv1.Command_Write,
+		*logv1.Command_AnnounceMember,
+		*logv1.Command_Compact:
+		return logv1.BaseLevel, true
+	case *logv1.Command_RaiseLevel:
+		return logv1.LevelOf(kind.RaiseLevel.GetLevel()), true
+	}
+	return logv1.BaseLevel, false
+}

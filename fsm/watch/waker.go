@@ -1,0 +1,162 @@
+package watch
+
+import (
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// waker updates the watches of topics that changed, in goroutines of its own, so that apply never
+// waits for them. Shards of all queued topics take turns: a topic with very many watchers delays the
+// others by one shard a turn.
+//
+// The goroutines send for the watches, which have none: waking as many as there may be all at once
+// would have everything else that wants to run, a read or an apply, wait behind them.
+type waker struct {
+	mu          sync.Mutex // guards what follows; taken before topicShard.mu
+	first, last *Topic     // the queue; each with left > 0
+	watches     []*watch   // from head on: that missed something and are ready now, oldest first
+	head        int
+	turn        bool // of topics, if there are both
+
+	woken atomic.Uint64 // topics queued
+
+	signal chan struct{} // capacity 1: "there is more" need not be said twice
+	stop   chan struct{}
+	done   sync.WaitGroup
+	once   sync.Once
+}
+
+func newWaker() *waker {
+	w := &waker{signal: make(chan struct{}, 1), stop: make(chan struct{})}
+	// Half the processors are left to those who write out what is sent.
+	for range max(1, runtime.GOMAXPROCS(0)/2) {
+		w.done.Go(w.run)
+	}
+	return w
+}
+
+// queue has the watchers of tp woken, soon. What they shall see must be published before.
+func (w *waker) queue(tp *Topic) {
+	w.woken.Add(1)
+	w.mu.Lock()
+	resting := tp.left == 0
+	tp.round = tp.snapshot()
+	tp.left = len(tp.round) // all of them once more, from wherever the cursor is
+	if resting && tp.left > 0 {
+		w.append(tp)
+	}
+	w.mu.Unlock()
+	w.more()
+}
+
+// queueWatch has one watch updated. It takes no lock but the waker's own.
+func (w *waker) queueWatch(one *watch) {
+	w.mu.Lock()
+	w.watches = append(w.watches, one)
+	w.mu.Unlock()
+	w.more()
+}
+
+func (w *waker) append(tp *Topic) {
+	if w.last == nil {
+		w.first = tp
+	} else {
+		w.last.next = tp
+	}
+	w.last = tp
+}
+
+func (w *waker) more() {
+	select {
+	case w.signal <- struct{}{}:
+	default:
+	}
+}
+
+// take appends to into the watches whose turn it is, which may be none, and says whether there was
+// anything to do.
+func (w *waker) take(into []*watch) ([]*watch, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.turn = !w.turn
+	switch {
+	case w.head < len(w.watches) && (w.first == nil || !w.turn):
+		into = w.takeWatches(into)
+	case w.first != nil:
+		// Of names with few watchers, several at a time.
+		for w.first != nil && len(into) < watchesPerShard/2 {
+			into = w.takeShard(into)
+		}
+	default:
+		return into, false
+	}
+	if w.first != nil || w.head < len(w.watches) {
+		w.more() // so that another goroutine takes a part
+	}
+	return into, true
+}
+
+func (w *waker) takeWatches(into []*watch) []*watch {
+	taken := w.watches[w.head:min(w.head+watchesPerShard, len(w.watches))]
+	into = append(into, taken...)
+	clear(taken)
+	w.head += len(taken)
+	switch {
+	case w.head == len(w.watches):
+		w.watches, w.head = nil, 0
+	case w.head > len(w.watches)/2: // each is moved once at most
+		w.watches, w.head = slices.Clone(w.watches[w.head:]), 0
+	}
+	return into
+}
+
+func (w *waker) takeShard(into []*watch) []*watch {
+	tp := w.first
+	if w.first = tp.next; w.first == nil {
+		w.last = nil
+	}
+	tp.next = nil
+	tp.cursor %= len(tp.round)
+	shard := tp.round[tp.cursor]
+	tp.cursor++
+	if tp.left--; tp.left > 0 {
+		w.append(tp)
+	} else {
+		tp.round = nil
+	}
+	return tp.watching(shard, into)
+}
+
+// close ends the goroutines and waits for them. Who is queued then is not woken any more.
+func (w *waker) close() {
+	w.once.Do(func() { close(w.stop) })
+	w.done.Wait()
+}
+
+func (w *waker) run() {
+	var batch []*watch
+	for {
+		var busy bool
+		if batch, busy = w.take(batch[:0]); !busy {
+			select {
+			case <-w.signal:
+			case <-w.stop:
+				return
+			}
+			continue
+		}
+		for _, one := range batch {
+			one.update()
+		}
+		clear(batch)
+		// Lets those run who write out what was sent, and everybody else.
+		runtime.Gosched()
+		select {
+		case <-w.stop:
+			return
+		default:
+		}
+	}
+}

@@ -1,0 +1,95 @@
+package connlimit
+
+import (
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Listener is a listener with a limit on the connections that are open: each costs a file
+// descriptor, and a node without any left could not open its own files or reach its peers.
+//
+// It does not wrap connections to hear of their end, because gRPC saves memory and sets options only
+// on those that it knows. Instead it looks, when it has to, which of them are closed.
+type Listener struct {
+	net.Listener
+	limit int
+	log   *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	open   []net.Conn // and closed ones that were not looked at since
+	look   int        // at so many
+	looked time.Time  // when, at the limit
+	warned time.Time
+}
+
+// lookEvery bounds what those who come at the limit can cost.
+const lookEvery = 50 * time.Millisecond
+
+// New returns l with a limit.
+func New(l net.Listener, limit int, log *slog.Logger) *Listener {
+	return &Listener{Listener: l, limit: limit, log: log}
+}
+
+// Accept closes what comes above the limit. Clients see a connection that failed, wait, and try
+// another node.
+func (c *Listener) Accept() (net.Conn, error) {
+	for {
+		conn, err := c.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if c.admit(conn) {
+			return conn, nil
+		}
+		conn.Close()
+	}
+}
+
+func (c *Listener) admit(conn net.Conn) bool {
+	if _, ok := conn.(syscall.Conn); !ok {
+		return true // it holds no file descriptor
+	}
+	now := time.Now()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	atLimit := len(c.open) >= c.limit
+	if atLimit && now.Sub(c.looked) >= lookEvery || !atLimit && len(c.open) >= c.look {
+		c.open = slices.DeleteFunc(c.open, closed)
+		c.look = max(64, 2*len(c.open))
+		c.looked = now
+	}
+	if len(c.open) >= c.limit {
+		if now.Sub(c.warned) > time.Minute {
+			c.warned = now
+			c.log.Warn("connections are refused; find who opens so many, or raise the limit", "flag", "--max-connections", "limit", c.limit)
+		}
+		return false
+	}
+	c.open = append(c.open, conn)
+	return true
+}
+
+// closed says whether this side has closed conn.
+func closed(conn net.Conn) bool {
+	raw, err := conn.(syscall.Conn).SyscallConn()
+	if err != nil {
+		return true
+	}
+	return raw.Control(func(uintptr) {}) != nil
+}
+
+// Cut closes the connection whose address is addr itself, not one like it, if it holds a file descriptor.
+func (c *Listener) Cut(addr net.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.open {
+		if conn.RemoteAddr() == addr {
+			conn.Close()
+			return
+		}
+	}
+}

@@ -1,0 +1,66 @@
+// Package fence holds back what reads or changes the registry of a node that found that its registry is
+// not the cluster's. Finding that out does not belong here (package node).
+package fence
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// Fence stands before everything that reads or changes the registry. It is down until it is raised, and
+// then stays up until the process ends. What tells of the node itself is not behind it: the node's own
+// names and GetStatus.
+type Fence struct {
+	refusal atomic.Pointer[rpcerror.Failure] // nil: down
+	raised  context.Context                  // ends, with the refusal as its cause, when the fence is raised
+	end     context.CancelCauseFunc
+}
+
+// New returns a fence that is down.
+func New() *Fence {
+	f := &Fence{}
+	f.raised, f.end = context.WithCancelCause(context.Background())
+	return f
+}
+
+// Raise refuses everything from now on with why, and ends what follows the registry. The caller ends the
+// watches of services after that.
+func (f *Fence) Raise(why *rpcerror.Failure) {
+	if f.refusal.CompareAndSwap(nil, why) {
+		f.end(why)
+	}
+}
+
+// Refusal returns why the fence is up, nil if it is down. A nil fence is down.
+func (f *Fence) Refusal() *rpcerror.Failure {
+	if f == nil {
+		return nil
+	}
+	return f.refusal.Load()
+}
+
+// RefuseName is for a call about name, which may be one of the node's own. The error is a status.
+func (f *Fence) RefuseName(node, name string) error {
+	if why := f.Refusal(); why != nil && !IsOwn(name) {
+		return rpcerror.ToStatus(node, why)
+	}
+	return nil
+}
+
+// OnRaise has cancel called with the refusal when the fence is raised. The returned function gives that
+// up.
+func (f *Fence) OnRaise(cancel context.CancelCauseFunc) (stop func() bool) {
+	if f == nil {
+		return func() bool { return false }
+	}
+	return context.AfterFunc(f.raised, func() { cancel(context.Cause(f.raised)) })
+}
+
+// IsOwn says whether name is one of the node's own names, which no fence holds back.
+func IsOwn(name string) bool {
+	return name == "" || strings.HasPrefix(name, rollcallv1.OwnPrefix)
+}

@@ -1,0 +1,125 @@
+package forward
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/protoadapt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// Forwarder sends a command one hop, to the leader. The other side (Receiver) never forwards.
+type Forwarder struct {
+	pool    *peerconn.Pool
+	timeout time.Duration // the most that a forwarded call may work
+
+	mu      sync.Mutex // guards streams
+	streams map[*peerconn.Conn]*Stream
+}
+
+// NewForwarder returns a Forwarder over the connections of pool. A forwarded call works for timeout at
+// most.
+func NewForwarder(pool *peerconn.Pool, timeout time.Duration) *Forwarder {
+	return &Forwarder{pool: pool, timeout: timeout, streams: make(map[*peerconn.Conn]*Stream)}
+}
+
+// stream returns the forward stream on conn.
+func (f *Forwarder) stream(conn *peerconn.Conn) *Stream {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.streams[conn]
+	if s == nil {
+		s = NewStream(conn)
+		f.streams[conn] = s
+	}
+	return s
+}
+
+// Close waits until no stream runs. The pool must be closed before.
+func (f *Forwarder) Close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, s := range f.streams {
+		s.Close()
+	}
+}
+
+// propose fails with NotWritten only for what happened before the call was handed to a ready
+// connection, or what the leader itself says. Everything after that is unknown unless the leader
+// says otherwise: gRPC's UNAVAILABLE does not tell whether the request had left. It waits for the
+// connection until patience ends or leadership has changed.
+func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct{}, leader string, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
+	conn, err := f.pool.Get(leader)
+	if err != nil {
+		return nil, rpcerror.NotWritten("leader %s cannot be reached: %w", leader, err)
+	}
+	if conn.GetState() != connectivity.Ready {
+		wait, done := peerconn.EndedBy(patience, changed)
+		err = conn.Ready(wait, false)
+		done()
+	}
+	if err != nil {
+		return nil, rpcerror.NotWritten("leader %s cannot be reached: %s", leader, peerconn.Describe(err))
+	}
+	work := f.timeout
+	if at, ok := ctx.Deadline(); ok {
+		left := time.Until(at)
+		work = min(work, left-deadline.Margin(left))
+	}
+	if work <= 0 {
+		return nil, rpcerror.NotWritten("no time is left to ask leader %s", leader)
+	}
+	res, sent, err := f.stream(conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, time.Now().Add(work))
+	switch {
+	case err != nil && !sent:
+		return nil, rpcerror.NotWritten("leader %s cannot be reached: %s", leader, peerconn.Describe(err))
+	case err != nil:
+		st, ok := status.FromError(err)
+		if !ok {
+			st = status.FromContextError(err)
+		}
+		return nil, forwarded(leader, st)
+	case res.GetResult() != nil:
+		return res.GetResult(), nil
+	}
+	var failed spb.Status
+	if len(res.GetFailure()) == 0 || proto.Unmarshal(res.GetFailure(), &failed) != nil {
+		return nil, rpcerror.OutcomeUnknown("leader %s answered without a result", leader)
+	}
+	return nil, forwarded(leader, status.FromProto(&failed))
+}
+
+// forwarded is the outcome of a command that was sent to the leader and failed. Only the leader's own
+// word, an ErrorInfo of ours, counts as more than unknown.
+func forwarded(leader string, st *status.Status) error {
+	info := rpcerror.InfoOf(st)
+	if info.GetMetadata()[rpcerror.MetaWritten] != rpcerror.WrittenNo {
+		err := fmt.Errorf("the call to leader %s: %s", leader, st.Message())
+		switch st.Code() {
+		case codes.DeadlineExceeded:
+			return rpcerror.OutcomeUnknown("%w: %w", err, context.DeadlineExceeded)
+		case codes.Canceled:
+			return rpcerror.OutcomeUnknown("%w: %w", err, context.Canceled)
+		}
+		return rpcerror.OutcomeUnknown("%w", err)
+	}
+	f := &rpcerror.Failure{Reason: info.GetReason(), Message: st.Message(), Meta: info.GetMetadata(), Code: st.Code(), Err: st.Err()}
+	for _, d := range st.Details() {
+		if m, ok := d.(protoadapt.MessageV1); ok && d != any(info) {
+			f.Details = append(f.Details, m)
+		}
+	}
+	return f
+}

@@ -1,0 +1,155 @@
+package forward
+
+import (
+	"context"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// Agreement is how a command gets into the log, on a leader. It is a part of the server's Agreement.
+type Agreement interface {
+	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
+	Preview(cmd *logv1.Command) *logv1.Result
+	Leader() (name string, leading bool)
+	Changed() <-chan struct{}
+}
+
+// Router brings a command to the leader, which is this node or one hop away. Only the router tries again,
+// and it only tries again what was surely not written.
+type Router struct {
+	Node      string
+	Agreement Agreement
+	Forwarder *Forwarder
+	Timeout   time.Duration   // how long a change waits for a leader
+	Draining  <-chan struct{} // closed when changes are not admitted any more
+	Fence     *fence.Fence
+}
+
+// retryPause is how long a leader that is known but does not take the command (its term has not
+// quite begun, it is handing over) is left alone. Everything else is waited for, not polled.
+const retryPause = 100 * time.Millisecond
+
+// Drains says whether changes are not admitted any more.
+func (r *Router) Drains() bool {
+	select {
+	case <-r.Draining:
+		return true
+	default:
+		return false
+	}
+}
+
+// Propose returns the result of cmd, which may be a refusal, or a failure that says what is known of
+// the outcome. With validateOnly the leader says what would happen.
+func (r *Router) Propose(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
+		defer cancel()
+	}
+	// Nearly always this node or the next one leads, and neither needs what seek prepares.
+	if _, leading := r.Agreement.Leader(); leading && !r.Drains() && r.Fence.Refusal() == nil {
+		result, err := r.here(ctx, cmd, validateOnly)
+		if err == nil {
+			return result, nil
+		}
+		if f := rpcerror.OfChange(err); f.Reason != rpcerror.ReasonNotWritten {
+			return nil, f
+		}
+	}
+	return r.seek(ctx, cmd, validateOnly)
+}
+
+// seek tries until the command has an answer, or patience ends. ctx has a deadline.
+func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
+	// Waiting ends while "not written" can still be heard: a caller whose time runs out has to
+	// assume the worst. A caller with much time is told after r.Timeout too: no election takes that
+	// long, and it can try again.
+	patience, cancel := context.WithTimeout(ctx, min(r.Timeout, deadline.AnswerTime(ctx)))
+	defer cancel()
+	for {
+		changed := r.Agreement.Changed() // before Leader, so that no change is missed
+		if r.Drains() {
+			return nil, rpcerror.NotWritten("node %s is stopping", r.Node)
+		}
+		if f := r.Fence.Refusal(); f != nil {
+			return nil, f.AsNotWritten()
+		}
+		leader, leading := r.Agreement.Leader()
+		var result *logv1.Result
+		var err error
+		var pause <-chan time.Time
+		switch {
+		case leading:
+			result, err = r.here(ctx, cmd, validateOnly)
+		case leader == "":
+			err = rpcerror.NotWritten("no leader is known")
+		case leader == r.Node:
+			err = rpcerror.NotWritten("leader %s has not begun its term", leader)
+		default:
+			result, err = r.Forwarder.propose(ctx, patience, changed, leader, cmd, validateOnly)
+		}
+		if err == nil {
+			return result, nil
+		}
+		f := rpcerror.OfChange(err)
+		if validateOnly && f.Reason == rpcerror.ReasonOutcomeUnknown {
+			f = rpcerror.NotWritten("%w", err) // whatever became of it
+		}
+		if f.Reason != rpcerror.ReasonNotWritten {
+			return nil, f
+		}
+		if leader != "" {
+			pause = time.After(retryPause)
+		}
+		select {
+		case <-changed:
+		case <-pause:
+		case <-r.Draining:
+		case <-patience.Done():
+			return nil, f
+		}
+	}
+}
+
+// termPatience bounds how long a node that was elected leaves others without an answer until its term
+// has begun, which takes it one commit.
+const termPatience = 500 * time.Millisecond
+
+// TermBegun returns what Agreement.Leader does, on a node that leads after a wait for its term to
+// begin: who asks learned of the leader with its first heartbeat, and would else try again later than
+// it need be.
+func (r *Router) TermBegun(ctx context.Context) (leader string, leading bool) {
+	if leader, leading = r.Agreement.Leader(); leading || leader != r.Node {
+		return leader, leading
+	}
+	ctx, cancel := deadline.Answerable(ctx, termPatience)
+	defer cancel()
+	ctx, cancel = context.WithTimeout(ctx, termPatience)
+	defer cancel()
+	for {
+		changed := r.Agreement.Changed() // before Leader, so that no change is missed
+		leader, leading = r.Agreement.Leader()
+		if leading || leader != r.Node || ctx.Err() != nil {
+			return leader, leading
+		}
+		select {
+		case <-changed:
+		case <-r.Draining:
+			return leader, leading
+		case <-ctx.Done():
+		}
+	}
+}
+
+// here is for a leader.
+func (r *Router) here(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
+	if validateOnly {
+		return r.Agreement.Preview(cmd), nil
+	}
+	return r.Agreement.Propose(ctx, cmd)
+}

@@ -1,0 +1,264 @@
+package forward
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/peerconn"
+)
+
+const (
+	// A message of a line holds at most so many commands or answers, and so many bytes, unless one
+	// alone is larger.
+	maxMessageCommands = 512
+	maxMessageBytes    = 1 << 20
+	// maxWaiting bounds what waits for a member that takes nothing.
+	maxWaiting = 10_000
+)
+
+var errStreamFull = errors.New("too many changes wait to be sent")
+
+// Stream is the forward stream to one member. It carries the commands of this node's callers to one member, over one stream: nobody waits for
+// another, and what comes while a message is being written shares the next. A call of its own for each
+// command would cost this node and the leader several times as much.
+type Stream struct {
+	conn grpc.ClientConnInterface
+
+	mu      sync.Mutex // guards open and closed
+	open    *session   // the newest; nil: none yet
+	closed  bool
+	running sync.WaitGroup // sessions
+}
+
+// NewStream returns a forward stream on conn. It is opened with the first command.
+func NewStream(conn grpc.ClientConnInterface) *Stream { return &Stream{conn: conn} }
+
+// session is one gRPC stream, from its opening to its end.
+type session struct {
+	stop context.CancelFunc
+	wake chan struct{} // capacity 1: something waits, or nothing will any more
+
+	mu      sync.Mutex // guards the rest
+	waiting []*pendingCall
+	sent    map[uint64]*pendingCall
+	lastID  uint64
+	closing bool // takes no more commands
+}
+
+// pendingCall is one command on its way.
+type pendingCall struct {
+	command  *peerv1.ForwardedCommand
+	deadline time.Time
+	size     int
+	done     chan callResult // capacity 1, sent to once
+}
+
+type callResult struct {
+	result *peerv1.ForwardedResult
+	err    error // how the stream ended
+	sent   bool  // the command had been handed to it
+}
+
+// Do sends a command and waits for the answer until deadline or ctx ends. The error is why there is
+// none; if it was not sent, nothing has happened.
+func (l *Stream) Do(ctx context.Context, command *peerv1.ForwardedCommand, deadline time.Time) (_ *peerv1.ForwardedResult, sent bool, err error) {
+	call := &pendingCall{command: command, deadline: deadline, size: command.SizeVT(), done: make(chan callResult, 1)}
+	s, err := l.enqueue(call)
+	if err != nil {
+		return nil, false, err
+	}
+	if d, ok := ctx.Deadline(); !ok || deadline.Before(d) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
+	select {
+	case a := <-call.done:
+		return a.result, a.sent, a.err
+	case <-ctx.Done():
+	}
+	if s.withdraw(call) {
+		return nil, false, ctx.Err()
+	}
+	select {
+	case a := <-call.done:
+		return a.result, a.sent, a.err
+	default:
+		return nil, true, ctx.Err()
+	}
+}
+
+// enqueue gives call to the session that is open, or to a new one.
+func (l *Stream) enqueue(call *pendingCall) (*session, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return nil, peerconn.ErrClosed
+	}
+	if l.open != nil {
+		if took, err := l.open.take(call); took || err != nil {
+			return l.open, err
+		}
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	s := &session{stop: stop, wake: make(chan struct{}, 1), sent: map[uint64]*pendingCall{}}
+	_, err := s.take(call)
+	l.open = s
+	l.running.Go(func() { s.run(ctx, l.conn) })
+	return s, err
+}
+
+// Close ends the stream and waits until nothing of it runs.
+func (l *Stream) Close() {
+	l.mu.Lock()
+	l.closed = true
+	if l.open != nil {
+		l.open.stop()
+	}
+	l.mu.Unlock()
+	l.running.Wait()
+}
+
+// take queues a call; false: the session takes no more.
+func (s *session) take(call *pendingCall) (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.closing:
+		return false, nil
+	case len(s.waiting) >= maxWaiting:
+		return false, errStreamFull
+	}
+	s.lastID++
+	call.command.Id = s.lastID
+	s.waiting = append(s.waiting, call)
+	s.wakeSender()
+	return true, nil
+}
+
+// wakeSender has the sender send what waits.
+func (s *session) wakeSender() {
+	select {
+	case s.wake <- struct{}{}:
+	default: // it is awake, or will be
+	}
+}
+
+// withdraw gives a call up; true: it was never sent.
+func (s *session) withdraw(call *pendingCall) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.sent, call.command.GetId())
+	i := slices.Index(s.waiting, call)
+	if i >= 0 {
+		s.waiting = slices.Delete(s.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// run opens the stream and sends until it ends.
+func (s *session) run(ctx context.Context, conn grpc.ClientConnInterface) {
+	defer s.stop()
+	stream, err := peerv1.NewPeerClient(conn).Forward(ctx)
+	if err != nil {
+		s.end(err)
+		return
+	}
+	var receiving sync.WaitGroup
+	receiving.Go(func() { s.receive(stream) })
+	defer receiving.Wait()
+	for {
+		select {
+		case <-s.wake:
+		case <-stream.Context().Done():
+			return
+		}
+		for {
+			req, more := s.next()
+			if len(req.GetCommands()) > 0 {
+				if stream.Send(req) != nil {
+					return // Recv says why
+				}
+				continue
+			}
+			if !more {
+				_ = stream.CloseSend() // Recv says why
+				return
+			}
+			break
+		}
+	}
+}
+
+// next returns a message of what waits, which counts as sent from now on. False: there will be no more.
+func (s *session) next() (*peerv1.ForwardRequest, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	req := &peerv1.ForwardRequest{}
+	n, bytes := 0, 0
+	for ; n < min(len(s.waiting), maxMessageCommands); n++ {
+		call := s.waiting[n]
+		if bytes += call.size; n > 0 && bytes > maxMessageBytes {
+			break
+		}
+		// The leader ends a little before the caller stops listening.
+		left := time.Until(call.deadline)
+		call.command.Timeout = max(int64(left-left/20), 1)
+		s.sent[call.command.GetId()] = call
+		req.Commands = append(req.Commands, call.command)
+	}
+	s.waiting = slices.Delete(s.waiting, 0, n)
+	return req, !s.closing
+}
+
+func (s *session) receive(stream grpc.BidiStreamingClient[peerv1.ForwardRequest, peerv1.ForwardResponse]) {
+	for {
+		res, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			err = errors.New("the member ended the stream")
+		}
+		if err != nil {
+			s.end(err)
+			return
+		}
+		s.mu.Lock()
+		for _, result := range res.GetResults() {
+			if call := s.sent[result.GetId()]; call != nil {
+				delete(s.sent, result.GetId())
+				call.done <- callResult{result: result, sent: true}
+			}
+		}
+		if res.GetStopping() {
+			s.refuse(errors.New("it is stopping"))
+		}
+		s.mu.Unlock()
+	}
+}
+
+// refuse takes no more calls and gives up those that wait. mu is held.
+func (s *session) refuse(err error) {
+	s.closing = true
+	for _, call := range s.waiting {
+		call.done <- callResult{err: err}
+	}
+	s.waiting = nil
+	s.wakeSender()
+}
+
+// end gives up all calls, as the stream has ended.
+func (s *session) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refuse(err)
+	for _, call := range s.sent {
+		call.done <- callResult{err: err, sent: true}
+	}
+	clear(s.sent)
+}

@@ -1,0 +1,221 @@
+package freshness
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/status"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// Tracker is how this node knows that what it shows is not old. A round asks the leader, here or one
+// hop away, which log index shows every write acknowledged so far, and the leader has itself confirmed
+// by a quorum for it. Linearizable reads wait until this node has applied the index; and the node is
+// as fresh as the start of its last round whose index it has applied. (That a leader was heard of
+// lately would prove nothing about what this node holds.)
+type Tracker struct {
+	node      string
+	agreement Agreement
+	registry  Registry
+	pool      *peerconn.Pool
+	timeout   time.Duration // of one try
+
+	// rounds are this node's. leading are those that it makes as the leader: for itself, and for
+	// other nodes, of which each has one under way.
+	rounds, leading *batch
+
+	mu      sync.Mutex // guards what follows
+	freshAt time.Time  // zero: no round yet
+	// pending are the newest rounds whose index was not applied when it was last looked, oldest first.
+	pending []confirmedRound
+}
+
+// confirmedRound is a round that has its index.
+type confirmedRound struct {
+	begun time.Time
+	index uint64
+}
+
+// roundPause is how long a leader that is known but did not answer is left alone.
+const roundPause = 100 * time.Millisecond
+
+// maxPending is far more than a node needs that keeps up. One that does not loses the newest but one.
+const maxPending = 32
+
+// NewTracker returns a Tracker for the node called node. A round takes timeout at most.
+func NewTracker(node string, agreement Agreement, registry Registry, pool *peerconn.Pool, timeout time.Duration) *Tracker {
+	f := &Tracker{node: node, agreement: agreement, registry: registry, pool: pool, timeout: timeout}
+	f.rounds = newBatch(timeout, f.ask)
+	f.leading = newBatch(timeout, agreement.ReadIndex)
+	return f
+}
+
+// Assume makes this node as fresh as at, whatever its rounds said. It is for tests.
+func (f *Tracker) Assume(at time.Time) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.freshAt, f.pending = at, nil
+}
+
+// LeaderIndex is a round that this node makes as the leader, for itself or another node: an index of the
+// log that covers every write acknowledged before the call.
+func (f *Tracker) LeaderIndex(ctx context.Context) (uint64, error) { return f.leading.do(ctx) }
+
+// Rounds is how many rounds this node has made so far to know how fresh it is.
+func (f *Tracker) Rounds() int64 { return f.rounds.begun.Load() }
+
+// Close ends the rounds under way and refuses those to come.
+func (f *Tracker) Close() {
+	f.rounds.close()
+	f.leading.close()
+}
+
+// At returns how fresh this node is: it shows every write that was acknowledged before then. Zero: it
+// does not know.
+func (f *Tracker) At() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.pending) == 0 {
+		return f.freshAt
+	}
+	applied := f.registry.AppliedIndex()
+	done := 0
+	for done < len(f.pending) && f.pending[done].index <= applied {
+		f.freshAt = f.pending[done].begun
+		done++
+	}
+	f.pending = append(f.pending[:0], f.pending[done:]...)
+	return f.freshAt
+}
+
+// took takes the end of a round. They end in the order in which they begin.
+func (f *Tracker) took(a confirmedRound) {
+	f.At()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	last := len(f.pending) - 1
+	if last >= 0 && (f.pending[last].index >= a.index || len(f.pending) == maxPending) {
+		a.index = max(a.index, f.pending[last].index)
+		f.pending[last] = a
+		return
+	}
+	f.pending = append(f.pending, a)
+}
+
+// Confirm returns when this node is as fresh as the call. It tries again until ctx ends; the error is
+// then what was in the way.
+func (f *Tracker) Confirm(ctx context.Context) error {
+	var last error // that says more than that time ran out
+	for {
+		changed := f.agreement.Changed() // before asking, so that no change is missed
+		index, err := f.rounds.do(ctx)
+		if err == nil {
+			if err = f.registry.WaitIndex(ctx, index); err == nil {
+				return nil
+			}
+			if ctx.Err() == nil {
+				return err // halted
+			}
+			return fmt.Errorf("this node is behind: it has applied log index %d of %d", f.registry.AppliedIndex(), index)
+		}
+		if errors.Is(err, rpcerror.ErrStopping) {
+			return err
+		}
+		leader, _ := f.agreement.Leader()
+		switch {
+		case leader == "":
+			last = errNoLeaderKnown
+		case ctx.Err() == nil:
+			last = err
+		case last == nil:
+			last = fmt.Errorf("leader %s has not answered", leader)
+		}
+		var pause <-chan time.Time
+		if leader != "" {
+			pause = time.After(roundPause)
+		}
+		select {
+		case <-changed:
+		case <-pause:
+		case <-ctx.Done():
+			return last
+		}
+	}
+}
+
+var errNoLeaderKnown = errors.New("no leader is known")
+
+// ask is one round.
+func (f *Tracker) ask(ctx context.Context) (uint64, error) {
+	begun := time.Now()
+	index, err := f.askLeader(ctx)
+	if err == nil {
+		f.took(confirmedRound{begun, index})
+	}
+	return index, err
+}
+
+func (f *Tracker) askLeader(ctx context.Context) (uint64, error) {
+	changed := f.agreement.Changed() // before Leader, so that no change is missed
+	switch leader, leading := f.agreement.Leader(); {
+	case leading:
+		return f.leading.do(ctx)
+	case leader == "":
+		return 0, errNoLeaderKnown
+	case leader == f.node:
+		return 0, fmt.Errorf("leader %s has not begun its term", leader)
+	default:
+		// Asking is harmless, so it need not be waited for when another may lead.
+		ctx, done := peerconn.EndedBy(ctx, changed)
+		defer done()
+		return f.forward(ctx, leader)
+	}
+}
+
+func (f *Tracker) forward(ctx context.Context, leader string) (uint64, error) {
+	conn, err := f.pool.Get(leader)
+	if err != nil {
+		return 0, fmt.Errorf("leader %s cannot be reached: %w", leader, err)
+	}
+	if err := conn.Ready(ctx, true); err != nil {
+		return 0, fmt.Errorf("leader %s cannot be reached: %s", leader, peerconn.Describe(err))
+	}
+	res, err := peerv1.NewPeerClient(conn).ReadIndex(ctx, &peerv1.ReadIndexRequest{})
+	if err != nil {
+		return 0, fmt.Errorf("leader %s: %s", leader, status.Convert(err).Message())
+	}
+	if res.GetIndex() == 0 {
+		return 0, fmt.Errorf("leader %s answered without an index", leader)
+	}
+	return res.GetIndex(), nil
+}
+
+// Background rounds are a quarter of the staleness apart that they are to prevent, within these.
+const (
+	minRoundPeriod = 250 * time.Millisecond
+	maxRoundPeriod = 2500 * time.Millisecond
+)
+
+// Run keeps the node as fresh as maxStaleness, if that can be, until ctx ends. publish is called after
+// every round and every failure.
+func (f *Tracker) Run(ctx context.Context, maxStaleness time.Duration, publish func()) {
+	period := min(max(maxStaleness/4, minRoundPeriod), maxRoundPeriod)
+	for ctx.Err() == nil {
+		next := time.NewTimer(period)
+		try, cancel := context.WithTimeout(ctx, f.timeout)
+		_ = f.Confirm(try) // the node's own names say so
+		cancel()
+		publish()
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+		}
+		next.Stop()
+	}
+}

@@ -1,0 +1,152 @@
+package freshness
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// Reads is what every read that may carry metadata has in common.
+type Reads struct {
+	Node     string
+	Registry Registry
+	Tracker  *Tracker
+	Leaders  *LeaderWatch
+	Fence    *fence.Fence // before all but the node's own names: see AwaitRegistry
+	Incoming Incoming
+	Timeout  time.Duration   // of what a caller without a deadline asks
+	Ending   context.Context // ends with cause rpcerror.ErrStopping when nothing is to be waited for any more
+}
+
+// Heading is what a call that asks by metadata is told in headers.
+type Heading struct {
+	asked bool
+	// freshAt is of before the read: so fresh is at least what it shows.
+	freshAt time.Time
+	Leader  context.Context // ends when there is no leader; nil: not asked
+}
+
+// Await does what the metadata of a call asks for before it is answered. It costs nothing but asks
+// when there is none.
+func (r *Reads) Await(ctx context.Context) (Heading, error) {
+	if !r.Incoming.Asks(ctx) {
+		return Heading{}, nil
+	}
+	a, err := r.Incoming.parse(ctx)
+	if err != nil {
+		return Heading{}, err
+	}
+	h := Heading{asked: true}
+	if a.requireLeader {
+		h.Leader, err = r.Leaders.require()
+	}
+	if err == nil {
+		err = r.fulfil(ctx, a)
+	}
+	h.freshAt = r.Tracker.At()
+	return h, err
+}
+
+// AwaitRegistry is Await for what reads the registry and nothing else: the gate is asked before, and
+// again after, as waiting takes time.
+func (r *Reads) AwaitRegistry(ctx context.Context) (Heading, error) {
+	if f := r.Fence.Refusal(); f != nil {
+		return Heading{}, f
+	}
+	h, err := r.Await(ctx)
+	if f := r.Fence.Refusal(); f != nil && err == nil {
+		err = f
+	}
+	return h, err
+}
+
+// fulfil waits until this node is as far as a demands.
+func (r *Reads) fulfil(ctx context.Context, a demand) error {
+	behind := r.Registry.Revision() < a.minRevision
+	// Any round that begins now is fresh enough, however long it takes: it is as fresh as the call.
+	stale := a.linearizable || a.maxStaleness >= 0 && !r.fresherThan(a.maxStaleness)
+	if !behind && !stale {
+		return nil
+	}
+	wait, cancel := deadline.Answerable(ctx, r.Timeout)
+	defer cancel()
+	defer context.AfterFunc(r.Ending, cancel)()
+	var f *rpcerror.Failure
+	if behind {
+		f = r.WaitRevision(wait, a.minRevision)
+	}
+	if stale && f == nil {
+		f = r.waitFresh(wait, a)
+	}
+	switch {
+	case f == nil:
+		return nil
+	case r.Ending.Err() != nil:
+		return rpcerror.ErrStopping
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ctx.Err()
+	}
+	return f
+}
+
+func (r *Reads) fresherThan(d time.Duration) bool {
+	at := r.Tracker.At()
+	return !at.IsZero() && time.Since(at) < d
+}
+
+// WaitRevision waits until this node is at revision, or says that it did not get there before ctx ended.
+func (r *Reads) WaitRevision(ctx context.Context, revision int64) *rpcerror.Failure {
+	if r.Registry.WaitRevision(ctx, revision) == nil {
+		return nil
+	}
+	current := strconv.FormatInt(r.Registry.Revision(), 10)
+	return &rpcerror.Failure{
+		Reason: rpcerror.ReasonRevisionNotReached,
+		Message: "this node is at revision " + current + " and did not reach " + MetadataMinRevision + " " +
+			strconv.FormatInt(revision, 10) + " in time",
+		Meta: map[string]string{rpcerror.MetaCurrentRevision: current},
+	}
+}
+
+func (r *Reads) waitFresh(ctx context.Context, a demand) *rpcerror.Failure {
+	err := r.Tracker.Confirm(ctx)
+	if err == nil {
+		return nil
+	}
+	what := MetadataConsistency + " " + consistencyLinearizable
+	if !a.linearizable {
+		what = MetadataMaxStaleness + " " + a.maxStaleness.String()
+	}
+	return &rpcerror.Failure{
+		Reason:  rpcerror.ReasonNotFresh,
+		Message: "this node could not make sure of " + what + " in time: " + err.Error(),
+		Err:     err,
+	}
+}
+
+// SetHeader answers a call that asked by metadata. It is called after the read: who sends the
+// revision as the next rollcall-min-revision never sees less than here, on any node.
+func (r *Reads) SetHeader(ctx context.Context, h Heading) {
+	if !h.asked {
+		return
+	}
+	md := metadata.Pairs(
+		MetadataRevision, strconv.FormatInt(r.Registry.ShownRevision(), 10),
+		MetadataNode, r.Node,
+	)
+	if !h.freshAt.IsZero() {
+		// Up to the next millisecond: what is older than told is surely there.
+		age := (time.Since(h.freshAt) + time.Millisecond - 1) / time.Millisecond
+		md.Set(MetadataAge, strconv.FormatInt(int64(age), 10))
+	}
+	// The only errors are that there is no call or that its headers are sent: nobody to tell.
+	_ = grpc.SetHeader(ctx, md)
+}

@@ -1,0 +1,142 @@
+package rpcerror
+
+import (
+	"fmt"
+	"strconv"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// This file words what the fold refuses. A refusal is replicated, so it holds codes and values only:
+// see logv1.Refusal. The words may change from release to release.
+
+// Refused is the outcome of a command that the fold refused: nothing changed.
+func Refused(r *logv1.Refusal) *Failure {
+	meta := map[string]string{MetaWritten: WrittenNo}
+	if r.GetKind() == logv1.Kind_KIND_SERVICE && r.GetKey() != "" {
+		meta[MetaService] = r.GetKey()
+	}
+	switch r.GetReason() {
+	case logv1.Refusal_REASON_NOT_FOUND:
+		return &Failure{Reason: ReasonNotFound, Message: RefusalText(r), Meta: meta}
+	case logv1.Refusal_REASON_REVISION_MISMATCH:
+		meta[MetaCurrentRevision] = strconv.FormatInt(r.GetCurrentRevision(), 10)
+		return &Failure{Reason: ReasonRevisionMismatch, Message: RefusalText(r), Meta: meta}
+	}
+	f := Invalid(Violation{Field: refusedField(r), Description: problemText(r)})
+	f.Meta = meta
+	if r.GetProblem() == logv1.Refusal_PROBLEM_REUSED {
+		f.Reason = ReasonRequestIDReused
+	}
+	return f
+}
+
+// RefusalText says in one sentence why a command was refused.
+func RefusalText(r *logv1.Refusal) string {
+	subject := recordText(r)
+	current, asked := r.GetCurrentRevision(), r.GetValue()
+	switch r.GetReason() {
+	case logv1.Refusal_REASON_NOT_FOUND:
+		return subject + " does not exist"
+	case logv1.Refusal_REASON_REVISION_MISMATCH:
+		switch {
+		case current == 0:
+			return fmt.Sprintf("%s does not exist; if_revision asks for revision %d", subject, asked)
+		case asked == 0:
+			return fmt.Sprintf("%s exists at revision %d; if_revision 0 asks that it does not", subject, current)
+		}
+		return fmt.Sprintf("%s is at revision %d; if_revision asks for %d", subject, current, asked)
+	}
+	return refusedField(r) + " " + problemText(r)
+}
+
+// recordText names the record that a refusal is about.
+func recordText(r *logv1.Refusal) string {
+	kind := "record"
+	switch r.GetKind() {
+	case logv1.Kind_KIND_SERVICE:
+		kind = "service"
+	case logv1.Kind_KIND_MEMBER:
+		kind = "member"
+	}
+	return fmt.Sprintf("%s %q", kind, r.GetKey())
+}
+
+// refusedField is the path of the field that a refusal is about.
+func refusedField(r *logv1.Refusal) string {
+	field := r.GetField()
+	if field == "" {
+		field = "request"
+	}
+	if n := r.GetChange(); n > 0 {
+		return fmt.Sprintf("changes[%d].%s", n-1, field)
+	}
+	return field
+}
+
+// lowest is what the lowest value of a field means.
+var lowest = map[string]string{
+	"if_revision": "it must be a revision, or 0 for a service that must not exist",
+}
+
+// problemText says what is wrong with a field, without the field.
+func problemText(r *logv1.Refusal) string {
+	value, limit := r.GetValue(), r.GetLimit()
+	switch r.GetProblem() {
+	case logv1.Refusal_PROBLEM_EMPTY:
+		switch r.GetField() {
+		case "changes":
+			return "is empty; at least one change is needed"
+		case "service":
+			return (&rollcallv1.NameError{Problem: rollcallv1.NameEmpty}).Error()
+		}
+		return "is empty"
+	case logv1.Refusal_PROBLEM_TOO_LONG:
+		return fmt.Sprintf("is %d bytes long; at most %d are allowed", value, limit)
+	case logv1.Refusal_PROBLEM_NOT_UTF8:
+		return "is not valid UTF-8"
+	case logv1.Refusal_PROBLEM_CONTROL_CHARACTER:
+		return nameText(r, rollcallv1.NameControlCharacter)
+	case logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER:
+		return nameText(r, rollcallv1.NameForbiddenCharacter)
+	case logv1.Refusal_PROBLEM_RESERVED:
+		return nameText(r, rollcallv1.NameReserved)
+	case logv1.Refusal_PROBLEM_TOO_MANY:
+		return fmt.Sprintf("holds %d; at most %d are allowed", value, limit)
+	case logv1.Refusal_PROBLEM_REPEATED:
+		return fmt.Sprintf("%q is also in changes[%d]; one write may change a service once", r.GetKey(), value-1)
+	case logv1.Refusal_PROBLEM_UNKNOWN:
+		switch r.GetField() {
+		case "status":
+			return fmt.Sprintf("is %d; UNKNOWN, SERVING, NOT_SERVING or, to delete, SERVICE_UNKNOWN are allowed", value)
+		case "command":
+			return "is of an unknown kind"
+		}
+		return fmt.Sprintf("is %d, which is not known", value)
+	case logv1.Refusal_PROBLEM_TOO_LOW:
+		if r.GetField() == "member.level" {
+			return fmt.Sprintf("is %d; the cluster's feature level is %d: start a newer version of rollcall", value, limit)
+		}
+		if meaning := lowest[r.GetField()]; meaning != "" {
+			return fmt.Sprintf("is %d; %s", value, meaning)
+		}
+		return fmt.Sprintf("is %d; it must be at least %d", value, limit)
+	case logv1.Refusal_PROBLEM_TOO_HIGH:
+		if r.GetField() == "level" {
+			return fmt.Sprintf("is %d; %s allows %d at most", value, recordText(r), limit)
+		}
+		return fmt.Sprintf("is %d; it can be at most %d", value, limit)
+	case logv1.Refusal_PROBLEM_REUSED:
+		return fmt.Sprintf("%q was used for another request, in log entry %d; what differs from it needs an id of its own",
+			r.GetGiven(), value)
+	case logv1.Refusal_PROBLEM_CONFLICT:
+		return fmt.Sprintf("of %s is %q; the cluster knows it with %q", recordText(r), r.GetGiven(), r.GetHeld())
+	}
+	// A reason or problem that only a newer leader knows is still a refusal of this request.
+	return "was refused"
+}
+
+func nameText(r *logv1.Refusal, problem rollcallv1.NameProblem) string {
+	return (&rollcallv1.NameError{Name: r.GetGiven(), Problem: problem, Rune: rune(r.GetValue())}).Error()
+}
