@@ -15,7 +15,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/server"
 )
 
@@ -78,9 +78,9 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
-	// Succession lets this node stand for election as soon as its leader's process has ended, without
+	// FastFailover lets this node stand for election as soon as its leader's process has ended, without
 	// waiting for raft's timeout.
-	Succession bool
+	FastFailover bool
 
 	// ScrubInterval is how long after a look at all records, in memory and in the registry file, the next one
 	// begins; 0: never.
@@ -94,7 +94,7 @@ type Config struct {
 	Logger  *slog.Logger
 
 	// Network carries peers and clients; TCP unless a test says otherwise.
-	Network raftnode.Network
+	Network peerport.Network
 	// Faults are for tests: nil in production.
 	Faults Faults
 }
@@ -120,13 +120,13 @@ func DefaultConfig() Config {
 		MaxConnections:          limits.MaxConnections,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
-		Succession:              true,
+		FastFailover:            true,
 		HistoryEvents:           1_000_000,
 		HistoryAge:              30 * 24 * time.Hour,
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
-		Network:                 raftnode.TCP{},
+		Network:                 peerport.TCP{},
 	}
 }
 
