@@ -30,7 +30,7 @@ func askedOf(n *fakeNode) *[]string {
 		}
 		*asked = append(*asked, strings.Join(got, " "))
 		if len(got) > 1 {
-			return grpc.SetHeader(ctx, metadata.Pairs("rollcall-node", "n1", "rollcall-revision", "7", "rollcall-age-ms", "1500"))
+			return grpc.SetHeader(ctx, metadata.Pairs("rollcall-node", "n1", "rollcall-cluster", "c7", "rollcall-revision", "7", "rollcall-age-ms", "1500"))
 		}
 		return nil
 	}
@@ -45,16 +45,18 @@ func TestReadOptions(t *testing.T) {
 	}{
 		"none":           {client.ReadOptions{}, ""},
 		"linearizable":   {client.ReadOptions{Consistency: client.Linearizable}, " consistency=linearizable"},
-		"min revision":   {client.ReadOptions{MinRevision: 1}, " min-revision=1"},
+		"min revision":   {client.ReadOptions{MinRevision: 1, Cluster: "c7"}, " cluster=c7 min-revision=1"},
 		"max staleness":  {client.ReadOptions{MaxStaleness: &stale}, " max-staleness=2s"},
 		"none at all":    {client.ReadOptions{MaxStaleness: new(time.Duration)}, " max-staleness=0s"},
 		"require leader": {client.ReadOptions{RequireLeader: true}, " require-leader=true"},
-		"all":            {client.ReadOptions{client.Linearizable, 1, &stale, true, nil}, " consistency=linearizable max-staleness=2s min-revision=1 require-leader=true"},
+		"all":            {client.ReadOptions{client.Linearizable, 1, "c7", &stale, true, nil}, " cluster=c7 consistency=linearizable max-staleness=2s min-revision=1 require-leader=true"},
+		"cluster":        {client.ReadOptions{Cluster: "c7"}, " cluster=c7"},
 		"info alone":     {client.ReadOptions{Info: &client.ReadInfo{}}, " consistency=local"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := startBuffered(t, 1)
+				f.id = "c7"
 				f.write(event{service: "a", status: serving})
 				asked := askedOf(f.nodes[0])
 				c := f.client(t)
@@ -77,7 +79,7 @@ func TestReadOptions(t *testing.T) {
 				if !slices.Equal((*asked)[:3], want) {
 					t.Errorf("asked %q, want %q", *asked, want)
 				}
-				if info := tt.options.Info; info != nil && (info.Node != "n1" || info.Revision != 7 || info.Age == nil || *info.Age != 1500*time.Millisecond) {
+				if info := tt.options.Info; info != nil && (info.Node != "n1" || info.Cluster != "c7" || info.Revision != 7 || info.Age == nil || *info.Age != 1500*time.Millisecond) {
 					t.Errorf("told %+v", info)
 				}
 			})
@@ -98,7 +100,7 @@ func TestReadOptionsAndPages(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		if want := []string{"ListServices min-revision=2", "ListServices min-revision=3"}; !slices.Equal(*asked, want) {
+		if want := []string{"ListServices min-revision=2", "ListServices cluster=3f9a min-revision=3"}; !slices.Equal(*asked, want) {
 			t.Errorf("asked %q, want %q", *asked, want)
 		}
 	})

@@ -24,6 +24,13 @@ func tellRevision(ctx context.Context, revision int64) {
 	}
 }
 
+// tellCluster sets the header, if the call asked by metadata; as the real server does.
+func tellCluster(ctx context.Context, id string) {
+	if len(metadata.ValueFromIncomingContext(ctx, "rollcall-min-revision")) > 0 {
+		_ = grpc.SetHeader(ctx, metadata.Pairs("rollcall-cluster", id))
+	}
+}
+
 func refusal(code codes.Code, reason string, meta map[string]string) error {
 	st, err := status.New(code, "fake: "+strings.ToLower(reason)).WithDetails(
 		&errdetails.ErrorInfo{Domain: "rollcall", Reason: reason, Metadata: meta})
@@ -72,6 +79,10 @@ func (n *fakeNode) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Healt
 	if err := n.enter(ctx, "Watch", req); err != nil {
 		return err
 	}
+	n.cluster.mu.Lock()
+	id := n.cluster.id
+	n.cluster.mu.Unlock()
+	tellCluster(ctx, id)
 	var sent *client.Status
 	for {
 		n.cluster.mu.Lock()
@@ -118,7 +129,7 @@ func (n *fakeNode) GetService(ctx context.Context, req *rollcallv1.GetServiceReq
 	if r == nil {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", map[string]string{"revision": strconv.FormatInt(at, 10)})
 	}
-	return &rollcallv1.GetServiceResponse{Service: r, Revision: at}, nil
+	return &rollcallv1.GetServiceResponse{Service: r, Revision: at, ClusterId: n.cluster.id}, nil
 }
 
 func (n *fakeNode) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
@@ -131,7 +142,7 @@ func (n *fakeNode) ListServices(ctx context.Context, req *rollcallv1.ListService
 	if err != nil {
 		return nil, err
 	}
-	resp := &rollcallv1.ListServicesResponse{Revision: at}
+	resp := &rollcallv1.ListServicesResponse{Revision: at, ClusterId: n.cluster.id}
 	names := map[string]bool{}
 	for _, e := range n.cluster.events[:at] {
 		names[e.service] = true
@@ -156,7 +167,7 @@ func (n *fakeNode) GetStatus(ctx context.Context, req *rollcallv1.GetStatusReque
 	}
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	return &rollcallv1.GetStatusResponse{ClusterId: "3f9a", Node: "n1", Leader: "n2", Term: 7, Revision: n.applied, Writable: true}, nil
+	return &rollcallv1.GetStatusResponse{ClusterId: n.cluster.id, Node: "n1", Leader: "n2", Term: 7, Revision: n.applied, Writable: true}, nil
 }
 
 // change notes a write, asks onWrite, and makes it, if allowed says so (nil: it does) and it was not
@@ -220,9 +231,10 @@ func (n *fakeNode) SetServingStatus(ctx context.Context, req *rollcallv1.SetServ
 		return nil, err
 	}
 	return &rollcallv1.SetServingStatusResponse{
-		Service:  &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus()},
-		Changed:  true,
-		Revision: revision,
+		Service:   &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus()},
+		Changed:   true,
+		Revision:  revision,
+		ClusterId: n.clusterID(),
 	}, nil
 }
 
@@ -235,7 +247,7 @@ func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Ba
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.BatchSetServingStatusResponse{ChangedCount: int32(len(events)), Revision: revision}, nil
+	return &rollcallv1.BatchSetServingStatusResponse{ChangedCount: int32(len(events)), Revision: revision, ClusterId: n.clusterID()}, nil
 }
 
 func (n *fakeNode) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (*rollcallv1.DeleteServiceResponse, error) {
@@ -243,5 +255,11 @@ func (n *fakeNode) DeleteService(ctx context.Context, req *rollcallv1.DeleteServ
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.DeleteServiceResponse{Revision: revision}, nil
+	return &rollcallv1.DeleteServiceResponse{Revision: revision, ClusterId: n.clusterID()}, nil
+}
+
+func (n *fakeNode) clusterID() string {
+	n.cluster.mu.Lock()
+	defer n.cluster.mu.Unlock()
+	return n.cluster.id
 }

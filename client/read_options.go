@@ -39,6 +39,9 @@ type ReadOptions struct {
 	Consistency Consistency
 	// MinRevision makes a node wait until it has reached this revision; 0: it need not.
 	MinRevision int64
+	// Cluster is the cluster that must answer: another one refuses with ErrClusterChanged. "": the one of
+	// Client.Cluster if the read gives a revision (MinRevision, or one in the past), any if it gives none.
+	Cluster string
 	// MaxStaleness, if not nil, makes a node show every write acknowledged longer ago than that. A node
 	// that is not known to be so fresh makes sure of it first.
 	MaxStaleness *time.Duration
@@ -52,6 +55,7 @@ type ReadOptions struct {
 // ReadInfo is what a node says of the answer to a read.
 type ReadInfo struct {
 	Node     string
+	Cluster  string // that Revision belongs to
 	Revision int64
 	// Age is how long what was read may have been out of date: every write acknowledged longer ago is
 	// in it. Nil: the node does not know.
@@ -66,9 +70,10 @@ func WithReadOptions(ctx context.Context, o ReadOptions) context.Context {
 	return context.WithValue(ctx, readOptionsKey{}, o)
 }
 
-// Outgoing adds o to the metadata of ctx, for gRPC calls that are not made by a Client; Info is filled
-// by [ReadInfoFrom].
+// Outgoing adds o to the metadata of ctx, for gRPC calls that are not made by a Client. Info is filled by
+// [ReadInfoFrom].
 func (o ReadOptions) Outgoing(ctx context.Context) context.Context {
+	ctx = withCluster(ctx, o.Cluster)
 	var kv []string
 	if o.Consistency == Linearizable {
 		kv = append(kv, consistencyKey, "linearizable")
@@ -82,7 +87,7 @@ func (o ReadOptions) Outgoing(ctx context.Context) context.Context {
 	if o.RequireLeader {
 		kv = append(kv, requireLeaderKey, "true")
 	}
-	if len(kv) == 0 && o.Info != nil {
+	if len(kv) == 0 && o.Cluster == "" && o.Info != nil {
 		kv = append(kv, consistencyKey, "local") // asks for the headers alone
 	}
 	if len(kv) == 0 {
@@ -93,10 +98,7 @@ func (o ReadOptions) Outgoing(ctx context.Context) context.Context {
 
 // ReadInfoFrom reads the headers of an answer.
 func ReadInfoFrom(header metadata.MD) ReadInfo {
-	var info ReadInfo
-	if v := header.Get(nodeKey); len(v) > 0 {
-		info.Node = v[0]
-	}
+	info := ReadInfo{Node: firstValue(header, nodeKey), Cluster: firstValue(header, clusterKey)}
 	info.Revision, _ = answeredAt(header)
 	if v := header.Get(ageKey); len(v) > 0 {
 		if ms, err := strconv.ParseInt(v[0], 10, 64); err == nil && ms >= 0 {
@@ -113,21 +115,28 @@ type reading struct {
 	header, trailer metadata.MD
 }
 
-func readingOf(ctx context.Context) *reading {
+// newReading returns the read that ctx asks for, and makes op name its cluster. revision is true if the read
+// gives a revision, which only one cluster knows.
+func (c *Client) newReading(ctx context.Context, op *operation, revision bool) *reading {
 	o, _ := ctx.Value(readOptionsKey{}).(ReadOptions)
+	op.cluster = o.Cluster
+	if op.cluster == "" && (revision || o.MinRevision > 0) {
+		op.cluster = c.Cluster()
+	}
+	o.Cluster = "" // the operation names it
 	return &reading{ReadOptions: o}
 }
 
-// atLeast is the outgoing context of a read that must not be older than revision either.
+// atLeast returns the outgoing context of a read that must not be older than revision.
 func (r *reading) atLeast(ctx context.Context, revision int64) context.Context {
 	o := r.ReadOptions
-	if o.MinRevision >= 0 { // what makes no sense is for the node to refuse
+	if o.MinRevision >= 0 { // a node refuses what makes no sense
 		o.MinRevision = max(o.MinRevision, revision)
 	}
 	return o.Outgoing(ctx)
 }
 
-// callOptions collect the headers, if anybody wants them. gRPC sends those of an error in a trailer.
+// callOptions collect the headers, if the caller wants them. gRPC sends those of an error in a trailer.
 func (r *reading) callOptions() []grpc.CallOption {
 	if r.Info == nil {
 		return nil
@@ -135,7 +144,7 @@ func (r *reading) callOptions() []grpc.CallOption {
 	return []grpc.CallOption{grpc.Header(&r.header), grpc.Trailer(&r.trailer)}
 }
 
-// done tells where the answer came from.
+// done sets Info.
 func (r *reading) done() {
 	if r.Info == nil {
 		return
@@ -144,4 +153,27 @@ func (r *reading) done() {
 		r.header = r.trailer
 	}
 	*r.Info = ReadInfoFrom(r.header)
+}
+
+// atLeast asks a node to answer only once it has seen revision.
+func atLeast(ctx context.Context, revision int64) context.Context {
+	if revision <= 0 {
+		return ctx
+	}
+	return askRevision(ctx, revision)
+}
+
+// askRevision also makes the node tell its revision in a header.
+func askRevision(ctx context.Context, revision int64) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, minRevisionKey, strconv.FormatInt(revision, 10))
+}
+
+// answeredAt reads the revision that a node was at from its headers.
+func answeredAt(md metadata.MD) (int64, bool) {
+	for _, v := range md.Get(revisionKey) {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil && n >= 0 {
+			return n, true
+		}
+	}
+	return 0, false
 }
