@@ -46,6 +46,9 @@ const (
 	ReasonCompacted = "COMPACTED"
 	// ReasonAhead: the moment asked for is a revision that no node that answered has reached.
 	ReasonAhead = "REVISION_AHEAD"
+	// ReasonUpgradeIncomplete: the change needs a feature level that not all members of the cluster have
+	// yet. Nothing was written.
+	ReasonUpgradeIncomplete = "UPGRADE_INCOMPLETE"
 )
 
 // What a node says in ErrorInfo.

@@ -37,7 +37,8 @@ var rooms = map[string][]string{
 	"raftnode/memnet":    {},
 	"client":             {"api/rollcall/v1"},
 	"metrics":            {},
-	"node":               {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "server/rpcerror", "metrics"},
+	"node":               {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "raftnode", "server", "server/rpcerror", "metrics", "node/featurelevel"},
+	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/v1", "client", "node", "metrics", "store",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/format", "cmd/rollcall/loadgen",
