@@ -16,7 +16,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/server"
 )
 
@@ -83,9 +83,9 @@ type Config struct {
 	// 0: none. A level that is higher already stays.
 	HoldLevel uint32
 
-	// Succession lets this node stand for election as soon as its leader's process has ended, without
+	// FastFailover lets this node stand for election as soon as its leader's process has ended, without
 	// waiting for raft's timeout.
-	Succession bool
+	FastFailover bool
 
 	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
 	// begins; 0: never.
@@ -99,7 +99,7 @@ type Config struct {
 	Logger  *slog.Logger
 
 	// Network carries peers and clients; TCP unless a test says otherwise.
-	Network raftnode.Network
+	Network peerport.Network
 	// Faults are for tests: nil in production.
 	Faults Faults
 }
@@ -129,13 +129,13 @@ func DefaultConfig() Config {
 		MaxConnections:          limits.MaxConnections,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
-		Succession:              true,
+		FastFailover:            true,
 		HistoryEvents:           1_000_000,
 		HistoryAge:              30 * 24 * time.Hour,
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
-		Network:                 raftnode.TCP{},
+		Network:                 peerport.TCP{},
 	}
 }
 

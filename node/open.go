@@ -100,7 +100,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
-	cfg.Succession = n.cfg.Succession
+	cfg.FastFailover = n.cfg.FastFailover
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.journal.Congested

@@ -90,8 +90,8 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.DurationVar(&s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
 	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
-	f.BoolVar(&s.node.Succession, "succession", s.node.Succession, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
-	f.Lookup("succession").Hidden = true // to compare the two
+	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
+	f.Lookup("fast-failover").Hidden = true // to compare the two
 	complete(cmd, "log-store", node.LogStores()...)
 	s.log.register(cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
