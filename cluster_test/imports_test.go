@@ -53,7 +53,8 @@ var rooms = map[string][]string{
 	"server/rpcstats":    {},
 	"client":             {"api/rollcall/v1"},
 	"metrics":            {},
-	"node":               {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/rpcerror", "metrics"},
+	"node":               {"api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/rpcerror", "metrics", "node/featurelevel"},
+	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/format", "cmd/rollcall/loadgen",

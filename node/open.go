@@ -54,6 +54,9 @@ func (n *Node) openRegistry() (err error) {
 		OnApplied:    n.metrics.Applied,
 		OnMismatch:   n.auditor.mismatch,
 		Intercept:    n.cfg.Faults.ApplyBatch,
+
+		MaxLevel:     n.cfg.Faults.MaxLevel,
+		CommandLevel: n.cfg.Faults.CommandLevel,
 	}
 	if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {
 		n.log.Error("the registry file is not what this node wrote: it is rebuilt from the newest snapshot and the log",
@@ -142,6 +145,7 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.auditor.run(ctx) })
 	n.wg.Go(func() { n.auditor.replaceSnapshots(ctx) })
 	n.wg.Go(func() { newCompactor(n).run(ctx) })
+	n.wg.Go(func() { n.levels.Run(ctx) })
 	if n.cfg.ScrubInterval > 0 {
 		n.wg.Go(func() { n.auditor.scrub(ctx) })
 	}
@@ -159,7 +163,8 @@ func (n *Node) announce(ctx context.Context) {
 			PeerAddress: n.self.PeerAddress,
 			DirectoryId: n.directory.Identity().DirectoryID,
 			Version:     n.cfg.Version,
-			Level:       logv1.Level,
+			Level:       n.fsm.MaxLevel(),
+			HoldLevel:   n.cfg.HoldLevel,
 		}}},
 	}
 	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {
