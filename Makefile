@@ -39,7 +39,7 @@ histories: ## concurrent clients under faults, checked with porcupine: HISTORIES
 	$(GO) test -run 'Test(Virtual|Process)Histories' -timeout 24h ./cluster_test -histories=$(HISTORIES) -v
 
 KILLS ?= 20
-failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without succession
+failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without fast failover
 	$(GO) test -run 'TestProcessFailoverTime' -timeout 2h ./cluster_test -kills=$(KILLS) -v
 
 STALLS ?= 10m

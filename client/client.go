@@ -20,7 +20,8 @@ var ErrClosed = errors.New("the client is closed")
 type Client struct {
 	cfg       Config
 	endpoints []*endpoint
-	preferred atomic.Int32 // index of the endpoint to start from
+	preferred atomic.Int32           // index of the endpoint to start from
+	cluster   atomic.Pointer[string] // see Cluster; nil: not known yet
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -70,9 +71,9 @@ func (c *Client) begin(ctx context.Context) (context.Context, func()) {
 	}
 }
 
-// over says why nothing more is to be tried; nil while there is time.
+// over returns why nothing more is to be tried; nil while there is time.
 func (c *Client) over(ctx context.Context) error {
-	// Asked first: Close ends the connections, perhaps before ctx has heard of it.
+	// First, because Close ends the connections, perhaps before ctx ends.
 	if c.life.Err() != nil {
 		return ErrClosed
 	}
@@ -86,7 +87,7 @@ func (c *Client) over(ctx context.Context) error {
 	return err
 }
 
-// order is the endpoints in the order to try them.
+// order returns the endpoints in the order in which to try them.
 func (c *Client) order() []*endpoint {
 	first := int(c.preferred.Load())
 	return append(append([]*endpoint(nil), c.endpoints[first:]...), c.endpoints[:first]...)

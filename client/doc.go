@@ -1,49 +1,65 @@
-// Package client talks to a Rollcall cluster: any node of it, and the next one when that node does
-// not answer. What belongs here: choosing an endpoint, failing over, saying what became of a write,
-// and a watch that survives the node it runs on. What does not: words for people (cmd/rollcall), and
-// anything that a node decides.
+// Package client talks to a Rollcall cluster: to any node of it, and to the next one when that node does not
+// answer. What belongs here: choosing an endpoint, failing over, saying what became of a write, and watches
+// that survive the node they run on. What does not: words for people (cmd/rollcall), and anything that a node
+// decides.
 //
 // # Endpoints
 //
-// A call starts at the endpoint that answered last and goes through the others in order. Reads move
-// on when a connection fails, and when an endpoint accepts the call but says nothing for
-// [Config.AttemptTimeout] (a stopped process does that). After a round without an answer the client
-// pauses, for 50 ms at first and 1 s at most, with jitter, and begins another, until the caller's
-// context ends: give it a deadline. There is one exception, so that people at a terminal learn at
-// once that nothing runs: a round in which no endpoint could even be connected to ends the call with
-// code UNAVAILABLE and [ReasonNoEndpoint], which names all that were tried. (Not a write of unknown outcome, see below.)
+// A call starts at the endpoint that answered last and goes through the others in order. Reads move on when a
+// connection fails, and when an endpoint accepts the call but says nothing for [Config.AttemptTimeout] (a
+// stopped process does that). After a round without an answer the client pauses, for 50 ms at first and 1 s at
+// most, with jitter, and begins another, until the caller's context ends: give it a deadline. There is one
+// exception, so that people at a terminal learn at once that nothing runs: a round in which no endpoint could
+// even be connected to ends the call with code UNAVAILABLE and [ReasonNoEndpoint], which names all that were
+// tried. (Not a write of unknown outcome, see below.)
 //
 // # Outcomes of a write
 //
 // A write ends in one of three ways.
 //
 //   - Done: no error. It is on the disks of a majority.
-//   - Surely not done: an *[Error] with [WrittenNo]. The request never left this process, or a node
-//     refused it, or a node said NOT_WRITTEN (no leader, for example). After the first and the last of
-//     these the client itself tries again until the context ends (or, see above, until no endpoint
-//     can be connected to).
-//   - Unknown: an *[Error] with [WrittenUnknown]. The request was sent, and until the context ended
-//     nothing came back that proves what became of it.
+//   - Surely not done: an *[Error] with [WrittenNo]. The request never left this process, or a node refused
+//     it, or a node said NOT_WRITTEN (no leader, for example). After the first and the last of these the
+//     client itself tries again until the context ends (or, see above, until no endpoint can be connected to).
+//   - Unknown: an *[Error] with [WrittenUnknown]. The request was sent, and until the context ended nothing
+//     came back that proves what became of it.
 //
 // A try can end without an answer: its connection breaks, its node hangs or loses the leadership, or
-// [Config.AttemptTimeout] passes. Such a write is tried again, on the next endpoint, with the same
-// request id, until the context ends. That is safe for every write, one with IfRevision too: nodes
-// remember how they answered a request id, and answer another try of the request the same way, a
-// refusal included, without changing anything. It holds even if the first try was slow rather than
-// lost and arrives after the second: then it is the one that is only answered.
+// [Config.AttemptTimeout] passes. Such a write is tried again, on the next endpoint, with the same request id,
+// until the context ends. That is safe for every write, one with IfRevision too: nodes remember how they
+// answered a request id, and answer another try of the request the same way, a refusal included, without
+// changing anything. It holds even if the first try was slow rather than lost and arrives after the second:
+// then it is the one that is only answered.
 //
 // They remember for ten minutes, and no more than a number of ids that the cluster is configured with
-// (250,000). So a write that nobody could answer for is given up 5 minutes after its first try,
-// also if the context lasts longer. WrittenUnknown is then for the caller: within what is left of the ten
-// minutes the same call with the same [WriteOptions].RequestID has the same effect as one more try; a
-// later one may be done a second time, and a caller who must know looks first. A retry that changes
-// anything of the request, the reason or the actor for example, is refused with [ReasonRequestIDReused].
+// (250,000). So a write that nobody could answer for is given up 5 minutes after its first try, also if the
+// context lasts longer. WrittenUnknown is then for the caller: within what is left of the ten minutes the same
+// call with the same [WriteOptions].RequestID has the same effect as one more try. A later one may be done a
+// second time, and a caller who must know reads first. A retry that changes anything of the request, the
+// reason or the actor for example, is refused with [ReasonRequestIDReused].
 //
 // # Watching
 //
-// [Client.Watch] gives the current status at once and then, always in the end, the latest one. It may
-// skip states in between; it never goes back in time and never repeats a status, also when it moves to
-// another node: it carries the revision that it has seen, and a node that is behind it is made to
-// catch up or is passed over. The revision belongs to one cluster: a watch does not survive the
-// cluster being founded anew or restored from a backup.
+// [Client.Watch] gives the current status at once and then, always in the end, the latest one. It may skip
+// states in between; it never goes back in time and never repeats a status, also when it moves to another
+// node: it carries the revision that it has seen, and a node that is behind it is made to catch up or is
+// passed over.
+//
+// # Another cluster
+//
+// A cluster that was restored from a backup, or founded anew, on the same addresses is another cluster: it has
+// another id, and its revisions and request ids mean something else. The client notices it when no endpoint
+// serves the old one any more.
+//
+//   - A Watch goes on with the new cluster and says so by Update.ClusterChanged. A WatchServices does so by
+//     ServicesUpdate.Reset, which begins the new cluster's whole state. A WatchEvents ends with
+//     [ErrClusterChanged], because the events of the new cluster are another history.
+//   - A call that gives a revision (IfRevision, MinRevision, a revision in the past, the next page of a list),
+//     and another try of a write whose outcome is unknown, are for one cluster only. Another one refuses them
+//     with [ErrClusterChanged]; a write is surely not done there.
+//
+// The cluster of a revision is the one that [Client.Cluster] returns, unless the call's options name another:
+// the one that answered first, until an error or an update has told the caller of another. A program that
+// keeps revisions for long, or uses one Client from several goroutines, should keep the cluster with each
+// revision (answers carry it) and name it.
 package client

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -13,7 +12,6 @@ import (
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 )
 
@@ -58,14 +56,14 @@ type endpoint struct {
 	closed bool
 }
 
-// connect waits until the connection stands, or has just failed: then the next call on it fails at
-// once and says why. Its own errors are those of ctx, a closed client or impossible options.
+// connect waits until the connection is ready, or has just failed: then the next call on it fails at once and
+// says why. Its own errors are those of ctx, of a closed client, or of impossible options.
 func (e *endpoint) connect(ctx context.Context) (*grpc.ClientConn, error) {
 	conn, err := e.open()
 	if err != nil {
 		return nil, err
 	}
-	// Before Connect, after which it may mean a failure of just now.
+	// Asked before Connect: after it, the state may be that of a new attempt.
 	if conn.GetState() == connectivity.TransientFailure {
 		e.redial(ctx, conn)
 	}
@@ -102,9 +100,9 @@ func (e *endpoint) open() (*grpc.ClientConn, error) {
 	return e.conn, nil
 }
 
-// redial waits a moment for an endpoint that was down when last seen: gRPC dials again by itself, and
-// until then answers with the failure of last time. (It could be asked to dial at once, but v1.85.0 goes
-// through a map without its lock there, which can end the process.)
+// redial waits a moment for an endpoint that was down when last seen. gRPC dials again by itself, and until
+// then answers with the last failure. (ResetConnectBackoff would make it dial at once, but v1.85.0 walks a map
+// there without its lock, which can end the process.)
 func (e *endpoint) redial(ctx context.Context, conn *grpc.ClientConn) {
 	ctx, cancel := context.WithTimeout(ctx, redialWait)
 	defer cancel()
@@ -122,44 +120,3 @@ func (e *endpoint) close() error {
 	e.conn = nil
 	return conn.Close()
 }
-
-// tracker learns whether the request of one call was handed to a connection.
-type tracker struct {
-	begun atomic.Bool // gRPC saw the call
-	sent  atomic.Bool // and handed its request to a connection
-}
-
-// unsent is true only if the request surely stayed in this process. It takes both marks: without the
-// first, an interceptor may have cut the call off from its tracker.
-func (t *tracker) unsent() bool { return t.begun.Load() && !t.sent.Load() }
-
-type trackerKey struct{}
-
-func track(ctx context.Context) (context.Context, *tracker) {
-	t := new(tracker)
-	return context.WithValue(ctx, trackerKey{}, t), t
-}
-
-// trackSends is a stats.Handler that keeps the trackers. gRPC reports OutPayload in the goroutine of the
-// call, after each message that it queued for the wire and never for one that it did not.
-type trackSends struct{}
-
-func (trackSends) TagRPC(ctx context.Context, _ *stats.RPCTagInfo) context.Context {
-	if t, ok := ctx.Value(trackerKey{}).(*tracker); ok {
-		t.begun.Store(true)
-	}
-	return ctx
-}
-
-func (trackSends) HandleRPC(ctx context.Context, s stats.RPCStats) {
-	if _, ok := s.(*stats.OutPayload); !ok {
-		return
-	}
-	if t, ok := ctx.Value(trackerKey{}).(*tracker); ok {
-		t.sent.Store(true)
-	}
-}
-
-func (trackSends) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
-
-func (trackSends) HandleConn(context.Context, stats.ConnStats) {}

@@ -1,11 +1,8 @@
 package client
 
 import (
-	"context"
 	"errors"
 	"fmt"
-	"slices"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -42,10 +39,15 @@ const (
 const (
 	// ReasonRequestIDReused: WriteOptions.RequestID was used for another request.
 	ReasonRequestIDReused = "REQUEST_ID_REUSED"
-	// ReasonCompacted: events or a moment are asked for that are older than what the cluster retains.
+	// ReasonCompacted: events, or a point in time, are asked for that are older than what the cluster retains.
 	ReasonCompacted = "COMPACTED"
-	// ReasonAhead: the moment asked for is a revision that no node that answered has reached.
+	// ReasonAhead: a point in time is asked for by a revision that no node that answered has reached.
 	ReasonAhead = "REVISION_AHEAD"
+	// ReasonUpgradeIncomplete: the change needs a feature level that not all members of the cluster have
+	// yet. Nothing was written.
+	ReasonUpgradeIncomplete = "UPGRADE_INCOMPLETE"
+	// ReasonClusterChanged: the endpoints serve another cluster; see ErrClusterChanged.
+	ReasonClusterChanged = "CLUSTER_CHANGED"
 )
 
 // What a node says in ErrorInfo.
@@ -56,6 +58,7 @@ const (
 	reasonRevisionMismatch = "REVISION_MISMATCH"
 	currentRevisionKey     = "current_revision"
 	oldestRevisionKey      = "oldest_revision"
+	clusterIDKey           = "cluster_id"
 	writtenKey             = "written" // "no", "unknown"
 )
 
@@ -75,6 +78,8 @@ type Error struct {
 	CurrentRevision int64
 	// OldestRevision is that from which on all events are retained, with ReasonCompacted.
 	OldestRevision int64
+	// ClusterID is the cluster that the endpoints serve now, with ReasonClusterChanged.
+	ClusterID string
 
 	subject string // Service as shown
 	err     error
@@ -109,7 +114,7 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// doubtful tells trouble on the way from an answer that stands for itself.
+// doubtful reports trouble on the way, as opposed to an answer of a node.
 func (e *Error) doubtful() bool {
 	switch e.Code {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal:
@@ -127,6 +132,11 @@ func (e *Error) shown() string {
 
 func (e *Error) Unwrap() error { return e.err }
 
+// Is makes errors.Is recognize ErrClusterChanged.
+func (e *Error) Is(target error) bool {
+	return target == ErrClusterChanged && e.Reason == ReasonClusterChanged
+}
+
 // GRPCStatus is for passing the error on: its code and line, and the details that the node gave.
 func (e *Error) GRPCStatus() *status.Status {
 	p := &spb.Status{Code: int32(e.Code), Message: e.Error()}
@@ -135,98 +145,6 @@ func (e *Error) GRPCStatus() *status.Status {
 		p.Details = from.GRPCStatus().Proto().GetDetails()
 	}
 	return status.FromProto(p)
-}
-
-// operation is what a call is about.
-type operation struct {
-	name      string
-	service   string
-	about     bool   // there is a service; its name may be ""
-	write     bool   // changes something
-	requestID string // of writes
-}
-
-func (op operation) error(code codes.Code, message string, err error) *Error {
-	e := &Error{Op: op.name, Service: op.service, Code: code, Message: message, RequestID: op.requestID, err: err}
-	if op.about {
-		e.subject = op.service
-		if op.service == "" || strings.ContainsFunc(op.service, odd) {
-			e.subject = strconv.Quote(op.service)
-		}
-	}
-	return e
-}
-
-func odd(r rune) bool {
-	return r == '"' || r == unicode.ReplacementChar || unicode.IsSpace(r) || !unicode.IsPrint(r)
-}
-
-// failed makes the error of one try.
-func (op operation) failed(e *endpoint, err error, w Written) *Error {
-	st := status.Convert(err)
-	f := op.error(st.Code(), st.Message(), err)
-	f.Written = w
-	f.Endpoint = e.address
-	if info := errorInfo(st); info != nil {
-		f.Reason = info.GetReason()
-		if f.Reason == reasonRevisionMismatch {
-			// Malformed is 0 too: the reason alone says what happened.
-			f.CurrentRevision, _ = strconv.ParseInt(info.GetMetadata()[currentRevisionKey], 10, 64)
-		}
-		if f.Reason == ReasonCompacted {
-			f.OldestRevision, _ = strconv.ParseInt(info.GetMetadata()[oldestRevisionKey], 10, 64)
-		}
-	}
-	return f
-}
-
-// ended makes the error of a call that has no more time; last is what went wrong before, or nil.
-func (op operation) ended(cause error, last *Error) *Error {
-	code := codes.Canceled
-	if errors.Is(cause, context.DeadlineExceeded) {
-		code = codes.DeadlineExceeded
-	}
-	f := op.error(code, cause.Error(), cause)
-	if last != nil {
-		f.err = errors.Join(cause, last.err)
-		f.Reason = last.Reason
-		f.Message += "; last: " + last.Endpoint + ": " + plain(last.Message)
-	}
-	return f
-}
-
-// because makes an error that came with the end of the call's time wrap that too.
-func (e *Error) because(cause error) *Error {
-	if cause == nil && e.Code == codes.DeadlineExceeded {
-		cause = context.DeadlineExceeded // a node noticed first
-	}
-	if cause != nil && e.doubtful() {
-		e.err = errors.Join(cause, e.err)
-	}
-	return e
-}
-
-// unanswered makes the error of a round in which no endpoint could be connected to.
-func (op operation) unanswered(failures []*Error) *Error {
-	var tried, why []string
-	var errs []error
-	for _, f := range failures {
-		tried = append(tried, f.Endpoint)
-		why = append(why, plain(f.Message))
-		errs = append(errs, f.err)
-	}
-	message := "no endpoint answers: tried "
-	if len(slices.Compact(slices.Clone(why))) == 1 {
-		message += strings.Join(tried, ", ") + ": " + why[0]
-	} else {
-		for i := range tried {
-			tried[i] += " (" + why[i] + ")"
-		}
-		message += strings.Join(tried, ", ")
-	}
-	f := op.error(codes.Unavailable, message, errors.Join(errs...))
-	f.Reason = ReasonNoEndpoint
-	return f
 }
 
 func errorInfo(st *status.Status) *errdetails.ErrorInfo {
@@ -238,7 +156,7 @@ func errorInfo(st *status.Status) *errdetails.ErrorInfo {
 	return nil
 }
 
-// plain takes gRPC's wrapping off the message of a failed connection. For reading only.
+// plain removes gRPC's wrapping from the message of a failed connection. It is for people.
 func plain(message string) string {
 	if _, inner, ok := strings.Cut(message, `connection error: desc = "`); ok {
 		message = strings.TrimSuffix(inner, `"`)

@@ -75,7 +75,7 @@ type writeError struct{ error }
 func (c *Client) exportFrom(ctx context.Context, e *endpoint, w io.Writer, o ExportOptions) (n int64, unsent bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	connecting, connected := context.WithTimeout(ctx, c.patience(0))
+	connecting, connected := context.WithTimeout(ctx, c.attemptTimeout(0))
 	conn, err := e.connect(connecting)
 	connected()
 	if err != nil {

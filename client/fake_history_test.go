@@ -79,7 +79,7 @@ func (n *fakeNode) ListEvents(ctx context.Context, req *rollcallv1.ListEventsReq
 			from = next
 		}
 	}
-	resp := &rollcallv1.ListEventsResponse{OldestRevision: max(n.cluster.oldest, 1), Revision: n.applied}
+	resp := &rollcallv1.ListEventsResponse{OldestRevision: max(n.cluster.oldest, 1), Revision: n.applied, ClusterId: n.cluster.id}
 	for ; from <= to; from++ {
 		r := from
 		if req.GetNewestFirst() {
@@ -139,7 +139,7 @@ func (n *fakeNode) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.S
 			if at < 0 {
 				at = n.applied
 			}
-			return &rollcallv1.WatchEventsResponse{Revision: at}, n.compacted(at + 1)
+			return &rollcallv1.WatchEventsResponse{Revision: at, ClusterId: n.cluster.id}, n.compacted(at + 1)
 		}
 		m := &rollcallv1.WatchEventsResponse{}
 		for at < n.applied && len(m.Events) < 3 {
@@ -175,6 +175,7 @@ func (n *fakeNode) WatchServices(req *rollcallv1.WatchServicesRequest, stream gr
 				}
 			}
 			queue = append(queue, &rollcallv1.WatchServicesResponse{Revision: at, Synced: true})
+			queue[0].ClusterId = n.cluster.id
 		}
 		for ; len(queue) == 0 && at < n.applied; at++ {
 			e := n.event(at + 1)

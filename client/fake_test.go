@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,9 +42,10 @@ type event struct {
 // fakeCluster is the log that its nodes follow, each as far as it has come, and the network to them.
 type fakeCluster struct {
 	mu      sync.Mutex // guards the cluster and its nodes
-	events  []event    // the one at i has revision i+1
-	lagging bool       // nodes follow only when told to
-	oldest  int64      // revision that is retained; 0: 1
+	id      string
+	events  []event // the one at i has revision i+1
+	lagging bool    // nodes follow only when told to
+	oldest  int64   // revision that is retained; 0: 1
 	changed chan struct{}
 	nodes   []*fakeNode
 	answers map[string]answer // first ones, by request id
@@ -55,7 +57,7 @@ type answer struct {
 }
 
 func newCluster(names ...string) *fakeCluster {
-	f := &fakeCluster{changed: make(chan struct{}), answers: map[string]answer{}}
+	f := &fakeCluster{id: "3f9a", changed: make(chan struct{}), answers: map[string]answer{}}
 	for _, name := range names {
 		f.nodes = append(f.nodes, &fakeNode{cluster: f, name: name, own: map[string]client.Status{"": serving}})
 	}
@@ -197,6 +199,22 @@ func (c *frozenConn) Close() error {
 	return c.Conn.Close()
 }
 
+// restore makes another cluster of f, with other events, on the same addresses.
+func (f *fakeCluster) restore(id string, events ...event) {
+	for _, n := range f.nodes {
+		n.kill()
+	}
+	f.do(func() {
+		f.id, f.events, f.answers = id, events, map[string]answer{}
+		for _, n := range f.nodes {
+			n.applied = int64(len(events))
+		}
+	})
+	for _, n := range f.nodes {
+		n.start()
+	}
+}
+
 // node finds one by name; f.mu is held.
 func (f *fakeCluster) node(name string) *fakeNode {
 	for _, n := range f.nodes {
@@ -270,7 +288,8 @@ type fakeNode struct {
 	own      map[string]client.Status
 	hung     bool
 	draining bool
-	deaf     bool // to min-revision
+	deaf     bool   // to min-revision
+	stray    string // another cluster that it belongs to; "": none
 	server   *grpc.Server
 	listener net.Listener
 	conns    []net.Conn
@@ -290,6 +309,7 @@ type call struct {
 	requestID   string
 	actor       string
 	minRevision int64
+	clusterID   string
 	request     any
 }
 
@@ -369,10 +389,17 @@ func (n *fakeNode) enter(ctx context.Context, method string, request any) error 
 	if len(asked) > 0 {
 		c.minRevision, _ = strconv.ParseInt(asked[0], 10, 64)
 	}
+	cluster := metadata.ValueFromIncomingContext(ctx, "rollcall-cluster")
+	if len(cluster) > 0 {
+		c.clusterID = cluster[0]
+	}
 	n.cluster.mu.Lock()
 	n.calls = append(n.calls, c)
-	onRead, deaf := n.onRead, n.deaf
+	onRead, deaf, id := n.onRead, n.deaf, cmp.Or(n.stray, n.cluster.id)
 	n.cluster.mu.Unlock()
+	if c.clusterID != "" && c.clusterID != id {
+		return refusal(codes.FailedPrecondition, "CLUSTER_CHANGED", map[string]string{"cluster_id": id, "written": "no"})
+	}
 	if onRead != nil {
 		if err := onRead(ctx, method); err != nil {
 			return err

@@ -25,15 +25,22 @@ type Update struct {
 	// Revision is that of the record's report; if there is none, one at which the service did not
 	// exist; 0 for the node's own names.
 	Revision int64
-	Endpoint string // that said so
+	Cluster  string // that Revision belongs to; "" for the node's own names
+	// ClusterChanged means that the endpoints serve another cluster than the update before came from: it was
+	// restored from a backup, or founded anew. Revisions are those of the new cluster from here on, and can
+	// be lower. Such an update comes also if the status is the same.
+	ClusterChanged bool
+	Endpoint       string // that answered
 }
 
-// Watch gives the status of service at once, then whenever it differs; the package's comment says
-// what holds across nodes. It moves to another node when its own goes away or falls silent (a
-// stopped process is noticed within 15 s), and goes on trying until ctx ends, giving nothing
-// while no node answers. An error is the last that it gives, with a zero Update: that of ctx, a node's
-// refusal that no other node would change (INVALID_ARGUMENT, for example), or ReasonNoEndpoint if the
-// very first round could not connect to any endpoint.
+// Watch gives the status of service at once, then whenever it differs; the package's comment says what holds
+// across nodes. It moves to another node when its own goes away or falls silent (a stopped process is noticed
+// within 15 s), and goes on trying until ctx ends, giving nothing while no node answers. An error is the last
+// that it gives, with a zero Update: that of ctx, a node's refusal that no other node would change
+// (INVALID_ARGUMENT, for example), or ReasonNoEndpoint if the very first round could not connect to any
+// endpoint.
+//
+// If the cluster changes, the watch goes on with the new one, and says so by Update.ClusterChanged.
 //
 // The node's own names ("" and rollcall.…) are the status of whichever node the watch is on.
 //
@@ -62,7 +69,11 @@ func (c *Client) watch(ctx context.Context, op operation) iter.Seq2[Update, erro
 	return func(yield func(Update, error) bool) {
 		ctx, done := c.begin(ctx)
 		defer done()
-		w := &watch{roam: roam{c: c, op: op}, yield: yield}
+		w := &watch{failover: failover{c: c, op: op}, yield: yield}
+		w.onClusterChanged = func(*Error) error {
+			w.changed = w.delivered
+			return nil
+		}
 		if err := w.run(ctx, w.follow); err != nil {
 			yield(Update{}, err)
 		}
@@ -71,46 +82,50 @@ func (c *Client) watch(ctx context.Context, op operation) iter.Seq2[Update, erro
 
 // watch is one run of a Watch.
 type watch struct {
-	roam
-	yield  func(Update, error) bool
-	status Status // the last one given, if told
+	failover
+	yield   func(Update, error) bool
+	status  Status // the last one given, if delivered
+	changed bool   // the next update is from another cluster
 }
 
 // follow watches at one endpoint until that fails.
-func (w *watch) follow(ctx context.Context, e *endpoint, patience time.Duration) error {
-	return receive(ctx, &w.roam, e, patience,
+func (w *watch) follow(ctx context.Context, e *endpoint, timeout time.Duration) error {
+	return receive(ctx, &w.failover, e, timeout,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[healthpb.HealthCheckResponse], error) {
+			if !own(w.op.service) && w.minRevision == 0 {
+				ctx = askRevision(ctx, 0) // for the header that names the cluster
+			}
 			return healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: w.op.service})
 		},
 		func(ctx context.Context, conn grpc.ClientConnInterface, m *healthpb.HealthCheckResponse) error {
-			return w.take(ctx, e, conn, m.GetStatus())
+			return w.handle(ctx, e, conn, m.GetStatus())
 		})
 }
 
-// take looks at a status that the stream gave. It tells that something changed, and not when: the
-// record does, and may be newer.
+// handle takes a status that the stream sent. The status says that something changed. When it changed is in
+// the record, which may be newer.
 //
-// Between two messages the last one must equal the last update. If the record that was read is ahead
-// of the stream, and the status then goes back to what the stream said, the stream has nothing new to
-// say and stays silent for ever; so it is opened anew.
-func (w *watch) take(ctx context.Context, e *endpoint, conn grpc.ClientConnInterface, s Status) error {
-	u := Update{Service: w.op.service, Status: s, Endpoint: e.address}
-	if !own(w.op.service) && !(w.told && s == w.status) {
-		record, revision, err := w.look(ctx, conn)
+// Between two messages of the stream, the last one must equal the last update. If the record was ahead of
+// the stream, and the status then goes back to what the stream sent last, the stream sends nothing. So it is
+// opened again.
+func (w *watch) handle(ctx context.Context, e *endpoint, conn grpc.ClientConnInterface, s Status) error {
+	u := Update{Service: w.op.service, Status: s, Cluster: w.cluster, ClusterChanged: w.changed, Endpoint: e.address}
+	if !own(w.op.service) && (!w.delivered || w.changed || s != w.status) {
+		record, revision, err := w.readRecord(ctx, conn)
 		if err != nil {
 			return err
 		}
-		if revision < w.seen {
-			return status.Error(codes.Unavailable, fmt.Sprintf("is at revision %d, behind %d", revision, w.seen))
+		if revision < w.minRevision {
+			return status.Error(codes.Unavailable, fmt.Sprintf("is at revision %d, behind %d", revision, w.minRevision))
 		}
-		w.seen = revision
+		w.minRevision = revision
 		u.Record, u.Status, u.Revision = record, record.GetStatus(), record.GetReport().GetRevision()
 		if record == nil {
 			u.Status, u.Revision = healthpb.HealthCheckResponse_SERVICE_UNKNOWN, revision
 		}
 	}
-	if !w.told || u.Status != w.status {
-		w.told, w.status = true, u.Status
+	if !w.delivered || w.changed || u.Status != w.status {
+		w.delivered, w.status, w.changed = true, u.Status, false
 		if !w.yield(u, nil) {
 			return errStopped
 		}
@@ -122,9 +137,9 @@ func (w *watch) take(ctx context.Context, e *endpoint, conn grpc.ClientConnInter
 	return nil
 }
 
-// look reads the service's record, nil if there is none, and a revision that the node has reached.
-func (w *watch) look(ctx context.Context, conn grpc.ClientConnInterface) (*rollcallv1.ServiceRecord, int64, error) {
-	ctx, cancel := context.WithTimeout(askRevision(ctx, w.seen), w.c.cfg.AttemptTimeout)
+// readRecord reads the service's record, nil if there is none, and a revision that the node has reached.
+func (w *watch) readRecord(ctx context.Context, conn grpc.ClientConnInterface) (*rollcallv1.ServiceRecord, int64, error) {
+	ctx, cancel := context.WithTimeout(withCluster(askRevision(ctx, w.minRevision), w.cluster), w.c.cfg.AttemptTimeout)
 	defer cancel()
 	registry := rollcallv1.NewRegistryClient(conn)
 	resp, err := registry.GetService(ctx, &rollcallv1.GetServiceRequest{Service: w.op.service})
@@ -137,13 +152,13 @@ func (w *watch) look(ctx context.Context, conn grpc.ClientConnInterface) (*rollc
 	}
 	revision, err := strconv.ParseInt(errorInfo(status.Convert(err)).GetMetadata()["revision"], 10, 64)
 	if err != nil || revision < 0 {
-		// It could not be put in order with what other nodes say.
+		// Without it the answer cannot be ordered with those of other nodes.
 		return nil, 0, status.Error(codes.Unimplemented, "the node does not say at which revision the service does not exist")
 	}
 	return nil, revision, nil
 }
 
-// own names are the node's; they are in no record.
+// own reports names that a node answers for itself. No record has them.
 func own(service string) bool {
 	return service == rollcallv1.OwnReady || strings.HasPrefix(service, rollcallv1.OwnPrefix)
 }

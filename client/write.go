@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"slices"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -26,6 +27,10 @@ type WriteOptions struct {
 	RequestID string // at most 64 bytes; "" is a fresh UUID. The package's comment says when to give one
 	// IfRevision is the condition of Set and Delete; in a batch each change has its own.
 	IfRevision *int64
+	// Cluster is the cluster that must make the change: another one refuses with ErrClusterChanged, and
+	// nothing is written. "": the one of Client.Cluster if there is a condition on a revision, any if there
+	// is none.
+	Cluster string
 	// DryRun asks what would happen and changes nothing. There is none for Delete.
 	DryRun       bool
 	AllowMissing bool // Delete only: no error if there is no such service
@@ -34,7 +39,7 @@ type WriteOptions struct {
 // Set reports the status of one service, which it makes exist. If it returns an *Error with
 // WrittenUnknown, the package's comment says what to do.
 func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptions) (*rollcallv1.SetServingStatusResponse, error) {
-	op := c.writing("set", &o)
+	op := c.writing("set", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
 	req := &rollcallv1.SetServingStatusRequest{
 		Service:      service,
@@ -53,12 +58,13 @@ func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptio
 	if err != nil {
 		return nil, err
 	}
+	c.learnCluster(resp.GetClusterId())
 	return resp, nil
 }
 
 // SetBatch makes all changes or none, and no reader sees some of them.
 func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions) (*rollcallv1.BatchSetServingStatusResponse, error) {
-	op := c.writing("set batch", &o)
+	op := c.writing("set batch", &o, slices.ContainsFunc(changes, func(change Change) bool { return isConditional(change.IfRevision) }))
 	if o.IfRevision != nil {
 		return nil, op.error(codes.InvalidArgument, "IfRevision is given for the whole; in a batch each change has its own", nil)
 	}
@@ -83,12 +89,13 @@ func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions)
 	if err != nil {
 		return nil, err
 	}
+	c.learnCluster(resp.GetClusterId())
 	return resp, nil
 }
 
 // Delete forgets one service.
 func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*rollcallv1.DeleteServiceResponse, error) {
-	op := c.writing("delete", &o)
+	op := c.writing("delete", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
 	if o.DryRun {
 		return nil, op.error(codes.InvalidArgument, "a delete cannot be tried without being done", nil)
@@ -109,19 +116,28 @@ func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*r
 	if err != nil {
 		return nil, err
 	}
+	c.learnCluster(resp.GetClusterId())
 	return resp, nil
 }
 
+// isConditional reports whether a condition names a revision, which belongs to one cluster. Revision 0 means
+// that the service does not exist, in any cluster.
+func isConditional(ifRevision *int64) bool { return ifRevision != nil && *ifRevision != 0 }
+
 // writing completes o, so that every try of the call is the same request.
-func (c *Client) writing(name string, o *WriteOptions) operation {
+func (c *Client) writing(name string, o *WriteOptions, conditional bool) operation {
+	op := operation{name: name, cluster: o.Cluster}
+	if op.cluster == "" && conditional {
+		op.cluster = c.Cluster()
+	}
 	if o.Actor == "" {
 		o.Actor = c.cfg.Actor
 	}
 	if o.RequestID == "" {
 		o.RequestID = uuid.NewString()
 	}
-	if o.DryRun {
-		return operation{name: name} // changes nothing, so it may be asked as often as a read
+	if !o.DryRun { // a dry run changes nothing, so it may be asked as often as a read
+		op.write, op.requestID = true, o.RequestID
 	}
-	return operation{name: name, write: true, requestID: o.RequestID}
+	return op
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-var kills = flag.Int("kills", 0, "how many leaders TestProcessFailoverTime kills, with and without succession; 0: it is skipped")
+var kills = flag.Int("kills", 0, "how many leaders TestProcessFailoverTime kills, with and without fast failover; 0: it is skipped")
 
 const (
 	standingLine = "standing for election: the leader's process has ended"
@@ -20,9 +20,9 @@ const (
 	wonLine      = "msg=leading "
 )
 
-// TestProcessSuccession kills the leader and looks for what began the next election in the log of
+// TestProcessFastFailover kills the leader and looks for what began the next election in the log of
 // the one that won it. On a busy machine the heartbeat timeout may be first now and then.
-func TestProcessSuccession(t *testing.T) {
+func TestProcessFastFailover(t *testing.T) {
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	succeeded := 0
@@ -47,16 +47,16 @@ func TestProcessSuccession(t *testing.T) {
 			}
 			succeeded++
 		} else {
-			t.Logf("kill %d: no succession:\n%s", kill, log)
+			t.Logf("kill %d: no fast failover:\n%s", kill, log)
 		}
 		old.start()
 		c.waitReady()
 	}
 }
 
-// TestProcessSuccessionNotWhenSlow stops the leader's process with SIGSTOP: its ports and connections
+// TestProcessFastFailoverNotWhenSlow stops the leader's process with SIGSTOP: its ports and connections
 // stay open, so nobody may take it for dead before raft does.
-func TestProcessSuccessionNotWhenSlow(t *testing.T) {
+func TestProcessFastFailoverNotWhenSlow(t *testing.T) {
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	old := c.leader()
@@ -72,15 +72,15 @@ func TestProcessSuccessionNotWhenSlow(t *testing.T) {
 }
 
 // TestProcessFailoverTime measures: from SIGKILL of the leader to the next acknowledged write, of two
-// clusters in turn, one with succession and one without.
+// clusters in turn, one with fast failover and one without.
 func TestProcessFailoverTime(t *testing.T) {
 	if *kills == 0 {
 		t.Skip("measures: -kills=20")
 	}
-	names := []string{"succession", "timeout"}
+	names := []string{"fast failover", "timeout"}
 	clusters := map[string]*processes{
-		"succession": startProcesses(t, processOptions{}),
-		"timeout":    startProcesses(t, processOptions{args: []string{"--succession=false"}}),
+		"fast failover": startProcesses(t, processOptions{}),
+		"timeout":       startProcesses(t, processOptions{args: []string{"--fast-failover=false"}}),
 	}
 	took := map[string][]time.Duration{}
 	for range *kills {

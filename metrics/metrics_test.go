@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func full() Reading {
 	return Reading{
 		LeaderKnown: true, LeaderContact: time.Now().Add(-time.Minute), Term: 7, CommitIndex: 12, AppliedIndex: 10,
-		LeaderChanges: 3, Successions: 2, Revision: 9, HistoryOldest: 4, JournalBacklogBytes: 4096,
+		LeaderChanges: 3, FastFailovers: 2, Revision: 9, HistoryOldest: 4, JournalBacklogBytes: 4096,
 		Services: map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
 		Watchers: 4, Wakes: 8, Restores: 1,
 		Peers: map[string]bool{"n2": true, "n3": false},

@@ -15,8 +15,8 @@ type Reading struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	LeaderChanges uint64
-	// Successions is how often this node stood for election because its leader's process had ended.
-	Successions   uint64
+	// FastFailovers is how often this node stood for election because its leader's process had ended.
+	FastFailovers uint64
 	Revision      int64
 	HistoryOldest int64 // revision from which every event is kept; at most Revision+1
 
@@ -76,8 +76,8 @@ var families = []family{
 		}},
 	{"rollcall_leader_changes_total", "How often another leader became known to this node, or one again after none was.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.LeaderChanges) })},
-	{"rollcall_successions_total", "How often this node stood for election at once because its leader's process had ended.", counter, nil,
-		one(func(r Reading) float64 { return float64(r.Successions) })},
+	{"rollcall_fast_failovers_total", "How often this node stood for election at once because its leader's process had ended.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.FastFailovers) })},
 	{"rollcall_term", "Raft's term.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Term) })},
 	{"rollcall_commit_index", "Newest log entry that this node knows to be committed.", gauge, nil,

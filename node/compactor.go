@@ -42,8 +42,8 @@ func newCompactor(n *Node) *compactor {
 		age:     n.cfg.HistoryAge,
 		journal: n.journal,
 		horizon: n.fsm.Horizon,
-		leading: func() bool { return n.raft.Status().Leading && n.auditor.diverged.Load() == nil },
-		propose: agreement{n.raft, n.fsm}.Propose,
+		leading: n.leading,
+		propose: agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
 		self:    n.cfg.Name,
 	}
 }

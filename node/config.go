@@ -13,9 +13,10 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
-	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/server"
 )
 
@@ -78,9 +79,13 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
-	// Succession lets this node stand for election as soon as its leader's process has ended, without
+	// HoldLevel is the feature level that the cluster's is not to rise above while this node is a member;
+	// 0: none. A level that is higher already stays.
+	HoldLevel uint32
+
+	// FastFailover lets this node stand for election as soon as its leader's process has ended, without
 	// waiting for raft's timeout.
-	Succession bool
+	FastFailover bool
 
 	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
 	// begins; 0: never.
@@ -94,12 +99,12 @@ type Config struct {
 	Logger  *slog.Logger
 
 	// Network carries peers and clients; TCP unless a test says otherwise.
-	Network raftnode.Network
+	Network peerport.Network
 	// Faults are for tests: nil in production.
 	Faults Faults
 }
 
-// Faults lets a test stand between a node and its disk.
+// Faults lets a test stand between a node and its disk, and make a node of another version.
 type Faults struct {
 	// StoreLogs runs before each append to the Raft log: it may wait, or fail the append.
 	StoreLogs func([]*raft.Log) error
@@ -107,6 +112,10 @@ type Faults struct {
 	FlushJournal func() error
 	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
 	ApplyBatch func(*fsm.FSM)
+	// MaxLevel is the highest feature level that the node can fold; 0: logv1.Level.
+	MaxLevel uint32
+	// CommandLevel can say that a command needs a higher feature level than it does.
+	CommandLevel func(*logv1.Command) uint32
 }
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.
@@ -120,13 +129,13 @@ func DefaultConfig() Config {
 		MaxConnections:          limits.MaxConnections,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
-		Succession:              true,
+		FastFailover:            true,
 		HistoryEvents:           1_000_000,
 		HistoryAge:              30 * 24 * time.Hour,
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
-		Network:                 raftnode.TCP{},
+		Network:                 peerport.TCP{},
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
 // leaderlessAfter is longer than an election that goes well, so that those are told once, by the
@@ -80,7 +81,7 @@ func (l *lookout) look(s raftnode.Status, now time.Time) time.Duration {
 }
 
 // unreachable are the members whose last dial failed.
-func unreachable(peers []raftnode.PeerStatus) []string {
+func unreachable(peers []peerport.PeerStatus) []string {
 	names := []string{}
 	for _, p := range peers {
 		if p.Err != "" {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
 // lines logs into a buffer without times and returns what came since the last call.
@@ -27,7 +28,7 @@ func TestLookout(t *testing.T) {
 	log, said := lines()
 	l := &lookout{log: log}
 	now := time.Unix(0, 0)
-	away := []raftnode.PeerStatus{{Name: "n1"}, {Name: "n3", Err: "connection refused"}}
+	away := []peerport.PeerStatus{{Name: "n1"}, {Name: "n3", Err: "connection refused"}}
 	voters := []string{"n1", "n2", "n3"}
 	for _, step := range []struct {
 		after  time.Duration

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
+	"github.com/rollcallhq/rollcall/node/featurelevel"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store"
@@ -41,6 +42,7 @@ type Node struct {
 	httpServer *http.Server
 
 	auditor *auditor
+	levels  *featurelevel.Monitor
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
@@ -96,6 +98,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
 		return nil, err
 	}
+	n.levels = n.newLevelMonitor()
 	if n.server, err = server.New(n.serverConfig(), n.deps()); err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func (n *Node) reading() metrics.Reading {
 		CommitIndex:         s.CommitIndex,
 		AppliedIndex:        n.fsm.AppliedIndex(),
 		LeaderChanges:       s.LeaderChanges,
-		Successions:         s.Successions,
+		FastFailovers:       s.FastFailovers,
 		Revision:            n.fsm.Revision(),
 		JournalBacklogBytes: n.journal.Backlog(),
 		Services:            make(map[string]int64, len(f.Services)),

@@ -52,6 +52,9 @@ func (n *Node) openRegistry() (err error) {
 		OnApplied:  n.metrics.Applied,
 		OnMismatch: n.auditor.mismatch,
 		Intercept:  n.cfg.Faults.ApplyBatch,
+
+		MaxLevel:     n.cfg.Faults.MaxLevel,
+		CommandLevel: n.cfg.Faults.CommandLevel,
 	}
 	if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {
 		n.log.Error("the journal is not what this node wrote: it is rebuilt from the newest snapshot and the log",
@@ -97,7 +100,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
-	cfg.Succession = n.cfg.Succession
+	cfg.FastFailover = n.cfg.FastFailover
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.journal.Congested
@@ -140,6 +143,7 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.auditor.run(ctx) })
 	n.wg.Go(func() { n.auditor.replaceSnapshots(ctx) })
 	n.wg.Go(func() { newCompactor(n).run(ctx) })
+	n.wg.Go(func() { n.levels.Run(ctx) })
 	if n.cfg.ScrubInterval > 0 {
 		n.wg.Go(func() { n.auditor.scrub(ctx) })
 	}
@@ -157,7 +161,8 @@ func (n *Node) announce(ctx context.Context) {
 			PeerAddress: n.self.PeerAddress,
 			DirectoryId: n.directory.Identity().DirectoryID,
 			Version:     n.cfg.Version,
-			Level:       logv1.Level,
+			Level:       n.fsm.MaxLevel(),
+			HoldLevel:   n.cfg.HoldLevel,
 		}}},
 	}
 	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {

@@ -14,6 +14,9 @@ import (
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/proposer"
+	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -33,11 +36,7 @@ type State interface {
 }
 
 // Member is a node as the configuration lists it.
-type Member struct {
-	Name        string
-	PeerAddress string // host:port
-	APIAddress  string // host:port; not used here
-}
+type Member = peerport.Member
 
 // Config is what a Node is made of. Start from DefaultConfig.
 type Config struct {
@@ -46,7 +45,7 @@ type Config struct {
 	// PeerListen is where the peer port listens; default: this node's PeerAddress.
 	PeerListen string
 	// ForceBootstrap forms a cluster without waiting for the members that are silent. For one node,
-	// and only if the silent ones hold nothing: see form.go.
+	// and only if the silent ones hold nothing: see package forming.
 	ForceBootstrap bool
 	Version        string // of the binary, told to peers
 
@@ -55,10 +54,10 @@ type Config struct {
 	Snapshots raft.SnapshotStore
 	FSM       raft.FSM
 	State     State
-	Network   Network
+	Network   peerport.Network
 
 	// HeartbeatTimeout is raft's heartbeat, election and leader lease timeout in one. It must be well
-	// above the slowest fsync, as heartbeats wait for it: see transport.SetHeartbeatHandler.
+	// above the slowest fsync, as heartbeats wait for it: see transport.Transport.SetHeartbeatHandler.
 	HeartbeatTimeout time.Duration
 	CommitTimeout    time.Duration // how late followers learn the commit index when nothing follows
 	DialTimeout      time.Duration // to reach a peer, hello included
@@ -66,9 +65,9 @@ type Config struct {
 	EnqueueTimeout   time.Duration // until raft takes an entry
 	CloseTimeout     time.Duration // until Close gives up
 
-	// Succession lets this node stand for election at once when its leader's process has ended, and
-	// answer others that would: see succession.go. Without it nodes wait for the heartbeat timeout.
-	Succession bool
+	// FastFailover lets this node stand for election at once when its leader's process has ended, and
+	// answer others that would: see package failover. Without it nodes wait for the heartbeat timeout.
+	FastFailover bool
 
 	SnapshotInterval  time.Duration
 	SnapshotThreshold uint64 // entries
@@ -104,14 +103,14 @@ type Config struct {
 // DefaultConfig returns a Config in which only what is particular to a node is missing.
 func DefaultConfig() Config {
 	return Config{
-		Network:            TCP{},
+		Network:            peerport.TCP{},
 		HeartbeatTimeout:   600 * time.Millisecond,
 		CommitTimeout:      10 * time.Millisecond,
 		DialTimeout:        2 * time.Second,
 		RPCTimeout:         3 * time.Second,
 		EnqueueTimeout:     2 * time.Second,
 		CloseTimeout:       5 * time.Second,
-		Succession:         true,
+		FastFailover:       true,
 		SnapshotInterval:   30 * time.Second,
 		SnapshotThreshold:  8192,
 		TrailingLogs:       10240,
@@ -142,14 +141,14 @@ func (c Config) Validate() error {
 	check(c.Node != "", "no node name")
 	seen := map[string]string{}
 	for _, m := range c.Members {
-		if !validNodeName(m.Name) {
+		if !peerport.ValidName(m.Name) {
 			errs = append(errs, fmt.Errorf("member name %q: 1 to 63 letters, digits, '-', '_' or '.' are allowed", m.Name))
 			continue
 		}
 		_, twice := seen[m.Name]
 		check(!twice, "member %s is listed twice", m.Name)
 		_, _, err := net.SplitHostPort(m.PeerAddress)
-		check(err == nil && len(m.PeerAddress) <= maxAddress, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
+		check(err == nil && len(m.PeerAddress) <= peerport.MaxAddress, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
 		for other, address := range seen {
 			check(address != m.PeerAddress, "members %s and %s have the same peer address %s", other, m.Name, m.PeerAddress)
 		}
@@ -157,7 +156,7 @@ func (c Config) Validate() error {
 	}
 	_, listed := seen[c.Node]
 	check(listed, "node %q is not among the members", c.Node)
-	check(len(c.Members) <= maxMembers, "%d members; at most %d are allowed", len(c.Members), maxMembers)
+	check(len(c.Members) <= peerport.MaxMembers, "%d members; at most %d are allowed", len(c.Members), peerport.MaxMembers)
 	check(len(c.Version) <= 128, "the version is longer than 128 bytes")
 	check(c.Directory != nil && c.Log != nil && c.Snapshots != nil && c.FSM != nil && c.State != nil && c.Network != nil,
 		"Directory, Log, Snapshots, FSM, State and Network are required")
@@ -187,24 +186,6 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// These keep a hello with all members, twice, below maxHello.
-const (
-	maxMembers = 64
-	maxAddress = 262 // a host name and a port, in bytes
-)
-
-// validNodeName keeps names fit for logs, addresses and command lines.
-func validNodeName(name string) bool {
-	for _, r := range name {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
-		default:
-			return false
-		}
-	}
-	return len(name) >= 1 && len(name) <= 63
-}
-
 // withDefaults sorts the members and fills in what follows from the rest.
 func (c Config) withDefaults() Config {
 	c.Members = slices.SortedFunc(slices.Values(c.Members), func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
@@ -218,7 +199,7 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-func (c Config) raftConfig(notify chan<- bool, logger *raftLogger) *raft.Config {
+func (c Config) raftConfig(notify chan<- bool, logger *raftlogger.Logger) *raft.Config {
 	r := raft.DefaultConfig()
 	r.LocalID = raft.ServerID(c.Node)
 	r.HeartbeatTimeout = c.HeartbeatTimeout
@@ -240,4 +221,23 @@ func (c Config) raftConfig(notify chan<- bool, logger *raftLogger) *raft.Config 
 		r.Logger = logger
 	}
 	return r
+}
+
+func (n *Node) proposerConfig() proposer.Config {
+	return proposer.Config{
+		Apply: func(l raft.Log, timeout time.Duration) raft.ApplyFuture {
+			return n.raft.Load().ApplyLog(l, timeout)
+		},
+		MaxEntryCommands:   n.cfg.MaxEntryCommands,
+		MaxEntryBytes:      n.cfg.MaxEntryBytes,
+		MaxCommandBytes:    n.cfg.MaxCommandBytes,
+		MaxEntriesInFlight: n.cfg.MaxEntriesInFlight,
+		MaxWaiting:         n.cfg.MaxWaiting,
+		MaxWaitingBytes:    n.cfg.MaxWaitingBytes,
+		EnqueueTimeout:     n.cfg.EnqueueTimeout,
+		Now:                func() int64 { return n.cfg.Now().UnixNano() },
+		StateHash:          n.cfg.State.StateHash,
+		Congested:          n.cfg.Congested,
+		OnEntry:            n.cfg.OnEntry,
+	}
 }

@@ -1,11 +1,16 @@
-// Package raftnode is agreement: it opens and closes raft, forms a cluster, proposes commands to its
-// log, follows leadership, and carries raft and peer gRPC over one port.
+// Package raftnode is agreement: the life of one raft member. It opens and closes raft, has this node form
+// or join a cluster, proposes commands, follows leadership and answers read-index requests.
 //
-// What an entry means is not its matter: it takes a raft.FSM and asks of the fold only what State
-// lists. Bytes on disk are package store's, the API is package server's.
+// A file here holds one task of a member: node.go its life, form.go how it comes to a cluster,
+// leadership.go what a new leader does and how leadership is handed over, readindex.go the read index (what
+// makes a read linearizable), status.go what it knows at one moment.
 //
-// The ideas, one a file: network.go and tcp.go are what lies under (in tests memnet); hello.go says
-// who may talk to whom; streams.go is the peer port; transport.go is raft's view of it; form.go makes
-// or joins a cluster; node.go is the life of a member; leader.go follows leadership; propose.go turns
-// commands into log entries.
+// Beneath it one package holds one idea: peerport the connections between nodes, transport raft's network
+// over them and who has acknowledged this leader (what renews its leadership: raft's heartbeats), proposer
+// from commands to log entries, forming the decisions of a node without a cluster, failover the fast
+// election after a leader's process has ended, clock the time that a leader stamps on entries, raftlogger
+// raft's log lines, workaround what rests on the insides of hashicorp/raft, memnet the network of tests.
+//
+// What an entry means is not its matter: it takes a raft.FSM and asks of the fold only what State lists.
+// Bytes on disk are package store's, the API is package server's.
 package raftnode

@@ -1,60 +1,28 @@
 package raftnode
 
-import "errors"
+import (
+	"errors"
 
-var (
-	// ErrNotLeader means that this node does not lead, or does not yet: a new leader proposes only
-	// after the fold has applied the start of its term.
-	ErrNotLeader = errors.New("this node is not the leader")
-	// ErrOverloaded means that too many commands are waiting for the log.
-	ErrOverloaded = errors.New("too many commands are waiting")
-	// ErrTooLarge means that a command is larger than Config.MaxCommandBytes.
-	ErrTooLarge = errors.New("command is too large")
-	// ErrClosed means that the node is stopping or has stopped.
-	ErrClosed = errors.New("node is stopping")
-	// ErrNotFormed means that this node belongs to no cluster yet.
-	ErrNotFormed = errors.New("this node belongs to no cluster yet")
+	"github.com/rollcallhq/rollcall/raftnode/forming"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/proposer"
 )
 
-// NotWrittenError means that the command is surely not in the log and never will be: it may be
-// proposed again, here or elsewhere.
-type NotWrittenError struct{ Err error }
+// ErrNotFormed means that this node belongs to no cluster yet.
+var ErrNotFormed = errors.New("this node belongs to no cluster yet")
 
-func (e NotWrittenError) Error() string    { return "not written: " + e.Err.Error() }
-func (e NotWrittenError) Unwrap() error    { return e.Err }
-func (e NotWrittenError) NotWritten() bool { return true }
+// The errors of Open, Propose and DialPeer, as their packages declare them.
+var (
+	ErrNotLeader  = proposer.ErrNotLeader
+	ErrOverloaded = proposer.ErrOverloaded
+	ErrTooLarge   = proposer.ErrTooLarge
+	ErrClosed     = peerport.ErrClosed
+)
 
-// QuotaError means that a limit of this node does not allow a command: not now (ErrOverloaded), or never
-// (ErrTooLarge).
-type QuotaError struct {
-	Err   error
-	Limit string // what is limited
-}
-
-func (e QuotaError) Error() string { return e.Err.Error() }
-func (e QuotaError) Unwrap() error { return e.Err }
-
-// Quota names the limit.
-func (e QuotaError) Quota() string { return e.Limit }
-
-// UnknownOutcomeError means that the command may have taken effect, or still may.
-type UnknownOutcomeError struct{ Err error }
-
-func (e UnknownOutcomeError) Error() string        { return "outcome unknown: " + e.Err.Error() }
-func (e UnknownOutcomeError) Unwrap() error        { return e.Err }
-func (e UnknownOutcomeError) OutcomeUnknown() bool { return true }
-
-// A FormingError says why this node, as it is configured and with the data it has, can neither form
-// nor join a cluster. Trying again does not help: somebody must act.
-type FormingError struct{ text string }
-
-func (e *FormingError) Error() string { return e.text }
-
-// A RefusedError is a peer that answered and does not want the connection, or that this node does
-// not want to talk to.
-type RefusedError struct {
-	Peer, Address string
-	Reason        string
-}
-
-func (e *RefusedError) Error() string { return e.Reason }
+type (
+	NotWrittenError     = proposer.NotWrittenError
+	QuotaError          = proposer.QuotaError
+	UnknownOutcomeError = proposer.UnknownOutcomeError
+	FormingError        = forming.Error
+	RefusedError        = peerport.RefusedError
+)

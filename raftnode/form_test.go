@@ -6,159 +6,15 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/raft"
 
-	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
 )
-
-var threeMembers = []Member{
-	{Name: "n1", PeerAddress: "h1:7601"},
-	{Name: "n2", PeerAddress: "h2:7601"},
-	{Name: "n3", PeerAddress: "h3:7601"},
-}
-
-func emptyView(node string, members []Member) view {
-	return view{node: node, directoryID: "dir-" + node, members: members, known: map[string]string{}}
-}
-
-// empty is the answer of a member that has no cluster.
-func empty(m Member, members []Member) answer {
-	return answer{member: m, address: m.PeerAddress, hello: emptyView(m.Name, members).hello(peerv1.Hello_PURPOSE_PROBE, "")}
-}
-
-func silent(m Member) answer { return answer{member: m, err: syscall.ECONNREFUSED} }
-
-// formed is the answer of a member of a cluster to a node of which it knows the directory known.
-func formed(m Member, cluster string, known string, first ...store.FoundingMember) answer {
-	f := &store.Founding{ClusterID: cluster, Members: first}
-	v := emptyView(m.Name, threeMembers)
-	v.founding = f
-	h := v.hello(peerv1.Hello_PURPOSE_PROBE, "")
-	h.YourDirectoryId = known
-	return answer{member: m, address: m.PeerAddress, hello: h}
-}
-
-func TestDecide(t *testing.T) {
-	m := threeMembers
-	other := slices.Clone(m)
-	other[2].PeerAddress = "h9:7601"
-	mine := store.FoundingMember{Name: "n2", DirectoryID: "dir-n2"}
-	lost := store.FoundingMember{Name: "n2", DirectoryID: "dir-lost"}
-	unknown := store.FoundingMember{Name: "n2"}
-	tests := []struct {
-		name    string
-		node    string
-		members []Member
-		force   bool
-		answers []answer
-		adopt   string // cluster id
-		found   string // directories, by name
-		fatal   string
-		waiting string
-	}{
-		{name: "founder, all empty", node: "n1", answers: []answer{empty(m[1], m), empty(m[2], m)}, found: "dir-n1 dir-n2 dir-n3"},
-		{name: "founder, one silent", node: "n1", answers: []answer{empty(m[1], m), silent(m[2])},
-			waiting: "waiting for n3 to form the cluster: n3: connection refused"},
-		{name: "founder, all silent", node: "n1", answers: []answer{silent(m[1]), silent(m[2])},
-			waiting: "waiting for n2, n3 to form the cluster: n2: connection refused; n3: connection refused"},
-		{name: "not the founder, all empty", node: "n2", answers: []answer{empty(m[0], m), empty(m[2], m)},
-			waiting: "waiting for n1 to form the cluster"},
-		{name: "not the founder, one silent", node: "n2", answers: []answer{empty(m[0], m), silent(m[2])},
-			waiting: "waiting for n1, n3 to form the cluster: n3: connection refused"},
-		{name: "not the founder, founder silent", node: "n2", answers: []answer{silent(m[0]), empty(m[2], m)},
-			waiting: "waiting for n1 to form the cluster: n1: connection refused"},
-		{name: "one member", node: "n1", members: m[:1], found: "dir-n1"},
-		{name: "forced, silent ones have no directory", node: "n2", force: true, answers: []answer{silent(m[0]), empty(m[2], m)},
-			found: " dir-n2 dir-n3"},
-		{name: "forced, somebody has a cluster without it", node: "n2", force: true,
-			answers: []answer{formed(m[0], "3f9a0000", ""), silent(m[2])},
-			fatal:   "n2 is not a member of cluster 3f9a, which n1 (h1:7601) belongs to; see \"rollcall member add\""},
-		{name: "listed with this directory", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-n2", mine), silent(m[2])}, adopt: "3f9a0000"},
-		{name: "listed in the founding alone", node: "n2", answers: []answer{silent(m[0]), formed(m[2], "3f9a0000", "", mine)}, adopt: "3f9a0000"},
-		{name: "replaced since the founding", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-n2", lost), silent(m[2])}, adopt: "3f9a0000"},
-		{name: "one fold is behind the other", node: "n2",
-			answers: []answer{formed(m[0], "3f9a0000", "dir-lost", lost), formed(m[2], "3f9a0000", "dir-n2", lost)}, adopt: "3f9a0000"},
-		{name: "formed by force without it", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "", unknown), empty(m[2], m)}, adopt: "3f9a0000"},
-		{name: "listed with another directory", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-lost", lost), silent(m[2])},
-			fatal: "n2 belongs to cluster 3f9a but /data is empty; see \"rollcall member replace\""},
-		{name: "listed with another directory, others empty", node: "n1", answers: []answer{empty(m[1], m),
-			formed(m[2], "3f9a0000", "dir-lost", store.FoundingMember{Name: "n1", DirectoryID: "dir-lost"})},
-			fatal: "n1 belongs to cluster 3f9a but /data is empty; see \"rollcall member replace\""},
-		{name: "two clusters", node: "n2", answers: []answer{formed(m[0], "3f9a0000", "dir-n2", mine), formed(m[2], "77b20000", "", mine)},
-			fatal: "n1 (h1:7601) belongs to cluster 3f9a, but n3 (h3:7601) belongs to cluster 77b2"},
-		{name: "other addresses", node: "n1", answers: []answer{empty(m[1], m), empty(m[2], other)},
-			fatal: "n1 and n3 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n3: n1=h1:7601, n2=h2:7601, n3=h9:7601"},
-		{name: "fewer members", node: "n1", answers: []answer{empty(m[1], m[:2]), silent(m[2])},
-			fatal: "n1 and n2 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n2: n1=h1:7601, n2=h2:7601"},
-		{name: "forced, other members", node: "n1", force: true, answers: []answer{empty(m[1], m[:2]), silent(m[2])},
-			fatal: "n1 and n2 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n2: n1=h1:7601, n2=h2:7601"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			if test.members == nil {
-				test.members = m
-			}
-			d := decide(emptyView(test.node, test.members), "/data", test.force, test.answers)
-			if d.waiting != test.waiting {
-				t.Errorf("waiting %q\nwant    %q", d.waiting, test.waiting)
-			}
-			if got := fmt.Sprint(d.fatal); got != test.fatal && (test.fatal != "" || d.fatal != nil) {
-				t.Errorf("fatal %s\nwant  %s", got, test.fatal)
-			}
-			if test.fatal != "" && !errors.As(d.fatal, new(*FormingError)) {
-				t.Errorf("fatal is a %T", d.fatal)
-			}
-			adopt, found := "", []string(nil)
-			if d.adopt != nil {
-				adopt = d.adopt.ClusterID
-			}
-			if d.found != nil {
-				for _, m := range d.found.Members {
-					found = append(found, m.DirectoryID)
-				}
-			}
-			if adopt != test.adopt || strings.Join(found, " ") != test.found {
-				t.Errorf("adopts %q, founds %q; want %q, %q", adopt, found, test.adopt, test.found)
-			}
-		})
-	}
-}
-
-func TestDecideAgain(t *testing.T) {
-	m := threeMembers
-	v := emptyView("n2", m)
-	v.founding = &store.Founding{ClusterID: "3f9a0000"}
-	tests := []struct {
-		name    string
-		answers []answer
-		want    string
-	}{
-		{"all silent", []answer{silent(m[0]), silent(m[2])}, ""},
-		{"others are empty", []answer{empty(m[0], m), empty(m[2], m)}, ""},
-		{"known", []answer{formed(m[0], "3f9a0000", "dir-n2"), silent(m[2])}, ""},
-		{"not known at all", []answer{formed(m[0], "3f9a0000", ""), silent(m[2])}, ""},
-		{"known to one, a fold is behind", []answer{formed(m[0], "3f9a0000", "dir-lost"), formed(m[2], "3f9a0000", "dir-n2")}, ""},
-		{"known by another directory", []answer{silent(m[0]), formed(m[2], "3f9a0000", "dir-new")},
-			"/data is not the data directory by which n3 (h3:7601) knows n2; see \"rollcall member replace\""},
-		{"another cluster", []answer{formed(m[0], "77b20000", "dir-n2"), silent(m[2])},
-			"/data belongs to cluster 3f9a, but n1 (h1:7601) belongs to cluster 77b2"},
-	}
-	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			err := decideAgain(v, "/data", test.answers)
-			if got := fmt.Sprint(err); got != test.want && (test.want != "" || err != nil) {
-				t.Errorf("got  %s\nwant %s", got, test.want)
-			}
-		})
-	}
-}
 
 // fails waits until a node has given up.
 func (n *testNode) fails(t *testing.T) string {

@@ -15,6 +15,12 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/failover"
+	"github.com/rollcallhq/rollcall/raftnode/forming"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/proposer"
+	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/transport"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -23,15 +29,15 @@ type Node struct {
 	cfg         Config
 	directoryID string
 	logger      *slog.Logger
-	port        *peerPort
-	trans       *transport // nil until raft runs; set before raft is
+	port        *peerport.Port
+	trans       *transport.Transport // nil until raft runs; set before raft is
 
-	founding atomic.Pointer[store.Founding] // nil: no cluster yet
-	raft     atomic.Pointer[raft.Raft]      // nil: does not run yet
-	heir     atomic.Pointer[succession]     // nil: raft does not run yet, or Config.Succession is off
-	failed   atomic.Bool                    // OnFailure was told
-	proposer *proposer
-	leading  atomic.Pointer[reign] // nil: does not lead; written with mu held
+	founding atomic.Pointer[store.Founding]    // nil: no cluster yet
+	raft     atomic.Pointer[raft.Raft]         // nil: does not run yet
+	failover atomic.Pointer[failover.Failover] // nil: raft does not run yet, or Config.FastFailover is off
+	failed   atomic.Bool                       // OnFailure was told
+	proposer *proposer.Proposer
+	leading  atomic.Pointer[leadership] // nil: does not lead; written with mu held
 
 	ctx     context.Context // ends when Close begins
 	cancel  context.CancelFunc
@@ -74,23 +80,21 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}
 	n.founding.Store(id.Founding)
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	n.port = &peerPort{
-		network: cfg.Network,
-		logger:  n.logger,
-		view:    n.view,
-		resolve: n.addresses,
-		met:     n.met,
-		peers:   newPeers(n.logger),
-		lines:   newLines(),
-	}
-	n.port.succession = n.answerSuccession
-	if err := n.port.open(cfg.Node, n.cfg.PeerListen); err != nil {
+	n.port, err = peerport.Open(peerport.Config{
+		Node:     cfg.Node,
+		Listen:   n.cfg.PeerListen,
+		Network:  cfg.Network,
+		Logger:   n.logger,
+		View:     n.view,
+		Resolve:  n.addresses,
+		Met:      n.met,
+		Failover: n.answerFailover,
+	})
+	if err != nil {
 		n.cancel()
 		return nil, err
 	}
-	n.proposer = newProposer(&n.cfg, func(l raft.Log, timeout time.Duration) raft.ApplyFuture {
-		return n.raft.Load().ApplyLog(l, timeout)
-	})
+	n.proposer = proposer.New(n.proposerConfig())
 
 	formed := true
 	if id.Founding != nil {
@@ -122,7 +126,7 @@ func (n *Node) checkData(id store.Identity) error {
 		return fmt.Errorf("%s holds a raft log or a registry but its identity names no cluster", n.cfg.Directory.Path())
 	case id.Founding != nil && folded != "" && folded != id.Founding.ClusterID:
 		return fmt.Errorf("%s belongs to cluster %s but its registry to cluster %s",
-			n.cfg.Directory.Path(), ShortClusterID(id.Founding.ClusterID), ShortClusterID(folded))
+			n.cfg.Directory.Path(), peerport.ShortClusterID(id.Founding.ClusterID), peerport.ShortClusterID(folded))
 	}
 	return nil
 }
@@ -143,8 +147,33 @@ func (n *Node) fail(err error) {
 	n.failing.Do(func() { go n.cfg.OnFailure(err) })
 }
 
-func (n *Node) view() view {
+func (n *Node) view() peerport.View {
 	return newView(&n.cfg, n.directoryID, n.founding.Load(), n.raft.Load() != nil)
+}
+
+// newView takes announced from the fold; what it says of a member is newer than the founding.
+func newView(cfg *Config, directoryID string, founding *store.Founding, running bool) peerport.View {
+	v := peerport.View{
+		Node:        cfg.Node,
+		DirectoryID: directoryID,
+		Version:     cfg.Version,
+		Members:     cfg.Members,
+		Founding:    founding,
+		Known:       map[string]string{},
+		Running:     running,
+	}
+	if founding == nil {
+		return v
+	}
+	for _, m := range founding.Members {
+		v.Known[m.Name] = m.DirectoryID
+	}
+	for name, m := range cfg.State.Members() {
+		if m.GetDirectoryId() != "" || v.Known[name] == "" {
+			v.Known[name] = m.GetDirectoryId()
+		}
+	}
+	return v
 }
 
 // addresses are where a member may be found, as listed, as announced and as it was at the founding,
@@ -185,8 +214,8 @@ func (n *Node) met(h *peerv1.Hello) {
 
 // startRaft starts raft on the stores. The founding is set.
 func (n *Node) startRaft(asFounder bool) error {
-	logger := newRaftLogger(n.logger)
-	trans := newTransport(n.port, n.cfg.DialTimeout, n.cfg.RPCTimeout, logger)
+	logger := raftlogger.New(n.logger)
+	trans := transport.New(transport.Config{Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger})
 	// Without a buffer: raft waits for followLeadership, which keeps both at the same point.
 	notify := make(chan bool)
 	conf := n.cfg.raftConfig(notify, logger)
@@ -197,20 +226,23 @@ func (n *Node) startRaft(asFounder bool) error {
 	}
 	// Observations only say that something changed, so those that are dropped are not missed.
 	observed := make(chan raft.Observation, 1)
-	heir := &succession{node: n.cfg.Node, patience: n.cfg.HeartbeatTimeout, port: n.port, trans: trans, raft: r, failed: &n.failed}
+	fast := failover.New(failover.Config{
+		Node: n.cfg.Node, Timeout: n.cfg.HeartbeatTimeout, Port: n.port, Transport: trans, Raft: r,
+		Stopping: n.failed.Load, Logger: n.logger,
+	})
 	r.RegisterObserver(raft.NewObserver(observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
 		case raft.RaftState, raft.LeaderObservation:
-			heir.moved()
+			fast.LeaderChanged()
 			return true
 		}
 		return false
 	}))
 	n.trans = trans
 	n.raft.Store(r)
-	if n.cfg.Succession {
-		n.heir.Store(heir)
-		n.wg.Go(func() { heir.run(n.ctx) })
+	if n.cfg.FastFailover {
+		n.failover.Store(fast)
+		n.wg.Go(func() { fast.Run(n.ctx) })
 	}
 	n.wg.Go(func() { n.followLeadership(r, notify, n.stopped) })
 	n.wg.Go(func() {
@@ -223,22 +255,22 @@ func (n *Node) startRaft(asFounder bool) error {
 			}
 		}
 	})
-	n.logger.Info("raft runs", "cluster", ShortClusterID(n.founding.Load().ClusterID), "term", r.CurrentTerm(), "index", r.LastIndex())
+	n.logger.Info("raft runs", "cluster", peerport.ShortClusterID(n.founding.Load().ClusterID), "term", r.CurrentTerm(), "index", r.LastIndex())
 	return nil
 }
 
-// answerSuccession answers another voter that has lost its leader; nil: this node has no part in it.
-func (n *Node) answerSuccession(ctx context.Context, asker string, q *peerv1.Succession) *peerv1.Succession {
-	heir := n.heir.Load()
-	if heir == nil || n.ctx.Err() != nil {
+// answerFailover answers another voter that has lost its leader; nil: this node has no part in it.
+func (n *Node) answerFailover(ctx context.Context, asker string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss {
+	fast := n.failover.Load()
+	if fast == nil || n.ctx.Err() != nil {
 		return nil
 	}
-	return heir.answer(ctx, asker, q)
+	return fast.Answer(ctx, asker, q)
 }
 
-func (n *Node) newRaft(conf *raft.Config, trans *transport, asFounder bool) (*raft.Raft, error) {
+func (n *Node) newRaft(conf *raft.Config, trans *transport.Transport, asFounder bool) (*raft.Raft, error) {
 	if asFounder {
-		if err := bootstrap(conf, n.cfg.Log, n.cfg.Snapshots, trans, n.founding.Load()); err != nil {
+		if err := forming.Bootstrap(conf, n.cfg.Log, n.cfg.Snapshots, trans, n.founding.Load()); err != nil {
 			return nil, err
 		}
 	}
@@ -258,9 +290,9 @@ func (n *Node) newRaft(conf *raft.Config, trans *transport, asFounder bool) (*ra
 // way, a store's error).
 func (n *Node) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
 	if n.leading.Load() == nil {
-		return nil, NotWrittenError{ErrNotLeader}
+		return nil, NotWrittenError{Err: ErrNotLeader}
 	}
-	return n.proposer.propose(ctx, cmd)
+	return n.proposer.Propose(ctx, cmd)
 }
 
 func (n *Node) setWaiting(text string) {
@@ -274,7 +306,7 @@ func (n *Node) setWaiting(text string) {
 }
 
 // PeerListener accepts the connections of members that want to speak gRPC, after their hello.
-func (n *Node) PeerListener() net.Listener { return n.port.rpc }
+func (n *Node) PeerListener() net.Listener { return n.port.Listener(peerv1.Hello_PURPOSE_RPC) }
 
 // DialPeer connects to the peer listener of the named member. The node closes the connection when it
 // is closed itself, at the latest.
@@ -282,7 +314,7 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 	if name == n.cfg.Node {
 		return nil, fmt.Errorf("dial %s: that is this node", name)
 	}
-	conn, err := n.port.dialFor(ctx, name, peerv1.Hello_PURPOSE_RPC)
+	conn, err := n.port.Dial(ctx, name, peerv1.Hello_PURPOSE_RPC)
 	if err != nil {
 		return nil, fmt.Errorf("dial %s: %w", name, err)
 	}
@@ -303,8 +335,8 @@ func (n *Node) close() error {
 	defer deadline.Stop()
 	n.cancel()
 	<-n.forming
-	n.proposer.close()
-	drained := n.proposer.drained()
+	n.proposer.Close()
+	drained := n.proposer.Drained()
 
 	var err error
 	if r := n.raft.Load(); r != nil {
@@ -319,7 +351,7 @@ func (n *Node) close() error {
 		shutdown := r.Shutdown()
 		// Raft waits for RPCs under way; without connections they end.
 		err = n.trans.Close()
-		n.port.close()
+		n.port.Close()
 		go func() { ended <- shutdown.Error() }()
 		select {
 		case endErr := <-ended:
@@ -328,10 +360,10 @@ func (n *Node) close() error {
 			err = fmt.Errorf("close raft: it has not ended within %s", n.cfg.CloseTimeout)
 		}
 	} else {
-		n.port.close()
+		n.port.Close()
 	}
 	close(n.stopped)
-	n.proposer.abandon()
+	n.proposer.Abandon()
 	n.wg.Wait()
 	<-drained
 	n.refresh()

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -13,11 +11,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
+	"github.com/rollcallhq/rollcall/raftnode/proposer"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -248,7 +247,7 @@ func TestFuturesOfRaftEndWith(t *testing.T) {
 		}
 		future := leader.raft.Load().ApplyLog(raft.Log{Data: data}, 0)
 		done := make(chan struct{})
-		endWith(future, done)
+		workaround.EndWith(future, done)
 		time.AfterFunc(time.Second, func() { close(done) })
 		if err := future.Error(); !errors.Is(err, raft.ErrRaftShutdown) {
 			t.Errorf("apply: %v", err)
@@ -258,7 +257,7 @@ func TestFuturesOfRaftEndWith(t *testing.T) {
 		synctest.Wait()
 		transfer := leader.raft.Load().LeadershipTransferToServer("n9", "n9") // hangs in v1.7.3 or fails
 		done = make(chan struct{})
-		endWith(transfer, done)
+		workaround.EndWith(transfer, done)
 		close(done)
 		if err := transfer.Error(); err == nil {
 			t.Error("a transfer to nobody succeeded")
@@ -299,6 +298,29 @@ func TestChangedTellsOfLeadership(t *testing.T) {
 	})
 }
 
+// outcome is how a proposal ended.
+type outcome struct {
+	result any
+	err    error
+}
+
+// propose starts a proposal and returns where its end will be.
+func propose(ctx context.Context, p *proposer.Proposer, id string) <-chan outcome {
+	done := make(chan outcome, 1)
+	go func() {
+		result, err := p.Propose(ctx, command(id))
+		done <- outcome{result, err}
+	}()
+	return done
+}
+
+// refusedFuture is of an entry that raft does not take because leadership is being handed over.
+type refusedFuture struct{}
+
+func (refusedFuture) Error() error  { return raft.ErrLeadershipTransferInProgress }
+func (refusedFuture) Index() uint64 { return 0 }
+func (refusedFuture) Response() any { return nil }
+
 // A node that leads but whose raft refuses writes for good must not stay leader silently.
 func TestTransferThatNeverEndedIsReported(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -309,12 +331,14 @@ func TestTransferThatNeverEndedIsReported(t *testing.T) {
 		cfg.State = &testFold{}
 		n := &Node{cfg: cfg, logger: cfg.Logger, changed: make(chan struct{})}
 		n.founding.Store(&store.Founding{})
-		n.proposer = newProposer(&n.cfg, func(raft.Log, time.Duration) raft.ApplyFuture {
-			f := &testFuture{ended: make(chan struct{}), err: raft.ErrLeadershipTransferInProgress}
-			close(f.ended)
-			return f
-		})
-		defer endProposer(n.proposer)
+		pc := n.proposerConfig()
+		pc.Apply = func(raft.Log, time.Duration) raft.ApplyFuture { return refusedFuture{} }
+		n.proposer = proposer.New(pc)
+		defer func() {
+			n.proposer.Close()
+			n.proposer.Abandon()
+			<-n.proposer.Drained()
+		}()
 		begin := time.Now()
 		n.startTerm(t.Context(), 3)
 		if err := <-failed; !strings.Contains(err.Error(), "#696") || time.Since(begin) < cfg.RPCTimeout {
@@ -373,49 +397,6 @@ func TestStoreErrorIsAnUnknownOutcome(t *testing.T) {
 	})
 }
 
-func TestRaftLogger(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var out logBuffer
-		l := newRaftLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo})))
-		expect := func(want string) {
-			t.Helper()
-			got := out.String()
-			out.b.Reset()
-			if _, line, found := strings.Cut(got, "level="); found {
-				got = strings.TrimSpace(line)
-			}
-			if got != want {
-				t.Errorf("got  %s\nwant %s", got, want)
-			}
-		}
-		l.Info("pipelining replication")
-		expect("")
-		l.Info("entering leader state", "leader", &raft.Server{ID: "n1"})
-		expect(`INFO msg="entering leader state" part=raft leader="&{Suffrage:Voter ID:n1 Address:}"`)
-		l.Error("failed to heartbeat to", "peer", "n2")
-		expect("")
-		l.With("peer", "n2").Warn("failed to contact", "time", time.Second, "servers", hclog.Fmt("%+v", []int{1}))
-		expect(`WARN msg="failed to contact" part=raft peer=n2 raft_time=1s servers=[1]`)
-		for range 5 {
-			l.Named("x").Warn("failed to contact")
-		}
-		expect("")
-		time.Sleep(raftLogEvery)
-		l.Warn("failed to contact", "odd")
-		expect(`WARN msg="failed to contact" part=raft extra=odd held_back=5`)
-		l.Error("failed to commit logs", "error", errors.New("disk"), 7, 8)
-		expect(`ERROR msg="failed to commit logs" part=raft error=disk 7=8`)
-		l.StandardLogger(nil).Print("x")
-		expect("")
-		if l.IsTrace() || l.IsDebug() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.NoLevel || l.Named("a").Named("b").Name() != "a.b" {
-			t.Error("levels or names")
-		}
-		if n, err := io.WriteString(l.StandardWriter(nil), "x"); n != 1 || err != nil {
-			t.Error(n, err)
-		}
-	})
-}
-
 // A leader that is lost and found again before anybody looks is no difference, but it is one to who
 // looked in between.
 func TestChangedTellsOfWhatWentThereAndBack(t *testing.T) {
@@ -430,5 +411,49 @@ func TestChangedTellsOfWhatWentThereAndBack(t *testing.T) {
 		default:
 			t.Error("who waits for a change is left waiting")
 		}
+	})
+}
+
+// The founding of a member whose directory was replaced still lists the old one.
+func TestViewPrefersWhatWasAnnounced(t *testing.T) {
+	f := newTestFold()
+	founding := &store.Founding{ClusterID: "3f9a", Members: []store.FoundingMember{{Name: "n1", DirectoryID: "d1"}, {Name: "n2", DirectoryID: "d2"}}}
+	f.members["n2"] = announced("n2", "new")
+	f.members["n1"] = announced("n1", "")
+	f.members["n4"] = announced("n4", "d4")
+	v := newView(&Config{Node: "n1", State: f}, "d1", founding, true)
+	for name, want := range map[string]string{"n1": "d1", "n2": "new", "n4": "d4"} {
+		if got := v.Known[name]; got != want {
+			t.Errorf("%s is known by %q, want %q", name, got, want)
+		}
+	}
+}
+
+// Seen with the real raft: concurrent writers share entries, and each gets its own answer.
+func TestWritersDoNotGetEachOthersAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, leader := openThree(t, nil)
+		defer c.closeAll()
+		const writers, writes = 64, 10
+		var wg sync.WaitGroup
+		for w := range writers {
+			wg.Go(func() {
+				for i := range writes {
+					id := fmt.Sprintf("%d.%d", w, i)
+					got, err := leader.Propose(t.Context(), command(id))
+					if err != nil || got.(testResult).ID != id {
+						t.Errorf("%s: %v, %v", id, got, err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		if len(leader.fold.requestIDs()) != writers*writes {
+			t.Errorf("%d commands were applied", len(leader.fold.requestIDs()))
+		}
+		if leader.fold.entries > writers*writes/4 {
+			t.Errorf("%d commands took %d entries", writers*writes, leader.fold.entries)
+		}
+		t.Logf("%d commands in %d entries", writers*writes, leader.fold.entries)
 	})
 }

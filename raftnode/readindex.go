@@ -2,8 +2,6 @@ package raftnode
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 
 	"github.com/hashicorp/raft"
 )
@@ -25,17 +23,17 @@ import (
 // The index is always one that the folds reach. They never see raft's own no-op at the head of a term,
 // but the start of the term follows it, and is applied.
 func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
-	reign := n.leading.Load()
-	if reign == nil {
+	lead := n.leading.Load()
+	if lead == nil {
 		return 0, ErrNotLeader
 	}
-	r, asked := n.raft.Load(), n.trans.asked
-	begin := asked.begin()
+	r, acks := n.raft.Load(), n.trans.Acks()
+	round := acks.NextRound()
 	index := r.CommitIndex()
 	triggered := false
 	for {
-		news := asked.news()
-		if n.confirmed(r, reign.term, begin) {
+		changed := acks.Changed()
+		if n.confirmed(r, lead.term, round) {
 			return index, nil
 		}
 		if !triggered {
@@ -45,8 +43,8 @@ func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 			_ = r.VerifyLeader()
 		}
 		select {
-		case <-news:
-		case <-reign.ended:
+		case <-changed:
+		case <-lead.ended:
 			return 0, ErrNotLeader
 		case <-ctx.Done():
 			return 0, ctx.Err()
@@ -56,81 +54,24 @@ func (n *Node) ReadIndex(ctx context.Context) (uint64, error) {
 	}
 }
 
-// confirmed says whether a quorum of voters, this node included if it is one, was asked at or after
-// begin and answered in the term.
-func (n *Node) confirmed(r *raft.Raft, term, begin uint64) bool {
+// confirmed says whether a quorum of voters, this node included if it is one, was asked in
+// the round or later and answered in the term.
+func (n *Node) confirmed(r *raft.Raft, term, round uint64) bool {
 	voters, answered := 0, 0
 	for _, s := range r.GetConfiguration().Configuration().Servers {
 		if s.Suffrage != raft.Voter {
 			continue
 		}
 		voters++
-		if string(s.ID) == n.cfg.Node || n.trans.asked.since(s.ID, term, begin) {
+		if string(s.ID) == n.cfg.Node || n.trans.Acks().Since(s.ID, term, round) {
 			answered++
 		}
 	}
 	return answered > voters/2
 }
 
-// reign is a leadership of this node, from when its fold has applied the start of the term.
-type reign struct {
+// leadership is one time of leading. It begins when the fold of this node has applied the start of the term.
+type leadership struct {
 	term  uint64
 	ended <-chan struct{}
-}
-
-// asked notes when the voters were asked that have answered. When is counted in rounds begun, not in
-// time: no clock is too coarse for it, and none can step back.
-type asked struct {
-	rounds atomic.Uint64 // begun so far
-
-	mu       sync.Mutex // guards what follows
-	newest   map[raft.ServerID]contact
-	awaited  bool          // somebody has answered since, and
-	answered chan struct{} // is to be closed then
-}
-
-// contact is the newest request of a term that a server has answered in that term.
-type contact struct{ term, rounds uint64 }
-
-func newAsked() *asked {
-	return &asked{newest: map[raft.ServerID]contact{}, answered: make(chan struct{})}
-}
-
-// begin returns the number of a new round.
-func (a *asked) begin() uint64 { return a.rounds.Add(1) }
-
-// now is what a request sent from here on is worth.
-func (a *asked) now() uint64 { return a.rounds.Load() }
-
-// note takes an answer in the given term to a request that was worth rounds when it was sent. Answers
-// arrive in any order, as a server has several connections.
-func (a *asked) note(id raft.ServerID, term, rounds uint64) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	last := a.newest[id]
-	if term < last.term || term == last.term && rounds <= last.rounds {
-		return
-	}
-	a.newest[id] = contact{term, rounds}
-	if a.awaited {
-		a.awaited = false
-		close(a.answered)
-		a.answered = make(chan struct{})
-	}
-}
-
-// since says whether a server has answered, in the term, a request sent in round begin or later.
-func (a *asked) since(id raft.ServerID, term, begin uint64) bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	c := a.newest[id]
-	return c.term == term && c.rounds >= begin
-}
-
-// news is closed at the next answer that since may tell of. Take it before since.
-func (a *asked) news() <-chan struct{} {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.awaited = true
-	return a.answered
 }

@@ -11,12 +11,13 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
 // holding is a Network whose answers can be held back: what a dialed connection reads while it is held
 // has arrived, and is under way to its reader.
 type holding struct {
-	Network
+	peerport.Network
 	mu       sync.Mutex
 	released chan struct{} // nil: nothing is held
 	held     int           // answers so far
@@ -249,35 +250,4 @@ func TestReadIndex(t *testing.T) {
 			}
 		})
 	})
-}
-
-func TestAsked(t *testing.T) {
-	a := newAsked()
-	sent := a.now()
-	begin := a.begin()
-	news := a.news()
-	a.note("n2", 3, sent)
-	if a.since("n2", 3, begin) {
-		t.Error("an answer to what was sent before the round counts")
-	}
-	select {
-	case <-news:
-	default:
-		t.Error("an answer is no news")
-	}
-	news = a.news()
-	a.note("n2", 3, a.now())
-	if !a.since("n2", 3, begin) || a.since("n2", 4, begin) || a.since("n3", 3, begin) {
-		t.Error("an answer must count for its server and term")
-	}
-	<-news
-	a.note("n2", 3, sent) // late, from another connection
-	a.note("n2", 2, a.now())
-	if !a.since("n2", 3, begin) {
-		t.Error("a late answer undoes a newer one")
-	}
-	a.note("n2", 4, sent)
-	if a.since("n2", 3, begin) || a.since("n2", 4, begin) {
-		t.Error("an answer of an earlier term counts in a later one")
-	}
 }

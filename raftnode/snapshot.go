@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 )
 
 // Snapshot has raft take a snapshot now, however few entries came since the last one, and waits for
@@ -16,7 +18,7 @@ func (n *Node) Snapshot(ctx context.Context) error {
 	taken := make(chan error, 1) // raft takes one at a time, and Snapshot itself waits for its turn
 	go func() {
 		future := r.Snapshot()
-		endWith(future, n.stopped)
+		workaround.EndWith(future, n.stopped)
 		taken <- future.Error()
 	}()
 	select {

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
 // public is what Changed tells of.
@@ -32,8 +34,8 @@ type Status struct {
 	Leader    string // "": none known
 	// LeaderChanges counts how often a leader became known to this node that was not before.
 	LeaderChanges uint64
-	// Successions counts how often this node stood for election because its leader's process had ended.
-	Successions uint64
+	// FastFailovers counts how often this node stood for election because its leader's process had ended.
+	FastFailovers uint64
 	// LeaderContact is when a follower last heard from the leader: now for the leader, zero if never.
 	LeaderContact time.Time
 	Leading       bool // leads, and its fold has applied the start of its term
@@ -41,13 +43,13 @@ type Status struct {
 	CommitIndex   uint64
 	Voters        []string // by name
 	NonVoters     []string
-	Peers         []PeerStatus // those that were dialed, by name
+	Peers         []peerport.PeerStatus // those that were dialed, by name
 }
 
 // Status never blocks.
 func (n *Node) Status() Status {
-	p := n.look()
-	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.peers.list()}
+	p := n.current()
+	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.Peers()}
 	if f := n.founding.Load(); f != nil {
 		s.ClusterID = f.ClusterID
 	}
@@ -55,8 +57,8 @@ func (n *Node) Status() Status {
 	s.LeaderChanges = n.elected
 	waiting := n.waiting
 	n.mu.Unlock()
-	if heir := n.heir.Load(); heir != nil {
-		s.Successions = heir.total.Load()
+	if fast := n.failover.Load(); fast != nil {
+		s.FastFailovers = fast.Count()
 	}
 	r := n.raft.Load()
 	if r == nil {
@@ -86,12 +88,12 @@ func (n *Node) Status() Status {
 // Leader returns the leader this node knows, "" if none, and whether it is this node and leading. It
 // is cheap: every write asks.
 func (n *Node) Leader() (name string, leading bool) {
-	p := n.look()
+	p := n.current()
 	return p.leader, p.leading
 }
 
-// look asks raft for what Changed tells of.
-func (n *Node) look() public {
+// current asks raft for what Changed tells of.
+func (n *Node) current() public {
 	r := n.raft.Load()
 	if r == nil {
 		return public{role: RoleForming}
@@ -123,7 +125,7 @@ func (n *Node) look() public {
 func (n *Node) refresh() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	leader := n.look().leader
+	leader := n.current().leader
 	if leader != "" && leader != n.seen {
 		n.elected++
 	}

@@ -83,14 +83,15 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
 	f.IntVar(&s.node.RequestIDs, "request-ids", s.node.RequestIDs, "how many request ids the cluster remembers, for ten minutes at most, while this node leads; a batch of n changes counts n")
 	f.IntVar(&s.node.HistoryEvents, "history-events", s.node.HistoryEvents, "how many events are kept at least, while this node leads; of older ones the newest of each service stays")
+	f.Uint32Var(&s.node.HoldLevel, "hold-level", s.node.HoldLevel, "keep the cluster's feature level from rising above this one while this node is a member, so that a downgrade stays possible; 0: it rises by itself")
 	f.DurationVar(&s.node.HistoryAge, "history-age", s.node.HistoryAge, "how long events are kept at most, while this node leads; 0: no limit")
 	f.IntVar(&s.node.MaxWatches, "max-watches", s.node.MaxWatches, "most watches open on this node")
 	f.IntVar(&s.node.MaxWatchesPerConnection, "max-watches-per-connection", s.node.MaxWatchesPerConnection, "most watches open on one connection")
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.DurationVar(&s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
 	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
-	f.BoolVar(&s.node.Succession, "succession", s.node.Succession, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
-	f.Lookup("succession").Hidden = true // to compare the two
+	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
+	f.Lookup("fast-failover").Hidden = true // to compare the two
 	complete(cmd, "log-store", node.LogStores()...)
 	s.log.register(cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")

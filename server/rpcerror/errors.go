@@ -39,6 +39,7 @@ const (
 	ReasonAhead              = "REVISION_AHEAD"       // this node has not reached the revision asked for
 	ReasonFellBehind         = "FELL_BEHIND"          // a watch of services was too slow; begin it anew
 	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
+	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
 // Keys of ErrorInfo.metadata.
@@ -50,6 +51,9 @@ const (
 	MetaRevision        = "revision"         // the registry's, as of which a service that was read does not exist
 	MetaOldestRevision  = "oldest_revision"  // from here on all events are retained
 	MetaIndex           = "index"            // of the log entry at which this node diverged
+	MetaLevel           = "level"            // the cluster's feature level
+	MetaNeededLevel     = "needed_level"     // the feature level that a change needs
+	MetaMembers         = "members"          // that keep the level down, by name, with commas between
 )
 
 // Values of MetaWritten.
@@ -85,6 +89,7 @@ var codeOf = map[string]codes.Code{
 	ReasonAhead:              codes.OutOfRange,
 	ReasonFellBehind:         codes.Unavailable,
 	ReasonDiverged:           codes.Unavailable,
+	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 }
 
 // Failure is an outcome on its way to a status. The server's own code returns it; the outermost handler
@@ -196,6 +201,18 @@ func OfChange(err error) *Failure {
 	var f *Failure
 	if errors.As(err, &f) {
 		return f
+	}
+	var upgrade interface {
+		UpgradeIncomplete() (needed, level uint32, members []string)
+	}
+	if errors.As(err, &upgrade) {
+		needed, level, members := upgrade.UpgradeIncomplete()
+		return &Failure{Reason: ReasonUpgradeIncomplete, Message: prefixed("not written: ", err), Err: err, Meta: map[string]string{
+			MetaWritten:     WrittenNo,
+			MetaLevel:       strconv.FormatUint(uint64(level), 10),
+			MetaNeededLevel: strconv.FormatUint(uint64(needed), 10),
+			MetaMembers:     strings.Join(members, ","),
+		}}
 	}
 	if writtenOf(err) == writtenNot {
 		if f := quotaReached(err); f != nil {

@@ -32,6 +32,7 @@ const (
 	Hello_PURPOSE_PROBE       Hello_Purpose = 1 // only wants the answer
 	Hello_PURPOSE_RAFT        Hello_Purpose = 2
 	Hello_PURPOSE_RPC         Hello_Purpose = 3 // gRPC follows
+	Hello_PURPOSE_CLOCK       Hello_Purpose = 4 // readings of clocks follow: see raftnode/clock
 )
 
 // Enum value maps for Hello_Purpose.
@@ -41,12 +42,14 @@ var (
 		1: "PURPOSE_PROBE",
 		2: "PURPOSE_RAFT",
 		3: "PURPOSE_RPC",
+		4: "PURPOSE_CLOCK",
 	}
 	Hello_Purpose_value = map[string]int32{
 		"PURPOSE_UNSPECIFIED": 0,
 		"PURPOSE_PROBE":       1,
 		"PURPOSE_RAFT":        2,
 		"PURPOSE_RPC":         3,
+		"PURPOSE_CLOCK":       4,
 	}
 )
 
@@ -536,7 +539,7 @@ type Hello struct {
 	// The directory that the acceptor knows the dialer by; "": it knows none.
 	YourDirectoryId string `protobuf:"bytes,11,opt,name=your_directory_id,json=yourDirectoryId,proto3" json:"your_directory_id,omitempty"`
 	// In a probe a question, in the answer to it the answer; else unset.
-	Succession *Succession `protobuf:"bytes,12,opt,name=succession,proto3" json:"succession,omitempty"`
+	LeaderLoss *LeaderLoss `protobuf:"bytes,12,opt,name=leader_loss,json=leaderLoss,proto3" json:"leader_loss,omitempty"`
 	// The highest feature level that the sender's binary can read; 0: the base level. A field of a higher
 	// level than the receiver's is never sent to it.
 	Level         uint32 `protobuf:"varint,13,opt,name=level,proto3" json:"level,omitempty"`
@@ -651,9 +654,9 @@ func (x *Hello) GetYourDirectoryId() string {
 	return ""
 }
 
-func (x *Hello) GetSuccession() *Succession {
+func (x *Hello) GetLeaderLoss() *LeaderLoss {
 	if x != nil {
-		return x.Succession
+		return x.LeaderLoss
 	}
 	return nil
 }
@@ -665,9 +668,9 @@ func (x *Hello) GetLevel() uint32 {
 	return 0
 }
 
-// Succession is what a voter that has lost its leader asks the others, and what they answer: each
-// tells of itself.
-type Succession struct {
+// LeaderLoss is what a voter that has lost its leader asks the others, and what they answer: each tells of
+// itself.
+type LeaderLoss struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Leader string                 `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"` // whom the asker has lost
 	Term   uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`    // the current one
@@ -681,20 +684,20 @@ type Succession struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Succession) Reset() {
-	*x = Succession{}
+func (x *LeaderLoss) Reset() {
+	*x = LeaderLoss{}
 	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Succession) String() string {
+func (x *LeaderLoss) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Succession) ProtoMessage() {}
+func (*LeaderLoss) ProtoMessage() {}
 
-func (x *Succession) ProtoReflect() protoreflect.Message {
+func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
 	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -706,47 +709,47 @@ func (x *Succession) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Succession.ProtoReflect.Descriptor instead.
-func (*Succession) Descriptor() ([]byte, []int) {
+// Deprecated: Use LeaderLoss.ProtoReflect.Descriptor instead.
+func (*LeaderLoss) Descriptor() ([]byte, []int) {
 	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *Succession) GetLeader() string {
+func (x *LeaderLoss) GetLeader() string {
 	if x != nil {
 		return x.Leader
 	}
 	return ""
 }
 
-func (x *Succession) GetTerm() uint64 {
+func (x *LeaderLoss) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
 	}
 	return 0
 }
 
-func (x *Succession) GetLastLogTerm() uint64 {
+func (x *LeaderLoss) GetLastLogTerm() uint64 {
 	if x != nil {
 		return x.LastLogTerm
 	}
 	return 0
 }
 
-func (x *Succession) GetLastLogIndex() uint64 {
+func (x *LeaderLoss) GetLastLogIndex() uint64 {
 	if x != nil {
 		return x.LastLogIndex
 	}
 	return 0
 }
 
-func (x *Succession) GetLost() bool {
+func (x *LeaderLoss) GetLost() bool {
 	if x != nil {
 		return x.Lost
 	}
 	return false
 }
 
-func (x *Succession) GetStanding() bool {
+func (x *LeaderLoss) GetStanding() bool {
 	if x != nil {
 		return x.Standing
 	}
@@ -949,7 +952,7 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12#\n" +
-	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xc5\x04\n" +
+	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xd9\x04\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +
@@ -963,18 +966,18 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\arefusal\x18\t \x01(\tR\arefusal\x12\x18\n" +
 	"\aversion\x18\n" +
 	" \x01(\tR\aversion\x12*\n" +
-	"\x11your_directory_id\x18\v \x01(\tR\x0fyourDirectoryId\x12<\n" +
-	"\n" +
-	"succession\x18\f \x01(\v2\x1c.rollcall.peer.v1.SuccessionR\n" +
-	"succession\x12\x14\n" +
-	"\x05level\x18\r \x01(\rR\x05level\"X\n" +
+	"\x11your_directory_id\x18\v \x01(\tR\x0fyourDirectoryId\x12=\n" +
+	"\vleader_loss\x18\f \x01(\v2\x1c.rollcall.peer.v1.LeaderLossR\n" +
+	"leaderLoss\x12\x14\n" +
+	"\x05level\x18\r \x01(\rR\x05level\"k\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPURPOSE_PROBE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_RAFT\x10\x02\x12\x0f\n" +
-	"\vPURPOSE_RPC\x10\x03\"\xb2\x01\n" +
+	"\vPURPOSE_RPC\x10\x03\x12\x11\n" +
+	"\rPURPOSE_CLOCK\x10\x04\"\xb2\x01\n" +
 	"\n" +
-	"Succession\x12\x16\n" +
+	"LeaderLoss\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\"\n" +
 	"\rlast_log_term\x18\x03 \x01(\x04R\vlastLogTerm\x12$\n" +
@@ -1022,7 +1025,7 @@ var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(*HashAtRequest)(nil),     // 7: rollcall.peer.v1.HashAtRequest
 	(*HashAtResponse)(nil),    // 8: rollcall.peer.v1.HashAtResponse
 	(*Hello)(nil),             // 9: rollcall.peer.v1.Hello
-	(*Succession)(nil),        // 10: rollcall.peer.v1.Succession
+	(*LeaderLoss)(nil),        // 10: rollcall.peer.v1.LeaderLoss
 	(*MemberAddress)(nil),     // 11: rollcall.peer.v1.MemberAddress
 	(*Founding)(nil),          // 12: rollcall.peer.v1.Founding
 	(*FoundingMember)(nil),    // 13: rollcall.peer.v1.FoundingMember
@@ -1039,7 +1042,7 @@ var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
 	0,  // 5: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
 	11, // 6: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
 	12, // 7: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	10, // 8: rollcall.peer.v1.Hello.succession:type_name -> rollcall.peer.v1.Succession
+	10, // 8: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
 	13, // 9: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
 	1,  // 10: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
 	5,  // 11: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest

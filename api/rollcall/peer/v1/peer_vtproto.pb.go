@@ -463,8 +463,8 @@ func (m *Hello) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i--
 		dAtA[i] = 0x68
 	}
-	if m.Succession != nil {
-		size, err := m.Succession.MarshalToSizedBufferVT(dAtA[:i])
+	if m.LeaderLoss != nil {
+		size, err := m.LeaderLoss.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
 			return 0, err
 		}
@@ -557,7 +557,7 @@ func (m *Hello) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
-func (m *Succession) MarshalVT() (dAtA []byte, err error) {
+func (m *LeaderLoss) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -570,12 +570,12 @@ func (m *Succession) MarshalVT() (dAtA []byte, err error) {
 	return dAtA[:n], nil
 }
 
-func (m *Succession) MarshalToVT(dAtA []byte) (int, error) {
+func (m *LeaderLoss) MarshalToVT(dAtA []byte) (int, error) {
 	size := m.SizeVT()
 	return m.MarshalToSizedBufferVT(dAtA[:size])
 }
 
-func (m *Succession) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+func (m *LeaderLoss) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m == nil {
 		return 0, nil
 	}
@@ -984,8 +984,8 @@ func (m *Hello) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
-	if m.Succession != nil {
-		l = m.Succession.SizeVT()
+	if m.LeaderLoss != nil {
+		l = m.LeaderLoss.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	if m.Level != 0 {
@@ -995,7 +995,7 @@ func (m *Hello) SizeVT() (n int) {
 	return n
 }
 
-func (m *Succession) SizeVT() (n int) {
+func (m *LeaderLoss) SizeVT() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -2238,7 +2238,7 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 			iNdEx = postIndex
 		case 12:
 			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field Succession", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field LeaderLoss", wireType)
 			}
 			var msglen int
 			for shift := uint(0); ; shift += 7 {
@@ -2265,10 +2265,10 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			if m.Succession == nil {
-				m.Succession = &Succession{}
+			if m.LeaderLoss == nil {
+				m.LeaderLoss = &LeaderLoss{}
 			}
-			if err := m.Succession.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+			if err := m.LeaderLoss.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
 			iNdEx = postIndex
@@ -2301,7 +2301,7 @@ func (m *Hello) UnmarshalVT(dAtA []byte) error {
 	}
 	return nil
 }
-func (m *Succession) UnmarshalVT(dAtA []byte) error {
+func (m *LeaderLoss) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
@@ -2323,10 +2323,10 @@ func (m *Succession) UnmarshalVT(dAtA []byte) error {
 		fieldNum := int32(wire >> 3)
 		wireType := int(wire & 0x7)
 		if wireType == 4 {
-			return fmt.Errorf("proto: Succession: wiretype end group for non-group")
+			return fmt.Errorf("proto: LeaderLoss: wiretype end group for non-group")
 		}
 		if fieldNum <= 0 {
-			return fmt.Errorf("proto: Succession: illegal tag %d (wire type %d)", fieldNum, wire)
+			return fmt.Errorf("proto: LeaderLoss: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		case 1:
@@ -2459,7 +2459,7 @@ func (m *Succession) UnmarshalVT(dAtA []byte) error {
 			}
 			m.Standing = bool(v != 0)
 		default:
-			return v1.UnknownField("Succession", fieldNum)
+			return v1.UnknownField("LeaderLoss", fieldNum)
 		}
 	}
 

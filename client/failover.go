@@ -1,0 +1,203 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+)
+
+// stableAfter is how long a stream must have lived so that its end does not count as one more failure.
+const stableAfter = 5 * time.Second
+
+var (
+	errStopped = errors.New("the consumer left the loop")
+	errSilent  = errors.New("no answer in time")
+	errReopen  = errors.New("the record differs from what the stream said")
+)
+
+// failover keeps one watch going: it stays at an endpoint while the stream there lasts, then moves to the
+// next one.
+type failover struct {
+	c  *Client
+	op operation
+	// onClusterChanged prepares the watch for another cluster. Its error ends the watch.
+	onClusterChanged func(*Error) error
+
+	delivered   bool   // something was given to the consumer
+	minRevision int64  // nothing that is given from now on may be older
+	cluster     string // that minRevision belongs to; "": not known yet
+	connected   bool   // some endpoint could be connected to
+	answered    bool   // the current stream sent a message
+	reopens     int    // in a row
+	lastError   *Error // since a node last sent a message
+}
+
+// run opens a stream at one endpoint after the other. It returns nil if the consumer left.
+//
+// A node of another cluster does not end the watch at once: another endpoint may still serve the old one.
+// Only when no endpoint does is the cluster changed.
+func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *endpoint, timeout time.Duration) error) error {
+	if !utf8.ValidString(w.op.service) {
+		return w.op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
+	}
+	var (
+		endpoints = w.c.order()
+		moves     int      // since the last stable stream
+		first     []*Error // of the first round
+		misses    int      // endpoints in a row that sent nothing
+		changed   *Error   // what the last of them said that belongs to another cluster
+	)
+	for at := 0; ; {
+		e := endpoints[at]
+		began := time.Now()
+		w.answered = false
+		err := follow(ctx, e, w.c.attemptTimeout(moves/len(endpoints)))
+		if errors.Is(err, errStopped) {
+			return nil
+		}
+		if cause := w.c.over(ctx); cause != nil {
+			return w.op.ended(cause, w.lastError)
+		}
+		if errors.Is(err, errReopen) {
+			if w.reopens++; w.reopens > 1 {
+				pause(ctx, roundPause(w.reopens-2))
+			}
+			continue
+		}
+		f := w.op.failed(e, err, WrittenNo)
+		if final(f.Code) {
+			return f
+		}
+		w.c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a watch moves on", slog.String("endpoint", e.address),
+			slog.String("service", w.op.service), slog.Int64("revision", w.minRevision), slog.Any("error", f))
+		w.lastError = f
+		if misses++; w.answered {
+			misses, changed = 0, nil
+		}
+		if f.Reason == ReasonClusterChanged {
+			changed = f
+		}
+		if changed != nil && misses >= len(endpoints) {
+			w.c.adoptCluster(changed.ClusterID)
+			if err := w.onClusterChanged(changed); err != nil {
+				return err
+			}
+			at = slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.address == changed.Endpoint })
+			w.minRevision, w.cluster, w.lastError = 0, "", nil
+			moves, misses, changed = 0, 0, nil
+			continue
+		}
+		if w.delivered && time.Since(began) >= stableAfter {
+			moves = 0
+		}
+		moves++
+		if !w.connected {
+			if first = append(first, f); len(first) == len(endpoints) {
+				return w.op.unanswered(first)
+			}
+		}
+		at = (at + 1) % len(endpoints)
+		// Also before the first move: when a node stops, all its watchers move at once.
+		pause(ctx, roundPause(moves/len(endpoints)))
+	}
+}
+
+// final reports codes of answers that no other node and no later time would change.
+func final(code codes.Code) bool {
+	switch code {
+	case codes.InvalidArgument, codes.Unimplemented, codes.PermissionDenied, codes.Unauthenticated, codes.OutOfRange:
+		return true
+	}
+	return false
+}
+
+// receive opens a stream at one endpoint and calls handle with each of its messages, until either fails.
+// timeout bounds all that comes before the first message: connecting, and the node's wait for what the
+// request asks by metadata.
+func receive[M any](ctx context.Context, w *failover, e *endpoint, timeout time.Duration,
+	open func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[M], error),
+	handle func(ctx context.Context, conn grpc.ClientConnInterface, m *M) error,
+) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(timeout, func() { cancel(errSilent) })
+	defer silent.Stop()
+	conn, err := e.connect(ctx)
+	if err != nil {
+		return silence(ctx, err, timeout)
+	}
+	tracked, t := track(withCluster(atLeast(ctx, w.minRevision), w.cluster))
+	stream, err := open(tracked, conn)
+	for first := true; err == nil; first = false {
+		var m *M
+		if m, err = stream.Recv(); err != nil {
+			break
+		}
+		if first && !silent.Stop() {
+			err = errSilent // too late by a hair
+			break
+		}
+		w.connected = true
+		if first {
+			if err = w.checkCluster(clusterOf(stream, m)); err != nil {
+				break
+			}
+		}
+		w.answered, w.lastError = true, nil
+		err = handle(ctx, conn, m)
+	}
+	if !t.unsent() {
+		w.connected = true
+	}
+	return silence(ctx, err, timeout)
+}
+
+// clusterOf returns the cluster that the first message of a stream belongs to; "" if the node does not say.
+func clusterOf[M any](stream grpc.ServerStreamingClient[M], m *M) string {
+	if named, ok := any(m).(interface{ GetClusterId() string }); ok {
+		return named.GetClusterId()
+	}
+	md, err := stream.Header() // there is one: a message has come
+	if err != nil {
+		return ""
+	}
+	return firstValue(md, clusterKey)
+}
+
+// checkCluster takes the cluster that a stream belongs to. It was asked for the right one, so that only a
+// node that does not understand the question can answer for another.
+func (w *failover) checkCluster(cluster string) error {
+	switch {
+	case w.cluster == "":
+		w.cluster = cluster
+		w.c.learnCluster(cluster)
+	case cluster != "" && cluster != w.cluster:
+		return clusterChangedError(cluster)
+	}
+	return nil
+}
+
+// silence names the timeout as the cause if it was.
+func silence(ctx context.Context, err error, timeout time.Duration) error {
+	if errors.Is(err, errSilent) || errors.Is(context.Cause(ctx), errSilent) {
+		return status.Error(codes.Unavailable, fmt.Sprintf("no answer within %v", timeout))
+	}
+	return err
+}
+
+// firstValue returns the first value of a key; "" if there is none.
+func firstValue(md metadata.MD, key string) string {
+	if v := md.Get(key); len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}

@@ -1,0 +1,109 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// operation describes a call: for its errors, and for how it may be retried.
+type operation struct {
+	name      string
+	service   string
+	about     bool   // there is a service; its name may be ""
+	write     bool   // changes something
+	requestID string // of writes
+	cluster   string // that must answer; "": any
+}
+
+func (op operation) error(code codes.Code, message string, err error) *Error {
+	e := &Error{Op: op.name, Service: op.service, Code: code, Message: message, RequestID: op.requestID, err: err}
+	if op.about {
+		e.subject = op.service
+		if op.service == "" || strings.ContainsFunc(op.service, odd) {
+			e.subject = strconv.Quote(op.service)
+		}
+	}
+	return e
+}
+
+func odd(r rune) bool {
+	return r == '"' || r == unicode.ReplacementChar || unicode.IsSpace(r) || !unicode.IsPrint(r)
+}
+
+// failed returns the error of one try.
+func (op operation) failed(e *endpoint, err error, w Written) *Error {
+	st := status.Convert(err)
+	f := op.error(st.Code(), st.Message(), err)
+	f.Written = w
+	f.Endpoint = e.address
+	if info := errorInfo(st); info != nil {
+		f.Reason = info.GetReason()
+		if f.Reason == reasonRevisionMismatch {
+			// A malformed number becomes 0: the reason alone says what happened.
+			f.CurrentRevision, _ = strconv.ParseInt(info.GetMetadata()[currentRevisionKey], 10, 64)
+		}
+		if f.Reason == ReasonCompacted {
+			f.OldestRevision, _ = strconv.ParseInt(info.GetMetadata()[oldestRevisionKey], 10, 64)
+		}
+		if f.Reason == ReasonClusterChanged {
+			f.ClusterID = info.GetMetadata()[clusterIDKey]
+		}
+	}
+	return f
+}
+
+// ended returns the error of a call that has no more time. last is what went wrong before, or nil.
+func (op operation) ended(cause error, last *Error) *Error {
+	code := codes.Canceled
+	if errors.Is(cause, context.DeadlineExceeded) {
+		code = codes.DeadlineExceeded
+	}
+	f := op.error(code, cause.Error(), cause)
+	if last != nil {
+		f.err = errors.Join(cause, last.err)
+		f.Reason = last.Reason
+		f.Message += "; last: " + last.Endpoint + ": " + plain(last.Message)
+	}
+	return f
+}
+
+// because adds the end of the call's time to the errors that e wraps, if e came with it.
+func (e *Error) because(cause error) *Error {
+	if cause == nil && e.Code == codes.DeadlineExceeded {
+		cause = context.DeadlineExceeded // a node noticed first
+	}
+	if cause != nil && e.doubtful() {
+		e.err = errors.Join(cause, e.err)
+	}
+	return e
+}
+
+// unanswered returns the error of a round in which no endpoint could be connected to.
+func (op operation) unanswered(failures []*Error) *Error {
+	var tried, why []string
+	var errs []error
+	for _, f := range failures {
+		tried = append(tried, f.Endpoint)
+		why = append(why, plain(f.Message))
+		errs = append(errs, f.err)
+	}
+	message := "no endpoint answers: tried "
+	if len(slices.Compact(slices.Clone(why))) == 1 {
+		message += strings.Join(tried, ", ") + ": " + why[0]
+	} else {
+		for i := range tried {
+			tried[i] += " (" + why[i] + ")"
+		}
+		message += strings.Join(tried, ", ")
+	}
+	f := op.error(codes.Unavailable, message, errors.Join(errs...))
+	f.Reason = ReasonNoEndpoint
+	return f
+}

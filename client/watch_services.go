@@ -1,0 +1,121 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"time"
+
+	"google.golang.org/grpc"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// ServicesUpdate is what a watch of services received at once.
+type ServicesUpdate struct {
+	// Reset means that nothing that was given before this update counts any more: the endpoints serve
+	// another cluster, because it was restored from a backup or founded anew. This update begins the state
+	// of that cluster, as the first update of the watch began the state of the old one. Reset is not set in
+	// the first update.
+	Reset    bool
+	Services []*rollcallv1.ServiceRecord // new, or newer than given before
+	Deleted  []string                    // given before, and gone
+	// Revision is what the update is as of.
+	Revision int64
+	Cluster  string // that Revision belongs to
+	// Synced means that what was given so far, with this update, is exactly the registry of Revision: all
+	// that matches and nothing else. Without it more follows soon.
+	Synced   bool
+	Endpoint string // that answered
+}
+
+// WatchServices gives the state of all services whose names begin with one of prefixes (none: of all
+// services), and then what changes in it. It may skip states in between, and never goes back, also when it
+// moves to another node, which it does as Watch does: it gives what was deleted meanwhile, and does not give
+// again what did not change. It ends as Watch does. If the cluster changes it begins anew, with an update
+// that has Reset set.
+//
+// A slow consumer delays nobody else. The client keeps the name of every service that was given.
+func (c *Client) WatchServices(ctx context.Context, prefixes ...string) iter.Seq2[ServicesUpdate, error] {
+	return func(yield func(ServicesUpdate, error) bool) {
+		ctx, done := c.begin(ctx)
+		defer done()
+		w := &servicesWatch{failover: failover{c: c, op: operation{name: "watch services"}}, yield: yield, known: map[string]int64{}}
+		w.onClusterChanged = w.reset
+		req := &rollcallv1.WatchServicesRequest{Prefixes: prefixes}
+		err := w.run(ctx, func(ctx context.Context, e *endpoint, timeout time.Duration) error {
+			w.found = map[string]bool{}
+			return receive(ctx, &w.failover, e, timeout,
+				func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[rollcallv1.WatchServicesResponse], error) {
+					return rollcallv1.NewRegistryClient(conn).WatchServices(ctx, req)
+				},
+				func(_ context.Context, _ grpc.ClientConnInterface, m *rollcallv1.WatchServicesResponse) error {
+					return w.handle(e, m)
+				})
+		})
+		if err != nil {
+			yield(ServicesUpdate{}, err)
+		}
+	}
+}
+
+// servicesWatch is one run of a WatchServices.
+type servicesWatch struct {
+	failover
+	yield func(ServicesUpdate, error) bool
+
+	known  map[string]int64 // revision of the report that was given, by name
+	found  map[string]bool  // names in this stream so far; nil once it is synced
+	synced bool             // as the last update said
+	anew   bool             // the next update is a Reset
+}
+
+// reset forgets what was given, because it belongs to another cluster.
+func (w *servicesWatch) reset(*Error) error {
+	w.anew = w.delivered
+	w.known, w.synced = map[string]int64{}, false
+	return nil
+}
+
+// handle gives what of a message differs from what was given. Every stream begins with the whole state, and
+// is no older than minRevision: so what it does not hold, once it is synced, is gone.
+func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse) error {
+	u := ServicesUpdate{Reset: w.anew, Revision: m.GetRevision(), Cluster: w.cluster, Synced: m.GetSynced(), Endpoint: e.address}
+	for _, r := range m.GetServices() {
+		name, revision := r.GetService(), r.GetReport().GetRevision()
+		if w.found != nil {
+			w.found[name] = true
+		}
+		if revision > w.known[name] {
+			w.known[name] = revision
+			u.Services = append(u.Services, r)
+		}
+	}
+	gone := func(name string) {
+		if _, known := w.known[name]; known {
+			delete(w.known, name)
+			u.Deleted = append(u.Deleted, name)
+		}
+	}
+	for _, name := range m.GetDeleted() {
+		gone(name)
+		delete(w.found, name)
+	}
+	if w.found != nil && m.GetSynced() {
+		for name := range w.known {
+			if !w.found[name] {
+				gone(name)
+			}
+		}
+		w.found = nil
+	}
+	news := u.Reset || len(u.Services)+len(u.Deleted) > 0 || u.Synced && (!w.synced || u.Revision > w.minRevision)
+	w.minRevision = max(w.minRevision, u.Revision)
+	if !news {
+		return nil
+	}
+	w.delivered, w.synced, w.anew = true, u.Synced, false
+	if !w.yield(u, nil) {
+		return errStopped
+	}
+	return nil
+}

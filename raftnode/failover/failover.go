@@ -1,0 +1,291 @@
+package failover
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/transport"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
+)
+
+const (
+	// stagger is how long a voter leaves the election to each one that goes before it. A
+	// won election takes a few round trips and fsyncs.
+	stagger = 150 * time.Millisecond
+	// grace is how long answers are waited for beyond those of a quorum, so that the best
+	// one stands and not two.
+	grace = 30 * time.Millisecond
+	// redialPause is how soon a port is tried again that took a connection and broke it: a process
+	// that is ending. It doubles.
+	redialPause = 2 * time.Millisecond
+)
+
+// Config is what a Failover is made of.
+type Config struct {
+	Node      string
+	Timeout   time.Duration // for one leader's end; by then raft's own timeouts have come
+	Port      *peerport.Port
+	Transport *transport.Transport
+	Raft      *raft.Raft
+	// Stopping reports that this node is about to end, and must not lead.
+	Stopping func() bool
+	Logger   *slog.Logger
+}
+
+// Failover is a node's part in finding a new leader for one whose process has ended.
+type Failover struct {
+	cfg Config
+
+	stood atomic.Uint64 // the newest term whose leader this node stood to replace
+	total atomic.Uint64
+
+	mu   sync.Mutex         // guards what follows
+	stop context.CancelFunc // ends what is under way; nil: nothing is
+}
+
+// New returns a Failover that does nothing before Run.
+func New(cfg Config) *Failover { return &Failover{cfg: cfg} }
+
+// Count is how often this node stood for election because its leader's process had ended.
+func (f *Failover) Count() uint64 { return f.total.Load() }
+
+// voter is what is known of a voter while a leader is missed.
+type voter struct {
+	name     string
+	term     uint64
+	logTerm  uint64
+	logIndex uint64
+	lost     bool
+	standing bool
+}
+
+// precedes says whether v is to stand before w: raft lets only those win whose log goes as far as a
+// quorum's.
+func (v voter) precedes(w voter) bool {
+	return cmp.Or(cmp.Compare(w.logTerm, v.logTerm), cmp.Compare(w.logIndex, v.logIndex), cmp.Compare(v.name, w.name)) < 0
+}
+
+// begun says whether somebody has begun an election.
+func begun(own voter, others []voter) bool {
+	return slices.ContainsFunc(others, func(o voter) bool {
+		return o.term > own.term || o.standing && o.term == own.term
+	})
+}
+
+// turn is when a voter is to stand, given the answers of others and how many voters there are: 0 is
+// at once. false: not at all, as no quorum has lost the leader.
+func turn(own voter, others []voter, voters int) (int, bool) {
+	agree, before := 1, 0
+	for _, o := range others {
+		if !o.lost {
+			continue
+		}
+		agree++
+		if o.precedes(own) {
+			before++
+		}
+	}
+	return before, agree > voters/2
+}
+
+// LeaderChanged ends what is under way. Raft's main loop calls it at every change of role and leader, before
+// it looks at anything else: so what is offered to raft after a look at both is taken in that state
+// or never.
+func (f *Failover) LeaderChanged() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.stop != nil {
+		f.stop()
+	}
+}
+
+// Run serves until ctx ends.
+func (f *Failover) Run(ctx context.Context) {
+	for {
+		select {
+		case <-f.cfg.Port.FromPeers().Ended():
+			f.replace(ctx)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// replace finds out what became of the leader, and stands if its process has ended and it is this
+// node's turn.
+func (f *Failover) replace(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, f.cfg.Timeout)
+	defer stop()
+	f.mu.Lock()
+	f.stop = stop // before the look at raft
+	f.mu.Unlock()
+	defer func() {
+		f.mu.Lock()
+		f.stop = nil
+		f.mu.Unlock()
+	}()
+	_, id := f.cfg.Raft.LeaderWithID()
+	leader, term := string(id), f.cfg.Raft.CurrentTerm()
+	if leader == "" || !f.may(leader, term) {
+		return
+	}
+	begin := time.Now()
+	waited := false
+	for f.refuses(ctx, leader) {
+		own, others, voters := f.askVoters(ctx, leader, term)
+		before, stand := turn(own, others, voters)
+		switch {
+		case ctx.Err() != nil || begun(own, others):
+			return
+		case !stand:
+			// Somebody may not have noticed yet; if nobody does, all this ends in a moment.
+			if !sleep(ctx, grace) {
+				return
+			}
+			continue
+		case before > 0 && !waited:
+			waited = true
+			if !sleep(ctx, time.Duration(before)*stagger) {
+				return
+			}
+			continue // whoever goes before has had its time
+		}
+		if !f.may(leader, term) {
+			return
+		}
+		if f.cfg.Transport.Offer(ctx, workaround.TimeoutNow(f.cfg.Node)) {
+			f.stood.Store(term)
+			f.total.Add(1)
+			f.cfg.Logger.Info("standing for election: the leader's process has ended", "leader", leader, "term", term,
+				"took", time.Since(begin).Round(10*time.Microsecond).String())
+			return
+		}
+		// Something else came first: raft has it now, and another look is due.
+	}
+}
+
+// may says whether this node is a voter that follows the leader in the term, has no connection left
+// from it, and has not yet stood to succeed it.
+func (f *Failover) may(leader string, term uint64) bool {
+	_, id := f.cfg.Raft.LeaderWithID()
+	return f.cfg.Raft.State() == raft.Follower && string(id) == leader && f.cfg.Raft.CurrentTerm() == term &&
+		f.cfg.Port.FromPeers().EndedBy(leader) && f.stood.Load() < term && !f.cfg.Stopping() && slices.Contains(f.voters(), f.cfg.Node)
+}
+
+func (f *Failover) voters() []string {
+	var names []string
+	for _, server := range f.cfg.Raft.GetConfiguration().Configuration().Servers {
+		if server.Suffrage == raft.Voter {
+			names = append(names, string(server.ID))
+		}
+	}
+	return names
+}
+
+// refuses says whether nothing listens where a peer should. A port that takes the connection and then
+// breaks it is tried again.
+func (f *Failover) refuses(ctx context.Context, name string) bool {
+	for wait := redialPause; ; wait *= 2 {
+		_, _, err := f.cfg.Port.Probe(ctx, name)
+		if err == nil || peerport.Refused(err) {
+			return err != nil
+		}
+		if !peerport.EndedByPeer(err) || !sleep(ctx, wait) {
+			return false
+		}
+	}
+}
+
+// askVoters returns this voter and what the others answered, all but the leader, until a quorum has
+// lost the leader too, or all have answered, or ctx ends.
+func (f *Failover) askVoters(ctx context.Context, leader string, term uint64) (own voter, others []voter, voters int) {
+	own = f.own(term)
+	question := &peerv1.LeaderLoss{Leader: leader, Term: term, LastLogTerm: own.logTerm, LastLogIndex: own.logIndex}
+	names := f.voters()
+	answers := make(chan voter, len(names)) // one from each at most
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancel(ctx)
+	defer wg.Wait()
+	defer cancel()
+	asked := 0
+	for _, name := range names {
+		if name == f.cfg.Node || name == leader {
+			continue
+		}
+		asked++
+		wg.Go(func() {
+			a, err := f.cfg.Port.AskFailover(ctx, name, question)
+			if err != nil || a == nil {
+				answers <- voter{name: name}
+				return
+			}
+			answers <- voter{
+				name: name, term: a.GetTerm(), logTerm: a.GetLastLogTerm(), logIndex: a.GetLastLogIndex(),
+				lost: a.GetLost(), standing: a.GetStanding(),
+			}
+		})
+	}
+	var enough <-chan time.Time
+	for len(others) < asked {
+		select {
+		case v := <-answers:
+			others = append(others, v)
+			if _, agreed := turn(own, others, len(names)); agreed && enough == nil {
+				enough = time.After(grace)
+			}
+		case <-enough:
+			return own, others, len(names)
+		case <-ctx.Done():
+			return own, others, len(names)
+		}
+	}
+	return own, others, len(names)
+}
+
+// own is this node as it answers others.
+func (f *Failover) own(term uint64) voter {
+	v := voter{name: f.cfg.Node}
+	v.term, v.logTerm, v.logIndex = workaround.LastEntry(f.cfg.Raft)
+	v.standing = f.stood.Load() >= term
+	return v
+}
+
+// Answer is for another voter that has lost its leader. This node has lost it too when it has none of
+// the leader's connections open and the leader's port refuses it; a slow disk may keep it from
+// noticing the first, so that is waited for.
+func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss {
+	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout/2)
+	defer cancel()
+	leader := q.GetLeader()
+	lost := leader != f.cfg.Node && leader != "" && slices.Contains(f.voters(), asker) && slices.Contains(f.voters(), leader) &&
+		f.cfg.Port.FromPeers().AwaitNone(ctx, leader) && f.refuses(ctx, leader)
+	if _, id := f.cfg.Raft.LeaderWithID(); id != "" && string(id) != leader {
+		lost = false
+	}
+	v := f.own(q.GetTerm())
+	return &peerv1.LeaderLoss{
+		Leader: leader, Term: v.term, LastLogTerm: v.logTerm, LastLogIndex: v.logIndex,
+		Lost: lost && v.term == q.GetTerm(), Standing: v.standing,
+	}
+}
+
+// sleep returns false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,182 @@
+package forming
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/store"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+var threeMembers = []peerport.Member{
+	{Name: "n1", PeerAddress: "h1:7601"},
+	{Name: "n2", PeerAddress: "h2:7601"},
+	{Name: "n3", PeerAddress: "h3:7601"},
+}
+
+func emptyView(node string, members []peerport.Member) peerport.View {
+	return peerport.View{Node: node, DirectoryID: "dir-" + node, Members: members, Known: map[string]string{}}
+}
+
+// empty is the answer of a member that has no cluster.
+func empty(m peerport.Member, members []peerport.Member) Answer {
+	return Answer{Member: m, Address: m.PeerAddress, Hello: emptyView(m.Name, members).Hello(peerv1.Hello_PURPOSE_PROBE, "")}
+}
+
+func silent(m peerport.Member) Answer { return Answer{Member: m, Err: syscall.ECONNREFUSED} }
+
+// formed is the answer of a member of a cluster to a node of which it knows the directory known.
+func formed(m peerport.Member, cluster string, known string, first ...store.FoundingMember) Answer {
+	f := &store.Founding{ClusterID: cluster, Members: first}
+	v := emptyView(m.Name, threeMembers)
+	v.Founding = f
+	h := v.Hello(peerv1.Hello_PURPOSE_PROBE, "")
+	h.YourDirectoryId = known
+	return Answer{Member: m, Address: m.PeerAddress, Hello: h}
+}
+
+func TestDecide(t *testing.T) {
+	m := threeMembers
+	other := slices.Clone(m)
+	other[2].PeerAddress = "h9:7601"
+	mine := store.FoundingMember{Name: "n2", DirectoryID: "dir-n2"}
+	lost := store.FoundingMember{Name: "n2", DirectoryID: "dir-lost"}
+	unknown := store.FoundingMember{Name: "n2"}
+	tests := []struct {
+		name    string
+		node    string
+		members []peerport.Member
+		force   bool
+		answers []Answer
+		adopt   string // cluster id
+		found   string // directories, by name
+		fatal   string
+		waiting string
+	}{
+		{name: "founder, all empty", node: "n1", answers: []Answer{empty(m[1], m), empty(m[2], m)}, found: "dir-n1 dir-n2 dir-n3"},
+		{name: "founder, one silent", node: "n1", answers: []Answer{empty(m[1], m), silent(m[2])},
+			waiting: "waiting for n3 to form the cluster: n3: connection refused"},
+		{name: "founder, all silent", node: "n1", answers: []Answer{silent(m[1]), silent(m[2])},
+			waiting: "waiting for n2, n3 to form the cluster: n2: connection refused; n3: connection refused"},
+		{name: "not the founder, all empty", node: "n2", answers: []Answer{empty(m[0], m), empty(m[2], m)},
+			waiting: "waiting for n1 to form the cluster"},
+		{name: "not the founder, one silent", node: "n2", answers: []Answer{empty(m[0], m), silent(m[2])},
+			waiting: "waiting for n1, n3 to form the cluster: n3: connection refused"},
+		{name: "not the founder, founder silent", node: "n2", answers: []Answer{silent(m[0]), empty(m[2], m)},
+			waiting: "waiting for n1 to form the cluster: n1: connection refused"},
+		{name: "one member", node: "n1", members: m[:1], found: "dir-n1"},
+		{name: "forced, silent ones have no directory", node: "n2", force: true, answers: []Answer{silent(m[0]), empty(m[2], m)},
+			found: " dir-n2 dir-n3"},
+		{name: "forced, somebody has a cluster without it", node: "n2", force: true,
+			answers: []Answer{formed(m[0], "3f9a0000", ""), silent(m[2])},
+			fatal:   "n2 is not a member of cluster 3f9a, which n1 (h1:7601) belongs to; see \"rollcall member add\""},
+		{name: "listed with this directory", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-n2", mine), silent(m[2])}, adopt: "3f9a0000"},
+		{name: "listed in the founding alone", node: "n2", answers: []Answer{silent(m[0]), formed(m[2], "3f9a0000", "", mine)}, adopt: "3f9a0000"},
+		{name: "replaced since the founding", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-n2", lost), silent(m[2])}, adopt: "3f9a0000"},
+		{name: "one fold is behind the other", node: "n2",
+			answers: []Answer{formed(m[0], "3f9a0000", "dir-lost", lost), formed(m[2], "3f9a0000", "dir-n2", lost)}, adopt: "3f9a0000"},
+		{name: "formed by force without it", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "", unknown), empty(m[2], m)}, adopt: "3f9a0000"},
+		{name: "listed with another directory", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-lost", lost), silent(m[2])},
+			fatal: "n2 belongs to cluster 3f9a but /data is empty; see \"rollcall member replace\""},
+		{name: "listed with another directory, others empty", node: "n1", answers: []Answer{empty(m[1], m),
+			formed(m[2], "3f9a0000", "dir-lost", store.FoundingMember{Name: "n1", DirectoryID: "dir-lost"})},
+			fatal: "n1 belongs to cluster 3f9a but /data is empty; see \"rollcall member replace\""},
+		{name: "two clusters", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-n2", mine), formed(m[2], "77b20000", "", mine)},
+			fatal: "n1 (h1:7601) belongs to cluster 3f9a, but n3 (h3:7601) belongs to cluster 77b2"},
+		{name: "other addresses", node: "n1", answers: []Answer{empty(m[1], m), empty(m[2], other)},
+			fatal: "n1 and n3 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n3: n1=h1:7601, n2=h2:7601, n3=h9:7601"},
+		{name: "fewer members", node: "n1", answers: []Answer{empty(m[1], m[:2]), silent(m[2])},
+			fatal: "n1 and n2 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n2: n1=h1:7601, n2=h2:7601"},
+		{name: "forced, other members", node: "n1", force: true, answers: []Answer{empty(m[1], m[:2]), silent(m[2])},
+			fatal: "n1 and n2 were given different members; n1: n1=h1:7601, n2=h2:7601, n3=h3:7601; n2: n1=h1:7601, n2=h2:7601"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if test.members == nil {
+				test.members = m
+			}
+			d := Decide(emptyView(test.node, test.members), "/data", test.force, test.answers)
+			if d.Waiting != test.waiting {
+				t.Errorf("waiting %q\nwant    %q", d.Waiting, test.waiting)
+			}
+			if got := fmt.Sprint(d.Fatal); got != test.fatal && (test.fatal != "" || d.Fatal != nil) {
+				t.Errorf("fatal %s\nwant  %s", got, test.fatal)
+			}
+			if test.fatal != "" && !errors.As(d.Fatal, new(*Error)) {
+				t.Errorf("fatal is a %T", d.Fatal)
+			}
+			adopt, found := "", []string(nil)
+			if d.Adopt != nil {
+				adopt = d.Adopt.ClusterID
+			}
+			if d.Found != nil {
+				for _, m := range d.Found.Members {
+					found = append(found, m.DirectoryID)
+				}
+			}
+			if adopt != test.adopt || strings.Join(found, " ") != test.found {
+				t.Errorf("adopts %q, founds %q; want %q, %q", adopt, found, test.adopt, test.found)
+			}
+		})
+	}
+}
+
+func TestCheck(t *testing.T) {
+	m := threeMembers
+	v := emptyView("n2", m)
+	v.Founding = &store.Founding{ClusterID: "3f9a0000"}
+	tests := []struct {
+		name    string
+		answers []Answer
+		want    string
+	}{
+		{"all silent", []Answer{silent(m[0]), silent(m[2])}, ""},
+		{"others are empty", []Answer{empty(m[0], m), empty(m[2], m)}, ""},
+		{"known", []Answer{formed(m[0], "3f9a0000", "dir-n2"), silent(m[2])}, ""},
+		{"not known at all", []Answer{formed(m[0], "3f9a0000", ""), silent(m[2])}, ""},
+		{"known to one, a fold is behind", []Answer{formed(m[0], "3f9a0000", "dir-lost"), formed(m[2], "3f9a0000", "dir-n2")}, ""},
+		{"known by another directory", []Answer{silent(m[0]), formed(m[2], "3f9a0000", "dir-new")},
+			"/data is not the data directory by which n3 (h3:7601) knows n2; see \"rollcall member replace\""},
+		{"another cluster", []Answer{formed(m[0], "77b20000", "dir-n2"), silent(m[2])},
+			"/data belongs to cluster 3f9a, but n1 (h1:7601) belongs to cluster 77b2"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			err := Check(v, "/data", test.answers)
+			if got := fmt.Sprint(err); got != test.want && (test.want != "" || err != nil) {
+				t.Errorf("got  %s\nwant %s", got, test.want)
+			}
+		})
+	}
+}
+
+// Whatever a member answers: no panic, and nobody founds a cluster beside one that exists.
+func FuzzDecide(f *testing.F) {
+	for _, a := range []Answer{empty(threeMembers[1], threeMembers), formed(threeMembers[1], "3f9a0000", "dir-n1")} {
+		b, err := proto.Marshal(a.Hello)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h := &peerv1.Hello{}
+		if proto.Unmarshal(b, h) != nil {
+			return
+		}
+		d := Decide(emptyView("n1", threeMembers), "/data", false, []Answer{{Member: threeMembers[1], Hello: h}, silent(threeMembers[2])})
+		if d.Found != nil {
+			t.Errorf("founded although one is silent and another answered %v", h)
+		}
+	})
+}

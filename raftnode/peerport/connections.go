@@ -1,0 +1,85 @@
+package peerport
+
+import (
+	"net"
+	"sync"
+)
+
+// connSet holds the open connections of one purpose, so that closing the node closes them: raft's
+// transport and gRPC leave theirs.
+type connSet struct {
+	mu     sync.Mutex // guards all fields
+	conns  map[*trackedConn]struct{}
+	closed bool
+}
+
+type trackedConn struct {
+	net.Conn
+	set  *connSet
+	once sync.Once
+	over func(remote bool) // called when it ends, by the other side or by this one; nil: nobody asks
+}
+
+func (c *trackedConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	c.check(err)
+	return n, err
+}
+
+func (c *trackedConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	c.check(err)
+	return n, err
+}
+
+// check takes note of an error that says that the other side has ended the connection.
+func (c *trackedConn) check(err error) {
+	if err != nil && c.over != nil && EndedByPeer(err) {
+		c.over(true)
+	}
+}
+
+func (c *trackedConn) Close() error {
+	c.once.Do(func() {
+		c.set.mu.Lock()
+		delete(c.set.conns, c)
+		c.set.mu.Unlock()
+		if c.over != nil {
+			c.over(false)
+		}
+	})
+	return c.Conn.Close()
+}
+
+// add tracks a connection until it is closed. After close it closes the connection and returns nil.
+// over is called when the connection ends, more than once perhaps; nil: it is not.
+func (s *connSet) add(conn net.Conn, over func(remote bool)) net.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = conn.Close()
+		if over != nil {
+			over(false)
+		}
+		return nil
+	}
+	if s.conns == nil {
+		s.conns = map[*trackedConn]struct{}{}
+	}
+	t := &trackedConn{Conn: conn, set: s, over: over}
+	s.conns[t] = struct{}{}
+	return t
+}
+
+func (s *connSet) close() {
+	s.mu.Lock()
+	s.closed = true
+	open := make([]*trackedConn, 0, len(s.conns))
+	for c := range s.conns {
+		open = append(open, c)
+	}
+	s.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
+}

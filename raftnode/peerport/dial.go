@@ -1,0 +1,130 @@
+package peerport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+)
+
+// dial connects to the named peer for a purpose and says hello, at the first of its addresses that
+// is right. It returns the peer's answer and the address too.
+func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, *peerv1.Hello, string, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+	conn, h, address, err := p.dialAny(ctx, name, purpose, nil)
+	if p.ctx.Err() != nil {
+		if err == nil {
+			_ = conn.Close()
+		}
+		return nil, nil, "", ErrClosed
+	}
+	p.reachability.dialed(name, purpose, err)
+	return conn, h, address, err
+}
+
+func (p *Port) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss) (net.Conn, *peerv1.Hello, string, error) {
+	addresses := p.cfg.Resolve(name)
+	if len(addresses) == 0 {
+		return nil, nil, "", fmt.Errorf("no address of %s is known", name)
+	}
+	var failed addressErrors
+	for i, address := range addresses {
+		conn, h, err := p.dialOne(ctx, name, address, purpose, q, len(addresses)-i)
+		if err == nil {
+			return conn, h, address, nil
+		}
+		if len(addresses) == 1 {
+			return nil, nil, "", err
+		}
+		failed = append(failed, addressError{address, err})
+	}
+	return nil, nil, "", failed
+}
+
+// dialOne tries one address with its share of the time: share is how many are left to try.
+func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
+	timeout := HandshakeTimeout
+	if deadline, ok := ctx.Deadline(); ok {
+		timeout = min(timeout, time.Until(deadline))
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout/time.Duration(share))
+	defer cancel()
+	conn, err := p.cfg.Network.Dial(ctx, address)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = conn.Close()
+			if cancelled := ctx.Err(); errors.Is(cancelled, context.Canceled) {
+				err = cancelled
+			}
+		}
+	}()
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return nil, nil, err
+	}
+	// A deadline does not know of a cancelled context.
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	v := p.cfg.View()
+	own := v.Hello(purpose, name)
+	own.LeaderLoss = q
+	if err := WriteHello(conn, own); err != nil {
+		return nil, nil, err
+	}
+	h, err := ReadHello(conn)
+	if err != nil {
+		return nil, nil, err
+	}
+	p.cfg.Met(h)
+	if err := v.Reject(purpose, name, address, h); err != nil {
+		return nil, h, err
+	}
+	if !stop() {
+		return nil, nil, ctx.Err()
+	}
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return nil, nil, err
+	}
+	return conn, h, nil
+}
+
+// Probe asks the named peer for its hello. It returns also the address that answered.
+func (p *Port) Probe(ctx context.Context, name string) (*peerv1.Hello, string, error) {
+	conn, h, address, err := p.dial(ctx, name, peerv1.Hello_PURPOSE_PROBE)
+	if err != nil {
+		return nil, "", err
+	}
+	return h, address, conn.Close()
+}
+
+// AskFailover asks the named peer whether it has lost the leader too. The answer is nil when the peer does
+// not answer such questions.
+func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLoss) (*peerv1.LeaderLoss, error) {
+	conn, h, _, err := p.dialAny(ctx, name, peerv1.Hello_PURPOSE_PROBE, q)
+	if err != nil {
+		return nil, err
+	}
+	if p.cfg.View().Stranger(h) != "" {
+		return nil, conn.Close()
+	}
+	return h.GetLeaderLoss(), conn.Close()
+}
+
+// Dial connects to the named peer. The connection is closed with the port at the latest.
+func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, error) {
+	conn, _, _, err := p.dial(ctx, name, purpose)
+	if err != nil {
+		return nil, err
+	}
+	if conn = p.handoffs[purpose].set.add(conn, nil); conn == nil {
+		return nil, ErrClosed
+	}
+	return conn, nil
+}

@@ -1,0 +1,246 @@
+package peerport
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+)
+
+const (
+	// HandshakeTimeout is how long the other side has for its hello and its answer.
+	HandshakeTimeout = 5 * time.Second
+	// MaxHandshakes is how many connections may be in their handshake. A member needs milliseconds
+	// for its own, so the oldest makes room for a new one: idle strangers cannot keep members out.
+	MaxHandshakes = 64
+)
+
+// Config is what a Port is made of. All fields but Failover are required.
+type Config struct {
+	Node    string
+	Listen  string // host:port
+	Network Network
+	Logger  *slog.Logger
+	View    func() View
+	// Resolve returns the addresses at which a member may be found, the likeliest first.
+	Resolve func(name string) []string
+	// Met is told of every hello, from both sides. It must not block.
+	Met func(*peerv1.Hello)
+	// Failover answers another voter that has lost its leader; nil: this node answers no such question.
+	Failover func(ctx context.Context, from string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss
+}
+
+// Port is the port on which this node accepts other nodes. It dials them too.
+type Port struct {
+	cfg          Config
+	reachability *reachability
+	fromPeers    *PeerConnections // of raft
+	listener     net.Listener
+	handoffs     map[peerv1.Hello_Purpose]*handoff // dialed connections are in their sets too
+
+	ctx    context.Context // ends dials and handshakes at close
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+
+	mu         sync.Mutex // guards all below
+	handshakes list.List  // of net.Conn, oldest first
+	refusals   map[string]string
+}
+
+type nodeAddr string
+
+func (nodeAddr) Network() string  { return "rollcall" }
+func (a nodeAddr) String() string { return string(a) }
+
+// Open listens.
+func Open(cfg Config) (*Port, error) {
+	l, err := cfg.Network.Listen(cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for peers on %s: %w", cfg.Listen, err)
+	}
+	p := &Port{
+		cfg:          cfg,
+		reachability: newReachability(cfg.Logger),
+		fromPeers:    NewPeerConnections(),
+		listener:     l,
+		refusals:     map[string]string{},
+		handoffs: map[peerv1.Hello_Purpose]*handoff{
+			// Raft takes its own address from its listener: that is the node's name.
+			peerv1.Hello_PURPOSE_RAFT: newHandoff(nodeAddr(cfg.Node)),
+			peerv1.Hello_PURPOSE_RPC:  newHandoff(l.Addr()),
+		},
+	}
+	p.handoffs[peerv1.Hello_PURPOSE_RAFT].peerConnections = p.fromPeers
+	p.ctx, p.cancel = context.WithCancel(context.Background())
+	p.wg.Go(p.accept)
+	return p, nil
+}
+
+// Listener accepts the connections of members for one purpose, after their hello. It is nil for a probe,
+// which ends with the answer.
+func (p *Port) Listener(purpose peerv1.Hello_Purpose) net.Listener {
+	if h := p.handoffs[purpose]; h != nil {
+		return h
+	}
+	return nil
+}
+
+// CloseConnections ends all connections of one purpose, from both sides, and refuses new ones.
+func (p *Port) CloseConnections(purpose peerv1.Hello_Purpose) { p.handoffs[purpose].closeAll() }
+
+// Closed reports whether connections of this purpose are refused.
+func (p *Port) Closed(purpose peerv1.Hello_Purpose) bool { return p.handoffs[purpose].closed() }
+
+// FromPeers counts the raft connections from each peer.
+func (p *Port) FromPeers() *PeerConnections { return p.fromPeers }
+
+// Peers returns how the last try to reach each peer ended, by name.
+func (p *Port) Peers() []PeerStatus { return p.reachability.list() }
+
+// Context ends when the port closes.
+func (p *Port) Context() context.Context { return p.ctx }
+
+// Close ends everything at once. It waits for the goroutines of handshakes, which end with their
+// connections.
+func (p *Port) Close() {
+	p.cancel()
+	_ = p.listener.Close()
+	for _, h := range p.handoffs {
+		h.closeAll()
+	}
+	p.mu.Lock()
+	for e := p.handshakes.Front(); e != nil; e = e.Next() {
+		_ = e.Value.(net.Conn).Close()
+	}
+	p.mu.Unlock()
+	p.wg.Wait()
+}
+
+func (p *Port) accept() {
+	var wait time.Duration
+	for {
+		conn, err := p.listener.Accept()
+		if err == nil {
+			wait = 0
+			p.admit(conn)
+			continue
+		}
+		if p.ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+			return
+		}
+		// As net/http does: out of file descriptors, most likely.
+		wait = min(max(2*wait, 5*time.Millisecond), time.Second)
+		p.cfg.Logger.Error("peer connections are not accepted", "error", err, "retry_in", wait.String())
+		select {
+		case <-time.After(wait):
+		case <-p.ctx.Done():
+			return
+		}
+	}
+}
+
+// admit starts the handshake of a new connection.
+func (p *Port) admit(conn net.Conn) {
+	p.mu.Lock()
+	if p.ctx.Err() != nil {
+		p.mu.Unlock()
+		_ = conn.Close()
+		return
+	}
+	if p.handshakes.Len() >= MaxHandshakes {
+		_ = p.handshakes.Remove(p.handshakes.Front()).(net.Conn).Close()
+	}
+	e := p.handshakes.PushBack(conn)
+	p.mu.Unlock()
+	p.wg.Go(func() {
+		ctx, cancel := context.WithTimeout(p.ctx, HandshakeTimeout)
+		defer cancel()
+		ok := p.handshake(ctx, conn)
+		p.mu.Lock()
+		p.handshakes.Remove(e)
+		p.mu.Unlock()
+		if !ok {
+			_ = conn.Close()
+		}
+	})
+}
+
+// handshake answers a hello and hands the connection on; false: it is not wanted.
+func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
+	deadline, _ := ctx.Deadline()
+	if err := conn.SetDeadline(deadline); err != nil {
+		return false
+	}
+	h, err := ReadHello(conn)
+	if err != nil {
+		// A scanner, a health probe of the port or a peer that went away: nobody need act.
+		p.cfg.Logger.Debug("peer connection without a hello", "remote", conn.RemoteAddr().String(), "reason", Reason(err))
+		return false
+	}
+	v := p.cfg.View()
+	reason := v.Refuse(h)
+	target := p.handoffs[h.GetPurpose()] // nil: the connection ends after the answer
+	if reason == "" && target != nil && target.closed() {
+		reason = v.Node + " is stopping"
+	}
+	answer := v.Hello(h.GetPurpose(), h.GetNode())
+	answer.Refusal = reason
+	if q := h.GetLeaderLoss(); q != nil && p.cfg.Failover != nil && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE &&
+		reason == "" && h.GetClusterId() != "" && v.Stranger(h) == "" {
+		answer.LeaderLoss = p.cfg.Failover(ctx, h.GetNode(), q)
+	}
+	p.refused(v, h, reason)
+	if err := WriteHello(conn, answer); err != nil {
+		return false
+	}
+	p.cfg.Met(h)
+	if reason == "" {
+		p.reachability.heard(h.GetNode())
+	}
+	if reason != "" || target == nil || conn.SetDeadline(time.Time{}) != nil {
+		return false
+	}
+	target.deliver(ctx, h.GetNode(), conn)
+	return true
+}
+
+// refused logs a refusal once until it changes. Names that are not members' share one place, so that
+// nobody can make the node remember or say much.
+func (p *Port) refused(v View, h *peerv1.Hello, reason string) {
+	if h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE {
+		return
+	}
+	name := h.GetNode()
+	if _, member := v.Known[name]; !member {
+		name = ""
+	}
+	p.mu.Lock()
+	same := p.refusals[name] == reason || name == "" && p.refusals[name] != "" && reason != ""
+	if reason == "" {
+		delete(p.refusals, name)
+	} else {
+		p.refusals[name] = reason
+	}
+	p.mu.Unlock()
+	if reason == "" || same {
+		return
+	}
+	level := slog.LevelWarn
+	if v.Founding == nil || !v.Running {
+		level = slog.LevelDebug // it will be right in a moment
+	}
+	p.cfg.Logger.Log(context.Background(), level, "peer is refused", "peer", h.GetNode(), "reason", reason)
+}
+
+// Handshakes is how many connections are in their handshake.
+func (p *Port) Handshakes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.handshakes.Len()
+}

@@ -1,0 +1,156 @@
+package peerport
+
+import (
+	"fmt"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/store"
+)
+
+// View is what a node knows of itself and its cluster at one moment. Everything that is decided
+// about a peer is decided on a view and the peer's hello alone.
+type View struct {
+	Node        string
+	DirectoryID string
+	Version     string
+	Members     []Member          // as configured, by name
+	Founding    *store.Founding   // nil: belongs to no cluster
+	Known       map[string]string // member → data directory; "": any
+	Running     bool              // raft runs
+}
+
+// ClusterID is "" for a node that belongs to no cluster.
+func (v View) ClusterID() string {
+	if v.Founding == nil {
+		return ""
+	}
+	return v.Founding.ClusterID
+}
+
+// Hello is what the node says of itself to the named peer.
+func (v View) Hello(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
+	h := &peerv1.Hello{
+		Protocol:        helloProtocol,
+		Purpose:         purpose,
+		Node:            v.Node,
+		To:              to,
+		ClusterId:       v.ClusterID(),
+		DirectoryId:     v.DirectoryID,
+		Version:         v.Version,
+		YourDirectoryId: v.Known[to],
+	}
+	for _, m := range v.Members {
+		h.Members = append(h.Members, &peerv1.MemberAddress{Name: m.Name, PeerAddress: m.PeerAddress})
+	}
+	if v.Founding != nil {
+		h.Founding = foundingToProto(v.Founding)
+	}
+	return h
+}
+
+// Refuse says why the node does not want what a dialer asks for; "": it does. A probe is only
+// refused by who is not meant: all else it wants to know.
+func (v View) Refuse(h *peerv1.Hello) string {
+	switch {
+	case h.GetProtocol() != helloProtocol:
+		return fmt.Sprintf("%s speaks version %d of the hello, %s version %d", v.Node, helloProtocol, h.GetNode(), h.GetProtocol())
+	case h.GetTo() != v.Node:
+		return fmt.Sprintf("this is %s, not %s", v.Node, h.GetTo())
+	case h.GetNode() == "" || h.GetDirectoryId() == "":
+		return "the hello names no node or no data directory"
+	case h.GetNode() == v.Node:
+		return fmt.Sprintf("%s was called by another node named %s", v.Node, v.Node)
+	}
+	switch h.GetPurpose() {
+	case peerv1.Hello_PURPOSE_PROBE:
+		return ""
+	case peerv1.Hello_PURPOSE_RAFT, peerv1.Hello_PURPOSE_RPC:
+	default:
+		return fmt.Sprintf("%s does not know purpose %d", v.Node, h.GetPurpose())
+	}
+	if reason := v.Stranger(h); reason != "" {
+		return reason
+	}
+	if h.GetClusterId() == "" {
+		return fmt.Sprintf("%s belongs to cluster %s, %s to none yet", v.Node, ShortClusterID(v.ClusterID()), h.GetNode())
+	}
+	if !v.Running {
+		return fmt.Sprintf("%s is starting", v.Node)
+	}
+	return ""
+}
+
+// Stranger says why the sender of a hello is not the member of this cluster that it says it is; ""
+// if it is, or if it belongs to no cluster yet.
+func (v View) Stranger(h *peerv1.Hello) string {
+	if v.Founding == nil {
+		return fmt.Sprintf("%s belongs to no cluster yet", v.Node)
+	}
+	if id := h.GetClusterId(); id != "" && id != v.ClusterID() {
+		return fmt.Sprintf("%s belongs to cluster %s, %s to cluster %s",
+			v.Node, ShortClusterID(v.ClusterID()), h.GetNode(), ShortClusterID(id))
+	}
+	directory, ok := v.Known[h.GetNode()]
+	if !ok {
+		return fmt.Sprintf("%s is not a member of cluster %s", h.GetNode(), ShortClusterID(v.ClusterID()))
+	}
+	if directory != "" && directory != h.GetDirectoryId() {
+		return fmt.Sprintf("%s has another data directory than the one cluster %s knows; see \"rollcall member replace\"",
+			h.GetNode(), ShortClusterID(v.ClusterID()))
+	}
+	return ""
+}
+
+// Reject says why the dialer does not want the connection after all, given the acceptor's answer
+// from address; nil: it does.
+func (v View) Reject(purpose peerv1.Hello_Purpose, to, address string, h *peerv1.Hello) error {
+	refused := func(reason string) error {
+		return &RefusedError{Peer: to, Address: address, Reason: reason}
+	}
+	switch {
+	case h.GetNode() != to && h.GetNode() != "":
+		return refused(fmt.Sprintf("%s is %s, not %s", address, h.GetNode(), to))
+	case h.GetRefusal() != "":
+		return refused(h.GetRefusal())
+	case h.GetProtocol() != helloProtocol:
+		return refused(fmt.Sprintf("%s speaks version %d of the hello, %s version %d", to, h.GetProtocol(), v.Node, helloProtocol))
+	case h.GetNode() == "" || h.GetDirectoryId() == "":
+		return refused(fmt.Sprintf("the hello of %s names no node or no data directory", address))
+	case purpose == peerv1.Hello_PURPOSE_PROBE:
+		return nil
+	}
+	if reason := v.Stranger(h); reason != "" {
+		return refused(reason)
+	}
+	return nil
+}
+
+// ShortClusterID is how people see a cluster id: its first four digits.
+func ShortClusterID(id string) string { return id[:min(4, len(id))] }
+
+func foundingToProto(f *store.Founding) *peerv1.Founding {
+	p := &peerv1.Founding{ClusterId: f.ClusterID}
+	for _, m := range f.Members {
+		p.Members = append(p.Members, &peerv1.FoundingMember{Name: m.Name, PeerAddress: m.PeerAddress, DirectoryId: m.DirectoryID})
+	}
+	return p
+}
+
+// FoundingFromProto is what a hello says of how its cluster was founded.
+func FoundingFromProto(p *peerv1.Founding) *store.Founding {
+	f := &store.Founding{ClusterID: p.GetClusterId()}
+	for _, m := range p.GetMembers() {
+		f.Members = append(f.Members, store.FoundingMember{Name: m.GetName(), PeerAddress: m.GetPeerAddress(), DirectoryID: m.GetDirectoryId()})
+	}
+	return f
+}
+
+// FoundingDirectory is the data directory that a founding gives a member.
+func FoundingDirectory(f *peerv1.Founding, name string) (directory string, ok bool) {
+	for _, m := range f.GetMembers() {
+		if m.GetName() == name {
+			return m.GetDirectoryId(), true
+		}
+	}
+	return "", false
+}

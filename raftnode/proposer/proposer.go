@@ -1,0 +1,348 @@
+package proposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
+)
+
+// Config is what a Proposer is made of. Congested and OnEntry may be nil.
+type Config struct {
+	// Apply hands an entry to raft.
+	Apply func(raft.Log, time.Duration) raft.ApplyFuture
+
+	MaxEntryCommands   int // commands in one entry
+	MaxEntryBytes      int // of commands in one entry; a larger command has an entry of its own
+	MaxCommandBytes    int
+	MaxEntriesInFlight int
+	MaxWaiting         int // commands that wait for an entry
+	MaxWaitingBytes    int
+	EnqueueTimeout     time.Duration // until raft takes an entry
+
+	Now       func() int64 // the time of the next entry, in nanoseconds since 1970
+	StateHash func() *logv1.StateHash
+	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
+	// closed when it should be asked again: the node has enough to store already.
+	Congested func() <-chan struct{}
+	// OnEntry is told of each entry that was applied: its commands, and the time from proposing it to the
+	// fold's answer. It must not block.
+	OnEntry func(commands int, took time.Duration)
+}
+
+// Proposer turns the commands that wait into log entries: as many as wait go into one, as soon as
+// fewer than MaxEntriesInFlight are under way. A command alone does not wait at all; under load an
+// fsync is shared by all that came during the one before.
+type Proposer struct {
+	cfg Config
+
+	wake      chan struct{} // capacity 1: somebody waits, or closing
+	slots     chan struct{} // one for each entry in flight
+	closing   chan struct{}
+	abandoned chan struct{} // futures still open are given up
+	wg        sync.WaitGroup
+
+	mu           sync.Mutex // guards all below
+	queue        []*proposal
+	waitingBytes int
+	closed       bool
+}
+
+// proposal is one command on its way.
+type proposal struct {
+	cmd  *logv1.Command
+	size int
+	done chan outcome // capacity 1, sent to once
+}
+
+type outcome struct {
+	result any
+	err    error
+}
+
+// New returns a Proposer that takes commands until Close.
+func New(cfg Config) *Proposer {
+	p := &Proposer{
+		cfg:       cfg,
+		wake:      make(chan struct{}, 1),
+		slots:     make(chan struct{}, cfg.MaxEntriesInFlight),
+		closing:   make(chan struct{}),
+		abandoned: make(chan struct{}),
+	}
+	p.wg.Go(p.run)
+	return p
+}
+
+// Propose returns the fold's answer to cmd, which the caller must not change any more.
+func (p *Proposer) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, NotWrittenError{err}
+	}
+	pr := &proposal{cmd: cmd, size: cmd.SizeVT(), done: make(chan outcome, 1)}
+	if err := p.enqueue(pr); err != nil {
+		return nil, NotWrittenError{err}
+	}
+	var gaveUp error
+	select {
+	case out := <-pr.done:
+		return out.result, out.err
+	case <-ctx.Done():
+		gaveUp = ctx.Err()
+	case <-p.abandoned:
+		gaveUp = ErrClosed
+	}
+	if p.withdraw(pr) {
+		return nil, NotWrittenError{gaveUp}
+	}
+	select {
+	case out := <-pr.done:
+		return out.result, out.err
+	default:
+		return nil, UnknownOutcomeError{gaveUp}
+	}
+}
+
+// ProposeNow has cmd in an entry of its own, past the queue, and returns its index when the fold has
+// answered.
+func (p *Proposer) ProposeNow(cmd *logv1.Command) (uint64, error) {
+	future, err := p.start([]*logv1.Command{cmd})
+	if err != nil {
+		return 0, NotWrittenError{err}
+	}
+	if _, err := p.finish(future, 1); err != nil {
+		return 0, err
+	}
+	return future.Index(), nil
+}
+
+func (p *Proposer) enqueue(pr *proposal) error {
+	if pr.size > p.cfg.MaxCommandBytes {
+		return QuotaError{fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes), "change-bytes"}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.closed:
+		return ErrClosed
+	case len(p.queue) >= p.cfg.MaxWaiting:
+		return QuotaError{fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue)), "pending-changes"}
+	case len(p.queue) > 0 && p.waitingBytes+pr.size > p.cfg.MaxWaitingBytes:
+		return QuotaError{fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes), "pending-change-bytes"}
+	}
+	p.queue = append(p.queue, pr)
+	p.waitingBytes += pr.size
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+	return nil
+}
+
+// withdraw takes a proposal back; false: it does not wait any more, it is in an entry or answered.
+func (p *Proposer) withdraw(pr *proposal) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, other := range p.queue {
+		if other == pr {
+			p.queue = append(p.queue[:i], p.queue[i+1:]...)
+			p.waitingBytes -= pr.size
+			return true
+		}
+	}
+	return false
+}
+
+// Refuse answers all that wait: they are surely not written.
+func (p *Proposer) Refuse(err error) {
+	p.mu.Lock()
+	waiting := p.queue
+	p.queue, p.waitingBytes = nil, 0
+	// Under the lock: who withdraws finds either the proposal or its answer.
+	refuseAll(waiting, NotWrittenError{err})
+	p.mu.Unlock()
+}
+
+// take moves what fits into one entry out of the queue.
+func (p *Proposer) take() []*proposal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(p.queue) && n < p.cfg.MaxEntryCommands {
+		if bytes += p.queue[n].size; n > 0 && bytes > p.cfg.MaxEntryBytes {
+			break
+		}
+		n++
+	}
+	batch := make([]*proposal, n)
+	copy(batch, p.queue)
+	for _, pr := range batch {
+		p.waitingBytes -= pr.size
+	}
+	rest := copy(p.queue, p.queue[n:])
+	clear(p.queue[rest:])
+	p.queue = p.queue[:rest]
+	return batch
+}
+
+func (p *Proposer) run() {
+	for {
+		select {
+		case <-p.wake:
+		case <-p.closing:
+			return
+		}
+		for {
+			select {
+			case p.slots <- struct{}{}:
+			case <-p.closing:
+				return
+			}
+			if !p.awaitRoom() {
+				return
+			}
+			// Only now: what came while no slot was free shares this entry.
+			batch := p.take()
+			if len(batch) == 0 {
+				<-p.slots
+				break
+			}
+			p.dispatch(batch)
+		}
+	}
+}
+
+// awaitRoom waits while the node is congested; false: the proposer is closing. What waits meanwhile is
+// bounded like the queue, and can still be withdrawn.
+func (p *Proposer) awaitRoom() bool {
+	if p.cfg.Congested == nil {
+		return true
+	}
+	for {
+		relieved := p.cfg.Congested()
+		if relieved == nil {
+			return true
+		}
+		select {
+		case <-relieved:
+		case <-p.closing:
+			return false
+		}
+	}
+}
+
+// dispatch proposes a batch as one entry and leaves a goroutine to wait for its end.
+func (p *Proposer) dispatch(batch []*proposal) {
+	commands := make([]*logv1.Command, len(batch))
+	for i, pr := range batch {
+		commands[i] = pr.cmd
+	}
+	start := time.Now()
+	future, err := p.start(commands)
+	if err != nil {
+		<-p.slots
+		refuseAll(batch, NotWrittenError{err})
+		return
+	}
+	p.wg.Go(func() {
+		results, err := p.finish(future, len(batch))
+		<-p.slots
+		if err != nil {
+			refuseAll(batch, err)
+			return
+		}
+		if p.cfg.OnEntry != nil {
+			p.cfg.OnEntry(len(batch), time.Since(start))
+		}
+		for i, pr := range batch {
+			pr.done <- outcome{result: results[i]}
+		}
+	})
+}
+
+// start seals commands into an entry and proposes it. An error means that nothing was proposed.
+func (p *Proposer) start(commands []*logv1.Command) (raft.ApplyFuture, error) {
+	data, err := logv1.Seal(&logv1.Entry{
+		Time:      p.cfg.Now(),
+		StateHash: p.cfg.StateHash(),
+		Commands:  commands,
+	})
+	if err != nil {
+		return nil, err
+	}
+	future := p.cfg.Apply(raft.Log{Data: data}, p.cfg.EnqueueTimeout)
+	workaround.EndWith(future, p.abandoned)
+	return future, nil
+}
+
+// finish waits for an entry's end and returns the fold's answers to its n commands.
+func (p *Proposer) finish(future raft.ApplyFuture, n int) ([]any, error) {
+	if err := future.Error(); err != nil {
+		return nil, classify(err)
+	}
+	switch response := future.Response().(type) {
+	case []any:
+		if len(response) != n {
+			return nil, UnknownOutcomeError{fmt.Errorf("the fold gave %d answers to %d commands", len(response), n)}
+		}
+		return response, nil
+	case error:
+		return nil, UnknownOutcomeError{response}
+	default:
+		return nil, UnknownOutcomeError{fmt.Errorf("the fold answered with a %T", response)}
+	}
+}
+
+// classify says what an error of an apply future proves. These three raft gives only before it
+// appends (v1.7.3: ApplyLog, the loops of follower, candidate and leader). Whatever else comes may
+// come after: ErrLeadershipLost from what was in flight, ErrRaftShutdown from what was committed, a
+// store's error although another node may have got the entry.
+func classify(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader):
+		return NotWrittenError{ErrNotLeader}
+	case errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
+		return NotWrittenError{err}
+	}
+	return UnknownOutcomeError{err}
+}
+
+func refuseAll(batch []*proposal, err error) {
+	for _, pr := range batch {
+		pr.done <- outcome{err: err}
+	}
+}
+
+// Close refuses what waits and what comes. Entries in flight go on.
+func (p *Proposer) Close() {
+	p.mu.Lock()
+	already := p.closed
+	p.closed = true
+	p.mu.Unlock()
+	if already {
+		return
+	}
+	close(p.closing)
+	p.Refuse(ErrClosed)
+}
+
+// Drained is closed when nothing is in flight any more. Call it after Close.
+func (p *Proposer) Drained() <-chan struct{} {
+	done := make(chan struct{})
+	go func() {
+		p.wg.Wait()
+		close(done)
+	}()
+	return done
+}
+
+// Abandon gives up what is in flight. Raft must have ended, or be past waiting for.
+func (p *Proposer) Abandon() { close(p.abandoned) }
+
+// Abandoned is closed by Abandon.
+func (p *Proposer) Abandoned() chan struct{} { return p.abandoned }

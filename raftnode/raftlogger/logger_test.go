@@ -1,0 +1,61 @@
+package raftlogger
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestLogger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := New(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelInfo})))
+		expect := func(want string) {
+			t.Helper()
+			got := out.String()
+			out.Reset()
+			if _, line, found := strings.Cut(got, "level="); found {
+				got = strings.TrimSpace(line)
+			}
+			if got != want {
+				t.Errorf("got  %s\nwant %s", got, want)
+			}
+		}
+		l.Info("pipelining replication")
+		expect("")
+		l.Info("entering leader state", "leader", &raft.Server{ID: "n1"})
+		expect(`INFO msg="entering leader state" part=raft leader="&{Suffrage:Voter ID:n1 Address:}"`)
+		l.Error("failed to heartbeat to", "peer", "n2")
+		expect("")
+		l.With("peer", "n2").Warn("failed to contact", "time", time.Second, "servers", hclog.Fmt("%+v", []int{1}))
+		expect(`WARN msg="failed to contact" part=raft peer=n2 raft_time=1s servers=[1]`)
+		for range 5 {
+			l.Named("x").Warn("failed to contact")
+		}
+		expect("")
+		time.Sleep(repeatEvery)
+		l.Warn("failed to contact", "odd")
+		expect(`WARN msg="failed to contact" part=raft extra=odd held_back=5`)
+		l.Error("failed to commit logs", "error", errors.New("disk"), 7, 8)
+		expect(`ERROR msg="failed to commit logs" part=raft error=disk 7=8`)
+		l.StandardLogger(nil).Print("x")
+		expect("")
+		if l.IsTrace() || l.IsDebug() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.NoLevel || l.Named("a").Named("b").Name() != "a.b" {
+			t.Error("levels or names")
+		}
+		if n, err := io.WriteString(l.StandardWriter(nil), "x"); n != 1 || err != nil {
+			t.Error(n, err)
+		}
+	})
+}

@@ -1,0 +1,44 @@
+package transport
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+)
+
+// streams is the raft.StreamLayer over the peer port.
+type streams struct {
+	port        *peerport.Port
+	dialTimeout time.Duration
+}
+
+func (s streams) Accept() (net.Conn, error) {
+	return s.port.Listener(peerv1.Hello_PURPOSE_RAFT).Accept()
+}
+
+func (s streams) Close() error {
+	s.port.CloseConnections(peerv1.Hello_PURPOSE_RAFT)
+	return nil
+}
+
+// Addr is the node's name: raft takes its own address from it.
+func (s streams) Addr() net.Addr { return s.port.Listener(peerv1.Hello_PURPOSE_RAFT).Addr() }
+
+func (s streams) Dial(name raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	if s.port.Closed(peerv1.Hello_PURPOSE_RAFT) {
+		return nil, peerport.ErrClosed
+	}
+	ctx, cancel := context.WithTimeout(s.port.Context(), min(timeout, s.dialTimeout))
+	defer cancel()
+	conn, err := s.port.Dial(ctx, string(name), peerv1.Hello_PURPOSE_RAFT)
+	if err != nil {
+		return nil, errors.New(string(name) + ": " + peerport.Reason(err))
+	}
+	return conn, nil
+}

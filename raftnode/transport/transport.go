@@ -1,0 +1,158 @@
+package transport
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
+)
+
+// Transport is raft's network transport over the peer port. Servers are addressed by name, and only a
+// dial asks for the address behind it.
+type Transport struct {
+	*raft.NetworkTransport
+	acks *Acks
+
+	rpcs   chan raft.RPC // what Consumer returns; without a buffer
+	offers chan offer
+	done   chan struct{}
+	once   sync.Once
+	wg     sync.WaitGroup
+}
+
+var (
+	_ raft.Transport = (*Transport)(nil)
+	// Without this raft would silently do without pre-vote.
+	_ raft.WithPreVote = (*Transport)(nil)
+	_ raft.WithClose   = (*Transport)(nil)
+)
+
+// Config is what a Transport is made of.
+type Config struct {
+	Port        *peerport.Port
+	DialTimeout time.Duration
+	// RPCTimeout bounds one RPC; a snapshot has more, by its size.
+	RPCTimeout time.Duration
+	Logger     hclog.Logger
+}
+
+// New returns a Transport that is used until Close.
+func New(cfg Config) *Transport {
+	t := &Transport{
+		acks: newAcks(),
+		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+			Stream:  streams{cfg.Port, cfg.DialTimeout},
+			MaxPool: 3, // heartbeat, replication and a vote at a time
+			// No pipelines: when a follower refuses an entry or knows a newer term, a pipeline may stop for
+			// ever with its replication, unnoticed as heartbeats go on, and keep Shutdown waiting
+			// (hashicorp/raft #612, open). What waits meanwhile goes into the next RPC together.
+			MaxRPCsInFlight: 1,
+			Timeout:         cfg.RPCTimeout,
+			Logger:          cfg.Logger,
+		}),
+		rpcs:   make(chan raft.RPC),
+		offers: make(chan offer),
+		done:   make(chan struct{}),
+	}
+	t.wg.Go(t.consume)
+	return t
+}
+
+// Acks are the voters' answers to this node as leader.
+func (t *Transport) Acks() *Acks { return t.acks }
+
+// Consumer is what raft's main loop reads: what came over the network, and offers.
+func (t *Transport) Consumer() <-chan raft.RPC { return t.rpcs }
+
+// offer is an RPC from this node to itself, for as long as ctx lasts and nothing comes from others.
+type offer struct {
+	ctx   context.Context
+	rpc   raft.RPC
+	taken chan bool // capacity 1
+}
+
+// Offer hands an RPC from this node to its own raft, unless raft's main loop takes one from the network
+// first or ctx ends. A channel without a buffer makes the RPC either taken or withdrawn.
+func (t *Transport) Offer(ctx context.Context, rpc raft.RPC) (taken bool) {
+	o := offer{ctx, rpc, make(chan bool, 1)}
+	select {
+	case t.offers <- o:
+		return <-o.taken
+	case <-ctx.Done():
+	case <-t.done:
+	}
+	return false
+}
+
+func (t *Transport) consume() {
+	for {
+		select {
+		case rpc := <-t.NetworkTransport.Consumer():
+			if !t.deliver(rpc) {
+				return
+			}
+		case o := <-t.offers:
+			select {
+			case t.rpcs <- o.rpc:
+				o.taken <- true
+			case rpc := <-t.NetworkTransport.Consumer():
+				delivered := t.deliver(rpc)
+				o.taken <- false
+				if !delivered {
+					return
+				}
+			case <-o.ctx.Done():
+				o.taken <- false
+			case <-t.done:
+				o.taken <- false
+				return
+			}
+		case <-t.done:
+			return
+		}
+	}
+}
+
+// deliver hands raft an RPC of another node's; false: the transport is closed.
+func (t *Transport) deliver(rpc raft.RPC) bool {
+	if req, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+		workaround.CapCommit(req)
+	}
+	select {
+	case t.rpcs <- rpc:
+		return true
+	case <-t.done:
+		return false
+	}
+}
+
+// AppendEntries carries all that a leader says to a voter in its term, heartbeats too, as there are no
+// pipelines. An answer in the request's term recognises the leader, also one that refuses the entries:
+// the voter had not yet seen a later term.
+func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	round := t.acks.Round() // before it is sent: an answer proves nothing about what comes after
+	err := t.NetworkTransport.AppendEntries(id, target, req, resp)
+	if err == nil && resp.Term == req.Term {
+		t.acks.note(id, req.Term, round)
+	}
+	return err
+}
+
+// SetHeartbeatHandler does nothing. A heartbeat handled beside raft's main loop can change term and
+// role under it and corrupt the log (hashicorp/raft #695, open); through the main loop it cannot. A
+// follower's slow fsync then delays its answers, for which the timeouts leave room.
+func (*Transport) SetHeartbeatHandler(func(raft.RPC)) {}
+
+// Close ends raft's connections too, which NetworkTransport's own leaves open.
+func (t *Transport) Close() error {
+	err := t.NetworkTransport.Close()
+	t.CloseStreams()
+	t.once.Do(func() { close(t.done) })
+	t.wg.Wait()
+	return err
+}
