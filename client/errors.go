@@ -43,6 +43,9 @@ const (
 	ReasonCompacted = "COMPACTED"
 	// ReasonAhead: a point in time is asked for by a revision that no node that answered has reached.
 	ReasonAhead = "REVISION_AHEAD"
+	// ReasonUpgradeIncomplete: the change needs a feature level that not all members of the cluster have
+	// yet. Nothing was written.
+	ReasonUpgradeIncomplete = "UPGRADE_INCOMPLETE"
 	// ReasonClusterChanged: the endpoints serve another cluster; see ErrClusterChanged.
 	ReasonClusterChanged = "CLUSTER_CHANGED"
 )

@@ -28,22 +28,12 @@ func (s *state) evaluateRaise(p *plan, r *logv1.RaiseLevel) {
 	}
 	for _, name := range r.GetMembers() {
 		m := s.members[name]
-		if known := MemberLevel(m); known < level {
+		if known := m.AllowedLevel(); known < level {
 			p.refusal = of(logv1.Kind_KIND_MEMBER, name, beyond("level", logv1.Refusal_PROBLEM_TOO_HIGH, int64(level), int64(known)))
 			return
 		}
 	}
 	p.level = level
-}
-
-// MemberLevel is the highest feature level that a member allows the cluster: what its binary can fold, or
-// what it was told to hold. A nil member has not announced itself.
-func MemberLevel(m *logv1.Member) uint32 {
-	level := logv1.LevelOf(m.GetLevel())
-	if hold := m.GetHoldLevel(); hold != 0 {
-		level = min(level, hold)
-	}
-	return level
 }
 
 // setLevel also accounts for it in the state hash.

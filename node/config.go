@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
@@ -78,11 +79,15 @@ type Config struct {
 	SnapshotThreshold uint64
 	TrailingLogs      uint64
 
+	// HoldLevel is the feature level that the cluster's is not to rise above while this node is a member;
+	// 0: none. A level that is higher already stays.
+	HoldLevel uint32
+
 	// FastFailover lets this node stand for election as soon as its leader's process has ended, without
 	// waiting for raft's timeout.
 	FastFailover bool
 
-	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
+	// ScrubInterval is how long after a look at all records, in memory and in the registry file, the next one
 	// begins; 0: never.
 	ScrubInterval time.Duration
 
@@ -99,14 +104,18 @@ type Config struct {
 	Faults Faults
 }
 
-// Faults lets a test stand between a node and its disk.
+// Faults lets a test stand between a node and its disk, and make a node of another version.
 type Faults struct {
 	// StoreLogs runs before each append to the Raft log: it may wait, or fail the append.
 	StoreLogs func([]*raft.Log) error
-	// FlushJournal runs before each commit of the journal.
-	FlushJournal func() error
+	// FlushRegistry runs before each commit of the registry file.
+	FlushRegistry func() error
 	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
 	ApplyBatch func(*fsm.FSM)
+	// MaxLevel is the highest feature level that the node can fold; 0: logv1.Level.
+	MaxLevel uint32
+	// CommandLevel can say that a command needs a higher feature level than it does.
+	CommandLevel func(*logv1.Command) uint32
 }
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.

@@ -10,17 +10,19 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/node/featurelevel"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
 func (n *Node) deps() server.Deps {
 	return server.Deps{
 		Statuses:  n.fsm,
-		Registry:  registry{n.fsm},
+		Registry:  folded{n.fsm},
 		Followers: n.fsm,
-		History:   registry{n.fsm},
-		Agreement: agreement{n.raft, n.fsm},
+		History:   folded{n.fsm},
+		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},
 		Peers:     n.raft,
 		Node:      source{n},
 		Replica:   n.auditor,
@@ -28,28 +30,40 @@ func (n *Node) deps() server.Deps {
 	}
 }
 
-// registry is the fold as the server reads it.
-type registry struct{ *fsm.FSM }
+// folded is the fold as the server reads it.
+type folded struct{ *fsm.FSM }
 
-func (r registry) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
+func (r folded) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
 	page := r.FSM.ListServices(prefix, after, limit, statuses)
 	return page.Records, page.After, page.Revision
 }
 
-// exporter makes backups of the journal.
+// exporter makes backups of the registry file.
 type exporter struct{ *Node }
 
 func (e exporter) ExportSnapshot(ctx context.Context) (server.Snapshot, error) {
-	return e.journal.Export(ctx)
+	return e.registryFile.Export(ctx)
 }
 
 // agreement is raft as the server proposes to it, with the fold's answers.
 type agreement struct {
-	raft *raftnode.Node
-	fsm  *fsm.FSM
+	self   string
+	raft   *raftnode.Node
+	fsm    *fsm.FSM
+	levels *featurelevel.Monitor
 }
 
 func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
+		if err := a.levels.Check(a.self, cmd); err != nil {
+			return nil, err
+		}
+	}
+	return a.propose(ctx, cmd)
+}
+
+// propose takes commands of any feature level.
+func (a agreement) propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
 	answer, err := a.raft.Propose(ctx, cmd)
 	if err != nil {
 		return nil, err
@@ -63,6 +77,10 @@ func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 
 func (a agreement) Preview(cmd *logv1.Command) *logv1.Result {
 	return a.fsm.Preview(cmd, time.Now().UnixNano()).Proto()
+}
+
+func (a agreement) CheckLevel(leader string, cmd *logv1.Command) error {
+	return a.levels.Check(leader, cmd)
 }
 
 func (a agreement) ReadIndex(ctx context.Context) (uint64, error) { return a.raft.ReadIndex(ctx) }
@@ -90,6 +108,10 @@ func (n source) NodeStatus() server.NodeStatus {
 		AppliedIndex: n.fsm.AppliedIndex(),
 		CommitIndex:  s.CommitIndex,
 		Members:      n.members(s),
+		Level:        n.fsm.Level(),
+		MaxLevel:     n.fsm.MaxLevel(),
+		HoldLevel:    n.cfg.HoldLevel,
+		LevelHeld:    n.levels.Held(),
 	}
 	st.Failed, st.Alarm = n.auditor.state()
 	if err := n.fsm.Halted(); err != nil {
@@ -140,3 +162,23 @@ func (n source) members(s raftnode.Status) []*rollcallv1.Member {
 	})
 	return members
 }
+
+// newLevelMonitor is called once raft is open.
+func (n *Node) newLevelMonitor() *featurelevel.Monitor {
+	return featurelevel.New(featurelevel.Config{
+		Node: n.cfg.Name,
+		Fold: n.fsm,
+		Members: func() []string {
+			s := n.raft.Status()
+			return append(s.Voters, s.NonVoters...)
+		},
+		PeerLevel:   func(string) uint32 { return 0 },
+		Leading:     n.leading,
+		Propose:     agreement{raft: n.raft, fsm: n.fsm}.propose,
+		RefusalText: rpcerror.RefusalText,
+		Logger:      n.log,
+	})
+}
+
+// leading says whether this node leads and its registry is the cluster's.
+func (n *Node) leading() bool { return n.raft.Status().Leading && n.auditor.diverged.Load() == nil }

@@ -35,7 +35,7 @@ type clusterService struct {
 	exporter      Exporter // nil: exports nothing
 	reads         freshness.Reads
 	cutOff        func(call context.Context) // closes the connection of a call
-	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the journal does
+	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger
 
 	mu   sync.Mutex           // guards down
@@ -90,6 +90,8 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		AppliedIndex: st.AppliedIndex,
 		Version:      s.version,
 		Error:        cmp.Or(v.readsWhy, st.Alarm),
+		MaxLevel:     st.MaxLevel,
+		HoldLevel:    st.HoldLevel,
 	}
 	if st.CommitIndex > st.AppliedIndex {
 		self.LagEntries = st.CommitIndex - st.AppliedIndex
@@ -108,6 +110,8 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		Revision:  self.Revision,
 		Writable:  v.leader,
 		Members:   []*rollcallv1.MemberStatus{self},
+		Level:     st.Level,
+		LevelHeld: st.LevelHeld,
 	}
 	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining && st.Failed == "" {
 		res.Writable = true // as far as this node knows, by forwarding

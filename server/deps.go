@@ -99,6 +99,9 @@ type Agreement interface {
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
 	// Preview returns what Propose would at this moment, and changes nothing.
 	Preview(cmd *logv1.Command) *logv1.Result
+	// CheckLevel says why leader, this node or another, cannot take cmd yet: the cluster's feature level
+	// does not hold it. It says so with a method UpgradeIncomplete: see rpcerror.OfChange. nil: it can.
+	CheckLevel(leader string, cmd *logv1.Command) error
 	// ReadIndex returns an index of the log that covers every write acknowledged before the call. Only
 	// a leader can, once a quorum has confirmed it.
 	ReadIndex(ctx context.Context) (uint64, error)
@@ -160,6 +163,11 @@ type NodeStatus struct {
 	Leading bool   // this node leads and has applied its term's start
 
 	AppliedIndex, CommitIndex uint64
+
+	Level     uint32 // the cluster's feature level
+	MaxLevel  uint32 // the highest that this binary can fold
+	HoldLevel uint32 // see Config.HoldLevel of the node; 0: none
+	LevelHeld string // why Level is below what a member can fold, in words; "": it is not
 	// Members are all of the cluster, this node included, by name.
 	Members []*rollcallv1.Member
 }

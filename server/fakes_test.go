@@ -269,7 +269,8 @@ type fakeAgreement struct {
 	propose  func(context.Context, *logv1.Command) (*logv1.Result, error)
 	proposed []*logv1.Command
 
-	readIndex func(context.Context) (uint64, error)
+	readIndex  func(context.Context) (uint64, error)
+	checkLevel func(leader string, cmd *logv1.Command) error // nil: every leader takes every command
 }
 
 func newFakeAgreement(r *fakeRegistry) *fakeAgreement {
@@ -317,6 +318,13 @@ func (f *fakeAgreement) apply(cmd *logv1.Command) *logv1.Result {
 		res.Revision = f.registry.set(c.GetService(), Status(c.GetStatus()))
 	}
 	return res
+}
+
+func (f *fakeAgreement) CheckLevel(leader string, cmd *logv1.Command) error {
+	if f.checkLevel == nil {
+		return nil
+	}
+	return f.checkLevel(leader, cmd)
 }
 
 func (f *fakeAgreement) Preview(cmd *logv1.Command) *logv1.Result {

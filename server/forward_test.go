@@ -61,6 +61,59 @@ func TestForwardedRefusalsAreRefusals(t *testing.T) {
 	})
 }
 
+// incomplete is how the room below refuses what the cluster's feature level does not hold.
+type incomplete struct{ members []string }
+
+func (incomplete) Error() string {
+	return "the change needs feature level 2 and the cluster is at level 1: n3 runs v1.0.0"
+}
+
+func (e incomplete) UpgradeIncomplete() (needed, level uint32, members []string) {
+	return 2, 1, e.members
+}
+
+// TestUpgradeIncomplete: what the cluster's feature level does not hold is refused at once, is surely not
+// written, and is never sent to a leader that cannot read it.
+func TestUpgradeIncomplete(t *testing.T) {
+	refuse := func(string, *logv1.Command) error { return incomplete{[]string{"n3", "n4"}} }
+	propose := func(context.Context, *logv1.Command) (*logv1.Result, error) {
+		return nil, incomplete{[]string{"n3", "n4"}}
+	}
+	refused := want{codes.FailedPrecondition, rpcerror.ReasonUpgradeIncomplete, rpcerror.WrittenNo,
+		map[string]string{rpcerror.MetaLevel: "1", rpcerror.MetaNeededLevel: "2", rpcerror.MetaMembers: "n3,n4"}, "n3 runs v1.0.0"}
+	for _, tt := range []struct {
+		name     string
+		on       string
+		follower func(string, *logv1.Command) error
+		proposed int
+	}{
+		{"by the leader", "n2", nil, 1},
+		{"by the leader, forwarded", "n1", nil, 1},
+		{"by the follower", "n1", refuse, 0},
+	} {
+		bubble(t, tt.name, func(t *testing.T) {
+			c := newTestCluster(t, 2)
+			c.elect("n2")
+			c.nodes["n1"].agreement.checkLevel = tt.follower
+			c.nodes["n2"].agreement.checkLevel = refuse
+			c.nodes["n2"].agreement.onPropose(propose)
+			start := time.Now()
+			_, err := c.nodes[tt.on].admin().SetServingStatus(timeout(t, 5*time.Second), setRequest("a", serving))
+			checkError(t, err, refused)
+			_, err = c.nodes[tt.on].admin().SetServingStatus(timeout(t, 5*time.Second), &rollcallv1.SetServingStatusRequest{
+				Service: "a", Status: serving.Enum(), ValidateOnly: true,
+			})
+			checkError(t, err, refused)
+			if took := time.Since(start); took > time.Second {
+				t.Errorf("took %v", took)
+			}
+			if got := c.nodes["n2"].agreement.count(); got != tt.proposed {
+				t.Errorf("proposed %d times, want %d", got, tt.proposed)
+			}
+		})
+	}
+}
+
 // TestBrokenAfterSentIsUnknown: the leader got the command, then the connection broke.
 func TestBrokenAfterSentIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -342,7 +395,7 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 
 // forwardCommand sends one command on a stream of its own.
 func forwardCommand(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
-	l := forward.NewStream(conn)
+	l := forward.NewStream(conn, 10_000)
 	defer l.Close()
 	res, _, err := l.Do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
 	if err != nil || res.GetResult() != nil {

@@ -33,7 +33,6 @@ const (
 	reasonNotAsAsked   = "NOT_AS_ASKED"
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
-	reasonConvertLog   = "CONVERT_LOG"
 	reasonNotReachable = "CONNECTION_FAILED"
 )
 
@@ -217,6 +216,8 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.next = "it does not exist; --if-revision 0 creates it"
 	case e.Reason == reasonRevisionMismatch:
 		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+	case e.Reason == client.ReasonUpgradeIncomplete:
+		f.next = `"rollcall status" shows which members are to be upgraded first`
 	case e.Reason == reasonNotWritten:
 		f.next = `nothing was written, so it can be repeated; "rollcall status" shows what is wrong`
 	case e.Reason == client.ReasonCompacted && strings.HasSuffix(e.Op, "events"):

@@ -36,11 +36,11 @@ func sampleStatus() *rollcallv1.GetStatusResponse {
 		return &rollcallv1.Member{Name: name, ApiAddress: api, PeerAddress: "127.0.0.1:1", Voter: true}
 	}
 	return &rollcallv1.GetStatusResponse{
-		ClusterId: "3f9ac2d18e6b4f05", Node: "n1", Leader: "n2", Term: 7, Revision: 42, Writable: true,
+		ClusterId: "3f9ac2d18e6b4f05", Node: "n1", Leader: "n2", Term: 7, Revision: 42, Writable: true, Level: 1,
 		Members: []*rollcallv1.MemberStatus{
-			{Member: member("n1", "127.0.0.1:7600"), Role: rollcallv1.Role_ROLE_FOLLOWER, Ready: true, Revision: 42, Version: "v0.1.0",
+			{Member: member("n1", "127.0.0.1:7600"), Role: rollcallv1.Role_ROLE_FOLLOWER, Ready: true, Revision: 42, Version: "v0.1.0", MaxLevel: 1,
 				LeaderAge: durationpb.New(120 * time.Millisecond), StartTime: timestamppb.New(reported)},
-			{Member: member("n2", "127.0.0.1:7610"), Role: rollcallv1.Role_ROLE_LEADER, Ready: true, Revision: 42, Version: "v0.1.0",
+			{Member: member("n2", "127.0.0.1:7610"), Role: rollcallv1.Role_ROLE_LEADER, Ready: true, Revision: 42, Version: "v0.1.0", MaxLevel: 1,
 				StartTime: timestamppb.New(reported)},
 			{Member: member("n3", "127.0.0.1:7620"), Error: "connection refused"},
 		},
@@ -54,6 +54,12 @@ func TestTables(t *testing.T) {
 		write func(a *app) error
 	}{
 		{"status.txt", func(a *app) error { return a.printStatus(sampleStatus()) }},
+		{"status_upgrade.txt", func(a *app) error {
+			s := sampleStatus()
+			s.Members[1].Version, s.Members[1].MaxLevel = "v0.2.0", 2
+			s.LevelHeld = "level 2 waits: n1 runs v0.1.0, which can fold level 1 at most"
+			return a.printStatus(s)
+		}},
 		{"status_none.txt", func(a *app) error {
 			return a.printStatus(&rollcallv1.GetStatusResponse{Node: "n1", Members: []*rollcallv1.MemberStatus{{Member: &rollcallv1.Member{Name: "n1"}, Role: rollcallv1.Role_ROLE_CANDIDATE, StartTime: timestamppb.New(reported)}}})
 		}},

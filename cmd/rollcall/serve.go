@@ -83,6 +83,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
 	f.IntVar(&s.node.RequestIDs, "request-ids", s.node.RequestIDs, "how many request ids the cluster remembers, for ten minutes at most, while this node leads; a batch of n changes counts n")
 	f.IntVar(&s.node.HistoryEvents, "history-events", s.node.HistoryEvents, "how many events are kept at least, while this node leads; of older ones the newest of each service stays")
+	f.Uint32Var(&s.node.HoldLevel, "hold-level", s.node.HoldLevel, "keep the cluster's feature level from rising above this one while this node is a member, so that a downgrade stays possible; 0: it rises by itself")
 	f.DurationVar(&s.node.HistoryAge, "history-age", s.node.HistoryAge, "how long events are kept at most, while this node leads; 0: no limit")
 	f.IntVar(&s.node.MaxWatches, "max-watches", s.node.MaxWatches, "most watches open on this node")
 	f.IntVar(&s.node.MaxWatchesPerConnection, "max-watches-per-connection", s.node.MaxWatchesPerConnection, "most watches open on one connection")
@@ -238,3 +239,6 @@ func evenAdvice(n int) string {
 	}
 	return fmt.Sprintf("%d members survive as few failures as %d: %d; use an odd number", n, n-1, (n-1)/2)
 }
+
+var logStoreUsage = fmt.Sprintf("where a new data directory keeps the raft log: %s (default: %s); an existing one keeps it where it does",
+	strings.Join(node.LogStores(), " or "), node.DefaultLogStore)

@@ -154,6 +154,10 @@ func writeStatus(w io.Writer, now time.Time, s *rollcallv1.GetStatusResponse) er
 			row(memberCells(now, m)...)
 		}
 	}))
+	if held := s.GetLevelHeld(); held != "" {
+		_, err := fmt.Fprintf(w, "feature level %d: %s\n", s.GetLevel(), format.Printable(format.OneLine(held)))
+		errs = append(errs, err)
+	}
 	for _, p := range s.GetProblems() {
 		_, err := fmt.Fprintf(w, "! %s\n", format.Printable(format.OneLine(p)))
 		errs = append(errs, err)
@@ -174,7 +178,11 @@ func statusHeader(s *rollcallv1.GetStatusResponse) string {
 	if s.GetWritable() {
 		writes = "writes ok"
 	}
-	return fmt.Sprintf("%s · %s (term %d) · revision %d · %s", cluster, leader, s.GetTerm(), s.GetRevision(), writes)
+	level := ""
+	if s.GetLevel() > 0 {
+		level = fmt.Sprintf(" · level %d", s.GetLevel())
+	}
+	return fmt.Sprintf("%s · %s (term %d) · revision %d%s · %s", cluster, leader, s.GetTerm(), s.GetRevision(), level, writes)
 }
 
 // shortID is enough to tell the clusters of one operator apart; JSON has all of it.

@@ -14,6 +14,7 @@ import (
 type Agreement interface {
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
 	Preview(cmd *logv1.Command) *logv1.Result
+	CheckLevel(leader string, cmd *logv1.Command) error
 	Leader() (name string, leading bool)
 	Changed() <-chan struct{}
 }
@@ -91,7 +92,10 @@ func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool
 		case leader == r.Node:
 			err = rpcerror.NotWritten("leader %s has not begun its term", leader)
 		default:
-			result, err = r.Forwarder.propose(ctx, patience, changed, leader, cmd, validateOnly)
+			// A leader that cannot read the command would end the stream, and with it what others sent.
+			if err = r.Agreement.CheckLevel(leader, cmd); err == nil {
+				result, err = r.Forwarder.propose(ctx, patience, changed, leader, cmd, validateOnly)
+			}
 		}
 		if err == nil {
 			return result, nil
@@ -149,6 +153,9 @@ func (r *Router) TermBegun(ctx context.Context) (leader string, leading bool) {
 // here is for a leader.
 func (r *Router) here(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	if validateOnly {
+		if err := r.Agreement.CheckLevel(r.Node, cmd); err != nil {
+			return nil, err
+		}
 		return r.Agreement.Preview(cmd), nil
 	}
 	return r.Agreement.Propose(ctx, cmd)

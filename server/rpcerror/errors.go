@@ -41,6 +41,7 @@ const (
 	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
 	ReasonClusterChanged     = "CLUSTER_CHANGED"      // this node belongs to another cluster than rollcall-cluster, or a page token
 	ReasonNoCluster          = "NO_CLUSTER"           // this node belongs to no cluster yet; ask another
+	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
 // Keys of ErrorInfo.metadata.
@@ -53,6 +54,9 @@ const (
 	MetaOldestRevision  = "oldest_revision"  // from here on all events are retained
 	MetaIndex           = "index"            // of the log entry at which this node diverged
 	MetaClusterID       = "cluster_id"       // of the cluster that the node belongs to
+	MetaLevel           = "level"            // the cluster's feature level
+	MetaNeededLevel     = "needed_level"     // the feature level that a change needs
+	MetaMembers         = "members"          // that keep the level down, by name, with commas between
 )
 
 // Values of MetaWritten.
@@ -90,6 +94,7 @@ var codeOf = map[string]codes.Code{
 	ReasonDiverged:           codes.Unavailable,
 	ReasonClusterChanged:     codes.FailedPrecondition,
 	ReasonNoCluster:          codes.Unavailable,
+	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 }
 
 // Failure is an outcome on its way to a status. The server's own code returns it; the outermost handler
@@ -202,10 +207,39 @@ func OfChange(err error) *Failure {
 	if errors.As(err, &f) {
 		return f
 	}
+	var upgrade interface {
+		UpgradeIncomplete() (needed, level uint32, members []string)
+	}
+	if errors.As(err, &upgrade) {
+		needed, level, members := upgrade.UpgradeIncomplete()
+		return &Failure{Reason: ReasonUpgradeIncomplete, Message: prefixed("not written: ", err), Err: err, Meta: map[string]string{
+			MetaWritten:     WrittenNo,
+			MetaLevel:       strconv.FormatUint(uint64(level), 10),
+			MetaNeededLevel: strconv.FormatUint(uint64(needed), 10),
+			MetaMembers:     strings.Join(members, ","),
+		}}
+	}
 	if writtenOf(err) == writtenNot {
+		if f := quotaReached(err); f != nil {
+			return f
+		}
 		return NotWritten("%w", err)
 	}
 	return OutcomeUnknown("%w", err)
+}
+
+// quotaReached is the outcome of a change that a limit of the leader's does not allow; nil if err says
+// nothing of a limit. Nobody tries it again on the caller's behalf: no other node could take it, and
+// more tries make an overloaded leader slower.
+func quotaReached(err error) *Failure {
+	var limit interface{ Quota() string }
+	if !errors.As(err, &limit) {
+		return nil
+	}
+	f := LimitReached(limit.Quota(), "%s", prefixed("not written: ", err))
+	f.Meta = map[string]string{MetaWritten: WrittenNo}
+	f.Err = err
+	return f
 }
 
 // ToStatus is err as the caller gets it from the node called node; nil stays nil.

@@ -1866,7 +1866,9 @@ type MemberStatus struct {
 	LeaderAge     *durationpb.Duration   `protobuf:"bytes,8,opt,name=leader_age,json=leaderAge,proto3" json:"leader_age,omitempty"` // since it heard one
 	Version       string                 `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
 	StartTime     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"` // why it could not be asked, or stopped serving
+	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`                           // why it could not be asked, or stopped serving
+	MaxLevel      uint32                 `protobuf:"varint,12,opt,name=max_level,json=maxLevel,proto3" json:"max_level,omitempty"`    // the highest feature level that its binary can fold; 0: not known
+	HoldLevel     uint32                 `protobuf:"varint,13,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"` // the cluster's feature level is not to rise above it (--hold-level); 0: it may
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1978,6 +1980,20 @@ func (x *MemberStatus) GetError() string {
 	return ""
 }
 
+func (x *MemberStatus) GetMaxLevel() uint32 {
+	if x != nil {
+		return x.MaxLevel
+	}
+	return 0
+}
+
+func (x *MemberStatus) GetHoldLevel() uint32 {
+	if x != nil {
+		return x.HoldLevel
+	}
+	return 0
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LocalOnly     bool                   `protobuf:"varint,1,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
@@ -2023,15 +2039,18 @@ func (x *GetStatusRequest) GetLocalOnly() bool {
 }
 
 type GetStatusResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	ClusterId     string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	Node          string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`     // who answers
-	Leader        string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"` // "" if none is known
-	Term          uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
-	Revision      int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
-	Writable      bool                   `protobuf:"varint,6,opt,name=writable,proto3" json:"writable,omitempty"`
-	Members       []*MemberStatus        `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
-	Problems      []string               `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"` // in words, worst first
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	ClusterId string                 `protobuf:"bytes,1,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Node      string                 `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`     // who answers
+	Leader    string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"` // "" if none is known
+	Term      uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
+	Revision  int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Writable  bool                   `protobuf:"varint,6,opt,name=writable,proto3" json:"writable,omitempty"`
+	Members   []*MemberStatus        `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
+	Problems  []string               `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"` // in words, worst first
+	Level     uint32                 `protobuf:"varint,9,opt,name=level,proto3" json:"level,omitempty"`      // the cluster's feature level, as far as this node has applied the log
+	// Why the feature level is below the highest that a member can fold, in words; "": it is not.
+	LevelHeld     string `protobuf:"bytes,10,opt,name=level_held,json=levelHeld,proto3" json:"level_held,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2120,6 +2139,20 @@ func (x *GetStatusResponse) GetProblems() []string {
 		return x.Problems
 	}
 	return nil
+}
+
+func (x *GetStatusResponse) GetLevel() uint32 {
+	if x != nil {
+		return x.Level
+	}
+	return 0
+}
+
+func (x *GetStatusResponse) GetLevelHeld() string {
+	if x != nil {
+		return x.LevelHeld
+	}
+	return ""
 }
 
 type ExportSnapshotRequest struct {
@@ -2574,7 +2607,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12\x14\n" +
-	"\x05voter\x18\x04 \x01(\bR\x05voter\"\x93\x03\n" +
+	"\x05voter\x18\x04 \x01(\bR\x05voter\"\xcf\x03\n" +
 	"\fMemberStatus\x12+\n" +
 	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12%\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.rollcall.v1.RoleR\x04role\x12\x14\n" +
@@ -2590,10 +2623,13 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
 	"start_time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x12\x14\n" +
-	"\x05error\x18\v \x01(\tR\x05error\"1\n" +
+	"\x05error\x18\v \x01(\tR\x05error\x12\x1b\n" +
+	"\tmax_level\x18\f \x01(\rR\bmaxLevel\x12\x1d\n" +
+	"\n" +
+	"hold_level\x18\r \x01(\rR\tholdLevel\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
-	"local_only\x18\x01 \x01(\bR\tlocalOnly\"\xfb\x01\n" +
+	"local_only\x18\x01 \x01(\bR\tlocalOnly\"\xb0\x02\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x12\n" +
@@ -2603,7 +2639,11 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1a\n" +
 	"\bwritable\x18\x06 \x01(\bR\bwritable\x123\n" +
 	"\amembers\x18\a \x03(\v2\x19.rollcall.v1.MemberStatusR\amembers\x12\x1a\n" +
-	"\bproblems\x18\b \x03(\tR\bproblems\"\x17\n" +
+	"\bproblems\x18\b \x03(\tR\bproblems\x12\x14\n" +
+	"\x05level\x18\t \x01(\rR\x05level\x12\x1d\n" +
+	"\n" +
+	"level_held\x18\n" +
+	" \x01(\tR\tlevelHeld\"\x17\n" +
 	"\x15ExportSnapshotRequest\"O\n" +
 	"\x16ExportSnapshotResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\x12\x1f\n" +

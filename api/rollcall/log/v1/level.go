@@ -19,3 +19,13 @@ func LevelNumber(level uint32) uint32 {
 	}
 	return level
 }
+
+// AllowedLevel is the highest feature level that a member allows the cluster: what its binary can fold,
+// or what it was told to hold. A nil member has not announced itself.
+func (x *Member) AllowedLevel() uint32 {
+	level := LevelOf(x.GetLevel())
+	if hold := x.GetHoldLevel(); hold != 0 {
+		level = min(level, hold)
+	}
+	return level
+}
