@@ -33,6 +33,11 @@ type State interface {
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
 	// compare with. It is asked for once an entry; nil: the fold keeps none.
 	StateHash() *logv1.StateHash
+	// Level is the cluster's feature level, MaxLevel the highest that this binary can fold, and
+	// CommandLevel the lowest that holds all of a command.
+	Level() uint32
+	MaxLevel() uint32
+	CommandLevel(*logv1.Command) uint32
 }
 
 // Member is a node as the configuration lists it.
@@ -237,6 +242,7 @@ func (n *Node) proposerConfig() proposer.Config {
 		EnqueueTimeout:     n.cfg.EnqueueTimeout,
 		Now:                func() int64 { return n.cfg.Now().UnixNano() },
 		StateHash:          n.cfg.State.StateHash,
+		Level:              n.cfg.State.CommandLevel,
 		Congested:          n.cfg.Congested,
 		OnEntry:            n.cfg.OnEntry,
 	}
