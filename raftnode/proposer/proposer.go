@@ -125,7 +125,7 @@ func (p *Proposer) ProposeNow(cmd *logv1.Command) (uint64, error) {
 
 func (p *Proposer) enqueue(pr *proposal) error {
 	if pr.size > p.cfg.MaxCommandBytes {
-		return fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes)
+		return QuotaError{fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes), "change-bytes"}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -133,9 +133,9 @@ func (p *Proposer) enqueue(pr *proposal) error {
 	case p.closed:
 		return ErrClosed
 	case len(p.queue) >= p.cfg.MaxWaiting:
-		return fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue))
+		return QuotaError{fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue)), "pending-changes"}
 	case len(p.queue) > 0 && p.waitingBytes+pr.size > p.cfg.MaxWaitingBytes:
-		return fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes)
+		return QuotaError{fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes), "pending-change-bytes"}
 	}
 	p.queue = append(p.queue, pr)
 	p.waitingBytes += pr.size
