@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/forward"
@@ -210,8 +211,8 @@ func validateCommand(cmd *logv1.Command) error {
 		switch n := len(kind.Write.GetChanges()); {
 		case n == 0:
 			problem = "changes nothing"
-		case n > MaxBatch:
-			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, MaxBatch)
+		case n > limits.MaxChanges:
+			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, limits.MaxChanges)
 		}
 	case *logv1.Command_AnnounceMember:
 		if kind.AnnounceMember.GetMember().GetName() == "" {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -52,7 +53,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	}
 	limit := int(req.GetPageSize())
 	if limit == 0 {
-		limit = DefaultPageSize
+		limit = limits.DefaultPageSize
 	}
 	q := logv1.EventQuery{From: at.from, To: at.to, Service: req.GetService(), Descending: req.GetNewestFirst()}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
@@ -169,8 +170,8 @@ func listHash(req *rollcallv1.ListEventsRequest) uint64 {
 func validateListEvents(req *rollcallv1.ListEventsRequest, cluster string) (*eventRange, error) {
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
-	if err := rollcallv1.CheckLookup(req.GetService()); err != nil {
-		vs.add("service", "%v", err)
+	if bad := limits.Lookup(req.GetService()); bad != nil {
+		vs.text("service", bad)
 	} else if req.GetService() != "" && len(req.GetPrefixes()) > 0 {
 		vs.add("service", "is given, and prefixes too; give one of them")
 	}
@@ -184,7 +185,7 @@ func validateListEvents(req *rollcallv1.ListEventsRequest, cluster string) (*eve
 	if from, to := req.GetFromTime(), req.GetToTime(); from != nil && to != nil && to.AsTime().Before(from.AsTime()) {
 		vs.add("to_time", "is before from_time")
 	}
-	vs.text("actor", req.GetActor(), MaxActorBytes, false)
+	vs.text("actor", limits.Actor(req.GetActor()))
 	for i, t := range req.GetTypes() {
 		if _, known := rollcallv1.EventType_name[int32(t)]; !known || t == rollcallv1.EventType_EVENT_TYPE_UNSPECIFIED {
 			vs.add(fmt.Sprintf("types[%d]", i), "is %d, which is not a type of event that this node knows", int32(t))
@@ -210,8 +211,8 @@ func validateListEvents(req *rollcallv1.ListEventsRequest, cluster string) (*eve
 }
 
 func (vs *violations) pageSize(n int32) {
-	if n < 0 || n > MaxPageSize {
-		vs.add("page_size", "is %d; it must be 1 to %d, or 0 for %d", n, MaxPageSize, DefaultPageSize)
+	if n < 0 || n > limits.MaxPageSize {
+		vs.add("page_size", "is %d; it must be 1 to %d, or 0 for %d", n, limits.MaxPageSize, limits.DefaultPageSize)
 	}
 }
 

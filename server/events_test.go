@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -157,9 +158,9 @@ func TestAPageOfEventsFitsWhatClientsReceive(t *testing.T) {
 		n.registry.set(strings.Repeat("x", 200), serving)
 	}
 	for _, e := range n.registry.events {
-		e.Reason = strings.Repeat("r", MaxReasonBytes)
+		e.Reason = strings.Repeat("r", limits.MaxReasonBytes)
 	}
-	got, pages := listEvents(t, patient(t), &rollcallv1.ListEventsRequest{PageSize: MaxPageSize}, n)
+	got, pages := listEvents(t, patient(t), &rollcallv1.ListEventsRequest{PageSize: limits.MaxPageSize}, n)
 	if len(got) != 6_000 || !slices.IsSorted(got) || pages != 2 {
 		t.Errorf("%d events in %d pages", len(got), pages)
 	}

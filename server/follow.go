@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -23,9 +24,6 @@ const (
 	bookmarkRevisions = 1_000
 	bookmarkInterval  = 10 * time.Second
 )
-
-// maxPrefixes bounds what every event is compared with.
-const maxPrefixes = 100
 
 // WatchEvents implements rollcall.v1.Registry. It ends with UNAVAILABLE when the node stops, so that
 // clients move to another.
@@ -143,14 +141,12 @@ func matches(service string, prefixes []string) bool {
 }
 
 func (vs *violations) prefixes(prefixes []string) {
-	if n := len(prefixes); n > maxPrefixes {
-		vs.add("prefixes", "has %d entries; at most %d are allowed", n, maxPrefixes)
+	if n := len(prefixes); n > limits.MaxPrefixes {
+		vs.add("prefixes", "has %d entries; at most %d are allowed", n, limits.MaxPrefixes)
 		return
 	}
 	for i, p := range prefixes {
-		if err := rollcallv1.CheckLookup(p); err != nil {
-			vs.add(fmt.Sprintf("prefixes[%d]", i), "%v", err)
-		}
+		vs.text(fmt.Sprintf("prefixes[%d]", i), limits.Lookup(p))
 	}
 }
 

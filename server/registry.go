@@ -14,6 +14,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -48,9 +49,7 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 
 func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceRequest) (rec *rollcallv1.ServiceRecord, revision int64, err error) {
 	var vs violations
-	if bad := rollcallv1.CheckLookup(req.GetService()); bad != nil {
-		vs.add("service", "%v", bad)
-	}
+	vs.text("service", limits.Lookup(req.GetService()))
 	vs.at(req.GetAt())
 	if len(vs) > 0 {
 		return nil, 0, rpcerror.Invalid(vs...)
@@ -73,12 +72,20 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 	if rec == nil {
 		return nil, 0, &rpcerror.Failure{
 			Reason:  rpcerror.ReasonNotFound,
-			Message: fmt.Sprintf("service %q does not exist%s", req.GetService(), when),
+			Message: fmt.Sprintf("service %q does not exist%s", req.GetService(), when) + neverWritten(req.GetService()),
 			// A header may tell of a newer one: of what is being published just now.
 			Meta: map[string]string{rpcerror.MetaService: req.GetService(), rpcerror.MetaRevision: strconv.FormatInt(revision, 10)},
 		}
 	}
 	return rec, revision, nil
+}
+
+// neverWritten says why no service can have a name; "" if one can.
+func neverWritten(name string) string {
+	if bad := limits.Name(name); bad != nil && !rollcallv1.IsOwn(name) {
+		return "; no service can have this name: " + bad.Plain()
+	}
+	return ""
 }
 
 // ListServices implements rollcall.v1.Registry.
@@ -103,7 +110,7 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	}
 	limit := int(req.GetPageSize())
 	if limit == 0 {
-		limit = DefaultPageSize
+		limit = limits.DefaultPageSize
 	}
 	var recs []*rollcallv1.ServiceRecord
 	var next string
@@ -155,9 +162,7 @@ func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *past, err error) {
 	var vs violations
 	vs.at(req.GetAt())
-	if err := rollcallv1.CheckLookup(req.GetPrefix()); err != nil {
-		vs.add("prefix", "%v", err)
-	}
+	vs.text("prefix", limits.Lookup(req.GetPrefix()))
 	vs.pageSize(req.GetPageSize())
 	known := healthpb.HealthCheckResponse_ServingStatus_name
 	for i, st := range req.GetStatuses() {
@@ -221,7 +226,7 @@ func decodeToken(token string) (cluster, after string, at *past, err error) {
 		return "", "", nil, nil
 	}
 	errToken := errors.New("is not one that ListServices returned")
-	if len(token) > base64.RawURLEncoding.EncodedLen(1+1+maxClusterIDBytes+8+rollcallv1.MaxNameBytes) {
+	if len(token) > base64.RawURLEncoding.EncodedLen(1+1+maxClusterIDBytes+8+limits.MaxNameBytes) {
 		return "", "", nil, errToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
@@ -237,7 +242,7 @@ func decodeToken(token string) (cluster, after string, at *past, err error) {
 		at = &past{int64(binary.BigEndian.Uint64(b))}
 		b = b[8:]
 	}
-	if rollcallv1.CheckName(string(b)) != nil || at != nil && at.revision < 0 {
+	if limits.Name(string(b)) != nil || at != nil && at.revision < 0 {
 		return "", "", nil, errToken
 	}
 	return cluster, string(b), at, nil

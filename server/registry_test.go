@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -63,11 +64,11 @@ func TestListServicesPages(t *testing.T) {
 
 func TestAPageFitsWhatClientsReceive(t *testing.T) {
 	n := single(t)
-	n.registry.reason = strings.Repeat("r", MaxReasonBytes)
+	n.registry.reason = strings.Repeat("r", limits.MaxReasonBytes)
 	for i := range 6_000 {
 		n.registry.services[fmt.Sprintf("%s%05d", strings.Repeat("x", 200), i)] = serving
 	}
-	got, pages := list(t, n, &rollcallv1.ListServicesRequest{PageSize: MaxPageSize})
+	got, pages := list(t, n, &rollcallv1.ListServicesRequest{PageSize: limits.MaxPageSize})
 	if len(got) != 6_000 || !slices.IsSorted(got) || pages != 2 {
 		t.Errorf("%d services in %d pages", len(got), pages)
 	}
@@ -119,7 +120,7 @@ func FuzzListValidate(f *testing.F) {
 			}
 			return
 		}
-		if size < 0 || size > MaxPageSize || !strings.HasPrefix(after, prefix) && after != "" {
+		if size < 0 || size > limits.MaxPageSize || !strings.HasPrefix(after, prefix) && after != "" {
 			t.Errorf("accepted page_size %d, after %q of %q", size, after, prefix)
 		}
 		if encodeToken("3f9a", after, at) != token {
