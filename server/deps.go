@@ -68,9 +68,10 @@ type Followers interface {
 	// pages that split no atomic write, each with the revision up to which all was given. It does so at
 	// once, and when quiet has passed without a call, with no events.
 	FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error
-	// FollowServices calls send with the messages of a WatchServices. When quiet has passed since the
-	// last and the revision is another, it does so with nothing else new.
-	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error
+	// FollowServices calls send with the messages of a WatchServices. When quiet has passed since the last
+	// and the revision is another, it does so with nothing else new. complete is closed once the node knows
+	// that it holds all there is (nil: it does); no message is synced before.
+	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
 // History reads what is not in memory: events and past moments, up to the revision that this node had
