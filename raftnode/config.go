@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // State is what agreement asks of the fold.
@@ -50,7 +51,7 @@ type Config struct {
 	Version        string // of the binary, told to peers
 
 	Directory *store.Directory
-	Log       *store.Log
+	Log       *raftlog.Log
 	Snapshots raft.SnapshotStore
 	FSM       raft.FSM
 	State     State
@@ -211,7 +212,7 @@ func (c Config) raftConfig(notify chan<- bool, logger *raftlogger.Logger) *raft.
 	r.SnapshotThreshold = c.SnapshotThreshold
 	r.TrailingLogs = c.TrailingLogs
 	r.NotifyCh = notify
-	// The fold has loaded the journal, which is never older than the newest snapshot.
+	// The fold has loaded the registry file, which is never older than the newest snapshot.
 	r.NoSnapshotRestoreOnStart = true
 	r.ShutdownOnRemove = false
 	r.BatchApplyCh = false // would let entries in after the enqueue timeout

@@ -20,6 +20,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -158,7 +159,7 @@ type testNode struct {
 	*Node
 	fold     *testFold
 	dir      *store.Directory
-	log      *store.Log
+	log      *raftlog.Log
 	failures chan error // capacity 1
 }
 
@@ -193,7 +194,7 @@ func (c *testCluster) path(name string) string { return filepath.Join(c.root, na
 type testOptions struct {
 	config    func(*Config)
 	intercept func([]*raft.Log) error
-	before    func(*store.Directory, *store.Log) // with the stores open
+	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
 }
 
@@ -228,7 +229,7 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.log, err = store.OpenLog(n.dir, store.LogOptions{Kind: store.LogKind(os.Getenv("ROLLCALL_LOG_STORE")), Intercept: opt.intercept}); err != nil {
+	if n.log, err = store.OpenLog(n.dir, raftlog.Options{Kind: raftlog.Kind(os.Getenv("ROLLCALL_LOG_STORE")), Intercept: opt.intercept}); err != nil {
 		c.t.Fatal(err)
 	}
 	if opt.before != nil {
