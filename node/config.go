@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
@@ -58,6 +58,9 @@ type Config struct {
 	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
 	// connection, MaxConnections the most connections of clients.
 	MaxWatches, MaxWatchesPerConnection, MaxConnections int
+	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
+	// watches: see server.Config.
+	ClientMemory int64
 	// DrainDelay is how long a node that is told to stop still answers reads while it says
 	// NOT_SERVING, so that balancers leave before it does. At most a minute.
 	DrainDelay time.Duration
@@ -127,6 +130,7 @@ func DefaultConfig() Config {
 		MaxWatches:              limits.MaxWatches,
 		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
 		MaxConnections:          limits.MaxConnections,
+		ClientMemory:            limits.ClientMemory,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
 		FastFailover:            true,
@@ -151,8 +155,6 @@ const (
 	// maxPerConnection is far beyond what one connection can carry.
 	maxPerConnection = 10_000_000
 )
-
-var validNodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
 // Validate says in one line what is wrong; nil if nothing is.
 func (c Config) Validate() error {
@@ -200,6 +202,8 @@ func (c Config) Validate() error {
 		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.ClientMemory < server.MinClientMemory:
+		return fmt.Errorf("client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
@@ -220,8 +224,8 @@ func (c Config) validateMembers() error {
 	names := map[string]bool{}
 	addresses := map[string]string{}
 	for _, m := range c.Members {
-		if !validNodeName.MatchString(m.Name) {
-			return fmt.Errorf("member name %q: 1 to 63 of a-z, 0-9, \"-\" and \".\" are allowed, beginning and ending with a letter or digit", m.Name)
+		if !limits.NodeName(m.Name) {
+			return fmt.Errorf("member name %q is not allowed; use %s", m.Name, limits.NodeNameRule)
 		}
 		if names[m.Name] {
 			return fmt.Errorf("member %s is listed twice", m.Name)
@@ -260,6 +264,9 @@ func (c Config) checkAddress(what, address string) error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("%s %q: port %q is not a number from 0 to 65535", what, address, port)
+	}
+	if bad := limits.Address(address); bad != nil {
+		return fmt.Errorf("%s %w", what, bad)
 	}
 	if !c.Insecure && !loopback(host) {
 		return fmt.Errorf("%s %s is beyond loopback and its traffic would be plain text; --insecure allows it", what, address)

@@ -35,6 +35,9 @@ type Statuses interface {
 // Registry reads the replicated registry of this node. What it returns is never modified by either
 // side.
 type Registry interface {
+	// ClusterID is the cluster that the registry and its revisions belong to; "" before the first entry of
+	// the cluster's log is applied. Once known it stays the same.
+	ClusterID() string
 	// GetService returns nil if the service does not exist. The revision is the node's.
 	GetService(name string) (rec *rollcallv1.ServiceRecord, revision int64)
 	// ListServices returns, of one cut and by name, at most limit services that begin with prefix,

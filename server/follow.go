@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -24,9 +25,6 @@ const (
 	bookmarkRevisions = 1_000
 	bookmarkInterval  = 10 * time.Second
 )
-
-// maxPrefixes bounds what every event is compared with.
-const maxPrefixes = 100
 
 // WatchEvents implements rollcall.v1.Registry. It ends with UNAVAILABLE when the node stops, so that
 // clients move to another.
@@ -41,6 +39,9 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 		var begun bool   // the last message was a part of a write
 		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), following(out), func(events []*logv1.Event, revision int64) error {
 			m := &rollcallv1.WatchEventsResponse{Revision: revision}
+			if at.IsZero() {
+				m.ClusterId = s.registry.ClusterID()
+			}
 			if n := len(events); n > 0 {
 				last := events[n-1]
 				m.More = last.GetRevision() < last.GetCommitRevision()
@@ -69,7 +70,11 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
+		first := true
 		err := s.followers.FollowServices(ctx, req.GetPrefixes(), following(out), func(m *rollcallv1.WatchServicesResponse) error {
+			if first {
+				first, m.ClusterId = false, s.registry.ClusterID()
+			}
 			return out.Send(ctx, stream, m)
 		})
 		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
@@ -89,7 +94,7 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 	defer cancel(nil)
 	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
 	defer s.Fence.OnRaise(cancel)()
-	if f := s.Fence.Refusal(); f != nil {
+	if f := s.Refusal(); f != nil {
 		return rpcerror.ToStatus(s.Node, f)
 	}
 	if len(bad) > 0 {
@@ -159,14 +164,12 @@ func matches(service string, prefixes []string) bool {
 }
 
 func (vs *violations) prefixes(prefixes []string) {
-	if n := len(prefixes); n > maxPrefixes {
-		vs.add("prefixes", "has %d entries; at most %d are allowed", n, maxPrefixes)
+	if n := len(prefixes); n > limits.MaxPrefixes {
+		vs.add("prefixes", "has %d entries; at most %d are allowed", n, limits.MaxPrefixes)
 		return
 	}
 	for i, p := range prefixes {
-		if err := rollcallv1.CheckLookup(p); err != nil {
-			vs.add(fmt.Sprintf("prefixes[%d]", i), "%v", err)
-		}
+		vs.text(fmt.Sprintf("prefixes[%d]", i), limits.Lookup(p))
 	}
 }
 

@@ -210,7 +210,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus"), &admin{node: cfg.Node, incoming: in, router: s.router, pending: s.budgets.changes, log: s.log})
+	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus"), &admin{
+		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
+	})
 	s.watches.registerStreams(reading.On(api, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
