@@ -252,7 +252,7 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 		services := &mirror{t: t, state: map[string]int64{}}
 		servicesDone := make(chan error, 1)
 		go func() {
-			servicesDone <- behind.FollowServices(ctx, nil, logv1.Following{Quiet: time.Hour}, services.take)
+			servicesDone <- behind.FollowServices(ctx, nil, logv1.Following{Quiet: time.Hour}, nil, services.take)
 		}()
 		synctest.Wait()
 		if r.at != 12 || services.revision != 12 {

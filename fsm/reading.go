@@ -21,8 +21,8 @@ func (f *FSM) FollowEvents(ctx context.Context, from int64, how logv1.Following,
 }
 
 // FollowServices is follow.Followers.Services.
-func (f *FSM) FollowServices(ctx context.Context, prefixes []string, how logv1.Following, send func(*rollcallv1.WatchServicesResponse) error) error {
-	return f.followers.Services(ctx, prefixes, how, send)
+func (f *FSM) FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return f.followers.Services(ctx, prefixes, how, complete, send)
 }
 
 // RecentEvents is history.Reader.Recent.

@@ -68,9 +68,10 @@ type Followers interface {
 	// a call, with no events. A page ends with an atomic write, or is a part of one that is larger than a
 	// page: then its revision is that of the page before.
 	FollowEvents(ctx context.Context, from int64, how logv1.Following, send func(events []*logv1.Event, revision int64) error) error
-	// FollowServices calls send with the messages of a WatchServices. When how.Quiet has passed since the
-	// last and the revision is another, it does so with nothing else new.
-	FollowServices(ctx context.Context, prefixes []string, how logv1.Following, send func(*rollcallv1.WatchServicesResponse) error) error
+	// FollowServices calls send with the messages of a WatchServices. When how.Quiet has passed since the last
+	// and the revision is another, it does so with nothing else new. complete is closed once the node knows
+	// that it holds all there is (nil: it does); no message is synced before.
+	FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
 // History reads what is not in memory: events and past moments, up to the revision that this node had

@@ -70,8 +70,10 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
+		complete, done := s.Complete(ctx, s.completePatience)
+		defer done()
 		first := true
-		err := s.followers.FollowServices(ctx, req.GetPrefixes(), following(out), func(m *rollcallv1.WatchServicesResponse) error {
+		err := s.followers.FollowServices(ctx, req.GetPrefixes(), following(out), complete, func(m *rollcallv1.WatchServicesResponse) error {
 			if first {
 				first, m.ClusterId = false, s.registry.ClusterID()
 			}

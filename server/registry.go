@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
@@ -29,9 +30,12 @@ type registryService struct {
 	registry  Registry
 	followers Followers
 	history   History
-	pages     *budget.Budget             // of messages of streams
-	cutOff    func(call context.Context) // closes the connection of a call
-	log       *slog.Logger
+	// completePatience is how long a watch of services, which has sent all that this node holds, waits for a
+	// leader to confirm that this is all.
+	completePatience time.Duration
+	pages            *budget.Budget             // of messages of streams
+	cutOff           func(call context.Context) // closes the connection of a call
+	log              *slog.Logger
 }
 
 // GetService implements rollcall.v1.Registry.

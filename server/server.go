@@ -214,7 +214,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
 	})
 	s.watches.registerStreams(reading.On(api, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
+		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, completePatience: cfg.LeaderGrace,
+		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha

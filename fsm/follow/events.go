@@ -41,7 +41,7 @@ func (f *Followers) Events(ctx context.Context, from int64, how logv1.Following,
 		}
 		if len(events) == 0 {
 			idle(how)
-			if err := await(ctx, changed, how.Quiet, func() error { return send(nil, at) }); err != nil {
+			if err := await(ctx, changed, nil, how.Quiet, func() error { return send(nil, at) }); err != nil {
 				return err
 			}
 			continue
@@ -60,16 +60,18 @@ func (f *Followers) Events(ctx context.Context, from int64, how logv1.Following,
 	}
 }
 
-// await waits for changed. Every time that quiet passes meanwhile, bored is called.
-func await(ctx context.Context, changed <-chan struct{}, quiet time.Duration, bored func() error) error {
+// await waits for changed, or complete. Every time that quiet passes meanwhile, onQuiet is called.
+func await(ctx context.Context, changed, complete <-chan struct{}, quiet time.Duration, onQuiet func() error) error {
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
 	for {
 		select {
 		case <-changed:
 			return ctx.Err()
+		case <-complete:
+			return ctx.Err()
 		case <-timer.C:
-			if err := bored(); err != nil {
+			if err := onQuiet(); err != nil {
 				return err
 			}
 			timer.Reset(quiet)

@@ -73,6 +73,23 @@ func (r *Reads) AwaitRegistry(ctx context.Context) (Heading, error) {
 	return h, err
 }
 
+// Complete returns a channel that is closed once this node holds every write that was acknowledged before the
+// call, or patience has passed and no leader could confirm which those are. The caller calls done in the end.
+func (r *Reads) Complete(ctx context.Context, patience time.Duration) (complete <-chan struct{}, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	known, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := r.Tracker.AwaitComplete(ctx, patience); err == nil || ctx.Err() == nil {
+			close(known)
+		}
+	}()
+	return known, func() {
+		cancel()
+		<-ended
+	}
+}
+
 // Refusal returns why this node must not answer for the registry; nil if it may.
 func (r *Reads) Refusal() *rpcerror.Failure {
 	if f := r.Fence.Refusal(); f != nil {
