@@ -67,7 +67,11 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{dir: filepath.Join(dir, DirName), logger: logger, damaged: make(chan struct{}, 1), seen: make(map[string]Verified)}
-	var err error
+	// FileSnapshotStore syncs neither.
+	err := vfs.MkdirAll(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.dir, err)
+	}
 	if s.files, err = raft.NewFileSnapshotStoreWithLogger(dir, retainSnapshots, raftLogger(logger)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
@@ -76,11 +80,18 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
 	for _, entry := range entries {
+		path := filepath.Join(s.dir, entry.Name())
 		if strings.HasSuffix(entry.Name(), ".tmp") { // FileSnapshotStore's, before it renames
-			if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
-				return nil, fmt.Errorf("open %s: %w", s.dir, err)
-			}
+			err = os.RemoveAll(path)
+		} else if entry.IsDir() { // of a process that was killed before it could
+			err = vfs.SyncDir(path)
 		}
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", s.dir, err)
+		}
+	}
+	if err := vfs.SyncDir(s.dir); err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
 	return s, nil
 }
@@ -281,6 +292,11 @@ func (s *checkedSink) Close() error {
 	}
 	if err := s.SnapshotSink.Close(); err != nil {
 		return err
+	}
+	// FileSnapshotSink syncs the files and the name of their directory, but not their names in it. Raft
+	// deletes the log entries that the snapshot replaces when this returns.
+	if err := vfs.SyncDir(filepath.Join(s.store.dir, s.ID())); err != nil {
+		return fmt.Errorf("snapshot %s: %w", s.ID(), err)
 	}
 	s.store.mu.Lock()
 	s.store.last = max(s.store.last, s.index)
