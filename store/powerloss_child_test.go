@@ -90,6 +90,7 @@ func (d *directory) term() (uint64, error) {
 
 // write does all that a node does with its disk, over and over, and says what is done.
 func (d *directory) write() error {
+	say("reopening", 1)
 	if err := d.open(); err != nil {
 		return err
 	}

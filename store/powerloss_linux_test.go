@@ -86,6 +86,38 @@ func TestPowerLossAtFirstWrite(t *testing.T) {
 	}
 }
 
+// TestPowerLossAfterAKill kills the process first, at any moment: what it made and did not sync is seen by
+// the next one, which must not take it for durable.
+func TestPowerLossAfterAKill(t *testing.T) {
+	for _, kind := range raftlog.Kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			c := newCrasher(t, kind)
+			c.run("write")
+			moments := c.power.Events()
+			c.cut(lossyfs.LoseAll())
+			for round := range powerLossRounds(t, 12) {
+				rng := rand.New(rand.NewPCG(uint64(round), 1))
+				c := newCrasher(t, kind)
+				kill := 1 + rng.Int64N(moments)
+				if round%2 == 0 {
+					kill = 1 + rng.Int64N(40)
+				}
+				c.power.CutAtEvent(kill)
+				c.run("write")
+				c.kill()
+				cut := 1 + rng.Int64N(60)
+				c.power.CutAtEvent(cut)
+				c.run("write")
+				c.cut(lossyfs.LoseAll())
+				c.verify()
+				if t.Failed() {
+					t.Fatalf("round %d: killed at event %d, power lost at event %d after it", round, kill, cut)
+				}
+			}
+		})
+	}
+}
+
 // powerLossRounds is how many rounds are asked for, rounds unless told otherwise.
 func powerLossRounds(t *testing.T, rounds int) int {
 	t.Helper()
@@ -223,6 +255,16 @@ func (c *crasher) cut(loss lossyfs.Loss) {
 	c.unmount()
 	c.power = lossyfs.NewPower()
 	c.disk = c.disk.After(c.power, loss)
+	c.mountDisk()
+}
+
+// kill goes on with all that is seen on the disk: only the process is gone.
+func (c *crasher) kill() {
+	c.t.Helper()
+	c.power.Cut()
+	c.unmount()
+	c.power = lossyfs.NewPower()
+	c.disk = c.disk.On(c.power)
 	c.mountDisk()
 }
 

@@ -320,3 +320,11 @@ func (d *Disk) ReadFile(name string) ([]byte, error) {
 	}
 	return slices.Clone(n.data), nil
 }
+
+// On moves a disk to another Power with all that is on it as it is seen: only processes were killed.
+func (d *Disk) On(p *Power) *Disk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.power = p
+	return d
+}

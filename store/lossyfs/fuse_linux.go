@@ -2,6 +2,8 @@ package lossyfs
 
 import (
 	"fmt"
+	"io"
+	"log"
 	"slices"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ func (d *Disk) Mount(dir string) (*Mounted, error) {
 	server, err := fuse.NewServer(&front{fuse.NewDefaultRawFileSystem(), d}, dir, &fuse.MountOptions{
 		FsName: "lossyfs", Name: "lossyfs", DirectMount: true, DisableXAttrs: true, DisableReadDirPlus: true,
 		MaxWrite: 1 << 20,
+		Logger:   log.New(io.Discard, "", 0), // it tells of each end of a mount
 	})
 	if err != nil {
 		return nil, fmt.Errorf("mount a FUSE file system: %w", err)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -81,10 +82,12 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	}
 	for _, entry := range entries {
 		path := filepath.Join(s.dir, entry.Name())
-		if strings.HasSuffix(entry.Name(), ".tmp") { // FileSnapshotStore's, before it renames
+		switch partial, partialErr := isPartial(path); {
+		case strings.HasSuffix(entry.Name(), ".tmp"), // FileSnapshotStore's, before it renames
+			partial:
 			err = os.RemoveAll(path)
-		} else if entry.IsDir() { // of a process that was killed before it could
-			err = vfs.SyncDir(path)
+		case entry.IsDir(): // of a process that was killed before it could
+			err = errors.Join(partialErr, vfs.SyncDir(path))
 		}
 		if err != nil {
 			return nil, fmt.Errorf("open %s: %w", s.dir, err)
@@ -94,6 +97,23 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
 	return s, nil
+}
+
+// snapshotID is how FileSnapshotStore names snapshots: term, index, milliseconds.
+var snapshotID = regexp.MustCompile(`^[0-9]+-[0-9]+-[0-9]+$`)
+
+// isPartial reports whether a directory lacks a file of a snapshot: a crash left it while it was removed, or
+// before it was finished.
+func isPartial(path string) (bool, error) {
+	if !snapshotID.MatchString(filepath.Base(path)) {
+		return false, nil // none of ours
+	}
+	for _, name := range []string{"meta.json", "state.bin"} { // FileSnapshotStore's
+		if there, err := vfs.Exists(filepath.Join(path, name)); err != nil || !there {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // Create begins a snapshot. Its sink refuses what is not a whole, right stream when it is closed: a
