@@ -172,7 +172,7 @@ func (n *Node) newLevelMonitor() *featurelevel.Monitor {
 			s := n.raft.Status()
 			return append(s.Voters, s.NonVoters...)
 		},
-		PeerLevel:   func(string) uint32 { return 0 },
+		PeerLevel:   n.raft.PeerLevel,
 		Leading:     n.leading,
 		Propose:     agreement{raft: n.raft, fsm: n.fsm}.propose,
 		RefusalText: rpcerror.RefusalText,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
@@ -34,6 +35,11 @@ type State interface {
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
 	// compare with. It is asked for once an entry; nil: the fold keeps none.
 	StateHash() *logv1.StateHash
+	// Level is the cluster's feature level, MaxLevel the highest that this binary can fold, and
+	// CommandLevel the lowest that holds all of a command.
+	Level() uint32
+	MaxLevel() uint32
+	CommandLevel(*logv1.Command) uint32
 }
 
 // Member is a node as the configuration lists it.
@@ -142,14 +148,14 @@ func (c Config) Validate() error {
 	check(c.Node != "", "no node name")
 	seen := map[string]string{}
 	for _, m := range c.Members {
-		if !peerport.ValidName(m.Name) {
-			errs = append(errs, fmt.Errorf("member name %q: 1 to 63 letters, digits, '-', '_' or '.' are allowed", m.Name))
+		if !limits.NodeName(m.Name) {
+			errs = append(errs, fmt.Errorf("member name %q is not allowed; use %s", m.Name, limits.NodeNameRule))
 			continue
 		}
 		_, twice := seen[m.Name]
 		check(!twice, "member %s is listed twice", m.Name)
 		_, _, err := net.SplitHostPort(m.PeerAddress)
-		check(err == nil && len(m.PeerAddress) <= peerport.MaxAddress, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
+		check(err == nil && len(m.PeerAddress) <= limits.MaxAddressBytes, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
 		for other, address := range seen {
 			check(address != m.PeerAddress, "members %s and %s have the same peer address %s", other, m.Name, m.PeerAddress)
 		}
@@ -238,6 +244,7 @@ func (n *Node) proposerConfig() proposer.Config {
 		EnqueueTimeout:     n.cfg.EnqueueTimeout,
 		Now:                func() int64 { return n.cfg.Now().UnixNano() },
 		StateHash:          n.cfg.State.StateHash,
+		Level:              n.cfg.State.CommandLevel,
 		Congested:          n.cfg.Congested,
 		OnEntry:            n.cfg.OnEntry,
 	}

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -29,6 +30,9 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type testFold struct {
 	mu        sync.Mutex
 	applied   uint64
+	level     uint32   // the cluster's; 0: the base level
+	maxLevel  uint32   // never changes
+	levels    []uint32 // of the entries
 	cluster   string
 	terms     []uint64
 	ids       []string // request ids of all other commands
@@ -69,6 +73,9 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 	if err := logv1.Open(l.Data, &entry); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.levels = append(f.levels, entry.GetLevel())
+	f.mu.Unlock()
 	answers := []any{}
 	counted := false
 	for _, cmd := range entry.GetCommands() {
@@ -77,6 +84,8 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		}
 		f.mu.Lock()
 		switch kind := cmd.GetKind().(type) {
+		case *logv1.Command_RaiseLevel:
+			f.level = max(f.level, kind.RaiseLevel.GetLevel())
 		case *logv1.Command_TermStart:
 			f.terms = append(f.terms, kind.TermStart.GetTerm())
 			if f.cluster == "" {
@@ -132,6 +141,22 @@ func (f *testFold) ClusterID() string {
 }
 
 func (f *testFold) StateHash() *logv1.StateHash { return nil }
+
+func (f *testFold) Level() uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return logv1.LevelOf(f.level)
+}
+
+func (f *testFold) MaxLevel() uint32 { return logv1.LevelOf(f.maxLevel) }
+
+// CommandLevel is 2 for request ids that begin with "level2".
+func (f *testFold) CommandLevel(cmd *logv1.Command) uint32 {
+	if strings.HasPrefix(cmd.GetRequestId(), "level2") {
+		return 2
+	}
+	return logv1.LevelOf(cmd.GetRaiseLevel().GetLevel())
+}
 
 func (f *testFold) Members() map[string]*logv1.Member {
 	f.mu.Lock()

@@ -65,6 +65,7 @@ func newTestProposer(change func(*Config)) (*Proposer, *testRaft) {
 		EnqueueTimeout:     2 * time.Second,
 		Now:                func() int64 { return time.Now().UnixNano() },
 		StateHash:          func() *logv1.StateHash { return nil },
+		Level:              func(*logv1.Command) uint32 { return logv1.BaseLevel },
 	}
 	if change != nil {
 		change(&cfg)
