@@ -31,7 +31,7 @@ func TestPowerLoss(t *testing.T) {
 			if t.Failed() {
 				return
 			}
-			rounds := powerLossRounds(t, 12)
+			rounds := powerLossRounds(t, 6)
 			for round := range rounds {
 				seed := uint64(round)
 				rng := rand.New(rand.NewPCG(seed, uint64(moments)))
@@ -95,7 +95,7 @@ func TestPowerLossAfterAKill(t *testing.T) {
 			c.run("write")
 			moments := c.power.Events()
 			c.cut(lossyfs.LoseAll())
-			for round := range powerLossRounds(t, 12) {
+			for round := range powerLossRounds(t, 6) {
 				rng := rand.New(rand.NewPCG(uint64(round), 1))
 				c := newCrasher(t, kind)
 				kill := 1 + rng.Int64N(moments)
