@@ -28,6 +28,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type testFold struct {
 	mu        sync.Mutex
 	applied   uint64
+	logTime   int64
 	cluster   string
 	terms     []uint64
 	ids       []string // request ids of all other commands
@@ -68,6 +69,9 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 	if err := logv1.Open(l.Data, &entry); err != nil {
 		return err
 	}
+	f.mu.Lock()
+	f.logTime = max(f.logTime, entry.GetTime())
+	f.mu.Unlock()
 	answers := []any{}
 	counted := false
 	for _, cmd := range entry.GetCommands() {
@@ -128,6 +132,12 @@ func (f *testFold) ClusterID() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.cluster
+}
+
+func (f *testFold) LogTime() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.logTime
 }
 
 func (f *testFold) StateHash() *logv1.StateHash { return nil }
