@@ -179,7 +179,7 @@ func (c *rollcall) batch(ctx context.Context, member, first, size int, status he
 	return res.GetRevision(), err
 }
 
-// fill makes services from to to-1 SERVING, in steps that every node journals: a node whose journal falls
+// fill makes services from to to-1 SERVING, in steps that every node stores: a node whose registry file falls
 // 64 MiB behind ends itself, and how fast it can be filled is not what is measured here.
 func (c *rollcall) fill(ctx context.Context, from, to int) error {
 	leader, err := c.leader(ctx)
@@ -202,7 +202,7 @@ func (c *rollcall) fill(ctx context.Context, from, to int) error {
 	return nil
 }
 
-// settled waits until every node shows and has journaled what is acknowledged. A node journals within
+// settled waits until every node shows and has stored what is acknowledged. A node writes its registry file within
 // seconds, or soon if it is asked for a past moment that it may not hold.
 func (c *rollcall) settled(ctx context.Context) error {
 	errs := make([]error, len(c.nodes))
@@ -230,13 +230,13 @@ func (c *rollcall) settledNode(ctx context.Context, i int, m *member) error {
 	if err != nil {
 		return err
 	}
-	return m.process.until(ctx, "journaled", func(ctx context.Context) error {
+	return m.process.until(ctx, "stored", func(ctx context.Context) error {
 		backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_registry_file_backlog_bytes")
 		if err != nil { // an earlier tree, see --before
-			backlog, err = metric(ctx, m.profiles+"/metrics", "rollcall_journal_backlog_bytes")
+			backlog, err = metric(ctx, m.profiles+"/metrics", "rollcall_registry_backlog_bytes")
 		}
 		if err == nil && backlog != 0 {
-			err = fmt.Errorf("%.0f bytes are not journaled", backlog)
+			err = fmt.Errorf("%.0f bytes are not stored", backlog)
 		}
 		return err
 	})

@@ -16,7 +16,7 @@ import (
 var batchesScenario = scenario{
 	name:  "batches",
 	title: "Batches of 100 changes",
-	about: "32 writers through the leader of three nodes, each one atomic batch of 100 changes after the other (etcd: a transaction of 100 puts). Rollcall's clock runs until all three nodes show and have journaled every change.",
+	about: "32 writers through the leader of three nodes, each one atomic batch of 100 changes after the other (etcd: a transaction of 100 puts). Rollcall's clock runs until all three nodes show and have stored every change.",
 	run:   runBatches,
 }
 

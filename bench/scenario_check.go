@@ -10,7 +10,7 @@ import (
 var checkScenario = scenario{
 	name:  "check",
 	title: "Check over gRPC",
-	about: "64 callers on one connection, each one call after the other, of services picked at random. Rollcall: a follower of three nodes answers; health.Server: the application's own process. Processor time is that of the process that answers. Changes: in Rollcall ten batches of 100 a second through the leader, folded and journaled by the node that answers; in health.Server calls in its process.",
+	about: "64 callers on one connection, each one call after the other, of services picked at random. Rollcall: a follower of three nodes answers; health.Server: the application's own process. Processor time is that of the process that answers. Changes: in Rollcall ten batches of 100 a second through the leader, folded and stored by the node that answers; in health.Server calls in its process.",
 	run:   runCheck,
 }
 

@@ -73,7 +73,7 @@ func databaseBytes(data string) (int64, error) {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if d.Name() != "registry.db" && d.Name() != "journal.db" && !strings.HasSuffix(path, filepath.Join("member", "snap", "db")) {
+		if d.Name() != "registry.db" && d.Name() != "registry.db" && !strings.HasSuffix(path, filepath.Join("member", "snap", "db")) {
 			return nil
 		}
 		info, err := os.Stat(path)

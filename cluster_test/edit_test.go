@@ -13,15 +13,15 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
+	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // What stands here changes files of a stopped node so that every checksum in them is right: only the
@@ -36,7 +36,7 @@ func (c *virtual) edited(who string, edit func(*virtualNode)) *virtualNode {
 	c.set(cl, "payments", serving)
 	c.set(cl, "orders", serving)
 	c.caughtUp()
-	time.Sleep(time.Second) // journals are flushed
+	time.Sleep(time.Second) // registry files are flushed
 	bad := c.pick(who)
 	rest := c.others(bad)
 	if who == "leader" {
@@ -68,15 +68,15 @@ func (c *virtual) edited(who string, edit func(*virtualNode)) *virtualNode {
 	return bad
 }
 
-func removeJournal(t *testing.T, n *virtualNode) {
+func removeRegistryFile(t *testing.T, n *virtualNode) {
 	t.Helper()
-	must(t, os.Remove(filepath.Join(n.cfg.DataDir, "journal.db")))
+	must(t, os.Remove(filepath.Join(n.cfg.DataDir, "registry.db")))
 }
 
-// overwrite changes a text in the journal of a node that runs, wherever it stands.
+// overwrite changes a text in the registry file of a node that runs, wherever it stands.
 func overwrite(t *testing.T, n *virtualNode, before, after string) {
 	t.Helper()
-	path := filepath.Join(n.cfg.DataDir, "journal.db")
+	path := filepath.Join(n.cfg.DataDir, "registry.db")
 	content, err := os.ReadFile(path)
 	must(t, err)
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
@@ -97,11 +97,11 @@ func overwrite(t *testing.T, n *virtualNode, before, after string) {
 	}
 }
 
-// editJournal has the journal say that a service is NOT_SERVING; without its state hash too, it is
+// editRegistryFile has the registry file say that a service is NOT_SERVING; without its state hash too, it is
 // as one of a version that kept none.
-func editJournal(t *testing.T, n *virtualNode, service string, withoutHash bool) {
+func editRegistryFile(t *testing.T, n *virtualNode, service string, withoutHash bool) {
 	t.Helper()
-	editRecord(t, filepath.Join(n.cfg.DataDir, "journal.db"), service, withoutHash)
+	editRecord(t, filepath.Join(n.cfg.DataDir, "registry.db"), service, withoutHash)
 }
 
 func editRecord(t *testing.T, path, service string, withoutHash bool) {
@@ -121,7 +121,7 @@ func editRecord(t *testing.T, path, service string, withoutHash bool) {
 		total := be.BigEndian.Uint64(sum[8:]) - recordSum(key, old) + recordSum(key, sealed)
 		must(t, meta.Put(sumKey, be.BigEndian.AppendUint64(sum[:8], total)))
 		if withoutHash {
-			var m logv1.JournalMeta
+			var m logv1.RegistryMeta
 			must(t, logv1.Open(meta.Get([]byte("meta")), &m))
 			m.StateHash = nil
 			sealedMeta, err := logv1.Seal(&m)
@@ -133,30 +133,30 @@ func editRecord(t *testing.T, path, service string, withoutHash bool) {
 	must(t, db.Close())
 }
 
-// recordSum is the journal's, see store/journal_check.go.
+// recordSum is the registry file's, see store/registry/load.go.
 func recordSum(key, value []byte) uint64 {
 	b := be.BigEndian.AppendUint32(nil, uint32(len(key)))
 	return crc64.Checksum(append(append(b, key...), value...), crc64.MakeTable(crc64.ECMA))
 }
 
-// editLog has the raft log say that a service was set to NOT_SERVING.
+// editLog has the raft log of a stopped node say that a service was set to NOT_SERVING.
 func editLog(t *testing.T, n *virtualNode, service string) {
 	t.Helper()
-	was, err := node.ConvertLog(n.cfg.DataDir, "boltdb")
+	d, err := store.OpenDirectory(n.cfg.DataDir, n.cfg.Name)
 	must(t, err)
-	defer func() {
-		_, err := node.ConvertLog(n.cfg.DataDir, was.From)
-		must(t, err)
-	}()
-	db, err := raftboltdb.New(raftboltdb.Options{Path: filepath.Join(n.cfg.DataDir, "raft.db")})
+	defer func() { must(t, d.Close()) }()
+	log, err := store.OpenLog(d, raftlog.Options{})
 	must(t, err)
-	first, err := db.FirstIndex()
+	defer func() { must(t, log.Close()) }()
+	first, err := log.FirstIndex()
 	must(t, err)
-	last, err := db.LastIndex()
+	last, err := log.LastIndex()
 	must(t, err)
+	var entries []*raft.Log
 	for i := first; i <= last; i++ {
-		var l raft.Log
-		must(t, db.GetLog(i, &l))
+		l := new(raft.Log)
+		must(t, log.GetLog(i, l))
+		entries = append(entries, l)
 		if l.Type != raft.LogCommand {
 			continue
 		}
@@ -171,12 +171,12 @@ func editLog(t *testing.T, n *virtualNode, service string) {
 		}
 		l.Data, err = logv1.Seal(&e)
 		must(t, err)
-		must(t, db.StoreLog(&l))
 	}
-	must(t, db.Close())
+	must(t, log.DeleteRange(first, last))
+	must(t, log.StoreLogs(entries))
 }
 
-// editSnapshot does to the newest snapshot what editJournal does to the journal.
+// editSnapshot does to the newest snapshot what editRegistryFile does to the registry file.
 func editSnapshot(t *testing.T, n *virtualNode, service string) {
 	t.Helper()
 	all, err := filepath.Glob(filepath.Join(n.cfg.DataDir, "snapshots", "*"))
@@ -191,10 +191,10 @@ func editSnapshot(t *testing.T, n *virtualNode, service string) {
 		length := int(be.BigEndian.Uint32(stream[lead-4:]))
 		var header logv1.SnapshotHeader
 		must(t, logv1.Open(stream[lead:lead+length], &header))
-		journal := filepath.Join(t.TempDir(), "journal.db")
-		must(t, os.WriteFile(journal, stream[lead+length:len(stream)-sha256.Size], 0o600))
-		editRecord(t, journal, service, false)
-		content, err := os.ReadFile(journal)
+		registryFile := filepath.Join(t.TempDir(), "registry.db")
+		must(t, os.WriteFile(registryFile, stream[lead+length:len(stream)-sha256.Size], 0o600))
+		editRecord(t, registryFile, service, false)
+		content, err := os.ReadFile(registryFile)
 		must(t, err)
 
 		header.Size = uint64(len(content))

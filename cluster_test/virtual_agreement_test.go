@@ -218,7 +218,7 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 		})
 
 		// The disk changes a byte of a record.
-		t.Run("journal, found by the scrubber/"+who, func(t *testing.T) {
+		t.Run("registry file, found by the scrubber/"+who, func(t *testing.T) {
 			inVirtualTime(t, scrubEveryMinute, func(t *testing.T, c *virtual) {
 				cl := c.client()
 				defer cl.Close()
@@ -228,7 +228,7 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 					t.Fatal(err)
 				}
 				c.caughtUp()
-				time.Sleep(time.Second) // journals are flushed
+				time.Sleep(time.Second) // registry files are flushed
 				bad := c.pick(who)
 				overwrite(t, bad, "deploy 42", "deploy 43")
 				time.Sleep(30 * time.Second)
@@ -237,8 +237,8 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 			})
 		})
 
-		// A journal that says of itself that it is another: it is rebuilt at the start.
-		t.Run("journal, with its hash/"+who, func(t *testing.T) {
+		// A registry file that says of itself that it is another: it is rebuilt at the start.
+		t.Run("registry file, with its hash/"+who, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 				cl := c.client()
 				defer cl.Close()
@@ -246,7 +246,7 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 				c.caughtUp()
 				bad := c.pick(who)
 				bad.stop()
-				editJournal(t, bad, "payments", false)
+				editRegistryFile(t, bad, "payments", false)
 				bad.start()
 				c.until("to be ready", func() bool { return bad.check(rollcallv1.OwnReady) == serving })
 				if got := bad.check("payments"); got != serving {
@@ -255,21 +255,21 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 			})
 		})
 
-		// A journal that says nothing of itself: the others' entries do.
-		t.Run("journal, without its hash/"+who, func(t *testing.T) {
+		// A registry file that says nothing of itself: the others' entries do.
+		t.Run("registry file, without its hash/"+who, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
-				bad := c.edited(who, func(bad *virtualNode) { editJournal(t, bad, "payments", true) })
+				bad := c.edited(who, func(bad *virtualNode) { editRegistryFile(t, bad, "payments", true) })
 				c.stopsServing(bad)
 				c.restored(bad, "payments", serving)
 			})
 		})
 
-		// An entry of its log that has changed, and is folded again: its journal is gone.
+		// An entry of its log that has changed, and is folded again: its registry file is gone.
 		t.Run("raft log/"+who, func(t *testing.T) {
 			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 				bad := c.edited(who, func(bad *virtualNode) {
 					editLog(t, bad, "payments")
-					removeJournal(t, bad)
+					removeRegistryFile(t, bad)
 				})
 				c.stopsServing(bad)
 			})
@@ -292,7 +292,7 @@ func TestVirtualP9ReplicasProveAgreement(t *testing.T) {
 			bad := c.pick("follower")
 			bad.stop()
 			editSnapshot(t, bad, "payments")
-			removeJournal(t, bad)
+			removeRegistryFile(t, bad)
 			opened, err := node.Open(context.Background(), bad.cfg)
 			if err == nil {
 				opened.Close(context.Background())
@@ -348,7 +348,7 @@ func TestVirtualP9NoMajorityNobodyStops(t *testing.T) {
 	})
 }
 
-// TestVirtualP9NoFalseAlarm: elections, restarts, a rebuilt journal and an installed snapshot give
+// TestVirtualP9NoFalseAlarm: elections, restarts, a rebuilt registry file and an installed snapshot give
 // nobody a reason to ask.
 func TestVirtualP9NoFalseAlarm(t *testing.T) {
 	inVirtualTime(t, func(cfg *node.Config) {
@@ -369,7 +369,7 @@ func TestVirtualP9NoFalseAlarm(t *testing.T) {
 			time.Sleep(3 * time.Second)
 			n.stop()
 			if i == 1 {
-				removeJournal(t, n)
+				removeRegistryFile(t, n)
 			}
 			n.start()
 			time.Sleep(3 * time.Second)

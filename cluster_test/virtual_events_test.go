@@ -181,10 +181,10 @@ func (c *virtual) trouble(rng *rand.Rand, times int) {
 			}
 		case 4:
 			n.storeDelay.Store(rng.Int64N(int64(500 * time.Millisecond)))
-			n.journalDelay.Store(rng.Int64N(int64(200 * time.Millisecond)))
+			n.flushDelay.Store(rng.Int64N(int64(200 * time.Millisecond)))
 			upTo(2 * time.Second)
 			n.storeDelay.Store(0)
-			n.journalDelay.Store(0)
+			n.flushDelay.Store(0)
 		}
 		c.net.Heal()
 	}

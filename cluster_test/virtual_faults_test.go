@@ -133,7 +133,7 @@ func TestVirtualSlowDisk(t *testing.T) {
 				}
 				before := leader.status().GetTerm()
 				slow.storeDelay.Store(int64(600 * time.Millisecond))
-				slow.journalDelay.Store(int64(600 * time.Millisecond))
+				slow.flushDelay.Store(int64(600 * time.Millisecond))
 				ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 				defer cancel()
 				cl := c.client()
@@ -142,7 +142,7 @@ func TestVirtualSlowDisk(t *testing.T) {
 					t.Errorf("%d writes were acknowledged in forty seconds", acked)
 				}
 				slow.storeDelay.Store(0)
-				slow.journalDelay.Store(0)
+				slow.flushDelay.Store(0)
 				if after := c.leader().status(); after.GetTerm() != before || after.GetLeader() != leader.cfg.Name {
 					t.Errorf("term %d under %s became term %d under %s", before, leader.cfg.Name, after.GetTerm(), after.GetLeader())
 				}
@@ -152,13 +152,13 @@ func TestVirtualSlowDisk(t *testing.T) {
 	}
 }
 
-// TestVirtualBulkLoad loads more than the journals can take, each flush lasting five seconds: the leader
-// proposes no faster than its own journal stores, and no node ends itself because its backlog is full.
+// TestVirtualBulkLoad loads more than the registry files can take, each flush lasting five seconds: the leader
+// proposes no faster than its own registry file stores, and no node ends itself because its backlog is full.
 func TestVirtualBulkLoad(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
 		leader := c.leader()
 		for _, n := range c.nodes {
-			n.journalDelay.Store(int64(5 * time.Second))
+			n.flushDelay.Store(int64(5 * time.Second))
 		}
 		cl := c.client(leader)
 		defer cl.Close()
@@ -182,7 +182,7 @@ func TestVirtualBulkLoad(t *testing.T) {
 		}
 		all.Wait()
 		for _, n := range c.nodes {
-			n.journalDelay.Store(0)
+			n.flushDelay.Store(0)
 			select {
 			case err := <-n.node.Failed():
 				t.Errorf("%s ended itself: %v", n.cfg.Name, err)

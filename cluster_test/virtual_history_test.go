@@ -15,13 +15,15 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 // onDisk is what a stopped node's disk holds of the history.
 type onDisk struct {
 	events     map[int64]*logv1.Event
 	span       logv1.EventSpan
-	meta       *logv1.JournalMeta
+	meta       *logv1.RegistryMeta
 	firstEntry uint64 // of raft's log
 }
 
@@ -32,7 +34,7 @@ func readHistory(t *testing.T, n *virtualNode) onDisk {
 		t.Fatal(err)
 	}
 	defer d.Close()
-	log, err := store.OpenLog(d, store.LogOptions{})
+	log, err := store.OpenLog(d, raftlog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,14 +44,14 @@ func readHistory(t *testing.T, n *virtualNode) onDisk {
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal, err := store.OpenJournal(d, log, snapshots, store.JournalOptions{Logger: logger})
+	registryFile, err := store.OpenRegistry(d, log, snapshots, registry.Options{Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer journal.Close()
-	h := onDisk{events: map[int64]*logv1.Event{}, meta: journal.Meta()}
+	defer registryFile.Close()
+	h := onDisk{events: map[int64]*logv1.Event{}, meta: registryFile.Meta()}
 	// It is an error if one from the horizon on is missing.
-	h.span, err = journal.Events(context.Background(), logv1.EventQuery{From: 1}, func(e *logv1.Event) (bool, error) {
+	h.span, err = registryFile.Events(context.Background(), logv1.EventQuery{From: 1}, func(e *logv1.Event) (bool, error) {
 		h.events[e.GetRevision()] = e
 		return true, nil
 	})
@@ -63,7 +65,7 @@ func readHistory(t *testing.T, n *virtualNode) onDisk {
 }
 
 // TestVirtualP11HistoryOutlivesTheLog compacts raft's log again and again, restarts nodes, and lets one
-// catch up by a snapshot, while the history is compacted too. In the end every node's journal holds
+// catch up by a snapshot, while the history is compacted too. In the end every node's registry file holds
 // every event from one and the same horizon on, and below it the newest of each service.
 func TestVirtualP11HistoryOutlivesTheLog(t *testing.T) {
 	const kept = 150
@@ -119,7 +121,7 @@ func TestVirtualP11HistoryOutlivesTheLog(t *testing.T) {
 			c.waitReady()
 		}
 		write(50)
-		time.Sleep(time.Minute) // the compactor looks again, and the journals follow
+		time.Sleep(time.Minute) // the compactor looks again, and the registry files follow
 		revision := c.caughtUp()
 		holds := c.nodes[0].services()
 		for _, n := range c.nodes {

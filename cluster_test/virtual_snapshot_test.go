@@ -115,12 +115,12 @@ func TestVirtualP9DamagedSnapshotOfTheLeader(t *testing.T) {
 }
 
 // TestVirtualP9LeaderRestartsOnADamagedSnapshot: the leader's newest snapshot was damaged while it was
-// stopped. It goes on from its journal and, as raft must have a snapshot that its log follows on, from
-// the one before; also if the journal is gone.
+// stopped. It goes on from its registry file and, as raft must have a snapshot that its log follows on, from
+// the one before; also if the registry file is gone.
 func TestVirtualP9LeaderRestartsOnADamagedSnapshot(t *testing.T) {
 	for what, lost := range map[string]func(t *testing.T, n *virtualNode){
-		"journal there": func(*testing.T, *virtualNode) {},
-		"journal gone":  removeJournal,
+		"registry file there": func(*testing.T, *virtualNode) {},
+		"registry file gone":  removeRegistryFile,
 	} {
 		t.Run(what, func(t *testing.T) {
 			inVirtualTime(t, func(cfg *node.Config) {

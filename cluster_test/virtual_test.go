@@ -43,8 +43,8 @@ type virtualNode struct {
 	api  string
 	node *node.Node
 	conn *grpc.ClientConn
-	// storeDelay and journalDelay are added to each append and each flush, in nanoseconds.
-	storeDelay, journalDelay atomic.Int64
+	// storeDelay and flushDelay are added to each append and each flush, in nanoseconds.
+	storeDelay, flushDelay atomic.Int64
 	// storeError fails each append.
 	storeError atomic.Pointer[error]
 	failed     chan error // capacity 1: why the node ended itself
@@ -90,8 +90,8 @@ func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 				}
 				return nil
 			},
-			FlushJournal: func() error {
-				time.Sleep(time.Duration(n.journalDelay.Load()))
+			FlushRegistry: func() error {
+				time.Sleep(time.Duration(n.flushDelay.Load()))
 				return nil
 			},
 		}

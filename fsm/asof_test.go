@@ -22,7 +22,7 @@ func TestPointsInTime(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := history.DefaultLimits()
 		limits.Visited = rapid.IntRange(1, 4).Draw(rt, "visited")
-		h := harnessWith(t, Config{Journal: newMemJournal(), limits: limits})
+		h := harnessWith(t, Config{RegistryFile: newMemRegistryFile(), limits: limits})
 		ctx := context.Background()
 		shown := map[int64]*view{0: h.view.Load()} // by revision
 		var times []int64                          // of the revisions from 1 on
@@ -43,7 +43,7 @@ func TestPointsInTime(t *testing.T) {
 		newest := h.Revision()
 		oldest := int64(1)
 		if newest > 0 && rapid.Bool().Draw(rt, "compacted") {
-			for _, e := range h.journal.events {
+			for _, e := range h.registryFile.events {
 				if e.Revision == e.CommitRevision && rapid.Bool().Draw(rt, "horizon behind it") {
 					oldest = e.Revision + 1
 				}
@@ -51,9 +51,9 @@ func TestPointsInTime(t *testing.T) {
 			h.do(t, now, compact(oldest))
 		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
-		h.journal.durable = func() int64 { return durable }
+		h.registryFile.durable = func() int64 { return durable }
 		h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
-		h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
+		h.registryFile.onAwait = func(revision int64) { durable = max(durable, revision) }
 		check := func(asked, revision int64, err error) {
 			want := asked
 			for shown[want] == nil {
@@ -128,7 +128,7 @@ func TestReadEvents(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		limits := history.DefaultLimits()
 		limits.Visited = rapid.IntRange(1, 6).Draw(rt, "visited")
-		h := harnessWith(t, Config{Journal: newMemJournal(), limits: limits})
+		h := harnessWith(t, Config{RegistryFile: newMemRegistryFile(), limits: limits})
 		for i := range rapid.IntRange(0, 10).Draw(rt, "writes") {
 			h.do(t, int64(i), batchOf("s", rapid.IntRange(1, 4).Draw(rt, "size"), serving), batchOf("s", 2, notServing))
 		}
@@ -136,11 +136,11 @@ func TestReadEvents(t *testing.T) {
 		oldest := rapid.Int64Range(1, newest+1).Draw(rt, "oldest")
 		h.do(t, 99, compact(oldest))
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
-		h.journal.durable = func() int64 { return durable }
+		h.registryFile.durable = func() int64 { return durable }
 		h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
 		if rapid.Bool().Draw(rt, "dropped by the ring") {
 			h.history.Reset(newest)
-			h.journal.onAwait = func(revision int64) { durable = max(durable, revision) }
+			h.registryFile.onAwait = func(revision int64) { durable = max(durable, revision) }
 		}
 		q := logv1.EventQuery{
 			From:       rapid.Int64Range(0, newest+2).Draw(rt, "from"),
@@ -151,7 +151,7 @@ func TestReadEvents(t *testing.T) {
 		odd := rapid.Bool().Draw(rt, "odd ones")
 		keep := func(e *logv1.Event) bool { return !odd || e.GetRevision()%2 == 1 }
 		var want, got []int64
-		for _, e := range h.journal.events {
+		for _, e := range h.registryFile.events {
 			if e.Revision >= max(q.From, oldest) && (q.To == 0 || e.Revision <= q.To) && (q.Service == "" || e.Service == q.Service) && keep(e) {
 				want = append(want, e.Revision)
 			}

@@ -71,7 +71,7 @@ func (b *batch) forget(r *request) {
 	b.forgotten = append(b.forgotten, logv1.RequestKey(r.place.index, r.place.position))
 }
 
-// delta is the journal's part. s is the state after the batch.
+// delta is the registry file's part. s is the state after the batch.
 func (b *batch) delta(s *state) *logv1.Delta {
 	d := &logv1.Delta{
 		Index:     b.index,

@@ -12,15 +12,15 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// discard is a journal that costs nothing.
-type discard struct{ *memJournal }
+// discard is a registry file that costs nothing.
+type discard struct{ *memRegistryFile }
 
 func (discard) Append(*logv1.Delta)    {}
 func (discard) DurableRevision() int64 { return 1 << 62 }
 
 func benchFSM(b testing.TB, services int) (*FSM, uint64) {
 	b.Helper()
-	f, err := New(Config{Journal: discard{newMemJournal()}})
+	f, err := New(Config{RegistryFile: discard{newMemRegistryFile()}})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -41,5 +41,5 @@ func (m *multiset) horizon(before, after int64) {
 }
 
 // Horizon is the oldest revision from which every event is kept, by the cluster's decision: at most
-// Revision()+1. The journal of this node deletes what lies below a little later.
+// Revision()+1. The registry file of this node deletes what lies below a little later.
 func (f *FSM) Horizon() int64 { return f.view.Load().horizon }

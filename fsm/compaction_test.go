@@ -32,7 +32,7 @@ func TestCompactMovesTheHorizonForwardOnly(t *testing.T) {
 	} {
 		cmd := compact(tt.horizon)
 		preview := h.Preview(cmd, 0).Proto()
-		events := len(h.journal.events)
+		events := len(h.registryFile.events)
 		r := h.do(t, 0, cmd)[0]
 		if (r.Refusal != nil) != tt.refused || (preview.Refusal != nil) != tt.refused || r.Revision != 3 {
 			t.Errorf("horizon %d: %v, previewed %v", tt.horizon, r, preview)
@@ -40,10 +40,10 @@ func TestCompactMovesTheHorizonForwardOnly(t *testing.T) {
 		if tt.refused && (r.Refusal.Reason != logv1.Refusal_REASON_INVALID || r.Refusal.Field != "horizon") {
 			t.Errorf("horizon %d: refusal %v", tt.horizon, r.Refusal)
 		}
-		if h.Horizon() != tt.want || h.journal.meta.Horizon != tt.want {
-			t.Errorf("horizon %d: it is now %d, %d in the journal; want %d", tt.horizon, h.Horizon(), h.journal.meta.Horizon, tt.want)
+		if h.Horizon() != tt.want || h.registryFile.meta.Horizon != tt.want {
+			t.Errorf("horizon %d: it is now %d, %d in the registry file; want %d", tt.horizon, h.Horizon(), h.registryFile.meta.Horizon, tt.want)
 		}
-		if len(h.journal.events) != events {
+		if len(h.registryFile.events) != events {
 			t.Errorf("horizon %d made an event", tt.horizon)
 		}
 		if events, ok := h.RecentEvents(0, 10); !ok || len(events) != 3 {
@@ -70,7 +70,7 @@ func TestP9HorizonIsHashed(t *testing.T) {
 	if bytes.Equal(h.StateHash().Hash, never.StateHash().Hash) {
 		t.Error("a horizon of 3 does not change the hash")
 	}
-	again := harnessOn(t, h.journal)
+	again := harnessOn(t, h.registryFile)
 	restored := newHarness(t)
 	if err := restored.Restore(h.snapshot(t)); err != nil {
 		t.Fatal(err)
@@ -83,17 +83,17 @@ func TestP9HorizonIsHashed(t *testing.T) {
 		if err != nil || !memory.Agrees() {
 			t.Errorf("%s: scrub of memory finds %+v, %v", name, memory, err)
 		}
-		journal, compared, err := other.ScrubJournal(context.Background(), 1)
-		if err != nil || !compared || !journal.Agrees() {
-			t.Errorf("%s: scrub of the journal finds %+v, %v, %v", name, journal, compared, err)
+		registryFile, compared, err := other.ScrubRegistryFile(context.Background(), 1)
+		if err != nil || !compared || !registryFile.Agrees() {
+			t.Errorf("%s: scrub of the registry file finds %+v, %v, %v", name, registryFile, compared, err)
 		}
 	}
-	h.journal.meta.Horizon = 2
-	if _, err := New(Config{Journal: h.journal}); err == nil {
-		t.Error("a journal of another horizon is loaded")
+	h.registryFile.meta.Horizon = 2
+	if _, err := New(Config{RegistryFile: h.registryFile}); err == nil {
+		t.Error("a registry file of another horizon is loaded")
 	}
-	h.journal.meta.Horizon, h.journal.meta.StateHash = 5, nil
-	if _, err := New(Config{Journal: h.journal}); err == nil {
-		t.Error("a journal with a horizon beyond its revision is loaded")
+	h.registryFile.meta.Horizon, h.registryFile.meta.StateHash = 5, nil
+	if _, err := New(Config{RegistryFile: h.registryFile}); err == nil {
+		t.Error("a registry file with a horizon beyond its revision is loaded")
 	}
 }

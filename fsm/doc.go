@@ -1,6 +1,6 @@
 // Package fsm is the truth in memory: the pure fold of log entries into the registry's state, and
 // what a node reads of it. It knows neither disk nor network: bytes belong to store
-// (seen here through Journal), agreement to raftnode, gRPC to server.
+// (seen here through RegistryFile), agreement to raftnode, gRPC to server.
 //
 // # The fold
 //
@@ -19,19 +19,19 @@
 //
 // # The order within ApplyBatch
 //
-//	fold → shown revision → published records → ring → view → topics → journal → waiters → return
+//	fold → shown revision → published records → ring → view → topics → registry file → waiters → return
 //
 // P4, honest reads: a read that must see index N waits until the view is there. Records are
 // published before the view, so by then Check sees everything up to N too. Check may be ahead of
 // the view by the batch under way; that is allowed (a later state, committed), but whoever hands a
 // revision to a caller who shall never see less than this node has shown must use ShownRevision,
 // which is raised before the first record is published, not Revision. A write is acknowledged when
-// ApplyBatch returns, hence after all of it. A waiter woken after the journal has taken the batch is
+// ApplyBatch returns, hence after all of it. A waiter woken after the registry file has taken the batch is
 // only later than it might be, never early.
 //
 // P7, fail-static: everything here is committed before raft delivers it, so it may be shown before
-// the journal holds it: a node killed in between comes back with less, never with anything that was
-// not committed, and raft delivers the rest again. Append may block while the journal's backlog is
+// the registry file holds it: a node killed in between comes back with less, never with anything that was
+// not committed, and raft delivers the rest again. Append may block while the registry file's backlog is
 // full; reads and watches go on, as the batch is published by then and no lock is held.
 //
 // # Watching and history

@@ -167,14 +167,14 @@ func TestWriteEvents(t *testing.T) {
 		{"create if absent", 700, writeFor("up", changeIf("a", serving, 0)), true, reported(gone, serving), serving, 700, 700, 6},
 	} {
 		preview := h.Preview(s.cmd, s.time).Proto()
-		eventsBefore := len(h.journal.events)
+		eventsBefore := len(h.registryFile.events)
 		got := h.do(t, s.time, s.cmd)[0]
 		preview.Index = got.GetIndex() // it does not know which entry it would be in
 		if !proto.Equal(got, preview) {
 			t.Errorf("%s: applied %v, previewed %v", s.name, got, preview)
 		}
-		if len(h.journal.deltas) != i+1 {
-			t.Fatalf("%s: journal has %d deltas, want one each batch", s.name, len(h.journal.deltas))
+		if len(h.registryFile.deltas) != i+1 {
+			t.Fatalf("%s: registry file has %d deltas, want one each batch", s.name, len(h.registryFile.deltas))
 		}
 		r := got.GetServices()[0]
 		if r.GetChanged() != s.changed {
@@ -194,7 +194,7 @@ func TestWriteEvents(t *testing.T) {
 		if !proto.Equal(r.GetRecord(), want) {
 			t.Errorf("%s: record is\n%v, want\n%v", s.name, r.GetRecord(), want)
 		}
-		events := h.journal.events[eventsBefore:]
+		events := h.registryFile.events[eventsBefore:]
 		if s.event == nil {
 			if len(events) != 0 {
 				t.Errorf("%s: events %v, want none", s.name, events)
@@ -228,10 +228,10 @@ func TestLeaseIDIsPartOfTheReport(t *testing.T) {
 			t.Errorf("step %d: lease of b is %q", i, id)
 		}
 	}
-	if e := h.journal.events[2]; e.LeaseId != "l2" {
+	if e := h.registryFile.events[2]; e.LeaseId != "l2" {
 		t.Errorf("event is %v, want lease l2", e)
 	}
-	if since := h.journal.services["a"].StatusTime; since != 0 {
+	if since := h.registryFile.services["a"].StatusTime; since != 0 {
 		t.Errorf("a new lease moved status_time to %d", since)
 	}
 }
@@ -255,7 +255,7 @@ func TestBatchSharesCommitRevision(t *testing.T) {
 		rev     int64
 		commit  int64
 	}{{"b", 1, 1}, {"c", 2, 3}, {"a", 3, 3}} {
-		e := h.journal.events[i]
+		e := h.registryFile.events[i]
 		if e.Service != want.service || e.Revision != want.rev || e.CommitRevision != want.commit {
 			t.Errorf("event %d is %v, want %v", i, e, want)
 		}
@@ -288,23 +288,23 @@ func TestAnnounceMember(t *testing.T) {
 		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, true, 2},
 		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, true, 3},
 	} {
-		view, events := h.view.Load().members, len(h.journal.events)
+		view, events := h.view.Load().members, len(h.registryFile.events)
 		got := h.do(t, 9, announce(s.member))[0]
 		if got.GetRevision() != s.revision || got.GetRefusal() != nil {
 			t.Errorf("%s: result is %v, want revision %d", s.name, got, s.revision)
 		}
-		d := h.journal.deltas[len(h.journal.deltas)-1]
+		d := h.registryFile.deltas[len(h.registryFile.deltas)-1]
 		if (len(d.Members) == 1) != s.stored {
 			t.Errorf("%s: delta has members %v", s.name, d.Members)
 		}
 		if s.stored && !proto.Equal(h.Members()["n1"], s.member) {
 			t.Errorf("%s: member is %v", s.name, h.Members()["n1"])
 		}
-		if (len(h.journal.events) > events) != s.event {
-			t.Errorf("%s: events are %v", s.name, h.journal.events[events:])
+		if (len(h.registryFile.events) > events) != s.event {
+			t.Errorf("%s: events are %v", s.name, h.registryFile.events[events:])
 		}
 		if s.event {
-			e := h.journal.events[events]
+			e := h.registryFile.events[events]
 			if e.Type != logv1.EventType_EVENT_TYPE_MEMBER_CHANGED || !proto.Equal(e.Member, s.member) || e.Revision != s.revision {
 				t.Errorf("%s: event is %v", s.name, e)
 			}
@@ -325,11 +325,11 @@ func TestTermStart(t *testing.T) {
 		t.Errorf("result is %v", got)
 	}
 	h.do(t, 0, termStart(""))
-	if id := h.ClusterID(); id != "c1" || h.journal.meta.ClusterId != "c1" {
-		t.Errorf("cluster id is %q, in the journal %q", id, h.journal.meta.ClusterId)
+	if id := h.ClusterID(); id != "c1" || h.registryFile.meta.ClusterId != "c1" {
+		t.Errorf("cluster id is %q, in the registry file %q", id, h.registryFile.meta.ClusterId)
 	}
-	if len(h.journal.events) != 0 {
-		t.Errorf("events are %v, want none", h.journal.events)
+	if len(h.registryFile.events) != 0 {
+		t.Errorf("events are %v, want none", h.registryFile.events)
 	}
 	h.do(t, 0, termStart("c1"))
 }

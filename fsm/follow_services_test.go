@@ -81,15 +81,15 @@ func (m *mirror) compare(f *FSM, prefixes []string) {
 // after every synced message what it was sent is exactly the registry of that revision.
 func TestServicesAreOneCutWhenSynced(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		j := newMemJournal()
+		j := newMemRegistryFile()
 		limits := history.DefaultLimits()
 		limits.Page = history.PageLimits{Count: rapid.IntRange(1, 8).Draw(rt, "page"), Bytes: 1 << 20}
-		f, err := New(Config{Journal: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring"), limits: limits})
+		f, err := New(Config{RegistryFile: j, RingEvents: rapid.IntRange(1, 50).Draw(rt, "ring"), limits: limits})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		defer f.Close()
-		h := &harness{FSM: f, journal: j}
+		h := &harness{FSM: f, registryFile: j}
 		var prefixes []string
 		if rapid.Bool().Draw(rt, "prefixes") {
 			prefixes = []string{"c", "a", "ab"}
@@ -142,7 +142,7 @@ func TestFollowServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := history.DefaultLimits()
 		limits.Page.Count = 2
-		h := harnessWith(t, Config{Journal: newMemJournal(), limits: limits})
+		h := harnessWith(t, Config{RegistryFile: newMemRegistryFile(), limits: limits})
 		ctx, cancel := context.WithCancel(t.Context())
 		m := &mirror{t: t, state: map[string]int64{}}
 		done := make(chan error, 1)

@@ -86,13 +86,13 @@ func batchOf(prefix string, n int, st logv1.Status) *logv1.Command {
 	return write(cs...)
 }
 
-// TestP6FollowersGetEveryEvent: from any revision, whether it stands in the ring or only in the journal,
+// TestP6FollowersGetEveryEvent: from any revision, whether it stands in the ring or only in the registry file,
 // a follower gets the events that the fold made, in pages that split no write.
 func TestP6FollowersGetEveryEvent(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		j := newMemJournal()
+		j := newMemRegistryFile()
 		ring := rapid.IntRange(1, 40).Draw(rt, "ring")
-		behind := int64(rapid.IntRange(0, max(history.RingSlack*ring-12, 0)).Draw(rt, "journal behind by"))
+		behind := int64(rapid.IntRange(0, max(history.RingSlack*ring-12, 0)).Draw(rt, "registry file behind by"))
 		j.durable = func() int64 {
 			j.mu.Lock()
 			defer j.mu.Unlock()
@@ -105,12 +105,12 @@ func TestP6FollowersGetEveryEvent(t *testing.T) {
 		}
 		limits := history.DefaultLimits()
 		limits.Page = history.PageLimits{Count: rapid.IntRange(1, 10).Draw(rt, "page"), Bytes: rapid.IntRange(1, 2000).Draw(rt, "bytes")}
-		f, err := New(Config{Journal: j, RingEvents: ring, limits: limits})
+		f, err := New(Config{RegistryFile: j, RingEvents: ring, limits: limits})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		defer f.Close()
-		h := &harness{FSM: f, journal: j}
+		h := &harness{FSM: f, registryFile: j}
 		for i := range rapid.IntRange(1, 30).Draw(rt, "writes") {
 			h.do(t, int64(i), batchOf(fmt.Sprint(i), rapid.IntRange(1, 12).Draw(rt, "size"), serving))
 		}
@@ -196,7 +196,7 @@ func TestFollowersAreCalledWhenItIsQuiet(t *testing.T) {
 }
 
 func TestP6BelowTheHorizon(t *testing.T) {
-	j := newMemJournal()
+	j := newMemRegistryFile()
 	h := harnessOn(t, j)
 	for range 5 {
 		h.set(t, "a", serving)
@@ -249,9 +249,9 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 			t.Fatalf("before, they are at %d and %d", r.at, services.revision)
 		}
 		var fails atomic.Int64
-		behind.journal.onRead = func() error { // as the journal does while it is replaced
+		behind.registryFile.onRead = func() error { // as the registry file does while it is replaced
 			if fails.Add(1)%2 == 1 {
-				return errors.New("the journal is being replaced")
+				return errors.New("the registry file is being replaced")
 			}
 			return nil
 		}

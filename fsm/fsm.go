@@ -23,25 +23,25 @@ var (
 	// ErrHalted means that this node met a committed entry it cannot apply, or a snapshot it cannot
 	// restore, and changes nothing any more. It wraps the reason.
 	ErrHalted = errors.New("the registry is halted on this node")
-	// ErrSkipped answers entries that the journal held already.
+	// ErrSkipped answers entries that the registry file held already.
 	ErrSkipped = errors.New("entry was applied before")
 )
 
-// Journal is what the fold needs of the disk.
-type Journal interface {
+// RegistryFile is what the fold needs of the disk.
+type RegistryFile interface {
 	// Append takes what a batch changed; it is called for every batch, also for one that changed
 	// nothing. It may block while too much is waiting to be written. It keeps d.
 	Append(d *logv1.Delta)
-	// Load visits the durable content. The meta is zero-valued when the journal is new.
-	Load(v logv1.Visitor) (*logv1.JournalMeta, error)
+	// Load visits the durable content. The meta is zero-valued when the registry file is new.
+	Load(v logv1.Visitor) (*logv1.RegistryMeta, error)
 	// Scan visits the durable content like Load, beside the writing of it: a visitor may take its
-	// time. The error is ctx's, a visitor's, or wraps what is wrong with the journal.
-	Scan(ctx context.Context, v logv1.Visitor) (*logv1.JournalMeta, error)
+	// time. The error is ctx's, a visitor's, or wraps what is wrong with the registry file.
+	Scan(ctx context.Context, v logv1.Visitor) (*logv1.RegistryMeta, error)
 	// Snapshot is of exactly what was appended.
 	Snapshot() (raft.FSMSnapshot, error)
-	// Replace makes the journal what r, a snapshot, says.
+	// Replace makes the registry file what r, a snapshot, says.
 	Replace(r io.Reader) error
-	history.Journal
+	history.RegistryFile
 }
 
 // DefaultRingEvents is how many recent events are kept in memory, unless told otherwise.
@@ -49,13 +49,13 @@ const DefaultRingEvents = 65536
 
 // Config is what an FSM is made of.
 type Config struct {
-	Journal Journal
-	Logger  *slog.Logger // nil: silent
+	RegistryFile RegistryFile
+	Logger       *slog.Logger // nil: silent
 	// OnFailure is called once, when the FSM halts: the node must stop. It is called from within
 	// raft's apply, so it must not wait for raft; nil: nobody is told.
 	OnFailure  func(error)
 	RingEvents int // 0: DefaultRingEvents
-	// OnApplied is told how long ApplyBatch took, the time it waited for the journal's room included.
+	// OnApplied is told how long ApplyBatch took, the time it waited for the registry file's room included.
 	// It must not block; nil: nobody is.
 	OnApplied func(entries int, took time.Duration)
 	// OnMismatch is told the index of a log entry after which the proposer of a later one held another
@@ -74,8 +74,8 @@ type Config struct {
 
 // Validate says what is wrong with c.
 func (c Config) Validate() error {
-	if c.Journal == nil {
-		return errors.New("fsm: Journal is missing")
+	if c.RegistryFile == nil {
+		return errors.New("fsm: RegistryFile is missing")
 	}
 	if c.RingEvents < 0 {
 		return fmt.Errorf("fsm: RingEvents is %d; it cannot be negative", c.RingEvents)
@@ -91,7 +91,7 @@ type FSM struct {
 	// Of raft's goroutine alone.
 	state       *state
 	index, term uint64         // of the newest entry in state
-	loaded      uint64         // index when the journal was loaded
+	loaded      uint64         // index when the registry file was loaded
 	delivered   bool           // raft has delivered what was loaded, so it may truncate up to where it is
 	touched     map[string]int // of the batch being applied; empty between two
 
@@ -114,7 +114,7 @@ type FSM struct {
 
 var _ raft.BatchingFSM = (*FSM)(nil)
 
-// New returns an FSM that holds what the journal held. Close it.
+// New returns an FSM that holds what the registry file held. Close it.
 func New(cfg Config) (*FSM, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func New(cfg Config) (*FSM, error) {
 	if cfg.MaxLevel == 0 {
 		cfg.MaxLevel = logv1.Level
 	}
-	s, index, meta, err := loadState(cfg.Journal, cfg.MaxLevel)
+	s, index, meta, err := loadState(cfg.RegistryFile, cfg.MaxLevel)
 	if err != nil {
 		return nil, err
 	}
@@ -148,12 +148,12 @@ func New(cfg Config) (*FSM, error) {
 		hashes:          newHashRing(),
 	}
 	f.history = history.NewReader(history.Config{
-		Journal:    cfg.Journal,
-		Revision:   f.Revision,
-		Record:     recordAfter,
-		Limits:     cfg.limits,
-		RingEvents: cfg.RingEvents,
-		Newest:     s.revision,
+		RegistryFile: cfg.RegistryFile,
+		Revision:     f.Revision,
+		Record:       recordAfter,
+		Limits:       cfg.limits,
+		RingEvents:   cfg.RingEvents,
+		Newest:       s.revision,
 	})
 	f.shown.Store(s.revision)
 	f.publishCut()
@@ -201,7 +201,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 		if len(b.events) > 0 {
 			f.history.NoteChange(start)
 		}
-		f.cfg.Journal.Append(b.delta(f.state))
+		f.cfg.RegistryFile.Append(b.delta(f.state))
 		if len(f.touched) > maxTouched { // clearing takes as long as the largest batch so far was
 			f.touched = map[string]int{}
 		}
@@ -230,12 +230,12 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 		return ErrSkipped, nil
 	case l.Index == f.index:
 		if l.Term != f.term {
-			return halt(fmt.Errorf("the journal holds this entry of term %d: it comes from another history", f.term))
+			return halt(fmt.Errorf("the registry file holds this entry of term %d: it comes from another history", f.term))
 		}
 		f.delivered = true
 		return ErrSkipped, nil
 	case l.Term < f.term:
-		return halt(fmt.Errorf("follows entry %d of term %d: the journal comes from another history", f.index, f.term))
+		return halt(fmt.Errorf("follows entry %d of term %d: the registry file comes from another history", f.index, f.term))
 	}
 	var answer any
 	switch l.Type {
@@ -359,7 +359,7 @@ func (f *FSM) release() {
 }
 
 // Snapshot answers raft.ErrNothingNewToSnapshot until raft has delivered the entries that the
-// journal already holds: a snapshot names the index that raft is at, and holds the journal's.
+// registry file already holds: a snapshot names the index that raft is at, and holds the registry file's.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.Halted(); err != nil {
 		return nil, err
@@ -367,13 +367,13 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if !f.delivered || f.distrusted.Load() {
 		return nil, raft.ErrNothingNewToSnapshot
 	}
-	return f.cfg.Journal.Snapshot()
+	return f.cfg.RegistryFile.Snapshot()
 }
 
 // Restore makes the registry what an arriving snapshot says. If that fails the FSM halts, and goes
-// on serving reads from the state it had until the process ends: by then the journal may have dropped
+// on serving reads from the state it had until the process ends: by then the registry file may have dropped
 // what it had not stored, and entries appended to it would leave a gap. The next start finds the
-// snapshot in raft's store and the journal behind it, and rebuilds the journal from it.
+// snapshot in raft's store and the registry file behind it, and rebuilds the registry file from it.
 func (f *FSM) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
 	start := time.Now()
@@ -394,10 +394,10 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 }
 
 func (f *FSM) restore(r io.Reader) error {
-	if err := f.cfg.Journal.Replace(r); err != nil {
+	if err := f.cfg.RegistryFile.Replace(r); err != nil {
 		return err
 	}
-	s, _, meta, err := loadState(f.cfg.Journal, f.cfg.MaxLevel)
+	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.MaxLevel)
 	if err != nil {
 		return err
 	}

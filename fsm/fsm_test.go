@@ -76,7 +76,7 @@ func TestHalts(t *testing.T) {
 			if !strings.HasPrefix(want, "index 2 revision 1 time 0") || h.ServiceCount() != 1 {
 				t.Errorf("state after halting:\n%s", want)
 			}
-			if d := h.journal.deltas[len(h.journal.deltas)-1]; d.Index != 2 || len(d.Events) != 1 {
+			if d := h.registryFile.deltas[len(h.registryFile.deltas)-1]; d.Index != 2 || len(d.Events) != 1 {
 				t.Errorf("last delta is %+v", d)
 			}
 
@@ -84,7 +84,7 @@ func TestHalts(t *testing.T) {
 			if err, _ := h.Apply(after).(error); !errors.Is(err, ErrHalted) {
 				t.Errorf("a later entry is answered with %v", err)
 			}
-			if got := h.dump(); got != want || len(h.journal.deltas) != 2 {
+			if got := h.dump(); got != want || len(h.registryFile.deltas) != 2 {
 				t.Errorf("a halted FSM changed:\n%s", got)
 			}
 			if len(h.failures) != 1 || !errors.Is(h.failures[0], ErrHalted) {
@@ -112,7 +112,7 @@ func TestHalts(t *testing.T) {
 	}
 }
 
-func TestJournalOfAnotherHistory(t *testing.T) {
+func TestRegistryFileOfAnotherHistory(t *testing.T) {
 	for _, tc := range []struct {
 		name        string
 		index, term uint64
@@ -126,8 +126,8 @@ func TestJournalOfAnotherHistory(t *testing.T) {
 		{"above J, a newer term", 7, 4, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j := newMemJournal()
-			j.meta = &logv1.JournalMeta{Index: 5, Term: 3, Revision: 2, LogTime: 9, ClusterId: "c1"}
+			j := newMemRegistryFile()
+			j.meta = &logv1.RegistryMeta{Index: 5, Term: 3, Revision: 2, LogTime: 9, ClusterId: "c1"}
 			h := harnessOn(t, j)
 			err, _ := h.Apply(logOf(t, tc.index, tc.term, &logv1.Entry{})).(error)
 			if errors.Is(err, ErrHalted) != tc.halts || len(h.failures) > 0 != tc.halts {
@@ -137,7 +137,7 @@ func TestJournalOfAnotherHistory(t *testing.T) {
 				t.Errorf("answer %v", err)
 			}
 			if tc.index <= 5 && len(j.deltas) != 0 {
-				t.Errorf("skipped entries reached the journal: %v", j.deltas)
+				t.Errorf("skipped entries reached the registry file: %v", j.deltas)
 			}
 		})
 	}
@@ -150,7 +150,7 @@ func TestConfigurationAdvancesTheIndexOnly(t *testing.T) {
 	if got[0] != nil || h.AppliedIndex() != 7 || h.Revision() != 1 {
 		t.Errorf("answer %v, index %d, revision %d", got[0], h.AppliedIndex(), h.Revision())
 	}
-	if d := h.journal.deltas[1]; d.Index != 7 || d.Term != 2 || d.Revision != 1 || len(d.Services) != 0 {
+	if d := h.registryFile.deltas[1]; d.Index != 7 || d.Term != 2 || d.Revision != 1 || len(d.Services) != 0 {
 		t.Errorf("delta is %+v", d)
 	}
 }
@@ -164,10 +164,10 @@ func TestOneDeltaForABatch(t *testing.T) {
 		logOf(t, 3, 1, e(write(change("a", notServing)), announce(&logv1.Member{Name: "n1"}))),
 		logOf(t, 4, 1, e(announce(&logv1.Member{Name: "n1", Version: "v2"}), write(change("b", gone)), write(change("old", gone)))),
 	})
-	if len(h.journal.deltas) != 2 {
-		t.Fatalf("%d deltas, want 2", len(h.journal.deltas))
+	if len(h.registryFile.deltas) != 2 {
+		t.Fatalf("%d deltas, want 2", len(h.registryFile.deltas))
 	}
-	d := h.journal.deltas[1]
+	d := h.registryFile.deltas[1]
 	if d.Index != 4 || d.Term != 1 || d.Revision != 7 || d.LogTime != 5 || len(d.Events) != 6 {
 		t.Errorf("delta is %+v", d)
 	}
@@ -182,14 +182,14 @@ func TestOneDeltaForABatch(t *testing.T) {
 	}
 }
 
-// TestPublishedBeforeTheJournal: while the journal blocks, reads and new waits see the batch.
-func TestPublishedBeforeTheJournal(t *testing.T) {
+// TestPublishedBeforeTheRegistryFile: while the registry file blocks, reads and new waits see the batch.
+func TestPublishedBeforeTheRegistryFile(t *testing.T) {
 	h := newHarness(t)
 	appended := 0
-	h.journal.onAppend = func(*logv1.Delta) {
+	h.registryFile.onAppend = func(*logv1.Delta) {
 		appended++
 		if s, _ := h.Status("a"); s != isServing {
-			t.Errorf("Status is %v when the journal is called", s)
+			t.Errorf("Status is %v when the registry file is called", s)
 		}
 		if h.Revision() != 1 || h.AppliedIndex() != 1 || h.ShownRevision() != 1 {
 			t.Errorf("revision %d, index %d, shown %d", h.Revision(), h.AppliedIndex(), h.ShownRevision())
@@ -203,16 +203,16 @@ func TestPublishedBeforeTheJournal(t *testing.T) {
 	}
 	h.set(t, "a", serving)
 	if appended != 1 {
-		t.Errorf("journal was called %d times", appended)
+		t.Errorf("registry file was called %d times", appended)
 	}
 }
 
 // TestP4RecordsBeforeTheView: the view, which waits look at, moves only when Check shows the batch,
-// and ShownRevision before either. The journal is asked what is durable in between.
+// and ShownRevision before either. The registry file is asked what is durable in between.
 func TestP4RecordsBeforeTheView(t *testing.T) {
 	h := newHarness(t)
 	asked := 0
-	h.journal.durable = func() int64 {
+	h.registryFile.durable = func() int64 {
 		asked++
 		s, _ := h.Status("a")
 		if s != isServing || h.ShownRevision() != 1 || h.Revision() != 0 || h.AppliedIndex() != 0 {
@@ -226,8 +226,8 @@ func TestP4RecordsBeforeTheView(t *testing.T) {
 	}
 }
 
-func TestSnapshotOnlyWhenRaftIsWhereTheJournalIs(t *testing.T) {
-	j := newMemJournal()
+func TestSnapshotOnlyWhenRaftIsWhereTheRegistryFileIs(t *testing.T) {
+	j := newMemRegistryFile()
 	first := harnessOn(t, j)
 	if _, err := first.Snapshot(); err != raft.ErrNothingNewToSnapshot { // raft compares with ==
 		t.Errorf("of nothing: %v", err)
@@ -257,14 +257,14 @@ func TestSnapshotOnlyWhenRaftIsWhereTheJournalIs(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
-		t.Error("no journal: no error")
+		t.Error("no registry file: no error")
 	}
-	if _, err := New(Config{Journal: newMemJournal(), RingEvents: -1}); err == nil {
+	if _, err := New(Config{RegistryFile: newMemRegistryFile(), RingEvents: -1}); err == nil {
 		t.Error("negative ring: no error")
 	}
-	broken := newMemJournal()
+	broken := newMemRegistryFile()
 	broken.loadErr = errors.New("disk on fire")
-	if _, err := New(Config{Journal: broken}); !errors.Is(err, broken.loadErr) {
+	if _, err := New(Config{RegistryFile: broken}); !errors.Is(err, broken.loadErr) {
 		t.Errorf("load error: %v", err)
 	}
 	for name, r := range map[string]*logv1.ServiceRecord{
@@ -274,22 +274,22 @@ func TestNewRefuses(t *testing.T) {
 		"no revision":  {Service: "a", Report: &logv1.Report{}},
 		"the future's": {Service: "a", Report: &logv1.Report{Revision: 9}},
 	} {
-		j := newMemJournal()
+		j := newMemRegistryFile()
 		j.meta.Revision = 5
 		j.services["a"] = r
-		if _, err := New(Config{Journal: j}); err == nil || !strings.HasPrefix(err.Error(), "load journal: ") {
+		if _, err := New(Config{RegistryFile: j}); err == nil || !strings.HasPrefix(err.Error(), "load registry file: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	j := newMemJournal()
+	j := newMemRegistryFile()
 	j.members[""] = &logv1.Member{}
-	if _, err := New(Config{Journal: j}); err == nil {
+	if _, err := New(Config{RegistryFile: j}); err == nil {
 		t.Error("nameless member: no error")
 	}
 }
 
 func TestLoadSharesCauses(t *testing.T) {
-	j := newMemJournal()
+	j := newMemRegistryFile()
 	h := harnessOn(t, j)
 	h.do(t, 0, writeFor("batch", change("a", serving), change("b", serving)))
 	again := harnessOn(t, j)
@@ -362,11 +362,11 @@ func TestRestoreThatFailsHalts(t *testing.T) {
 	for _, tc := range []struct {
 		name    string
 		from    *harness
-		break_  func(*memJournal)
+		break_  func(*memRegistryFile)
 		message string
 	}{
-		{"journal cannot replace", older, func(j *memJournal) { j.replaceErr = boom }, "fire"},
-		{"journal cannot load", other, func(j *memJournal) { j.loadErr = boom }, "fire"},
+		{"registry file cannot replace", older, func(j *memRegistryFile) { j.replaceErr = boom }, "fire"},
+		{"registry file cannot load", other, func(j *memRegistryFile) { j.loadErr = boom }, "fire"},
 		{"older than what was shown", older, nil, "revision 0"},
 		{"of another cluster", other, nil, "c2"},
 	} {
@@ -374,7 +374,7 @@ func TestRestoreThatFailsHalts(t *testing.T) {
 			h := newHarness(t)
 			h.do(t, 0, termStart("c1"), write(change("a", serving)))
 			if tc.break_ != nil {
-				tc.break_(h.journal)
+				tc.break_(h.registryFile)
 			}
 			want := h.dump()
 			err := h.Restore(tc.from.snapshot(t))

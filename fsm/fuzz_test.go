@@ -30,7 +30,7 @@ func seedCommands() []*logv1.Command {
 }
 
 // FuzzApply: whatever is in a committed entry, the FSM answers it and goes on, or halts having
-// changed nothing. The fake journal panics on a delta that makes no sense.
+// changed nothing. The fake registry file panics on a delta that makes no sense.
 func FuzzApply(f *testing.F) {
 	for _, cmd := range seedCommands() {
 		entry := &logv1.Entry{Time: 7, Commands: []*logv1.Command{cmd, cmd}}
@@ -47,7 +47,7 @@ func FuzzApply(f *testing.F) {
 		}
 		h := newHarness(t)
 		h.do(t, 1, termStartWith(3, 100), withID("x", change("a", serving), change("b", notServing)))
-		before, deltas := h.dump(), len(h.journal.deltas)
+		before, deltas := h.dump(), len(h.registryFile.deltas)
 		answer := h.Apply(&raft.Log{Index: 2, Term: 1, Type: raft.LogCommand, Data: data})
 		switch answer := answer.(type) {
 		case []any:
@@ -59,15 +59,15 @@ func FuzzApply(f *testing.F) {
 			if h.AppliedIndex() != 2 || h.Halted() != nil {
 				t.Errorf("answered at index %d, halted: %v", h.AppliedIndex(), h.Halted())
 			}
-			again := harnessOn(t, h.journal)
+			again := harnessOn(t, h.registryFile)
 			if got, want := again.dump(), h.dump(); got != want {
-				t.Errorf("journal holds\n%s\nmemory\n%s", got, want)
+				t.Errorf("registry file holds\n%s\nmemory\n%s", got, want)
 			}
 		case error:
 			if !errors.Is(answer, ErrHalted) || h.Halted() == nil {
 				t.Errorf("answer is %v, halted: %v", answer, h.Halted())
 			}
-			if h.dump() != before || len(h.journal.deltas) != deltas {
+			if h.dump() != before || len(h.registryFile.deltas) != deltas {
 				t.Errorf("halted, but changed to\n%s", h.dump())
 			}
 		default:

@@ -4,12 +4,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// Loader hands out what a journal holds. It is what a start needs of a Journal.
+// Loader hands out what a registry file holds. It is what a start needs of a registry file.
 type Loader interface {
-	Load(v logv1.Visitor) (*logv1.JournalMeta, error)
+	Load(v logv1.Visitor) (*logv1.RegistryMeta, error)
 }
 
-// Contents is what a journal or snapshot was found to hold.
+// Contents is what a registry file or snapshot was found to hold.
 type Contents struct {
 	Services, Members, RequestIDs int
 	// Compared is false if it has no state hash, or one that is computed in another way.

@@ -13,10 +13,10 @@ func raiseLevel(level uint32, members ...string) *logv1.Command {
 }
 
 // newHarnessAt is a binary that can fold up to a level.
-func newHarnessAt(t *testing.T, j *memJournal, maxLevel uint32) (*harness, error) {
+func newHarnessAt(t *testing.T, j *memRegistryFile, maxLevel uint32) (*harness, error) {
 	t.Helper()
-	h := &harness{journal: j}
-	f, err := New(Config{Journal: j, MaxLevel: maxLevel, OnFailure: func(err error) { h.failures = append(h.failures, err) }})
+	h := &harness{registryFile: j}
+	f, err := New(Config{RegistryFile: j, MaxLevel: maxLevel, OnFailure: func(err error) { h.failures = append(h.failures, err) }})
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func member(name string, level, hold uint32) *logv1.Command {
 }
 
 func TestRaiseLevel(t *testing.T) {
-	j := newMemJournal()
+	j := newMemRegistryFile()
 	h, err := newHarnessAt(t, j, 3)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +64,7 @@ func TestRaiseLevel(t *testing.T) {
 			t.Errorf("%s: refusal is %v, want one of field %q", s.name, got.GetRefusal(), s.refused)
 		}
 		if h.Level() != s.level || logv1.LevelOf(j.meta.GetLevel()) != s.level {
-			t.Errorf("%s: level is %d, in the journal %d; want %d", s.name, h.Level(), j.meta.GetLevel(), s.level)
+			t.Errorf("%s: level is %d, in the registry file %d; want %d", s.name, h.Level(), j.meta.GetLevel(), s.level)
 		}
 	}
 	for _, e := range j.events {
@@ -79,9 +79,9 @@ func TestRaiseLevel(t *testing.T) {
 	if err != nil || !found.Agrees() {
 		t.Errorf("scrubbed memory: %v, %v", found, err)
 	}
-	scrubbed, compared, err := h.ScrubJournal(t.Context(), 1)
+	scrubbed, compared, err := h.ScrubRegistryFile(t.Context(), 1)
 	if err != nil || !compared || !scrubbed.Agrees() {
-		t.Errorf("scrubbed journal: %v, %v, %v", scrubbed, compared, err)
+		t.Errorf("scrubbed registry file: %v, %v, %v", scrubbed, compared, err)
 	}
 
 	again, err := newHarnessAt(t, j, 3)
@@ -105,7 +105,7 @@ func TestLevelHalts(t *testing.T) {
 		"raises the level": {Commands: []*logv1.Command{write(change("a", serving)), raiseLevel(2)}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			h, err := newHarnessAt(t, newMemJournal(), 1)
+			h, err := newHarnessAt(t, newMemRegistryFile(), 1)
 			if err != nil {
 				t.Fatal(err)
 			}

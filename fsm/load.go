@@ -13,12 +13,12 @@ import (
 // maxSharedCauses bounds what loading remembers to let records share a cause again.
 const maxSharedCauses = 1 << 16
 
-// loadState reads what the journal holds durably, and returns the services as a statusMap too. It
+// loadState reads what the registry file holds durably, and returns the services as a statusMap too. It
 // refuses content the fold could not have written: a node must not serve a damaged registry.
 //
 // A node that starts answers nobody before this is done, so that all cores work on it: on the parts of
-// the journal, then on the tree and on the map, then on the request ids.
-func loadState(j Loader, maxLevel uint32) (*state, *statusMap, *logv1.JournalMeta, error) {
+// the registry file, then on the tree and on the map, then on the request ids.
+func loadState(j Loader, maxLevel uint32) (*state, *statusMap, *logv1.RegistryMeta, error) {
 	s := newState()
 	l := loader{causes: make(map[string]*cause)}
 	var requests []*logv1.RequestRecord
@@ -39,13 +39,13 @@ func loadState(j Loader, maxLevel uint32) (*state, *statusMap, *logv1.JournalMet
 		},
 	})
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("load journal: %w", err)
+		return nil, nil, nil, fmt.Errorf("load registry file: %w", err)
 	}
 	if level := logv1.LevelOf(meta.GetLevel()); level > maxLevel {
-		return nil, nil, nil, fmt.Errorf("load journal: %w", &LevelError{Needs: level, Max: maxLevel})
+		return nil, nil, nil, fmt.Errorf("load registry file: %w", &LevelError{Needs: level, Max: maxLevel})
 	}
 	if l.last > meta.GetRevision() {
-		return nil, nil, nil, fmt.Errorf("load journal: a service is at revision %d, the journal only at %d",
+		return nil, nil, nil, fmt.Errorf("load registry file: a service is at revision %d, the registry file only at %d",
 			l.last, meta.GetRevision())
 	}
 	s.clusterID = meta.GetClusterId()
@@ -53,19 +53,19 @@ func loadState(j Loader, maxLevel uint32) (*state, *statusMap, *logv1.JournalMet
 	s.logTime = meta.GetLogTime()
 	s.hash.sum(l.hash)
 	if meta.GetHorizon() > s.revision+1 {
-		return nil, nil, nil, fmt.Errorf("load journal: its horizon is %d, its revision only %d", meta.GetHorizon(), s.revision)
+		return nil, nil, nil, fmt.Errorf("load registry file: its horizon is %d, its revision only %d", meta.GetHorizon(), s.revision)
 	}
 	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
 	s.setLevel(logv1.LevelOf(meta.GetLevel()))
 	index, made := l.build(s, oldestOutcome(requests))
 	if int64(s.services.Len()) != index.services() {
-		return nil, nil, nil, errors.New("load journal: a service is in it twice")
+		return nil, nil, nil, errors.New("load registry file: a service is in it twice")
 	}
 	if s.requests, err = loadRequests(s, made, requests, meta.GetIndex()); err == nil {
 		err = s.verify(meta)
 	}
 	if err != nil {
-		return nil, nil, nil, fmt.Errorf("load journal: %w", err)
+		return nil, nil, nil, fmt.Errorf("load registry file: %w", err)
 	}
 	return s, index, meta, nil
 }

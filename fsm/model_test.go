@@ -326,7 +326,7 @@ func (h *harness) feed(rt *rapid.T, logs []*raft.Log) map[uint64]string {
 }
 
 // rapidHarness closes at the end of a run, of which one test has many.
-func rapidHarness(t *testing.T, rt *rapid.T, j *memJournal) *harness {
+func rapidHarness(t *testing.T, rt *rapid.T, j *memRegistryFile) *harness {
 	h := harnessOn(t, j)
 	rt.Cleanup(func() { h.Close() })
 	return h
@@ -336,7 +336,7 @@ func rapidHarness(t *testing.T, rt *rapid.T, j *memJournal) *harness {
 // that says the same as what then happens.
 func TestFoldAgreesWithModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h, m := rapidHarness(t, rt, newMemJournal()), newModel()
+		h, m := rapidHarness(t, rt, newMemRegistryFile()), newModel()
 		for i, e := range genLog.Draw(rt, "log") {
 			if e == nil {
 				continue
@@ -379,7 +379,7 @@ func TestFoldAgreesWithModel(t *testing.T) {
 				rt.Fatalf("state is\n%swant\n%s", got, want)
 			}
 		}
-		checkEvents(rt, h.journal.events, m.revision)
+		checkEvents(rt, h.registryFile.events, m.revision)
 	})
 }
 
@@ -412,13 +412,13 @@ func checkEvents(rt *rapid.T, events []*logv1.Event, revision int64) {
 	}
 }
 
-// TestReplayEqualsSnapshotPlusRest: for every k, a node restarted on the journal of the first k
+// TestReplayEqualsSnapshotPlusRest: for every k, a node restarted on the registry file of the first k
 // entries, and one restored from a snapshot of it, end as the node that saw all. Entries that the
-// journal held already are delivered again and skipped.
+// registry file held already are delivered again and skipped.
 func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
-		whole := rapidHarness(t, rt, newMemJournal())
+		whole := rapidHarness(t, rt, newMemRegistryFile())
 		answers := whole.feed(rt, logs)
 		// Whoever goes on from k answers what comes after as the one that saw all.
 		agree := func(k int, said map[uint64]string) {
@@ -428,19 +428,19 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 				}
 			}
 		}
-		want, wantJournal := whole.dump(), whole.journal.dump()
+		want, wantRegistryFile := whole.dump(), whole.registryFile.dump()
 
 		for k := range len(logs) + 1 {
-			first := rapidHarness(t, rt, newMemJournal())
+			first := rapidHarness(t, rt, newMemRegistryFile())
 			first.feed(rt, logs[:k])
 
-			restarted := rapidHarness(t, rt, first.journal)
+			restarted := rapidHarness(t, rt, first.registryFile)
 			if got := restarted.dump(); got != first.dump() {
 				rt.Fatalf("restarted after %d of %d:\n%s\nwas\n%s", k, len(logs), got, first.dump())
 			}
 			var restored *harness
 			if k > 0 {
-				restored = rapidHarness(t, rt, newMemJournal())
+				restored = rapidHarness(t, rt, newMemRegistryFile())
 				restored.feed(rt, logs[:rapid.IntRange(0, k).Draw(rt, "known before")])
 				if err := restored.Restore(first.snapshot(t)); err != nil {
 					rt.Fatalf("restore: %v", err)
@@ -449,27 +449,27 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 				if got := restored.dump(); got != want {
 					rt.Fatalf("restored at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 				}
-				if got := restored.journal.dump(); got != wantJournal {
-					rt.Fatalf("journal of the restored one at %d:\n%s\nwant\n%s", k, got, wantJournal)
+				if got := restored.registryFile.dump(); got != wantRegistryFile {
+					rt.Fatalf("registry file of the restored one at %d:\n%s\nwant\n%s", k, got, wantRegistryFile)
 				}
 			}
 			agree(k, restarted.feed(rt, logs[rapid.IntRange(0, k).Draw(rt, "delivered again from"):]))
 			if got := restarted.dump(); got != want {
 				rt.Fatalf("restarted at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 			}
-			if got := restarted.journal.dump(); got != wantJournal {
-				rt.Fatalf("journal of the restarted one at %d:\n%s\nwant\n%s", k, got, wantJournal)
+			if got := restarted.registryFile.dump(); got != wantRegistryFile {
+				rt.Fatalf("registry file of the restarted one at %d:\n%s\nwant\n%s", k, got, wantRegistryFile)
 			}
 		}
 	})
 }
 
-// TestSameLogSameState: the same entries give the same state, journal and answers on every run and
+// TestSameLogSameState: the same entries give the same state, registry file and answers on every run and
 // however raft cuts them into batches.
 func TestSameLogSameState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
-		a, b := rapidHarness(t, rt, newMemJournal()), rapidHarness(t, rt, newMemJournal())
+		a, b := rapidHarness(t, rt, newMemRegistryFile()), rapidHarness(t, rt, newMemRegistryFile())
 		answersA := a.ApplyBatch(logs)
 		for i, l := range logs {
 			ra, rb := answersA[i], b.Apply(l)
@@ -486,7 +486,7 @@ func TestSameLogSameState(t *testing.T) {
 				}
 			}
 		}
-		if a.dump() != b.dump() || a.journal.dump() != b.journal.dump() {
+		if a.dump() != b.dump() || a.registryFile.dump() != b.registryFile.dump() {
 			rt.Fatalf("states differ:\n%s\n%s", a.dump(), b.dump())
 		}
 	})

@@ -11,7 +11,7 @@ import (
 // made in the fold, from the command itself, so that it means the same whichever node proposed a try.
 type requestHash [16]byte
 
-// Tags of what is hashed. A hash is compared with those in the journal, which outlive a binary: a tag
+// Tags of what is hashed. A hash is compared with those in the registry file, which outlive a binary: a tag
 // is never given another meaning, and a new field has a tag of its own and is left out while it is
 // unset.
 const (

@@ -80,8 +80,8 @@ func oldestOutcome(records []*logv1.RequestRecord) int64 {
 	return oldest
 }
 
-// loadRequests makes the table of what the journal held. Records that are still the registry's, as made
-// tells, are shared again. last is the index of the journal.
+// loadRequests makes the table of what the registry file held. Records that are still the registry's, as made
+// tells, are shared again. last is the index of the registry file.
 func loadRequests(s *state, made madeBy, records []*logv1.RequestRecord, last uint64) (*requests, error) {
 	t := newRequests()
 	slices.SortFunc(records, func(a, b *logv1.RequestRecord) int {
@@ -107,7 +107,7 @@ func loadRequests(s *state, made madeBy, records []*logv1.RequestRecord, last ui
 			newest = t.order[n-1].time
 		}
 		if t.known[r.key] != nil || t.limits.ids == 0 || r.time < newest || r.time > s.logTime || r.place.index > last || r.place.index == 0 {
-			return nil, fmt.Errorf("request id %q of log entry %d does not fit those before it, or the journal",
+			return nil, fmt.Errorf("request id %q of log entry %d does not fit those before it, or the registry file",
 				r.key.id, r.place.index)
 		}
 		t.add(r)

@@ -63,12 +63,12 @@ func TestP3EveryTryGetsTheFirstAnswer(t *testing.T) {
 			}
 			check := func(h *harness) {
 				t.Helper()
-				before, events := h.dump(), len(h.journal.events)
+				before, events := h.dump(), len(h.registryFile.events)
 				h.index++
 				got := results(t, h.Apply(logOf(t, h.index, 1, &logv1.Entry{Time: 9, Commands: []*logv1.Command{again(tc.cmd), again(tc.cmd)}})))
 				sameAnswer(t, got[0], first)
 				sameAnswer(t, got[1], first)
-				if after := h.dump(); tail(after) != tail(before) || len(h.journal.events) != events {
+				if after := h.dump(); tail(after) != tail(before) || len(h.registryFile.events) != events {
 					t.Errorf("another try changed\n%sto\n%s", before, after)
 				}
 			}
@@ -76,7 +76,7 @@ func TestP3EveryTryGetsTheFirstAnswer(t *testing.T) {
 			// Another deletes, makes, changes what it was about.
 			h.do(t, 8, write(change("a", unknown), change("b", gone), change("new", gone), change("nothing", serving)))
 			check(h)
-			restarted := harnessOn(t, h.journal)
+			restarted := harnessOn(t, h.registryFile)
 			if restarted.dump() != h.dump() {
 				t.Errorf("restarted\n%swas\n%s", restarted.dump(), h.dump())
 			}
@@ -107,8 +107,8 @@ func TestP3OneOfMany(t *testing.T) {
 	got := h.do(t, 1, cmd, write(change("a", notServing)), again(cmd), cmd)
 	sameAnswer(t, got[2], got[0])
 	sameAnswer(t, got[3], got[0])
-	if h.Revision() != 2 || len(h.journal.events) != 2 {
-		t.Errorf("revision %d, %d events", h.Revision(), len(h.journal.events))
+	if h.Revision() != 2 || len(h.registryFile.events) != 2 {
+		t.Errorf("revision %d, %d events", h.Revision(), len(h.registryFile.events))
 	}
 }
 
@@ -182,7 +182,7 @@ func TestP3PreviewLooksAtNoID(t *testing.T) {
 	}
 }
 
-// TestRequestIDsLeave, by their number and by time, with a journal that always holds just those that
+// TestRequestIDsLeave, by their number and by time, with a registry file that always holds just those that
 // are left.
 func TestRequestIDsLeave(t *testing.T) {
 	h := withIDs(t, 5, 100)
@@ -192,10 +192,10 @@ func TestRequestIDsLeave(t *testing.T) {
 		for _, r := range h.state.requests.order {
 			got = append(got, r.key.id)
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want) || h.RequestIDs() != len(want) || len(h.journal.requests) != len(want)+1 {
-			t.Errorf("kept %v and %d in the journal, want %v", got, len(h.journal.requests), want)
+		if fmt.Sprint(got) != fmt.Sprint(want) || h.RequestIDs() != len(want) || len(h.registryFile.requests) != len(want)+1 {
+			t.Errorf("kept %v and %d in the registry file, want %v", got, len(h.registryFile.requests), want)
 		}
-		if re := harnessOn(t, h.journal); re.dump() != h.dump() {
+		if re := harnessOn(t, h.registryFile); re.dump() != h.dump() {
 			t.Errorf("restarted\n%swas\n%s", re.dump(), h.dump())
 		}
 	}
@@ -237,7 +237,7 @@ func TestRequestIDsLeave(t *testing.T) {
 func TestP3IsOffUntilALeaderSaysSo(t *testing.T) {
 	h := newHarness(t)
 	h.do(t, 0, termStart("c1"), withID("x", change("a", serving)))
-	if r := h.do(t, 0, withID("x", change("a", notServing)))[0]; r.GetRefusal() != nil || h.RequestIDs() != 0 || len(h.journal.requests) != 0 {
+	if r := h.do(t, 0, withID("x", change("a", notServing)))[0]; r.GetRefusal() != nil || h.RequestIDs() != 0 || len(h.registryFile.requests) != 0 {
 		t.Errorf("answered %v; %d ids", r, h.RequestIDs())
 	}
 }
@@ -328,23 +328,23 @@ func other(t *testing.T, m protoreflect.Message, f protoreflect.FieldDescriptor)
 
 // TestDamagedRequestsAreRefused: a table that the fold could not have written is not loaded.
 func TestDamagedRequestsAreRefused(t *testing.T) {
-	for name, damage := range map[string]func(*memJournal, *logv1.RequestRecord){
-		"hash":     func(_ *memJournal, r *logv1.RequestRecord) { r.Hash = r.Hash[1:] },
-		"long":     func(_ *memJournal, r *logv1.RequestRecord) { r.Hash = append(r.Hash, 0) },
-		"id":       func(_ *memJournal, r *logv1.RequestRecord) { r.RequestId = "" },
-		"cause":    func(_ *memJournal, r *logv1.RequestRecord) { r.Outcomes[0].Cause = 1 },
-		"status":   func(_ *memJournal, r *logv1.RequestRecord) { r.Outcomes[0].Status = 7 },
-		"outcomes": func(_ *memJournal, r *logv1.RequestRecord) { r.Outcomes = nil },
-		"time":     func(_ *memJournal, r *logv1.RequestRecord) { r.Time = 99 },
-		"order":    func(_ *memJournal, r *logv1.RequestRecord) { r.Time = 0 },
-		"limits":   func(j *memJournal, _ *logv1.RequestRecord) { j.requests[logv1.RequestKey(0, 0)].Limits = nil },
-		"off":      func(j *memJournal, _ *logv1.RequestRecord) { delete(j.requests, logv1.RequestKey(0, 0)) },
-		"twice": func(j *memJournal, r *logv1.RequestRecord) {
+	for name, damage := range map[string]func(*memRegistryFile, *logv1.RequestRecord){
+		"hash":     func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Hash = r.Hash[1:] },
+		"long":     func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Hash = append(r.Hash, 0) },
+		"id":       func(_ *memRegistryFile, r *logv1.RequestRecord) { r.RequestId = "" },
+		"cause":    func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes[0].Cause = 1 },
+		"status":   func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes[0].Status = 7 },
+		"outcomes": func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes = nil },
+		"time":     func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Time = 99 },
+		"order":    func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Time = 0 },
+		"limits":   func(j *memRegistryFile, _ *logv1.RequestRecord) { j.requests[logv1.RequestKey(0, 0)].Limits = nil },
+		"off":      func(j *memRegistryFile, _ *logv1.RequestRecord) { delete(j.requests, logv1.RequestKey(0, 0)) },
+		"twice": func(j *memRegistryFile, r *logv1.RequestRecord) {
 			c := proto.CloneOf(r)
 			c.Position++
 			j.requests[c.Key()] = c
 		},
-		"index": func(j *memJournal, r *logv1.RequestRecord) {
+		"index": func(j *memRegistryFile, r *logv1.RequestRecord) {
 			delete(j.requests, r.Key())
 			r.Index = 99
 			j.requests[r.Key()] = r
@@ -353,8 +353,8 @@ func TestDamagedRequestsAreRefused(t *testing.T) {
 		h := withIDs(t, 9, 100)
 		h.do(t, 1, withID("x", change("a", serving)))
 		h.do(t, 2, withID("y", change("a", notServing)))
-		damage(h.journal, h.journal.requests[logv1.RequestKey(3, 0)])
-		if _, err := New(Config{Journal: h.journal}); err == nil || strings.Contains(err.Error(), "\n") {
+		damage(h.registryFile, h.registryFile.requests[logv1.RequestKey(3, 0)])
+		if _, err := New(Config{RegistryFile: h.registryFile}); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

@@ -34,7 +34,7 @@ func (s Scrub) Hashes() []*logv1.StateHash {
 //
 // The table of request ids is raft's goroutine's alone and changes with every write, so that a cut has
 // none: its part of the hash is taken as known. A flip there is found when the request is forgotten,
-// by the others, as it then leaves another trace in the hash; in the journal ScrubJournal finds it.
+// by the others, as it then leaves another trace in the hash; in the registry file ScrubRegistryFile finds it.
 func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 	v := f.view.Load()
 	pace := newPace(share)
@@ -56,16 +56,16 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 	return Scrub{v.index, v.hashed, v.digestOf(records), v.services.Len() + len(v.members)}, nil
 }
 
-// ScrubJournal does with the journal's durable records what ScrubMemory does with those in memory.
-// compared is false if the journal holds no hash of this version. The error is ctx's or the journal's.
+// ScrubRegistryFile does with the registry file's durable records what ScrubMemory does with those in memory.
+// compared is false if the registry file holds no hash of this version. The error is ctx's or the registry file's.
 //
-// The journal has to be read as of one moment, and its file grows as long as that takes: ctx should
+// The registry file has to be read as of one moment, and its file grows as long as that takes: ctx should
 // bound it.
-func (f *FSM) ScrubJournal(ctx context.Context, share float64) (_ Scrub, compared bool, err error) {
+func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, compared bool, err error) {
 	pace := newPace(share)
 	s := newState()
 	records := 0
-	meta, err := f.cfg.Journal.Scan(ctx, logv1.Visitor{
+	meta, err := f.cfg.RegistryFile.Scan(ctx, logv1.Visitor{
 		Service: func(p *logv1.ServiceRecord) error {
 			r, err := loadRecord(p)
 			if err != nil {

@@ -25,24 +25,24 @@ const (
 	isNotServing = healthpb.HealthCheckResponse_NOT_SERVING
 )
 
-// harness is an FSM with its journal, fed like raft feeds one.
+// harness is an FSM with its registry file, fed like raft feeds one.
 type harness struct {
 	*FSM
-	journal  *memJournal
-	index    uint64
-	failures []error
+	registryFile *memRegistryFile
+	index        uint64
+	failures     []error
 }
 
-func newHarness(t testing.TB) *harness { return harnessOn(t, newMemJournal()) }
+func newHarness(t testing.TB) *harness { return harnessOn(t, newMemRegistryFile()) }
 
-func harnessOn(t testing.TB, j *memJournal) *harness {
+func harnessOn(t testing.TB, j *memRegistryFile) *harness {
 	t.Helper()
-	return harnessWith(t, Config{Journal: j})
+	return harnessWith(t, Config{RegistryFile: j})
 }
 
 func harnessWith(t testing.TB, cfg Config) *harness {
 	t.Helper()
-	h := &harness{journal: cfg.Journal.(*memJournal)}
+	h := &harness{registryFile: cfg.RegistryFile.(*memRegistryFile)}
 	cfg.OnFailure = func(err error) { h.failures = append(h.failures, err) }
 	f, err := New(cfg)
 	if err != nil {

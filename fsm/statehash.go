@@ -16,7 +16,7 @@ const HashVersion = 1
 // Digest is the state hash: of everything the fold replicates.
 type Digest [sha256.Size]byte
 
-// ErrStateHash means that what a journal or snapshot holds is not what the fold wrote: its records do
+// ErrStateHash means that what a registry file or snapshot holds is not what the fold wrote: its records do
 // not have the state hash that was stored with them.
 var ErrStateHash = errors.New("its records do not have the state hash that was stored with them")
 
@@ -160,7 +160,7 @@ func (s *state) digestOf(records multiset) Digest {
 	return sha256.Sum256(c)
 }
 
-// proto is d as the log and the journal carry it.
+// proto is d as the log and the registry file carry it.
 func (d Digest) proto(index uint64) *logv1.StateHash {
 	return &logv1.StateHash{Version: HashVersion, Index: index, Hash: d[:]}
 }
@@ -168,9 +168,9 @@ func (d Digest) proto(index uint64) *logv1.StateHash {
 // is says whether d is what h says, which must be of this version.
 func (d Digest) is(h *logv1.StateHash) bool { return string(d[:]) == string(h.GetHash()) }
 
-// verify compares a state that was loaded with the hash that was stored with it. A journal of an
+// verify compares a state that was loaded with the hash that was stored with it. A registry file of an
 // older or newer hash version, or from before there was one, has nothing to compare with.
-func (s *state) verify(meta *logv1.JournalMeta) error {
+func (s *state) verify(meta *logv1.RegistryMeta) error {
 	stored := meta.GetStateHash()
 	if stored.GetVersion() != HashVersion {
 		return nil

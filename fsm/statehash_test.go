@@ -41,7 +41,7 @@ func (s *state) fromScratch() Digest {
 func TestP9StateHashOfAnyLog(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
-		a, b := rapidHarness(t, rt, newMemJournal()), rapidHarness(t, rt, newMemJournal())
+		a, b := rapidHarness(t, rt, newMemRegistryFile()), rapidHarness(t, rt, newMemRegistryFile())
 		a.feed(rt, logs)
 		for _, l := range logs {
 			b.Apply(l)
@@ -57,16 +57,16 @@ func TestP9StateHashOfAnyLog(t *testing.T) {
 		if got := a.StateHash(); !bytes.Equal(got.Hash, want.Hash) {
 			rt.Fatalf("two nodes end at %x and %x", got.Hash, want.Hash)
 		}
-		restarted := rapidHarness(t, rt, b.journal)
+		restarted := rapidHarness(t, rt, b.registryFile)
 		if got := restarted.StateHash(); !bytes.Equal(got.Hash, want.Hash) || got.Index != want.Index {
 			rt.Fatalf("restarted: %v, want %v", got, want)
 		}
 		for _, scrub := range []func() (Scrub, error){
 			func() (Scrub, error) { return b.ScrubMemory(context.Background(), 1) },
 			func() (Scrub, error) {
-				s, compared, err := b.ScrubJournal(context.Background(), 1)
+				s, compared, err := b.ScrubRegistryFile(context.Background(), 1)
 				if !compared {
-					rt.Fatal("the journal holds no hash")
+					rt.Fatal("the registry file holds no hash")
 				}
 				return s, err
 			},
@@ -79,26 +79,28 @@ func TestP9StateHashOfAnyLog(t *testing.T) {
 }
 
 // TestP9RequestsAreVerified: a table of request ids that is not what the fold wrote is found by a look
-// at the journal, and not loaded.
+// at the registry file, and not loaded.
 func TestP9RequestsAreVerified(t *testing.T) {
-	for name, alter := range map[string]func(*memJournal, *logv1.RequestRecord){
-		"revision": func(_ *memJournal, r *logv1.RequestRecord) { r.Revision++ },
-		"outcome":  func(_ *memJournal, r *logv1.RequestRecord) { r.Outcomes[0].Changed = false },
-		"cause":    func(_ *memJournal, r *logv1.RequestRecord) { r.Causes[0].Reason = "x" },
-		"lost":     func(j *memJournal, r *logv1.RequestRecord) { delete(j.requests, r.Key()) },
-		"limits":   func(j *memJournal, _ *logv1.RequestRecord) { j.requests[logv1.RequestKey(0, 0)].Limits.RequestIds++ },
+	for name, alter := range map[string]func(*memRegistryFile, *logv1.RequestRecord){
+		"revision": func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Revision++ },
+		"outcome":  func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes[0].Changed = false },
+		"cause":    func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Causes[0].Reason = "x" },
+		"lost":     func(j *memRegistryFile, r *logv1.RequestRecord) { delete(j.requests, r.Key()) },
+		"limits": func(j *memRegistryFile, _ *logv1.RequestRecord) {
+			j.requests[logv1.RequestKey(0, 0)].Limits.RequestIds++
+		},
 	} {
 		h := withIDs(t, 9, 100)
 		h.do(t, 1, withID("x", change("a", serving)))
 		h.do(t, 2, withID("y", change("a", notServing)))
-		if s, _, err := h.ScrubJournal(context.Background(), 1); err != nil || !s.Agrees() || s.Records != 4 {
+		if s, _, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || !s.Agrees() || s.Records != 4 {
 			t.Fatalf("a scrub of what is well: %+v, %v", s, err)
 		}
-		alter(h.journal, h.journal.requests[logv1.RequestKey(2, 0)])
-		if s, _, err := h.ScrubJournal(context.Background(), 1); err != nil || s.Agrees() {
+		alter(h.registryFile, h.registryFile.requests[logv1.RequestKey(2, 0)])
+		if s, _, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || s.Agrees() {
 			t.Errorf("%s: a scrub finds %+v, %v", name, s, err)
 		}
-		if _, err := New(Config{Journal: h.journal}); !errors.Is(err, ErrStateHash) {
+		if _, err := New(Config{RegistryFile: h.registryFile}); !errors.Is(err, ErrStateHash) {
 			t.Errorf("%s: New: %v", name, err)
 		}
 	}
@@ -218,8 +220,8 @@ func TestP9HashVersion1(t *testing.T) {
 // nothing were the matter.
 func TestP9Comparison(t *testing.T) {
 	var noticed []uint64
-	j := newMemJournal()
-	f, err := New(Config{Journal: j, OnMismatch: func(index uint64) { noticed = append(noticed, index) }})
+	j := newMemRegistryFile()
+	f, err := New(Config{RegistryFile: j, OnMismatch: func(index uint64) { noticed = append(noticed, index) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -310,34 +312,34 @@ func TestP9MemoryFlip(t *testing.T) {
 	}
 }
 
-// TestP9LoadIsVerified: a journal, and a snapshot, whose records are not those it was written with.
+// TestP9LoadIsVerified: a registry file, and a snapshot, whose records are not those it was written with.
 func TestP9LoadIsVerified(t *testing.T) {
 	altered := func() *harness {
 		h := newHarness(t)
 		h.set(t, "a", serving)
 		h.set(t, "b", serving)
-		h.journal.services["a"].Report.Status = notServing
+		h.registryFile.services["a"].Report.Status = notServing
 		return h
 	}
 	h := altered()
-	if _, err := New(Config{Journal: h.journal}); !errors.Is(err, ErrStateHash) {
-		t.Errorf("New on an altered journal: %v", err)
+	if _, err := New(Config{RegistryFile: h.registryFile}); !errors.Is(err, ErrStateHash) {
+		t.Errorf("New on an altered registry file: %v", err)
 	}
-	if s, compared, err := h.ScrubJournal(context.Background(), 1); err != nil || !compared || s.Agrees() || s.Index != 2 {
-		t.Errorf("a scrub of an altered journal: %+v, %v, %v", s, compared, err)
+	if s, compared, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || !compared || s.Agrees() || s.Index != 2 {
+		t.Errorf("a scrub of an altered registry file: %+v, %v, %v", s, compared, err)
 	}
 	fresh := newHarness(t)
 	if err := fresh.Restore(h.snapshot(t)); !errors.Is(err, ErrStateHash) || !errors.Is(fresh.Halted(), ErrHalted) {
 		t.Errorf("Restore of an altered snapshot: %v", err)
 	}
 	// Of another version, or of none, nothing can be said.
-	h.journal.meta.StateHash.Version++
-	if f, err := New(Config{Journal: h.journal}); err != nil {
-		t.Errorf("New on a journal of another hash version: %v", err)
+	h.registryFile.meta.StateHash.Version++
+	if f, err := New(Config{RegistryFile: h.registryFile}); err != nil {
+		t.Errorf("New on a registry file of another hash version: %v", err)
 	} else {
 		f.Close()
 	}
-	if _, compared, err := h.ScrubJournal(context.Background(), 1); err != nil || compared {
+	if _, compared, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || compared {
 		t.Errorf("a scrub compares hashes of different versions: %v", err)
 	}
 }

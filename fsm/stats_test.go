@@ -48,7 +48,7 @@ func TestServicesAreCountedByStatus(t *testing.T) {
 		t.Error("nothing is counted")
 	}
 
-	again := harnessOn(t, h.journal)
+	again := harnessOn(t, h.registryFile)
 	if got, want := again.Stats().Services[isServing], counted(h.FSM, isServing); got != want {
 		t.Errorf("%d are SERVING after a restart, want %d", got, want)
 	}

@@ -18,7 +18,7 @@ func TestReadingHistoryIsThrottled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHarness(t)
 		h.set(t, "a", serving)
-		h.journal.onRead = func() error { time.Sleep(time.Millisecond / 2); return nil }
+		h.registryFile.onRead = func() error { time.Sleep(time.Millisecond / 2); return nil }
 		readAll := func() (took []time.Duration) {
 			const readers = 10
 			done := make(chan time.Duration, readers)

@@ -45,7 +45,7 @@ func TestP9OnlyValuesAreReplicated(t *testing.T) {
 			}
 		})
 	}
-	for _, m := range h.journal.replicated() {
+	for _, m := range h.registryFile.replicated() {
 		texts(m.ProtoReflect(), func(s string) {
 			if !given[s] && !isField(s) {
 				t.Errorf("%T holds %q, which nobody gave: %v", m, s, m)
@@ -81,8 +81,8 @@ func texts(m protoreflect.Message, f func(string)) {
 	})
 }
 
-// replicated returns all that the fold handed to the journal.
-func (j *memJournal) replicated() (all []proto.Message) {
+// replicated returns all that the fold handed to the registry file.
+func (j *memRegistryFile) replicated() (all []proto.Message) {
 	for _, d := range j.deltas {
 		for _, r := range d.Services {
 			all = append(all, r)

@@ -39,7 +39,7 @@ func TestGetService(t *testing.T) {
 // TestListServicesPages: pages put together are the services asked for, in order, each once.
 func TestListServicesPages(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h := rapidHarness(t, rt, newMemJournal())
+		h := rapidHarness(t, rt, newMemRegistryFile())
 		names := rapid.SliceOfDistinct(rapid.StringMatching(`[ab]{1,3}(/[ab]{0,2})?`), rapid.ID).Draw(rt, "names")
 		for i, name := range names {
 			h.set(t, name, logv1.Status(i%3))

@@ -35,12 +35,12 @@ func New(version string) *Metrics {
 	m.commands = histogram("rollcall_raft_entry_commands",
 		"Commands that shared one log entry, on the leader.", prometheus.ExponentialBuckets(1, 2, 10))
 	m.apply = histogram("rollcall_apply_duration_seconds",
-		"Time to fold and publish one batch of committed entries, waiting for room in the journal included.",
+		"Time to fold and publish one batch of committed entries, waiting for room in the registry file included.",
 		[]float64{.00001, .000025, .0001, .00025, .001, .0025, .01, .025, .1, .25, 1})
 	m.batch = histogram("rollcall_apply_entries",
 		"Committed entries that were applied in one batch.", prometheus.ExponentialBuckets(1, 2, 7))
-	m.flush = histogram("rollcall_journal_flush_duration_seconds",
-		"Time to write one backlog to the journal, fsync included.", diskSeconds)
+	m.flush = histogram("rollcall_registry_flush_duration_seconds",
+		"Time to write one backlog to the registry file, fsync included.", diskSeconds)
 
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "rollcall_build_info", Help: "1; the labels say which build this is.",
@@ -76,5 +76,5 @@ func (m *Metrics) Applied(entries int, took time.Duration) {
 	m.apply.Observe(took.Seconds())
 }
 
-// Flushed is told of each flush of the journal.
+// Flushed is told of each flush of the registry file.
 func (m *Metrics) Flushed(took time.Duration) { m.flush.Observe(took.Seconds()) }

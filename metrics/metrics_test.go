@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func full() Reading {
 	return Reading{
 		LeaderKnown: true, LeaderContact: time.Now().Add(-time.Minute), Term: 7, CommitIndex: 12, AppliedIndex: 10,
-		LeaderChanges: 3, FastFailovers: 2, Revision: 9, HistoryOldest: 4, JournalBacklogBytes: 4096,
+		LeaderChanges: 3, FastFailovers: 2, Revision: 9, HistoryOldest: 4, RegistryBacklogBytes: 4096,
 		Services: map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
 		Watchers: 4, Wakes: 8, Restores: 1,
 		Peers: map[string]bool{"n2": true, "n3": false},
@@ -70,7 +70,7 @@ func TestScrape(t *testing.T) {
 		`rollcall_peer_up{member="n2"} 1`,
 		`rollcall_peer_up{member="n3"} 0`,
 		`rollcall_rpcs_total{code="NotFound",method="grpc.health.v1.Health/Check"} 2`,
-		"rollcall_journal_backlog_bytes 4096",
+		"rollcall_registry_backlog_bytes 4096",
 		`rollcall_raft_store_duration_seconds_bucket{le="0.0025"} 0`,
 		`rollcall_raft_store_duration_seconds_bucket{le="0.005"} 1`,
 		`rollcall_raft_entry_commands_bucket{le="4"} 0`,
@@ -78,7 +78,7 @@ func TestScrape(t *testing.T) {
 		"rollcall_raft_commit_duration_seconds_sum 0.04",
 		"rollcall_apply_duration_seconds_count 1",
 		"rollcall_apply_entries_sum 2",
-		"rollcall_journal_flush_duration_seconds_sum 1",
+		"rollcall_registry_flush_duration_seconds_sum 1",
 		`version="v1.2.3"} 1`,
 		"go_goroutines ",
 	} {
@@ -178,4 +178,4 @@ What to alert on:
 	"| `increase(rollcall_state_hashes_compared_total{result=\"mismatched\"}[10m]) > 0` | replicas differ: see docs/guarantees.md |\n" +
 	"| `rollcall_leader_contact_age_seconds > 10` | this node is cut off: what it shows may be old |\n" +
 	"| `rollcall_lag_entries > 1000` for 1 min | this node applies more slowly than the cluster writes |\n" +
-	"| `rollcall_journal_backlog_bytes > 64e6` | the journal cannot keep up; from 64 MiB on a leader takes no more than it stores; at 128 MiB for 3 s the node stops |\n"
+	"| `rollcall_registry_backlog_bytes > 64e6` | the registry file cannot keep up; from 64 MiB on a leader takes no more than it stores; at 128 MiB for 3 s the node stops |\n"

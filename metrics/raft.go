@@ -77,7 +77,7 @@ func newRaft() *Raft {
 		"Time to delete the entries of the Raft log that a snapshot holds; appending waits for it.",
 		"raft.compactLogs", diskSeconds)
 	histogram("rollcall_raft_fsm_snapshot_duration_seconds",
-		"Time that applying stands still to begin a snapshot: the journal is flushed.",
+		"Time that applying stands still to begin a snapshot: the registry file is flushed.",
 		"raft.fsm.snapshot", diskSeconds)
 	histogram("rollcall_raft_snapshot_duration_seconds",
 		"Time to write a snapshot to disk, while everything goes on.",

@@ -20,7 +20,7 @@ type Reading struct {
 	Revision      int64
 	HistoryOldest int64 // revision from which every event is kept; at most Revision+1
 
-	JournalBacklogBytes int
+	RegistryBacklogBytes int
 
 	Services map[string]int64 // by status
 	Watchers int64
@@ -107,8 +107,8 @@ var families = []family{
 		one(func(r Reading) float64 { return float64(r.Watchers) })},
 	{"rollcall_wakes_total", "How often the watchers of a service were woken, all of them counting once.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Wakes) })},
-	{"rollcall_journal_backlog_bytes", "What is applied and not yet written to the journal, estimated. At 128 MiB the node stops.", gauge, nil,
-		one(func(r Reading) float64 { return float64(r.JournalBacklogBytes) })},
+	{"rollcall_registry_backlog_bytes", "What is applied and not yet written to the registry file, estimated. At 128 MiB the node stops.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.RegistryBacklogBytes) })},
 	{"rollcall_snapshot_restores_total", "Snapshots from the leader that replaced this node's registry since its start.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Restores) })},
 	{"rollcall_request_ids", "Request ids that are remembered, so that a write tried again gets its first answer.", gauge, nil,

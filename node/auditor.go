@@ -316,8 +316,8 @@ func (a *auditor) stop(ctx context.Context, s suspicion, f finding) {
 	a.log.Error("this node's registry is not what the majority holds: it stops serving; restart it and it rebuilds the registry, see docs/guarantees.md",
 		"index", s.first, "reason", s.what, "own", fmt.Sprintf("%.8x", f.own), "held", f.String())
 	a.node.fsm.Distrust()
-	if err := a.node.directory.Distrust(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
-		a.log.Error("move journal.db aside before this node is started again", "error", err)
+	if err := a.node.directory.QuarantineRegistry(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
+		a.log.Error("move registry.db aside before this node is started again", "error", err)
 	}
 	a.handOver(ctx)
 	a.diverged.Store(&divergence{s.first, text})

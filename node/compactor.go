@@ -10,6 +10,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 const (
@@ -25,26 +26,26 @@ const (
 // compactor has a leader propose what of the history is no longer kept. The decision is a command in
 // the log, so that all nodes keep the same.
 type compactor struct {
-	log     *slog.Logger
-	events  int           // HistoryEvents
-	age     time.Duration // HistoryAge
-	journal *store.Journal
-	horizon func() int64 // the fold's
-	leading func() bool
-	propose func(context.Context, *logv1.Command) (*logv1.Result, error)
-	self    string
+	log          *slog.Logger
+	events       int           // HistoryEvents
+	age          time.Duration // HistoryAge
+	registryFile *registry.File
+	horizon      func() int64 // the fold's
+	leading      func() bool
+	propose      func(context.Context, *logv1.Command) (*logv1.Result, error)
+	self         string
 }
 
 func newCompactor(n *Node) *compactor {
 	return &compactor{
-		log:     n.log,
-		events:  n.cfg.HistoryEvents,
-		age:     n.cfg.HistoryAge,
-		journal: n.journal,
-		horizon: n.fsm.Horizon,
-		leading: n.leading,
-		propose: agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
-		self:    n.cfg.Name,
+		log:          n.log,
+		events:       n.cfg.HistoryEvents,
+		age:          n.cfg.HistoryAge,
+		registryFile: n.registryFile,
+		horizon:      n.fsm.Horizon,
+		leading:      n.leading,
+		propose:      agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
+		self:         n.cfg.Name,
 	}
 }
 
@@ -61,7 +62,7 @@ func (c *compactor) run(ctx context.Context) {
 			continue
 		}
 		err := c.compact(ctx, time.Now())
-		ended := ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, store.ErrScanEnded)
+		ended := ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, registry.ErrScanEnded)
 		if err != nil && !ended && c.leading() { // else it is the next leader's to do
 			c.log.Warn("the history cannot be compacted; it is tried again", "error", err)
 		}
@@ -115,7 +116,7 @@ func (c *compactor) due(ctx context.Context, now time.Time) (horizon int64, limi
 // dueByCount is the horizon from which on at least HistoryEvents are kept; more, if that would split
 // an atomic write.
 func (c *compactor) dueByCount(ctx context.Context, current int64) (int64, error) {
-	newest := c.journal.DurableRevision()
+	newest := c.registryFile.DurableRevision()
 	most := int64(c.events)
 	if newest-current+1 < most+max(most/eventsSlack, 1) {
 		return 0, nil
@@ -123,7 +124,7 @@ func (c *compactor) dueByCount(ctx context.Context, current int64) (int64, error
 	horizon := newest - most + 1
 	// The write that ends at or after the revision before the horizon must not lie on both sides.
 	var commit int64
-	_, err := c.journal.Events(ctx, logv1.EventQuery{From: current, To: horizon - 1, Descending: true},
+	_, err := c.registryFile.Events(ctx, logv1.EventQuery{From: current, To: horizon - 1, Descending: true},
 		func(e *logv1.Event) (bool, error) {
 			if commit == 0 {
 				if commit = e.GetCommitRevision(); commit == e.GetRevision() {
@@ -158,7 +159,7 @@ func (c *compactor) dueByAge(ctx context.Context, now time.Time, current int64) 
 
 // revisionAt returns 0 for a time before all that is kept.
 func (c *compactor) revisionAt(ctx context.Context, at time.Time) (int64, error) {
-	revision, _, err := c.journal.RevisionAt(ctx, at.UnixNano())
+	revision, _, err := c.registryFile.RevisionAt(ctx, at.UnixNano())
 	if compacted := (*logv1.CompactedError)(nil); errors.As(err, &compacted) {
 		return 0, nil
 	}

@@ -11,9 +11,11 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
-// compactorOn is a compactor over a journal of atomic writes of the given sizes, one a minute from the
+// compactorOn is a compactor over a registry file of atomic writes of the given sizes, one a minute from the
 // epoch on, that are durable. It keeps what is proposed, and does it.
 func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, logged *bytes.Buffer) {
 	t.Helper()
@@ -21,7 +23,7 @@ func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	raftLog, err := store.OpenLog(d, store.LogOptions{})
+	raftLog, err := store.OpenLog(d, raftlog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,12 +31,12 @@ func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, l
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal, err := store.OpenJournal(d, raftLog, snapshots, store.JournalOptions{})
+	registryFile, err := store.OpenRegistry(d, raftLog, snapshots, registry.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(journal.Close(), raftLog.Close(), d.Close()); err != nil {
+		if err := errors.Join(registryFile.Close(), raftLog.Close(), d.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -48,15 +50,15 @@ func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, l
 				Type: logv1.EventType_EVENT_TYPE_REPORTED,
 			})
 		}
-		journal.Append(delta)
+		registryFile.Append(delta)
 	}
-	if err := journal.Flush(); err != nil {
+	if err := registryFile.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	horizon, proposed := int64(1), []int64{}
 	logged = new(bytes.Buffer)
 	return &compactor{
-		log: slog.New(slog.NewTextHandler(logged, nil)), journal: journal, self: "n1",
+		log: slog.New(slog.NewTextHandler(logged, nil)), registryFile: registryFile, self: "n1",
 		horizon: func() int64 { return horizon },
 		leading: func() bool { return true },
 		propose: func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
@@ -140,11 +142,11 @@ func TestCompactorTellsWhyItCannot(t *testing.T) {
 	if err := c.compact(context.Background(), minutes(0)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("an error: %v", err)
 	}
-	if err := c.journal.Close(); err != nil {
+	if err := c.registryFile.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.compact(context.Background(), minutes(0)); !errors.Is(err, store.ErrClosed) {
-		t.Errorf("a closed journal: %v", err)
+		t.Errorf("a closed registry file: %v", err)
 	}
 }
 

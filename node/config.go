@@ -87,7 +87,7 @@ type Config struct {
 	// waiting for raft's timeout.
 	FastFailover bool
 
-	// ScrubInterval is how long after a look at all records, in memory and in the journal, the next one
+	// ScrubInterval is how long after a look at all records, in memory and in the registry file, the next one
 	// begins; 0: never.
 	ScrubInterval time.Duration
 
@@ -108,8 +108,8 @@ type Config struct {
 type Faults struct {
 	// StoreLogs runs before each append to the Raft log: it may wait, or fail the append.
 	StoreLogs func([]*raft.Log) error
-	// FlushJournal runs before each commit of the journal.
-	FlushJournal func() error
+	// FlushRegistry runs before each commit of the registry file.
+	FlushRegistry func() error
 	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
 	ApplyBatch func(*fsm.FSM)
 	// MaxLevel is the highest feature level that the node can fold; 0: logv1.Level.

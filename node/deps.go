@@ -19,9 +19,9 @@ import (
 func (n *Node) deps() server.Deps {
 	return server.Deps{
 		Statuses:  n.fsm,
-		Registry:  registry{n.fsm},
+		Registry:  folded{n.fsm},
 		Followers: n.fsm,
-		History:   registry{n.fsm},
+		History:   folded{n.fsm},
 		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},
 		Peers:     n.raft,
 		Node:      source{n},
@@ -30,19 +30,19 @@ func (n *Node) deps() server.Deps {
 	}
 }
 
-// registry is the fold as the server reads it.
-type registry struct{ *fsm.FSM }
+// folded is the fold as the server reads it.
+type folded struct{ *fsm.FSM }
 
-func (r registry) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
+func (r folded) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
 	page := r.FSM.ListServices(prefix, after, limit, statuses)
 	return page.Records, page.After, page.Revision
 }
 
-// exporter makes backups of the journal.
+// exporter makes backups of the registry file.
 type exporter struct{ *Node }
 
 func (e exporter) ExportSnapshot(ctx context.Context) (server.Snapshot, error) {
-	return e.journal.Export(ctx)
+	return e.registryFile.Export(ctx)
 }
 
 // agreement is raft as the server proposes to it, with the fold's answers.
@@ -172,7 +172,7 @@ func (n *Node) newLevelMonitor() *featurelevel.Monitor {
 			s := n.raft.Status()
 			return append(s.Voters, s.NonVoters...)
 		},
-		PeerLevel:   func(string) uint32 { return 0 },
+		PeerLevel:   n.raft.PeerLevel,
 		Leading:     n.leading,
 		Propose:     agreement{raft: n.raft, fsm: n.fsm}.propose,
 		RefusalText: rpcerror.RefusalText,

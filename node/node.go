@@ -19,6 +19,9 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/snapshot"
 )
 
 // Node is one running member.
@@ -27,13 +30,13 @@ type Node struct {
 	self Member
 	log  *slog.Logger
 
-	directory *store.Directory
-	raftLog   *store.Log
-	snapshots *store.Snapshots
-	journal   *store.Journal
-	fsm       *fsm.FSM
-	raft      *raftnode.Node
-	server    *server.Server
+	directory    *store.Directory
+	raftLog      *raftlog.Log
+	snapshots    *snapshot.Store
+	registryFile *registry.File
+	fsm          *fsm.FSM
+	raft         *raftnode.Node
+	server       *server.Server
 
 	metrics                   *metrics.Metrics
 	slowAppends, fullBacklogs notice
@@ -184,8 +187,8 @@ func (n *Node) release(ctx context.Context) error {
 	if n.fsm != nil {
 		closing("the registry", n.fsm.Close())
 	}
-	if n.journal != nil {
-		closing("the journal", n.journal.Close())
+	if n.registryFile != nil {
+		closing("the registry file", n.registryFile.Close())
 	}
 	if n.raftLog != nil {
 		closing("the log", n.raftLog.Close())

@@ -9,7 +9,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
-	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 // reading is the node as metrics sees it.
@@ -18,25 +18,25 @@ func (n *Node) reading() metrics.Reading {
 	f := n.fsm.Stats()
 	hashes := n.fsm.HashStats()
 	r := metrics.Reading{
-		Leading:             s.Leading,
-		LeaderKnown:         s.Leader != "",
-		LeaderContact:       s.LeaderContact,
-		Term:                s.Term,
-		CommitIndex:         s.CommitIndex,
-		AppliedIndex:        n.fsm.AppliedIndex(),
-		LeaderChanges:       s.LeaderChanges,
-		FastFailovers:       s.FastFailovers,
-		Revision:            n.fsm.Revision(),
-		JournalBacklogBytes: n.journal.Backlog(),
-		Services:            make(map[string]int64, len(f.Services)),
-		Watchers:            f.Watchers,
-		Wakes:               f.Wakes,
-		Restores:            f.Restores,
-		RequestIDs:          n.fsm.RequestIDs(),
-		HistoryOldest:       n.fsm.Horizon(),
-		HashesAgreed:        hashes.Agreed,
-		HashesMismatched:    hashes.Mismatched,
-		Peers:               make(map[string]bool, len(s.Peers)),
+		Leading:              s.Leading,
+		LeaderKnown:          s.Leader != "",
+		LeaderContact:        s.LeaderContact,
+		Term:                 s.Term,
+		CommitIndex:          s.CommitIndex,
+		AppliedIndex:         n.fsm.AppliedIndex(),
+		LeaderChanges:        s.LeaderChanges,
+		FastFailovers:        s.FastFailovers,
+		Revision:             n.fsm.Revision(),
+		RegistryBacklogBytes: n.registryFile.Backlog(),
+		Services:             make(map[string]int64, len(f.Services)),
+		Watchers:             f.Watchers,
+		Wakes:                f.Wakes,
+		Restores:             f.Restores,
+		RequestIDs:           n.fsm.RequestIDs(),
+		HistoryOldest:        n.fsm.Horizon(),
+		HashesAgreed:         hashes.Agreed,
+		HashesMismatched:     hashes.Mismatched,
+		Peers:                make(map[string]bool, len(s.Peers)),
 	}
 	for status, count := range f.Services {
 		r.Services[status.String()] = count
@@ -79,11 +79,11 @@ func (n *Node) stored(entries int, took time.Duration) {
 	}
 }
 
-// flushed is told of each flush of the journal.
-func (n *Node) flushed(f store.Flush) {
+// flushed is told of each flush of the registry file.
+func (n *Node) flushed(f registry.Flush) {
 	n.metrics.Flushed(f.Took)
 	if f.Waiting > f.Limit/2 {
-		n.fullBacklogs.warn(n.log, "journal falls behind: the node stops when its backlog stays full", "backlog_bytes", f.Waiting,
+		n.fullBacklogs.warn(n.log, "registry file falls behind: the node stops when its backlog stays full", "backlog_bytes", f.Waiting,
 			"limit_bytes", f.Limit, "took", f.Took.Round(time.Millisecond).String())
 	}
 }

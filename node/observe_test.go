@@ -20,7 +20,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/server"
-	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -120,7 +120,7 @@ func TestMetricsAreLive(t *testing.T) {
 	ready, stop := n.fsm.WatchStatus("svc0", nil, func(server.Status) { watched <- struct{}{} })
 	ready()
 	<-watched
-	if err := n.journal.Flush(); err != nil {
+	if err := n.registryFile.Flush(); err != nil {
 		t.Fatal(err)
 	}
 	code, body := get("/metrics")
@@ -145,15 +145,15 @@ func TestMetricsAreLive(t *testing.T) {
 		}
 	}
 	for name, least := range map[string]float64{
-		"rollcall_term":                                 1,
-		"rollcall_applied_index":                        4,
-		"rollcall_commit_index":                         4,
-		"rollcall_raft_store_duration_seconds_count":    4,
-		"rollcall_raft_commit_duration_seconds_count":   3,
-		"rollcall_raft_entry_commands_sum":              3,
-		"rollcall_apply_duration_seconds_count":         1,
-		"rollcall_apply_entries_sum":                    3,
-		"rollcall_journal_flush_duration_seconds_count": 1,
+		"rollcall_term":                                  1,
+		"rollcall_applied_index":                         4,
+		"rollcall_commit_index":                          4,
+		"rollcall_raft_store_duration_seconds_count":     4,
+		"rollcall_raft_commit_duration_seconds_count":    3,
+		"rollcall_raft_entry_commands_sum":               3,
+		"rollcall_apply_duration_seconds_count":          1,
+		"rollcall_apply_entries_sum":                     3,
+		"rollcall_registry_flush_duration_seconds_count": 1,
 	} {
 		if got := sample(body, name); got < least {
 			t.Errorf("%s is %v, want at least %v", name, got, least)
@@ -190,14 +190,14 @@ func TestSlowDiskAndFullBacklogAreTold(t *testing.T) {
 	log, said := lines()
 	n := &Node{log: log, metrics: metrics.New("v0")}
 	n.stored(1, slowDisk)
-	n.flushed(store.Flush{Took: time.Minute, Waiting: 32, Limit: 64})
+	n.flushed(registry.Flush{Took: time.Minute, Waiting: 32, Limit: 64})
 	if got := said(); got != "" {
 		t.Errorf("at the threshold: %s", got)
 	}
 	n.stored(7, 400*time.Millisecond)
-	n.flushed(store.Flush{Took: 2 * time.Second, Waiting: 33, Limit: 64})
+	n.flushed(registry.Flush{Took: 2 * time.Second, Waiting: 33, Limit: 64})
 	want := `level=WARN msg="disk is slow: heartbeats wait for it" took=400ms entries=7 threshold=300ms` + "\n" +
-		`level=WARN msg="journal falls behind: the node stops when its backlog stays full" backlog_bytes=33 limit_bytes=64 took=2s`
+		`level=WARN msg="registry file falls behind: the node stops when its backlog stays full" backlog_bytes=33 limit_bytes=64 took=2s`
 	if got := said(); got != want {
 		t.Errorf("said %s, want %s", got, want)
 	}

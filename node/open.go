@@ -15,61 +15,63 @@ import (
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
 		return err
 	}
-	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{Kind: store.LogKind(n.cfg.LogStore), OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
+	n.raftLog, err = store.OpenLog(n.directory, raftlog.Options{Kind: raftlog.Kind(n.cfg.LogStore), OnFailure: n.fail, OnStored: n.stored, Intercept: n.cfg.Faults.StoreLogs})
 	if err != nil {
 		return err
 	}
 	if n.snapshots, err = store.OpenSnapshots(n.directory, n.log); err != nil {
 		return err
 	}
-	return n.openJournal()
+	return n.openRegistryFile()
 }
 
-func (n *Node) openJournal() (err error) {
-	n.journal, err = store.OpenJournal(n.directory, n.raftLog, n.snapshots, store.JournalOptions{
+func (n *Node) openRegistryFile() (err error) {
+	n.registryFile, err = store.OpenRegistry(n.directory, n.raftLog, n.snapshots, registry.Options{
 		Logger:    n.log,
 		OnFailure: n.fail,
 		OnFlushed: n.flushed,
-		Intercept: n.cfg.Faults.FlushJournal,
+		Intercept: n.cfg.Faults.FlushRegistry,
 	})
 	return err
 }
 
-// openRegistry loads the registry. A journal whose records are each intact, but are not what the fold
+// openRegistry loads the registry. A registry file whose records are each intact, but are not what the fold
 // wrote, is rebuilt from the newest snapshot and the log. If that is no better nothing on this disk
 // is: the node does not start.
 func (n *Node) openRegistry() (err error) {
 	cfg := fsm.Config{
-		Journal:    n.journal,
-		Logger:     n.log,
-		OnFailure:  n.fail,
-		OnApplied:  n.metrics.Applied,
-		OnMismatch: n.auditor.mismatch,
-		Intercept:  n.cfg.Faults.ApplyBatch,
+		RegistryFile: n.registryFile,
+		Logger:       n.log,
+		OnFailure:    n.fail,
+		OnApplied:    n.metrics.Applied,
+		OnMismatch:   n.auditor.mismatch,
+		Intercept:    n.cfg.Faults.ApplyBatch,
 
 		MaxLevel:     n.cfg.Faults.MaxLevel,
 		CommandLevel: n.cfg.Faults.CommandLevel,
 	}
 	if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {
-		n.log.Error("the journal is not what this node wrote: it is rebuilt from the newest snapshot and the log",
+		n.log.Error("the registry file is not what this node wrote: it is rebuilt from the newest snapshot and the log",
 			"error", err)
-		if err := n.directory.Distrust(err.Error()); err != nil {
+		if err := n.directory.QuarantineRegistry(err.Error()); err != nil {
 			return err
 		}
-		if err := n.journal.Close(); err != nil {
+		if err := n.registryFile.Close(); err != nil {
 			return err
 		}
-		n.journal = nil
-		if err := n.openJournal(); err != nil {
+		n.registryFile = nil
+		if err := n.openRegistryFile(); err != nil {
 			return err
 		}
-		cfg.Journal = n.journal
+		cfg.RegistryFile = n.registryFile
 		if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {
 			return fmt.Errorf("the newest snapshot in %s is not what the cluster agreed on: %w; "+
 				"this node's data cannot be used, see docs/guarantees.md", n.cfg.DataDir, err)
@@ -103,7 +105,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.FastFailover = n.cfg.FastFailover
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
-	cfg.Congested = n.journal.Congested
+	cfg.Congested = n.registryFile.Congested
 	cfg.OnFailure = n.fail
 	return cfg
 }

@@ -17,6 +17,10 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/snapshot"
+	"github.com/rollcallhq/rollcall/store/verify"
 )
 
 // RestoreTokenLife is how long after the first node was restored the others can be. A node that lost its
@@ -25,7 +29,7 @@ const RestoreTokenLife = time.Hour
 
 // Restored is what Restore did.
 type Restored struct {
-	store.Backup
+	snapshot.Backup
 	ClusterID string
 	Token     string // to restore the other members with
 }
@@ -38,7 +42,7 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 	if err := cfg.Validate(); err != nil {
 		return Restored{}, err
 	}
-	b, err := store.CheckBackup(file)
+	b, err := snapshot.CheckBackup(file)
 	if err != nil {
 		return Restored{}, err
 	}
@@ -56,9 +60,9 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 		Node:        cfg.Name,
 		DirectoryID: f.Members[i].DirectoryID,
 		Founding:    f,
-		LogKind:     store.LogKind(cfg.LogStore),
-		Rehash: func(journal *store.JournalFile) (*logv1.StateHash, error) {
-			for _, check := range journal.Check(func(f *store.JournalFile) store.Check {
+		LogKind:     raftlog.Kind(cfg.LogStore),
+		Rehash: func(registryFile *registry.Reader) (*logv1.StateHash, error) {
+			for _, check := range registryFile.Check(func(f *registry.Reader) verify.Check {
 				check, _ := inspect(f)
 				return check
 			}) {
@@ -66,7 +70,7 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 					return nil, fmt.Errorf("%w: %s: %s", store.ErrDamaged, check.Name, check.Problems[0])
 				}
 			}
-			return fsm.Refound(journal, f.ClusterID)
+			return fsm.Refound(registryFile, f.ClusterID)
 		},
 	})
 	return Restored{Backup: b, ClusterID: f.ClusterID, Token: token}, err

@@ -6,15 +6,16 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 const (
 	// memoryShare of a core is what scrubbing memory takes while it lasts.
 	memoryShare = 0.01
-	// The journal has to be read as of one moment, and its file grows meanwhile: rather briskly and
+	// The registry file has to be read as of one moment, and its file grows meanwhile: rather briskly and
 	// briefly. A second of one core, every ten minutes, is less than a hundredth too.
-	journalShare   = 0.2
-	journalTimeout = 5 * time.Second
+	scrubShare   = 0.2
+	scrubTimeout = 5 * time.Second
 
 	// snapshotAgain is how long after a snapshot that could not be taken the next is tried.
 	snapshotAgain = 10 * time.Second
@@ -36,16 +37,16 @@ func (a *auditor) scrub(ctx context.Context) {
 			return
 		}
 		a.scrubMemory(ctx)
-		err := a.scrubJournal(ctx)
+		err := a.scrubRegistryFile(ctx)
 		switch {
 		case ctx.Err() != nil:
 		case errors.Is(err, context.DeadlineExceeded):
 			if !tooLarge {
-				a.log.Warn("the journal is too large to be scrubbed while it is written; it is checked at each start", "within", journalTimeout.String())
+				a.log.Warn("the registry file is too large to be scrubbed while it is written; it is checked at each start", "within", scrubTimeout.String())
 			}
 			tooLarge = true
-		case err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, store.ErrScanEnded):
-			a.log.Error("the journal cannot be scrubbed", "error", err)
+		case err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, registry.ErrScanEnded):
+			a.log.Error("the registry file cannot be scrubbed", "error", err)
 		}
 		if err := a.node.snapshots.Scrub(); err != nil {
 			a.log.Error("the snapshots cannot be scrubbed", "error", err)
@@ -60,19 +61,19 @@ func (a *auditor) scrubMemory(ctx context.Context) {
 	}
 }
 
-func (a *auditor) scrubJournal(ctx context.Context) error {
-	bounded, cancel := context.WithTimeout(ctx, journalTimeout)
+func (a *auditor) scrubRegistryFile(ctx context.Context) error {
+	bounded, cancel := context.WithTimeout(ctx, scrubTimeout)
 	defer cancel()
-	found, compared, err := a.node.fsm.ScrubJournal(bounded, journalShare)
+	found, compared, err := a.node.fsm.ScrubRegistryFile(bounded, scrubShare)
 	switch {
 	case errors.Is(err, store.ErrDamaged):
-		a.log.Error("a record of the journal is damaged", "error", err)
-		a.find(ctx, suspicion{index: a.node.journal.Meta().GetIndex(), what: "a record of its journal is damaged", contradicts: true})
+		a.log.Error("a record of the registry file is damaged", "error", err)
+		a.find(ctx, suspicion{index: a.node.registryFile.Meta().GetIndex(), what: "a record of its registry file is damaged", contradicts: true})
 		return nil
 	case err != nil:
 		return err
 	case compared && !found.Agrees():
-		a.find(ctx, suspicion{index: found.Index, what: "its journal does not have the state hash that was stored with it", contradicts: true})
+		a.find(ctx, suspicion{index: found.Index, what: "its registry file does not have the state hash that was stored with it", contradicts: true})
 	}
 	return nil
 }

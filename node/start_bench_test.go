@@ -11,9 +11,11 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
-// BenchmarkStart is what a node does before it answers its first Check: the log is checked, the journal
+// BenchmarkStart is what a node does before it answers its first Check: the log is checked, the registry file
 // is checked and loaded, the registry hashed and published. The services were written by batches of
 // 1,000 that carried request ids, neighbours by name in different ones. B/service is the heap behind
 // them, the request ids remembered included.
@@ -64,20 +66,20 @@ func openLoaded(tb testing.TB, path string) *Node {
 	var err error
 	n.directory, err = store.OpenDirectory(path, "n1")
 	fail(err)
-	n.raftLog, err = store.OpenLog(n.directory, store.LogOptions{OnFailure: n.fail})
+	n.raftLog, err = store.OpenLog(n.directory, raftlog.Options{OnFailure: n.fail})
 	fail(err)
 	n.snapshots, err = store.OpenSnapshots(n.directory, n.log)
 	fail(err)
-	n.journal, err = store.OpenJournal(n.directory, n.raftLog, n.snapshots, store.JournalOptions{Logger: n.log, OnFailure: n.fail})
+	n.registryFile, err = store.OpenRegistry(n.directory, n.raftLog, n.snapshots, registry.Options{Logger: n.log, OnFailure: n.fail})
 	fail(err)
-	n.fsm, err = fsm.New(fsm.Config{Journal: n.journal, Logger: n.log, OnFailure: n.fail})
+	n.fsm, err = fsm.New(fsm.Config{RegistryFile: n.registryFile, Logger: n.log, OnFailure: n.fail})
 	fail(err)
 	return n
 }
 
 func (n *Node) close(tb testing.TB) {
 	tb.Helper()
-	for _, c := range []interface{ Close() error }{n.fsm, n.journal, n.raftLog, n.directory} {
+	for _, c := range []interface{ Close() error }{n.fsm, n.registryFile, n.raftLog, n.directory} {
 		if err := c.Close(); err != nil {
 			tb.Fatal(err)
 		}
@@ -121,7 +123,7 @@ func fillLoaded(tb testing.TB, n *Node, services int) {
 			Kind: &logv1.Command_Write{Write: w},
 		})
 		if at%50_000 == 0 {
-			if err := n.journal.Flush(); err != nil { // lest the journal falls behind
+			if err := n.registryFile.Flush(); err != nil { // lest the registry file falls behind
 				tb.Fatal(err)
 			}
 		}

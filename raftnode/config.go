@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // State is what agreement asks of the fold.
@@ -35,6 +36,11 @@ type State interface {
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
 	// compare with. It is asked for once an entry; nil: the fold keeps none.
 	StateHash() *logv1.StateHash
+	// Level is the cluster's feature level, MaxLevel the highest that this binary can fold, and
+	// CommandLevel the lowest that holds all of a command.
+	Level() uint32
+	MaxLevel() uint32
+	CommandLevel(*logv1.Command) uint32
 }
 
 // Member is a node as the configuration lists it.
@@ -52,7 +58,7 @@ type Config struct {
 	Version        string // of the binary, told to peers
 
 	Directory *store.Directory
-	Log       *store.Log
+	Log       *raftlog.Log
 	Snapshots raft.SnapshotStore
 	FSM       raft.FSM
 	State     State
@@ -214,7 +220,7 @@ func (c Config) raftConfig(notify chan<- bool, logger *raftlogger.Logger) *raft.
 	r.SnapshotThreshold = c.SnapshotThreshold
 	r.TrailingLogs = c.TrailingLogs
 	r.NotifyCh = notify
-	// The fold has loaded the journal, which is never older than the newest snapshot.
+	// The fold has loaded the registry file, which is never older than the newest snapshot.
 	r.NoSnapshotRestoreOnStart = true
 	r.ShutdownOnRemove = false
 	r.BatchApplyCh = false // would let entries in after the enqueue timeout
@@ -240,6 +246,7 @@ func (n *Node) proposerConfig() proposer.Config {
 		EnqueueTimeout:     n.cfg.EnqueueTimeout,
 		Now:                n.clock.Stamp,
 		StateHash:          n.cfg.State.StateHash,
+		Level:              n.cfg.State.CommandLevel,
 		Congested:          n.cfg.Congested,
 		OnEntry:            n.cfg.OnEntry,
 	}

@@ -21,6 +21,7 @@ var (
 
 type (
 	NotWrittenError     = proposer.NotWrittenError
+	QuotaError          = proposer.QuotaError
 	UnknownOutcomeError = proposer.UnknownOutcomeError
 	FormingError        = forming.Error
 	RefusedError        = peerport.RefusedError

@@ -14,6 +14,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // fails waits until a node has given up.
@@ -140,10 +141,10 @@ func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
 }
 
 func TestFounderFinishesAfterACrash(t *testing.T) {
-	for name, log := range map[string]func(*store.Log) error{
-		"before raft's term":  func(*store.Log) error { return nil },
-		"before raft's entry": func(l *store.Log) error { return l.SetUint64([]byte("CurrentTerm"), 1) },
-		"after bootstrap": func(l *store.Log) error {
+	for name, log := range map[string]func(*raftlog.Log) error{
+		"before raft's term":  func(*raftlog.Log) error { return nil },
+		"before raft's entry": func(l *raftlog.Log) error { return l.SetUint64([]byte("CurrentTerm"), 1) },
+		"after bootstrap": func(l *raftlog.Log) error {
 			if err := l.SetUint64([]byte("CurrentTerm"), 1); err != nil {
 				return err
 			}
@@ -170,7 +171,7 @@ func TestFounderFinishesAfterACrash(t *testing.T) {
 					}
 				}
 				c.open("n2")
-				c.open("n1", testOptions{before: func(d *store.Directory, l *store.Log) {
+				c.open("n1", testOptions{before: func(d *store.Directory, l *raftlog.Log) {
 					if err := errors.Join(d.SetFounding(f), log(l)); err != nil {
 						t.Fatal(err)
 					}
@@ -237,7 +238,7 @@ func TestOtherDirectoryIsRefusedAtStart(t *testing.T) {
 		_ = leader
 		c.close("n2")
 		c.wipe("n2")
-		_, err := c.tryOpen("n2", testOptions{before: func(d *store.Directory, _ *store.Log) {
+		_, err := c.tryOpen("n2", testOptions{before: func(d *store.Directory, _ *raftlog.Log) {
 			if err := d.SetFounding(*f); err != nil {
 				t.Fatal(err)
 			}
@@ -268,7 +269,7 @@ func TestForceBootstrapFinishesAfterACrash(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, threeNames...)
 		defer c.closeAll()
-		set := func(d *store.Directory, _ *store.Log) {
+		set := func(d *store.Directory, _ *raftlog.Log) {
 			f := store.Founding{ClusterID: "3f9a000000000000"}
 			for _, m := range c.members {
 				f.Members = append(f.Members, store.FoundingMember{Name: m.Name, PeerAddress: m.PeerAddress})
@@ -293,7 +294,7 @@ func TestDataWithoutIdentityIsRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := newTestCluster(t, "n1")
 		defer c.closeAll()
-		_, err := c.tryOpen("n1", testOptions{before: func(_ *store.Directory, l *store.Log) {
+		_, err := c.tryOpen("n1", testOptions{before: func(_ *store.Directory, l *raftlog.Log) {
 			if err := l.SetUint64([]byte("CurrentTerm"), 3); err != nil {
 				t.Fatal(err)
 			}

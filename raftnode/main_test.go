@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,6 +31,9 @@ type testFold struct {
 	mu        sync.Mutex
 	applied   uint64
 	logTime   int64
+	level     uint32   // the cluster's; 0: the base level
+	maxLevel  uint32   // never changes
+	levels    []uint32 // of the entries
 	cluster   string
 	terms     []uint64
 	ids       []string // request ids of all other commands
@@ -71,6 +76,7 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 	}
 	f.mu.Lock()
 	f.logTime = max(f.logTime, entry.GetTime())
+	f.levels = append(f.levels, entry.GetLevel())
 	f.mu.Unlock()
 	answers := []any{}
 	counted := false
@@ -80,6 +86,8 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		}
 		f.mu.Lock()
 		switch kind := cmd.GetKind().(type) {
+		case *logv1.Command_RaiseLevel:
+			f.level = max(f.level, kind.RaiseLevel.GetLevel())
 		case *logv1.Command_TermStart:
 			f.terms = append(f.terms, kind.TermStart.GetTerm())
 			if f.cluster == "" {
@@ -142,6 +150,22 @@ func (f *testFold) LogTime() int64 {
 
 func (f *testFold) StateHash() *logv1.StateHash { return nil }
 
+func (f *testFold) Level() uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return logv1.LevelOf(f.level)
+}
+
+func (f *testFold) MaxLevel() uint32 { return logv1.LevelOf(f.maxLevel) }
+
+// CommandLevel is 2 for request ids that begin with "level2".
+func (f *testFold) CommandLevel(cmd *logv1.Command) uint32 {
+	if strings.HasPrefix(cmd.GetRequestId(), "level2") {
+		return 2
+	}
+	return logv1.LevelOf(cmd.GetRaiseLevel().GetLevel())
+}
+
 func (f *testFold) Members() map[string]*logv1.Member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -168,7 +192,7 @@ type testNode struct {
 	*Node
 	fold     *testFold
 	dir      *store.Directory
-	log      *store.Log
+	log      *raftlog.Log
 	failures chan error // capacity 1
 }
 
@@ -203,7 +227,7 @@ func (c *testCluster) path(name string) string { return filepath.Join(c.root, na
 type testOptions struct {
 	config    func(*Config)
 	intercept func([]*raft.Log) error
-	before    func(*store.Directory, *store.Log) // with the stores open
+	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
 }
 
@@ -238,7 +262,7 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)
 	}
-	if n.log, err = store.OpenLog(n.dir, store.LogOptions{Kind: store.LogKind(os.Getenv("ROLLCALL_LOG_STORE")), Intercept: opt.intercept}); err != nil {
+	if n.log, err = store.OpenLog(n.dir, raftlog.Options{Kind: raftlog.Kind(os.Getenv("ROLLCALL_LOG_STORE")), Intercept: opt.intercept}); err != nil {
 		c.t.Fatal(err)
 	}
 	if opt.before != nil {

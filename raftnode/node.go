@@ -167,6 +167,9 @@ func newView(cfg *Config, directoryID string, founding *store.Founding, running 
 		Founding:    founding,
 		Known:       map[string]string{},
 		Running:     running,
+
+		MaxLevel:     cfg.State.MaxLevel(),
+		ClusterLevel: cfg.State.Level(),
 	}
 	if founding == nil {
 		return v
@@ -221,7 +224,10 @@ func (n *Node) met(h *peerv1.Hello) {
 // startRaft starts raft on the stores. The founding is set.
 func (n *Node) startRaft(asFounder bool) error {
 	logger := raftlogger.New(n.logger)
-	trans := transport.New(transport.Config{Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger})
+	trans := transport.New(transport.Config{
+		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger,
+		MaxLevel: n.cfg.State.MaxLevel(), ClusterLevel: n.cfg.State.Level,
+	})
 	// Without a buffer: raft waits for followLeadership, which keeps both at the same point.
 	notify := make(chan bool)
 	conf := n.cfg.raftConfig(notify, logger)
@@ -327,6 +333,10 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 	}
 	return conn, nil
 }
+
+// PeerLevel is the highest feature level that a member's running process can read, as its last hello
+// says; 0: it sent none to this process.
+func (n *Node) PeerLevel(name string) uint32 { return n.port.PeerLevel(name) }
 
 // Close ends agreement: nothing new is proposed, what is under way gets a moment, raft and the peer
 // port end. A leader should have called TransferLeadership. It may be called often, and returns after

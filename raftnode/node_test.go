@@ -458,3 +458,22 @@ func TestWritersDoNotGetEachOthersAnswers(t *testing.T) {
 		t.Logf("%d commands in %d entries", writers*writes, leader.fold.entries)
 	})
 }
+
+// TestEntriesSayTheirLevel: an entry needs the highest level that one of its commands needs, and no level
+// where all are of the base level.
+func TestEntriesSayTheirLevel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, "n1")
+		defer c.closeAll()
+		n := c.open("n1")
+		c.leader()
+		n.write(t, "a")
+		n.write(t, "level2")
+		n.write(t, "b")
+		n.fold.mu.Lock()
+		defer n.fold.mu.Unlock()
+		if want := []uint32{0, 0, 2, 0}; !slices.Equal(n.fold.levels, want) { // the first starts the term
+			t.Errorf("the entries have levels %v, want %v", n.fold.levels, want)
+		}
+	})
+}

@@ -35,7 +35,7 @@ type clusterService struct {
 	exporter      Exporter // nil: exports nothing
 	reads         freshness.Reads
 	cutOff        func(call context.Context) // closes the connection of a call
-	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the journal does
+	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger
 
 	mu   sync.Mutex           // guards down

@@ -187,3 +187,13 @@ func errorInfoOf(err error) *errdetails.ErrorInfo {
 	}
 	return &errdetails.ErrorInfo{}
 }
+
+// quotaOf is the subject of an error's QuotaFailure.
+func quotaOf(err error) string {
+	for _, d := range status.Convert(err).Details() {
+		if q, ok := d.(*errdetails.QuotaFailure); ok && len(q.GetViolations()) > 0 {
+			return q.GetViolations()[0].GetSubject()
+		}
+	}
+	return ""
+}

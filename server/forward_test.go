@@ -395,7 +395,7 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 
 // forwardCommand sends one command on a stream of its own.
 func forwardCommand(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
-	l := forward.NewStream(conn)
+	l := forward.NewStream(conn, 10_000)
 	defer l.Close()
 	res, _, err := l.Do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
 	if err != nil || res.GetResult() != nil {

@@ -23,7 +23,7 @@ import (
 // foldedRegistry returns an fsm in which the named services are SERVING.
 func foldedRegistry(b *testing.B, names []string) *fsm.FSM {
 	b.Helper()
-	f, err := fsm.New(fsm.Config{Journal: noJournal{}})
+	f, err := fsm.New(fsm.Config{RegistryFile: noRegistryFile{}})
 	if err != nil {
 		b.Fatal(err)
 	}

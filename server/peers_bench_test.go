@@ -86,17 +86,19 @@ func (t *ourTarget) set(names []string, s Status) {
 	}
 }
 
-// noJournal stores nothing.
-type noJournal struct{ fsm.Journal }
+// noRegistryFile stores nothing.
+type noRegistryFile struct{ fsm.RegistryFile }
 
-func (noJournal) Append(*logv1.Delta)                            {}
-func (noJournal) Load(logv1.Visitor) (*logv1.JournalMeta, error) { return &logv1.JournalMeta{}, nil }
-func (noJournal) Scan(context.Context, logv1.Visitor) (*logv1.JournalMeta, error) {
-	return &logv1.JournalMeta{}, nil
+func (noRegistryFile) Append(*logv1.Delta) {}
+func (noRegistryFile) Load(logv1.Visitor) (*logv1.RegistryMeta, error) {
+	return &logv1.RegistryMeta{}, nil
 }
-func (noJournal) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
-func (noJournal) Replace(io.Reader) error             { return nil }
-func (noJournal) DurableRevision() int64              { return 1 << 62 }
+func (noRegistryFile) Scan(context.Context, logv1.Visitor) (*logv1.RegistryMeta, error) {
+	return &logv1.RegistryMeta{}, nil
+}
+func (noRegistryFile) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
+func (noRegistryFile) Replace(io.Reader) error             { return nil }
+func (noRegistryFile) DurableRevision() int64              { return 1 << 62 }
 
 // TestServeForBenchmarks is the child process of the benchmarks; by itself it does nothing. It serves
 // until its standard input ends, and takes orders there.
@@ -134,7 +136,7 @@ func TestServeForBenchmarks(t *testing.T) {
 }
 
 func serveOurs(t *testing.T, lis net.Listener) target {
-	f, err := fsm.New(fsm.Config{Journal: noJournal{}})
+	f, err := fsm.New(fsm.Config{RegistryFile: noRegistryFile{}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -49,6 +49,8 @@ type Config struct {
 	WriteTimeout time.Duration
 	// ForwardTimeout is the most that a change forwarded to the leader may take.
 	ForwardTimeout time.Duration
+	// MaxForwarded is the most changes that are on their way to one other member.
+	MaxForwarded int
 	// RevisionTimeout is how long a read waits for what it asks by metadata (rollcall-min-revision,
 	// for one) if its caller has no deadline.
 	RevisionTimeout time.Duration
@@ -75,6 +77,7 @@ func DefaultConfig() Config {
 		ReadyMaxStaleness:       10 * time.Second,
 		WriteTimeout:            5 * time.Second,
 		ForwardTimeout:          5 * time.Second,
+		MaxForwarded:            10_000,
 		RevisionTimeout:         5 * time.Second,
 		LeaderGrace:             3 * time.Second,
 		StatusTimeout:           time.Second,
@@ -93,8 +96,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("server: ReadyMaxStaleness is %v; it must be 0 or at least %v", c.ReadyMaxStaleness, MinReadyStaleness)
 	case c.WriteTimeout <= 0, c.ForwardTimeout <= 0, c.RevisionTimeout <= 0, c.StatusTimeout <= 0, c.LeaderGrace <= 0:
 		return errors.New("server: WriteTimeout, ForwardTimeout, RevisionTimeout, StatusTimeout and LeaderGrace must be more than 0")
-	case c.MaxWatches < 1, c.MaxWatchesPerConnection < 1, c.MaxConnections < 1:
-		return errors.New("server: MaxWatches, MaxWatchesPerConnection and MaxConnections must be at least 1")
+	case c.MaxWatches < 1, c.MaxWatchesPerConnection < 1, c.MaxConnections < 1, c.MaxForwarded < 1:
+		return errors.New("server: MaxWatches, MaxWatchesPerConnection, MaxConnections and MaxForwarded must be at least 1")
 	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
 		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
 	case c.Logger == nil:
@@ -160,7 +163,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.router = &forward.Router{
 		Node:      cfg.Node,
 		Agreement: deps.Agreement,
-		Forwarder: forward.NewForwarder(s.pool, cfg.ForwardTimeout),
+		Forwarder: forward.NewForwarder(s.pool, cfg.ForwardTimeout, cfg.MaxForwarded),
 		Timeout:   cfg.WriteTimeout,
 		Draining:  s.draining,
 		Fence:     s.fence,

@@ -6,8 +6,22 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strings"
 	"sync"
+
+	"github.com/rollcallhq/rollcall/store/vfs"
+)
+
+const (
+	lockName     = "LOCK"
+	identityName = "identity.json"
+)
+
+// Errors of this package and those beneath it.
+var (
+	ErrInUse   = vfs.ErrInUse
+	ErrDamaged = vfs.ErrDamaged
+	ErrNewer   = vfs.ErrNewer
+	ErrClosed  = vfs.ErrClosed
 )
 
 // Directory is an open data directory. Only one process has it open.
@@ -21,18 +35,18 @@ type Directory struct {
 }
 
 // OpenDirectory opens the data directory of a node and makes it if it is missing. It fails at once
-// when another process has it (ErrInUse), when it belongs to another node, when its identity is
-// damaged, lost or of a newer format (ErrNewer), and when it cannot be written.
+// when another process has it (vfs.ErrInUse), when it belongs to another node, when its identity is
+// damaged, lost or of a newer format (vfs.ErrNewer), and when it cannot be written.
 func OpenDirectory(path, node string) (_ *Directory, err error) {
 	if node == "" {
 		return nil, errors.New("open data directory: no node name")
 	}
-	if err := makeDirectory(path); err != nil {
+	if err := vfs.MkdirAll(path); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
 	}
 	lock, err := lockFile(filepath.Join(path, lockName))
-	if errors.Is(err, ErrInUse) {
-		return nil, fmt.Errorf("data directory %s is %w", path, ErrInUse)
+	if errors.Is(err, vfs.ErrInUse) {
+		return nil, fmt.Errorf("data directory %s is %w", path, vfs.ErrInUse)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
@@ -42,7 +56,7 @@ func OpenDirectory(path, node string) (_ *Directory, err error) {
 			lock.Close()
 		}
 	}()
-	if err := cleanSpool(path); err != nil {
+	if err := vfs.RemoveTemps(path); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
 	}
 	id, err := openIdentity(path, node)
@@ -52,40 +66,31 @@ func OpenDirectory(path, node string) (_ *Directory, err error) {
 	return &Directory{path: path, lock: lock, identity: id}, nil
 }
 
-func makeDirectory(path string) error {
-	there, err := exists(path)
+// OpenReadOnly opens the data directory of a stopped node to be read: nothing in it is changed. The error
+// is ErrInUse, says that it is not the data directory of a node, wraps ErrDamaged or ErrNewer because of
+// its identity, or is the disk's.
+func OpenReadOnly(path string) (*Directory, error) {
+	name := filepath.Join(path, identityName)
+	data, err := os.ReadFile(name)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("%s is not the data directory of a node: it has no %s", path, identityName)
+	}
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
 	}
-	if !there {
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return err
-		}
-		return syncDir(filepath.Dir(filepath.Clean(path)))
+	lock, err := lockFile(filepath.Join(path, lockName))
+	if errors.Is(err, ErrInUse) {
+		return nil, fmt.Errorf("data directory %s is %w", path, ErrInUse)
 	}
-	return nil
-}
-
-// cleanSpool removes what a process that was killed left half-made, and so learns whether the
-// directory can be written.
-func cleanSpool(path string) error {
-	f, err := spool(path)
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
 	}
-	f.Close()
-	entries, err := os.ReadDir(path)
+	id, err := parseIdentity(data)
 	if err != nil {
-		return err
+		lock.Close()
+		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	for _, entry := range entries {
-		if strings.HasPrefix(entry.Name(), spoolPrefix) {
-			if err := os.Remove(filepath.Join(path, entry.Name())); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return &Directory{path: path, lock: lock, identity: id}, nil
 }
 
 // Path returns the path the directory was opened by.
@@ -100,13 +105,21 @@ func (d *Directory) Identity() Identity {
 	return d.identity.clone()
 }
 
+// clusterID is the cluster that the identity names; "": none yet.
+func (d *Directory) clusterID() string {
+	if f := d.Identity().Founding; f != nil {
+		return f.ClusterID
+	}
+	return ""
+}
+
 // SetFounding notes, durably when it returns, that this node took part in forming a cluster. It can
 // be set once; setting the same again changes nothing.
 func (d *Directory) SetFounding(f Founding) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {
-		return fmt.Errorf("set founding: data directory %s: %w", d.path, ErrClosed)
+		return fmt.Errorf("set founding: data directory %s: %w", d.path, vfs.ErrClosed)
 	}
 	if have := d.identity.Founding; have != nil {
 		if reflect.DeepEqual(have.clone(), f.clone()) {

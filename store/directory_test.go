@@ -6,6 +6,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/storetest"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 func TestOpenDirectoryIsOneProcessAtATime(t *testing.T) {
@@ -19,8 +24,8 @@ func TestOpenDirectoryIsOneProcessAtATime(t *testing.T) {
 		t.Errorf("mode %v, %v; want 0700", info.Mode(), err)
 	}
 	_, err = OpenDirectory(path, "n1")
-	mention(t, err, path, "is in use by another rollcall process")
-	if !errors.Is(err, ErrInUse) {
+	storetest.Mention(t, err, path, "is in use by another rollcall process")
+	if !errors.Is(err, vfs.ErrInUse) {
 		t.Errorf("%v is not ErrInUse", err)
 	}
 	if err := d.Close(); err != nil {
@@ -51,14 +56,14 @@ func TestOpenDirectoryRefuses(t *testing.T) {
 		{"no node name", nil, "", []string{"no node name"}, nil},
 		{"another node's", map[string]string{identityName: `{"format":1,"node":"n2","directory_id":"` + id + `"}`}, "n1",
 			[]string{`belongs to node "n2", not "n1"`}, nil},
-		{"an empty identity", map[string]string{identityName: ""}, "n1", []string{identityName, "damaged"}, ErrDamaged},
-		{"a torn identity", map[string]string{identityName: `{"format":1,"node":"n`}, "n1", []string{identityName, "damaged"}, ErrDamaged},
-		{"garbage", map[string]string{identityName: "\x00\xff\x00"}, "n1", []string{identityName, "damaged"}, ErrDamaged},
-		{"no directory id", map[string]string{identityName: `{"format":1,"node":"n1"}`}, "n1", []string{"damaged", "UUID"}, ErrDamaged},
-		{"no format", map[string]string{identityName: `{"node":"n1"}`}, "n1", []string{"damaged", "format 0"}, ErrDamaged},
-		{"a newer format", map[string]string{identityName: `{"format":2,"node":7}`}, "n1", []string{"newer rollcall"}, ErrNewer},
-		{"raft.db alone", map[string]string{logName: "x"}, "n1", []string{"identity.json is missing", logName}, nil},
-		{"journal.db alone", map[string]string{journalName: "x"}, "n1", []string{"identity.json is missing", journalName}, nil},
+		{"an empty identity", map[string]string{identityName: ""}, "n1", []string{identityName, "damaged"}, vfs.ErrDamaged},
+		{"a torn identity", map[string]string{identityName: `{"format":1,"node":"n`}, "n1", []string{identityName, "damaged"}, vfs.ErrDamaged},
+		{"garbage", map[string]string{identityName: "\x00\xff\x00"}, "n1", []string{identityName, "damaged"}, vfs.ErrDamaged},
+		{"no directory id", map[string]string{identityName: `{"format":1,"node":"n1"}`}, "n1", []string{"damaged", "UUID"}, vfs.ErrDamaged},
+		{"no format", map[string]string{identityName: `{"node":"n1"}`}, "n1", []string{"damaged", "format 0"}, vfs.ErrDamaged},
+		{"a newer format", map[string]string{identityName: `{"format":2,"node":7}`}, "n1", []string{"newer rollcall"}, vfs.ErrNewer},
+		{"raft.db alone", map[string]string{raftlog.FileName: "x"}, "n1", []string{"identity.json is missing", raftlog.FileName}, nil},
+		{"registry.db alone", map[string]string{registry.FileName: "x"}, "n1", []string{"identity.json is missing", registry.FileName}, nil},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -69,7 +74,7 @@ func TestOpenDirectoryRefuses(t *testing.T) {
 				}
 			}
 			_, err := OpenDirectory(path, tt.node)
-			mention(t, err, tt.want...)
+			storetest.Mention(t, err, tt.want...)
 			if tt.is != nil && !errors.Is(err, tt.is) {
 				t.Errorf("%v is not %v", err, tt.is)
 			}
@@ -88,9 +93,9 @@ func TestOpenDirectoryThatCannotBeMade(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := OpenDirectory(filepath.Join(file, "data"), "n1")
-	mention(t, err, "cannot be used", "not a directory")
+	storetest.Mention(t, err, "cannot be used", "not a directory")
 	_, err = OpenDirectory(file, "n1")
-	mention(t, err, "cannot be used", "not a directory")
+	storetest.Mention(t, err, "cannot be used", "not a directory")
 }
 
 func TestOpenDirectoryRemovesSpoolFiles(t *testing.T) {
@@ -113,7 +118,7 @@ func noSpool(t testing.TB, path string) {
 		t.Fatal(err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), spoolPrefix) {
+		if strings.HasPrefix(e.Name(), "spool-") {
 			t.Errorf("%s was left", e.Name())
 		}
 	}
@@ -134,9 +139,9 @@ func TestSetFounding(t *testing.T) {
 	}
 	f.Members[0].Name = "changed by the caller"
 	other := Founding{ClusterID: "4711"}
-	mention(t, d.SetFounding(other), "3f9a", "4711")
+	storetest.Mention(t, d.SetFounding(other), "3f9a", "4711")
 	d.Close()
-	mention(t, d.SetFounding(f), "closed")
+	storetest.Mention(t, d.SetFounding(f), "closed")
 
 	d, err = OpenDirectory(path, "n1")
 	if err != nil {
@@ -157,7 +162,7 @@ func FuzzIdentity(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		id, err := parseIdentity(data)
 		if err != nil {
-			if !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrNewer) {
+			if !errors.Is(err, vfs.ErrDamaged) && !errors.Is(err, vfs.ErrNewer) {
 				t.Errorf("error of no kind: %v", err)
 			}
 			return

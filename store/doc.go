@@ -1,34 +1,38 @@
-// Package store is bytes on disk: the data directory, the raft log and stable store, the snapshots
-// and the journal. It knows what a record looks like (api/rollcall/log/v1) but not what it means:
-// the fold, the network and agreement live elsewhere.
+// Package store is bytes on disk: the data directory of a node. It opens and locks the directory, keeps
+// its identity, decides at a start whether the registry file is used or rebuilt (recover.go), makes a
+// directory from a backup (restore.go), and gives back free space (defragment.go). What is in the files
+// belongs to the packages beneath it. What a record means belongs to fsm, agreement to raftnode.
+//
+//	store/raftlog   raft's log and votes: raft.db and wal/
+//	store/registry  the registry file: the materialized registry and the retained events
+//	store/snapshot  raft's snapshots and backups, and their format
+//	store/verify    reading all of a stopped node's data directory to find damage
+//	store/boltfile  bbolt files that may be damaged
+//	store/vfs       creating, replacing and removing files so that they survive a loss of power
 //
 // # Layout
 //
 //	DATA/LOCK            held (flock) by the one process that uses the directory
 //	DATA/identity.json   whose directory this is: node name, random directory id, founding
 //	DATA/raft.db         bbolt: raft's term and vote, and its log or a list of the segments in wal/
-//	DATA/wal/            with LogWAL: raft's log, in segment files of hashicorp/raft-wal
-//	DATA/snapshots/      raft's snapshots, see below
-//	DATA/journal.db      bbolt: the materialized registry and the retained events
-//	DATA/journal.db.damaged-N  the last journal that was not believed, for whoever investigates
+//	DATA/wal/            raft's log, in segment files
+//	DATA/snapshots/      raft's snapshots
+//	DATA/registry.db     bbolt: the registry and its events
+//	DATA/registry.db.damaged-N  the last registry file that was not used, for whoever investigates
+//	DATA/registry.quarantined   why the registry file must not be used at the next start
 //	DATA/spool-*         files being made; removed when the directory is opened
 //
-// Every file that replaces another, or must exist whole or not at all, is made as a spool file,
-// fsynced, renamed, and its directory fsynced.
+// # What is fsynced, and in which order
 //
-// # What is checked
-//
-// Log entries, records and blocks of events are sealed envelopes with a CRC-32C. bbolt itself checksums only
-// its two meta pages, so the store adds what an envelope cannot see: a lost or resurrected record
-// (a count and a sum over each bucket of the registry, see sums), a record that a search does not
-// find, and a fault while reading the mapped file, which becomes an error instead of ending the
-// process (see guard).
-//
-// # Snapshot stream
-//
-//	8 bytes   magic "rollcall"
-//	4 bytes   big-endian length of the header
-//	n bytes   sealed logv1.SnapshotHeader: what the journal holds, and its size
-//	m bytes   the journal file
-//	32 bytes  SHA-256 of everything before
+//  1. The data directory: the directory above each level that was created (vfs.MkdirAll).
+//  2. identity.json, before any other file is made (vfs.ReplaceFile): temporary file, fsync, rename, fsync
+//     of the directory.
+//  3. A vote and a term: raft.db, before raft answers a candidate or asks for votes (raftlog.Log.Set).
+//  4. A log entry: its segment (or raft.db), before raft counts it as stored (raftlog.Log.StoreLogs). A new
+//     segment is durable, length and name, before raft.db lists it, and raft.db lists it before an entry
+//     is written to it.
+//  5. The registry file, behind the fold: within a flush interval of the entry (registry.File). raft may
+//     delete only entries that the registry file holds durably (raftlog.Log.SetDurable).
+//  6. A snapshot: its files and its directory, before raft deletes the entries that it replaces
+//     (snapshot.Store).
 package store

@@ -10,17 +10,22 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/snapshot"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 // identityFormat is the newest format of identity.json that this code writes and reads.
 const identityFormat = 1
 
-// Identity says whose data directory this is. It stands in a file of its own, not in the journal,
-// because the journal is replaced whole when a leader's snapshot arrives: see
+// Identity says whose data directory this is. It stands in a file of its own, not in the registry file,
+// because the registry file is replaced whole when a leader's snapshot arrives: see
 // docs/decisions/0002-identity-file.md.
 type Identity struct {
 	Node string
-	// DirectoryID is random and made once. raft.db and journal.db name it too, so that a file put
+	// DirectoryID is random and made once. raft.db and registry.db name it too, so that a file put
 	// here from another directory is noticed.
 	DirectoryID string
 	Created     time.Time
@@ -64,30 +69,30 @@ type identityFile struct {
 	Founding    *Founding `json:"founding,omitempty"`
 }
 
-// parseIdentity reads identity.json. The error wraps ErrDamaged or ErrNewer.
+// parseIdentity reads identity.json. The error wraps vfs.ErrDamaged or vfs.ErrNewer.
 func parseIdentity(data []byte) (Identity, error) {
 	// The format first: a newer one may have given any other field another shape.
 	var head struct {
 		Format int `json:"format"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrDamaged, err)
 	}
 	if head.Format > identityFormat {
-		return Identity{}, fmt.Errorf("%w: format %d, this binary reads up to %d", ErrNewer, head.Format, identityFormat)
+		return Identity{}, fmt.Errorf("%w: format %d, this binary reads up to %d", vfs.ErrNewer, head.Format, identityFormat)
 	}
 	if head.Format != identityFormat {
-		return Identity{}, fmt.Errorf("%w: format %d", ErrDamaged, head.Format)
+		return Identity{}, fmt.Errorf("%w: format %d", vfs.ErrDamaged, head.Format)
 	}
 	var file identityFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", ErrDamaged, err)
+		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrDamaged, err)
 	}
 	if file.Node == "" {
-		return Identity{}, fmt.Errorf("%w: no node name", ErrDamaged)
+		return Identity{}, fmt.Errorf("%w: no node name", vfs.ErrDamaged)
 	}
 	if parsed, err := uuid.Parse(file.DirectoryID); err != nil || parsed.String() != file.DirectoryID {
-		return Identity{}, fmt.Errorf("%w: directory id %q is no UUID", ErrDamaged, file.DirectoryID)
+		return Identity{}, fmt.Errorf("%w: directory id %q is no UUID", vfs.ErrDamaged, file.DirectoryID)
 	}
 	return Identity{
 		Node:        file.Node,
@@ -108,7 +113,7 @@ func (id Identity) write(dir string) error {
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(dir, identityName), err)
 	}
-	if err := writeFile(filepath.Join(dir, identityName), append(data, '\n')); err != nil {
+	if err := vfs.ReplaceFile(filepath.Join(dir, identityName), append(data, '\n')); err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(dir, identityName), err)
 	}
 	return nil
@@ -136,8 +141,8 @@ func openIdentity(dir, node string) (Identity, error) {
 
 func newIdentity(dir, node string) (Identity, error) {
 	var found []string
-	for _, name := range []string{logName, walName, journalName, snapshotsName} {
-		there, err := exists(filepath.Join(dir, name))
+	for _, name := range []string{raftlog.FileName, raftlog.DirName, registry.FileName, snapshot.DirName} {
+		there, err := vfs.Exists(filepath.Join(dir, name))
 		if err != nil {
 			return Identity{}, fmt.Errorf("data directory %s cannot be used: %w", dir, err)
 		}

@@ -7,9 +7,11 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// lockFile takes the lock of a data directory, or returns ErrInUse at once. The kernel releases it
+// lockFile takes the lock of a data directory, or returns vfs.ErrInUse at once. The kernel releases it
 // when the process ends, however it ends; the file itself means nothing.
 func lockFile(name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
@@ -27,7 +29,7 @@ func lockFile(name string) (*os.File, error) {
 	}
 	f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, ErrInUse
+		return nil, vfs.ErrInUse
 	}
 	return nil, &os.PathError{Op: "flock", Path: name, Err: err}
 }

@@ -1,7 +1,8 @@
-package store
+package store_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,140 +12,144 @@ import (
 	"go.etcd.io/bbolt"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/disktest"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/storetest"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// recoverable is a closed data directory: log 1 to 100, journal at 80, and, if wanted, a snapshot of
+// recoverable is a closed data directory: log 1 to 100, registry file at 80, and, if wanted, a snapshot of
 // index 60 (62 in raft's log).
-func recoverable(t *testing.T, snapshot bool) (path string, at60 content) {
+func recoverable(t *testing.T, snapshot bool) (path string, at60 storetest.Content) {
 	t.Helper()
-	d := openDisk(t, t.TempDir(), lazy)
-	d.fill(1, 100)
-	d.changes(1, 60)
-	d.flush()
-	at60 = d.load()
+	d := disktest.Open(t, t.TempDir(), disktest.Lazy)
+	d.Fill(1, 100)
+	d.Changes(1, 60)
+	d.Flush()
+	at60 = d.Load()
 	if snapshot {
-		d.snapshot(62)
+		d.Snapshot(62)
 	}
-	d.changes(61, 80)
-	d.close()
-	return d.path, at60
+	d.Changes(61, 80)
+	d.Close()
+	return d.Path, at60
 }
 
-// meddle opens a database of a closed directory.
-func meddle(t *testing.T, name string, f func(tx *bbolt.Tx) error) {
-	t.Helper()
-	db, err := bbolt.Open(name, 0o600, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Update(f); err != nil {
-		t.Fatal(err)
-	}
-	if err := db.Close(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func setMeta(change func(*logv1.JournalMeta)) func(tx *bbolt.Tx) error {
+func setMeta(change func(*logv1.RegistryMeta)) func(tx *bbolt.Tx) error {
 	return func(tx *bbolt.Tx) error {
-		meta, err := readMeta(tx)
-		if err != nil {
+		meta, bucket, key := new(logv1.RegistryMeta), tx.Bucket([]byte("meta")), []byte("meta")
+		if err := logv1.Open(bucket.Get(key), meta); err != nil {
 			return err
 		}
 		change(meta)
-		return putMeta(tx, meta)
+		sealed, err := logv1.Seal(meta)
+		if err != nil {
+			return err
+		}
+		return bucket.Put(key, sealed)
 	}
 }
 
-// faults are ways in which a journal is not to be believed.
+func quarantine(t *testing.T, path, reason string) {
+	t.Helper()
+	d, err := store.OpenDirectory(path, "n1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(d.QuarantineRegistry(reason), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// faults are ways in which a registry file is not to be believed.
 var faults = []struct {
 	name  string
-	spoil func(t *testing.T, journal string)
+	spoil func(t *testing.T, registryFile string)
 	aside bool   // the file is kept
 	want  string // in the warning
 }{
-	{"missing", func(t *testing.T, journal string) {
-		if err := os.Remove(journal); err != nil {
+	{"missing", func(t *testing.T, registryFile string) {
+		if err := os.Remove(registryFile); err != nil {
 			t.Fatal(err)
 		}
 	}, false, "no such file"},
-	{"empty", func(t *testing.T, journal string) {
-		if err := os.Truncate(journal, 0); err != nil {
+	{"empty", func(t *testing.T, registryFile string) {
+		if err := os.Truncate(registryFile, 0); err != nil {
 			t.Fatal(err)
 		}
 	}, true, "no bucket meta"},
-	{"garbage", func(t *testing.T, journal string) {
-		if err := os.WriteFile(journal, bytes.Repeat([]byte{0xa5}, 100_000), 0o600); err != nil {
+	{"garbage", func(t *testing.T, registryFile string) {
+		if err := os.WriteFile(registryFile, bytes.Repeat([]byte{0xa5}, 100_000), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}, true, "damaged"},
-	{"cut short", func(t *testing.T, journal string) {
-		if err := os.Truncate(journal, 3*4096); err != nil {
+	{"cut short", func(t *testing.T, registryFile string) {
+		if err := os.Truncate(registryFile, 3*4096); err != nil {
 			t.Fatal(err)
 		}
 	}, true, "damaged"},
-	{"a flipped bit in a service", func(t *testing.T, journal string) {
-		flip(t, journal, []byte("shop/svc-17"))
+	{"a flipped bit in a service", func(t *testing.T, registryFile string) {
+		storetest.Flip(t, registryFile, []byte("shop/svc-17"))
 	}, true, "damaged"},
-	{"a service lost", func(t *testing.T, journal string) {
-		meddle(t, journal, func(tx *bbolt.Tx) error { return tx.Bucket(bucketServices).Delete([]byte("shop/svc-17")) })
+	{"a service lost", func(t *testing.T, registryFile string) {
+		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("services")).Delete([]byte("shop/svc-17")) })
 	}, true, "bucket services"},
-	{"an old record in the place of its successor", func(t *testing.T, journal string) {
-		meddle(t, journal, func(tx *bbolt.Tx) error {
-			old, err := logv1.Seal(change(17, "shop/svc-17").Services[0])
+	{"an old record in the place of its successor", func(t *testing.T, registryFile string) {
+		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error {
+			old, err := logv1.Seal(storetest.Change(17, "shop/svc-17").Services[0])
 			if err != nil {
 				return err
 			}
-			return tx.Bucket(bucketServices).Put([]byte("shop/svc-17"), old)
+			return tx.Bucket([]byte("services")).Put([]byte("shop/svc-17"), old)
 		})
 	}, true, "bucket services"},
-	{"no meta", func(t *testing.T, journal string) {
-		meddle(t, journal, func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Delete(keyMeta) })
+	{"no meta", func(t *testing.T, registryFile string) {
+		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("meta")) })
 	}, true, "bucket meta"},
-	{"an older format", func(t *testing.T, journal string) {
-		meddle(t, journal, setMeta(func(m *logv1.JournalMeta) { m.Format = 0 }))
+	{"an older format", func(t *testing.T, registryFile string) {
+		storetest.Update(t, registryFile, setMeta(func(m *logv1.RegistryMeta) { m.Format = 0 }))
 	}, true, "format 0"},
-	{"another directory's", func(t *testing.T, journal string) {
-		meddle(t, journal, setMeta(func(m *logv1.JournalMeta) { m.DirectoryId = "another" }))
+	{"another directory's", func(t *testing.T, registryFile string) {
+		storetest.Update(t, registryFile, setMeta(func(m *logv1.RegistryMeta) { m.DirectoryId = "another" }))
 	}, true, `belongs to data directory \"another\"`},
-	{"distrusted", func(t *testing.T, journal string) {
-		if err := (&Directory{path: filepath.Dir(journal)}).Distrust("at log entry 80 the majority held something else"); err != nil {
-			t.Fatal(err)
-		}
-	}, true, "is not believed: at log entry 80"},
-	{"events beyond its revision", func(t *testing.T, journal string) {
-		meddle(t, journal, setMeta(func(m *logv1.JournalMeta) { m.Revision = 3 }))
+	{"quarantined", func(t *testing.T, registryFile string) {
+		quarantine(t, filepath.Dir(registryFile), "at log entry 80 the majority held something else")
+	}, true, "is quarantined: at log entry 80"},
+	{"events beyond its revision", func(t *testing.T, registryFile string) {
+		storetest.Update(t, registryFile, setMeta(func(m *logv1.RegistryMeta) { m.Revision = 3 }))
 	}, true, "bucket events"},
 }
 
-func TestOpenJournalRebuildsWhatItDoesNotBelieve(t *testing.T) {
+func TestOpenRegistryRebuildsWhatItDoesNotBelieve(t *testing.T) {
 	for _, withSnapshot := range []bool{true, false} {
 		for _, tt := range faults {
 			t.Run(fmt.Sprintf("%s/snapshot %v", tt.name, withSnapshot), func(t *testing.T) {
 				path, at60 := recoverable(t, withSnapshot)
-				tt.spoil(t, filepath.Join(path, journalName))
-				d := openDisk(t, path, lazy)
-				defer func() { d.close() }()
-				want := content{Meta: &logv1.JournalMeta{Format: journalFormat, Horizon: 1}}
+				tt.spoil(t, filepath.Join(path, registry.FileName))
+				d := disktest.Open(t, path, disktest.Lazy)
+				defer func() { d.Close() }()
+				want := storetest.Content{Meta: &logv1.RegistryMeta{Format: logv1.RegistryFormat, Horizon: 1}}
 				if withSnapshot {
 					want = at60
 				}
-				same(t, d.load(), want)
-				if d.journal.Meta().GetDirectoryId() != d.dir.Identity().DirectoryID {
-					t.Error("the rebuilt journal is not of this directory")
+				storetest.Same(t, d.Load(), want)
+				if d.Registry.Meta().GetDirectoryId() != d.Dir.Identity().DirectoryID {
+					t.Error("the rebuilt registry file is not of this directory")
 				}
-				if out := d.logged.String(); !strings.Contains(out, "level=WARN") || !strings.Contains(out, tt.want) {
+				if out := d.Logged.String(); !strings.Contains(out, "level=WARN") || !strings.Contains(out, tt.want) {
 					t.Errorf("logged %q, want a warning with %q", out, tt.want)
 				}
-				if there, _ := exists(filepath.Join(path, journalName+".damaged-1")); there != tt.aside {
+				if there, _ := vfs.Exists(filepath.Join(path, registry.FileName+".damaged-1")); there != tt.aside {
 					t.Errorf("kept aside: %v, want %v", there, tt.aside)
 				}
-				noSpool(t, path)
+				disktest.NoTemps(t, path)
 				// Raft folds the rest again.
-				d.changes(d.journal.durableIndex()+1, 80)
-				d.close()
-				d = openDisk(t, path, lazy)
-				if have := d.load(); have.Meta.GetIndex() != 80 || len(have.Services) != 50 {
+				d.Changes(d.Registry.DurableIndex()+1, 80)
+				d.Close()
+				d = disktest.Open(t, path, disktest.Lazy)
+				if have := d.Load(); have.Meta.GetIndex() != 80 || len(have.Services) != 50 {
 					t.Errorf("index %d, %d services", have.Meta.GetIndex(), len(have.Services))
 				}
 			})
@@ -154,12 +159,12 @@ func TestOpenJournalRebuildsWhatItDoesNotBelieve(t *testing.T) {
 
 // A flipped bit anywhere in the file is repaired or harmless: what is loaded is never wrong, and
 // nothing panics.
-func TestOpenJournalWithAFlippedBitAnywhere(t *testing.T) {
+func TestOpenRegistryWithAFlippedBitAnywhere(t *testing.T) {
 	path, at60 := recoverable(t, true)
-	d := openDisk(t, path, lazy)
-	at80 := d.load()
-	d.close()
-	good, err := os.ReadFile(filepath.Join(path, journalName))
+	d := disktest.Open(t, path, disktest.Lazy)
+	at80 := d.Load()
+	d.Close()
+	good, err := os.ReadFile(filepath.Join(path, registry.FileName))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,82 +176,89 @@ func TestOpenJournalWithAFlippedBitAnywhere(t *testing.T) {
 	for i := 0; i < used; i += step {
 		bad := bytes.Clone(good[:used])
 		bad[i] ^= 1 << (i % 8)
-		name := filepath.Join(path, journalName)
+		name := filepath.Join(path, registry.FileName)
 		if err := os.WriteFile(name, bad, 0o600); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Truncate(name, int64(len(good))); err != nil {
 			t.Fatal(err)
 		}
-		d, err := tryOpenDisk(t, path, lazy)
+		d, err := disktest.TryOpen(t, path, disktest.Lazy)
 		if err != nil {
 			t.Errorf("byte %d: %v", i, err)
 			continue
 		}
-		have := d.load()
-		if differ(have, at60) != nil && differ(have, at80) != nil {
+		have := d.Load()
+		if storetest.Differ(have, at60) != nil && storetest.Differ(have, at80) != nil {
 			t.Errorf("byte %d: loaded what never was: %v", i, have.Meta)
 		}
-		d.close()
-		noSpool(t, path)
+		d.Close()
+		disktest.NoTemps(t, path)
 	}
 }
 
-func TestOpenJournalKeepsOneDamagedFile(t *testing.T) {
+func TestOpenRegistryKeepsOneDamagedFile(t *testing.T) {
 	path, _ := recoverable(t, true)
 	for range 3 {
-		if err := os.WriteFile(filepath.Join(path, journalName), []byte("garbage"), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(path, registry.FileName), []byte("garbage"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		openDisk(t, path, lazy).close()
+		disktest.Open(t, path, disktest.Lazy).Close()
 	}
-	kept, err := filepath.Glob(filepath.Join(path, journalName+".damaged-*"))
+	kept, err := filepath.Glob(filepath.Join(path, registry.FileName+".damaged-*"))
 	if err != nil || len(kept) != 1 || !strings.HasSuffix(kept[0], "-3") {
 		t.Errorf("kept %v, %v", kept, err)
 	}
 }
 
-func TestOpenJournalBehindTheSnapshot(t *testing.T) {
+func TestOpenRegistryBehindTheSnapshot(t *testing.T) {
 	path, at60 := recoverable(t, true)
-	meddle(t, filepath.Join(path, journalName), setMeta(func(m *logv1.JournalMeta) { m.Index = 59 }))
-	d := openDisk(t, path, lazy)
-	defer d.close()
-	same(t, d.load(), at60)
-	if !strings.Contains(d.logged.String(), "behind the newest snapshot") {
-		t.Errorf("logged %q", d.logged)
+	storetest.Update(t, filepath.Join(path, registry.FileName), setMeta(func(m *logv1.RegistryMeta) { m.Index = 59 }))
+	d := disktest.Open(t, path, disktest.Lazy)
+	defer d.Close()
+	storetest.Same(t, d.Load(), at60)
+	if !strings.Contains(d.Logged.String(), "behind the newest snapshot") {
+		t.Errorf("logged %q", d.Logged)
 	}
 }
 
-// The content of a snapshot may end before its index in raft's log: a journal that holds all of it is
+// The storetest.Content of a snapshot may end before its index in raft's log: a registry file that holds all of it is
 // not behind.
-func TestOpenJournalAtTheSnapshotsContent(t *testing.T) {
-	d := openDisk(t, t.TempDir(), lazy)
-	d.fill(1, 100)
-	d.changes(1, 60)
-	d.snapshot(62)
-	d.close()
-	d = openDisk(t, d.path, lazy)
-	defer d.close()
-	if d.logged.Len() > 0 {
-		t.Errorf("logged %q", d.logged)
+func TestOpenRegistryAtTheSnapshotsContent(t *testing.T) {
+	d := disktest.Open(t, t.TempDir(), disktest.Lazy)
+	d.Fill(1, 100)
+	d.Changes(1, 60)
+	d.Snapshot(62)
+	d.Close()
+	d = disktest.Open(t, d.Path, disktest.Lazy)
+	defer d.Close()
+	if d.Logged.Len() > 0 {
+		t.Errorf("logged %q", d.Logged)
 	}
 	// And raft may compact its log up to the snapshot's index, but not further.
-	if err := d.log.DeleteRange(1, 63); err == nil {
-		t.Error("compacted an entry that neither journal nor snapshot holds")
+	if err := d.Log.DeleteRange(1, 63); err == nil {
+		t.Error("compacted an entry that neither registry file nor snapshot holds")
 	}
-	if err := d.log.DeleteRange(1, 62); err != nil {
+	if err := d.Log.DeleteRange(1, 62); err != nil {
 		t.Error(err)
 	}
 }
 
-func TestOpenJournalRefuses(t *testing.T) {
+func TestOpenRegistryRefuses(t *testing.T) {
 	truncate := func(t *testing.T, path string, max uint64) {
-		d, l := openLog(t, path, LogOptions{})
+		d, err := store.OpenDirectory(path, "n1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		l, err := store.OpenLog(d, raftlog.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
 		if err := l.DeleteRange(1, max); err != nil {
 			t.Fatal(err)
 		}
-		l.Close()
-		d.Close()
 	}
 	tests := []struct {
 		name     string
@@ -254,22 +266,22 @@ func TestOpenJournalRefuses(t *testing.T) {
 		prepare  func(t *testing.T, path string)
 		want     []string
 	}{
-		{"a newer journal", true, func(t *testing.T, path string) {
-			meddle(t, filepath.Join(path, journalName), setMeta(func(m *logv1.JournalMeta) { m.Format = journalFormat + 1 }))
-		}, []string{journalName, "written by a newer rollcall"}},
+		{"a newer registry file", true, func(t *testing.T, path string) {
+			storetest.Update(t, filepath.Join(path, registry.FileName), setMeta(func(m *logv1.RegistryMeta) { m.Format = logv1.RegistryFormat + 1 }))
+		}, []string{registry.FileName, "written by a newer rollcall"}},
 		{"a newer envelope", true, func(t *testing.T, path string) {
-			data := newerEnvelope(t)
-			meddle(t, filepath.Join(path, journalName), func(tx *bbolt.Tx) error { return tx.Bucket(bucketMeta).Put(keyMeta, data) })
-		}, []string{journalName, "written by a newer rollcall"}},
-		{"a journal ahead of raft", true, func(t *testing.T, path string) {
-			meddle(t, filepath.Join(path, journalName), setMeta(func(m *logv1.JournalMeta) { m.Index = 101 }))
+			data := storetest.NewerEnvelope(t)
+			storetest.Update(t, filepath.Join(path, registry.FileName), func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("meta"), data) })
+		}, []string{registry.FileName, "written by a newer rollcall"}},
+		{"a registry file ahead of raft", true, func(t *testing.T, path string) {
+			storetest.Update(t, filepath.Join(path, registry.FileName), setMeta(func(m *logv1.RegistryMeta) { m.Index = 101 }))
 		}, []string{"holds log entry 101", "end at 100"}},
-		{"a journal ahead of an empty raft", false, func(t *testing.T, path string) {
+		{"a registry file ahead of an empty raft", false, func(t *testing.T, path string) {
 			truncate(t, path, 100)
 		}, []string{"holds log entry 80", "end at 0"}},
-		{"a damaged journal, no snapshot and a compacted log", false, func(t *testing.T, path string) {
+		{"a damaged registry file, no snapshot and a compacted log", false, func(t *testing.T, path string) {
 			truncate(t, path, 50)
-			if err := os.WriteFile(filepath.Join(path, journalName), []byte("garbage"), 0o600); err != nil {
+			if err := os.WriteFile(filepath.Join(path, registry.FileName), []byte("garbage"), 0o600); err != nil {
 				t.Fatal(err)
 			}
 		}, []string{"lacks the entries 1 to 50", "no intact snapshot"}},
@@ -281,31 +293,31 @@ func TestOpenJournalRefuses(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			path, _ := recoverable(t, tt.snapshot)
 			tt.prepare(t, path)
-			before, err := os.ReadFile(filepath.Join(path, journalName))
+			before, err := os.ReadFile(filepath.Join(path, registry.FileName))
 			if err != nil {
 				t.Fatal(err)
 			}
-			_, err = tryOpenDisk(t, path, lazy)
-			mention(t, err, tt.want...)
-			after, err := os.ReadFile(filepath.Join(path, journalName))
+			_, err = disktest.TryOpen(t, path, disktest.Lazy)
+			storetest.Mention(t, err, tt.want...)
+			after, err := os.ReadFile(filepath.Join(path, registry.FileName))
 			if err != nil || !bytes.Equal(before, after) {
-				t.Errorf("a refused journal was changed (%v)", err)
+				t.Errorf("a refused registry file was changed (%v)", err)
 			}
-			noSpool(t, path)
+			disktest.NoTemps(t, path)
 		})
 	}
 }
 
-func TestOpenJournalRefusesAClusterThatIsNotOurs(t *testing.T) {
+func TestOpenRegistryRefusesAClusterThatIsNotOurs(t *testing.T) {
 	path, _ := recoverable(t, true) // of cluster 3f9a
-	dir, err := OpenDirectory(path, "n1")
+	dir, err := store.OpenDirectory(path, "n1")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := dir.SetFounding(Founding{ClusterID: "4711"}); err != nil {
+	if err := dir.SetFounding(store.Founding{ClusterID: "4711"}); err != nil {
 		t.Fatal(err)
 	}
 	dir.Close()
-	_, err = tryOpenDisk(t, path, lazy)
-	mention(t, err, `cluster "3f9a", not of "4711"`)
+	_, err = disktest.TryOpen(t, path, disktest.Lazy)
+	storetest.Mention(t, err, `cluster "3f9a", not of "4711"`)
 }

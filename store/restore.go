@@ -1,7 +1,6 @@
 package store
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -10,10 +9,13 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"go.etcd.io/bbolt"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/snapshot"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 // Restoration says what Restore makes.
@@ -21,11 +23,11 @@ type Restoration struct {
 	Path        string // of the data directory: missing, or empty
 	Node        string
 	DirectoryID string
-	Founding    Founding // of the new cluster; Node is among its members, with DirectoryID
-	LogKind     LogKind  // "": DefaultLogKind
-	// Rehash returns the state hash of the registry in a journal if it were of the new cluster and had no
+	Founding    Founding     // of the new cluster; Node is among its members, with DirectoryID
+	LogKind     raftlog.Kind // "": raftlog.DefaultKind
+	// Rehash returns the state hash of the registry in a registry file if it were of the new cluster and had no
 	// members. Its error means that the backup is not used.
-	Rehash func(*JournalFile) (*logv1.StateHash, error)
+	Rehash func(*registry.Reader) (*logv1.StateHash, error)
 }
 
 // ErrNotEmpty means that a directory which has to be empty is not.
@@ -35,20 +37,20 @@ var ErrNotEmpty = errors.New("not empty")
 // log entry, term and revision that the backup ends at; its history and request ids are the backup's, its
 // members none, until they announce themselves. identity.json comes last: without it no node starts. If it
 // fails, what it made is removed.
-func Restore(file string, r Restoration) (_ Backup, err error) {
+func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
 	if r.LogKind == "" {
-		r.LogKind = DefaultLogKind
+		r.LogKind = raftlog.DefaultKind
 	}
-	if err := r.LogKind.validate(); err != nil {
-		return Backup{}, err
+	if err := r.LogKind.Validate(); err != nil {
+		return snapshot.Backup{}, err
 	}
 	// Before anything is made: the file may be nothing of ours.
-	if _, err := CheckBackup(file); err != nil {
-		return Backup{}, err
+	if _, err := snapshot.CheckBackup(file); err != nil {
+		return snapshot.Backup{}, err
 	}
 	d, made, err := r.claim()
 	if err != nil {
-		return Backup{}, err
+		return snapshot.Backup{}, err
 	}
 	defer func() {
 		if err != nil {
@@ -61,9 +63,9 @@ func Restore(file string, r Restoration) (_ Backup, err error) {
 
 // claim locks the directory and makes sure that it is empty. made: it was missing.
 func (r Restoration) claim() (_ *Directory, made bool, err error) {
-	there, err := exists(r.Path)
+	there, err := vfs.Exists(r.Path)
 	if err == nil {
-		err = makeDirectory(r.Path)
+		err = vfs.MkdirAll(r.Path)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("data directory %s cannot be used: %w", r.Path, err)
@@ -73,8 +75,8 @@ func (r Restoration) claim() (_ *Directory, made bool, err error) {
 		return nil, false, err
 	}
 	lock, err := lockFile(filepath.Join(r.Path, lockName))
-	if errors.Is(err, ErrInUse) {
-		return nil, false, fmt.Errorf("data directory %s is %w", r.Path, ErrInUse)
+	if errors.Is(err, vfs.ErrInUse) {
+		return nil, false, fmt.Errorf("data directory %s is %w", r.Path, vfs.ErrInUse)
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("data directory %s cannot be used: %w", r.Path, err)
@@ -120,64 +122,37 @@ func (d *Directory) empty(made bool) error {
 	return errors.Join(errs...)
 }
 
-func (r Restoration) fill(d *Directory, file string) (Backup, error) {
-	b, journal, err := ExtractBackup(file, d.path)
+func (r Restoration) fill(d *Directory, file string) (snapshot.Backup, error) {
+	b, registryFile, err := registry.ExtractBackup(file, d.path)
 	if err != nil {
-		return Backup{}, err
+		return snapshot.Backup{}, err
 	}
-	name := journal.path
-	hash, err := r.Rehash(journal)
-	if closeErr := journal.Close(); err == nil {
+	name := registryFile.Path()
+	hash, err := r.Rehash(registryFile)
+	if closeErr := registryFile.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return Backup{}, fmt.Errorf("%s: %w", file, err)
+		return snapshot.Backup{}, fmt.Errorf("%s: %w", file, err)
 	}
 	meta := proto.CloneOf(b.Meta)
 	meta.ClusterId, meta.DirectoryId, meta.StateHash = r.Founding.ClusterID, r.DirectoryID, hash
-	if err := refound(name, meta); err != nil {
-		return Backup{}, fmt.Errorf("restore %s: %w", file, err)
+	if err := registry.Refound(name, meta); err != nil {
+		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
 	}
 	if err := r.raft(d, meta, name); err != nil {
-		return Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
 	}
-	if err := install(name, d.file(journalName)); err != nil {
-		return Backup{}, fmt.Errorf("restore %s: %w", file, err)
+	if err := vfs.Install(name, d.file(registry.FileName)); err != nil {
+		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
 	}
 	return b, d.identity.write(d.path)
 }
 
-// refound makes an extracted journal one of a cluster without members.
-func refound(name string, meta *logv1.JournalMeta) error {
-	db, err := openBolt(name, bbolt.Options{FreelistType: bbolt.FreelistMapType})
-	if err != nil {
-		return err
-	}
-	err = guard(func() error {
-		return db.Update(func(tx *bbolt.Tx) error {
-			if err := tx.DeleteBucket(bucketMembers); err != nil {
-				return err
-			}
-			if _, err := tx.CreateBucket(bucketMembers); err != nil {
-				return err
-			}
-			if err := writeSum(tx, bucketMembers, sums{}); err != nil {
-				return err
-			}
-			return putMeta(tx, meta)
-		})
-	})
-	if err != nil {
-		db.letGo(err)
-		return err
-	}
-	return guard(db.Close)
-}
-
-// raft makes what raft starts from: a snapshot of the journal in the file name, whose configuration is the
+// raft makes what raft starts from: a snapshot of the registry file in the file name, whose configuration is the
 // new members, and a log without entries that knows the snapshot's term, so that the next is a later one.
-func (r Restoration) raft(d *Directory, meta *logv1.JournalMeta, name string) (err error) {
-	snapshots, err := OpenSnapshots(d, nil)
+func (r Restoration) raft(d *Directory, meta *logv1.RegistryMeta, name string) (err error) {
+	snapshots, err := snapshot.Open(d.path, nil)
 	if err != nil {
 		return err
 	}
@@ -200,7 +175,7 @@ func (r Restoration) raft(d *Directory, meta *logv1.JournalMeta, name string) (e
 	defer f.Close()
 	info, err := f.Stat()
 	if err == nil {
-		err = writeStream(sink, meta, info.Size(), f)
+		err = snapshot.Write(sink, meta, info.Size(), f)
 	}
 	if err != nil {
 		return errors.Join(err, sink.Cancel())
@@ -208,14 +183,5 @@ func (r Restoration) raft(d *Directory, meta *logv1.JournalMeta, name string) (e
 	if err := sink.Close(); err != nil {
 		return err
 	}
-	if err := createLog(d, r.DirectoryID, r.LogKind); err != nil {
-		return err
-	}
-	log, err := openBoltStore(d.file(logName))
-	if err != nil {
-		return err
-	}
-	key := []byte("CurrentTerm") // raft's
-	err = guard(func() error { return setStable(log, key, binary.BigEndian.AppendUint64(nil, meta.GetTerm())) })
-	return errors.Join(err, log.Close())
+	return raftlog.Create(d.path, r.DirectoryID, r.LogKind, meta.GetTerm())
 }

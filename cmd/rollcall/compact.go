@@ -18,8 +18,8 @@ func newCompactCommand(a *app) *cobra.Command {
 	var data string
 	cmd := &cobra.Command{
 		Use:   "compact --data DIR",
-		Short: "Give back the space that deleted history has left in a stopped node's journal",
-		Long: `Rewrites the journal of a node that is stopped, without the space that deleted events have left in
+		Short: "Give back the space that deleted history has left in a stopped node's registry file",
+		Long: `Rewrites the registryFile of a node that is stopped, without the space that deleted events have left in
 it. What it holds stays the same. A running node uses that space again, so that this is only needed
 after --history-events or --history-age was made much smaller. There must be room for both files.`,
 		Example: `  rollcall compact --data /var/lib/rollcall`,
@@ -28,7 +28,7 @@ after --history-events or --history-age was made much smaller. There must be roo
 			if data == "" {
 				return withNext(invalid("compact needs --data"), `see "rollcall compact --help"`)
 			}
-			sizes, err := store.RewriteJournal(data)
+			sizes, err := store.Defragment(data)
 			if err != nil {
 				return compactFailure(err)
 			}
@@ -38,7 +38,7 @@ after --history-events or --history-age was made much smaller. There must be roo
 					After  int64 `json:"bytes_after"`
 				}{sizes.Before, sizes.After})
 			}
-			_, err = fmt.Fprintf(a.stdout, "journal rewritten: %.1f MiB before, %.1f MiB now\n", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
+			_, err = fmt.Fprintf(a.stdout, "registry file rewritten: %.1f MiB before, %.1f MiB now\n", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
 			return err
 		},
 	}
@@ -53,7 +53,7 @@ func compactFailure(err error) *failure {
 	case errors.Is(err, store.ErrInUse):
 		f.next = "stop the node first"
 	case errors.Is(err, store.ErrDamaged):
-		f.next = "start the node: it makes the journal anew from its newest snapshot and the log"
+		f.next = "start the node: it makes the registry file anew from its newest snapshot and the log"
 	}
 	return f
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/store/registry"
 )
 
 func TestCompact(t *testing.T) {
@@ -16,7 +18,7 @@ func TestCompact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := store.OpenLog(d, store.LogOptions{})
+	log, err := store.OpenLog(d, raftlog.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,29 +26,29 @@ func TestCompact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	journal, err := store.OpenJournal(d, log, snapshots, store.JournalOptions{})
+	registryFile, err := store.OpenRegistry(d, log, snapshots, registry.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	rollcall(t, "compact", "--data", path).want(t, exitNotDone, "",
 		"rollcall: data directory "+path+" is in use by another rollcall process; stop the node first\n")
-	for _, close := range []func() error{journal.Close, log.Close, d.Close} {
+	for _, close := range []func() error{registryFile.Close, log.Close, d.Close} {
 		if err := close(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	rollcall(t, "compact", "--data", path).want(t, exitDone, "journal rewritten: …", "")
+	rollcall(t, "compact", "--data", path).want(t, exitDone, "registry file rewritten: …", "")
 	r := rollcall(t, "compact", "--data", path, "-o", "json")
 	var sizes map[string]int64
 	if err := json.Unmarshal([]byte(r.stdout), &sizes); err != nil || r.code != exitDone || sizes["bytes_before"] == 0 || sizes["bytes_after"] == 0 {
 		t.Errorf("%+v: %v", r, err)
 	}
-	if err := os.Truncate(filepath.Join(path, "journal.db"), 100); err != nil {
+	if err := os.Truncate(filepath.Join(path, "registry.db"), 100); err != nil {
 		t.Fatal(err)
 	}
 	r = rollcall(t, "compact", "--data", path)
-	if r.code != exitNotDone || !strings.Contains(r.stderr, "damaged") || !strings.HasSuffix(r.stderr, "; start the node: it makes the journal anew from its newest snapshot and the log\n") {
-		t.Errorf("a damaged journal: %+v", r)
+	if r.code != exitNotDone || !strings.Contains(r.stderr, "damaged") || !strings.HasSuffix(r.stderr, "; start the node: it makes the registry file anew from its newest snapshot and the log\n") {
+		t.Errorf("a damaged registry file: %+v", r)
 	}
 	rollcall(t, "compact", "--data", filepath.Join(path, "nothing")).want(t, exitNotDone, "",
 		"rollcall: "+filepath.Join(path, "nothing")+" is not the data directory of a node: it has no identity.json\n")

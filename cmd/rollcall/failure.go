@@ -33,7 +33,6 @@ const (
 	reasonNotAsAsked   = "NOT_AS_ASKED"
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
-	reasonConvertLog   = "CONVERT_LOG"
 	reasonNotReachable = "CONNECTION_FAILED"
 )
 

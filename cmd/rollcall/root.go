@@ -86,7 +86,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a), newConvertLogCommand(a))
+	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))

@@ -239,3 +239,6 @@ func evenAdvice(n int) string {
 	}
 	return fmt.Sprintf("%d members survive as few failures as %d: %d; use an odd number", n, n-1, (n-1)/2)
 }
+
+var logStoreUsage = fmt.Sprintf("where a new data directory keeps the raft log: %s (default: %s); an existing one keeps it where it does",
+	strings.Join(node.LogStores(), " or "), node.DefaultLogStore)

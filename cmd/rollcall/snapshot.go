@@ -14,6 +14,7 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/snapshot"
 )
 
 func newSnapshotCommand(a *app) *cobra.Command {
@@ -47,7 +48,7 @@ type backupReport struct {
 	Checks    []checkReport `json:"checks,omitempty"`
 }
 
-func backupReportOf(file string, b store.Backup) backupReport {
+func backupReportOf(file string, b snapshot.Backup) backupReport {
 	m := b.Meta
 	return backupReport{
 		File: file, ClusterID: m.GetClusterId(), Revision: m.GetRevision(), Index: m.GetIndex(), Term: m.GetTerm(),

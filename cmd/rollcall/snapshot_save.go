@@ -12,7 +12,8 @@ import (
 
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
-	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/snapshot"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 func newSnapshotSaveCommand(a *app) *cobra.Command {
@@ -59,15 +60,15 @@ func fileThere(file string) *failure {
 func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, force bool) error {
 	var (
 		got    client.Export
-		backup store.Backup
+		backup snapshot.Backup
 	)
 	bar := &format.ProgressBar{W: a.stderr, Shown: a.stderrIsTerminal()}
-	err := store.WriteFile(file, force, func(f *os.File) (err error) {
+	err := vfs.WriteFile(file, force, func(f *os.File) (err error) {
 		defer bar.End()
 		if got, err = c.ExportSnapshot(ctx, f, client.ExportOptions{Progress: bar.Update}); err != nil {
 			return err
 		}
-		backup, err = store.CheckBackup(f.Name())
+		backup, err = snapshot.CheckBackup(f.Name())
 		return err
 	})
 	var answered *client.Error

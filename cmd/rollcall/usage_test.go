@@ -70,9 +70,6 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"serve --node n1 --data d --member n1,host=localhost --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
 		{"serve --node n1 --data d --member n1,host=localhost --log-format xml", `--log-format is "xml"; use text or json`},
 		{"serve --node n1 --data d --member n1,host=localhost --log-store leveldb", `log-store is "leveldb"; it must be one of boltdb, wal`},
-		{"convert-log --to wal", `convert-log needs --data and --to; see "rollcall convert-log --help"`},
-		{"convert-log --data /nonexistent --to wal", `/nonexistent is no data directory of a node: it has no identity.json`},
-		{"convert-log --data d --to leveldb", `log store "leveldb" is unknown: there are boltdb and wal`},
 		{"dev --nodes 0", `--nodes is 0; use 1 to 9, 3 or 5 for choice`},
 		{"dev --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
 	} {

@@ -13,7 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/node"
-	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/verify"
 )
 
 // reasonDamaged is of a data directory or a backup that is not as it was written.
@@ -29,7 +29,7 @@ exit status is 0 if all told and all is the same, 4 otherwise.
 
 With --data it reads all of a stopped node's data directory, and changes nothing: every checksum, whether
 the registry has the state hash that was stored with it, whether the events are complete and in the
-index, whether they fold to the registry, whether the raft log continues the journal, and the
+index, whether they fold to the registry, whether the raft log continues the registry file, and the
 snapshots. The exit status is 1 if anything is wrong.`,
 		Example: `  rollcall verify
   rollcall verify --data /var/lib/rollcall`,
@@ -90,7 +90,7 @@ type checkReport struct {
 	Problems []string `json:"problems"`
 }
 
-func reportOf(checks []store.Check) (reports []checkReport, problems int) {
+func reportOf(checks []verify.Check) (reports []checkReport, problems int) {
 	for _, c := range checks {
 		reports = append(reports, checkReport{c.Name, c.Looked, append([]string{}, c.Problems...)})
 		problems += len(c.Problems)

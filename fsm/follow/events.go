@@ -12,10 +12,10 @@ import (
 // been given. 0 is from now on; a revision that this node has not reached is waited for. send is
 // called at once, and whenever quiet has passed without a call, with no events.
 //
-// It reads in the ring while it is close behind, else in the journal, and waits without a queue of its
+// It reads in the ring while it is close behind, else in the registry file, and waits without a queue of its
 // own: a send that blocks holds up nobody else and keeps nothing but its page. The error is ctx's or
 // send's, a *logv1.CompactedError if events are asked for that are not all kept any more, or if it
-// fell behind so far, or else of the journal.
+// fell behind so far, or else of the registry file.
 func (f *Followers) Events(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error {
 	changed, leave := f.cfg.Subscribe()
 	defer leave()

@@ -18,14 +18,14 @@ func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, er
 	for {
 		now := r.cfg.Revision()
 		span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
-			revision, span, err = r.cfg.Journal.RevisionAt(ctx, time)
+			revision, span, err = r.cfg.RegistryFile.RevisionAt(ctx, time)
 			return span, 0, err
 		})
 		if err != nil || revision < span.Newest || span.Newest >= now {
 			return revision, err
 		}
-		// It may be one that the journal does not hold yet.
-		if err := r.cfg.Journal.AwaitDurable(ctx, now); err != nil {
+		// It may be one that the registry file does not hold yet.
+		if err := r.cfg.RegistryFile.AwaitDurable(ctx, now); err != nil {
 			return 0, err
 		}
 	}
@@ -34,7 +34,7 @@ func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, er
 // VisibleRevision returns the newest revision that is not after the given one and that the registry
 // had: inside an atomic write it never was. revision is one that this node has reached.
 func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible int64, err error) {
-	if err := r.cfg.Journal.AwaitDurable(ctx, revision); err != nil {
+	if err := r.cfg.RegistryFile.AwaitDurable(ctx, revision); err != nil {
 		return 0, err
 	}
 	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
@@ -44,7 +44,7 @@ func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible i
 			return span, 0, err
 		}
 		q := logv1.EventQuery{From: 1, To: revision, Descending: true}
-		span, err = r.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			if e.GetRevision() != visible || e.GetRevision() >= e.GetCommitRevision() {
 				return false, nil // the end of a write; below the horizon there are gaps
 			}
@@ -74,7 +74,7 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 			return span, 0, err
 		}
 		q := logv1.EventQuery{From: 1, To: revision, Service: name, Descending: true}
-		span, err = r.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			found = r.cfg.Record(e)
 			return false, nil
 		})
@@ -98,7 +98,7 @@ func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, aft
 		atOnce := min(r.cfg.Limits.AtOnce, visits)
 		span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 			part, looked, more, last = nil, 0, false, after
-			span, err := r.cfg.Journal.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
+			span, err := r.cfg.RegistryFile.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
 				looked++
 				record := r.cfg.Record(e)
 				if record != nil && (len(statuses) == 0 || slices.Contains(statuses, record.GetStatus())) {

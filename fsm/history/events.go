@@ -70,9 +70,9 @@ type eventPart struct {
 }
 
 // readPart reads the first events of q, which ends at a revision that this node has reached: at most visits
-// of them, and until limit are kept. span is what the journal held before.
+// of them, and until limit are kept. span is what the registry file held before.
 func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.EventQuery, visits, limit int, keep func(*logv1.Event) bool) (eventPart, error) {
-	if durable := r.cfg.Journal.DurableRevision(); q.First() > durable {
+	if durable := r.cfg.RegistryFile.DurableRevision(); q.First() > durable {
 		part := eventPart{span: span}
 		var held bool
 		err := r.throttle.do(ctx, func() (int, error) {
@@ -93,16 +93,16 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 			return part, err
 		}
 		// The ring has dropped it: see RingSlack.
-		if err := r.cfg.Journal.AwaitDurable(ctx, q.First()); err != nil {
+		if err := r.cfg.RegistryFile.AwaitDurable(ctx, q.First()); err != nil {
 			return eventPart{}, err
 		}
 	}
 	var part eventPart
-	var whole bool // all of q that the journal holds was visited
+	var whole bool // all of q that the registry file holds was visited
 	var err error
 	part.span, err = r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		part, whole = eventPart{}, true
-		span, err := r.cfg.Journal.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+		span, err := r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			part.to = e.GetRevision()
 			part.looked++
 			if keep(e) {

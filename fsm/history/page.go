@@ -53,8 +53,8 @@ func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.E
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
-		// The ring has dropped what the journal has not stored yet: see RingSlack.
-		if err := r.cfg.Journal.AwaitDurable(ctx, after+1); err != nil {
+		// The ring has dropped what the registry file has not stored yet: see RingSlack.
+		if err := r.cfg.RegistryFile.AwaitDurable(ctx, after+1); err != nil {
 			return nil, err
 		}
 	}
@@ -82,7 +82,7 @@ func (r *Reader) recent(after, upTo int64) ([]*logv1.Event, bool) {
 	}
 }
 
-// storedAfter is EventsAfter from the journal.
+// storedAfter is EventsAfter from the registry file.
 func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
 	var p eventPage
 	span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
@@ -90,7 +90,7 @@ func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.E
 		if r.throttle.busy() {
 			p.limits.Count = min(p.limits.Count, BusyPage)
 		}
-		span, err := r.cfg.Journal.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
+		span, err := r.cfg.RegistryFile.Events(ctx, logv1.EventQuery{From: after + 1, To: upTo}, func(e *logv1.Event) (bool, error) {
 			return p.add(e), nil
 		})
 		return span, len(p.events), err

@@ -9,10 +9,10 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// Journal is the history on disk. A visitor is called within one transaction and only collects. What is
+// RegistryFile is the history on disk. A visitor is called within one transaction and only collects. What is
 // below the span's Oldest is not whole: the newest event of each service that is not a delete. A reading
 // that the arrival of a snapshot ends fails, and may be tried again at once.
-type Journal interface {
+type RegistryFile interface {
 	// Events visits the durable events of q.
 	Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
 	// EventsAt visits, by name, of each service that begins with prefix and comes after the name after
@@ -41,7 +41,7 @@ func DefaultLimits() Limits {
 
 // Config is what a Reader is made of.
 type Config struct {
-	Journal Journal
+	RegistryFile RegistryFile
 	// Revision returns the newest revision that this node shows.
 	Revision func() int64
 	// Record returns what the registry held of a service after its event; nil if nothing.
@@ -52,9 +52,9 @@ type Config struct {
 	Newest     int64
 }
 
-// Reader reads the history of one node. What the journal does not hold yet is read in memory, or the
+// Reader reads the history of one node. What the registry file does not hold yet is read in memory, or the
 // reading waits until it is stored, as far as this node had come when it was called. Errors are ctx's, the
-// journal's, or a *logv1.CompactedError.
+// registry file's, or a *logv1.CompactedError.
 type Reader struct {
 	cfg      Config
 	ring     *ring
@@ -68,14 +68,14 @@ func NewReader(cfg Config) *Reader {
 
 // Append adds the newest events to those in memory.
 func (r *Reader) Append(events []*logv1.Event) {
-	r.ring.append(events, r.cfg.Journal.DurableRevision())
+	r.ring.append(events, r.cfg.RegistryFile.DurableRevision())
 }
 
 // Reset forgets the events in memory; the next one is to have the revision after revision.
 func (r *Reader) Reset(revision int64) { r.ring.reset(revision) }
 
 // Recent returns at most limit events after revision, in order and without gaps. False means that memory
-// does not reach back that far: the journal does, or will after its next flush.
+// does not reach back that far: the registry file does, or will after its next flush.
 func (r *Reader) Recent(revision int64, limit int) ([]*logv1.Event, bool) {
 	return r.ring.after(revision, limit)
 }
@@ -86,14 +86,14 @@ func (r *Reader) NoteChange(at time.Time) { r.throttle.changed.Store(at.UnixNano
 // Limits are those of the configuration.
 func (r *Reader) Limits() Limits { return r.cfg.Limits }
 
-// span is what the journal holds.
+// span is what the registry file holds.
 func (r *Reader) span(ctx context.Context) (logv1.EventSpan, error) {
 	none := logv1.EventQuery{From: 1<<63 - 1}
-	return r.cfg.Journal.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
+	return r.cfg.RegistryFile.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
 }
 
-// stored reads the journal, throttled. An arriving snapshot ends what is being read; then it is read
-// again, once the snapshot has taken the journal's place.
+// stored reads the registry file, throttled. An arriving snapshot ends what is being read; then it is read
+// again, once the snapshot has taken the registry file's place.
 func (r *Reader) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
 	err = r.throttle.do(ctx, func() (given int, err error) {
 		const tries = 3

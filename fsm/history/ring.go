@@ -7,12 +7,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// RingSlack is how many times its size the ring grows while the journal does not hold the oldest
-// events yet. The journal's own back-pressure ends that long before; this is the bound if it does not.
+// RingSlack is how many times its size the ring grows while the registry file does not hold the oldest
+// events yet. The registry file's own back-pressure ends that long before; this is the bound if it does not.
 const RingSlack = 4
 
 // ring holds the newest events, in order and without gaps, for those who follow closely. It drops
-// only what the journal holds durably, so between the two nothing is missing.
+// only what the registry file holds durably, so between the two nothing is missing.
 type ring struct {
 	size int
 
@@ -34,7 +34,7 @@ func (r *ring) reset(revision int64) {
 }
 
 // append adds events and drops the oldest beyond the ring's size, as far as durable, the revision
-// up to which the journal holds events.
+// up to which the registry file holds events.
 func (r *ring) append(events []*logv1.Event, durable int64) {
 	if len(events) == 0 {
 		return

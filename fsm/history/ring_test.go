@@ -16,7 +16,7 @@ func eventsFrom(revision int64, n int) []*logv1.Event {
 	return events
 }
 
-// TestRing: what it holds has no gaps, reaches back to at least what the journal does not hold and
+// TestRing: what it holds has no gaps, reaches back to at least what the registry file does not hold and
 // at least its size, unless that is more than the bound.
 func TestRing(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -18,7 +18,7 @@ const (
 	GivenCost = 3 * time.Microsecond
 	// BusyFor is how long after a change readings are still held back.
 	BusyFor = 200 * time.Millisecond
-	// BusyPage is how many events a follower that reads the journal then is given at a time: more in one
+	// BusyPage is how many events a follower that reads the registry file then is given at a time: more in one
 	// go would be felt by those whose writes come just then.
 	BusyPage = 200
 )

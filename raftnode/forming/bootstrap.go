@@ -8,6 +8,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // Bootstrap writes the first configuration, all first members as voters, into an empty raft log. A
@@ -16,7 +17,7 @@ import (
 // raft.BootstrapCluster stores the term, then the entry. A crash between the two leaves a log that
 // raft takes for used but that has no configuration and never would get one, as nobody else has it
 // either: term 1 and nothing else can only mean that, as the first election is of term 2.
-func Bootstrap(cfg *raft.Config, log *store.Log, snaps raft.SnapshotStore, trans raft.Transport, f *store.Founding) error {
+func Bootstrap(cfg *raft.Config, log *raftlog.Log, snaps raft.SnapshotStore, trans raft.Transport, f *store.Founding) error {
 	last, err := log.LastIndex()
 	if err != nil {
 		return fmt.Errorf("bootstrap: %w", err)

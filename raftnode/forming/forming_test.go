@@ -10,10 +10,11 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"go.uber.org/goleak"
+
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/store"
-	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -83,6 +83,9 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 		return nil, nil, err
 	}
 	p.cfg.Met(h)
+	if h.GetNode() == name && v.Stranger(h) == "" {
+		p.levels.note(h)
+	}
 	if err := v.Reject(purpose, name, address, h); err != nil {
 		return nil, h, err
 	}
@@ -119,7 +122,13 @@ func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLos
 
 // Dial connects to the named peer. The connection is closed with the port at the latest.
 func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, error) {
-	conn, _, _, err := p.dial(ctx, name, purpose)
+	before := p.PeerLevel(name)
+	conn, h, _, err := p.dial(ctx, name, purpose)
+	if err == nil {
+		if err = fell(before, h); err != nil {
+			_ = conn.Close()
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -8,8 +8,9 @@ import (
 	"io"
 	"unicode/utf8"
 
-	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"google.golang.org/protobuf/proto"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
 const (

@@ -91,6 +91,13 @@ func clusterView(node string, running bool) View {
 	return v
 }
 
+// levelView is n1 with a binary that reads up to max, in a cluster of a level.
+func levelView(max, cluster uint32) View {
+	v := clusterView("n1", true)
+	v.MaxLevel, v.ClusterLevel = max, cluster
+	return v
+}
+
 func TestRefuse(t *testing.T) {
 	const probe, raft, rpc = peerv1.Hello_PURPOSE_PROBE, peerv1.Hello_PURPOSE_RAFT, peerv1.Hello_PURPOSE_RPC
 	member := clusterView("n1", true)
@@ -127,6 +134,11 @@ func TestRefuse(t *testing.T) {
 		{name: "directory from before the replacement", view: member, purpose: rpc, change: func(h *peerv1.Hello) { h.Node, h.DirectoryId = "n2", "dir-n2" },
 			want: `n2 has another data directory than the one cluster 3f9a knows; see "rollcall member replace"`},
 		{name: "empty node, raft", view: emptyView("n1", threeMembers), purpose: raft, want: "n1 belongs to no cluster yet"},
+		{name: "older than the cluster's level", view: levelView(2, 2), purpose: rpc, change: func(h *peerv1.Hello) { h.Version = "v1.0.0" },
+			want: "cluster 3f9a is at feature level 2; n3 runs v1.0.0, which can read level 1 at most: start a newer version of it"},
+		{name: "of the cluster's level", view: levelView(3, 2), purpose: raft, change: func(h *peerv1.Hello) { h.Level = 2 }},
+		{name: "newer than this node", view: levelView(1, 1), purpose: raft, change: func(h *peerv1.Hello) { h.Level = 7 }},
+		{name: "a probe by an older one", view: levelView(2, 2), purpose: probe},
 		{name: "raft does not run yet", view: clusterView("n1", false), purpose: raft, want: "n1 is starting"},
 	}
 	for _, test := range tests {
@@ -162,17 +174,22 @@ func TestReject(t *testing.T) {
 			want: "n1 belongs to cluster 3f9a, n3 to cluster 77b2"},
 		{name: "another directory", purpose: raft, change: func(h *peerv1.Hello) { h.DirectoryId = "dir-lost" },
 			want: `n3 has another data directory than the one cluster 3f9a knows; see "rollcall member replace"`},
+		{name: "older than the cluster's level", purpose: raft, change: func(h *peerv1.Hello) { h.Level, h.Version = 1, "v1.0.0" },
+			want: "cluster 3f9a is at feature level 2; n3 runs v1.0.0, which can read level 1 at most: start a newer version of it"},
+		{name: "a probe of an older one", purpose: probe, change: func(h *peerv1.Hello) { h.Level = 1 }},
 		{name: "newer protocol", purpose: raft, change: func(h *peerv1.Hello) { h.Protocol = 2 },
 			want: "n3 speaks version 2 of the hello, n1 version 1"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			h := clusterView("n3", true).Hello(test.purpose, "n1")
+			n3 := clusterView("n3", true)
+			n3.MaxLevel = 2
+			h := n3.Hello(test.purpose, "n1")
 			if test.change != nil {
 				test.change(h)
 			}
 			got := ""
-			if err := clusterView("n1", true).Reject(test.purpose, "n3", "127.0.0.1:7611", h); err != nil {
+			if err := levelView(2, 2).Reject(test.purpose, "n3", "127.0.0.1:7611", h); err != nil {
 				got = err.Error()
 			}
 			if got != test.want {

@@ -40,6 +40,7 @@ type Config struct {
 type Port struct {
 	cfg          Config
 	reachability *reachability
+	levels       levels
 	fromPeers    *PeerConnections // of raft
 	listener     net.Listener
 	handoffs     map[peerv1.Hello_Purpose]*handoff // dialed connections are in their sets too
@@ -201,6 +202,9 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 		return false
 	}
 	p.cfg.Met(h)
+	if v.Stranger(h) == "" {
+		p.levels.note(h)
+	}
 	if reason == "" {
 		p.reachability.heard(h.GetNode())
 	}

@@ -1,8 +1,10 @@
 package peerport
 
 import (
+	"cmp"
 	"fmt"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/store"
 )
@@ -17,6 +19,9 @@ type View struct {
 	Founding    *store.Founding   // nil: belongs to no cluster
 	Known       map[string]string // member → data directory; "": any
 	Running     bool              // raft runs
+
+	MaxLevel     uint32 // the highest feature level that this binary can read
+	ClusterLevel uint32 // the cluster's, as far as this node knows
 }
 
 // ClusterID is "" for a node that belongs to no cluster.
@@ -38,6 +43,7 @@ func (v View) Hello(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
 		DirectoryId:     v.DirectoryID,
 		Version:         v.Version,
 		YourDirectoryId: v.Known[to],
+		Level:           logv1.LevelNumber(v.MaxLevel),
 	}
 	for _, m := range v.Members {
 		h.Members = append(h.Members, &peerv1.MemberAddress{Name: m.Name, PeerAddress: m.PeerAddress})
@@ -77,7 +83,18 @@ func (v View) Refuse(h *peerv1.Hello) string {
 	if !v.Running {
 		return fmt.Sprintf("%s is starting", v.Node)
 	}
-	return ""
+	return v.outdated(h)
+}
+
+// outdated says why the sender of a hello cannot be a member any more: its binary cannot read what the
+// cluster writes. "": it can.
+func (v View) outdated(h *peerv1.Hello) string {
+	level := logv1.LevelOf(h.GetLevel())
+	if level >= v.ClusterLevel {
+		return ""
+	}
+	return fmt.Sprintf("cluster %s is at feature level %d; %s runs %s, which can read level %d at most: start a newer version of it",
+		ShortClusterID(v.ClusterID()), v.ClusterLevel, h.GetNode(), cmp.Or(h.GetVersion(), "a version"), level)
 }
 
 // Stranger says why the sender of a hello is not the member of this cluster that it says it is; ""
@@ -120,6 +137,9 @@ func (v View) Reject(purpose peerv1.Hello_Purpose, to, address string, h *peerv1
 		return nil
 	}
 	if reason := v.Stranger(h); reason != "" {
+		return refused(reason)
+	}
+	if reason := v.outdated(h); reason != "" {
 		return refused(reason)
 	}
 	return nil

@@ -26,6 +26,19 @@ func (e NotWrittenError) Error() string    { return "not written: " + e.Err.Erro
 func (e NotWrittenError) Unwrap() error    { return e.Err }
 func (e NotWrittenError) NotWritten() bool { return true }
 
+// QuotaError means that a limit of this node does not allow a command: not now (ErrOverloaded), or never
+// (ErrTooLarge).
+type QuotaError struct {
+	Err   error
+	Limit string // what is limited
+}
+
+func (e QuotaError) Error() string { return e.Err.Error() }
+func (e QuotaError) Unwrap() error { return e.Err }
+
+// Quota names the limit.
+func (e QuotaError) Quota() string { return e.Limit }
+
 // UnknownOutcomeError means that the command may have taken effect, or still may.
 type UnknownOutcomeError struct{ Err error }
 

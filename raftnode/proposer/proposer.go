@@ -28,6 +28,8 @@ type Config struct {
 
 	Now       func() int64 // the time of the next entry, in nanoseconds since 1970
 	StateHash func() *logv1.StateHash
+	// Level is the lowest feature level that holds all of a command.
+	Level func(*logv1.Command) uint32
 	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
 	// closed when it should be asked again: the node has enough to store already.
 	Congested func() <-chan struct{}
@@ -123,7 +125,7 @@ func (p *Proposer) ProposeNow(cmd *logv1.Command) (uint64, error) {
 
 func (p *Proposer) enqueue(pr *proposal) error {
 	if pr.size > p.cfg.MaxCommandBytes {
-		return fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes)
+		return QuotaError{fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes), "change-bytes"}
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -131,9 +133,9 @@ func (p *Proposer) enqueue(pr *proposal) error {
 	case p.closed:
 		return ErrClosed
 	case len(p.queue) >= p.cfg.MaxWaiting:
-		return fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue))
+		return QuotaError{fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue)), "pending-changes"}
 	case len(p.queue) > 0 && p.waitingBytes+pr.size > p.cfg.MaxWaitingBytes:
-		return fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes)
+		return QuotaError{fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes), "pending-change-bytes"}
 	}
 	p.queue = append(p.queue, pr)
 	p.waitingBytes += pr.size
@@ -267,7 +269,12 @@ func (p *Proposer) dispatch(batch []*proposal) {
 
 // start seals commands into an entry and proposes it. An error means that nothing was proposed.
 func (p *Proposer) start(commands []*logv1.Command) (raft.ApplyFuture, error) {
+	level := logv1.BaseLevel
+	for _, cmd := range commands {
+		level = max(level, p.cfg.Level(cmd))
+	}
 	data, err := logv1.Seal(&logv1.Entry{
+		Level:     logv1.LevelNumber(level),
 		Time:      p.cfg.Now(),
 		StateHash: p.cfg.StateHash(),
 		Commands:  commands,

@@ -65,6 +65,7 @@ func newTestProposer(change func(*Config)) (*Proposer, *testRaft) {
 		EnqueueTimeout:     2 * time.Second,
 		Now:                func() int64 { return time.Now().UnixNano() },
 		StateHash:          func() *logv1.StateHash { return nil },
+		Level:              func(*logv1.Command) uint32 { return logv1.BaseLevel },
 	}
 	if change != nil {
 		change(&cfg)
@@ -186,7 +187,7 @@ func TestEntriesAreBounded(t *testing.T) {
 			t.Errorf("entries of %s commands", got)
 		}
 		_, err := p.Propose(t.Context(), command(strings.Repeat("x", 3000)))
-		if !errors.Is(err, ErrTooLarge) || !errors.As(err, new(NotWrittenError)) {
+		if !errors.Is(err, ErrTooLarge) || !errors.As(err, new(NotWrittenError)) || !errors.As(err, new(QuotaError)) {
 			t.Errorf("too large: %v", err)
 		}
 	})
@@ -215,7 +216,7 @@ func TestOverload(t *testing.T) {
 				for _, end := range ends {
 					if out := <-end; out.err != nil {
 						refused++
-						if !errors.Is(out.err, ErrOverloaded) || !errors.As(out.err, new(NotWrittenError)) {
+						if !errors.Is(out.err, ErrOverloaded) || !errors.As(out.err, new(NotWrittenError)) || !errors.As(out.err, new(QuotaError)) {
 							t.Error(out.err)
 						}
 					}

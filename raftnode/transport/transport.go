@@ -16,6 +16,7 @@ import (
 // dial asks for the address behind it.
 type Transport struct {
 	*raft.NetworkTransport
+	cfg  Config
 	acks *Acks
 
 	rpcs   chan raft.RPC // what Consumer returns; without a buffer
@@ -39,11 +40,16 @@ type Config struct {
 	// RPCTimeout bounds one RPC; a snapshot has more, by its size.
 	RPCTimeout time.Duration
 	Logger     hclog.Logger
+	// MaxLevel is the highest feature level that this binary can read, and ClusterLevel the cluster's, as
+	// far as this node has applied the log.
+	MaxLevel     uint32
+	ClusterLevel func() uint32
 }
 
 // New returns a Transport that is used until Close.
 func New(cfg Config) *Transport {
 	t := &Transport{
+		cfg:  cfg,
 		acks: newAcks(),
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 			Stream:  streams{cfg.Port, cfg.DialTimeout},
@@ -135,6 +141,9 @@ func (t *Transport) deliver(rpc raft.RPC) bool {
 // pipelines. An answer in the request's term recognises the leader, also one that refuses the entries:
 // the voter had not yet seen a later term.
 func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, req *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	if err := t.checkEntries(string(id), req.Entries); err != nil {
+		return err
+	}
 	round := t.acks.Round() // before it is sent: an answer proves nothing about what comes after
 	err := t.NetworkTransport.AppendEntries(id, target, req, resp)
 	if err == nil && resp.Term == req.Term {

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
@@ -30,8 +31,14 @@ var threeMembers = []peerport.Member{
 // newTestTransport is the transport of a member of threeMembers, without a node.
 func newTestTransport(t *testing.T, m *memnet.Network, member peerport.Member) (*Transport, func()) {
 	t.Helper()
+	return newTestTransportAt(t, m, member, logv1.BaseLevel)
+}
+
+// newTestTransportAt is one whose binary can read up to a feature level.
+func newTestTransportAt(t *testing.T, m *memnet.Network, member peerport.Member, level uint32) (*Transport, func()) {
+	t.Helper()
 	v := peerport.View{Node: member.Name, DirectoryID: "dir-" + member.Name, Members: threeMembers, Known: map[string]string{}, Running: true,
-		Founding: &store.Founding{ClusterID: "3f9a000000000000"}}
+		Founding: &store.Founding{ClusterID: "3f9a000000000000"}, MaxLevel: level, ClusterLevel: logv1.BaseLevel}
 	for _, m := range threeMembers {
 		v.Known[m.Name] = "dir-" + m.Name
 	}
@@ -53,7 +60,8 @@ func newTestTransport(t *testing.T, m *memnet.Network, member peerport.Member) (
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := New(Config{Port: p, DialTimeout: time.Second, RPCTimeout: 3 * time.Second, Logger: raftlogger.New(slog.New(slog.DiscardHandler))})
+	tr := New(Config{Port: p, DialTimeout: time.Second, RPCTimeout: 3 * time.Second, Logger: raftlogger.New(slog.New(slog.DiscardHandler)),
+		MaxLevel: level, ClusterLevel: func() uint32 { return logv1.BaseLevel }})
 	return tr, func() {
 		if err := errors.Join(tr.Close(), tr.Close()); err != nil {
 			t.Error(err)

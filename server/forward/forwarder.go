@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -24,15 +25,16 @@ import (
 type Forwarder struct {
 	pool    *peerconn.Pool
 	timeout time.Duration // the most that a forwarded call may work
+	limit   int           // of the commands on their way to one member
 
 	mu      sync.Mutex // guards streams
 	streams map[*peerconn.Conn]*Stream
 }
 
 // NewForwarder returns a Forwarder over the connections of pool. A forwarded call works for timeout at
-// most.
-func NewForwarder(pool *peerconn.Pool, timeout time.Duration) *Forwarder {
-	return &Forwarder{pool: pool, timeout: timeout, streams: make(map[*peerconn.Conn]*Stream)}
+// most, and at most limit of them are on their way to one member.
+func NewForwarder(pool *peerconn.Pool, timeout time.Duration, limit int) *Forwarder {
+	return &Forwarder{pool: pool, timeout: timeout, limit: limit, streams: make(map[*peerconn.Conn]*Stream)}
 }
 
 // stream returns the forward stream on conn.
@@ -41,7 +43,7 @@ func (f *Forwarder) stream(conn *peerconn.Conn) *Stream {
 	defer f.mu.Unlock()
 	s := f.streams[conn]
 	if s == nil {
-		s = NewStream(conn)
+		s = NewStream(conn, f.limit)
 		f.streams[conn] = s
 	}
 	return s
@@ -82,7 +84,10 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 		return nil, rpcerror.NotWritten("no time is left to ask leader %s", leader)
 	}
 	res, sent, err := f.stream(conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, time.Now().Add(work))
+	var full fullError
 	switch {
+	case errors.As(err, &full):
+		return nil, full
 	case err != nil && !sent:
 		return nil, rpcerror.NotWritten("leader %s cannot be reached: %s", leader, peerconn.Describe(err))
 	case err != nil:

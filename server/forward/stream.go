@@ -3,6 +3,7 @@ package forward
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -19,17 +20,23 @@ const (
 	// alone is larger.
 	maxMessageCommands = 512
 	maxMessageBytes    = 1 << 20
-	// maxWaiting bounds what waits for a member that takes nothing.
-	maxWaiting = 10_000
 )
 
-var errStreamFull = errors.New("too many changes wait to be sent")
+// fullError is the outcome of a command that found as many on their way to the member as may be.
+type fullError struct{ commands int }
+
+func (e fullError) Error() string {
+	return fmt.Sprintf("not written: %d changes wait for the leader's answer already", e.commands)
+}
+func (fullError) NotWritten() bool { return true }
+func (fullError) Quota() string    { return "forwarded-changes" }
 
 // Stream is the forward stream to one member. It carries the commands of this node's callers to one member, over one stream: nobody waits for
 // another, and what comes while a message is being written shares the next. A call of its own for each
 // command would cost this node and the leader several times as much.
 type Stream struct {
-	conn grpc.ClientConnInterface
+	conn  grpc.ClientConnInterface
+	limit int // of the commands that wait or are sent and not answered
 
 	mu      sync.Mutex // guards open and closed
 	open    *session   // the newest; nil: none yet
@@ -37,13 +44,17 @@ type Stream struct {
 	running sync.WaitGroup // sessions
 }
 
-// NewStream returns a forward stream on conn. It is opened with the first command.
-func NewStream(conn grpc.ClientConnInterface) *Stream { return &Stream{conn: conn} }
+// NewStream returns a forward stream on conn that has at most limit commands on their way. It is opened
+// with the first command.
+func NewStream(conn grpc.ClientConnInterface, limit int) *Stream {
+	return &Stream{conn: conn, limit: limit}
+}
 
 // session is one gRPC stream, from its opening to its end.
 type session struct {
-	stop context.CancelFunc
-	wake chan struct{} // capacity 1: something waits, or nothing will any more
+	stop  context.CancelFunc
+	wake  chan struct{} // capacity 1: something waits, or nothing will any more
+	limit int           // see Stream
 
 	mu      sync.Mutex // guards the rest
 	waiting []*pendingCall
@@ -108,7 +119,7 @@ func (l *Stream) enqueue(call *pendingCall) (*session, error) {
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
-	s := &session{stop: stop, wake: make(chan struct{}, 1), sent: map[uint64]*pendingCall{}}
+	s := &session{stop: stop, limit: l.limit, wake: make(chan struct{}, 1), sent: map[uint64]*pendingCall{}}
 	_, err := s.take(call)
 	l.open = s
 	l.running.Go(func() { s.run(ctx, l.conn) })
@@ -133,8 +144,8 @@ func (s *session) take(call *pendingCall) (bool, error) {
 	switch {
 	case s.closing:
 		return false, nil
-	case len(s.waiting) >= maxWaiting:
-		return false, errStreamFull
+	case len(s.waiting)+len(s.sent) >= s.limit:
+		return false, fullError{s.limit}
 	}
 	s.lastID++
 	call.command.Id = s.lastID

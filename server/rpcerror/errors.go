@@ -215,9 +215,26 @@ func OfChange(err error) *Failure {
 		}}
 	}
 	if writtenOf(err) == writtenNot {
+		if f := quotaReached(err); f != nil {
+			return f
+		}
 		return NotWritten("%w", err)
 	}
 	return OutcomeUnknown("%w", err)
+}
+
+// quotaReached is the outcome of a change that a limit of the leader's does not allow; nil if err says
+// nothing of a limit. Nobody tries it again on the caller's behalf: no other node could take it, and
+// more tries make an overloaded leader slower.
+func quotaReached(err error) *Failure {
+	var limit interface{ Quota() string }
+	if !errors.As(err, &limit) {
+		return nil
+	}
+	f := LimitReached(limit.Quota(), "%s", prefixed("not written: ", err))
+	f.Meta = map[string]string{MetaWritten: WrittenNo}
+	f.Err = err
+	return f
 }
 
 // ToStatus is err as the caller gets it from the node called node; nil stays nil.

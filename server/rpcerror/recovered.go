@@ -8,7 +8,7 @@ import (
 // Recovered is deferred by every handler but those of health, which are too small to need it and too
 // hot to pay for it: gRPC lets a panic in a handler end the process. Handlers hold no lock and share
 // no state of their own across calls, so that one call's defect leaves nothing broken behind. (The
-// fold and the journal are not covered, and must not be: there a panic means broken state.)
+// fold and the registry file are not covered, and must not be: there a panic means broken state.)
 func Recovered(log *slog.Logger, node, call string, change bool, err *error) {
 	p := recover()
 	if p == nil {

@@ -1,7 +1,7 @@
 package logv1
 
 // Delta is what a run of log entries changed: the unit in which the fold hands its work to the
-// journal, which stores it whole or not at all. It owns nothing: records and events in it are never
+// registry file, which stores it whole or not at all. It owns nothing: records and events in it are never
 // modified again.
 type Delta struct {
 	// Index and Term are of the last entry of the run.
@@ -24,7 +24,7 @@ type Delta struct {
 	DeletedRequests []string         // keys, see RequestKey
 }
 
-// Visitor receives the content of a journal, in any order; what it is given is its own. An error
+// Visitor receives the content of a registry file, in any order; what it is given is its own. An error
 // ends the visit.
 type Visitor struct {
 	Service func(*ServiceRecord) error

@@ -11,7 +11,7 @@ type EventQuery struct {
 	Descending bool // newest first
 }
 
-// EventSpan is what a journal holds of the events at the moment of a reading: all of them from Oldest
+// EventSpan is what a registry file holds of the events at the moment of a reading: all of them from Oldest
 // to Newest, and some below Oldest, see Compact.
 type EventSpan struct {
 	Oldest, Newest int64 // Newest+1 == Oldest: none

@@ -1,5 +1,7 @@
 package logv1
 
+import "google.golang.org/protobuf/encoding/protowire"
+
 // A feature level says what a binary can fold and read. A new kind of command or record, and a new field
 // or enum value of an old one, has the next level; see docs/architecture.md, "How to raise the level".
 const (
@@ -28,4 +30,31 @@ func (x *Member) AllowedLevel() uint32 {
 		level = min(level, hold)
 	}
 	return level
+}
+
+// EntryLevel returns the feature level that a sealed log entry needs, without decoding its commands.
+func EntryLevel(sealed []byte) (uint32, error) {
+	const number = 4 // of Entry.level
+	payload, err := Payload(sealed)
+	if err != nil {
+		return 0, err
+	}
+	level := uint64(0)
+	for b := payload; len(b) > 0; {
+		field, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return 0, protowire.ParseError(n)
+		}
+		b = b[n:]
+		if field == number && typ == protowire.VarintType {
+			level, n = protowire.ConsumeVarint(b)
+		} else {
+			n = protowire.ConsumeFieldValue(field, typ, b)
+		}
+		if n < 0 {
+			return 0, protowire.ParseError(n)
+		}
+		b = b[n:]
+	}
+	return LevelOf(uint32(level)), nil
 }

@@ -1173,7 +1173,7 @@ func (x *RaiseLevel) GetMembers() []string {
 // ServiceRecord is a service as the registry holds it.
 type ServiceRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set in a journal: it is the key
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set in a registry file: it is the key
 	Report  *Report                `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
 	// Since when the effective status is what it is.
 	StatusTime    int64 `protobuf:"varint,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
@@ -1474,7 +1474,7 @@ func (x *Event) GetStatusTime() int64 {
 	return 0
 }
 
-// EventBlock is how a journal keeps events: a run of consecutive revisions, stored under the first. It
+// EventBlock is how a registry file keeps events: a run of consecutive revisions, stored under the first. It
 // grows by appending groups.
 type EventBlock struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2328,8 +2328,8 @@ func (x *RequestLimits) GetWindow() int64 {
 	return 0
 }
 
-// JournalMeta says what a journal holds.
-type JournalMeta struct {
+// RegistryMeta says what a registry file holds.
+type RegistryMeta struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Format      uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
 	ClusterId   string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
@@ -2347,20 +2347,20 @@ type JournalMeta struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *JournalMeta) Reset() {
-	*x = JournalMeta{}
+func (x *RegistryMeta) Reset() {
+	*x = RegistryMeta{}
 	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *JournalMeta) String() string {
+func (x *RegistryMeta) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*JournalMeta) ProtoMessage() {}
+func (*RegistryMeta) ProtoMessage() {}
 
-func (x *JournalMeta) ProtoReflect() protoreflect.Message {
+func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -2372,94 +2372,94 @@ func (x *JournalMeta) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use JournalMeta.ProtoReflect.Descriptor instead.
-func (*JournalMeta) Descriptor() ([]byte, []int) {
+// Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
+func (*RegistryMeta) Descriptor() ([]byte, []int) {
 	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
-func (x *JournalMeta) GetFormat() uint32 {
+func (x *RegistryMeta) GetFormat() uint32 {
 	if x != nil {
 		return x.Format
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetClusterId() string {
+func (x *RegistryMeta) GetClusterId() string {
 	if x != nil {
 		return x.ClusterId
 	}
 	return ""
 }
 
-func (x *JournalMeta) GetDirectoryId() string {
+func (x *RegistryMeta) GetDirectoryId() string {
 	if x != nil {
 		return x.DirectoryId
 	}
 	return ""
 }
 
-func (x *JournalMeta) GetIndex() uint64 {
+func (x *RegistryMeta) GetIndex() uint64 {
 	if x != nil {
 		return x.Index
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetTerm() uint64 {
+func (x *RegistryMeta) GetTerm() uint64 {
 	if x != nil {
 		return x.Term
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetRevision() int64 {
+func (x *RegistryMeta) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetLogTime() int64 {
+func (x *RegistryMeta) GetLogTime() int64 {
 	if x != nil {
 		return x.LogTime
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetHorizon() int64 {
+func (x *RegistryMeta) GetHorizon() int64 {
 	if x != nil {
 		return x.Horizon
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetCompacted() int64 {
+func (x *RegistryMeta) GetCompacted() int64 {
 	if x != nil {
 		return x.Compacted
 	}
 	return 0
 }
 
-func (x *JournalMeta) GetStateHash() *StateHash {
+func (x *RegistryMeta) GetStateHash() *StateHash {
 	if x != nil {
 		return x.StateHash
 	}
 	return nil
 }
 
-func (x *JournalMeta) GetLevel() uint32 {
+func (x *RegistryMeta) GetLevel() uint32 {
 	if x != nil {
 		return x.Level
 	}
 	return 0
 }
 
-// SnapshotHeader opens the stream of a snapshot; the journal file follows, then its SHA-256.
+// SnapshotHeader opens the stream of a snapshot; the registry file follows, then its SHA-256.
 type SnapshotHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Format        uint32                 `protobuf:"varint,1,opt,name=format,proto3" json:"format,omitempty"`
-	Meta          *JournalMeta           `protobuf:"bytes,2,opt,name=meta,proto3" json:"meta,omitempty"`
-	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // bytes of the journal file
+	Meta          *RegistryMeta          `protobuf:"bytes,2,opt,name=meta,proto3" json:"meta,omitempty"`
+	Size          uint64                 `protobuf:"varint,3,opt,name=size,proto3" json:"size,omitempty"` // bytes of the registry file
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2501,7 +2501,7 @@ func (x *SnapshotHeader) GetFormat() uint32 {
 	return 0
 }
 
-func (x *SnapshotHeader) GetMeta() *JournalMeta {
+func (x *SnapshotHeader) GetMeta() *RegistryMeta {
 	if x != nil {
 		return x.Meta
 	}
@@ -2722,8 +2722,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rRequestLimits\x12\x1f\n" +
 	"\vrequest_ids\x18\x01 \x01(\rR\n" +
 	"requestIds\x12\x16\n" +
-	"\x06window\x18\x02 \x01(\x03R\x06window\"\xd1\x02\n" +
-	"\vJournalMeta\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\xd2\x02\n" +
+	"\fRegistryMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12!\n" +
@@ -2737,10 +2737,10 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\x03R\tcompacted\x129\n" +
 	"\n" +
 	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x12\x14\n" +
-	"\x05level\x18\v \x01(\rR\x05level\"n\n" +
+	"\x05level\x18\v \x01(\rR\x05level\"o\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
-	"\x06format\x18\x01 \x01(\rR\x06format\x120\n" +
-	"\x04meta\x18\x02 \x01(\v2\x1c.rollcall.log.v1.JournalMetaR\x04meta\x12\x12\n" +
+	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
+	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
 	"\x04size\x18\x03 \x01(\x04R\x04size*c\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
@@ -2804,7 +2804,7 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*RequestOutcome)(nil), // 27: rollcall.log.v1.RequestOutcome
 	(*RequestCause)(nil),   // 28: rollcall.log.v1.RequestCause
 	(*RequestLimits)(nil),  // 29: rollcall.log.v1.RequestLimits
-	(*JournalMeta)(nil),    // 30: rollcall.log.v1.JournalMeta
+	(*RegistryMeta)(nil),   // 30: rollcall.log.v1.RegistryMeta
 	(*SnapshotHeader)(nil), // 31: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
@@ -2848,8 +2848,8 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	29, // 37: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
 	1,  // 38: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
 	9,  // 39: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	7,  // 40: rollcall.log.v1.JournalMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	30, // 41: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.JournalMeta
+	7,  // 40: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	30, // 41: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
 	42, // [42:42] is the sub-list for method output_type
 	42, // [42:42] is the sub-list for method input_type
 	42, // [42:42] is the sub-list for extension type_name

@@ -1810,7 +1810,7 @@ func (m *RequestLimits) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
-func (m *JournalMeta) MarshalVT() (dAtA []byte, err error) {
+func (m *RegistryMeta) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -1823,12 +1823,12 @@ func (m *JournalMeta) MarshalVT() (dAtA []byte, err error) {
 	return dAtA[:n], nil
 }
 
-func (m *JournalMeta) MarshalToVT(dAtA []byte) (int, error) {
+func (m *RegistryMeta) MarshalToVT(dAtA []byte) (int, error) {
 	size := m.SizeVT()
 	return m.MarshalToSizedBufferVT(dAtA[:size])
 }
 
-func (m *JournalMeta) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+func (m *RegistryMeta) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m == nil {
 		return 0, nil
 	}
@@ -2725,7 +2725,7 @@ func (m *RequestLimits) SizeVT() (n int) {
 	return n
 }
 
-func (m *JournalMeta) SizeVT() (n int) {
+func (m *RegistryMeta) SizeVT() (n int) {
 	if m == nil {
 		return 0
 	}
@@ -7182,7 +7182,7 @@ func (m *RequestLimits) UnmarshalVT(dAtA []byte) error {
 	}
 	return nil
 }
-func (m *JournalMeta) UnmarshalVT(dAtA []byte) error {
+func (m *RegistryMeta) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
 	for iNdEx < l {
@@ -7204,10 +7204,10 @@ func (m *JournalMeta) UnmarshalVT(dAtA []byte) error {
 		fieldNum := int32(wire >> 3)
 		wireType := int(wire & 0x7)
 		if wireType == 4 {
-			return fmt.Errorf("proto: JournalMeta: wiretype end group for non-group")
+			return fmt.Errorf("proto: RegistryMeta: wiretype end group for non-group")
 		}
 		if fieldNum <= 0 {
-			return fmt.Errorf("proto: JournalMeta: illegal tag %d (wire type %d)", fieldNum, wire)
+			return fmt.Errorf("proto: RegistryMeta: illegal tag %d (wire type %d)", fieldNum, wire)
 		}
 		switch fieldNum {
 		case 1:
@@ -7463,7 +7463,7 @@ func (m *JournalMeta) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 		default:
-			return UnknownField("JournalMeta", fieldNum)
+			return UnknownField("RegistryMeta", fieldNum)
 		}
 	}
 
@@ -7549,7 +7549,7 @@ func (m *SnapshotHeader) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			if m.Meta == nil {
-				m.Meta = &JournalMeta{}
+				m.Meta = &RegistryMeta{}
 			}
 			if err := m.Meta.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err

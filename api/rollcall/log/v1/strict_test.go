@@ -142,6 +142,44 @@ func TestOpenRefusesUnknown(t *testing.T) {
 	}
 }
 
+func TestEntryLevel(t *testing.T) {
+	for level, want := range map[uint32]uint32{0: 1, 1: 1, 2: 2, 1 << 31: 1 << 31} {
+		sealed, err := logv1.Seal(&logv1.Entry{
+			Time: -1, Level: level, StateHash: &logv1.StateHash{Version: 9, Hash: []byte("hash")},
+			Commands: []*logv1.Command{{Reason: "r"}, {Kind: &logv1.Command_RaiseLevel{RaiseLevel: &logv1.RaiseLevel{Level: 7}}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := logv1.EntryLevel(sealed); err != nil || got != want {
+			t.Errorf("level %d: %d, %v; want %d", level, got, err, want)
+		}
+		sealed[len(sealed)-1] ^= 1
+		if _, err := logv1.EntryLevel(sealed); !errors.Is(err, logv1.ErrChecksum) {
+			t.Errorf("a damaged entry: %v", err)
+		}
+	}
+}
+
+// FuzzEntryLevel: the level is found in whatever the decoder takes.
+func FuzzEntryLevel(f *testing.F) {
+	f.Add([]byte{0x20, 0x02})
+	f.Add([]byte{0x1a, 0x02, 0x20, 0x05, 0x20, 0x03})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		sealed, err := logv1.Seal(&raw{Entry: &logv1.Entry{}, bytes: payload})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var entry logv1.Entry
+		if logv1.Open(sealed, &entry) != nil {
+			return
+		}
+		if got, err := logv1.EntryLevel(sealed); err != nil || got != logv1.LevelOf(entry.GetLevel()) {
+			t.Fatalf("level %d, %v; the entry says %d", got, err, entry.GetLevel())
+		}
+	})
+}
+
 // raw is a message of given bytes.
 type raw struct {
 	*logv1.Entry

@@ -1,0 +1,89 @@
+package budget
+
+import (
+	"sync"
+	"testing"
+
+	"go.uber.org/goleak"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func quota(t *testing.T, f *rpcerror.Failure) string {
+	t.Helper()
+	st := status.Convert(rpcerror.ToStatus("n1", f))
+	if st.Code() != codes.ResourceExhausted {
+		t.Fatalf("got %v, want RESOURCE_EXHAUSTED", st)
+	}
+	for _, d := range st.Details() {
+		if q, ok := d.(*errdetails.QuotaFailure); ok {
+			return q.GetViolations()[0].GetSubject()
+		}
+	}
+	t.Fatalf("%v names no quota", st)
+	return ""
+}
+
+func TestBudget(t *testing.T) {
+	b := New("answers", 100, 60)
+	one, two := &peer.Peer{}, &peer.Peer{}
+	if f := b.Take(one, 60); f != nil {
+		t.Fatal(f)
+	}
+	if got := quota(t, b.Take(one, 1)); got != "answers-per-connection" {
+		t.Errorf("a connection over its part: %q", got)
+	}
+	if got := quota(t, b.Take(two, 41)); got != "answers" {
+		t.Errorf("the node over its budget: %q", got)
+	}
+	if got := quota(t, b.Take(nil, 41)); got != "answers" {
+		t.Errorf("over its budget, without a connection: %q", got)
+	}
+	if !b.TryTake(two, 40) || b.TryTake(two, 1) {
+		t.Error("what is left can be taken, and no more")
+	}
+	if used, limit, refused := b.Use(); used != 100 || limit != 100 || refused != 3 {
+		t.Errorf("used %d of %d, %d refused", used, limit, refused)
+	}
+	b.Give(one, 20)
+	if !b.TryTake(nil, 20) {
+		t.Error("what was given back cannot be taken")
+	}
+	b.Give(one, 40)
+	b.Give(two, 40)
+	b.Give(nil, 20)
+	if used, _, _ := b.Use(); used != 0 || len(b.connections) != 0 {
+		t.Errorf("%d bytes are used and %d connections known when all is given back", used, len(b.connections))
+	}
+	if b.Fits(61) || !b.Fits(60) {
+		t.Error("what fits is what one connection may take")
+	}
+}
+
+func TestBudgetIsNeverExceeded(t *testing.T) {
+	b := New("writes", 1_000, 100)
+	var all sync.WaitGroup
+	for range 20 {
+		connection := &peer.Peer{}
+		all.Go(func() {
+			for range 1_000 {
+				if b.TryTake(connection, 70) {
+					if used, _, _ := b.Use(); used > 1_000 {
+						t.Errorf("%d bytes are used", used)
+					}
+					b.Give(connection, 70)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if used, _, _ := b.Use(); used != 0 {
+		t.Errorf("%d bytes are left", used)
+	}
+}

@@ -1,0 +1,133 @@
+package raftlog
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+
+	"github.com/hashicorp/raft-wal/segment"
+)
+
+// A segment file, as raft-wal writes it: a header of 32 bytes, then batches, then zeros up to its
+// length. A batch is what one append wrote: a frame an entry and a commit frame with a CRC-32C of the
+// batch (of the first one with the file's header). A frame is a header of 8 bytes (type, three zeros,
+// length or checksum), a payload, and zeros up to a multiple of 8. The last append to a segment adds
+// an index frame before its commit frame.
+const (
+	segmentHeader = 32
+	frameHeader   = 8
+	sector        = 512 // the least that a disk writes at once
+)
+
+func padded(n int) int { return (n + frameHeader - 1) &^ (frameHeader - 1) }
+
+// segmentScan is what a segment file holds, as far as it is intact.
+type segmentScan struct {
+	entries    [][]byte // encoded, in the file's memory
+	start, end int      // of the last intact batch
+}
+
+func scanSegment(data []byte) segmentScan {
+	var s segmentScan
+	for from, off := 0, segmentHeader; ; {
+		entries, next, ok := readBatch(data, from, off)
+		if !ok {
+			return s
+		}
+		s.entries = append(s.entries, entries...)
+		s.start, s.end = from, next
+		from, off = next, next
+	}
+}
+
+// readBatch reads the batch whose first frame is at off. Its checksum begins at from.
+func readBatch(data []byte, from, off int) (entries [][]byte, next int, ok bool) {
+	for off+frameHeader <= len(data) {
+		kind, size, ok := readFrame(data, off)
+		if !ok {
+			break
+		}
+		if kind == segment.FrameCommit {
+			return entries, off + frameHeader, crc32.Checksum(data[from:off], castagnoli) == size
+		}
+		begin := off + frameHeader
+		if int64(begin)+int64(size) > int64(len(data)) {
+			break
+		}
+		if kind == segment.FrameEntry {
+			entries = append(entries, data[begin:begin+int(size)])
+		}
+		off = begin + padded(int(size))
+	}
+	return nil, 0, false
+}
+
+// readFrame reads a frame's header.
+func readFrame(data []byte, off int) (kind uint8, sizeOrSum uint32, ok bool) {
+	h := data[off : off+frameHeader]
+	kind = h[0]
+	ok = h[1] == 0 && h[2] == 0 && h[3] == 0 &&
+		(kind == segment.FrameEntry || kind == segment.FrameIndex || kind == segment.FrameCommit)
+	return kind, binary.LittleEndian.Uint32(h[4:]), ok
+}
+
+// torn tells an append that a crash cut short from one that was acknowledged and then damaged. Of the
+// first nobody was promised anything, and it is dropped; to drop the other would vote an acknowledged
+// entry away. rest is where the intact batches end; what follows there is not all zeros.
+//
+// An append is one write into zeros, in front of which everything is synced. What a crash leaves of it
+// lacks sectors, in most cases the last ones, and nothing follows. So it is damage if an intact batch
+// follows, or if its own end is there and no sector is missing.
+func torn(data []byte, rest int) bool {
+	written := bytes.TrimRight(data, "\x00")
+	end := padded(len(written)) - frameHeader // of what is there: the commit frame, if it is complete
+	if end <= rest {
+		return true // not even the first frame's header
+	}
+	for off := rest; off < end; off += frameHeader {
+		if kind, _, ok := readFrame(data, off); ok && kind == segment.FrameCommit {
+			if _, _, intact := readBatch(data, off+frameHeader, off+frameHeader); intact {
+				return false
+			}
+		}
+	}
+	sum := crc32.Checksum(data[rest:end], castagnoli)
+	stored := binary.LittleEndian.Uint32(data[end+4:])
+	if sum == stored {
+		return false // all is there but the type in the commit frame
+	}
+	if kind, _, ok := readFrame(data, end); !ok || kind != segment.FrameCommit {
+		return true
+	}
+	if bits.OnesCount32(sum^stored) == 1 {
+		return false // a bit of the checksum flipped
+	}
+	for cut := 8; cut <= 32; cut += 8 {
+		if stored == sum<<cut>>cut {
+			return true // all is there but the end of the checksum
+		}
+	}
+	return lacksSector(data, rest, end)
+}
+
+// lacksSector reports whether a sector, or what of it lies between from and to, is all zeros.
+func lacksSector(data []byte, from, to int) bool {
+	for from < to {
+		next := min((from/sector+1)*sector, to)
+		if allZero(data[from:next]) {
+			return true
+		}
+		from = next
+	}
+	return false
+}
+
+func allZero(b []byte) bool {
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,255 @@
+package registry
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store/vfs"
+)
+
+// Field numbers of logv1.EventBlock and logv1.EventGroup, which are walked by hand: of a block of a
+// hundred events often one is wanted.
+const (
+	blockFirst  = 1
+	blockTime   = 2
+	blockGroups = 3
+
+	groupMore      = 1
+	groupTime      = 2
+	groupActor     = 3
+	groupReason    = 4
+	groupRequestID = 5
+	groupEvents    = 6
+)
+
+// eventBlock is a sealed logv1.EventBlock of which is known where each event is. Its memory is the
+// transaction's, that of the events it hands out is not.
+type eventBlock struct {
+	first   int64 // revision; there is at least one event
+	time    int64
+	payload []byte
+	groups  []blockGroup
+	events  []blockEvent
+
+	shared  logv1.Event // what the events of group decoded have in common
+	decoded int         // -1: none
+	one     logv1.BlockEvent
+}
+
+// blockGroup is a group whose own fields have not been decoded: there may be no use for them.
+type blockGroup struct {
+	begin, end uint32 // in payload, of what is not events: these come last
+	events     int    // in the block up to the group's last
+}
+
+type blockEvent struct {
+	begin, end uint32 // in payload
+	group      uint32
+}
+
+// errBlock is what is wrong with a block whose checksum is right.
+var errBlock = errors.New("not a block of events")
+
+// openBlock checks what stands under a key of the bucket events. b may hold another block; it has to be
+// closed by another openBlock, or never be used again, when the transaction ends.
+func openBlock(key, value []byte, b *eventBlock) error {
+	payload, err := logv1.Payload(value)
+	if err == nil {
+		err = b.find(payload)
+	}
+	if err != nil {
+		return recordError(bucketEvents, key, err)
+	}
+	if len(key) != revisionBytes || uint64(b.first) != binary.BigEndian.Uint64(key) {
+		return fmt.Errorf("bucket %s, key %x: %w: it holds the events from revision %d on", bucketEvents, key, vfs.ErrDamaged, b.first)
+	}
+	return nil
+}
+
+// last is the revision of the block's last event.
+func (b *eventBlock) last() int64 { return b.first + int64(len(b.events)) - 1 }
+
+// find looks where what is in the payload.
+func (b *eventBlock) find(payload []byte) error {
+	if len(payload) > math.MaxUint32 {
+		return errBlock
+	}
+	b.payload, b.decoded = payload, -1
+	b.first, b.time = 0, 0
+	b.groups, b.events = b.groups[:0], b.events[:0]
+	for at := 0; at < len(payload); {
+		f, err := fieldAt(payload, at, len(payload))
+		if err != nil {
+			return err
+		}
+		at = f.end
+		switch f.number {
+		case blockFirst:
+			b.first = int64(f.varint)
+		case blockTime:
+			b.time = int64(f.varint)
+		case blockGroups:
+			if f.kind != protowire.BytesType {
+				return errBlock
+			}
+			b.groups = append(b.groups, blockGroup{begin: uint32(f.begin), end: uint32(f.begin)})
+			if err := b.findEvents(f.begin, f.end); err != nil {
+				return err
+			}
+		default:
+			return logv1.UnknownField("EventBlock", int32(f.number))
+		}
+	}
+	if len(b.events) == 0 || b.first < 1 || b.first > math.MaxInt64-int64(len(b.events)) {
+		return errBlock
+	}
+	return nil
+}
+
+// findEvents does so with the newest group.
+func (b *eventBlock) findEvents(begin, end int) error {
+	const tag = groupEvents<<3 | byte(protowire.BytesType)
+	before, group := len(b.events), uint32(len(b.groups)-1)
+	for at := begin; at < end; {
+		// Nearly all that there is are events, of fewer than 128 bytes.
+		if p := b.payload[at:end]; len(p) > 1 && p[0] == tag && int(p[1]) <= min(127, len(p)-2) {
+			b.events = append(b.events, blockEvent{uint32(at + 2), uint32(at + 2 + int(p[1])), group})
+			at += 2 + int(p[1])
+			continue
+		}
+		f, err := fieldAt(b.payload, at, end)
+		if err != nil {
+			return err
+		}
+		if at = f.end; f.number != groupEvents {
+			b.groups[group].end = uint32(at) // so far
+			continue
+		}
+		if f.kind != protowire.BytesType {
+			return errBlock
+		}
+		b.events = append(b.events, blockEvent{uint32(f.begin), uint32(f.end), group})
+	}
+	if len(b.events) == before {
+		return errBlock // a group of nothing
+	}
+	b.groups[group].events = len(b.events)
+	return nil
+}
+
+// field is a field of a message.
+type field struct {
+	number     protowire.Number
+	kind       protowire.Type
+	varint     uint64 // if kind is that
+	begin, end int    // of its value
+}
+
+// fieldAt returns the field that begins at a place of a message that ends at end.
+func fieldAt(message []byte, at, end int) (field, error) {
+	var f field
+	var n int
+	if f.number, f.kind, n = protowire.ConsumeTag(message[at:end]); n < 0 {
+		return f, errBlock
+	}
+	at += n
+	f.begin = at
+	switch f.kind {
+	case protowire.VarintType:
+		f.varint, n = protowire.ConsumeVarint(message[at:end])
+	case protowire.BytesType:
+		var value []byte
+		value, n = protowire.ConsumeBytes(message[at:end])
+		f.begin = at + n - len(value)
+	default:
+		n = protowire.ConsumeFieldValue(f.number, f.kind, message[at:end])
+	}
+	if n < 0 {
+		return f, errBlock
+	}
+	f.end = at + n
+	return f, nil
+}
+
+// event decodes the event of a revision that is in the block, and no other. Events of a group share their
+// actor.
+func (b *eventBlock) event(revision int64) (*logv1.Event, error) {
+	at := b.events[revision-b.first]
+	err := b.decodeGroup(int(at.group))
+	if err == nil {
+		b.one.Reset()
+		err = b.one.UnmarshalVT(b.payload[at.begin:at.end])
+	}
+	if err != nil {
+		return nil, recordError(bucketEvents, revisionKey(b.first), fmt.Errorf("revision %d: %w", revision, err))
+	}
+	one, shared := &b.one, &b.shared
+	e := &logv1.Event{
+		Revision:        revision,
+		CommitRevision:  shared.CommitRevision,
+		Time:            shared.Time,
+		Actor:           shared.Actor,
+		Reason:          shared.Reason,
+		RequestId:       shared.RequestId,
+		Type:            one.Type,
+		Service:         one.Service,
+		PreviousStatus:  one.PreviousStatus,
+		Status:          one.Status,
+		EffectiveStatus: one.EffectiveStatus,
+		LeaseId:         one.LeaseId,
+		Member:          one.Member,
+		StatusTime:      one.StatusTime,
+	}
+	if one.StatusBegan {
+		e.StatusTime = e.Time
+	}
+	return e, nil
+}
+
+func (b *eventBlock) decodeGroup(i int) error {
+	if b.decoded == i {
+		return nil
+	}
+	b.decoded = -1
+	group, shared := b.groups[i], &b.shared
+	shared.Actor, shared.Reason, shared.RequestId = nil, "", ""
+	more, time := int64(0), int64(0)
+	for at, end := int(group.begin), int(group.end); at < end; {
+		f, err := fieldAt(b.payload, at, end)
+		if err != nil {
+			return err
+		}
+		at = f.end
+		switch f.number {
+		case groupMore:
+			more = protowire.DecodeZigZag(f.varint)
+		case groupTime:
+			time = protowire.DecodeZigZag(f.varint)
+		case groupActor, groupReason, groupRequestID:
+			if f.kind != protowire.BytesType {
+				return errBlock
+			}
+			switch value := b.payload[f.begin:f.end]; f.number {
+			case groupReason:
+				shared.Reason = string(value)
+			case groupRequestID:
+				shared.RequestId = string(value)
+			default:
+				shared.Actor = new(logv1.Actor)
+				if err := shared.Actor.UnmarshalVT(value); err != nil {
+					return err
+				}
+			}
+		default:
+			return logv1.UnknownField("EventGroup", int32(f.number))
+		}
+	}
+	shared.CommitRevision, shared.Time = b.first+int64(group.events)-1+more, b.time+time
+	b.decoded = i
+	return nil
+}

@@ -1,0 +1,187 @@
+package registry
+
+import (
+	"bytes"
+	"fmt"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// maxBlock is the most bytes of a sealed block of more than one event. bbolt puts at least two values on
+// a leaf, and as many pages under it as it takes: a leaf of n such blocks, with its header of 16 bytes and
+// 16 and the key for each, just fits n pages of 4 KiB.
+const maxBlock = 4096 - 16 - revisionBytes - 8
+
+// sealing is the most that the envelope adds to the payload of a block, and the block's own fields.
+const sealing = 17 + 2*11
+
+// eventPacker makes blocks. It is used by one goroutine.
+type eventPacker struct {
+	groups arena[logv1.EventGroup]
+	events arena[logv1.BlockEvent]
+	block  logv1.EventBlock
+	last   eventBlock
+}
+
+// arena hands out values that are used again, and not cleared.
+type arena[T any] struct {
+	all  []*T
+	used int
+}
+
+const arenaChunk = 256
+
+func (a *arena[T]) next() *T {
+	if a.used == len(a.all) {
+		chunk := make([]T, arenaChunk)
+		for i := range chunk {
+			a.all = append(a.all, &chunk[i])
+		}
+	}
+	a.used++
+	return a.all[a.used-1]
+}
+
+// put writes events, in order of revision and all after those that are there, as blocks. They go on in
+// the last block if that has room and nothing that is below compacted, where blocks of one event stand.
+// If the last one is damaged they begin another: whoever reads it is told, and what is new is not lost too.
+func (p *eventPacker) put(all *bbolt.Bucket, events []*logv1.Event, compacted int64) error {
+	if len(events) == 0 {
+		return nil
+	}
+	key, value := all.Cursor().Last()
+	next := events[0].GetRevision()
+	switch err := openBlock(key, value, &p.last); {
+	case key == nil:
+	case bytes.Compare(key, revisionKey(next)) >= 0, err == nil && next <= p.last.last():
+		return fmt.Errorf("bucket %s: the event of revision %d does not come after the last block, %x", bucketEvents, next, key)
+	case err == nil && next == p.last.last()+1 && p.last.first >= compacted:
+		n := p.pack(events, p.last.time, maxBlock-len(value)-1, 0)
+		if n > 0 {
+			sealed, err := logv1.SealAfter(nil, p.last.payload, &p.block)
+			if err == nil {
+				err = all.Put(key, sealed)
+			}
+			if err != nil {
+				return blockError(p.last.first, err)
+			}
+		}
+		events = events[n:]
+	}
+	return p.putNew(all, events)
+}
+
+// putNew writes events as blocks of their own.
+func (p *eventPacker) putNew(all *bbolt.Bucket, events []*logv1.Event) error {
+	for len(events) > 0 {
+		first, time := events[0].GetRevision(), events[0].GetTime()
+		n := p.pack(events, time, maxBlock-sealing, 1)
+		p.block.First, p.block.Time = first, time
+		sealed, err := logv1.Seal(&p.block)
+		if err == nil {
+			err = all.Put(revisionKey(first), sealed)
+		}
+		if err != nil {
+			return blockError(first, err)
+		}
+		events = events[n:]
+	}
+	return nil
+}
+
+func blockError(first int64, err error) error {
+	return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, first, err)
+}
+
+// pack makes of p.block the groups of as many events, of consecutive revisions, as take no more than room
+// bytes, but of least at least, and returns how many.
+func (p *eventPacker) pack(events []*logv1.Event, time int64, room, least int) (n int) {
+	p.groups.used, p.events.used = 0, 0
+	p.block.First, p.block.Time = 0, 0
+	var group *logv1.EventGroup
+	before, in, from := 0, 0, 0 // bytes of the groups before this one, and in it; its first event
+	for ; n < len(events); n++ {
+		e := events[n]
+		if n > 0 && e.GetRevision() != events[n-1].GetRevision()+1 {
+			break
+		}
+		one := p.events.next()
+		fillEvent(one, e)
+		size := fieldSize(one.SizeVT())
+		if group == nil || !sameWrite(events[n-1], e) {
+			next := p.groups.next()
+			fillGroup(next, e, time)
+			size += next.SizeVT()
+			closed := before
+			if group != nil {
+				closed += fieldSize(in)
+			}
+			if n >= least && closed+fieldSize(size) > room {
+				p.groups.used--
+				p.events.used--
+				break
+			}
+			p.close(group, events, from, n)
+			group, before, in, from = next, closed, size, n
+			continue
+		}
+		if e.GetCommitRevision() < e.GetRevision() {
+			size += 2 // never of a fold's: more is then a larger number at each event
+		}
+		if n >= least && before+fieldSize(in+size) > room {
+			p.events.used--
+			break
+		}
+		in += size
+	}
+	p.close(group, events, from, n)
+	p.block.Groups = p.groups.all[:p.groups.used]
+	return n
+}
+
+// close ends the group of events from to end-1.
+func (p *eventPacker) close(group *logv1.EventGroup, events []*logv1.Event, from, end int) {
+	if group == nil {
+		return
+	}
+	last := events[end-1]
+	group.More = last.GetCommitRevision() - last.GetRevision()
+	group.Events = p.events.all[from:end]
+}
+
+// fieldSize is what a message of so many bytes takes as a field.
+func fieldSize(size int) int { return 1 + protowire.SizeBytes(size) }
+
+// fillGroup sets all of a group that was used before, but for its events.
+func fillGroup(g *logv1.EventGroup, e *logv1.Event, time int64) {
+	g.More = e.GetCommitRevision() - e.GetRevision()
+	g.Time = e.GetTime() - time
+	g.Actor, g.Reason, g.RequestId = e.GetActor(), e.GetReason(), e.GetRequestId()
+	g.Events = nil
+}
+
+// fillEvent sets all of an event that was used before.
+func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
+	b.Type, b.Service, b.LeaseId, b.Member = e.GetType(), e.GetService(), e.GetLeaseId(), e.GetMember()
+	b.PreviousStatus, b.Status, b.EffectiveStatus = e.GetPreviousStatus(), e.GetStatus(), e.GetEffectiveStatus()
+	b.StatusTime = e.GetStatusTime()
+	if b.StatusBegan = b.StatusTime != 0 && b.StatusTime == e.GetTime(); b.StatusBegan {
+		b.StatusTime = 0
+	}
+}
+
+// sameWrite reports whether all that a group has in common is the same of two events.
+func sameWrite(a, b *logv1.Event) bool {
+	return a.GetCommitRevision() == b.GetCommitRevision() && a.GetTime() == b.GetTime() &&
+		a.GetReason() == b.GetReason() && a.GetRequestId() == b.GetRequestId() && sameActor(a.GetActor(), b.GetActor())
+}
+
+func sameActor(a, b *logv1.Actor) bool {
+	if a == b || a == nil || b == nil {
+		return a == b
+	}
+	return a.GetName() == b.GetName() && a.GetPeer() == b.GetPeer() && a.GetVerified() == b.GetVerified()
+}

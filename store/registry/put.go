@@ -1,0 +1,113 @@
+package registry
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+
+	"go.etcd.io/bbolt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// entry is a key with the bytes to put, or nil to delete it.
+type entry struct{ key, value []byte }
+
+// sealed returns records in the order of their keys: neighbours share pages.
+func sealed(memory *byteArena, records map[string]waiting) ([]entry, error) {
+	entries := make([]entry, 0, len(records))
+	var nameless logv1.ServiceRecord
+	for key, w := range records {
+		e := entry{key: memory.take(append(memory.room(len(key)), key...))}
+		if record := w.record; record != nil {
+			if service, ok := record.(*logv1.ServiceRecord); ok {
+				// The key says of which service it is.
+				nameless.Report, nameless.StatusTime = service.GetReport(), service.GetStatusTime()
+				record = &nameless
+			}
+			value, err := logv1.SealAfter(memory.room(w.bytes), nil, record)
+			if err != nil {
+				return nil, err
+			}
+			e.value = memory.take(value)
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b entry) int { return bytes.Compare(a.key, b.key) })
+	return entries, nil
+}
+
+// putRecords changes a bucket of the registry, and its sum.
+func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	bucket := tx.Bucket(name)
+	if string(name) == string(bucketRequests) {
+		bucket.FillPercent = orderedFill
+	} else {
+		size := 0
+		for _, e := range entries {
+			size += elementBytes + len(e.key) + len(e.value)
+		}
+		bucket.FillPercent = fillFor(bucket, len(entries), size, func(i int) []byte { return entries[i].key })
+	}
+	sum, err := readSum(tx, name)
+	if err != nil {
+		return err
+	}
+	c := bucket.Cursor() // Get would make one for each
+	for _, e := range entries {
+		if at, old := c.Seek(e.key); bytes.Equal(at, e.key) {
+			sum.remove(e.key, old)
+		}
+		if e.value == nil {
+			err = bucket.Delete(e.key)
+		} else {
+			sum.add(e.key, e.value)
+			err = bucket.Put(e.key, e.value)
+		}
+		if err != nil {
+			return fmt.Errorf("bucket %s, key %q: %w", name, e.key, err)
+		}
+	}
+	return writeSum(tx, name, sum)
+}
+
+// putEvents adds to the history and its index.
+func putEvents(tx *bbolt.Tx, p *eventPacker, memory *byteArena, events []*logv1.Event, compacted int64) error {
+	if len(events) == 0 {
+		return nil
+	}
+	all, byName := eventBuckets(tx)
+	if err := p.put(all, events, compacted); err != nil {
+		return err
+	}
+	keys := make([][]byte, 0, len(events))
+	for _, e := range events {
+		if name := indexName(e); name != "" {
+			room := memory.room(len(name) + 1 + revisionBytes)
+			keys = append(keys, memory.take(appendNameKey(room, name, e.GetRevision())))
+		}
+	}
+	slices.SortFunc(keys, bytes.Compare)
+	size := 0
+	for _, key := range keys {
+		size += elementBytes + len(key)
+	}
+	byName.FillPercent = fillFor(byName, len(keys), size, func(i int) []byte { return keys[i] })
+	for _, key := range keys {
+		if err := byName.Put(key, nil); err != nil {
+			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, err)
+		}
+	}
+	return nil
+}
+
+func putMeta(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
+	value, err := logv1.Seal(meta)
+	if err != nil {
+		return err
+	}
+	return tx.Bucket(bucketMeta).Put(keyMeta, value)
+}

@@ -1,0 +1,357 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/proto"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store/boltfile"
+)
+
+// recordOverhead is the estimate, in bytes, of what a waiting record costs beside its content.
+const recordOverhead = 128
+
+// backlog is what was appended and is to be written together.
+type backlog struct {
+	services map[string]waiting // newest only
+	members  map[string]waiting
+	requests map[string]waiting
+	events   []*logv1.Event
+	bytes    int
+
+	position position  // of the last Append into it; index 0: none
+	dirty    bool      // holds a change, not only a later position
+	since    time.Time // of the first change
+	awaited  bool      // somebody waits for it, but no longer than FlushInterval
+	urgent   bool      // somebody waits for it now
+
+	done chan struct{} // closed when it is durable, dropped, or never will be (err)
+	err  error         // set before done is closed
+}
+
+// waiting is a record to put, or nil for one to delete.
+type waiting struct {
+	record logv1.Message
+	bytes  int
+}
+
+// newBacklog returns an empty one with room for what was in the one before, nil: none.
+func newBacklog(before *backlog) *backlog {
+	b := &backlog{
+		members: make(map[string]waiting),
+		done:    make(chan struct{}),
+	}
+	if before == nil {
+		before = b
+	}
+	b.services = make(map[string]waiting, len(before.services))
+	b.requests = make(map[string]waiting, len(before.requests))
+	b.events = make([]*logv1.Event, 0, len(before.events))
+	return b
+}
+
+func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
+	size := recordOverhead + len(key)
+	if record != nil {
+		size += record.SizeVT()
+	}
+	b.bytes += size - to[key].bytes
+	to[key] = waiting{record, size}
+}
+
+// add merges a delta, which follows the position before.
+func (b *backlog) add(d *logv1.Delta, before position) {
+	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, max(d.Horizon, before.horizon),
+		max(logv1.LevelNumber(d.Level), before.level), d.ClusterID, d.StateHash}
+	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
+	// again, with the same outcome.
+	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
+		len(d.Requests)+len(d.DeletedRequests) > 0 ||
+		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon ||
+		b.position.level != before.level
+	if changed && !b.dirty {
+		b.dirty = true
+		b.since = time.Now()
+	}
+	for _, r := range d.Services {
+		b.put(b.services, r.GetService(), r)
+	}
+	for _, name := range d.DeletedServices {
+		b.put(b.services, name, nil)
+	}
+	for _, m := range d.Members {
+		b.put(b.members, m.GetName(), m)
+	}
+	for _, r := range d.Requests {
+		b.put(b.requests, r.Key(), r)
+	}
+	for _, key := range d.DeletedRequests {
+		b.put(b.requests, key, nil)
+	}
+	for _, e := range d.Events {
+		b.events = append(b.events, e)
+		b.bytes += recordOverhead + e.SizeVT() + 2*len(e.GetService())
+	}
+}
+
+// Append takes what a run of log entries changed, to be written soon. It blocks while too much
+// waits. It does nothing on a registry file that has failed or is closed: OnFailure was told, and nothing
+// that is not durable here is lost, as raft's log keeps it.
+func (j *File) Append(d *logv1.Delta) {
+	if !j.lockWithRoom() {
+		return
+	}
+	wasDirty := j.open.dirty
+	j.open.add(d, j.last)
+	j.last = j.open.position
+	look := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
+	j.mu.Unlock()
+	if look {
+		j.look()
+	}
+}
+
+// lockWithRoom locks mu when the backlog has room, or returns false.
+func (j *File) lockWithRoom() bool {
+	var stalled *time.Timer
+	for {
+		j.mu.Lock()
+		if j.failed != nil || j.closed {
+			j.mu.Unlock()
+			return false
+		}
+		bytes := j.open.bytes
+		if j.writing != nil {
+			bytes += j.writing.bytes
+		}
+		if bytes < j.opt.MaxBacklogBytes {
+			if stalled != nil {
+				stalled.Stop()
+			}
+			return true
+		}
+		room := j.room
+		j.open.urgent = j.open.dirty // or a MaxBacklogBytes below FlushBytes would wait for the interval
+		j.mu.Unlock()
+		j.look()
+		if stalled == nil {
+			stalled = time.NewTimer(j.opt.StallTimeout)
+		}
+		select {
+		case <-room:
+		case <-j.failure:
+			stalled.Stop()
+			return false
+		case <-stalled.C:
+			j.fail(fmt.Errorf("%s cannot be written fast enough: its backlog of %d bytes has been full for %v",
+				j.path, bytes, j.opt.StallTimeout))
+			return false
+		}
+	}
+}
+
+// look has the writer look whether something is due.
+func (j *File) look() {
+	select {
+	case j.kick <- struct{}{}:
+	default: // it will
+	}
+}
+
+// Flush returns when all that was appended before is durable, or the error of why it is not.
+func (j *File) Flush() error {
+	j.mu.Lock()
+	if j.failed != nil || j.closed {
+		defer j.mu.Unlock()
+		return j.failed
+	}
+	b := j.open
+	if b.position.index > 0 {
+		b.urgent = true
+	} else {
+		b = j.writing
+	}
+	j.mu.Unlock()
+	if b == nil {
+		return nil
+	}
+	j.look()
+	select {
+	case <-b.done:
+		return b.err
+	case <-j.failure:
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		return j.failed
+	}
+}
+
+// write is the writer: it flushes what is due, and compacts a little between flushes, until it is
+// stopped or the disk has failed.
+func (j *File) write() {
+	defer close(j.stopped)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var rested time.Time // no step of a compaction before
+	for {
+		select {
+		case <-j.stop:
+			return
+		case <-j.failure:
+			return
+		case <-j.kick:
+		case <-timer.C:
+		}
+		for {
+			due, wait := j.due()
+			if due {
+				if err := j.flush(); err != nil {
+					j.fail(err)
+					return
+				}
+			}
+			compacted, rest, err := j.compactIfRested(&rested)
+			if err != nil {
+				j.fail(err)
+				return
+			}
+			if rest > 0 && (wait == 0 || rest < wait) {
+				wait = rest
+			}
+			if !due && !compacted {
+				if wait > 0 {
+					timer.Reset(wait)
+				}
+				break
+			}
+		}
+	}
+}
+
+// due reports whether the open backlog is to be written now, and if not, in how long it will be (0:
+// not before it changes).
+func (j *File) due() (bool, time.Duration) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	b := j.open
+	switch {
+	case j.failed != nil:
+		return false, 0
+	case b.urgent, b.bytes >= j.opt.FlushBytes:
+		return true, 0
+	case !b.dirty:
+		return false, 0
+	}
+	wait := j.interval() - time.Since(b.since)
+	return wait <= 0, max(wait, 0)
+}
+
+// flushShare is the part of the time that flushes take, as 1/flushShare: what is flushed together shares
+// pages and replaces each other, so that fewer flushes write less. Under load that is worth more than a
+// registry file that is close behind.
+const flushShare = 20
+
+// interval is how long the open backlog is to gather changes. mu must be held.
+func (j *File) interval() time.Duration {
+	if j.open.awaited {
+		return j.opt.FlushInterval
+	}
+	return max(j.opt.FlushInterval, min(flushShare*j.took, j.opt.MaxFlushInterval))
+}
+
+// flush writes the open backlog.
+func (j *File) flush() error {
+	// disk first: between a backlog being taken and written the file must not be replaced.
+	j.disk <- struct{}{}
+	defer func() { <-j.disk }()
+	j.mu.Lock()
+	b := j.open
+	if b.position.index == 0 {
+		j.mu.Unlock()
+		return nil // dropped meanwhile
+	}
+	j.open = newBacklog(b)
+	j.writing = b
+	meta := proto.CloneOf(j.durable)
+	j.mu.Unlock()
+
+	meta.Index, meta.Term = b.position.index, b.position.term
+	meta.Revision, meta.LogTime = b.position.revision, b.position.logTime
+	meta.ClusterId = b.position.clusterID
+	meta.Horizon = b.position.horizon
+	meta.Level = b.position.level
+	meta.StateHash = b.position.hash
+	start := time.Now()
+	err := j.commit(b, meta)
+	took := time.Since(start)
+	if err != nil {
+		err = fmt.Errorf("%s cannot be written: %w", j.path, err)
+	}
+
+	j.mu.Lock()
+	j.writing = nil
+	j.took = took
+	if err == nil {
+		j.durable = meta
+	}
+	b.err = err
+	if broken := (*boltfile.PanicError)(nil); errors.As(err, &broken) {
+		j.wrecked = err
+	}
+	close(j.room)
+	j.room = make(chan struct{})
+	waiting := j.open.bytes
+	j.mu.Unlock()
+	if err == nil && j.opt.OnFlushed != nil {
+		j.opt.OnFlushed(Flush{Took: took, Bytes: b.bytes, Waiting: waiting, Limit: j.opt.MaxBacklogBytes})
+	}
+	close(b.done) // who waits finds it in the metrics too
+	return err
+}
+
+// commit writes a backlog in one transaction.
+func (j *File) commit(b *backlog, meta *logv1.RegistryMeta) error {
+	if j.opt.Intercept != nil {
+		if err := j.opt.Intercept(); err != nil {
+			return err
+		}
+	}
+	defer j.memory.reset()
+	services, err := sealed(&j.memory, b.services)
+	if err != nil {
+		return err
+	}
+	members, err := sealed(&j.memory, b.members)
+	if err != nil {
+		return err
+	}
+	requests, err := sealed(&j.memory, b.requests)
+	if err != nil {
+		return err
+	}
+	return boltfile.Guard(func() error {
+		err := j.db.Update(func(tx *bbolt.Tx) error {
+			if err := putRecords(tx, bucketServices, services); err != nil {
+				return err
+			}
+			if err := putRecords(tx, bucketMembers, members); err != nil {
+				return err
+			}
+			if err := putRecords(tx, bucketRequests, requests); err != nil {
+				return err
+			}
+			if err := putEvents(tx, &j.packer, &j.memory, b.events, compactedTo(meta)); err != nil {
+				return err
+			}
+			return putMeta(tx, meta)
+		})
+		if err != nil {
+			return err
+		}
+		return j.unmapOften()
+	})
+}
