@@ -31,6 +31,10 @@ func (n *Node) newClock() *clock.Clock {
 // LogClock is what the log's time would be if an entry were proposed now, in nanoseconds since 1970.
 func (n *Node) LogClock() int64 { return n.clock.Now() }
 
+// RetentionClock is the time by which a leader may say how old an event is, in nanoseconds since 1970: that
+// of the log, or of the members' clocks if they are behind it.
+func (n *Node) RetentionClock() int64 { return n.clock.Earliest() }
+
 // serveClock answers the members that ask for this node's clock.
 func (n *Node) serveClock() {
 	var conns sync.WaitGroup

@@ -93,6 +93,15 @@ func (c *Clock) Now() int64 {
 	return decide(c.situation(c.cfg.Lived())).time
 }
 
+// Earliest is the earlier of Now and the median of the members' clocks. The log's time may be ahead of all
+// clocks for long, after one of them was wrong: what is deleted by its age must not be deleted by that.
+func (c *Clock) Earliest() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	v := decide(c.situation(c.cfg.Lived()))
+	return v.time + min(0, int64(v.held))
+}
+
 // situation gathers what decide asks for. mu must be held.
 func (c *Clock) situation(now time.Duration) situation {
 	// What the fold has applied since is a lower bound of the log's time.
