@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
@@ -150,14 +151,14 @@ func (c Config) Validate() error {
 	check(c.Node != "", "no node name")
 	seen := map[string]string{}
 	for _, m := range c.Members {
-		if !peerport.ValidName(m.Name) {
-			errs = append(errs, fmt.Errorf("member name %q: 1 to 63 letters, digits, '-', '_' or '.' are allowed", m.Name))
+		if !limits.NodeName(m.Name) {
+			errs = append(errs, fmt.Errorf("member name %q is not allowed; use %s", m.Name, limits.NodeNameRule))
 			continue
 		}
 		_, twice := seen[m.Name]
 		check(!twice, "member %s is listed twice", m.Name)
 		_, _, err := net.SplitHostPort(m.PeerAddress)
-		check(err == nil && len(m.PeerAddress) <= peerport.MaxAddress, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
+		check(err == nil && len(m.PeerAddress) <= limits.MaxAddressBytes, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
 		for other, address := range seen {
 			check(address != m.PeerAddress, "members %s and %s have the same peer address %s", other, m.Name, m.PeerAddress)
 		}

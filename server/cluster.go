@@ -60,8 +60,8 @@ func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) 
 // GetStatus implements rollcall.v1.Cluster.
 func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
-	if err := s.incoming.Refuse(ctx); err != nil {
-		return nil, rpcerror.ToStatus(s.node, err)
+	if _, refusal := s.incoming.CheckCluster(ctx, s.registry.ClusterID()); refusal != nil {
+		return nil, rpcerror.ToStatus(s.node, refusal)
 	}
 	res, st := s.local()
 	if req.GetLocalOnly() {
