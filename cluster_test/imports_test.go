@@ -30,9 +30,11 @@ var rooms = map[string][]string{
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	// For tests.
+	"store/lossyfs":       {},
 	"store/storetest":     {"api/rollcall/log/v1"},
 	"store/disktest":      {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/storetest", "store/vfs"},
-	"raftnode":            {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "store", "store/raftlog", "raftnode/failover", "raftnode/forming", "raftnode/peerport", "raftnode/proposer", "raftnode/raftlogger", "raftnode/transport", "raftnode/workaround"},
+	"raftnode":            {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "store", "store/raftlog", "raftnode/clock", "raftnode/failover", "raftnode/forming", "raftnode/peerport", "raftnode/proposer", "raftnode/raftlogger", "raftnode/transport", "raftnode/workaround"},
+	"raftnode/clock":      {"api/rollcall/peer/v1"},
 	"raftnode/failover":   {"api/rollcall/peer/v1", "raftnode/peerport", "raftnode/transport", "raftnode/workaround"},
 	"raftnode/forming":    {"api/rollcall/peer/v1", "store", "store/raftlog", "raftnode/peerport"},
 	"raftnode/peerport":   {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},

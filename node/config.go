@@ -101,6 +101,8 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 
+	// Now is this node's wall clock. It may step: what the log is stamped with is the cluster's clock.
+	Now func() time.Time
 	// Network carries peers and clients; TCP unless a test says otherwise.
 	Network peerport.Network
 	// Faults are for tests: nil in production.
@@ -139,6 +141,7 @@ func DefaultConfig() Config {
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
+		Now:                     time.Now,
 		Network:                 peerport.TCP{},
 	}
 }
@@ -208,6 +211,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
 		return errors.New("no logger given")
+	case c.Now == nil:
+		return errors.New("no clock given")
 	case c.Network == nil:
 		return errors.New("no network given")
 	}

@@ -171,6 +171,8 @@ type NodeStatus struct {
 	LevelHeld string // why Level is below what a member can fold, in words; "": it is not
 	// Members are all of the cluster, this node included, by name.
 	Members []*rollcallv1.Member
+	// Clocks are how far the members' clocks are from the cluster's, of those that were measured lately.
+	Clocks []ClockOffset
 }
 
 // Deps are the rooms behind the server. All but Replica and Exporter are required.
@@ -184,4 +186,11 @@ type Deps struct {
 	Node      Node
 	Replica   Replica  // nil: this node knows no state hashes
 	Exporter  Exporter // nil: it exports no snapshots
+}
+
+// ClockOffset is how far a member's clock is from the cluster's clock.
+type ClockOffset struct {
+	Member string
+	Ahead  time.Duration // negative: behind
+	Off    bool          // by so much that somebody should look
 }
