@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto verify soak histories failover stalls clean
+.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak histories failover stalls clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -73,7 +73,7 @@ hostile: ## hostile watchers, a million of each kind
 stock-clients: ## stock clients against real processes, grpc-js from npm included; grpcurl if it is on the PATH
 	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain' -v ./cluster_test
 
-$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go)
+$(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/nametables/*.go)
 	@mkdir -p $(BIN)
 	cd tools && $(GO) build -o $(BIN)/ tool
 	@touch $@
@@ -81,17 +81,22 @@ $(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go)
 proto: $(TOOLS) ## generated code from the protos
 	PATH="$(BIN):$$PATH" $(BIN)/protogen api $(PROTOS)
 
+NAMETABLES := api/rollcall/limits/tables.go
+tables: $(TOOLS) ## what names may hold, from Go's own tables of Unicode
+	$(BIN)/nametables $(NAMETABLES)
+
 lint: $(TOOLS)
 	$(GO) vet ./...
 	$(BIN)/staticcheck ./...
 
-verify: $(TOOLS) ## fails where make proto, gofmt or go mod tidy would change a file; does not compile the peers of bench/
+verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy would change a file; does not compile the peers of bench/
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	$(GO) vet ./...
 	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
+	$(BIN)/nametables -check $(NAMETABLES)
 	@rm -rf $(BIN)/verify && mkdir -p $(BIN)/verify && cp -r api $(BIN)/verify/
 	PATH="$(BIN):$$PATH" $(BIN)/protogen $(BIN)/verify/api $(PROTOS)
 	@diff -r api $(BIN)/verify/api || { echo "generated code is out of date: make proto"; exit 1; }

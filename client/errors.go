@@ -3,6 +3,7 @@ package client
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -10,6 +11,8 @@ import (
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
 // Written says what became of a write that failed.
@@ -173,11 +176,19 @@ func plain(message string) string {
 	return oneLine(message)
 }
 
+// oneLine returns s on one line that a terminal shows as it is: line breaks and other control characters
+// are spaces, other characters that do not show are escaped.
 func oneLine(s string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
-			return ' '
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case unicode.IsControl(r):
+			b.WriteByte(' ')
+		case r == ' ' || limits.Shows(r):
+			b.WriteRune(r)
+		default:
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
 		}
-		return r
-	}, s)
+	}
+	return b.String()
 }

@@ -53,7 +53,7 @@ func lag(ctx context.Context, d time.Duration) {
 }
 
 func (n *fakeNode) status(service string) (client.Status, bool) {
-	if service == "" || strings.HasPrefix(service, rollcallv1.OwnPrefix) {
+	if rollcallv1.IsOwn(service) {
 		s, ok := n.own[service]
 		return s, ok
 	}

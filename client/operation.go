@@ -6,10 +6,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
 // operation describes a call: for its errors, and for how it may be retried.
@@ -33,9 +34,7 @@ func (op operation) error(code codes.Code, message string, err error) *Error {
 	return e
 }
 
-func odd(r rune) bool {
-	return r == '"' || r == unicode.ReplacementChar || unicode.IsSpace(r) || !unicode.IsPrint(r)
-}
+func odd(r rune) bool { return r == '"' || !limits.Shows(r) }
 
 // failed returns the error of one try.
 func (op operation) failed(e *endpoint, err error, w Written) *Error {

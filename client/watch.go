@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -92,7 +91,7 @@ type watch struct {
 func (w *watch) follow(ctx context.Context, e *endpoint, timeout time.Duration) error {
 	return receive(ctx, &w.failover, e, timeout,
 		func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[healthpb.HealthCheckResponse], error) {
-			if !own(w.op.service) && w.minRevision == 0 {
+			if !rollcallv1.IsOwn(w.op.service) && w.minRevision == 0 {
 				ctx = askRevision(ctx, 0) // for the header that names the cluster
 			}
 			return healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: w.op.service})
@@ -110,7 +109,7 @@ func (w *watch) follow(ctx context.Context, e *endpoint, timeout time.Duration) 
 // opened again.
 func (w *watch) handle(ctx context.Context, e *endpoint, conn grpc.ClientConnInterface, s Status) error {
 	u := Update{Service: w.op.service, Status: s, Cluster: w.cluster, ClusterChanged: w.changed, Endpoint: e.address}
-	if !own(w.op.service) && (!w.delivered || w.changed || s != w.status) {
+	if !rollcallv1.IsOwn(w.op.service) && (!w.delivered || w.changed || s != w.status) {
 		record, revision, err := w.readRecord(ctx, conn)
 		if err != nil {
 			return err
@@ -156,9 +155,4 @@ func (w *watch) readRecord(ctx context.Context, conn grpc.ClientConnInterface) (
 		return nil, 0, status.Error(codes.Unimplemented, "the node does not say at which revision the service does not exist")
 	}
 	return nil, revision, nil
-}
-
-// own reports names that a node answers for itself. No record has them.
-func own(service string) bool {
-	return service == rollcallv1.OwnReady || strings.HasPrefix(service, rollcallv1.OwnPrefix)
 }

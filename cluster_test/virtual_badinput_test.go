@@ -34,6 +34,85 @@ func reason(err error) string {
 	return ""
 }
 
+// TestVirtualNamesThatLookTheSameAreTheSame: what looks like the name of a service that is there cannot be
+// written, is refused with the character that is wrong, and can be looked up and watched like any name that
+// does not exist.
+func TestVirtualNamesThatLookTheSameAreTheSame(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		ctx := context.Background()
+		cl := c.client()
+		defer cl.Close()
+		for _, name := range []string{"payments", "caf\u00e9", "\ud55c\uae00"} {
+			if _, err := cl.Set(ctx, name, serving, client.WriteOptions{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		revision := c.caughtUp()
+		n := c.others(c.leader())[0]
+		admin, registry, health := rollcallv1.NewAdminClient(n.dial()), rollcallv1.NewRegistryClient(n.dial()), healthpb.NewHealthClient(n.dial())
+		for name, says := range map[string]string{
+			"pay\u200bments":           "U+200B at byte 4 is not allowed",
+			"\u202epayments":           "U+202E at byte 1 is not allowed",
+			"payments\u2060":           "U+2060 at byte 9 is not allowed",
+			"\ufeffpayments":           "U+FEFF at byte 1 is not allowed",
+			"payments\u00ad":           "U+00AD at byte 9 is not allowed",
+			"payments\u034f":           "U+034F at byte 9 is not allowed",
+			"payments\ufe0f":           "U+FE0F at byte 9 is not allowed",
+			"payments\U000e0100":       "U+E0100 at byte 9 is not allowed",
+			"payments\U000e0041":       "U+E0041 at byte 9 is not allowed",
+			"payments\u180b":           "U+180B at byte 9 is not allowed",
+			"payments\u3164":           "U+3164 at byte 9 is not allowed",
+			"\u115fpayments":           "U+115F at byte 1 is not allowed",
+			"payments\uffa0":           "U+FFA0 at byte 9 is not allowed",
+			"payments\u2800":           "U+2800 at byte 9 is not allowed",
+			"payments\u2028":           "U+2028 at byte 9 is not allowed",
+			"payments\u00a0":           "U+00A0 at byte 9 is not allowed",
+			"payments\ue000":           "U+E000 at byte 9 is not allowed",
+			"payments\ufffd":           "U+FFFD at byte 9 is not allowed",
+			"payments\u0378":           "U+0378 at byte 9 is not allowed",
+			"payments\U0010ffff":       "U+10FFFF at byte 9 is not allowed",
+			"cafe\u0301":               "U+0301 at byte 5 is written otherwise",
+			"\u1112\u1161\u11ab\uae00": "U+1161 at byte 4 is written otherwise",
+			"\u212bngstrom":            "U+212B at byte 1 is written otherwise",
+			"\u0301payments":           "U+0301 at byte 1 is not allowed there",
+			"team/\u0301payments":      "U+0301 at byte 6 is not allowed there",
+		} {
+			status0, zero := serving, int64(0)
+			for what, err := range map[string]error{
+				"set": func() error {
+					_, err := admin.SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: name, Status: &status0})
+					return err
+				}(),
+				"delete": func() error {
+					_, err := admin.DeleteService(ctx, &rollcallv1.DeleteServiceRequest{Service: name})
+					return err
+				}(),
+				"batch": func() error {
+					_, err := admin.BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{Changes: []*rollcallv1.StatusChange{
+						{Service: "fresh", Status: &status0}, {Service: name, Status: &status0, IfRevision: &zero}}})
+					return err
+				}(),
+			} {
+				if status.Code(err) != codes.InvalidArgument || !strings.Contains(status.Convert(err).Message(), says) {
+					t.Errorf("%s of %+q: %v, want it to say %s", what, name, err, says)
+				}
+			}
+			if _, err := health.Check(ctx, &healthpb.HealthCheckRequest{Service: name}); status.Code(err) != codes.NotFound {
+				t.Errorf("check of %+q: %v", name, err)
+			}
+			if _, err := registry.GetService(ctx, &rollcallv1.GetServiceRequest{Service: name}); status.Code(err) != codes.NotFound || !strings.Contains(status.Convert(err).Message(), says) {
+				t.Errorf("get of %+q: %v", name, err)
+			}
+			if list, err := registry.ListServices(ctx, &rollcallv1.ListServicesRequest{Prefix: name}); err != nil || len(list.GetServices()) != 0 {
+				t.Errorf("list of %+q: %v, %v", name, list, err)
+			}
+		}
+		if after := c.caughtUp(); after != revision {
+			t.Errorf("%d events were made", after-revision)
+		}
+	})
+}
+
 // TestVirtualP12BadInput sends what must be refused, through the leader and through a follower: one
 // clear error each, no event, no log entry, nobody woken.
 func TestVirtualP12BadInput(t *testing.T) {

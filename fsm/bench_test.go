@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -26,9 +27,9 @@ func benchFSM(b testing.TB, services int) (*FSM, uint64) {
 	}
 	b.Cleanup(func() { f.Close() })
 	index := uint64(0)
-	for at := 0; at < services; at += maxChanges {
+	for at := 0; at < services; at += limits.MaxChanges {
 		var changes []*logv1.Change
-		for i := at; i < min(at+maxChanges, services); i++ {
+		for i := at; i < min(at+limits.MaxChanges, services); i++ {
 			changes = append(changes, change(serviceName(i), serving))
 		}
 		index++

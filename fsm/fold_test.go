@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -18,7 +19,7 @@ func TestP12BadInputIsRefused(t *testing.T) {
 		edit(c)
 		return c
 	}
-	many := make([]*logv1.Change, maxChanges+1)
+	many := make([]*logv1.Change, limits.MaxChanges+1)
 	for i := range many {
 		many[i] = change(fmt.Sprint("s", i), serving)
 	}
@@ -33,9 +34,25 @@ func TestP12BadInputIsRefused(t *testing.T) {
 		{"own name", write(change("rollcall.live", serving)),
 			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_RESERVED, Given: "rollcall.live"}},
 		{"white space", write(change("a b", serving)),
-			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: ' ', Given: "a b"}},
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: ' ', Offset: 1, Given: "a b"}},
 		{"control character", write(change("a\x07", serving)),
-			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_CONTROL_CHARACTER, Value: 7, Given: "a\x07"}},
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: 7, Offset: 1, Given: "a\x07"}},
+		{"what does not show", write(change("a\u200bb", serving)),
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: 0x200b, Offset: 1, Given: "a\u200bb"}},
+		{"not normalized, in a batch", write(ok, change("cafe\u0301", serving)),
+			&logv1.Refusal{Field: "service", Change: 2, Problem: logv1.Refusal_PROBLEM_NOT_NORMALIZED, Value: 0x301, Offset: 4, Given: "cafe\u0301"}},
+		{"a mark with nothing before it", write(change("a/\u0301", serving)),
+			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_MISPLACED_MARK, Value: 0x301, Offset: 2, Given: "a/\u0301"}},
+		{"an actor that does not show", with(func(c *logv1.Command) { c.Actor = &logv1.Actor{Name: "ann\u202e"} }),
+			&logv1.Refusal{Field: "actor", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: 0x202e, Offset: 3, Given: "ann\u202e"}},
+		{"a request id of two lines", with(func(c *logv1.Command) { c.RequestId = "a\nb" }),
+			&logv1.Refusal{Field: "request_id", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: '\n', Offset: 1, Given: "a\nb"}},
+		{"a lease that does not show", write(&logv1.Change{Service: "a", LeaseId: "l\u2060"}),
+			ofService("a", &logv1.Refusal{Field: "lease_id", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: 0x2060, Offset: 1, Given: "l\u2060"})},
+		{"a control character in a reason", with(func(c *logv1.Command) { c.Reason = "two\nlines\x1b[2J" }),
+			&logv1.Refusal{Field: "reason", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: 0x1b, Offset: 9}},
+		{"a member that does not show", announce(&logv1.Member{Name: "n1\u200b"}),
+			&logv1.Refusal{Field: "member.name", Problem: logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, Value: 0x200b, Offset: 2, Given: "n1\u200b"}},
 		{"long name", write(change(strings.Repeat("x", 257), serving)),
 			&logv1.Refusal{Field: "service", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 257, Limit: 256}},
 		{"bad name in a batch", write(ok, change("b", serving), change("*", serving)),
@@ -67,8 +84,8 @@ func TestP12BadInputIsRefused(t *testing.T) {
 		{"must exist", write(ok, &logv1.Change{Service: "new", Status: gone, MustExist: true}),
 			ofService("new", &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})},
 		{"no member", announce(nil), &logv1.Refusal{Field: "member.name", Problem: logv1.Refusal_PROBLEM_EMPTY}},
-		{"member too long", announce(&logv1.Member{Name: "n1", ApiAddress: strings.Repeat("x", 257)}),
-			&logv1.Refusal{Field: "member.api_address", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 257, Limit: 256}},
+		{"member too long", announce(&logv1.Member{Name: "n1", ApiAddress: strings.Repeat("x", 263)}),
+			&logv1.Refusal{Field: "member.api_address", Problem: logv1.Refusal_PROBLEM_TOO_LONG, Value: 263, Limit: 262}},
 		{"member with another directory", announce(&logv1.Member{Name: "n9", DirectoryId: "other"}),
 			&logv1.Refusal{Kind: logv1.Kind_KIND_MEMBER, Key: "n9", Field: "member.directory_id", Problem: logv1.Refusal_PROBLEM_CONFLICT,
 				Given: "other", Held: "d9"}},

@@ -146,7 +146,7 @@ func TestFollowServices(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		m := &mirror{t: t, state: map[string]int64{}}
 		done := make(chan error, 1)
-		go func() { done <- h.FollowServices(ctx, []string{"shop/"}, 10*time.Second, m.take) }()
+		go func() { done <- h.FollowServices(ctx, []string{"shop/"}, 10*time.Second, nil, m.take) }()
 		messages := func(why string, want int) {
 			t.Helper()
 			synctest.Wait()
@@ -176,7 +176,7 @@ func TestFollowServices(t *testing.T) {
 
 		m = &mirror{t: t, state: map[string]int64{}}
 		ctx, cancel = context.WithCancel(t.Context())
-		go func() { done <- h.FollowServices(ctx, nil, time.Hour, m.take) }()
+		go func() { done <- h.FollowServices(ctx, nil, time.Hour, nil, m.take) }()
 		synctest.Wait()
 		if m.messages < 5 || m.largest != 2 || !m.synced {
 			t.Errorf("9 services came in %d messages of at most %d", m.messages, m.largest)
@@ -187,11 +187,44 @@ func TestFollowServices(t *testing.T) {
 	})
 }
 
+// A node that does not know yet what there is sends what it has, and does not say that this is all.
+func TestServicesAreSyncedOnlyOnceAllIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := harnessWith(t, Config{RegistryFile: newMemRegistryFile()})
+		ctx, cancel := context.WithCancel(t.Context())
+		complete := make(chan struct{})
+		var got []string
+		done := make(chan error, 1)
+		go func() {
+			done <- h.FollowServices(ctx, nil, 10*time.Second, complete, func(m *rollcallv1.WatchServicesResponse) error {
+				got = append(got, fmt.Sprintf("%d@%d %t", len(m.GetServices()), m.GetRevision(), m.GetSynced()))
+				return nil
+			})
+		}()
+		synctest.Wait()
+		h.do(t, 1, batchOf("shop", 2, serving))
+		synctest.Wait()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		h.do(t, 2, write(change("shop/1", notServing)))
+		close(complete)
+		synctest.Wait()
+		h.do(t, 3, write(change("shop/1", serving)))
+		synctest.Wait()
+		cancel()
+		<-done
+		want := []string{"0@0 false", "2@2 false", "1@3 true", "1@4 true"}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}
+
 // One that is stuck keeps no view: only what it is sending.
 func TestAStuckFollowerOfServicesFallsBehind(t *testing.T) {
 	h := newHarness(t)
 	h.do(t, 1, batchOf("a", 5, serving))
-	err := h.FollowServices(t.Context(), nil, time.Hour, func(msg *rollcallv1.WatchServicesResponse) error {
+	err := h.FollowServices(t.Context(), nil, time.Hour, nil, func(msg *rollcallv1.WatchServicesResponse) error {
 		for i := range 3 {
 			h.do(t, int64(2+i), batchOf(fmt.Sprint(i), 5, serving))
 		}

@@ -243,7 +243,7 @@ func TestP6FollowersLiveThroughARestore(t *testing.T) {
 		go func() { done <- behind.FollowEvents(ctx, 5, time.Hour, r.take) }()
 		services := &mirror{t: t, state: map[string]int64{}}
 		servicesDone := make(chan error, 1)
-		go func() { servicesDone <- behind.FollowServices(ctx, nil, time.Hour, services.take) }()
+		go func() { servicesDone <- behind.FollowServices(ctx, nil, time.Hour, nil, services.take) }()
 		synctest.Wait()
 		if r.at != 12 || services.revision != 12 {
 			t.Fatalf("before, they are at %d and %d", r.at, services.revision)

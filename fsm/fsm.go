@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -339,7 +338,7 @@ func (f *FSM) publishAll() {
 	})
 	// Every service there is has been put: if there are no more of them nothing has to go.
 	if f.published.services() > int64(f.state.services.Len()) {
-		f.published.retain(func(name string) bool { return isOwn(name) || f.state.get(name) != nil })
+		f.published.retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
 	}
 	f.publishCut()
 }
@@ -452,7 +451,7 @@ func (f *FSM) ShownRevision() int64 { return f.shown.Load() }
 // They are checked and watched like others, and are neither listed nor replicated. Other names are
 // left alone.
 func (f *FSM) SetOwn(name string, status servingStatus) {
-	if !isOwn(name) {
+	if !rollcallv1.IsOwn(name) {
 		return
 	}
 	if !f.published.put(name, status) {
@@ -461,8 +460,4 @@ func (f *FSM) SetOwn(name string, status servingStatus) {
 	if topic := f.watches.Topic(name); topic != nil {
 		f.watches.Wake(topic)
 	}
-}
-
-func isOwn(name string) bool {
-	return name == "" || strings.HasPrefix(name, rollcallv1.OwnPrefix)
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // maxSharedCauses bounds what loading remembers to let records share a cause again.
@@ -225,7 +226,7 @@ func loadCause(report *logv1.Report) *cause {
 // checkLoaded refuses a record that the fold could not have made.
 func checkLoaded(r *record, reported bool) error {
 	// No more than this is asked of the name: it passed the rules of its time.
-	if isOwn(r.name) {
+	if rollcallv1.IsOwn(r.name) {
 		return fmt.Errorf("%q cannot be the name of a service", r.name)
 	}
 	if !reported || r.revision < 1 || !isReport(logv1.Status(r.status)) {

@@ -22,8 +22,8 @@ func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration,
 }
 
 // FollowServices is follow.Followers.Services.
-func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
-	return f.followers.Services(ctx, prefixes, quiet, send)
+func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return f.followers.Services(ctx, prefixes, quiet, complete, send)
 }
 
 // RecentEvents is history.Reader.Recent.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 const (
@@ -151,7 +152,7 @@ func (h *harness) dump() string {
 		return true
 	})
 	h.published.each(func(name string, _ servingStatus) {
-		if !isOwn(name) {
+		if !rollcallv1.IsOwn(name) {
 			n--
 		}
 	})

@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // statusMap is what Check reads: name → newest status, without a lock or an allocation, in as few steps
@@ -236,7 +238,7 @@ func (m *statusMap) each(f func(name string, s servingStatus)) {
 }
 
 func (m *statusMap) count(name string, s servingStatus, by int64) {
-	if !isOwn(name) && s >= 0 && int(s) < len(m.counts) {
+	if !rollcallv1.IsOwn(name) && s >= 0 && int(s) < len(m.counts) {
 		m.counts[s].Add(by)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // hashBits has names collide: in all of the hash, or in what picks the part, begins looking, or is kept
@@ -76,7 +78,7 @@ func TestStatusMapIsAMap(t *testing.T) {
 				t.Fatalf("each shows %q as %v", name, status)
 			}
 			seen[name] = true
-			if !isOwn(name) {
+			if !rollcallv1.IsOwn(name) {
 				counts[status]++
 			}
 		})

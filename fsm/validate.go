@@ -1,21 +1,8 @@
 package fsm
 
 import (
-	"unicode/utf8"
-
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-)
-
-// Limits of one command. They are part of the fold: another value on another node would make the
-// replicas differ, so they change only together with the entry format.
-const (
-	maxChanges        = 10_000
-	maxReasonBytes    = 1 << 10
-	maxActorBytes     = 256
-	maxRequestIDBytes = 64
-	maxLeaseIDBytes   = 64
-	maxMemberBytes    = 256 // each field of a member
 )
 
 // problem is what is wrong with a field of a command.
@@ -40,34 +27,46 @@ func of(kind logv1.Kind, key string, r *logv1.Refusal) *logv1.Refusal {
 	return r
 }
 
-// checkText refuses what is too long, and what could be previewed but never be written: the log is
-// protobuf, its strings are UTF-8.
-func checkText(field, text string, limit int) *logv1.Refusal {
-	if len(text) > limit {
-		return beyond(field, logv1.Refusal_PROBLEM_TOO_LONG, len(text), limit)
+// textRefusal is the refusal of a field whose text is bad; nil if bad is. A text that is too long, or not
+// UTF-8, is not repeated in the refusal: it may be of any size, or not fit into a message. Nor is a reason.
+func textRefusal(field string, bad *limits.Error) *logv1.Refusal {
+	if bad == nil {
+		return nil
 	}
-	if !utf8.ValidString(text) {
+	switch bad.Problem {
+	case limits.TooLong:
+		return beyond(field, logv1.Refusal_PROBLEM_TOO_LONG, len(bad.Text), bad.Limit)
+	case limits.NotUTF8:
 		return invalid(field, logv1.Refusal_PROBLEM_NOT_UTF8)
 	}
-	return nil
+	r := invalid(field, textProblems[bad.Problem])
+	r.Value, r.Offset = int64(bad.Rune), uint32(bad.Offset)
+	if field != "reason" {
+		r.Given = bad.Text
+	}
+	return r
+}
+
+var textProblems = map[limits.Problem]problem{
+	limits.Empty:         logv1.Refusal_PROBLEM_EMPTY,
+	limits.BadCharacter:  logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER,
+	limits.MisplacedMark: logv1.Refusal_PROBLEM_MISPLACED_MARK,
+	limits.NotNormalized: logv1.Refusal_PROBLEM_NOT_NORMALIZED,
+	limits.Reserved:      logv1.Refusal_PROBLEM_RESERVED,
 }
 
 // checkCaller checks what every command says of its caller.
 func checkCaller(cmd *logv1.Command) *logv1.Refusal {
-	for _, f := range [...]struct {
-		field, text string
-		limit       int
-	}{
-		{"reason", cmd.GetReason(), maxReasonBytes},
-		{"actor", cmd.GetActor().GetName(), maxActorBytes},
-		{"actor.peer", cmd.GetActor().GetPeer(), maxActorBytes},
-		{"request_id", cmd.GetRequestId(), maxRequestIDBytes},
-	} {
-		if refusal := checkText(f.field, f.text, f.limit); refusal != nil {
-			return refusal
-		}
+	if bad := limits.Reason(cmd.GetReason()); bad != nil {
+		return textRefusal("reason", bad)
 	}
-	return nil
+	if bad := limits.Actor(cmd.GetActor().GetName()); bad != nil {
+		return textRefusal("actor", bad)
+	}
+	if bad := limits.Peer(cmd.GetActor().GetPeer()); bad != nil {
+		return textRefusal("actor.peer", bad)
+	}
+	return textRefusal("request_id", limits.RequestID(cmd.GetRequestId()))
 }
 
 // checkWrite finds what is wrong with a write whatever the registry holds. All changes are checked
@@ -77,8 +76,8 @@ func checkWrite(w *logv1.Write) *logv1.Refusal {
 	switch n := len(changes); {
 	case n == 0:
 		return invalid("changes", logv1.Refusal_PROBLEM_EMPTY)
-	case n > maxChanges:
-		return beyond("changes", logv1.Refusal_PROBLEM_TOO_MANY, n, maxChanges)
+	case n > limits.MaxChanges:
+		return beyond("changes", logv1.Refusal_PROBLEM_TOO_MANY, n, limits.MaxChanges)
 	case n == 1:
 		return checkChange(changes[0])
 	}
@@ -98,42 +97,17 @@ func checkWrite(w *logv1.Write) *logv1.Refusal {
 
 func checkChange(c *logv1.Change) *logv1.Refusal {
 	service := c.GetService()
-	if refusal := checkName(service); refusal != nil {
-		return refusal
+	if bad := limits.Name(service); bad != nil {
+		return textRefusal("service", bad)
 	}
 	var refusal *logv1.Refusal
 	if st := c.GetStatus(); !isReport(st) && st != logv1.Status_STATUS_SERVICE_UNKNOWN {
 		refusal = invalid("status", logv1.Refusal_PROBLEM_UNKNOWN)
 		refusal.Value = int64(st)
-	} else if refusal = checkText("lease_id", c.GetLeaseId(), maxLeaseIDBytes); refusal == nil && c.IfRevision != nil && c.GetIfRevision() < 0 {
+	} else if refusal = textRefusal("lease_id", limits.LeaseID(c.GetLeaseId())); refusal == nil && c.IfRevision != nil && c.GetIfRevision() < 0 {
 		refusal = beyond("if_revision", logv1.Refusal_PROBLEM_TOO_LOW, c.GetIfRevision(), 0)
 	}
 	return of(logv1.Kind_KIND_SERVICE, service, refusal)
-}
-
-// checkName refuses what cannot be the name of a service. A name that is only too long for a name, or
-// no UTF-8, is not repeated in the refusal: it may be of any size, or not fit into a message.
-func checkName(name string) *logv1.Refusal {
-	bad := rollcallv1.NameToWrite(name)
-	if bad == nil {
-		return nil
-	}
-	r := invalid("service", logv1.Refusal_PROBLEM_UNSPECIFIED)
-	switch bad.Problem {
-	case rollcallv1.NameEmpty:
-		r.Problem = logv1.Refusal_PROBLEM_EMPTY
-	case rollcallv1.NameTooLong:
-		r.Problem, r.Value, r.Limit = logv1.Refusal_PROBLEM_TOO_LONG, int64(len(name)), rollcallv1.MaxNameBytes
-	case rollcallv1.NameNotUTF8:
-		r.Problem = logv1.Refusal_PROBLEM_NOT_UTF8
-	case rollcallv1.NameControlCharacter:
-		r.Problem, r.Value, r.Given = logv1.Refusal_PROBLEM_CONTROL_CHARACTER, int64(bad.Rune), name
-	case rollcallv1.NameForbiddenCharacter:
-		r.Problem, r.Value, r.Given = logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER, int64(bad.Rune), name
-	case rollcallv1.NameReserved:
-		r.Problem, r.Given = logv1.Refusal_PROBLEM_RESERVED, name
-	}
-	return r
 }
 
 // changedTwice returns the places of two changes of one service.
@@ -159,15 +133,18 @@ func checkMember(m *logv1.Member) *logv1.Refusal {
 	if m.GetName() == "" {
 		return invalid("member.name", logv1.Refusal_PROBLEM_EMPTY)
 	}
-	for _, f := range [...]struct{ field, text string }{
-		{"member.name", m.GetName()},
-		{"member.api_address", m.GetApiAddress()},
-		{"member.peer_address", m.GetPeerAddress()},
-		{"member.directory_id", m.GetDirectoryId()},
-		{"member.version", m.GetVersion()},
+	for _, f := range [...]struct {
+		field string
+		bad   *limits.Error
+	}{
+		{"member.name", limits.MemberField(m.GetName())},
+		{"member.api_address", limits.Address(m.GetApiAddress())},
+		{"member.peer_address", limits.Address(m.GetPeerAddress())},
+		{"member.directory_id", limits.MemberField(m.GetDirectoryId())},
+		{"member.version", limits.MemberField(m.GetVersion())},
 	} {
-		if refusal := checkText(f.field, f.text, maxMemberBytes); refusal != nil {
-			return refusal
+		if f.bad != nil {
+			return textRefusal(f.field, f.bad)
 		}
 	}
 	return nil

@@ -30,8 +30,9 @@ type Reading struct {
 	RequestIDs                     int
 	HashesAgreed, HashesMismatched uint64 // state hashes of other nodes, compared
 
-	Peers map[string]bool // by member: the last try to reach it succeeded
-	RPCs  []RPC
+	ClockOffsets map[string]time.Duration // by member: ahead of the cluster's clock
+	Peers        map[string]bool          // by member: the last try to reach it succeeded
+	RPCs         []RPC
 }
 
 // RPC is how many calls of a method have ended with a code.
@@ -122,6 +123,12 @@ var families = []family{
 		func(r Reading, e emit) {
 			for member, up := range r.Peers {
 				e(truth(up), member)
+			}
+		}},
+	{"rollcall_clock_offset_seconds", "How far that member's clock is ahead of the cluster's clock, as this node measured it lately. Above 0.5 its time service needs attention.", gauge, []string{"member"},
+		func(r Reading, e emit) {
+			for member, ahead := range r.ClockOffsets {
+				e(ahead.Seconds(), member)
 			}
 		}},
 	{"rollcall_rpcs_total", "Calls that have ended, by gRPC method and code, forwarded changes between nodes (rollcall.peer.v1) included; a watch counts when it ends.", counter, []string{"method", "code"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
@@ -98,6 +98,8 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 
+	// Now is this node's wall clock. It may step: what the log is stamped with is the cluster's clock.
+	Now func() time.Time
 	// Network carries peers and clients; TCP unless a test says otherwise.
 	Network peerport.Network
 	// Faults are for tests: nil in production.
@@ -135,6 +137,7 @@ func DefaultConfig() Config {
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
+		Now:                     time.Now,
 		Network:                 peerport.TCP{},
 	}
 }
@@ -151,8 +154,6 @@ const (
 	// maxPerConnection is far beyond what one connection can carry.
 	maxPerConnection = 10_000_000
 )
-
-var validNodeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
 // Validate says in one line what is wrong; nil if nothing is.
 func (c Config) Validate() error {
@@ -204,6 +205,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
 		return errors.New("no logger given")
+	case c.Now == nil:
+		return errors.New("no clock given")
 	case c.Network == nil:
 		return errors.New("no network given")
 	}
@@ -220,8 +223,8 @@ func (c Config) validateMembers() error {
 	names := map[string]bool{}
 	addresses := map[string]string{}
 	for _, m := range c.Members {
-		if !validNodeName.MatchString(m.Name) {
-			return fmt.Errorf("member name %q: 1 to 63 of a-z, 0-9, \"-\" and \".\" are allowed, beginning and ending with a letter or digit", m.Name)
+		if !limits.NodeName(m.Name) {
+			return fmt.Errorf("member name %q is not allowed; use %s", m.Name, limits.NodeNameRule)
 		}
 		if names[m.Name] {
 			return fmt.Errorf("member %s is listed twice", m.Name)
@@ -260,6 +263,9 @@ func (c Config) checkAddress(what, address string) error {
 	}
 	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
 		return fmt.Errorf("%s %q: port %q is not a number from 0 to 65535", what, address, port)
+	}
+	if bad := limits.Address(address); bad != nil {
+		return fmt.Errorf("%s %w", what, bad)
 	}
 	if !c.Insecure && !loopback(host) {
 		return fmt.Errorf("%s %s is beyond loopback and its traffic would be plain text; --insecure allows it", what, address)

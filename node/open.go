@@ -103,6 +103,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
 	cfg.FastFailover = n.cfg.FastFailover
+	cfg.Now = n.cfg.Now
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.registryFile.Congested

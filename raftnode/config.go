@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
@@ -29,6 +30,8 @@ type State interface {
 	WaitIndex(ctx context.Context, index uint64) error
 	// ClusterID is "" until the first TermStart is applied.
 	ClusterID() string
+	// LogTime is the newest time that the fold has applied, in nanoseconds since 1970; 0: none.
+	LogTime() int64
 	// Members are those that have announced themselves, by name.
 	Members() map[string]*logv1.Member
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
@@ -93,7 +96,8 @@ type Config struct {
 	RequestIDs    int
 	RequestWindow time.Duration
 
-	Now    func() time.Time // stamps entries
+	// Now is this node's wall clock. It may step: see package clock.
+	Now    func() time.Time
 	Logger *slog.Logger
 	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
 	// closed when it should be asked again: the node has enough to store already. nil: never congested.
@@ -147,14 +151,14 @@ func (c Config) Validate() error {
 	check(c.Node != "", "no node name")
 	seen := map[string]string{}
 	for _, m := range c.Members {
-		if !peerport.ValidName(m.Name) {
-			errs = append(errs, fmt.Errorf("member name %q: 1 to 63 letters, digits, '-', '_' or '.' are allowed", m.Name))
+		if !limits.NodeName(m.Name) {
+			errs = append(errs, fmt.Errorf("member name %q is not allowed; use %s", m.Name, limits.NodeNameRule))
 			continue
 		}
 		_, twice := seen[m.Name]
 		check(!twice, "member %s is listed twice", m.Name)
 		_, _, err := net.SplitHostPort(m.PeerAddress)
-		check(err == nil && len(m.PeerAddress) <= peerport.MaxAddress, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
+		check(err == nil && len(m.PeerAddress) <= limits.MaxAddressBytes, "peer address %q of member %s is not host:port", m.PeerAddress, m.Name)
 		for other, address := range seen {
 			check(address != m.PeerAddress, "members %s and %s have the same peer address %s", other, m.Name, m.PeerAddress)
 		}
@@ -241,7 +245,7 @@ func (n *Node) proposerConfig() proposer.Config {
 		MaxWaiting:         n.cfg.MaxWaiting,
 		MaxWaitingBytes:    n.cfg.MaxWaitingBytes,
 		EnqueueTimeout:     n.cfg.EnqueueTimeout,
-		Now:                func() int64 { return n.cfg.Now().UnixNano() },
+		Now:                n.clock.Stamp,
 		StateHash:          n.cfg.State.StateHash,
 		Level:              n.cfg.State.CommandLevel,
 		Congested:          n.cfg.Congested,

@@ -6,11 +6,14 @@ import (
 	"log/slog"
 	"time"
 
+	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/forward"
@@ -23,6 +26,7 @@ type admin struct {
 	rollcallv1.UnimplementedAdminServer
 	node     string
 	incoming freshness.Incoming
+	registry Registry
 	router   *forward.Router
 	log      *slog.Logger
 }
@@ -30,7 +34,7 @@ type admin struct {
 // SetServingStatus implements rollcall.v1.Admin.
 func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServingStatusRequest) (res *rollcallv1.SetServingStatusResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.SetServingStatus", true, &err)
-	if err := a.refuseMetadata(ctx); err != nil {
+	if err := a.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
 	if err := validateSet(req); err != nil {
@@ -47,16 +51,17 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 	}
 	r := result.GetServices()[0]
 	return &rollcallv1.SetServingStatusResponse{
-		Service:  record(r.GetRecord()),
-		Changed:  r.GetChanged(),
-		Revision: result.GetRevision(),
+		Service:   record(r.GetRecord()),
+		Changed:   r.GetChanged(),
+		Revision:  result.GetRevision(),
+		ClusterId: a.registry.ClusterID(),
 	}, nil
 }
 
 // BatchSetServingStatus implements rollcall.v1.Admin.
 func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.BatchSetServingStatusRequest) (res *rollcallv1.BatchSetServingStatusResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.BatchSetServingStatus", true, &err)
-	if err := a.refuseMetadata(ctx); err != nil {
+	if err := a.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
 	if err := validateBatch(req, callerAddress(ctx)); err != nil {
@@ -74,7 +79,7 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 	if err != nil {
 		return nil, err
 	}
-	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision()}
+	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}
 	for _, r := range result.GetServices() {
 		res.Services = append(res.Services, record(r.GetRecord()))
 		if r.GetChanged() {
@@ -96,7 +101,7 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 // DeleteService implements rollcall.v1.Admin.
 func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (res *rollcallv1.DeleteServiceResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.DeleteService", true, &err)
-	if err := a.refuseMetadata(ctx); err != nil {
+	if err := a.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
 	if err := validateDelete(req); err != nil {
@@ -112,17 +117,20 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.DeleteServiceResponse{Revision: result.GetRevision()}, nil
+	return &rollcallv1.DeleteServiceResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}, nil
 }
 
-func (a *admin) refuseMetadata(ctx context.Context) error {
-	err := a.incoming.Refuse(ctx)
-	if err == nil {
-		return nil
+// checkMetadata refuses a change for another cluster, and one with metadata that means nothing to a change.
+func (a *admin) checkMetadata(ctx context.Context) error {
+	asked, refusal := a.incoming.CheckCluster(ctx, a.registry.ClusterID())
+	if asked {
+		// The only errors are that there is no call or that its headers are sent: nobody to tell.
+		_ = grpc.SetHeader(ctx, metadata.Pairs(freshness.MetadataNode, a.node, freshness.MetadataCluster, a.registry.ClusterID()))
 	}
-	f := rpcerror.OfChange(err)
-	f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
-	return rpcerror.ToStatus(a.node, f)
+	if refusal != nil {
+		return rpcerror.ToStatus(a.node, refusal.AsNotWritten())
+	}
+	return nil
 }
 
 // change routes cmd and returns its result, which has one entry per change, or a status.
@@ -203,8 +211,8 @@ func validateCommand(cmd *logv1.Command) error {
 		switch n := len(kind.Write.GetChanges()); {
 		case n == 0:
 			problem = "changes nothing"
-		case n > MaxBatch:
-			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, MaxBatch)
+		case n > limits.MaxChanges:
+			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, limits.MaxChanges)
 		}
 	case *logv1.Command_AnnounceMember:
 		if kind.AnnounceMember.GetMember().GetName() == "" {

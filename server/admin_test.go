@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -58,32 +59,35 @@ func TestBadChangesAreRefusedBeforeTheyAreProposed(t *testing.T) {
 		do      func() error
 		message string
 	}{
-		"no name":                 {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "" }), "service is empty"},
-		"own name":                {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "rollcall.live" }), "kept for the node's own names"},
-		"white space":             {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "a b" }), "white space"},
-		"pattern":                 {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "a/*" }), "'*'"},
-		"long name":               {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = strings.Repeat("x", 257) }), "257 bytes"},
-		"no status":               {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = nil }), "status is required"},
-		"SERVICE_UNKNOWN":         {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = serviceUnknown.Enum() }), "use DeleteService"},
-		"no such status":          {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = Status(7).Enum() }), "status is 7"},
-		"negative status":         {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = Status(-1).Enum() }), "status is -1"},
-		"negative revision":       {set(func(r *rollcallv1.SetServingStatusRequest) { r.IfRevision = ptr(int64(-1)) }), "if_revision is -1"},
-		"long reason":             {set(func(r *rollcallv1.SetServingStatusRequest) { r.Reason = strings.Repeat("x", 1025) }), "reason is 1025 bytes"},
-		"bell in the reason":      {set(func(r *rollcallv1.SetServingStatusRequest) { r.Reason = "ding\a" }), "reason holds the control character U+0007"},
-		"long actor":              {set(func(r *rollcallv1.SetServingStatusRequest) { r.Actor = strings.Repeat("x", 257) }), "actor is 257 bytes"},
-		"newline in the actor":    {set(func(r *rollcallv1.SetServingStatusRequest) { r.Actor = "a\nb" }), "actor holds the control character"},
-		"long request_id":         {set(func(r *rollcallv1.SetServingStatusRequest) { r.RequestId = strings.Repeat("x", 65) }), "request_id is 65 bytes"},
-		"several at once":         {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service, r.Status = "", nil }), "(and 1 more)"},
-		"delete, no name":         {del(&rollcallv1.DeleteServiceRequest{}), "service is empty"},
-		"delete, revision":        {del(&rollcallv1.DeleteServiceRequest{Service: "a", IfRevision: ptr(int64(-5))}), "if_revision is -5"},
-		"empty batch":             {batch(), "changes is empty"},
-		"batch, no status":        {batch(&rollcallv1.StatusChange{Service: "a"}), "changes[0].status is required"},
-		"batch, bad name":         {batch(&rollcallv1.StatusChange{Service: "a", Status: serving.Enum()}, &rollcallv1.StatusChange{Service: "=", Status: serving.Enum()}), "changes[1].service"},
-		"batch, twice":            {batch(&rollcallv1.StatusChange{Service: "a", Status: serving.Enum()}, &rollcallv1.StatusChange{Service: "a", Status: serving.Enum()}), "already in changes[0]"},
-		"batch, revision":         {batch(&rollcallv1.StatusChange{Service: "a", Status: serving.Enum(), IfRevision: ptr(int64(-1))}), "changes[0].if_revision"},
-		"batch too long":          {many(10_001, ""), "10001 entries"},
-		"batch answer too large":  {many(10_000, strings.Repeat("x", 400)), "shorten the reason or split"},
-		"everything wrong at all": {batch(make([]*rollcallv1.StatusChange, 9_999)...), "more)"},
+		"no name":                       {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "" }), "service is empty"},
+		"own name":                      {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "rollcall.live" }), "kept for the node's own names"},
+		"white space":                   {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "a b" }), "white space"},
+		"pattern":                       {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = "a/*" }), "'*'"},
+		"long name":                     {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service = strings.Repeat("x", 257) }), "257 bytes"},
+		"no status":                     {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = nil }), "status is required"},
+		"SERVICE_UNKNOWN":               {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = serviceUnknown.Enum() }), "use DeleteService"},
+		"no such status":                {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = Status(7).Enum() }), "status is 7"},
+		"negative status":               {set(func(r *rollcallv1.SetServingStatusRequest) { r.Status = Status(-1).Enum() }), "status is -1"},
+		"negative revision":             {set(func(r *rollcallv1.SetServingStatusRequest) { r.IfRevision = ptr(int64(-1)) }), "if_revision is -1"},
+		"long reason":                   {set(func(r *rollcallv1.SetServingStatusRequest) { r.Reason = strings.Repeat("x", 1025) }), "reason is 1025 bytes"},
+		"bell in the reason":            {set(func(r *rollcallv1.SetServingStatusRequest) { r.Reason = "ding\a" }), "reason U+0007 at byte 5 is not allowed: it is a control character"},
+		"long actor":                    {set(func(r *rollcallv1.SetServingStatusRequest) { r.Actor = strings.Repeat("x", 257) }), "actor is 257 bytes"},
+		"newline in the actor":          {set(func(r *rollcallv1.SetServingStatusRequest) { r.Actor = "a\nb" }), `actor "a\nb": U+000A at byte 2 is not allowed: it is a control character`},
+		"actor that shows otherwise":    {set(func(r *rollcallv1.SetServingStatusRequest) { r.Actor = "ann\u202e" }), "actor \"ann\\u202e\": U+202E at byte 4 is not allowed: it does not show"},
+		"actor not normalized":          {set(func(r *rollcallv1.SetServingStatusRequest) { r.Actor = "Rene\u0301" }), "U+0301 at byte 5 is written otherwise"},
+		"request_id that does not show": {set(func(r *rollcallv1.SetServingStatusRequest) { r.RequestId = "1\u2060" }), "U+2060 at byte 2 is not allowed"},
+		"long request_id":               {set(func(r *rollcallv1.SetServingStatusRequest) { r.RequestId = strings.Repeat("x", 65) }), "request_id is 65 bytes"},
+		"several at once":               {set(func(r *rollcallv1.SetServingStatusRequest) { r.Service, r.Status = "", nil }), "(and 1 more)"},
+		"delete, no name":               {del(&rollcallv1.DeleteServiceRequest{}), "service is empty"},
+		"delete, revision":              {del(&rollcallv1.DeleteServiceRequest{Service: "a", IfRevision: ptr(int64(-5))}), "if_revision is -5"},
+		"empty batch":                   {batch(), "changes is empty"},
+		"batch, no status":              {batch(&rollcallv1.StatusChange{Service: "a"}), "changes[0].status is required"},
+		"batch, bad name":               {batch(&rollcallv1.StatusChange{Service: "a", Status: serving.Enum()}, &rollcallv1.StatusChange{Service: "=", Status: serving.Enum()}), "changes[1].service"},
+		"batch, twice":                  {batch(&rollcallv1.StatusChange{Service: "a", Status: serving.Enum()}, &rollcallv1.StatusChange{Service: "a", Status: serving.Enum()}), "already in changes[0]"},
+		"batch, revision":               {batch(&rollcallv1.StatusChange{Service: "a", Status: serving.Enum(), IfRevision: ptr(int64(-1))}), "changes[0].if_revision"},
+		"batch too long":                {many(10_001, ""), "10001 entries"},
+		"batch answer too large":        {many(10_000, strings.Repeat("x", 400)), "shorten the reason or split"},
+		"everything wrong at all":       {batch(make([]*rollcallv1.StatusChange, 9_999)...), "more)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			checkError(t, tt.do(), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, tt.message})
@@ -202,16 +206,16 @@ func TestTheLargestBatchCanBeAnswered(t *testing.T) {
 	const peer = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535"
 	reason, actor := strings.Repeat("r", 200), strings.Repeat("a", 100)
 	req := &rollcallv1.BatchSetServingStatusRequest{Reason: reason, Actor: actor}
-	res := &rollcallv1.BatchSetServingStatusResponse{ChangedCount: MaxBatch, Revision: 1<<63 - 1}
+	res := &rollcallv1.BatchSetServingStatusResponse{ChangedCount: limits.MaxChanges, Revision: 1<<63 - 1}
 	var changes []*rollcallv1.StatusChange
-	for i := range MaxBatch {
+	for i := range limits.MaxChanges {
 		changes = append(changes, &rollcallv1.StatusChange{Service: fmt.Sprintf("team/%05d", i), Status: serving.Enum()})
 	}
-	most := sort.Search(MaxBatch, func(n int) bool {
+	most := sort.Search(limits.MaxChanges, func(n int) bool {
 		req.Changes = changes[:n+1]
 		return validateBatch(req, peer) != nil
 	})
-	if most == MaxBatch {
+	if most == limits.MaxChanges {
 		t.Fatal("the test reaches the limit of the count, not of the size")
 	}
 	req.Changes = changes[:most]
@@ -229,7 +233,7 @@ func TestTheLargestBatchCanBeAnswered(t *testing.T) {
 
 func TestABatchOfUnchangedReportsOfLongActorsIsAnswered(t *testing.T) {
 	n := single(t)
-	long := strings.Repeat("a", MaxActorBytes)
+	long := strings.Repeat("a", limits.MaxActorBytes)
 	n.agreement.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
 		res := &logv1.Result{}
 		for i, c := range cmd.GetWrite().GetChanges() {
@@ -240,14 +244,14 @@ func TestABatchOfUnchangedReportsOfLongActorsIsAnswered(t *testing.T) {
 		return res, nil
 	})
 	req := &rollcallv1.BatchSetServingStatusRequest{}
-	for i := range MaxBatch {
+	for i := range limits.MaxChanges {
 		req.Changes = append(req.Changes, &rollcallv1.StatusChange{Service: fmt.Sprint("s", i), Status: serving.Enum()})
 	}
 	res, err := n.admin().BatchSetServingStatus(patient(t), req)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.GetServices()) != MaxBatch || res.GetServices()[0].GetReport().GetActor() == nil || res.GetServices()[1].GetReport().GetStatus() == unknown {
+	if len(res.GetServices()) != limits.MaxChanges || res.GetServices()[0].GetReport().GetActor() == nil || res.GetServices()[1].GetReport().GetStatus() == unknown {
 		t.Error("more than the actors of unchanged reports is missing")
 	}
 }
@@ -273,7 +277,7 @@ func TestRecord(t *testing.T) {
 // accepted checks that what the server accepts is what the fold accepts.
 func accepted(t *testing.T, service string, status *Status, ifRevision *int64) {
 	t.Helper()
-	if err := rollcallv1.CheckName(service); err != nil {
+	if err := limits.Name(service); err != nil {
 		t.Errorf("accepted a service name that %v", err)
 	}
 	if status == nil || *status < 0 || *status > serviceUnknown {

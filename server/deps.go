@@ -36,6 +36,9 @@ type Statuses interface {
 // Registry reads the replicated registry of this node. What it returns is never modified by either
 // side.
 type Registry interface {
+	// ClusterID is the cluster that the registry and its revisions belong to; "" before the first entry of
+	// the cluster's log is applied. Once known it stays the same.
+	ClusterID() string
 	// GetService returns nil if the service does not exist. The revision is the node's.
 	GetService(name string) (rec *rollcallv1.ServiceRecord, revision int64)
 	// ListServices returns, of one cut and by name, at most limit services that begin with prefix,
@@ -65,9 +68,10 @@ type Followers interface {
 	// pages that split no atomic write, each with the revision up to which all was given. It does so at
 	// once, and when quiet has passed without a call, with no events.
 	FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error
-	// FollowServices calls send with the messages of a WatchServices. When quiet has passed since the
-	// last and the revision is another, it does so with nothing else new.
-	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error
+	// FollowServices calls send with the messages of a WatchServices. When quiet has passed since the last
+	// and the revision is another, it does so with nothing else new. complete is closed once the node knows
+	// that it holds all there is (nil: it does); no message is synced before.
+	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
 // History reads what is not in memory: events and past moments, up to the revision that this node had
@@ -167,6 +171,8 @@ type NodeStatus struct {
 	LevelHeld string // why Level is below what a member can fold, in words; "": it is not
 	// Members are all of the cluster, this node included, by name.
 	Members []*rollcallv1.Member
+	// Clocks are how far the members' clocks are from the cluster's, of those that were measured lately.
+	Clocks []ClockOffset
 }
 
 // Deps are the rooms behind the server. All but Replica and Exporter are required.
@@ -180,4 +186,11 @@ type Deps struct {
 	Node      Node
 	Replica   Replica  // nil: this node knows no state hashes
 	Exporter  Exporter // nil: it exports no snapshots
+}
+
+// ClockOffset is how far a member's clock is from the cluster's clock.
+type ClockOffset struct {
+	Member string
+	Ahead  time.Duration // negative: behind
+	Off    bool          // by so much that somebody should look
 }

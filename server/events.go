@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -34,7 +35,8 @@ func (s *registryService) ListEvents(ctx context.Context, req *rollcallv1.ListEv
 }
 
 func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (*rollcallv1.ListEventsResponse, error) {
-	at, err := validateListEvents(req)
+	cluster := s.registry.ClusterID()
+	at, err := validateListEvents(req, cluster)
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +53,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	}
 	limit := int(req.GetPageSize())
 	if limit == 0 {
-		limit = DefaultPageSize
+		limit = limits.DefaultPageSize
 	}
 	q := logv1.EventQuery{From: at.from, To: at.to, Service: req.GetService(), Descending: req.GetNewestFirst()}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
@@ -62,7 +64,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	if err != nil {
 		return nil, s.pastError(err)
 	}
-	res := &rollcallv1.ListEventsResponse{OldestRevision: page.Span.Oldest, Revision: s.registry.Revision()}
+	res := &rollcallv1.ListEventsResponse{OldestRevision: page.Span.Oldest, Revision: s.registry.Revision(), ClusterId: cluster}
 	next, size := page.Next, maxAnswerBytes-pageOverhead
 	for _, e := range page.Events {
 		const tagAndLength = 5
@@ -80,7 +82,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 		} else {
 			at.from = next
 		}
-		res.NextPageToken = at.token(req)
+		res.NextPageToken = at.token(cluster, req)
 	}
 	return res, nil
 }
@@ -116,38 +118,39 @@ func (s *registryService) eventRange(ctx context.Context, req *rollcallv1.ListEv
 // eventRange is what of a list of events is still to come; from 0 is the oldest there is.
 type eventRange struct{ from, to int64 }
 
-// A page token of events is a format byte, a hash of the request that it belongs to, and what is still
-// to come, so that any node can go on.
-const (
-	eventTokenFormat = 2
-	eventTokenBytes  = 1 + 8 + 8 + 8
-)
+// A page token of events is a format byte, the cluster, a hash of the request that it belongs to, and the
+// range of revisions that is left. Any node of the cluster goes on from it.
+const eventTokenFormat = 6
 
-func (r *eventRange) token(req *rollcallv1.ListEventsRequest) string {
-	b := make([]byte, 0, eventTokenBytes)
-	b = append(b, eventTokenFormat)
+func (r *eventRange) token(cluster string, req *rollcallv1.ListEventsRequest) string {
+	b := appendCluster([]byte{eventTokenFormat}, cluster)
 	b = binary.BigEndian.AppendUint64(b, listHash(req))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.from))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.to))
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func parseEventToken(req *rollcallv1.ListEventsRequest) (*eventRange, error) {
+func parseEventToken(req *rollcallv1.ListEventsRequest) (cluster string, left *eventRange, err error) {
 	if req.GetPageToken() == "" {
-		return nil, nil
+		return "", nil, nil
 	}
+	errToken := errors.New("is not one that ListEvents returned")
 	b, err := base64.RawURLEncoding.Strict().DecodeString(req.GetPageToken())
-	if err != nil || len(b) != eventTokenBytes || b[0] != eventTokenFormat {
-		return nil, errors.New("is not one that ListEvents returned")
+	if err != nil || len(b) < 1 || b[0] != eventTokenFormat {
+		return "", nil, errToken
 	}
-	r := &eventRange{from: int64(binary.BigEndian.Uint64(b[9:])), to: int64(binary.BigEndian.Uint64(b[17:]))}
+	cluster, b, ok := cutCluster(b[1:])
+	if !ok || len(b) != 8+8+8 {
+		return "", nil, errToken
+	}
+	left = &eventRange{from: int64(binary.BigEndian.Uint64(b[8:])), to: int64(binary.BigEndian.Uint64(b[16:]))}
 	switch {
-	case binary.BigEndian.Uint64(b[1:]) != listHash(req):
-		return nil, errors.New("belongs to another list: only page_size may change from page to page")
-	case r.from < 0 || r.to < 1:
-		return nil, errors.New("is not one that ListEvents returned")
+	case binary.BigEndian.Uint64(b) != listHash(req):
+		return "", nil, errors.New("belongs to another list: only page_size may change from page to page")
+	case left.from < 0 || left.to < 1:
+		return "", nil, errToken
 	}
-	return r, nil
+	return cluster, left, nil
 }
 
 // listHash is of what stays the same from page to page. It finds mistakes, not malice.
@@ -164,11 +167,11 @@ func listHash(req *rollcallv1.ListEventsRequest) uint64 {
 }
 
 // validateListEvents returns the range of the page token; nil if there is none.
-func validateListEvents(req *rollcallv1.ListEventsRequest) (*eventRange, error) {
+func validateListEvents(req *rollcallv1.ListEventsRequest, cluster string) (*eventRange, error) {
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
-	if err := rollcallv1.CheckLookup(req.GetService()); err != nil {
-		vs.add("service", "%v", err)
+	if bad := limits.Lookup(req.GetService()); bad != nil {
+		vs.text("service", bad)
 	} else if req.GetService() != "" && len(req.GetPrefixes()) > 0 {
 		vs.add("service", "is given, and prefixes too; give one of them")
 	}
@@ -182,7 +185,7 @@ func validateListEvents(req *rollcallv1.ListEventsRequest) (*eventRange, error) 
 	if from, to := req.GetFromTime(), req.GetToTime(); from != nil && to != nil && to.AsTime().Before(from.AsTime()) {
 		vs.add("to_time", "is before from_time")
 	}
-	vs.text("actor", req.GetActor(), MaxActorBytes, false)
+	vs.text("actor", limits.Actor(req.GetActor()))
 	for i, t := range req.GetTypes() {
 		if _, known := rollcallv1.EventType_name[int32(t)]; !known || t == rollcallv1.EventType_EVENT_TYPE_UNSPECIFIED {
 			vs.add(fmt.Sprintf("types[%d]", i), "is %d, which is not a type of event that this node knows", int32(t))
@@ -192,19 +195,24 @@ func validateListEvents(req *rollcallv1.ListEventsRequest) (*eventRange, error) 
 		}
 	}
 	vs.pageSize(req.GetPageSize())
-	at, bad := parseEventToken(req)
+	of, at, bad := parseEventToken(req)
 	if bad != nil {
 		vs.add("page_token", "%v", bad)
 	}
 	if len(vs) > 0 {
 		return nil, rpcerror.Invalid(vs...)
 	}
+	if at != nil {
+		if f := rpcerror.CheckCluster(of, cluster); f != nil {
+			return nil, f
+		}
+	}
 	return at, nil
 }
 
 func (vs *violations) pageSize(n int32) {
-	if n < 0 || n > MaxPageSize {
-		vs.add("page_size", "is %d; it must be 1 to %d, or 0 for %d", n, MaxPageSize, DefaultPageSize)
+	if n < 0 || n > limits.MaxPageSize {
+		vs.add("page_size", "is %d; it must be 1 to %d, or 0 for %d", n, limits.MaxPageSize, limits.DefaultPageSize)
 	}
 }
 

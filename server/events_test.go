@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -157,9 +158,9 @@ func TestAPageOfEventsFitsWhatClientsReceive(t *testing.T) {
 		n.registry.set(strings.Repeat("x", 200), serving)
 	}
 	for _, e := range n.registry.events {
-		e.Reason = strings.Repeat("r", MaxReasonBytes)
+		e.Reason = strings.Repeat("r", limits.MaxReasonBytes)
 	}
-	got, pages := listEvents(t, patient(t), &rollcallv1.ListEventsRequest{PageSize: MaxPageSize}, n)
+	got, pages := listEvents(t, patient(t), &rollcallv1.ListEventsRequest{PageSize: limits.MaxPageSize}, n)
 	if len(got) != 6_000 || !slices.IsSorted(got) || pages != 2 {
 		t.Errorf("%d events in %d pages", len(got), pages)
 	}
@@ -170,7 +171,7 @@ func TestBadListsOfEventsAreRefused(t *testing.T) {
 	n.registry.set("a", serving)
 	n.registry.set("a", serving)
 	ctx := patient(t)
-	token := (&eventRange{1, 2}).token(&rollcallv1.ListEventsRequest{})
+	token := (&eventRange{1, 2}).token("3f9a", &rollcallv1.ListEventsRequest{})
 	for message, req := range map[string]*rollcallv1.ListEventsRequest{
 		"prefixes[0] is 257 bytes":            {Prefixes: []string{strings.Repeat("x", 257)}},
 		"service is 257 bytes":                {Service: strings.Repeat("x", 257)},
@@ -198,7 +199,7 @@ func TestBadListsOfEventsAreRefused(t *testing.T) {
 
 func FuzzListEventsValidate(f *testing.F) {
 	f.Add("a", "shop/", "ann", "", int64(1), int64(2), int64(0), int32(1))
-	f.Add("", "", "", (&eventRange{0, 7}).token(&rollcallv1.ListEventsRequest{}), int64(0), int64(0), int64(-1), int32(0))
+	f.Add("", "", "", (&eventRange{0, 7}).token("3f9a", &rollcallv1.ListEventsRequest{}), int64(0), int64(0), int64(-1), int32(0))
 	f.Fuzz(func(t *testing.T, service, prefix, actor, token string, from, to, seconds int64, typ int32) {
 		req := &rollcallv1.ListEventsRequest{Service: service, FromRevision: from, ToRevision: to, Actor: actor, PageToken: token, ToTime: second(seconds)}
 		if prefix != "" {
@@ -207,12 +208,12 @@ func FuzzListEventsValidate(f *testing.F) {
 		if typ != 0 {
 			req.Types = []rollcallv1.EventType{rollcallv1.EventType(typ)}
 		}
-		at, err := validateListEvents(req)
+		at, err := validateListEvents(req, "3f9a")
 		switch {
 		case err != nil && proto.Size(errorInfoOf(err)) == 0:
 			t.Errorf("%v has no details", err)
-		case err == nil && at != nil && at.token(req) != token:
-			t.Errorf("token %q is another way to write %q", token, at.token(req))
+		case err == nil && at != nil && at.token("3f9a", req) != token:
+			t.Errorf("token %q is another way to write %q", token, at.token("3f9a", req))
 		case err == nil && (from < 0 || to < 0 || service != "" && prefix != ""):
 			t.Errorf("accepted %v", req)
 		}
@@ -285,7 +286,7 @@ func TestPast(t *testing.T) {
 		})
 	}
 	a.registry.oldest = 6
-	past := encodeToken("a", &past{5})
+	past := encodeToken("3f9a", "a", &past{5})
 	for name, tt := range map[string]struct {
 		at    *rollcallv1.At
 		token string
@@ -295,9 +296,9 @@ func TestPast(t *testing.T) {
 		"compacted":         {at(4), "", want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "6"}, "revision 4 is asked for"}},
 		"an early time":     {when(2), "", want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "6"}, "at.time 1970"}},
 		"before zero":       {at(-1), "", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "at.revision is -1"}},
-		"another's token":   {nil, past, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another moment"}},
-		"a present token":   {at(9), encodeToken("a", nil), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another moment"}},
-		"a token ahead":     {at(9), encodeToken("a", nil)[:1] + "!", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "not one that"}},
+		"another's token":   {nil, past, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another point in time"}},
+		"a present token":   {at(9), encodeToken("3f9a", "a", nil), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another point in time"}},
+		"a token ahead":     {at(9), encodeToken("3f9a", "a", nil)[:1] + "!", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "not one that"}},
 		"half a past token": {at(9), "AwAA", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "not one that"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -78,7 +78,12 @@ func (f *fakeRegistry) FollowEvents(ctx context.Context, from int64, quiet time.
 	}
 }
 
-func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
+func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	select {
+	case <-complete:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 	return f.FollowEvents(ctx, 1, quiet, func(events []*logv1.Event, revision int64) error {
 		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true}
 		for _, e := range events {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -33,6 +34,8 @@ type fakeRegistry struct {
 	changed  chan struct{}
 	reason   string // of every record
 	applied  uint64
+	cluster  string // "": 3f9a
+	unformed bool
 	fakeHistory
 }
 
@@ -188,6 +191,15 @@ func (f *fakeRegistry) Revision() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.revision
+}
+
+func (f *fakeRegistry) ClusterID() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unformed {
+		return ""
+	}
+	return cmp.Or(f.cluster, "3f9a")
 }
 
 func (f *fakeRegistry) ShownRevision() int64 { return f.Revision() }

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -24,9 +25,6 @@ const (
 	bookmarkInterval  = 10 * time.Second
 )
 
-// maxPrefixes bounds what every event is compared with.
-const maxPrefixes = 100
-
 // WatchEvents implements rollcall.v1.Registry. It ends with UNAVAILABLE when the node stops, so that
 // clients move to another.
 func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchEventsResponse]) (err error) {
@@ -39,6 +37,9 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 		var at time.Time // zero: nothing is told yet
 		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), bookmarkInterval, func(events []*logv1.Event, revision int64) error {
 			m := &rollcallv1.WatchEventsResponse{Revision: revision}
+			if at.IsZero() {
+				m.ClusterId = s.registry.ClusterID()
+			}
 			for _, e := range events {
 				if matches(e.GetService(), req.GetPrefixes()) {
 					m.Events = append(m.Events, publicEvent(e))
@@ -62,7 +63,13 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
-		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, func(m *rollcallv1.WatchServicesResponse) error {
+		complete, done := s.Complete(ctx, s.completePatience)
+		defer done()
+		first := true
+		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, complete, func(m *rollcallv1.WatchServicesResponse) error {
+			if first {
+				first, m.ClusterId = false, s.registry.ClusterID()
+			}
 			return out.Send(ctx, stream, m)
 		})
 		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
@@ -82,7 +89,7 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 	defer cancel(nil)
 	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
 	defer s.Fence.OnRaise(cancel)()
-	if f := s.Fence.Refusal(); f != nil {
+	if f := s.Refusal(); f != nil {
 		return rpcerror.ToStatus(s.Node, f)
 	}
 	if len(bad) > 0 {
@@ -136,14 +143,12 @@ func matches(service string, prefixes []string) bool {
 }
 
 func (vs *violations) prefixes(prefixes []string) {
-	if n := len(prefixes); n > maxPrefixes {
-		vs.add("prefixes", "has %d entries; at most %d are allowed", n, maxPrefixes)
+	if n := len(prefixes); n > limits.MaxPrefixes {
+		vs.add("prefixes", "has %d entries; at most %d are allowed", n, limits.MaxPrefixes)
 		return
 	}
 	for i, p := range prefixes {
-		if err := rollcallv1.CheckLookup(p); err != nil {
-			vs.add(fmt.Sprintf("prefixes[%d]", i), "%v", err)
-		}
+		vs.text(fmt.Sprintf("prefixes[%d]", i), limits.Lookup(p))
 	}
 }
 

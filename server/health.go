@@ -6,6 +6,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -80,7 +81,7 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 
 // notFound looks at the name only now: one against the rules is never found.
 func (h *health) notFound(name string) error {
-	if err := rollcallv1.CheckLookup(name); err != nil {
+	if err := limits.Lookup(name); err != nil {
 		return rpcerror.ToStatus(h.Node, rpcerror.Invalid(rpcerror.Violation{Field: "service", Description: err.Error()}))
 	}
 	return h.unknown
@@ -120,7 +121,7 @@ func (h *health) watch(name string, o *openWatch) error {
 	if err := h.Fence.RefuseName(h.Node, name); err != nil {
 		return err
 	}
-	if err := rollcallv1.CheckLookup(name); err != nil {
+	if err := limits.Lookup(name); err != nil {
 		return rpcerror.ToStatus(h.Node, rpcerror.Invalid(rpcerror.Violation{Field: "service", Description: err.Error()}))
 	}
 	ctx := o.stream.Context()

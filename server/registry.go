@@ -10,10 +10,12 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -26,8 +28,11 @@ type registryService struct {
 	registry  Registry
 	followers Followers
 	history   History
-	cutOff    func(call context.Context) // closes the connection of a call
-	log       *slog.Logger
+	// completePatience is how long a watch of services, which has sent all that this node holds, waits for a
+	// leader to confirm that this is all.
+	completePatience time.Duration
+	cutOff           func(call context.Context) // closes the connection of a call
+	log              *slog.Logger
 }
 
 // GetService implements rollcall.v1.Registry.
@@ -43,14 +48,12 @@ func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetSer
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
-	return &rollcallv1.GetServiceResponse{Service: rec, Revision: revision}, nil
+	return &rollcallv1.GetServiceResponse{Service: rec, Revision: revision, ClusterId: s.registry.ClusterID()}, nil
 }
 
 func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceRequest) (rec *rollcallv1.ServiceRecord, revision int64, err error) {
 	var vs violations
-	if bad := rollcallv1.CheckLookup(req.GetService()); bad != nil {
-		vs.add("service", "%v", bad)
-	}
+	vs.text("service", limits.Lookup(req.GetService()))
 	vs.at(req.GetAt())
 	if len(vs) > 0 {
 		return nil, 0, rpcerror.Invalid(vs...)
@@ -73,12 +76,20 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 	if rec == nil {
 		return nil, 0, &rpcerror.Failure{
 			Reason:  rpcerror.ReasonNotFound,
-			Message: fmt.Sprintf("service %q does not exist%s", req.GetService(), when),
+			Message: fmt.Sprintf("service %q does not exist%s", req.GetService(), when) + neverWritten(req.GetService()),
 			// A header may tell of a newer one: of what is being published just now.
 			Meta: map[string]string{rpcerror.MetaService: req.GetService(), rpcerror.MetaRevision: strconv.FormatInt(revision, 10)},
 		}
 	}
 	return rec, revision, nil
+}
+
+// neverWritten says why no service can have a name; "" if one can.
+func neverWritten(name string) string {
+	if bad := limits.Name(name); bad != nil && !rollcallv1.IsOwn(name) {
+		return "; no service can have this name: " + bad.Plain()
+	}
+	return ""
 }
 
 // ListServices implements rollcall.v1.Registry.
@@ -96,13 +107,14 @@ func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.List
 }
 
 func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
-	after, at, err := validateList(req)
+	cluster := s.registry.ClusterID()
+	after, at, err := validateList(req, cluster)
 	if err != nil {
 		return nil, err
 	}
 	limit := int(req.GetPageSize())
 	if limit == 0 {
-		limit = DefaultPageSize
+		limit = limits.DefaultPageSize
 	}
 	var recs []*rollcallv1.ServiceRecord
 	var next string
@@ -127,8 +139,9 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	}
 	return &rollcallv1.ListServicesResponse{
 		Services:      recs,
-		NextPageToken: encodeToken(next, at),
+		NextPageToken: encodeToken(cluster, next, at),
 		Revision:      revision,
+		ClusterId:     cluster,
 	}, nil
 }
 
@@ -148,14 +161,12 @@ func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 	return len(recs)
 }
 
-// validateList returns what the page token says: the name it stands after, and the moment that the
-// first page was of.
-func validateList(req *rollcallv1.ListServicesRequest) (after string, at *past, err error) {
+// validateList returns what the page token says: the name it stands after, and the point in time of the
+// first page.
+func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *past, err error) {
 	var vs violations
 	vs.at(req.GetAt())
-	if err := rollcallv1.CheckLookup(req.GetPrefix()); err != nil {
-		vs.add("prefix", "%v", err)
-	}
+	vs.text("prefix", limits.Lookup(req.GetPrefix()))
 	vs.pageSize(req.GetPageSize())
 	known := healthpb.HealthCheckResponse_ServingStatus_name
 	for i, st := range req.GetStatuses() {
@@ -168,12 +179,12 @@ func validateList(req *rollcallv1.ListServicesRequest) (after string, at *past, 
 			break
 		}
 	}
-	after, at, bad := decodeToken(req.GetPageToken())
+	of, after, at, bad := decodeToken(req.GetPageToken())
 	if bad == nil && after != "" {
 		if !strings.HasPrefix(after, req.GetPrefix()) {
 			bad = errors.New("belongs to a list of another prefix")
 		} else if (at != nil) != (req.GetAt().GetAt() != nil) {
-			bad = errors.New("belongs to a list of another moment")
+			bad = errors.New("belongs to a list of another point in time")
 		}
 	}
 	if bad != nil {
@@ -182,49 +193,74 @@ func validateList(req *rollcallv1.ListServicesRequest) (after string, at *past, 
 	if len(vs) > 0 {
 		return "", nil, rpcerror.Invalid(vs...)
 	}
+	if after != "" {
+		if f := rpcerror.CheckCluster(of, cluster); f != nil {
+			return "", nil, f
+		}
+	}
 	return after, at, nil
 }
 
-// A page token is a format byte, of a list of a past moment its revision, and the name it stands
-// after, so that any node can go on.
+// A page token is a format byte, the cluster, the revision of a list of the past, and the name that the page
+// stands after. Any node of the cluster goes on from it.
 const (
-	tokenFormat     = 1
-	pastTokenFormat = 3
+	tokenFormat     = 4
+	pastTokenFormat = 5
+
+	maxClusterIDBytes = 64
 )
 
-func encodeToken(after string, at *past) string {
+func encodeToken(cluster, after string, at *past) string {
 	if after == "" {
 		return ""
 	}
-	b := []byte{tokenFormat}
+	format := byte(tokenFormat)
 	if at != nil {
-		b = binary.BigEndian.AppendUint64([]byte{pastTokenFormat}, uint64(at.revision))
+		format = pastTokenFormat
+	}
+	b := appendCluster([]byte{format}, cluster)
+	if at != nil {
+		b = binary.BigEndian.AppendUint64(b, uint64(at.revision))
 	}
 	return base64.RawURLEncoding.EncodeToString(append(b, after...))
 }
 
-func decodeToken(token string) (after string, at *past, err error) {
+func decodeToken(token string) (cluster, after string, at *past, err error) {
 	if token == "" {
-		return "", nil, nil
+		return "", "", nil, nil
 	}
 	errToken := errors.New("is not one that ListServices returned")
-	if len(token) > base64.RawURLEncoding.EncodedLen(1+8+rollcallv1.MaxNameBytes) {
-		return "", nil, errToken
+	if len(token) > base64.RawURLEncoding.EncodedLen(1+1+maxClusterIDBytes+8+limits.MaxNameBytes) {
+		return "", "", nil, errToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	switch {
-	case err != nil || len(b) < 1:
-		return "", nil, errToken
-	case b[0] == tokenFormat:
-		b = b[1:]
-	case b[0] == pastTokenFormat && len(b) > 8:
-		at = &past{int64(binary.BigEndian.Uint64(b[1:]))}
-		b = b[9:]
-	default:
-		return "", nil, errToken
+	if err != nil || len(b) < 1 || b[0] != tokenFormat && b[0] != pastTokenFormat {
+		return "", "", nil, errToken
 	}
-	if rollcallv1.CheckName(string(b)) != nil || at != nil && at.revision < 0 {
-		return "", nil, errToken
+	ofPast := b[0] == pastTokenFormat
+	cluster, b, ok := cutCluster(b[1:])
+	if !ok || ofPast && len(b) <= 8 {
+		return "", "", nil, errToken
 	}
-	return string(b), at, nil
+	if ofPast {
+		at = &past{int64(binary.BigEndian.Uint64(b))}
+		b = b[8:]
+	}
+	if limits.Name(string(b)) != nil || at != nil && at.revision < 0 {
+		return "", "", nil, errToken
+	}
+	return cluster, string(b), at, nil
+}
+
+// appendCluster adds the cluster that a token belongs to, with its length in front.
+func appendCluster(b []byte, id string) []byte {
+	return append(append(b, byte(len(id))), id...)
+}
+
+// cutCluster takes from b what appendCluster added.
+func cutCluster(b []byte) (id string, rest []byte, ok bool) {
+	if len(b) < 1 || int(b[0]) > maxClusterIDBytes || len(b) < 1+int(b[0]) {
+		return "", nil, false
+	}
+	return string(b[1 : 1+b[0]]), b[1+b[0]:], true
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -63,11 +64,11 @@ func TestListServicesPages(t *testing.T) {
 
 func TestAPageFitsWhatClientsReceive(t *testing.T) {
 	n := single(t)
-	n.registry.reason = strings.Repeat("r", MaxReasonBytes)
+	n.registry.reason = strings.Repeat("r", limits.MaxReasonBytes)
 	for i := range 6_000 {
 		n.registry.services[fmt.Sprintf("%s%05d", strings.Repeat("x", 200), i)] = serving
 	}
-	got, pages := list(t, n, &rollcallv1.ListServicesRequest{PageSize: MaxPageSize})
+	got, pages := list(t, n, &rollcallv1.ListServicesRequest{PageSize: limits.MaxPageSize})
 	if len(got) != 6_000 || !slices.IsSorted(got) || pages != 2 {
 		t.Errorf("%d services in %d pages", len(got), pages)
 	}
@@ -76,7 +77,7 @@ func TestAPageFitsWhatClientsReceive(t *testing.T) {
 func TestBadListsAreRefused(t *testing.T) {
 	n := single(t)
 	ctx := patient(t)
-	token := encodeToken("shop/a", nil)
+	token := encodeToken("3f9a", "shop/a", nil)
 	for name, tt := range map[string]struct {
 		req     *rollcallv1.ListServicesRequest
 		message string
@@ -110,20 +111,20 @@ func TestGetService(t *testing.T) {
 
 func FuzzListValidate(f *testing.F) {
 	f.Add("", "", int32(0), int32(1))
-	f.Add("shop", encodeToken("shop/a", nil), int32(5), int32(9))
+	f.Add("shop", encodeToken("3f9a", "shop/a", nil), int32(5), int32(9))
 	f.Fuzz(func(t *testing.T, prefix, token string, size, st int32) {
-		after, at, err := validateList(&rollcallv1.ListServicesRequest{Prefix: prefix, PageToken: token, PageSize: size, Statuses: []Status{Status(st)}})
+		after, at, err := validateList(&rollcallv1.ListServicesRequest{Prefix: prefix, PageToken: token, PageSize: size, Statuses: []Status{Status(st)}}, "3f9a")
 		if err != nil {
 			if proto.Size(errorInfoOf(err)) == 0 {
 				t.Errorf("%v has no details", err)
 			}
 			return
 		}
-		if size < 0 || size > MaxPageSize || !strings.HasPrefix(after, prefix) && after != "" {
+		if size < 0 || size > limits.MaxPageSize || !strings.HasPrefix(after, prefix) && after != "" {
 			t.Errorf("accepted page_size %d, after %q of %q", size, after, prefix)
 		}
-		if encodeToken(after, at) != token {
-			t.Errorf("token %q is another way to write %q", token, encodeToken(after, at))
+		if encodeToken("3f9a", after, at) != token {
+			t.Errorf("token %q is another way to write %q", token, encodeToken("3f9a", after, at))
 		}
 	})
 }

@@ -195,8 +195,8 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	api, peer := s.rpcs.On(s.api), s.rpcs.On(s.peer)
 	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, router: s.router, log: s.log})
-	s.watches.registerStreams(api, &rollcallv1.Registry_ServiceDesc, &registryService{Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, cutOff: s.cutOff, log: s.log})
+	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, log: s.log})
+	s.watches.registerStreams(api, &rollcallv1.Registry_ServiceDesc, &registryService{Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, completePatience: cfg.LeaderGrace, cutOff: s.cutOff, log: s.log})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 

@@ -3,27 +3,12 @@ package server
 import (
 	"fmt"
 	"strconv"
-	"unicode"
-	"unicode/utf8"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
-)
-
-// Limits of the fields of a change.
-const (
-	MaxReasonBytes    = 1 << 10
-	MaxActorBytes     = 256
-	MaxRequestIDBytes = 64
-	MaxBatch          = 10_000
-)
-
-// Limits of a page of services.
-const (
-	DefaultPageSize = 1_000
-	MaxPageSize     = 10_000
 )
 
 // violations collects what is wrong with a request.
@@ -43,34 +28,19 @@ func (vs violations) err() error {
 	return f
 }
 
-// text checks a string that people read: its size, and that a terminal or a log line survives it.
-func (vs *violations) text(field, s string, maxBytes int, lines bool) {
-	switch {
-	case len(s) > maxBytes:
-		vs.add(field, "is %d bytes long; at most %d are allowed", len(s), maxBytes)
-		return
-	case !utf8.ValidString(s):
-		vs.add(field, "is not valid UTF-8")
-		return
-	}
-	for _, r := range s {
-		if unicode.IsControl(r) && !(lines && (r == '\n' || r == '\t')) {
-			vs.add(field, "holds the control character %U", r)
-			return
-		}
+// text adds what is wrong with the text of a field, if anything is.
+func (vs *violations) text(field string, bad *limits.Error) {
+	if bad != nil {
+		vs.add(field, "%v", bad)
 	}
 }
 
 func (vs *violations) common(reason, actor, requestID string) {
-	vs.text("reason", reason, MaxReasonBytes, true)
-	vs.text("actor", actor, MaxActorBytes, false)
-	vs.text("request_id", requestID, MaxRequestIDBytes, false)
-}
-
-func (vs *violations) name(field, name string) {
-	if err := rollcallv1.CheckName(name); err != nil {
-		vs.add(field, "%v", err)
+	if bad := limits.Reason(reason); bad != nil {
+		vs.add("reason", "%s", bad.Plain()) // it may be long, and of several lines
 	}
+	vs.text("actor", limits.Actor(actor))
+	vs.text("request_id", limits.RequestID(requestID))
 }
 
 func (vs *violations) ifRevision(field string, r *int64) {
@@ -95,7 +65,7 @@ func (vs *violations) status(field string, s *Status, deletes bool) {
 
 func validateSet(req *rollcallv1.SetServingStatusRequest) error {
 	var vs violations
-	vs.name("service", req.GetService())
+	vs.text("service", limits.Name(req.GetService()))
 	vs.status("status", req.Status, false)
 	vs.ifRevision("if_revision", req.IfRevision)
 	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
@@ -104,7 +74,7 @@ func validateSet(req *rollcallv1.SetServingStatusRequest) error {
 
 func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 	var vs violations
-	vs.name("service", req.GetService())
+	vs.text("service", limits.Name(req.GetService()))
 	vs.ifRevision("if_revision", req.IfRevision)
 	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
 	return vs.err()
@@ -117,17 +87,17 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) er
 	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
 	switch n := len(req.GetChanges()); {
 	case n == 0:
-		vs.add("changes", "is empty; give 1 to %d", MaxBatch)
+		vs.add("changes", "is empty; give 1 to %d", limits.MaxChanges)
 		return vs.err()
-	case n > MaxBatch:
-		vs.add("changes", "has %d entries; at most %d are allowed, split it", n, MaxBatch)
+	case n > limits.MaxChanges:
+		vs.add("changes", "has %d entries; at most %d are allowed, split it", n, limits.MaxChanges)
 		return vs.err()
 	}
 	first := make(map[string]int, len(req.GetChanges()))
 	size := 0
 	for i, c := range req.GetChanges() {
 		field := "changes[" + strconv.Itoa(i) + "]"
-		vs.name(field+".service", c.GetService())
+		vs.text(field+".service", limits.Name(c.GetService()))
 		if c == nil {
 			continue
 		}

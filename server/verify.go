@@ -37,8 +37,8 @@ func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyReque
 	if s.replica == nil {
 		return s.UnimplementedClusterServer.Verify(ctx, req)
 	}
-	if err := s.incoming.Refuse(ctx); err != nil {
-		return nil, rpcerror.ToStatus(s.node, err)
+	if _, refusal := s.incoming.CheckCluster(ctx, s.registry.ClusterID()); refusal != nil {
+		return nil, rpcerror.ToStatus(s.node, refusal)
 	}
 	bounded, cancel := deadline.Answerable(ctx, verifyTimeout)
 	defer cancel()

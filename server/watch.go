@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
@@ -88,7 +89,7 @@ func (o *openWatch) begin(leader context.Context) *rpcerror.Failure {
 	if w.ending != nil {
 		return w.ending
 	}
-	if f := o.fence.Refusal(); f != nil && !fence.IsOwn(o.name) {
+	if f := o.fence.Refusal(); f != nil && !rollcallv1.IsOwn(o.name) {
 		return f
 	}
 	w.begun.Add(1)
@@ -152,7 +153,7 @@ func (w *watches) endAll(f *rpcerror.Failure) {
 
 // endServices ends the watches of all but the node's own names. The gate must be closed.
 func (w *watches) endServices(f *rpcerror.Failure) {
-	w.endThose(func(o *openWatch) bool { return !fence.IsOwn(o.name) }, f)
+	w.endThose(func(o *openWatch) bool { return !rollcallv1.IsOwn(o.name) }, f)
 }
 
 func (w *watches) endThose(which func(*openWatch) bool, f *rpcerror.Failure) {

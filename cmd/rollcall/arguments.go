@@ -6,28 +6,23 @@ import (
 
 	"github.com/spf13/cobra"
 
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
 // writable refuses a name that no service can have, before anything is sent.
 func writable(service string) error {
-	if err := rollcallv1.CheckName(service); err != nil {
-		return invalid("service name %w", err)
+	if bad := limits.Name(service); bad != nil {
+		return invalid("service name %w", bad)
 	}
 	return nil
 }
 
 // lookable refuses a name or prefix that no node would look up.
 func lookable(service string) error {
-	if err := rollcallv1.CheckLookup(service); err != nil {
-		return invalid("service name %w", err)
+	if bad := limits.Lookup(service); bad != nil {
+		return invalid("service name %w", bad)
 	}
 	return nil
-}
-
-// ownName reports whether nodes answer this name for themselves. Such a name has a status and no record.
-func ownName(service string) bool {
-	return service == "" || strings.HasPrefix(service, rollcallv1.OwnPrefix)
 }
 
 // exactly, between and noArguments check the number of arguments, and name the one that is missing or too

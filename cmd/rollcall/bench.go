@@ -20,7 +20,6 @@ const (
 	maxBenchConnections = 1_000
 	maxBenchRate        = 1_000_000
 	maxBenchServices    = 100_000
-	maxBenchBatch       = 10_000 // the API's
 	maxBenchWatches     = 100_000
 	maxBenchFlips       = 1_000
 )

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
 )
@@ -37,7 +38,7 @@ those of others are remembered as long as ever.`,
 				bounded("writers", writers, 1, maxBenchCallers),
 				bounded("connections", connections, 0, maxBenchConnections),
 				bounded("services", services, 1, maxBenchServices),
-				bounded("batch", batch, 1, maxBenchBatch)); err != nil {
+				bounded("batch", batch, 1, limits.MaxChanges)); err != nil {
 				return err
 			}
 			if writers*batch > maxBenchServices {

@@ -304,7 +304,7 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 		return
 	}
 	if problem != "" {
-		fmt.Fprintf(a.stdout, "! %s\n", problem)
+		fmt.Fprintf(a.stdout, "! %s\n", format.Printable(problem))
 	} else {
 		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), data)
 	}

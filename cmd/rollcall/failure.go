@@ -49,7 +49,7 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	line := format.OneLine(f.err.Error())
+	line := format.Printable(format.OneLine(f.err.Error()))
 	if f.next != "" {
 		line += "; " + f.next
 	}

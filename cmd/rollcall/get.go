@@ -47,11 +47,11 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 			if err != nil {
 				return err
 			}
-			if at.Given() && ownName(service) {
+			if at.Given() && rollcallv1.IsOwn(service) {
 				return invalid("%s is a name that nodes answer for themselves, and has no past", format.Service(service))
 			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
-				if ownName(service) {
+				if rollcallv1.IsOwn(service) {
 					return a.getOwn(ctx, c, service, options)
 				}
 				resp, err := c.GetAt(reading(ctx, options), service, at.At())

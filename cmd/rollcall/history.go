@@ -48,7 +48,7 @@ not kept.`,
 			if err := lookable(service); err != nil {
 				return err
 			}
-			if ownName(service) {
+			if rollcallv1.IsOwn(service) {
 				return invalid("%s is a name that nodes answer for themselves, and has no history", format.Service(service))
 			}
 			if limit < 0 {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -98,7 +99,11 @@ func (a *app) listRecords(records []*rollcallv1.ServiceRecord, o client.ListOpti
 		case o.At != nil:
 			fmt.Fprintln(a.stderr, "there were no services")
 		case o.Prefix != "":
-			fmt.Fprintf(a.stderr, "no service begins with %q\n", o.Prefix)
+			why := ""
+			if bad := limits.Name(o.Prefix); bad != nil && bad.Problem != limits.Reserved {
+				why = ", and none can: " + bad.Plain()
+			}
+			fmt.Fprintf(a.stderr, "no service begins with %q%s\n", o.Prefix, why)
 		default:
 			fmt.Fprintln(a.stderr, `no services yet; "rollcall set NAME serving" makes one`)
 		}

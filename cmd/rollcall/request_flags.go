@@ -8,7 +8,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/text/unicode/norm"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
 )
 
@@ -115,7 +117,6 @@ func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {
 
 // defaultActor is the account at this machine: alice@laptop.
 func defaultActor() string {
-	const most = 256 // bytes, of the API
 	name := os.Getenv("USER")
 	if name == "" {
 		name = os.Getenv("LOGNAME")
@@ -131,9 +132,17 @@ func defaultActor() string {
 	if host, err := os.Hostname(); err == nil && host != "" {
 		name += "@" + host
 	}
-	name = strings.ToValidUTF8(name, "")
-	for len(name) > most {
-		name = strings.ToValidUTF8(name[:most], "")
+	name = norm.NFC.String(strings.Map(func(r rune) rune {
+		if r != ' ' && !limits.Shows(r) {
+			return -1
+		}
+		return r
+	}, name))
+	for len(name) > limits.MaxActorBytes {
+		name = strings.ToValidUTF8(name[:limits.MaxActorBytes], "")
+	}
+	if limits.Actor(name) != nil {
+		return "unknown"
 	}
 	return name
 }

@@ -147,7 +147,7 @@ func (a *app) printStatus(s *rollcallv1.GetStatusResponse) error {
 
 func writeStatus(w io.Writer, now time.Time, s *rollcallv1.GetStatusResponse) error {
 	errs := []error{}
-	_, err := fmt.Fprintln(w, statusHeader(s))
+	_, err := fmt.Fprintln(w, format.Printable(statusHeader(s)))
 	errs = append(errs, err, format.Table(w, func(row func(...string)) {
 		row("NODE", "ROLE", "READY", "REVISION", "LAG", "API", "VERSION", "UP")
 		for _, m := range s.GetMembers() {

@@ -69,7 +69,7 @@ func (a *app) printVerified(v *rollcallv1.VerifyResponse) error {
 			}
 		})
 		if err == nil && v.GetAgree() {
-			_, err = fmt.Fprintln(a.stdout, v.GetVerdict())
+			_, err = fmt.Fprintln(a.stdout, format.Printable(format.OneLine(v.GetVerdict())))
 		}
 	}
 	if err == nil && !v.GetAgree() {

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -130,7 +131,7 @@ func describeUpdate(u client.Update) string {
 	line := fmt.Sprintf("%s %s", format.Service(u.Service), u.Status)
 	report := u.Record.GetReport()
 	if report == nil {
-		if ownName(u.Service) && u.Endpoint != "" {
+		if rollcallv1.IsOwn(u.Service) && u.Endpoint != "" {
 			line += " at " + u.Endpoint
 		}
 		return line

@@ -36,7 +36,7 @@ func (f *Followers) Events(ctx context.Context, from int64, quiet time.Duration,
 			return err
 		}
 		if len(events) == 0 {
-			if err := await(ctx, changed, quiet, func() error { return send(nil, at) }); err != nil {
+			if err := await(ctx, changed, nil, quiet, func() error { return send(nil, at) }); err != nil {
 				return err
 			}
 			continue
@@ -51,16 +51,18 @@ func (f *Followers) Events(ctx context.Context, from int64, quiet time.Duration,
 	}
 }
 
-// await waits for changed. Every time that quiet passes meanwhile, bored is called.
-func await(ctx context.Context, changed <-chan struct{}, quiet time.Duration, bored func() error) error {
+// await waits for changed, or complete. Every time that quiet passes meanwhile, onQuiet is called.
+func await(ctx context.Context, changed, complete <-chan struct{}, quiet time.Duration, onQuiet func() error) error {
 	timer := time.NewTimer(quiet)
 	defer timer.Stop()
 	for {
 		select {
 		case <-changed:
 			return ctx.Err()
+		case <-complete:
+			return ctx.Err()
 		case <-timer.C:
-			if err := bored(); err != nil {
+			if err := onQuiet(); err != nil {
 				return err
 			}
 			timer.Reset(quiet)

@@ -10,15 +10,19 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// Services calls send with the state of all services whose names begin with one of prefixes
-// (none: of all), and then with what changes in it: see rollcallv1.WatchServicesResponse for what a
-// message says. send is also called, with nothing new but the revision, when quiet has passed since
-// that of the last call. Errors are those of Events; a *logv1.CompactedError means that it fell
-// too far behind and has to begin anew.
+// Services calls send with the state of all services whose names begin with one of prefixes (none: of all),
+// and then with what changes in it: see rollcallv1.WatchServicesResponse for what a message says. It calls
+// send at once. It also calls send, with nothing new but the revision, when quiet has passed since the
+// revision of the last call. Errors are those of Events; a *logv1.CompactedError means that it fell too far
+// behind and has to begin anew.
 //
-// It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how
-// far in the events, it has come.
-func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.Duration, send func(*rollcallv1.WatchServicesResponse) error) error {
+// complete is closed once the caller knows that this node holds everything that there is to send; nil means
+// that it does. No message is marked as synced before: a node that has just woken up, or was just started, can
+// have less than others, or nothing, and must not say that this is all.
+//
+// It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how far in the
+// events, it has come.
+func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
 	changed, leave := f.cfg.Subscribe()
 	defer leave()
 	s := f.Scan(prefixes)
@@ -28,33 +32,47 @@ func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.
 		return send(m)
 	}
 	for {
+		if isClosed(complete) { // before Next, which then reads all that the node knew
+			complete = nil
+		}
 		m, err := s.Next(ctx)
 		if err != nil {
 			return err
 		}
-		synced := m.GetSynced()
-		if len(m.GetServices())+len(m.GetDeleted()) > 0 || synced && !told.GetSynced() {
+		scanned := m.GetSynced()
+		m.Synced = scanned && complete == nil
+		if told == nil || len(m.GetServices())+len(m.GetDeleted()) > 0 || m.GetSynced() && !told.GetSynced() {
 			if err := tell(m); err != nil {
 				return err
 			}
 		}
-		if !synced {
+		if !scanned {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			continue
 		}
-		at := m.GetRevision()
+		at, synced := m.GetRevision(), m.GetSynced()
 		m = nil
-		err = await(ctx, changed, quiet, func() error {
+		err = await(ctx, changed, complete, quiet, func() error {
 			if at == told.GetRevision() {
 				return nil
 			}
-			return tell(&rollcallv1.WatchServicesResponse{Revision: at, Synced: true})
+			return tell(&rollcallv1.WatchServicesResponse{Revision: at, Synced: synced})
 		})
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// isClosed reports whether c is closed. nil is not.
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

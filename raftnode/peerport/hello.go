@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
@@ -86,13 +87,13 @@ func checkHello(h *peerv1.Hello) error {
 		ok = ok && utf8.ValidString(text)
 	}
 	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetLeaderLoss().GetLeader()} {
-		ok = ok && (name == "" || ValidName(name))
+		ok = ok && (name == "" || limits.NodeName(name))
 	}
 	for _, m := range h.GetMembers() {
-		ok = ok && ValidName(m.GetName()) && len(m.GetPeerAddress()) <= MaxAddress && utf8.ValidString(m.GetPeerAddress())
+		ok = ok && limits.NodeName(m.GetName()) && len(m.GetPeerAddress()) <= limits.MaxAddressBytes && utf8.ValidString(m.GetPeerAddress())
 	}
 	for _, m := range h.GetFounding().GetMembers() {
-		ok = ok && ValidName(m.GetName()) && len(m.GetPeerAddress()) <= MaxAddress && len(m.GetDirectoryId()) <= 64 &&
+		ok = ok && limits.NodeName(m.GetName()) && len(m.GetPeerAddress()) <= limits.MaxAddressBytes && len(m.GetDirectoryId()) <= 64 &&
 			utf8.ValidString(m.GetPeerAddress()) && utf8.ValidString(m.GetDirectoryId())
 	}
 	if !ok {

@@ -4,7 +4,6 @@ package fence
 
 import (
 	"context"
-	"strings"
 	"sync/atomic"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -45,7 +44,7 @@ func (f *Fence) Refusal() *rpcerror.Failure {
 
 // RefuseName is for a call about name, which may be one of the node's own. The error is a status.
 func (f *Fence) RefuseName(node, name string) error {
-	if why := f.Refusal(); why != nil && !IsOwn(name) {
+	if why := f.Refusal(); why != nil && !rollcallv1.IsOwn(name) {
 		return rpcerror.ToStatus(node, why)
 	}
 	return nil
@@ -58,9 +57,4 @@ func (f *Fence) OnRaise(cancel context.CancelCauseFunc) (stop func() bool) {
 		return func() bool { return false }
 	}
 	return context.AfterFunc(f.raised, func() { cancel(context.Cause(f.raised)) })
-}
-
-// IsOwn says whether name is one of the node's own names, which no fence holds back.
-func IsOwn(name string) bool {
-	return name == "" || strings.HasPrefix(name, rollcallv1.OwnPrefix)
 }

@@ -20,6 +20,7 @@ type Agreement interface {
 
 // Registry is what of the server's Registry tells how far this node is.
 type Registry interface {
+	ClusterID() string
 	Revision() int64
 	ShownRevision() int64
 	WaitRevision(ctx context.Context, revision int64) error

@@ -111,21 +111,66 @@ func (f *Tracker) took(a confirmedRound) {
 // Confirm returns when this node is as fresh as the call. It tries again until ctx ends; the error is
 // then what was in the way.
 func (f *Tracker) Confirm(ctx context.Context) error {
+	index, err := f.confirmIndex(ctx)
+	if err != nil {
+		return err
+	}
+	if err = f.registry.WaitIndex(ctx, index); err == nil {
+		return nil
+	}
+	if ctx.Err() == nil {
+		return err // halted
+	}
+	return fmt.Errorf("this node is behind: it has applied log index %d of %d", f.registry.AppliedIndex(), index)
+}
+
+// completeTicks is how often the patience of AwaitComplete is counted down.
+const completeTicks = 8
+
+// AwaitComplete waits until this node holds every write that was acknowledged before the call. If no leader
+// confirms within patience which writes those are, nobody can know, and it returns an error. Once it is known
+// that the node has to catch up, it waits for that until ctx ends.
+//
+// patience is lived time: while this process is stopped it does not pass. A process that was stopped must not
+// take its own absence for the leader's.
+func (f *Tracker) AwaitComplete(ctx context.Context, patience time.Duration) error {
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel()
+	counting := make(chan struct{})
+	go func() {
+		defer close(counting)
+		tick := time.NewTicker(max(patience/completeTicks, 1))
+		defer tick.Stop()
+		for range completeTicks {
+			select {
+			case <-tick.C:
+			case <-asking.Done():
+				return
+			}
+		}
+		cancel()
+	}()
+	index, err := f.confirmIndex(asking)
+	cancel()
+	<-counting
+	if err != nil {
+		return err
+	}
+	return f.registry.WaitIndex(ctx, index)
+}
+
+// confirmIndex returns an index of the log that covers every write acknowledged before the call. It tries
+// again until ctx ends; the error is then what was in the way.
+func (f *Tracker) confirmIndex(ctx context.Context) (uint64, error) {
 	var last error // that says more than that time ran out
 	for {
 		changed := f.agreement.Changed() // before asking, so that no change is missed
 		index, err := f.rounds.do(ctx)
 		if err == nil {
-			if err = f.registry.WaitIndex(ctx, index); err == nil {
-				return nil
-			}
-			if ctx.Err() == nil {
-				return err // halted
-			}
-			return fmt.Errorf("this node is behind: it has applied log index %d of %d", f.registry.AppliedIndex(), index)
+			return index, nil
 		}
 		if errors.Is(err, rpcerror.ErrStopping) {
-			return err
+			return 0, err
 		}
 		leader, _ := f.agreement.Leader()
 		switch {
@@ -144,7 +189,7 @@ func (f *Tracker) Confirm(ctx context.Context) error {
 		case <-changed:
 		case <-pause:
 		case <-ctx.Done():
-			return last
+			return 0, last
 		}
 	}
 }

@@ -27,6 +27,10 @@ const (
 	// watch when it has known none for longer than an election takes.
 	MetadataRequireLeader = "rollcall-require-leader"
 
+	// MetadataCluster names the cluster that must answer. A node of another cluster refuses. It is also a
+	// header of answers, with the cluster of the node.
+	MetadataCluster = "rollcall-cluster"
+
 	// MetadataRevision answers the node's revision, of the moment of the answer.
 	MetadataRevision = "rollcall-revision"
 	// MetadataAge answers for how many milliseconds what is read may have been out of date: every write
@@ -42,7 +46,7 @@ const (
 	consistencyLinearizable = "linearizable"
 )
 
-const metadataKeys = MetadataConsistency + ", " + MetadataMinRevision + ", " + MetadataMaxStaleness + " and " + MetadataRequireLeader
+const metadataKeys = MetadataConsistency + ", " + MetadataMinRevision + ", " + MetadataMaxStaleness + ", " + MetadataRequireLeader + " and " + MetadataCluster
 
 // Incoming looks at a call's metadata without copying it.
 //
@@ -125,6 +129,7 @@ type demand struct {
 	minRevision   int64         // 0: nothing
 	maxStaleness  time.Duration // negative: nothing
 	requireLeader bool
+	cluster       string // "": any
 }
 
 // parse reads the keys of this domain. Every one it does not understand is refused: a typo must not
@@ -149,7 +154,7 @@ func (in Incoming) parse(ctx context.Context) (demand, error) {
 // set takes one key; nil if it is understood.
 func (a *demand) set(key string, values []string) *rpcerror.Violation {
 	switch key {
-	case MetadataConsistency, MetadataMinRevision, MetadataMaxStaleness, MetadataRequireLeader:
+	case MetadataConsistency, MetadataMinRevision, MetadataMaxStaleness, MetadataRequireLeader, MetadataCluster:
 	default:
 		return &rpcerror.Violation{Field: rpcerror.QuoteShort(key), Description: "is not a metadata key of Rollcall; " + metadataKeys + " are"}
 	}
@@ -183,20 +188,37 @@ func (a *demand) set(key string, values []string) *rpcerror.Violation {
 			return must("true or false")
 		}
 		a.requireLeader = value == "true"
+	case MetadataCluster:
+		if value == "" {
+			return must("the id of a cluster")
+		}
+		a.cluster = value
 	}
 	return nil
 }
 
-// Refuse is for calls that have no use for any key of this domain.
-func (in Incoming) Refuse(ctx context.Context) error {
+// CheckCluster is for calls that understand no key of this domain but MetadataCluster. It returns the
+// refusal of such a call on a node of cluster own. asked is true if the call has that key.
+func (in Incoming) CheckCluster(ctx context.Context, own string) (asked bool, refusal *rpcerror.Failure) {
+	if !in.Asks(ctx) {
+		return false, nil
+	}
+	var d demand
 	var vs []rpcerror.Violation
-	for k := range in.raw(ctx) {
-		if strings.HasPrefix(k, metadataPrefix) {
-			vs = append(vs, rpcerror.Violation{Field: strconv.Quote(k), Description: "means nothing to this call; rollcall- metadata is for reads"})
+	for k, values := range in.raw(ctx) {
+		switch {
+		case !strings.HasPrefix(k, metadataPrefix):
+		case k == MetadataCluster:
+			asked = true
+			if bad := d.set(k, values); bad != nil {
+				vs = append(vs, *bad)
+			}
+		default:
+			vs = append(vs, rpcerror.Violation{Field: strconv.Quote(k), Description: "means nothing to this call; rollcall- metadata is for reads, except " + MetadataCluster})
 		}
 	}
 	if len(vs) > 0 {
-		return rpcerror.Invalid(vs...)
+		return asked, rpcerror.Invalid(vs...)
 	}
-	return nil
+	return asked, rpcerror.CheckCluster(d.cluster, own)
 }

@@ -45,6 +45,11 @@ func (r *Reads) Await(ctx context.Context) (Heading, error) {
 		return Heading{}, err
 	}
 	h := Heading{asked: true}
+	if a.cluster != "" {
+		if f := rpcerror.CheckCluster(a.cluster, r.Registry.ClusterID()); f != nil {
+			return h, f
+		}
+	}
 	if a.requireLeader {
 		h.Leader, err = r.Leaders.require()
 	}
@@ -55,10 +60,10 @@ func (r *Reads) Await(ctx context.Context) (Heading, error) {
 	return h, err
 }
 
-// AwaitRegistry is Await for what reads the registry and nothing else: the gate is asked before, and
-// again after, as waiting takes time.
+// AwaitRegistry is Await for what reads the registry and nothing else. It is refused behind the fence, which
+// is asked again after the wait, and on a node that has no registry yet.
 func (r *Reads) AwaitRegistry(ctx context.Context) (Heading, error) {
-	if f := r.Fence.Refusal(); f != nil {
+	if f := r.Refusal(); f != nil {
 		return Heading{}, f
 	}
 	h, err := r.Await(ctx)
@@ -66,6 +71,34 @@ func (r *Reads) AwaitRegistry(ctx context.Context) (Heading, error) {
 		err = f
 	}
 	return h, err
+}
+
+// Complete returns a channel that is closed once this node holds every write that was acknowledged before the
+// call, or patience has passed and no leader could confirm which those are. The caller calls done in the end.
+func (r *Reads) Complete(ctx context.Context, patience time.Duration) (complete <-chan struct{}, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	known, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		if err := r.Tracker.AwaitComplete(ctx, patience); err == nil || ctx.Err() == nil {
+			close(known)
+		}
+	}()
+	return known, func() {
+		cancel()
+		<-ended
+	}
+}
+
+// Refusal returns why this node must not answer for the registry; nil if it may.
+func (r *Reads) Refusal() *rpcerror.Failure {
+	if f := r.Fence.Refusal(); f != nil {
+		return f
+	}
+	if r.Registry.ClusterID() == "" {
+		return rpcerror.NoCluster()
+	}
+	return nil
 }
 
 // fulfil waits until this node is as far as a demands.
@@ -142,6 +175,9 @@ func (r *Reads) SetHeader(ctx context.Context, h Heading) {
 		MetadataRevision, strconv.FormatInt(r.Registry.ShownRevision(), 10),
 		MetadataNode, r.Node,
 	)
+	if id := r.Registry.ClusterID(); id != "" {
+		md.Set(MetadataCluster, id)
+	}
 	if !h.freshAt.IsZero() {
 		// Up to the next millisecond: what is older than told is surely there.
 		age := (time.Since(h.freshAt) + time.Millisecond - 1) / time.Millisecond

@@ -39,6 +39,8 @@ const (
 	ReasonAhead              = "REVISION_AHEAD"       // this node has not reached the revision asked for
 	ReasonFellBehind         = "FELL_BEHIND"          // a watch of services was too slow; begin it anew
 	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
+	ReasonClusterChanged     = "CLUSTER_CHANGED"      // this node belongs to another cluster than rollcall-cluster, or a page token
+	ReasonNoCluster          = "NO_CLUSTER"           // this node belongs to no cluster yet; ask another
 	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
@@ -51,6 +53,7 @@ const (
 	MetaRevision        = "revision"         // the registry's, as of which a service that was read does not exist
 	MetaOldestRevision  = "oldest_revision"  // from here on all events are retained
 	MetaIndex           = "index"            // of the log entry at which this node diverged
+	MetaClusterID       = "cluster_id"       // of the cluster that the node belongs to
 	MetaLevel           = "level"            // the cluster's feature level
 	MetaNeededLevel     = "needed_level"     // the feature level that a change needs
 	MetaMembers         = "members"          // that keep the level down, by name, with commas between
@@ -89,6 +92,8 @@ var codeOf = map[string]codes.Code{
 	ReasonAhead:              codes.OutOfRange,
 	ReasonFellBehind:         codes.Unavailable,
 	ReasonDiverged:           codes.Unavailable,
+	ReasonClusterChanged:     codes.FailedPrecondition,
+	ReasonNoCluster:          codes.Unavailable,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 }
 

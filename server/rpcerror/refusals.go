@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // This file words what the fold refuses. A refusal is replicated, so it holds codes and values only:
@@ -89,19 +89,21 @@ func problemText(r *logv1.Refusal) string {
 		case "changes":
 			return "is empty; at least one change is needed"
 		case "service":
-			return (&rollcallv1.NameError{Problem: rollcallv1.NameEmpty}).Error()
+			return (&limits.Error{Problem: limits.Empty}).Error()
 		}
 		return "is empty"
 	case logv1.Refusal_PROBLEM_TOO_LONG:
 		return fmt.Sprintf("is %d bytes long; at most %d are allowed", value, limit)
 	case logv1.Refusal_PROBLEM_NOT_UTF8:
 		return "is not valid UTF-8"
-	case logv1.Refusal_PROBLEM_CONTROL_CHARACTER:
-		return nameText(r, rollcallv1.NameControlCharacter)
 	case logv1.Refusal_PROBLEM_FORBIDDEN_CHARACTER:
-		return nameText(r, rollcallv1.NameForbiddenCharacter)
+		return textProblem(r, limits.BadCharacter)
+	case logv1.Refusal_PROBLEM_MISPLACED_MARK:
+		return textProblem(r, limits.MisplacedMark)
+	case logv1.Refusal_PROBLEM_NOT_NORMALIZED:
+		return textProblem(r, limits.NotNormalized)
 	case logv1.Refusal_PROBLEM_RESERVED:
-		return nameText(r, rollcallv1.NameReserved)
+		return textProblem(r, limits.Reserved)
 	case logv1.Refusal_PROBLEM_TOO_MANY:
 		return fmt.Sprintf("holds %d; at most %d are allowed", value, limit)
 	case logv1.Refusal_PROBLEM_REPEATED:
@@ -137,6 +139,6 @@ func problemText(r *logv1.Refusal) string {
 	return "was refused"
 }
 
-func nameText(r *logv1.Refusal, problem rollcallv1.NameProblem) string {
-	return (&rollcallv1.NameError{Name: r.GetGiven(), Problem: problem, Rune: rune(r.GetValue())}).Error()
+func textProblem(r *logv1.Refusal, problem limits.Problem) string {
+	return (&limits.Error{Problem: problem, Text: r.GetGiven(), Rune: rune(r.GetValue()), Offset: int(r.GetOffset())}).Error()
 }

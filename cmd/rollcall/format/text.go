@@ -1,22 +1,36 @@
 package format
 
 import (
-	"fmt"
 	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
-// Printable returns s with control characters escaped as Go does, so that a cell stays on its line and
-// in its column whatever a caller wrote into it.
+// Printable returns s with everything escaped that does not show or that changes how the rest shows, as Go
+// does it: control characters, characters that do not show, white space other than a space. So a cell stays
+// on its line and in its column, and nobody can pass off one text as another, whatever a caller wrote.
 func Printable(s string) string {
-	if strings.IndexFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) }) < 0 {
+	if strings.IndexFunc(s, hidden) < 0 {
 		return s
 	}
-	q := fmt.Sprintf("%q", s)
-	return q[1 : len(q)-1]
+	var b strings.Builder
+	for _, r := range s {
+		switch {
+		case r == '\\':
+			b.WriteString(`\\`)
+		case hidden(r):
+			b.WriteString(strings.Trim(strconv.QuoteRuneToASCII(r), "'"))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
+
+func hidden(r rune) bool { return r != ' ' && !limits.Shows(r) }
 
 // OrDash returns s as Printable does, and "-" for an empty one.
 func OrDash(s string) string {

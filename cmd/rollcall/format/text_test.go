@@ -1,6 +1,7 @@
 package format
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +53,49 @@ func TestCodeNamesAreTheProtocols(t *testing.T) {
 	} {
 		if got := Code(c); got != want {
 			t.Errorf("%s, want %s", got, want)
+		}
+	}
+}
+
+// TestNothingHiddenReachesATerminal: what a caller wrote changes neither the line it stands on nor how the
+// rest of it shows.
+func TestNothingHiddenReachesATerminal(t *testing.T) {
+	for s, want := range map[string]string{
+		"plain, é, 한글, ∑, 💥":    "plain, é, 한글, ∑, 💥",
+		"a\nb\tc":               `a\nb\tc`,
+		"\x1b[2J":               `\x1b[2J`,
+		"\u009b2J":              `\u009b2J`,
+		"ok\u202edellaf":        `ok\u202edellaf`,
+		"\u2066x\u2069":         `\u2066x\u2069`,
+		"pay\u200bments":        `pay\u200bments`,
+		"\ufeffpayments":        `\ufeffpayments`,
+		"pay\u00admen\u034fts":  `pay\u00admen\u034fts`,
+		"\u3164\u2800\u115f":    `\u3164\u2800\u115f`,
+		"a\u00a0b\u2028c":       `a\u00a0b\u2028c`,
+		"tag\U000e0041 \ue000":  `tag\U000e0041 \ue000`,
+		`C:\new`:                `C:\new`,
+		"C:\\new\u200b":         `C:\\new\u200b`,
+		"broken \xff":           `broken \ufffd`,
+		"\U0001d159\U00016fe4|": `\U0001d159\U00016fe4|`,
+	} {
+		if got := Printable(s); got != want {
+			t.Errorf("%+q prints as %q, want %q", s, got, want)
+		}
+		if again := Printable(want); again != want {
+			t.Errorf("%q, escaped already, prints as %q", want, again)
+		}
+		var table, columns strings.Builder
+		if err := Table(&table, func(row func(...string)) { row(s, "end") }); err != nil {
+			t.Fatal(err)
+		}
+		c := Columns{W: &columns, Header: []string{"", ""}}
+		if err := c.Write([][]string{{s, "end"}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{table.String(), strings.TrimLeft(columns.String(), " \n")} {
+			if text != want+"  end\n" {
+				t.Errorf("a row of %+q is %q", s, text)
+			}
 		}
 	}
 }

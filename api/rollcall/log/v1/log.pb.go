@@ -245,8 +245,8 @@ const (
 	Refusal_PROBLEM_EMPTY               Refusal_Problem = 1
 	Refusal_PROBLEM_TOO_LONG            Refusal_Problem = 2 // value: bytes; limit
 	Refusal_PROBLEM_NOT_UTF8            Refusal_Problem = 3
-	Refusal_PROBLEM_CONTROL_CHARACTER   Refusal_Problem = 4  // value: the code point
-	Refusal_PROBLEM_FORBIDDEN_CHARACTER Refusal_Problem = 5  // value: the code point
+	Refusal_PROBLEM_MISPLACED_MARK      Refusal_Problem = 4  // value: the code point; offset
+	Refusal_PROBLEM_FORBIDDEN_CHARACTER Refusal_Problem = 5  // value: the code point; offset
 	Refusal_PROBLEM_RESERVED            Refusal_Problem = 6  // a name that begins like the node's own
 	Refusal_PROBLEM_TOO_MANY            Refusal_Problem = 7  // value: how many; limit
 	Refusal_PROBLEM_REPEATED            Refusal_Problem = 8  // value: the place of the first, counted from 1
@@ -255,6 +255,7 @@ const (
 	Refusal_PROBLEM_TOO_HIGH            Refusal_Problem = 11 // value; limit: the highest
 	Refusal_PROBLEM_REUSED              Refusal_Problem = 12 // value: the log entry that used it before
 	Refusal_PROBLEM_CONFLICT            Refusal_Problem = 13 // given; held: what the registry holds instead
+	Refusal_PROBLEM_NOT_NORMALIZED      Refusal_Problem = 14 // value: the code point; offset
 )
 
 // Enum value maps for Refusal_Problem.
@@ -264,7 +265,7 @@ var (
 		1:  "PROBLEM_EMPTY",
 		2:  "PROBLEM_TOO_LONG",
 		3:  "PROBLEM_NOT_UTF8",
-		4:  "PROBLEM_CONTROL_CHARACTER",
+		4:  "PROBLEM_MISPLACED_MARK",
 		5:  "PROBLEM_FORBIDDEN_CHARACTER",
 		6:  "PROBLEM_RESERVED",
 		7:  "PROBLEM_TOO_MANY",
@@ -274,13 +275,14 @@ var (
 		11: "PROBLEM_TOO_HIGH",
 		12: "PROBLEM_REUSED",
 		13: "PROBLEM_CONFLICT",
+		14: "PROBLEM_NOT_NORMALIZED",
 	}
 	Refusal_Problem_value = map[string]int32{
 		"PROBLEM_UNSPECIFIED":         0,
 		"PROBLEM_EMPTY":               1,
 		"PROBLEM_TOO_LONG":            2,
 		"PROBLEM_NOT_UTF8":            3,
-		"PROBLEM_CONTROL_CHARACTER":   4,
+		"PROBLEM_MISPLACED_MARK":      4,
 		"PROBLEM_FORBIDDEN_CHARACTER": 5,
 		"PROBLEM_RESERVED":            6,
 		"PROBLEM_TOO_MANY":            7,
@@ -290,6 +292,7 @@ var (
 		"PROBLEM_TOO_HIGH":            11,
 		"PROBLEM_REUSED":              12,
 		"PROBLEM_CONFLICT":            13,
+		"PROBLEM_NOT_NORMALIZED":      14,
 	}
 )
 
@@ -1878,6 +1881,7 @@ type Refusal struct {
 	Given           string          `protobuf:"bytes,9,opt,name=given,proto3" json:"given,omitempty"`                                              // as the command has it
 	Held            string          `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                                               // as the registry has it
 	CurrentRevision int64           `protobuf:"varint,11,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
+	Offset          uint32          `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`                                          // of the code point in the field, in bytes from 0
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -1985,6 +1989,13 @@ func (x *Refusal) GetHeld() string {
 func (x *Refusal) GetCurrentRevision() int64 {
 	if x != nil {
 		return x.CurrentRevision
+	}
+	return 0
+}
+
+func (x *Refusal) GetOffset() uint32 {
+	if x != nil {
+		return x.Offset
 	}
 	return 0
 }
@@ -2655,7 +2666,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\breplayed\x18\x05 \x01(\bR\breplayed\"a\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\bR\achanged\"\xa4\x06\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\"\xd5\x06\n" +
 	"\aRefusal\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
@@ -2668,18 +2679,19 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x05given\x18\t \x01(\tR\x05given\x12\x12\n" +
 	"\x04held\x18\n" +
 	" \x01(\tR\x04held\x12)\n" +
-	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\"h\n" +
+	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\x12\x16\n" +
+	"\x06offset\x18\f \x01(\rR\x06offset\"h\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\x02\x12\x1c\n" +
-	"\x18REASON_REVISION_MISMATCH\x10\x03\"\xcd\x02\n" +
+	"\x18REASON_REVISION_MISMATCH\x10\x03\"\xe6\x02\n" +
 	"\aProblem\x12\x17\n" +
 	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
 	"\x10PROBLEM_TOO_LONG\x10\x02\x12\x14\n" +
-	"\x10PROBLEM_NOT_UTF8\x10\x03\x12\x1d\n" +
-	"\x19PROBLEM_CONTROL_CHARACTER\x10\x04\x12\x1f\n" +
+	"\x10PROBLEM_NOT_UTF8\x10\x03\x12\x1a\n" +
+	"\x16PROBLEM_MISPLACED_MARK\x10\x04\x12\x1f\n" +
 	"\x1bPROBLEM_FORBIDDEN_CHARACTER\x10\x05\x12\x14\n" +
 	"\x10PROBLEM_RESERVED\x10\x06\x12\x14\n" +
 	"\x10PROBLEM_TOO_MANY\x10\a\x12\x14\n" +
@@ -2689,7 +2701,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x12\x14\n" +
 	"\x10PROBLEM_TOO_HIGH\x10\v\x12\x12\n" +
 	"\x0ePROBLEM_REUSED\x10\f\x12\x14\n" +
-	"\x10PROBLEM_CONFLICT\x10\r\"\x9c\x03\n" +
+	"\x10PROBLEM_CONFLICT\x10\r\x12\x1a\n" +
+	"\x16PROBLEM_NOT_NORMALIZED\x10\x0e\"\x9c\x03\n" +
 	"\rRequestRecord\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
 	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +

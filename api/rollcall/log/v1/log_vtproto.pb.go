@@ -1444,6 +1444,11 @@ func (m *Refusal) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Offset != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Offset))
+		i--
+		dAtA[i] = 0x60
+	}
 	if m.CurrentRevision != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.CurrentRevision))
 		i--
@@ -2592,6 +2597,9 @@ func (m *Refusal) SizeVT() (n int) {
 	}
 	if m.CurrentRevision != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.CurrentRevision))
+	}
+	if m.Offset != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Offset))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -6259,7 +6267,7 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			switch m.Problem {
-			case 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13:
+			case 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14:
 			default:
 				return UnknownValue("Refusal", fieldNum, int32(m.Problem))
 			}
@@ -6380,6 +6388,25 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.CurrentRevision |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 12:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Offset", wireType)
+			}
+			m.Offset = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Offset |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -1,0 +1,27 @@
+// Package limits says what a request may hold: how many and how large its fields may be, and which
+// characters its names and texts may consist of. The API, the fold, the client and the command line all
+// ask here, so that they agree.
+//
+// The fold asks too. So a result depends on nothing but the text and the tables of this package, which are
+// of one version of Unicode (tables.go, made by tools/nametables), whatever version of Go built the node.
+// Another table is a new feature level.
+//
+// Limits that only one side knows (connections, watches, sizes of answers) are not here.
+package limits
+
+// How large the fields of a request may be.
+const (
+	MaxNameBytes        = 256     // of a service
+	MaxReasonBytes      = 1 << 10 // of a change
+	MaxActorBytes       = 256
+	MaxRequestIDBytes   = 64
+	MaxLeaseIDBytes     = 64
+	MaxNodeNameBytes    = 63
+	MaxAddressBytes     = 262 // of a member: a host name and a port
+	MaxMemberFieldBytes = 256 // its version and directory id
+
+	MaxChanges      = 10_000 // of one atomic write
+	MaxPrefixes     = 100    // of a watch or a list of events
+	DefaultPageSize = 1_000
+	MaxPageSize     = 10_000
+)
