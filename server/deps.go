@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"net"
+	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
