@@ -123,6 +123,9 @@ func (f *FSM) RequestIDs() int { return f.view.Load().requestIDs }
 // Revision is that of the newest cut. See ShownRevision.
 func (f *FSM) Revision() int64 { return f.view.Load().revision }
 
+// LogTime is the greatest time of an entry that was applied, in nanoseconds since 1970; 0: none.
+func (f *FSM) LogTime() int64 { return f.view.Load().logTime }
+
 // AppliedIndex is the last log index whose effects every read shows.
 func (f *FSM) AppliedIndex() uint64 { return f.view.Load().index }
 

@@ -34,10 +34,15 @@ type compactor struct {
 	leading      func() bool
 	propose      func(context.Context, *logv1.Command) (*logv1.Result, error)
 	self         string
+
+	// logClock is the time by which events are old, but for leaps. retention tells by which time history ages.
+	logClock  func() int64
+	retention retentionClock
+	started   time.Time
 }
 
 func newCompactor(n *Node) *compactor {
-	return &compactor{
+	c := &compactor{
 		log:          n.log,
 		events:       n.cfg.HistoryEvents,
 		age:          n.cfg.HistoryAge,
@@ -46,9 +51,16 @@ func newCompactor(n *Node) *compactor {
 		leading:      n.leading,
 		propose:      agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
 		self:         n.cfg.Name,
+		logClock:     n.raft.RetentionClock,
+		retention:    retentionClock{window: min(maxRetentionWindow, n.cfg.HistoryAge)},
+		started:      n.loaded,
 	}
+	// The cluster may have been stopped before: this is the log's time of then.
+	c.retention.at(0, n.loadedLogTime)
+	return c
 }
 
+// run ends with ctx.
 func (c *compactor) run(ctx context.Context) {
 	look := time.NewTicker(compactEvery)
 	defer look.Stop()
@@ -58,10 +70,11 @@ func (c *compactor) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+		now := c.retention.at(time.Since(c.started), c.logClock()) // also while another leads
 		if !c.leading() {
 			continue
 		}
-		err := c.compact(ctx, time.Now())
+		err := c.compact(ctx, now)
 		ended := ctx.Err() != nil || errors.Is(err, store.ErrClosed) || errors.Is(err, registry.ErrScanEnded)
 		if err != nil && !ended && c.leading() { // else it is the next leader's to do
 			c.log.Warn("the history cannot be compacted; it is tried again", "error", err)

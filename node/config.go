@@ -58,6 +58,9 @@ type Config struct {
 	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
 	// connection, MaxConnections the most connections of clients.
 	MaxWatches, MaxWatchesPerConnection, MaxConnections int
+	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
+	// watches: see server.Config.
+	ClientMemory int64
 	// DrainDelay is how long a node that is told to stop still answers reads while it says
 	// NOT_SERVING, so that balancers leave before it does. At most a minute.
 	DrainDelay time.Duration
@@ -98,6 +101,8 @@ type Config struct {
 	Version string
 	Logger  *slog.Logger
 
+	// Now is this node's wall clock. It may step: what the log is stamped with is the cluster's clock.
+	Now func() time.Time
 	// Network carries peers and clients; TCP unless a test says otherwise.
 	Network peerport.Network
 	// Faults are for tests: nil in production.
@@ -127,6 +132,7 @@ func DefaultConfig() Config {
 		MaxWatches:              limits.MaxWatches,
 		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
 		MaxConnections:          limits.MaxConnections,
+		ClientMemory:            limits.ClientMemory,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
 		FastFailover:            true,
@@ -135,6 +141,7 @@ func DefaultConfig() Config {
 		ScrubInterval:           10 * time.Minute,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
+		Now:                     time.Now,
 		Network:                 peerport.TCP{},
 	}
 }
@@ -198,10 +205,14 @@ func (c Config) Validate() error {
 		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.ClientMemory < server.MinClientMemory:
+		return fmt.Errorf("client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
 		return errors.New("no logger given")
+	case c.Now == nil:
+		return errors.New("no clock given")
 	case c.Network == nil:
 		return errors.New("no network given")
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -76,7 +75,7 @@ func (a agreement) propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 }
 
 func (a agreement) Preview(cmd *logv1.Command) *logv1.Result {
-	return a.fsm.Preview(cmd, time.Now().UnixNano()).Proto()
+	return a.fsm.Preview(cmd, a.raft.LogClock()).Proto()
 }
 
 func (a agreement) CheckLevel(leader string, cmd *logv1.Command) error {
@@ -112,6 +111,9 @@ func (n source) NodeStatus() server.NodeStatus {
 		MaxLevel:     n.fsm.MaxLevel(),
 		HoldLevel:    n.cfg.HoldLevel,
 		LevelHeld:    n.levels.Held(),
+	}
+	for _, o := range s.Clocks {
+		st.Clocks = append(st.Clocks, server.ClockOffset{Member: o.Member, Ahead: o.By, Off: o.Off})
 	}
 	st.Failed, st.Alarm = n.auditor.state()
 	if err := n.fsm.Halted(); err != nil {

@@ -35,8 +35,12 @@ type Node struct {
 	snapshots    *snapshot.Store
 	registryFile *registry.File
 	fsm          *fsm.FSM
-	raft         *raftnode.Node
-	server       *server.Server
+	// loadedLogTime is the log's time when the registry was loaded.
+	loaded        time.Time
+	loadedLogTime int64
+
+	raft   *raftnode.Node
+	server *server.Server
 
 	metrics                   *metrics.Metrics
 	slowAppends, fullBacklogs notice
@@ -98,6 +102,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err = n.openRegistry(); err != nil {
 		return nil, err
 	}
+	n.loaded, n.loadedLogTime = time.Now(), n.fsm.LogTime()
 	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
 		return nil, err
 	}

@@ -37,12 +37,19 @@ func (n *Node) reading() metrics.Reading {
 		HashesAgreed:         hashes.Agreed,
 		HashesMismatched:     hashes.Mismatched,
 		Peers:                make(map[string]bool, len(s.Peers)),
+		ClockOffsets:         make(map[string]time.Duration, len(s.Clocks)),
 	}
 	for status, count := range f.Services {
 		r.Services[status.String()] = count
 	}
+	for _, c := range s.Clocks {
+		r.ClockOffsets[c.Member] = c.By
+	}
 	for _, p := range s.Peers {
 		r.Peers[p.Name] = p.Err == ""
+	}
+	for _, b := range n.server.Budgets() {
+		r.Budgets = append(r.Budgets, metrics.Budget(b))
 	}
 	for _, c := range n.server.RPCs() {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})

@@ -103,6 +103,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
 	cfg.FastFailover = n.cfg.FastFailover
+	cfg.Now = n.cfg.Now
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.registryFile.Congested
@@ -119,6 +120,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.MaxWatches = n.cfg.MaxWatches
 	cfg.MaxWatchesPerConnection = n.cfg.MaxWatchesPerConnection
 	cfg.MaxConnections = n.cfg.MaxConnections
+	cfg.ClientMemory = n.cfg.ClientMemory
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
 	cfg.Logger = n.cfg.Logger
 	return cfg

@@ -30,6 +30,8 @@ type State interface {
 	WaitIndex(ctx context.Context, index uint64) error
 	// ClusterID is "" until the first TermStart is applied.
 	ClusterID() string
+	// LogTime is the newest time that the fold has applied, in nanoseconds since 1970; 0: none.
+	LogTime() int64
 	// Members are those that have announced themselves, by name.
 	Members() map[string]*logv1.Member
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
@@ -94,7 +96,8 @@ type Config struct {
 	RequestIDs    int
 	RequestWindow time.Duration
 
-	Now    func() time.Time // stamps entries
+	// Now is this node's wall clock. It may step: see package clock.
+	Now    func() time.Time
 	Logger *slog.Logger
 	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
 	// closed when it should be asked again: the node has enough to store already. nil: never congested.
@@ -242,7 +245,7 @@ func (n *Node) proposerConfig() proposer.Config {
 		MaxWaiting:         n.cfg.MaxWaiting,
 		MaxWaitingBytes:    n.cfg.MaxWaitingBytes,
 		EnqueueTimeout:     n.cfg.EnqueueTimeout,
-		Now:                func() int64 { return n.cfg.Now().UnixNano() },
+		Now:                n.clock.Stamp,
 		StateHash:          n.cfg.State.StateHash,
 		Level:              n.cfg.State.CommandLevel,
 		Congested:          n.cfg.Congested,

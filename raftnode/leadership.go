@@ -56,6 +56,7 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 			RequestWindow: int64(n.cfg.RequestWindow),
 		}},
 	}
+	n.awaitClocks(ctx)
 	begin := time.Now()
 	for {
 		index, err := n.proposer.ProposeNow(cmd)

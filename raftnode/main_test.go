@@ -30,6 +30,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type testFold struct {
 	mu        sync.Mutex
 	applied   uint64
+	logTime   int64
 	level     uint32   // the cluster's; 0: the base level
 	maxLevel  uint32   // never changes
 	levels    []uint32 // of the entries
@@ -74,6 +75,7 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		return err
 	}
 	f.mu.Lock()
+	f.logTime = max(f.logTime, entry.GetTime())
 	f.levels = append(f.levels, entry.GetLevel())
 	f.mu.Unlock()
 	answers := []any{}
@@ -138,6 +140,12 @@ func (f *testFold) ClusterID() string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.cluster
+}
+
+func (f *testFold) LogTime() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.logTime
 }
 
 func (f *testFold) StateHash() *logv1.StateHash { return nil }

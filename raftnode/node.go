@@ -15,6 +15,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/clock"
 	"github.com/rollcallhq/rollcall/raftnode/failover"
 	"github.com/rollcallhq/rollcall/raftnode/forming"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
@@ -30,6 +31,7 @@ type Node struct {
 	directoryID string
 	logger      *slog.Logger
 	port        *peerport.Port
+	clock       *clock.Clock
 	trans       *transport.Transport // nil until raft runs; set before raft is
 
 	founding atomic.Pointer[store.Founding]    // nil: no cluster yet
@@ -44,6 +46,7 @@ type Node struct {
 	wg      sync.WaitGroup
 	forming chan struct{} // closed when no goroutine is forming
 	kick    chan struct{} // capacity 1: somebody has a cluster
+	measure chan struct{} // capacity 1: clocks are to be measured now
 	stopped chan struct{} // closed when raft has ended, or was given up
 
 	mu      sync.Mutex // guards all below
@@ -69,6 +72,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		logger:  cfg.Logger.With("node", cfg.Node),
 		forming: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
+		measure: make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 		changed: make(chan struct{}),
 		waiting: "starting",
@@ -79,6 +83,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.founding.Store(id.Founding)
+	n.clock = n.newClock()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.port, err = peerport.Open(peerport.Config{
 		Node:     cfg.Node,
@@ -94,6 +99,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		n.cancel()
 		return nil, err
 	}
+	n.wg.Go(n.serveClock)
 	n.proposer = proposer.New(n.proposerConfig())
 
 	formed := true
@@ -250,6 +256,7 @@ func (n *Node) startRaft(asFounder bool) error {
 		n.failover.Store(fast)
 		n.wg.Go(func() { fast.Run(n.ctx) })
 	}
+	n.wg.Go(func() { n.measureClocks(n.ctx) })
 	n.wg.Go(func() { n.followLeadership(r, notify, n.stopped) })
 	n.wg.Go(func() {
 		for {

@@ -331,6 +331,7 @@ func TestTransferThatNeverEndedIsReported(t *testing.T) {
 		cfg.State = &testFold{}
 		n := &Node{cfg: cfg, logger: cfg.Logger, changed: make(chan struct{})}
 		n.founding.Store(&store.Founding{})
+		n.clock = n.newClock()
 		pc := n.proposerConfig()
 		pc.Apply = func(raft.Log, time.Duration) raft.ApplyFuture { return refusedFuture{} }
 		n.proposer = proposer.New(pc)

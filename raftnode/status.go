@@ -6,6 +6,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/raftnode/clock"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
@@ -44,12 +45,13 @@ type Status struct {
 	Voters        []string // by name
 	NonVoters     []string
 	Peers         []peerport.PeerStatus // those that were dialed, by name
+	Clocks        []clock.Offset        // of the members that answered lately, this node included, by name
 }
 
 // Status never blocks.
 func (n *Node) Status() Status {
 	p := n.current()
-	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.Peers()}
+	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.Peers(), Clocks: n.clock.Offsets()}
 	if f := n.founding.Load(); f != nil {
 		s.ClusterID = f.ClusterID
 	}

@@ -96,6 +96,7 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 	if st.CommitIndex > st.AppliedIndex {
 		self.LagEntries = st.CommitIndex - st.AppliedIndex
 	}
+	self.ClockOffset = clockOffset(st.Clocks, s.node)
 	if !s.start.IsZero() {
 		self.StartTime = timestamppb.New(s.start)
 	}
@@ -118,6 +119,16 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 	}
 	res.Problems = localProblems(s.node, st, v)
 	return res, st
+}
+
+// clockOffset is nil for a member whose clock was not measured lately.
+func clockOffset(clocks []ClockOffset, member string) *durationpb.Duration {
+	for _, c := range clocks {
+		if c.Member == member {
+			return durationpb.New(c.Ahead)
+		}
+	}
+	return nil
 }
 
 func memberNamed(members []*rollcallv1.Member, name string) *rollcallv1.Member {
@@ -228,6 +239,7 @@ func (s *clusterService) merge(own *rollcallv1.GetStatusResponse, st NodeStatus,
 		}
 		ms := a.res.GetMembers()[0]
 		ms.Member = a.member // the addresses as this node knows them
+		ms.ClockOffset = clockOffset(st.Clocks, a.member.GetName())
 		statuses = append(statuses, ms)
 		if a.res.GetLeader() != "" && (newest.GetLeader() == "" || a.res.GetTerm() > newest.GetTerm()) {
 			newest = a.res

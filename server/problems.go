@@ -20,7 +20,36 @@ func localProblems(node string, st NodeStatus, v verdict) []string {
 	if st.Formed && st.Leader == "" {
 		out = append(out, "no leader: writes are refused")
 	}
+	return append(out, clockProblems(st.Clocks)...)
+}
+
+// clockProblems names the members whose clocks are off.
+func clockProblems(clocks []ClockOffset) []string {
+	var out []string
+	for _, c := range clocks {
+		if c.Off {
+			out = append(out, fmt.Sprintf("%s: its clock is %s %s: check its time service", c.Member, roughly(c.Ahead.Abs()), direction(c.Ahead)))
+		}
+	}
 	return out
+}
+
+func direction(ahead time.Duration) string {
+	if ahead < 0 {
+		return "behind"
+	}
+	return "ahead"
+}
+
+// roughly gives a duration a precision that people can use.
+func roughly(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d.Round(24*time.Hour)/(24*time.Hour))
+	case d >= 2*time.Minute:
+		return d.Round(time.Second).String()
+	}
+	return d.Round(10 * time.Millisecond).String()
 }
 
 // ownProblem is why a node does not serve. While there is no cluster it is not the node's fault.
@@ -112,6 +141,9 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 		case !self.GetReady() && res.GetLeader() != "":
 			add(memberUnwell, "%s: not ready: it has heard no leader lately", node)
 		}
+	}
+	for _, text := range clockProblems(st.Clocks) {
+		add(memberUnwell, "%s", text)
 	}
 	slices.SortStableFunc(list, func(a, b problem) int { return int(a.severity - b.severity) })
 	var out []string

@@ -73,8 +73,9 @@ func Open(cfg Config) (*Port, error) {
 		refusals:     map[string]string{},
 		handoffs: map[peerv1.Hello_Purpose]*handoff{
 			// Raft takes its own address from its listener: that is the node's name.
-			peerv1.Hello_PURPOSE_RAFT: newHandoff(nodeAddr(cfg.Node)),
-			peerv1.Hello_PURPOSE_RPC:  newHandoff(l.Addr()),
+			peerv1.Hello_PURPOSE_RAFT:  newHandoff(nodeAddr(cfg.Node)),
+			peerv1.Hello_PURPOSE_RPC:   newHandoff(l.Addr()),
+			peerv1.Hello_PURPOSE_CLOCK: newHandoff(l.Addr()),
 		},
 	}
 	p.handoffs[peerv1.Hello_PURPOSE_RAFT].peerConnections = p.fromPeers

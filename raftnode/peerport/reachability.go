@@ -66,26 +66,35 @@ func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err err
 	p.mu.Unlock()
 
 	switch {
-	case err != nil && purpose == peerv1.Hello_PURPOSE_PROBE:
+	case err != nil && quiet(purpose):
 		p.logger.Debug("peer does not answer", "peer", name, "reason", text)
 	case err != nil && !known:
 		// Nodes that start together find each other missing at first.
 		p.logger.Info("peer cannot be reached yet", "peer", name, "reason", text)
 	case err != nil:
 		p.logger.Warn("peer cannot be reached", "peer", name, "reason", text)
-	case known && purpose != peerv1.Hello_PURPOSE_PROBE:
+	case known && !quiet(purpose):
 		p.logger.Info("peer is back", "peer", name, "away", now.Sub(last.Since).Round(time.Millisecond).String())
 	}
 }
 
-// heard takes note that a peer whose last probe failed has called: a follower would not try again.
+// quiet reports whether the end of a dial is worth no more than a line for debugging: raft dials the same
+// peer and is told of it.
+func quiet(purpose peerv1.Hello_Purpose) bool {
+	return purpose == peerv1.Hello_PURPOSE_PROBE || purpose == peerv1.Hello_PURPOSE_CLOCK
+}
+
+// heard takes note that a peer has called. A failed dial of the past must not stand any more: a follower
+// would not dial again soon.
 func (p *reachability) heard(name string) {
-	key := peerPurpose{name, peerv1.Hello_PURPOSE_PROBE}
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if last, known := p.states[key]; known && last.Err != "" {
-		p.states[key] = peerReach{PeerStatus{Name: name, Since: now}, now}
+	for _, purpose := range []peerv1.Hello_Purpose{peerv1.Hello_PURPOSE_PROBE, peerv1.Hello_PURPOSE_CLOCK} {
+		key := peerPurpose{name, purpose}
+		if last, known := p.states[key]; known && last.Err != "" {
+			p.states[key] = peerReach{PeerStatus{Name: name, Since: now}, now}
+		}
 	}
 }
 

@@ -70,7 +70,7 @@ func (v View) Refuse(h *peerv1.Hello) string {
 	switch h.GetPurpose() {
 	case peerv1.Hello_PURPOSE_PROBE:
 		return ""
-	case peerv1.Hello_PURPOSE_RAFT, peerv1.Hello_PURPOSE_RPC:
+	case peerv1.Hello_PURPOSE_RAFT, peerv1.Hello_PURPOSE_RPC, peerv1.Hello_PURPOSE_CLOCK:
 	default:
 		return fmt.Sprintf("%s does not know purpose %d", v.Node, h.GetPurpose())
 	}

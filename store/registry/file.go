@@ -182,6 +182,10 @@ func Open(path string, opt Options) (*File, error) {
 	stop := db.ReadAhead()
 	meta, err := check(db)
 	stop()
+	if err == nil {
+		// A process that was killed may have left its last flush in the system's memory only.
+		err = boltfile.Guard(db.Sync)
+	}
 	if err != nil {
 		db.CloseAfter(err)
 		return nil, fmt.Errorf("%s: %w", path, err)

@@ -1519,12 +1519,16 @@ func (x *WatchEventsRequest) GetFromRevision() int64 {
 
 type WatchEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Never splits an atomic write, so it can be as large as one: a client should take 16 MiB. Empty: a
-	// bookmark; the first message is one, and a quiet watch gets one when 1,000 revisions have passed, or
-	// some within about 10 s.
+	// At most about 256 KiB. Empty: a bookmark; the first message is one, and a quiet watch gets one when
+	// 1,000 revisions have passed, or some within about 10 s.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Every match up to here was sent; resume at +1 on any node of the same cluster.
-	Revision      int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Every match up to here was sent, with all of each atomic write: resume at +1 on any node of the same
+	// cluster. A message with more does not advance it.
+	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The atomic write that the last event belongs to is not complete: the next message goes on with it. Act
+	// when the message without more has come; it can be empty. If the stream ends before, forget the part of
+	// the write that came and resume at revision+1, which begins with all of it.
+	More          bool   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1572,6 +1576,13 @@ func (x *WatchEventsResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *WatchEventsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 func (x *WatchEventsResponse) GetClusterId() string {
@@ -1855,20 +1866,23 @@ func (x *Member) GetVoter() bool {
 }
 
 type MemberStatus struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
-	Role          Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=rollcall.v1.Role" json:"role,omitempty"`
-	Ready         bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
-	Revision      int64                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
-	Term          uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
-	AppliedIndex  uint64                 `protobuf:"varint,6,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
-	LagEntries    uint64                 `protobuf:"varint,7,opt,name=lag_entries,json=lagEntries,proto3" json:"lag_entries,omitempty"`
-	LeaderAge     *durationpb.Duration   `protobuf:"bytes,8,opt,name=leader_age,json=leaderAge,proto3" json:"leader_age,omitempty"` // since it heard one
-	Version       string                 `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
-	StartTime     *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
-	Error         string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`                           // why it could not be asked, or stopped serving
-	MaxLevel      uint32                 `protobuf:"varint,12,opt,name=max_level,json=maxLevel,proto3" json:"max_level,omitempty"`    // the highest feature level that its binary can fold; 0: not known
-	HoldLevel     uint32                 `protobuf:"varint,13,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"` // the cluster's feature level is not to rise above it (--hold-level); 0: it may
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Member       *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Role         Role                   `protobuf:"varint,2,opt,name=role,proto3,enum=rollcall.v1.Role" json:"role,omitempty"`
+	Ready        bool                   `protobuf:"varint,3,opt,name=ready,proto3" json:"ready,omitempty"`
+	Revision     int64                  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	Term         uint64                 `protobuf:"varint,5,opt,name=term,proto3" json:"term,omitempty"`
+	AppliedIndex uint64                 `protobuf:"varint,6,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"`
+	LagEntries   uint64                 `protobuf:"varint,7,opt,name=lag_entries,json=lagEntries,proto3" json:"lag_entries,omitempty"`
+	LeaderAge    *durationpb.Duration   `protobuf:"bytes,8,opt,name=leader_age,json=leaderAge,proto3" json:"leader_age,omitempty"` // since it heard one
+	Version      string                 `protobuf:"bytes,9,opt,name=version,proto3" json:"version,omitempty"`
+	StartTime    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	Error        string                 `protobuf:"bytes,11,opt,name=error,proto3" json:"error,omitempty"`                           // why it could not be asked, or stopped serving
+	MaxLevel     uint32                 `protobuf:"varint,12,opt,name=max_level,json=maxLevel,proto3" json:"max_level,omitempty"`    // the highest feature level that its binary can fold; 0: not known
+	HoldLevel    uint32                 `protobuf:"varint,13,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"` // the cluster's feature level is not to rise above it (--hold-level); 0: it may
+	// How far this member's clock is ahead of the cluster's, as the node that answers measured it; unset: it
+	// could not lately.
+	ClockOffset   *durationpb.Duration `protobuf:"bytes,14,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1992,6 +2006,13 @@ func (x *MemberStatus) GetHoldLevel() uint32 {
 		return x.HoldLevel
 	}
 	return 0
+}
+
+func (x *MemberStatus) GetClockOffset() *durationpb.Duration {
+	if x != nil {
+		return x.ClockOffset
+	}
+	return nil
 }
 
 type GetStatusRequest struct {
@@ -2574,10 +2595,11 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"cluster_id\x18\x05 \x01(\tR\tclusterId\"U\n" +
 	"\x12WatchEventsRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12#\n" +
-	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"|\n" +
+	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"\x90\x01\n" +
 	"\x13WatchEventsResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.rollcall.v1.EventR\x06events\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xa0\x03\n" +
 	"\x11ListEventsRequest\x12\x1a\n" +
@@ -2607,7 +2629,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12\x14\n" +
-	"\x05voter\x18\x04 \x01(\bR\x05voter\"\xcf\x03\n" +
+	"\x05voter\x18\x04 \x01(\bR\x05voter\"\x8d\x04\n" +
 	"\fMemberStatus\x12+\n" +
 	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12%\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.rollcall.v1.RoleR\x04role\x12\x14\n" +
@@ -2626,7 +2648,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05error\x18\v \x01(\tR\x05error\x12\x1b\n" +
 	"\tmax_level\x18\f \x01(\rR\bmaxLevel\x12\x1d\n" +
 	"\n" +
-	"hold_level\x18\r \x01(\rR\tholdLevel\"1\n" +
+	"hold_level\x18\r \x01(\rR\tholdLevel\x12<\n" +
+	"\fclock_offset\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
 	"local_only\x18\x01 \x01(\bR\tlocalOnly\"\xb0\x02\n" +
@@ -2782,35 +2805,36 @@ var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
 	1,  // 31: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
 	35, // 32: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
 	34, // 33: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	25, // 34: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	32, // 35: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	7,  // 36: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	10, // 37: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	12, // 38: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	14, // 39: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	16, // 40: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	18, // 41: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	20, // 42: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	22, // 43: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	26, // 44: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	28, // 45: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	30, // 46: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	8,  // 47: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	11, // 48: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	13, // 49: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	15, // 50: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	17, // 51: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	19, // 52: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	21, // 53: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	23, // 54: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	27, // 55: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	29, // 56: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	31, // 57: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	47, // [47:58] is the sub-list for method output_type
-	36, // [36:47] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	35, // 34: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	25, // 35: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	32, // 36: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	7,  // 37: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	10, // 38: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	12, // 39: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	14, // 40: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	16, // 41: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	18, // 42: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	20, // 43: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	22, // 44: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	26, // 45: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	28, // 46: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	30, // 47: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	8,  // 48: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	11, // 49: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	13, // 50: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	15, // 51: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	17, // 52: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	19, // 53: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	21, // 54: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	23, // 55: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	27, // 56: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	29, // 57: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	31, // 58: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	48, // [48:59] is the sub-list for method output_type
+	37, // [37:48] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }

@@ -668,6 +668,68 @@ func (x *Hello) GetLevel() uint32 {
 	return 0
 }
 
+// ClockReading is what a member answers, over a connection for clock readings, to each byte that it is sent.
+// One byte with its length goes before it. Times are in nanoseconds since 1970.
+type ClockReading struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Wall          int64                  `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`                      // the member's wall clock
+	LogTime       int64                  `protobuf:"varint,2,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"` // what it takes for the log's time; 0: it does not know whether the cluster has run
+	Leads         bool                   `protobuf:"varint,3,opt,name=leads,proto3" json:"leads,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClockReading) Reset() {
+	*x = ClockReading{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClockReading) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClockReading) ProtoMessage() {}
+
+func (x *ClockReading) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClockReading.ProtoReflect.Descriptor instead.
+func (*ClockReading) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ClockReading) GetWall() int64 {
+	if x != nil {
+		return x.Wall
+	}
+	return 0
+}
+
+func (x *ClockReading) GetLogTime() int64 {
+	if x != nil {
+		return x.LogTime
+	}
+	return 0
+}
+
+func (x *ClockReading) GetLeads() bool {
+	if x != nil {
+		return x.Leads
+	}
+	return false
+}
+
 // LeaderLoss is what a voter that has lost its leader asks the others, and what they answer: each tells of
 // itself.
 type LeaderLoss struct {
@@ -686,7 +748,7 @@ type LeaderLoss struct {
 
 func (x *LeaderLoss) Reset() {
 	*x = LeaderLoss{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -698,7 +760,7 @@ func (x *LeaderLoss) String() string {
 func (*LeaderLoss) ProtoMessage() {}
 
 func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -711,7 +773,7 @@ func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderLoss.ProtoReflect.Descriptor instead.
 func (*LeaderLoss) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *LeaderLoss) GetLeader() string {
@@ -766,7 +828,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -778,7 +840,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -791,7 +853,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -819,7 +881,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -831,7 +893,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -844,7 +906,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -872,7 +934,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -884,7 +946,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -897,7 +959,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -975,7 +1037,11 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\rPURPOSE_PROBE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_RAFT\x10\x02\x12\x0f\n" +
 	"\vPURPOSE_RPC\x10\x03\x12\x11\n" +
-	"\rPURPOSE_CLOCK\x10\x04\"\xb2\x01\n" +
+	"\rPURPOSE_CLOCK\x10\x04\"S\n" +
+	"\fClockReading\x12\x12\n" +
+	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x19\n" +
+	"\blog_time\x18\x02 \x01(\x03R\alogTime\x12\x14\n" +
+	"\x05leads\x18\x03 \x01(\bR\x05leads\"\xb2\x01\n" +
 	"\n" +
 	"LeaderLoss\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
@@ -1013,7 +1079,7 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(Hello_Purpose)(0),        // 0: rollcall.peer.v1.Hello.Purpose
 	(*ForwardRequest)(nil),    // 1: rollcall.peer.v1.ForwardRequest
@@ -1025,25 +1091,26 @@ var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(*HashAtRequest)(nil),     // 7: rollcall.peer.v1.HashAtRequest
 	(*HashAtResponse)(nil),    // 8: rollcall.peer.v1.HashAtResponse
 	(*Hello)(nil),             // 9: rollcall.peer.v1.Hello
-	(*LeaderLoss)(nil),        // 10: rollcall.peer.v1.LeaderLoss
-	(*MemberAddress)(nil),     // 11: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),          // 12: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),    // 13: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),        // 14: rollcall.log.v1.Command
-	(*v1.Result)(nil),         // 15: rollcall.log.v1.Result
-	(*v1.StateHash)(nil),      // 16: rollcall.log.v1.StateHash
+	(*ClockReading)(nil),      // 10: rollcall.peer.v1.ClockReading
+	(*LeaderLoss)(nil),        // 11: rollcall.peer.v1.LeaderLoss
+	(*MemberAddress)(nil),     // 12: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),          // 13: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),    // 14: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),        // 15: rollcall.log.v1.Command
+	(*v1.Result)(nil),         // 16: rollcall.log.v1.Result
+	(*v1.StateHash)(nil),      // 17: rollcall.log.v1.StateHash
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: rollcall.peer.v1.ForwardRequest.commands:type_name -> rollcall.peer.v1.ForwardedCommand
-	14, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
+	15, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
 	4,  // 2: rollcall.peer.v1.ForwardResponse.results:type_name -> rollcall.peer.v1.ForwardedResult
-	15, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
-	16, // 4: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
+	16, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
+	17, // 4: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
 	0,  // 5: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	11, // 6: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	12, // 7: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	10, // 8: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
-	13, // 9: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	12, // 6: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	13, // 7: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	11, // 8: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
+	14, // 9: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
 	1,  // 10: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
 	5,  // 11: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
 	7,  // 12: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
@@ -1068,7 +1135,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   13,
+			NumMessages:   14,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,133 @@
+package raftnode
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/raftnode/clock"
+)
+
+// clockWait is how long a new leader waits for the clocks of most members before its first entry. It
+// waits only where this process does not know whether the cluster has run: after its own start.
+const clockWait = 2 * time.Second
+
+func (n *Node) newClock() *clock.Clock {
+	started := time.Now()
+	return clock.New(clock.Config{
+		Node:    n.cfg.Node,
+		Members: len(n.cfg.Members),
+		Wall:    n.cfg.Now,
+		Lived:   func() time.Duration { return time.Since(started) }, // Go keeps a monotonic reading in started
+		LogTime: n.cfg.State.LogTime,
+		Leads:   func() bool { return n.leading.Load() != nil },
+		Logger:  n.logger,
+	})
+}
+
+// LogClock is what the log's time would be if an entry were proposed now, in nanoseconds since 1970.
+func (n *Node) LogClock() int64 { return n.clock.Now() }
+
+// RetentionClock is the time by which a leader may say how old an event is, in nanoseconds since 1970: that
+// of the log, or of the members' clocks if they are behind it.
+func (n *Node) RetentionClock() int64 { return n.clock.Earliest() }
+
+// serveClock answers the members that ask for this node's clock.
+func (n *Node) serveClock() {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	l := n.port.Listener(peerv1.Hello_PURPOSE_CLOCK)
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return
+		}
+		conns.Go(func() { n.clock.Serve(conn) })
+	}
+}
+
+// measureClocks asks the other members for their clocks, again and again until ctx ends. Raft runs.
+func (n *Node) measureClocks(ctx context.Context) {
+	conns := map[string]net.Conn{}
+	defer func() {
+		for _, conn := range conns {
+			_ = conn.Close()
+		}
+	}()
+	for {
+		n.measureOnce(ctx, conns)
+		n.clock.Look()
+		if !sleep(ctx, clock.MeasureEvery, n.measure) {
+			return
+		}
+	}
+}
+
+// measureOnce asks each other member once, over the connection that there is or a new one.
+func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
+	var names []string
+	for _, s := range n.raft.Load().GetConfiguration().Configuration().Servers {
+		names = append(names, string(s.ID))
+	}
+	if len(names) == 0 {
+		return // this node has not heard from the cluster yet
+	}
+	n.clock.SetMembers(names)
+	ctx, cancel := context.WithTimeout(ctx, clockWait)
+	defer cancel()
+	var mu sync.Mutex // guards conns
+	var wg sync.WaitGroup
+	for _, name := range names {
+		if name == n.cfg.Node {
+			continue
+		}
+		mu.Lock()
+		conn := conns[name]
+		delete(conns, name)
+		mu.Unlock()
+		wg.Go(func() {
+			if conn == nil {
+				var err error
+				if conn, err = n.port.Dial(ctx, name, peerv1.Hello_PURPOSE_CLOCK); err != nil {
+					return // the port has noted it
+				}
+			}
+			if n.clock.Measure(name, conn) != nil {
+				_ = conn.Close()
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			conns[name] = conn
+		})
+	}
+	wg.Wait()
+	for name, conn := range conns {
+		if !slices.Contains(names, name) {
+			_ = conn.Close()
+			delete(conns, name)
+		}
+	}
+}
+
+// awaitClocks waits, for clockWait at most, until this node can tell the cluster's time.
+func (n *Node) awaitClocks(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, clockWait)
+	defer cancel()
+	for {
+		ready, changed := n.clock.Ready()
+		if ready {
+			return
+		}
+		select {
+		case n.measure <- struct{}{}:
+		default:
+		}
+		if !sleep(ctx, 100*time.Millisecond, changed) {
+			return
+		}
+	}
+}
