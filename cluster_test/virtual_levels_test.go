@@ -229,7 +229,7 @@ func TestVirtualHoldLevel(t *testing.T) {
 				n.restart()
 			}
 			for range 2 {
-				time.Sleep(time.Minute)
+				time.Sleep(10 * time.Second)
 				leader := c.leader()
 				for _, n := range c.nodes {
 					n.refusesNewer(holds)
@@ -302,7 +302,7 @@ func TestVirtualOlderFollowerGetsNothingItCannotFold(t *testing.T) {
 
 				away.asOlder()
 				away.start()
-				time.Sleep(time.Minute)
+				time.Sleep(10 * time.Second)
 				if got := away.status(); got.GetRevision() != revision || got.GetLevel() != logv1.Level {
 					t.Errorf("the older version is at revision %d, level %d; want %d, %d", got.GetRevision(), got.GetLevel(), revision, logv1.Level)
 				}
