@@ -147,6 +147,7 @@ func TestReadEvents(t *testing.T) {
 			To:         rapid.Int64Range(0, newest+2).Draw(rt, "to"),
 			Service:    rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
 			Descending: rapid.Bool().Draw(rt, "descending"),
+			PageBytes:  rapid.SampledFrom([]int{0, 1, 150}).Draw(rt, "bytes"),
 		}
 		odd := rapid.Bool().Draw(rt, "odd ones")
 		keep := func(e *logv1.Event) bool { return !odd || e.GetRevision()%2 == 1 }

@@ -58,6 +58,9 @@ type Config struct {
 	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
 	// connection, MaxConnections the most connections of clients.
 	MaxWatches, MaxWatchesPerConnection, MaxConnections int
+	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
+	// watches: see server.Config.
+	ClientMemory int64
 	// DrainDelay is how long a node that is told to stop still answers reads while it says
 	// NOT_SERVING, so that balancers leave before it does. At most a minute.
 	DrainDelay time.Duration
@@ -129,6 +132,7 @@ func DefaultConfig() Config {
 		MaxWatches:              limits.MaxWatches,
 		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
 		MaxConnections:          limits.MaxConnections,
+		ClientMemory:            limits.ClientMemory,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
 		FastFailover:            true,
@@ -201,6 +205,8 @@ func (c Config) Validate() error {
 		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.ClientMemory < server.MinClientMemory:
+		return fmt.Errorf("client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:

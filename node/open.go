@@ -120,6 +120,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.MaxWatches = n.cfg.MaxWatches
 	cfg.MaxWatchesPerConnection = n.cfg.MaxWatchesPerConnection
 	cfg.MaxConnections = n.cfg.MaxConnections
+	cfg.ClientMemory = n.cfg.ClientMemory
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
 	cfg.Logger = n.cfg.Logger
 	return cfg

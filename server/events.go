@@ -17,6 +17,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -55,7 +56,10 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	if limit == 0 {
 		limit = limits.DefaultPageSize
 	}
-	q := logv1.EventQuery{From: at.from, To: at.to, Service: req.GetService(), Descending: req.GetNewestFirst()}
+	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
+		return nil, f
+	}
+	q := logv1.EventQuery{From: at.from, To: at.to, Service: req.GetService(), Descending: req.GetNewestFirst(), PageBytes: maxAnswerBytes}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
 		return matches(e.GetService(), req.GetPrefixes()) &&
 			(req.GetActor() == "" || e.GetActor().GetName() == req.GetActor()) &&
