@@ -138,7 +138,7 @@ func (l *loader) explain(r *record, p *logv1.ServiceBytes) error {
 	}
 	report, err := p.Report()
 	if err != nil {
-		return fmt.Errorf("service %q: its report is damaged: %w", r.name, err)
+		return fmt.Errorf("service %q: its report cannot be read: %w", r.name, err)
 	}
 	r.cause = l.shared(key, loadCause(report))
 	return nil

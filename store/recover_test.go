@@ -383,8 +383,8 @@ func TestRecordsOfANewerVersionAreRefused(t *testing.T) {
 				defer d.Close()
 				_, err = storetest.LoadContent(d.Registry)
 			}
-			if !errors.Is(err, store.ErrNewer) || errors.Is(err, store.ErrDamaged) {
-				t.Errorf("%v, want ErrNewer", err)
+			if !errors.Is(err, logv1.ErrUnknown) || errors.Is(err, store.ErrDamaged) {
+				t.Errorf("%v, want ErrUnknown", err)
 			}
 			storetest.Mention(t, err, registry.FileName, "unknown field 500")
 		})
