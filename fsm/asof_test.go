@@ -145,15 +145,17 @@ func TestReadEvents(t *testing.T) {
 		q := logv1.EventQuery{
 			From:       rapid.Int64Range(0, newest+2).Draw(rt, "from"),
 			To:         rapid.Int64Range(0, newest+2).Draw(rt, "to"),
-			Service:    rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
+			Key:        rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
 			Descending: rapid.Bool().Draw(rt, "descending"),
-			PageBytes:  rapid.SampledFrom([]int{0, 1, 150}).Draw(rt, "bytes"),
+		}
+		if q.Key != "" {
+			q.Kind = logv1.Kind_KIND_SERVICE
 		}
 		odd := rapid.Bool().Draw(rt, "odd ones")
 		keep := func(e *logv1.Event) bool { return !odd || e.GetRevision()%2 == 1 }
 		var want, got []int64
 		for _, e := range h.registryFile.events {
-			if e.Revision >= max(q.From, oldest) && (q.To == 0 || e.Revision <= q.To) && (q.Service == "" || e.Service == q.Service) && keep(e) {
+			if e.Revision >= max(q.From, oldest) && (q.To == 0 || e.Revision <= q.To) && (q.Key == "" || e.Key == q.Key) && keep(e) {
 				want = append(want, e.Revision)
 			}
 		}

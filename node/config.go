@@ -58,9 +58,6 @@ type Config struct {
 	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
 	// connection, MaxConnections the most connections of clients.
 	MaxWatches, MaxWatchesPerConnection, MaxConnections int
-	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
-	// watches: see server.Config.
-	ClientMemory int64
 	// DrainDelay is how long a node that is told to stop still answers reads while it says
 	// NOT_SERVING, so that balancers leave before it does. At most a minute.
 	DrainDelay time.Duration
@@ -105,6 +102,8 @@ type Config struct {
 	Now func() time.Time
 	// Network carries peers and clients; TCP unless a test says otherwise.
 	Network peerport.Network
+	// Kinds are what the registry can hold. Only tests set it; nil: fsm.DefaultKinds.
+	Kinds *fsm.Kinds
 	// Faults are for tests: nil in production.
 	Faults Faults
 }
@@ -123,6 +122,13 @@ type Faults struct {
 	CommandLevel func(*logv1.Command) uint32
 }
 
+func (c Config) kinds() *fsm.Kinds {
+	if c.Kinds == nil {
+		return fsm.DefaultKinds()
+	}
+	return c.Kinds
+}
+
 // DefaultConfig returns what a production node runs with, but for its name, data and members.
 func DefaultConfig() Config {
 	limits := server.DefaultConfig()
@@ -132,7 +138,6 @@ func DefaultConfig() Config {
 		MaxWatches:              limits.MaxWatches,
 		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
 		MaxConnections:          limits.MaxConnections,
-		ClientMemory:            limits.ClientMemory,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
 		FastFailover:            true,
@@ -205,8 +210,6 @@ func (c Config) Validate() error {
 		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
-	case c.ClientMemory < server.MinClientMemory:
-		return fmt.Errorf("client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:

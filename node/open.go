@@ -54,6 +54,7 @@ func (n *Node) openRegistry() (err error) {
 		OnApplied:    n.metrics.Applied,
 		OnMismatch:   n.auditor.mismatch,
 		Intercept:    n.cfg.Faults.ApplyBatch,
+		Kinds:        n.cfg.kinds(),
 
 		MaxLevel:     n.cfg.Faults.MaxLevel,
 		CommandLevel: n.cfg.Faults.CommandLevel,
@@ -120,7 +121,6 @@ func (n *Node) serverConfig() server.Config {
 	cfg.MaxWatches = n.cfg.MaxWatches
 	cfg.MaxWatchesPerConnection = n.cfg.MaxWatchesPerConnection
 	cfg.MaxConnections = n.cfg.MaxConnections
-	cfg.ClientMemory = n.cfg.ClientMemory
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
 	cfg.Logger = n.cfg.Logger
 	return cfg

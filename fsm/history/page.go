@@ -6,8 +6,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// PageLimits bound what one message to a follower holds. A page of events ends with an atomic write; if
-// not even one fits, the page is a part of that write.
+// PageLimits bound what one message to a follower holds. A page of events ends with the atomic write
+// that reaches one of them; so it can be as large as the largest write, and little more.
 type PageLimits struct {
 	Count int // events, or records
 	Bytes int // about, as they are sent
@@ -16,13 +16,7 @@ type PageLimits struct {
 // Reached says whether a page of so many is full.
 func (l PageLimits) Reached(count, bytes int) bool { return count >= l.Count || bytes >= l.Bytes }
 
-// Within returns l with room for about so many bytes, if that is less.
-func (l PageLimits) Within(bytes int) PageLimits {
-	l.Bytes = min(l.Bytes, bytes)
-	return l
-}
-
-// eventPage collects events until its limits are reached.
+// eventPage collects whole atomic writes.
 type eventPage struct {
 	limits PageLimits
 	events []*logv1.Event
@@ -34,36 +28,28 @@ type eventPage struct {
 func (p *eventPage) add(e *logv1.Event) bool {
 	p.events = append(p.events, e)
 	p.bytes += eventBytes(e)
-	if e.GetRevision() == e.GetCommitRevision() {
-		p.whole = len(p.events)
+	if e.GetRevision() < e.GetCommitRevision() {
+		return true
 	}
-	return !p.limits.Reached(len(p.events), p.bytes)
-}
-
-// page returns the whole writes that were added or, if there are none, the part of one.
-func (p *eventPage) page() []*logv1.Event {
-	if p.whole > 0 {
-		return p.events[:p.whole]
-	}
-	return p.events
+	p.whole = len(p.events)
+	return !p.limits.Reached(p.whole, p.bytes)
 }
 
 // eventBytes is about what e takes in an answer.
 func eventBytes(e *logv1.Event) int {
 	const fixed = 64
-	return fixed + len(e.GetService()) + len(e.GetReason()) + len(e.GetRequestId()) +
+	return fixed + len(e.GetKey()) + len(e.GetAfter()) + len(e.GetReason()) + len(e.GetRequestId()) +
 		len(e.GetActor().GetName()) + len(e.GetActor().GetPeer())
 }
 
 // EventsAfter returns the page of events after a revision and up to another, which must be the end of
-// an atomic write (0: all there are); none if there are none yet. The page holds whole atomic writes, or a
-// part of one that is larger than limits; the next page goes on with it.
-func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64, limits PageLimits) ([]*logv1.Event, error) {
+// an atomic write (0: all there are); none if there are none yet.
+func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
 	for {
-		if events, ok := r.recent(after, upTo, limits); ok {
+		if events, ok := r.recent(after, upTo); ok {
 			return events, nil
 		}
-		events, err := r.storedAfter(ctx, after, upTo, limits)
+		events, err := r.storedAfter(ctx, after, upTo)
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
@@ -75,32 +61,32 @@ func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64, limits Page
 }
 
 // recent is EventsAfter from the ring; false if it does not reach back that far.
-func (r *Reader) recent(after, upTo int64, limits PageLimits) ([]*logv1.Event, bool) {
-	p := eventPage{limits: limits}
+func (r *Reader) recent(after, upTo int64) ([]*logv1.Event, bool) {
+	p := eventPage{limits: r.cfg.Limits.Page}
 	for at := after; ; {
-		events, ok := r.ring.after(at, limits.Count)
+		events, ok := r.ring.after(at, r.cfg.Limits.Page.Count)
 		if !ok {
 			// Dropped in the meantime, if at is not after.
-			return p.page(), len(p.events) > 0
+			return p.events[:p.whole], p.whole > 0
 		}
 		for _, e := range events {
 			if upTo > 0 && e.GetRevision() > upTo || !p.add(e) {
-				return p.page(), true
+				return p.events[:p.whole], true
 			}
 			at = e.GetRevision()
 		}
 		// The ring grows by whole writes: less than a page is all of them.
-		if len(events) < limits.Count {
-			return p.page(), true
+		if len(events) < r.cfg.Limits.Page.Count {
+			return p.events[:p.whole], true
 		}
 	}
 }
 
 // storedAfter is EventsAfter from the registry file.
-func (r *Reader) storedAfter(ctx context.Context, after, upTo int64, limits PageLimits) ([]*logv1.Event, error) {
+func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
 	var p eventPage
 	span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
-		p = eventPage{limits: limits}
+		p = eventPage{limits: r.cfg.Limits.Page}
 		if r.throttle.busy() {
 			p.limits.Count = min(p.limits.Count, BusyPage)
 		}
@@ -115,5 +101,5 @@ func (r *Reader) storedAfter(ctx context.Context, after, upTo int64, limits Page
 	case after+1 < span.Oldest:
 		return nil, &logv1.CompactedError{Asked: after + 1, Oldest: span.Oldest}
 	}
-	return p.page(), nil
+	return p.events[:p.whole], nil
 }

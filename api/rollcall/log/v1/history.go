@@ -1,23 +1,27 @@
 package logv1
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // EventQuery says which of the retained events to read.
 type EventQuery struct {
 	// From and To are revisions, inclusive. From is at least 1; To 0: as far as there are any.
 	From, To int64
-	// Service is the one whose events to read, by its index; "": all events, of no service too.
-	Service    string
+	// Kind and Key are of the record whose events to read, by their index; KIND_UNSPECIFIED: all events.
+	Kind       Kind
+	Key        string
 	Descending bool // newest first
-	// PageBytes ends a page when its events have about so many bytes; 0: never. History only.
-	PageBytes int
 }
 
-// EventSpan is what a registry file holds of the events at the moment of a reading: all of them from Oldest
-// to Newest, and some below Oldest, see Compact.
+// ServiceName is the name of the service that e is about; "": it is about none.
+func (x *Event) ServiceName() string {
+	if x.GetKind() != Kind_KIND_SERVICE {
+		return ""
+	}
+	return x.GetKey()
+}
+
+// EventSpan says which events a registry file held when it was read: all from Oldest to Newest, and
+// some below Oldest, see Compact.
 type EventSpan struct {
 	Oldest, Newest int64 // Newest+1 == Oldest: none
 }
@@ -46,16 +50,4 @@ func (q EventQuery) First() int64 {
 		return q.To
 	}
 	return q.From
-}
-
-// Following is how a follower reads.
-type Following struct {
-	// Quiet is after how long without a page the follower is told where it is.
-	Quiet time.Duration
-	// Room is asked before each reading about how many bytes the next page may have; a page always has
-	// room for one event or record. nil: pages have the default size.
-	Room func() int
-	// Idle is called when a reading found nothing: there is no page to make room for until Room is asked
-	// again. nil: nobody wants to know.
-	Idle func()
 }
