@@ -154,6 +154,7 @@ func New(cfg Config) (*FSM, error) {
 	f.history = history.NewReader(history.Config{
 		RegistryFile: cfg.RegistryFile,
 		Revision:     f.Revision,
+		Horizon:      f.Horizon,
 		Limits:       cfg.limits,
 		RingEvents:   cfg.RingEvents,
 		Newest:       s.revision,
