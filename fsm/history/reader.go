@@ -46,7 +46,7 @@ type Config struct {
 	// Horizon returns the oldest revision whose event is retained, as this node has applied it. The registry
 	// file may not have heard of it yet.
 	Horizon func() int64
-	Limits   Limits
+	Limits  Limits
 	// RingEvents is how many recent events are kept in memory; those after Newest come next.
 	RingEvents int
 	Newest     int64
