@@ -15,9 +15,10 @@ type Status = healthpb.HealthCheckResponse_ServingStatus
 
 // RevisionAt returns the registry's revision at a time, in Unix nanoseconds of log time.
 func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, err error) {
+	ctx = ofCall(ctx)
 	for {
 		now := r.cfg.Revision()
-		span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+		span, err := r.stored(ctx, reading{}, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 			revision, span, err = r.cfg.RegistryFile.RevisionAt(ctx, time)
 			return span, 0, err
 		})
@@ -37,22 +38,35 @@ func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible i
 	if err := r.cfg.RegistryFile.AwaitDurable(ctx, revision); err != nil {
 		return 0, err
 	}
-	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
-		visible = revision
-		if revision == 0 {
-			span, err = r.span(ctx)
-			return span, 0, err
-		}
-		q := logv1.EventQuery{From: 1, To: revision, Descending: true}
-		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
-			if e.GetRevision() != visible || e.GetRevision() >= e.GetCommitRevision() {
-				return false, nil // the end of a write; below the horizon there are gaps
+	ctx = ofCall(ctx)
+	visible = revision
+	var span logv1.EventSpan
+	for turn, more := 0, true; more; turn++ {
+		visits := r.throttle.visits(turn, r.cfg.Limits.AtOnce)
+		at, visited := visible, 0
+		span, err = r.stored(ctx, reading{}, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+			at, visited, more = visible, 0, false
+			if at == 0 {
+				span, err = r.span(ctx)
+				return span, 0, err
 			}
-			visible--
-			return true, nil
+			q := logv1.EventQuery{From: 1, To: at, Descending: true}
+			span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+				if e.GetRevision() != at || e.GetRevision() >= e.GetCommitRevision() {
+					return false, nil // the end of a write; below the horizon there are gaps
+				}
+				at--
+				visited++
+				more = visited == visits
+				return !more, nil
+			})
+			return span, 0, err
 		})
-		return span, 0, err
-	})
+		if err != nil {
+			return 0, err
+		}
+		visible = at
+	}
 	return visible, beforeHorizon(err, revision, visible, span)
 }
 
@@ -67,7 +81,7 @@ func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error
 // GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
 // nothing.
 func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) (found *rollcallv1.ServiceRecord, err error) {
-	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+	span, err := r.stored(ofCall(ctx), reading{most: 1}, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 		found = nil
 		if revision == 0 {
 			span, err = r.span(ctx)
@@ -88,18 +102,19 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 // any if none is given. next is the after of the next call, "" if nothing follows; it may be set with fewer
 // records than asked for, or none, when a filter skipped very many.
 func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (records []*rollcallv1.ServiceRecord, next string, err error) {
+	ctx = ofCall(ctx)
 	limit = max(limit, 1)
 	visits := r.cfg.Limits.Visited
-	for {
+	for turn := 0; ; turn++ {
 		var part []*rollcallv1.ServiceRecord
-		var looked int
+		var visited int
 		var more bool
 		last := after
-		atOnce := min(r.cfg.Limits.AtOnce, visits)
-		span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
-			part, looked, more, last = nil, 0, false, after
+		atOnce := min(r.throttle.visits(turn, r.cfg.Limits.AtOnce), visits)
+		span, err := r.stored(ctx, reading{most: min(limit-len(records), atOnce)}, func(ctx context.Context) (logv1.EventSpan, int, error) {
+			part, visited, more, last = nil, 0, false, after
 			span, err := r.cfg.RegistryFile.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
-				looked++
+				visited++
 				record := r.cfg.Record(e)
 				if record != nil && (len(statuses) == 0 || slices.Contains(statuses, record.GetStatus())) {
 					if len(records)+len(part) == limit {
@@ -116,11 +131,11 @@ func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, aft
 		if err := beforeHorizon(err, revision, revision, span); err != nil {
 			return nil, "", err
 		}
-		visits -= looked
+		visits -= visited
 		after = last
 		records = append(records, part...)
 		switch {
-		case !more && looked < atOnce:
+		case !more && visited < atOnce:
 			return records, "", nil
 		case more || visits <= 0:
 			return records, after, nil

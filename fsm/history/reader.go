@@ -94,8 +94,8 @@ func (r *Reader) span(ctx context.Context) (logv1.EventSpan, error) {
 
 // stored reads the registry file, throttled. An arriving snapshot ends what is being read; then it is read
 // again, once the snapshot has taken the registry file's place.
-func (r *Reader) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
-	err = r.throttle.do(ctx, func() (given int, err error) {
+func (r *Reader) stored(ctx context.Context, what reading, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
+	err = r.throttle.do(ctx, what, func() (given int, err error) {
 		const tries = 3
 		for try := 1; ; try++ {
 			span, given, err = read(ctx)
