@@ -81,7 +81,7 @@ func TestRaiseLevel(t *testing.T) {
 	}
 	scrubbed, compared, err := h.ScrubRegistryFile(t.Context(), 1)
 	if err != nil || !compared || !scrubbed.Agrees() {
-		t.Errorf("scrubbed registry file: %v, %v, %v", scrubbed, compared, err)
+		t.Errorf("scrubbed registryFile: %v, %v, %v", scrubbed, compared, err)
 	}
 
 	again, err := newHarnessAt(t, j, 3)
@@ -130,7 +130,7 @@ func TestCommandLevels(t *testing.T) {
 		cmd := &logv1.Command{}
 		m := cmd.ProtoReflect()
 		m.Set(fields.Get(i), m.NewField(fields.Get(i)))
-		if level, ok := commandLevel(cmd); !ok || level < logv1.BaseLevel || level > logv1.Level {
+		if level, ok := commandLevel(h.cfg.Kinds, cmd); !ok || level < logv1.BaseLevel || level > logv1.Level {
 			t.Errorf("%s: level %d, in the table: %v", fields.Get(i).Name(), level, ok)
 		}
 		if got := h.CommandLevel(cmd); got > logv1.Level {

@@ -277,7 +277,7 @@ func (d *directory) read() error {
 	if err := d.close(); err != nil {
 		return err
 	}
-	checks, err := verify.Directory(d.path, func(*registry.Reader) verify.Check { return verify.Check{Name: "registry"} })
+	checks, err := verify.Directory(d.path, storetest.Kinds{}, func(*registry.Reader) verify.Check { return verify.Check{Name: "registry"} })
 	if err != nil {
 		return err
 	}

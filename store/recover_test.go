@@ -94,17 +94,17 @@ var faults = []struct {
 		storetest.Flip(t, registryFile, []byte("shop/svc-17"))
 	}, true, "damaged"},
 	{"a service lost", func(t *testing.T, registryFile string) {
-		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("services")).Delete([]byte("shop/svc-17")) })
-	}, true, "bucket services"},
+		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("kind.1")).Delete([]byte("shop/svc-17")) })
+	}, true, "bucket kind.1"},
 	{"an old record in the place of its successor", func(t *testing.T, registryFile string) {
 		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error {
-			old, err := logv1.Seal(storetest.Change(17, "shop/svc-17").Services[0])
+			old, err := logv1.Seal(storetest.Change(17, "shop/svc-17").Records[0].Value)
 			if err != nil {
 				return err
 			}
-			return tx.Bucket([]byte("services")).Put([]byte("shop/svc-17"), old)
+			return tx.Bucket([]byte("kind.1")).Put([]byte("shop/svc-17"), old)
 		})
-	}, true, "bucket services"},
+	}, true, "bucket kind.1"},
 	{"no meta", func(t *testing.T, registryFile string) {
 		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("meta")) })
 	}, true, "bucket meta"},
@@ -149,8 +149,8 @@ func TestOpenRegistryRebuildsWhatItDoesNotBelieve(t *testing.T) {
 				d.Changes(d.Registry.DurableIndex()+1, 80)
 				d.Close()
 				d = disktest.Open(t, path, disktest.Lazy)
-				if have := d.Load(); have.Meta.GetIndex() != 80 || len(have.Services) != 50 {
-					t.Errorf("index %d, %d services", have.Meta.GetIndex(), len(have.Services))
+				if have := d.Load(); have.Meta.GetIndex() != 80 || len(have.Services()) != 50 {
+					t.Errorf("index %d, %d services", have.Meta.GetIndex(), len(have.Services()))
 				}
 			})
 		}
