@@ -104,12 +104,12 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
 func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
 	changed := func(flag string) bool { return cmd.Flags().Changed(flag) }
 	for _, p := range prefixes {
-		if err := lookable(p); err != nil {
+		if err := checkLookup(p); err != nil {
 			return err
 		}
 	}
 	if changed("service") {
-		if err := writable(f.service); err != nil {
+		if err := checkName(f.service); err != nil {
 			return err
 		}
 		if len(prefixes) > 0 {

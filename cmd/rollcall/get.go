@@ -40,7 +40,7 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := lookable(service); err != nil {
+			if err := checkLookup(service); err != nil {
 				return err
 			}
 			options, err := flags.options()

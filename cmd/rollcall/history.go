@@ -45,7 +45,7 @@ not kept.`,
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := lookable(service); err != nil {
+			if err := checkLookup(service); err != nil {
 				return err
 			}
 			if rollcallv1.IsOwn(service) {

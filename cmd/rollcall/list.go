@@ -37,7 +37,7 @@ it is one cut, and never shows half of an atomic write.`,
 			if len(args) == 1 {
 				o.Prefix = args[0]
 			}
-			if err := lookable(o.Prefix); err != nil {
+			if err := checkLookup(o.Prefix); err != nil {
 				return err
 			}
 			options, err := flags.options()

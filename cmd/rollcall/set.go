@@ -78,7 +78,7 @@ func parseChanges(args []string) ([]client.Change, error) {
 		if !ok {
 			return nil, withNext(invalid("%q is not SERVICE=STATUS", arg), usage)
 		}
-		if err := writable(service); err != nil {
+		if err := checkName(service); err != nil {
 			return nil, err
 		}
 		s, err := cliflag.ParseStatus(status)

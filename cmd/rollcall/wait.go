@@ -32,7 +32,7 @@ exist. The names that nodes answer for themselves, such as rollcall.leader, can 
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := lookable(service); err != nil {
+			if err := checkLookup(service); err != nil {
 				return err
 			}
 			if timeout <= 0 {

@@ -49,7 +49,7 @@ and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN
 				return invalid("SERVICE is missing; --prefix PREFIX follows all that begin with it, and --prefix '' every service")
 			}
 			for _, name := range append(args, prefixes...) {
-				if err := lookable(name); err != nil {
+				if err := checkLookup(name); err != nil {
 					return err
 				}
 			}
