@@ -23,8 +23,8 @@ func (n *fakeNode) compacted(from int64) error {
 	return nil
 }
 
-// moment is the revision that at stands for. cluster.mu is held.
-func (n *fakeNode) moment(at *rollcallv1.At) (int64, error) {
+// asOf is the revision that at stands for. cluster.mu is held.
+func (n *fakeNode) asOf(at *rollcallv1.At) (int64, error) {
 	revision := n.applied
 	switch at := at.GetAt().(type) {
 	case *rollcallv1.At_Revision:

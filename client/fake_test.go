@@ -297,7 +297,7 @@ type fakeNode struct {
 	conns    []net.Conn
 
 	calls    []call
-	lookLag  time.Duration // before GetService reads
+	readLag  time.Duration // before GetService reads
 	watchLag time.Duration // between a change and Watch's look at it
 	// onRead and onWrite may refuse a call. The change is made only if they do not; n counts calls from 1.
 	onRead  func(ctx context.Context, method string) error

@@ -26,7 +26,7 @@ import (
 // after which Kubernetes kills.
 const shutdownTimeout = 10 * time.Second
 
-// installRaftMetrics is for the process: raft knows one place to report to.
+// installRaftMetrics is called once in a process: raft reports its metrics to one place.
 var installRaftMetrics = sync.OnceValues(metrics.InstallRaft)
 
 type serveFlags struct {
