@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress; grpc.MaxRecvMsgSize bounds what a message inflates to
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
