@@ -192,7 +192,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		refreshed:    make(chan struct{}, 1),
 	}
 	s.watches = newWatches(cfg, s.rpcs)
-	s.budgets = newBudgets(cfg.ClientMemory)
+	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
@@ -292,6 +292,14 @@ func (s *Server) limited(api net.Listener) net.Listener {
 	defer s.mu.Unlock()
 	s.clients = clients
 	return clients
+}
+
+// closed says that a client's connection has ended.
+func (s *Server) closed(connection *peer.Peer) bool {
+	s.mu.Lock()
+	clients := s.clients
+	s.mu.Unlock()
+	return clients != nil && clients.Closed(connection.Addr)
 }
 
 // cutOff closes the connection of a client's call.
