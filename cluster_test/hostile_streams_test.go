@@ -69,20 +69,20 @@ func TestP8UnreadStreamsAreBounded(t *testing.T) {
 			before := measure()
 
 			var wg sync.WaitGroup
-			r := dialRaw(t, s.api, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 100})
+			r := dialRaw(t, s.api, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1_000})
 			r.listen(&wg, nil)
 			for range streams {
 				if _, err := r.call(tt.method, tt.request); err != nil {
 					t.Fatal(err)
 				}
 			}
-			started := func() (calls int64) {
+			refused := func() (calls int64) {
 				for _, b := range s.node.ClientMemory() {
 					calls += b.Refused
 				}
 				return calls
 			}
-			eventually(t, "the node to hold what it may", func(context.Context) bool { return s.used() >= 10<<20 || started() > 0 })
+			eventually(t, "the node to hold what it may", func(context.Context) bool { return s.used() >= streams*16<<10 || refused() > 0 })
 			s.flip("payments", 100, honest)
 			full := measure()
 			if grown := full.heap - before.heap; grown > tt.limit {
