@@ -95,6 +95,10 @@ func (d *directory) write() error {
 		return err
 	}
 	say("opened", 1)
+	// What is read now is built on, and must not be lost later.
+	if err := d.report(); err != nil {
+		return err
+	}
 	if d.dir.Identity().Founding == nil {
 		if err := d.dir.SetFounding(store.Founding{ClusterID: "3f9a", Members: []store.FoundingMember{{Name: "n1"}}}); err != nil {
 			return err
@@ -244,11 +248,8 @@ func (d *directory) quarantine() error {
 	return d.catchUp()
 }
 
-// read says what is there, and what is wrong with it.
-func (d *directory) read() error {
-	if err := d.open(); err != nil {
-		return err
-	}
+// report says what is there.
+func (d *directory) report() error {
 	if d.dir.Identity().Founding != nil {
 		say("founded", 1)
 	}
@@ -271,8 +272,19 @@ func (d *directory) read() error {
 	} else if newest != nil {
 		say("snapshot", newest.Meta.Index)
 	}
+	return nil
+}
+
+// read says what is there, and what is wrong with it.
+func (d *directory) read() error {
+	if err := d.open(); err != nil {
+		return err
+	}
+	if err := d.report(); err != nil {
+		return err
+	}
 	if strings.Contains(d.logged.String(), "rebuilt") {
-		say("rebuilt", 1)
+		say("rebuilt", strings.Contains(d.logged.String(), "is quarantined: a test"))
 	}
 	if err := d.close(); err != nil {
 		return err
