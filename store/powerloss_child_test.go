@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -23,7 +24,7 @@ import (
 
 // The process that uses the disk is told in its environment what to do.
 const (
-	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write" or "read"
+	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write", "look" or "read"
 	childPath = "ROLLCALL_POWERLOSS_PATH"
 	childKind = "ROLLCALL_POWERLOSS_KIND"
 )
@@ -33,10 +34,7 @@ func say(what string, value any) { fmt.Println(what, value) }
 
 func powerLossChild(mode string) int {
 	d := &directory{path: os.Getenv(childPath), kind: raftlog.Kind(os.Getenv(childKind))}
-	do := d.write
-	if mode == "read" {
-		do = d.read
-	}
+	do := map[string]func() error{"write": d.write, "look": d.look, "read": d.read}[mode]
 	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -246,6 +244,21 @@ func (d *directory) quarantine() error {
 	}
 	say("reopened", 1)
 	return d.catchUp()
+}
+
+// look says what is there, on which it builds, and does nothing more.
+func (d *directory) look() error {
+	say("reopening", 1)
+	if err := d.open(); err != nil {
+		return err
+	}
+	say("opened", 1)
+	if err := d.report(); err != nil {
+		return err
+	}
+	say("looked", 1)
+	_, err := io.Copy(io.Discard, os.Stdin) // until it is killed
+	return err
 }
 
 // report says what is there.

@@ -92,6 +92,28 @@ func TestPowerLossAtFirstWrite(t *testing.T) {
 	}
 }
 
+// TestPowerLossWhenSaid takes the power away as soon as something was said to be durable.
+func TestPowerLossWhenSaid(t *testing.T) {
+	for _, kind := range raftlog.Kinds() {
+		for _, line := range []string{"identity", "founded", "term", "vote", "entry", "registry", "snapshot", "compacted", "quarantined", "reopened"} {
+			t.Run(string(kind)+"/"+line, func(t *testing.T) {
+				c := newCrasher(t, kind)
+				times := 1 + rand.IntN(3)
+				c.cutAt = func(what string) bool {
+					if what == line {
+						times--
+					}
+					return times == 0
+				}
+				c.run("write")
+				c.cutAt = nil
+				c.cut(lossyfs.LoseAll())
+				c.verify()
+			})
+		}
+	}
+}
+
 // TestPowerLossAfterAKill kills the process just before each sort of sync: what it wrote is seen by the next
 // one, which must not take it for durable. Soon after that the power is lost.
 func TestPowerLossAfterAKill(t *testing.T) {
@@ -140,7 +162,12 @@ func TestPowerLossAfterAKill(t *testing.T) {
 					c.power.CutWhen(func(e lossyfs.Event) bool { return sortOf(e) == sort })
 					c.run("write")
 					c.kill()
-					cut := 1 + rng.Int64N(int64(12+round%4*16)) // mostly before all is synced again
+					c.cutAt = func(what string) bool { return what == "looked" }
+					c.run("look")
+					c.cut(lossyfs.LoseAll())
+					c.verify()
+					c.cutAt = nil
+					cut := 1 + rng.Int64N(60)
 					c.power.CutAtEvent(cut)
 					c.run("write")
 					c.cut(lossyfs.LoseAll())
@@ -178,6 +205,8 @@ type crasher struct {
 	power *lossyfs.Power
 	disk  *lossyfs.Disk
 	at    *lossyfs.Mounted
+
+	cutAt func(what string) bool // with each line that the process says; nil: never
 
 	durable map[string]string // what was said to be durable
 	order   []string          // what was said, for a report
@@ -226,6 +255,12 @@ func (c *crasher) run(mode string) (said map[string]string, failure error) {
 	cmd.Env = append(os.Environ(), childMode+"="+mode, childPath+"="+filepath.Join(c.mount, "var", "lib", "rollcall", "n1"), childKind+"="+string(c.kind))
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
+	// It stays open for as long as the process is to live.
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer in.Close()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		c.t.Fatal(err)
@@ -240,8 +275,11 @@ func (c *crasher) run(mode string) (said map[string]string, failure error) {
 		for lines := bufio.NewScanner(out); lines.Scan(); {
 			what, value, _ := strings.Cut(lines.Text(), " ")
 			said[what] = value
-			if mode == "write" {
+			if mode != "read" {
 				c.note(what, value)
+			}
+			if c.cutAt != nil && c.cutAt(what) {
+				c.power.Cut()
 			}
 		}
 	}()
@@ -263,7 +301,7 @@ func (c *crasher) run(mode string) (said map[string]string, failure error) {
 	}
 	if err != nil {
 		failure = fmt.Errorf("%s: %w: %s", mode, err, strings.TrimSpace(stderr.String()))
-		if mode == "write" {
+		if mode != "read" {
 			c.t.Error(failure)
 		}
 	}
