@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/rollcallhq/rollcall/store/lossyfs"
@@ -154,26 +155,38 @@ func TestPowerLossAfterAKill(t *testing.T) {
 			}
 			for round := range powerLossRounds(t, 1) {
 				for sort := range sorts {
-					mu.Lock()
-					clear(before)
-					mu.Unlock()
-					rng := rand.New(rand.NewPCG(uint64(round), uint64(len(sort))))
-					c := newCrasher(t, kind)
-					c.power.CutWhen(func(e lossyfs.Event) bool { return sortOf(e) == sort })
-					c.run("write")
-					c.kill()
-					c.cutAt = func(what string) bool { return what == "looked" }
-					c.run("look")
-					c.cut(lossyfs.LoseAll())
-					c.verify()
-					c.cutAt = nil
-					cut := 1 + rng.Int64N(60)
-					c.power.CutAtEvent(cut)
-					c.run("write")
-					c.cut(lossyfs.LoseAll())
-					c.verify()
-					if t.Failed() {
-						t.Fatalf("killed before %q, power lost at event %d after it", sort, cut)
+					for nth := range 2 {
+						// bbolt syncs twice, its pages and then what leads to them. The identity is read first.
+						if nth > 0 && !strings.Contains(sort, ".db") && !strings.Contains(sort, "identity") {
+							continue
+						}
+						mu.Lock()
+						clear(before)
+						mu.Unlock()
+						c := newCrasher(t, kind)
+						var seen atomic.Int64
+						c.power.CutWhen(func(e lossyfs.Event) bool {
+							return sortOf(e) == sort && (seen.Add(1) > int64(nth) || strings.HasPrefix(sort, string(lossyfs.SyncDir)))
+						})
+						c.run("write")
+						c.kill()
+						line := "looked"
+						if nth > 0 && strings.HasPrefix(sort, string(lossyfs.SyncDir)) {
+							line = "identity"
+						}
+						c.cutAt = func(what string) bool { return what == line }
+						c.run("look")
+						c.cut(lossyfs.LoseAll())
+						c.verify()
+						c.cutAt = nil
+						cut := 1 + rand.New(rand.NewPCG(uint64(round), uint64(len(sort)))).Int64N(60)
+						c.power.CutAtEvent(cut)
+						c.run("write")
+						c.cut(lossyfs.LoseAll())
+						c.verify()
+						if t.Failed() {
+							t.Fatalf("killed before %q, power lost when %s was said, and again at event %d", sort, line, cut)
+						}
 					}
 				}
 			}
