@@ -176,9 +176,9 @@ func TestPowerLossAfterAKill(t *testing.T) {
 						}
 						c.cutAt = func(what string) bool { return what == line }
 						c.run("look")
+						c.cutAt = nil
 						c.cut(lossyfs.LoseAll())
 						c.verify()
-						c.cutAt = nil
 						cut := 1 + rand.New(rand.NewPCG(uint64(round), uint64(len(sort)))).Int64N(60)
 						c.power.CutAtEvent(cut)
 						c.run("write")
