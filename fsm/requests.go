@@ -230,7 +230,7 @@ func (l *requestLoader) part(_ int, records []logv1.KeyValue) error {
 			_, err = decodeResult(p.GetResult())
 		}
 		if err != nil || r == nil {
-			return fmt.Errorf("request id %q of log entry %d is damaged: %w", p.GetRequestId(), index, err)
+			return fmt.Errorf("request id %q of log entry %d cannot be read: %w", p.GetRequestId(), index, err)
 		}
 		loaded = append(loaded, r)
 		canonical = append(appendHead(canonical[:0], logv1.Kind_KIND_REQUEST, string(kv.Key)), kv.Value...)

@@ -22,8 +22,13 @@ func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, er
 			revision, span, err = r.cfg.RegistryFile.RevisionAt(ctx, time)
 			return span, 0, err
 		})
-		if err != nil || revision < span.Newest || span.Newest >= now {
+		switch {
+		case err != nil:
 			return revision, err
+		case revision < span.Oldest && revision < now && span.Oldest > 1:
+			return 0, &logv1.CompactedError{Asked: span.Oldest - 1, Oldest: span.Oldest}
+		case revision < span.Newest || span.Newest >= now:
+			return revision, nil
 		}
 		// It may be one that the registry file does not hold yet.
 		if err := r.cfg.RegistryFile.AwaitDurable(ctx, now); err != nil {
