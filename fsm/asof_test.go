@@ -48,7 +48,11 @@ func TestPointsInTime(t *testing.T) {
 					oldest = e.Revision + 1
 				}
 			}
+			all := h.registryFile.events
 			h.do(t, now, compact(oldest))
+			if rapid.Bool().Draw(rt, "the registry file has not heard of it") {
+				h.registryFile.events, h.registryFile.meta.Horizon = all, 1
+			}
 		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.registryFile.durable = func() int64 { return durable }
@@ -134,7 +138,11 @@ func TestReadEvents(t *testing.T) {
 		}
 		newest := h.Revision()
 		oldest := rapid.Int64Range(1, newest+1).Draw(rt, "oldest")
+		all := h.registryFile.events
 		h.do(t, 99, compact(oldest))
+		if rapid.Bool().Draw(rt, "the registry file has not heard of it") {
+			h.registryFile.events, h.registryFile.meta.Horizon = all, 1
+		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.registryFile.durable = func() int64 { return durable }
 		h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
@@ -147,6 +155,7 @@ func TestReadEvents(t *testing.T) {
 			To:         rapid.Int64Range(0, newest+2).Draw(rt, "to"),
 			Key:        rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
 			Descending: rapid.Bool().Draw(rt, "descending"),
+			PageBytes:  rapid.SampledFrom([]int{0, 1, 150}).Draw(rt, "bytes"),
 		}
 		if q.Key != "" {
 			q.Kind = logv1.Kind_KIND_SERVICE

@@ -126,7 +126,7 @@ func (k *Kinds) Name(number logv1.Kind) string {
 func (k *Kind) decode(key string, value []byte) (Value, error) {
 	v := k.New()
 	if err := v.UnmarshalVT(value); err != nil {
-		return nil, fmt.Errorf("%s %q: it is damaged: %w", k.Name, key, err)
+		return nil, fmt.Errorf("%s %q: it cannot be read: %w", k.Name, key, err)
 	}
 	if k.History && !isKey(key) {
 		return nil, fmt.Errorf("%q cannot be the key of a %s", key, k.Name)

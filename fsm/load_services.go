@@ -54,6 +54,9 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 		r.name, at = all[at:at+len(s.Key)], at+len(s.Key)
 		p, ok := logv1.ParseService(s.Value)
 		if !ok || len(p.Service) > 0 {
+			if err := new(logv1.ServiceRecord).UnmarshalVT(s.Value); err != nil {
+				return fmt.Errorf("service %q: it cannot be read: %w", r.name, err)
+			}
 			return fmt.Errorf("service %q: its record is damaged", r.name)
 		}
 		r.revision, r.statusTime, r.status = p.Revision, p.StatusTime, servingStatus(p.Status)
@@ -93,7 +96,7 @@ func (l *serviceLoader) explain(r *record, p *logv1.ServiceBytes) error {
 	}
 	report, err := p.Report()
 	if err != nil {
-		return fmt.Errorf("service %q: its report is damaged: %w", r.name, err)
+		return fmt.Errorf("service %q: its report cannot be read: %w", r.name, err)
 	}
 	r.origin = loadOrigin(report)
 	if len(l.origins) == maxSharedOrigins {

@@ -33,6 +33,8 @@ func (n *Node) reading() metrics.Reading {
 		Wakes:                f.Wakes,
 		Restores:             f.Restores,
 		RequestIDs:           n.fsm.RequestIDs(),
+		FeatureLevel:         n.fsm.Level(),
+		MaxFeatureLevel:      n.fsm.MaxLevel(),
 		HistoryOldest:        n.fsm.Horizon(),
 		HashesAgreed:         hashes.Agreed,
 		HashesMismatched:     hashes.Mismatched,
@@ -47,6 +49,9 @@ func (n *Node) reading() metrics.Reading {
 	}
 	for _, p := range s.Peers {
 		r.Peers[p.Name] = p.Err == ""
+	}
+	for _, b := range n.server.Budgets() {
+		r.Budgets = append(r.Budgets, metrics.Budget(b))
 	}
 	for _, c := range n.server.RPCs() {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})

@@ -17,6 +17,8 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -31,6 +33,7 @@ type registryService struct {
 	// completePatience is how long a watch of services, which has sent all that this node holds, waits for a
 	// leader to confirm that this is all.
 	completePatience time.Duration
+	pages            *budget.Budget             // of messages of streams
 	cutOff           func(call context.Context) // closes the connection of a call
 	log              *slog.Logger
 }
@@ -62,15 +65,15 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 	if req.GetAt().GetAt() == nil {
 		rec, revision = s.registry.GetService(req.GetService())
 	} else {
-		ctx, done := s.readable(ctx)
+		ctx, done := s.boundRead(ctx)
 		defer done()
-		at, err := s.moment(ctx, req.GetAt())
+		at, err := s.resolve(ctx, req.GetAt())
 		if err != nil {
 			return nil, 0, err
 		}
 		revision, when = at.revision, fmt.Sprintf(" at revision %d", at.revision)
 		if rec, err = s.history.GetServiceAt(ctx, req.GetService(), revision); err != nil {
-			return nil, 0, s.pastError(err)
+			return nil, 0, s.historyError(err)
 		}
 	}
 	if rec == nil {
@@ -116,21 +119,24 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	if limit == 0 {
 		limit = limits.DefaultPageSize
 	}
+	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
+		return nil, f
+	}
 	var recs []*rollcallv1.ServiceRecord
 	var next string
 	var revision int64
 	if req.GetAt().GetAt() == nil {
 		recs, next, revision = s.registry.ListServices(req.GetPrefix(), after, limit, req.GetStatuses())
 	} else {
-		ctx, done := s.readable(ctx)
+		ctx, done := s.boundRead(ctx)
 		defer done()
-		if at, err = s.pageMoment(ctx, req, at); err != nil {
+		if at, err = s.pageAsOf(ctx, req, at); err != nil {
 			return nil, err
 		}
 		revision = at.revision
 		recs, next, err = s.history.ListServicesAt(ctx, revision, req.GetPrefix(), after, limit, req.GetStatuses())
 		if err != nil {
-			return nil, s.pastError(err)
+			return nil, s.historyError(err)
 		}
 	}
 	if n := fitting(recs, maxAnswerBytes-pageOverhead); n < len(recs) {
@@ -148,6 +154,9 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 // pageOverhead is what a page has besides its records.
 const pageOverhead = 1 << 10
 
+// pageEstimate is about how many bytes a page of so many records or events has.
+func pageEstimate(limit int) int { return min(512*limit, maxAnswerBytes) }
+
 // fitting returns how many of recs fit into size bytes, at least one: a page that a client cannot
 // receive would be the end of its listing.
 func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
@@ -163,7 +172,7 @@ func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 
 // validateList returns what the page token says: the name it stands after, and the point in time of the
 // first page.
-func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *past, err error) {
+func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *asOf, err error) {
 	var vs violations
 	vs.at(req.GetAt())
 	vs.text("prefix", limits.Lookup(req.GetPrefix()))
@@ -201,22 +210,22 @@ func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after st
 	return after, at, nil
 }
 
-// A page token is a format byte, the cluster, the revision of a list of the past, and the name that the page
+// A page token is a format byte, the cluster, the revision of a list as of a point in time, and the name that the page
 // stands after. Any node of the cluster goes on from it.
 const (
 	tokenFormat     = 4
-	pastTokenFormat = 5
+	asOfTokenFormat = 5
 
 	maxClusterIDBytes = 64
 )
 
-func encodeToken(cluster, after string, at *past) string {
+func encodeToken(cluster, after string, at *asOf) string {
 	if after == "" {
 		return ""
 	}
 	format := byte(tokenFormat)
 	if at != nil {
-		format = pastTokenFormat
+		format = asOfTokenFormat
 	}
 	b := appendCluster([]byte{format}, cluster)
 	if at != nil {
@@ -225,7 +234,7 @@ func encodeToken(cluster, after string, at *past) string {
 	return base64.RawURLEncoding.EncodeToString(append(b, after...))
 }
 
-func decodeToken(token string) (cluster, after string, at *past, err error) {
+func decodeToken(token string) (cluster, after string, at *asOf, err error) {
 	if token == "" {
 		return "", "", nil, nil
 	}
@@ -234,16 +243,16 @@ func decodeToken(token string) (cluster, after string, at *past, err error) {
 		return "", "", nil, errToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) < 1 || b[0] != tokenFormat && b[0] != pastTokenFormat {
+	if err != nil || len(b) < 1 || b[0] != tokenFormat && b[0] != asOfTokenFormat {
 		return "", "", nil, errToken
 	}
-	ofPast := b[0] == pastTokenFormat
+	isAsOf := b[0] == asOfTokenFormat
 	cluster, b, ok := cutCluster(b[1:])
-	if !ok || ofPast && len(b) <= 8 {
+	if !ok || isAsOf && len(b) <= 8 {
 		return "", "", nil, errToken
 	}
-	if ofPast {
-		at = &past{int64(binary.BigEndian.Uint64(b))}
+	if isAsOf {
+		at = &asOf{int64(binary.BigEndian.Uint64(b))}
 		b = b[8:]
 	}
 	if limits.Name(string(b)) != nil || at != nil && at.revision < 0 {

@@ -43,7 +43,10 @@ type Config struct {
 	RegistryFile RegistryFile
 	// Revision returns the newest revision that this node shows.
 	Revision func() int64
-	Limits   Limits
+	// Horizon returns the oldest revision whose event is retained, as this node has applied it. The registry
+	// file may not have heard of it yet.
+	Horizon func() int64
+	Limits  Limits
 	// RingEvents is how many recent events are kept in memory; those after Newest come next.
 	RingEvents int
 	Newest     int64
@@ -91,8 +94,11 @@ func (r *Reader) span(ctx context.Context) (logv1.EventSpan, error) {
 
 // stored reads the registry file, throttled. An arriving snapshot ends what is being read; then it is read
 // again, once the snapshot has taken the registry file's place.
-func (r *Reader) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
-	err = r.throttle.do(ctx, func() (given int, err error) {
+//
+// The span begins at the horizon that was applied, also if the registry file still holds older events: nodes
+// that have applied the same answer the same, whatever they have written to disk.
+func (r *Reader) stored(ctx context.Context, what reading, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
+	err = r.throttle.do(ctx, what, func() (given int, err error) {
 		const tries = 3
 		for try := 1; ; try++ {
 			span, given, err = read(ctx)
@@ -102,5 +108,6 @@ func (r *Reader) stored(ctx context.Context, read func(context.Context) (span lo
 			}
 		}
 	})
+	span.Oldest = max(span.Oldest, r.cfg.Horizon())
 	return span, err
 }

@@ -236,6 +236,9 @@ func (s *Store) list() ([]Verified, error) {
 			if errors.Is(v.Err, os.ErrNotExist) {
 				continue // a newer one has just taken its place
 			}
+			if errors.Is(v.Err, vfs.ErrNewer) { // to go on from an older one would lose what this one holds
+				return nil, fmt.Errorf("snapshot %s: %w", filepath.Join(s.dir, meta.ID), v.Err)
+			}
 		case v.Err == nil:
 			v.Err = v.still(meta)
 		}
