@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"context"
-	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -17,13 +16,13 @@ func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (rea
 }
 
 // FollowEvents is follow.Followers.Events.
-func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error {
-	return f.followers.Events(ctx, from, quiet, send)
+func (f *FSM) FollowEvents(ctx context.Context, from int64, how logv1.Following, send func(events []*logv1.Event, revision int64) error) error {
+	return f.followers.Events(ctx, from, how, send)
 }
 
 // FollowServices is follow.Followers.Services.
-func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
-	return f.followers.Services(ctx, prefixes, quiet, complete, send)
+func (f *FSM) FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return f.followers.Services(ctx, prefixes, how, complete, send)
 }
 
 // RecentEvents is history.Reader.Recent.
