@@ -51,7 +51,7 @@ func (c *Client) ListEvents(ctx context.Context, o ListEventsOptions) iter.Seq2[
 		for {
 			var page *rollcallv1.ListEventsResponse
 			err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-				page, err = rollcallv1.NewRegistryClient(conn).ListEvents(read.Outgoing(ctx), req, read.callOptions()...)
+				page, err = rollcallv1.NewRegistryClient(conn).ListEvents(read.outgoing(ctx), req, read.callOptions()...)
 				return err
 			})
 			read.done()

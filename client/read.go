@@ -19,7 +19,7 @@ func (c *Client) Check(ctx context.Context, service string) (Status, error) {
 	op := operation{name: "check", service: service, about: true}
 	read := c.newReading(ctx, &op, false)
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = healthpb.NewHealthClient(conn).Check(read.Outgoing(ctx), &healthpb.HealthCheckRequest{Service: service}, read.callOptions()...)
+		resp, err = healthpb.NewHealthClient(conn).Check(read.outgoing(ctx), &healthpb.HealthCheckRequest{Service: service}, read.callOptions()...)
 		return err
 	})
 	read.done()
@@ -41,7 +41,7 @@ func (c *Client) GetAt(ctx context.Context, service string, at *rollcallv1.At) (
 	op := operation{name: "get", service: service, about: true}
 	read := c.newReading(ctx, &op, isRevision(at))
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewRegistryClient(conn).GetService(read.Outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service, At: at}, read.callOptions()...)
+		resp, err = rollcallv1.NewRegistryClient(conn).GetService(read.outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service, At: at}, read.callOptions()...)
 		return err
 	})
 	read.done()

@@ -73,7 +73,11 @@ func WithReadOptions(ctx context.Context, o ReadOptions) context.Context {
 // Outgoing adds o to the metadata of ctx, for gRPC calls that are not made by a Client. Info is filled by
 // [ReadInfoFrom].
 func (o ReadOptions) Outgoing(ctx context.Context) context.Context {
-	ctx = withCluster(ctx, o.Cluster)
+	return o.outgoing(withCluster(ctx, o.Cluster), o.Cluster != "")
+}
+
+// outgoing adds o to the metadata of ctx, without the cluster, which is named if there is one.
+func (o ReadOptions) outgoing(ctx context.Context, named bool) context.Context {
 	var kv []string
 	if o.Consistency == Linearizable {
 		kv = append(kv, consistencyKey, "linearizable")
@@ -87,8 +91,8 @@ func (o ReadOptions) Outgoing(ctx context.Context) context.Context {
 	if o.RequireLeader {
 		kv = append(kv, requireLeaderKey, "true")
 	}
-	if len(kv) == 0 && o.Cluster == "" && o.Info != nil {
-		kv = append(kv, consistencyKey, "local") // asks for the headers alone
+	if len(kv) == 0 && !named && o.Info != nil {
+		kv = append(kv, consistencyKey, "local") // only to be answered with headers
 	}
 	if len(kv) == 0 {
 		return ctx
@@ -112,6 +116,7 @@ func ReadInfoFrom(header metadata.MD) ReadInfo {
 // reading is a read with options: its metadata, and where its headers go.
 type reading struct {
 	ReadOptions
+	op              *operation // names the cluster
 	header, trailer metadata.MD
 }
 
@@ -123,8 +128,12 @@ func (c *Client) newReading(ctx context.Context, op *operation, revision bool) *
 	if op.cluster == "" && (revision || o.MinRevision > 0) {
 		op.cluster = c.Cluster()
 	}
-	o.Cluster = "" // the operation names it
-	return &reading{ReadOptions: o}
+	return &reading{ReadOptions: o, op: op}
+}
+
+// outgoing returns the outgoing context of the read.
+func (r *reading) outgoing(ctx context.Context) context.Context {
+	return r.ReadOptions.outgoing(ctx, r.op.cluster != "")
 }
 
 // atLeast returns the outgoing context of a read that must not be older than revision.
@@ -133,7 +142,7 @@ func (r *reading) atLeast(ctx context.Context, revision int64) context.Context {
 	if o.MinRevision >= 0 { // a node refuses what makes no sense
 		o.MinRevision = max(o.MinRevision, revision)
 	}
-	return o.Outgoing(ctx)
+	return o.outgoing(ctx, r.op.cluster != "")
 }
 
 // callOptions collect the headers, if the caller wants them. gRPC sends those of an error in a trailer.

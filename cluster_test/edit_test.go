@@ -109,8 +109,8 @@ func editRecord(t *testing.T, path, service string, withoutHash bool) {
 	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
 	must(t, err)
 	must(t, db.Update(func(tx *bbolt.Tx) error {
-		services, meta := tx.Bucket([]byte("services")), tx.Bucket([]byte("meta"))
-		key, sumKey := []byte(service), []byte("sum.services")
+		services, meta := tx.Bucket([]byte("kind.1")), tx.Bucket([]byte("meta"))
+		key, sumKey := []byte(service), []byte("sum.kind.1")
 		old := append([]byte(nil), services.Get(key)...)
 		var r logv1.ServiceRecord
 		must(t, logv1.Open(old, &r))

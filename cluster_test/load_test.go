@@ -30,6 +30,7 @@ type load struct {
 	acked   atomic.Int64
 	ackedC  chan struct{} // capacity 1: a hint that acked grew
 	cancel  context.CancelFunc
+	abandon context.CancelFunc // ends writes under way: their outcome is unknown
 	wg      sync.WaitGroup
 }
 
@@ -46,24 +47,33 @@ type writer struct {
 
 func startLoad(t *testing.T, cl *client.Client, writers int) *load {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &load{t: t, ackedC: make(chan struct{}, 1), cancel: cancel}
+	l := &load{t: t, ackedC: make(chan struct{}, 1)}
 	for i := range writers {
-		w := &writer{service: fmt.Sprintf("load/w%d", i), unknown: map[int]bool{}, refused: map[int]bool{}}
-		l.writers = append(l.writers, w)
-		l.wg.Go(func() { l.run(ctx, cl, w) })
+		l.writers = append(l.writers, &writer{service: fmt.Sprintf("load/w%d", i), unknown: map[int]bool{}, refused: map[int]bool{}})
 	}
-	t.Cleanup(l.stop)
+	l.resume(cl)
+	t.Cleanup(func() { l.stop() })
 	return l
+}
+
+// resume has the writers of a load that was stopped go on.
+func (l *load) resume(cl *client.Client) {
+	ctx, cancel := context.WithCancel(context.Background())
+	attempts, abandon := context.WithCancel(context.Background())
+	l.cancel, l.abandon = cancel, abandon
+	for _, w := range l.writers {
+		l.wg.Go(func() { l.run(ctx, attempts, cl, w) })
+	}
 }
 
 // stop ends the writers; what they know stays.
 func (l *load) stop() {
 	l.cancel()
 	l.wg.Wait()
+	l.abandon()
 }
 
-func (l *load) run(ctx context.Context, cl *client.Client, w *writer) {
+func (l *load) run(ctx, attempts context.Context, cl *client.Client, w *writer) {
 	for ctx.Err() == nil {
 		w.mu.Lock()
 		w.next++
@@ -79,7 +89,7 @@ func (l *load) run(ctx context.Context, cl *client.Client, w *writer) {
 			s = healthpb.HealthCheckResponse_NOT_SERVING
 		}
 		// Not ctx: a write under way when the load stops must end in an outcome of its own.
-		attempt, done := context.WithTimeout(context.Background(), 5*time.Second)
+		attempt, done := context.WithTimeout(attempts, 5*time.Second)
 		resp, err := cl.Set(attempt, w.service, s, o)
 		done()
 		w.mu.Lock()
@@ -150,5 +160,29 @@ func (w *writer) verify(t *testing.T, p *process) {
 		t.Errorf("%s on %s shows write %d, which was refused as not written", w.service, p.name, shown)
 	case !w.unknown[shown]:
 		t.Errorf("%s on %s shows write %d; %d was acknowledged, and after it %v are unknown", w.service, p.name, shown, w.acked, w.unknown)
+	}
+}
+
+// settle takes what a node shows for what is written: the writes whose outcome was unknown happened or never
+// will, as no process that knew of them lives. The load must have stopped.
+func (l *load) settle(p *process) {
+	l.t.Helper()
+	for _, w := range l.writers {
+		w.verify(l.t, p)
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		resp, err := rollcallv1.NewRegistryClient(p.dial()).GetService(ctx, &rollcallv1.GetServiceRequest{Service: w.service})
+		cancel()
+		if status.Code(err) == codes.NotFound {
+			continue
+		}
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		r := resp.GetService().GetReport()
+		w.mu.Lock()
+		w.acked, _ = strconv.Atoi(r.GetReason())
+		w.rev, w.doubt = r.GetRevision(), false
+		clear(w.unknown)
+		w.mu.Unlock()
 	}
 }

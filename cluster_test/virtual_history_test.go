@@ -153,7 +153,7 @@ func TestVirtualP11HistoryOutlivesTheLog(t *testing.T) {
 			if e.GetType() == logv1.EventType_EVENT_TYPE_MEMBER_CHANGED {
 				continue
 			}
-			if have := fmt.Sprint(e.GetService(), " ", client.Status(e.GetStatus())); have != written[r] {
+			if have := fmt.Sprint(e.ServiceName(), " ", client.Status(e.GetStatus())); have != written[r] {
 				t.Errorf("revision %d is %q; acknowledged was %q", r, have, written[r])
 			}
 		}
@@ -162,16 +162,16 @@ func TestVirtualP11HistoryOutlivesTheLog(t *testing.T) {
 		}
 		below := map[string]int64{} // by service, what is left below the horizon
 		for r, e := range reference.events {
-			if r >= oldest || e.GetService() == "" {
+			if r >= oldest || e.ServiceName() == "" {
 				continue
 			}
-			if below[e.GetService()] != 0 || e.GetType() == logv1.EventType_EVENT_TYPE_DELETED {
+			if below[e.ServiceName()] != 0 || e.GetDeletes() {
 				t.Errorf("below the horizon, %d, there is %v", oldest, e)
 			}
-			below[e.GetService()] = r
+			below[e.ServiceName()] = r
 		}
 		for name, r := range newest {
-			if reference.events[r].GetService() != name || holds[name].GetReport().GetRevision() != r {
+			if reference.events[r].ServiceName() != name || holds[name].GetReport().GetRevision() != r {
 				t.Errorf("%s is of revision %d; its event is %v, the registry says %v", name, r, reference.events[r], holds[name])
 			}
 		}

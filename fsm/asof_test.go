@@ -48,7 +48,11 @@ func TestPointsInTime(t *testing.T) {
 					oldest = e.Revision + 1
 				}
 			}
+			all := h.registryFile.events
 			h.do(t, now, compact(oldest))
+			if rapid.Bool().Draw(rt, "the registry file has not heard of it") {
+				h.registryFile.events, h.registryFile.meta.Horizon = all, 1
+			}
 		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.registryFile.durable = func() int64 { return durable }
@@ -134,7 +138,11 @@ func TestReadEvents(t *testing.T) {
 		}
 		newest := h.Revision()
 		oldest := rapid.Int64Range(1, newest+1).Draw(rt, "oldest")
+		all := h.registryFile.events
 		h.do(t, 99, compact(oldest))
+		if rapid.Bool().Draw(rt, "the registry file has not heard of it") {
+			h.registryFile.events, h.registryFile.meta.Horizon = all, 1
+		}
 		durable := rapid.Int64Range(oldest-1, newest).Draw(rt, "durable")
 		h.registryFile.durable = func() int64 { return durable }
 		h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
@@ -145,14 +153,17 @@ func TestReadEvents(t *testing.T) {
 		q := logv1.EventQuery{
 			From:       rapid.Int64Range(0, newest+2).Draw(rt, "from"),
 			To:         rapid.Int64Range(0, newest+2).Draw(rt, "to"),
-			Service:    rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
+			Key:        rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
 			Descending: rapid.Bool().Draw(rt, "descending"),
+		}
+		if q.Key != "" {
+			q.Kind = logv1.Kind_KIND_SERVICE
 		}
 		odd := rapid.Bool().Draw(rt, "odd ones")
 		keep := func(e *logv1.Event) bool { return !odd || e.GetRevision()%2 == 1 }
 		var want, got []int64
 		for _, e := range h.registryFile.events {
-			if e.Revision >= max(q.From, oldest) && (q.To == 0 || e.Revision <= q.To) && (q.Service == "" || e.Service == q.Service) && keep(e) {
+			if e.Revision >= max(q.From, oldest) && (q.To == 0 || e.Revision <= q.To) && (q.Key == "" || e.Key == q.Key) && keep(e) {
 				want = append(want, e.Revision)
 			}
 		}

@@ -1,8 +1,6 @@
 package fsm
 
 import (
-	"slices"
-
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -11,14 +9,14 @@ import (
 type batch struct {
 	index, term uint64 // of the last entry; 0: nothing was applied
 	services    []touched
-	at          map[string]int // name → place in services; see FSM.touched
-	members     []*logv1.Member
+	at          map[string]int    // name → place in services; see FSM.touched
+	records     []logv1.Record    // of kinds that have a table
+	recordAt    map[recordKey]int // place in records
 	events      []*logv1.Event
-	limits      requestLimits // of the request ids, if they changed
-	requests    []*request    // remembered, and not forgotten again
-	forgotten   []string      // keys of those remembered before
-	hash        Digest        // the state's after the last entry
-	mismatch    uint64        // first index at which a proposer held another hash; 0: none
+	requests    []*request // remembered, and not forgotten again
+	forgotten   []string   // keys of those remembered before
+	hash        Digest     // the state's after the last entry
+	mismatch    uint64     // first index at which a proposer held another hash; 0: none
 }
 
 // maxTouched is of how many names the room is kept from one batch to the next.
@@ -30,11 +28,10 @@ type touched struct {
 }
 
 func (b *batch) add(p *plan) {
-	if p.limits != (requestLimits{}) {
-		b.limits = p.limits
-	}
-	if p.member != nil {
-		b.addMember(p.member)
+	for i := range p.changes {
+		if c := &p.changes[i]; c.changed() {
+			b.addRecord(c.kind, c.key, c.after)
+		}
 	}
 	for i := range p.outcomes {
 		if o := &p.outcomes[i]; o.changed() {
@@ -52,14 +49,21 @@ func (b *batch) addService(name string, now *record) {
 	b.services = append(b.services, touched{name, now})
 }
 
-func (b *batch) addMember(m *logv1.Member) {
-	for i, known := range b.members {
-		if known.GetName() == m.GetName() {
-			b.members[i] = m
-			return
-		}
+func (b *batch) addRecord(kind *Kind, key string, now Value) {
+	r := logv1.Record{Kind: kind.Number, Key: key}
+	if now != nil {
+		r.Value = now
 	}
-	b.members = append(b.members, m)
+	at := recordKey{kind.Number, key}
+	if i, ok := b.recordAt[at]; ok {
+		b.records[i] = r
+		return
+	}
+	if b.recordAt == nil {
+		b.recordAt = map[recordKey]int{}
+	}
+	b.recordAt[at] = len(b.records)
+	b.records = append(b.records, r)
 }
 
 // forget takes the oldest request that is known.
@@ -68,7 +72,7 @@ func (b *batch) forget(r *request) {
 		b.requests = b.requests[1:]
 		return
 	}
-	b.forgotten = append(b.forgotten, logv1.RequestKey(r.place.index, r.place.position))
+	b.forgotten = append(b.forgotten, r.place.key())
 }
 
 // delta is the registry file's part. s is the state after the batch.
@@ -82,26 +86,22 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		Level:     s.level,
 		ClusterID: s.clusterID,
 		StateHash: b.hash.proto(b.index),
-		Members:   b.members,
+		Records:   make([]logv1.Record, 0, len(b.services)+len(b.records)+len(b.forgotten)+len(b.requests)),
 		Events:    b.events,
-
-		DeletedRequests: b.forgotten,
 	}
-	if b.limits != (requestLimits{}) {
-		d.Requests = append(d.Requests, b.limits.logRecord())
-	}
-	var by actorLog
-	d.Requests = slices.Grow(d.Requests, len(b.requests))
-	for _, r := range b.requests {
-		d.Requests = append(d.Requests, r.log(&by))
-	}
-	d.Services = make([]*logv1.ServiceRecord, 0, len(b.services))
 	for _, t := range b.services {
-		if t.now == nil {
-			d.DeletedServices = append(d.DeletedServices, t.name)
-			continue
+		r := logv1.Record{Kind: logv1.Kind_KIND_SERVICE, Key: t.name}
+		if t.now != nil {
+			r.Value = t.now
 		}
-		d.Services = append(d.Services, t.now.log(&by))
+		d.Records = append(d.Records, r)
+	}
+	d.Records = append(d.Records, b.records...)
+	for _, key := range b.forgotten {
+		d.Records = append(d.Records, logv1.Record{Kind: logv1.Kind_KIND_REQUEST, Key: key})
+	}
+	for _, r := range b.requests {
+		d.Records = append(d.Records, logv1.Record{Kind: logv1.Kind_KIND_REQUEST, Key: r.place.key(), Value: r})
 	}
 	return d
 }

@@ -22,24 +22,6 @@ func (s *state) evaluateCompact(p *plan, c *logv1.Compact) {
 	}
 }
 
-// setHorizon also accounts for it in the state hash.
-func (s *state) setHorizon(horizon int64) {
-	s.hash.horizon(s.horizon, horizon)
-	s.horizon = horizon
-}
-
-// horizon changes the hash as the horizon moves. The first one is not in it: a registry that was never
-// compacted hashes as it did before there was compaction.
-func (m *multiset) horizon(before, after int64) {
-	var room [512]byte
-	if before > firstHorizon {
-		m.remove(kindHorizon, newCanonical(&room).number(before))
-	}
-	if after > firstHorizon {
-		m.add(kindHorizon, newCanonical(&room).number(after))
-	}
-}
-
 // Horizon is the oldest revision from which every event is kept, by the cluster's decision: at most
 // Revision()+1. The registry file of this node deletes what lies below a little later.
 func (f *FSM) Horizon() int64 { return f.view.Load().horizon }

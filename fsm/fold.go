@@ -22,12 +22,11 @@ type plan struct {
 	revision  int64 // the registry's afterwards
 	time      int64 // log time of the command
 	outcomes  []outcome
-	member    *logv1.Member // to be stored; nil: none
-	moved     bool          // the member is an event, not only a new version
-	clusterID string        // to be taken; "": none
-	limits    requestLimits // of the request ids, to be taken; zero: none
-	horizon   int64         // to be taken; 0: none
-	level     uint32        // to be taken; 0: none
+	changes   []recordChange    // of kinds that have a table
+	newest    map[recordKey]int // the place in changes of the newest of a key
+	clusterID string            // to be taken; "": none
+	horizon   int64             // to be taken; 0: none
+	level     uint32            // to be taken; 0: none
 	refusal   *logv1.Refusal
 }
 
@@ -42,6 +41,10 @@ func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
 	for i, cmd := range e.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
 		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact:
+		case *logv1.Command_Record:
+			if s.kinds.commandKind(kind.Record) == nil {
+				return fmt.Errorf("command %d is of a kind of records (%d) this binary does not know; a newer one wrote it", i, kind.Record.GetKind())
+			}
 		case *logv1.Command_RaiseLevel:
 			if level := kind.RaiseLevel.GetLevel(); level > maxLevel {
 				return fmt.Errorf("command %d: %w", i, &LevelError{Needs: level, Max: maxLevel})
@@ -91,11 +94,10 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		if s.clusterID == "" {
 			p.clusterID = kind.TermStart.GetClusterId()
 		}
-		// A preview has no table, and shows no limits.
-		if s.requests != nil {
-			if l := s.requests.limitsOf(kind.TermStart); l != s.requests.limits {
-				p.limits = l
-			}
+		s.evaluateLimits(&p, kind.TermStart)
+	case *logv1.Command_Record:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			s.evaluateRecord(&p, cmd, kind.Record)
 		}
 	default:
 		// Only a preview comes this far with one: admit halts the fold.
@@ -109,7 +111,7 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 	if found == nil {
 		found = &finder{}
 	}
-	var why *cause // of the change before
+	var why *origin // of the change before
 	revision := s.revision
 	p.outcomes = make([]outcome, 0, len(w.GetChanges()))
 	for _, c := range w.GetChanges() {
@@ -131,11 +133,11 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 		case !before.holds(cmd, c):
 			revision++
 			if why == nil || why.leaseID != c.GetLeaseId() {
-				why = newCause(cmd, c.GetLeaseId(), p.time)
+				why = newOrigin(cmd, c.GetLeaseId(), p.time)
 			}
 			o.after = &record{
 				name:       o.name,
-				cause:      why,
+				origin:     why,
 				revision:   revision,
 				statusTime: p.time,
 				status:     servingStatus(c.GetStatus()),
@@ -152,7 +154,7 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 // holds says whether c would set what r already says; r may be nil.
 func (r *record) holds(cmd *logv1.Command, c *logv1.Change) bool {
 	return r != nil && r.status == servingStatus(c.GetStatus()) &&
-		r.cause.reason == cmd.GetReason() && r.cause.leaseID == c.GetLeaseId()
+		r.origin.reason == cmd.GetReason() && r.origin.leaseID == c.GetLeaseId()
 }
 
 // checkPreconditions compares c with what is there. A revision that differs is refused even if
@@ -179,28 +181,30 @@ func checkPreconditions(c *logv1.Change, before *record) *logv1.Refusal {
 	return nil
 }
 
-func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
-	known, ok := s.members[m.GetName()]
-	if ok && known.GetDirectoryId() != "" && known.GetDirectoryId() != m.GetDirectoryId() {
-		p.refusal = of(logv1.Kind_KIND_MEMBER, m.GetName(), invalid("member.directory_id", logv1.Refusal_PROBLEM_CONFLICT))
-		p.refusal.Given, p.refusal.Held = m.GetDirectoryId(), known.GetDirectoryId()
+// RefuseUnknown refuses a command that this node must not propose, because it would halt every node of
+// its version: one of a kind of records that it does not know. It is nil for any other.
+func (f *FSM) RefuseUnknown(cmd *logv1.Command) *logv1.Refusal {
+	if c := cmd.GetRecord(); c != nil && f.cfg.Kinds.commandKind(c) == nil {
+		return invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
+	}
+	return nil
+}
+
+// evaluateRecord has the kind say what its command would do.
+func (s *state) evaluateRecord(p *plan, cmd *logv1.Command, c *logv1.RecordCommand) {
+	kind := s.kinds.commandKind(c)
+	if kind == nil { // only in a preview, as above
+		p.refusal = invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 		return
 	}
-	if level := logv1.LevelOf(m.GetLevel()); level < s.level {
-		p.refusal = of(logv1.Kind_KIND_MEMBER, m.GetName(), beyond("member.level", logv1.Refusal_PROBLEM_TOO_LOW, int64(level), int64(s.level)))
+	tried := plan{revision: p.revision, time: p.time}
+	if p.refusal = kind.Evaluate(&Tx{s: s, p: &tried, cmd: cmd}, c.GetPayload()); p.refusal == nil {
+		p.refusal = tried.refusal
+	}
+	if p.refusal != nil {
 		return
 	}
-	p.moved = !ok ||
-		known.GetApiAddress() != m.GetApiAddress() ||
-		known.GetPeerAddress() != m.GetPeerAddress() ||
-		known.GetDirectoryId() != m.GetDirectoryId()
-	if p.moved || known.GetVersion() != m.GetVersion() ||
-		known.GetLevel() != m.GetLevel() || known.GetHoldLevel() != m.GetHoldLevel() {
-		p.member = m
-	}
-	if p.moved {
-		p.revision++
-	}
+	*p = tried
 }
 
 // commit makes s what p says, which was evaluated against s at its log time, and returns events with
@@ -209,24 +213,14 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 	if p.clusterID != "" {
 		s.clusterID = p.clusterID
 	}
-	if p.limits != (requestLimits{}) {
-		s.remembered.limits(s.requests.limits, p.limits)
-		s.requests.limits = p.limits
-	}
-	if p.member != nil {
-		s.setMember(p.member)
-	}
 	if p.horizon != 0 {
-		s.setHorizon(p.horizon)
+		s.horizon = p.horizon
 	}
 	if p.level != 0 {
-		s.setLevel(p.level)
+		s.level = p.level
 	}
 	first := s.revision
 	s.revision = p.revision
-	if first == p.revision {
-		return events
-	}
 	revision := first
 	events = slices.Grow(events, int(p.revision-first))
 	add := func(e *logv1.Event) {
@@ -239,9 +233,7 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 		e.RequestId = cmd.GetRequestId()
 		events = append(events, e)
 	}
-	if p.moved {
-		add(&logv1.Event{Type: logv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Member: p.member})
-	}
+	s.commitRecords(p, add)
 	for i := range p.outcomes {
 		o := &p.outcomes[i]
 		if !o.changed() {
@@ -249,7 +241,8 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 		}
 		e := &logv1.Event{
 			Type:            logv1.EventType_EVENT_TYPE_REPORTED,
-			Service:         o.name,
+			Kind:            logv1.Kind_KIND_SERVICE,
+			Key:             o.name,
 			PreviousStatus:  logv1.Status_STATUS_SERVICE_UNKNOWN,
 			Status:          logv1.Status_STATUS_SERVICE_UNKNOWN,
 			EffectiveStatus: logv1.Status_STATUS_SERVICE_UNKNOWN,
@@ -262,11 +255,11 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 			s.services.SetHint(o.after, &s.found.path)
 			e.Status = logv1.Status(o.after.status)
 			e.EffectiveStatus = e.Status
-			e.LeaseId = o.after.cause.leaseID
+			e.LeaseId = o.after.origin.leaseID
 			e.StatusTime = o.after.statusTime
 		} else {
 			s.services.Delete(o.before)
-			e.Type = logv1.EventType_EVENT_TYPE_DELETED
+			e.Type, e.Deletes = logv1.EventType_EVENT_TYPE_DELETED, true
 			e.StatusTime = p.time
 		}
 		add(e)

@@ -1,6 +1,7 @@
 package fsm
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"testing"
@@ -157,7 +158,7 @@ func TestWriteEvents(t *testing.T) {
 		time    int64
 		cmd     *logv1.Command
 		changed bool
-		event   *logv1.Event // but for the cause
+		event   *logv1.Event // but for its origin
 		status  logv1.Status // of the record afterwards
 		since   int64        // its status_time
 		at      int64        // its report.time
@@ -165,7 +166,7 @@ func TestWriteEvents(t *testing.T) {
 	}
 	reported := func(from, to logv1.Status) *logv1.Event {
 		return &logv1.Event{
-			Type: logv1.EventType_EVENT_TYPE_REPORTED, Service: "a",
+			Type: logv1.EventType_EVENT_TYPE_REPORTED, Kind: logv1.Kind_KIND_SERVICE, Key: "a",
 			PreviousStatus: from, Status: to, EffectiveStatus: to,
 		}
 	}
@@ -176,7 +177,7 @@ func TestWriteEvents(t *testing.T) {
 		{"a new status, clock behind", 250, writeFor("down", changeIf("a", notServing, 2)), true, reported(serving, notServing), notServing, 300, 300, 3},
 		{"unknown", 400, writeFor("down", change("a", unknown)), true, reported(notServing, unknown), unknown, 400, 400, 4},
 		{"delete", 500, writeFor("bye", change("a", gone)), true, &logv1.Event{
-			Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "a",
+			Type: logv1.EventType_EVENT_TYPE_DELETED, Kind: logv1.Kind_KIND_SERVICE, Key: "a", Deletes: true,
 			PreviousStatus: unknown, Status: gone, EffectiveStatus: gone,
 		}, gone, 500, 0, 0},
 		{"delete again", 600, writeFor("bye", change("a", gone)), false, nil, gone, 0, 0, 0},
@@ -191,7 +192,7 @@ func TestWriteEvents(t *testing.T) {
 			t.Errorf("%s: applied %v, previewed %v", s.name, got, preview)
 		}
 		if len(h.registryFile.deltas) != i+1 {
-			t.Fatalf("%s: registry file has %d deltas, want one each batch", s.name, len(h.registryFile.deltas))
+			t.Fatalf("%s: journal has %d deltas, want one each batch", s.name, len(h.registryFile.deltas))
 		}
 		r := got.GetServices()[0]
 		if r.GetChanged() != s.changed {
@@ -199,12 +200,12 @@ func TestWriteEvents(t *testing.T) {
 		}
 		want := &logv1.ServiceRecord{Service: "a", StatusTime: s.since}
 		if s.status != gone {
-			cause := s.cmd
+			by := s.cmd
 			if !s.changed {
-				cause = writeFor("up")
+				by = writeFor("up")
 			}
 			want.Report = &logv1.Report{
-				Status: s.status, Reason: cause.Reason, Actor: cause.Actor, RequestId: cause.RequestId,
+				Status: s.status, Reason: by.Reason, Actor: by.Actor, RequestId: by.RequestId,
 				Time: s.at, Revision: s.rev,
 			}
 		}
@@ -248,7 +249,7 @@ func TestLeaseIDIsPartOfTheReport(t *testing.T) {
 	if e := h.registryFile.events[2]; e.LeaseId != "l2" {
 		t.Errorf("event is %v, want lease l2", e)
 	}
-	if since := h.registryFile.services["a"].StatusTime; since != 0 {
+	if since := h.registryFile.service("a").StatusTime; since != 0 {
 		t.Errorf("a new lease moved status_time to %d", since)
 	}
 }
@@ -273,13 +274,13 @@ func TestBatchSharesCommitRevision(t *testing.T) {
 		commit  int64
 	}{{"b", 1, 1}, {"c", 2, 3}, {"a", 3, 3}} {
 		e := h.registryFile.events[i]
-		if e.Service != want.service || e.Revision != want.rev || e.CommitRevision != want.commit {
+		if e.ServiceName() != want.service || e.Revision != want.rev || e.CommitRevision != want.commit {
 			t.Errorf("event %d is %v, want %v", i, e, want)
 		}
 	}
 	a, c := h.view.Load().get("a"), h.view.Load().get("c")
-	if a.cause != c.cause {
-		t.Error("records of one command do not share their cause")
+	if a.origin != c.origin {
+		t.Error("records of one command do not share their origin")
 	}
 }
 
@@ -294,40 +295,38 @@ func TestAnnounceMember(t *testing.T) {
 	for _, s := range []struct {
 		name     string
 		member   *logv1.Member
-		event    bool
-		stored   bool
+		changed  bool
 		revision int64
 	}{
-		{"new", base, true, true, 1},
-		{"the same", base, false, false, 1},
-		{"version", edit(func(m *logv1.Member) { m.Version = "v2" }), false, true, 1},
-		{"format", edit(func(m *logv1.Member) { m.Level = 2 }), false, true, 1},
-		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, true, 2},
-		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, true, 3},
+		{"new", base, true, 1},
+		{"the same", base, false, 1},
+		{"version", edit(func(m *logv1.Member) { m.Version = "v2" }), true, 2},
+		{"level", edit(func(m *logv1.Member) { m.Level = 2 }), true, 3},
+		{"api address", edit(func(m *logv1.Member) { m.ApiAddress = "b:1" }), true, 4},
+		{"peer address", edit(func(m *logv1.Member) { m.PeerAddress = "b:2" }), true, 5},
 	} {
-		view, events := h.view.Load().members, len(h.registryFile.events)
+		view, events := h.view.Load(), len(h.registryFile.events)
 		got := h.do(t, 9, announce(s.member))[0]
 		if got.GetRevision() != s.revision || got.GetRefusal() != nil {
 			t.Errorf("%s: result is %v, want revision %d", s.name, got, s.revision)
 		}
 		d := h.registryFile.deltas[len(h.registryFile.deltas)-1]
-		if (len(d.Members) == 1) != s.stored {
-			t.Errorf("%s: delta has members %v", s.name, d.Members)
+		if (len(d.Records) == 1) != s.changed {
+			t.Errorf("%s: delta has records %v", s.name, d.Records)
 		}
-		if s.stored && !proto.Equal(h.Members()["n1"], s.member) {
+		if !s.changed {
+			continue
+		}
+		if !proto.Equal(h.Members()["n1"], s.member) {
 			t.Errorf("%s: member is %v", s.name, h.Members()["n1"])
 		}
-		if (len(h.registryFile.events) > events) != s.event {
-			t.Errorf("%s: events are %v", s.name, h.registryFile.events[events:])
+		e := h.registryFile.events[events]
+		if e.Type != logv1.EventType_EVENT_TYPE_MEMBER_CHANGED || e.Kind != logv1.Kind_KIND_MEMBER || e.Key != "n1" ||
+			e.Deletes || !bytes.Equal(e.After, appendValue(nil, s.member)) || e.Revision != s.revision {
+			t.Errorf("%s: event is %v", s.name, e)
 		}
-		if s.event {
-			e := h.registryFile.events[events]
-			if e.Type != logv1.EventType_EVENT_TYPE_MEMBER_CHANGED || !proto.Equal(e.Member, s.member) || e.Revision != s.revision {
-				t.Errorf("%s: event is %v", s.name, e)
-			}
-		}
-		if s.stored && s.name != "new" && proto.Equal(view["n1"], s.member) {
-			t.Errorf("%s: the map of an earlier cut was changed", s.name)
+		if s.name != "new" && proto.Equal(view.member("n1"), s.member) {
+			t.Errorf("%s: an earlier cut was changed", s.name)
 		}
 	}
 }
@@ -360,10 +359,10 @@ func TestOneEntryNamesOneCluster(t *testing.T) {
 		}
 		return e
 	}
-	if err := newState().admit(entry("", "c1", "", "c1"), logv1.Level); err != nil {
+	if err := newState(DefaultKinds()).admit(entry("", "c1", "", "c1"), logv1.Level); err != nil {
 		t.Errorf("one cluster: %v", err)
 	}
-	if err := newState().admit(entry("c1", "", "c2"), logv1.Level); err == nil {
+	if err := newState(DefaultKinds()).admit(entry("c1", "", "c2"), logv1.Level); err == nil {
 		t.Error("two clusters in one entry: no error")
 	}
 }

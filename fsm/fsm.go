@@ -63,6 +63,8 @@ type Config struct {
 	OnMismatch func(index uint64)
 	// Intercept is for tests: called by raft's goroutine before each batch.
 	Intercept func(*FSM)
+	// Kinds are what the registry can hold. Only tests set it; nil: DefaultKinds.
+	Kinds *Kinds
 	// MaxLevel is the highest feature level to fold. Only tests set it; 0: logv1.Level.
 	MaxLevel uint32
 	// CommandLevel is for tests: it can say that a command needs a higher level than the table says.
@@ -124,13 +126,16 @@ func New(cfg Config) (*FSM, error) {
 	if cfg.RingEvents == 0 {
 		cfg.RingEvents = DefaultRingEvents
 	}
+	if cfg.Kinds == nil {
+		cfg.Kinds = DefaultKinds()
+	}
 	if cfg.limits == (history.Limits{}) {
 		cfg.limits = history.DefaultLimits()
 	}
 	if cfg.MaxLevel == 0 {
 		cfg.MaxLevel = logv1.Level
 	}
-	s, index, meta, err := loadState(cfg.RegistryFile, cfg.MaxLevel)
+	s, index, meta, err := loadState(cfg.RegistryFile, cfg.Kinds, cfg.MaxLevel)
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +154,7 @@ func New(cfg Config) (*FSM, error) {
 	f.history = history.NewReader(history.Config{
 		RegistryFile: cfg.RegistryFile,
 		Revision:     f.Revision,
-		Record:       recordAfter,
+		Horizon:      f.Horizon,
 		Limits:       cfg.limits,
 		RingEvents:   cfg.RingEvents,
 		Newest:       s.revision,
@@ -284,18 +289,19 @@ func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
 		b.events = s.commit(&p, cmd, b.events)
 		b.add(&p)
 	}
-	if r := s.requests.remember(cmd, &p, at); r != nil {
-		s.remembered.remember(r)
+	result := p.result()
+	if r := s.requests.remember(cmd, &result, at); r != nil {
+		s.hashRequest(r, (*multiset).add)
 		b.requests = append(b.requests, r)
 	}
 	s.forget(b)
-	return p.result()
+	return result
 }
 
 // forget drops the request ids whose time, or room, is over.
 func (s *state) forget(b *batch) {
 	s.requests.evict(s.logTime, func(r *request) {
-		s.remembered.forget(r)
+		s.hashRequest(r, (*multiset).remove)
 		b.forget(r)
 	})
 }
@@ -396,7 +402,7 @@ func (f *FSM) restore(r io.Reader) error {
 	if err := f.cfg.RegistryFile.Replace(r); err != nil {
 		return err
 	}
-	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.MaxLevel)
+	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.Kinds, f.cfg.MaxLevel)
 	if err != nil {
 		return err
 	}

@@ -112,7 +112,7 @@ func TestHalts(t *testing.T) {
 	}
 }
 
-func TestRegistryFileOfAnotherHistory(t *testing.T) {
+func TestJournalOfAnotherHistory(t *testing.T) {
 	for _, tc := range []struct {
 		name        string
 		index, term uint64
@@ -137,7 +137,7 @@ func TestRegistryFileOfAnotherHistory(t *testing.T) {
 				t.Errorf("answer %v", err)
 			}
 			if tc.index <= 5 && len(j.deltas) != 0 {
-				t.Errorf("skipped entries reached the registry file: %v", j.deltas)
+				t.Errorf("skipped entries reached the registryFile: %v", j.deltas)
 			}
 		})
 	}
@@ -150,7 +150,7 @@ func TestConfigurationAdvancesTheIndexOnly(t *testing.T) {
 	if got[0] != nil || h.AppliedIndex() != 7 || h.Revision() != 1 {
 		t.Errorf("answer %v, index %d, revision %d", got[0], h.AppliedIndex(), h.Revision())
 	}
-	if d := h.registryFile.deltas[1]; d.Index != 7 || d.Term != 2 || d.Revision != 1 || len(d.Services) != 0 {
+	if d := h.registryFile.deltas[1]; d.Index != 7 || d.Term != 2 || d.Revision != 1 || len(d.Records) != 0 {
 		t.Errorf("delta is %+v", d)
 	}
 }
@@ -168,22 +168,27 @@ func TestOneDeltaForABatch(t *testing.T) {
 		t.Fatalf("%d deltas, want 2", len(h.registryFile.deltas))
 	}
 	d := h.registryFile.deltas[1]
-	if d.Index != 4 || d.Term != 1 || d.Revision != 7 || d.LogTime != 5 || len(d.Events) != 6 {
+	if d.Index != 4 || d.Term != 1 || d.Revision != 8 || d.LogTime != 5 || len(d.Events) != 7 {
 		t.Errorf("delta is %+v", d)
 	}
-	if len(d.Services) != 1 || d.Services[0].Service != "a" || d.Services[0].Report.Status != notServing {
-		t.Errorf("services are %v", d.Services)
+	var said []string
+	for _, r := range d.Records {
+		switch v := r.Value.(type) {
+		case *record:
+			said = append(said, fmt.Sprint(r.Key, " ", v.status))
+		case *logv1.Member:
+			said = append(said, r.Key+" "+v.Version)
+		case nil:
+			said = append(said, "no "+r.Key)
+		}
 	}
-	if fmt.Sprint(d.DeletedServices) != "[b old]" {
-		t.Errorf("deleted are %v", d.DeletedServices)
-	}
-	if len(d.Members) != 1 || d.Members[0].Version != "v2" {
-		t.Errorf("members are %v", d.Members)
+	if want := "[a NOT_SERVING no b no old n1 v2]"; fmt.Sprint(said) != want {
+		t.Errorf("records are %v, want %s", said, want)
 	}
 }
 
-// TestPublishedBeforeTheRegistryFile: while the registry file blocks, reads and new waits see the batch.
-func TestPublishedBeforeTheRegistryFile(t *testing.T) {
+// TestPublishedBeforeTheJournal: while the registry file blocks, reads and new waits see the batch.
+func TestPublishedBeforeTheJournal(t *testing.T) {
 	h := newHarness(t)
 	appended := 0
 	h.registryFile.onAppend = func(*logv1.Delta) {
@@ -203,7 +208,7 @@ func TestPublishedBeforeTheRegistryFile(t *testing.T) {
 	}
 	h.set(t, "a", serving)
 	if appended != 1 {
-		t.Errorf("registry file was called %d times", appended)
+		t.Errorf("journal was called %d times", appended)
 	}
 }
 
@@ -226,7 +231,7 @@ func TestP4RecordsBeforeTheView(t *testing.T) {
 	}
 }
 
-func TestSnapshotOnlyWhenRaftIsWhereTheRegistryFileIs(t *testing.T) {
+func TestSnapshotOnlyWhenRaftIsWhereTheJournalIs(t *testing.T) {
 	j := newMemRegistryFile()
 	first := harnessOn(t, j)
 	if _, err := first.Snapshot(); err != raft.ErrNothingNewToSnapshot { // raft compares with ==
@@ -257,7 +262,7 @@ func TestSnapshotOnlyWhenRaftIsWhereTheRegistryFileIs(t *testing.T) {
 
 func TestNewRefuses(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
-		t.Error("no registry file: no error")
+		t.Error("no registryFile: no error")
 	}
 	if _, err := New(Config{RegistryFile: newMemRegistryFile(), RingEvents: -1}); err == nil {
 		t.Error("negative ring: no error")
@@ -276,25 +281,25 @@ func TestNewRefuses(t *testing.T) {
 	} {
 		j := newMemRegistryFile()
 		j.meta.Revision = 5
-		j.services["a"] = r
-		if _, err := New(Config{RegistryFile: j}); err == nil || !strings.HasPrefix(err.Error(), "load registry file: ") {
+		j.setService(r)
+		if _, err := New(Config{RegistryFile: j}); err == nil || !strings.HasPrefix(err.Error(), "load the registry: ") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	j := newMemRegistryFile()
-	j.members[""] = &logv1.Member{}
+	j.put(logv1.Kind_KIND_MEMBER, "", nil)
 	if _, err := New(Config{RegistryFile: j}); err == nil {
 		t.Error("nameless member: no error")
 	}
 }
 
-func TestLoadSharesCauses(t *testing.T) {
+func TestLoadSharesOrigins(t *testing.T) {
 	j := newMemRegistryFile()
 	h := harnessOn(t, j)
 	h.do(t, 0, writeFor("batch", change("a", serving), change("b", serving)))
 	again := harnessOn(t, j)
-	if v := again.view.Load(); v.get("a").cause != v.get("b").cause {
-		t.Error("records of one command do not share their cause after a restart")
+	if v := again.view.Load(); v.get("a").origin != v.get("b").origin {
+		t.Error("records of one command do not share their origin after a restart")
 	}
 }
 
@@ -365,8 +370,8 @@ func TestRestoreThatFailsHalts(t *testing.T) {
 		break_  func(*memRegistryFile)
 		message string
 	}{
-		{"registry file cannot replace", older, func(j *memRegistryFile) { j.replaceErr = boom }, "fire"},
-		{"registry file cannot load", other, func(j *memRegistryFile) { j.loadErr = boom }, "fire"},
+		{"journal cannot replace", older, func(j *memRegistryFile) { j.replaceErr = boom }, "fire"},
+		{"journal cannot load", other, func(j *memRegistryFile) { j.loadErr = boom }, "fire"},
 		{"older than what was shown", older, nil, "revision 0"},
 		{"of another cluster", other, nil, "c2"},
 	} {

@@ -30,7 +30,7 @@ func seedCommands() []*logv1.Command {
 }
 
 // FuzzApply: whatever is in a committed entry, the FSM answers it and goes on, or halts having
-// changed nothing. The fake registry file panics on a delta that makes no sense.
+// changed nothing. The fake journal panics on a delta that makes no sense.
 func FuzzApply(f *testing.F) {
 	for _, cmd := range seedCommands() {
 		entry := &logv1.Entry{Time: 7, Commands: []*logv1.Command{cmd, cmd}}
@@ -61,7 +61,7 @@ func FuzzApply(f *testing.F) {
 			}
 			again := harnessOn(t, h.registryFile)
 			if got, want := again.dump(), h.dump(); got != want {
-				t.Errorf("registry file holds\n%s\nmemory\n%s", got, want)
+				t.Errorf("journal holds\n%s\nmemory\n%s", got, want)
 			}
 		case error:
 			if !errors.Is(answer, ErrHalted) || h.Halted() == nil {
@@ -93,7 +93,7 @@ func FuzzFold(f *testing.F) {
 		if w := cmd.GetWrite(); w != nil {
 			w.Changes = append(w.Changes, changeIf(name, serving, compare))
 		}
-		s := newState()
+		s := newState(DefaultKinds())
 		base := write(change("a", serving), change("b", notServing))
 		p := s.evaluate(base, 3)
 		s.commit(&p, base, nil)
@@ -118,7 +118,7 @@ func FuzzFold(f *testing.F) {
 			t.Fatal("evaluate changed the state")
 		}
 		if p.refusal != nil {
-			if p.refusal.Reason == 0 || len(p.outcomes) != 0 || p.revision != revision || p.member != nil {
+			if p.refusal.Reason == 0 || len(p.outcomes) != 0 || p.revision != revision || len(p.changes) != 0 {
 				t.Fatalf("a refusal with effects: %+v", p)
 			}
 			return

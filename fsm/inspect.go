@@ -4,44 +4,73 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// Loader hands out what a registry file holds. It is what a start needs of a registry file.
+// Loader hands out what a registry file holds. It is what a start needs of a RegistryFile.
 type Loader interface {
 	Load(v logv1.Visitor) (*logv1.RegistryMeta, error)
 }
 
 // Contents is what a registry file or snapshot was found to hold.
 type Contents struct {
-	Services, Members, RequestIDs int
+	Records []RecordCount // of each kind, in the order of their numbers
 	// Compared is false if it has no state hash, or one that is computed in another way.
 	Compared bool
 	Hash     *logv1.StateHash // of the records
 }
 
+// RecordCount is how many records of a kind there are.
+type RecordCount struct {
+	Kind  *Kind
+	Count int
+}
+
+// Count returns how many records of a kind there are.
+func (c Contents) Count(kind logv1.Kind) int {
+	for _, r := range c.Records {
+		if r.Kind.Number == kind {
+			return r.Count
+		}
+	}
+	return 0
+}
+
 // Inspect loads what j holds just as a start does, and keeps nothing of it. The error says what a start
 // would not accept; it wraps ErrStateHash if the records do not have the hash that was stored with them.
-func Inspect(j Loader) (Contents, error) {
-	s, _, meta, err := loadState(j, logv1.Level)
+func Inspect(j Loader, kinds *Kinds) (Contents, error) {
+	s, _, meta, err := loadState(j, kinds, logv1.Level)
 	if err != nil {
 		return Contents{}, err
 	}
-	return Contents{
-		Services:   s.services.Len(),
-		Members:    len(s.members),
-		RequestIDs: len(s.requests.order),
-		Compared:   meta.GetStateHash().GetVersion() == HashVersion,
-		Hash:       s.digest().proto(meta.GetIndex()),
-	}, nil
+	c := Contents{
+		Compared: meta.GetStateHash().GetVersion() == HashVersion,
+		Hash:     s.digest().proto(meta.GetIndex()),
+	}
+	for _, kind := range kinds.all {
+		c.Records = append(c.Records, RecordCount{kind, s.count(kind)})
+	}
+	return c, nil
 }
 
-// Refound returns the state hash of what j holds, which must be intact, if it were of another cluster
-// that has no members yet.
-func Refound(j Loader, clusterID string) (*logv1.StateHash, error) {
-	s, _, meta, err := loadState(j, logv1.Level)
+func (s *state) count(kind *Kind) int {
+	if kind.tuned != nil {
+		return kind.tuned.count(s)
+	}
+	return s.tables.find(kind).records.Len()
+}
+
+// Refound returns the state hash of what j holds, which must be intact, if it were of another cluster,
+// and had no records of the kinds that belong to one.
+func Refound(j Loader, kinds *Kinds, clusterID string) (*logv1.StateHash, error) {
+	s, _, meta, err := loadState(j, kinds, logv1.Level)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range s.members {
-		s.hash.member(m, nil)
+	for _, kind := range kinds.all {
+		if !kind.PerCluster {
+			continue
+		}
+		for _, key := range s.tables.find(kind).records.Keys() {
+			s.put(kind, key, nil)
+		}
 	}
 	s.clusterID = clusterID
 	return s.digest().proto(meta.GetIndex()), nil

@@ -27,30 +27,13 @@ func (s *state) evaluateRaise(p *plan, r *logv1.RaiseLevel) {
 		return
 	}
 	for _, name := range r.GetMembers() {
-		m := s.members[name]
+		m := s.member(name)
 		if known := m.AllowedLevel(); known < level {
 			p.refusal = of(logv1.Kind_KIND_MEMBER, name, beyond("level", logv1.Refusal_PROBLEM_TOO_HIGH, int64(level), int64(known)))
 			return
 		}
 	}
 	p.level = level
-}
-
-// setLevel also accounts for it in the state hash.
-func (s *state) setLevel(level uint32) {
-	s.hash.level(s.level, level)
-	s.level = level
-}
-
-// level changes the hash as the level rises. The base level is not in the hash.
-func (m *multiset) level(before, after uint32) {
-	var room [512]byte
-	if before > logv1.BaseLevel {
-		m.remove(kindLevel, newCanonical(&room).number(int64(before)))
-	}
-	if after > logv1.BaseLevel {
-		m.add(kindLevel, newCanonical(&room).number(int64(after)))
-	}
 }
 
 // Level is the cluster's feature level. It never falls.
@@ -61,7 +44,7 @@ func (f *FSM) MaxLevel() uint32 { return f.cfg.MaxLevel }
 
 // CommandLevel is the lowest feature level that holds all of cmd.
 func (f *FSM) CommandLevel(cmd *logv1.Command) uint32 {
-	level, _ := commandLevel(cmd)
+	level, _ := commandLevel(f.cfg.Kinds, cmd)
 	if f.cfg.CommandLevel != nil {
 		level = max(level, f.cfg.CommandLevel(cmd))
 	}
@@ -71,7 +54,7 @@ func (f *FSM) CommandLevel(cmd *logv1.Command) uint32 {
 // commandLevel is the table: since which feature level there is each kind of command. A field, or a value
 // of an enum, that is younger than its message raises the level of the commands that have it set. ok is
 // false for a command of no kind in the table, which the fold refuses.
-func commandLevel(cmd *logv1.Command) (level uint32, ok bool) {
+func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 	switch kind := cmd.GetKind().(type) {
 	case *logv1.Command_TermStart,
 		*logv1.Command_Write,
@@ -80,6 +63,11 @@ func commandLevel(cmd *logv1.Command) (level uint32, ok bool) {
 		return logv1.BaseLevel, true
 	case *logv1.Command_RaiseLevel:
 		return logv1.LevelOf(kind.RaiseLevel.GetLevel()), true
+	case *logv1.Command_Record:
+		if k := kinds.commandKind(kind.Record); k != nil {
+			return logv1.LevelOf(k.Level), true
+		}
+		return logv1.BaseLevel, true
 	}
 	return logv1.BaseLevel, false
 }

@@ -1,9 +1,12 @@
 package fsm
 
 import (
+	"bytes"
 	"errors"
 	"strings"
 	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -81,7 +84,7 @@ func TestRaiseLevel(t *testing.T) {
 	}
 	scrubbed, compared, err := h.ScrubRegistryFile(t.Context(), 1)
 	if err != nil || !compared || !scrubbed.Agrees() {
-		t.Errorf("scrubbed registry file: %v, %v, %v", scrubbed, compared, err)
+		t.Errorf("scrubbed registryFile: %v, %v, %v", scrubbed, compared, err)
 	}
 
 	again, err := newHarnessAt(t, j, 3)
@@ -130,7 +133,7 @@ func TestCommandLevels(t *testing.T) {
 		cmd := &logv1.Command{}
 		m := cmd.ProtoReflect()
 		m.Set(fields.Get(i), m.NewField(fields.Get(i)))
-		if level, ok := commandLevel(cmd); !ok || level < logv1.BaseLevel || level > logv1.Level {
+		if level, ok := commandLevel(h.cfg.Kinds, cmd); !ok || level < logv1.BaseLevel || level > logv1.Level {
 			t.Errorf("%s: level %d, in the table: %v", fields.Get(i).Name(), level, ok)
 		}
 		if got := h.CommandLevel(cmd); got > logv1.Level {
@@ -140,4 +143,50 @@ func TestCommandLevels(t *testing.T) {
 	if got := h.CommandLevel(raiseLevel(7)); got != 7 {
 		t.Errorf("raising to 7 needs level %d", got)
 	}
+}
+
+// TestNewerRecordsAreRefused: a record that holds something unknown, or is of an unknown kind, is neither
+// skipped nor taken for damaged: the node does not start.
+func TestNewerRecordsAreRefused(t *testing.T) {
+	file := newMemRegistryFile()
+	h := harnessOn(t, file)
+	h.do(t, 1, termStartWith(10, 1000), member("n1", 1, 0), withID("x", change("a", serving)))
+	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 500, protowire.VarintType), 1)
+	if len(file.records) != len(DefaultKinds().all) {
+		t.Fatalf("records of %d kinds, there are %d", len(file.records), len(DefaultKinds().all))
+	}
+	refused := func(t *testing.T, want string) {
+		t.Helper()
+		_, err := New(Config{RegistryFile: file})
+		if err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "damaged") {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	for kind, records := range file.records {
+		t.Run(DefaultKinds().Name(kind), func(t *testing.T) {
+			for key, value := range records {
+				file.put(kind, key, append(bytes.Clone(value), unknown...))
+				refused(t, "unknown field 500: a newer version of rollcall made it")
+				file.put(kind, key, value)
+			}
+		})
+	}
+	t.Run("nested", func(t *testing.T) {
+		value := file.records[logv1.Kind_KIND_SERVICE]["a"]
+		r := file.service("a")
+		r.GetReport().GetActor().ProtoReflect().SetUnknown(unknown)
+		file.setService(r)
+		refused(t, "Actor has an unknown field 500: a newer version of rollcall made it")
+		file.put(logv1.Kind_KIND_SERVICE, "a", value)
+	})
+	t.Run("an unknown kind", func(t *testing.T) {
+		file.put(99, "a", nil)
+		refused(t, "records of kind 99, which this binary does not know; a newer one wrote them")
+		delete(file.records, 99)
+	})
+	f, err := New(Config{RegistryFile: file})
+	if err != nil {
+		t.Fatalf("as it was: %v", err)
+	}
+	f.Close()
 }

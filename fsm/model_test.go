@@ -117,7 +117,7 @@ func (m *model) run(cmd *logv1.Command) string {
 		return "[]"
 	case *logv1.Command_AnnounceMember:
 		mb := k.AnnounceMember.Member
-		now := mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
+		now := modelMember(mb)
 		was, ok := m.members[mb.Name]
 		if ok && !strings.HasSuffix(was, "|"+mb.DirectoryId) {
 			return "REASON_INVALID"
@@ -185,22 +185,35 @@ func (m *model) dump() string {
 	return b.String()
 }
 
+func modelMember(m *logv1.Member) string {
+	return fmt.Sprint(m.ApiAddress, "|", m.PeerAddress, "|", m.Version, "|", m.Level, "|", m.DirectoryId)
+}
+
+// decoded is the first answer to r.
+func decoded(r *request) *logv1.Result {
+	p, err := decodeResult(r.decode().GetResult())
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
 func (h *harness) modelDump() string {
 	v := h.view.Load()
 	m := newModel()
 	v.services.Scan(func(r *record) bool {
 		m.services[r.name] = modelService{
-			logv1.Status(r.status), r.cause.reason, r.cause.leaseID, r.revision, r.statusTime, r.cause.time,
+			logv1.Status(r.status), r.origin.reason, r.origin.leaseID, r.revision, r.statusTime, r.origin.time,
 		}
 		return true
 	})
-	for name, mb := range v.members {
-		m.members[name] = mb.ApiAddress + "|" + mb.PeerAddress + "|" + mb.DirectoryId
+	for name, mb := range h.Members() {
+		m.members[name] = modelMember(mb)
 	}
 	m.revision, m.time, m.horizon = v.revision, v.logTime, v.horizon
 	m.ids, m.window = h.state.requests.limits.ids, h.state.requests.limits.window
 	for _, r := range h.state.requests.order {
-		m.requests = append(m.requests, modelRequest{caller: r.key.caller, id: r.key.id, time: r.time, revision: r.revision, cost: r.cost()})
+		m.requests = append(m.requests, modelRequest{caller: r.key.caller, id: r.key.id, time: r.time, revision: decoded(r).GetRevision(), cost: r.cost})
 	}
 	return m.dump()
 }
@@ -396,15 +409,15 @@ func checkEvents(rt *rapid.T, events []*logv1.Event, revision int64) {
 		if e.Type == logv1.EventType_EVENT_TYPE_MEMBER_CHANGED {
 			continue
 		}
-		was, ok := status[e.Service]
+		was, ok := status[e.Key]
 		if !ok {
 			was = gone
 		}
 		if e.PreviousStatus != was {
 			rt.Fatalf("event %v: previous status should be %v", e, was)
 		}
-		if status[e.Service] = e.Status; e.Status == gone {
-			delete(status, e.Service)
+		if status[e.Key] = e.Status; e.Status == gone {
+			delete(status, e.Key)
 		}
 	}
 	if int64(len(events)) != revision {
@@ -414,7 +427,7 @@ func checkEvents(rt *rapid.T, events []*logv1.Event, revision int64) {
 
 // TestReplayEqualsSnapshotPlusRest: for every k, a node restarted on the registry file of the first k
 // entries, and one restored from a snapshot of it, end as the node that saw all. Entries that the
-// registry file held already are delivered again and skipped.
+// journal held already are delivered again and skipped.
 func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
@@ -428,7 +441,7 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 				}
 			}
 		}
-		want, wantRegistryFile := whole.dump(), whole.registryFile.dump()
+		want, wantJournal := whole.dump(), whole.registryFile.dump()
 
 		for k := range len(logs) + 1 {
 			first := rapidHarness(t, rt, newMemRegistryFile())
@@ -449,22 +462,22 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 				if got := restored.dump(); got != want {
 					rt.Fatalf("restored at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 				}
-				if got := restored.registryFile.dump(); got != wantRegistryFile {
-					rt.Fatalf("registry file of the restored one at %d:\n%s\nwant\n%s", k, got, wantRegistryFile)
+				if got := restored.registryFile.dump(); got != wantJournal {
+					rt.Fatalf("journal of the restored one at %d:\n%s\nwant\n%s", k, got, wantJournal)
 				}
 			}
 			agree(k, restarted.feed(rt, logs[rapid.IntRange(0, k).Draw(rt, "delivered again from"):]))
 			if got := restarted.dump(); got != want {
 				rt.Fatalf("restarted at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 			}
-			if got := restarted.registryFile.dump(); got != wantRegistryFile {
-				rt.Fatalf("registry file of the restarted one at %d:\n%s\nwant\n%s", k, got, wantRegistryFile)
+			if got := restarted.registryFile.dump(); got != wantJournal {
+				rt.Fatalf("journal of the restarted one at %d:\n%s\nwant\n%s", k, got, wantJournal)
 			}
 		}
 	})
 }
 
-// TestSameLogSameState: the same entries give the same state, registry file and answers on every run and
+// TestSameLogSameState: the same entries give the same state, journal and answers on every run and
 // however raft cuts them into batches.
 func TestSameLogSameState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -56,6 +56,16 @@ func (f *FSM) ListServicesAt(ctx context.Context, revision int64, prefix, after 
 	return f.history.ListServicesAt(ctx, revision, prefix, after, limit, statuses)
 }
 
+// RecordAt returns what the registry held of a record of a kind that has a history, at a revision that
+// VisibleRevision returned; nil if nothing.
+func (f *FSM) RecordAt(ctx context.Context, kind *Kind, key string, revision int64) (Value, error) {
+	e, err := f.history.EventAt(ctx, kind.Number, key, revision)
+	if err != nil || e == nil || e.GetDeletes() {
+		return nil, err
+	}
+	return kind.decode(key, e.GetAfter())
+}
+
 // shownRegistry is an FSM as followers see it.
 type shownRegistry struct{ *FSM }
 
@@ -75,28 +85,4 @@ func (v *view) Service(name string) *rollcallv1.ServiceRecord {
 
 func (v *view) Ascend(from string, visit func(*rollcallv1.ServiceRecord) (more bool)) {
 	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(r.public()) })
-}
-
-// recordAfter is what the registry held of a service after its event e; nil if nothing.
-func recordAfter(e *logv1.Event) *rollcallv1.ServiceRecord {
-	if e.GetStatus() == logv1.Status_STATUS_SERVICE_UNKNOWN {
-		return nil
-	}
-	r := &rollcallv1.ServiceRecord{
-		Service: e.GetService(),
-		Status:  servingStatus(e.GetEffectiveStatus()),
-		Report: &rollcallv1.Report{
-			Status:   servingStatus(e.GetStatus()),
-			Reason:   e.GetReason(),
-			Time:     timestamp(e.GetTime()),
-			Revision: e.GetRevision(),
-		},
-	}
-	if e.GetStatusTime() != 0 {
-		r.StatusTime = timestamp(e.GetStatusTime())
-	}
-	if a := e.GetActor(); a != nil {
-		r.Report.Actor = &rollcallv1.Actor{Name: a.GetName(), Verified: a.GetVerified(), Peer: a.GetPeer()}
-	}
-	return r
 }

@@ -1,12 +1,11 @@
 package fsm
 
 import (
-	"time"
 	"unique"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -16,17 +15,17 @@ type servingStatus = healthpb.HealthCheckResponse_ServingStatus
 const serviceUnknown = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
 
 // record is a service, immutable once made. There may be millions: it is 48 bytes, and what all
-// records of one command have in common is in their cause.
+// records of one command have in common is in their origin.
 type record struct {
 	name       string
-	cause      *cause
+	origin     *origin
 	revision   int64 // of the event that made the report
 	statusTime int64 // since when the status is what it is
 	status     servingStatus
 }
 
-// cause says why a record is as it is. Shared by the records of one command.
-type cause struct {
+// origin says who made a report, when and why. It is shared by the records of one command.
+type origin struct {
 	reason    string
 	requestID string
 	leaseID   string
@@ -40,8 +39,8 @@ type actor struct {
 	verified bool
 }
 
-func newCause(cmd *logv1.Command, leaseID string, now int64) *cause {
-	return &cause{
+func newOrigin(cmd *logv1.Command, leaseID string, now int64) *origin {
+	return &origin{
 		reason:    cmd.GetReason(),
 		requestID: cmd.GetRequestId(),
 		leaseID:   leaseID,
@@ -61,7 +60,7 @@ type actorLog struct {
 }
 
 // of is nil for the actor about whom nothing is known.
-func (l *actorLog) of(c *cause) *logv1.Actor {
+func (l *actorLog) of(c *origin) *logv1.Actor {
 	if c.actor != l.last {
 		l.last, l.log = c.actor, nil
 		if a := c.actor.Value(); a != (actor{}) {
@@ -81,32 +80,27 @@ func (r *record) log(by *actorLog) *logv1.ServiceRecord {
 	p.record.StatusTime = r.statusTime
 	p.record.Report = &p.report
 	p.report.Status = logv1.Status(r.status)
-	p.report.Reason = r.cause.reason
-	p.report.Actor = by.of(r.cause)
-	p.report.Time = r.cause.time
+	p.report.Reason = r.origin.reason
+	p.report.Actor = by.of(r.origin)
+	p.report.Time = r.origin.time
 	p.report.Revision = r.revision
-	p.report.RequestId = r.cause.requestID
-	p.report.LeaseId = r.cause.leaseID
+	p.report.RequestId = r.origin.requestID
+	p.report.LeaseId = r.origin.leaseID
 	return &p.record
 }
 
 // public returns r as the API shows it.
 func (r *record) public() *rollcallv1.ServiceRecord {
-	p := &rollcallv1.ServiceRecord{
-		Service:    r.name,
-		Status:     r.status,
-		StatusTime: timestamp(r.statusTime),
-		Report: &rollcallv1.Report{
-			Status:   r.status,
-			Reason:   r.cause.reason,
-			Time:     timestamp(r.cause.time),
-			Revision: r.revision,
-		},
+	by := r.origin.actor.Value()
+	s := convert.Service{
+		Name:       r.name,
+		Effective:  r.status,
+		StatusTime: r.statusTime,
+		Reported:   r.status,
+		Reason:     r.origin.reason,
+		Actor:      convert.Actor(by.name, by.peer, by.verified),
+		Time:       r.origin.time,
+		Revision:   r.revision,
 	}
-	if a := r.cause.actor.Value(); a != (actor{}) {
-		p.Report.Actor = &rollcallv1.Actor{Name: a.name, Verified: a.verified, Peer: a.peer}
-	}
-	return p
+	return s.Public()
 }
-
-func timestamp(nanos int64) *timestamppb.Timestamp { return timestamppb.New(time.Unix(0, nanos)) }

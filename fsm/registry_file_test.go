@@ -21,13 +21,11 @@ import (
 
 // memRegistryFile is a registry file in memory. It panics where a delta breaks a rule of its own.
 type memRegistryFile struct {
-	mu       sync.Mutex
-	meta     *logv1.RegistryMeta
-	services map[string]*logv1.ServiceRecord
-	members  map[string]*logv1.Member
-	requests map[string]*logv1.RequestRecord // by key
-	events   []*logv1.Event
-	deltas   []*logv1.Delta
+	mu      sync.Mutex
+	meta    *logv1.RegistryMeta
+	records map[logv1.Kind]map[string][]byte
+	events  []*logv1.Event
+	deltas  []*logv1.Delta
 
 	replaceErr error
 	loadErr    error
@@ -38,12 +36,37 @@ type memRegistryFile struct {
 }
 
 func newMemRegistryFile() *memRegistryFile {
-	return &memRegistryFile{
-		meta:     &logv1.RegistryMeta{},
-		services: map[string]*logv1.ServiceRecord{},
-		members:  map[string]*logv1.Member{},
-		requests: map[string]*logv1.RequestRecord{},
+	return &memRegistryFile{meta: &logv1.RegistryMeta{}, records: map[logv1.Kind]map[string][]byte{}}
+}
+
+func (j *memRegistryFile) put(kind logv1.Kind, key string, value []byte) {
+	if j.records[kind] == nil {
+		j.records[kind] = map[string][]byte{}
 	}
+	j.records[kind][key] = value
+}
+
+// setService puts a service behind the fold's back.
+func (j *memRegistryFile) setService(r *logv1.ServiceRecord) {
+	r = proto.CloneOf(r)
+	name := r.Service
+	r.Service = ""
+	j.put(logv1.Kind_KIND_SERVICE, name, appendValue(nil, r))
+}
+
+func (j *memRegistryFile) service(name string) *logv1.ServiceRecord {
+	r := &logv1.ServiceRecord{}
+	unmarshal(j.records[logv1.Kind_KIND_SERVICE][name], r)
+	r.Service = name
+	return r
+}
+
+// editRequest changes a request id behind the fold's back.
+func (j *memRegistryFile) editRequest(key string, edit func(*logv1.RequestRecord)) {
+	r := &logv1.RequestRecord{}
+	unmarshal(j.records[logv1.Kind_KIND_REQUEST][key], r)
+	edit(r)
+	j.put(logv1.Kind_KIND_REQUEST, key, appendValue(nil, r))
 }
 
 func (j *memRegistryFile) Append(d *logv1.Delta) {
@@ -64,38 +87,21 @@ func (j *memRegistryFile) Append(d *logv1.Delta) {
 	if revision != d.Revision {
 		panic(fmt.Sprintf("delta is of revision %d, its events go to %d", d.Revision, revision))
 	}
-	seen := map[string]bool{}
-	once := func(name string) {
-		if seen[name] {
-			panic(fmt.Sprintf("%q is twice in a delta", name))
+	seen := map[recordKey]bool{}
+	for _, r := range d.Records {
+		at := recordKey{r.Kind, r.Key}
+		if seen[at] {
+			panic(fmt.Sprintf("%v is twice in a delta", at))
 		}
-		seen[name] = true
-	}
-	for _, r := range d.Services {
-		once(r.Service)
-		j.services[r.Service] = r
-	}
-	for _, name := range d.DeletedServices {
-		once(name)
-		delete(j.services, name)
-	}
-	for _, m := range d.Members {
-		once("member " + m.Name)
-		j.members[m.Name] = m
-	}
-	for _, key := range d.DeletedRequests {
-		once("request " + key)
-		if j.requests[key] == nil {
-			panic(fmt.Sprintf("request %x is deleted, and not there", key))
+		seen[at] = true
+		if r.Kind == logv1.Kind_KIND_REQUEST && (r.Value == nil) != (j.records[r.Kind][r.Key] != nil) {
+			panic(fmt.Sprintf("request %x is put twice, or deleted and not there", r.Key))
 		}
-		delete(j.requests, key)
-	}
-	for _, r := range d.Requests {
-		once("request " + r.Key())
-		if j.requests[r.Key()] != nil && r.Index != 0 {
-			panic(fmt.Sprintf("request %v is there already", r))
+		if r.Value == nil {
+			delete(j.records[r.Kind], r.Key)
+			continue
 		}
-		j.requests[r.Key()] = r
+		j.put(r.Kind, r.Key, appendValue(nil, r.Value))
 	}
 	j.events = append(j.events, d.Events...)
 	j.deltas = append(j.deltas, d)
@@ -111,19 +117,16 @@ func (j *memRegistryFile) Load(v logv1.Visitor) (*logv1.RegistryMeta, error) {
 	if j.loadErr != nil {
 		return nil, j.loadErr
 	}
-	for _, name := range slices.Sorted(maps.Keys(j.services)) {
-		if err := v.Service(proto.CloneOf(j.services[name])); err != nil {
-			return nil, err
+	for _, kind := range slices.Sorted(maps.Keys(j.records)) {
+		var part []logv1.KeyValue
+		for _, key := range slices.Sorted(maps.Keys(j.records[kind])) {
+			part = append(part, logv1.KeyValue{Key: []byte(key), Value: bytes.Clone(j.records[kind][key])})
 		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(j.members)) {
-		if err := v.Member(proto.CloneOf(j.members[name])); err != nil {
-			return nil, err
-		}
-	}
-	for _, r := range j.requests { // in any order
-		if err := v.Request(proto.CloneOf(r)); err != nil {
-			return nil, err
+		// In two parts, of which the second comes first.
+		for number, records := range [2][]logv1.KeyValue{part[len(part)/2:], part[:len(part)/2]} {
+			if err := v.Records(kind, 1-number, records); err != nil {
+				return nil, err
+			}
 		}
 	}
 	return proto.CloneOf(j.meta), nil
@@ -153,15 +156,15 @@ func (j *memRegistryFile) read() ([]*logv1.Event, logv1.EventSpan, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	span := logv1.EventSpan{Oldest: max(j.meta.GetHorizon(), 1), Newest: durable}
-	base := map[string]int64{}
+	base := map[recordKey]int64{}
 	for _, e := range j.events {
 		if e.Revision < span.Oldest {
-			base[e.Service] = e.Revision
+			base[recordKey{e.Kind, e.Key}] = e.Revision
 		}
 	}
 	var kept []*logv1.Event
 	for _, e := range j.events {
-		if e.Revision <= durable && (e.Revision >= span.Oldest || base[e.Service] == e.Revision && e.Type != logv1.EventType_EVENT_TYPE_DELETED) {
+		if e.Revision <= durable && (e.Revision >= span.Oldest || base[recordKey{e.Kind, e.Key}] == e.Revision && !e.Deletes) {
 			kept = append(kept, e)
 		}
 	}
@@ -177,7 +180,7 @@ func (j *memRegistryFile) Events(_ context.Context, q logv1.EventQuery, visit fu
 		slices.Reverse(events)
 	}
 	for _, e := range events {
-		if e.Revision < q.From || q.To > 0 && e.Revision > q.To || q.Service != "" && e.Service != q.Service {
+		if e.Revision < q.From || q.To > 0 && e.Revision > q.To || q.Kind != 0 && (e.Kind != q.Kind || e.Key != q.Key) {
 			continue
 		}
 		if more, err := visit(e); err != nil || !more {
@@ -187,15 +190,15 @@ func (j *memRegistryFile) Events(_ context.Context, q logv1.EventQuery, visit fu
 	return span, nil
 }
 
-func (j *memRegistryFile) EventsAt(_ context.Context, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) (logv1.EventSpan, error) {
+func (j *memRegistryFile) EventsAt(_ context.Context, kind logv1.Kind, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) (logv1.EventSpan, error) {
 	events, span, err := j.read()
 	if err != nil {
 		return span, err
 	}
 	newest := map[string]*logv1.Event{}
 	for _, e := range events {
-		if e.Revision <= revision && e.Service != "" && strings.HasPrefix(e.Service, prefix) && e.Service > after {
-			newest[e.Service] = e
+		if e.Revision <= revision && e.Kind == kind && strings.HasPrefix(e.Key, prefix) && e.Key > after {
+			newest[e.Key] = e
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(newest)) {
@@ -241,25 +244,25 @@ func (j *memRegistryFile) AwaitDurable(ctx context.Context, revision int64) erro
 
 // memSnapshot is what a snapshot's stream holds.
 type memSnapshot struct {
-	Meta     []byte
-	Services [][]byte
-	Members  [][]byte
-	Requests [][]byte
-	Events   [][]byte
+	Meta    []byte
+	Records []memRecord
+	Events  [][]byte
+}
+
+type memRecord struct {
+	Kind  logv1.Kind
+	Key   string
+	Value []byte
 }
 
 func (j *memRegistryFile) Snapshot() (raft.FSMSnapshot, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	s := &memSnapshot{Meta: marshal(j.meta)}
-	for _, name := range slices.Sorted(maps.Keys(j.services)) {
-		s.Services = append(s.Services, marshal(j.services[name]))
-	}
-	for _, name := range slices.Sorted(maps.Keys(j.members)) {
-		s.Members = append(s.Members, marshal(j.members[name]))
-	}
-	for _, key := range slices.Sorted(maps.Keys(j.requests)) {
-		s.Requests = append(s.Requests, marshal(j.requests[key]))
+	for _, kind := range slices.Sorted(maps.Keys(j.records)) {
+		for _, key := range slices.Sorted(maps.Keys(j.records[kind])) {
+			s.Records = append(s.Records, memRecord{kind, key, j.records[kind][key]})
+		}
 	}
 	for _, e := range j.events {
 		s.Events = append(s.Events, marshal(e))
@@ -292,20 +295,8 @@ func (j *memRegistryFile) Replace(r io.Reader) error {
 	}
 	fresh := newMemRegistryFile()
 	unmarshal(s.Meta, fresh.meta)
-	for _, b := range s.Services {
-		r := &logv1.ServiceRecord{}
-		unmarshal(b, r)
-		fresh.services[r.Service] = r
-	}
-	for _, b := range s.Members {
-		m := &logv1.Member{}
-		unmarshal(b, m)
-		fresh.members[m.Name] = m
-	}
-	for _, b := range s.Requests {
-		r := &logv1.RequestRecord{}
-		unmarshal(b, r)
-		fresh.requests[r.Key()] = r
+	for _, r := range s.Records {
+		fresh.put(r.Kind, r.Key, r.Value)
 	}
 	for _, b := range s.Events {
 		e := &logv1.Event{}
@@ -314,8 +305,7 @@ func (j *memRegistryFile) Replace(r io.Reader) error {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	j.meta, j.services, j.members, j.events = fresh.meta, fresh.services, fresh.members, fresh.events
-	j.requests = fresh.requests
+	j.meta, j.records, j.events = fresh.meta, fresh.records, fresh.events
 	return nil
 }
 

@@ -11,7 +11,7 @@ import (
 // made in the fold, from the command itself, so that it means the same whichever node proposed a try.
 type requestHash [16]byte
 
-// Tags of what is hashed. A hash is compared with those in the registry file, which outlive a binary: a tag
+// Tags of what is hashed. A hash is compared with those on disk, which outlive a binary: a tag
 // is never given another meaning, and a new field has a tag of its own and is left out while it is
 // unset.
 const (
@@ -23,12 +23,13 @@ const (
 	tagIfRevision = 6
 	tagLeaseID    = 7
 	tagMustExist  = 8
+	tagRecord     = 9 // a RecordCommand's payload, with its kind before
 )
 
-// hashWrite covers all that a caller asks with a write. Not the caller's address, which changes from
+// hashRequest covers all that a caller asks with a command. Not the caller's address, which changes from
 // try to try, nor the id itself. It is encoded by hand, because protobuf promises no such thing as the
 // same bytes for the same message. scratch is where; it is returned for the next one.
-func hashWrite(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
+func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	b := scratch[:0]
 	text := func(tag byte, s string) {
 		b = append(b, tag)
@@ -57,6 +58,11 @@ func hashWrite(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 		if c.GetMustExist() {
 			b = append(b, tagMustExist)
 		}
+	}
+	if r := cmd.GetRecord(); r != nil {
+		number(tagRecord, int64(r.GetKind()))
+		b = binary.AppendUvarint(b, uint64(len(r.GetPayload())))
+		b = append(b, r.GetPayload()...)
 	}
 	sum := sha256.Sum256(b)
 	return requestHash(sum[:16]), b

@@ -1,8 +1,25 @@
 package fsm
 
 import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
+
+// requestKind are the request ids: how each recent write that had one was answered. They are kept in a
+// table of their own, by caller and id, and stored by their place in the log.
+var requestKind = &Kind{
+	Number: logv1.Kind_KIND_REQUEST,
+	Name:   "request id",
+	tuned: &tuned{
+		loader: func(l *loading) recordLoader { return &requestLoader{s: l.s} },
+		count:  func(s *state) int { return len(s.requests.order) },
+	},
+}
 
 // requests is the replicated table of request ids: how each recent write that had one was answered,
 // so that a second try gets that answer and changes nothing (P3). It is part of the state: what is
@@ -16,7 +33,10 @@ type requests struct {
 	order  []*request // oldest first: by place in the log, hence by time
 	cost   int
 
-	scratch []byte // of hashing
+	// Memory that is used again.
+	hashed []byte
+	record logv1.RequestRecord
+	stored resultEncoder
 }
 
 type requestLimits struct {
@@ -27,16 +47,14 @@ type requestLimits struct {
 // requestKey is whose id it is. Callers that are not authenticated are all one: "".
 type requestKey struct{ caller, id string }
 
-// request is a write that was answered, immutable once made. It shares records and strings with the
-// registry, and is of about 250 bytes beside them for a single change.
+// request is a write that was answered, immutable once made. It is one run of bytes, whatever the write
+// was about: the registry's records may go, and what was there is not kept in memory by it.
 type request struct {
-	key      requestKey
-	hash     requestHash
-	place    place
-	time     int64
-	revision int64
-	outcomes []outcome // before is only told apart from after
-	refusal  *logv1.Refusal
+	key     requestKey // parts of encoded
+	encoded string     // a logv1.RequestRecord, as it stands on disk and in the state hash
+	place   place
+	time    int64
+	cost    int
 }
 
 // place is where in the log a command is.
@@ -45,17 +63,43 @@ type place struct {
 	position uint32
 }
 
-// replaced is the before of a remembered outcome that changed something: an answer does not need
-// what was there, and must not keep it in memory.
-var replaced = &record{}
+func (p place) key() string { return logv1.RequestKey(p.index, p.position) }
 
 func newRequests() *requests { return &requests{known: map[requestKey]*request{}} }
 
-func (r *request) cost() int { return max(len(r.outcomes), 1) }
+// SizeVT implements logv1.Value.
+func (r *request) SizeVT() int { return len(r.encoded) }
 
-// result is the first answer, for another try.
-func (r *request) result() Result {
-	return Result{revision: r.revision, time: r.time, outcomes: r.outcomes, refusal: r.refusal, replayed: true}
+// MarshalToSizedBufferVT implements logv1.Value.
+func (r *request) MarshalToSizedBufferVT(b []byte) (int, error) {
+	return copy(b[len(b)-len(r.encoded):], r.encoded), nil
+}
+
+// decode returns the request's record.
+func (r *request) decode() *logv1.RequestRecord {
+	p := new(logv1.RequestRecord)
+	if err := p.UnmarshalVT([]byte(r.encoded)); err != nil {
+		panic(fmt.Sprintf("request id %q of log entry %d: %v", r.key.id, r.place.index, err)) // it was encoded here, or decoded before
+	}
+	return p
+}
+
+// newRequest returns the request of a record that is encoded so.
+func newRequest(encoded string, p *logv1.RequestRecord, at place) (*request, error) {
+	r := &request{encoded: encoded, place: at, time: p.GetTime(), cost: int(p.GetCost())}
+	rest := encoded
+	for _, f := range [...]struct {
+		text string
+		part *string
+	}{{p.GetCaller(), &r.key.caller}, {p.GetRequestId(), &r.key.id}} {
+		if size := textSize(f.text); size > 0 && size <= len(rest) {
+			*f.part, rest = rest[size-len(f.text):size], rest[size:]
+		}
+	}
+	if r.key != (requestKey{p.GetCaller(), p.GetRequestId()}) || r.key.id == "" || len(p.GetHash()) != len(requestHash{}) || r.cost < 1 {
+		return nil, errors.New("it is damaged")
+	}
+	return r, nil
 }
 
 func keyOf(cmd *logv1.Command) requestKey {
@@ -68,8 +112,11 @@ func keyOf(cmd *logv1.Command) requestKey {
 
 // takes says whether cmd is one that the table is for.
 func (t *requests) takes(cmd *logv1.Command) bool {
-	_, write := cmd.GetKind().(*logv1.Command_Write)
-	return write && cmd.GetRequestId() != "" && t.limits.ids > 0
+	switch cmd.GetKind().(type) {
+	case *logv1.Command_Write, *logv1.Command_Record:
+		return cmd.GetRequestId() != "" && t.limits.ids > 0
+	}
+	return false
 }
 
 // recall returns the answer to cmd if its id is known: the first one, or that the id is another
@@ -83,8 +130,9 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 	if !ok {
 		return Result{}, false
 	}
-	if t.hash(cmd) == first.hash {
-		return first.result(), true
+	p := first.decode()
+	if hash := t.hash(cmd); string(hash[:]) == string(p.GetHash()) {
+		return Result{revision: revision, stored: p.GetResult(), replayed: true}, true
 	}
 	reused := invalid("request_id", logv1.Refusal_PROBLEM_REUSED)
 	reused.Given, reused.Value = cmd.GetRequestId(), int64(first.place.index)
@@ -93,24 +141,23 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 
 // remember notes how cmd was answered and returns the note; nil if there is none to be made. What is
 // wrong with a command by itself is not remembered: it is refused the same way every time, and much
-// of it never comes as far as the log. p must have been committed: its outcomes become the note's.
-func (t *requests) remember(cmd *logv1.Command, p *plan, at place) *request {
-	if !t.takes(cmd) || p.refusal.GetReason() == logv1.Refusal_REASON_INVALID {
+// of it never comes as far as the log.
+func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *request {
+	if !t.takes(cmd) || result.refusal.GetReason() == logv1.Refusal_REASON_INVALID {
 		return nil
 	}
-	for i := range p.outcomes {
-		if p.outcomes[i].changed() {
-			p.outcomes[i].before = replaced
-		}
+	key, hash := keyOf(cmd), t.hash(cmd)
+	p := &t.record
+	p.Caller, p.RequestId, p.Hash = key.caller, key.id, hash[:]
+	p.Time, p.Cost = result.time, uint32(result.cost())
+	p.Result = t.stored.encode(result)
+	t.hashed = appendValue(t.hashed[:0], p)
+	r, err := newRequest(string(t.hashed), p, at)
+	if err != nil {
+		panic(err) // cannot be: it was just made
 	}
-	r := &request{
-		key:      keyOf(cmd),
-		hash:     t.hash(cmd),
-		place:    at,
-		time:     p.time,
-		revision: p.revision,
-		outcomes: p.outcomes,
-		refusal:  p.refusal,
+	if cap(t.hashed) > maxScratch {
+		t.hashed = nil
 	}
 	t.add(r)
 	return r
@@ -119,7 +166,7 @@ func (t *requests) remember(cmd *logv1.Command, p *plan, at place) *request {
 func (t *requests) add(r *request) {
 	t.known[r.key] = r
 	t.order = append(t.order, r)
-	t.cost += r.cost()
+	t.cost += r.cost
 }
 
 // evict forgets what is too much or, at log time now, too old, and hands it to forgotten.
@@ -130,7 +177,7 @@ func (t *requests) evict(now int64, forgotten func(*request)) {
 			return
 		}
 		delete(t.known, oldest.key)
-		t.cost -= oldest.cost()
+		t.cost -= oldest.cost
 		t.order[0] = nil // append leaves the slot behind when it has to grow
 		t.order = t.order[1:]
 		forgotten(oldest)
@@ -141,18 +188,77 @@ func (t *requests) evict(now int64, forgotten func(*request)) {
 const maxScratch = 64 << 10
 
 func (t *requests) hash(cmd *logv1.Command) requestHash {
-	h, b := hashWrite(cmd, t.scratch)
+	h, b := hashRequest(cmd, t.hashed)
 	if cap(b) <= maxScratch {
-		t.scratch = b
+		t.hashed = b
 	}
 	return h
 }
 
-// limitsOf are the limits that a TermStart brings, or those there are if it brings none: one of a
-// binary that knew of none, or that makes no sense.
-func (t *requests) limitsOf(start *logv1.TermStart) requestLimits {
-	if start.GetRequestIds() == 0 || start.GetRequestWindow() <= 0 {
-		return t.limits
+// remember takes a request that is known from now on into the state hash, forget takes it out.
+func (s *state) hashRequest(r *request, change func(*multiset, []byte)) {
+	s.scratch = append(appendHead(s.scratch[:0], logv1.Kind_KIND_REQUEST, r.place.key()), r.encoded...)
+	change(&s.remembered, s.scratch)
+	if cap(s.scratch) > maxScratch {
+		s.scratch = nil
 	}
-	return requestLimits{ids: int(start.GetRequestIds()), window: start.GetRequestWindow()}
+}
+
+// requestLoader loads the table.
+type requestLoader struct {
+	s *state
+
+	mu     sync.Mutex // guards what follows
+	loaded []*request
+	hash   multiset
+}
+
+func (l *requestLoader) part(_ int, records []logv1.KeyValue) error {
+	loaded := make([]*request, 0, len(records))
+	var hash multiset
+	var canonical []byte
+	var p logv1.RequestRecord
+	for _, kv := range records {
+		index, position, ok := logv1.ParseRequestKey(kv.Key)
+		p.Reset()
+		err := p.UnmarshalVT(kv.Value)
+		var r *request
+		if err == nil && ok {
+			r, err = newRequest(string(kv.Value), &p, place{index, position})
+		}
+		if err == nil && r != nil {
+			_, err = decodeResult(p.GetResult())
+		}
+		if err != nil || r == nil {
+			return fmt.Errorf("request id %q of log entry %d cannot be read: %w", p.GetRequestId(), index, err)
+		}
+		loaded = append(loaded, r)
+		canonical = append(appendHead(canonical[:0], logv1.Kind_KIND_REQUEST, string(kv.Key)), kv.Value...)
+		hash.add(canonical)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.loaded = append(l.loaded, loaded...)
+	l.hash.sum(hash)
+	return nil
+}
+
+func (l *requestLoader) finish(meta *logv1.RegistryMeta) error {
+	slices.SortFunc(l.loaded, func(a, b *request) int {
+		return cmp.Or(cmp.Compare(a.place.index, b.place.index), cmp.Compare(a.place.position, b.place.position))
+	})
+	t := l.s.requests
+	t.known = make(map[requestKey]*request, len(l.loaded))
+	t.order = make([]*request, 0, len(l.loaded))
+	newest := int64(0)
+	for _, r := range l.loaded {
+		if t.known[r.key] != nil || t.limits.ids == 0 || r.time < newest || r.time > meta.GetLogTime() ||
+			r.place.index > meta.GetIndex() || r.place.index == 0 {
+			return fmt.Errorf("request id %q of log entry %d does not fit those before it, or the registry", r.key.id, r.place.index)
+		}
+		newest = r.time
+		t.add(r)
+	}
+	l.s.remembered.sum(l.hash)
+	return nil
 }

@@ -192,8 +192,8 @@ func TestRequestIDsLeave(t *testing.T) {
 		for _, r := range h.state.requests.order {
 			got = append(got, r.key.id)
 		}
-		if fmt.Sprint(got) != fmt.Sprint(want) || h.RequestIDs() != len(want) || len(h.registryFile.requests) != len(want)+1 {
-			t.Errorf("kept %v and %d in the registry file, want %v", got, len(h.registryFile.requests), want)
+		if fmt.Sprint(got) != fmt.Sprint(want) || h.RequestIDs() != len(want) || len(h.registryFile.records[logv1.Kind_KIND_REQUEST]) != len(want) {
+			t.Errorf("kept %v and %d in the registry file, want %v", got, len(h.registryFile.records[logv1.Kind_KIND_REQUEST]), want)
 		}
 		if re := harnessOn(t, h.registryFile); re.dump() != h.dump() {
 			t.Errorf("restarted\n%swas\n%s", re.dump(), h.dump())
@@ -237,7 +237,7 @@ func TestRequestIDsLeave(t *testing.T) {
 func TestP3IsOffUntilALeaderSaysSo(t *testing.T) {
 	h := newHarness(t)
 	h.do(t, 0, termStart("c1"), withID("x", change("a", serving)))
-	if r := h.do(t, 0, withID("x", change("a", notServing)))[0]; r.GetRefusal() != nil || h.RequestIDs() != 0 || len(h.registryFile.requests) != 0 {
+	if r := h.do(t, 0, withID("x", change("a", notServing)))[0]; r.GetRefusal() != nil || h.RequestIDs() != 0 || len(h.registryFile.records[logv1.Kind_KIND_REQUEST]) != 0 {
 		t.Errorf("answered %v; %d ids", r, h.RequestIDs())
 	}
 }
@@ -251,7 +251,7 @@ func TestHashCoversARequest(t *testing.T) {
 		c.Reason, c.RequestId = "r", "id"
 		return c
 	}
-	hash := func(c *logv1.Command) requestHash { h, _ := hashWrite(c, nil); return h }
+	hash := func(c *logv1.Command) requestHash { h, _ := hashRequest(c, nil); return h }
 	want := hash(full())
 	if hash(full()) != want {
 		t.Fatal("the same request has two hashes")
@@ -328,32 +328,48 @@ func other(t *testing.T, m protoreflect.Message, f protoreflect.FieldDescriptor)
 
 // TestDamagedRequestsAreRefused: a table that the fold could not have written is not loaded.
 func TestDamagedRequestsAreRefused(t *testing.T) {
-	for name, damage := range map[string]func(*memRegistryFile, *logv1.RequestRecord){
-		"hash":     func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Hash = r.Hash[1:] },
-		"long":     func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Hash = append(r.Hash, 0) },
-		"id":       func(_ *memRegistryFile, r *logv1.RequestRecord) { r.RequestId = "" },
-		"cause":    func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes[0].Cause = 1 },
-		"status":   func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes[0].Status = 7 },
-		"outcomes": func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes = nil },
-		"time":     func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Time = 99 },
-		"order":    func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Time = 0 },
-		"limits":   func(j *memRegistryFile, _ *logv1.RequestRecord) { j.requests[logv1.RequestKey(0, 0)].Limits = nil },
-		"off":      func(j *memRegistryFile, _ *logv1.RequestRecord) { delete(j.requests, logv1.RequestKey(0, 0)) },
-		"twice": func(j *memRegistryFile, r *logv1.RequestRecord) {
-			c := proto.CloneOf(r)
-			c.Position++
-			j.requests[c.Key()] = c
+	key := logv1.RequestKey(3, 0)
+	edit := func(f func(*logv1.RequestRecord)) func(*memRegistryFile) {
+		return func(j *memRegistryFile) { j.editRequest(key, f) }
+	}
+	editResult := func(f func(*logv1.StoredResult)) func(*memRegistryFile) {
+		return edit(func(r *logv1.RequestRecord) {
+			p := &logv1.StoredResult{}
+			unmarshal(r.Result, p)
+			f(p)
+			r.Result = appendValue(nil, p)
+		})
+	}
+	for name, damage := range map[string]func(*memRegistryFile){
+		"hash":   edit(func(r *logv1.RequestRecord) { r.Hash = r.Hash[1:] }),
+		"long":   edit(func(r *logv1.RequestRecord) { r.Hash = append(r.Hash, 0) }),
+		"id":     edit(func(r *logv1.RequestRecord) { r.RequestId = "" }),
+		"cost":   edit(func(r *logv1.RequestRecord) { r.Cost = 0 }),
+		"result": edit(func(r *logv1.RequestRecord) { r.Result = []byte("x") }),
+		"origin": editResult(func(p *logv1.StoredResult) { p.Origins[0] = 1 }),
+		"status": editResult(func(p *logv1.StoredResult) { p.Statuses[0] = 7 }),
+		"column": editResult(func(p *logv1.StoredResult) { p.Exists = nil }),
+		"time":   edit(func(r *logv1.RequestRecord) { r.Time = 99 }),
+		"order":  edit(func(r *logv1.RequestRecord) { r.Time = 0 }),
+		"limits": func(j *memRegistryFile) {
+			j.put(logv1.Kind_KIND_SETTING, settingRequestLimits, appendValue(nil, &logv1.Setting{}))
 		},
-		"index": func(j *memRegistryFile, r *logv1.RequestRecord) {
-			delete(j.requests, r.Key())
-			r.Index = 99
-			j.requests[r.Key()] = r
+		"off": func(j *memRegistryFile) { delete(j.records[logv1.Kind_KIND_SETTING], settingRequestLimits) },
+		"twice": func(j *memRegistryFile) {
+			j.put(logv1.Kind_KIND_REQUEST, logv1.RequestKey(3, 1), j.records[logv1.Kind_KIND_REQUEST][key])
+		},
+		"index": func(j *memRegistryFile) {
+			j.put(logv1.Kind_KIND_REQUEST, logv1.RequestKey(99, 0), j.records[logv1.Kind_KIND_REQUEST][key])
+			delete(j.records[logv1.Kind_KIND_REQUEST], key)
+		},
+		"key": func(j *memRegistryFile) {
+			j.put(logv1.Kind_KIND_REQUEST, "x", j.records[logv1.Kind_KIND_REQUEST][key])
 		},
 	} {
 		h := withIDs(t, 9, 100)
 		h.do(t, 1, withID("x", change("a", serving)))
 		h.do(t, 2, withID("y", change("a", notServing)))
-		damage(h.registryFile, h.registryFile.requests[logv1.RequestKey(3, 0)])
+		damage(h.registryFile)
 		if _, err := New(Config{RegistryFile: h.registryFile}); err == nil || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", name, err)
 		}

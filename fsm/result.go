@@ -11,19 +11,37 @@ type Result struct {
 	revision int64
 	time     int64
 	outcomes []outcome
+	changes  []recordChange
 	refusal  *logv1.Refusal
-	replayed bool // the first answer, of an earlier entry
+	// stored is the first answer, of an earlier entry, if replayed is set; the fields above but index are not
+	// used then. See resultEncoder.
+	stored   []byte
+	replayed bool
 }
 
 func (p *plan) result() Result {
-	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, refusal: p.refusal}
+	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal}
 }
+
+// cost is what remembering r takes of the limit of request ids.
+func (r *Result) cost() int { return max(len(r.outcomes)+len(r.changes), 1) }
 
 // Proto returns r for the wire. A service that does not exist afterwards has a record with a name
 // and no report, and with the time of the deletion if this command deleted it. What the message
 // points at is shared: it must not be modified.
 func (r Result) Proto() *logv1.Result {
-	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, Replayed: r.replayed}
+	if r.replayed {
+		p, err := decodeResult(r.stored)
+		if err != nil {
+			panic(err) // it was encoded here, or decoded when it was loaded
+		}
+		p.Index, p.Replayed = r.index, true
+		return p
+	}
+	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal}
+	for i := range r.changes {
+		p.Records = append(p.Records, r.changes[i].result())
+	}
 	if len(r.outcomes) == 0 {
 		return p
 	}
@@ -41,6 +59,14 @@ func (r Result) Proto() *logv1.Result {
 			s.Record = &logv1.ServiceRecord{Service: o.name}
 		}
 		p.Services[i] = s
+	}
+	return p
+}
+
+func (c *recordChange) result() *logv1.RecordResult {
+	p := &logv1.RecordResult{Kind: c.kind.Number, Key: c.key, Changed: c.changed(), Deleted: c.after == nil}
+	if c.after != nil {
+		p.Value = appendValue(nil, c.after)
 	}
 	return p
 }

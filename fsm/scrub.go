@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -39,21 +38,36 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 	v := f.view.Load()
 	pace := newPace(share)
 	var records multiset
-	var err error
-	v.services.Scan(func(r *record) bool {
-		records.service(nil, r)
-		err = pace.step(ctx)
+	count := 0
+	step := func() error {
+		count++
+		return pace.step(ctx)
+	}
+	for _, kind := range v.kinds.all {
+		var err error
+		switch {
+		case kind.tuned == nil:
+			err = v.hashTable(kind, &records, step)
+		case kind.tuned.hashAll != nil:
+			err = kind.tuned.hashAll(v, &records, step)
+		}
+		if err != nil {
+			return Scrub{}, err
+		}
+	}
+	return Scrub{v.index, v.hashed, v.digestOf(records), count}, nil
+}
+
+// hashTable does what tuned.hashAll does.
+func (v *view) hashTable(kind *Kind, m *multiset, step func() error) (err error) {
+	var canonical []byte
+	v.tables.find(kind).records.Scan(func(key string, r Value) bool {
+		canonical = appendValue(appendHead(canonical[:0], kind.Number, key), r)
+		m.add(canonical)
+		err = step()
 		return err == nil
 	})
-	if err != nil {
-		return Scrub{}, err
-	}
-	for _, m := range v.members {
-		records.member(nil, m)
-	}
-	records.horizon(firstHorizon, v.horizon)
-	records.level(logv1.BaseLevel, v.level)
-	return Scrub{v.index, v.hashed, v.digestOf(records), v.services.Len() + len(v.members)}, nil
+	return err
 }
 
 // ScrubRegistryFile does with the registry file's durable records what ScrubMemory does with those in memory.
@@ -63,37 +77,20 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 // bound it.
 func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, compared bool, err error) {
 	pace := newPace(share)
-	s := newState()
+	s := state{}
 	records := 0
-	meta, err := f.cfg.RegistryFile.Scan(ctx, logv1.Visitor{
-		Service: func(p *logv1.ServiceRecord) error {
-			r, err := loadRecord(p)
-			if err != nil {
+	var canonical []byte
+	meta, err := f.cfg.RegistryFile.Scan(ctx, logv1.VisitorFunc(func(kind logv1.Kind, _ int, part []logv1.KeyValue) error {
+		for _, r := range part {
+			canonical = append(appendHead(canonical[:0], kind, string(r.Key)), r.Value...)
+			s.hash.add(canonical)
+			records++
+			if err := pace.step(ctx); err != nil {
 				return err
 			}
-			s.hash.service(nil, r)
-			records++
-			return pace.step(ctx)
-		},
-		Member: func(m *logv1.Member) error {
-			s.hash.member(nil, m)
-			records++
-			return pace.step(ctx)
-		},
-		Request: func(p *logv1.RequestRecord) error {
-			if p.GetIndex() == 0 {
-				s.remembered.limits(requestLimits{}, loadLimits(p))
-			} else {
-				r, err := loadRequest(p, nil)
-				if err != nil {
-					return fmt.Errorf("request id %q of log entry %d: %w", p.GetRequestId(), p.GetIndex(), err)
-				}
-				s.remembered.remember(r)
-			}
-			records++
-			return pace.step(ctx)
-		},
-	})
+		}
+		return nil
+	}))
 	if err != nil {
 		return Scrub{}, false, err
 	}
@@ -101,9 +98,7 @@ func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, co
 	if stored.GetVersion() != HashVersion {
 		return Scrub{}, false, nil
 	}
-	s.clusterID, s.revision, s.logTime = meta.GetClusterId(), meta.GetRevision(), meta.GetLogTime()
-	s.setHorizon(max(meta.GetHorizon(), firstHorizon))
-	s.setLevel(logv1.LevelOf(meta.GetLevel()))
+	s.takeMeta(meta)
 	result := Scrub{Index: meta.GetIndex(), Have: s.digest(), Records: records}
 	copy(result.Kept[:], stored.GetHash())
 	return result, true, nil

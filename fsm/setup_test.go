@@ -3,8 +3,6 @@ package fsm
 import (
 	"fmt"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
@@ -159,8 +157,11 @@ func (h *harness) dump() string {
 	if n != 0 {
 		fmt.Fprintf(&b, "%d more services in the view than published\n", n)
 	}
-	for _, name := range slices.Sorted(maps.Keys(v.members)) {
-		fmt.Fprintf(&b, "%x\n", marshal(v.members[name]))
+	for _, t := range v.tables {
+		t.records.Scan(func(key string, r Value) bool {
+			fmt.Fprintf(&b, "%s %q %x\n", t.kind.Name, key, appendValue(nil, r))
+			return true
+		})
 	}
 	t := h.state.requests
 	fmt.Fprintf(&b, "request ids %+v, cost %d\n", t.limits, t.cost)
@@ -168,7 +169,7 @@ func (h *harness) dump() string {
 		fmt.Fprintf(&b, "%d known, %d in order, %d shown\n", len(t.known), len(t.order), v.requestIDs)
 	}
 	for _, r := range t.order {
-		fmt.Fprintf(&b, "%x\n", marshal(r.log(&actorLog{})))
+		fmt.Fprintf(&b, "%v %x\n", r.place, r.encoded)
 		if t.known[r.key] != r {
 			fmt.Fprintf(&b, "%v is known otherwise\n", r.key)
 		}

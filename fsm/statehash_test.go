@@ -22,16 +22,17 @@ func (s *state) fromScratch() Digest {
 		m.service(nil, r)
 		return true
 	})
-	for _, mb := range s.members {
-		m.member(nil, mb)
+	for _, t := range s.tables {
+		t.records.Scan(func(key string, v Value) bool {
+			m.add(appendValue(appendHead(nil, t.kind.Number, key), v))
+			return true
+		})
 	}
-	m.horizon(firstHorizon, s.horizon)
 	bare := *s
 	bare.remembered = multiset{}
 	for _, r := range s.requests.order {
-		bare.remembered.remember(r)
+		bare.remembered.add(append(appendHead(nil, logv1.Kind_KIND_REQUEST, r.place.key()), r.encoded...))
 	}
-	bare.remembered.limits(requestLimits{}, s.requests.limits)
 	return bare.digestOf(m)
 }
 
@@ -81,13 +82,16 @@ func TestP9StateHashOfAnyLog(t *testing.T) {
 // TestP9RequestsAreVerified: a table of request ids that is not what the fold wrote is found by a look
 // at the registry file, and not loaded.
 func TestP9RequestsAreVerified(t *testing.T) {
-	for name, alter := range map[string]func(*memRegistryFile, *logv1.RequestRecord){
-		"revision": func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Revision++ },
-		"outcome":  func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Outcomes[0].Changed = false },
-		"cause":    func(_ *memRegistryFile, r *logv1.RequestRecord) { r.Causes[0].Reason = "x" },
-		"lost":     func(j *memRegistryFile, r *logv1.RequestRecord) { delete(j.requests, r.Key()) },
-		"limits": func(j *memRegistryFile, _ *logv1.RequestRecord) {
-			j.requests[logv1.RequestKey(0, 0)].Limits.RequestIds++
+	key := logv1.RequestKey(2, 0)
+	for name, alter := range map[string]func(*memRegistryFile){
+		"cost": func(j *memRegistryFile) { j.editRequest(key, func(r *logv1.RequestRecord) { r.Cost++ }) },
+		"time": func(j *memRegistryFile) { j.editRequest(key, func(r *logv1.RequestRecord) { r.Time = 0 }) },
+		"result": func(j *memRegistryFile) {
+			j.editRequest(key, func(r *logv1.RequestRecord) { r.Result = appendValue(nil, &logv1.StoredResult{Revision: 7}) })
+		},
+		"lost": func(j *memRegistryFile) { delete(j.records[logv1.Kind_KIND_REQUEST], key) },
+		"limits": func(j *memRegistryFile) {
+			j.put(logv1.Kind_KIND_SETTING, settingRequestLimits, appendValue(nil, &logv1.Setting{RequestLimits: &logv1.RequestLimits{RequestIds: 8, Window: 100}}))
 		},
 	} {
 		h := withIDs(t, 9, 100)
@@ -96,7 +100,7 @@ func TestP9RequestsAreVerified(t *testing.T) {
 		if s, _, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || !s.Agrees() || s.Records != 4 {
 			t.Fatalf("a scrub of what is well: %+v, %v", s, err)
 		}
-		alter(h.registryFile, h.registryFile.requests[logv1.RequestKey(2, 0)])
+		alter(h.registryFile)
 		if s, _, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || s.Agrees() {
 			t.Errorf("%s: a scrub finds %+v, %v", name, s, err)
 		}
@@ -116,83 +120,66 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 		}
 		seen[string(d[:])] = what
 	}
-	service := func(what string, change func(*record, *cause, *actor)) {
+	service := func(what string, change func(*record, *origin, *actor)) {
 		r := record{name: "ab", revision: 3, statusTime: 4, status: isServing}
-		c := cause{reason: "cd", requestID: "ef", leaseID: "gh", time: 5}
+		c := origin{reason: "cd", requestID: "ef", leaseID: "gh", time: 5}
 		by := actor{name: "ij", peer: "kl"}
 		change(&r, &c, &by)
 		c.actor = internActor(&logv1.Actor{Name: by.name, Peer: by.peer, Verified: by.verified})
-		r.cause = &c
-		s := newState()
+		r.origin = &c
+		s := newState(DefaultKinds())
 		s.hash.service(nil, &r)
 		note(what, s.digest())
 	}
-	service("a record", func(*record, *cause, *actor) {})
-	service("another name", func(r *record, _ *cause, _ *actor) { r.name = "abc" })
-	service("another status", func(r *record, _ *cause, _ *actor) { r.status = isNotServing })
-	service("another revision", func(r *record, _ *cause, _ *actor) { r.revision++ })
-	service("another status time", func(r *record, _ *cause, _ *actor) { r.statusTime++ })
-	service("another time", func(_ *record, c *cause, _ *actor) { c.time++ })
-	service("another reason", func(_ *record, c *cause, _ *actor) { c.reason = "c" })
-	service("a boundary moved", func(_ *record, c *cause, _ *actor) { c.reason, c.requestID = "cde", "f" })
-	service("another lease", func(_ *record, c *cause, _ *actor) { c.leaseID = "" })
-	service("another actor", func(_ *record, _ *cause, a *actor) { a.name = "x" })
-	service("another peer", func(_ *record, _ *cause, a *actor) { a.peer = "x" })
-	service("verified", func(_ *record, _ *cause, a *actor) { a.verified = true })
+	service("a record", func(*record, *origin, *actor) {})
+	service("another name", func(r *record, _ *origin, _ *actor) { r.name = "abc" })
+	service("another status", func(r *record, _ *origin, _ *actor) { r.status = isNotServing })
+	service("another revision", func(r *record, _ *origin, _ *actor) { r.revision++ })
+	service("another status time", func(r *record, _ *origin, _ *actor) { r.statusTime++ })
+	service("another time", func(_ *record, c *origin, _ *actor) { c.time++ })
+	service("another reason", func(_ *record, c *origin, _ *actor) { c.reason = "c" })
+	service("a boundary moved", func(_ *record, c *origin, _ *actor) { c.reason, c.requestID = "cde", "f" })
+	service("another lease", func(_ *record, c *origin, _ *actor) { c.leaseID = "" })
+	service("another actor", func(_ *record, _ *origin, a *actor) { a.name = "x" })
+	service("another peer", func(_ *record, _ *origin, a *actor) { a.peer = "x" })
+	service("verified", func(_ *record, _ *origin, a *actor) { a.verified = true })
+	put := func(what string, kind *Kind, key string, v Value) {
+		s := newState(DefaultKinds())
+		s.put(kind, key, v)
+		note(what, s.digest())
+	}
 	for i, m := range []*logv1.Member{
 		{Name: "ab"}, {ApiAddress: "ab"}, {PeerAddress: "ab"}, {DirectoryId: "ab"}, {Version: "ab"}, {Level: 1}, {HoldLevel: 1},
 	} {
-		s := newState()
-		s.hash.member(nil, m)
-		note(fmt.Sprint("member ", i), s.digest())
+		put(fmt.Sprint("member ", i), memberKind, "n1", m)
 	}
-	asked := func(what string, change func(*request)) {
-		r := &request{
-			key: requestKey{"ab", "cd"}, hash: requestHash{1}, place: place{2, 3}, time: 4, revision: 5,
-			outcomes: []outcome{{name: "ef", before: replaced, after: &record{
-				name: "ef", revision: 6, statusTime: 7, status: isServing, cause: &cause{reason: "gh", time: 8, actor: internActor(nil)},
-			}}},
+	put("a member with another key", memberKind, "n2", &logv1.Member{Name: "ab"})
+	put("a setting with a member's key and bytes", settingKind, "n1", &logv1.Setting{})
+	asked := func(what string, change func(*place, *logv1.RequestRecord)) {
+		at, p := place{2, 3}, &logv1.RequestRecord{Caller: "ab", RequestId: "cd", Hash: make([]byte, 16), Time: 4, Cost: 1, Result: []byte("ef")}
+		change(&at, p)
+		r, err := newRequest(string(appendValue(nil, p)), p, at)
+		if err != nil {
+			t.Fatal(err)
 		}
-		change(r)
-		s := newState()
-		s.remembered.remember(r)
+		s := newState(DefaultKinds())
+		s.hashRequest(r, (*multiset).add)
 		note(what, s.digest())
 	}
-	asked("a request", func(*request) {})
-	asked("of another caller", func(r *request) { r.key.caller = "a" })
-	asked("with its boundary moved", func(r *request) { r.key = requestKey{"abc", "d"} })
-	asked("with another content", func(r *request) { r.hash[15]++ })
-	asked("of another entry", func(r *request) { r.place.index++ })
-	asked("of another position", func(r *request) { r.place.position++ })
-	asked("of another time", func(r *request) { r.time++ })
-	asked("of another revision", func(r *request) { r.revision++ })
-	asked("that did nothing", func(r *request) { r.outcomes[0].before = r.outcomes[0].after })
-	asked("that deleted", func(r *request) { r.outcomes[0].after = nil })
-	asked("with another status", func(r *request) { r.outcomes[0].after.status = isNotServing })
-	asked("with another status time", func(r *request) { r.outcomes[0].after.statusTime++ })
-	asked("with another record", func(r *request) { r.outcomes[0].after.revision++ })
-	asked("with another reason", func(r *request) { r.outcomes[0].after.cause.reason = "g" })
-	asked("twice", func(r *request) { r.outcomes = append(r.outcomes, r.outcomes[0]) })
-	for i, f := range []*logv1.Refusal{{}, {Reason: 2}, {Kind: 1}, {Key: "ef"}, {Field: "ef"}, {Change: 1}, {Problem: 1}, {Value: 1}, {Limit: 1},
-		{Given: "ef"}, {Held: "ef"}, {CurrentRevision: 1}} {
-		asked(fmt.Sprint("refused ", i), func(r *request) { r.outcomes, r.refusal = nil, f })
+	asked("a request", func(*place, *logv1.RequestRecord) {})
+	asked("of another caller", func(_ *place, p *logv1.RequestRecord) { p.Caller = "a" })
+	asked("of no caller", func(_ *place, p *logv1.RequestRecord) { p.Caller = "" })
+	asked("with its boundary moved", func(_ *place, p *logv1.RequestRecord) { p.Caller, p.RequestId = "abc", "d" })
+	asked("with another content", func(_ *place, p *logv1.RequestRecord) { p.Hash[15]++ })
+	asked("of another entry", func(at *place, _ *logv1.RequestRecord) { at.index++ })
+	asked("of another position", func(at *place, _ *logv1.RequestRecord) { at.position++ })
+	asked("of another time", func(_ *place, p *logv1.RequestRecord) { p.Time++ })
+	asked("of another cost", func(_ *place, p *logv1.RequestRecord) { p.Cost++ })
+	asked("with another result", func(_ *place, p *logv1.RequestRecord) { p.Result = []byte("e") })
+	for i, l := range []*logv1.RequestLimits{{RequestIds: 1, Window: 1}, {RequestIds: 2, Window: 1}, {RequestIds: 1, Window: 2}} {
+		put(fmt.Sprint("limits ", i), settingKind, settingRequestLimits, &logv1.Setting{RequestLimits: l})
 	}
-	for i, l := range []requestLimits{{1, 1}, {2, 1}, {1, 2}} {
-		s := newState()
-		s.remembered.limits(requestLimits{}, l)
-		note(fmt.Sprint("limits ", i), s.digest())
-	}
-	for _, horizon := range []int64{2, 3} {
-		s := newState()
-		s.setHorizon(horizon)
-		note(fmt.Sprint("horizon ", horizon), s.digest())
-	}
-	for _, level := range []uint32{2, 3} {
-		s := newState()
-		s.setLevel(level)
-		note(fmt.Sprint("level ", level), s.digest())
-	}
-	for i, s := range []*state{{}, {clusterID: "c"}, {revision: 1}, {logTime: 1}} {
+	for i, s := range []*state{{}, {clusterID: "c"}, {revision: 1}, {logTime: 1}, {horizon: 1}, {level: 1}} {
 		note(fmt.Sprint("scalars ", i), s.digest())
 	}
 }
@@ -204,13 +191,13 @@ func TestP9HashVersion1(t *testing.T) {
 	h.do(t, 10, termStart("c1"), announce(&logv1.Member{Name: "n1", ApiAddress: "a:1", PeerAddress: "p:1", DirectoryId: "d1", Version: "v1", Level: 1}))
 	h.do(t, 20, writeFor("deploy", change("a", serving), change("b/c", notServing)))
 	h.do(t, 30, write(change("a", gone)))
-	const plain = "3aff4f87c564548be3d48d52ba71608f7529076eb97719768f2d3653ed2f5f75"
+	const plain = "8e5d2c4b80e977176e5eee210496baad62f38377e252e06791a8275270e8d06b"
 	if got := h.StateHash(); hex.EncodeToString(got.Hash) != plain {
 		t.Errorf("without request ids it is %x, want %s", got.Hash, plain)
 	}
 	h.do(t, 40, termStartWith(10, 1000))
 	h.do(t, 50, withID("x", change("c", serving), change("missing", gone), change("d", unknown)), withID("y", changeIf("c", serving, 99)))
-	const want = "2c8688b9a5fbf24f4c1a07ceed999189fcb224cb624379d882145ae90195c4a9"
+	const want = "31b9b1f8ea86e85c9fd00e836a1c955875769142ac61c199d9f9c69dea4788e0"
 	if got := h.StateHash(); hex.EncodeToString(got.Hash) != want || got.Version != 1 || got.Index != 5 {
 		t.Errorf("state hash %d of entry %d is %x, want %s", got.Version, got.Index, got.Hash, want)
 	}
@@ -318,15 +305,17 @@ func TestP9LoadIsVerified(t *testing.T) {
 		h := newHarness(t)
 		h.set(t, "a", serving)
 		h.set(t, "b", serving)
-		h.registryFile.services["a"].Report.Status = notServing
+		r := h.registryFile.service("a")
+		r.Report.Status = notServing
+		h.registryFile.setService(r)
 		return h
 	}
 	h := altered()
 	if _, err := New(Config{RegistryFile: h.registryFile}); !errors.Is(err, ErrStateHash) {
-		t.Errorf("New on an altered registry file: %v", err)
+		t.Errorf("New on an altered registryFile: %v", err)
 	}
 	if s, compared, err := h.ScrubRegistryFile(context.Background(), 1); err != nil || !compared || s.Agrees() || s.Index != 2 {
-		t.Errorf("a scrub of an altered registry file: %+v, %v, %v", s, compared, err)
+		t.Errorf("a scrub of an altered registryFile: %+v, %v, %v", s, compared, err)
 	}
 	fresh := newHarness(t)
 	if err := fresh.Restore(h.snapshot(t)); !errors.Is(err, ErrStateHash) || !errors.Is(fresh.Halted(), ErrHalted) {

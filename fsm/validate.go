@@ -128,24 +128,3 @@ func changedTwice(changes []*logv1.Change) (first, second int, ok bool) {
 	}
 	return 0, 0, false
 }
-
-func checkMember(m *logv1.Member) *logv1.Refusal {
-	if m.GetName() == "" {
-		return invalid("member.name", logv1.Refusal_PROBLEM_EMPTY)
-	}
-	for _, f := range [...]struct {
-		field string
-		bad   *limits.Error
-	}{
-		{"member.name", limits.MemberField(m.GetName())},
-		{"member.api_address", limits.Address(m.GetApiAddress())},
-		{"member.peer_address", limits.Address(m.GetPeerAddress())},
-		{"member.directory_id", limits.MemberField(m.GetDirectoryId())},
-		{"member.version", limits.MemberField(m.GetVersion())},
-	} {
-		if f.bad != nil {
-			return textRefusal(f.field, f.bad)
-		}
-	}
-	return nil
-}

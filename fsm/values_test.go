@@ -84,18 +84,36 @@ func texts(m protoreflect.Message, f func(string)) {
 // replicated returns all that the fold handed to the registry file.
 func (j *memRegistryFile) replicated() (all []proto.Message) {
 	for _, d := range j.deltas {
-		for _, r := range d.Services {
-			all = append(all, r)
-		}
-		for _, m := range d.Members {
-			all = append(all, m)
-		}
-		for _, r := range d.Requests {
-			all = append(all, r)
-		}
 		for _, e := range d.Events {
 			all = append(all, e)
+			if e.Kind == logv1.Kind_KIND_MEMBER {
+				all = append(all, decode(e.After, &logv1.Member{}))
+			}
+		}
+		for _, r := range d.Records {
+			if r.Value == nil {
+				continue
+			}
+			value := appendValue(nil, r.Value)
+			switch r.Kind {
+			case logv1.Kind_KIND_SERVICE:
+				all = append(all, decode(value, &logv1.ServiceRecord{}))
+			case logv1.Kind_KIND_REQUEST:
+				p := &logv1.RequestRecord{}
+				all = append(all, decode(value, p), decode(p.Result, &logv1.StoredResult{}))
+			case logv1.Kind_KIND_MEMBER:
+				all = append(all, decode(value, &logv1.Member{}))
+			case logv1.Kind_KIND_SETTING:
+				all = append(all, decode(value, &logv1.Setting{}))
+			default:
+				panic(r.Kind)
+			}
 		}
 	}
 	return all
+}
+
+func decode(b []byte, m proto.Message) proto.Message {
+	unmarshal(b, m)
+	return m
 }

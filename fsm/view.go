@@ -1,7 +1,6 @@
 package fsm
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -21,7 +20,12 @@ type view struct {
 // each node of the tree copy that node.
 func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
 	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order)}
-	v.requests, v.found = nil, nil
+	v.requests, v.found, v.scratch = nil, nil, nil
+	if before != nil {
+		v.tables = s.tables.copy(before.tables)
+	} else {
+		v.tables = s.tables.copy(nil)
+	}
 	if before != nil && !servicesChanged {
 		v.services = before.services
 	} else {
@@ -110,9 +114,6 @@ func (f *FSM) ListStatuses(limit int) (map[string]servingStatus, bool) {
 
 // ServiceCount is the number of services in the registry.
 func (f *FSM) ServiceCount() int { return f.view.Load().services.Len() }
-
-// Members returns the announced members by name. The map is the caller's, what it points at is not.
-func (f *FSM) Members() map[string]*logv1.Member { return maps.Clone(f.view.Load().members) }
 
 // ClusterID is "" until the first leader of the cluster has named it.
 func (f *FSM) ClusterID() string { return f.view.Load().clusterID }

@@ -46,7 +46,8 @@ func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, l
 		for range size {
 			revision++
 			delta.Events = append(delta.Events, &logv1.Event{
-				Revision: revision, CommitRevision: delta.Revision, Time: delta.LogTime, Service: "a",
+				Revision: revision, CommitRevision: delta.Revision, Time: delta.LogTime,
+				Kind: logv1.Kind_KIND_SERVICE, Key: "a",
 				Type: logv1.EventType_EVENT_TYPE_REPORTED,
 			})
 		}

@@ -102,6 +102,8 @@ type Config struct {
 	Now func() time.Time
 	// Network carries peers and clients; TCP unless a test says otherwise.
 	Network peerport.Network
+	// Kinds are what the registry can hold. Only tests set it; nil: fsm.DefaultKinds.
+	Kinds *fsm.Kinds
 	// Faults are for tests: nil in production.
 	Faults Faults
 }
@@ -118,6 +120,13 @@ type Faults struct {
 	MaxLevel uint32
 	// CommandLevel can say that a command needs a higher feature level than it does.
 	CommandLevel func(*logv1.Command) uint32
+}
+
+func (c Config) kinds() *fsm.Kinds {
+	if c.Kinds == nil {
+		return fsm.DefaultKinds()
+	}
+	return c.Kinds
 }
 
 // DefaultConfig returns what a production node runs with, but for its name, data and members.

@@ -53,6 +53,9 @@ type agreement struct {
 }
 
 func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	if refusal := a.fsm.RefuseUnknown(cmd); refusal != nil {
+		return &logv1.Result{Refusal: refusal}, nil
+	}
 	if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
 		if err := a.levels.Check(a.self, cmd); err != nil {
 			return nil, err

@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/store/registry"
 	"github.com/rollcallhq/rollcall/store/snapshot"
@@ -14,21 +16,30 @@ import (
 // VerifyData looks at all of a stopped node's data directory, and changes nothing: see
 // verify.Directory. The error is why it could not be looked at.
 func VerifyData(dataDir string) ([]verify.Check, error) {
-	return verify.Directory(dataDir, func(f *registry.Reader) verify.Check {
-		check, _ := inspect(f)
+	return VerifyDataOf(dataDir, fsm.DefaultKinds())
+}
+
+// VerifyDataOf is VerifyData of a registry that can hold other kinds of records.
+func VerifyDataOf(dataDir string, kinds *fsm.Kinds) ([]verify.Check, error) {
+	return verify.Directory(dataDir, kinds, func(f *registry.Reader) verify.Check {
+		check, _ := inspect(f, kinds)
 		return check
 	})
 }
 
 // inspect has the fold look at the registry in a registry file.
-func inspect(f *registry.Reader) (verify.Check, fsm.Contents) {
+func inspect(f *registry.Reader, kinds *fsm.Kinds) (verify.Check, fsm.Contents) {
 	check := verify.Check{Name: "registry"}
-	c, err := fsm.Inspect(f)
+	c, err := fsm.Inspect(f, kinds)
 	if err != nil {
 		check.Fail("%v", err)
 		return check, c
 	}
-	check.Looked = fmt.Sprintf("%d services, %d members, %d request ids; state hash %.4x", c.Services, c.Members, c.RequestIDs, c.Hash.GetHash())
+	var counts []string
+	for _, r := range c.Records {
+		counts = append(counts, fmt.Sprintf("%d %ss", r.Count, r.Kind.Name))
+	}
+	check.Looked = fmt.Sprintf("%s; state hash %.4x", strings.Join(counts, ", "), c.Hash.GetHash())
 	if !c.Compared {
 		check.Looked += ", compared with nothing: the registry file has none of this version"
 	}
@@ -38,9 +49,8 @@ func inspect(f *registry.Reader) (verify.Check, fsm.Contents) {
 // BackupContents is what a backup holds.
 type BackupContents struct {
 	snapshot.Backup
-	fsm.Contents
-	Events int
-	Checks []verify.Check // of the registry file in it
+	Services, Events int
+	Checks           []verify.Check // of the registry file in it
 }
 
 // InspectBackup looks at all of a backup. The error says why the file is none. It takes room for the registry file
@@ -53,9 +63,10 @@ func InspectBackup(file string) (_ BackupContents, err error) {
 	}
 	defer func() { err = errors.Join(err, registryFile.Remove()) }()
 	c.Backup = b
-	c.Checks = registryFile.Check(func(f *registry.Reader) verify.Check {
-		check, contents := inspect(f)
-		c.Contents = contents
+	kinds := fsm.DefaultKinds()
+	c.Checks = registryFile.Check(kinds, func(f *registry.Reader) verify.Check {
+		check, contents := inspect(f, kinds)
+		c.Services = contents.Count(logv1.Kind_KIND_SERVICE)
 		return check
 	})
 	c.Events, err = registryFile.Events()

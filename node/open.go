@@ -54,6 +54,7 @@ func (n *Node) openRegistry() (err error) {
 		OnApplied:    n.metrics.Applied,
 		OnMismatch:   n.auditor.mismatch,
 		Intercept:    n.cfg.Faults.ApplyBatch,
+		Kinds:        n.cfg.kinds(),
 
 		MaxLevel:     n.cfg.Faults.MaxLevel,
 		CommandLevel: n.cfg.Faults.CommandLevel,

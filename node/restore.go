@@ -53,6 +53,7 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 	} else if err := checkRestoreToken(token, seed, time.Now()); err != nil {
 		return Restored{}, err
 	}
+	kinds := cfg.kinds()
 	f := restoredFounding(seed, token, cfg.Members)
 	i := slices.IndexFunc(f.Members, func(m store.FoundingMember) bool { return m.Name == cfg.Name })
 	b, err = store.Restore(file, store.Restoration{
@@ -61,16 +62,17 @@ func Restore(file string, cfg Config, token string) (Restored, error) {
 		DirectoryID: f.Members[i].DirectoryID,
 		Founding:    f,
 		LogKind:     raftlog.Kind(cfg.LogStore),
+		Kinds:       kinds,
 		Rehash: func(registryFile *registry.Reader) (*logv1.StateHash, error) {
-			for _, check := range registryFile.Check(func(f *registry.Reader) verify.Check {
-				check, _ := inspect(f)
+			for _, check := range registryFile.Check(kinds, func(f *registry.Reader) verify.Check {
+				check, _ := inspect(f, kinds)
 				return check
 			}) {
 				if len(check.Problems) > 0 {
 					return nil, fmt.Errorf("%w: %s: %s", store.ErrDamaged, check.Name, check.Problems[0])
 				}
 			}
-			return fsm.Refound(registryFile, f.ClusterID)
+			return fsm.Refound(registryFile, kinds, f.ClusterID)
 		},
 	})
 	return Restored{Backup: b, ClusterID: f.ClusterID, Token: token}, err

@@ -4,15 +4,13 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"time"
 
 	"google.golang.org/grpc"
-	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -51,7 +49,7 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 	}
 	r := result.GetServices()[0]
 	return &rollcallv1.SetServingStatusResponse{
-		Service:   record(r.GetRecord()),
+		Service:   convert.ServiceRecord(r.GetRecord()),
 		Changed:   r.GetChanged(),
 		Revision:  result.GetRevision(),
 		ClusterId: a.registry.ClusterID(),
@@ -81,7 +79,7 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 	}
 	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}
 	for _, r := range result.GetServices() {
-		res.Services = append(res.Services, record(r.GetRecord()))
+		res.Services = append(res.Services, convert.ServiceRecord(r.GetRecord()))
 		if r.GetChanged() {
 			res.ChangedCount++
 		}
@@ -173,36 +171,6 @@ func callerAddress(ctx context.Context) string {
 	return ""
 }
 
-// record turns the log's record into the API's. The effective status is the report's, or
-// SERVICE_UNKNOWN without one.
-func record(r *logv1.ServiceRecord) *rollcallv1.ServiceRecord {
-	out := &rollcallv1.ServiceRecord{
-		Service:    r.GetService(),
-		Status:     healthpb.HealthCheckResponse_SERVICE_UNKNOWN,
-		StatusTime: timestamp(r.GetStatusTime()),
-	}
-	if rep := r.GetReport(); rep != nil {
-		out.Status = Status(rep.GetStatus())
-		out.Report = &rollcallv1.Report{
-			Status:   Status(rep.GetStatus()),
-			Reason:   rep.GetReason(),
-			Time:     timestamp(rep.GetTime()),
-			Revision: rep.GetRevision(),
-		}
-		if a := rep.GetActor(); a != nil {
-			out.Report.Actor = &rollcallv1.Actor{Name: a.GetName(), Verified: a.GetVerified(), Peer: a.GetPeer()}
-		}
-	}
-	return out
-}
-
-func timestamp(unixNano int64) *timestamppb.Timestamp {
-	if unixNano == 0 {
-		return nil
-	}
-	return timestamppb.New(time.Unix(0, unixNano))
-}
-
 // validateCommand is what a leader still asks of a command that a follower validated.
 func validateCommand(cmd *logv1.Command) error {
 	var problem string
@@ -218,6 +186,8 @@ func validateCommand(cmd *logv1.Command) error {
 		if kind.AnnounceMember.GetMember().GetName() == "" {
 			problem = "announces a member without a name"
 		}
+	case *logv1.Command_Record:
+		// The fold knows its kinds: the leader asks it before it proposes.
 	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel:
 		problem = "is one that only a leader makes"
 	default:

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -220,7 +221,7 @@ func TestTheLargestBatchCanBeAnswered(t *testing.T) {
 	}
 	req.Changes = changes[:most]
 	for _, c := range req.Changes {
-		res.Services = append(res.Services, record(longest(c.GetService(), reason, actor, peer)))
+		res.Services = append(res.Services, convert.ServiceRecord(longest(c.GetService(), reason, actor, peer)))
 	}
 	got := proto.Size(res)
 	if got > maxAnswerBytes || got < maxAnswerBytes*4/5 {
@@ -258,7 +259,7 @@ func TestABatchOfUnchangedReportsOfLongActorsIsAnswered(t *testing.T) {
 
 func TestRecord(t *testing.T) {
 	at := time.Date(2026, 10, 20, 1, 2, 3, 4, time.UTC)
-	got := record(&logv1.ServiceRecord{
+	got := convert.ServiceRecord(&logv1.ServiceRecord{
 		Service: "a", StatusTime: at.UnixNano(),
 		Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING, Reason: "r", Time: at.UnixNano() + 1, Revision: 9, Actor: &logv1.Actor{Name: "ann", Peer: "p"}},
 	})
@@ -269,7 +270,7 @@ func TestRecord(t *testing.T) {
 	if !proto.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
-	if got := record(&logv1.ServiceRecord{Service: "a"}); got.GetStatus() != healthpb.HealthCheckResponse_SERVICE_UNKNOWN || got.GetReport() != nil || got.GetStatusTime() != nil {
+	if got := convert.ServiceRecord(&logv1.ServiceRecord{Service: "a"}); got.GetStatus() != healthpb.HealthCheckResponse_SERVICE_UNKNOWN || got.GetReport() != nil || got.GetStatusTime() != nil {
 		t.Errorf("deleted: %v", got)
 	}
 }

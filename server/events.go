@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -55,9 +56,12 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	if limit == 0 {
 		limit = limits.DefaultPageSize
 	}
-	q := logv1.EventQuery{From: at.from, To: at.to, Service: req.GetService(), Descending: req.GetNewestFirst()}
+	q := logv1.EventQuery{From: at.from, To: at.to, Descending: req.GetNewestFirst()}
+	if service := req.GetService(); service != "" {
+		q.Kind, q.Key = logv1.Kind_KIND_SERVICE, service
+	}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
-		return matches(e.GetService(), req.GetPrefixes()) &&
+		return matches(e.ServiceName(), req.GetPrefixes()) &&
 			(req.GetActor() == "" || e.GetActor().GetName() == req.GetActor()) &&
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), rollcallv1.EventType(e.GetType())))
 	})
@@ -68,7 +72,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	next, size := page.Next, maxAnswerBytes-pageOverhead
 	for _, e := range page.Events {
 		const tagAndLength = 5
-		p := publicEvent(e)
+		p := convert.Event(e)
 		// One is always answered, as in fitting.
 		if size -= proto.Size(p) + tagAndLength; size < 0 && len(res.Events) > 0 {
 			next = e.GetRevision()

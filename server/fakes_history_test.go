@@ -22,12 +22,13 @@ type fakeHistory struct {
 // note adds an event, a second after the one before.
 func (f *fakeHistory) note(name string, s Status, revision, commit int64) {
 	e := &logv1.Event{
-		Revision: revision, CommitRevision: commit, Time: int64(commit) * int64(time.Second), Service: name,
+		Revision: revision, CommitRevision: commit, Time: int64(commit) * int64(time.Second),
+		Kind: logv1.Kind_KIND_SERVICE, Key: name,
 		Type: logv1.EventType_EVENT_TYPE_REPORTED, Status: logv1.Status(s), EffectiveStatus: logv1.Status(s),
 		Actor: &logv1.Actor{Name: "ann"},
 	}
 	if s == serviceUnknown {
-		e.Type = logv1.EventType_EVENT_TYPE_DELETED
+		e.Type, e.Deletes = logv1.EventType_EVENT_TYPE_DELETED, true
 	}
 	f.events = append(f.events, e)
 }
@@ -87,7 +88,7 @@ func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, qu
 	return f.FollowEvents(ctx, 1, quiet, func(events []*logv1.Event, revision int64) error {
 		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true}
 		for _, e := range events {
-			if matches(e.GetService(), prefixes) {
+			if matches(e.ServiceName(), prefixes) {
 				m.Services = append(m.Services, recordOf(e))
 			}
 		}
@@ -96,7 +97,7 @@ func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, qu
 }
 
 func recordOf(e *logv1.Event) *rollcallv1.ServiceRecord {
-	return &rollcallv1.ServiceRecord{Service: e.GetService(), Status: Status(e.GetStatus()), Report: &rollcallv1.Report{Revision: e.GetRevision()}}
+	return &rollcallv1.ServiceRecord{Service: e.GetKey(), Status: Status(e.GetStatus()), Report: &rollcallv1.Report{Revision: e.GetRevision()}}
 }
 
 func (f *fakeRegistry) ReadEvents(_ context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (page logv1.EventPage, err error) {
@@ -113,7 +114,7 @@ func (f *fakeRegistry) ReadEvents(_ context.Context, q logv1.EventQuery, limit i
 	}
 	looks := 0
 	for _, e := range events {
-		if e.Revision < q.From || e.Revision > q.To || q.Service != "" && e.Service != q.Service {
+		if e.Revision < q.From || e.Revision > q.To || q.Key != "" && e.Key != q.Key {
 			continue
 		}
 		if looks++; len(page.Events) == limit || f.looks > 0 && looks > f.looks {
@@ -155,8 +156,8 @@ func (f *fakeRegistry) at(revision int64) map[string]*rollcallv1.ServiceRecord {
 	events, _ := f.read()
 	all := map[string]*rollcallv1.ServiceRecord{}
 	for _, e := range events[:revision] {
-		if delete(all, e.Service); e.Type != logv1.EventType_EVENT_TYPE_DELETED {
-			all[e.Service] = recordOf(e)
+		if delete(all, e.Key); e.Type != logv1.EventType_EVENT_TYPE_DELETED {
+			all[e.Key] = recordOf(e)
 		}
 	}
 	return all

@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -41,8 +42,8 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 				m.ClusterId = s.registry.ClusterID()
 			}
 			for _, e := range events {
-				if matches(e.GetService(), req.GetPrefixes()) {
-					m.Events = append(m.Events, publicEvent(e))
+				if matches(e.ServiceName(), req.GetPrefixes()) {
+					m.Events = append(m.Events, convert.Event(e))
 				}
 			}
 			bookmark := at.IsZero() || revision-told >= bookmarkRevisions ||
@@ -156,27 +157,4 @@ func (vs *violations) revision(field string, revision int64) {
 	if revision < 0 {
 		vs.add(field, "is %d; it must be a revision, or 0", revision)
 	}
-}
-
-// publicEvent is e as the API shows it. The numbers of both enums agree.
-func publicEvent(e *logv1.Event) *rollcallv1.Event {
-	p := &rollcallv1.Event{
-		Revision:        e.GetRevision(),
-		CommitRevision:  e.GetCommitRevision(),
-		Type:            rollcallv1.EventType(e.GetType()),
-		Time:            timestamp(e.GetTime()),
-		Reason:          e.GetReason(),
-		RequestId:       e.GetRequestId(),
-		Service:         e.GetService(),
-		PreviousStatus:  Status(e.GetPreviousStatus()),
-		Status:          Status(e.GetStatus()),
-		EffectiveStatus: Status(e.GetEffectiveStatus()),
-	}
-	if a := e.GetActor(); a != nil {
-		p.Actor = &rollcallv1.Actor{Name: a.GetName(), Verified: a.GetVerified(), Peer: a.GetPeer()}
-	}
-	if m := e.GetMember(); m != nil {
-		p.Member = &rollcallv1.Member{Name: m.GetName(), ApiAddress: m.GetApiAddress(), PeerAddress: m.GetPeerAddress()}
-	}
-	return p
 }

@@ -58,7 +58,7 @@ func TestDefragmentGivesSpaceBackAndKeepsAll(t *testing.T) {
 	if err != nil || span != spanAgain || !slices.EqualFunc(again, events, func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
 		t.Errorf("events %+v, %v; were %+v", spanAgain, err, span)
 	}
-	of, _, err := d.Events(logv1.EventQuery{From: 1, Service: "shop/svc-7"})
+	of, _, err := d.Events(logv1.EventQuery{From: 1, Kind: logv1.Kind_KIND_SERVICE, Key: "shop/svc-7"})
 	if err != nil || len(of) == 0 {
 		t.Errorf("events of one service: %v, %v", of, err)
 	}

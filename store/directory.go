@@ -59,6 +59,11 @@ func OpenDirectory(path, node string) (_ *Directory, err error) {
 	if err := vfs.RemoveTemps(path); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
 	}
+	// A process that was killed may have renamed files and not synced their names: what is seen here must
+	// not be lost after something was built on it.
+	if err := vfs.SyncDir(path); err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be used: %w", path, err)
+	}
 	id, err := openIdentity(path, node)
 	if err != nil {
 		return nil, err

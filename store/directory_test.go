@@ -61,6 +61,8 @@ func TestOpenDirectoryRefuses(t *testing.T) {
 		{"garbage", map[string]string{identityName: "\x00\xff\x00"}, "n1", []string{identityName, "damaged"}, vfs.ErrDamaged},
 		{"no directory id", map[string]string{identityName: `{"format":1,"node":"n1"}`}, "n1", []string{"damaged", "UUID"}, vfs.ErrDamaged},
 		{"no format", map[string]string{identityName: `{"node":"n1"}`}, "n1", []string{"damaged", "format 0"}, vfs.ErrDamaged},
+		{"a field of a newer version", map[string]string{identityName: `{"format":1,"node":"n1","directory_id":"` + id + `","founding":{"cluster_id":"c","members":[{"name":"n1","zone":"a"}]}}`},
+			"n1", []string{"newer rollcall", "zone"}, vfs.ErrNewer},
 		{"a newer format", map[string]string{identityName: `{"format":2,"node":7}`}, "n1", []string{"newer rollcall"}, vfs.ErrNewer},
 		{"raft.db alone", map[string]string{raftlog.FileName: "x"}, "n1", []string{"identity.json is missing", raftlog.FileName}, nil},
 		{"registry.db alone", map[string]string{registry.FileName: "x"}, "n1", []string{"identity.json is missing", registry.FileName}, nil},

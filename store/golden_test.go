@@ -43,46 +43,41 @@ var (
 			}}}},
 		{Kind: &logv1.Command_Compact{Compact: &logv1.Compact{Horizon: 4}}},
 	}}
-	goldenContent = storetest.Content{
-		Meta: &logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 5, LogTime: goldenTime,
-			Horizon: 4, Compacted: 4, StateHash: goldenHash},
-		Services: map[string]*logv1.ServiceRecord{
-			"shop/cart": {Service: "shop/cart", Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING, Reason: "release", Actor: goldenActor,
-				RequestId: "r1", Time: goldenTime - 9, Revision: 1}, StatusTime: goldenTime - 9},
-			"shop/pay": {Service: "shop/pay", Report: &logv1.Report{Actor: goldenActor, LeaseId: "l1", Time: goldenTime, Revision: 5}, StatusTime: goldenTime - 5},
-		},
-		Members: map[string]*logv1.Member{"n1": goldenMember},
-		Requests: byKey(
-			&logv1.RequestRecord{Limits: &logv1.RequestLimits{RequestIds: 250_000, Window: 600_000_000_000}},
-			&logv1.RequestRecord{Index: 4, Position: 1, Caller: "spiffe://shop/deploy", RequestId: "r1", Hash: []byte("sixteen bytes ok"),
-				Time: goldenTime, Revision: 2},
-		),
+	goldenRecords = []logv1.Record{
+		storetest.Service(&logv1.ServiceRecord{Service: "shop/cart", Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING, Reason: "release",
+			Actor: goldenActor, RequestId: "r1", Time: goldenTime - 9, Revision: 1}, StatusTime: goldenTime - 9}),
+		storetest.Service(&logv1.ServiceRecord{Service: "shop/pay", Report: &logv1.Report{Actor: goldenActor, LeaseId: "l1", Time: goldenTime,
+			Revision: 5}, StatusTime: goldenTime - 5}),
+		storetest.Member(goldenMember),
+		storetest.Request(4, 1, &logv1.RequestRecord{Caller: "spiffe://shop/deploy", RequestId: "r1", Hash: []byte("sixteen bytes ok"),
+			Time: goldenTime, Cost: 1, Result: storetest.Bytes(goldenResult)}),
+		storetest.Request(5, 0, &logv1.RequestRecord{RequestId: "r2", Hash: []byte("sixteen bytes no"), Time: goldenTime, Cost: 1,
+			Result: storetest.Bytes(&logv1.StoredResult{Revision: 2, Time: goldenTime, Refusal: goldenRefusal})}),
+		{Kind: logv1.Kind_KIND_SETTING, Key: "request_limits", Value: &logv1.Setting{RequestLimits: &logv1.RequestLimits{RequestIds: 250_000, Window: 600_000_000_000}}},
 	}
+	goldenResult = &logv1.StoredResult{Revision: 2, Time: goldenTime, Services: []string{"shop/cart", "shop/old"}, Changed: []bool{true, true},
+		Exists: []bool{true, false}, Revisions: []int64{-1, 0}, Statuses: []logv1.Status{1, 0}, StatusTimes: []int64{-9, 0}, Origins: []uint32{0, 0},
+		Origin: []*logv1.Origin{{Reason: "release", Actor: goldenActor, Time: -9, RequestId: "r1"}}}
+	goldenRefusal = &logv1.Refusal{Reason: logv1.Refusal_REASON_REVISION_MISMATCH, Kind: logv1.Kind_KIND_SERVICE, Key: "shop/cart", Value: 9, CurrentRevision: 1}
+	goldenContent = storetest.Holding(&logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 5, LogTime: goldenTime,
+		Horizon: 4, Compacted: 4, StateHash: goldenHash}, goldenRecords...)
 )
 
 // A block that grew, and what a compaction to revision 4 left.
 var goldenEvents = []*logv1.Event{
 	{Revision: 1, CommitRevision: 2, Type: logv1.EventType_EVENT_TYPE_REPORTED, Time: goldenTime - 9, Actor: goldenActor, Reason: "release",
-		RequestId: "r1", Service: "shop/cart", PreviousStatus: logv1.Status_STATUS_SERVICE_UNKNOWN, Status: logv1.Status_STATUS_SERVING,
+		RequestId: "r1", Kind: logv1.Kind_KIND_SERVICE, Key: "shop/cart", PreviousStatus: logv1.Status_STATUS_SERVICE_UNKNOWN, Status: logv1.Status_STATUS_SERVING,
 		EffectiveStatus: logv1.Status_STATUS_SERVING, StatusTime: goldenTime - 9},
 	{Revision: 2, CommitRevision: 2, Type: logv1.EventType_EVENT_TYPE_REPORTED, Time: goldenTime - 9, Actor: goldenActor, Reason: "release",
-		RequestId: "r1", Service: "shop/old", PreviousStatus: logv1.Status_STATUS_SERVICE_UNKNOWN, Status: logv1.Status_STATUS_NOT_SERVING,
+		RequestId: "r1", Kind: logv1.Kind_KIND_SERVICE, Key: "shop/old", PreviousStatus: logv1.Status_STATUS_SERVICE_UNKNOWN, Status: logv1.Status_STATUS_NOT_SERVING,
 		EffectiveStatus: logv1.Status_STATUS_NOT_SERVING, StatusTime: goldenTime - 9},
 	{Revision: 3, CommitRevision: 3, Type: logv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Time: goldenTime - 8,
-		Actor: &logv1.Actor{Name: "node n1", Verified: true}, Member: goldenMember},
-	{Revision: 4, CommitRevision: 5, Type: logv1.EventType_EVENT_TYPE_DELETED, Time: goldenTime, Actor: goldenActor, Service: "shop/old",
+		Actor: &logv1.Actor{Name: "node n1", Verified: true}, Kind: logv1.Kind_KIND_MEMBER, Key: "n1", After: storetest.Bytes(goldenMember)},
+	{Revision: 4, CommitRevision: 5, Type: logv1.EventType_EVENT_TYPE_DELETED, Time: goldenTime, Actor: goldenActor, Kind: logv1.Kind_KIND_SERVICE, Key: "shop/old", Deletes: true,
 		PreviousStatus: logv1.Status_STATUS_NOT_SERVING, Status: logv1.Status_STATUS_SERVICE_UNKNOWN,
 		EffectiveStatus: logv1.Status_STATUS_SERVICE_UNKNOWN, StatusTime: goldenTime},
-	{Revision: 5, CommitRevision: 5, Type: logv1.EventType_EVENT_TYPE_REPORTED, Time: goldenTime, Actor: goldenActor, Service: "shop/pay",
+	{Revision: 5, CommitRevision: 5, Type: logv1.EventType_EVENT_TYPE_REPORTED, Time: goldenTime, Actor: goldenActor, Kind: logv1.Kind_KIND_SERVICE, Key: "shop/pay",
 		Status: logv1.Status_STATUS_UNKNOWN, EffectiveStatus: logv1.Status_STATUS_UNKNOWN, LeaseId: "l1", StatusTime: goldenTime - 5},
-}
-
-func byKey(records ...*logv1.RequestRecord) map[string]*logv1.RequestRecord {
-	all := map[string]*logv1.RequestRecord{}
-	for _, r := range records {
-		all[r.Key()] = r
-	}
-	return all
 }
 
 func makeGolden(t *testing.T) {
@@ -110,13 +105,7 @@ func makeGolden(t *testing.T) {
 	d.Flush()
 	delta := &logv1.Delta{Index: meta.GetIndex(), Term: meta.GetTerm(), Revision: meta.GetRevision(), LogTime: meta.GetLogTime(),
 		ClusterID: meta.GetClusterId(), StateHash: meta.GetStateHash(), Horizon: meta.GetHorizon(), Events: goldenEvents[1:],
-		Members: []*logv1.Member{goldenMember}}
-	for _, r := range goldenContent.Services {
-		delta.Services = append(delta.Services, r)
-	}
-	for _, r := range goldenContent.Requests {
-		delta.Requests = append(delta.Requests, r)
-	}
+		Records: goldenRecords}
 	d.Registry.Append(delta)
 	d.Flush()
 	d.Compact()

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -87,6 +88,11 @@ func parseIdentity(data []byte) (Identity, error) {
 	var file identityFile
 	if err := json.Unmarshal(data, &file); err != nil {
 		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrDamaged, err)
+	}
+	strict := json.NewDecoder(bytes.NewReader(data))
+	strict.DisallowUnknownFields()
+	if err := strict.Decode(new(identityFile)); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrNewer, err)
 	}
 	if file.Node == "" {
 		return Identity{}, fmt.Errorf("%w: no node name", vfs.ErrDamaged)

@@ -2,14 +2,19 @@ package store_test
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/hashicorp/raft"
 	"go.etcd.io/bbolt"
+	"google.golang.org/protobuf/encoding/protowire"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store"
@@ -94,17 +99,17 @@ var faults = []struct {
 		storetest.Flip(t, registryFile, []byte("shop/svc-17"))
 	}, true, "damaged"},
 	{"a service lost", func(t *testing.T, registryFile string) {
-		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("services")).Delete([]byte("shop/svc-17")) })
-	}, true, "bucket services"},
+		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("kind.1")).Delete([]byte("shop/svc-17")) })
+	}, true, "bucket kind.1"},
 	{"an old record in the place of its successor", func(t *testing.T, registryFile string) {
 		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error {
-			old, err := logv1.Seal(storetest.Change(17, "shop/svc-17").Services[0])
+			old, err := logv1.Seal(storetest.Change(17, "shop/svc-17").Records[0].Value)
 			if err != nil {
 				return err
 			}
-			return tx.Bucket([]byte("services")).Put([]byte("shop/svc-17"), old)
+			return tx.Bucket([]byte("kind.1")).Put([]byte("shop/svc-17"), old)
 		})
-	}, true, "bucket services"},
+	}, true, "bucket kind.1"},
 	{"no meta", func(t *testing.T, registryFile string) {
 		storetest.Update(t, registryFile, func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Delete([]byte("meta")) })
 	}, true, "bucket meta"},
@@ -149,8 +154,8 @@ func TestOpenRegistryRebuildsWhatItDoesNotBelieve(t *testing.T) {
 				d.Changes(d.Registry.DurableIndex()+1, 80)
 				d.Close()
 				d = disktest.Open(t, path, disktest.Lazy)
-				if have := d.Load(); have.Meta.GetIndex() != 80 || len(have.Services) != 50 {
-					t.Errorf("index %d, %d services", have.Meta.GetIndex(), len(have.Services))
+				if have := d.Load(); have.Meta.GetIndex() != 80 || len(have.Services()) != 50 {
+					t.Errorf("index %d, %d services", have.Meta.GetIndex(), len(have.Services()))
 				}
 			})
 		}
@@ -244,6 +249,38 @@ func TestOpenRegistryAtTheSnapshotsContent(t *testing.T) {
 	}
 }
 
+// unknownField is a field that no message has.
+var unknownField = protowire.AppendVarint(protowire.AppendTag(nil, 500, protowire.VarintType), 1)
+
+// newerSnapshot puts a snapshot with a field in its header that this binary does not know among those of a
+// data directory.
+func newerSnapshot(t *testing.T, path string) {
+	t.Helper()
+	meta := &logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 60, Term: 1}
+	meta.ProtoReflect().SetUnknown(unknownField)
+	header, err := logv1.Seal(&logv1.SnapshotHeader{Format: 1, Meta: meta, Size: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stream := binary.BigEndian.AppendUint32([]byte("rollcall"), uint32(len(header)))
+	stream = append(append(stream, header...), 'x')
+	sum := sha256.Sum256(stream)
+	snapshots, err := raft.NewFileSnapshotStore(path, 2, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink, err := snapshots.Create(1, 60, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := sink.Write(append(stream, sum[:]...)); err != nil {
+		t.Fatal(err)
+	}
+	if err := sink.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpenRegistryRefuses(t *testing.T) {
 	truncate := func(t *testing.T, path string, max uint64) {
 		d, err := store.OpenDirectory(path, "n1")
@@ -273,6 +310,18 @@ func TestOpenRegistryRefuses(t *testing.T) {
 			data := storetest.NewerEnvelope(t)
 			storetest.Update(t, filepath.Join(path, registry.FileName), func(tx *bbolt.Tx) error { return tx.Bucket([]byte("meta")).Put([]byte("meta"), data) })
 		}, []string{registry.FileName, "written by a newer rollcall"}},
+		{"an unknown field in the meta", true, func(t *testing.T, path string) {
+			storetest.Update(t, filepath.Join(path, registry.FileName), setMeta(func(m *logv1.RegistryMeta) {
+				m.StateHash = new(logv1.StateHash)
+				m.StateHash.ProtoReflect().SetUnknown(unknownField)
+			}))
+		}, []string{registry.FileName, "written by a newer rollcall", "StateHash has an unknown field 500"}},
+		{"a newer snapshot, and no registry file", false, func(t *testing.T, path string) {
+			newerSnapshot(t, path)
+			if err := os.Remove(filepath.Join(path, registry.FileName)); err != nil {
+				t.Fatal(err)
+			}
+		}, []string{"snapshots", "written by a newer rollcall", "RegistryMeta has an unknown field 500"}},
 		{"a registry file ahead of raft", true, func(t *testing.T, path string) {
 			storetest.Update(t, filepath.Join(path, registry.FileName), setMeta(func(m *logv1.RegistryMeta) { m.Index = 101 }))
 		}, []string{"holds log entry 101", "end at 100"}},
@@ -294,13 +343,13 @@ func TestOpenRegistryRefuses(t *testing.T) {
 			path, _ := recoverable(t, tt.snapshot)
 			tt.prepare(t, path)
 			before, err := os.ReadFile(filepath.Join(path, registry.FileName))
-			if err != nil {
+			if err != nil && !errors.Is(err, os.ErrNotExist) {
 				t.Fatal(err)
 			}
 			_, err = disktest.TryOpen(t, path, disktest.Lazy)
 			storetest.Mention(t, err, tt.want...)
 			after, err := os.ReadFile(filepath.Join(path, registry.FileName))
-			if err != nil || !bytes.Equal(before, after) {
+			if err != nil && !errors.Is(err, os.ErrNotExist) || !bytes.Equal(before, after) {
 				t.Errorf("a refused registry file was changed (%v)", err)
 			}
 			disktest.NoTemps(t, path)

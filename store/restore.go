@@ -25,8 +25,9 @@ type Restoration struct {
 	DirectoryID string
 	Founding    Founding     // of the new cluster; Node is among its members, with DirectoryID
 	LogKind     raftlog.Kind // "": raftlog.DefaultKind
+	Kinds       registry.Kinds
 	// Rehash returns the state hash of the registry in a registry file if it were of the new cluster and had no
-	// members. Its error means that the backup is not used.
+	// records of kinds that belong to a cluster. Its error means that the backup is not used.
 	Rehash func(*registry.Reader) (*logv1.StateHash, error)
 }
 
@@ -137,7 +138,8 @@ func (r Restoration) fill(d *Directory, file string) (snapshot.Backup, error) {
 	}
 	meta := proto.CloneOf(b.Meta)
 	meta.ClusterId, meta.DirectoryId, meta.StateHash = r.Founding.ClusterID, r.DirectoryID, hash
-	if err := registry.Refound(name, meta); err != nil {
+	meta.RestoredRevision = meta.GetRevision()
+	if err := registry.Refound(name, meta, r.Kinds); err != nil {
 		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
 	}
 	if err := r.raft(d, meta, name); err != nil {

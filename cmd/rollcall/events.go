@@ -42,7 +42,8 @@ event is an object on a line. --timeout bounds the wait for what comes next, not
 
 With --follow it goes on with what happens from now on, until it is interrupted; with --from or
 --since it shows what is kept from there on first. It misses nothing and repeats nothing, also when
-its node goes and it moves to another. --timeout does not apply then.
+its node goes and it moves to another. --timeout does not apply then. If the cluster is restored from
+a backup, or founded anew, it ends with an error: the events of the new cluster are another history.
 
 Old events are compacted (serve --history-events, --history-age). Without --from the oldest that
 there is comes first; --from a revision that is not kept any more is an error that names the oldest.
@@ -139,7 +140,7 @@ func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
 			return invalid("--follow has no end and cannot be given with --%s", flag)
 		}
 	}
-	if f.read.asked() {
+	if f.read.freshness() {
 		return invalid("--follow shows every event sooner or later and cannot be given with --linearizable, --min-revision or --max-staleness; use --from")
 	}
 	return nil
@@ -189,7 +190,7 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []string, f *eventFlags) error {
 	silent := a.noteSilence()
 	defer silent()
-	o := client.WatchEventsOptions{Prefixes: prefixes, From: f.from}
+	o := client.WatchEventsOptions{Prefixes: prefixes, From: f.from, Cluster: f.read.cluster}
 	if f.service != "" {
 		o.Prefixes = []string{f.service}
 	}
@@ -249,7 +250,7 @@ func (a *app) firstSince(ctx context.Context, c *client.Client, f *eventFlags) (
 	}
 	defer cancel()
 	info := new(client.ReadInfo)
-	ctx = client.WithReadOptions(ctx, client.ReadOptions{Info: info})
+	ctx = client.WithReadOptions(ctx, client.ReadOptions{Cluster: f.read.cluster, Info: info})
 	for e, err := range c.ListEvents(ctx, client.ListEventsOptions{Since: f.since.Time, PageSize: 1}) {
 		if err != nil {
 			return 0, err

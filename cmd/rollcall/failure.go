@@ -226,6 +226,12 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	case e.Reason == client.ReasonCompacted:
 		f.err = fmt.Errorf("cannot %s: that is too long ago, events before revision %d are not kept any more", what, e.OldestRevision)
 		f.next = fmt.Sprintf("revision %d is the oldest state that is kept", e.OldestRevision-1)
+	case errors.Is(e, client.ErrClusterChanged):
+		f.err = fmt.Errorf("cannot %s: the endpoints serve another cluster now, %s: it was restored from a backup or founded anew, and its revisions begin anew", what, format.Printable(e.ClusterID))
+		f.next = "nothing was changed; read again, then repeat it"
+		if strings.HasSuffix(e.Op, "events") {
+			f.next = "its events are another history; --from 1 begins with its oldest"
+		}
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:

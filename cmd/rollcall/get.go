@@ -89,8 +89,9 @@ func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, o *client.ReadOpt
 	return a.printObject(struct {
 		Service  json.RawMessage `json:"service"`
 		Revision int64           `json:"revision"`
+		Cluster  string          `json:"cluster_id"`
 		Read     *readJSON       `json:"read"`
-	}{rec, resp.GetRevision(), readOf(o)})
+	}{rec, resp.GetRevision(), resp.GetClusterId(), readOf(o)})
 }
 
 // ownStatus is the JSON form of a name that has no record: that of GetServiceResponse, as far as a

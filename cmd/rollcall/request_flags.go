@@ -14,8 +14,9 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// readFlags are those of commands that read: how fresh the answer must be.
+// readFlags are the flags of commands that read: how fresh the answer must be, and whose.
 type readFlags struct {
+	cluster      string
 	linearizable bool
 	minRevision  int64
 	maxStaleness time.Duration
@@ -28,21 +29,22 @@ func addReadFlags(cmd *cobra.Command) *readFlags {
 	f.BoolVar(&r.linearizable, "linearizable", false, "show every change acknowledged before; needs a quorum")
 	f.Int64Var(&r.minRevision, "min-revision", 0, "wait until the node has reached `revision`")
 	f.DurationVar(&r.maxStaleness, "max-staleness", 0, "show every change acknowledged longer ago than this, as 2s")
+	f.StringVar(&r.cluster, "cluster", "", "`id` of the cluster that must answer, to which the revisions given belong; another one refuses")
 	return r
 }
 
-// asked says whether any of them is given.
-func (r *readFlags) asked() bool {
+// freshness reports whether the answer must be fresh in some way.
+func (r *readFlags) freshness() bool {
 	f := r.cmd.Flags()
 	return r.linearizable || f.Changed("min-revision") || f.Changed("max-staleness")
 }
 
-// options are nil if nothing is asked. Their Info is set.
+// options returns what is asked for; nil if nothing is. Its Info is set.
 func (r *readFlags) options() (*client.ReadOptions, error) {
-	if !r.asked() {
+	if !r.freshness() && r.cluster == "" {
 		return nil, nil
 	}
-	o := &client.ReadOptions{MinRevision: r.minRevision, Info: new(client.ReadInfo)}
+	o := &client.ReadOptions{MinRevision: r.minRevision, Cluster: r.cluster, Info: new(client.ReadInfo)}
 	if r.linearizable {
 		o.Consistency = client.Linearizable
 	}
@@ -58,7 +60,7 @@ func (r *readFlags) options() (*client.ReadOptions, error) {
 	return o, nil
 }
 
-// reading is the context of a client's reads with options, if there are any.
+// reading returns the context of a client's reads with options, if there are any.
 func reading(ctx context.Context, o *client.ReadOptions) context.Context {
 	if o == nil {
 		return ctx
@@ -66,19 +68,20 @@ func reading(ctx context.Context, o *client.ReadOptions) context.Context {
 	return client.WithReadOptions(ctx, *o)
 }
 
-// readJSON is what is known of where an answer came from.
+// readJSON says where an answer came from.
 type readJSON struct {
 	Node     string `json:"node"`
+	Cluster  string `json:"cluster_id"`
 	Revision int64  `json:"revision"`
 	AgeMS    *int64 `json:"age_ms,omitempty"` // what was acknowledged longer ago is shown
 }
 
-// readOf is nil if nothing was asked.
+// readOf returns nil if nothing was asked.
 func readOf(o *client.ReadOptions) *readJSON {
 	if o == nil {
 		return nil
 	}
-	r := &readJSON{Node: o.Info.Node, Revision: o.Info.Revision}
+	r := &readJSON{Node: o.Info.Node, Cluster: o.Info.Cluster, Revision: o.Info.Revision}
 	if o.Info.Age != nil {
 		ms := o.Info.Age.Milliseconds()
 		r.AgeMS = &ms
@@ -86,8 +89,9 @@ func readOf(o *client.ReadOptions) *readJSON {
 	return r
 }
 
-// writeFlags are what every change can say.
+// writeFlags are the flags of every command that changes something.
 type writeFlags struct {
+	cluster    string
 	reason     string
 	actor      string
 	requestID  string
@@ -100,12 +104,13 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 	f.StringVar(&w.actor, "actor", defaultActor(), "who changes it; recorded as your word, not verified")
 	f.StringVar(&w.requestID, "request-id", "", "repeated with the same id within ten minutes, the same change is done once and answered as the first time; use the id that a command of unknown outcome printed (default: a fresh one)")
 	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if its report has this revision; 0: only if it does not exist")
-	// An account that differs by machine is no default to document.
+	f.StringVar(&w.cluster, "cluster", "", "`id` of the cluster that must make the change; another one refuses, and nothing is changed")
+	// The account differs from machine to machine, so it is not shown as the default.
 	f.Lookup("actor").DefValue = "you@this-host"
 }
 
 func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {
-	o := client.WriteOptions{Reason: w.reason, Actor: w.actor, RequestID: w.requestID}
+	o := client.WriteOptions{Reason: w.reason, Actor: w.actor, RequestID: w.requestID, Cluster: w.cluster}
 	if cmd.Flags().Lookup("if-revision").Changed {
 		if w.ifRevision < 0 {
 			return o, invalid("--if-revision is %d; revisions are 1, 2, 3 …, and 0 means: does not exist", w.ifRevision)
@@ -115,7 +120,7 @@ func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {
 	return o, nil
 }
 
-// defaultActor is the account at this machine: alice@laptop.
+// defaultActor returns the account at this machine: alice@laptop.
 func defaultActor() string {
 	name := os.Getenv("USER")
 	if name == "" {

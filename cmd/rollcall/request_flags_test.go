@@ -35,7 +35,7 @@ func startHeaders(t *testing.T) (asked func() string) {
 			}
 		}
 		mu.Unlock()
-		if err := grpc.SetHeader(ctx, metadata.Pairs("rollcall-node", "n2", "rollcall-revision", "9", "rollcall-age-ms", "12")); err != nil {
+		if err := grpc.SetHeader(ctx, metadata.Pairs("rollcall-node", "n2", "rollcall-cluster", "3f9a", "rollcall-revision", "9", "rollcall-age-ms", "12")); err != nil {
 			return nil, err
 		}
 		return handler(ctx, req)
@@ -72,6 +72,8 @@ func TestReadFlags(t *testing.T) {
 			{"--linearizable", "rollcall-consistency=linearizable"},
 			{"--min-revision 7", "rollcall-min-revision=7"},
 			{"--min-revision 0", "rollcall-consistency=local"},
+			{"--cluster 3f9a", "rollcall-cluster=3f9a"},
+			{"--cluster 3f9a --min-revision 7", "rollcall-cluster=3f9a rollcall-min-revision=7"},
 			{"--max-staleness 2s", "rollcall-max-staleness=2s"},
 			{"--max-staleness 0", "rollcall-max-staleness=0s"},
 			{"--linearizable --min-revision 7 --max-staleness 1m30s", "rollcall-consistency=linearizable rollcall-max-staleness=1m30s rollcall-min-revision=7"},
@@ -90,7 +92,7 @@ func TestReadFlags(t *testing.T) {
 			t.Errorf("%v: %d %s", command, r.code, r.stderr)
 		}
 	}
-	const read = "\n  \"read\": {\n    \"node\": \"n2\",\n    \"revision\": 9,\n    \"age_ms\": 12\n  }\n}\n"
+	const read = "\n  \"read\": {\n    \"node\": \"n2\",\n    \"cluster_id\": \"3f9a\",\n    \"revision\": 9,\n    \"age_ms\": 12\n  }\n}\n"
 	for _, service := range []string{"a", "rollcall.reads"} {
 		if r := rollcall(t, "get", service, "--linearizable", "-o", "json"); !strings.HasSuffix(r.stdout, read) {
 			t.Errorf("get %s: %s", service, r.stdout)

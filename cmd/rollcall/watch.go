@@ -24,12 +24,14 @@ func newWatchCommand(a *app) *cobra.Command {
 		Long: `Prints the status of a service, then every newer one, until it is interrupted. A service that does
 not exist is SERVICE_UNKNOWN, and is followed into existence. If a node goes, the watch goes on at
 another; it never goes back in time. States that pass quickly may be skipped; "rollcall events
---follow" skips nothing. --timeout does not apply.
+--follow" skips nothing. --timeout does not apply. If the cluster is restored from a backup, or founded
+anew, it says so and goes on with the new cluster, whose revisions begin anew.
 
 With --prefix it follows all services whose names begin with a prefix; --prefix '' is every service.
 First comes their state, then a line with the revision at which it is whole, then each newer record
 and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN, and an object with
-"synced" comes whenever all that was printed so far is exactly the registry at that revision.`,
+"synced" comes whenever all that was printed so far is exactly the registry at that revision. One with
+"reset" comes when the cluster changed: what was printed before does not count any more.`,
 		Example: `  rollcall watch shop/cart
   rollcall watch shop/cart -o json
   rollcall watch --prefix shop/ --prefix pay/`,
@@ -83,6 +85,9 @@ func (a *app) watch(ctx context.Context, c *client.Client, service string) error
 		if err != nil {
 			return doing("watch "+format.Service(service), err)
 		}
+		if u.ClusterChanged {
+			a.noteClusterChanged(u.Cluster)
+		}
 		if err := a.printUpdate(u); err != nil {
 			return err
 		}
@@ -90,8 +95,15 @@ func (a *app) watch(ctx context.Context, c *client.Client, service string) error
 	return nil
 }
 
-// noteSilence says once, after a while, that no node has answered; the caller goes on trying. Calling
-// what it returns stops that.
+// noteClusterChanged tells people that what follows is of another cluster. Programs read it in the output.
+func (a *app) noteClusterChanged(id string) {
+	if !a.json() {
+		fmt.Fprintf(a.stderr, "the cluster changed: it is %s now, restored from a backup or founded anew; revisions begin anew\n", format.Printable(id))
+	}
+}
+
+// noteSilence reports once, after a while, that no node has answered, while the caller goes on trying. The
+// function that it returns cancels that.
 func (a *app) noteSilence() (stop func()) {
 	const silence = 3 * time.Second
 	t := time.AfterFunc(silence, func() {
@@ -107,13 +119,15 @@ type update struct {
 	Service  string          `json:"service"`
 	Status   string          `json:"status"`
 	Revision int64           `json:"revision"`
+	Cluster  string          `json:"cluster_id"`
+	Changed  bool            `json:"cluster_changed,omitempty"`
 	Endpoint string          `json:"endpoint"`
 	Record   json.RawMessage `json:"record,omitempty"`
 }
 
 func (a *app) printUpdate(u client.Update) error {
 	if a.json() {
-		out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Endpoint: u.Endpoint}
+		out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Cluster: u.Cluster, Changed: u.ClusterChanged, Endpoint: u.Endpoint}
 		if u.Record != nil {
 			b, err := format.Message(u.Record)
 			if err != nil {
@@ -150,7 +164,15 @@ func describeUpdate(u client.Update) string {
 type syncedJSON struct {
 	Synced   bool   `json:"synced"`
 	Revision int64  `json:"revision"`
+	Cluster  string `json:"cluster_id"`
 	Endpoint string `json:"endpoint"`
+}
+
+// resetJSON says that nothing that was printed so far counts any more: what follows is the state of another
+// cluster.
+type resetJSON struct {
+	Reset   bool   `json:"reset"`
+	Cluster string `json:"cluster_id"`
 }
 
 // watchPrefixes prints the state of many services and what changes in it until ctx ends, which is its
@@ -167,8 +189,16 @@ func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []st
 		if err != nil {
 			return doing("watch services", err)
 		}
+		if u.Reset {
+			synced = false
+			if a.noteClusterChanged(u.Cluster); a.json() {
+				if err := a.printJSONLine(resetJSON{true, u.Cluster}); err != nil {
+					return err
+				}
+			}
+		}
 		for _, r := range u.Services {
-			one := client.Update{Service: r.GetService(), Status: r.GetStatus(), Record: r, Revision: r.GetReport().GetRevision(), Endpoint: u.Endpoint}
+			one := client.Update{Service: r.GetService(), Status: r.GetStatus(), Record: r, Revision: r.GetReport().GetRevision(), Cluster: u.Cluster, Endpoint: u.Endpoint}
 			if err := a.printUpdate(one); err != nil {
 				return err
 			}
@@ -180,7 +210,7 @@ func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []st
 		}
 		switch {
 		case a.json() && u.Synced:
-			err = a.printJSONLine(syncedJSON{true, u.Revision, u.Endpoint})
+			err = a.printJSONLine(syncedJSON{true, u.Revision, u.Cluster, u.Endpoint})
 		case u.Synced && !synced:
 			_, err = fmt.Fprintf(a.stderr, "synced at revision %d\n", u.Revision)
 		}
@@ -194,7 +224,7 @@ func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []st
 
 func (a *app) printDeleted(name string, u client.ServicesUpdate) error {
 	if a.json() {
-		return a.printUpdate(client.Update{Service: name, Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Revision: u.Revision, Endpoint: u.Endpoint})
+		return a.printUpdate(client.Update{Service: name, Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Revision: u.Revision, Cluster: u.Cluster, Endpoint: u.Endpoint})
 	}
 	_, err := fmt.Fprintf(a.stdout, "%s  %s deleted, revision %d\n", a.now().Format(time.TimeOnly), format.Service(name), u.Revision)
 	return err

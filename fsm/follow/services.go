@@ -170,7 +170,7 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 // take adds to m what e did, if it is the newest that happened to its service as of v; what is not
 // comes with a later event. It returns about how many bytes that takes.
 func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) int {
-	name := e.GetService()
+	name := e.ServiceName()
 	if name == "" || !s.scanned(name) {
 		return 0
 	}
@@ -178,7 +178,7 @@ func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) 
 	case r != nil && r.GetReport().GetRevision() == e.GetRevision():
 		m.Services = append(m.Services, r)
 		return recordBytes(r)
-	case r == nil && e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
+	case r == nil && e.GetDeletes():
 		m.Deleted = append(m.Deleted, name)
 		return len(name)
 	}

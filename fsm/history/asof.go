@@ -6,6 +6,7 @@ import (
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -21,8 +22,13 @@ func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, er
 			revision, span, err = r.cfg.RegistryFile.RevisionAt(ctx, time)
 			return span, 0, err
 		})
-		if err != nil || revision < span.Newest || span.Newest >= now {
+		switch {
+		case err != nil:
 			return revision, err
+		case revision < span.Oldest && revision < now && span.Oldest > 1:
+			return 0, &logv1.CompactedError{Asked: span.Oldest - 1, Oldest: span.Oldest}
+		case revision < span.Newest || span.Newest >= now:
+			return revision, nil
 		}
 		// It may be one that the registry file does not hold yet.
 		if err := r.cfg.RegistryFile.AwaitDurable(ctx, now); err != nil {
@@ -64,18 +70,19 @@ func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error
 	return err
 }
 
-// GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
-// nothing.
-func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) (found *rollcallv1.ServiceRecord, err error) {
+// EventAt returns the newest event of a record of any kind at or below a revision that VisibleRevision
+// returned: what the record was then. nil: it did not exist, or has no event; one that deletes: it did not
+// exist any more.
+func (r *Reader) EventAt(ctx context.Context, kind logv1.Kind, key string, revision int64) (found *logv1.Event, err error) {
 	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 		found = nil
 		if revision == 0 {
 			span, err = r.span(ctx)
 			return span, 0, err
 		}
-		q := logv1.EventQuery{From: 1, To: revision, Service: name, Descending: true}
+		q := logv1.EventQuery{From: 1, To: revision, Kind: kind, Key: key, Descending: true}
 		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
-			found = r.cfg.Record(e)
+			found = e
 			return false, nil
 		})
 		return span, 1, err
@@ -83,32 +90,51 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 	return found, beforeHorizon(err, revision, revision, span)
 }
 
+// GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
+// nothing.
+func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) (*rollcallv1.ServiceRecord, error) {
+	e, err := r.EventAt(ctx, logv1.Kind_KIND_SERVICE, name, revision)
+	if e == nil || err != nil {
+		return nil, err
+	}
+	return convert.ServiceAfter(e), nil
+}
+
 // ListServicesAt returns the services as of a revision that VisibleRevision returned: by name, at most limit
 // (at least 1) of those whose names begin with prefix and come after the name after, with one of statuses, or
 // any if none is given. next is the after of the next call, "" if nothing follows; it may be set with fewer
 // records than asked for, or none, when a filter skipped very many.
 func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (records []*rollcallv1.ServiceRecord, next string, err error) {
+	return ListAt(ctx, r, logv1.Kind_KIND_SERVICE, revision, prefix, after, limit, func(e *logv1.Event) (*rollcallv1.ServiceRecord, bool) {
+		record := convert.ServiceAfter(e)
+		return record, record != nil && (len(statuses) == 0 || slices.Contains(statuses, record.GetStatus()))
+	})
+}
+
+// ListAt is EventAt for the records of a kind: by key, at most limit (at least 1) of those whose keys begin
+// with prefix and come after the key after, and that pick wants, as pick returns them. next is as for
+// ListServicesAt.
+func ListAt[T any](ctx context.Context, r *Reader, kind logv1.Kind, revision int64, prefix, after string, limit int, pick func(*logv1.Event) (T, bool)) (records []T, next string, err error) {
 	limit = max(limit, 1)
 	visits := r.cfg.Limits.Visited
 	for {
-		var part []*rollcallv1.ServiceRecord
+		var part []T
 		var looked int
 		var more bool
 		last := after
 		atOnce := min(r.cfg.Limits.AtOnce, visits)
 		span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
 			part, looked, more, last = nil, 0, false, after
-			span, err := r.cfg.RegistryFile.EventsAt(ctx, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
+			span, err := r.cfg.RegistryFile.EventsAt(ctx, kind, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
 				looked++
-				record := r.cfg.Record(e)
-				if record != nil && (len(statuses) == 0 || slices.Contains(statuses, record.GetStatus())) {
+				if record, ok := pick(e); ok {
 					if len(records)+len(part) == limit {
 						more = true
 						return false, nil
 					}
 					part = append(part, record)
 				}
-				last = e.GetService()
+				last = e.GetKey()
 				return true, nil
 			})
 			return span, len(part), err

@@ -81,7 +81,7 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 			for _, e := range events {
 				part.to = e.GetRevision()
 				part.looked++
-				if (q.Service == "" || e.GetService() == q.Service) && keep(e) {
+				if (q.Kind == logv1.Kind_KIND_UNSPECIFIED || e.GetKind() == q.Kind && e.GetKey() == q.Key) && keep(e) {
 					if part.kept = append(part.kept, e); len(part.kept) == limit {
 						break
 					}

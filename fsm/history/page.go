@@ -38,7 +38,7 @@ func (p *eventPage) add(e *logv1.Event) bool {
 // eventBytes is about what e takes in an answer.
 func eventBytes(e *logv1.Event) int {
 	const fixed = 64
-	return fixed + len(e.GetService()) + len(e.GetReason()) + len(e.GetRequestId()) +
+	return fixed + len(e.GetKey()) + len(e.GetAfter()) + len(e.GetReason()) + len(e.GetRequestId()) +
 		len(e.GetActor().GetName()) + len(e.GetActor().GetPeer())
 }
 

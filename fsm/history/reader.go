@@ -6,18 +6,17 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // RegistryFile is the history on disk. A visitor is called within one transaction and only collects. What is
-// below the span's Oldest is not whole: the newest event of each service that is not a delete. A reading
+// below the span's Oldest is not whole: the newest event of each record that is not a deletion. A reading
 // that the arrival of a snapshot ends fails, and may be tried again at once.
 type RegistryFile interface {
 	// Events visits the durable events of q.
 	Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
-	// EventsAt visits, by name, of each service that begins with prefix and comes after the name after
-	// its newest event that is not after revision, of at most limit services.
-	EventsAt(ctx context.Context, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
+	// EventsAt visits, by key, of each record of a kind whose key begins with prefix and comes after the key
+	// after its newest event that is not after revision, of at most limit records.
+	EventsAt(ctx context.Context, kind logv1.Kind, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (logv1.EventSpan, error)
 	// RevisionAt returns the newest revision, 0 if none, whose event is not later than time, or a
 	// *logv1.CompactedError.
 	RevisionAt(ctx context.Context, time int64) (int64, logv1.EventSpan, error)
@@ -44,9 +43,10 @@ type Config struct {
 	RegistryFile RegistryFile
 	// Revision returns the newest revision that this node shows.
 	Revision func() int64
-	// Record returns what the registry held of a service after its event; nil if nothing.
-	Record func(*logv1.Event) *rollcallv1.ServiceRecord
-	Limits Limits
+	// Horizon returns the oldest revision whose event is retained, as this node has applied it. The registry
+	// file may not have heard of it yet.
+	Horizon func() int64
+	Limits   Limits
 	// RingEvents is how many recent events are kept in memory; those after Newest come next.
 	RingEvents int
 	Newest     int64
@@ -94,6 +94,9 @@ func (r *Reader) span(ctx context.Context) (logv1.EventSpan, error) {
 
 // stored reads the registry file, throttled. An arriving snapshot ends what is being read; then it is read
 // again, once the snapshot has taken the registry file's place.
+//
+// The span begins at the horizon that was applied, also if the registry file still holds older events: nodes
+// that have applied the same answer the same, whatever they have written to disk.
 func (r *Reader) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
 	err = r.throttle.do(ctx, func() (given int, err error) {
 		const tries = 3
@@ -105,5 +108,6 @@ func (r *Reader) stored(ctx context.Context, read func(context.Context) (span lo
 			}
 		}
 	})
+	span.Oldest = max(span.Oldest, r.cfg.Horizon())
 	return span, err
 }

@@ -58,6 +58,8 @@ type Options struct {
 	OnFailure func(error)
 	// OnStored is told how long it took to store entries durably. It must not block; nil: nobody is.
 	OnStored func(entries int, took time.Duration)
+	// SegmentSize is for tests: the length of a new segment in bytes. 0: 8 MiB.
+	SegmentSize uint32
 	// Intercept is for tests: called before entries are stored. An error counts as one of the disk.
 	Intercept func(logs []*raft.Log) error
 }
@@ -171,6 +173,9 @@ func (l *Log) open(dir string, owner Owner, indexes []uint64) error {
 	}
 	if err != nil {
 		return err
+	}
+	if l.opt.SegmentSize > 0 {
+		w.size = l.opt.SegmentSize
 	}
 	l.wal, l.entries = w, w
 	return nil

@@ -2,7 +2,10 @@ package raftlog
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -221,6 +224,56 @@ func TestWALRefusesAFlippedBitAnywhere(t *testing.T) {
 	patch(t, segment, bad)
 	if last, err := reopen(t, path, all); err != nil || last != 6 {
 		t.Fatalf("unharmed again: ends at %d, %v", last, err)
+	}
+}
+
+// A bit that flipped in a checksum is damage also where the rest looks like an append cut short: the append
+// has a sector of zeros in it, or the flipped bit was the only one in the last bytes of the checksum.
+func TestWALRefusesAFlippedBitInAChecksum(t *testing.T) {
+	_, segment := crashed(t, batches(t, 1, 3))
+	whole, length := walUsed(t, segment)
+	start, sum := scanSegment(whole).start, length-4
+	seal := func(data []byte) {
+		binary.LittleEndian.PutUint32(data[sum:], crc32.Checksum(data[start:length-frameHeader], castagnoli))
+		if scan := scanSegment(data); scan.end != length {
+			t.Fatalf("intact to %d of %d", scan.end, length)
+		}
+	}
+	zeros := bytes.Clone(whole[:length+1024])
+	from := (start/sector + 1) * sector
+	if from+sector > length-frameHeader {
+		t.Fatal("the append has no whole sector")
+	}
+	// In the payload of an entry, so that its frames stay.
+	clear(zeros[from+2*frameHeader : from+sector])
+	clear(zeros[from : from+2*frameHeader])
+	binary.LittleEndian.PutUint32(zeros[sum:], crc32.Checksum(zeros[start:length-frameHeader], castagnoli))
+	for bit := range 32 {
+		zeros[sum+bit/8] ^= 1 << (bit % 8)
+		if torn(zeros, start) {
+			t.Errorf("bit %d of the checksum flipped, of an append with a sector of zeros: taken for one cut short", bit)
+		}
+		zeros[sum+bit/8] ^= 1 << (bit % 8)
+	}
+
+	single := bytes.Clone(whole[:length+1024])
+	payload := start + frameHeader + 40
+	found := 0
+	for i := range 1 << 16 {
+		binary.LittleEndian.PutUint16(single[payload:], uint16(i))
+		seal(single)
+		last := single[sum+3]
+		if bits.OnesCount8(last) != 1 {
+			continue
+		}
+		found++
+		single[sum+3] = 0
+		if torn(single, start) {
+			t.Fatalf("the last byte of the checksum was %#x and is 0: taken for an append cut short", last)
+		}
+	}
+	if found == 0 {
+		t.Fatal("no checksum ends with a single bit")
 	}
 }
 

@@ -3,7 +3,6 @@ package registry
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"testing"
 	"testing/synctest"
@@ -12,7 +11,6 @@ import (
 	"go.etcd.io/bbolt"
 	"pgregory.net/rapid"
 
-	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/storetest"
 )
 
@@ -45,7 +43,7 @@ func TestCompactionModel(t *testing.T) {
 			horizon, durable = max(meta.GetHorizon(), 1), meta.GetRevision()
 			h.exists = map[string]bool{}
 			for _, e := range h.events {
-				h.exists[e.Service] = e.Type == logv1.EventType_EVENT_TYPE_REPORTED
+				h.exists[e.Key] = !e.Deletes
 			}
 		}
 		rt.Repeat(map[string]func(*rapid.T){
@@ -78,7 +76,7 @@ func TestCompactionModel(t *testing.T) {
 				if err != nil {
 					rt.Fatal(err)
 				}
-				problems := problemsOf(f.Check(inspectNothing))
+				problems := problemsOf(f.Check(storetest.Kinds{}, inspectNothing))
 				if err := f.Close(); err != nil || len(problems) > 0 {
 					rt.Fatal(problems, err)
 				}
@@ -313,40 +311,6 @@ func TestCompactionThatCannotBeWrittenFailsTheRegistryFile(t *testing.T) {
 		d.failures.One(t, FileName, "no space left on device")
 		storetest.Mention(t, d.registryFile.Close(), "no space left on device")
 	})
-}
-
-// A registry file written before there was compaction has no members in its index: nothing is lost by it.
-func TestCompactionWithoutAnIndexOfMembers(t *testing.T) {
-	o := lazy
-	o.compactByHand = true
-	d, h := openDisk(t, t.TempDir(), o), newHistory(5)
-	defer d.close()
-	for range 200 {
-		d.registryFile.Append(h.next())
-	}
-	d.registryFile.Append(h.compactTo(h.revision() + 1))
-	d.flush()
-	members := 0
-	for _, e := range h.events {
-		if e.Member != nil {
-			remove(t, d.registryFile, bucketEventsByService, nameKey(indexName(e), e.Revision))
-			members++
-		}
-	}
-	d.compact()
-	have, _, err := listEvents(d.registryFile, logv1.EventQuery{From: 1})
-	if err != nil || fmt.Sprint(mapAt(have, h.revision())) != fmt.Sprint(mapAt(h.events, h.revision())) {
-		t.Errorf("%v, %v", revisions(have), err)
-	}
-	kept := 0
-	for _, e := range have {
-		if e.Member != nil {
-			kept++
-		}
-	}
-	if kept != members || kept == 0 {
-		t.Errorf("%d of %d events of members are kept", kept, members)
-	}
 }
 
 // used is how many bytes of the file were ever used, free pages included; the file itself grows by

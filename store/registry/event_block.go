@@ -24,7 +24,8 @@ const (
 	groupActor     = 3
 	groupReason    = 4
 	groupRequestID = 5
-	groupEvents    = 6
+	groupKind      = 6
+	groupEvents    = 7
 )
 
 // eventBlock is a sealed logv1.EventBlock of which is known where each event is. Its memory is the
@@ -197,12 +198,14 @@ func (b *eventBlock) event(revision int64) (*logv1.Event, error) {
 		Reason:          shared.Reason,
 		RequestId:       shared.RequestId,
 		Type:            one.Type,
-		Service:         one.Service,
+		Kind:            shared.Kind,
+		Key:             one.Key,
+		Deletes:         one.Deletes,
+		After:           one.After,
 		PreviousStatus:  one.PreviousStatus,
 		Status:          one.Status,
 		EffectiveStatus: one.EffectiveStatus,
 		LeaseId:         one.LeaseId,
-		Member:          one.Member,
 		StatusTime:      one.StatusTime,
 	}
 	if one.StatusBegan {
@@ -217,7 +220,7 @@ func (b *eventBlock) decodeGroup(i int) error {
 	}
 	b.decoded = -1
 	group, shared := b.groups[i], &b.shared
-	shared.Actor, shared.Reason, shared.RequestId = nil, "", ""
+	shared.Actor, shared.Reason, shared.RequestId, shared.Kind = nil, "", "", 0
 	more, time := int64(0), int64(0)
 	for at, end := int(group.begin), int(group.end); at < end; {
 		f, err := fieldAt(b.payload, at, end)
@@ -228,6 +231,8 @@ func (b *eventBlock) decodeGroup(i int) error {
 		switch f.number {
 		case groupMore:
 			more = protowire.DecodeZigZag(f.varint)
+		case groupKind:
+			shared.Kind = logv1.Kind(f.varint)
 		case groupTime:
 			time = protowire.DecodeZigZag(f.varint)
 		case groupActor, groupReason, groupRequestID:

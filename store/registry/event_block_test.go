@@ -91,8 +91,8 @@ func decoded(b *logv1.EventBlock) (events []*logv1.Event) {
 		for _, one := range g.GetEvents() {
 			e := &logv1.Event{Revision: revision, CommitRevision: commit, Time: b.GetTime() + g.GetTime(),
 				Actor: g.GetActor(), Reason: g.GetReason(), RequestId: g.GetRequestId(),
-				Type: one.GetType(), Service: one.GetService(), PreviousStatus: one.GetPreviousStatus(), Status: one.GetStatus(),
-				EffectiveStatus: one.GetEffectiveStatus(), LeaseId: one.GetLeaseId(), Member: one.GetMember(), StatusTime: one.GetStatusTime()}
+				Type: one.GetType(), Kind: g.GetKind(), Key: one.GetKey(), Deletes: one.GetDeletes(), After: one.GetAfter(), PreviousStatus: one.GetPreviousStatus(), Status: one.GetStatus(),
+				EffectiveStatus: one.GetEffectiveStatus(), LeaseId: one.GetLeaseId(), StatusTime: one.GetStatusTime()}
 			if one.GetStatusBegan() {
 				e.StatusTime = e.Time
 			}
@@ -118,6 +118,8 @@ func populate(m protoreflect.Message) {
 			m.Set(f, protoreflect.ValueOfBool(true))
 		case protoreflect.Uint32Kind:
 			m.Set(f, protoreflect.ValueOfUint32(uint32(100+i)))
+		case protoreflect.BytesKind:
+			m.Set(f, protoreflect.ValueOfBytes([]byte("x")))
 		default:
 			m.Set(f, protoreflect.ValueOfInt64(int64(100+i)))
 		}
@@ -160,9 +162,11 @@ func anyEvent(rt *rapid.T, before *logv1.Event, revision int64) *logv1.Event {
 		case 6:
 			e.Status = logv1.Status(rapid.IntRange(0, 3).Draw(rt, "status"))
 		case 7:
-			e.Member = rapid.SampledFrom([]*logv1.Member{nil, {}, {Name: "n1", Level: 2}}).Draw(rt, "member")
+			e.Kind = logv1.Kind(rapid.IntRange(0, 2).Draw(rt, "kind"))
+			e.After = rapid.SampledFrom([][]byte{nil, []byte("after"), make([]byte, 200)}).Draw(rt, "after")
+			e.Deletes = rapid.Bool().Draw(rt, "deletes")
 		default:
-			e.Service = strings.Repeat("s", rapid.IntRange(0, 256).Draw(rt, "service"))
+			e.Key = strings.Repeat("s", rapid.IntRange(0, 256).Draw(rt, "service"))
 		}
 	}
 	e.Revision = revision
@@ -253,7 +257,7 @@ func FuzzEventBlock(f *testing.F) {
 	populate(e.ProtoReflect())
 	next := proto.CloneOf(e)
 	next.Revision++
-	other := &logv1.Event{Revision: next.Revision + 1, CommitRevision: next.Revision + 4, Service: "shop/cart"}
+	other := &logv1.Event{Revision: next.Revision + 1, CommitRevision: next.Revision + 4, Kind: logv1.Kind_KIND_SERVICE, Key: "shop/cart"}
 	for _, events := range [][]*logv1.Event{{e}, {e, next}, {e, next, other}, {other}} {
 		payload, err := logv1.Payload(sealedBlock(f, events...))
 		if err != nil {

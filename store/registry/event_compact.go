@@ -11,15 +11,15 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// compactEventsOf looks at the events from a revision on, of which there must be all, until it comes
-// to the horizon or has done enough, and returns how far it came. Each replaces what is kept of the
-// same service or member from before it; an event that deletes is not kept itself. So below what was
-// reached the newest event of each service and member is left, if it is not a delete, in a block of its
-// own, so that deleting it later touches no other. From there on blocks are as they were, but that the
-// first begins there.
+// compactEventsOf compacts the events from a revision on, of which there must be all, until it comes
+// to the horizon or has done enough, and returns how far it came. Each event replaces the one that is kept
+// of the same record from before it; an event that deletes its record is not kept, nor one of no record.
+// So below what was reached there is left the newest event of each record that is not a deletion, in a
+// block of its own, so that deleting it later touches no other. From there on blocks are as they were, but
+// that the first begins there.
 func compactEventsOf(tx *bbolt.Tx, p *eventPacker, from, horizon int64, most int, within time.Duration) (reached int64, err error) {
-	all, byName := eventBuckets(tx)
-	c := compaction{all: all, byName: byName, index: byName.Cursor(), from: from, left: map[int64]*logv1.Event{}}
+	all, byKey := eventBuckets(tx)
+	c := compaction{all: all, byKey: byKey, index: byKey.Cursor(), from: from, left: map[int64]*logv1.Event{}}
 	var block eventBlock
 	var rest []*logv1.Event // of the block in which it ends
 	start, enough := time.Now(), false
@@ -45,7 +45,7 @@ func compactEventsOf(tx *bbolt.Tx, p *eventPacker, from, horizon int64, most int
 			if err != nil {
 				return 0, err
 			}
-			if err := c.look(e); err != nil {
+			if err := c.take(e); err != nil {
 				return 0, err
 			}
 		}
@@ -55,11 +55,11 @@ func compactEventsOf(tx *bbolt.Tx, p *eventPacker, from, horizon int64, most int
 
 // compaction is one step of it.
 type compaction struct {
-	all, byName *bbolt.Bucket
-	index       *bbolt.Cursor // of byName
-	from        int64
-	taken       [][]byte               // keys of blocks that were taken apart
-	left        map[int64]*logv1.Event // of those, what is to be kept
+	all, byKey *bbolt.Bucket
+	index      *bbolt.Cursor // of byKey
+	from       int64
+	taken      [][]byte               // keys of blocks that were taken apart
+	left       map[int64]*logv1.Event // of those, what is to be kept
 }
 
 func (c *compaction) decode(b *eventBlock, from int64) (rest []*logv1.Event, err error) {
@@ -73,16 +73,17 @@ func (c *compaction) decode(b *eventBlock, from int64) (rest []*logv1.Event, err
 	return rest, nil
 }
 
-// look looks at the next event.
-func (c *compaction) look(e *logv1.Event) error {
+// take takes the next event.
+func (c *compaction) take(e *logv1.Event) error {
 	name, r := indexName(e), e.GetRevision()
-	if name != "" {
-		if err := c.deleteBefore(name, r); err != nil {
-			return err
-		}
-		if e.GetType() == logv1.EventType_EVENT_TYPE_DELETED {
-			return c.byName.Delete(nameKey(name, r))
-		}
+	if name == "" {
+		return nil
+	}
+	if err := c.deleteBefore(name, r); err != nil {
+		return err
+	}
+	if e.GetDeletes() {
+		return c.byKey.Delete(indexKey(name, r))
 	}
 	c.left[r] = e
 	return nil
@@ -92,7 +93,7 @@ func (c *compaction) look(e *logv1.Event) error {
 // deleted when it was come to. It only ever seeks forward: a cursor that goes back stops at a page
 // that this transaction has emptied.
 func (c *compaction) deleteBefore(name string, revision int64) error {
-	first := nameKey(name, 0)
+	first := indexKey(name, 0)
 	for {
 		key, _ := c.index.Seek(first)
 		if len(key) != len(first) || !bytes.HasPrefix(key, first[:len(name)+1]) {
@@ -110,7 +111,7 @@ func (c *compaction) deleteBefore(name string, revision int64) error {
 			err = c.all.Delete(at)
 		}
 		delete(c.left, older)
-		if err = errors.Join(err, c.byName.Delete(key)); err != nil {
+		if err = errors.Join(err, c.byKey.Delete(key)); err != nil {
 			return err
 		}
 	}

@@ -159,13 +159,13 @@ func fieldSize(size int) int { return 1 + protowire.SizeBytes(size) }
 func fillGroup(g *logv1.EventGroup, e *logv1.Event, time int64) {
 	g.More = e.GetCommitRevision() - e.GetRevision()
 	g.Time = e.GetTime() - time
-	g.Actor, g.Reason, g.RequestId = e.GetActor(), e.GetReason(), e.GetRequestId()
+	g.Actor, g.Reason, g.RequestId, g.Kind = e.GetActor(), e.GetReason(), e.GetRequestId(), e.GetKind()
 	g.Events = nil
 }
 
 // fillEvent sets all of an event that was used before.
 func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
-	b.Type, b.Service, b.LeaseId, b.Member = e.GetType(), e.GetService(), e.GetLeaseId(), e.GetMember()
+	b.Type, b.Key, b.LeaseId, b.Deletes, b.After = e.GetType(), e.GetKey(), e.GetLeaseId(), e.GetDeletes(), e.GetAfter()
 	b.PreviousStatus, b.Status, b.EffectiveStatus = e.GetPreviousStatus(), e.GetStatus(), e.GetEffectiveStatus()
 	b.StatusTime = e.GetStatusTime()
 	if b.StatusBegan = b.StatusTime != 0 && b.StatusTime == e.GetTime(); b.StatusBegan {
@@ -173,9 +173,9 @@ func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
 	}
 }
 
-// sameWrite reports whether all that a group has in common is the same of two events.
+// sameWrite reports whether two events have in common all that a group has.
 func sameWrite(a, b *logv1.Event) bool {
-	return a.GetCommitRevision() == b.GetCommitRevision() && a.GetTime() == b.GetTime() &&
+	return a.GetKind() == b.GetKind() && a.GetCommitRevision() == b.GetCommitRevision() && a.GetTime() == b.GetTime() &&
 		a.GetReason() == b.GetReason() && a.GetRequestId() == b.GetRequestId() && sameActor(a.GetActor(), b.GetActor())
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"sort"
 	"strings"
 
@@ -16,13 +17,12 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// Keys of events_by_service. A name holds no control character, so that 0x00 ends it whatever follows,
-// names that begin like it come after all its events, and keys of members come before all names.
+// Keys of events_by_key: of a record's name, 0x00 and the revision of an event. A name is the number of
+// the kind, as a varint, and the key, which holds no 0x00: so all events of a record stand together, and
+// records in the order of kind and key.
 const (
 	endOfName     = 0x00
-	afterEvents   = 0x01 // name afterEvents: behind the name's events, before every other name
-	memberMark    = 0x01 // memberMark member 0x00 revision
-	firstOfNames  = 0x02 // no name begins with less
+	afterEvents   = 0x01 // name afterEvents: behind the name's events, not behind any other name
 	revisionBytes = 8
 )
 
@@ -30,37 +30,55 @@ func revisionKey(revision int64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, revisionBytes), uint64(revision))
 }
 
-// nameKey is where an index has what happened to name at revision.
-func nameKey(name string, revision int64) []byte {
-	return appendNameKey(make([]byte, 0, len(name)+1+revisionBytes), name, revision)
+// recordName names a record among those of all kinds. The index can have none for some keys: false.
+func recordName(kind logv1.Kind, key string) (string, bool) {
+	if kind <= 0 || key == "" || strings.IndexByte(key, endOfName) >= 0 {
+		return "", false
+	}
+	return string(append(appendKind(make([]byte, 0, 1+len(key)), kind), key...)), true
 }
 
-func appendNameKey(key []byte, name string, revision int64) []byte {
-	key = append(append(key, name...), endOfName)
-	return binary.BigEndian.AppendUint64(key, uint64(revision))
+func appendKind(b []byte, kind logv1.Kind) []byte { return binary.AppendUvarint(b, uint64(kind)) }
+
+// splitName is the reverse of recordName.
+func splitName(name []byte) (kind logv1.Kind, key []byte, ok bool) {
+	number, n := binary.Uvarint(name)
+	if n <= 0 || n == len(name) || number == 0 || number > math.MaxInt32 {
+		return 0, nil, false
+	}
+	return logv1.Kind(number), name[n:], true
+}
+
+// describeName is for people.
+func describeName(name []byte) string {
+	kind, key, ok := splitName(name)
+	if !ok {
+		return fmt.Sprintf("%q", name)
+	}
+	return fmt.Sprintf("%q of kind %d", key, kind)
 }
 
 // indexName is under which name an event is in the index; "": it is not.
 func indexName(e *logv1.Event) string {
-	switch {
-	case e.GetService() != "":
-		return e.GetService()
-	case e.GetType() == logv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
-		return string(rune(memberMark)) + e.GetMember().GetName()
-	}
-	return ""
+	name, _ := recordName(e.GetKind(), e.GetKey())
+	return name
 }
 
-// isServiceName tells names of services from those of members, and from what cannot be a name.
-func isServiceName(name string) bool {
-	return name != "" && name[0] >= firstOfNames && strings.IndexByte(name, endOfName) < 0
+// indexKey is where the index has what happened to a name at a revision.
+func indexKey(name string, revision int64) []byte {
+	return appendIndexKey(make([]byte, 0, len(name)+1+revisionBytes), name, revision)
 }
 
-// splitNameKey is the reverse of nameKey.
-func splitNameKey(key []byte) (name []byte, revision int64, err error) {
+func appendIndexKey(b []byte, name string, revision int64) []byte {
+	b = append(append(b, name...), endOfName)
+	return binary.BigEndian.AppendUint64(b, uint64(revision))
+}
+
+// splitIndexKey is the reverse of indexKey.
+func splitIndexKey(key []byte) (name []byte, revision int64, err error) {
 	end := len(key) - revisionBytes - 1
 	if end < 1 || key[end] != endOfName {
-		return nil, 0, fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, vfs.ErrDamaged)
+		return nil, 0, fmt.Errorf("bucket %s, key %q: %w", bucketEventsByKey, key, vfs.ErrDamaged)
 	}
 	return key[:end], int64(binary.BigEndian.Uint64(key[end+1:])), nil
 }
@@ -84,26 +102,27 @@ func (j *File) Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1
 		if from > to {
 			return nil
 		}
-		if q.Service == "" {
+		if q.Kind == logv1.Kind_KIND_UNSPECIFIED {
 			return r.visitAll(from, to, q.Descending, visit)
 		}
-		if !isServiceName(q.Service) {
+		name, ok := recordName(q.Kind, q.Key)
+		if !ok {
 			return nil
 		}
-		return r.visitService(q.Service, from, to, q.Descending, visit)
+		return r.visitRecord(name, from, to, q.Descending, visit)
 	})
 	return span, err
 }
 
-// EventsAt visits, by name, of each service whose name begins with prefix and comes after the name
-// after, the newest event at or below revision; a service that was deleted by then can be missing or
-// show its deletion. It ends after limit services, or when visit wants no more: fewer visits mean that
+// EventsAt visits, by key, of each record of a kind whose key begins with prefix and comes after the key
+// after, the newest event at or below revision; a record that was deleted by then can be missing or
+// show its deletion. It ends after limit records, or when visit wants no more: fewer visits mean that
 // there are no more. For revisions from Oldest-1 on what it visits is all of the registry at revision;
 // below it is not. What Events says of visit and errors is true here.
-func (j *File) EventsAt(ctx context.Context, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (span logv1.EventSpan, err error) {
+func (j *File) EventsAt(ctx context.Context, kind logv1.Kind, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (span logv1.EventSpan, err error) {
 	err = j.readEvents(ctx, func(r *eventReader) error {
 		span = r.span
-		return r.visitServicesAt(revision, prefix, after, limit, visit)
+		return r.visitRecordsAt(kind, revision, prefix, after, limit, visit)
 	})
 	return span, err
 }
@@ -153,12 +172,12 @@ func (j *File) AwaitDurable(ctx context.Context, revision int64) error {
 
 // eventReader reads the events as of one moment.
 type eventReader struct {
-	ctx         context.Context
-	scan        *scan
-	meta        *logv1.RegistryMeta
-	span        logv1.EventSpan
-	all, byName *bbolt.Bucket
-	block       *eventBlock // read last; nil: none
+	ctx        context.Context
+	scan       *scan
+	meta       *logv1.RegistryMeta
+	span       logv1.EventSpan
+	all, byKey *bbolt.Bucket
+	block      *eventBlock // read last; nil: none
 }
 
 // readEvents runs read in a transaction that ends early, as a Scan does.
@@ -179,7 +198,7 @@ func (j *File) readEvents(ctx context.Context, read func(*eventReader) error) er
 		}
 		return read(&eventReader{
 			ctx: ctx, scan: s, meta: meta, span: spanOf(meta),
-			all: tx.Bucket(bucketEvents), byName: tx.Bucket(bucketEventsByService),
+			all: tx.Bucket(bucketEvents), byKey: tx.Bucket(bucketEventsByKey),
 		})
 	})
 	var compacted *logv1.CompactedError
@@ -224,7 +243,7 @@ func (r *eventReader) hand(e *logv1.Event, visit func(*logv1.Event) (bool, error
 
 // walkIndex calls f for the keys from first to last, inclusive, until it answers false.
 func (r *eventReader) walkIndex(first, last []byte, descending bool, f func(key []byte) (bool, error)) error {
-	c := r.byName.Cursor()
+	c := r.byKey.Cursor()
 	next := c.Next
 	key, _ := c.Seek(first)
 	if descending {
@@ -296,8 +315,8 @@ func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv
 	return err
 }
 
-func (r *eventReader) visitService(name string, from, to int64, descending bool, visit func(*logv1.Event) (bool, error)) error {
-	return r.walkIndex(nameKey(name, from), nameKey(name, to), descending, func(key []byte) (bool, error) {
+func (r *eventReader) visitRecord(name string, from, to int64, descending bool, visit func(*logv1.Event) (bool, error)) error {
+	return r.walkIndex(indexKey(name, from), indexKey(name, to), descending, func(key []byte) (bool, error) {
 		e, err := r.indexed(key)
 		if err != nil {
 			return false, err
@@ -306,9 +325,9 @@ func (r *eventReader) visitService(name string, from, to int64, descending bool,
 	})
 }
 
-// indexed returns the event that a key of events_by_service leads to.
+// indexed returns the event that a key of events_by_key leads to.
 func (r *eventReader) indexed(key []byte) (*logv1.Event, error) {
-	name, revision, err := splitNameKey(key)
+	name, revision, err := splitIndexKey(key)
 	if err != nil {
 		return nil, err
 	}
@@ -317,36 +336,33 @@ func (r *eventReader) indexed(key []byte) (*logv1.Event, error) {
 		return nil, err
 	}
 	if indexName(e) != string(name) {
-		return nil, fmt.Errorf("bucket %s, key %q: %w: revision %d is of %q", bucketEventsByService, key, vfs.ErrDamaged, revision, indexName(e))
+		return nil, fmt.Errorf("bucket %s, key %q: %w: revision %d is of %s", bucketEventsByKey, key, vfs.ErrDamaged, revision, describeName([]byte(indexName(e))))
 	}
 	return e, nil
 }
 
-func (r *eventReader) visitServicesAt(revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) error {
-	c := r.byName.Cursor()
-	start := []byte{firstOfNames}
-	if prefix != "" && !isServiceName(prefix) {
-		return nil
-	}
-	if prefix > after {
-		start = []byte(prefix)
-	} else if isServiceName(after) {
-		start = append([]byte(after), afterEvents)
+func (r *eventReader) visitRecordsAt(kind logv1.Kind, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) error {
+	c := r.byKey.Cursor()
+	from := appendKind(nil, kind)
+	wanted := append(bytes.Clone(from), prefix...) // how names begin
+	start := wanted
+	if prefix <= after && after != "" {
+		start = append(append(from, after...), afterEvents)
 	}
 	for key, _ := c.Seek(start); key != nil && limit > 0; {
 		if err := r.goOn(); err != nil {
 			return err
 		}
-		name, first, err := splitNameKey(key)
+		name, first, err := splitIndexKey(key)
 		if err != nil {
 			return err
 		}
-		if !bytes.HasPrefix(name, []byte(prefix)) {
+		if !bytes.HasPrefix(name, wanted) {
 			return nil
 		}
 		behind := append(bytes.Clone(name), afterEvents)
 		if first <= revision { // else it did not exist yet
-			newest, _ := seekBack(c, nameKey(string(name), revision))
+			newest, _ := seekBack(c, indexKey(string(name), revision))
 			e, err := r.indexed(newest)
 			if err != nil {
 				return err

@@ -32,10 +32,10 @@ func BenchmarkEvents(b *testing.B) {
 		want  int
 	}{
 		{"of one service of 10 events", func(i int) logv1.EventQuery {
-			return logv1.EventQuery{From: 1, Service: fmt.Sprintf("shop/svc-%d", i*7919%100_000)}
+			return logv1.EventQuery{From: 1, Kind: logv1.Kind_KIND_SERVICE, Key: fmt.Sprintf("shop/svc-%d", i*7919%100_000)}
 		}, 1000, 10},
 		{"newest of one service", func(i int) logv1.EventQuery {
-			return logv1.EventQuery{From: 1, Service: fmt.Sprintf("shop/svc-%d", i*7919%100_000), Descending: true}
+			return logv1.EventQuery{From: 1, Kind: logv1.Kind_KIND_SERVICE, Key: fmt.Sprintf("shop/svc-%d", i*7919%100_000), Descending: true}
 		}, 1, 1},
 		{"page of 1000 of all", func(i int) logv1.EventQuery {
 			return logv1.EventQuery{From: int64(1 + i*7919%900_000)}
@@ -63,7 +63,7 @@ func BenchmarkEvents(b *testing.B) {
 		i := 0
 		for b.Loop() {
 			n := 0
-			_, err := d.registryFile.EventsAt(context.Background(), int64(500_000+i*7919%500_000), "", "shop/svc-5", 1000, func(*logv1.Event) (bool, error) {
+			_, err := d.registryFile.EventsAt(context.Background(), logv1.Kind_KIND_SERVICE, int64(500_000+i*7919%500_000), "", "shop/svc-5", 1000, func(*logv1.Event) (bool, error) {
 				n++
 				return true, nil
 			})

@@ -42,10 +42,13 @@ func TestEvents(t *testing.T) {
 	for _, service := range append([]string{"", "nobody", "a/", "aa"}, historyNames...) {
 		for _, limits := range [][2]int64{{1, 0}, {1, last}, {0, 0}, {-5, 3}, {7, 9}, {50, 50}, {last - 1, last + 10}, {last + 1, 0}, {9, 7}} {
 			for _, descending := range []bool{false, true} {
-				q := logv1.EventQuery{From: limits[0], To: limits[1], Service: service, Descending: descending}
+				q := logv1.EventQuery{From: limits[0], To: limits[1], Descending: descending}
+				if service != "" {
+					q.Kind, q.Key = logv1.Kind_KIND_SERVICE, service
+				}
 				var want []*logv1.Event
 				for _, e := range h.events {
-					if e.Revision >= q.From && (q.To == 0 || e.Revision <= q.To) && (service == "" || e.Service == service) {
+					if e.Revision >= q.From && (q.To == 0 || e.Revision <= q.To) && (service == "" || e.ServiceName() == service) {
 						want = append(want, e)
 					}
 				}
@@ -99,20 +102,20 @@ func TestEventsAt(t *testing.T) {
 		for _, prefix := range []string{"", "a", "a/", "b", "x", "\u00e9"} {
 			newest := map[string]int64{}
 			for _, e := range h.events {
-				if e.Revision <= revision && e.Service != "" && strings.HasPrefix(e.Service, prefix) {
-					newest[e.Service] = e.Revision
+				if e.Revision <= revision && e.Kind == logv1.Kind_KIND_SERVICE && strings.HasPrefix(e.Key, prefix) {
+					newest[e.Key] = e.Revision
 				}
 			}
 			for _, limit := range []int{1, 3, 100} {
 				have, after := map[string]int64{}, ""
 				for {
 					n := 0
-					_, err := d.registryFile.EventsAt(context.Background(), revision, prefix, after, limit, func(e *logv1.Event) (bool, error) {
-						if e.Service <= after {
-							t.Fatalf("%q comes after %q", e.Service, after)
+					_, err := d.registryFile.EventsAt(context.Background(), logv1.Kind_KIND_SERVICE, revision, prefix, after, limit, func(e *logv1.Event) (bool, error) {
+						if e.Key <= after {
+							t.Fatalf("%q comes after %q", e.Key, after)
 						}
 						n++
-						after = e.Service
+						after = e.Key
 						have[after] = e.Revision
 						return true, nil
 					})
@@ -159,7 +162,7 @@ func TestEventsEndEarly(t *testing.T) {
 		if err := read(d, context.Background(), func() (bool, error) { return true, mine }); err != mine {
 			t.Errorf("error %v", err)
 		}
-		if _, err := d.registryFile.EventsAt(context.Background(), 9, "", "", 9, func(*logv1.Event) (bool, error) { return true, mine }); err != mine {
+		if _, err := d.registryFile.EventsAt(context.Background(), logv1.Kind_KIND_SERVICE, 9, "", "", 9, func(*logv1.Event) (bool, error) { return true, mine }); err != mine {
 			t.Errorf("EventsAt: error %v", err)
 		}
 	})

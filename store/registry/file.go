@@ -19,19 +19,12 @@ import (
 // FileName is the registry file's in a data directory.
 const FileName = "registry.db"
 
-// Buckets of registry.db. Values are sealed, except where noted.
+// Buckets of registry.db, beside one for each kind of records, see kindBucket. Values are sealed, except
+// where noted.
 var (
-	bucketMeta            = []byte("meta")              // keyMeta -> RegistryMeta; sums, see sums
-	bucketServices        = []byte("services")          // name -> ServiceRecord
-	bucketLeases          = []byte("leases")            // nothing yet
-	bucketOverrides       = []byte("overrides")         // nothing yet
-	bucketMembers         = []byte("members")           // name -> Member
-	bucketRequests        = []byte("requests")          // see logv1.RequestKey -> RequestRecord
-	bucketEvents          = []byte("events")            // big-endian revision of the first -> EventBlock
-	bucketEventsByService = []byte("events_by_service") // see nameKey -> empty
-
-	// registryBuckets are what Load reads: the state, not the history.
-	registryBuckets = [][]byte{bucketServices, bucketLeases, bucketOverrides, bucketMembers, bucketRequests}
+	bucketMeta        = []byte("meta")          // keyMeta -> RegistryMeta; sums, see sums
+	bucketEvents      = []byte("events")        // big-endian revision of the first -> EventBlock
+	bucketEventsByKey = []byte("events_by_key") // see indexKey -> empty
 
 	keyMeta = []byte("meta")
 )
@@ -182,6 +175,10 @@ func Open(path string, opt Options) (*File, error) {
 	stop := db.ReadAhead()
 	meta, err := check(db)
 	stop()
+	if err == nil {
+		// A process that was killed may have left its last flush in the system's memory only.
+		err = boltfile.Guard(db.Sync)
+	}
 	if err != nil {
 		db.CloseAfter(err)
 		return nil, fmt.Errorf("%s: %w", path, err)

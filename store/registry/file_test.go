@@ -26,23 +26,21 @@ func TestRegistryFileKeepsWhatWasAppended(t *testing.T) {
 	}
 	d.registryFile.Append(storetest.Change(1, "a"))
 	d.registryFile.Append(storetest.Change(2, "b"))
-	d.registryFile.Append(&logv1.Delta{Index: 3, Term: 2, Revision: 3, LogTime: 5, ClusterID: "3f9a", DeletedServices: []string{"a"},
-		Members: []*logv1.Member{{Name: "n1", ApiAddress: "x:1"}}})
-	if c := d.load(); len(c.Services) != 0 {
-		t.Errorf("%d services are there before any flush", len(c.Services))
+	d.registryFile.Append(&logv1.Delta{Index: 3, Term: 2, Revision: 3, LogTime: 5, ClusterID: "3f9a",
+		Records: []logv1.Record{storetest.NoService("a"), storetest.Member(&logv1.Member{Name: "n1", ApiAddress: "x:1"})}})
+	if c := d.load(); len(c.Records) != 0 {
+		t.Errorf("%v is there before any flush", c.Records)
 	}
 	d.flush()
-	want := storetest.Content{
-		Meta:     &logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 3, Term: 2, Revision: 3, LogTime: 5, Horizon: 1},
-		Services: map[string]*logv1.ServiceRecord{"b": storetest.Change(2, "b").Services[0]},
-		Members:  map[string]*logv1.Member{"n1": {Name: "n1", ApiAddress: "x:1"}},
-	}
+	want := storetest.Holding(
+		&logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 3, Term: 2, Revision: 3, LogTime: 5, Horizon: 1},
+		storetest.Change(2, "b").Records[0], storetest.Member(&logv1.Member{Name: "n1", ApiAddress: "x:1"}))
 	storetest.Same(t, d.load(), want)
 	if d.registryFile.DurableRevision() != 3 || d.registryFile.Meta().GetDirectoryId() != directoryID {
 		t.Errorf("durable: %v", d.registryFile.Meta())
 	}
 	d.registryFile.Append(storetest.Change(4, "a")) // put after a delete; only Close writes it
-	want.Services["a"] = storetest.Change(4, "a").Services[0]
+	want = want.Apply(storetest.Change(4, "a"))
 	want.Meta.Index, want.Meta.Term, want.Meta.Revision, want.Meta.LogTime = 4, 1, 4, 4000
 	d.close()
 
@@ -241,7 +239,7 @@ func TestRegistryFileCrash(t *testing.T) {
 	const seq = 400
 	images := 0
 	states := map[uint64]storetest.Content{0: {Meta: &logv1.RegistryMeta{Format: logv1.RegistryFormat, Horizon: 1}}}
-	now := storetest.Content{Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{}}
+	now := storetest.Content{}
 	d := openDisk(t, base+"/live", Options{FlushBytes: 8_000, FlushInterval: 2 * time.Millisecond})
 	for i := uint64(1); i <= seq; i++ {
 		delta := randomDelta(rng, i)
@@ -284,80 +282,53 @@ func randomDelta(rng *rand.Rand, index uint64) *logv1.Delta {
 		}
 		put[name] = true
 		if rng.IntN(4) == 0 {
-			d.DeletedServices = append(d.DeletedServices, name)
+			d.Records = append(d.Records, storetest.NoService(name))
 		} else {
-			d.Services = append(d.Services, &logv1.ServiceRecord{Service: name, StatusTime: int64(index)})
+			d.Records = append(d.Records, storetest.Service(&logv1.ServiceRecord{Service: name, StatusTime: int64(index)}))
 		}
-		d.Events = []*logv1.Event{{Revision: int64(index), Service: name}}
+		d.Events = []*logv1.Event{{Revision: int64(index), Kind: logv1.Kind_KIND_SERVICE, Key: name}}
 	}
 	if rng.IntN(20) == 0 {
-		d.Members = append(d.Members, &logv1.Member{Name: fmt.Sprint("n", rng.IntN(5)), Version: fmt.Sprint(index)})
+		d.Records = append(d.Records, storetest.Member(&logv1.Member{Name: fmt.Sprint("n", rng.IntN(5)), Version: fmt.Sprint(index)}))
 	}
 	// Each entry remembers up to two requests; those of forty entries back are forgotten, of whom not
 	// all are there.
 	for position := range uint32(rng.IntN(3)) {
-		d.Requests = append(d.Requests, &logv1.RequestRecord{Index: index, Position: position, RequestId: fmt.Sprint("r", index),
-			Hash: make([]byte, 16), Outcomes: []*logv1.RequestOutcome{{Service: "svc", Revision: int64(index)}}})
+		d.Records = append(d.Records, storetest.Request(index, position, &logv1.RequestRecord{RequestId: fmt.Sprint("r", index),
+			Hash: make([]byte, 16), Result: fmt.Append(nil, index)}))
 	}
 	if index > 40 {
-		d.DeletedRequests = []string{logv1.RequestKey(index-40, 0), logv1.RequestKey(index-40, 1)}
+		for position := range uint32(2) {
+			d.Records = append(d.Records, logv1.Record{Kind: logv1.Kind_KIND_REQUEST, Key: logv1.RequestKey(index-40, position)})
+		}
 	}
 	if rng.IntN(30) == 0 {
-		d.Requests = append(d.Requests, &logv1.RequestRecord{Limits: &logv1.RequestLimits{RequestIds: uint32(index), Window: 7}})
+		// Of a kind that this package has never heard of, with a key that is no text.
+		d.Records = append(d.Records, logv1.Record{Kind: 4711, Key: "\x00\xff", Value: &logv1.Setting{RequestLimits: &logv1.RequestLimits{RequestIds: uint32(index)}}})
 	}
 	return d
 }
 
 // apply is the model: what a registry file holds after one more delta.
 func apply(c storetest.Content, d *logv1.Delta) storetest.Content {
-	next := storetest.Content{
-		Meta: &logv1.RegistryMeta{Format: logv1.RegistryFormat, Horizon: 1, ClusterId: d.ClusterID, Index: d.Index, Term: d.Term,
-			Revision: d.Revision, LogTime: d.LogTime},
-		Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{},
-		Requests: map[string]*logv1.RequestRecord{},
-	}
-	for key, r := range c.Requests {
-		next.Requests[key] = r
-	}
-	for _, key := range d.DeletedRequests {
-		delete(next.Requests, key)
-	}
-	for _, r := range d.Requests {
-		next.Requests[r.Key()] = r
-	}
-	for name, r := range c.Services {
-		next.Services[name] = r
-	}
-	for name, m := range c.Members {
-		next.Members[name] = m
-	}
-	for _, r := range d.Services {
-		next.Services[r.GetService()] = r
-	}
-	for _, name := range d.DeletedServices {
-		delete(next.Services, name)
-	}
-	for _, m := range d.Members {
-		next.Members[m.GetName()] = m
-	}
+	next := c.Apply(d)
+	next.Meta = &logv1.RegistryMeta{Format: logv1.RegistryFormat, Horizon: 1, ClusterId: d.ClusterID, Index: d.Index, Term: d.Term,
+		Revision: d.Revision, LogTime: d.LogTime}
 	return next
 }
 
-func TestRegistryFileLoadDetectsARecordOfAnotherName(t *testing.T) {
+func TestRegistryFileLoadDetectsADamagedRecord(t *testing.T) {
 	d := openDisk(t, t.TempDir(), lazy)
 	defer d.close()
 	d.changes(1, 3)
 	d.flush()
-	sealedRecord, err := logv1.Seal(&logv1.ServiceRecord{Service: "somebody else"})
+	sealedRecord, err := logv1.Seal(&logv1.ServiceRecord{StatusTime: 7})
 	if err != nil {
 		t.Fatal(err)
 	}
-	corrupt(t, d.registryFile, bucketServices, []byte("shop/svc-2"), sealedRecord)
-	_, err = storetest.LoadContent(d.registryFile)
-	storetest.Mention(t, err, "bucket services", `"shop/svc-2"`, "somebody else")
 	corrupt(t, d.registryFile, bucketServices, []byte("shop/svc-2"), sealedRecord[:len(sealedRecord)-1])
 	_, err = storetest.LoadContent(d.registryFile)
-	storetest.Mention(t, err, "bucket services", `"shop/svc-2"`, "checksum")
+	storetest.Mention(t, err, "bucket kind.1", `"shop/svc-2"`, "checksum")
 	if !errors.Is(err, vfs.ErrDamaged) {
 		t.Errorf("%v is not ErrDamaged", err)
 	}

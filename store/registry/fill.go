@@ -52,9 +52,23 @@ func fillFor(bucket *bbolt.Bucket, n, size int, key func(int) []byte) float64 {
 	return randomFill
 }
 
+// recordFill chooses for records: orderedFill if all that is put comes after what is there.
+func recordFill(bucket *bbolt.Bucket, entries []entry) float64 {
+	last, _ := bucket.Cursor().Last()
+	size, behind := 0, last != nil
+	for _, e := range entries {
+		size += elementBytes + len(e.key) + len(e.value)
+		behind = behind && (e.value == nil || bytes.Compare(e.key, last) > 0)
+	}
+	if behind {
+		return orderedFill
+	}
+	return fillFor(bucket, len(entries), size, func(i int) []byte { return entries[i].key })
+}
+
 // eventBuckets returns the buckets of events, to be written to.
-func eventBuckets(tx *bbolt.Tx) (all, byName *bbolt.Bucket) {
-	return inOrder(tx, bucketEvents), tx.Bucket(bucketEventsByService)
+func eventBuckets(tx *bbolt.Tx) (all, byKey *bbolt.Bucket) {
+	return inOrder(tx, bucketEvents), tx.Bucket(bucketEventsByKey)
 }
 
 // inOrder returns a bucket to put what comes in order.

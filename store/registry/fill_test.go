@@ -38,8 +38,8 @@ func TestPagesAreFull(t *testing.T) {
 				delta := w.delta(batch, false)
 				for k, e := range delta.Events {
 					if !ordered {
-						e.Service = fmt.Sprintf("shop/checkout/svc-%07d", places[i*batch+k])
-						delta.Services[k].Service = e.Service
+						e.Key = fmt.Sprintf("shop/checkout/svc-%07d", places[i*batch+k])
+						delta.Records[k].Key = e.Key
 					}
 				}
 				d.registryFile.Append(delta)
@@ -49,7 +49,7 @@ func TestPagesAreFull(t *testing.T) {
 			if ordered {
 				least = 0.85
 			}
-			for _, bucket := range [][]byte{bucketServices, bucketEventsByService} {
+			for _, bucket := range [][]byte{bucketServices, bucketEventsByKey} {
 				if part, _ := inUse(t, d.registryFile, bucket); part < least {
 					t.Errorf("of %s %.2f is in use", bucket, part)
 				}
@@ -61,7 +61,7 @@ func TestPagesAreFull(t *testing.T) {
 				d.flush()
 			}
 			// The records grew by a third, of the request id: what was full is halved at about the same time.
-			for bucket, least := range map[string]float64{"services": 0.5, "events_by_service": 0.55, "events": 0.93, "requests": 0.85} {
+			for bucket, least := range map[string]float64{"kind.1": 0.5, "events_by_key": 0.55, "events": 0.93, "kind.3": 0.85} {
 				part, bytes := inUse(t, d.registryFile, []byte(bucket))
 				t.Logf("%s: %d KiB, of which %.2f is in use", bucket, bytes>>10, part)
 				if part < least {

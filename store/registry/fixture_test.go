@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/snapshot"
 	"github.com/rollcallhq/rollcall/store/storetest"
 	"github.com/rollcallhq/rollcall/store/vfs"
@@ -144,3 +145,12 @@ func noTemps(t testing.TB, path string) {
 
 // lazy never flushes by itself.
 var lazy = Options{FlushInterval: 24 * time.Hour, FlushBytes: 1 << 30}
+
+// bucketServices is the bucket of the services.
+var bucketServices = bucketOf(logv1.Kind_KIND_SERVICE).name
+
+// serviceName is how the index names a service.
+func serviceName(service string) string {
+	name, _ := recordName(logv1.Kind_KIND_SERVICE, service)
+	return name
+}

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store/storetest"
 )
 
 // BenchmarkFlush is what the registry file's writer does with changes, where an fsync costs nothing: time,
@@ -70,14 +71,15 @@ func (w *workload) singles(n int) (deltas []*logv1.Delta) {
 		d := w.delta(1, true)
 		id := fmt.Sprintf("%08x-%04x-4%03x-8%03x-%012x", w.rng.Uint32(), w.rng.IntN(1<<16), w.rng.IntN(1<<12), w.rng.IntN(1<<12), w.rng.Uint64()>>16)
 		e := d.Events[0]
-		e.RequestId, d.Services[0].Report.RequestId = id, id
+		e.RequestId, d.Records[0].Value.(*logv1.ServiceRecord).Report.RequestId = id, id
 		hash := make([]byte, 16)
 		for i := range hash {
 			hash[i] = byte(w.rng.Uint32())
 		}
-		d.Requests = []*logv1.RequestRecord{{Index: w.index, RequestId: id, Hash: hash, Time: e.Time, Revision: e.Revision,
-			Outcomes: []*logv1.RequestOutcome{{Service: e.Service, Changed: true, Revision: e.Revision, Status: e.Status, StatusTime: e.Time}},
-			Causes:   []*logv1.RequestCause{{Reason: e.Reason, Actor: e.Actor, Time: e.Time, RequestId: id}}}}
+		d.Records = append(d.Records, storetest.Request(w.index, 0, &logv1.RequestRecord{RequestId: id, Hash: hash, Time: e.Time, Cost: 1,
+			Result: storetest.Bytes(&logv1.StoredResult{Revision: e.Revision, Time: e.Time, Services: []string{e.Key}, Changed: []bool{true}, Exists: []bool{true},
+				Revisions: []int64{0}, Statuses: []logv1.Status{e.Status}, StatusTimes: []int64{0}, Origins: []uint32{0},
+				Origin: []*logv1.Origin{{Reason: e.Reason, Actor: e.Actor, RequestId: id}}})}))
 		deltas = append(deltas, d)
 	}
 	return deltas
@@ -96,12 +98,11 @@ func (w *workload) delta(size int, again bool) *logv1.Delta {
 			number = w.rng.Int64N(int64(w.services))
 		}
 		e := &logv1.Event{Revision: w.revision, CommitRevision: d.Revision, Type: logv1.EventType_EVENT_TYPE_REPORTED, Time: d.LogTime,
-			Actor: actor, Reason: "release 4711", Service: fmt.Sprintf("shop/checkout/svc-%07d", number),
+			Actor: actor, Reason: "release 4711", Kind: logv1.Kind_KIND_SERVICE, Key: fmt.Sprintf("shop/checkout/svc-%07d", number),
 			PreviousStatus: logv1.Status_STATUS_NOT_SERVING, Status: logv1.Status_STATUS_SERVING,
 			EffectiveStatus: logv1.Status_STATUS_SERVING, StatusTime: d.LogTime}
 		d.Events = append(d.Events, e)
-		d.Services = append(d.Services, &logv1.ServiceRecord{Service: e.Service, StatusTime: e.StatusTime,
-			Report: &logv1.Report{Status: e.Status, Reason: e.Reason, Actor: actor, Time: e.Time, Revision: e.Revision}})
+		d.Records = append(d.Records, logv1.Record{Kind: e.Kind, Key: e.Key, Value: storetest.ServiceAfter(e)})
 	}
 	return d
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/store/storetest"
 )
 
 // history is a model of what a registry file should hold of events: all that ever were.
@@ -39,20 +40,17 @@ func (h *history) next() *logv1.Delta {
 	first := h.revision()
 	if h.rng.IntN(8) == 0 {
 		m := &logv1.Member{Name: fmt.Sprint("n", h.rng.IntN(3)), ApiAddress: fmt.Sprint("host:", h.index)}
-		d.Members = []*logv1.Member{m}
-		d.Events = []*logv1.Event{{Type: logv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Member: m}}
+		d.Records = []logv1.Record{storetest.Member(m)}
+		d.Events = []*logv1.Event{{Type: logv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Kind: logv1.Kind_KIND_MEMBER, Key: m.Name, After: storetest.Bytes(m)}}
 	} else {
 		for _, i := range h.rng.Perm(len(historyNames))[:h.rng.IntN(4)] {
 			name := historyNames[i]
-			e := &logv1.Event{Type: logv1.EventType_EVENT_TYPE_REPORTED, Service: name, Status: logv1.Status(h.rng.IntN(3))}
+			e := &logv1.Event{Type: logv1.EventType_EVENT_TYPE_REPORTED, Kind: logv1.Kind_KIND_SERVICE, Key: name, Status: logv1.Status(h.rng.IntN(3))}
 			switch {
 			case h.exists[name] && h.rng.IntN(3) == 0:
-				e.Type, e.Status = logv1.EventType_EVENT_TYPE_DELETED, logv1.Status_STATUS_SERVICE_UNKNOWN
-				d.DeletedServices = append(d.DeletedServices, name)
-			default:
-				d.Services = append(d.Services, &logv1.ServiceRecord{Service: name})
+				e.Type, e.Status, e.Deletes = logv1.EventType_EVENT_TYPE_DELETED, logv1.Status_STATUS_SERVICE_UNKNOWN, true
 			}
-			h.exists[name] = e.Type == logv1.EventType_EVENT_TYPE_REPORTED
+			h.exists[name] = !e.Deletes
 			d.Events = append(d.Events, e)
 		}
 	}
@@ -63,10 +61,12 @@ func (h *history) next() *logv1.Delta {
 		if h.rng.IntN(12) == 0 { // so that a few fill a block, and some are larger than one
 			e.Reason = strings.Repeat("why ", h.rng.IntN(1200))
 		}
-		for _, r := range d.Services {
-			if r.Service == e.Service {
-				r.Report = &logv1.Report{Status: e.Status, Reason: e.Reason, Time: e.Time, Revision: e.Revision}
-			}
+		switch {
+		case e.Kind != logv1.Kind_KIND_SERVICE:
+		case e.Deletes:
+			d.Records = append(d.Records, storetest.NoService(e.Key))
+		default:
+			d.Records = append(d.Records, logv1.Record{Kind: e.Kind, Key: e.Key, Value: storetest.ServiceAfter(e)})
 		}
 	}
 	h.events = append(h.events, d.Events...)
@@ -79,12 +79,12 @@ func mapAt(events []*logv1.Event, revision int64) map[string]int64 {
 	for _, e := range events {
 		switch {
 		case e.GetRevision() > revision:
-		case e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
-			delete(now, e.GetService())
-		case e.GetMember() != nil:
-			now["|"+e.GetMember().GetName()] = e.GetRevision()
+		case e.GetDeletes():
+			delete(now, e.GetKey())
+		case e.GetKind() == logv1.Kind_KIND_MEMBER:
+			now["|"+e.GetKey()] = e.GetRevision()
 		default:
-			now[e.GetService()] = e.GetRevision()
+			now[e.GetKey()] = e.GetRevision()
 		}
 	}
 	return now
@@ -143,7 +143,7 @@ func (h *history) retained(compacted int64) []*logv1.Event {
 	}
 	var left []*logv1.Event
 	for _, e := range h.events {
-		if e.Revision >= compacted || newest[indexName(e)] == e.Revision && e.Type != logv1.EventType_EVENT_TYPE_DELETED {
+		if e.Revision >= compacted || newest[indexName(e)] == e.Revision && !e.Deletes {
 			left = append(left, e)
 		}
 	}
@@ -177,7 +177,7 @@ func (h *history) check(j *File, durable int64) error {
 	}
 	var index, wantIndex []string
 	err = j.db.View(func(tx *bbolt.Tx) error {
-		return tx.Bucket(bucketEventsByService).ForEach(func(key, _ []byte) error {
+		return tx.Bucket(bucketEventsByKey).ForEach(func(key, _ []byte) error {
 			index = append(index, string(key))
 			return nil
 		})
@@ -186,7 +186,7 @@ func (h *history) check(j *File, durable int64) error {
 		return err
 	}
 	for _, e := range want {
-		wantIndex = append(wantIndex, string(nameKey(indexName(e), e.Revision)))
+		wantIndex = append(wantIndex, string(indexKey(indexName(e), e.Revision)))
 	}
 	if slices.Sort(wantIndex); !slices.Equal(index, wantIndex) {
 		return fmt.Errorf("index %q, want %q", index, wantIndex)
@@ -197,12 +197,12 @@ func (h *history) check(j *File, durable int64) error {
 		if left := mapAt(have, revision); !maps.Equal(left, now) {
 			return fmt.Errorf("the retained events fold to %v at %d, all to %v", left, revision, now)
 		}
-		_, err := j.EventsAt(context.Background(), revision, "", "", 1000, func(e *logv1.Event) (bool, error) {
-			if e.Type != logv1.EventType_EVENT_TYPE_DELETED {
-				if now[e.Service] != e.Revision {
-					return false, fmt.Errorf("at %d, %q is of %d, want %d", revision, e.Service, e.Revision, now[e.Service])
+		_, err := j.EventsAt(context.Background(), logv1.Kind_KIND_SERVICE, revision, "", "", 1000, func(e *logv1.Event) (bool, error) {
+			if !e.Deletes {
+				if now[e.Key] != e.Revision {
+					return false, fmt.Errorf("at %d, %q is of %d, want %d", revision, e.Key, e.Revision, now[e.Key])
 				}
-				delete(now, e.Service)
+				delete(now, e.Key)
 			}
 			return true, nil
 		})

@@ -1,11 +1,9 @@
 package registry
 
 import (
-	"bytes"
-	"encoding/binary"
+	"context"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"sync"
 
 	"go.etcd.io/bbolt"
@@ -15,52 +13,9 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// sums are a count and a sum over the records of one bucket of the registry, kept in the meta bucket
-// as "sum.<bucket>" and changed with every record. An envelope shows that a record is as it was
-// written; the sum shows that it is the newest one and that none is missing, which a flipped count
-// on a page, or a page that the disk did not write, would leave unnoticed.
-type sums struct{ count, sum uint64 }
-
-var crcTable = crc64.MakeTable(crc64.ECMA)
-
-func recordSum(key, value []byte) uint64 {
-	// The key's length keeps ("ab", "c") and ("a", "bc") apart.
-	head := binary.BigEndian.AppendUint32(make([]byte, 0, 4), uint32(len(key)))
-	return crc64.Update(crc64.Update(crc64.Checksum(head, crcTable), crcTable, key), crcTable, value)
-}
-
-func (s *sums) add(key, value []byte) {
-	s.count++
-	s.sum += recordSum(key, value)
-}
-
-func (s *sums) remove(key, value []byte) {
-	s.count--
-	s.sum -= recordSum(key, value)
-}
-
-func sumKey(bucket []byte) []byte { return append([]byte("sum."), bucket...) }
-
-func readSum(tx *bbolt.Tx, bucket []byte) (sums, error) {
-	value := tx.Bucket(bucketMeta).Get(sumKey(bucket))
-	if value == nil {
-		return sums{}, nil // nothing was ever put
-	}
-	if len(value) != 16 {
-		return sums{}, fmt.Errorf("%w: sum of bucket %s", vfs.ErrDamaged, bucket)
-	}
-	return sums{binary.BigEndian.Uint64(value), binary.BigEndian.Uint64(value[8:])}, nil
-}
-
-func writeSum(tx *bbolt.Tx, bucket []byte, s sums) error {
-	value := binary.BigEndian.AppendUint64(make([]byte, 0, 16), s.count)
-	return tx.Bucket(bucketMeta).Put(sumKey(bucket), binary.BigEndian.AppendUint64(value, s.sum))
-}
-
 // initialize makes the buckets of an empty file.
 func initialize(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
-	for _, name := range [][]byte{bucketMeta, bucketServices, bucketLeases, bucketOverrides, bucketMembers,
-		bucketRequests, bucketEvents, bucketEventsByService} {
+	for _, name := range [][]byte{bucketMeta, bucketEvents, bucketEventsByKey} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
@@ -68,8 +23,8 @@ func initialize(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
 	return putMeta(tx, meta)
 }
 
-// check reads the registry of a registry file and checks all of it that can be checked without
-// decoding records. It runs at every opening: the fold reads the same records right after, so that it
+// check reads the records of a registry file and checks all of them that can be checked without
+// decoding them. It runs at every opening: the fold reads the same records right after, so that it
 // costs a second pass over memory and no I/O, and a fault is known while there is still a choice. The
 // events, which may be many times more, are not read: each is checked when it is.
 // The error wraps vfs.ErrDamaged or vfs.ErrNewer.
@@ -79,8 +34,12 @@ func check(db *boltfile.DB) (meta *logv1.RegistryMeta, err error) {
 			if meta, err = readMeta(tx); err != nil {
 				return err
 			}
-			for _, name := range registryBuckets {
-				if err := checkRecords(db, tx, name); err != nil {
+			kinds, err := kindBuckets(tx)
+			if err != nil {
+				return err
+			}
+			for _, k := range kinds {
+				if err := checkRecords(db, tx, k.name); err != nil {
 					return err
 				}
 			}
@@ -100,8 +59,8 @@ func readMeta(tx *bbolt.Tx) (*logv1.RegistryMeta, error) {
 		return nil, fmt.Errorf("%w: no bucket %s", vfs.ErrDamaged, bucketMeta)
 	}
 	meta := new(logv1.RegistryMeta)
-	if err := openRecord(bucketMeta, keyMeta, bucket.Get(keyMeta), meta); err != nil {
-		return nil, err
+	if err := logv1.Open(bucket.Get(keyMeta), meta); err != nil {
+		return nil, recordError(bucketMeta, keyMeta, err)
 	}
 	if meta.GetFormat() > logv1.RegistryFormat {
 		return nil, fmt.Errorf("%w: format %d, this binary reads up to %d", vfs.ErrNewer, meta.GetFormat(), logv1.RegistryFormat)
@@ -114,9 +73,6 @@ func readMeta(tx *bbolt.Tx) (*logv1.RegistryMeta, error) {
 
 func checkRecords(db *boltfile.DB, tx *bbolt.Tx, name []byte) error {
 	bucket := tx.Bucket(name)
-	if bucket == nil {
-		return fmt.Errorf("%w: no bucket %s", vfs.ErrDamaged, name)
-	}
 	want, err := readSum(tx, name)
 	if err != nil {
 		return err
@@ -161,8 +117,8 @@ func checkRecords(db *boltfile.DB, tx *bbolt.Tx, name []byte) error {
 // checkEvents reads only the end of the history, where the next flush goes on.
 func checkEvents(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
 	bucket := tx.Bucket(bucketEvents)
-	if bucket == nil || tx.Bucket(bucketEventsByService) == nil {
-		return fmt.Errorf("%w: no bucket %s or %s", vfs.ErrDamaged, bucketEvents, bucketEventsByService)
+	if bucket == nil || tx.Bucket(bucketEventsByKey) == nil {
+		return fmt.Errorf("%w: no bucket %s or %s", vfs.ErrDamaged, bucketEvents, bucketEventsByKey)
 	}
 	key, value := bucket.Cursor().Last()
 	if key == nil {
@@ -179,23 +135,36 @@ func checkEvents(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
 	return nil
 }
 
-// load visits the registry of a registry file.
+// load visits the records of a registry file on several goroutines. check has just summed them up.
 func load(db *boltfile.DB, v logv1.Visitor) (meta *logv1.RegistryMeta, err error) {
 	err = boltfile.Guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
 			defer boltfile.Unmap(tx)
-			// check has just summed up.
-			if v.Services == nil {
-				meta, err = visitAll(tx, v, false)
-				return err
-			}
 			if meta, err = readMeta(tx); err != nil {
 				return err
 			}
-			if err = visitServices(db, tx, v.Services); err != nil {
+			kinds, err := kindBuckets(tx)
+			if err != nil {
 				return err
 			}
-			return visitOthers(tx, v, false)
+			for _, k := range kinds {
+				err := inParts(db, tx, k.name, func(_ *bbolt.Bucket, part int, records []keyValue) error {
+					opened := openedPool.Get().(*[partRecords]logv1.KeyValue)
+					defer openedPool.Put(opened)
+					for i, r := range records {
+						payload, err := logv1.Payload(r.value)
+						if err != nil {
+							return recordError(k.name, r.key, err)
+						}
+						opened[i] = logv1.KeyValue{Key: r.key, Value: payload}
+					}
+					return visitorError(k, v.Records(k.kind, part, opened[:len(records)]))
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
 		})
 	})
 	if err != nil {
@@ -204,125 +173,75 @@ func load(db *boltfile.DB, v logv1.Visitor) (meta *logv1.RegistryMeta, err error
 	return meta, nil
 }
 
-// visitAll visits the registry. With summed it also finds a key that is not as it was written, and what
-// a bucket does not have of what it should.
-func visitAll(tx *bbolt.Tx, v logv1.Visitor, summed bool) (*logv1.RegistryMeta, error) {
-	meta, err := readMeta(tx)
-	if err != nil {
-		return nil, err
-	}
-	err = visit(tx, bucketServices, summed, v.Service, func() *logv1.ServiceRecord { return new(logv1.ServiceRecord) },
-		(*logv1.ServiceRecord).GetService)
-	if err != nil {
-		return nil, err
-	}
-	if err := visitOthers(tx, v, summed); err != nil {
-		return nil, err
-	}
-	return meta, nil
-}
+var openedPool = sync.Pool{New: func() any { return new([partRecords]logv1.KeyValue) }}
 
-func visitOthers(tx *bbolt.Tx, v logv1.Visitor, summed bool) error {
-	err := visit(tx, bucketMembers, summed, v.Member, func() *logv1.Member { return new(logv1.Member) },
-		(*logv1.Member).GetName)
-	if err != nil {
-		return err
-	}
-	return visit(tx, bucketRequests, summed, v.Request, func() *logv1.RequestRecord { return new(logv1.RequestRecord) },
-		(*logv1.RequestRecord).Key)
-}
-
-// visitServices visits the services in parts, on several goroutines.
-func visitServices(db *boltfile.DB, tx *bbolt.Tx, f func(int, []logv1.ServiceBytes) error) error {
-	return inParts(db, tx, bucketServices, func(_ *bbolt.Bucket, part int, records []keyValue) error {
-		services := servicesPool.Get().(*[partRecords]logv1.ServiceBytes)
-		defer servicesPool.Put(services)
-		for i, r := range records {
-			payload, err := logv1.Payload(r.value)
-			if err != nil {
-				return recordError(bucketServices, r.key, err)
-			}
-			s, ok := logv1.ParseService(payload)
-			if !ok {
-				if s, err = reparse(payload); err != nil {
-					return recordError(bucketServices, r.key, err)
-				}
-			}
-			if len(s.Service) == 0 {
-				s.Service = r.key
-			}
-			if !bytes.Equal(s.Service, r.key) {
-				return misplaced(bucketServices, r.key, string(s.Service))
-			}
-			services[i] = s
-		}
-		return f(part, services[:len(records)])
-	})
-}
-
-var servicesPool = sync.Pool{New: func() any { return new([partRecords]logv1.ServiceBytes) }}
-
-// reparse parses a payload of another form than our own encoding gives it.
-func reparse(payload []byte) (s logv1.ServiceBytes, err error) {
-	var record logv1.ServiceRecord
-	if err := record.UnmarshalVT(payload); err != nil {
-		return s, err
-	}
-	if payload, err = record.MarshalVT(); err != nil {
-		return s, err
-	}
-	s, ok := logv1.ParseService(payload)
-	if !ok {
-		return s, errors.New("it is no record of a service")
-	}
-	return s, nil
-}
-
-func misplaced(bucket, key []byte, name string) error {
-	return fmt.Errorf("bucket %s, key %q: %w: it holds the record of %q", bucket, key, vfs.ErrDamaged, name)
-}
-
-func visit[M logv1.Message](tx *bbolt.Tx, bucket []byte, summed bool, f func(M) error, empty func() M, name func(M) string) error {
-	want, err := readSum(tx, bucket)
-	if err != nil {
-		return err
-	}
-	var have sums
-	err = tx.Bucket(bucket).ForEach(func(key, value []byte) error {
-		if summed {
-			have.add(key, value)
-		}
-		record := empty()
-		if err := openRecord(bucket, key, value, record); err != nil {
-			return err
-		}
-		if service, ok := any(record).(*logv1.ServiceRecord); ok && service.GetService() == "" {
-			service.Service = string(key)
-		}
-		if name(record) != string(key) {
-			return misplaced(bucket, key, name(record))
-		}
-		if f == nil {
-			return nil
-		}
-		return f(record)
-	})
-	if err == nil && summed && have != want {
-		err = sumError(bucket, have, want)
+// visitorError says where records are that could not be decoded.
+func visitorError(k kindBucket, err error) error {
+	if errors.Is(err, logv1.ErrFormat) {
+		return fmt.Errorf("bucket %s: %w: %w", k.name, vfs.ErrNewer, err)
 	}
 	return err
 }
 
-func sumError(bucket []byte, have, want sums) error {
-	return fmt.Errorf("bucket %s: %w: it does not hold the records it should (%d, not %d, or not their newest)",
-		bucket, vfs.ErrDamaged, have.count, want.count)
+// scanRecords is how many records a scan hands out at once. It can be ended between two parts.
+const scanRecords = 64
+
+// scanAll visits the records of a registry file in order. It also finds a key that is not as it was
+// written, and what a bucket does not have of what it should.
+func scanAll(ctx context.Context, s *scan, tx *bbolt.Tx, v logv1.Visitor) (*logv1.RegistryMeta, error) {
+	meta, err := readMeta(tx)
+	if err != nil {
+		return nil, err
+	}
+	kinds, err := kindBuckets(tx)
+	if err != nil {
+		return nil, err
+	}
+	for _, k := range kinds {
+		if err := scanKind(ctx, s, tx, k, v); err != nil {
+			return nil, err
+		}
+	}
+	return meta, nil
 }
 
-func openRecord(bucket, key, value []byte, record logv1.Message) error {
-	if err := logv1.Open(value, record); err != nil {
-		return recordError(bucket, key, err)
+func scanKind(ctx context.Context, s *scan, tx *bbolt.Tx, k kindBucket, v logv1.Visitor) error {
+	want, err := readSum(tx, k.name)
+	if err != nil {
+		return err
 	}
-	return nil
+	var have sums
+	var records []logv1.KeyValue
+	part := 0
+	send := func() error {
+		err := visitorError(k, v.Records(k.kind, part, records))
+		part, records = part+1, records[:0]
+		switch {
+		case err != nil:
+			return err
+		case s.ending.Load():
+			return ErrScanEnded
+		}
+		return ctx.Err()
+	}
+	err = tx.Bucket(k.name).ForEach(func(key, value []byte) error {
+		have.add(key, value)
+		payload, err := logv1.Payload(value)
+		if err != nil {
+			return recordError(k.name, key, err)
+		}
+		if records = append(records, logv1.KeyValue{Key: key, Value: payload}); len(records) == scanRecords {
+			return send()
+		}
+		return nil
+	})
+	if err == nil {
+		err = send()
+	}
+	if err == nil && have != want {
+		err = sumError(k.name, have, want)
+	}
+	return err
 }
 
 func recordError(bucket, key []byte, err error) error {

@@ -16,16 +16,10 @@ type entry struct{ key, value []byte }
 // sealed returns records in the order of their keys: neighbours share pages.
 func sealed(memory *byteArena, records map[string]waiting) ([]entry, error) {
 	entries := make([]entry, 0, len(records))
-	var nameless logv1.ServiceRecord
 	for key, w := range records {
 		e := entry{key: memory.take(append(memory.room(len(key)), key...))}
-		if record := w.record; record != nil {
-			if service, ok := record.(*logv1.ServiceRecord); ok {
-				// The key says of which service it is.
-				nameless.Report, nameless.StatusTime = service.GetReport(), service.GetStatusTime()
-				record = &nameless
-			}
-			value, err := logv1.SealAfter(memory.room(w.bytes), nil, record)
+		if w.value != nil {
+			value, err := logv1.SealAfter(memory.room(w.bytes), nil, w.value)
 			if err != nil {
 				return nil, err
 			}
@@ -37,21 +31,17 @@ func sealed(memory *byteArena, records map[string]waiting) ([]entry, error) {
 	return entries, nil
 }
 
-// putRecords changes a bucket of the registry, and its sum.
-func putRecords(tx *bbolt.Tx, name []byte, entries []entry) error {
+// putRecords changes the bucket of a kind, and its sum.
+func putRecords(tx *bbolt.Tx, kind logv1.Kind, entries []entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	bucket := tx.Bucket(name)
-	if string(name) == string(bucketRequests) {
-		bucket.FillPercent = orderedFill
-	} else {
-		size := 0
-		for _, e := range entries {
-			size += elementBytes + len(e.key) + len(e.value)
-		}
-		bucket.FillPercent = fillFor(bucket, len(entries), size, func(i int) []byte { return entries[i].key })
+	name := bucketOf(kind).name
+	bucket, err := tx.CreateBucketIfNotExists(name)
+	if err != nil {
+		return fmt.Errorf("bucket %s: %w", name, err)
 	}
+	bucket.FillPercent = recordFill(bucket, entries)
 	sum, err := readSum(tx, name)
 	if err != nil {
 		return err
@@ -79,7 +69,7 @@ func putEvents(tx *bbolt.Tx, p *eventPacker, memory *byteArena, events []*logv1.
 	if len(events) == 0 {
 		return nil
 	}
-	all, byName := eventBuckets(tx)
+	all, byKey := eventBuckets(tx)
 	if err := p.put(all, events, compacted); err != nil {
 		return err
 	}
@@ -87,7 +77,7 @@ func putEvents(tx *bbolt.Tx, p *eventPacker, memory *byteArena, events []*logv1.
 	for _, e := range events {
 		if name := indexName(e); name != "" {
 			room := memory.room(len(name) + 1 + revisionBytes)
-			keys = append(keys, memory.take(appendNameKey(room, name, e.GetRevision())))
+			keys = append(keys, memory.take(appendIndexKey(room, name, e.GetRevision())))
 		}
 	}
 	slices.SortFunc(keys, bytes.Compare)
@@ -95,10 +85,10 @@ func putEvents(tx *bbolt.Tx, p *eventPacker, memory *byteArena, events []*logv1.
 	for _, key := range keys {
 		size += elementBytes + len(key)
 	}
-	byName.FillPercent = fillFor(byName, len(keys), size, func(i int) []byte { return keys[i] })
+	byKey.FillPercent = fillFor(byKey, len(keys), size, func(i int) []byte { return keys[i] })
 	for _, key := range keys {
-		if err := byName.Put(key, nil); err != nil {
-			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByService, key, err)
+		if err := byKey.Put(key, nil); err != nil {
+			return fmt.Errorf("bucket %s, key %q: %w", bucketEventsByKey, key, err)
 		}
 	}
 	return nil

@@ -7,22 +7,29 @@ import (
 	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
-// refound makes an extracted registry file one of a cluster without members.
-func Refound(name string, meta *logv1.RegistryMeta) error {
+// Refound makes an extracted registry file one of another cluster, which meta describes: without records
+// of the kinds that belong to a cluster.
+func Refound(name string, meta *logv1.RegistryMeta, kinds Kinds) error {
 	db, err := boltfile.Open(name, bbolt.Options{FreelistType: bbolt.FreelistMapType})
 	if err != nil {
 		return err
 	}
 	err = boltfile.Guard(func() error {
 		return db.Update(func(tx *bbolt.Tx) error {
-			if err := tx.DeleteBucket(bucketMembers); err != nil {
+			buckets, err := kindBuckets(tx)
+			if err != nil {
 				return err
 			}
-			if _, err := tx.CreateBucket(bucketMembers); err != nil {
-				return err
-			}
-			if err := writeSum(tx, bucketMembers, sums{}); err != nil {
-				return err
+			for _, k := range buckets {
+				if !kinds.PerCluster(k.kind) {
+					continue
+				}
+				if err := tx.DeleteBucket(k.name); err != nil {
+					return err
+				}
+				if err := tx.Bucket(bucketMeta).Delete(sumKey(k.name)); err != nil {
+					return err
+				}
 			}
 			return putMeta(tx, meta)
 		})

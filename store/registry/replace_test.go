@@ -46,14 +46,14 @@ func TestSnapshotRoundTripThroughRaftsStore(t *testing.T) {
 
 	follower := openDisk(t, t.TempDir(), lazy)
 	defer func() { follower.close() }()
-	follower.registryFile.Append(&logv1.Delta{Index: 3, Term: 1, Revision: 3, Services: []*logv1.ServiceRecord{{Service: "superseded"}}})
+	follower.registryFile.Append(&logv1.Delta{Index: 3, Term: 1, Revision: 3, Records: []logv1.Record{storetest.Service(&logv1.ServiceRecord{Service: "superseded"})}})
 	if err := follower.registryFile.Replace(stream); err != nil {
 		t.Fatal(err)
 	}
 	noTemps(t, follower.path)
 	have := follower.load()
-	if have.Meta.GetIndex() != 60 || have.Meta.GetRevision() != 60 || len(have.Services) != 50 || have.Services["superseded"] != nil {
-		t.Errorf("follower holds %v, %d services", have.Meta, len(have.Services))
+	if have.Meta.GetIndex() != 60 || have.Meta.GetRevision() != 60 || len(have.Services()) != 50 || have.Services()["superseded"] != nil {
+		t.Errorf("follower holds %v, %d services", have.Meta, len(have.Services()))
 	}
 	if have.Meta.GetDirectoryId() != directoryID {
 		t.Error("the registry file has the leader's directory id")
@@ -66,7 +66,7 @@ func TestSnapshotRoundTripThroughRaftsStore(t *testing.T) {
 		t.Errorf("index %d after the next change", i)
 	}
 	err = follower.registryFile.db.View(func(tx *bbolt.Tx) error {
-		if n := tx.Bucket(bucketEventsByService).Stats().KeyN; n != 61 {
+		if n := tx.Bucket(bucketEventsByKey).Stats().KeyN; n != 61 {
 			t.Errorf("%d keys in the index, want 61", n)
 		}
 		var block eventBlock
@@ -140,7 +140,7 @@ func TestReplaceRefusesABadStreamAndGoesOn(t *testing.T) {
 		})
 	}
 	d.flush()
-	if have := d.load(); have.Meta.GetIndex() != 11 || have.Services["shop/svc-11"] == nil {
+	if have := d.load(); have.Meta.GetIndex() != 11 || have.Services()["shop/svc-11"] == nil {
 		t.Errorf("what was waiting was lost: %v", have.Meta)
 	}
 	d.failures.None(t)

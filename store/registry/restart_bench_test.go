@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -53,9 +54,12 @@ func BenchmarkMillion(b *testing.B) {
 			d.close()
 			b.StartTimer()
 			d = open()
-			services := 0
-			if _, err := d.registryFile.Load(logv1.Visitor{Service: func(*logv1.ServiceRecord) error { services++; return nil }}); err != nil || services != 100_000 {
-				b.Fatal(services, err)
+			var services atomic.Int64
+			if _, err := d.registryFile.Load(logv1.VisitorFunc(func(_ logv1.Kind, _ int, records []logv1.KeyValue) error {
+				services.Add(int64(len(records)))
+				return nil
+			})); err != nil || services.Load() != 100_000 {
+				b.Fatal(services.Load(), err)
 			}
 		}
 	})

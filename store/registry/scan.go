@@ -24,8 +24,8 @@ type scan struct {
 
 // Scan visits what the registry file holds durably as of one moment, like Load, but keeps nobody from
 // writing: a visitor may take its time, within reason. While it does the file only grows, and its
-// writer waits should the file outgrow its mapping. It ends early with ctx's error or, at the next
-// record, with ErrScanEnded.
+// writer waits should the file outgrow its mapping. It ends early with ctx's error or with ErrScanEnded,
+// within scanRecords records.
 func (j *File) Scan(ctx context.Context, v logv1.Visitor) (*logv1.RegistryMeta, error) {
 	s := &scan{done: make(chan struct{})}
 	tx, err := j.beginScan(ctx, s)
@@ -37,11 +37,7 @@ func (j *File) Scan(ctx context.Context, v logv1.Visitor) (*logv1.RegistryMeta, 
 	err = boltfile.Guard(func() (err error) {
 		defer func() { err = errors.Join(err, tx.Rollback()) }()
 		defer boltfile.Unmap(tx)
-		meta, err = visitAll(tx, logv1.Visitor{
-			Service: unlessEnding(ctx, s, v.Service),
-			Member:  unlessEnding(ctx, s, v.Member),
-			Request: unlessEnding(ctx, s, v.Request),
-		}, true)
+		meta, err = scanAll(ctx, s, tx, v)
 		return err
 	})
 	if err != nil {
@@ -84,20 +80,6 @@ func (j *File) forgetScan(s *scan) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	delete(j.scans, s)
-}
-
-func unlessEnding[M any](ctx context.Context, s *scan, visit func(M) error) func(M) error {
-	return func(m M) error {
-		switch {
-		case s.ending.Load():
-			return ErrScanEnded
-		case ctx.Err() != nil:
-			return ctx.Err()
-		case visit == nil:
-			return nil
-		}
-		return visit(m)
-	}
 }
 
 // endScans ends all scans and waits for them, or bbolt could not be closed.

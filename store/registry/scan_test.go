@@ -40,16 +40,16 @@ func TestRegistryFileStoresTheStateHashOfEachFlush(t *testing.T) {
 	}
 }
 
-// scanning begins a Scan whose visitor waits for ten seconds at each record, and returns once it is at
+// scanning begins a Scan whose visitor waits for ten seconds at each part, and returns once it is at
 // the first.
 func (d *disk) scanning(ctx context.Context) (ended <-chan error) {
 	began, end := make(chan struct{}, 100), make(chan error, 1)
 	go func() {
-		_, err := d.registryFile.Scan(ctx, logv1.Visitor{Service: func(*logv1.ServiceRecord) error {
+		_, err := d.registryFile.Scan(ctx, logv1.VisitorFunc(func(logv1.Kind, int, []logv1.KeyValue) error {
 			began <- struct{}{}
 			time.Sleep(10 * time.Second)
 			return nil
-		}})
+		}))
 		end <- err
 	}()
 	<-began
@@ -64,22 +64,19 @@ func TestScanIsOneCutBesideTheWriter(t *testing.T) {
 		d.changes(1, 3)
 		d.flush()
 		want := d.load()
-		have := storetest.Content{Services: map[string]*logv1.ServiceRecord{}, Members: map[string]*logv1.Member{}}
+		have := storetest.Content{Records: map[logv1.Kind]map[string][]byte{}}
 		first, later := make(chan struct{}), make(chan struct{})
 		done := make(chan error, 1)
 		go func() {
 			var err error
-			have.Meta, err = d.registryFile.Scan(context.Background(), logv1.Visitor{
-				Service: func(r *logv1.ServiceRecord) error {
-					if len(have.Services) == 0 {
-						close(first)
-						<-later
-					}
-					have.Services[r.GetService()] = r
-					return nil
-				},
-				Member: func(m *logv1.Member) error { have.Members[m.GetName()] = m; return nil },
-			})
+			take := have.Visitor()
+			have.Meta, err = d.registryFile.Scan(context.Background(), logv1.VisitorFunc(func(kind logv1.Kind, part int, records []logv1.KeyValue) error {
+				if len(have.Records) == 0 {
+					close(first)
+					<-later
+				}
+				return take.Records(kind, part, records)
+			}))
 			done <- err
 		}()
 		<-first
@@ -156,7 +153,7 @@ func TestScanFindsADamagedKey(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.registryFile.Scan(context.Background(), logv1.Visitor{}); !errors.Is(err, vfs.ErrDamaged) {
+	if _, err := d.registryFile.Scan(context.Background(), logv1.VisitorFunc(func(logv1.Kind, int, []logv1.KeyValue) error { return nil })); !errors.Is(err, vfs.ErrDamaged) {
 		t.Errorf("Scan: %v", err)
 	}
 }

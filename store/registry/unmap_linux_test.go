@@ -54,12 +54,12 @@ func TestWhatWasReadIsUnmapped(t *testing.T) {
 	}
 	changes(services)
 	most, looked := 0, 0
-	_, err := d.registryFile.Scan(context.Background(), logv1.Visitor{Service: func(*logv1.ServiceRecord) error {
-		if looked++; looked == services {
+	_, err := d.registryFile.Scan(context.Background(), logv1.VisitorFunc(func(_ logv1.Kind, _ int, records []logv1.KeyValue) error {
+		if looked += len(records); looked == services {
 			most = mapped(t, d.registryFile.path)
 		}
 		return nil
-	}})
+	}))
 	if err != nil || most < services*20 {
 		t.Fatalf("%d bytes are mapped when all is gone through: %v", most, err)
 	}

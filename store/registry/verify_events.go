@@ -11,8 +11,8 @@ import (
 )
 
 // Check looks at all that the file holds: that the registry is what inspect finds right, that the events
-// are complete, in order and found through their index, and that they fold to the services.
-func (f *Reader) Check(inspect func(*Reader) Check) []Check {
+// are complete, in order and found through their index, and that they fold to the records.
+func (f *Reader) Check(kinds Kinds, inspect func(*Reader) Check) []Check {
 	m := f.meta
 	registryFile := Check{Name: "registry file", Looked: fmt.Sprintf("log entry %d of term %d, revision %d, horizon %d", m.GetIndex(), m.GetTerm(), m.GetRevision(), max(m.GetHorizon(), 1))}
 	switch {
@@ -23,11 +23,14 @@ func (f *Reader) Check(inspect func(*Reader) Check) []Check {
 	case m.GetStateHash() != nil && m.GetStateHash().GetIndex() != m.GetIndex():
 		registryFile.Fail("its state hash is of log entry %d, it ends at %d", m.GetStateHash().GetIndex(), m.GetIndex())
 	}
-	events, services := Check{Name: "events"}, Check{Name: "fold"}
+	events, records := Check{Name: "events"}, Check{Name: "fold"}
 	for _, part := range []struct {
 		check *Check
 		run   func(*bbolt.Tx, *Check) error
-	}{{&events, f.checkHistory}, {&services, f.checkFold}} {
+	}{
+		{&events, f.checkHistory},
+		{&records, func(tx *bbolt.Tx, check *Check) error { return f.checkFold(tx, kinds, check) }},
+	} {
 		err := boltfile.Guard(func() error {
 			return f.db.View(func(tx *bbolt.Tx) error { return part.run(tx, part.check) })
 		})
@@ -36,14 +39,14 @@ func (f *Reader) Check(inspect func(*Reader) Check) []Check {
 			part.check.Fail("%v", err)
 		}
 	}
-	return []Check{registryFile, inspect(f), events, services}
+	return []Check{registryFile, inspect(f), events, records}
 }
 
 // historyCheck is a reading of all events, block by block.
 type historyCheck struct {
 	*Check
 	meta     *logv1.RegistryMeta
-	byName   *bbolt.Bucket
+	byKey    *bbolt.Bucket
 	complete int64 // from here on there must be all
 	next     int64 // the revision that is to come now, at least complete
 
@@ -55,7 +58,7 @@ type historyCheck struct {
 // checkHistory reads every event.
 func (f *Reader) checkHistory(tx *bbolt.Tx, check *Check) error {
 	complete := compactedTo(f.meta)
-	h := &historyCheck{Check: check, meta: f.meta, byName: tx.Bucket(bucketEventsByService),
+	h := &historyCheck{Check: check, meta: f.meta, byKey: tx.Bucket(bucketEventsByKey),
 		complete: complete, next: complete, seen: map[string]int64{}}
 	defer func() {
 		check.Looked = fmt.Sprintf("%d from revision %d on, %d older ones, in %d blocks, %d index keys",
@@ -111,10 +114,10 @@ func (h *historyCheck) event(e *logv1.Event) {
 	if r < h.complete {
 		h.old++
 		switch {
-		case name == "" || e.GetType() == logv1.EventType_EVENT_TYPE_DELETED:
+		case name == "" || e.GetDeletes():
 			h.Fail("revision %d should have been deleted: it is below %d", r, h.complete)
 		case h.seen[name] != 0:
-			h.Fail("revisions %d and %d of %q are both there: below %d only the newest should be", h.seen[name], r, name, h.complete)
+			h.Fail("revisions %d and %d of %s are both there: below %d only the newest should be", h.seen[name], r, describeName([]byte(name)), h.complete)
 		}
 		h.seen[name] = r
 	}
@@ -132,22 +135,22 @@ func (h *historyCheck) event(e *logv1.Event) {
 		return
 	}
 	h.indexed++
-	if h.byName.Get(nameKey(name, r)) == nil {
-		h.Fail("revision %d is not in the index of %q", r, name)
+	if h.byKey.Get(indexKey(name, r)) == nil {
+		h.Fail("revision %d is not in the index of %s", r, describeName([]byte(name)))
 	}
 }
 
 func (h *historyCheck) checkIndex() error {
 	keys := 0
-	err := boltfile.Walk(h.byName, func(key, _ []byte) error {
+	err := boltfile.Walk(h.byKey, func(key, _ []byte) error {
 		keys++
-		if _, _, err := splitNameKey(key); err != nil {
+		if _, _, err := splitIndexKey(key); err != nil {
 			h.Fail("%v", err)
 		}
 		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("bucket %s: %w", bucketEventsByService, err)
+		return fmt.Errorf("bucket %s: %w", bucketEventsByKey, err)
 	}
 	// Each event has its key, so that more keys than events lead nowhere.
 	if keys > h.indexed {
@@ -156,52 +159,35 @@ func (h *historyCheck) checkIndex() error {
 	return nil
 }
 
-// checkFold compares each service with its newest event, and so the registry with what its history folds
+// foldCheck compares the records with their newest events.
+type foldCheck struct {
+	*Check
+	tx       *bbolt.Tx
+	kinds    Kinds
+	restored int64 // see RegistryMeta.RestoredRevision
+	events   *eventReader
+
+	folded, deleted int
+}
+
+// checkFold compares each record with its newest event, and so the registry with what its history folds
 // to.
-func (f *Reader) checkFold(tx *bbolt.Tx, check *Check) error {
-	byName, services := tx.Bucket(bucketEventsByService), tx.Bucket(bucketServices)
-	events := &eventReader{all: tx.Bucket(bucketEvents)}
-	var folded, deleted int
+func (f *Reader) checkFold(tx *bbolt.Tx, kinds Kinds, check *Check) error {
+	c := &foldCheck{Check: check, tx: tx, kinds: kinds, restored: f.meta.GetRestoredRevision(),
+		events: &eventReader{all: tx.Bucket(bucketEvents)}}
 	defer func() {
-		check.Looked = fmt.Sprintf("%d services and %d deleted ones against the newest event of each", folded, deleted)
+		check.Looked = fmt.Sprintf("%d records and %d deleted ones against the newest event of each", c.folded, c.deleted)
 	}()
-	one := func(name []byte, revision int64) {
-		e, err := events.at(revision)
-		if err != nil {
-			check.Fail("service %q: %v", name, err)
-			return
-		}
-		value := services.Get(name)
-		if e.GetType() == logv1.EventType_EVENT_TYPE_DELETED {
-			deleted++
-			if value != nil {
-				check.Fail("service %q exists; its newest event, revision %d, deleted it", name, revision)
-			}
-			return
-		}
-		if value == nil {
-			check.Fail("service %q does not exist; its newest event, revision %d, did not delete it", name, revision)
-			return
-		}
-		folded++
-		record := new(logv1.ServiceRecord)
-		if err := openRecord(bucketServices, name, value, record); err != nil {
-			check.Fail("%v", err)
-			return
-		}
-		if what := differs(record, e); what != "" {
-			check.Fail("service %q: its %s is not what its newest event, revision %d, says", name, what, revision)
-		}
-	}
+	byKey := tx.Bucket(bucketEventsByKey)
 	var name []byte // of the key before
 	var newest int64
-	err := boltfile.Walk(byName, func(key, _ []byte) error {
-		this, revision, err := splitNameKey(key)
-		if err != nil || !isServiceName(string(this)) {
-			return nil // checkHistory says so; or a member
+	err := boltfile.Walk(byKey, func(key, _ []byte) error {
+		this, revision, err := splitIndexKey(key)
+		if err != nil {
+			return nil // checkHistory says so
 		}
 		if name != nil && !bytes.Equal(this, name) {
-			one(name, newest)
+			c.record(name, newest)
 		}
 		name, newest = bytes.Clone(this), revision
 		return nil
@@ -210,39 +196,71 @@ func (f *Reader) checkFold(tx *bbolt.Tx, check *Check) error {
 		return err
 	}
 	if name != nil {
-		one(name, newest)
+		c.record(name, newest)
 	}
-	err = boltfile.Walk(services, func(key, _ []byte) error {
-		at, _ := seekBack(byName.Cursor(), nameKey(string(key), f.meta.GetRevision()))
-		if this, _, err := splitNameKey(at); err != nil || !bytes.Equal(this, key) {
-			check.Fail("service %q has no event", key)
+	buckets, err := kindBuckets(tx)
+	if err != nil {
+		return err
+	}
+	for _, k := range buckets {
+		if !kinds.HasHistory(k.kind) {
+			continue
 		}
-		return nil
-	})
-	return err
+		err := boltfile.Walk(tx.Bucket(k.name), func(key, _ []byte) error {
+			name, ok := recordName(k.kind, string(key))
+			at, _ := seekBack(byKey.Cursor(), indexKey(name, f.meta.GetRevision()))
+			if this, _, err := splitIndexKey(at); !ok || err != nil || string(this) != name {
+				check.Fail("%s %q has no event", kinds.Name(k.kind), key)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// differs says what of a record is not as its event left it.
-func differs(r *logv1.ServiceRecord, e *logv1.Event) string {
-	p := r.GetReport()
-	actor, by := p.GetActor(), e.GetActor()
-	switch {
-	case p.GetRevision() != e.GetRevision():
-		return "revision"
-	case p.GetStatus() != e.GetStatus():
-		return "status"
-	case p.GetReason() != e.GetReason():
-		return "reason"
-	case actor.GetName() != by.GetName() || actor.GetPeer() != by.GetPeer() || actor.GetVerified() != by.GetVerified():
-		return "actor"
-	case p.GetTime() != e.GetTime():
-		return "time"
-	case p.GetRequestId() != e.GetRequestId():
-		return "request id"
-	case p.GetLeaseId() != e.GetLeaseId():
-		return "lease"
-	case e.GetStatusTime() != 0 && r.GetStatusTime() != e.GetStatusTime():
-		return "time of status"
+// record compares a record with its newest event.
+func (c *foldCheck) record(name []byte, revision int64) {
+	kind, key, ok := splitName(name)
+	if !ok {
+		c.Fail("the index has a name that is none: %q", name)
+		return
 	}
-	return ""
+	what := c.kinds.Name(kind)
+	if !c.kinds.HasHistory(kind) {
+		c.Fail("%s %q has events; records of its kind have none", what, key)
+		return
+	}
+	e, err := c.events.at(revision)
+	if err != nil {
+		c.Fail("%s %q: %v", what, key, err)
+		return
+	}
+	bucket := bucketOf(kind)
+	var sealed []byte
+	if b := c.tx.Bucket(bucket.name); b != nil {
+		sealed = b.Get(key)
+	}
+	if e.GetDeletes() || revision <= c.restored && c.kinds.PerCluster(kind) {
+		c.deleted++
+		if sealed != nil {
+			c.Fail("%s %q exists; its newest event, revision %d, deleted it", what, key, revision)
+		}
+		return
+	}
+	if sealed == nil {
+		c.Fail("%s %q does not exist; its newest event, revision %d, did not delete it", what, key, revision)
+		return
+	}
+	c.folded++
+	want := c.kinds.After(e)
+	have, err := logv1.Payload(sealed)
+	switch {
+	case err != nil:
+		c.Fail("%v", recordError(bucket.name, key, err))
+	case !bytes.Equal(have, want):
+		c.Fail("%s %q is not as its newest event, revision %d, left it", what, key, revision)
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/boltfile"
+	"github.com/rollcallhq/rollcall/store/storetest"
 )
 
 func inspectNothing(*Reader) Check { return Check{Name: "registry"} }
@@ -31,9 +32,9 @@ func TestVerifyFindsDamage(t *testing.T) {
 		t.Helper()
 		err := j.db.Update(func(tx *bbolt.Tx) error {
 			if put {
-				return tx.Bucket(bucketEventsByService).Put(key, []byte{})
+				return tx.Bucket(bucketEventsByKey).Put(key, []byte{})
 			}
-			return tx.Bucket(bucketEventsByService).Delete(key)
+			return tx.Bucket(bucketEventsByKey).Delete(key)
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -43,10 +44,10 @@ func TestVerifyFindsDamage(t *testing.T) {
 		seen := map[string]bool{}
 		for i := len(h.events) - 1; i >= 0; i-- {
 			e := h.events[i]
-			if e.Service == "" || seen[e.Service] {
+			if e.Kind != logv1.Kind_KIND_SERVICE || seen[e.Key] {
 				continue
 			}
-			if seen[e.Service] = true; e.Type == logv1.EventType_EVENT_TYPE_REPORTED {
+			if seen[e.Key] = true; !e.Deletes {
 				return e
 			}
 		}
@@ -91,33 +92,33 @@ func TestVerifyFindsDamage(t *testing.T) {
 		}, "disagree about the write"},
 		{"an index key is missing", func(t *testing.T, d *disk, h *history) {
 			e := newest(h)
-			index(t, d.registryFile, nameKey(e.Service, e.Revision), false)
+			index(t, d.registryFile, indexKey(serviceName(e.Key), e.Revision), false)
 		}, "is not in the index of"},
 		{"an index key too many", func(t *testing.T, d *disk, _ *history) {
-			index(t, d.registryFile, nameKey("nobody", 3), true)
+			index(t, d.registryFile, indexKey(serviceName("nobody"), 3), true)
 		}, "events: the index has 1 keys"},
 		{"an event says another status", func(t *testing.T, d *disk, h *history) {
 			e := proto.CloneOf(newest(h))
 			e.Status ^= 3
 			replace(t, d.registryFile, e)
-		}, "fold: service"},
+		}, "fold: KIND_SERVICE"},
 		{"an event says another reason", func(t *testing.T, d *disk, h *history) {
 			e := proto.CloneOf(newest(h))
 			e.Reason += "!"
 			replace(t, d.registryFile, e)
-		}, "its reason is not what"},
+		}, "is not as its newest event"},
 		{"an event deletes what exists", func(t *testing.T, d *disk, h *history) {
 			e := proto.CloneOf(newest(h))
-			e.Type = logv1.EventType_EVENT_TYPE_DELETED
+			e.Type, e.Deletes = logv1.EventType_EVENT_TYPE_DELETED, true
 			replace(t, d.registryFile, e)
 		}, "deleted it"},
 		{"an event keeps what does not exist", func(t *testing.T, d *disk, h *history) {
 			r := h.revision() + 1
-			e := &logv1.Event{Type: logv1.EventType_EVENT_TYPE_DELETED, Service: newest(h).Service, Revision: r, CommitRevision: r, Time: 10_000}
+			e := &logv1.Event{Type: logv1.EventType_EVENT_TYPE_DELETED, Kind: logv1.Kind_KIND_SERVICE, Key: newest(h).Key, Deletes: true, Revision: r, CommitRevision: r, Time: 10_000}
 			d.registryFile.Append(&logv1.Delta{Index: 201, Term: 1, ClusterID: "3f9a", LogTime: 10_000, Revision: r,
-				DeletedServices: []string{e.Service}, Events: []*logv1.Event{proto.CloneOf(e)}})
+				Records: []logv1.Record{storetest.NoService(e.Key)}, Events: []*logv1.Event{proto.CloneOf(e)}})
 			d.flush()
-			e.Type = logv1.EventType_EVENT_TYPE_REPORTED
+			e.Type, e.Deletes = logv1.EventType_EVENT_TYPE_REPORTED, false
 			replace(t, d.registryFile, e)
 		}, "did not delete it"},
 		{"a time falls", func(t *testing.T, d *disk, h *history) {
@@ -135,7 +136,7 @@ func TestVerifyFindsDamage(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer f.Close()
-			problems := problemsOf(f.Check(inspectNothing))
+			problems := problemsOf(f.Check(storetest.Kinds{}, inspectNothing))
 			if tt.want == "" && len(problems) > 0 || tt.want != "" && !strings.Contains(strings.Join(problems, "\n"), tt.want) {
 				t.Errorf("problems %q, want %q", problems, tt.want)
 			}
@@ -160,7 +161,7 @@ func TestVerifyAfterCompaction(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Close()
-		problems := problemsOf(f.Check(inspectNothing))
+		problems := problemsOf(f.Check(storetest.Kinds{}, inspectNothing))
 		if want == "" && len(problems) > 0 || want != "" && !strings.Contains(strings.Join(problems, "\n"), want) {
 			t.Errorf("problems %q, want %q", problems, want)
 		}
@@ -170,7 +171,8 @@ func TestVerifyAfterCompaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed := sealedBlock(t, &logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED, Service: "gone"})
+	sealed := sealedBlock(t, &logv1.Event{Revision: horizon - 1, CommitRevision: horizon - 1, Type: logv1.EventType_EVENT_TYPE_DELETED,
+		Kind: logv1.Kind_KIND_SERVICE, Key: "gone", Deletes: true})
 	err = db.Update(func(tx *bbolt.Tx) error { return tx.Bucket(bucketEvents).Put(revisionKey(horizon-1), sealed) })
 	if err != nil {
 		t.Fatal(err)

@@ -3,6 +3,8 @@ package registry
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -17,11 +19,9 @@ const recordOverhead = 128
 
 // backlog is what was appended and is to be written together.
 type backlog struct {
-	services map[string]waiting // newest only
-	members  map[string]waiting
-	requests map[string]waiting
-	events   []*logv1.Event
-	bytes    int
+	records map[logv1.Kind]map[string]waiting // newest only
+	events  []*logv1.Event
+	bytes   int
 
 	position position  // of the last Append into it; index 0: none
 	dirty    bool      // holds a change, not only a later position
@@ -35,32 +35,44 @@ type backlog struct {
 
 // waiting is a record to put, or nil for one to delete.
 type waiting struct {
-	record logv1.Message
-	bytes  int
+	value logv1.Value
+	bytes int
 }
 
 // newBacklog returns an empty one with room for what was in the one before, nil: none.
 func newBacklog(before *backlog) *backlog {
 	b := &backlog{
-		members: make(map[string]waiting),
+		records: make(map[logv1.Kind]map[string]waiting),
 		done:    make(chan struct{}),
 	}
-	if before == nil {
-		before = b
+	if before != nil {
+		for kind, records := range before.records {
+			b.records[kind] = make(map[string]waiting, len(records))
+		}
+		b.events = make([]*logv1.Event, 0, len(before.events))
 	}
-	b.services = make(map[string]waiting, len(before.services))
-	b.requests = make(map[string]waiting, len(before.requests))
-	b.events = make([]*logv1.Event, 0, len(before.events))
 	return b
 }
 
-func (b *backlog) put(to map[string]waiting, key string, record logv1.Message) {
-	size := recordOverhead + len(key)
-	if record != nil {
-		size += record.SizeVT()
+// put takes records. Neighbours are mostly of one kind.
+func (b *backlog) put(records []logv1.Record) {
+	var kind logv1.Kind
+	var to map[string]waiting
+	for i := range records {
+		r := &records[i]
+		if to == nil || r.Kind != kind {
+			if kind = r.Kind; b.records[kind] == nil {
+				b.records[kind] = make(map[string]waiting)
+			}
+			to = b.records[kind]
+		}
+		size := recordOverhead + len(r.Key)
+		if r.Value != nil {
+			size += r.Value.SizeVT()
+		}
+		b.bytes += size - to[r.Key].bytes
+		to[r.Key] = waiting{r.Value, size}
 	}
-	b.bytes += size - to[key].bytes
-	to[key] = waiting{record, size}
 }
 
 // add merges a delta, which follows the position before.
@@ -69,32 +81,17 @@ func (b *backlog) add(d *logv1.Delta, before position) {
 		max(logv1.LevelNumber(d.Level), before.level), d.ClusterID, d.StateHash}
 	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
 	// again, with the same outcome.
-	changed := len(d.Services)+len(d.DeletedServices)+len(d.Members)+len(d.Events)+
-		len(d.Requests)+len(d.DeletedRequests) > 0 ||
+	changed := len(d.Records)+len(d.Events) > 0 ||
 		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon ||
 		b.position.level != before.level
 	if changed && !b.dirty {
 		b.dirty = true
 		b.since = time.Now()
 	}
-	for _, r := range d.Services {
-		b.put(b.services, r.GetService(), r)
-	}
-	for _, name := range d.DeletedServices {
-		b.put(b.services, name, nil)
-	}
-	for _, m := range d.Members {
-		b.put(b.members, m.GetName(), m)
-	}
-	for _, r := range d.Requests {
-		b.put(b.requests, r.Key(), r)
-	}
-	for _, key := range d.DeletedRequests {
-		b.put(b.requests, key, nil)
-	}
+	b.put(d.Records)
 	for _, e := range d.Events {
 		b.events = append(b.events, e)
-		b.bytes += recordOverhead + e.SizeVT() + 2*len(e.GetService())
+		b.bytes += recordOverhead + e.SizeVT() + 2*len(e.GetKey())
 	}
 }
 
@@ -321,28 +318,20 @@ func (j *File) commit(b *backlog, meta *logv1.RegistryMeta) error {
 		}
 	}
 	defer j.memory.reset()
-	services, err := sealed(&j.memory, b.services)
-	if err != nil {
-		return err
-	}
-	members, err := sealed(&j.memory, b.members)
-	if err != nil {
-		return err
-	}
-	requests, err := sealed(&j.memory, b.requests)
-	if err != nil {
-		return err
+	kinds := slices.Sorted(maps.Keys(b.records))
+	entries := make([][]entry, len(kinds))
+	for i, kind := range kinds {
+		var err error
+		if entries[i], err = sealed(&j.memory, b.records[kind]); err != nil {
+			return err
+		}
 	}
 	return boltfile.Guard(func() error {
 		err := j.db.Update(func(tx *bbolt.Tx) error {
-			if err := putRecords(tx, bucketServices, services); err != nil {
-				return err
-			}
-			if err := putRecords(tx, bucketMembers, members); err != nil {
-				return err
-			}
-			if err := putRecords(tx, bucketRequests, requests); err != nil {
-				return err
+			for i, kind := range kinds {
+				if err := putRecords(tx, kind, entries[i]); err != nil {
+					return err
+				}
 			}
 			if err := putEvents(tx, &j.packer, &j.memory, b.events, compactedTo(meta)); err != nil {
 				return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -67,7 +68,11 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	s := &Store{dir: filepath.Join(dir, DirName), logger: logger, damaged: make(chan struct{}, 1), seen: make(map[string]Verified)}
-	var err error
+	// FileSnapshotStore syncs neither.
+	err := vfs.MkdirAll(s.dir)
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.dir, err)
+	}
 	if s.files, err = raft.NewFileSnapshotStoreWithLogger(dir, retainSnapshots, raftLogger(logger)); err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
@@ -76,13 +81,39 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
 	for _, entry := range entries {
-		if strings.HasSuffix(entry.Name(), ".tmp") { // FileSnapshotStore's, before it renames
-			if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
-				return nil, fmt.Errorf("open %s: %w", s.dir, err)
-			}
+		path := filepath.Join(s.dir, entry.Name())
+		switch partial, partialErr := isPartial(path); {
+		case strings.HasSuffix(entry.Name(), ".tmp"), // FileSnapshotStore's, before it renames
+			partial:
+			err = os.RemoveAll(path)
+		case entry.IsDir(): // of a process that was killed before it could
+			err = errors.Join(partialErr, vfs.SyncDir(path))
+		}
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", s.dir, err)
 		}
 	}
+	if err := vfs.SyncDir(s.dir); err != nil {
+		return nil, fmt.Errorf("open %s: %w", s.dir, err)
+	}
 	return s, nil
+}
+
+// snapshotID is how FileSnapshotStore names snapshots: term, index, milliseconds.
+var snapshotID = regexp.MustCompile(`^[0-9]+-[0-9]+-[0-9]+$`)
+
+// isPartial reports whether a directory lacks a file of a snapshot: a crash left it while it was removed, or
+// before it was finished.
+func isPartial(path string) (bool, error) {
+	if !snapshotID.MatchString(filepath.Base(path)) {
+		return false, nil // none of ours
+	}
+	for _, name := range []string{"meta.json", "state.bin"} { // FileSnapshotStore's
+		if there, err := vfs.Exists(filepath.Join(path, name)); err != nil || !there {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // Create begins a snapshot. Its sink refuses what is not a whole, right stream when it is closed: a
@@ -205,6 +236,9 @@ func (s *Store) list() ([]Verified, error) {
 			if errors.Is(v.Err, os.ErrNotExist) {
 				continue // a newer one has just taken its place
 			}
+			if errors.Is(v.Err, vfs.ErrNewer) { // to go on from an older one would lose what this one holds
+				return nil, fmt.Errorf("snapshot %s: %w", filepath.Join(s.dir, meta.ID), v.Err)
+			}
 		case v.Err == nil:
 			v.Err = v.still(meta)
 		}
@@ -281,6 +315,11 @@ func (s *checkedSink) Close() error {
 	}
 	if err := s.SnapshotSink.Close(); err != nil {
 		return err
+	}
+	// FileSnapshotSink syncs the files and the name of their directory, but not their names in it. Raft
+	// deletes the log entries that the snapshot replaces when this returns.
+	if err := vfs.SyncDir(filepath.Join(s.store.dir, s.ID())); err != nil {
+		return fmt.Errorf("snapshot %s: %w", s.ID(), err)
 	}
 	s.store.mu.Lock()
 	s.store.last = max(s.store.last, s.index)

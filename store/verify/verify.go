@@ -17,7 +17,7 @@ type Check = registry.Check
 // Directory reads all of a stopped node's data directory, and changes nothing. inspect is asked about the
 // registry in the registry file, if that can be opened. The error is store.ErrInUse, or says why nothing
 // could be read.
-func Directory(path string, inspect func(*registry.Reader) Check) ([]Check, error) {
+func Directory(path string, kinds registry.Kinds, inspect func(*registry.Reader) Check) ([]Check, error) {
 	identity := Check{Name: "identity"}
 	d, err := store.OpenReadOnly(path)
 	if errors.Is(err, store.ErrDamaged) || errors.Is(err, store.ErrNewer) {
@@ -34,7 +34,7 @@ func Directory(path string, inspect func(*registry.Reader) Check) ([]Check, erro
 		identity.Looked = fmt.Sprintf("node %s of cluster %s", id.Node, id.Founding.ClusterID)
 	}
 	v := &verification{dir: d, id: id}
-	checks := append([]Check{identity}, v.registry(inspect)...)
+	checks := append([]Check{identity}, v.registry(kinds, inspect)...)
 	snapshots := v.checkSnapshots()
 	return append(checks, v.checkLog(), snapshots), nil
 }
@@ -50,7 +50,7 @@ type verification struct {
 
 func (v *verification) file(name string) string { return filepath.Join(v.dir.Path(), name) }
 
-func (v *verification) registry(inspect func(*registry.Reader) Check) []Check {
+func (v *verification) registry(kinds registry.Kinds, inspect func(*registry.Reader) Check) []Check {
 	check := Check{Name: "registry file"}
 	path := v.file(registry.FileName)
 	if err := v.dir.Quarantined(); err != nil {
@@ -73,7 +73,7 @@ func (v *verification) registry(inspect func(*registry.Reader) Check) []Check {
 	if theirs := f.Meta().GetClusterId(); theirs != "" && theirs != founded {
 		check.Fail("%s is of cluster %q, not of %q", path, theirs, founded)
 	}
-	checks := f.Check(inspect)
+	checks := f.Check(kinds, inspect)
 	checks[0].Problems = append(check.Problems, checks[0].Problems...)
 	return checks
 }

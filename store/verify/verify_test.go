@@ -66,11 +66,11 @@ func TestVerifyLog(t *testing.T) {
 			d.Changes(1, 50)
 			d.Flush()
 			tt.make(t, d)
-			if _, err := verify.Directory(path, inspectNothing); err == nil || !strings.Contains(err.Error(), "in use") {
+			if _, err := verify.Directory(path, storetest.Kinds{}, inspectNothing); err == nil || !strings.Contains(err.Error(), "in use") {
 				t.Errorf("while it is open: %v", err)
 			}
 			d.Close()
-			checks, err := verify.Directory(path, inspectNothing)
+			checks, err := verify.Directory(path, storetest.Kinds{}, inspectNothing)
 			if err != nil {
 				t.Fatal(err)
 			}

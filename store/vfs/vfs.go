@@ -5,7 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // tempPrefix begins the names of files that are being made.
@@ -90,19 +92,37 @@ func Exists(name string) (bool, error) {
 	return err == nil, err
 }
 
-// MkdirAll makes a directory, and those above it, if it is missing.
+// MkdirAll makes a directory, and those above it, if they are missing. When it returns all of them are
+// durable, at every level, also those that a process made which was killed before it could sync them.
 func MkdirAll(path string) error {
-	there, err := Exists(path)
+	path, err := filepath.Abs(path)
 	if err != nil {
 		return err
 	}
-	if !there {
-		if err := os.MkdirAll(path, 0o700); err != nil {
+	var levels []string // path first, the root not among them
+	for parent := filepath.Dir(path); parent != path; path, parent = parent, filepath.Dir(parent) {
+		levels = append(levels, path)
+	}
+	made := false
+	for _, level := range slices.Backward(levels) {
+		err := os.Mkdir(level, 0o700)
+		made = made || err == nil
+		if err != nil && !errors.Is(err, os.ErrExist) {
+			// A directory that is there may be one in which nothing can be made.
+			if info, statErr := os.Stat(level); statErr != nil || !info.IsDir() {
+				return err
+			}
+		}
+		// Above the first level that was missing nothing may be ours, not even to read.
+		if err := SyncDir(filepath.Dir(level)); err != nil && (made || !errors.Is(err, os.ErrPermission)) {
 			return err
 		}
-		return SyncDir(filepath.Dir(filepath.Clean(path)))
 	}
-	return nil
+	info, err := os.Stat(levels[0])
+	if err == nil && !info.IsDir() {
+		err = &os.PathError{Op: "mkdir", Path: levels[0], Err: syscall.ENOTDIR}
+	}
+	return err
 }
 
 // WriteFile writes what write writes to a file, whole and durable or not at all. Without replace, a file

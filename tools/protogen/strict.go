@@ -124,6 +124,9 @@ func count(all protoreflect.MessageDescriptors, messages, fields *int, enums map
 			}
 			if closed[e.FullName()] || e.ParentFile().Path() != m.ParentFile().Path() {
 				*fields++
+				if m.Fields().Get(j).IsList() {
+					*fields++ // read in two places: packed and one by one
+				}
 			}
 		}
 		count(m.Messages(), messages, fields, enums)

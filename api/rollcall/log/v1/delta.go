@@ -1,7 +1,7 @@
 package logv1
 
-// Delta is what a run of log entries changed: the unit in which the fold hands its work to the
-// registry file, which stores it whole or not at all. It owns nothing: records and events in it are never
+// Delta is what a run of log entries changed: the unit in which the fold hands its work to the registry
+// file, which stores it whole or not at all. It owns nothing: records and events in it are never
 // modified again.
 type Delta struct {
 	// Index and Term are of the last entry of the run.
@@ -16,23 +16,48 @@ type Delta struct {
 	// StateHash is of the registry after the run; nil: not known.
 	StateHash *StateHash
 
-	Services        []*ServiceRecord // put
-	DeletedServices []string
-	Members         []*Member        // put
-	Events          []*Event         // in order of revision
-	Requests        []*RequestRecord // put, in order of their keys
-	DeletedRequests []string         // keys, see RequestKey
+	Records []Record // each kind and key at most once; neighbours are mostly of one kind
+	Events  []*Event // in order of revision
 }
 
-// Visitor receives the content of a registry file, in any order; what it is given is its own. An error
-// ends the visit.
-type Visitor struct {
-	Service func(*ServiceRecord) error
-	Member  func(*Member) error
-	Request func(*RequestRecord) error
+// Record is a record of any kind, to be put or deleted.
+type Record struct {
+	Kind  Kind
+	Key   string
+	Value Value // nil: the record is deleted
+}
 
-	// Services may be called in place of Service, if it is set, with many neighbours at once and by
-	// several goroutines at a time: parts are numbered from 0 in the order of their services' names. What
-	// it is given is only there during the call. Who hands out may still use Service, for some or all.
-	Services func(part int, services []ServiceBytes) error
+// Value is a record that can be encoded. Messages of this package are values. The same record always gives
+// the same bytes: they are stored, hashed, and compared with those of the newest event.
+type Value interface {
+	SizeVT() int
+	// MarshalToSizedBufferVT writes the bytes to the end of a buffer that has room for them.
+	MarshalToSizedBufferVT([]byte) (int, error)
+}
+
+// AppendValue appends the bytes of v to b.
+func AppendValue(b []byte, v Value) ([]byte, error) {
+	size := v.SizeVT()
+	b = append(b, make([]byte, size)...)
+	_, err := v.MarshalToSizedBufferVT(b[len(b)-size:])
+	return b, err
+}
+
+// KeyValue is a record as it is stored.
+type KeyValue struct{ Key, Value []byte }
+
+// Visitor receives the records of a registry file, kind after kind. An error ends the visit.
+type Visitor interface {
+	// Records is given neighbouring records of one kind, in the order of their keys. It may be called by
+	// several goroutines at a time, with parts that are numbered from 0 in the order of their keys, but only
+	// ever for one kind at a time. What it is given is only there during the call.
+	Records(kind Kind, part int, records []KeyValue) error
+}
+
+// VisitorFunc is a Visitor.
+type VisitorFunc func(kind Kind, part int, records []KeyValue) error
+
+// Records implements Visitor.
+func (f VisitorFunc) Records(kind Kind, part int, records []KeyValue) error {
+	return f(kind, part, records)
 }

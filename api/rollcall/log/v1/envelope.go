@@ -36,18 +36,17 @@ const (
 // Message is any message of this package, with the methods that are generated for speed.
 type Message interface {
 	proto.Message
+	Value
 	Reset()
-	SizeVT() int
-	MarshalToSizedBufferVT([]byte) (int, error)
 	UnmarshalVT([]byte) error
 }
 
-// Seal returns m as the bytes of an Envelope.
-func Seal(m Message) ([]byte, error) { return SealAfter(nil, nil, m) }
+// Seal returns v as the bytes of an Envelope.
+func Seal(v Value) ([]byte, error) { return SealAfter(nil, nil, v) }
 
 // SealAfter appends to b the Envelope of a payload with m behind it. As protobuf has it, that is a message
 // in which m's repeated fields go on where the payload's end.
-func SealAfter(b, before []byte, m Message) ([]byte, error) {
+func SealAfter(b, before []byte, m Value) ([]byte, error) {
 	size := m.SizeVT()
 	b = slices.Grow(b, len(before)+size+maxEnvelope)
 	b = protowire.AppendTag(b, envelopeFormat, protowire.VarintType)
@@ -62,7 +61,7 @@ func SealAfter(b, before []byte, m Message) ([]byte, error) {
 	after := len(b)
 	b = b[:after+size]
 	if _, err := m.MarshalToSizedBufferVT(b[after:]); err != nil {
-		return nil, fmt.Errorf("seal %s: %w", m.ProtoReflect().Descriptor().Name(), err)
+		return nil, fmt.Errorf("seal %T: %w", m, err)
 	}
 	binary.LittleEndian.PutUint32(b[crc:], checksum(Format, b[payload:]))
 	return b, nil

@@ -6,13 +6,22 @@ import "fmt"
 type EventQuery struct {
 	// From and To are revisions, inclusive. From is at least 1; To 0: as far as there are any.
 	From, To int64
-	// Service is the one whose events to read, by its index; "": all events, of no service too.
-	Service    string
+	// Kind and Key are of the record whose events to read, by their index; KIND_UNSPECIFIED: all events.
+	Kind       Kind
+	Key        string
 	Descending bool // newest first
 }
 
-// EventSpan is what a registry file holds of the events at the moment of a reading: all of them from Oldest
-// to Newest, and some below Oldest, see Compact.
+// ServiceName is the name of the service that e is about; "": it is about none.
+func (x *Event) ServiceName() string {
+	if x.GetKind() != Kind_KIND_SERVICE {
+		return ""
+	}
+	return x.GetKey()
+}
+
+// EventSpan says which events a registry file held when it was read: all from Oldest to Newest, and
+// some below Oldest, see Compact.
 type EventSpan struct {
 	Oldest, Newest int64 // Newest+1 == Oldest: none
 }

@@ -234,7 +234,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -320,7 +320,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -530,6 +530,7 @@ type Command struct {
 	//	*Command_AnnounceMember
 	//	*Command_Compact
 	//	*Command_RaiseLevel
+	//	*Command_Record
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -638,6 +639,15 @@ func (x *Command) GetRaiseLevel() *RaiseLevel {
 	return nil
 }
 
+func (x *Command) GetRecord() *RecordCommand {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Record); ok {
+			return x.Record
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -662,6 +672,10 @@ type Command_RaiseLevel struct {
 	RaiseLevel *RaiseLevel `protobuf:"bytes,14,opt,name=raise_level,json=raiseLevel,proto3,oneof"`
 }
 
+type Command_Record struct {
+	Record *RecordCommand `protobuf:"bytes,15,opt,name=record,proto3,oneof"`
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
@@ -671,6 +685,62 @@ func (*Command_AnnounceMember) isCommand_Kind() {}
 func (*Command_Compact) isCommand_Kind() {}
 
 func (*Command_RaiseLevel) isCommand_Kind() {}
+
+func (*Command_Record) isCommand_Kind() {}
+
+// RecordCommand is a command of a kind of records that needs no command of its own here: the kind's
+// descriptor in the fold says what the payload is, and what it does.
+type RecordCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"`
+	Payload       []byte                 `protobuf:"bytes,2,opt,name=payload,proto3" json:"payload,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordCommand) Reset() {
+	*x = RecordCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordCommand) ProtoMessage() {}
+
+func (x *RecordCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordCommand.ProtoReflect.Descriptor instead.
+func (*RecordCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *RecordCommand) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *RecordCommand) GetPayload() []byte {
+	if x != nil {
+		return x.Payload
+	}
+	return nil
+}
 
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -683,7 +753,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[4]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -695,7 +765,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[4]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -708,7 +778,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Actor) GetName() string {
@@ -748,7 +818,7 @@ type TermStart struct {
 
 func (x *TermStart) Reset() {
 	*x = TermStart{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[5]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -760,7 +830,7 @@ func (x *TermStart) String() string {
 func (*TermStart) ProtoMessage() {}
 
 func (x *TermStart) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[5]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -773,7 +843,7 @@ func (x *TermStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TermStart.ProtoReflect.Descriptor instead.
 func (*TermStart) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TermStart) GetTerm() uint64 {
@@ -821,7 +891,7 @@ type Write struct {
 
 func (x *Write) Reset() {
 	*x = Write{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[6]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -833,7 +903,7 @@ func (x *Write) String() string {
 func (*Write) ProtoMessage() {}
 
 func (x *Write) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[6]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -846,7 +916,7 @@ func (x *Write) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Write.ProtoReflect.Descriptor instead.
 func (*Write) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Write) GetChanges() []*Change {
@@ -869,7 +939,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[7]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -881,7 +951,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[7]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -894,7 +964,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Change) GetService() string {
@@ -941,7 +1011,7 @@ type AnnounceMember struct {
 
 func (x *AnnounceMember) Reset() {
 	*x = AnnounceMember{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[8]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -953,7 +1023,7 @@ func (x *AnnounceMember) String() string {
 func (*AnnounceMember) ProtoMessage() {}
 
 func (x *AnnounceMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[8]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -966,7 +1036,7 @@ func (x *AnnounceMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AnnounceMember.ProtoReflect.Descriptor instead.
 func (*AnnounceMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AnnounceMember) GetMember() *Member {
@@ -989,7 +1059,7 @@ type Compact struct {
 
 func (x *Compact) Reset() {
 	*x = Compact{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1001,7 +1071,7 @@ func (x *Compact) String() string {
 func (*Compact) ProtoMessage() {}
 
 func (x *Compact) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[9]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1014,7 +1084,7 @@ func (x *Compact) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Compact.ProtoReflect.Descriptor instead.
 func (*Compact) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Compact) GetHorizon() int64 {
@@ -1040,7 +1110,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1052,7 +1122,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[10]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1065,7 +1135,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Member) GetName() string {
@@ -1131,7 +1201,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1143,7 +1213,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[11]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1156,7 +1226,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -1176,7 +1246,7 @@ func (x *RaiseLevel) GetMembers() []string {
 // ServiceRecord is a service as the registry holds it.
 type ServiceRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set in a registry file: it is the key
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set on disk: it is the key
 	Report  *Report                `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
 	// Since when the effective status is what it is.
 	StatusTime    int64 `protobuf:"varint,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
@@ -1186,7 +1256,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1268,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1281,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -1250,7 +1320,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1262,7 +1332,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1345,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Report) GetStatus() Status {
@@ -1327,31 +1397,36 @@ func (x *Report) GetLeaseId() string {
 	return ""
 }
 
-// Event is one fact that changed the registry. Numbers agree with rollcall.v1.
+// Event is one fact that changed the registry: a record of a kind was put or deleted. Numbers of
+// types agree with rollcall.v1.
 type Event struct {
-	state           protoimpl.MessageState `protogen:"open.v1"`
-	Revision        int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	CommitRevision  int64                  `protobuf:"varint,2,opt,name=commit_revision,json=commitRevision,proto3" json:"commit_revision,omitempty"` // last revision of the atomic write it belongs to
-	Type            EventType              `protobuf:"varint,3,opt,name=type,proto3,enum=rollcall.log.v1.EventType" json:"type,omitempty"`
-	Time            int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
-	Actor           *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
-	Reason          string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
-	RequestId       string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Service         string                 `protobuf:"bytes,8,opt,name=service,proto3" json:"service,omitempty"`
-	PreviousStatus  Status                 `protobuf:"varint,10,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"` // STATUS_SERVICE_UNKNOWN: did not exist
-	Status          Status                 `protobuf:"varint,11,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`                                       // STATUS_SERVICE_UNKNOWN: does not exist
-	EffectiveStatus Status                 `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"`
-	LeaseId         string                 `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
-	Member          *Member                `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`
-	// Since when the effective status is what the event says. 0: not known, an older event.
-	StatusTime    int64 `protobuf:"varint,16,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Revision       int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	CommitRevision int64                  `protobuf:"varint,2,opt,name=commit_revision,json=commitRevision,proto3" json:"commit_revision,omitempty"` // last revision of the atomic write it belongs to
+	Type           EventType              `protobuf:"varint,3,opt,name=type,proto3,enum=rollcall.log.v1.EventType" json:"type,omitempty"`
+	Time           int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	Actor          *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason         string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId      string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Kind           Kind                   `protobuf:"varint,8,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"` // KIND_UNSPECIFIED: it is about no record
+	Key            string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
+	Deletes        bool                   `protobuf:"varint,10,opt,name=deletes,proto3" json:"deletes,omitempty"` // the record does not exist after it
+	// The record's bytes as of after the event, as the registry file holds them. Not set for services,
+	// whose record follows from the event's other fields.
+	After []byte `protobuf:"bytes,11,opt,name=after,proto3" json:"after,omitempty"`
+	// Of services only.
+	PreviousStatus  Status `protobuf:"varint,12,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"` // STATUS_SERVICE_UNKNOWN: did not exist
+	Status          Status `protobuf:"varint,13,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`                                       // STATUS_SERVICE_UNKNOWN: does not exist
+	EffectiveStatus Status `protobuf:"varint,14,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"`
+	LeaseId         string `protobuf:"bytes,15,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	StatusTime      int64  `protobuf:"varint,16,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when the effective status is what the event says
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1363,7 +1438,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1376,7 +1451,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -1428,11 +1503,32 @@ func (x *Event) GetRequestId() string {
 	return ""
 }
 
-func (x *Event) GetService() string {
+func (x *Event) GetKind() Kind {
 	if x != nil {
-		return x.Service
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *Event) GetKey() string {
+	if x != nil {
+		return x.Key
 	}
 	return ""
+}
+
+func (x *Event) GetDeletes() bool {
+	if x != nil {
+		return x.Deletes
+	}
+	return false
+}
+
+func (x *Event) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
 }
 
 func (x *Event) GetPreviousStatus() Status {
@@ -1463,13 +1559,6 @@ func (x *Event) GetLeaseId() string {
 	return ""
 }
 
-func (x *Event) GetMember() *Member {
-	if x != nil {
-		return x.Member
-	}
-	return nil
-}
-
 func (x *Event) GetStatusTime() int64 {
 	if x != nil {
 		return x.StatusTime
@@ -1490,7 +1579,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1502,7 +1591,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1515,7 +1604,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -1539,8 +1628,8 @@ func (x *EventBlock) GetGroups() []*EventGroup {
 	return nil
 }
 
-// EventGroup is as many events of one atomic write as are in the block, without what they have in
-// common.
+// EventGroup is as many events of one atomic write, and of one kind, as are in the block, without what
+// they have in common.
 type EventGroup struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	More          int64                  `protobuf:"zigzag64,1,opt,name=more,proto3" json:"more,omitempty"` // commit revision less the revision of the last event here
@@ -1548,14 +1637,15 @@ type EventGroup struct {
 	Actor         *Actor                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
 	RequestId     string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Events        []*BlockEvent          `protobuf:"bytes,6,rep,name=events,proto3" json:"events,omitempty"`
+	Kind          Kind                   `protobuf:"varint,6,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"`
+	Events        []*BlockEvent          `protobuf:"bytes,7,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1567,7 +1657,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1580,7 +1670,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -1618,6 +1708,13 @@ func (x *EventGroup) GetRequestId() string {
 	return ""
 }
 
+func (x *EventGroup) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
 func (x *EventGroup) GetEvents() []*BlockEvent {
 	if x != nil {
 		return x.Events
@@ -1629,21 +1726,22 @@ func (x *EventGroup) GetEvents() []*BlockEvent {
 type BlockEvent struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	Type            EventType              `protobuf:"varint,1,opt,name=type,proto3,enum=rollcall.log.v1.EventType" json:"type,omitempty"`
-	Service         string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
+	Key             string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	PreviousStatus  Status                 `protobuf:"varint,3,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"`
 	Status          Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
 	EffectiveStatus Status                 `protobuf:"varint,5,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"`
 	LeaseId         string                 `protobuf:"bytes,6,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
-	Member          *Member                `protobuf:"bytes,7,opt,name=member,proto3" json:"member,omitempty"`
-	StatusBegan     bool                   `protobuf:"varint,8,opt,name=status_began,json=statusBegan,proto3" json:"status_began,omitempty"` // status_time is the event's time
-	StatusTime      int64                  `protobuf:"varint,9,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`    // else
+	StatusBegan     bool                   `protobuf:"varint,7,opt,name=status_began,json=statusBegan,proto3" json:"status_began,omitempty"` // status_time is the event's time
+	StatusTime      int64                  `protobuf:"varint,8,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`    // else
+	Deletes         bool                   `protobuf:"varint,9,opt,name=deletes,proto3" json:"deletes,omitempty"`
+	After           []byte                 `protobuf:"bytes,10,opt,name=after,proto3" json:"after,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1655,7 +1753,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1668,7 +1766,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -1678,9 +1776,9 @@ func (x *BlockEvent) GetType() EventType {
 	return EventType_EVENT_TYPE_UNSPECIFIED
 }
 
-func (x *BlockEvent) GetService() string {
+func (x *BlockEvent) GetKey() string {
 	if x != nil {
-		return x.Service
+		return x.Key
 	}
 	return ""
 }
@@ -1713,13 +1811,6 @@ func (x *BlockEvent) GetLeaseId() string {
 	return ""
 }
 
-func (x *BlockEvent) GetMember() *Member {
-	if x != nil {
-		return x.Member
-	}
-	return nil
-}
-
 func (x *BlockEvent) GetStatusBegan() bool {
 	if x != nil {
 		return x.StatusBegan
@@ -1734,6 +1825,20 @@ func (x *BlockEvent) GetStatusTime() int64 {
 	return 0
 }
 
+func (x *BlockEvent) GetDeletes() bool {
+	if x != nil {
+		return x.Deletes
+	}
+	return false
+}
+
+func (x *BlockEvent) GetAfter() []byte {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
 // Result is how a command ended: what it changed, or why it was refused.
 type Result struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1742,14 +1847,15 @@ type Result struct {
 	Refusal  *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`    // set: nothing changed
 	Index    uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the command
 	// The request was answered before and this is that answer; its index is that of this try.
-	Replayed      bool `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	Replayed      bool            `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	Records       []*RecordResult `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"` // of kinds other than services, in the order of the changes
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1761,7 +1867,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1774,7 +1880,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1812,6 +1918,90 @@ func (x *Result) GetReplayed() bool {
 	return false
 }
 
+func (x *Result) GetRecords() []*RecordResult {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+// RecordResult is what a command made of a record.
+type RecordResult struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"`
+	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	Changed       bool                   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
+	Deleted       bool                   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"` // it does not exist any more
+	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`      // else: its bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RecordResult) Reset() {
+	*x = RecordResult{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RecordResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RecordResult) ProtoMessage() {}
+
+func (x *RecordResult) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
+func (*RecordResult) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RecordResult) GetKind() Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Kind_KIND_UNSPECIFIED
+}
+
+func (x *RecordResult) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *RecordResult) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *RecordResult) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *RecordResult) GetValue() []byte {
+	if x != nil {
+		return x.Value
+	}
+	return nil
+}
+
 type ServiceResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A service that does not exist any more has no report.
@@ -1823,7 +2013,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1835,7 +2025,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1848,7 +2038,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -1888,7 +2078,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1900,7 +2090,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1913,7 +2103,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -2000,28 +2190,23 @@ func (x *Refusal) GetOffset() uint32 {
 	return 0
 }
 
-// RequestRecord is a write that had a request id, with its first answer. The one of index 0 is no
-// write: it holds the limits.
+// RequestRecord is a write that had a request id, with its first answer. It is stored under its place in
+// the log, see RequestKey.
 type RequestRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the write
-	Position      uint32                 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"` // of the command in that entry
-	Caller        string                 `protobuf:"bytes,3,opt,name=caller,proto3" json:"caller,omitempty"`      // "": not authenticated
-	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	Hash          []byte                 `protobuf:"bytes,5,opt,name=hash,proto3" json:"hash,omitempty"` // of the request: the first 16 bytes of a SHA-256
-	Time          int64                  `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
-	Revision      int64                  `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
-	Outcomes      []*RequestOutcome      `protobuf:"bytes,8,rep,name=outcomes,proto3" json:"outcomes,omitempty"` // in the order of the changes; none if it was refused
-	Causes        []*RequestCause        `protobuf:"bytes,9,rep,name=causes,proto3" json:"causes,omitempty"`     // of the outcomes, neighbours that are equal only once
-	Refusal       *Refusal               `protobuf:"bytes,10,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	Limits        *RequestLimits         `protobuf:"bytes,11,opt,name=limits,proto3" json:"limits,omitempty"`
+	Caller        string                 `protobuf:"bytes,1,opt,name=caller,proto3" json:"caller,omitempty"` // "": not authenticated
+	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Hash          []byte                 `protobuf:"bytes,3,opt,name=hash,proto3" json:"hash,omitempty"` // of the request: the first 16 bytes of a SHA-256
+	Time          int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	Cost          uint32                 `protobuf:"varint,5,opt,name=cost,proto3" json:"cost,omitempty"`    // how much of RequestLimits.request_ids it takes
+	Result        []byte                 `protobuf:"bytes,6,opt,name=result,proto3" json:"result,omitempty"` // its first Result, as StoredResult
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2033,7 +2218,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2046,21 +2231,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
-}
-
-func (x *RequestRecord) GetIndex() uint64 {
-	if x != nil {
-		return x.Index
-	}
-	return 0
-}
-
-func (x *RequestRecord) GetPosition() uint32 {
-	if x != nil {
-		return x.Position
-	}
-	return 0
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -2091,69 +2262,55 @@ func (x *RequestRecord) GetTime() int64 {
 	return 0
 }
 
-func (x *RequestRecord) GetRevision() int64 {
+func (x *RequestRecord) GetCost() uint32 {
 	if x != nil {
-		return x.Revision
+		return x.Cost
 	}
 	return 0
 }
 
-func (x *RequestRecord) GetOutcomes() []*RequestOutcome {
+func (x *RequestRecord) GetResult() []byte {
 	if x != nil {
-		return x.Outcomes
+		return x.Result
 	}
 	return nil
 }
 
-func (x *RequestRecord) GetCauses() []*RequestCause {
-	if x != nil {
-		return x.Causes
-	}
-	return nil
-}
-
-func (x *RequestRecord) GetRefusal() *Refusal {
-	if x != nil {
-		return x.Refusal
-	}
-	return nil
-}
-
-func (x *RequestRecord) GetLimits() *RequestLimits {
-	if x != nil {
-		return x.Limits
-	}
-	return nil
-}
-
-// RequestOutcome is a ServiceResult without what the outcomes of one request have in common.
-type RequestOutcome struct {
+// StoredResult is a Result without what services of one write have in common: column by column, in the
+// order of the changes. Of a service that does not exist any more the columns after exists are 0.
+type StoredResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
-	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // 0: the service does not exist any more, and the rest is unset
-	Status        Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
-	StatusTime    int64                  `protobuf:"varint,5,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
-	Cause         uint32                 `protobuf:"varint,6,opt,name=cause,proto3" json:"cause,omitempty"` // its place in causes
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Refusal       *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Records       []*RecordResult        `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
+	Services      []string               `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
+	Changed       []bool                 `protobuf:"varint,6,rep,packed,name=changed,proto3" json:"changed,omitempty"`
+	Exists        []bool                 `protobuf:"varint,7,rep,packed,name=exists,proto3" json:"exists,omitempty"`
+	Revisions     []int64                `protobuf:"zigzag64,8,rep,packed,name=revisions,proto3" json:"revisions,omitempty"` // less the revision above
+	Statuses      []Status               `protobuf:"varint,9,rep,packed,name=statuses,proto3,enum=rollcall.log.v1.Status" json:"statuses,omitempty"`
+	StatusTimes   []int64                `protobuf:"zigzag64,10,rep,packed,name=status_times,json=statusTimes,proto3" json:"status_times,omitempty"` // less the time above
+	Origins       []uint32               `protobuf:"varint,11,rep,packed,name=origins,proto3" json:"origins,omitempty"`                              // places in the list below
+	Origin        []*Origin              `protobuf:"bytes,12,rep,name=origin,proto3" json:"origin,omitempty"`                                        // neighbours that are equal only once
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *RequestOutcome) Reset() {
-	*x = RequestOutcome{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+func (x *StoredResult) Reset() {
+	*x = StoredResult{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *RequestOutcome) String() string {
+func (x *StoredResult) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*RequestOutcome) ProtoMessage() {}
+func (*StoredResult) ProtoMessage() {}
 
-func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+func (x *StoredResult) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,127 +2321,215 @@ func (x *RequestOutcome) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use RequestOutcome.ProtoReflect.Descriptor instead.
-func (*RequestOutcome) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+// Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
+func (*StoredResult) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
-func (x *RequestOutcome) GetService() string {
-	if x != nil {
-		return x.Service
-	}
-	return ""
-}
-
-func (x *RequestOutcome) GetChanged() bool {
-	if x != nil {
-		return x.Changed
-	}
-	return false
-}
-
-func (x *RequestOutcome) GetRevision() int64 {
+func (x *StoredResult) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
 	}
 	return 0
 }
 
-func (x *RequestOutcome) GetStatus() Status {
-	if x != nil {
-		return x.Status
-	}
-	return Status_STATUS_UNKNOWN
-}
-
-func (x *RequestOutcome) GetStatusTime() int64 {
-	if x != nil {
-		return x.StatusTime
-	}
-	return 0
-}
-
-func (x *RequestOutcome) GetCause() uint32 {
-	if x != nil {
-		return x.Cause
-	}
-	return 0
-}
-
-type RequestCause struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
-	Actor         *Actor                 `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
-	Time          int64                  `protobuf:"varint,3,opt,name=time,proto3" json:"time,omitempty"`
-	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
-	LeaseId       string                 `protobuf:"bytes,5,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *RequestCause) Reset() {
-	*x = RequestCause{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *RequestCause) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*RequestCause) ProtoMessage() {}
-
-func (x *RequestCause) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use RequestCause.ProtoReflect.Descriptor instead.
-func (*RequestCause) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
-}
-
-func (x *RequestCause) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *RequestCause) GetActor() *Actor {
-	if x != nil {
-		return x.Actor
-	}
-	return nil
-}
-
-func (x *RequestCause) GetTime() int64 {
+func (x *StoredResult) GetTime() int64 {
 	if x != nil {
 		return x.Time
 	}
 	return 0
 }
 
-func (x *RequestCause) GetRequestId() string {
+func (x *StoredResult) GetRefusal() *Refusal {
+	if x != nil {
+		return x.Refusal
+	}
+	return nil
+}
+
+func (x *StoredResult) GetRecords() []*RecordResult {
+	if x != nil {
+		return x.Records
+	}
+	return nil
+}
+
+func (x *StoredResult) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
+func (x *StoredResult) GetChanged() []bool {
+	if x != nil {
+		return x.Changed
+	}
+	return nil
+}
+
+func (x *StoredResult) GetExists() []bool {
+	if x != nil {
+		return x.Exists
+	}
+	return nil
+}
+
+func (x *StoredResult) GetRevisions() []int64 {
+	if x != nil {
+		return x.Revisions
+	}
+	return nil
+}
+
+func (x *StoredResult) GetStatuses() []Status {
+	if x != nil {
+		return x.Statuses
+	}
+	return nil
+}
+
+func (x *StoredResult) GetStatusTimes() []int64 {
+	if x != nil {
+		return x.StatusTimes
+	}
+	return nil
+}
+
+func (x *StoredResult) GetOrigins() []uint32 {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+func (x *StoredResult) GetOrigin() []*Origin {
+	if x != nil {
+		return x.Origin
+	}
+	return nil
+}
+
+// Origin says who made a report, when and why.
+type Origin struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"zigzag64,3,opt,name=time,proto3" json:"time,omitempty"` // less the result's
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	LeaseId       string                 `protobuf:"bytes,5,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Origin) Reset() {
+	*x = Origin{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Origin) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Origin) ProtoMessage() {}
+
+func (x *Origin) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Origin.ProtoReflect.Descriptor instead.
+func (*Origin) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Origin) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Origin) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Origin) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Origin) GetRequestId() string {
 	if x != nil {
 		return x.RequestId
 	}
 	return ""
 }
 
-func (x *RequestCause) GetLeaseId() string {
+func (x *Origin) GetLeaseId() string {
 	if x != nil {
 		return x.LeaseId
 	}
 	return ""
+}
+
+// Setting is a value that the whole cluster has in common. Each has a key of its own, and sets one field.
+type Setting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RequestLimits *RequestLimits         `protobuf:"bytes,1,opt,name=request_limits,json=requestLimits,proto3" json:"request_limits,omitempty"` // key "request_limits"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setting) Reset() {
+	*x = Setting{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setting) ProtoMessage() {}
+
+func (x *Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setting.ProtoReflect.Descriptor instead.
+func (*Setting) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Setting) GetRequestLimits() *RequestLimits {
+	if x != nil {
+		return x.RequestLimits
+	}
+	return nil
 }
 
 type RequestLimits struct {
@@ -2297,7 +2542,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2554,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2567,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -2353,14 +2598,17 @@ type RegistryMeta struct {
 	Compacted   int64                  `protobuf:"varint,10,opt,name=compacted,proto3" json:"compacted,omitempty"` // events below this one are gone as far as horizon asks; at most horizon
 	StateHash   *StateHash             `protobuf:"bytes,9,opt,name=state_hash,json=stateHash,proto3" json:"state_hash,omitempty"`
 	// The cluster's feature level: a binary of a lower one cannot read the records. 0: the base level.
-	Level         uint32 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Level uint32 `protobuf:"varint,11,opt,name=level,proto3" json:"level,omitempty"`
+	// The revision of the backup that this cluster was restored from; 0: of none. Records that belong to a
+	// cluster, such as members, were left out: their events up to there say nothing of this cluster.
+	RestoredRevision int64 `protobuf:"varint,12,opt,name=restored_revision,json=restoredRevision,proto3" json:"restored_revision,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2372,7 +2620,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2385,7 +2633,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -2465,6 +2713,13 @@ func (x *RegistryMeta) GetLevel() uint32 {
 	return 0
 }
 
+func (x *RegistryMeta) GetRestoredRevision() int64 {
+	if x != nil {
+		return x.RestoredRevision
+	}
+	return 0
+}
+
 // SnapshotHeader opens the stream of a snapshot; the registry file follows, then its SHA-256.
 type SnapshotHeader struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2477,7 +2732,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2489,7 +2744,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2502,7 +2757,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2544,7 +2799,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xa5\x03\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xdf\x03\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -2557,8 +2812,12 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0fannounce_member\x18\f \x01(\v2\x1f.rollcall.log.v1.AnnounceMemberH\x00R\x0eannounceMember\x124\n" +
 	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompact\x12>\n" +
 	"\vraise_level\x18\x0e \x01(\v2\x1b.rollcall.log.v1.RaiseLevelH\x00R\n" +
-	"raiseLevelB\x06\n" +
-	"\x04kind\"K\n" +
+	"raiseLevel\x128\n" +
+	"\x06record\x18\x0f \x01(\v2\x1e.rollcall.log.v1.RecordCommandH\x00R\x06recordB\x06\n" +
+	"\x04kind\"T\n" +
+	"\rRecordCommand\x12)\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x18\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
@@ -2613,7 +2872,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x19\n" +
-	"\blease_id\x18\a \x01(\tR\aleaseId\"\xb3\x04\n" +
+	"\blease_id\x18\a \x01(\tR\aleaseId\"\xd5\x04\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12.\n" +
@@ -2622,21 +2881,23 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x05actor\x18\x05 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\a \x01(\tR\trequestId\x12\x18\n" +
-	"\aservice\x18\b \x01(\tR\aservice\x12@\n" +
-	"\x0fprevious_status\x18\n" +
-	" \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0epreviousStatus\x12/\n" +
-	"\x06status\x18\v \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
-	"\x10effective_status\x18\f \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
-	"\blease_id\x18\x0e \x01(\tR\aleaseId\x12/\n" +
-	"\x06member\x18\x0f \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\x12\x1f\n" +
+	"request_id\x18\a \x01(\tR\trequestId\x12)\n" +
+	"\x04kind\x18\b \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
+	"\x03key\x18\t \x01(\tR\x03key\x12\x18\n" +
+	"\adeletes\x18\n" +
+	" \x01(\bR\adeletes\x12\x14\n" +
+	"\x05after\x18\v \x01(\fR\x05after\x12@\n" +
+	"\x0fprevious_status\x18\f \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0epreviousStatus\x12/\n" +
+	"\x06status\x18\r \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
+	"\x10effective_status\x18\x0e \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
+	"\blease_id\x18\x0f \x01(\tR\aleaseId\x12\x1f\n" +
 	"\vstatus_time\x18\x10 \x01(\x03R\n" +
 	"statusTime\"k\n" +
 	"\n" +
 	"EventBlock\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x123\n" +
-	"\x06groups\x18\x03 \x03(\v2\x1b.rollcall.log.v1.EventGroupR\x06groups\"\xce\x01\n" +
+	"\x06groups\x18\x03 \x03(\v2\x1b.rollcall.log.v1.EventGroupR\x06groups\"\xf9\x01\n" +
 	"\n" +
 	"EventGroup\x12\x12\n" +
 	"\x04more\x18\x01 \x01(\x12R\x04more\x12\x12\n" +
@@ -2644,26 +2905,36 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x05actor\x18\x03 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x05 \x01(\tR\trequestId\x123\n" +
-	"\x06events\x18\x06 \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x9d\x03\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
+	"\x04kind\x18\x06 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x123\n" +
+	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x94\x03\n" +
 	"\n" +
 	"BlockEvent\x12.\n" +
-	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\x12@\n" +
+	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12@\n" +
 	"\x0fprevious_status\x18\x03 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0epreviousStatus\x12/\n" +
 	"\x06status\x18\x04 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12B\n" +
 	"\x10effective_status\x18\x05 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
-	"\blease_id\x18\x06 \x01(\tR\aleaseId\x12/\n" +
-	"\x06member\x18\a \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\x12!\n" +
-	"\fstatus_began\x18\b \x01(\bR\vstatusBegan\x12\x1f\n" +
-	"\vstatus_time\x18\t \x01(\x03R\n" +
-	"statusTime\"\xc6\x01\n" +
+	"\blease_id\x18\x06 \x01(\tR\aleaseId\x12!\n" +
+	"\fstatus_began\x18\a \x01(\bR\vstatusBegan\x12\x1f\n" +
+	"\vstatus_time\x18\b \x01(\x03R\n" +
+	"statusTime\x12\x18\n" +
+	"\adeletes\x18\t \x01(\bR\adeletes\x12\x14\n" +
+	"\x05after\x18\n" +
+	" \x01(\fR\x05after\"\xff\x01\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
 	"\arefusal\x18\x03 \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x1a\n" +
-	"\breplayed\x18\x05 \x01(\bR\breplayed\"a\n" +
+	"\breplayed\x18\x05 \x01(\bR\breplayed\x127\n" +
+	"\arecords\x18\x06 \x03(\v2\x1d.rollcall.log.v1.RecordResultR\arecords\"\x95\x01\n" +
+	"\fRecordResult\x12)\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
+	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
+	"\achanged\x18\x03 \x01(\bR\achanged\x12\x18\n" +
+	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x14\n" +
+	"\x05value\x18\x05 \x01(\fR\x05value\"a\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\"\xd5\x06\n" +
@@ -2702,40 +2973,42 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x10PROBLEM_TOO_HIGH\x10\v\x12\x12\n" +
 	"\x0ePROBLEM_REUSED\x10\f\x12\x14\n" +
 	"\x10PROBLEM_CONFLICT\x10\r\x12\x1a\n" +
-	"\x16PROBLEM_NOT_NORMALIZED\x10\x0e\"\x9c\x03\n" +
-	"\rRequestRecord\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x1a\n" +
-	"\bposition\x18\x02 \x01(\rR\bposition\x12\x16\n" +
-	"\x06caller\x18\x03 \x01(\tR\x06caller\x12\x1d\n" +
+	"\x16PROBLEM_NOT_NORMALIZED\x10\x0e\"\x9a\x01\n" +
+	"\rRequestRecord\x12\x16\n" +
+	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\x12\x12\n" +
-	"\x04hash\x18\x05 \x01(\fR\x04hash\x12\x12\n" +
-	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x1a\n" +
-	"\brevision\x18\a \x01(\x03R\brevision\x12;\n" +
-	"\boutcomes\x18\b \x03(\v2\x1f.rollcall.log.v1.RequestOutcomeR\boutcomes\x125\n" +
-	"\x06causes\x18\t \x03(\v2\x1d.rollcall.log.v1.RequestCauseR\x06causes\x122\n" +
-	"\arefusal\x18\n" +
-	" \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x126\n" +
-	"\x06limits\x18\v \x01(\v2\x1e.rollcall.log.v1.RequestLimitsR\x06limits\"\xc8\x01\n" +
-	"\x0eRequestOutcome\x12\x18\n" +
-	"\aservice\x18\x01 \x01(\tR\aservice\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
-	"\brevision\x18\x03 \x01(\x03R\brevision\x12/\n" +
-	"\x06status\x18\x04 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12\x1f\n" +
-	"\vstatus_time\x18\x05 \x01(\x03R\n" +
-	"statusTime\x12\x14\n" +
-	"\x05cause\x18\x06 \x01(\rR\x05cause\"\xa2\x01\n" +
-	"\fRequestCause\x12\x16\n" +
+	"request_id\x18\x02 \x01(\tR\trequestId\x12\x12\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x12\n" +
+	"\x04cost\x18\x05 \x01(\rR\x04cost\x12\x16\n" +
+	"\x06result\x18\x06 \x01(\fR\x06result\"\xba\x03\n" +
+	"\fStoredResult\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x122\n" +
+	"\arefusal\x18\x03 \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x127\n" +
+	"\arecords\x18\x04 \x03(\v2\x1d.rollcall.log.v1.RecordResultR\arecords\x12\x1a\n" +
+	"\bservices\x18\x05 \x03(\tR\bservices\x12\x18\n" +
+	"\achanged\x18\x06 \x03(\bR\achanged\x12\x16\n" +
+	"\x06exists\x18\a \x03(\bR\x06exists\x12\x1c\n" +
+	"\trevisions\x18\b \x03(\x12R\trevisions\x123\n" +
+	"\bstatuses\x18\t \x03(\x0e2\x17.rollcall.log.v1.StatusR\bstatuses\x12!\n" +
+	"\fstatus_times\x18\n" +
+	" \x03(\x12R\vstatusTimes\x12\x18\n" +
+	"\aorigins\x18\v \x03(\rR\aorigins\x12/\n" +
+	"\x06origin\x18\f \x03(\v2\x17.rollcall.log.v1.OriginR\x06origin\"\x9c\x01\n" +
+	"\x06Origin\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12,\n" +
 	"\x05actor\x18\x02 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
-	"\x04time\x18\x03 \x01(\x03R\x04time\x12\x1d\n" +
+	"\x04time\x18\x03 \x01(\x12R\x04time\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
-	"\blease_id\x18\x05 \x01(\tR\aleaseId\"H\n" +
+	"\blease_id\x18\x05 \x01(\tR\aleaseId\"P\n" +
+	"\aSetting\x12E\n" +
+	"\x0erequest_limits\x18\x01 \x01(\v2\x1e.rollcall.log.v1.RequestLimitsR\rrequestLimits\"H\n" +
 	"\rRequestLimits\x12\x1f\n" +
 	"\vrequest_ids\x18\x01 \x01(\rR\n" +
 	"requestIds\x12\x16\n" +
-	"\x06window\x18\x02 \x01(\x03R\x06window\"\xd2\x02\n" +
+	"\x06window\x18\x02 \x01(\x03R\x06window\"\xff\x02\n" +
 	"\fRegistryMeta\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x12\x1d\n" +
 	"\n" +
@@ -2750,7 +3023,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\x03R\tcompacted\x129\n" +
 	"\n" +
 	"state_hash\x18\t \x01(\v2\x1a.rollcall.log.v1.StateHashR\tstateHash\x12\x14\n" +
-	"\x05level\x18\v \x01(\rR\x05level\"o\n" +
+	"\x05level\x18\v \x01(\rR\x05level\x12+\n" +
+	"\x11restored_revision\x18\f \x01(\x03R\x10restoredRevision\"o\n" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
@@ -2785,7 +3059,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Kind)(0),              // 0: rollcall.log.v1.Kind
 	(Status)(0),            // 1: rollcall.log.v1.Status
@@ -2796,78 +3070,85 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*Entry)(nil),          // 6: rollcall.log.v1.Entry
 	(*StateHash)(nil),      // 7: rollcall.log.v1.StateHash
 	(*Command)(nil),        // 8: rollcall.log.v1.Command
-	(*Actor)(nil),          // 9: rollcall.log.v1.Actor
-	(*TermStart)(nil),      // 10: rollcall.log.v1.TermStart
-	(*Write)(nil),          // 11: rollcall.log.v1.Write
-	(*Change)(nil),         // 12: rollcall.log.v1.Change
-	(*AnnounceMember)(nil), // 13: rollcall.log.v1.AnnounceMember
-	(*Compact)(nil),        // 14: rollcall.log.v1.Compact
-	(*Member)(nil),         // 15: rollcall.log.v1.Member
-	(*RaiseLevel)(nil),     // 16: rollcall.log.v1.RaiseLevel
-	(*ServiceRecord)(nil),  // 17: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 18: rollcall.log.v1.Report
-	(*Event)(nil),          // 19: rollcall.log.v1.Event
-	(*EventBlock)(nil),     // 20: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),     // 21: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),     // 22: rollcall.log.v1.BlockEvent
-	(*Result)(nil),         // 23: rollcall.log.v1.Result
-	(*ServiceResult)(nil),  // 24: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 25: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 26: rollcall.log.v1.RequestRecord
-	(*RequestOutcome)(nil), // 27: rollcall.log.v1.RequestOutcome
-	(*RequestCause)(nil),   // 28: rollcall.log.v1.RequestCause
-	(*RequestLimits)(nil),  // 29: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),   // 30: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil), // 31: rollcall.log.v1.SnapshotHeader
+	(*RecordCommand)(nil),  // 9: rollcall.log.v1.RecordCommand
+	(*Actor)(nil),          // 10: rollcall.log.v1.Actor
+	(*TermStart)(nil),      // 11: rollcall.log.v1.TermStart
+	(*Write)(nil),          // 12: rollcall.log.v1.Write
+	(*Change)(nil),         // 13: rollcall.log.v1.Change
+	(*AnnounceMember)(nil), // 14: rollcall.log.v1.AnnounceMember
+	(*Compact)(nil),        // 15: rollcall.log.v1.Compact
+	(*Member)(nil),         // 16: rollcall.log.v1.Member
+	(*RaiseLevel)(nil),     // 17: rollcall.log.v1.RaiseLevel
+	(*ServiceRecord)(nil),  // 18: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),         // 19: rollcall.log.v1.Report
+	(*Event)(nil),          // 20: rollcall.log.v1.Event
+	(*EventBlock)(nil),     // 21: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),     // 22: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),     // 23: rollcall.log.v1.BlockEvent
+	(*Result)(nil),         // 24: rollcall.log.v1.Result
+	(*RecordResult)(nil),   // 25: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),  // 26: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),        // 27: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),  // 28: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),   // 29: rollcall.log.v1.StoredResult
+	(*Origin)(nil),         // 30: rollcall.log.v1.Origin
+	(*Setting)(nil),        // 31: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),  // 32: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),   // 33: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil), // 34: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
 	8,  // 1: rollcall.log.v1.Entry.commands:type_name -> rollcall.log.v1.Command
-	9,  // 2: rollcall.log.v1.Command.actor:type_name -> rollcall.log.v1.Actor
-	10, // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
-	11, // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
-	13, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
-	14, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
-	16, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
-	12, // 8: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	1,  // 9: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	15, // 10: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	18, // 11: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	1,  // 12: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	9,  // 13: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	2,  // 14: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	9,  // 15: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 16: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 17: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 18: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	15, // 19: rollcall.log.v1.Event.member:type_name -> rollcall.log.v1.Member
-	21, // 20: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	9,  // 21: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	22, // 22: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 23: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 24: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 25: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 26: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	15, // 27: rollcall.log.v1.BlockEvent.member:type_name -> rollcall.log.v1.Member
-	24, // 28: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	25, // 29: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	17, // 30: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 31: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 32: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 33: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	27, // 34: rollcall.log.v1.RequestRecord.outcomes:type_name -> rollcall.log.v1.RequestOutcome
-	28, // 35: rollcall.log.v1.RequestRecord.causes:type_name -> rollcall.log.v1.RequestCause
-	25, // 36: rollcall.log.v1.RequestRecord.refusal:type_name -> rollcall.log.v1.Refusal
-	29, // 37: rollcall.log.v1.RequestRecord.limits:type_name -> rollcall.log.v1.RequestLimits
-	1,  // 38: rollcall.log.v1.RequestOutcome.status:type_name -> rollcall.log.v1.Status
-	9,  // 39: rollcall.log.v1.RequestCause.actor:type_name -> rollcall.log.v1.Actor
-	7,  // 40: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	30, // 41: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	42, // [42:42] is the sub-list for method output_type
-	42, // [42:42] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	10, // 2: rollcall.log.v1.Command.actor:type_name -> rollcall.log.v1.Actor
+	11, // 3: rollcall.log.v1.Command.term_start:type_name -> rollcall.log.v1.TermStart
+	12, // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
+	14, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
+	15, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
+	17, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
+	9,  // 8: rollcall.log.v1.Command.record:type_name -> rollcall.log.v1.RecordCommand
+	0,  // 9: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
+	13, // 10: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	1,  // 11: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	16, // 12: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	19, // 13: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 14: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	10, // 15: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	2,  // 16: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	10, // 17: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 18: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
+	1,  // 19: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 20: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 21: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	22, // 22: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	10, // 23: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 24: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
+	23, // 25: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 26: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 27: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 28: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 29: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	26, // 30: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	27, // 31: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	25, // 32: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	0,  // 33: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	18, // 34: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 35: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 36: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 37: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	27, // 38: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	25, // 39: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 40: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	30, // 41: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	10, // 42: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	32, // 43: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 44: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	33, // 45: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	46, // [46:46] is the sub-list for method output_type
+	46, // [46:46] is the sub-list for method input_type
+	46, // [46:46] is the sub-list for extension type_name
+	46, // [46:46] is the sub-list for extension extendee
+	0,  // [0:46] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -2881,15 +3162,16 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_AnnounceMember)(nil),
 		(*Command_Compact)(nil),
 		(*Command_RaiseLevel)(nil),
+		(*Command_Record)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[7].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[8].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   27,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -13,9 +13,9 @@ type ServiceBytes struct {
 	Reported   bool // there is a report
 	Status     Status
 	Revision   int64
-	// Cause is the report without Status and Revision, as two runs of encoded fields: for records that
+	// Origin is the report without Status and Revision, as two runs of encoded fields: for records that
 	// are equal in it, why they are as they are is equal too. See Report.
-	Cause [2][]byte
+	Origin [2][]byte
 }
 
 // maxStatus is the highest Status there is; they have no gaps.
@@ -47,12 +47,12 @@ func ParseService(payload []byte) (s ServiceBytes, ok bool) {
 		if _, report, ok = cutVarint(report, 4); !ok { // time
 			return s, false
 		}
-		s.Cause[0] = why[:len(why)-len(report)]
+		s.Origin[0] = why[:len(why)-len(report)]
 		if revision, report, ok = cutVarint(report, 5); !ok {
 			return s, false
 		}
 		s.Revision = int64(revision)
-		s.Cause[1] = report
+		s.Origin[1] = report
 		if report, ok = skipBytes(report, 6); !ok { // request id
 			return s, false
 		}
@@ -70,15 +70,15 @@ func ParseService(payload []byte) (s ServiceBytes, ok bool) {
 	return s, len(b) == 0
 }
 
-// SameCause says whether s and o have the same Cause.
-func (s *ServiceBytes) SameCause(o *ServiceBytes) bool {
-	return bytes.Equal(s.Cause[0], o.Cause[0]) && bytes.Equal(s.Cause[1], o.Cause[1])
+// SameOrigin says whether s and o have the same Origin.
+func (s *ServiceBytes) SameOrigin(o *ServiceBytes) bool {
+	return bytes.Equal(s.Origin[0], o.Origin[0]) && bytes.Equal(s.Origin[1], o.Origin[1])
 }
 
-// Report decodes the Cause. Status and Revision are not set.
+// Report decodes the Origin. Status and Revision are not set.
 func (s *ServiceBytes) Report() (*Report, error) {
 	r := new(Report)
-	if err := r.UnmarshalVT(append(s.Cause[0][:len(s.Cause[0]):len(s.Cause[0])], s.Cause[1]...)); err != nil {
+	if err := r.UnmarshalVT(append(s.Origin[0][:len(s.Origin[0]):len(s.Origin[0])], s.Origin[1]...)); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -250,6 +250,12 @@ func unknownIn(m protoreflect.Message) string {
 			}
 		case f.Message() != nil:
 			where = unknownIn(v.Message())
+		case f.Enum() != nil && f.IsList():
+			for i := range v.List().Len() {
+				if f.Enum().Values().ByNumber(v.List().Get(i).Enum()) == nil {
+					where = fmt.Sprintf("%s.%s", name, f.Name())
+				}
+			}
 		case f.Enum() != nil && !open(f) && f.Enum().Values().ByNumber(v.Enum()) == nil:
 			where = fmt.Sprintf("%s.%s", name, f.Name())
 		}

@@ -1,0 +1,134 @@
+package convert
+
+import (
+	"time"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// Status is the standard's status. The log's has the same numbers.
+type Status = healthpb.HealthCheckResponse_ServingStatus
+
+// Timestamp is a time in Unix nanoseconds; nil for 0, which is none.
+func Timestamp(nanos int64) *timestamppb.Timestamp {
+	if nanos == 0 {
+		return nil
+	}
+	return timestamppb.New(time.Unix(0, nanos))
+}
+
+// Actor is nil if nothing is known of the actor.
+func Actor(name, peer string, verified bool) *rollcallv1.Actor {
+	if name == "" && peer == "" && !verified {
+		return nil
+	}
+	return &rollcallv1.Actor{Name: name, Peer: peer, Verified: verified}
+}
+
+func actorOf(a *logv1.Actor) *rollcallv1.Actor {
+	return Actor(a.GetName(), a.GetPeer(), a.GetVerified())
+}
+
+// Service is a service with a report. Times are Unix nanoseconds.
+type Service struct {
+	Name       string
+	Effective  Status // what Check answers
+	StatusTime int64  // since when; 0: not known
+	Reported   Status
+	Reason     string
+	Actor      *rollcallv1.Actor
+	Time       int64
+	Revision   int64
+}
+
+// Public returns s as the API shows it.
+func (s *Service) Public() *rollcallv1.ServiceRecord {
+	return &rollcallv1.ServiceRecord{
+		Service:    s.Name,
+		Status:     s.Effective,
+		StatusTime: Timestamp(s.StatusTime),
+		Report: &rollcallv1.Report{
+			Status:   s.Reported,
+			Reason:   s.Reason,
+			Actor:    s.Actor,
+			Time:     Timestamp(s.Time),
+			Revision: s.Revision,
+		},
+	}
+}
+
+// ServiceRecord returns a service of a result. One that does not exist any more has no report, and the
+// status SERVICE_UNKNOWN.
+func ServiceRecord(r *logv1.ServiceRecord) *rollcallv1.ServiceRecord {
+	p := r.GetReport()
+	if p == nil {
+		return &rollcallv1.ServiceRecord{
+			Service:    r.GetService(),
+			Status:     healthpb.HealthCheckResponse_SERVICE_UNKNOWN,
+			StatusTime: Timestamp(r.GetStatusTime()),
+		}
+	}
+	s := Service{
+		Name:       r.GetService(),
+		Effective:  Status(p.GetStatus()),
+		StatusTime: r.GetStatusTime(),
+		Reported:   Status(p.GetStatus()),
+		Reason:     p.GetReason(),
+		Actor:      actorOf(p.GetActor()),
+		Time:       p.GetTime(),
+		Revision:   p.GetRevision(),
+	}
+	return s.Public()
+}
+
+// ServiceAfter returns what the registry held of a service after its event; nil if nothing.
+func ServiceAfter(e *logv1.Event) *rollcallv1.ServiceRecord {
+	if e.GetDeletes() {
+		return nil
+	}
+	s := Service{
+		Name:       e.GetKey(),
+		Effective:  Status(e.GetEffectiveStatus()),
+		StatusTime: e.GetStatusTime(),
+		Reported:   Status(e.GetStatus()),
+		Reason:     e.GetReason(),
+		Actor:      actorOf(e.GetActor()),
+		Time:       e.GetTime(),
+		Revision:   e.GetRevision(),
+	}
+	return s.Public()
+}
+
+// Event returns an event of any kind. The numbers of types and statuses agree.
+func Event(e *logv1.Event) *rollcallv1.Event {
+	p := &rollcallv1.Event{
+		Revision:        e.GetRevision(),
+		CommitRevision:  e.GetCommitRevision(),
+		Type:            rollcallv1.EventType(e.GetType()),
+		Time:            Timestamp(e.GetTime()),
+		Actor:           actorOf(e.GetActor()),
+		Reason:          e.GetReason(),
+		RequestId:       e.GetRequestId(),
+		Service:         e.ServiceName(),
+		PreviousStatus:  Status(e.GetPreviousStatus()),
+		Status:          Status(e.GetStatus()),
+		EffectiveStatus: Status(e.GetEffectiveStatus()),
+	}
+	if e.GetKind() == logv1.Kind_KIND_MEMBER {
+		p.Member = memberAfter(e)
+	}
+	return p
+}
+
+// memberAfter names the member also if the event deletes it.
+func memberAfter(e *logv1.Event) *rollcallv1.Member {
+	var m logv1.Member
+	if err := m.UnmarshalVT(e.GetAfter()); err != nil {
+		m.Reset() // a newer binary's; its name is known all the same
+	}
+	return &rollcallv1.Member{Name: e.GetKey(), ApiAddress: m.GetApiAddress(), PeerAddress: m.GetPeerAddress()}
+}

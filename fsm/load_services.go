@@ -1,0 +1,156 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// maxSharedOrigins bounds what loading remembers to let records share an origin again.
+const maxSharedOrigins = 1 << 16
+
+// serviceLoader collects services. A part's records, and their names, stand in memory together, which is
+// less of it and less to collect; what is replaced later is freed when all of its part is. So never more is
+// kept in vain than there was at the start.
+type serviceLoader struct {
+	to *loading
+
+	mu      sync.Mutex // guards what follows while part is called
+	parts   [][]record // by their numbers
+	hash    multiset
+	last    int64              // the newest revision
+	origins map[string]*origin // by their encoding
+}
+
+func newServiceLoader(to *loading) *serviceLoader {
+	return &serviceLoader{to: to, origins: map[string]*origin{}}
+}
+
+func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
+	var (
+		records   = make([]record, len(services))
+		names     strings.Builder
+		size      int
+		hash      multiset
+		last      int64
+		before    logv1.ServiceBytes
+		canonical []byte
+	)
+	for i := range services {
+		size += len(services[i].Key)
+	}
+	names.Grow(size)
+	for i := range services {
+		names.Write(services[i].Key)
+	}
+	all, at := names.String(), 0
+	for i := range services {
+		s, r := &services[i], &records[i]
+		r.name, at = all[at:at+len(s.Key)], at+len(s.Key)
+		p, ok := logv1.ParseService(s.Value)
+		if !ok || len(p.Service) > 0 {
+			if err := new(logv1.ServiceRecord).UnmarshalVT(s.Value); err != nil {
+				return fmt.Errorf("service %q: it cannot be read: %w", r.name, err)
+			}
+			return fmt.Errorf("service %q: its record is damaged", r.name)
+		}
+		r.revision, r.statusTime, r.status = p.Revision, p.StatusTime, servingStatus(p.Status)
+		if err := checkLoaded(r, p.Reported); err != nil {
+			return err
+		}
+		if i > 0 && p.SameOrigin(&before) {
+			r.origin = records[i-1].origin
+		} else if err := l.explain(r, &p); err != nil {
+			return err
+		}
+		before = p
+		last = max(last, r.revision)
+		canonical = append(appendHead(canonical[:0], logv1.Kind_KIND_SERVICE, r.name), s.Value...)
+		hash.add(canonical)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for number >= len(l.parts) {
+		l.parts = append(l.parts, nil)
+	}
+	l.parts[number] = records
+	l.last = max(l.last, last)
+	l.hash.sum(hash)
+	return nil
+}
+
+// explain gives r the origin that p tells, shared with other records that have it.
+func (l *serviceLoader) explain(r *record, p *logv1.ServiceBytes) error {
+	var room [512]byte
+	key := append(append(room[:0], p.Origin[0]...), p.Origin[1]...)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if shared, ok := l.origins[string(key)]; ok {
+		r.origin = shared
+		return nil
+	}
+	report, err := p.Report()
+	if err != nil {
+		return fmt.Errorf("service %q: its report cannot be read: %w", r.name, err)
+	}
+	r.origin = loadOrigin(report)
+	if len(l.origins) == maxSharedOrigins {
+		clear(l.origins)
+	}
+	l.origins[string(key)] = r.origin
+	return nil
+}
+
+// finish makes the tree of the state, and the map, on all cores.
+func (l *serviceLoader) finish(meta *logv1.RegistryMeta) error {
+	if l.last > meta.GetRevision() {
+		return fmt.Errorf("a service is at revision %d, the registry only at %d", l.last, meta.GetRevision())
+	}
+	s := l.to.s
+	f := newFilling(l.parts)
+	var filling sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) - 1 {
+		filling.Go(f.work)
+	}
+	for _, records := range l.parts {
+		for i := range records {
+			s.services.Load(&records[i])
+		}
+	}
+	f.work()
+	filling.Wait()
+	l.to.index = f.finish()
+	s.hash.sum(l.hash)
+	if int64(s.services.Len()) != l.to.index.services() {
+		return errors.New("a service is in it twice")
+	}
+	return nil
+}
+
+func loadOrigin(report *logv1.Report) *origin {
+	return &origin{
+		reason:    report.GetReason(),
+		requestID: report.GetRequestId(),
+		leaseID:   report.GetLeaseId(),
+		actor:     internActor(report.GetActor()),
+		time:      report.GetTime(),
+	}
+}
+
+// checkLoaded refuses a record that the fold could not have made.
+func checkLoaded(r *record, reported bool) error {
+	// No more than this is asked of the name: it passed the rules of its time.
+	if rollcallv1.IsOwn(r.name) {
+		return fmt.Errorf("%q cannot be the name of a service", r.name)
+	}
+	if !reported || r.revision < 1 || !isReport(logv1.Status(r.status)) {
+		return fmt.Errorf("service %q: report is missing or damaged: status %d, revision %d",
+			r.name, r.status, r.revision)
+	}
+	return nil
+}

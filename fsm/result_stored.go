@@ -1,0 +1,117 @@
+package fsm
+
+import (
+	"errors"
+	"fmt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// resultEncoder makes the bytes of Results, as logv1.StoredResult: of a service in a batch its name and
+// about ten bytes. It uses its memory again.
+type resultEncoder struct {
+	p     logv1.StoredResult
+	pool  []*storedOrigin
+	bytes []byte
+}
+
+type storedOrigin struct {
+	origin logv1.Origin
+	actor  logv1.Actor
+}
+
+// encode returns memory that the next call uses again.
+func (e *resultEncoder) encode(r *Result) []byte {
+	p := &e.p
+	p.Revision, p.Time, p.Refusal = r.revision, r.time, r.refusal
+	p.Records = p.Records[:0]
+	for i := range r.changes {
+		p.Records = append(p.Records, r.changes[i].result())
+	}
+	p.Services, p.Changed, p.Exists = p.Services[:0], p.Changed[:0], p.Exists[:0]
+	p.Revisions, p.Statuses, p.StatusTimes = p.Revisions[:0], p.Statuses[:0], p.StatusTimes[:0]
+	p.Origins, p.Origin = p.Origins[:0], p.Origin[:0]
+	var why *origin // of the service before
+	for i := range r.outcomes {
+		o := &r.outcomes[i]
+		var revision, statusTime int64
+		var status logv1.Status
+		var place uint32
+		if now := o.after; now != nil {
+			if why == nil || now.origin != why && *now.origin != *why {
+				why = now.origin
+				p.Origin = append(p.Origin, e.origin(len(p.Origin), why, r.time))
+			}
+			revision, statusTime = now.revision-r.revision, now.statusTime-r.time
+			status, place = logv1.Status(now.status), uint32(len(p.Origin)-1)
+		}
+		p.Services = append(p.Services, o.name)
+		p.Changed = append(p.Changed, o.changed())
+		p.Exists = append(p.Exists, o.after != nil)
+		p.Revisions = append(p.Revisions, revision)
+		p.Statuses = append(p.Statuses, status)
+		p.StatusTimes = append(p.StatusTimes, statusTime)
+		p.Origins = append(p.Origins, place)
+	}
+	if cap(e.bytes) > maxScratch {
+		e.bytes = nil
+	}
+	e.bytes = appendValue(e.bytes[:0], p)
+	if len(p.Services) > maxTouched { // do not keep what a large batch needed, nor its names
+		e.p, e.pool = logv1.StoredResult{}, nil
+	}
+	return e.bytes
+}
+
+func (e *resultEncoder) origin(i int, why *origin, time int64) *logv1.Origin {
+	if i == len(e.pool) {
+		e.pool = append(e.pool, new(storedOrigin))
+	}
+	s := e.pool[i]
+	o := &s.origin
+	o.Reason, o.Time, o.RequestId, o.LeaseId, o.Actor = why.reason, why.time-time, why.requestID, why.leaseID, nil
+	if a := why.actor.Value(); a != (actor{}) {
+		s.actor.Name, s.actor.Verified, s.actor.Peer = a.name, a.verified, a.peer
+		o.Actor = &s.actor
+	}
+	return o
+}
+
+// decodeResult is the reverse of resultEncoder.encode. Index and Replayed are not set.
+func decodeResult(b []byte) (*logv1.Result, error) {
+	p := new(logv1.StoredResult)
+	if err := p.UnmarshalVT(b); err != nil {
+		return nil, fmt.Errorf("stored result: %w", err)
+	}
+	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords()}
+	n := len(p.GetServices())
+	if n == 0 {
+		return r, nil
+	}
+	for _, column := range []int{len(p.GetChanged()), len(p.GetExists()), len(p.GetRevisions()), len(p.GetStatuses()), len(p.GetStatusTimes()), len(p.GetOrigins())} {
+		if column != n {
+			return nil, errors.New("stored result: it has columns of different lengths")
+		}
+	}
+	r.Services = make([]*logv1.ServiceResult, n)
+	for i := range n {
+		record := &logv1.ServiceRecord{Service: p.Services[i]}
+		switch {
+		case p.Exists[i]:
+			place := int(p.Origins[i])
+			if place >= len(p.Origin) || !isReport(p.Statuses[i]) {
+				return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], place, len(p.Origin))
+			}
+			why := p.Origin[place]
+			record.StatusTime = p.Time + p.StatusTimes[i]
+			record.Report = &logv1.Report{
+				Status: p.Statuses[i], Reason: why.GetReason(), Actor: why.GetActor(), Time: p.Time + why.GetTime(),
+				Revision: p.Revision + p.Revisions[i], RequestId: why.GetRequestId(), LeaseId: why.GetLeaseId(),
+			}
+		case p.Changed[i]:
+			record.StatusTime = p.Time
+		}
+		r.Services[i] = &logv1.ServiceResult{Record: record, Changed: p.Changed[i]}
+	}
+	return r, nil
+}

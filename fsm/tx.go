@@ -1,0 +1,94 @@
+package fsm
+
+import (
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// Tx is what the command of a kind sees of the registry, and where it says what it would change. All of
+// it takes effect, or nothing.
+type Tx struct {
+	s   *state
+	p   *plan
+	cmd *logv1.Command
+}
+
+// Time is the command's, in Unix nanoseconds of log time.
+func (tx *Tx) Time() int64 { return tx.p.time }
+
+// Command is all of the command. It must not be modified.
+func (tx *Tx) Command() *logv1.Command { return tx.cmd }
+
+// Get returns a record of a kind, as this command has it so far; nil if there is none. It is not for
+// services, nor for request ids.
+func (tx *Tx) Get(kind *Kind, key string) Value { return tx.s.planned(tx.p, kind, key) }
+
+// Put puts a record, or deletes it if v is nil. A record that is already like this does not change. The
+// change is an event of this type, if the kind has a history. A key that such a kind cannot have refuses the
+// command.
+func (tx *Tx) Put(kind *Kind, key string, v Value, event logv1.EventType) {
+	tx.s.change(tx.p, kind, key, v, event)
+}
+
+// recordKey is the key of a record among those of all kinds.
+type recordKey struct {
+	kind logv1.Kind
+	key  string
+}
+
+// recordChange is what becomes of a record of a kind that has a table.
+type recordChange struct {
+	kind   *Kind
+	key    string
+	before Value // nil: did not exist
+	after  Value // nil: does not exist; the same as before: nothing changes
+	event  logv1.EventType
+}
+
+func (c *recordChange) changed() bool { return c.before != c.after }
+
+// planned returns the record as p leaves it so far.
+func (s *state) planned(p *plan, kind *Kind, key string) Value {
+	if i, ok := p.newest[recordKey{kind.Number, key}]; ok {
+		return p.changes[i].after
+	}
+	return s.record(kind, key)
+}
+
+// change adds to p that a record is put, or deleted if v is nil.
+func (s *state) change(p *plan, kind *Kind, key string, v Value, event logv1.EventType) {
+	if kind.History && !isKey(key) {
+		p.refusal = invalid("key", logv1.Refusal_PROBLEM_UNSPECIFIED)
+		return
+	}
+	c := recordChange{kind: kind, key: key, before: s.planned(p, kind, key), after: v, event: event}
+	if c.before != nil && v != nil && sameValue(c.before, v) {
+		c.after = c.before
+	}
+	if c.changed() && kind.History {
+		p.revision++
+	}
+	if p.newest == nil {
+		p.newest = map[recordKey]int{}
+	}
+	p.newest[recordKey{kind.Number, key}] = len(p.changes)
+	p.changes = append(p.changes, c)
+}
+
+// commitRecords makes the records what p says, and calls add with the events.
+func (s *state) commitRecords(p *plan, add func(*logv1.Event)) {
+	for i := range p.changes {
+		c := &p.changes[i]
+		if !c.changed() {
+			continue
+		}
+		s.put(c.kind, c.key, c.after)
+		if !c.kind.History {
+			continue
+		}
+		e := &logv1.Event{Type: c.event, Kind: c.kind.Number, Key: c.key, Deletes: c.after == nil}
+		if c.after != nil {
+			e.After = appendValue(nil, c.after)
+		}
+		add(e)
+	}
+}
