@@ -173,6 +173,30 @@ func TestAStrayNodeIsPassedOver(t *testing.T) {
 	})
 }
 
+// Also if it is the only one that can be reached for a while: the others may be restarting.
+func TestAStrayNodeIsPassedOverWhileTheOthersRestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f, _ := restored(t)
+		w := watch(t, f.client(t), "a")
+		synctest.Wait()
+		f.do(func() { f.nodes[1].stray = "b00c" })
+		f.nodes[0].kill()
+		f.nodes[2].kill()
+		time.Sleep(3 * time.Second)
+		f.nodes[2].start()
+		time.Sleep(3 * time.Second)
+		f.write(event{service: "a", status: notServing})
+		if got := w.told(); got != "SERVING NOT_SERVING" || w.updates[1].ClusterChanged {
+			t.Errorf("%s, %+v", got, w.updates)
+		}
+		f.nodes[2].kill() // for good: then the one that is left counts
+		time.Sleep(10 * time.Second)
+		if n := len(w.updates); w.told() != "SERVING NOT_SERVING NOT_SERVING" || !w.updates[n-1].ClusterChanged || w.updates[n-1].Cluster != "b00c" {
+			t.Errorf("%+v", w.updates)
+		}
+	})
+}
+
 // Whatever names a revision is refused by a cluster that knows another revision by that number.
 func TestRevisionsOfAnotherClusterAreRefused(t *testing.T) {
 	for name, call := range map[string]func(ctx context.Context, c *client.Client) error{

@@ -35,7 +35,7 @@ func (c *Client) learnCluster(id string) {
 	}
 }
 
-// adoptCluster takes another cluster, of which the caller is told now.
+// adoptCluster takes another cluster. It is called where the caller learns of it, by an error or an update.
 func (c *Client) adoptCluster(id string) {
 	if id != "" {
 		c.cluster.Store(&id)

@@ -23,7 +23,7 @@ type Config struct {
 	// answer to a watch. Later rounds allow up to five times as much, so that a slow network delays
 	// and does not fail. 0 means 2 s.
 	AttemptTimeout time.Duration
-	// Logger is told, at debug level, of endpoints that failed. Nil logs nothing.
+	// Logger logs, at debug level, endpoints that failed. Nil logs nothing.
 	Logger *slog.Logger
 	// DialOptions come after the client's own and so prevail over them, credentials for example
 	// (default: plain text). Not over these: gRPC's own retries and service configs are always off.

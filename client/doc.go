@@ -48,8 +48,8 @@
 // # Another cluster
 //
 // A cluster that was restored from a backup, or founded anew, on the same addresses is another cluster: it has
-// another id, and its revisions and request ids mean something else. The client notices it when no endpoint
-// serves the old one any more.
+// another id, and its revisions and request ids mean something else. The client notices it when all endpoints
+// belong to it, or when some do and none has served the old one for 5 s.
 //
 //   - A Watch goes on with the new cluster and says so by Update.ClusterChanged. A WatchServices does so by
 //     ServicesUpdate.Reset, which begins the new cluster's whole state. A WatchEvents ends with

@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log"
 	"time"
@@ -17,24 +18,27 @@ func ExampleClient_WatchEvents() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 
-	next := int64(1) // as it was kept when this program ran last
-	for batch, err := range c.WatchEvents(ctx, client.WatchEventsOptions{Prefixes: []string{"shop/"}, From: next}) {
+	cluster, next := "", int64(1) // as they were kept when this program ran last
+	for batch, err := range c.WatchEvents(ctx, client.WatchEventsOptions{Prefixes: []string{"shop/"}, From: next, Cluster: cluster}) {
+		if errors.Is(err, client.ErrClusterChanged) {
+			log.Fatal("restored from a backup, or founded anew: what was made of the events has to be made anew")
+		}
 		if err != nil {
 			log.Fatal(err)
 		}
 		for _, e := range batch.Events {
 			fmt.Println(e.GetRevision(), e.GetService(), e.GetStatus(), e.GetReason())
 		}
-		next = batch.Revision + 1 // to be kept together with what came of the events
+		cluster, next = batch.Cluster, batch.Revision+1 // to be kept together with what came of the events
 		if batch.Revision >= 2 {
 			break
 		}
 	}
-	fmt.Println("to go on with", next)
+	fmt.Println("to go on with", next, "of cluster", cluster)
 	// Output:
 	// 1 shop/cart SERVING deployed
 	// 2 shop/search NOT_SERVING index is being built
-	// to go on with 3
+	// to go on with 3 of cluster 3f9a
 }
 
 func ExampleClient_WatchServices() {
@@ -48,6 +52,9 @@ func ExampleClient_WatchServices() {
 		if err != nil {
 			log.Fatal(err)
 		}
+		if u.Reset { // another cluster
+			clear(state)
+		}
 		for _, r := range u.Services {
 			state[r.GetService()] = r.GetStatus()
 		}
@@ -55,7 +62,7 @@ func ExampleClient_WatchServices() {
 			delete(state, name)
 		}
 		if !u.Synced {
-			continue // more follows at once
+			continue // more follows soon
 		}
 		fmt.Println(u.Revision, state)
 		if _, there := state["shop/search"]; !there {

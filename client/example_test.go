@@ -214,6 +214,23 @@ func ExampleClient_ClusterStatus() {
 	// Output: cluster 3f9a, leader n2, revision 2
 }
 
+func ExampleClient_Cluster() {
+	c, stop := shop()
+	defer stop()
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+
+	resp, err := c.Get(ctx, "shop/cart")
+	if err != nil {
+		log.Fatal(err)
+	}
+	// The cluster belongs to the revision: a program that keeps one keeps both.
+	revision, cluster := resp.GetService().GetReport().GetRevision(), resp.GetClusterId()
+	_, err = c.Set(ctx, "shop/cart", healthpb.HealthCheckResponse_NOT_SERVING, client.WriteOptions{IfRevision: &revision, Cluster: cluster})
+	fmt.Println(c.Cluster() == cluster, err)
+	// Output: true <nil>
+}
+
 func ExampleClient_Close() {
 	c, stop := shop()
 	defer stop()

@@ -14,8 +14,8 @@ import (
 
 // ExportOptions are of ExportSnapshot. The zero value is useful.
 type ExportOptions struct {
-	// Progress is told after each piece how many bytes were written, of how many. It must not block; nil:
-	// nobody is told.
+	// Progress, if not nil, is called after each piece with how many bytes were written, and how many there
+	// are. It must not block.
 	Progress func(written, total int64)
 }
 
@@ -25,10 +25,10 @@ type Export struct {
 	Endpoint string // of the node whose registry and history it is
 }
 
-// ExportSnapshot writes a backup of one node's registry and history to w. The first endpoint that has
-// begun to answer is the only one: what it wrote is of no use to another. The bytes are a snapshot stream
-// with a SHA-256 at its end, which is not checked here: "rollcall snapshot inspect" does. The error is
-// w's, or an *Error; then what was written is no backup.
+// ExportSnapshot writes a backup of one node's registry and history to w. It tries the endpoints in order, but
+// no further one after one has begun to answer: half of one node's backup does not fit half of another's. The
+// bytes are a snapshot stream with a SHA-256 at its end, which "rollcall snapshot inspect" checks and this
+// does not. The error is w's, or an *Error; then what was written is no backup.
 func (c *Client) ExportSnapshot(ctx context.Context, w io.Writer, o ExportOptions) (Export, error) {
 	ctx, done := c.begin(ctx)
 	defer done()
@@ -69,7 +69,7 @@ func (c *Client) ExportSnapshot(ctx context.Context, w io.Writer, o ExportOption
 	return Export{}, latest
 }
 
-// writeError is one of who takes the bytes.
+// writeError is an error of the caller's writer.
 type writeError struct{ error }
 
 func (c *Client) exportFrom(ctx context.Context, e *endpoint, w io.Writer, o ExportOptions) (n int64, unsent bool, err error) {

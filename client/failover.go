@@ -15,8 +15,13 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// stableAfter is how long a stream must have lived so that its end does not count as one more failure.
-const stableAfter = 5 * time.Second
+const (
+	// stableAfter is how long a stream must have lived so that its end does not count as one more failure.
+	stableAfter = 5 * time.Second
+	// clusterChangedAfter is how long endpoints that cannot be reached are waited for when others belong to
+	// another cluster: they may be nodes of the old one that restart.
+	clusterChangedAfter = 5 * time.Second
+)
 
 var (
 	errStopped = errors.New("the consumer left the loop")
@@ -43,8 +48,9 @@ type failover struct {
 
 // run opens a stream at one endpoint after the other. It returns nil if the consumer left.
 //
-// A node of another cluster does not end the watch at once: another endpoint may still serve the old one.
-// Only when no endpoint does is the cluster changed.
+// A node of another cluster does not end the watch at once: another endpoint may still serve the old one. The
+// cluster has changed when all endpoints belong to another, or when some do and no endpoint has served the old
+// one for clusterChangedAfter.
 func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *endpoint, timeout time.Duration) error) error {
 	if !utf8.ValidString(w.op.service) {
 		return w.op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
@@ -53,8 +59,7 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		endpoints = w.c.order()
 		moves     int      // since the last stable stream
 		first     []*Error // of the first round
-		misses    int      // endpoints in a row that sent nothing
-		changed   *Error   // what the last of them said that belongs to another cluster
+		changed   clusterChange
 	)
 	for at := 0; ; {
 		e := endpoints[at]
@@ -80,20 +85,14 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		w.c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a watch moves on", slog.String("endpoint", e.address),
 			slog.String("service", w.op.service), slog.Int64("revision", w.minRevision), slog.Any("error", f))
 		w.lastError = f
-		if misses++; w.answered {
-			misses, changed = 0, nil
-		}
-		if f.Reason == ReasonClusterChanged {
-			changed = f
-		}
-		if changed != nil && misses >= len(endpoints) {
-			w.c.adoptCluster(changed.ClusterID)
-			if err := w.onClusterChanged(changed); err != nil {
+		if changed.note(f, w.answered, len(endpoints)) {
+			w.c.adoptCluster(changed.last.ClusterID)
+			if err := w.onClusterChanged(changed.last); err != nil {
 				return err
 			}
-			at = slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.address == changed.Endpoint })
+			at = slices.IndexFunc(endpoints, func(e *endpoint) bool { return e.address == changed.last.Endpoint })
 			w.minRevision, w.cluster, w.lastError = 0, "", nil
-			moves, misses, changed = 0, 0, nil
+			moves, changed = 0, clusterChange{}
 			continue
 		}
 		if w.delivered && time.Since(began) >= stableAfter {
@@ -109,6 +108,32 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		// Also before the first move: when a node stops, all its watchers move at once.
 		pause(ctx, roundPause(moves/len(endpoints)))
 	}
+}
+
+// clusterChange collects what endpoints say of their cluster, since one last served the watch.
+type clusterChange struct {
+	failures int             // endpoints in a row that sent nothing
+	said     map[string]bool // endpoints that said that they belong to another cluster
+	since    time.Time       // when the first of them did
+	last     *Error          // what the last of them said
+}
+
+// note adds the end of one stream, and whether the stream had sent anything. It reports that the cluster has
+// changed.
+func (c *clusterChange) note(f *Error, answered bool, endpoints int) bool {
+	if answered {
+		*c = clusterChange{}
+	}
+	if !answered {
+		c.failures++
+	}
+	if f.Reason == ReasonClusterChanged {
+		if c.last = f; c.said == nil {
+			c.said, c.since = map[string]bool{}, time.Now()
+		}
+		c.said[f.Endpoint] = true
+	}
+	return c.last != nil && c.failures >= endpoints && (len(c.said) == endpoints || time.Since(c.since) >= clusterChangedAfter)
 }
 
 // final reports codes of answers that no other node and no later time would change.

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 	"strings"
@@ -80,7 +81,7 @@ func (n *fakeNode) Watch(req *healthpb.HealthCheckRequest, stream healthpb.Healt
 		return err
 	}
 	n.cluster.mu.Lock()
-	id := n.cluster.id
+	id := cmp.Or(n.stray, n.cluster.id)
 	n.cluster.mu.Unlock()
 	tellCluster(ctx, id)
 	var sent *client.Status

@@ -47,8 +47,7 @@ type ReadOptions struct {
 	MaxStaleness *time.Duration
 	// RequireLeader makes a node that knows no leader refuse.
 	RequireLeader bool
-	// Info, if not nil, is told where the answer came from. It is set when the read ends, by List after
-	// each page.
+	// Info, if not nil, is set to where the answer came from, when the read ends; by List after each page.
 	Info *ReadInfo
 }
 

@@ -5,8 +5,12 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -98,4 +102,71 @@ func (e *eventBench) writeFor(slice time.Duration, writers int, pause time.Durat
 	}
 	wg.Wait()
 	return all
+}
+
+// BenchmarkShortReadsBesideLaggards measures a read of a point in time, and a list of the newest twenty events of
+// a service, while clients follow 200,000 stored events from the first one on, over and over, and 16 writers write
+// every 20 ms. Each short read has a connection of its own, like a command; all clients are in this process
+// too. docs/benchmarks.md has the figures.
+func BenchmarkShortReadsBesideLaggards(b *testing.B) {
+	for _, laggards := range []int{0, 100, 500} {
+		b.Run(fmt.Sprintf("laggards=%d", laggards), func(b *testing.B) { benchmarkShortReads(b, laggards) })
+	}
+}
+
+func benchmarkShortReads(b *testing.B, laggards int) {
+	e := newEventBench(b)
+	var stored int64
+	for stored < 200_000 {
+		stored = e.write()
+	}
+	ctx, cancel := context.WithCancel(e.ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	for i := range laggards {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				e.follow(i, 1, func(at int64) bool { return ctx.Err() == nil && at < stored })
+			}
+		})
+	}
+	var read atomic.Bool // all that is measured
+	wg.Go(func() {
+		for !read.Load() && ctx.Err() == nil {
+			e.writeFor(100*time.Millisecond, 16, 20*time.Millisecond)
+		}
+	})
+	defer read.Store(true)
+	reads := map[string]func(rollcallv1.RegistryClient) error{
+		"get": func(r rollcallv1.RegistryClient) error {
+			_, err := r.GetService(e.ctx, &rollcallv1.GetServiceRequest{Service: "team-1/service-1",
+				At: &rollcallv1.At{At: &rollcallv1.At_Revision{Revision: stored / 2}}})
+			return err
+		},
+		"events": func(r rollcallv1.RegistryClient) error {
+			_, err := r.ListEvents(e.ctx, &rollcallv1.ListEventsRequest{Service: "team-1/service-1", PageSize: 20, NewestFirst: true})
+			return err
+		},
+	}
+	took := map[string][]time.Duration{}
+	for b.Loop() {
+		for what, read := range reads {
+			conn, err := grpc.NewClient(e.conns[0].CanonicalTarget(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+			if err != nil {
+				b.Fatal(err)
+			}
+			start := time.Now()
+			if err := read(rollcallv1.NewRegistryClient(conn)); err != nil {
+				b.Fatal(err)
+			}
+			took[what] = append(took[what], time.Since(start))
+			conn.Close()
+		}
+	}
+	for what, all := range took {
+		slices.Sort(all)
+		b.ReportMetric(float64(all[len(all)/2])/1e6, "ms-p50-"+what)
+		b.ReportMetric(float64(all[len(all)-1])/1e6, "ms-max-"+what)
+	}
 }

@@ -59,7 +59,7 @@ var rooms = map[string][]string{
 	"server/rpcstats":    {},
 	"client":             {"api/rollcall/limits", "api/rollcall/v1"},
 	"metrics":            {},
-	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/rpcerror", "metrics", "node/featurelevel"},
+	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/rpcerror", "metrics", "node/featurelevel"},
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",

@@ -18,6 +18,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/node"
 )
 
@@ -36,6 +37,8 @@ func (n *virtualNode) as(level uint32, version string) {
 	n.cfg.Version = version
 	n.cfg.HoldLevel = 0
 	n.cfg.Faults.MaxLevel = level
+	// The newer version computes the state hash in another way, too.
+	n.cfg.Faults.HashVersion = fsm.HashVersion + level - logv1.Level
 	n.cfg.Faults.CommandLevel = func(cmd *logv1.Command) uint32 {
 		if level == newerLevel && cmd.GetReason() == newer {
 			return newerLevel
@@ -125,8 +128,8 @@ func (c *virtual) agree() {
 		if !maps.EqualFunc(first, n.services(), func(a, b *rollcallv1.ServiceRecord) bool { return proto.Equal(a, b) }) {
 			c.t.Errorf("%s holds something else than %s", n.cfg.Name, c.nodes[0].cfg.Name)
 		}
-		if count := n.mismatched(); count > 0 {
-			c.t.Errorf("%s saw %d other state hashes", n.cfg.Name, count)
+		if stats := n.node.HashStats(); stats.Mismatched > 0 || stats.Agreed+stats.OtherVersion == 0 {
+			c.t.Errorf("%s compared state hashes: %+v", n.cfg.Name, stats)
 		}
 		select {
 		case err := <-n.node.Failed():
@@ -172,6 +175,10 @@ func TestVirtualRollingUpgrade(t *testing.T) {
 						n.restart()
 						if i == len(order)-1 {
 							break
+						}
+						// State hashes of the two versions are not compared.
+						if stats := n.node.HashStats(); stats.Mismatched > 0 || leader != n && stats.OtherVersion == 0 {
+							t.Errorf("%s compared state hashes: %+v", n.cfg.Name, stats)
 						}
 						for _, done := range order[:i+1] {
 							done.refusesNewer(order[i+1:]...)

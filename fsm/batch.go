@@ -85,7 +85,7 @@ func (b *batch) delta(s *state) *logv1.Delta {
 		Horizon:   s.horizon,
 		Level:     s.level,
 		ClusterID: s.clusterID,
-		StateHash: b.hash.proto(b.index),
+		StateHash: b.hash.proto(s.hashVersion, b.index),
 		Records:   make([]logv1.Record, 0, len(b.services)+len(b.records)+len(b.forgotten)+len(b.requests)),
 		Events:    b.events,
 	}

@@ -67,6 +67,8 @@ type Config struct {
 	Kinds *Kinds
 	// MaxLevel is the highest feature level to fold. Only tests set it; 0: logv1.Level.
 	MaxLevel uint32
+	// HashVersion is of the way the state hash is computed. Only tests set it; 0: HashVersion.
+	HashVersion uint32
 	// CommandLevel is for tests: it can say that a command needs a higher level than the table says.
 	CommandLevel func(*logv1.Command) uint32
 
@@ -135,7 +137,10 @@ func New(cfg Config) (*FSM, error) {
 	if cfg.MaxLevel == 0 {
 		cfg.MaxLevel = logv1.Level
 	}
-	s, index, meta, err := loadState(cfg.RegistryFile, cfg.Kinds, cfg.MaxLevel)
+	if cfg.HashVersion == 0 {
+		cfg.HashVersion = HashVersion
+	}
+	s, index, meta, err := loadState(cfg.RegistryFile, cfg.Kinds, cfg.MaxLevel, cfg.HashVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -402,7 +407,7 @@ func (f *FSM) restore(r io.Reader) error {
 	if err := f.cfg.RegistryFile.Replace(r); err != nil {
 		return err
 	}
-	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.Kinds, f.cfg.MaxLevel)
+	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.Kinds, f.cfg.MaxLevel, f.cfg.HashVersion)
 	if err != nil {
 		return err
 	}

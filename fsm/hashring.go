@@ -64,7 +64,7 @@ func (f *FSM) HashStats() HashStats {
 // compare looks at what the proposer of an entry held. It changes nothing but counters: an entry
 // means the same on a node that can compare and on one that cannot.
 func (f *FSM) compare(theirs *logv1.StateHash, b *batch) {
-	if theirs.GetVersion() != HashVersion {
+	if theirs.GetVersion() != f.cfg.HashVersion {
 		f.compared.otherVersion.Add(1)
 		return
 	}
@@ -89,7 +89,7 @@ func (f *FSM) HashAt(index uint64) *logv1.StateHash {
 	if !ok {
 		return nil
 	}
-	return hash.proto(index)
+	return hash.proto(f.cfg.HashVersion, index)
 }
 
 // StateHash returns the state hash after the last applied entry. A proposer puts it into its entries.
@@ -101,5 +101,5 @@ func (f *FSM) StateHash() *logv1.StateHash {
 // Held is StateHash with the revision of the same cut.
 func (f *FSM) Held() (*logv1.StateHash, int64) {
 	v := f.view.Load()
-	return v.hashed.proto(v.index), v.revision
+	return v.hashed.proto(v.hashVersion, v.index), v.revision
 }

@@ -36,13 +36,13 @@ func (c Contents) Count(kind logv1.Kind) int {
 // Inspect loads what j holds just as a start does, and keeps nothing of it. The error says what a start
 // would not accept; it wraps ErrStateHash if the records do not have the hash that was stored with them.
 func Inspect(j Loader, kinds *Kinds) (Contents, error) {
-	s, _, meta, err := loadState(j, kinds, logv1.Level)
+	s, _, meta, err := loadState(j, kinds, logv1.Level, HashVersion)
 	if err != nil {
 		return Contents{}, err
 	}
 	c := Contents{
 		Compared: meta.GetStateHash().GetVersion() == HashVersion,
-		Hash:     s.digest().proto(meta.GetIndex()),
+		Hash:     s.digest().proto(s.hashVersion, meta.GetIndex()),
 	}
 	for _, kind := range kinds.all {
 		c.Records = append(c.Records, RecordCount{kind, s.count(kind)})
@@ -60,7 +60,7 @@ func (s *state) count(kind *Kind) int {
 // Refound returns the state hash of what j holds, which must be intact, if it were of another cluster,
 // and had no records of the kinds that belong to one.
 func Refound(j Loader, kinds *Kinds, clusterID string) (*logv1.StateHash, error) {
-	s, _, meta, err := loadState(j, kinds, logv1.Level)
+	s, _, meta, err := loadState(j, kinds, logv1.Level, HashVersion)
 	if err != nil {
 		return nil, err
 	}
@@ -73,5 +73,5 @@ func Refound(j Loader, kinds *Kinds, clusterID string) (*logv1.StateHash, error)
 		}
 	}
 	s.clusterID = clusterID
-	return s.digest().proto(meta.GetIndex()), nil
+	return s.digest().proto(s.hashVersion, meta.GetIndex()), nil
 }

@@ -11,8 +11,9 @@ import (
 //
 // A node that starts answers nobody before this is done, so that all cores work on it: on the parts of
 // the file, then on the tree and on the map.
-func loadState(j Loader, kinds *Kinds, maxLevel uint32) (*state, *statusMap, *logv1.RegistryMeta, error) {
+func loadState(j Loader, kinds *Kinds, maxLevel, hashVersion uint32) (*state, *statusMap, *logv1.RegistryMeta, error) {
 	l := newLoading(kinds)
+	l.s.hashVersion = hashVersion
 	meta, err := j.Load(l)
 	if err == nil {
 		err = l.finish(meta, maxLevel)

@@ -14,6 +14,8 @@ type Scrub struct {
 	Index      uint64 // of the log entry after which both should be the same
 	Kept, Have Digest
 	Records    int
+
+	version uint32 // of the hashes
 }
 
 // Agrees says whether nothing is wrong.
@@ -21,9 +23,9 @@ func (s Scrub) Agrees() bool { return s.Kept == s.Have }
 
 // Hashes are the different state hashes of index that this node holds evidence of.
 func (s Scrub) Hashes() []*logv1.StateHash {
-	hashes := []*logv1.StateHash{s.Kept.proto(s.Index)}
+	hashes := []*logv1.StateHash{s.Kept.proto(s.version, s.Index)}
 	if !s.Agrees() {
-		hashes = append(hashes, s.Have.proto(s.Index))
+		hashes = append(hashes, s.Have.proto(s.version, s.Index))
 	}
 	return hashes
 }
@@ -55,7 +57,7 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 			return Scrub{}, err
 		}
 	}
-	return Scrub{v.index, v.hashed, v.digestOf(records), count}, nil
+	return Scrub{v.index, v.hashed, v.digestOf(records), count, v.hashVersion}, nil
 }
 
 // hashTable does what tuned.hashAll does.
@@ -77,7 +79,7 @@ func (v *view) hashTable(kind *Kind, m *multiset, step func() error) (err error)
 // bound it.
 func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, compared bool, err error) {
 	pace := newPace(share)
-	s := state{}
+	s := state{hashVersion: f.cfg.HashVersion}
 	records := 0
 	var canonical []byte
 	meta, err := f.cfg.RegistryFile.Scan(ctx, logv1.VisitorFunc(func(kind logv1.Kind, _ int, part []logv1.KeyValue) error {
@@ -95,11 +97,11 @@ func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, co
 		return Scrub{}, false, err
 	}
 	stored := meta.GetStateHash()
-	if stored.GetVersion() != HashVersion {
+	if stored.GetVersion() != f.cfg.HashVersion {
 		return Scrub{}, false, nil
 	}
 	s.takeMeta(meta)
-	result := Scrub{Index: meta.GetIndex(), Have: s.digest(), Records: records}
+	result := Scrub{version: f.cfg.HashVersion, Index: meta.GetIndex(), Have: s.digest(), Records: records}
 	copy(result.Kept[:], stored.GetHash())
 	return result, true, nil
 }

@@ -9,16 +9,17 @@ import (
 // state is everything the fold replicates. Only commit and newState write to one; a copy by value
 // whose trees nobody writes to may be read by anybody.
 type state struct {
-	services  *btree.BTreeG[*record]
-	kinds     *Kinds
-	tables    tables    // the records of the other kinds, but for the request ids
-	requests  *requests // of raft's goroutine alone: a view has none
-	clusterID string
-	revision  int64
-	logTime   int64
-	horizon   int64    // events from here on are all kept; at least firstHorizon
-	level     uint32   // the cluster's feature level; at least logv1.BaseLevel
-	hash      multiset // of all records but the request ids; see digest
+	services    *btree.BTreeG[*record]
+	kinds       *Kinds
+	tables      tables    // the records of the other kinds, but for the request ids
+	requests    *requests // of raft's goroutine alone: a view has none
+	clusterID   string
+	revision    int64
+	logTime     int64
+	horizon     int64    // events from here on are all kept; at least firstHorizon
+	level       uint32   // the cluster's feature level; at least logv1.BaseLevel
+	hashVersion uint32   // see HashVersion; another one in tests only
+	hash        multiset // of all records but the request ids; see digest
 	// remembered is the hash of the request ids. It is apart from hash as a view holds the table's hash but
 	// not the table: see ScrubMemory.
 	remembered multiset
@@ -51,7 +52,9 @@ func newState(kinds *Kinds) *state {
 		requests: newRequests(),
 		horizon:  firstHorizon,
 		level:    logv1.BaseLevel,
-		found:    &finder{},
+
+		hashVersion: HashVersion,
+		found:       &finder{},
 	}
 }
 

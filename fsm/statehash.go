@@ -91,7 +91,7 @@ func (s *state) digestOf(records multiset) Digest {
 	records.sum(s.remembered)
 	var room [512]byte
 	b := appendHead(room[:0], logv1.Kind_KIND_UNSPECIFIED, s.clusterID)
-	for _, n := range [...]uint64{HashVersion, uint64(s.revision), uint64(s.logTime), uint64(s.horizon), uint64(s.level)} {
+	for _, n := range [...]uint64{uint64(s.hashVersion), uint64(s.revision), uint64(s.logTime), uint64(s.horizon), uint64(s.level)} {
 		b = binary.BigEndian.AppendUint64(b, n)
 	}
 	for _, w := range records {
@@ -101,8 +101,8 @@ func (s *state) digestOf(records multiset) Digest {
 }
 
 // proto is d as the log and the registry file carry it.
-func (d Digest) proto(index uint64) *logv1.StateHash {
-	return &logv1.StateHash{Version: HashVersion, Index: index, Hash: d[:]}
+func (d Digest) proto(version uint32, index uint64) *logv1.StateHash {
+	return &logv1.StateHash{Version: version, Index: index, Hash: d[:]}
 }
 
 // is says whether d is what h says, which must be of this version.
@@ -112,7 +112,7 @@ func (d Digest) is(h *logv1.StateHash) bool { return string(d[:]) == string(h.Ge
 // older or newer hash version, or from before there was one, has nothing to compare with.
 func (s *state) verify(meta *logv1.RegistryMeta) error {
 	stored := meta.GetStateHash()
-	if stored.GetVersion() != HashVersion {
+	if stored.GetVersion() != s.hashVersion {
 		return nil
 	}
 	if have := s.digest(); stored.GetIndex() != meta.GetIndex() || !have.is(stored) {

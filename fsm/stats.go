@@ -1,6 +1,6 @@
 package fsm
 
-// Stats is what there is to count, at one moment.
+// Stats are the numbers that a node counts, as of one time.
 type Stats struct {
 	// Services by effective status, the node's own names not among them.
 	Services map[servingStatus]int64

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 func full() Reading {
 	return Reading{
 		LeaderKnown: true, LeaderContact: time.Now().Add(-time.Minute), Term: 7, CommitIndex: 12, AppliedIndex: 10,
-		LeaderChanges: 3, FastFailovers: 2, Revision: 9, HistoryOldest: 4, RegistryBacklogBytes: 4096,
+		LeaderChanges: 3, FastFailovers: 2, Revision: 9, FeatureLevel: 1, MaxFeatureLevel: 2, HistoryOldest: 4, RegistryBacklogBytes: 4096,
 		Services: map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
 		Watchers: 4, Wakes: 8, Restores: 1,
 		Peers: map[string]bool{"n2": true, "n3": false}, ClockOffsets: map[string]time.Duration{"n2": -1500 * time.Millisecond},
@@ -65,6 +65,8 @@ func TestScrape(t *testing.T) {
 		"rollcall_lag_entries 2",
 		"rollcall_leader_changes_total 3",
 		"rollcall_revision 9",
+		"rollcall_feature_level 1",
+		"rollcall_feature_level_max 2",
 		`rollcall_services{status="SERVING"} 5`,
 		`rollcall_services{status="NOT_SERVING"} 1`,
 		`rollcall_peer_up{member="n2"} 1`,

@@ -18,6 +18,9 @@ type Reading struct {
 	// FastFailovers is how often this node stood for election because its leader's process had ended.
 	FastFailovers uint64
 	Revision      int64
+	// FeatureLevel is the cluster's, MaxFeatureLevel the highest that this binary can fold.
+	FeatureLevel, MaxFeatureLevel uint32
+
 	HistoryOldest int64 // revision from which every event is kept; at most Revision+1
 
 	RegistryBacklogBytes int
@@ -94,6 +97,10 @@ var families = []family{
 		})},
 	{"rollcall_revision", "Revision of the registry on this node: that of its newest event.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Revision) })},
+	{"rollcall_feature_level", "The cluster's feature level, as far as this node has applied the log.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.FeatureLevel) })},
+	{"rollcall_feature_level_max", "The highest feature level that this node's version can read; nodes that differ: an upgrade is not complete.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.MaxFeatureLevel) })},
 	{"rollcall_history_oldest_revision", "Oldest revision from which every event is kept; older ones were compacted.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.HistoryOldest) })},
 	{"rollcall_history_events", "Events from the oldest revision on: what --history-events limits.", gauge, nil,

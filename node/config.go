@@ -118,6 +118,8 @@ type Faults struct {
 	ApplyBatch func(*fsm.FSM)
 	// MaxLevel is the highest feature level that the node can fold; 0: logv1.Level.
 	MaxLevel uint32
+	// HashVersion is of the way in which the node computes the state hash; 0: fsm.HashVersion.
+	HashVersion uint32
 	// CommandLevel can say that a command needs a higher feature level than it does.
 	CommandLevel func(*logv1.Command) uint32
 }

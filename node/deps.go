@@ -19,7 +19,7 @@ func (n *Node) deps() server.Deps {
 	return server.Deps{
 		Statuses:  n.fsm,
 		Registry:  folded{n.fsm},
-		Followers: n.fsm,
+		Followers: folded{n.fsm},
 		History:   folded{n.fsm},
 		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},
 		Peers:     n.raft,
@@ -27,14 +27,6 @@ func (n *Node) deps() server.Deps {
 		Replica:   n.auditor,
 		Exporter:  exporter{n},
 	}
-}
-
-// folded is the fold as the server reads it.
-type folded struct{ *fsm.FSM }
-
-func (r folded) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
-	page := r.FSM.ListServices(prefix, after, limit, statuses)
-	return page.Records, page.After, page.Revision
 }
 
 // exporter makes backups of the registry file.

@@ -33,6 +33,8 @@ func (n *Node) reading() metrics.Reading {
 		Wakes:                f.Wakes,
 		Restores:             f.Restores,
 		RequestIDs:           n.fsm.RequestIDs(),
+		FeatureLevel:         n.fsm.Level(),
+		MaxFeatureLevel:      n.fsm.MaxLevel(),
 		HistoryOldest:        n.fsm.Horizon(),
 		HashesAgreed:         hashes.Agreed,
 		HashesMismatched:     hashes.Mismatched,

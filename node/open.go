@@ -57,6 +57,7 @@ func (n *Node) openRegistry() (err error) {
 		Kinds:        n.cfg.kinds(),
 
 		MaxLevel:     n.cfg.Faults.MaxLevel,
+		HashVersion:  n.cfg.Faults.HashVersion,
 		CommandLevel: n.cfg.Faults.CommandLevel,
 	}
 	if n.fsm, err = fsm.New(cfg); errors.Is(err, fsm.ErrStateHash) {

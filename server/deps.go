@@ -74,7 +74,7 @@ type Followers interface {
 	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
-// History reads what is not in memory: events and past moments, up to the revision that this node had
+// History reads what is not in memory: events and points in time, up to the revision that this node had
 // reached when it was called. Errors wrap a *logv1.CompactedError when what is asked for is not kept
 // any more.
 type History interface {

@@ -41,11 +41,11 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	if err != nil {
 		return nil, err
 	}
-	ctx, done := s.readable(ctx)
+	ctx, done := s.boundRead(ctx)
 	defer done()
 	if at == nil {
 		if at, err = s.eventRange(ctx, req); err != nil {
-			return nil, s.pastError(err)
+			return nil, s.historyError(err)
 		}
 	} else if s.registry.Revision() < at.to {
 		if f := s.WaitRevision(ctx, at.to); f != nil {
@@ -66,7 +66,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), rollcallv1.EventType(e.GetType())))
 	})
 	if err != nil {
-		return nil, s.pastError(err)
+		return nil, s.historyError(err)
 	}
 	res := &rollcallv1.ListEventsResponse{OldestRevision: page.Span.Oldest, Revision: s.registry.Revision(), ClusterId: cluster}
 	next, size := page.Next, maxAnswerBytes-pageOverhead
@@ -184,8 +184,8 @@ func validateListEvents(req *rollcallv1.ListEventsRequest, cluster string) (*eve
 	if to := req.GetToRevision(); to > 0 && to < req.GetFromRevision() {
 		vs.add("to_revision", "is %d, before from_revision, which is %d", to, req.GetFromRevision())
 	}
-	vs.moment("from_time", req.GetFromTime())
-	vs.moment("to_time", req.GetToTime())
+	vs.timestamp("from_time", req.GetFromTime())
+	vs.timestamp("to_time", req.GetToTime())
 	if from, to := req.GetFromTime(), req.GetToTime(); from != nil && to != nil && to.AsTime().Before(from.AsTime()) {
 		vs.add("to_time", "is before from_time")
 	}
@@ -222,17 +222,17 @@ func (vs *violations) pageSize(n int32) {
 
 // Times are counted in nanoseconds of 64 bits.
 var (
-	firstMoment = time.Unix(0, math.MinInt64+1)
-	lastMoment  = time.Unix(0, math.MaxInt64)
+	firstTime = time.Unix(0, math.MinInt64+1)
+	lastTime  = time.Unix(0, math.MaxInt64)
 )
 
-func (vs *violations) moment(field string, t *timestamppb.Timestamp) {
+func (vs *violations) timestamp(field string, t *timestamppb.Timestamp) {
 	if t == nil {
 		return
 	}
 	if err := t.CheckValid(); err != nil {
 		vs.add(field, "is not a time: %v", err)
-	} else if at := t.AsTime(); at.Before(firstMoment) || at.After(lastMoment) {
+	} else if at := t.AsTime(); at.Before(firstTime) || at.After(lastTime) {
 		vs.add(field, "is %s; it must be from 1678 to 2262", at.Format(time.RFC3339))
 	}
 }

@@ -286,7 +286,7 @@ func TestPast(t *testing.T) {
 		})
 	}
 	a.registry.oldest = 6
-	past := encodeToken("3f9a", "a", &past{5})
+	past := encodeToken("3f9a", "a", &asOf{5})
 	for name, tt := range map[string]struct {
 		at    *rollcallv1.At
 		token string

@@ -62,15 +62,15 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 	if req.GetAt().GetAt() == nil {
 		rec, revision = s.registry.GetService(req.GetService())
 	} else {
-		ctx, done := s.readable(ctx)
+		ctx, done := s.boundRead(ctx)
 		defer done()
-		at, err := s.moment(ctx, req.GetAt())
+		at, err := s.resolve(ctx, req.GetAt())
 		if err != nil {
 			return nil, 0, err
 		}
 		revision, when = at.revision, fmt.Sprintf(" at revision %d", at.revision)
 		if rec, err = s.history.GetServiceAt(ctx, req.GetService(), revision); err != nil {
-			return nil, 0, s.pastError(err)
+			return nil, 0, s.historyError(err)
 		}
 	}
 	if rec == nil {
@@ -122,15 +122,15 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	if req.GetAt().GetAt() == nil {
 		recs, next, revision = s.registry.ListServices(req.GetPrefix(), after, limit, req.GetStatuses())
 	} else {
-		ctx, done := s.readable(ctx)
+		ctx, done := s.boundRead(ctx)
 		defer done()
-		if at, err = s.pageMoment(ctx, req, at); err != nil {
+		if at, err = s.pageAsOf(ctx, req, at); err != nil {
 			return nil, err
 		}
 		revision = at.revision
 		recs, next, err = s.history.ListServicesAt(ctx, revision, req.GetPrefix(), after, limit, req.GetStatuses())
 		if err != nil {
-			return nil, s.pastError(err)
+			return nil, s.historyError(err)
 		}
 	}
 	if n := fitting(recs, maxAnswerBytes-pageOverhead); n < len(recs) {
@@ -163,7 +163,7 @@ func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 
 // validateList returns what the page token says: the name it stands after, and the point in time of the
 // first page.
-func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *past, err error) {
+func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *asOf, err error) {
 	var vs violations
 	vs.at(req.GetAt())
 	vs.text("prefix", limits.Lookup(req.GetPrefix()))
@@ -201,22 +201,22 @@ func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after st
 	return after, at, nil
 }
 
-// A page token is a format byte, the cluster, the revision of a list of the past, and the name that the page
+// A page token is a format byte, the cluster, the revision of a list as of a point in time, and the name that the page
 // stands after. Any node of the cluster goes on from it.
 const (
 	tokenFormat     = 4
-	pastTokenFormat = 5
+	asOfTokenFormat = 5
 
 	maxClusterIDBytes = 64
 )
 
-func encodeToken(cluster, after string, at *past) string {
+func encodeToken(cluster, after string, at *asOf) string {
 	if after == "" {
 		return ""
 	}
 	format := byte(tokenFormat)
 	if at != nil {
-		format = pastTokenFormat
+		format = asOfTokenFormat
 	}
 	b := appendCluster([]byte{format}, cluster)
 	if at != nil {
@@ -225,7 +225,7 @@ func encodeToken(cluster, after string, at *past) string {
 	return base64.RawURLEncoding.EncodeToString(append(b, after...))
 }
 
-func decodeToken(token string) (cluster, after string, at *past, err error) {
+func decodeToken(token string) (cluster, after string, at *asOf, err error) {
 	if token == "" {
 		return "", "", nil, nil
 	}
@@ -234,16 +234,16 @@ func decodeToken(token string) (cluster, after string, at *past, err error) {
 		return "", "", nil, errToken
 	}
 	b, err := base64.RawURLEncoding.Strict().DecodeString(token)
-	if err != nil || len(b) < 1 || b[0] != tokenFormat && b[0] != pastTokenFormat {
+	if err != nil || len(b) < 1 || b[0] != tokenFormat && b[0] != asOfTokenFormat {
 		return "", "", nil, errToken
 	}
-	ofPast := b[0] == pastTokenFormat
+	isAsOf := b[0] == asOfTokenFormat
 	cluster, b, ok := cutCluster(b[1:])
-	if !ok || ofPast && len(b) <= 8 {
+	if !ok || isAsOf && len(b) <= 8 {
 		return "", "", nil, errToken
 	}
-	if ofPast {
-		at = &past{int64(binary.BigEndian.Uint64(b))}
+	if isAsOf {
+		at = &asOf{int64(binary.BigEndian.Uint64(b))}
 		b = b[8:]
 	}
 	if limits.Name(string(b)) != nil || at != nil && at.revision < 0 {

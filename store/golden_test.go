@@ -19,12 +19,13 @@ import (
 	"github.com/rollcallhq/rollcall/store/storetest"
 )
 
-// With -golden the files in testdata/golden are written anew. They are what data directories look like:
-// once a version is released they are never written again, and a new content gets a directory of its own.
-var writeGolden = flag.Bool("golden", false, "write testdata/golden")
+// With -golden the files in testdata/level1 are written anew. They are what data directories of the base
+// level look like: once a version is released they are never written again, and what a later level adds
+// gets a directory of its own.
+var writeGolden = flag.Bool("golden", false, "write testdata/level1")
 
 const (
-	golden     = "testdata/golden"
+	golden     = "testdata/level1"
 	goldenTime = 1700000000000000000
 )
 
@@ -181,6 +182,13 @@ func TestGoldenFiles(t *testing.T) {
 	if err := logv1.Open(sealedEntry, entry); err != nil || !proto.Equal(entry, goldenEntry) {
 		t.Errorf("entry %v, %v", entry, err)
 	}
+	if again, err := logv1.Seal(goldenEntry); err != nil || !bytes.Equal(again, sealedEntry) {
+		t.Errorf("the entry is written as %x (%v), was %x", again, err, sealedEntry)
+	}
+	// The meta is in the header, the rest is bbolt's.
+	if again := d.Stream(); !bytes.Equal(header(t, again), header(t, stream)) {
+		t.Errorf("the snapshot begins with %x, began with %x", header(t, again), header(t, stream))
+	}
 }
 
 // sameHistory requires the registry file to hold the golden events.
@@ -200,4 +208,19 @@ func registryFileIn(t *testing.T, stream []byte) []byte {
 		t.Fatal(err)
 	}
 	return file.Bytes()
+}
+
+// header returns how a snapshot begins, but for the size of the file in it: that is up to bbolt.
+func header(t *testing.T, stream []byte) []byte {
+	t.Helper()
+	h, err := snapshot.Read(bytes.NewReader(stream), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.Size = 1
+	sealed, err := logv1.Seal(h)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(bytes.Clone(stream[:len("rollcall")]), sealed...)
 }

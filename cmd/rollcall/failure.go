@@ -36,7 +36,7 @@ const (
 	reasonNotReachable = "CONNECTION_FAILED"
 )
 
-// failure is an error as its reader is told it: one line, what to do next, and an exit status.
+// failure is an error as it is reported: one line, what to do next, and an exit status.
 type failure struct {
 	exit      int
 	code      codes.Code

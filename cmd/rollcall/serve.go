@@ -140,7 +140,7 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // told to end before it had begun
+			return nil // asked to end before it had begun
 		}
 		return stopped(cfg.Name, err)
 	}

@@ -21,7 +21,7 @@ func newSnapshotCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "snapshot",
 		Short: "Save, inspect and restore backups",
-		Long: `A backup is one file: the registry and the retained history of one node at one moment, with a SHA-256.
+		Long: `A backup is one file: the registry and the retained history of one node at one point in time, with a SHA-256.
 It is made of a running cluster and restored, offline, into the data directories of a new one.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

@@ -62,14 +62,14 @@ not apply then.`,
 	return cmd
 }
 
-// awaitCluster asks until the whole cluster is ready. The newest answer is returned with the error,
-// if there was one.
-func awaitCluster(parent context.Context, c *client.Client, patience time.Duration) (*rollcallv1.GetStatusResponse, error) {
+// awaitCluster asks until the whole cluster is ready, or timeout has passed. With an error it returns the
+// newest answer, if there was one.
+func awaitCluster(parent context.Context, c *client.Client, timeout time.Duration) (*rollcallv1.GetStatusResponse, error) {
 	const (
 		pause   = 250 * time.Millisecond
 		attempt = 3 * time.Second // members are given 1 s each, side by side, to answer the node that is asked
 	)
-	ctx, cancel := context.WithTimeout(parent, patience)
+	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -87,7 +87,7 @@ func awaitCluster(parent context.Context, c *client.Client, patience time.Durati
 				return s, nil
 			}
 		} else if ctx.Err() == nil || lastErr == nil {
-			lastErr = err // of a try that was not cut short, for choice
+			lastErr = err // preferably of a try that was not cut short
 		}
 		select {
 		case <-tick.C:
@@ -96,15 +96,15 @@ func awaitCluster(parent context.Context, c *client.Client, patience time.Durati
 			case parent.Err() != nil:
 				return nil, parent.Err()
 			case last == nil:
-				return nil, unanswered(patience, lastErr)
+				return nil, unanswered(timeout, lastErr)
 			}
-			return last, notAsAsked(fmt.Errorf("the cluster is not ready after %s: %s", patience, unready(last)))
+			return last, notAsAsked(fmt.Errorf("the cluster is not ready after %s: %s", timeout, unready(last)))
 		}
 	}
 }
 
-// unanswered is for a question that no node answered in time.
-func unanswered(patience time.Duration, last error) *failure {
+// unanswered is the failure of a question that no node answered in time.
+func unanswered(timeout time.Duration, last error) *failure {
 	why := last.Error()
 	if e, ok := errors.AsType[*client.Error](last); ok {
 		why = e.Message
@@ -113,12 +113,12 @@ func unanswered(patience time.Duration, last error) *failure {
 		exit:   exitNotDone,
 		code:   codes.Unavailable,
 		reason: client.ReasonNoEndpoint,
-		err:    fmt.Errorf("no node answers within %s: %s", patience, why),
+		err:    fmt.Errorf("no node answers within %s: %s", timeout, why),
 		next:   noNodeAdvice,
 	}
 }
 
-// unready says what keeps a cluster from being ready as a whole; "" if nothing does.
+// unready returns what keeps a cluster from being ready as a whole; "" if nothing does.
 func unready(s *rollcallv1.GetStatusResponse) string {
 	switch {
 	case s.GetLeader() == "":
@@ -185,7 +185,7 @@ func statusHeader(s *rollcallv1.GetStatusResponse) string {
 	return fmt.Sprintf("%s · %s (term %d) · revision %d%s · %s", cluster, leader, s.GetTerm(), s.GetRevision(), level, writes)
 }
 
-// shortID is enough to tell the clusters of one operator apart; JSON has all of it.
+// shortID returns enough of a cluster id to tell the clusters of one operator apart. JSON has all of it.
 func shortID(id string) string { return id[:min(len(id), 4)] }
 
 var roleNames = map[rollcallv1.Role]string{

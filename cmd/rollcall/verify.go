@@ -25,7 +25,7 @@ func newVerifyCommand(a *app) *cobra.Command {
 		Use:   "verify [--data DIR]",
 		Short: "Prove that all members hold the same, or that a stopped node's data is intact",
 		Long: `Without --data it has a node ask every member for the hash of its registry after one log entry. The
-exit status is 0 if all told and all is the same, 4 otherwise.
+exit status is 0 if every member answered and all hashes are the same, 4 otherwise.
 
 With --data it reads all of a stopped node's data directory, and changes nothing: every checksum, whether
 the registry has the state hash that was stored with it, whether the events are complete and in the

@@ -16,9 +16,10 @@ type Status = healthpb.HealthCheckResponse_ServingStatus
 
 // RevisionAt returns the registry's revision at a time, in Unix nanoseconds of log time.
 func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, err error) {
+	ctx = ofCall(ctx)
 	for {
 		now := r.cfg.Revision()
-		span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+		span, err := r.stored(ctx, reading{}, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 			revision, span, err = r.cfg.RegistryFile.RevisionAt(ctx, time)
 			return span, 0, err
 		})
@@ -43,22 +44,35 @@ func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible i
 	if err := r.cfg.RegistryFile.AwaitDurable(ctx, revision); err != nil {
 		return 0, err
 	}
-	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
-		visible = revision
-		if revision == 0 {
-			span, err = r.span(ctx)
-			return span, 0, err
-		}
-		q := logv1.EventQuery{From: 1, To: revision, Descending: true}
-		span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
-			if e.GetRevision() != visible || e.GetRevision() >= e.GetCommitRevision() {
-				return false, nil // the end of a write; below the horizon there are gaps
+	ctx = ofCall(ctx)
+	visible = revision
+	var span logv1.EventSpan
+	for turn, more := 0, true; more; turn++ {
+		visits := r.throttle.visits(turn, r.cfg.Limits.AtOnce)
+		at, visited := visible, 0
+		span, err = r.stored(ctx, reading{}, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+			at, visited, more = visible, 0, false
+			if at == 0 {
+				span, err = r.span(ctx)
+				return span, 0, err
 			}
-			visible--
-			return true, nil
+			q := logv1.EventQuery{From: 1, To: at, Descending: true}
+			span, err = r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
+				if e.GetRevision() != at || e.GetRevision() >= e.GetCommitRevision() {
+					return false, nil // the end of a write; below the horizon there are gaps
+				}
+				at--
+				visited++
+				more = visited == visits
+				return !more, nil
+			})
+			return span, 0, err
 		})
-		return span, 0, err
-	})
+		if err != nil {
+			return 0, err
+		}
+		visible = at
+	}
 	return visible, beforeHorizon(err, revision, visible, span)
 }
 
@@ -74,7 +88,7 @@ func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error
 // returned: what the record was then. nil: it did not exist, or has no event; one that deletes: it did not
 // exist any more.
 func (r *Reader) EventAt(ctx context.Context, kind logv1.Kind, key string, revision int64) (found *logv1.Event, err error) {
-	span, err := r.stored(ctx, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
+	span, err := r.stored(ofCall(ctx), reading{most: 1}, func(ctx context.Context) (span logv1.EventSpan, _ int, err error) {
 		found = nil
 		if revision == 0 {
 			span, err = r.span(ctx)
@@ -115,18 +129,19 @@ func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, aft
 // with prefix and come after the key after, and that pick wants, as pick returns them. next is as for
 // ListServicesAt.
 func ListAt[T any](ctx context.Context, r *Reader, kind logv1.Kind, revision int64, prefix, after string, limit int, pick func(*logv1.Event) (T, bool)) (records []T, next string, err error) {
+	ctx = ofCall(ctx)
 	limit = max(limit, 1)
 	visits := r.cfg.Limits.Visited
-	for {
+	for turn := 0; ; turn++ {
 		var part []T
-		var looked int
+		var visited int
 		var more bool
 		last := after
-		atOnce := min(r.cfg.Limits.AtOnce, visits)
-		span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
-			part, looked, more, last = nil, 0, false, after
+		atOnce := min(r.throttle.visits(turn, r.cfg.Limits.AtOnce), visits)
+		span, err := r.stored(ctx, reading{most: min(limit-len(records), atOnce)}, func(ctx context.Context) (logv1.EventSpan, int, error) {
+			part, visited, more, last = nil, 0, false, after
 			span, err := r.cfg.RegistryFile.EventsAt(ctx, kind, revision, prefix, after, atOnce, func(e *logv1.Event) (bool, error) {
-				looked++
+				visited++
 				if record, ok := pick(e); ok {
 					if len(records)+len(part) == limit {
 						more = true
@@ -142,11 +157,11 @@ func ListAt[T any](ctx context.Context, r *Reader, kind logv1.Kind, revision int
 		if err := beforeHorizon(err, revision, revision, span); err != nil {
 			return nil, "", err
 		}
-		visits -= looked
+		visits -= visited
 		after = last
 		records = append(records, part...)
 		switch {
-		case !more && looked < atOnce:
+		case !more && visited < atOnce:
 			return records, "", nil
 		case more || visits <= 0:
 			return records, after, nil

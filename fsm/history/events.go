@@ -7,18 +7,19 @@ import (
 )
 
 // ReadEvents reads the retained events of q, in its order, and returns those that keep wants: at most
-// limit (at least 1), of at most Limits.Visited that it looks at. From 0 is the oldest retained.
+// limit (at least 1), of at most Limits.Visited that it visits. From 0 is the oldest retained.
 func (r *Reader) ReadEvents(ctx context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (logv1.EventPage, error) {
 	return r.readEvents(ctx, q, max(limit, 1), keep)
 }
 
 func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (page logv1.EventPage, err error) {
+	ctx = ofCall(ctx)
 	visits := r.cfg.Limits.Visited
 	left := q // what is still to be read
 	if revision := r.cfg.Revision(); q.To == 0 || q.To > revision {
 		left.To = revision
 	}
-	page.Span, err = r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+	page.Span, err = r.stored(ctx, reading{}, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		span, err := r.span(ctx)
 		return span, 0, err
 	})
@@ -28,8 +29,8 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 	if q.From == 0 {
 		left.From = page.Span.Oldest
 	}
-	for {
-		// The horizon may have moved since the last look.
+	for turn := 0; ; turn++ {
+		// The horizon may have moved since the turn before.
 		if q.From == 0 && q.Descending {
 			left.From = max(left.From, page.Span.Oldest)
 		}
@@ -43,12 +44,12 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 			page.Next = left.First()
 			return page, nil
 		}
-		part, err := r.readPart(ctx, page.Span, left, min(r.cfg.Limits.AtOnce, visits), limit-len(page.Events), keep)
+		part, err := r.readPart(ctx, page.Span, left, min(r.throttle.visits(turn, r.cfg.Limits.AtOnce), visits), limit-len(page.Events), keep)
 		if err != nil {
 			return page, err
 		}
 		page.Span = part.span
-		visits -= part.looked
+		visits -= part.visited
 		if left.From < page.Span.Oldest {
 			continue // what is below was there in part
 		}
@@ -63,10 +64,10 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 
 // eventPart is one step of a reading.
 type eventPart struct {
-	span   logv1.EventSpan
-	kept   []*logv1.Event
-	looked int
-	to     int64 // the last revision that the step is done with
+	span    logv1.EventSpan
+	kept    []*logv1.Event
+	visited int
+	to      int64 // the last revision that the step is done with
 }
 
 // readPart reads the first events of q, which ends at a revision that this node has reached: at most visits
@@ -75,12 +76,12 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 	if durable := r.cfg.RegistryFile.DurableRevision(); q.First() > durable {
 		part := eventPart{span: span}
 		var held bool
-		err := r.throttle.do(ctx, func() (int, error) {
+		err := r.throttle.do(ctx, reading{most: min(limit, visits)}, func() (int, error) {
 			var events []*logv1.Event
 			events, held = r.ring.part(q, durable, visits)
 			for _, e := range events {
 				part.to = e.GetRevision()
-				part.looked++
+				part.visited++
 				if (q.Kind == logv1.Kind_KIND_UNSPECIFIED || e.GetKind() == q.Kind && e.GetKey() == q.Key) && keep(e) {
 					if part.kept = append(part.kept, e); len(part.kept) == limit {
 						break
@@ -100,15 +101,15 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 	var part eventPart
 	var whole bool // all of q that the registry file holds was visited
 	var err error
-	part.span, err = r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+	part.span, err = r.stored(ctx, reading{most: min(limit, visits)}, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		part, whole = eventPart{}, true
 		span, err := r.cfg.RegistryFile.Events(ctx, q, func(e *logv1.Event) (bool, error) {
 			part.to = e.GetRevision()
-			part.looked++
+			part.visited++
 			if keep(e) {
 				part.kept = append(part.kept, e)
 			}
-			whole = part.looked < visits && len(part.kept) < limit
+			whole = part.visited < visits && len(part.kept) < limit
 			return whole, nil
 		})
 		return span, len(part.kept), err

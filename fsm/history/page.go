@@ -85,7 +85,7 @@ func (r *Reader) recent(after, upTo int64) ([]*logv1.Event, bool) {
 // storedAfter is EventsAfter from the registry file.
 func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
 	var p eventPage
-	span, err := r.stored(ctx, func(ctx context.Context) (logv1.EventSpan, int, error) {
+	span, err := r.stored(ctx, reading{follower: true}, func(ctx context.Context) (logv1.EventSpan, int, error) {
 		p = eventPage{limits: r.cfg.Limits.Page}
 		if r.throttle.busy() {
 			p.limits.Count = min(p.limits.Count, BusyPage)

@@ -46,7 +46,7 @@ type Config struct {
 	// Horizon returns the oldest revision whose event is retained, as this node has applied it. The registry
 	// file may not have heard of it yet.
 	Horizon func() int64
-	Limits   Limits
+	Limits  Limits
 	// RingEvents is how many recent events are kept in memory; those after Newest come next.
 	RingEvents int
 	Newest     int64
@@ -97,8 +97,8 @@ func (r *Reader) span(ctx context.Context) (logv1.EventSpan, error) {
 //
 // The span begins at the horizon that was applied, also if the registry file still holds older events: nodes
 // that have applied the same answer the same, whatever they have written to disk.
-func (r *Reader) stored(ctx context.Context, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
-	err = r.throttle.do(ctx, func() (given int, err error) {
+func (r *Reader) stored(ctx context.Context, what reading, read func(context.Context) (span logv1.EventSpan, given int, err error)) (span logv1.EventSpan, err error) {
+	err = r.throttle.do(ctx, what, func() (given int, err error) {
 		const tries = 3
 		for try := 1; ; try++ {
 			span, given, err = read(ctx)

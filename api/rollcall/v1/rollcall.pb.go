@@ -479,7 +479,7 @@ func (x *Event) GetMember() *Member {
 	return nil
 }
 
-// At is a past moment; unset means now.
+// At is a point in time; unset means now.
 type At struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to At:
@@ -567,7 +567,7 @@ func (*At_Time) isAt_At() {}
 
 type SetServingStatusRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
-	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // docs/names.md says what names, actors and request ids may hold
 	// Required: UNKNOWN, SERVING or NOT_SERVING. Absent is INVALID_ARGUMENT, not UNKNOWN.
 	Status    *grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus,oneof" json:"status,omitempty"`
 	Reason    string                                            `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`                        // at most 1 KiB

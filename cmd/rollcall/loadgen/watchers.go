@@ -71,8 +71,8 @@ func (w *watchers) expect(s client.Status) *flip {
 	return f
 }
 
-// await waits until every watcher has the flip. After timeout it gives up the watchers that have not: which
-// flip a later message belongs to could not be told.
+// await waits until every watcher has the flip. After timeout it gives up the watchers that have not, because
+// it would not be known which flip a later message of theirs belongs to.
 func (w *watchers) await(f *flip, timeout time.Duration) {
 	t := time.NewTimer(timeout)
 	defer t.Stop()

@@ -13,11 +13,11 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// past is a moment of the registry, of which everything is read as it was then.
-type past struct{ revision int64 }
+// asOf is the point in time of a read: a revision, which was not within an atomic write.
+type asOf struct{ revision int64 }
 
-// moment returns what at stands for, which has been validated and is not now.
-func (s *registryService) moment(ctx context.Context, at *rollcallv1.At) (*past, error) {
+// resolve returns the point in time that at means. at was validated, and does not mean now.
+func (s *registryService) resolve(ctx context.Context, at *rollcallv1.At) (*asOf, error) {
 	var revision int64
 	var err error
 	switch at := at.GetAt().(type) {
@@ -33,15 +33,16 @@ func (s *registryService) moment(ctx context.Context, at *rollcallv1.At) (*past,
 		}
 	}
 	if err != nil {
-		return nil, s.pastError(err)
+		return nil, s.historyError(err)
 	}
-	return &past{revision}, nil
+	return &asOf{revision}, nil
 }
 
-// pageMoment is the moment of a page: what its first page's was, which at tells; nil for the first.
-func (s *registryService) pageMoment(ctx context.Context, req *rollcallv1.ListServicesRequest, at *past) (*past, error) {
+// pageAsOf returns the point in time of a page: that of the first page, which its token told as at; nil for
+// the first page itself.
+func (s *registryService) pageAsOf(ctx context.Context, req *rollcallv1.ListServicesRequest, at *asOf) (*asOf, error) {
 	if at == nil {
-		return s.moment(ctx, req.GetAt())
+		return s.resolve(ctx, req.GetAt())
 	}
 	if s.registry.Revision() < at.revision {
 		if f := s.WaitRevision(ctx, at.revision); f != nil {
@@ -61,8 +62,8 @@ func ahead(asked, current int64) *rpcerror.Failure {
 	}
 }
 
-// pastError is an error of History as an answer.
-func (s *registryService) pastError(err error) error {
+// historyError is an error of History as an answer.
+func (s *registryService) historyError(err error) error {
 	if s.Ending.Err() != nil && errors.Is(err, context.Canceled) {
 		return rpcerror.ErrStopping
 	}
@@ -74,12 +75,12 @@ func (vs *violations) at(at *rollcallv1.At) {
 	case *rollcallv1.At_Revision:
 		vs.revision("at.revision", at.Revision)
 	case *rollcallv1.At_Time:
-		vs.moment("at.time", at.Time)
+		vs.timestamp("at.time", at.Time)
 	}
 }
 
-// readable bounds a reading of the past.
-func (s *registryService) readable(ctx context.Context) (context.Context, func()) {
+// boundRead bounds a read of the history by its deadline, and by the end of the node.
+func (s *registryService) boundRead(ctx context.Context) (context.Context, func()) {
 	ctx, cancel := deadline.Answerable(ctx, s.Timeout)
 	stop := context.AfterFunc(s.Ending, cancel)
 	return ctx, func() {
