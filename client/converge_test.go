@@ -47,8 +47,8 @@ func (s step) do(f *fakeCluster) {
 		f.do(func() { n.hung = true })
 	case "wake":
 		f.do(func() { n.hung = false })
-	case "look lag":
-		f.do(func() { n.lookLag = time.Duration(s.amount) * time.Millisecond })
+	case "read lag":
+		f.do(func() { n.readLag = time.Duration(s.amount) * time.Millisecond })
 	case "watch lag":
 		f.do(func() { n.watchLag = time.Duration(s.amount) * time.Millisecond })
 	case "sleep":
@@ -61,7 +61,7 @@ func (s step) do(f *fakeCluster) {
 func drawStory(t *rapid.T) []step {
 	// What is listed often happens often.
 	kinds := []string{"write", "write", "write", "write other", "follow", "follow", "follow", "follow", "sleep", "sleep", "sleep",
-		"long sleep", "kill", "start", "start", "drain", "end of drain", "hang", "wake", "look lag", "watch lag"}
+		"long sleep", "kill", "start", "start", "drain", "end of drain", "hang", "wake", "read lag", "watch lag"}
 	return rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{
 			what:   rapid.SampledFrom(kinds).Draw(t, "what"),
@@ -85,7 +85,7 @@ func tell(t *testing.T, story []step) (given []client.Update, log []event, err e
 		f.do(func() {
 			for _, n := range f.nodes {
 				n.applied, n.hung, n.draining = int64(len(f.events)), false, false
-				n.lookLag, n.watchLag = 0, 0
+				n.readLag, n.watchLag = 0, 0
 			}
 		})
 		for _, n := range f.nodes {

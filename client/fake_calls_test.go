@@ -116,13 +116,13 @@ func (n *fakeNode) GetService(ctx context.Context, req *rollcallv1.GetServiceReq
 		return nil, err
 	}
 	n.cluster.mu.Lock()
-	lookLag := n.lookLag
+	readLag := n.readLag
 	n.cluster.mu.Unlock()
-	lag(ctx, lookLag)
+	lag(ctx, readLag)
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
 	tellRevision(ctx, n.applied)
-	at, err := n.moment(req.GetAt())
+	at, err := n.asOf(req.GetAt())
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (n *fakeNode) ListServices(ctx context.Context, req *rollcallv1.ListService
 	}
 	n.cluster.mu.Lock()
 	defer n.cluster.mu.Unlock()
-	at, err := n.moment(req.GetAt())
+	at, err := n.asOf(req.GetAt())
 	if err != nil {
 		return nil, err
 	}

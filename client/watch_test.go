@@ -195,7 +195,7 @@ func TestWatchIsNotLeftBehindByItsOwnRead(t *testing.T) {
 		f.write(event{service: "a", status: unknown})
 		w := watch(t, f.client(t), "a")
 		w.want(t, "UNKNOWN")
-		f.do(func() { f.nodes[0].lookLag, f.nodes[0].watchLag = time.Second, 10*time.Second })
+		f.do(func() { f.nodes[0].readLag, f.nodes[0].watchLag = time.Second, 10*time.Second })
 		synctest.Wait()
 		f.write(event{service: "a", status: notServing})
 		time.Sleep(10*time.Second + time.Second/2) // the stream said NOT_SERVING; the look is under way

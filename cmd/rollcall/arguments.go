@@ -9,16 +9,16 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
-// writable refuses a name that no service can have, before anything is sent.
-func writable(service string) error {
+// checkName refuses a name that no service can have, before anything is sent.
+func checkName(service string) error {
 	if bad := limits.Name(service); bad != nil {
 		return invalid("service name %w", bad)
 	}
 	return nil
 }
 
-// lookable refuses a name or prefix that no node would look up.
-func lookable(service string) error {
+// checkLookup refuses a name or prefix that no node would look up.
+func checkLookup(service string) error {
 	if bad := limits.Lookup(service); bad != nil {
 		return invalid("service name %w", bad)
 	}

@@ -60,7 +60,7 @@ Exit status: 0 done; 1 not run; 4 run, but some calls failed, or its services co
 	}
 	cmd.AddCommand(newBenchCheckCommand(a), newBenchWriteCommand(a), newBenchWatchCommand(a), newBenchCleanCommand(a))
 	for _, c := range cmd.Commands() {
-		// Stands in front of the global flag, which bounds a whole command.
+		// Hides the global flag, which bounds a whole command.
 		c.Flags().DurationVar(&a.timeout, "timeout", a.timeout, "most time that one call may take")
 	}
 	return cmd

@@ -35,7 +35,7 @@ It writes nothing.`,
 			if len(args) == 1 {
 				service = args[0]
 			}
-			if err := firstError(lookable(service), r.validate(), a.validTimeout(),
+			if err := firstError(checkLookup(service), r.validate(), a.validTimeout(),
 				bounded("callers", callers, 1, maxBenchCallers),
 				bounded("connections", connections, 1, maxBenchConnections)); err != nil {
 				return err

@@ -46,7 +46,7 @@ func (w *benchWriteFlags) services() (*loadgen.Services, error) {
 		return nil, err
 	}
 	s := loadgen.NewServices(base, w.actor)
-	if err := writable(s.Name(maxBenchServices - 1)); err != nil {
+	if err := checkName(s.Name(maxBenchServices - 1)); err != nil {
 		return nil, withNext(invalid("--prefix: %w", errors.Unwrap(err)), "use a shorter or plainer one")
 	}
 	return s, nil

@@ -11,7 +11,7 @@ import (
 	"github.com/rollcallhq/rollcall/store"
 )
 
-// reasonDisk is of what is done to a data directory without a node.
+// reasonDisk: an operation on the data directory of a stopped node, or on a file, failed.
 const reasonDisk = "DATA_DIRECTORY"
 
 func newCompactCommand(a *app) *cobra.Command {

@@ -11,26 +11,26 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
-// Completion asks the nodes for names. It stays silent and quick whatever happens: nobody wants an
-// error in the middle of the line being typed.
+// Completion asks the nodes for names. If it cannot, it offers none, soon and without an error: an error
+// would be printed into the line that is being typed.
 const (
 	completionTimeout = time.Second
 	completionNames   = 100
 )
 
-// complete offers fixed values for a flag.
+// complete offers fixed values of a flag.
 func complete(cmd *cobra.Command, flag string, values ...string) {
 	completeFlag(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
-	// It only fails for a flag that is not there, which no user can cause.
+	// The only error is that cmd has no such flag, which is a defect of this program.
 	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err)
 	}
 }
 
-// completeServices offers service names for the first most arguments.
+// completeServices offers service names for at most so many arguments.
 func (a *app) completeServices(most int) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) >= most {
@@ -40,12 +40,12 @@ func (a *app) completeServices(most int) cobra.CompletionFunc {
 	}
 }
 
-// completeFlagService offers service names for a flag, whatever the arguments are.
+// completeFlagService offers service names as the value of a flag.
 func (a *app) completeFlagService(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	return a.serviceNames(cmd, toComplete), cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeSet offers names, then statuses; or a status after SERVICE=.
+// completeSet offers a name and then a status, or a status after SERVICE=.
 func (a *app) completeSet(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 	const none = cobra.ShellCompDirectiveNoFileComp
 	if service, _, ok := strings.Cut(toComplete, "="); ok {

@@ -25,7 +25,7 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := writable(service); err != nil {
+			if err := checkName(service); err != nil {
 				return err
 			}
 			o, err := w.options(cmd)

@@ -79,7 +79,7 @@ The data stay in --data and are taken up again; --fresh begins with none.`,
 	return cmd
 }
 
-// devFailure is for what keeps a dev cluster from starting.
+// devFailure is the failure of a dev cluster that cannot start.
 func devFailure(err error) *failure {
 	return &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDev, err: err}
 }

@@ -55,7 +55,7 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
   rollcall events --since "2026-11-22 03:00" --until "2026-11-22 03:30" --actor alice@laptop
   rollcall events --follow --from 42 -o json`,
 		Args: func(cmd *cobra.Command, _ []string) error {
-			// Before the environment counts, whose --timeout is meant for other commands.
+			// Checked before variables are read: ROLLCALL_TIMEOUT is meant for other commands.
 			if f.follow && cmd.Flags().Changed("timeout") {
 				return invalid("--follow goes on until it is interrupted, or has shown --limit events, and has no --timeout")
 			}
@@ -104,12 +104,12 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
 func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
 	changed := func(flag string) bool { return cmd.Flags().Changed(flag) }
 	for _, p := range prefixes {
-		if err := lookable(p); err != nil {
+		if err := checkLookup(p); err != nil {
 			return err
 		}
 	}
 	if changed("service") {
-		if err := writable(f.service); err != nil {
+		if err := checkName(f.service); err != nil {
 			return err
 		}
 		if len(prefixes) > 0 {
@@ -146,7 +146,7 @@ func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
 	return nil
 }
 
-// printedAtOnce is how many listed events are aligned with each other before they are shown.
+// printedAtOnce is how many events of a list are printed together, in aligned columns.
 const printedAtOnce = 1000
 
 func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []string, f *eventFlags) error {
@@ -186,7 +186,7 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 	return failed
 }
 
-// followEvents prints events until ctx ends, which is its orderly end, or there were --limit.
+// followEvents prints events until ctx ends, which is no error, or --limit events were printed.
 func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []string, f *eventFlags) error {
 	silent := a.noteSilence()
 	defer silent()
@@ -234,7 +234,7 @@ func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []str
 	return nil
 }
 
-// wants is what of the choice a watch leaves to its reader.
+// wants reports whether the flags choose e. A watch of events filters by prefix only; this is the rest.
 func (f *eventFlags) wants(e *rollcallv1.Event) bool {
 	return (f.service == "" || e.GetService() == f.service) &&
 		(f.actor == "" || e.GetActor().GetName() == f.actor) &&
@@ -242,7 +242,7 @@ func (f *eventFlags) wants(e *rollcallv1.Event) bool {
 		!e.GetTime().AsTime().Before(f.since.Time)
 }
 
-// firstSince is the revision from which on there can be events of --since, or later ones.
+// firstSince returns the revision of the first event at or after --since; without one, the next revision.
 func (a *app) firstSince(ctx context.Context, c *client.Client, f *eventFlags) (int64, error) {
 	ctx, cancel, err := a.withTimeout(ctx)
 	if err != nil {
@@ -303,7 +303,7 @@ func (a *app) printLines(events []*rollcallv1.Event) error {
 	return err
 }
 
-// transition says what an event changed, in one cell.
+// transition returns what an event changed, for one cell.
 func transition(e *rollcallv1.Event) string {
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED:

@@ -14,7 +14,7 @@ import (
 )
 
 // local is the time of the event of a revision, as people see it.
-func local(revision int64) string { return moments(revision).Local().Format("2006-01-02 15:04:05.000") }
+func local(revision int64) string { return timeOf(revision).Local().Format("2006-01-02 15:04:05.000") }
 
 // eventful fills a fake: revisions 1 to 6.
 func eventful(t *testing.T) *fake {
@@ -74,7 +74,7 @@ func revisions(t *testing.T, out string) string {
 
 func TestEventsAreChosen(t *testing.T) {
 	eventful(t)
-	at := func(revision int64) string { return moments(revision).Format(time.RFC3339) }
+	at := func(revision int64) string { return timeOf(revision).Format(time.RFC3339) }
 	for args, want := range map[string]string{
 		"":                                     "1 2 3 4 5 6",
 		"--reverse":                            "6 5 4 3 2 1",
@@ -233,7 +233,7 @@ func TestFollowChoosesToo(t *testing.T) {
 		c.end("", true)
 	}
 	// Since a time at which nothing had happened yet: what comes counts if its time does.
-	c := start(t, "events", "--follow", "-o", "json", "--since", moments(9).Format(time.RFC3339), "--limit", "1")
+	c := start(t, "events", "--follow", "-o", "json", "--since", timeOf(9).Format(time.RFC3339), "--limit", "1")
 	f.member("n2", "a")
 	f.member("n3", "b")
 	c.nextRevision("9")

@@ -45,7 +45,8 @@ type failure struct {
 	next      string // what to do; may be empty
 	written   client.Written
 	requestID string
-	oldest    int64 // revision that is kept, if it was asked for what is not
+	oldest    int64  // revision that is kept, if an older one was asked for
+	cluster   string // that the endpoints serve, if another one was asked for
 }
 
 func (f *failure) Error() string {
@@ -58,7 +59,7 @@ func (f *failure) Error() string {
 
 func (f *failure) Unwrap() error { return f.err }
 
-// invalid is an error of usage: exit 1, nothing was tried.
+// invalid returns an error of usage: exit status 1, and nothing was tried.
 func invalid(format string, args ...any) *failure {
 	return &failure{
 		exit:   exitNotDone,
@@ -68,7 +69,7 @@ func invalid(format string, args ...any) *failure {
 	}
 }
 
-// usageError makes one line of an error that cobra found before cmd ran.
+// usageError makes one line of an error that was found before cmd ran.
 func usageError(cmd *cobra.Command, err error) error {
 	if f, ok := errors.AsType[*failure](err); ok {
 		return f
@@ -84,7 +85,7 @@ func usageError(cmd *cobra.Command, err error) error {
 	return f
 }
 
-// suggest puts cobra's list of suggestions, one a line, into the sentence.
+// suggest puts cobra's suggestions, which come one a line, into the sentence.
 func suggest(err error) string {
 	message, list, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
 	if !ok {
@@ -139,15 +140,16 @@ func (a *app) report(f *failure, asJSON bool) {
 		Written   string `json:"written"`
 		RequestID string `json:"request_id"`
 		Oldest    int64  `json:"oldest_revision,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest})
+		ClusterID string `json:"cluster_id,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
 	io.WriteString(a.stderr, string(line)+"\n")
 }
 
-// wantsJSON reads the output format from the raw arguments: the error to print may be that they
-// could not be parsed.
+// wantsJSON reads the output format from the raw arguments. The error to print may be that they cannot be
+// parsed.
 func wantsJSON(args []string) bool {
 	output := os.Getenv(cliflag.EnvironmentName("output"))
 	for i, arg := range args {
@@ -176,13 +178,13 @@ const (
 	reasonNotWritten       = "NOT_WRITTEN"
 )
 
-// doing says what was tried when err happened: "set payments".
+// doing adds to err what was tried: "set payments".
 func doing(what string, err error) error { return &attempt{what: what, err: err} }
 
 type attempt struct {
 	what     string
 	err      error
-	notFound string // what to do next if it was not found; "" stands for the usual
+	notFound string // what to do next if it was not found; "": the usual advice
 }
 
 func (t *attempt) Error() string { return fmt.Sprintf("cannot %s: %s", t.what, t.err) }
@@ -197,6 +199,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		written:   e.Written,
 		requestID: e.RequestID,
 		oldest:    e.OldestRevision,
+		cluster:   e.ClusterID,
 	}
 	message := a.clientMessage(e)
 	if e.Written == client.WrittenUnknown {
@@ -244,7 +247,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 
 const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
 
-// clientMessage is what went wrong, and where if it is not a node's considered answer.
+// clientMessage returns what went wrong. If it is not a node's decision it also names the endpoint.
 func (a *app) clientMessage(e *client.Error) string {
 	message := e.Message
 	if message == "" {
@@ -262,7 +265,7 @@ func (a *app) clientMessage(e *client.Error) string {
 	return message
 }
 
-// noNodeAnswers is for commands that try again until their time is over.
+// noNodeAnswers is the failure of a command that found no node until its time was over.
 func (a *app) noNodeAnswers(why string) *failure {
 	return &failure{
 		exit:   exitNotDone,

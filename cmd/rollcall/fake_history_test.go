@@ -26,13 +26,13 @@ type fakeHistory struct {
 	changed chan struct{} // closed at the next event
 }
 
-func moments(revision int64) time.Time { return reported.Add(time.Duration(revision) * time.Minute) }
+func timeOf(revision int64) time.Time { return reported.Add(time.Duration(revision) * time.Minute) }
 
 // happened appends the event of f.revision.
 func (f *fake) happened(service string, s healthpb.HealthCheckResponse_ServingStatus, reason, actor string) {
 	e := &rollcallv1.Event{
 		Revision: f.revision, CommitRevision: f.revision, Type: rollcallv1.EventType_EVENT_TYPE_REPORTED, Service: service,
-		Time: timestamppb.New(moments(f.revision)), Actor: &rollcallv1.Actor{Name: actor, Peer: "127.0.0.1:4711"}, Reason: reason,
+		Time: timestamppb.New(timeOf(f.revision)), Actor: &rollcallv1.Actor{Name: actor, Peer: "127.0.0.1:4711"}, Reason: reason,
 		PreviousStatus: none, Status: s, EffectiveStatus: s,
 	}
 	if s == none {
@@ -66,7 +66,7 @@ func (f *fake) member(name, api string) {
 	f.revision++
 	f.append(&rollcallv1.Event{
 		Revision: f.revision, CommitRevision: f.revision, Type: rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED,
-		Time: timestamppb.New(moments(f.revision)), PreviousStatus: unknown, Status: unknown,
+		Time: timestamppb.New(timeOf(f.revision)), PreviousStatus: unknown, Status: unknown,
 		Member: &rollcallv1.Member{Name: name, ApiAddress: api},
 	})
 }

@@ -40,7 +40,7 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := lookable(service); err != nil {
+			if err := checkLookup(service); err != nil {
 				return err
 			}
 			options, err := flags.options()
@@ -94,8 +94,8 @@ func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, o *client.ReadOpt
 	}{rec, resp.GetRevision(), resp.GetClusterId(), readOf(o)})
 }
 
-// ownStatus is the JSON form of a name that has no record: that of GetServiceResponse, as far as a
-// node knows it.
+// ownStatus is the JSON form of one of a node's own names, which have no record. Its fields are a part of
+// GetServiceResponse's.
 type ownStatus struct {
 	Service struct {
 		Service string `json:"service"`
@@ -129,7 +129,8 @@ func writeRecord(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord) erro
 	return writeCells(w, now, rec, status, "")
 }
 
-// writePastRecord writes a record that may not hold any more: nothing is said of how long it has.
+// writePastRecord writes a record of the past. It does not say for how long the status has held: it may not
+// hold any more.
 func writePastRecord(w io.Writer, now time.Time, resp *rollcallv1.GetServiceResponse) error {
 	rec := resp.GetService()
 	status := rec.GetStatus().String()

@@ -45,7 +45,7 @@ not kept.`,
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := lookable(service); err != nil {
+			if err := checkLookup(service); err != nil {
 				return err
 			}
 			if rollcallv1.IsOwn(service) {
@@ -82,7 +82,7 @@ not kept.`,
 	return cmd
 }
 
-// period is a time in which one report held, or none because the service was deleted.
+// period is a span of time in which one report held, or in which the service was deleted.
 type period struct {
 	start    time.Time
 	end      time.Time // zero: it holds now
@@ -106,11 +106,11 @@ type history struct {
 }
 
 func (h *history) read(ctx context.Context) error {
-	// From revision 1 on and not from the oldest: so the answer tells if something is not kept.
+	// Asked from revision 1 on, so that the answer is an error if older events are not kept.
 	for from := int64(1); ; {
 		first, cut, err := h.readEvents(ctx, from)
 		if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == client.ReasonCompacted && e.OldestRevision > from {
-			from, h.compacted = e.OldestRevision, e.OldestRevision // it can move meanwhile
+			from, h.compacted = e.OldestRevision, e.OldestRevision // it may have moved again by the next try
 			continue
 		}
 		if err == nil && !cut {
@@ -123,8 +123,8 @@ func (h *history) read(ctx context.Context) error {
 	}
 }
 
-// readEvents makes periods of the events from a revision on, and returns the oldest of them. If the
-// limit cut them it says so.
+// readEvents makes periods of the events from a revision on. It returns the oldest event, and whether the
+// limit left out older ones.
 func (h *history) readEvents(ctx context.Context, from int64) (first *rollcallv1.Event, cut bool, err error) {
 	h.periods = nil
 	o := client.ListEventsOptions{
@@ -148,7 +148,7 @@ func (h *history) readEvents(ctx context.Context, from int64) (first *rollcallv1
 	return first, false, nil
 }
 
-// readBefore adds what held before the first event, or all the time if there is none.
+// readBefore adds what held before the first event; without events, what held all the time.
 func (h *history) readBefore(ctx context.Context, first *rollcallv1.Event) (cut bool, err error) {
 	var at *rollcallv1.At
 	switch {
@@ -168,7 +168,7 @@ func (h *history) readBefore(ctx context.Context, first *rollcallv1.Event) (cut 
 	defer cancel()
 	resp, err := h.c.GetAt(ctx, h.service, at)
 	if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == client.ReasonCompacted && first != nil {
-		h.compacted = e.OldestRevision // just now
+		h.compacted = e.OldestRevision // compacted since the events were read
 		return false, nil
 	}
 	if err != nil {
@@ -181,7 +181,7 @@ func (h *history) readBefore(ctx context.Context, first *rollcallv1.Event) (cut 
 
 func (h *history) full() bool { return h.limit > 0 && len(h.periods) >= h.limit }
 
-// add puts a period in front of those that there are.
+// add adds a period that is earlier than all others.
 func (h *history) add(start *timestamppb.Timestamp, s client.Status, actor *rollcallv1.Actor, reason string, revision int64) {
 	end := h.until
 	if n := len(h.periods); n > 0 {
@@ -247,7 +247,8 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 	return nil
 }
 
-// lasted is how long p held so far; clocks of nodes and of this machine may differ.
+// lasted returns how long p has held so far; never less than 0, because the clocks of nodes and of this
+// machine may differ.
 func (p period) lasted(now time.Time) time.Duration {
 	end := p.end
 	if end.IsZero() {

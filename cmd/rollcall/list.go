@@ -37,7 +37,7 @@ it is one cut, and never shows half of an atomic write.`,
 			if len(args) == 1 {
 				o.Prefix = args[0]
 			}
-			if err := lookable(o.Prefix); err != nil {
+			if err := checkLookup(o.Prefix); err != nil {
 				return err
 			}
 			options, err := flags.options()
@@ -75,7 +75,7 @@ it is one cut, and never shows half of an atomic write.`,
 	return cmd
 }
 
-// printRecords writes the records, and what revision they are as of unless that is 0: now.
+// printRecords writes the records and their revision. Revision 0 stands for now and is left out.
 func (a *app) printRecords(records []*rollcallv1.ServiceRecord, revision int64) error {
 	out := struct {
 		Services []json.RawMessage `json:"services"`

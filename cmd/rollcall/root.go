@@ -28,7 +28,7 @@ type app struct {
 	output    outputFormat
 	timeout   time.Duration
 
-	// started is set when arguments and environment were understood: errors before are of usage.
+	// started is set when arguments and variables are understood. An error before that is one of usage.
 	started bool
 }
 

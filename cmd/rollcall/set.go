@@ -78,7 +78,7 @@ func parseChanges(args []string) ([]client.Change, error) {
 		if !ok {
 			return nil, withNext(invalid("%q is not SERVICE=STATUS", arg), usage)
 		}
-		if err := writable(service); err != nil {
+		if err := checkName(service); err != nil {
 			return nil, err
 		}
 		s, err := cliflag.ParseStatus(status)
@@ -99,8 +99,7 @@ func withNext(f *failure, next string) *failure {
 	return f
 }
 
-// A change that was made stays made when standard output is gone: what is printed here is not
-// checked, as an exit status of 1 would deny the change.
+// Errors of printing are ignored below. The change is made, and an exit status of 1 would say that it is not.
 
 func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions) error {
 	resp, err := c.Set(ctx, change.Service, change.Status, o)

@@ -109,7 +109,7 @@ func (a *app) writeBackup(r backupReport) error {
 	return writeChecks(a.stdout, r.Checks)
 }
 
-// backupFailure is for files.
+// backupFailure is the failure of an operation on a backup file or a data directory.
 func backupFailure(err error) *failure {
 	f := &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDisk, err: err}
 	switch {

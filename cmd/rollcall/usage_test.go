@@ -122,7 +122,7 @@ func TestTheActorOfWritesChoosesNoEvents(t *testing.T) {
 	if r := rollcall(t, "events", "-o", "json"); revisions(t, r.stdout) != "1 2 3 4 5 6" {
 		t.Error(r)
 	}
-	t.Setenv("ROLLCALL_SINCE", moments(5).Format(time.RFC3339))
+	t.Setenv("ROLLCALL_SINCE", timeOf(5).Format(time.RFC3339))
 	t.Setenv("ROLLCALL_TYPE", "reported")
 	if r := rollcall(t, "events", "-o", "json"); revisions(t, r.stdout) != "6" {
 		t.Error(r)

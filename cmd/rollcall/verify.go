@@ -16,7 +16,7 @@ import (
 	"github.com/rollcallhq/rollcall/store/verify"
 )
 
-// reasonDamaged is of a data directory or a backup that is not as it was written.
+// reasonDamaged: a data directory or a backup is not as it was written.
 const reasonDamaged = "DAMAGED"
 
 func newVerifyCommand(a *app) *cobra.Command {

@@ -23,7 +23,7 @@ func buildVersion() string {
 	if !ok {
 		return unreleased
 	}
-	// A build in a checkout has a pseudo-version, which names the commit and no release.
+	// A build in a checkout has a pseudo-version. It names a commit and no release.
 	if v := info.Main.Version; v != "" && v != "(devel)" && !strings.HasPrefix(v, "v0.0.0-") && !strings.Contains(v, "+dirty") {
 		return v
 	}

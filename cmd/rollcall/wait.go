@@ -32,7 +32,7 @@ exist. The names that nodes answer for themselves, such as rollcall.leader, can 
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service := args[0]
-			if err := lookable(service); err != nil {
+			if err := checkLookup(service); err != nil {
 				return err
 			}
 			if timeout <= 0 {
@@ -57,7 +57,7 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 	defer cancel()
 	silent := a.noteSilence()
 	defer silent()
-	// Watch and not WaitFor: what it was last is half of the answer when time is over.
+	// Watch and not WaitFor, because the last status is reported when time is over.
 	var last *client.Update
 	for ctx.Err() == nil {
 		for u, err := range c.Watch(ctx, service) {
@@ -88,7 +88,7 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 	return notAsAsked(fmt.Errorf("%s is %s, not %s, after %s", format.Service(service), last.Status, want, timeout))
 }
 
-// nobodyThere reports an error that waiting may cure: nodes that are not up yet.
+// nobodyThere reports the error that no node can be connected to. Nodes may still be starting.
 func nobodyThere(err error) bool {
 	e, ok := errors.AsType[*client.Error](err)
 	return ok && e.Reason == client.ReasonNoEndpoint
@@ -104,7 +104,7 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// notAsAsked is for a question that was answered, in another way than asked for.
+// notAsAsked is the failure of a question that was answered otherwise than asked for: exit status 4.
 func notAsAsked(err error) *failure {
 	return &failure{exit: exitNotAsAsked, code: codes.FailedPrecondition, reason: reasonNotAsAsked, err: err}
 }

@@ -49,7 +49,7 @@ and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN
 				return invalid("SERVICE is missing; --prefix PREFIX follows all that begin with it, and --prefix '' every service")
 			}
 			for _, name := range append(args, prefixes...) {
-				if err := lookable(name); err != nil {
+				if err := checkLookup(name); err != nil {
 					return err
 				}
 			}
@@ -66,14 +66,14 @@ and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN
 	}
 	cmd.Flags().StringArrayVar(&prefixes, "prefix", nil, "follow all services whose names begin with this `prefix`; repeated: with any of them")
 	completeFlag(cmd, "prefix", a.completeFlagService)
-	// Stands in front of the global flag, whose variable must not end watches.
+	// Hides the global flag: ROLLCALL_TIMEOUT must not end watches.
 	cmd.Flags().DurationVar(&ignored, "timeout", 0, "does not apply")
 	cmd.Flags().Lookup("timeout").Hidden = true
 	cmd.Flags().SetAnnotation("timeout", cliflag.FlagOnly, []string{"true"})
 	return cmd
 }
 
-// watch prints updates until ctx ends, which is its orderly end.
+// watch prints updates until ctx ends, which is no error.
 func (a *app) watch(ctx context.Context, c *client.Client, service string) error {
 	silent := a.noteSilence()
 	defer silent()
@@ -175,8 +175,7 @@ type resetJSON struct {
 	Cluster string `json:"cluster_id"`
 }
 
-// watchPrefixes prints the state of many services and what changes in it until ctx ends, which is its
-// orderly end.
+// watchPrefixes prints the state of many services, and then its changes, until ctx ends, which is no error.
 func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []string) error {
 	silent := a.noteSilence()
 	defer silent()
