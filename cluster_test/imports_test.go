@@ -26,9 +26,10 @@ var rooms = map[string][]string{
 	"store":                {"api/rollcall/log/v1", "store/boltfile", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	"store/vfs":            {},
 	"store/boltfile":       {"store/vfs"},
-	"store/raftlog":        {"api/rollcall/log/v1", "store/boltfile", "store/vfs"},
+	"store/watchdog":       {},
+	"store/raftlog":        {"api/rollcall/log/v1", "store/boltfile", "store/vfs", "store/watchdog"},
 	"store/snapshot":       {"api/rollcall/log/v1", "store/vfs"},
-	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs"},
+	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	// For tests.
 	"store/lossyfs":       {},

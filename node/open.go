@@ -121,6 +121,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.registryFile.Congested
+	cfg.Stuck = func() bool { return n.raftLog.WritingFor() > stuckDisk }
 	cfg.OnFailure = n.fail
 	return cfg
 }
