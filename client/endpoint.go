@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	maxReceiveBytes = 32 << 20 // a page of 10,000 records with the longest names and reasons is under 20 MiB
+	maxReceiveBytes = 4 << 20 // gRPC's default: no node sends more
 	// A node refuses pings more often than every 5 s; gRPC's own minimum is 10 s.
 	keepaliveTime    = 10 * time.Second
 	keepaliveTimeout = 5 * time.Second

@@ -142,13 +142,21 @@ func (n *fakeNode) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.S
 			return &rollcallv1.WatchEventsResponse{Revision: at, ClusterId: n.cluster.id}, n.compacted(at + 1)
 		}
 		m := &rollcallv1.WatchEventsResponse{}
-		for at < n.applied && len(m.Events) < 3 {
+		first, last := n.cluster.whole[0], n.cluster.whole[1]
+		if n.stuck && at > first {
+			return nil, nil
+		}
+		for at < n.applied && len(m.Events) < 3 && (at != first-1 || len(m.Events) == 0) {
 			at++
 			if e := n.event(at); chosen(e.GetService(), req.GetPrefixes()) {
 				m.Events = append(m.Events, e)
 			}
 		}
-		if m.Revision = at; len(m.Events) == 0 {
+		m.Revision = at
+		if m.More = at >= first && at < last; m.More {
+			m.Revision = first - 1
+		}
+		if len(m.Events) == 0 && (m.More || at != last) {
 			return nil, nil
 		}
 		return m, nil

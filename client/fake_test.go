@@ -43,9 +43,10 @@ type event struct {
 type fakeCluster struct {
 	mu      sync.Mutex // guards the cluster and its nodes
 	id      string
-	events  []event // the one at i has revision i+1
-	lagging bool    // nodes follow only when told to
-	oldest  int64   // revision that is retained; 0: 1
+	events  []event  // the one at i has revision i+1
+	lagging bool     // nodes follow only when told to
+	oldest  int64    // revision that is retained; 0: 1
+	whole   [2]int64 // the revisions of one atomic write, first and last; all others are single changes
 	changed chan struct{}
 	nodes   []*fakeNode
 	answers map[string]answer // first ones, by request id
@@ -289,6 +290,7 @@ type fakeNode struct {
 	hung     bool
 	draining bool
 	deaf     bool   // to min-revision
+	stuck    bool   // within the atomic write of cluster.whole
 	stray    string // another cluster that it belongs to; "": none
 	server   *grpc.Server
 	listener net.Listener

@@ -51,20 +51,28 @@ func (c *Client) WatchEvents(ctx context.Context, o WatchEventsOptions) iter.Seq
 			w.cluster = c.Cluster()
 		}
 		req := &rollcallv1.WatchEventsRequest{Prefixes: o.Prefixes, FromRevision: o.From}
+		var part []*rollcallv1.Event // what came of an atomic write that is larger than one message
 		err := w.run(ctx, func(ctx context.Context, e *endpoint, timeout time.Duration) error {
 			return receive(ctx, w, e, timeout,
 				func(ctx context.Context, conn grpc.ClientConnInterface) (grpc.ServerStreamingClient[rollcallv1.WatchEventsResponse], error) {
+					part = nil // the request asks for the whole write again
 					return rollcallv1.NewRegistryClient(conn).WatchEvents(ctx, req)
 				},
 				func(_ context.Context, _ grpc.ClientConnInterface, m *rollcallv1.WatchEventsResponse) error {
+					if m.GetMore() {
+						part = append(part, m.GetEvents()...)
+						return nil
+					}
+					events := append(part, m.GetEvents()...)
+					part = nil
 					// Each stream begins with a bookmark. Only the first stream's is news.
-					resumed := w.delivered && len(m.GetEvents()) == 0 && m.GetRevision() < req.FromRevision
+					resumed := w.delivered && len(events) == 0 && m.GetRevision() < req.FromRevision
 					req.FromRevision = m.GetRevision() + 1
 					if resumed {
 						return nil
 					}
 					w.delivered = true
-					if !yield(EventBatch{Events: m.GetEvents(), Revision: m.GetRevision(), Cluster: w.cluster, Endpoint: e.address}, nil) {
+					if !yield(EventBatch{Events: events, Revision: m.GetRevision(), Cluster: w.cluster, Endpoint: e.address}, nil) {
 						return errStopped
 					}
 					return nil

@@ -130,6 +130,30 @@ func TestWatchEventsMoves(t *testing.T) {
 	})
 }
 
+// TestP6AWriteInPartsIsGivenWhole: also when nodes end in the middle of it.
+func TestP6AWriteInPartsIsGivenWhole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.write(event{"a", serving, ""}, event{"a", notServing, ""})
+		all := takeEvents(t, f.client(t), client.WatchEventsOptions{From: 1})
+		onlyA := takeEvents(t, f.client(t), client.WatchEventsOptions{From: 1, Prefixes: []string{"a"}})
+		all.want(t, "<=0 1,2<=2")
+		f.do(func() {
+			f.whole = [2]int64{3, 9}
+			for _, n := range f.nodes {
+				n.stuck = true
+			}
+		})
+		f.write(event{"a", serving, ""}, event{"b", serving, ""}, event{"c", serving, ""}, event{"d", serving, ""},
+			event{"e", serving, ""}, event{"f", serving, ""}, event{"g", serving, ""}, event{"a", missing, ""})
+		all.want(t, "<=0 1,2<=2") // a part of it came
+		f.do(func() { f.nodes[1].stuck = false })
+		f.nodes[0].kill()
+		all.want(t, "<=0 1,2<=2 3,4,5,6,7,8,9,10<=10")
+		onlyA.want(t, "<=0 1,2<=2 3,10<=10")
+	})
+}
+
 func TestWatchEventsBelowTheHorizon(t *testing.T) {
 	f := startBuffered(t, 2)
 	f.write(event{"a", serving, ""}, event{"a", notServing, ""}, event{"a", serving, ""})

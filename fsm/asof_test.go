@@ -155,6 +155,7 @@ func TestReadEvents(t *testing.T) {
 			To:         rapid.Int64Range(0, newest+2).Draw(rt, "to"),
 			Key:        rapid.SampledFrom([]string{"", "s/1"}).Draw(rt, "service"),
 			Descending: rapid.Bool().Draw(rt, "descending"),
+			PageBytes:  rapid.SampledFrom([]int{0, 1, 150}).Draw(rt, "bytes"),
 		}
 		if q.Key != "" {
 			q.Kind = logv1.Kind_KIND_SERVICE

@@ -17,7 +17,7 @@ import (
 // beginning on, over and over, a read of a point in time and a short list of events take a fraction of a second.
 func TestShortReadsDoNotWaitBehindLaggards(t *testing.T) {
 	follow := func(ctx context.Context, h *harness) error {
-		err := h.FollowEvents(ctx, 1, time.Hour, func(_ []*logv1.Event, revision int64) error {
+		err := h.FollowEvents(ctx, 1, logv1.Following{Quiet: time.Hour}, func(_ []*logv1.Event, revision int64) error {
 			if revision < laggedEvents {
 				return nil
 			}

@@ -107,7 +107,7 @@ func TestServicesAreOneCutWhenSynced(t *testing.T) {
 		for range rapid.IntRange(0, 10).Draw(rt, "before") {
 			something()
 		}
-		s := f.followers.Scan(prefixes)
+		s := f.followers.Scan(prefixes, logv1.Following{})
 		m := &mirror{t: t, state: map[string]int64{}}
 		syncs := 0
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
@@ -146,7 +146,9 @@ func TestFollowServices(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		m := &mirror{t: t, state: map[string]int64{}}
 		done := make(chan error, 1)
-		go func() { done <- h.FollowServices(ctx, []string{"shop/"}, 10*time.Second, nil, m.take) }()
+		go func() {
+			done <- h.FollowServices(ctx, []string{"shop/"}, logv1.Following{Quiet: 10 * time.Second}, nil, m.take)
+		}()
 		messages := func(why string, want int) {
 			t.Helper()
 			synctest.Wait()
@@ -162,7 +164,7 @@ func TestFollowServices(t *testing.T) {
 		}
 		messages("an empty registry", 1)
 		h.do(t, 1, batchOf("shop", 5, serving))
-		messages("a write", 1)
+		messages("a write larger than a page", 3)
 		h.do(t, 2, write(change("shop/1", gone), change("shop/2", notServing)))
 		messages("a deletion and a change", 1)
 		h.do(t, 3, batchOf("other", 5, serving))
@@ -176,7 +178,7 @@ func TestFollowServices(t *testing.T) {
 
 		m = &mirror{t: t, state: map[string]int64{}}
 		ctx, cancel = context.WithCancel(t.Context())
-		go func() { done <- h.FollowServices(ctx, nil, time.Hour, nil, m.take) }()
+		go func() { done <- h.FollowServices(ctx, nil, logv1.Following{Quiet: time.Hour}, nil, m.take) }()
 		synctest.Wait()
 		if m.messages < 5 || m.largest != 2 || !m.synced {
 			t.Errorf("9 services came in %d messages of at most %d", m.messages, m.largest)
@@ -196,7 +198,7 @@ func TestServicesAreSyncedOnlyOnceAllIsKnown(t *testing.T) {
 		var got []string
 		done := make(chan error, 1)
 		go func() {
-			done <- h.FollowServices(ctx, nil, 10*time.Second, complete, func(m *rollcallv1.WatchServicesResponse) error {
+			done <- h.FollowServices(ctx, nil, logv1.Following{Quiet: 10 * time.Second}, complete, func(m *rollcallv1.WatchServicesResponse) error {
 				got = append(got, fmt.Sprintf("%d@%d %t", len(m.GetServices()), m.GetRevision(), m.GetSynced()))
 				return nil
 			})
@@ -224,7 +226,7 @@ func TestServicesAreSyncedOnlyOnceAllIsKnown(t *testing.T) {
 func TestAStuckFollowerOfServicesFallsBehind(t *testing.T) {
 	h := newHarness(t)
 	h.do(t, 1, batchOf("a", 5, serving))
-	err := h.FollowServices(t.Context(), nil, time.Hour, nil, func(msg *rollcallv1.WatchServicesResponse) error {
+	err := h.FollowServices(t.Context(), nil, logv1.Following{Quiet: time.Hour}, nil, func(msg *rollcallv1.WatchServicesResponse) error {
 		for i := range 3 {
 			h.do(t, int64(2+i), batchOf(fmt.Sprint(i), 5, serving))
 		}

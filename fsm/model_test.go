@@ -191,7 +191,7 @@ func modelMember(m *logv1.Member) string {
 
 // decoded is the first answer to r.
 func decoded(r *request) *logv1.Result {
-	p, err := decodeResult(r.decode().GetResult())
+	p, err := decodeResult(r.decode().GetResult(), r.key().id)
 	if err != nil {
 		panic(err)
 	}
@@ -213,7 +213,7 @@ func (h *harness) modelDump() string {
 	m.revision, m.time, m.horizon = v.revision, v.logTime, v.horizon
 	m.ids, m.window = h.state.requests.limits.ids, h.state.requests.limits.window
 	for _, r := range h.state.requests.order {
-		m.requests = append(m.requests, modelRequest{caller: r.key.caller, id: r.key.id, time: r.time, revision: decoded(r).GetRevision(), cost: r.cost})
+		m.requests = append(m.requests, modelRequest{caller: r.key().caller, id: r.key().id, time: r.time, revision: decoded(r).GetRevision(), cost: int(r.cost)})
 	}
 	return m.dump()
 }

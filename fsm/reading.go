@@ -2,7 +2,6 @@ package fsm
 
 import (
 	"context"
-	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -17,13 +16,13 @@ func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (rea
 }
 
 // FollowEvents is follow.Followers.Events.
-func (f *FSM) FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error {
-	return f.followers.Events(ctx, from, quiet, send)
+func (f *FSM) FollowEvents(ctx context.Context, from int64, how logv1.Following, send func(events []*logv1.Event, revision int64) error) error {
+	return f.followers.Events(ctx, from, how, send)
 }
 
 // FollowServices is follow.Followers.Services.
-func (f *FSM) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
-	return f.followers.Services(ctx, prefixes, quiet, complete, send)
+func (f *FSM) FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return f.followers.Services(ctx, prefixes, how, complete, send)
 }
 
 // RecentEvents is history.Reader.Recent.
@@ -58,12 +57,12 @@ func (f *FSM) ListServicesAt(ctx context.Context, revision int64, prefix, after 
 
 // RecordAt returns what the registry held of a record of a kind that has a history, at a revision that
 // VisibleRevision returned; nil if nothing.
-func (f *FSM) RecordAt(ctx context.Context, kind *Kind, key string, revision int64) (Value, error) {
-	e, err := f.history.EventAt(ctx, kind.Number, key, revision)
+func (f *FSM) RecordAt(ctx context.Context, kind logv1.Kind, key string, revision int64) (Value, error) {
+	e, err := f.history.EventAt(ctx, kind, key, revision)
 	if err != nil || e == nil || e.GetDeletes() {
 		return nil, err
 	}
-	return kind.decode(key, e.GetAfter())
+	return f.cfg.Kinds.find(kind).decode(key, e.GetAfter())
 }
 
 // shownRegistry is an FSM as followers see it.

@@ -20,8 +20,8 @@ type storedOrigin struct {
 	actor  logv1.Actor
 }
 
-// encode returns memory that the next call uses again.
-func (e *resultEncoder) encode(r *Result) []byte {
+// encode encodes the answer to the request with an id. It returns memory that the next call uses again.
+func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 	p := &e.p
 	p.Revision, p.Time, p.Refusal = r.revision, r.time, r.refusal
 	p.Records = p.Records[:0]
@@ -40,7 +40,7 @@ func (e *resultEncoder) encode(r *Result) []byte {
 		if now := o.after; now != nil {
 			if why == nil || now.origin != why && *now.origin != *why {
 				why = now.origin
-				p.Origin = append(p.Origin, e.origin(len(p.Origin), why, r.time))
+				p.Origin = append(p.Origin, e.origin(len(p.Origin), why, r.time, requestID))
 			}
 			revision, statusTime = now.revision-r.revision, now.statusTime-r.time
 			status, place = logv1.Status(now.status), uint32(len(p.Origin)-1)
@@ -63,13 +63,16 @@ func (e *resultEncoder) encode(r *Result) []byte {
 	return e.bytes
 }
 
-func (e *resultEncoder) origin(i int, why *origin, time int64) *logv1.Origin {
+func (e *resultEncoder) origin(i int, why *origin, time int64, requestID string) *logv1.Origin {
 	if i == len(e.pool) {
 		e.pool = append(e.pool, new(storedOrigin))
 	}
 	s := e.pool[i]
 	o := &s.origin
 	o.Reason, o.Time, o.RequestId, o.LeaseId, o.Actor = why.reason, why.time-time, why.requestID, why.leaseID, nil
+	if o.ThisRequest = why.requestID == requestID && requestID != ""; o.ThisRequest {
+		o.RequestId = ""
+	}
 	if a := why.actor.Value(); a != (actor{}) {
 		s.actor.Name, s.actor.Verified, s.actor.Peer = a.name, a.verified, a.peer
 		o.Actor = &s.actor
@@ -78,7 +81,7 @@ func (e *resultEncoder) origin(i int, why *origin, time int64) *logv1.Origin {
 }
 
 // decodeResult is the reverse of resultEncoder.encode. Index and Replayed are not set.
-func decodeResult(b []byte) (*logv1.Result, error) {
+func decodeResult(b []byte, requestID string) (*logv1.Result, error) {
 	p := new(logv1.StoredResult)
 	if err := p.UnmarshalVT(b); err != nil {
 		return nil, fmt.Errorf("stored result: %w", err)
@@ -103,10 +106,14 @@ func decodeResult(b []byte) (*logv1.Result, error) {
 				return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], place, len(p.Origin))
 			}
 			why := p.Origin[place]
+			id := why.GetRequestId()
+			if why.GetThisRequest() {
+				id = requestID
+			}
 			record.StatusTime = p.Time + p.StatusTimes[i]
 			record.Report = &logv1.Report{
 				Status: p.Statuses[i], Reason: why.GetReason(), Actor: why.GetActor(), Time: p.Time + why.GetTime(),
-				Revision: p.Revision + p.Revisions[i], RequestId: why.GetRequestId(), LeaseId: why.GetLeaseId(),
+				Revision: p.Revision + p.Revisions[i], RequestId: id, LeaseId: why.GetLeaseId(),
 			}
 		case p.Changed[i]:
 			record.StatusTime = p.Time

@@ -170,8 +170,8 @@ func (h *harness) dump() string {
 	}
 	for _, r := range t.order {
 		fmt.Fprintf(&b, "%v %x\n", r.place, r.encoded)
-		if t.known[r.key] != r {
-			fmt.Fprintf(&b, "%v is known otherwise\n", r.key)
+		if t.known[r.key()] != r {
+			fmt.Fprintf(&b, "%v is known otherwise\n", r.key())
 		}
 	}
 	return b.String()

@@ -27,7 +27,8 @@ func full() Reading {
 		Services: map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
 		Watchers: 4, Wakes: 8, Restores: 1,
 		Peers: map[string]bool{"n2": true, "n3": false}, ClockOffsets: map[string]time.Duration{"n2": -1500 * time.Millisecond},
-		RPCs: []RPC{{"grpc.health.v1.Health/Check", "OK", 11}, {"grpc.health.v1.Health/Check", "NotFound", 2}},
+		RPCs:    []RPC{{"grpc.health.v1.Health/Check", "OK", 11}, {"grpc.health.v1.Health/Check", "NotFound", 2}},
+		Budgets: []Budget{{"answer-bytes", 4096, 268435456, 3}},
 	}
 }
 
@@ -72,6 +73,9 @@ func TestScrape(t *testing.T) {
 		`rollcall_peer_up{member="n2"} 1`,
 		`rollcall_clock_offset_seconds{member="n2"} -1.5`,
 		`rollcall_peer_up{member="n3"} 0`,
+		`rollcall_client_memory_used_bytes{budget="answer-bytes"} 4096`,
+		`rollcall_client_memory_limit_bytes{budget="answer-bytes"} 2.68435456e+08`,
+		`rollcall_client_memory_refused_total{budget="answer-bytes"} 3`,
 		`rollcall_rpcs_total{code="NotFound",method="grpc.health.v1.Health/Check"} 2`,
 		"rollcall_registry_backlog_bytes 4096",
 		`rollcall_raft_store_duration_seconds_bucket{le="0.0025"} 0`,
@@ -175,6 +179,7 @@ What to alert on:
 | when | what it means |
 |---|---|
 ` + "| `max(rollcall_is_leader) == 0` for 30 s | no leader: writes are refused, reads go on. Two of three nodes must reach each other |\n" +
+	"| `increase(rollcall_client_memory_refused_total[5m]) > 0` | clients ask for more at once than the node holds for them, or do not read what they asked for: find who, or raise `--client-memory` |\n" +
 	"| `abs(rollcall_clock_offset_seconds) > 0.5` for 1 min | the clock of that member is off; the cluster's time does not follow one wrong clock of three, but two are another matter: mend its time service |\n" +
 	"| `rollcall_peer_up == 0` on the leader for 1 min | a member is away; with three, one more failure stops writes |\n" +
 	"| `increase(rollcall_leader_changes_total[10m]) > 3` | leaders come and go: slow disks or a bad network |\n" +

@@ -36,6 +36,15 @@ type Reading struct {
 	ClockOffsets map[string]time.Duration // by member: ahead of the cluster's clock
 	Peers        map[string]bool          // by member: the last try to reach it succeeded
 	RPCs         []RPC
+
+	Budgets []Budget
+}
+
+// Budget is how much of a part of the memory for clients is used.
+type Budget struct {
+	Name        string
+	Used, Limit int64 // bytes
+	Refused     int64 // calls so far
 }
 
 // RPC is how many calls of a method have ended with a code.
@@ -66,6 +75,24 @@ const (
 // families is the place for a new metric. Labels have few values that an operator or this program
 // chooses: a member, a status, a method, a code; never the name of a service or a client.
 var families = []family{
+	{"rollcall_client_memory_used_bytes", "Memory that is held for clients: for what streams send, answers to reads, changes that wait for theirs.", gauge, []string{"budget"},
+		func(r Reading, e emit) {
+			for _, b := range r.Budgets {
+				e(float64(b.Used), b.Name)
+			}
+		}},
+	{"rollcall_client_memory_limit_bytes", "Most memory that is held for clients (--client-memory, divided).", gauge, []string{"budget"},
+		func(r Reading, e emit) {
+			for _, b := range r.Budgets {
+				e(float64(b.Limit), b.Name)
+			}
+		}},
+	{"rollcall_client_memory_refused_total", "Calls that were refused because of one of these limits, or of one connection's part of it.", counter, []string{"budget"},
+		func(r Reading, e emit) {
+			for _, b := range r.Budgets {
+				e(float64(b.Refused), b.Name)
+			}
+		}},
 	{"rollcall_is_leader", "1 while this node leads and takes writes, else 0.", gauge, nil,
 		one(func(r Reading) float64 { return truth(r.Leading) })},
 	{"rollcall_leader_known", "1 while this node knows a leader; 0 on a majority means that writes are refused.", gauge, nil,

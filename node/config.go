@@ -58,6 +58,12 @@ type Config struct {
 	// MaxWatches is the most watches open on this node, MaxWatchesPerConnection those of one
 	// connection, MaxConnections the most connections of clients.
 	MaxWatches, MaxWatchesPerConnection, MaxConnections int
+	// MaxHTTPConnections is the most connections to the HTTP port. This and MaxConnections are lowered to
+	// what the system's limit on open files leaves.
+	MaxHTTPConnections int
+	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
+	// watches: see server.Config.
+	ClientMemory int64
 	// DrainDelay is how long a node that is told to stop still answers reads while it says
 	// NOT_SERVING, so that balancers leave before it does. At most a minute.
 	DrainDelay time.Duration
@@ -140,6 +146,8 @@ func DefaultConfig() Config {
 		MaxWatches:              limits.MaxWatches,
 		MaxWatchesPerConnection: limits.MaxWatchesPerConnection,
 		MaxConnections:          limits.MaxConnections,
+		MaxHTTPConnections:      256,
+		ClientMemory:            limits.ClientMemory,
 		DrainDelay:              500 * time.Millisecond,
 		RequestIDs:              250_000,
 		FastFailover:            true,
@@ -208,10 +216,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("history-age is %s; it must be 0, for no limit, or at least %s", c.HistoryAge, minHistoryAge)
 	case c.Pprof && c.HTTPListen == "":
 		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
-	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1:
-		return errors.New("max-watches, max-watches-per-connection and max-connections must be at least 1")
+	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1 || c.MaxHTTPConnections < 1:
+		return errors.New("max-watches, max-watches-per-connection, max-connections and max-http-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.ClientMemory < server.MinClientMemory:
+		return fmt.Errorf("client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
 		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:

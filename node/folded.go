@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -31,13 +30,13 @@ func (r folded) ListServices(prefix, after string, limit int, statuses []server.
 }
 
 // FollowEvents implements server.Followers.
-func (r folded) FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error {
-	return r.FSM.FollowEvents(byConnection(ctx), from, quiet, send)
+func (r folded) FollowEvents(ctx context.Context, from int64, how logv1.Following, send func(events []*logv1.Event, revision int64) error) error {
+	return r.FSM.FollowEvents(byConnection(ctx), from, how, send)
 }
 
 // FollowServices implements server.Followers.
-func (r folded) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
-	return r.FSM.FollowServices(byConnection(ctx), prefixes, quiet, complete, send)
+func (r folded) FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return r.FSM.FollowServices(byConnection(ctx), prefixes, how, complete, send)
 }
 
 // ReadEvents implements server.History.

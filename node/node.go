@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
 	"time"
 
@@ -18,6 +17,8 @@ import (
 	"github.com/rollcallhq/rollcall/node/featurelevel"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/connlimit"
+	"github.com/rollcallhq/rollcall/server/httpserver"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/store/registry"
@@ -46,7 +47,9 @@ type Node struct {
 	slowAppends, fullBacklogs notice
 
 	api, http  net.Listener
-	httpServer *http.Server
+	httpServer *httpserver.Server
+	// connections are the most of each port.
+	connections connlimit.Connections
 
 	auditor *auditor
 	levels  *featurelevel.Monitor
@@ -86,6 +89,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		}
 	}()
 
+	n.planConnections()
 	// The ports first: a port in use must be said before anything is created.
 	if n.api, err = cfg.Network.Listen(or(cfg.APIListen, self.APIAddress)); err != nil {
 		return nil, fmt.Errorf("listen for the API: %w", err)

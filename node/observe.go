@@ -50,6 +50,9 @@ func (n *Node) reading() metrics.Reading {
 	for _, p := range s.Peers {
 		r.Peers[p.Name] = p.Err == ""
 	}
+	for _, b := range n.server.Budgets() {
+		r.Budgets = append(r.Budgets, metrics.Budget(b))
+	}
 	for _, c := range n.server.RPCs() {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})
 	}

@@ -13,6 +13,8 @@ import (
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/connlimit"
+	"github.com/rollcallhq/rollcall/server/httpserver"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
@@ -85,6 +87,18 @@ func (n *Node) openRegistry() (err error) {
 	return nil
 }
 
+// planConnections divides the files that the system lets this process have open.
+func (n *Node) planConnections() {
+	want := connlimit.Connections{API: n.cfg.MaxConnections, Peer: raftnode.DefaultConfig().MaxPeerConnections, HTTP: n.cfg.MaxHTTPConnections}
+	files := connlimit.MaxFiles()
+	n.connections = connlimit.Plan(files, want)
+	if n.connections != want {
+		n.log.Warn("the system's limit on open files leaves fewer connections than are allowed; raise it (ulimit -n)", "open_files", files,
+			"max_connections", want.API, "connections", n.connections.API,
+			"max_http_connections", want.HTTP, "http_connections", n.connections.HTTP, "peer_connections", n.connections.Peer)
+	}
+}
+
 func (n *Node) raftConfig() raftnode.Config {
 	cfg := raftnode.DefaultConfig()
 	cfg.Node = n.cfg.Name
@@ -104,6 +118,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
+	cfg.MaxPeerConnections = n.connections.Peer
 	cfg.FastFailover = n.cfg.FastFailover
 	cfg.Now = n.cfg.Now
 	cfg.Logger = n.cfg.Logger
@@ -121,7 +136,8 @@ func (n *Node) serverConfig() server.Config {
 	cfg.HealthListLimit = n.cfg.HealthListLimit
 	cfg.MaxWatches = n.cfg.MaxWatches
 	cfg.MaxWatchesPerConnection = n.cfg.MaxWatchesPerConnection
-	cfg.MaxConnections = n.cfg.MaxConnections
+	cfg.MaxConnections = n.connections.API
+	cfg.ClientMemory = n.cfg.ClientMemory
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
 	cfg.Logger = n.cfg.Logger
 	return cfg
@@ -135,7 +151,7 @@ func (n *Node) serve(ctx context.Context) {
 		}
 	})
 	if n.http != nil {
-		n.httpServer = server.NewHTTPServer(n.httpHandler())
+		n.httpServer = httpserver.New(n.httpHandler(), n.connections.HTTP, n.log)
 		n.wg.Go(func() {
 			if err := n.httpServer.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)

@@ -78,6 +78,9 @@ type Config struct {
 	// answer others that would: see package failover. Without it nodes wait for the heartbeat timeout.
 	FastFailover bool
 
+	// MaxPeerConnections is the most connections between this node and others; members need a few each.
+	MaxPeerConnections int
+
 	SnapshotInterval  time.Duration
 	SnapshotThreshold uint64 // entries
 	TrailingLogs      uint64 // entries kept behind a snapshot for followers that lag
@@ -121,6 +124,7 @@ func DefaultConfig() Config {
 		EnqueueTimeout:     2 * time.Second,
 		CloseTimeout:       5 * time.Second,
 		FastFailover:       true,
+		MaxPeerConnections: 256,
 		SnapshotInterval:   30 * time.Second,
 		SnapshotThreshold:  8192,
 		TrailingLogs:       10240,
@@ -181,7 +185,7 @@ func (c Config) Validate() error {
 	for name, v := range map[string]int{
 		"LogCacheEntries": c.LogCacheEntries, "MaxEntryCommands": c.MaxEntryCommands, "MaxEntryBytes": c.MaxEntryBytes,
 		"MaxCommandBytes": c.MaxCommandBytes, "MaxEntriesInFlight": c.MaxEntriesInFlight, "MaxWaiting": c.MaxWaiting,
-		"MaxWaitingBytes": c.MaxWaitingBytes,
+		"MaxWaitingBytes": c.MaxWaitingBytes, "MaxPeerConnections": c.MaxPeerConnections,
 	} {
 		check(v > 0, "%s must be positive", name)
 	}

@@ -86,14 +86,15 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	n.clock = n.newClock()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.port, err = peerport.Open(peerport.Config{
-		Node:     cfg.Node,
-		Listen:   n.cfg.PeerListen,
-		Network:  cfg.Network,
-		Logger:   n.logger,
-		View:     n.view,
-		Resolve:  n.addresses,
-		Met:      n.met,
-		Failover: n.answerFailover,
+		Node:           cfg.Node,
+		Listen:         n.cfg.PeerListen,
+		Network:        cfg.Network,
+		MaxConnections: max(1, n.cfg.MaxPeerConnections/3), // for raft, for calls, for clocks
+		Logger:         n.logger,
+		View:           n.view,
+		Resolve:        n.addresses,
+		Met:            n.met,
+		Failover:       n.answerFailover,
 	})
 	if err != nil {
 		n.cancel()

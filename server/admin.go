@@ -12,6 +12,8 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -24,6 +26,7 @@ type admin struct {
 	incoming freshness.Incoming
 	registry Registry
 	router   *forward.Router
+	pending  *budget.Budget
 	log      *slog.Logger
 }
 
@@ -60,8 +63,12 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 	if err := a.checkMetadata(ctx); err != nil {
 		return nil, err
 	}
-	if err := validateBatch(req, callerAddress(ctx)); err != nil {
+	answer, err := validateBatch(req, callerAddress(ctx))
+	if err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
+	}
+	if f := flowcontrol.Reserve(ctx, answer, true); f != nil {
+		return nil, a.notTaken(f)
 	}
 	changes := make([]*logv1.Change, len(req.GetChanges()))
 	for i, c := range req.GetChanges() {
@@ -126,6 +133,12 @@ func (a *admin) checkMetadata(ctx context.Context) error {
 
 // change routes cmd and returns its result, which has one entry per change, or a status.
 func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Command) (*logv1.Result, error) {
+	connection, _ := peer.FromContext(ctx)
+	bytes := forward.CommandBytes(cmd)
+	if f := a.pending.Take(connection, bytes); f != nil {
+		return nil, a.notTaken(f)
+	}
+	defer a.pending.Give(connection, bytes)
 	result, err := a.router.Propose(ctx, cmd, validateOnly)
 	if err != nil {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OfChange(err))
@@ -137,6 +150,11 @@ func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Comman
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want))
 	}
 	return result, nil
+}
+
+// notTaken is f, which was found before anything was proposed, as the answer to a change.
+func (a *admin) notTaken(f *rpcerror.Failure) error {
+	return rpcerror.ToStatus(a.node, f.AsNotWritten())
 }
 
 // common is what every change has.

@@ -214,7 +214,8 @@ func TestTheLargestBatchCanBeAnswered(t *testing.T) {
 	}
 	most := sort.Search(limits.MaxChanges, func(n int) bool {
 		req.Changes = changes[:n+1]
-		return validateBatch(req, peer) != nil
+		_, err := validateBatch(req, peer)
+		return err != nil
 	})
 	if most == limits.MaxChanges {
 		t.Fatal("the test reaches the limit of the count, not of the size")
@@ -342,7 +343,7 @@ func FuzzBatchValidate(f *testing.F) {
 		if proto.Unmarshal(b, &req) != nil {
 			return
 		}
-		if err := validateBatch(&req, "127.0.0.1:1"); err != nil {
+		if _, err := validateBatch(&req, "127.0.0.1:1"); err != nil {
 			if proto.Size(errorInfoOf(err)) == 0 {
 				t.Errorf("%v has no details", err)
 			}

@@ -64,14 +64,15 @@ type Registry interface {
 // nobody else. The errors are ctx's, send's, or wrap a *logv1.CompactedError when what comes next is not
 // kept any more.
 type Followers interface {
-	// FollowEvents calls send with every event from revision from on (0: from now on), in order, in
-	// pages that split no atomic write, each with the revision up to which all was given. It does so at
-	// once, and when quiet has passed without a call, with no events.
-	FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func(events []*logv1.Event, revision int64) error) error
-	// FollowServices calls send with the messages of a WatchServices. When quiet has passed since the last
+	// FollowEvents calls send with every event from revision from on (0: from now on), in order, each page
+	// with the revision up to which all was given. It does so at once, and when how.Quiet has passed without
+	// a call, with no events. A page ends with an atomic write, or is a part of one that is larger than a
+	// page: then its revision is that of the page before.
+	FollowEvents(ctx context.Context, from int64, how logv1.Following, send func(events []*logv1.Event, revision int64) error) error
+	// FollowServices calls send with the messages of a WatchServices. When how.Quiet has passed since the last
 	// and the revision is another, it does so with nothing else new. complete is closed once the node knows
 	// that it holds all there is (nil: it does); no message is synced before.
-	FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
+	FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
 // History reads what is not in memory: events and points in time, up to the revision that this node had

@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -56,7 +57,10 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	if limit == 0 {
 		limit = limits.DefaultPageSize
 	}
-	q := logv1.EventQuery{From: at.from, To: at.to, Descending: req.GetNewestFirst()}
+	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
+		return nil, f
+	}
+	q := logv1.EventQuery{From: at.from, To: at.to, Descending: req.GetNewestFirst(), PageBytes: maxAnswerBytes}
 	if service := req.GetService(); service != "" {
 		q.Kind, q.Key = logv1.Kind_KIND_SERVICE, service
 	}

@@ -39,7 +39,7 @@ func (f *fakeRegistry) read() ([]*logv1.Event, logv1.EventSpan) {
 	return slices.Clone(f.events), logv1.EventSpan{Oldest: max(f.oldest, 1), Newest: f.revision}
 }
 
-func (f *fakeRegistry) FollowEvents(ctx context.Context, from int64, quiet time.Duration, send func([]*logv1.Event, int64) error) error {
+func (f *fakeRegistry) FollowEvents(ctx context.Context, from int64, how logv1.Following, send func([]*logv1.Event, int64) error) error {
 	_, span := f.read()
 	if from == 0 {
 		from = span.Newest + 1
@@ -65,7 +65,7 @@ func (f *fakeRegistry) FollowEvents(ctx context.Context, from int64, quiet time.
 				return err
 			}
 		}
-		timer := time.NewTimer(quiet)
+		timer := time.NewTimer(how.Quiet)
 		select {
 		case <-changed:
 		case <-timer.C:
@@ -79,13 +79,13 @@ func (f *fakeRegistry) FollowEvents(ctx context.Context, from int64, quiet time.
 	}
 }
 
-func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
 	select {
 	case <-complete:
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	return f.FollowEvents(ctx, 1, quiet, func(events []*logv1.Event, revision int64) error {
+	return f.FollowEvents(ctx, 1, how, func(events []*logv1.Event, revision int64) error {
 		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true}
 		for _, e := range events {
 			if matches(e.ServiceName(), prefixes) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/peer"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
@@ -36,10 +37,15 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
-		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), bookmarkInterval, func(events []*logv1.Event, revision int64) error {
+		var begun bool   // the last message was a part of a write
+		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), following(out), func(events []*logv1.Event, revision int64) error {
 			m := &rollcallv1.WatchEventsResponse{Revision: revision}
 			if at.IsZero() {
 				m.ClusterId = s.registry.ClusterID()
+			}
+			if n := len(events); n > 0 {
+				last := events[n-1]
+				m.More = last.GetRevision() < last.GetCommitRevision()
 			}
 			for _, e := range events {
 				if matches(e.ServiceName(), req.GetPrefixes()) {
@@ -48,10 +54,11 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 			}
 			bookmark := at.IsZero() || revision-told >= bookmarkRevisions ||
 				revision > told && time.Since(at) >= bookmarkInterval
-			if len(m.Events) == 0 && !bookmark {
+			// The end of a write of which a part was sent is told, also if nothing of it is asked for.
+			if len(m.Events) == 0 && (m.More || !bookmark && !begun) {
 				return nil
 			}
-			told, at = revision, time.Now()
+			told, at, begun = revision, time.Now(), m.More
 			return out.Send(ctx, stream, m)
 		})
 		return compacted(err)
@@ -67,7 +74,7 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 		complete, done := s.Complete(ctx, s.completePatience)
 		defer done()
 		first := true
-		err := s.followers.FollowServices(ctx, req.GetPrefixes(), bookmarkInterval, complete, func(m *rollcallv1.WatchServicesResponse) error {
+		err := s.followers.FollowServices(ctx, req.GetPrefixes(), following(out), complete, func(m *rollcallv1.WatchServicesResponse) error {
 			if first {
 				first, m.ClusterId = false, s.registry.ClusterID()
 			}
@@ -102,18 +109,34 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 		defer context.AfterFunc(heading.Leader, func() { cancel(freshness.ErrNoLeader) })()
 	}
 	if err == nil {
-		out := flowcontrol.NewPageSender()
-		err = run(ctx, out)
-		if s.Ending.Err() != nil && !out.Gone(stream) {
-			// How the stream ends would wait behind what is not read, and the node's stopping for it.
-			s.cutOff(stream.Context())
-		}
+		err = s.send(ctx, stream, run)
 	}
 	// As in Health.Watch.
 	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
 	}
 	return rpcerror.ToStatus(s.Node, err)
+}
+
+// send runs a watch of the registry with a sender of pages.
+func (s *registryService) send(ctx context.Context, stream grpc.ServerStream, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
+	connection, _ := peer.FromContext(ctx)
+	out, f := flowcontrol.NewPageSender(s.pages, connection)
+	if f != nil {
+		return f
+	}
+	defer out.Close()
+	err := run(ctx, out)
+	if s.Ending.Err() != nil && !out.Gone(stream) {
+		// How the stream ends would wait behind what is not read, and the node's stopping for it.
+		s.cutOff(stream.Context())
+	}
+	return err
+}
+
+// following is how a watch of the registry reads.
+func following(out *flowcontrol.PageSender) logv1.Following {
+	return logv1.Following{Quiet: bookmarkInterval, Room: out.Room, Idle: out.Idle}
 }
 
 // compacted makes an answer of an error that says that something is not kept any more.

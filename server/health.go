@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -94,6 +95,10 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 		h.SetHeader(ctx, heading)
 		return nil, rpcerror.ToStatus(h.Node, err)
 	}
+	if f := flowcontrol.Reserve(ctx, min(64*h.listLimit, maxAnswerBytes), false); f != nil {
+		h.SetHeader(ctx, heading)
+		return nil, rpcerror.ToStatus(h.Node, f)
+	}
 	services, more := h.statuses.ListStatuses(h.listLimit)
 	h.SetHeader(ctx, heading)
 	own, hasOwn := h.statuses.Status(rollcallv1.OwnReady)
@@ -111,6 +116,10 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 	}
 	if hasOwn {
 		res.Statuses[rollcallv1.OwnReady] = h.answer(own)
+	}
+	if size := proto.Size(res); size > maxAnswerBytes {
+		return nil, rpcerror.ToStatus(h.Node, rpcerror.LimitReached("health-list",
+			"the list has %d bytes, and clients receive %d; use rollcall.v1.Registry.ListServices", size, maxAnswerBytes))
 	}
 	return res, nil
 }

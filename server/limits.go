@@ -17,9 +17,6 @@ const (
 	// maxAnswerBytes is what stock clients receive by default: no answer is made larger on
 	// purpose.
 	maxAnswerBytes = 4 << 20
-	// maxSendBytes is above maxAnswerBytes, so that a node configured to list more than its
-	// clients receive leaves the refusal to them.
-	maxSendBytes = 64 << 20
 	// spareStreams is how many calls a connection may have besides its watches. Clients wait in
 	// silence at gRPC's limit, so it is above that of watches, which are refused with a reason; it
 	// is there so that one connection cannot take all memory.
@@ -38,8 +35,6 @@ const (
 	// handshakeTimeout bounds a connection that says nothing; gRPC's default is two minutes, and
 	// stopping waits for handshakes.
 	handshakeTimeout = 5 * time.Second
-	// spareFiles are kept for the node's own files and peers.
-	spareFiles = 256
 )
 
 // Keepalive: the default enforcement breaks connections that ping more often than every 5 minutes,
@@ -75,7 +70,7 @@ func apiOptions(cfg Config) []grpc.ServerOption {
 	return append(serverOptions(idleTime),
 		grpc.ForceServerCodecV2(flowcontrol.NewCodec()),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
-		grpc.MaxSendMsgSize(maxSendBytes),
+		grpc.MaxSendMsgSize(maxAnswerBytes),
 		grpc.MaxConcurrentStreams(uint32(cfg.MaxWatchesPerConnection+spareStreams)),
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),

@@ -159,8 +159,4 @@ func TestHTTP(t *testing.T) {
 	if c, _ := get("/"); c != 404 {
 		t.Errorf("GET /: %d, want 404", c)
 	}
-	srv := NewHTTPServer(h)
-	if srv.ReadHeaderTimeout == 0 || srv.ReadTimeout == 0 || srv.WriteTimeout == 0 || srv.IdleTimeout == 0 {
-		t.Error("a timeout is not set")
-	}
 }

@@ -17,6 +17,8 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -31,6 +33,7 @@ type registryService struct {
 	// completePatience is how long a watch of services, which has sent all that this node holds, waits for a
 	// leader to confirm that this is all.
 	completePatience time.Duration
+	pages            *budget.Budget             // of messages of streams
 	cutOff           func(call context.Context) // closes the connection of a call
 	log              *slog.Logger
 }
@@ -116,6 +119,9 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	if limit == 0 {
 		limit = limits.DefaultPageSize
 	}
+	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
+		return nil, f
+	}
 	var recs []*rollcallv1.ServiceRecord
 	var next string
 	var revision int64
@@ -147,6 +153,9 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 
 // pageOverhead is what a page has besides its records.
 const pageOverhead = 1 << 10
+
+// pageEstimate is about how many bytes a page of so many records or events has.
+func pageEstimate(limit int) int { return min(512*limit, maxAnswerBytes) }
 
 // fitting returns how many of recs fit into size bytes, at least one: a page that a client cannot
 // receive would be the end of its listing.

@@ -20,6 +20,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/fence"
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
@@ -38,9 +39,13 @@ type Config struct {
 	// MaxWatches is the most watches that are open on this node; MaxWatchesPerConnection those of
 	// one connection.
 	MaxWatches, MaxWatchesPerConnection int
-	// MaxConnections is the most connections that clients have open to this node. It is lowered to
-	// what the system's limit on open files leaves.
+	// MaxConnections is the most connections that clients have open to this node: each is a file, and the
+	// node needs files of its own (connlimit.Plan).
 	MaxConnections int
+	// ClientMemory is about how many bytes of memory this node holds for its clients at most: a third each
+	// for what streams send, for the answers to reads, and for changes that wait for theirs. One connection
+	// may have a quarter of each third. Watches are bounded by their number. At least MinClientMemory.
+	ClientMemory int64
 	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
 	// confirmed by a quorum, while "" is SERVING; 0 does not ask. At least MinReadyStaleness.
 	ReadyMaxStaleness time.Duration
@@ -63,6 +68,9 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// MinClientMemory leaves room on one connection for the largest change and its answer.
+const MinClientMemory = 192 << 20
+
 // MinReadyStaleness leaves time for two rounds in a row to fail before a node that is fresh says that
 // it is not.
 const MinReadyStaleness = time.Second
@@ -74,6 +82,7 @@ func DefaultConfig() Config {
 		MaxWatches:              200_000,
 		MaxWatchesPerConnection: 10_000,
 		MaxConnections:          10_000,
+		ClientMemory:            768 << 20,
 		ReadyMaxStaleness:       10 * time.Second,
 		WriteTimeout:            5 * time.Second,
 		ForwardTimeout:          5 * time.Second,
@@ -100,6 +109,8 @@ func (c Config) Validate() error {
 		return errors.New("server: MaxWatches, MaxWatchesPerConnection, MaxConnections and MaxForwarded must be at least 1")
 	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
 		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
+	case c.ClientMemory < MinClientMemory:
+		return fmt.Errorf("server: ClientMemory is %d; it must be at least %d", c.ClientMemory, MinClientMemory)
 	case c.Logger == nil:
 		return errors.New("server: Logger is required")
 	}
@@ -117,6 +128,7 @@ type Server struct {
 	freshness *freshness.Tracker
 	rpcs      *rpcstats.Stats
 	watches   *watches
+	budgets   budgets
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -178,6 +190,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		refreshed:    make(chan struct{}, 1),
 	}
 	s.watches = newWatches(cfg, s.rpcs)
+	s.budgets = newBudgets(cfg.ClientMemory)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
@@ -194,15 +207,22 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		replica: deps.Replica, exporter: deps.Exporter, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
 	api, peer := s.rpcs.On(s.api), s.rpcs.On(s.peer)
-	s.watches.register(api, newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(api, &admin{node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, log: s.log})
-	s.watches.registerStreams(api, &rollcallv1.Registry_ServiceDesc, &registryService{Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, completePatience: cfg.LeaderGrace, cutOff: s.cutOff, log: s.log})
+	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
+	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
+	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
+	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus"), &admin{
+		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
+	})
+	s.watches.registerStreams(reading.On(api, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
+		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, completePatience: cfg.LeaderGrace,
+		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
+	})
 	rollcallv1.RegisterClusterServer(api, cluster)
 	reflection.Register(s.api) // v1 and v1alpha
 
 	peerv1.RegisterPeerServer(peer, &peerService{
 		node: cfg.Node, router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log,
-		receiver: &forward.Receiver{Router: s.router, Validate: validateCommand, Ending: ending, Log: s.log},
+		receiver: &forward.Receiver{Router: s.router, Validate: validateCommand, Pending: s.budgets.changes, Ending: ending, Log: s.log},
 	})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 
@@ -265,13 +285,7 @@ func (s *Server) Serve(api, peer net.Listener) error {
 }
 
 func (s *Server) limited(api net.Listener) net.Listener {
-	limit := s.cfg.MaxConnections
-	if files := connlimit.MaxFiles(); files > 0 && limit > max(1, files-spareFiles) {
-		limit = max(1, files-spareFiles)
-		s.log.Warn("the system's limit on open files leaves fewer connections than --max-connections; raise it (ulimit -n)",
-			"open_files", files, "max_connections", s.cfg.MaxConnections, "connections", limit)
-	}
-	clients := connlimit.New(api, limit, s.log)
+	clients := connlimit.New(api, s.cfg.MaxConnections, s.log)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clients = clients

@@ -80,18 +80,18 @@ func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 	return vs.err()
 }
 
-// validateBatch also bounds the answer, which repeats reason, actor and the caller's address peer
+// validateBatch also bounds the answer and returns about how many bytes it will have. The answer repeats reason, actor and the caller's address peer
 // for every service. With an answer nobody can receive, a caller would not learn what it changed.
-func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) error {
+func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (answerBytes int, err error) {
 	var vs violations
 	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
 	switch n := len(req.GetChanges()); {
 	case n == 0:
 		vs.add("changes", "is empty; give 1 to %d", limits.MaxChanges)
-		return vs.err()
+		return 0, vs.err()
 	case n > limits.MaxChanges:
 		vs.add("changes", "has %d entries; at most %d are allowed, split it", n, limits.MaxChanges)
-		return vs.err()
+		return 0, vs.err()
 	}
 	first := make(map[string]int, len(req.GetChanges()))
 	size := 0
@@ -114,7 +114,7 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) er
 		vs.add("changes", "would be answered with about %d bytes, which is more than the %d that clients receive; shorten the reason or split the batch",
 			size, maxAnswerBytes)
 	}
-	return vs.err()
+	return size, vs.err()
 }
 
 // recordOverhead is the most that a ServiceRecord in a repeated field takes besides its strings:

@@ -73,6 +73,7 @@ func (o *openWatch) handle(ctx context.Context, h *health) error {
 	if err := o.stream.RecvMsg(req); err != nil {
 		return err
 	}
+	flowcontrol.SendUncompressed(ctx)
 	var ok bool
 	if o.finish, ok = grpc.ServerTransportStreamFromContext(ctx).(finisher); !ok {
 		o.returned = make(chan error, 1) // the only one

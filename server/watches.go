@@ -11,6 +11,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 
+	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
@@ -109,6 +110,7 @@ func (w *watches) registerStreams(s grpc.ServiceRegistrar, service *grpc.Service
 				return err
 			}
 			defer w.leave(connection)
+			flowcontrol.SendUncompressed(s.Context())
 			return stream.Handler(srv, s)
 		}
 	}

@@ -21,8 +21,9 @@ import (
 // Events is the history that followers read.
 type Events interface {
 	// EventsAfter returns the page of events after a revision and up to another, which must be the end of
-	// an atomic write (0: all there are); none if there are none yet.
-	EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error)
+	// an atomic write (0: all there are); none if there are none yet. It holds whole atomic writes, or a
+	// part of one that is larger than limits.
+	EventsAfter(ctx context.Context, after, upTo int64, limits history.PageLimits) ([]*logv1.Event, error)
 }
 
 // Registry is what this node shows now.
@@ -53,6 +54,21 @@ type Config struct {
 
 // Followers are all that follow the registry of one node.
 type Followers struct{ cfg Config }
+
+// page returns the limits of a follower's next page.
+func (f *Followers) page(how logv1.Following) history.PageLimits {
+	if how.Room == nil {
+		return f.cfg.Page
+	}
+	return f.cfg.Page.Within(how.Room())
+}
+
+// idle says that a reading found nothing.
+func idle(how logv1.Following) {
+	if how.Idle != nil {
+		how.Idle()
+	}
+}
 
 // New returns Followers of cfg.
 func New(cfg Config) *Followers { return &Followers{cfg} }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -12,7 +11,7 @@ import (
 
 // Services calls send with the state of all services whose names begin with one of prefixes (none: of all),
 // and then with what changes in it: see rollcallv1.WatchServicesResponse for what a message says. It calls
-// send at once. It also calls send, with nothing new but the revision, when quiet has passed since the
+// send at once. It also calls send, with nothing new but the revision, when how.Quiet has passed since the
 // revision of the last call. Errors are those of Events; a *logv1.CompactedError means that it fell too far
 // behind and has to begin anew.
 //
@@ -22,10 +21,10 @@ import (
 //
 // It keeps no view while it sends, nor any set of what it sent: only how far in the names, and how far in the
 // events, it has come.
-func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.Duration, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+func (f *Followers) Services(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
 	changed, leave := f.cfg.Subscribe()
 	defer leave()
-	s := f.Scan(prefixes)
+	s := f.Scan(prefixes, how)
 	var told *rollcallv1.WatchServicesResponse // the last one
 	tell := func(m *rollcallv1.WatchServicesResponse) error {
 		told = &rollcallv1.WatchServicesResponse{Revision: m.GetRevision(), Synced: m.GetSynced()}
@@ -54,7 +53,8 @@ func (f *Followers) Services(ctx context.Context, prefixes []string, quiet time.
 		}
 		at, synced := m.GetRevision(), m.GetSynced()
 		m = nil
-		err = await(ctx, changed, complete, quiet, func() error {
+		idle(how)
+		err = await(ctx, changed, complete, how.Quiet, func() error {
 			if at == told.GetRevision() {
 				return nil
 			}
@@ -81,6 +81,7 @@ func isClosed(c <-chan struct{}) bool {
 // revision, what was sent is exactly the registry of then.
 type Scan struct {
 	f        *Followers
+	how      logv1.Following
 	prefixes []string // in order; none begins with another
 	begun    bool
 	cursor   int64
@@ -91,8 +92,8 @@ type Scan struct {
 
 // Scan returns a follower of the services whose names begin with one of prefixes (none: of all) that has
 // read nothing yet.
-func (f *Followers) Scan(prefixes []string) *Scan {
-	return &Scan{f: f, prefixes: minimal(prefixes)}
+func (f *Followers) Scan(prefixes []string, how logv1.Following) *Scan {
+	return &Scan{f: f, how: how, prefixes: minimal(prefixes)}
 }
 
 // minimal returns prefixes in order, without those that begin with another.
@@ -127,9 +128,9 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	if !s.begun {
 		s.begun, s.cursor = true, v.Revision()
 	}
-	bytes := 0
+	bytes, limits := 0, s.f.page(s.how)
 	if s.cursor < v.Revision() {
-		events, err := s.f.cfg.Events.EventsAfter(ctx, s.cursor, v.Revision())
+		events, err := s.f.cfg.Events.EventsAfter(ctx, s.cursor, v.Revision(), limits)
 		if err != nil {
 			return nil, err
 		}
@@ -141,7 +142,7 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	if s.cursor < v.Revision() {
 		return m, nil
 	}
-	for s.current < len(s.prefixes) && !s.f.cfg.Page.Reached(len(m.Services), bytes) {
+	for s.current < len(s.prefixes) && !limits.Reached(len(m.Services), bytes) {
 		more := false
 		prefix := s.prefixes[s.current]
 		v.Ascend(max(prefix, s.name), func(r *rollcallv1.ServiceRecord) bool {
@@ -150,7 +151,7 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 				return false
 			case r.GetService() == s.name:
 				return true
-			case s.f.cfg.Page.Reached(len(m.Services), bytes):
+			case limits.Reached(len(m.Services), bytes):
 				more = true
 				return false
 			}

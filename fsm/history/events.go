@@ -40,7 +40,7 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 		if left.From > left.To {
 			return page, nil
 		}
-		if visits <= 0 || len(page.Events) == limit {
+		if visits <= 0 || len(page.Events) == limit || q.PageBytes > 0 && left.PageBytes <= 0 {
 			page.Next = left.First()
 			return page, nil
 		}
@@ -54,6 +54,7 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 			continue // what is below was there in part
 		}
 		page.Events = append(page.Events, part.kept...)
+		left.PageBytes -= part.bytes
 		if q.Descending {
 			left.To = part.to - 1
 		} else {
@@ -67,7 +68,18 @@ type eventPart struct {
 	span    logv1.EventSpan
 	kept    []*logv1.Event
 	visited int
+	bytes   int   // of kept
 	to      int64 // the last revision that the step is done with
+}
+
+func (p *eventPart) keep(e *logv1.Event) {
+	p.kept = append(p.kept, e)
+	p.bytes += eventBytes(e)
+}
+
+// full says whether the page has room for no more than was kept.
+func (p *eventPart) full(q logv1.EventQuery, limit int) bool {
+	return len(p.kept) >= limit || q.PageBytes > 0 && p.bytes >= q.PageBytes
 }
 
 // readPart reads the first events of q, which ends at a revision that this node has reached: at most visits
@@ -83,7 +95,7 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 				part.to = e.GetRevision()
 				part.visited++
 				if (q.Kind == logv1.Kind_KIND_UNSPECIFIED || e.GetKind() == q.Kind && e.GetKey() == q.Key) && keep(e) {
-					if part.kept = append(part.kept, e); len(part.kept) == limit {
+					if part.keep(e); part.full(q, limit) {
 						break
 					}
 				}
@@ -107,9 +119,9 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 			part.to = e.GetRevision()
 			part.visited++
 			if keep(e) {
-				part.kept = append(part.kept, e)
+				part.keep(e)
 			}
-			whole = part.visited < visits && len(part.kept) < limit
+			whole = part.visited < visits && !part.full(q, limit)
 			return whole, nil
 		})
 		return span, len(part.kept), err

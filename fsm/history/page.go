@@ -6,8 +6,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// PageLimits bound what one message to a follower holds. A page of events ends with the atomic write
-// that reaches one of them; so it can be as large as the largest write, and little more.
+// PageLimits bound what one message to a follower holds. A page of events ends with an atomic write; if
+// not even one fits, the page is a part of that write.
 type PageLimits struct {
 	Count int // events, or records
 	Bytes int // about, as they are sent
@@ -16,7 +16,13 @@ type PageLimits struct {
 // Reached says whether a page of so many is full.
 func (l PageLimits) Reached(count, bytes int) bool { return count >= l.Count || bytes >= l.Bytes }
 
-// eventPage collects whole atomic writes.
+// Within returns l with room for about so many bytes, if that is less.
+func (l PageLimits) Within(bytes int) PageLimits {
+	l.Bytes = min(l.Bytes, bytes)
+	return l
+}
+
+// eventPage collects events until its limits are reached.
 type eventPage struct {
 	limits PageLimits
 	events []*logv1.Event
@@ -28,11 +34,18 @@ type eventPage struct {
 func (p *eventPage) add(e *logv1.Event) bool {
 	p.events = append(p.events, e)
 	p.bytes += eventBytes(e)
-	if e.GetRevision() < e.GetCommitRevision() {
-		return true
+	if e.GetRevision() == e.GetCommitRevision() {
+		p.whole = len(p.events)
 	}
-	p.whole = len(p.events)
-	return !p.limits.Reached(p.whole, p.bytes)
+	return !p.limits.Reached(len(p.events), p.bytes)
+}
+
+// page returns the whole writes that were added or, if there are none, the part of one.
+func (p *eventPage) page() []*logv1.Event {
+	if p.whole > 0 {
+		return p.events[:p.whole]
+	}
+	return p.events
 }
 
 // eventBytes is about what e takes in an answer.
@@ -43,13 +56,14 @@ func eventBytes(e *logv1.Event) int {
 }
 
 // EventsAfter returns the page of events after a revision and up to another, which must be the end of
-// an atomic write (0: all there are); none if there are none yet.
-func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
+// an atomic write (0: all there are); none if there are none yet. The page holds whole atomic writes, or a
+// part of one that is larger than limits; the next page goes on with it.
+func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64, limits PageLimits) ([]*logv1.Event, error) {
 	for {
-		if events, ok := r.recent(after, upTo); ok {
+		if events, ok := r.recent(after, upTo, limits); ok {
 			return events, nil
 		}
-		events, err := r.storedAfter(ctx, after, upTo)
+		events, err := r.storedAfter(ctx, after, upTo, limits)
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
@@ -61,32 +75,32 @@ func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64) ([]*logv1.E
 }
 
 // recent is EventsAfter from the ring; false if it does not reach back that far.
-func (r *Reader) recent(after, upTo int64) ([]*logv1.Event, bool) {
-	p := eventPage{limits: r.cfg.Limits.Page}
+func (r *Reader) recent(after, upTo int64, limits PageLimits) ([]*logv1.Event, bool) {
+	p := eventPage{limits: limits}
 	for at := after; ; {
-		events, ok := r.ring.after(at, r.cfg.Limits.Page.Count)
+		events, ok := r.ring.after(at, limits.Count)
 		if !ok {
 			// Dropped in the meantime, if at is not after.
-			return p.events[:p.whole], p.whole > 0
+			return p.page(), len(p.events) > 0
 		}
 		for _, e := range events {
 			if upTo > 0 && e.GetRevision() > upTo || !p.add(e) {
-				return p.events[:p.whole], true
+				return p.page(), true
 			}
 			at = e.GetRevision()
 		}
 		// The ring grows by whole writes: less than a page is all of them.
-		if len(events) < r.cfg.Limits.Page.Count {
-			return p.events[:p.whole], true
+		if len(events) < limits.Count {
+			return p.page(), true
 		}
 	}
 }
 
 // storedAfter is EventsAfter from the registry file.
-func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.Event, error) {
+func (r *Reader) storedAfter(ctx context.Context, after, upTo int64, limits PageLimits) ([]*logv1.Event, error) {
 	var p eventPage
 	span, err := r.stored(ctx, reading{follower: true}, func(ctx context.Context) (logv1.EventSpan, int, error) {
-		p = eventPage{limits: r.cfg.Limits.Page}
+		p = eventPage{limits: limits}
 		if r.throttle.busy() {
 			p.limits.Count = min(p.limits.Count, BusyPage)
 		}
@@ -101,5 +115,5 @@ func (r *Reader) storedAfter(ctx context.Context, after, upTo int64) ([]*logv1.E
 	case after+1 < span.Oldest:
 		return nil, &logv1.CompactedError{Asked: after + 1, Oldest: span.Oldest}
 	}
-	return p.events[:p.whole], nil
+	return p.page(), nil
 }

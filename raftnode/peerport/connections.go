@@ -8,7 +8,9 @@ import (
 // connSet holds the open connections of one purpose, so that closing the node closes them: raft's
 // transport and gRPC leave theirs.
 type connSet struct {
-	mu     sync.Mutex // guards all fields
+	limit int // of them; 0: none
+
+	mu     sync.Mutex // guards what follows
 	conns  map[*trackedConn]struct{}
 	closed bool
 }
@@ -51,12 +53,13 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// add tracks a connection until it is closed. After close it closes the connection and returns nil.
+// add tracks a connection until it is closed. After close, and when there are as many as may be, it closes
+// the connection and returns nil.
 // over is called when the connection ends, more than once perhaps; nil: it is not.
 func (s *connSet) add(conn net.Conn, over func(remote bool)) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closed || s.limit > 0 && len(s.conns) >= s.limit {
 		_ = conn.Close()
 		if over != nil {
 			over(false)

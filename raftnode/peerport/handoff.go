@@ -21,8 +21,8 @@ type handoff struct {
 // MaxUndelivered is how many connections of one purpose wait to be accepted.
 const MaxUndelivered = 8
 
-func newHandoff(addr net.Addr) *handoff {
-	return &handoff{addr: addr, ready: make(chan net.Conn, MaxUndelivered), done: make(chan struct{})}
+func newHandoff(addr net.Addr, limit int) *handoff {
+	return &handoff{addr: addr, set: connSet{limit: limit}, ready: make(chan net.Conn, MaxUndelivered), done: make(chan struct{})}
 }
 
 // deliver hands peer's conn over, or closes it if nobody takes it until ctx ends.

@@ -26,8 +26,11 @@ type Config struct {
 	Node    string
 	Listen  string // host:port
 	Network Network
-	Logger  *slog.Logger
-	View    func() View
+	// MaxConnections is the most connections that this node and others have open to each other for one
+	// purpose. Members need a few. 0: no limit.
+	MaxConnections int
+	Logger         *slog.Logger
+	View           func() View
 	// Resolve returns the addresses at which a member may be found, the likeliest first.
 	Resolve func(name string) []string
 	// Met is told of every hello, from both sides. It must not block.
@@ -73,9 +76,9 @@ func Open(cfg Config) (*Port, error) {
 		refusals:     map[string]string{},
 		handoffs: map[peerv1.Hello_Purpose]*handoff{
 			// Raft takes its own address from its listener: that is the node's name.
-			peerv1.Hello_PURPOSE_RAFT:  newHandoff(nodeAddr(cfg.Node)),
-			peerv1.Hello_PURPOSE_RPC:   newHandoff(l.Addr()),
-			peerv1.Hello_PURPOSE_CLOCK: newHandoff(l.Addr()),
+			peerv1.Hello_PURPOSE_RAFT:  newHandoff(nodeAddr(cfg.Node), cfg.MaxConnections),
+			peerv1.Hello_PURPOSE_RPC:   newHandoff(l.Addr(), cfg.MaxConnections),
+			peerv1.Hello_PURPOSE_CLOCK: newHandoff(l.Addr(), cfg.MaxConnections),
 		},
 	}
 	p.handoffs[peerv1.Hello_PURPOSE_RAFT].peerConnections = p.fromPeers

@@ -31,6 +31,8 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 		return v.marshal(), nil
 	case *PageSender:
 		return v.marshal()
+	case *answer:
+		return v.marshal()
 	case *healthpb.HealthCheckResponse:
 		// What this server answers has no other field.
 		if s := v.GetStatus(); s >= 0 && int(s) < len(checkAnswers) {

@@ -2,24 +2,85 @@ package flowcontrol
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+const (
+	// StreamBytes is what every stream of pages may hold, from its beginning to its end.
+	StreamBytes = 16 << 10
+	// pageBytes is what it may hold while the budget has room for it.
+	pageBytes = 256 << 10
+	// smallRoom and largeRoom are about how many bytes a page of each kind may have. The size of a page is
+	// estimated when it is read, so that there is some space between.
+	smallRoom = StreamBytes / 2
+	largeRoom = pageBytes * 3 / 4
 )
 
 // PageSender sends the messages of one watch of events or services, and keeps at most one of them
-// in gRPC's hands, for the reason and in the way that outgoing says. What changes while it waits comes
+// in gRPC's hands, for the reason and in the way that StatusSender says. What changes while it waits comes
 // with the next page, which is read when the last has left: a watcher that stops reading keeps one page.
+//
+// Pages are large while the node's budget has room, and small otherwise: a slow watcher that holds large
+// ones keeps nobody else from going on.
 type PageSender struct {
+	budget     *budget.Budget
+	connection *peer.Peer
+	extra      atomic.Int64 // taken from the budget, besides StreamBytes
+
 	message proto.Message // within SendMsg
 	queued  bool
 	left    chan struct{} // capacity 1: it is not any more; the buffer's last owner must not wait
 }
 
-// NewPageSender returns a sender for one stream.
-func NewPageSender() *PageSender { return &PageSender{left: make(chan struct{}, 1)} }
+// NewPageSender returns a sender for one stream, or refuses the stream if the budget has no room for it.
+// It must be closed.
+func NewPageSender(b *budget.Budget, connection *peer.Peer) (*PageSender, *rpcerror.Failure) {
+	if f := b.Take(connection, StreamBytes); f != nil {
+		return nil, f
+	}
+	return &PageSender{budget: b, connection: connection, left: make(chan struct{}, 1)}, nil
+}
+
+// Close gives back what the stream has taken from the budget, but for a page that has not left yet.
+func (o *PageSender) Close() {
+	if !o.queued {
+		o.shrink(0)
+	}
+	o.budget.Give(o.connection, StreamBytes)
+}
+
+// Room is about how many bytes the next page may have. It is taken from the budget until the page has
+// left, or Idle is called.
+func (o *PageSender) Room() int {
+	if o.extra.Load() == 0 && o.budget.TryTake(o.connection, pageBytes-StreamBytes) {
+		o.extra.Store(pageBytes - StreamBytes)
+	}
+	if o.extra.Load() == 0 {
+		return smallRoom
+	}
+	return largeRoom
+}
+
+// Idle gives back what Room took: there is no page to send.
+func (o *PageSender) Idle() { o.shrink(0) }
+
+// shrink gives back all of extra but bytes.
+func (o *PageSender) shrink(bytes int64) {
+	if was := o.extra.Swap(bytes); was > bytes {
+		o.budget.Give(o.connection, was-bytes)
+	} else {
+		o.extra.Store(was)
+	}
+}
 
 // Send sends m and waits until it has left. It ends with ctx, which must be the stream's or made of it.
 func (o *PageSender) Send(ctx context.Context, stream grpc.ServerStream, m proto.Message) error {
@@ -58,17 +119,13 @@ func (o *PageSender) Gone(stream grpc.ServerStream) bool {
 	}
 }
 
-// marshal is called by codec, within SendMsg.
+// marshal is called by Codec, within SendMsg.
 func (o *PageSender) marshal() (mem.BufferSlice, error) {
-	const enough = 4 << 10 // for gRPC to give it back, see StatusSender.marshal
-	size := proto.Size(o.message)
-	buf := mem.DefaultBufferPool().Get(max(size, enough))
-	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend((*buf)[:0], o.message)
+	buf, err := encode(o.message)
 	if err != nil {
-		mem.DefaultBufferPool().Put(buf)
 		return nil, err
 	}
-	*buf = data
+	o.shrink(min(o.extra.Load(), max(0, int64(cap(*buf))-StreamBytes)))
 	b := mem.NewBuffer(buf, o)
 	_, untracked := b.(mem.SliceBuffer)
 	o.queued = !untracked
@@ -77,7 +134,8 @@ func (o *PageSender) marshal() (mem.BufferSlice, error) {
 
 // Put implements mem.BufferPool: the message has left.
 func (o *PageSender) Put(buf *[]byte) {
-	mem.DefaultBufferPool().Put(buf)
+	recycle(buf)
+	o.shrink(0)
 	select {
 	case o.left <- struct{}{}:
 	default:

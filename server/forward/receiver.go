@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -28,6 +30,7 @@ const forwardGrace = 500 * time.Millisecond
 type Receiver struct {
 	Router   *Router
 	Validate func(*logv1.Command) error // what a leader still asks of a command that another node validated
+	Pending  *budget.Budget             // of what commands hold until they are answered
 	Ending   context.Context            // ends when streams are to end
 	Log      *slog.Logger
 }
@@ -75,9 +78,18 @@ func (s *Receiver) receive(ctx context.Context, stream grpc.BidiStreamingServer[
 			if !out.expect() {
 				return rpcerror.ErrStopping
 			}
+			bytes := CommandBytes(c.GetCommand())
+			if f := s.Pending.Take(nil, bytes); f != nil {
+				f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
+				out.put(failed(c, rpcerror.ToStatus(s.Router.Node, f)), func() { <-slots })
+				continue
+			}
 			go func() {
-				out.put(s.answer(ctx, c))
-				<-slots
+				// A follower that takes no answers keeps its slots and its part of the budget.
+				out.put(s.answer(ctx, c), func() {
+					s.Pending.Give(nil, bytes)
+					<-slots
+				})
 			}()
 		}
 	}
@@ -87,15 +99,26 @@ func (s *Receiver) receive(ctx context.Context, stream grpc.BidiStreamingServer[
 func (s *Receiver) answer(ctx context.Context, c *peerv1.ForwardedCommand) *peerv1.ForwardedResult {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.GetTimeout()))
 	defer cancel()
-	res := &peerv1.ForwardedResult{Id: c.GetId()}
 	result, err := s.propose(ctx, c.GetCommand(), c.GetValidateOnly())
-	if err == nil {
-		res.Result = result
-		return res
+	if err != nil {
+		return failed(c, err)
 	}
+	return &peerv1.ForwardedResult{Id: c.GetId(), Result: result}
+}
+
+// failed is the answer to a command that ended with a status.
+func failed(c *peerv1.ForwardedCommand, err error) *peerv1.ForwardedResult {
+	res := &peerv1.ForwardedResult{Id: c.GetId()}
 	// One that cannot be sent, as its text is not UTF-8, say, is unknown to the caller.
 	res.Failure, _ = proto.Marshal(status.Convert(err).Proto())
 	return res
+}
+
+// CommandBytes is about how much memory a command holds until it is answered: itself, as it was received
+// and as it is proposed, its changes, its caller's goroutine.
+func CommandBytes(cmd *logv1.Command) int64 {
+	const call, change = 4 << 10, 100
+	return int64(call + change*len(cmd.GetWrite().GetChanges()) + 2*cmd.SizeVT())
 }
 
 // propose returns the leader's answer, or a status.
@@ -129,12 +152,18 @@ func (s *Receiver) propose(ctx context.Context, cmd *logv1.Command, validateOnly
 	return result, nil
 }
 
+// sending is an answer, and what is to be called when it is in gRPC's hands, or will never be.
+type sending struct {
+	result *peerv1.ForwardedResult
+	done   func()
+}
+
 // answers is what waits to be sent on a stream.
 type answers struct {
 	wake chan struct{} // capacity 1: something waits, or nothing will any more
 
 	mu       sync.Mutex // guards the rest
-	waiting  []*peerv1.ForwardedResult
+	waiting  []sending
 	expected int  // answers that will come
 	stopping bool // to be told
 	closed   bool // nothing more is expected
@@ -159,11 +188,11 @@ func (a *answers) wakeSender() {
 	}
 }
 
-func (a *answers) put(r *peerv1.ForwardedResult) {
+func (a *answers) put(r *peerv1.ForwardedResult, done func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.expected--
-	a.waiting = append(a.waiting, r)
+	a.waiting = append(a.waiting, sending{r, done})
 	a.wakeSender()
 }
 
@@ -186,7 +215,7 @@ func (a *answers) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, pee
 	broken := false
 	for range a.wake {
 		for {
-			res, more := a.next()
+			res, sent, more := a.next()
 			if res == nil {
 				if !more {
 					return
@@ -195,27 +224,35 @@ func (a *answers) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, pee
 			}
 			// Recv says why it broke. What is left is for nobody.
 			broken = broken || stream.Send(res) != nil
+			for _, s := range sent {
+				s.done()
+			}
 		}
 	}
 }
 
 // next returns a message of what waits, nil if nothing does. False: nothing will any more.
-func (a *answers) next() (*peerv1.ForwardResponse, bool) {
+func (a *answers) next() (res *peerv1.ForwardResponse, sent []sending, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if len(a.waiting) == 0 && !a.stopping {
-		return nil, !a.closed || a.expected > 0
+		return nil, nil, !a.closed || a.expected > 0
 	}
 	n, bytes := 0, 0
 	for ; n < min(len(a.waiting), maxMessageCommands); n++ {
-		if bytes += proto.Size(a.waiting[n]); n > 0 && bytes > maxMessageBytes {
+		if bytes += proto.Size(a.waiting[n].result); n > 0 && bytes > maxMessageBytes {
 			break
 		}
 	}
-	res := &peerv1.ForwardResponse{Results: a.waiting[:n:n], Stopping: a.stopping}
+	res = &peerv1.ForwardResponse{Results: make([]*peerv1.ForwardedResult, n), Stopping: a.stopping}
+	sent = slices.Clone(a.waiting[:n])
+	for i := range sent {
+		res.Results[i] = sent[i].result
+	}
+	clear(a.waiting[:n])
 	a.waiting, a.stopping = a.waiting[n:], false
 	if len(a.waiting) == 0 {
 		a.waiting = nil
 	}
-	return res, true
+	return res, sent, true
 }

@@ -1519,12 +1519,16 @@ func (x *WatchEventsRequest) GetFromRevision() int64 {
 
 type WatchEventsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Never splits an atomic write, so it can be as large as one: a client should take 16 MiB. Empty: a
-	// bookmark; the first message is one, and a quiet watch gets one when 1,000 revisions have passed, or
-	// some within about 10 s.
+	// At most about 256 KiB. Empty: a bookmark; the first message is one, and a quiet watch gets one when
+	// 1,000 revisions have passed, or some within about 10 s.
 	Events []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	// Every match up to here was sent; resume at +1 on any node of the same cluster.
-	Revision      int64  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// Every match up to here was sent, with all of each atomic write: resume at +1 on any node of the same
+	// cluster. A message with more does not advance it.
+	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	// The atomic write that the last event belongs to is not complete: the next message goes on with it. Act
+	// when the message without more has come; it can be empty. If the stream ends before, forget the part of
+	// the write that came and resume at revision+1, which begins with all of it.
+	More          bool   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`
 	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1572,6 +1576,13 @@ func (x *WatchEventsResponse) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *WatchEventsResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 func (x *WatchEventsResponse) GetClusterId() string {
@@ -2584,10 +2595,11 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"cluster_id\x18\x05 \x01(\tR\tclusterId\"U\n" +
 	"\x12WatchEventsRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12#\n" +
-	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"|\n" +
+	"\rfrom_revision\x18\x02 \x01(\x03R\ffromRevision\"\x90\x01\n" +
 	"\x13WatchEventsResponse\x12*\n" +
 	"\x06events\x18\x01 \x03(\v2\x12.rollcall.v1.EventR\x06events\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xa0\x03\n" +
 	"\x11ListEventsRequest\x12\x1a\n" +

@@ -18,7 +18,7 @@ import (
 
 const (
 	connectTimeout  = 2 * time.Second
-	maxReceiveBytes = 32 << 20 // the answer to a batch
+	maxReceiveBytes = 4 << 20 // gRPC's default: no node sends more
 )
 
 // ErrNoEndpoint means that no endpoint could be connected to.

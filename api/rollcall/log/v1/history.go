@@ -1,6 +1,9 @@
 package logv1
 
-import "fmt"
+import (
+	"fmt"
+	"time"
+)
 
 // EventQuery says which of the retained events to read.
 type EventQuery struct {
@@ -10,6 +13,8 @@ type EventQuery struct {
 	Kind       Kind
 	Key        string
 	Descending bool // newest first
+	// PageBytes ends a page when its events have about so many bytes; 0: never. History only.
+	PageBytes int
 }
 
 // ServiceName is the name of the service that e is about; "": it is about none.
@@ -50,4 +55,16 @@ func (q EventQuery) First() int64 {
 		return q.To
 	}
 	return q.From
+}
+
+// Following is how a follower reads.
+type Following struct {
+	// Quiet is after how long without a page the follower is told where it is.
+	Quiet time.Duration
+	// Room is asked before each reading about how many bytes the next page may have; a page always has
+	// room for one event or record. nil: pages have the default size.
+	Room func() int
+	// Idle is called when a reading found nothing: there is no page to make room for until Room is asked
+	// again. nil: nobody wants to know.
+	Idle func()
 }

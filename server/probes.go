@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
 )
 
 // HTTPHandler answers /livez and /readyz for probes that speak no gRPC, in the manner of
@@ -64,17 +63,4 @@ func answerProbe(w http.ResponseWriter, ok bool, body string) {
 		w.WriteHeader(http.StatusServiceUnavailable)
 	}
 	_, _ = w.Write([]byte(body))
-}
-
-// NewHTTPServer returns an http.Server for h whose limits suit probes: short requests, short
-// answers, nobody who dawdles.
-func NewHTTPServer(h http.Handler) *http.Server {
-	return &http.Server{
-		Handler:           h,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
-	}
 }

@@ -1,0 +1,37 @@
+package server
+
+import "github.com/rollcallhq/rollcall/server/budget"
+
+// budgets bound the memory that this node holds for its clients.
+type budgets struct {
+	streams *budget.Budget // messages of WatchEvents and WatchServices that have not left
+	answers *budget.Budget // answers to ListServices, ListEvents and Health.List that are made or have not left
+	changes *budget.Budget // changes that are not answered, and answers to large ones that have not left
+}
+
+// newBudgets divides bytes.
+func newBudgets(bytes int64) budgets {
+	part := bytes / 3
+	return budgets{
+		streams: budget.New("stream-bytes", part, part/4),
+		answers: budget.New("answer-bytes", part, part/4),
+		changes: budget.New("change-bytes", part, part/4),
+	}
+}
+
+// BudgetUse is how much of one budget of Config.ClientMemory is used.
+type BudgetUse struct {
+	Name        string // as a QuotaFailure names it
+	Used, Limit int64  // bytes
+	Refused     int64  // calls so far
+}
+
+// Budgets returns the use of all budgets.
+func (s *Server) Budgets() []BudgetUse {
+	var all []BudgetUse
+	for _, b := range []*budget.Budget{s.budgets.streams, s.budgets.answers, s.budgets.changes} {
+		used, limit, refused := b.Use()
+		all = append(all, BudgetUse{b.Name(), used, limit, refused})
+	}
+	return all
+}

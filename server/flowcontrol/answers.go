@@ -1,0 +1,156 @@
+package flowcontrol
+
+import (
+	"context"
+	"slices"
+	"sync/atomic"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// smallAnswer is what an answer may have without being counted: the limit of calls on a connection bounds
+// those.
+const smallAnswer = 4 << 10
+
+// Answers counts the large answers of unary calls, from when a handler begins to make one until gRPC has
+// sent it: a client that does not read would otherwise have as many kept as it has calls.
+type Answers struct {
+	Budget *budget.Budget
+	Node   string // which errors name
+}
+
+// On registers services on s. Of their methods, those named (without the service) may reserve.
+func (a *Answers) On(s grpc.ServiceRegistrar, methods ...string) grpc.ServiceRegistrar {
+	return countedAnswers{a, s, methods}
+}
+
+type countedAnswers struct {
+	answers *Answers
+	next    grpc.ServiceRegistrar
+	methods []string
+}
+
+func (c countedAnswers) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	counted := *desc
+	counted.Methods = slices.Clone(desc.Methods)
+	for i, m := range counted.Methods {
+		if !slices.Contains(c.methods, m.MethodName) {
+			continue
+		}
+		counted.Methods[i].Handler = func(srv any, ctx context.Context, dec func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+			r := &reservation{answers: c.answers}
+			r.connection, _ = peer.FromContext(ctx)
+			res, err := m.Handler(srv, context.WithValue(ctx, reservationKey{}, r), dec, interceptor)
+			if err != nil {
+				r.give()
+				return res, err
+			}
+			return r.answer(ctx, res)
+		}
+	}
+	c.next.RegisterService(&counted, impl)
+}
+
+type reservationKey struct{}
+
+// reservation is what one call has taken from the budget.
+type reservation struct {
+	answers    *Answers
+	connection *peer.Peer
+	bytes      atomic.Int64
+	final      bool // the call has taken effect: its answer is not refused any more
+}
+
+// Reserve takes bytes from the budget for the answer to the call of ctx, or refuses it. final says that the
+// answer will not have more, and that it is to be sent whatever it has.
+func Reserve(ctx context.Context, bytes int, final bool) *rpcerror.Failure {
+	r, ok := ctx.Value(reservationKey{}).(*reservation)
+	if !ok {
+		return nil // a handler that is called by none of gRPC's
+	}
+	if f := r.answers.Budget.Take(r.connection, int64(bytes)); f != nil {
+		return f
+	}
+	r.bytes.Add(int64(bytes))
+	r.final = final
+	return nil
+}
+
+func (r *reservation) give() {
+	r.answers.Budget.Give(r.connection, r.bytes.Swap(0))
+}
+
+// answer returns res, or what Codec makes of it while the budget counts it.
+func (r *reservation) answer(ctx context.Context, res any) (any, error) {
+	m, ok := res.(proto.Message)
+	if !ok || r.bytes.Load() == 0 {
+		r.give()
+		return res, nil
+	}
+	size := int64(proto.Size(m))
+	switch more := size - r.bytes.Load(); {
+	case size <= smallAnswer:
+		r.give()
+		return res, nil
+	case more > 0 && !r.final:
+		if f := r.answers.Budget.Take(r.connection, more); f != nil {
+			r.give()
+			return nil, rpcerror.ToStatus(r.answers.Node, f)
+		}
+		r.bytes.Add(more)
+	case more < 0:
+		r.bytes.Add(more)
+		r.answers.Budget.Give(r.connection, -more)
+	}
+	SendUncompressed(ctx)
+	return &answer{m, r}, nil
+}
+
+// answer is a message that is counted until it has left.
+type answer struct {
+	message proto.Message
+	*reservation
+}
+
+// marshal is called by Codec, within SendMsg.
+func (a *answer) marshal() (mem.BufferSlice, error) {
+	buf, err := encode(a.message)
+	if err != nil {
+		a.give()
+		return nil, err
+	}
+	a.message = nil
+	b := mem.NewBuffer(buf, a)
+	if _, untracked := b.(mem.SliceBuffer); untracked {
+		a.give()
+	}
+	return mem.BufferSlice{b}, nil
+}
+
+// Put implements mem.BufferPool: the answer has left.
+func (a *answer) Put(buf *[]byte) {
+	recycle(buf)
+	a.give()
+}
+
+// Get implements mem.BufferPool. Nothing calls it.
+func (a *answer) Get(length int) *[]byte { return mem.DefaultBufferPool().Get(length) }
+
+// SendUncompressed has the answers of a call sent as they are, also if its requests came compressed. gRPC
+// gives the buffer of a message back as soon as it has compressed it, and nobody learns when the compressed
+// one has left. ctx must be the call's own, and nothing may have been sent.
+func SendUncompressed(ctx context.Context) {
+	compressed, ok := grpc.ServerTransportStreamFromContext(ctx).(interface{ RecvCompress() string })
+	if ok && (compressed.RecvCompress() == "" || compressed.RecvCompress() == encoding.Identity) {
+		return
+	}
+	// The only error is that ctx is no call's.
+	_ = grpc.SetSendCompressor(ctx, encoding.Identity)
+}

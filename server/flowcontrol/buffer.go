@@ -1,0 +1,40 @@
+package flowcontrol
+
+import (
+	"google.golang.org/grpc/mem"
+	"google.golang.org/protobuf/proto"
+)
+
+const (
+	// tracked is the least capacity of a buffer that gRPC gives back when it has left.
+	tracked = 4 << 10
+	// pooled is the largest buffer that is worth a place in gRPC's pool, whose next size is a mebibyte: a
+	// page of 40 KiB must not hold that.
+	pooled = 32 << 10
+)
+
+// encode marshals m into a buffer that gRPC gives back to the pool of mem.NewBuffer.
+func encode(m proto.Message) (*[]byte, error) {
+	size := proto.Size(m)
+	var buf *[]byte
+	if size <= pooled {
+		buf = mem.DefaultBufferPool().Get(max(size, tracked))
+	} else {
+		exact := make([]byte, size)
+		buf = &exact
+	}
+	data, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend((*buf)[:0], m)
+	if err != nil {
+		recycle(buf)
+		return nil, err
+	}
+	*buf = data
+	return buf, nil
+}
+
+// recycle takes back a buffer of encode.
+func recycle(buf *[]byte) {
+	if cap(*buf) <= pooled {
+		mem.DefaultBufferPool().Put(buf)
+	}
+}
