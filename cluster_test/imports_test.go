@@ -27,9 +27,10 @@ var rooms = map[string][]string{
 	"store":                {"api/rollcall/log/v1", "store/boltfile", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	"store/vfs":            {},
 	"store/boltfile":       {"store/vfs"},
-	"store/raftlog":        {"api/rollcall/log/v1", "store/boltfile", "store/vfs"},
+	"store/watchdog":       {},
+	"store/raftlog":        {"api/rollcall/log/v1", "store/boltfile", "store/vfs", "store/watchdog"},
 	"store/snapshot":       {"api/rollcall/log/v1", "store/vfs"},
-	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs"},
+	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	// For tests.
 	"store/lossyfs":       {},
@@ -60,7 +61,9 @@ var rooms = map[string][]string{
 	"server/rpcstats":    {},
 	"client":             {"api/rollcall/limits", "api/rollcall/v1"},
 	"metrics":            {},
-	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/featurelevel"},
+	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/featurelevel", "node/retention"},
+	"node/audit":         {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
+	"node/retention":     {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
