@@ -153,7 +153,7 @@ func TestPowerLossAfterAKill(t *testing.T) {
 			if t.Failed() {
 				return
 			}
-			for round := range powerLossRounds(t, 1) {
+			for round := range max(1, powerLossRounds(t, 6)/6) {
 				for sort := range sorts {
 					for nth := range 2 {
 						// bbolt syncs twice, its pages and then what leads to them. The identity is read first.
