@@ -11,10 +11,12 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/follow"
 	"github.com/rollcallhq/rollcall/fsm/history"
+	"github.com/rollcallhq/rollcall/fsm/statusmap"
 	"github.com/rollcallhq/rollcall/fsm/watch"
 )
 
@@ -98,7 +100,7 @@ type FSM struct {
 	delivered   bool           // raft has delivered what was loaded, so it may truncate up to where it is
 	touched     map[string]int // of the batch being applied; empty between two
 
-	published *statusMap
+	published *statusmap.Map
 	shown     atomic.Int64
 	view      atomic.Pointer[view]
 	halted    atomic.Pointer[error]
@@ -166,7 +168,7 @@ func New(cfg Config) (*FSM, error) {
 	})
 	f.shown.Store(s.revision)
 	f.publishCut()
-	f.watches = watch.NewTable(f.published.status)
+	f.watches = watch.NewTable(f.published.Status)
 	f.followers = follow.New(follow.Config{
 		Events:    f.history,
 		Registry:  shownRegistry{f},
@@ -272,7 +274,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 
 func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 	s := f.state
-	s.logTime = max(s.logTime, e.GetTime())
+	s.logTime = max(s.logTime, min(e.GetTime(), limits.MaxLogTime))
 	s.forget(b)
 	answers := make([]any, len(e.GetCommands()))
 	results := make([]Result, len(e.GetCommands()))
@@ -318,9 +320,9 @@ func (f *FSM) publish(b *batch) {
 	for _, t := range b.services {
 		var differs bool
 		if t.now != nil {
-			differs = f.published.put(t.now.name, t.now.status)
+			differs = f.published.Put(t.now.name, t.now.status)
 		} else {
-			differs = f.published.remove(t.name)
+			differs = f.published.Remove(t.name)
 		}
 		if !differs {
 			continue
@@ -344,12 +346,12 @@ func (f *FSM) publish(b *batch) {
 func (f *FSM) publishAll() {
 	f.shown.Store(f.state.revision)
 	f.state.services.Scan(func(r *record) bool {
-		f.published.put(r.name, r.status)
+		f.published.Put(r.name, r.status)
 		return true
 	})
 	// Every service there is has been put: if there are no more of them nothing has to go.
-	if f.published.services() > int64(f.state.services.Len()) {
-		f.published.retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
+	if f.published.Services() > int64(f.state.services.Len()) {
+		f.published.Retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
 	}
 	f.publishCut()
 }
@@ -451,7 +453,7 @@ func (f *FSM) Halted() error {
 // Status is what Check answers: the status of name, and whether there is one. The node's own names
 // are included.
 func (f *FSM) Status(name string) (servingStatus, bool) {
-	return f.published.get(name)
+	return f.published.Get(name)
 }
 
 // ShownRevision is at least the revision of everything that any read or watch of this node has shown
@@ -465,7 +467,7 @@ func (f *FSM) SetOwn(name string, status servingStatus) {
 	if !rollcallv1.IsOwn(name) {
 		return
 	}
-	if !f.published.put(name, status) {
+	if !f.published.Put(name, status) {
 		return
 	}
 	if topic := f.watches.Topic(name); topic != nil {
