@@ -37,7 +37,7 @@ var rooms = map[string][]string{
 	"store/storetest":     {"api/rollcall/log/v1"},
 	"store/disktest":      {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/storetest", "store/vfs"},
 	"raftnode":            {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "store", "store/raftlog", "raftnode/clock", "raftnode/failover", "raftnode/forming", "raftnode/peerport", "raftnode/proposer", "raftnode/raftlogger", "raftnode/transport", "raftnode/workaround"},
-	"raftnode/clock":      {"api/rollcall/peer/v1"},
+	"raftnode/clock":      {"api/rollcall/limits", "api/rollcall/peer/v1"},
 	"raftnode/failover":   {"api/rollcall/peer/v1", "raftnode/peerport", "raftnode/transport", "raftnode/workaround"},
 	"raftnode/forming":    {"api/rollcall/peer/v1", "store", "store/raftlog", "raftnode/peerport"},
 	"raftnode/peerport":   {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "store"},

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/follow"
@@ -273,7 +274,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 
 func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 	s := f.state
-	s.logTime = max(s.logTime, e.GetTime())
+	s.logTime = max(s.logTime, min(e.GetTime(), limits.MaxLogTime))
 	s.forget(b)
 	answers := make([]any, len(e.GetCommands()))
 	results := make([]Result, len(e.GetCommands()))
