@@ -11,9 +11,11 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm/follow"
 	"github.com/rollcallhq/rollcall/fsm/history"
+	"github.com/rollcallhq/rollcall/fsm/statusmap"
 	"github.com/rollcallhq/rollcall/fsm/watch"
 )
 
@@ -97,7 +99,7 @@ type FSM struct {
 	delivered   bool           // raft has delivered what was loaded, so it may truncate up to where it is
 	touched     map[string]int // of the batch being applied; empty between two
 
-	published *statusMap
+	published *statusmap.Map
 	shown     atomic.Int64
 	view      atomic.Pointer[view]
 	halted    atomic.Pointer[error]
@@ -165,7 +167,7 @@ func New(cfg Config) (*FSM, error) {
 	})
 	f.shown.Store(s.revision)
 	f.publishCut()
-	f.watches = watch.NewTable(f.published.status)
+	f.watches = watch.NewTable(f.published.Status)
 	f.followers = follow.New(follow.Config{
 		Events:    f.history,
 		Registry:  shownRegistry{f},
@@ -271,7 +273,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 
 func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 	s := f.state
-	s.logTime = max(s.logTime, e.GetTime())
+	s.logTime = max(s.logTime, min(e.GetTime(), limits.MaxLogTime))
 	s.forget(b)
 	answers := make([]any, len(e.GetCommands()))
 	results := make([]Result, len(e.GetCommands()))

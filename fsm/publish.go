@@ -12,9 +12,9 @@ func (f *FSM) publish(b *batch) {
 	for _, t := range b.services {
 		var differs bool
 		if t.now != nil {
-			differs = f.published.put(t.now.name, t.now.status)
+			differs = f.published.Put(t.now.name, t.now.status)
 		} else {
-			differs = f.published.remove(t.name)
+			differs = f.published.Remove(t.name)
 		}
 		if !differs {
 			continue
@@ -38,12 +38,12 @@ func (f *FSM) publish(b *batch) {
 func (f *FSM) publishAll() {
 	f.shown.Store(f.state.revision)
 	f.state.services.Scan(func(r *record) bool {
-		f.published.put(r.name, r.status)
+		f.published.Put(r.name, r.status)
 		return true
 	})
 	// Every service there is has been put: if there are no more of them nothing has to go.
-	if f.published.services() > int64(f.state.services.Len()) {
-		f.published.retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
+	if f.published.Services() > int64(f.state.services.Len()) {
+		f.published.Retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
 	}
 	f.publishCut()
 }
@@ -65,7 +65,7 @@ func (f *FSM) release() {
 // Status is what Check answers: the status of name, and whether there is one. The node's own names
 // are included.
 func (f *FSM) Status(name string) (servingStatus, bool) {
-	return f.published.get(name)
+	return f.published.Get(name)
 }
 
 // ShownRevision is at least the revision of everything that any read or watch of this node has shown
@@ -79,7 +79,7 @@ func (f *FSM) SetOwn(name string, status servingStatus) {
 	if !rollcallv1.IsOwn(name) {
 		return
 	}
-	if !f.published.put(name, status) {
+	if !f.published.Put(name, status) {
 		return
 	}
 	if topic := f.watches.Topic(name); topic != nil {

@@ -157,7 +157,7 @@ func (f *FSM) Flip(name string) bool {
 	after := *before
 	after.status ^= 3 // SERVING to NOT_SERVING and back: two bits, 1 and 2
 	f.state.services.Set(&after)
-	f.published.put(after.name, after.status)
+	f.published.Put(after.name, after.status)
 	f.view.Store(nextView(f.state, f.index, f.view.Load().hashed, nil, true))
 	return true
 }

@@ -144,12 +144,12 @@ func (h *harness) dump() string {
 	v.services.Scan(func(r *record) bool {
 		n++
 		fmt.Fprintf(&b, "%x\n", marshal(r.log(&actorLog{})))
-		if s, ok := h.published.get(r.name); !ok || s != r.status {
+		if s, ok := h.published.Get(r.name); !ok || s != r.status {
 			fmt.Fprintf(&b, "%q is published otherwise\n", r.name)
 		}
 		return true
 	})
-	h.published.each(func(name string, _ servingStatus) {
+	h.published.Each(func(name string, _ servingStatus) {
 		if !rollcallv1.IsOwn(name) {
 			n--
 		}

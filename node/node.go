@@ -1,6 +1,3 @@
-// Package node is one whole member of a cluster: it opens the rooms in order, wires them, and closes
-// them in order. The binary and the tests of whole clusters both use it. It holds the adapters
-// between rooms that do not know each other; what a room does stands there.
 package node
 
 import (
@@ -14,6 +11,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/metrics"
+	"github.com/rollcallhq/rollcall/node/audit"
 	"github.com/rollcallhq/rollcall/node/featurelevel"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
@@ -51,7 +49,7 @@ type Node struct {
 	// connections are the most of each port.
 	connections connlimit.Connections
 
-	auditor *auditor
+	auditor *audit.Auditor
 	levels  *featurelevel.Monitor
 
 	cancel context.CancelFunc // ends what wg waits for
@@ -102,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
-	n.auditor = newAuditor(n)
+	n.auditor = audit.New(audit.Config{Node: cfg.Name, ScrubInterval: cfg.ScrubInterval, Logger: n.log})
 	if err = n.openRegistry(); err != nil {
 		return nil, err
 	}
@@ -232,3 +230,6 @@ func (n *Node) PeerAddress() string { return or(n.cfg.PeerListen, n.self.PeerAdd
 func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 	return n.raft.DialPeer(ctx, name)
 }
+
+// HashStats counts the comparisons of state hashes since the node was opened.
+func (n *Node) HashStats() fsm.HashStats { return n.fsm.HashStats() }

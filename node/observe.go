@@ -79,6 +79,10 @@ func (n *Node) httpHandler() http.Handler {
 // leader its leadership.
 var slowDisk = raftnode.DefaultConfig().HeartbeatTimeout / 2
 
+// stuckDisk is how long one append may take before a leader leaves leading to others. It is far above what
+// a disk takes that is only slow.
+const stuckDisk = 3 * time.Second
+
 // stored is told of each append to raft's log, on raft's goroutine.
 func (n *Node) stored(entries int, took time.Duration) {
 	n.metrics.Stored(took)
@@ -92,7 +96,7 @@ func (n *Node) stored(entries int, took time.Duration) {
 func (n *Node) flushed(f registry.Flush) {
 	n.metrics.Flushed(f.Took)
 	if f.Waiting > f.Limit/2 {
-		n.fullBacklogs.warn(n.log, "registry file falls behind: the node stops when its backlog stays full", "backlog_bytes", f.Waiting,
+		n.fullBacklogs.warn(n.log, "registry file falls behind: entries of the log wait for it", "backlog_bytes", f.Waiting,
 			"limit_bytes", f.Limit, "took", f.Took.Round(time.Millisecond).String())
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"strings"
@@ -23,7 +24,7 @@ import (
 
 // The process that uses the disk is told in its environment what to do.
 const (
-	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write" or "read"
+	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write", "look" or "read"
 	childPath = "ROLLCALL_POWERLOSS_PATH"
 	childKind = "ROLLCALL_POWERLOSS_KIND"
 )
@@ -33,10 +34,7 @@ func say(what string, value any) { fmt.Println(what, value) }
 
 func powerLossChild(mode string) int {
 	d := &directory{path: os.Getenv(childPath), kind: raftlog.Kind(os.Getenv(childKind))}
-	do := d.write
-	if mode == "read" {
-		do = d.read
-	}
+	do := map[string]func() error{"write": d.write, "look": d.look, "read": d.read}[mode]
 	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -95,6 +93,10 @@ func (d *directory) write() error {
 		return err
 	}
 	say("opened", 1)
+	// What is read now is built on, and must not be lost later.
+	if err := d.report(); err != nil {
+		return err
+	}
 	if d.dir.Identity().Founding == nil {
 		if err := d.dir.SetFounding(store.Founding{ClusterID: "3f9a", Members: []store.FoundingMember{{Name: "n1"}}}); err != nil {
 			return err
@@ -244,11 +246,23 @@ func (d *directory) quarantine() error {
 	return d.catchUp()
 }
 
-// read says what is there, and what is wrong with it.
-func (d *directory) read() error {
+// look says what is there, on which it builds, and does nothing more.
+func (d *directory) look() error {
+	say("reopening", 1)
 	if err := d.open(); err != nil {
 		return err
 	}
+	say("opened", 1)
+	if err := d.report(); err != nil {
+		return err
+	}
+	say("looked", 1)
+	_, err := io.Copy(io.Discard, os.Stdin) // until it is killed
+	return err
+}
+
+// report says what is there.
+func (d *directory) report() error {
 	if d.dir.Identity().Founding != nil {
 		say("founded", 1)
 	}
@@ -271,8 +285,19 @@ func (d *directory) read() error {
 	} else if newest != nil {
 		say("snapshot", newest.Meta.Index)
 	}
+	return nil
+}
+
+// read says what is there, and what is wrong with it.
+func (d *directory) read() error {
+	if err := d.open(); err != nil {
+		return err
+	}
+	if err := d.report(); err != nil {
+		return err
+	}
 	if strings.Contains(d.logged.String(), "rebuilt") {
-		say("rebuilt", 1)
+		say("rebuilt", strings.Contains(d.logged.String(), "is quarantined: a test"))
 	}
 	if err := d.close(); err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/boltfile"
 	"github.com/rollcallhq/rollcall/store/vfs"
+	"github.com/rollcallhq/rollcall/store/watchdog"
 )
 
 var (
@@ -84,6 +85,9 @@ type Log struct {
 
 	durable atomic.Pointer[func() uint64]
 
+	opened time.Time
+	begun  atomic.Int64 // when the write under way began, since opened; 0: none is
+
 	mu     sync.Mutex // guards failed
 	failed error
 
@@ -126,7 +130,7 @@ func Open(dir string, owner Owner, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s", err, StartAsNew)
 	}
-	l := &Log{path: path, opt: opt}
+	l := &Log{opened: time.Now(), path: path, opt: opt}
 	if l.stable, err = openBoltStore(path); err != nil {
 		return nil, err
 	}
@@ -321,6 +325,11 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		}
 	}
 	start := time.Now()
+	bytes := 0
+	for _, entry := range entries {
+		bytes += len(entry.Data)
+	}
+	defer l.busy(bytes)()
 	if l.opt.Intercept != nil {
 		if err := l.opt.Intercept(entries); err != nil {
 			return l.cannotWrite(l.where, err)
@@ -371,6 +380,7 @@ func (l *Log) DeleteRange(min, max uint64) error {
 func (l *Log) Set(key, value []byte) error {
 	err := l.failure()
 	if err == nil {
+		defer l.busy(0)()
 		if err = boltfile.Guard(func() error { return l.stable.Set(key, sealStable(key, value)) }); err != nil {
 			err = l.cannotWrite(l.path, err)
 		}
@@ -434,6 +444,26 @@ func (l *Log) Close() error {
 // storeMeta makes a list of segments durable.
 func (l *Log) storeMeta(meta walMeta) error {
 	return boltfile.Guard(func() error { return setSegments(l.stable, meta) })
+}
+
+// busy begins a write of so many bytes. The log fails if the disk makes no progress with it. Call what busy
+// returns at the end. Raft writes one at a time.
+func (l *Log) busy(bytes int) (end func()) {
+	l.begun.Store(int64(max(time.Since(l.opened), 1)))
+	stop := watchdog.Watch(l.where, watchdog.Limit(bytes), l.fail)
+	return func() {
+		stop()
+		l.begun.Store(0)
+	}
+}
+
+// WritingFor is how long the write under way has taken so far; 0: none is under way.
+func (l *Log) WritingFor() time.Duration {
+	begun := l.begun.Load()
+	if begun == 0 {
+		return 0
+	}
+	return time.Since(l.opened) - time.Duration(begun)
 }
 
 func (l *Log) failure() error {

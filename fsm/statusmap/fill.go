@@ -1,4 +1,4 @@
-package fsm
+package statusmap
 
 import (
 	"sync"
@@ -6,47 +6,50 @@ import (
 	"unsafe"
 )
 
-// filling makes a statusMap of many records on several goroutines, which nobody else uses before. They
-// share no lock: whoever sets the name of an empty slot has it. No two records have one name.
-type filling struct {
-	m     *statusMap
-	parts [][]record
+// Filling makes a Map of many records on several goroutines. Nobody else uses the map before. The goroutines
+// share no lock: who sets the name of an empty slot has the slot. No two records have the same name.
+type Filling[R any] struct {
+	m     *Map
+	parts [][]R
+	entry func(*R) (name string, status Status)
 	next  atomic.Int64 // of parts
 
 	mu    sync.Mutex // guards what follows
-	added [statusParts]int
-	left  []*record // for put
+	added [partCount]int
+	left  []*R // for Put
 }
 
-func newFilling(parts [][]record) *filling {
-	f := &filling{m: newStatusMap(), parts: parts}
+// NewFilling returns a filling of the records in parts. entry returns the name and the status of one.
+func NewFilling[R any](parts [][]R, entry func(*R) (name string, status Status)) *Filling[R] {
+	f := &Filling[R]{m: New(), parts: parts, entry: entry}
 	n := 0
 	for _, records := range parts {
 		n += len(records)
 	}
 	for i := range f.m.parts {
-		f.m.parts[i].Store(newStatusTable(max(minStatusSlots, 2*n/statusParts)))
+		f.m.parts[i].Store(newTable(max(minSlots, 2*n/partCount)))
 	}
 	return f
 }
 
-// work puts parts into the map until there are no more. Several goroutines may call it.
-func (f *filling) work() {
+// Work puts parts into the map until there are no more. Several goroutines may call it.
+func (f *Filling[R]) Work() {
 	var (
-		added    [statusParts]int
+		added    [partCount]int
 		statuses [serviceUnknown + 1]int64
-		left     []*record
+		left     []*R
 	)
 	for i := f.next.Add(1) - 1; i < int64(len(f.parts)); i = f.next.Add(1) - 1 {
 		for j := range f.parts[i] {
 			r := &f.parts[i][j]
-			hash := f.m.hash(r.name)
-			if !f.m.part(hash).Load().claim(wordOf(r.name, hash).with(r.status), unsafe.StringData(r.name)) {
+			name, status := f.entry(r)
+			hash := f.m.hash(name)
+			if !f.m.part(hash).Load().claim(wordOf(name, hash).with(status), unsafe.StringData(name)) {
 				left = append(left, r)
 				continue
 			}
 			added[partOf(hash)]++
-			statuses[r.status]++ // of a service, see checkLoaded
+			statuses[status]++ // of a service, see checkLoaded
 		}
 	}
 	for status, n := range statuses {
@@ -61,7 +64,7 @@ func (f *filling) work() {
 }
 
 // claim takes the first empty slot for a word and its name. False: there is none.
-func (t *statusTable) claim(w statusWord, name *byte) bool {
+func (t *table) claim(w word, name *byte) bool {
 	i := w.from(len(t.slots))
 	for range t.slots {
 		if i >= uint64(len(t.slots)) {
@@ -77,8 +80,8 @@ func (t *statusTable) claim(w statusWord, name *byte) bool {
 	return false
 }
 
-// finish returns the map. Everybody has returned from work.
-func (f *filling) finish() *statusMap {
+// Finish returns the map. Everybody has returned from Work.
+func (f *Filling[R]) Finish() *Map {
 	m := f.m
 	m.mu.Lock()
 	for i := range m.parts {
@@ -91,7 +94,7 @@ func (f *filling) finish() *statusMap {
 	}
 	m.mu.Unlock()
 	for _, r := range f.left {
-		m.put(r.name, r.status)
+		m.Put(f.entry(r))
 	}
 	return m
 }

@@ -13,9 +13,9 @@ import (
 // new leader's name.
 const leaderlessAfter = 3 * time.Second
 
-// lookout tells the log who leads, and that nobody does: with the members that cannot be reached, as
-// that is what an operator has to look at.
-type lookout struct {
+// leaderLog writes into the node's log who leads, and that nobody does: with the members that cannot be
+// reached, as an operator has to see to those.
+type leaderLog struct {
 	log  *slog.Logger
 	raft interface {
 		Status() raftnode.Status
@@ -27,11 +27,11 @@ type lookout struct {
 	next   time.Time // when it is told again
 }
 
-// run ends with ctx.
-func (l *lookout) run(ctx context.Context) {
+// run logs until ctx ends.
+func (l *leaderLog) run(ctx context.Context) {
 	for {
 		changed := l.raft.Changed() // before Status, so that no change is missed
-		again := l.look(l.raft.Status(), time.Now())
+		again := l.observe(l.raft.Status(), time.Now())
 		var timer <-chan time.Time
 		if again > 0 {
 			timer = time.After(again)
@@ -45,8 +45,9 @@ func (l *lookout) run(ctx context.Context) {
 	}
 }
 
-// look returns when to look again though nothing changes; 0: never.
-func (l *lookout) look(s raftnode.Status, now time.Time) time.Duration {
+// observe logs what is new in s. It returns after which time to observe again though nothing changes; 0:
+// never.
+func (l *leaderLog) observe(s raftnode.Status, now time.Time) time.Duration {
 	switch {
 	case !s.Formed:
 		// Forming says itself what it waits for.

@@ -1,4 +1,4 @@
-package fsm
+package statusmap
 
 import (
 	"hash/maphash"
@@ -6,23 +6,26 @@ import (
 	"sync/atomic"
 	"unsafe"
 
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// statusMap is what Check reads: name → newest status, without a lock or an allocation, in as few steps
-// from memory to memory as there can be: a slot of the table, and the bytes of the name. The fold never
-// reads it.
-//
-// It is a hash table with linear probing. Readers look at one slot after the other until they find the
-// name or an empty one. Writers take turns: they change a status where it stands and never empty a slot
-// or give it to another name, so whatever stays in the table is found by those who read meanwhile; what
-// is removed leaves a mark, which the next table, larger or only cleaner, does without. Who still reads
-// the table before that finds what held when it began. The table is in parts, so that making the next
-// one of a part never takes long.
-type statusMap struct {
+// Status is the standard's status.
+type Status = healthpb.HealthCheckResponse_ServingStatus
+
+const serviceUnknown = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
+
+// Map is a hash table with linear probing: a slot of the table, and the bytes of the name, are all that a
+// reader needs. Readers go from slot to slot until they find the name or an empty slot. Writers take turns:
+// they change a status where it stands, and never empty a slot or give it to another name. So whatever stays
+// in the table is found by those who read meanwhile. What is removed leaves a mark, which the next table,
+// larger or only cleaner, does without. Who still reads the table before that finds what held when it began.
+// The table is in parts, so that making the next one of a part never takes long.
+type Map struct {
 	seed  maphash.Seed
 	bits  uint64 // of a hash that are used: all, but tests have names collide
-	parts [statusParts]atomic.Pointer[statusTable]
+	parts [partCount]atomic.Pointer[table]
 
 	_ [64]byte // what follows changes, and shares no cache line with what every reader reads
 
@@ -33,27 +36,27 @@ type statusMap struct {
 }
 
 const (
-	statusParts    = 256
-	minStatusSlots = 8
+	partCount = 256
+	minSlots  = 8
 )
 
-type statusTable struct {
-	slots []statusSlot
+type table struct {
+	slots []slot
 	used  int // slots that are not empty, marks of removed names included
 	live  int // names
 }
 
-// statusSlot belongs to a name as soon as its word is not zero, and for good. Of the name only where its
+// slot belongs to a name as soon as its word is not zero, and for good. Of the name only where its
 // bytes begin is kept, which is all that the word does not say: a third of the table less, and a slot
 // that never lies across two cache lines.
-type statusSlot struct {
+type slot struct {
 	word atomic.Uint64
 	name atomic.Pointer[byte] // set before word
 }
 
-// statusWord is, from the low end, 8 bits: the status + 1, 0 after it was removed; 24 bits: the length of
+// word is, from the low end, 8 bits: the status + 1, 0 after it was removed; 24 bits: the length of
 // the name + 1; 32 bits: the upper half of the name's hash, which is also where looking for it begins.
-type statusWord uint64
+type word uint64
 
 const (
 	stateBits  = 8
@@ -61,62 +64,63 @@ const (
 	hashShift  = stateBits + lengthBits
 )
 
-func newStatusMap() *statusMap {
-	m := &statusMap{seed: maphash.MakeSeed(), bits: ^uint64(0)}
+// New returns an empty map.
+func New() *Map {
+	m := &Map{seed: maphash.MakeSeed(), bits: ^uint64(0)}
 	for i := range m.parts {
-		m.parts[i].Store(newStatusTable(minStatusSlots))
+		m.parts[i].Store(newTable(minSlots))
 	}
 	return m
 }
 
-func newStatusTable(slots int) *statusTable { return &statusTable{slots: make([]statusSlot, slots)} }
+func newTable(slots int) *table { return &table{slots: make([]slot, slots)} }
 
-func (m *statusMap) hash(name string) uint64 { return maphash.String(m.seed, name) & m.bits }
+func (m *Map) hash(name string) uint64 { return maphash.String(m.seed, name) & m.bits }
 
-func (m *statusMap) part(hash uint64) *atomic.Pointer[statusTable] { return &m.parts[partOf(hash)] }
+func (m *Map) part(hash uint64) *atomic.Pointer[table] { return &m.parts[partOf(hash)] }
 
-func partOf(hash uint64) uint64 { return hash % statusParts }
+func partOf(hash uint64) uint64 { return hash % partCount }
 
 // wordOf is the word of name without its state.
-func wordOf(name string, hash uint64) statusWord {
-	return statusWord(hash>>hashShift<<hashShift | uint64(len(name)+1)<<stateBits)
+func wordOf(name string, hash uint64) word {
+	return word(hash>>hashShift<<hashShift | uint64(len(name)+1)<<stateBits)
 }
 
 // from returns where in a table of so many slots looking for the name begins.
-func (w statusWord) from(slots int) uint64 {
+func (w word) from(slots int) uint64 {
 	return uint64(w) >> hashShift * uint64(slots) >> hashShift
 }
 
 // isOf may be true of two names.
-func (w statusWord) isOf(other statusWord) bool { return w^other < 1<<stateBits }
+func (w word) isOf(other word) bool { return w^other < 1<<stateBits }
 
 // status is false if the name was removed.
-func (w statusWord) status() (servingStatus, bool) {
+func (w word) status() (Status, bool) {
 	state := w & (1<<stateBits - 1)
-	return servingStatus(state) - 1, state != 0
+	return Status(state) - 1, state != 0
 }
 
-func (w statusWord) length() int { return int(w>>stateBits&(1<<lengthBits-1)) - 1 }
+func (w word) length() int { return int(w>>stateBits&(1<<lengthBits-1)) - 1 }
 
-func (w statusWord) with(s servingStatus) statusWord { return w | statusWord(uint8(s+1)) }
+func (w word) with(s Status) word { return w | word(uint8(s+1)) }
 
 // find returns the slot of name and its word, or the empty slot where looking for it ended and 0.
-func (t *statusTable) find(name string, hash uint64) (*statusSlot, statusWord) {
+func (t *table) find(name string, hash uint64) (*slot, word) {
 	want := wordOf(name, hash)
 	for i := want.from(len(t.slots)); ; i++ {
 		if i >= uint64(len(t.slots)) {
 			i = 0
 		}
 		slot := &t.slots[i]
-		w := statusWord(slot.word.Load())
+		w := word(slot.word.Load())
 		if w == 0 || w.isOf(want) && unsafe.String(slot.name.Load(), len(name)) == name {
 			return slot, w
 		}
 	}
 }
 
-// get says also whether there is one. It is find, written out: it is what nearly every call comes to.
-func (m *statusMap) get(name string) (servingStatus, bool) {
+// Get returns the status of name, and whether there is one. It is find, written out: it is what nearly every call comes to.
+func (m *Map) Get(name string) (Status, bool) {
 	hash := m.hash(name)
 	slots := m.part(hash).Load().slots
 	want := wordOf(name, hash)
@@ -125,7 +129,7 @@ func (m *statusMap) get(name string) (servingStatus, bool) {
 			i = 0
 		}
 		slot := &slots[i]
-		w := statusWord(slot.word.Load())
+		w := word(slot.word.Load())
 		if w.isOf(want) && unsafe.String(slot.name.Load(), len(name)) == name {
 			return w.status()
 		}
@@ -135,16 +139,16 @@ func (m *statusMap) get(name string) (servingStatus, bool) {
 	}
 }
 
-// status is SERVICE_UNKNOWN if there is none.
-func (m *statusMap) status(name string) servingStatus {
-	if s, ok := m.get(name); ok {
+// Status returns the status of name, SERVICE_UNKNOWN if there is none.
+func (m *Map) Status(name string) Status {
+	if s, ok := m.Get(name); ok {
 		return s
 	}
 	return serviceUnknown
 }
 
-// put publishes a status and says whether it is another than before.
-func (m *statusMap) put(name string, s servingStatus) bool {
+// Put publishes a status and says whether it is another than before.
+func (m *Map) Put(name string, s Status) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	hash := m.hash(name)
@@ -171,8 +175,8 @@ func (m *statusMap) put(name string, s servingStatus) bool {
 	return true
 }
 
-// remove says whether there was something to remove.
-func (m *statusMap) remove(name string) bool {
+// Remove says whether there was something to remove.
+func (m *Map) Remove(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	hash := m.hash(name)
@@ -188,16 +192,16 @@ func (m *statusMap) remove(name string) bool {
 	return true
 }
 
-func (t *statusTable) full() bool { return 4*t.used > 3*len(t.slots) }
+func (t *table) full() bool { return 4*t.used > 3*len(t.slots) }
 
 // rebuild gives a part a table that is half full, without the marks of what was removed. It looks at no
 // name: a word tells where its slot belongs.
-func (m *statusMap) rebuild(p *atomic.Pointer[statusTable]) {
+func (m *Map) rebuild(p *atomic.Pointer[table]) {
 	t := p.Load()
-	next := newStatusTable(max(minStatusSlots, 2*t.live))
+	next := newTable(max(minSlots, 2*t.live))
 	next.used, next.live = t.live, t.live
 	for i := range t.slots {
-		w := statusWord(t.slots[i].word.Load())
+		w := word(t.slots[i].word.Load())
 		if _, ok := w.status(); !ok {
 			continue
 		}
@@ -209,7 +213,7 @@ func (m *statusMap) rebuild(p *atomic.Pointer[statusTable]) {
 }
 
 // free returns the slot for a name that is not there.
-func (t *statusTable) free(w statusWord) *statusSlot {
+func (t *table) free(w word) *slot {
 	for i := w.from(len(t.slots)); ; i++ {
 		if i >= uint64(len(t.slots)) {
 			i = 0
@@ -220,43 +224,46 @@ func (t *statusTable) free(w statusWord) *statusSlot {
 	}
 }
 
-func (t *statusTable) each(f func(name string, s servingStatus)) {
+func (t *table) each(f func(name string, s Status)) {
 	for i := range t.slots {
 		slot := &t.slots[i]
-		w := statusWord(slot.word.Load())
+		w := word(slot.word.Load())
 		if s, ok := w.status(); ok {
 			f(unsafe.String(slot.name.Load(), w.length()), s)
 		}
 	}
 }
 
-// each visits what is published; what is put or removed meanwhile perhaps.
-func (m *statusMap) each(f func(name string, s servingStatus)) {
+// Each visits what is published; what is put or removed meanwhile perhaps.
+func (m *Map) Each(f func(name string, s Status)) {
 	for i := range m.parts {
 		m.parts[i].Load().each(f)
 	}
 }
 
-func (m *statusMap) count(name string, s servingStatus, by int64) {
+func (m *Map) count(name string, s Status, by int64) {
 	if !rollcallv1.IsOwn(name) && s >= 0 && int(s) < len(m.counts) {
 		m.counts[s].Add(by)
 	}
 }
 
-// retain removes the names that keep says no to.
-func (m *statusMap) retain(keep func(name string) bool) {
-	m.each(func(name string, _ servingStatus) {
+// Retain removes the names that keep says no to.
+func (m *Map) Retain(keep func(name string) bool) {
+	m.Each(func(name string, _ Status) {
 		if !keep(name) {
-			m.remove(name)
+			m.Remove(name)
 		}
 	})
 }
 
-// services is how many services are published.
-func (m *statusMap) services() int64 {
+// Services is how many services are published.
+func (m *Map) Services() int64 {
 	n := int64(0)
 	for i := range m.counts {
 		n += m.counts[i].Load()
 	}
 	return n
 }
+
+// Count is how many services have a status; names of the node's own do not count.
+func (m *Map) Count(s Status) int64 { return m.counts[s].Load() }
