@@ -8,7 +8,7 @@ import (
 	"github.com/rollcallhq/rollcall/fsm/follow"
 )
 
-// Watching, following and history are packages of their own; an FSM offers what they do.
+// This file offers the packages fsm/watch, fsm/follow and fsm/history as methods of an FSM.
 
 // WatchStatus is watch.Table.Watch. name may be one of the node's own.
 func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (ready, stop func()) {

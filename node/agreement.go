@@ -22,8 +22,8 @@ func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 	if refusal := a.fsm.RefuseUnknown(cmd); refusal != nil {
 		return &logv1.Result{Refusal: refusal}, nil
 	}
-	if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
-		if err := a.levels.Check(a.self, cmd); err != nil {
+	if err := a.levels.Check(a.self, cmd); err != nil {
+		if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
 			return nil, err
 		}
 	}

@@ -115,6 +115,31 @@ func TestPowerLossWhenSaid(t *testing.T) {
 	}
 }
 
+// TestPowerLossOfARestore takes the power away while a data directory is made from a backup: it is whole, or no
+// node starts on it as if it were.
+func TestPowerLossOfARestore(t *testing.T) {
+	for _, kind := range raftlog.Kinds() {
+		t.Run(string(kind), func(t *testing.T) {
+			c := newCrasher(t, kind)
+			c.run("restore")
+			moments := c.power.Events()
+			c.cut(lossyfs.LoseAll())
+			c.verify()
+			for range powerLossRounds(t, 8) {
+				c := newCrasher(t, kind)
+				c.power.CutAtEvent(1 + rand.Int64N(moments))
+				c.run("restore")
+				c.cut(lossyfs.LoseAll())
+				if c.durable["restored"] != "" {
+					c.verify()
+				} else if have, err := c.run("read"); err == nil && have["identity"] == restoredID && have["registry"] != "20" {
+					t.Errorf("a node starts on half of a backup: %v", have)
+				}
+			}
+		})
+	}
+}
+
 // TestPowerLossAfterAKill kills the process just before each sort of sync: what it wrote is seen by the next
 // one, which must not take it for durable. Soon after that the power is lost.
 func TestPowerLossAfterAKill(t *testing.T) {

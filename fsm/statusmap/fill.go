@@ -16,7 +16,7 @@ type Filling[R any] struct {
 
 	mu    sync.Mutex // guards what follows
 	added [partCount]int
-	left  []*R // for Put
+	left  []*R // those for which their part had no room
 }
 
 // NewFilling returns a filling of the records in parts. entry returns the name and the status of one.
@@ -49,7 +49,7 @@ func (f *Filling[R]) Work() {
 				continue
 			}
 			added[partOf(hash)]++
-			statuses[status]++ // of a service, see checkLoaded
+			statuses[status]++ // all names are those of services: the loader has checked that
 		}
 	}
 	for status, n := range statuses {
@@ -63,7 +63,7 @@ func (f *Filling[R]) Work() {
 	f.left = append(f.left, left...)
 }
 
-// claim takes the first empty slot for a word and its name. False: there is none.
+// claim takes the first empty slot for a word and its name. False: the table has no empty slot.
 func (t *table) claim(w word, name *byte) bool {
 	i := w.from(len(t.slots))
 	for range t.slots {

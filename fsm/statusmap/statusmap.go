@@ -16,18 +16,18 @@ type Status = healthpb.HealthCheckResponse_ServingStatus
 
 const serviceUnknown = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
 
-// Map is a hash table with linear probing: a slot of the table, and the bytes of the name, are all that a
-// reader needs. Readers go from slot to slot until they find the name or an empty slot. Writers take turns:
-// they change a status where it stands, and never empty a slot or give it to another name. So whatever stays
-// in the table is found by those who read meanwhile. What is removed leaves a mark, which the next table,
-// larger or only cleaner, does without. Who still reads the table before that finds what held when it began.
-// The table is in parts, so that making the next one of a part never takes long.
+// Map is a hash table with linear probing. A reader reads a slot of the table and the bytes of the name, and
+// nothing else: it goes from slot to slot until it finds the name or an empty slot. Writers take turns. They
+// change a status in its slot, and never empty a slot or give it to another name, so readers find every name
+// that stays in the table. A removed name leaves a mark in its slot. When a table is full, a new one without
+// the marks takes its place; who still reads the old table finds what held when the reading began. The table
+// is in parts, so that a new one is made quickly.
 type Map struct {
 	seed  maphash.Seed
-	bits  uint64 // of a hash that are used: all, but tests have names collide
+	bits  uint64 // the bits of a hash that are used: all, except in tests in which names collide
 	parts [partCount]atomic.Pointer[table]
 
-	_ [64]byte // what follows changes, and shares no cache line with what every reader reads
+	_ [64]byte // what follows changes often: it must not share a cache line with what readers read
 
 	// counts of services by status, the node's own names not among them, kept as they change: there
 	// may be millions of services.
@@ -46,9 +46,9 @@ type table struct {
 	live  int // names
 }
 
-// slot belongs to a name as soon as its word is not zero, and for good. Of the name only where its
-// bytes begin is kept, which is all that the word does not say: a third of the table less, and a slot
-// that never lies across two cache lines.
+// slot belongs to a name as soon as its word is not zero, for as long as the table lives. It keeps only where
+// the bytes of the name begin, because the word has their number. So a slot has 16 bytes, and never lies in
+// two cache lines.
 type slot struct {
 	word atomic.Uint64
 	name atomic.Pointer[byte] // set before word
@@ -91,7 +91,7 @@ func (w word) from(slots int) uint64 {
 	return uint64(w) >> hashShift * uint64(slots) >> hashShift
 }
 
-// isOf may be true of two names.
+// isOf reports whether other may be of the same name: two names can have words that are alike.
 func (w word) isOf(other word) bool { return w^other < 1<<stateBits }
 
 // status is false if the name was removed.
@@ -104,7 +104,7 @@ func (w word) length() int { return int(w>>stateBits&(1<<lengthBits-1)) - 1 }
 
 func (w word) with(s Status) word { return w | word(uint8(s+1)) }
 
-// find returns the slot of name and its word, or the empty slot where looking for it ended and 0.
+// find returns the slot of name and its word; or the empty slot at which the search ended, and 0.
 func (t *table) find(name string, hash uint64) (*slot, word) {
 	want := wordOf(name, hash)
 	for i := want.from(len(t.slots)); ; i++ {
@@ -119,7 +119,8 @@ func (t *table) find(name string, hash uint64) (*slot, word) {
 	}
 }
 
-// Get returns the status of name, and whether there is one. It is find, written out: it is what nearly every call comes to.
+// Get returns the status of name, and whether it has one. It repeats the code of find, because nearly every
+// call of the API ends here.
 func (m *Map) Get(name string) (Status, bool) {
 	hash := m.hash(name)
 	slots := m.part(hash).Load().slots
@@ -147,7 +148,7 @@ func (m *Map) Status(name string) Status {
 	return serviceUnknown
 }
 
-// Put publishes a status and says whether it is another than before.
+// Put publishes a status, and reports whether it differs from the one before.
 func (m *Map) Put(name string, s Status) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -155,7 +156,7 @@ func (m *Map) Put(name string, s Status) bool {
 	t := m.part(hash).Load()
 	slot, w := t.find(name, hash)
 	before, was := w.status()
-	// Also where it is there: the bytes that were there may be needed by nobody else any more.
+	// Also if the name is there already: the old bytes may be the last use of a larger string.
 	slot.name.Store(unsafe.StringData(name))
 	if was && before == s {
 		return false
@@ -175,7 +176,7 @@ func (m *Map) Put(name string, s Status) bool {
 	return true
 }
 
-// Remove says whether there was something to remove.
+// Remove removes name, and reports whether it was there.
 func (m *Map) Remove(name string) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -194,8 +195,8 @@ func (m *Map) Remove(name string) bool {
 
 func (t *table) full() bool { return 4*t.used > 3*len(t.slots) }
 
-// rebuild gives a part a table that is half full, without the marks of what was removed. It looks at no
-// name: a word tells where its slot belongs.
+// rebuild gives a part a new table that is half full, without the marks of removed names. It reads no name: a
+// word says where its slot belongs.
 func (m *Map) rebuild(p *atomic.Pointer[table]) {
 	t := p.Load()
 	next := newTable(max(minSlots, 2*t.live))
@@ -234,7 +235,7 @@ func (t *table) each(f func(name string, s Status)) {
 	}
 }
 
-// Each visits what is published; what is put or removed meanwhile perhaps.
+// Each visits every name that is published. It may or may not visit one that is put or removed meanwhile.
 func (m *Map) Each(f func(name string, s Status)) {
 	for i := range m.parts {
 		m.parts[i].Load().each(f)
@@ -247,7 +248,7 @@ func (m *Map) count(name string, s Status, by int64) {
 	}
 }
 
-// Retain removes the names that keep says no to.
+// Retain removes the names for which keep returns false.
 func (m *Map) Retain(keep func(name string) bool) {
 	m.Each(func(name string, _ Status) {
 		if !keep(name) {

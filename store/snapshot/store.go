@@ -69,7 +69,7 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 	}
 	s := &Store{dir: filepath.Join(dir, DirName), logger: logger, damaged: make(chan struct{}, 1), seen: make(map[string]Verified)}
 	// FileSnapshotStore syncs neither.
-	err := vfs.MkdirAll(s.dir)
+	err := vfs.Mkdir(s.dir)
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.dir, err)
 	}
