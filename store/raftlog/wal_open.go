@@ -135,7 +135,7 @@ func (w *wal) visitSegment(info types.SegmentInfo, scan segmentScan, visit func(
 	return nil
 }
 
-// readWAL is openWAL for who only looks: nothing is changed.
+// readWAL checks what openWAL checks, shows every entry to visit, and changes nothing.
 func readWAL(path string, meta walMeta, visit func(*raft.Log) error) error {
 	w := &wal{path: path}
 	var last uint64

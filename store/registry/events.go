@@ -150,7 +150,7 @@ func (j *File) AwaitDurable(ctx context.Context, revision int64) error {
 		j.open.awaited = j.open.awaited || hurry
 		j.mu.Unlock()
 		if hurry {
-			j.look()
+			j.wakeWriter()
 		}
 		switch {
 		case durable >= revision:

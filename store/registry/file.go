@@ -128,7 +128,7 @@ type File struct {
 	scans     map[*scan]struct{}        // the same
 
 	failure chan struct{} // closed with failed
-	kick    chan struct{} // one token: the writer is to look whether something is due
+	kick    chan struct{} // one token: the writer has to check whether something is due
 	stop    chan struct{} // closed: the writer is to end
 	stopped chan struct{} // closed by the writer
 

@@ -106,10 +106,10 @@ func (j *File) Append(d *logv1.Delta) {
 	wasDirty := j.open.dirty
 	j.open.add(d, j.last)
 	j.last = j.open.position
-	look := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
+	wake := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
 	j.mu.Unlock()
-	if look {
-		j.look()
+	if wake {
+		j.wakeWriter()
 	}
 }
 
@@ -131,7 +131,7 @@ func (j *File) lockWithRoom() bool {
 		room := j.room
 		j.open.urgent = j.open.dirty // or a MaxBacklogBytes below FlushBytes would wait for the interval
 		j.mu.Unlock()
-		j.look()
+		j.wakeWriter()
 		select {
 		case <-room:
 		case <-j.failure: // also when the disk makes no progress: see flush
@@ -140,8 +140,8 @@ func (j *File) lockWithRoom() bool {
 	}
 }
 
-// look has the writer look whether something is due.
-func (j *File) look() {
+// wakeWriter has the writer check whether something is due.
+func (j *File) wakeWriter() {
 	select {
 	case j.kick <- struct{}{}:
 	default: // it will
@@ -165,7 +165,7 @@ func (j *File) Flush() error {
 	if b == nil {
 		return nil
 	}
-	j.look()
+	j.wakeWriter()
 	select {
 	case <-b.done:
 		return b.err
