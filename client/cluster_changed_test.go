@@ -191,8 +191,8 @@ func TestAStrayNodeIsPassedOverWhileTheOthersRestart(t *testing.T) {
 		}
 		f.nodes[2].kill() // for good: then the one that is left counts
 		time.Sleep(10 * time.Second)
-		if n := len(w.updates); w.told() != "SERVING NOT_SERVING NOT_SERVING" || !w.updates[n-1].ClusterChanged || w.updates[n-1].Cluster != "b00c" {
-			t.Errorf("%+v", w.updates)
+		if got := w.told(); got != "SERVING NOT_SERVING NOT_SERVING" || !w.updates[2].ClusterChanged || w.updates[2].Cluster != "b00c" {
+			t.Errorf("%s, %+v", got, w.updates)
 		}
 	})
 }
@@ -240,6 +240,12 @@ func TestRevisionsOfAnotherClusterAreRefused(t *testing.T) {
 			}
 			return nil
 		},
+		"cluster of a watch": func(ctx context.Context, c *client.Client) error {
+			for _, err := range c.WatchEvents(ctx, client.WatchEventsOptions{Cluster: "3f9a"}) {
+				return err
+			}
+			return nil
+		},
 		"watch from": func(ctx context.Context, c *client.Client) error {
 			for _, err := range c.WatchEvents(ctx, client.WatchEventsOptions{From: 1}) {
 				return err
@@ -266,7 +272,7 @@ func TestRevisionsOfAnotherClusterAreRefused(t *testing.T) {
 					t.Errorf("it was written: %d events", n)
 				}
 				// Now the caller knows.
-				if name == "cluster" || name == "cluster of a read" {
+				if strings.HasPrefix(name, "cluster") {
 					return
 				}
 				if err := call(within(t, 30*time.Second), c); err != nil {
@@ -332,17 +338,26 @@ func TestAWriteOfUnknownOutcomeIsNotRepeatedInAnotherCluster(t *testing.T) {
 		if _, err := c.Set(within(t, 5*time.Second), "z", serving, client.WriteOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		lost := false
+		// The answer is lost, and no node answers another try until the cluster is another one.
+		busy := func(context.Context, string) error { return refusal(codes.Unavailable, "BUSY", nil) }
 		for _, n := range f.nodes {
 			n.onAnswer = func(context.Context, int) error {
-				if lost {
-					return nil
-				}
-				lost = true
-				go restore()
+				f.do(func() {
+					for _, n := range f.nodes {
+						n.onRead, n.onAnswer = busy, nil
+					}
+				})
 				return refusal(codes.Unknown, "OUTCOME_UNKNOWN", map[string]string{"written": "unknown"})
 			}
 		}
+		time.AfterFunc(5*time.Second, func() {
+			restore()
+			f.do(func() {
+				for _, n := range f.nodes {
+					n.onRead = nil
+				}
+			})
+		})
 		_, err := c.Set(within(t, 30*time.Second), "a", notServing, client.WriteOptions{RequestID: "once"})
 		var e *client.Error
 		if !errors.As(err, &e) || e.Written != client.WrittenUnknown || !strings.Contains(e.Message, "cluster_changed") {

@@ -23,6 +23,9 @@ func TestOperationsDoc(t *testing.T) {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
+			if strings.HasSuffix(filepath.Dir(path), "test") { // support for tests
+				return nil
+			}
 			return messages(path, logged)
 		})
 		if err != nil {

@@ -297,3 +297,39 @@ func TestVirtualSnapshotInstalled(t *testing.T) {
 		}
 	})
 }
+
+// TestVirtualStuckDiskOfALeader: a leader whose disk hangs does not lead on without being able to store.
+// The others elect one that can. The disk comes back before it counts as dead, and its node goes on.
+func TestVirtualStuckDiskOfALeader(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		stuck := c.leader()
+		stuck.storeDelay.Store(int64(20 * time.Second))
+		cl := c.client(c.others(stuck)...)
+		defer cl.Close()
+		begin := time.Now()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		for i := 0; ; i++ {
+			attempt, done := context.WithTimeout(ctx, time.Second)
+			_, err := cl.Set(attempt, "a", serving, client.WriteOptions{RequestID: fmt.Sprint("set-", i)})
+			done()
+			if err == nil {
+				break
+			}
+			if time.Since(begin) > 15*time.Second {
+				t.Fatalf("no write for %s: %v", time.Since(begin), err)
+			}
+		}
+		t.Logf("written after %s", time.Since(begin))
+		stuck.storeDelay.Store(0)
+		time.Sleep(30 * time.Second)
+		if got := c.caughtUp(); got == 0 {
+			t.Error("nothing was written")
+		}
+		select {
+		case err := <-stuck.node.Failed():
+			t.Errorf("the node ended itself: %v", err)
+		default:
+		}
+	})
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -12,10 +13,15 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/fsm"
@@ -385,4 +391,77 @@ func TestVirtualSnapshotsBetweenVersions(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestVirtualNewKindNeedsTheNextLevel: a kind of records that only the newer version has is written only
+// when all members can fold it, whichever version leads. Then every node holds the records, and the older
+// version does not start on them.
+func TestVirtualNewKindNeedsTheNextLevel(t *testing.T) {
+	kind := *noteKind
+	kind.Level = newerLevel
+	folds := &notes{folds: map[string]*fsm.FSM{}}
+	inMixedVersions(t, func(cfg *node.Config) {
+		name := cfg.Name
+		cfg.Faults.ApplyBatch = func(f *fsm.FSM) {
+			folds.mu.Lock()
+			defer folds.mu.Unlock()
+			folds.folds[name] = f
+		}
+	}, func(t *testing.T, c *virtual) {
+		folds.virtual = c
+		put := func(text string) (reason string, result *logv1.Result) {
+			t.Helper()
+			leader := c.leader()
+			from := c.others(leader)[0]
+			conn, err := grpc.NewClient("passthrough:///leader", grpc.WithTransportCredentials(insecure.NewCredentials()),
+				grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return from.node.DialPeer(ctx, leader.cfg.Name) }))
+			must(t, err)
+			defer conn.Close()
+			answer, err := forward(context.Background(), peerv1.NewPeerClient(conn), &logv1.Command{
+				Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: kindNote, Payload: []byte("n/a=" + text)}},
+			})
+			for _, d := range status.Convert(err).Details() {
+				if info, ok := d.(*errdetails.ErrorInfo); ok {
+					reason = info.GetReason()
+				}
+			}
+			return reason, answer.GetResult()
+		}
+		for i, n := range c.nodes {
+			// The older version does not know the kind, the newer one may not use it yet.
+			if reason, result := put("too early"); reason != client.ReasonUpgradeIncomplete && result.GetRefusal() == nil {
+				t.Fatalf("%d of 3 nodes were of the newer version: %q, %v", i, reason, result)
+			}
+			n.asNewer()
+			n.cfg.Kinds = fsm.DefaultKinds().With(&kind)
+			n.restart()
+		}
+		c.awaitLevel(newerLevel)
+		if reason, result := put("in time"); result == nil || result.GetRefusal() != nil {
+			t.Fatalf("%q, %v", reason, result)
+		}
+		c.agree()
+		for _, n := range c.nodes {
+			texts := []string{}
+			folds.fold(n).ListRecords(kindNote, "", func(_ string, v fsm.Value) bool {
+				texts = append(texts, string(*v.(*note)))
+				return true
+			})
+			if !slices.Equal(texts, []string{"in time"}) {
+				t.Errorf("%s holds %q", n.cfg.Name, texts)
+			}
+		}
+		n := c.nodes[0]
+		n.stop()
+		n.asOlder()
+		n.cfg.Kinds = nil
+		if _, err := node.Open(context.Background(), n.cfg); err == nil || !strings.Contains(err.Error(), "newer") {
+			t.Errorf("the older version started again: %v", err)
+		}
+		n.asNewer()
+		n.cfg.Kinds = fsm.DefaultKinds().With(&kind)
+		n.start()
+		c.waitReady()
+		c.agree()
+	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -217,6 +218,53 @@ func TestVirtualP9SnapshotScrubbed(t *testing.T) {
 		leader.start()
 		away.start()
 		c.waitReady()
+		c.caughtUp()
+	})
+}
+
+// TestVirtualSnapshotOverASlowLink: a follower that needs a snapshot gets it over a link that takes far longer
+// than raft's timeouts to carry it. The leader leads on, and the follower has everything afterwards.
+func TestVirtualSnapshotOverASlowLink(t *testing.T) {
+	const rate = 100_000 // bytes a second
+	synctest.Test(t, func(t *testing.T) {
+		c := newVirtual(t, 3, func(cfg *node.Config) {
+			cfg.SnapshotInterval, cfg.SnapshotThreshold, cfg.TrailingLogs = time.Second, 20, 5
+		})
+		defer c.close()
+		for _, a := range c.nodes {
+			for _, b := range c.nodes {
+				if a.cfg.Name < b.cfg.Name {
+					c.net.Throttle(rate, a.cfg.Name, b.cfg.Name)
+				}
+			}
+		}
+		for _, n := range c.nodes {
+			n.start()
+		}
+		c.waitReady()
+		leader := c.leader()
+		away := c.others(leader)[0]
+		away.stop()
+		cl := c.client(c.others(away)...)
+		defer cl.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), virtualPatience)
+		defer cancel()
+		for i := range 500 {
+			_, err := cl.Set(ctx, fmt.Sprint("s", i), serving, client.WriteOptions{Reason: strings.Repeat("x", 1000)})
+			must(t, err)
+		}
+		time.Sleep(10 * time.Second)
+		term := leader.status().GetTerm()
+		begin := time.Now()
+		away.start()
+		c.until("the follower to have caught up", func() bool { return away.status().GetRevision() == leader.status().GetRevision() })
+		if took := time.Since(begin); took < 4*time.Second {
+			t.Errorf("caught up after %s: it was no snapshot of 500 kB over %d B/s", took, rate)
+		}
+		if got := leader.status().GetTerm(); got != term {
+			t.Errorf("term %d became %d", term, got)
+		}
+		must(t, func() error { _, err := cl.Set(ctx, "after", serving, client.WriteOptions{}); return err }())
 		c.caughtUp()
 	})
 }

@@ -36,7 +36,7 @@
 //
 // # Watching and history
 //
-// What only reads the fold's output is in packages of its own: fsm/watch wakes who waits for changes,
-// fsm/history reads events and points in time, fsm/follow sends what changes to followers. reading.go
-// offers them as methods of FSM.
+// What only reads the fold's output is in packages of its own: fsm/statusmap is what Check reads,
+// fsm/watch wakes who waits for changes, fsm/history reads events and points in time, fsm/follow sends
+// what changes to followers. reading.go offers them as methods of FSM.
 package fsm

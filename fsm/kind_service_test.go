@@ -88,7 +88,7 @@ func TestStoredResults(t *testing.T) {
 			r.refusal = mismatch("a", 5, 7)
 		}
 		want := r.Proto()
-		have, err := decodeResult(e.encode(&r))
+		have, err := decodeResult(e.encode(&r, "x"), "x")
 		if err != nil || !proto.Equal(have, want) {
 			rt.Fatalf("decoded %v, %v; want %v", have, err, want)
 		}

@@ -4,14 +4,15 @@ import (
 	"fmt"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/statusmap"
 )
 
-// loadState reads what the registry file holds durably, and returns the services as a statusMap too. It
+// loadState reads what the registry file holds durably, and returns the services as a statusmap.Map too. It
 // refuses content the fold could not have written: a node must not serve a damaged registry.
 //
 // A node that starts answers nobody before this is done, so that all cores work on it: on the parts of
 // the file, then on the tree and on the map.
-func loadState(j Loader, kinds *Kinds, maxLevel, hashVersion uint32) (*state, *statusMap, *logv1.RegistryMeta, error) {
+func loadState(j Loader, kinds *Kinds, maxLevel, hashVersion uint32) (*state, *statusmap.Map, *logv1.RegistryMeta, error) {
 	l := newLoading(kinds)
 	l.s.hashVersion = hashVersion
 	meta, err := j.Load(l)
@@ -35,7 +36,7 @@ type recordLoader interface {
 // loading is a state that is being loaded. It is a logv1.Visitor.
 type loading struct {
 	s       *state
-	index   *statusMap
+	index   *statusmap.Map
 	loaders map[logv1.Kind]recordLoader
 }
 

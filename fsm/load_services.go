@@ -9,6 +9,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/statusmap"
 )
 
 // maxSharedOrigins bounds what loading remembers to let records share an origin again.
@@ -38,7 +39,8 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 		size      int
 		hash      multiset
 		last      int64
-		before    logv1.ServiceBytes
+		p, before logv1.ServiceBytes
+		ok        bool
 		canonical []byte
 	)
 	for i := range services {
@@ -52,8 +54,7 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 	for i := range services {
 		s, r := &services[i], &records[i]
 		r.name, at = all[at:at+len(s.Key)], at+len(s.Key)
-		p, ok := logv1.ParseService(s.Value)
-		if !ok || len(p.Service) > 0 {
+		if p, ok = logv1.ParseService(s.Value); !ok || len(p.Service) > 0 {
 			if err := new(logv1.ServiceRecord).UnmarshalVT(s.Value); err != nil {
 				return fmt.Errorf("service %q: it cannot be read: %w", r.name, err)
 			}
@@ -112,21 +113,21 @@ func (l *serviceLoader) finish(meta *logv1.RegistryMeta) error {
 		return fmt.Errorf("a service is at revision %d, the registry only at %d", l.last, meta.GetRevision())
 	}
 	s := l.to.s
-	f := newFilling(l.parts)
+	f := statusmap.NewFilling(l.parts, func(r *record) (string, servingStatus) { return r.name, r.status })
 	var filling sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) - 1 {
-		filling.Go(f.work)
+		filling.Go(f.Work)
 	}
 	for _, records := range l.parts {
 		for i := range records {
 			s.services.Load(&records[i])
 		}
 	}
-	f.work()
+	f.Work()
 	filling.Wait()
-	l.to.index = f.finish()
+	l.to.index = f.Finish()
 	s.hash.sum(l.hash)
-	if int64(s.services.Len()) != l.to.index.services() {
+	if int64(s.services.Len()) != l.to.index.Services() {
 		return errors.New("a service is in it twice")
 	}
 	return nil

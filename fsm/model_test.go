@@ -22,6 +22,8 @@ type model struct {
 	revision int64
 	time     int64
 	horizon  int64
+	level    uint32
+	allowed  map[string]uint32 // level, by member that announced itself
 
 	ids      int // of requests remembered
 	window   int64
@@ -42,7 +44,7 @@ type modelService struct {
 }
 
 func newModel() model {
-	return model{services: map[string]modelService{}, members: map[string]string{}, horizon: 1}
+	return model{services: map[string]modelService{}, members: map[string]string{}, horizon: 1, level: 1, allowed: map[string]uint32{}}
 }
 
 // apply returns the result as text: refusal, or which changes changed something.
@@ -65,7 +67,7 @@ func (m *model) apply(cmd *logv1.Command) string {
 		}
 	}
 	next := *m
-	next.services, next.members = maps.Clone(m.services), maps.Clone(m.members)
+	next.services, next.members, next.allowed = maps.Clone(m.services), maps.Clone(m.members), maps.Clone(m.allowed)
 	r.verdict = next.run(cmd)
 	if !strings.HasPrefix(r.verdict, "REASON") {
 		*m = next
@@ -122,10 +124,24 @@ func (m *model) run(cmd *logv1.Command) string {
 		if ok && !strings.HasSuffix(was, "|"+mb.DirectoryId) {
 			return "REASON_INVALID"
 		}
+		if mb.Level < m.level {
+			return "REASON_INVALID"
+		}
 		if was != now {
 			m.members[mb.Name] = now
 			m.revision++
 		}
+		if m.allowed[mb.Name] = mb.Level; mb.HoldLevel != 0 {
+			m.allowed[mb.Name] = min(mb.Level, mb.HoldLevel)
+		}
+		return "[]"
+	case *logv1.Command_RaiseLevel:
+		for _, name := range k.RaiseLevel.Members {
+			if max(m.allowed[name], 1) < k.RaiseLevel.Level && k.RaiseLevel.Level > m.level {
+				return "REASON_INVALID"
+			}
+		}
+		m.level = max(m.level, k.RaiseLevel.Level)
 		return "[]"
 	}
 	changes := cmd.GetWrite().GetChanges()
@@ -186,12 +202,12 @@ func (m *model) dump() string {
 }
 
 func modelMember(m *logv1.Member) string {
-	return fmt.Sprint(m.ApiAddress, "|", m.PeerAddress, "|", m.Version, "|", m.Level, "|", m.DirectoryId)
+	return fmt.Sprint(m.ApiAddress, "|", m.PeerAddress, "|", m.Version, "|", m.Level, "|", m.HoldLevel, "|", m.DirectoryId)
 }
 
 // decoded is the first answer to r.
 func decoded(r *request) *logv1.Result {
-	p, err := decodeResult(r.decode().GetResult())
+	p, err := decodeResult(r.decode().GetResult(), r.key().id)
 	if err != nil {
 		panic(err)
 	}
@@ -213,7 +229,7 @@ func (h *harness) modelDump() string {
 	m.revision, m.time, m.horizon = v.revision, v.logTime, v.horizon
 	m.ids, m.window = h.state.requests.limits.ids, h.state.requests.limits.window
 	for _, r := range h.state.requests.order {
-		m.requests = append(m.requests, modelRequest{caller: r.key.caller, id: r.key.id, time: r.time, revision: decoded(r).GetRevision(), cost: r.cost})
+		m.requests = append(m.requests, modelRequest{caller: r.key().caller, id: r.key().id, time: r.time, revision: decoded(r).GetRevision(), cost: int(r.cost)})
 	}
 	return m.dump()
 }
@@ -241,8 +257,15 @@ var genChange = rapid.Custom(func(t *rapid.T) *logv1.Change {
 	return c
 })
 
+// modelLevel is the highest feature level in the logs that are made.
+const modelLevel = 3
+
 var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
-	switch rapid.IntRange(0, 10).Draw(t, "kind") {
+	switch rapid.IntRange(0, 11).Draw(t, "kind") {
+	case 11:
+		c := raiseLevel(rapid.Uint32Range(1, modelLevel).Draw(t, "level"), rapid.SampledFrom([][]string{nil, {"n1"}, {"n1", "n2"}}).Draw(t, "members")...)
+		c.Actor = &logv1.Actor{}
+		return c
 	case 10:
 		c := compact(rapid.Int64Range(-1, 12).Draw(t, "horizon"))
 		c.Actor = &logv1.Actor{} // as genLog wants of all that come again
@@ -252,7 +275,8 @@ var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
 			Name:        rapid.SampledFrom([]string{"n1", "n2"}).Draw(t, "member"),
 			ApiAddress:  rapid.SampledFrom([]string{"x:1", "y:1"}).Draw(t, "api"),
 			DirectoryId: rapid.SampledFrom([]string{"d1", "d1", "d2"}).Draw(t, "directory"),
-			Level:       rapid.Uint32Range(1, 2).Draw(t, "level"),
+			Level:       rapid.Uint32Range(1, modelLevel).Draw(t, "level"),
+			HoldLevel:   rapid.SampledFrom([]uint32{0, 0, 1, 2}).Draw(t, "hold"),
 		})
 	case 1:
 		c := termStart(rapid.SampledFrom([]string{"", "c1"}).Draw(t, "cluster"))
@@ -340,7 +364,7 @@ func (h *harness) feed(rt *rapid.T, logs []*raft.Log) map[uint64]string {
 
 // rapidHarness closes at the end of a run, of which one test has many.
 func rapidHarness(t *testing.T, rt *rapid.T, j *memRegistryFile) *harness {
-	h := harnessOn(t, j)
+	h := harnessWith(t, Config{RegistryFile: j, MaxLevel: modelLevel})
 	rt.Cleanup(func() { h.Close() })
 	return h
 }

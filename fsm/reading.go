@@ -8,7 +8,7 @@ import (
 	"github.com/rollcallhq/rollcall/fsm/follow"
 )
 
-// Watching, following and history are packages of their own; an FSM offers what they do.
+// This file offers the packages fsm/watch, fsm/follow and fsm/history as methods of an FSM.
 
 // WatchStatus is watch.Table.Watch. name may be one of the node's own.
 func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (ready, stop func()) {
@@ -57,12 +57,12 @@ func (f *FSM) ListServicesAt(ctx context.Context, revision int64, prefix, after 
 
 // RecordAt returns what the registry held of a record of a kind that has a history, at a revision that
 // VisibleRevision returned; nil if nothing.
-func (f *FSM) RecordAt(ctx context.Context, kind *Kind, key string, revision int64) (Value, error) {
-	e, err := f.history.EventAt(ctx, kind.Number, key, revision)
+func (f *FSM) RecordAt(ctx context.Context, kind logv1.Kind, key string, revision int64) (Value, error) {
+	e, err := f.history.EventAt(ctx, kind, key, revision)
 	if err != nil || e == nil || e.GetDeletes() {
 		return nil, err
 	}
-	return kind.decode(key, e.GetAfter())
+	return f.cfg.Kinds.find(kind).decode(key, e.GetAfter())
 }
 
 // shownRegistry is an FSM as followers see it.

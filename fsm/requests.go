@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 
@@ -50,11 +51,21 @@ type requestKey struct{ caller, id string }
 // request is a write that was answered, immutable once made. It is one run of bytes, whatever the write
 // was about: the registry's records may go, and what was there is not kept in memory by it.
 type request struct {
-	key     requestKey // parts of encoded
-	encoded string     // a logv1.RequestRecord, as it stands on disk and in the state hash
+	encoded string // a logv1.RequestRecord, as it stands on disk and in the state hash
 	place   place
 	time    int64
-	cost    int
+	cost    uint32
+	// How many bytes of encoded its first fields take, and how many of these the texts are: see key.
+	callerField, caller, idField, id uint16
+}
+
+// key returns parts of encoded.
+func (r *request) key() requestKey {
+	end := r.callerField + r.idField
+	return requestKey{
+		caller: r.encoded[r.callerField-r.caller : r.callerField],
+		id:     r.encoded[end-r.id : end],
+	}
 }
 
 // place is where in the log a command is.
@@ -79,24 +90,21 @@ func (r *request) MarshalToSizedBufferVT(b []byte) (int, error) {
 func (r *request) decode() *logv1.RequestRecord {
 	p := new(logv1.RequestRecord)
 	if err := p.UnmarshalVT([]byte(r.encoded)); err != nil {
-		panic(fmt.Sprintf("request id %q of log entry %d: %v", r.key.id, r.place.index, err)) // it was encoded here, or decoded before
+		panic(fmt.Sprintf("request id %q of log entry %d: %v", r.key().id, r.place.index, err)) // it was encoded here, or decoded before
 	}
 	return p
 }
 
 // newRequest returns the request of a record that is encoded so.
 func newRequest(encoded string, p *logv1.RequestRecord, at place) (*request, error) {
-	r := &request{encoded: encoded, place: at, time: p.GetTime(), cost: int(p.GetCost())}
-	rest := encoded
-	for _, f := range [...]struct {
-		text string
-		part *string
-	}{{p.GetCaller(), &r.key.caller}, {p.GetRequestId(), &r.key.id}} {
-		if size := textSize(f.text); size > 0 && size <= len(rest) {
-			*f.part, rest = rest[size-len(f.text):size], rest[size:]
-		}
+	r := &request{encoded: encoded, place: at, time: p.GetTime(), cost: p.GetCost()}
+	callerField, idField := textSize(p.GetCaller()), textSize(p.GetRequestId())
+	if callerField+idField > min(len(encoded), math.MaxUint16) || len(p.GetHash()) != len(requestHash{}) || r.cost < 1 {
+		return nil, errors.New("it is damaged")
 	}
-	if r.key != (requestKey{p.GetCaller(), p.GetRequestId()}) || r.key.id == "" || len(p.GetHash()) != len(requestHash{}) || r.cost < 1 {
+	r.callerField, r.caller = uint16(callerField), uint16(len(p.GetCaller()))
+	r.idField, r.id = uint16(idField), uint16(len(p.GetRequestId()))
+	if r.key() != (requestKey{p.GetCaller(), p.GetRequestId()}) || r.id == 0 {
 		return nil, errors.New("it is damaged")
 	}
 	return r, nil
@@ -132,7 +140,7 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 	}
 	p := first.decode()
 	if hash := t.hash(cmd); string(hash[:]) == string(p.GetHash()) {
-		return Result{revision: revision, stored: p.GetResult(), replayed: true}, true
+		return Result{revision: revision, stored: p.GetResult(), requestID: first.key().id, replayed: true}, true
 	}
 	reused := invalid("request_id", logv1.Refusal_PROBLEM_REUSED)
 	reused.Given, reused.Value = cmd.GetRequestId(), int64(first.place.index)
@@ -150,7 +158,7 @@ func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *reque
 	p := &t.record
 	p.Caller, p.RequestId, p.Hash = key.caller, key.id, hash[:]
 	p.Time, p.Cost = result.time, uint32(result.cost())
-	p.Result = t.stored.encode(result)
+	p.Result = t.stored.encode(result, key.id)
 	t.hashed = appendValue(t.hashed[:0], p)
 	r, err := newRequest(string(t.hashed), p, at)
 	if err != nil {
@@ -164,9 +172,9 @@ func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *reque
 }
 
 func (t *requests) add(r *request) {
-	t.known[r.key] = r
+	t.known[r.key()] = r
 	t.order = append(t.order, r)
-	t.cost += r.cost
+	t.cost += int(r.cost)
 }
 
 // evict forgets what is too much or, at log time now, too old, and hands it to forgotten.
@@ -176,8 +184,8 @@ func (t *requests) evict(now int64, forgotten func(*request)) {
 		if oldest.time >= now-t.limits.window && (t.cost <= t.limits.ids || len(t.order) == 1) {
 			return
 		}
-		delete(t.known, oldest.key)
-		t.cost -= oldest.cost
+		delete(t.known, oldest.key())
+		t.cost -= int(oldest.cost)
 		t.order[0] = nil // append leaves the slot behind when it has to grow
 		t.order = t.order[1:]
 		forgotten(oldest)
@@ -227,7 +235,7 @@ func (l *requestLoader) part(_ int, records []logv1.KeyValue) error {
 			r, err = newRequest(string(kv.Value), &p, place{index, position})
 		}
 		if err == nil && r != nil {
-			_, err = decodeResult(p.GetResult())
+			_, err = parseResult(p.GetResult())
 		}
 		if err != nil || r == nil {
 			return fmt.Errorf("request id %q of log entry %d cannot be read: %w", p.GetRequestId(), index, err)
@@ -252,9 +260,9 @@ func (l *requestLoader) finish(meta *logv1.RegistryMeta) error {
 	t.order = make([]*request, 0, len(l.loaded))
 	newest := int64(0)
 	for _, r := range l.loaded {
-		if t.known[r.key] != nil || t.limits.ids == 0 || r.time < newest || r.time > meta.GetLogTime() ||
+		if t.known[r.key()] != nil || t.limits.ids == 0 || r.time < newest || r.time > meta.GetLogTime() ||
 			r.place.index > meta.GetIndex() || r.place.index == 0 {
-			return fmt.Errorf("request id %q of log entry %d does not fit those before it, or the registry", r.key.id, r.place.index)
+			return fmt.Errorf("request id %q of log entry %d does not fit those before it, or the registry", r.key().id, r.place.index)
 		}
 		newest = r.time
 		t.add(r)

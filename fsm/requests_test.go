@@ -190,7 +190,7 @@ func TestRequestIDsLeave(t *testing.T) {
 		t.Helper()
 		var got []string
 		for _, r := range h.state.requests.order {
-			got = append(got, r.key.id)
+			got = append(got, r.key().id)
 		}
 		if fmt.Sprint(got) != fmt.Sprint(want) || h.RequestIDs() != len(want) || len(h.registryFile.records[logv1.Kind_KIND_REQUEST]) != len(want) {
 			t.Errorf("kept %v and %d in the registry file, want %v", got, len(h.registryFile.records[logv1.Kind_KIND_REQUEST]), want)

@@ -15,8 +15,9 @@ type Result struct {
 	refusal  *logv1.Refusal
 	// stored is the first answer, of an earlier entry, if replayed is set; the fields above but index are not
 	// used then. See resultEncoder.
-	stored   []byte
-	replayed bool
+	stored    []byte
+	requestID string
+	replayed  bool
 }
 
 func (p *plan) result() Result {
@@ -31,7 +32,7 @@ func (r *Result) cost() int { return max(len(r.outcomes)+len(r.changes), 1) }
 // points at is shared: it must not be modified.
 func (r Result) Proto() *logv1.Result {
 	if r.replayed {
-		p, err := decodeResult(r.stored)
+		p, err := decodeResult(r.stored, r.requestID)
 		if err != nil {
 			panic(err) // it was encoded here, or decoded when it was loaded
 		}

@@ -20,8 +20,8 @@ type storedOrigin struct {
 	actor  logv1.Actor
 }
 
-// encode returns memory that the next call uses again.
-func (e *resultEncoder) encode(r *Result) []byte {
+// encode encodes the answer to the request with an id. It returns memory that the next call uses again.
+func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 	p := &e.p
 	p.Revision, p.Time, p.Refusal = r.revision, r.time, r.refusal
 	p.Records = p.Records[:0]
@@ -40,7 +40,7 @@ func (e *resultEncoder) encode(r *Result) []byte {
 		if now := o.after; now != nil {
 			if why == nil || now.origin != why && *now.origin != *why {
 				why = now.origin
-				p.Origin = append(p.Origin, e.origin(len(p.Origin), why, r.time))
+				p.Origin = append(p.Origin, e.origin(len(p.Origin), why, r.time, requestID))
 			}
 			revision, statusTime = now.revision-r.revision, now.statusTime-r.time
 			status, place = logv1.Status(now.status), uint32(len(p.Origin)-1)
@@ -63,13 +63,16 @@ func (e *resultEncoder) encode(r *Result) []byte {
 	return e.bytes
 }
 
-func (e *resultEncoder) origin(i int, why *origin, time int64) *logv1.Origin {
+func (e *resultEncoder) origin(i int, why *origin, time int64, requestID string) *logv1.Origin {
 	if i == len(e.pool) {
 		e.pool = append(e.pool, new(storedOrigin))
 	}
 	s := e.pool[i]
 	o := &s.origin
 	o.Reason, o.Time, o.RequestId, o.LeaseId, o.Actor = why.reason, why.time-time, why.requestID, why.leaseID, nil
+	if o.ThisRequest = why.requestID == requestID && requestID != ""; o.ThisRequest {
+		o.RequestId = ""
+	}
 	if a := why.actor.Value(); a != (actor{}) {
 		s.actor.Name, s.actor.Verified, s.actor.Peer = a.name, a.verified, a.peer
 		o.Actor = &s.actor
@@ -77,36 +80,49 @@ func (e *resultEncoder) origin(i int, why *origin, time int64) *logv1.Origin {
 	return o
 }
 
-// decodeResult is the reverse of resultEncoder.encode. Index and Replayed are not set.
-func decodeResult(b []byte) (*logv1.Result, error) {
+// parseResult decodes what resultEncoder.encode made, and checks that decodeResult can make a Result of it.
+func parseResult(b []byte) (*logv1.StoredResult, error) {
 	p := new(logv1.StoredResult)
 	if err := p.UnmarshalVT(b); err != nil {
 		return nil, fmt.Errorf("stored result: %w", err)
 	}
-	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords()}
-	n := len(p.GetServices())
-	if n == 0 {
-		return r, nil
-	}
-	for _, column := range []int{len(p.GetChanged()), len(p.GetExists()), len(p.GetRevisions()), len(p.GetStatuses()), len(p.GetStatusTimes()), len(p.GetOrigins())} {
+	n := len(p.Services)
+	for _, column := range [...]int{len(p.Changed), len(p.Exists), len(p.Revisions), len(p.Statuses), len(p.StatusTimes), len(p.Origins)} {
 		if column != n {
 			return nil, errors.New("stored result: it has columns of different lengths")
 		}
 	}
-	r.Services = make([]*logv1.ServiceResult, n)
-	for i := range n {
-		record := &logv1.ServiceRecord{Service: p.Services[i]}
+	for i, exists := range p.Exists {
+		if exists && (int(p.Origins[i]) >= len(p.Origin) || !isReport(p.Statuses[i])) {
+			return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], p.Origins[i], len(p.Origin))
+		}
+	}
+	return p, nil
+}
+
+// decodeResult is the reverse of resultEncoder.encode. Index and Replayed are not set.
+func decodeResult(b []byte, requestID string) (*logv1.Result, error) {
+	p, err := parseResult(b)
+	if err != nil {
+		return nil, err
+	}
+	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords()}
+	if len(p.Services) > 0 {
+		r.Services = make([]*logv1.ServiceResult, len(p.Services))
+	}
+	for i, name := range p.Services {
+		record := &logv1.ServiceRecord{Service: name}
 		switch {
 		case p.Exists[i]:
-			place := int(p.Origins[i])
-			if place >= len(p.Origin) || !isReport(p.Statuses[i]) {
-				return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], place, len(p.Origin))
+			why := p.Origin[p.Origins[i]]
+			id := why.GetRequestId()
+			if why.GetThisRequest() {
+				id = requestID
 			}
-			why := p.Origin[place]
 			record.StatusTime = p.Time + p.StatusTimes[i]
 			record.Report = &logv1.Report{
 				Status: p.Statuses[i], Reason: why.GetReason(), Actor: why.GetActor(), Time: p.Time + why.GetTime(),
-				Revision: p.Revision + p.Revisions[i], RequestId: why.GetRequestId(), LeaseId: why.GetLeaseId(),
+				Revision: p.Revision + p.Revisions[i], RequestId: id, LeaseId: why.GetLeaseId(),
 			}
 		case p.Changed[i]:
 			record.StatusTime = p.Time

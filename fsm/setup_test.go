@@ -144,12 +144,12 @@ func (h *harness) dump() string {
 	v.services.Scan(func(r *record) bool {
 		n++
 		fmt.Fprintf(&b, "%x\n", marshal(r.log(&actorLog{})))
-		if s, ok := h.published.get(r.name); !ok || s != r.status {
+		if s, ok := h.published.Get(r.name); !ok || s != r.status {
 			fmt.Fprintf(&b, "%q is published otherwise\n", r.name)
 		}
 		return true
 	})
-	h.published.each(func(name string, _ servingStatus) {
+	h.published.Each(func(name string, _ servingStatus) {
 		if !rollcallv1.IsOwn(name) {
 			n--
 		}
@@ -170,8 +170,8 @@ func (h *harness) dump() string {
 	}
 	for _, r := range t.order {
 		fmt.Fprintf(&b, "%v %x\n", r.place, r.encoded)
-		if t.known[r.key] != r {
-			fmt.Fprintf(&b, "%v is known otherwise\n", r.key)
+		if t.known[r.key()] != r {
+			fmt.Fprintf(&b, "%v is known otherwise\n", r.key())
 		}
 	}
 	return b.String()

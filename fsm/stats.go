@@ -12,16 +12,13 @@ type Stats struct {
 // Stats takes the same time however many services and watchers there are.
 func (f *FSM) Stats() Stats {
 	s := Stats{
-		Services: make(map[servingStatus]int64, len(f.published.counts)),
+		Services: make(map[servingStatus]int64, serviceUnknown),
 		Watchers: f.watches.Watches(),
 		Wakes:    f.watches.Wakes(),
 		Restores: f.restores.Load(),
 	}
-	for status := range f.published.counts {
-		// Services that do not exist are not counted.
-		if servingStatus(status) != serviceUnknown {
-			s.Services[servingStatus(status)] = f.published.counts[status].Load()
-		}
+	for status := range serviceUnknown { // which no service has
+		s.Services[status] = f.published.Count(status)
 	}
 	return s
 }

@@ -148,17 +148,17 @@ func (l *tableLoader) finish(*logv1.RegistryMeta) error {
 
 // GetRecord returns the record of a kind that has a key, nil if there is none, and the revision of that
 // cut. It is not for services, nor for request ids.
-func (f *FSM) GetRecord(kind *Kind, key string) (Value, int64) {
+func (f *FSM) GetRecord(kind logv1.Kind, key string) (Value, int64) {
 	v := f.view.Load()
-	return v.record(kind, key), v.revision
+	return v.record(v.kinds.find(kind), key), v.revision
 }
 
 // ListRecords calls visit with the records of a kind whose keys begin with prefix, in the order of the keys
 // and of one cut, until it returns false. It returns the revision of the cut. It is not for services, nor
 // for request ids.
-func (f *FSM) ListRecords(kind *Kind, prefix string, visit func(key string, v Value) bool) int64 {
+func (f *FSM) ListRecords(kind logv1.Kind, prefix string, visit func(key string, v Value) bool) int64 {
 	v := f.view.Load()
-	v.tables.find(kind).records.Ascend(prefix, func(key string, r Value) bool {
+	v.tables.find(v.kinds.find(kind)).records.Ascend(prefix, func(key string, r Value) bool {
 		return strings.HasPrefix(key, prefix) && visit(key, r)
 	})
 	return v.revision

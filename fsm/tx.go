@@ -20,13 +20,15 @@ func (tx *Tx) Command() *logv1.Command { return tx.cmd }
 
 // Get returns a record of a kind, as this command has it so far; nil if there is none. It is not for
 // services, nor for request ids.
-func (tx *Tx) Get(kind *Kind, key string) Value { return tx.s.planned(tx.p, kind, key) }
+func (tx *Tx) Get(kind logv1.Kind, key string) Value {
+	return tx.s.planned(tx.p, tx.s.kinds.find(kind), key)
+}
 
 // Put puts a record, or deletes it if v is nil. A record that is already like this does not change. The
 // change is an event of this type, if the kind has a history. A key that such a kind cannot have refuses the
 // command.
-func (tx *Tx) Put(kind *Kind, key string, v Value, event logv1.EventType) {
-	tx.s.change(tx.p, kind, key, v, event)
+func (tx *Tx) Put(kind logv1.Kind, key string, v Value, event logv1.EventType) {
+	tx.s.change(tx.p, tx.s.kinds.find(kind), key, v, event)
 }
 
 // recordKey is the key of a record among those of all kinds.

@@ -142,7 +142,7 @@ var families = []family{
 		one(func(r Reading) float64 { return float64(r.Watchers) })},
 	{"rollcall_wakes_total", "How often the watchers of a service were woken, all of them counting once.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Wakes) })},
-	{"rollcall_registry_backlog_bytes", "What is applied and not yet written to the registry file, estimated. At 128 MiB the node stops.", gauge, nil,
+	{"rollcall_registry_backlog_bytes", "What is applied and not yet written to the registry file, estimated. At 64 MiB this node takes no new entries until some of it is written.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.RegistryBacklogBytes) })},
 	{"rollcall_snapshot_restores_total", "Snapshots from the leader that replaced this node's registry since its start.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.Restores) })},

@@ -80,7 +80,11 @@ func (n *Node) httpHandler() http.Handler {
 // leader its leadership.
 var slowDisk = raftnode.DefaultConfig().HeartbeatTimeout / 2
 
-// stored is told of each append to raft's log, on raft's goroutine.
+// stuckDisk is how long one append may take before a leader leaves leading to others. It is far above what
+// a disk takes that is only slow.
+const stuckDisk = 3 * time.Second
+
+// stored is called after each append to raft's log, on raft's goroutine.
 func (n *Node) stored(entries int, took time.Duration) {
 	n.metrics.Stored(took)
 	if took > slowDisk {
@@ -89,11 +93,11 @@ func (n *Node) stored(entries int, took time.Duration) {
 	}
 }
 
-// flushed is told of each flush of the registry file.
+// flushed is called after each flush of the registry file.
 func (n *Node) flushed(f registry.Flush) {
 	n.metrics.Flushed(f.Took)
 	if f.Waiting > f.Limit/2 {
-		n.fullBacklogs.warn(n.log, "registry file falls behind: the node stops when its backlog stays full", "backlog_bytes", f.Waiting,
+		n.fullBacklogs.warn(n.log, "registry file falls behind: entries of the log wait for it", "backlog_bytes", f.Waiting,
 			"limit_bytes", f.Limit, "took", f.Took.Round(time.Millisecond).String())
 	}
 }
@@ -101,7 +105,7 @@ func (n *Node) flushed(f registry.Flush) {
 // noticeEvery is how often a notice is repeated while it stays true.
 const noticeEvery = time.Minute
 
-// notice is a warning that may be due very often.
+// notice is a warning that could be due very often. It is logged once in noticeEvery.
 type notice struct {
 	mu   sync.Mutex // guards the rest
 	last time.Time

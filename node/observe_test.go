@@ -197,7 +197,7 @@ func TestSlowDiskAndFullBacklogAreTold(t *testing.T) {
 	n.stored(7, 400*time.Millisecond)
 	n.flushed(registry.Flush{Took: 2 * time.Second, Waiting: 33, Limit: 64})
 	want := `level=WARN msg="disk is slow: heartbeats wait for it" took=400ms entries=7 threshold=300ms` + "\n" +
-		`level=WARN msg="registry file falls behind: the node stops when its backlog stays full" backlog_bytes=33 limit_bytes=64 took=2s`
+		`level=WARN msg="registry file falls behind: entries of the log wait for it" backlog_bytes=33 limit_bytes=64 took=2s`
 	if got := said(); got != want {
 		t.Errorf("said %s, want %s", got, want)
 	}

@@ -6,20 +6,74 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"time"
 
-	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/metrics"
+	"github.com/rollcallhq/rollcall/node/audit"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/httpserver"
-	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/store/registry"
 )
+
+// Open starts a node. It answers reads from its own disk when Open returns, whether or not there is
+// a quorum; forming a new cluster goes on in the background. When it fails it has undone what it
+// did. ctx bounds opening alone.
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	self, err := cfg.self()
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.Background())
+	n := &Node{cfg: cfg, self: self, log: cfg.Logger.With("node", cfg.Name), cancel: cancel, failed: make(chan error, 1)}
+	n.metrics = metrics.New(cfg.Version)
+	if cfg.RaftMetrics != nil {
+		n.metrics.CollectRaft(cfg.RaftMetrics)
+	}
+	defer func() {
+		if err != nil {
+			undo, done := context.WithTimeout(context.Background(), 10*time.Second)
+			defer done()
+			err = errors.Join(err, n.release(undo))
+		}
+	}()
+
+	n.planConnections()
+	// The ports first: a port in use must be said before anything is created.
+	if n.api, err = cfg.Network.Listen(or(cfg.APIListen, self.APIAddress)); err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	if cfg.HTTPListen != "" {
+		if n.http, err = cfg.Network.Listen(cfg.HTTPListen); err != nil {
+			return nil, fmt.Errorf("listen for HTTP: %w", err)
+		}
+	}
+	if err = n.openStore(); err != nil {
+		return nil, err
+	}
+	n.auditor = audit.New(audit.Config{Node: cfg.Name, ScrubInterval: cfg.ScrubInterval, Logger: n.log})
+	if err = n.openRegistry(); err != nil {
+		return nil, err
+	}
+	n.loaded, n.loadedLogTime = time.Now(), n.fsm.LogTime()
+	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
+		return nil, err
+	}
+	n.levels = n.newLevelMonitor()
+	if n.server, err = server.New(n.serverConfig(), n.deps()); err != nil {
+		return nil, err
+	}
+	n.metrics.Collect(n.reading)
+	n.serve(running)
+	return n, nil
+}
 
 func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {
@@ -46,15 +100,15 @@ func (n *Node) openRegistryFile() (err error) {
 }
 
 // openRegistry loads the registry. A registry file whose records are each intact, but are not what the fold
-// wrote, is rebuilt from the newest snapshot and the log. If that is no better nothing on this disk
-// is: the node does not start.
+// wrote, is rebuilt from the newest snapshot and the log. If that is not what the cluster agreed on either,
+// nothing on this disk is, and the node does not start.
 func (n *Node) openRegistry() (err error) {
 	cfg := fsm.Config{
 		RegistryFile: n.registryFile,
 		Logger:       n.log,
 		OnFailure:    n.fail,
 		OnApplied:    n.metrics.Applied,
-		OnMismatch:   n.auditor.mismatch,
+		OnMismatch:   n.auditor.Mismatch,
 		Intercept:    n.cfg.Faults.ApplyBatch,
 		Kinds:        n.cfg.kinds(),
 
@@ -124,6 +178,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
 	cfg.Congested = n.registryFile.Congested
+	cfg.Stuck = func() bool { return n.raftLog.WritingFor() > stuckDisk }
 	cfg.OnFailure = n.fail
 	return cfg
 }
@@ -143,7 +198,7 @@ func (n *Node) serverConfig() server.Config {
 	return cfg
 }
 
-// serve starts what answers others, and the announcing of this member.
+// serve starts what answers others, and what this member does by itself.
 func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() {
 		if err := n.server.Serve(n.api, n.raft.PeerListener()); err != nil {
@@ -159,68 +214,9 @@ func (n *Node) serve(ctx context.Context) {
 		})
 	}
 	n.wg.Go(func() { n.announce(ctx) })
-	watch := &lookout{log: n.log, raft: n.raft}
-	n.wg.Go(func() { watch.run(ctx) })
-	n.wg.Go(func() { n.auditor.run(ctx) })
-	n.wg.Go(func() { n.auditor.replaceSnapshots(ctx) })
-	n.wg.Go(func() { newCompactor(n).run(ctx) })
+	leaders := &leaderLog{log: n.log, raft: n.raft}
+	n.wg.Go(func() { leaders.run(ctx) })
+	n.wg.Go(func() { n.auditor.Run(ctx, n.auditParts()) })
+	n.wg.Go(func() { n.newCompactor().Run(ctx) })
 	n.wg.Go(func() { n.levels.Run(ctx) })
-	if n.cfg.ScrubInterval > 0 {
-		n.wg.Go(func() { n.auditor.scrub(ctx) })
-	}
-}
-
-// announce tells the cluster, by a command in the log, where this member is. Only then does the node
-// begin to make sure that it is as fresh as "" says: a node that is ready is one that can be found.
-func (n *Node) announce(ctx context.Context) {
-	cmd := &logv1.Command{
-		Actor:  &logv1.Actor{Name: "node " + n.self.Name, Verified: true},
-		Reason: "started",
-		Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{
-			Name:        n.self.Name,
-			ApiAddress:  n.self.APIAddress,
-			PeerAddress: n.self.PeerAddress,
-			DirectoryId: n.directory.Identity().DirectoryID,
-			Version:     n.cfg.Version,
-			Level:       n.fsm.MaxLevel(),
-			HoldLevel:   n.cfg.HoldLevel,
-		}}},
-	}
-	for ctx.Err() == nil && n.auditor.diverged.Load() == nil {
-		changed := n.raft.Changed()
-		if n.raft.Status().Leader == "" {
-			select {
-			case <-changed:
-			case <-ctx.Done():
-			}
-			continue
-		}
-		attempt, cancel := context.WithTimeout(ctx, 5*time.Second)
-		result, err := n.server.Propose(attempt, cmd)
-		cancel()
-		switch {
-		case err == nil:
-			if refusal := result.GetRefusal(); refusal != nil {
-				n.log.Error("the cluster does not take this node's announcement", "reason", rpcerror.RefusalText(refusal))
-			}
-			n.server.KeepFresh()
-			return
-		case ctx.Err() == nil && n.auditor.diverged.Load() == nil:
-			n.log.Warn("announcing this node failed; it is tried again", "error", err)
-		}
-		pause := time.NewTimer(250 * time.Millisecond)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-		}
-	}
-}
-
-func (n *Node) listed(name string) (Member, bool) {
-	i := slices.IndexFunc(n.cfg.Members, func(m Member) bool { return m.Name == name })
-	if i < 0 {
-		return Member{}, false
-	}
-	return n.cfg.Members[i], true
 }

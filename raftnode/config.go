@@ -105,6 +105,9 @@ type Config struct {
 	// Congested is asked before each entry is made of the commands that wait. It returns nil, or what is
 	// closed when it should be asked again: the node has enough to store already. nil: never congested.
 	Congested func() <-chan struct{}
+	// Stuck reports that the disk has not stored an append for so long that this node must not lead; nil:
+	// never.
+	Stuck func() bool
 	// OnEntry is told of each entry of this leader's that was applied: its commands, and the time from
 	// proposing it to the fold's answer. It must not block; nil: nobody is.
 	OnEntry func(commands int, took time.Duration)

@@ -227,6 +227,7 @@ func (n *Node) startRaft(asFounder bool) error {
 	logger := raftlogger.New(n.logger)
 	trans := transport.New(transport.Config{
 		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger,
+		Congested: n.cfg.Congested, Stuck: n.cfg.Stuck,
 		MaxLevel: n.cfg.State.MaxLevel(), ClusterLevel: n.cfg.State.Level,
 	})
 	// Without a buffer: raft waits for followLeadership, which keeps both at the same point.

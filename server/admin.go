@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
 
@@ -127,12 +125,7 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 
 // checkMetadata refuses a change for another cluster, and one with metadata that means nothing to a change.
 func (a *admin) checkMetadata(ctx context.Context) error {
-	asked, refusal := a.incoming.CheckCluster(ctx, a.registry.ClusterID())
-	if asked {
-		// The only errors are that there is no call or that its headers are sent: nobody to tell.
-		_ = grpc.SetHeader(ctx, metadata.Pairs(freshness.MetadataNode, a.node, freshness.MetadataCluster, a.registry.ClusterID()))
-	}
-	if refusal != nil {
+	if refusal := a.incoming.CheckCluster(ctx, a.node, a.registry.ClusterID()); refusal != nil {
 		return rpcerror.ToStatus(a.node, refusal.AsNotWritten())
 	}
 	return nil

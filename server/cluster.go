@@ -60,7 +60,7 @@ func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) 
 // GetStatus implements rollcall.v1.Cluster.
 func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
-	if _, refusal := s.incoming.CheckCluster(ctx, s.registry.ClusterID()); refusal != nil {
+	if refusal := s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()); refusal != nil {
 		return nil, rpcerror.ToStatus(s.node, refusal)
 	}
 	res, st := s.local()

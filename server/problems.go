@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -26,6 +27,11 @@ func localProblems(node string, st NodeStatus, v verdict) []string {
 // clockProblems names the members whose clocks are off.
 func clockProblems(clocks []ClockOffset) []string {
 	var out []string
+	if n := len(clocks); n > 1 && slices.IndexFunc(clocks, func(c ClockOffset) bool { return !c.Off || c.Ahead > 0 }) < 0 {
+		// All were set back, or the log's time was made by a clock that was ahead.
+		return []string{fmt.Sprintf("the clocks of all members are behind the log's time, by %s and more: it runs at half speed until they meet",
+			roughly(-slices.MaxFunc(clocks, func(a, b ClockOffset) int { return cmp.Compare(a.Ahead, b.Ahead) }).Ahead))}
+	}
 	for _, c := range clocks {
 		if c.Off {
 			out = append(out, fmt.Sprintf("%s: its clock is %s %s: check its time service", c.Member, roughly(c.Ahead.Abs()), direction(c.Ahead)))

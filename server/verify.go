@@ -37,7 +37,7 @@ func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyReque
 	if s.replica == nil {
 		return s.UnimplementedClusterServer.Verify(ctx, req)
 	}
-	if _, refusal := s.incoming.CheckCluster(ctx, s.registry.ClusterID()); refusal != nil {
+	if refusal := s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()); refusal != nil {
 		return nil, rpcerror.ToStatus(s.node, refusal)
 	}
 	bounded, cancel := deadline.Answerable(ctx, verifyTimeout)

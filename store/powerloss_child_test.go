@@ -2,11 +2,14 @@ package store_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/hashicorp/raft"
@@ -19,11 +22,12 @@ import (
 	"github.com/rollcallhq/rollcall/store/snapshot"
 	"github.com/rollcallhq/rollcall/store/storetest"
 	"github.com/rollcallhq/rollcall/store/verify"
+	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
 // The process that uses the disk is told in its environment what to do.
 const (
-	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write" or "read"
+	childMode = "ROLLCALL_POWERLOSS_CHILD" // "write", "look", "read" or "restore"
 	childPath = "ROLLCALL_POWERLOSS_PATH"
 	childKind = "ROLLCALL_POWERLOSS_KIND"
 )
@@ -33,10 +37,7 @@ func say(what string, value any) { fmt.Println(what, value) }
 
 func powerLossChild(mode string) int {
 	d := &directory{path: os.Getenv(childPath), kind: raftlog.Kind(os.Getenv(childKind))}
-	do := d.write
-	if mode == "read" {
-		do = d.read
-	}
+	do := map[string]func() error{"write": d.write, "look": d.look, "read": d.read, "restore": d.restore}[mode]
 	if err := do(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
@@ -54,13 +55,16 @@ type directory struct {
 	snaps  *snapshot.Store
 	file   *registry.File
 	logged bytes.Buffer
+	quiet  bool // it says nothing
 }
 
 func (d *directory) open() (err error) {
 	if d.dir, err = store.OpenDirectory(d.path, "n1"); err != nil {
 		return err
 	}
-	say("identity", d.dir.Identity().DirectoryID)
+	if !d.quiet {
+		say("identity", d.dir.Identity().DirectoryID)
+	}
 	fail := func(err error) { fmt.Fprintln(os.Stderr, "failed:", err) }
 	// Small segments: new ones are needed all the time.
 	if d.log, err = store.OpenLog(d.dir, raftlog.Options{Kind: d.kind, SegmentSize: 16 << 10, OnFailure: fail}); err != nil {
@@ -95,6 +99,10 @@ func (d *directory) write() error {
 		return err
 	}
 	say("opened", 1)
+	// What is read now is built on, and must not be lost later.
+	if err := d.report(); err != nil {
+		return err
+	}
 	if d.dir.Identity().Founding == nil {
 		if err := d.dir.SetFounding(store.Founding{ClusterID: "3f9a", Members: []store.FoundingMember{{Name: "n1"}}}); err != nil {
 			return err
@@ -122,6 +130,57 @@ func (d *directory) write() error {
 	}
 	return d.close()
 }
+
+// restore makes a data directory from a backup, and gives back its free space.
+func (d *directory) restore() error {
+	// What the backup is made of is not what loses its power.
+	dir, err := os.MkdirTemp("", "rollcall-powerloss-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	source := &directory{path: filepath.Join(dir, "source"), kind: d.kind, quiet: true}
+	if err := source.open(); err != nil {
+		return err
+	}
+	for i := range uint64(20) {
+		source.file.Append(storetest.Change(i+1, fmt.Sprintf("shop/svc-%d", i)))
+	}
+	export, err := source.file.Export(context.Background())
+	if err != nil {
+		return err
+	}
+	backup := filepath.Join(dir, "backup")
+	err = vfs.WriteFile(backup, false, func(f *os.File) error {
+		_, err := export.WriteTo(f)
+		return err
+	})
+	if err := errors.Join(err, export.Close(), source.close()); err != nil {
+		return err
+	}
+	_, err = store.Restore(backup, store.Restoration{
+		Path: d.path, Node: "n1", DirectoryID: restoredID, LogKind: d.kind, Kinds: storetest.Kinds{},
+		Founding: store.Founding{ClusterID: "4a0b", Members: []store.FoundingMember{{Name: "n1", DirectoryID: restoredID}}},
+		Rehash:   func(*registry.Reader) (*logv1.StateHash, error) { return nil, nil },
+	})
+	if err != nil {
+		return err
+	}
+	say("identity", restoredID)
+	say("founded", 1)
+	say("term", 1)
+	say("registry", 20)
+	say("snapshot", 20)
+	say("restored", 1)
+	if _, err := store.Defragment(d.path); err != nil {
+		return err
+	}
+	say("opened", 1) // the registry file is there
+	return nil
+}
+
+// restoredID is the id of the directory that restore makes.
+const restoredID = "5f0c5a3e-6c1d-4f0e-9d59-0d9f2f6f0c11"
 
 // vote is a vote in a new term.
 func (d *directory) vote() error {
@@ -244,11 +303,23 @@ func (d *directory) quarantine() error {
 	return d.catchUp()
 }
 
-// read says what is there, and what is wrong with it.
-func (d *directory) read() error {
+// look says what is there, on which it builds, and does nothing more.
+func (d *directory) look() error {
+	say("reopening", 1)
 	if err := d.open(); err != nil {
 		return err
 	}
+	say("opened", 1)
+	if err := d.report(); err != nil {
+		return err
+	}
+	say("looked", 1)
+	_, err := io.Copy(io.Discard, os.Stdin) // until it is killed
+	return err
+}
+
+// report says what is there.
+func (d *directory) report() error {
 	if d.dir.Identity().Founding != nil {
 		say("founded", 1)
 	}
@@ -271,8 +342,19 @@ func (d *directory) read() error {
 	} else if newest != nil {
 		say("snapshot", newest.Meta.Index)
 	}
+	return nil
+}
+
+// read says what is there, and what is wrong with it.
+func (d *directory) read() error {
+	if err := d.open(); err != nil {
+		return err
+	}
+	if err := d.report(); err != nil {
+		return err
+	}
 	if strings.Contains(d.logged.String(), "rebuilt") {
-		say("rebuilt", 1)
+		say("rebuilt", strings.Contains(d.logged.String(), "is quarantined: a test"))
 	}
 	if err := d.close(); err != nil {
 		return err

@@ -77,9 +77,9 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// Scan is how far a follower of services has come. What it has scanned of the names is as of
-// cursor; the rest it has not looked at yet. So when all names are scanned and cursor is the newest
-// revision, what was sent is exactly the registry of then.
+// Scan is how far a follower of services has come: in the names, and in the events. Of the names that it has
+// scanned, it has sent the state as of the revision cursor. The other names it has not read yet. So when all
+// names are scanned, what was sent is exactly the registry as of cursor.
 type Scan struct {
 	f        *Followers
 	how      logv1.Following
@@ -111,7 +111,7 @@ func minimal(prefixes []string) []string {
 	return kept
 }
 
-// scanned says whether name matches and has been looked at.
+// scanned reports whether name has one of the prefixes and was scanned.
 func (s *Scan) scanned(name string) bool {
 	for i, p := range s.prefixes {
 		if strings.HasPrefix(name, p) {
@@ -121,8 +121,8 @@ func (s *Scan) scanned(name string) bool {
 	return false
 }
 
-// Next reads one page from the newest view: first of what happened to the names that were scanned,
-// then, if that is all, of further names.
+// Next reads one page from the newest cut: first what happened to the names that were scanned; then, if that
+// fits, further names.
 func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, error) {
 	v := s.f.cfg.Registry.Newest()
 	m := &rollcallv1.WatchServicesResponse{Revision: v.Revision()}
@@ -169,8 +169,8 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	return m, nil
 }
 
-// take adds to m what e did, if it is the newest that happened to its service as of v; what is not
-// comes with a later event. It returns about how many bytes that takes.
+// take adds to m what e did, if e is the newest event of its service as of v. Else a later event brings what is
+// newer. It returns about how many bytes that takes.
 func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) int {
 	name := e.ServiceName()
 	if name == "" || !s.scanned(name) {
@@ -187,7 +187,7 @@ func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) 
 	return 0
 }
 
-// recordBytes is about what r takes in an answer.
+// recordBytes is about how many bytes r takes in an answer.
 func recordBytes(r *rollcallv1.ServiceRecord) int {
 	const fixed = 64
 	a := r.GetReport().GetActor()

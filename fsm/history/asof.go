@@ -31,15 +31,15 @@ func (r *Reader) RevisionAt(ctx context.Context, time int64) (revision int64, er
 		case revision < span.Newest || span.Newest >= now:
 			return revision, nil
 		}
-		// It may be one that the registry file does not hold yet.
+		// It may be a newer revision, which the registry file does not hold yet.
 		if err := r.cfg.RegistryFile.AwaitDurable(ctx, now); err != nil {
 			return 0, err
 		}
 	}
 }
 
-// VisibleRevision returns the newest revision that is not after the given one and that the registry
-// had: inside an atomic write it never was. revision is one that this node has reached.
+// VisibleRevision returns the newest revision at or below the given one that a reader could see: not one
+// within an atomic write. This node must have reached revision.
 func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible int64, err error) {
 	if err := r.cfg.RegistryFile.AwaitDurable(ctx, revision); err != nil {
 		return 0, err
@@ -76,7 +76,7 @@ func (r *Reader) VisibleRevision(ctx context.Context, revision int64) (visible i
 	return visible, beforeHorizon(err, revision, visible, span)
 }
 
-// beforeHorizon is err, or says that what is kept does not tell of the registry at one of revisions.
+// beforeHorizon returns err or, if revision is below the horizon, that the registry of then is not kept.
 func beforeHorizon(err error, asked, revision int64, span logv1.EventSpan) error {
 	if err == nil && revision < span.Oldest-1 {
 		return &logv1.CompactedError{Asked: asked, Oldest: span.Oldest}

@@ -51,7 +51,7 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 		page.Span = part.span
 		visits -= part.visited
 		if left.From < page.Span.Oldest {
-			continue // what is below was there in part
+			continue // only some of the events below the horizon were there
 		}
 		page.Events = append(page.Events, part.kept...)
 		left.PageBytes -= part.bytes
@@ -63,13 +63,13 @@ func (r *Reader) readEvents(ctx context.Context, q logv1.EventQuery, limit int, 
 	}
 }
 
-// eventPart is one step of a reading.
+// eventPart is what one turn of a reading found.
 type eventPart struct {
 	span    logv1.EventSpan
 	kept    []*logv1.Event
 	visited int
 	bytes   int   // of kept
-	to      int64 // the last revision that the step is done with
+	to      int64 // the last revision that the turn has dealt with
 }
 
 func (p *eventPart) keep(e *logv1.Event) {
@@ -105,7 +105,7 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 		if err != nil || held {
 			return part, err
 		}
-		// The ring has dropped it: see RingSlack.
+		// The ring has dropped what the registry file has not stored yet: see RingSlack.
 		if err := r.cfg.RegistryFile.AwaitDurable(ctx, q.First()); err != nil {
 			return eventPart{}, err
 		}

@@ -13,7 +13,7 @@ type PageLimits struct {
 	Bytes int // about, as they are sent
 }
 
-// Reached says whether a page of so many is full.
+// Reached reports whether a page of so many events and bytes is full.
 func (l PageLimits) Reached(count, bytes int) bool { return count >= l.Count || bytes >= l.Bytes }
 
 // Within returns l with room for about so many bytes, if that is less.
@@ -48,7 +48,7 @@ func (p *eventPage) page() []*logv1.Event {
 	return p.events
 }
 
-// eventBytes is about what e takes in an answer.
+// eventBytes is about how many bytes e takes in an answer.
 func eventBytes(e *logv1.Event) int {
 	const fixed = 64
 	return fixed + len(e.GetKey()) + len(e.GetAfter()) + len(e.GetReason()) + len(e.GetRequestId()) +
@@ -67,7 +67,7 @@ func (r *Reader) EventsAfter(ctx context.Context, after, upTo int64, limits Page
 		if err != nil || len(events) > 0 {
 			return events, err
 		}
-		// The ring has dropped what the registry file has not stored yet: see RingSlack.
+		// The ring has dropped events that the registry file has not stored yet: see RingSlack.
 		if err := r.cfg.RegistryFile.AwaitDurable(ctx, after+1); err != nil {
 			return nil, err
 		}
@@ -80,7 +80,7 @@ func (r *Reader) recent(after, upTo int64, limits PageLimits) ([]*logv1.Event, b
 	for at := after; ; {
 		events, ok := r.ring.after(at, limits.Count)
 		if !ok {
-			// Dropped in the meantime, if at is not after.
+			// If at is not after, events were dropped since the ring was read last.
 			return p.page(), len(p.events) > 0
 		}
 		for _, e := range events {
@@ -89,7 +89,7 @@ func (r *Reader) recent(after, upTo int64, limits PageLimits) ([]*logv1.Event, b
 			}
 			at = e.GetRevision()
 		}
-		// The ring grows by whole writes: less than a page is all of them.
+		// The ring grows by whole writes, so less than a page is all that there is.
 		if len(events) < limits.Count {
 			return p.page(), true
 		}

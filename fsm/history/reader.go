@@ -52,16 +52,16 @@ type Config struct {
 	Newest     int64
 }
 
-// Reader reads the history of one node. What the registry file does not hold yet is read in memory, or the
-// reading waits until it is stored, as far as this node had come when it was called. Errors are ctx's, the
-// registry file's, or a *logv1.CompactedError.
+// Reader reads the history of one node, up to the revision that the node had reached when it was called. What
+// the registry file does not hold yet is read in memory, or the reading waits until it is stored. Errors are
+// ctx's, the registry file's, or a *logv1.CompactedError.
 type Reader struct {
 	cfg      Config
 	ring     *ring
 	throttle *throttle
 }
 
-// NewReader returns a Reader of cfg, all of which is required.
+// NewReader returns a Reader. All of cfg is required.
 func NewReader(cfg Config) *Reader {
 	return &Reader{cfg: cfg, ring: newRing(cfg.RingEvents, cfg.Newest), throttle: newThrottle()}
 }
@@ -71,7 +71,7 @@ func (r *Reader) Append(events []*logv1.Event) {
 	r.ring.append(events, r.cfg.RegistryFile.DurableRevision())
 }
 
-// Reset forgets the events in memory; the next one is to have the revision after revision.
+// Reset forgets the events in memory. The next event must have the revision after revision.
 func (r *Reader) Reset(revision int64) { r.ring.reset(revision) }
 
 // Recent returns at most limit events after revision, in order and without gaps. False means that memory
@@ -92,8 +92,8 @@ func (r *Reader) span(ctx context.Context) (logv1.EventSpan, error) {
 	return r.cfg.RegistryFile.Events(ctx, none, func(*logv1.Event) (bool, error) { return false, nil })
 }
 
-// stored reads the registry file, throttled. An arriving snapshot ends what is being read; then it is read
-// again, once the snapshot has taken the registry file's place.
+// stored reads the registry file, throttled. When a snapshot arrives, a reading fails; it is tried again, and
+// then reads the registry file that came with the snapshot.
 //
 // The span begins at the horizon that was applied, also if the registry file still holds older events: nodes
 // that have applied the same answer the same, whatever they have written to disk.

@@ -7,12 +7,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// RingSlack is how many times its size the ring grows while the registry file does not hold the oldest
-// events yet. The registry file's own back-pressure ends that long before; this is the bound if it does not.
+// RingSlack bounds the ring: it may grow to so many times its size while the registry file does not hold
+// its oldest events yet. Usually the registry file slows writers down long before.
 const RingSlack = 4
 
-// ring holds the newest events, in order and without gaps, for those who follow closely. It drops
-// only what the registry file holds durably, so between the two nothing is missing.
+// ring holds the newest events, in order and without gaps, for followers that are close behind. It drops only
+// events that the registry file has stored, so one of the two has every event.
 type ring struct {
 	size int
 
@@ -21,20 +21,20 @@ type ring struct {
 	next   int64
 }
 
-// newRing's first event is to have the revision after revision.
+// newRing returns an empty ring. Its first event must have the revision after revision.
 func newRing(size int, revision int64) *ring {
 	return &ring{size: size, next: revision + 1}
 }
 
-// reset empties the ring; the next event is to have the revision after revision.
+// reset empties the ring. Its next event must have the revision after revision.
 func (r *ring) reset(revision int64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.events, r.next = nil, revision+1
 }
 
-// append adds events and drops the oldest beyond the ring's size, as far as durable, the revision
-// up to which the registry file holds events.
+// append adds events. It drops the oldest events beyond the ring's size, but none after the revision durable,
+// up to which the registry file has stored the events.
 func (r *ring) append(events []*logv1.Event, durable int64) {
 	if len(events) == 0 {
 		return
@@ -50,14 +50,13 @@ func (r *ring) append(events []*logv1.Event, durable int64) {
 	first := r.next - int64(len(r.events))
 	drop := min(int64(excess), durable-first+1)
 	drop = max(drop, int64(len(r.events)-RingSlack*r.size), 0)
-	// Slots of dropped events are freed when append has to grow, which copies only what is left;
-	// until then they must not hold on to the events.
+	// The slots of dropped events are freed when append grows the slice. Until then they must not keep the
+	// events alive.
 	clear(r.events[:drop])
 	r.events = r.events[drop:]
 }
 
-// after returns at most limit events with revisions from revision+1 on, and false if the ring does
-// not reach back that far.
+// after returns the events after revision, at most limit. False: the ring has dropped the first of them.
 func (r *ring) after(revision int64, limit int) ([]*logv1.Event, bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -70,12 +69,12 @@ func (r *ring) after(revision int64, limit int) ([]*logv1.Event, bool) {
 	}
 	from := r.events[revision+1-first:]
 	n := min(len(from), limit)
-	// A copy: append clears the slots it drops.
+	// A copy, because append clears the slots of events that it drops.
 	return append([]*logv1.Event(nil), from[:n]...), true
 }
 
-// part returns the first events of q, of any service, that come after the revision durable: all of them or
-// limit. False if it does not hold them.
+// part returns the first events of q, whatever record they are of, that come after the revision durable: all or
+// limit of them. False: the ring has dropped some of them.
 func (r *ring) part(q logv1.EventQuery, durable int64, limit int) ([]*logv1.Event, bool) {
 	first, last := max(q.From, durable+1), q.To
 	if q.Descending {

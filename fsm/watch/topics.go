@@ -9,21 +9,21 @@ import (
 
 const (
 	topicShards = 64
-	// watchesPerShard is about how many are woken before others have their turn.
+	// watchesPerShard is about how many watches are woken before another topic has its turn.
 	watchesPerShard = 256
 )
 
-// topics is the table of what is being watched. A topic exists while it has a watcher, so names
-// that do not exist cost nothing once nobody asks for them.
+// topics is the table of the names that are watched. A topic exists while it has a watch, so a name that
+// does not exist costs nothing once nobody watches it.
 type topics struct {
 	seed   maphash.Seed
 	shards [topicShards]topicShard
-	// watchers is how many have joined and not left.
+	// watchers is how many watches have joined and not left.
 	watchers atomic.Int64
 }
 
-// topicShard's lock is held for a few instructions at a time, never while anything waits, and no
-// other lock is taken under it.
+// topicShard is a part of the table. Its lock is held for a few instructions at a time, never while anything
+// waits, and no other lock is taken under it.
 type topicShard struct {
 	mu    sync.Mutex // guards names and, of each topic in it: watchers, shards, room, empty, all of watchShard, watch.slot
 	names map[string]*Topic
@@ -35,24 +35,24 @@ type Topic struct {
 	name     string
 	home     *topicShard
 	watchers int
-	// shards is only appended to. The first takes whoever comes; once it is full each takes watches of one
-	// group.
+	// shards is only appended to. The first holds watches of any group. When it is full, the others hold
+	// watches of one group each.
 	shards []*watchShard
-	room   map[any][]*watchShard // those of a group with fewer than watchesPerShard watches, but at least one
-	empty  []*watchShard         // of no group
+	room   map[any][]*watchShard // by group: shards that have some watches and room for more
+	empty  []*watchShard         // shards without watches, of no group
 
 	// Guarded by the waker's mu.
-	round  []*watchShard // shards as of when it was queued last
+	round  []*watchShard // the shards when it was queued last
 	cursor int           // next in round
 	left   int           // how many of round are still to be woken; 0: it is not in the waker's queue
 	next   *Topic        // in the waker's queue
 }
 
-// watchShard holds watches that are woken in one go. A watch stays where it joined, so that none can
-// be missed by moving to where the waker has been.
+// watchShard holds watches that are woken together. A watch stays in the shard that it joined: one that
+// moved to a shard that the waker is done with would be missed.
 type watchShard struct {
 	watches []*watch
-	group   any // of all of them; nil: of any
+	group   any // of all its watches; nil: they are of any group
 }
 
 func (s *watchShard) full() bool { return len(s.watches) == watchesPerShard }
@@ -77,8 +77,8 @@ func (t *topics) get(name string) *Topic {
 	return s.names[name]
 }
 
-// join makes w a watcher of name, until it leaves. Those of one group, nil for none, are woken together,
-// as far as can be.
+// join adds w to the watches of name, until it leaves. Watches of the same group, nil for none, are put
+// together as far as possible.
 func (t *topics) join(name string, group any, w *watch) {
 	t.watchers.Add(1)
 	s := t.shard(name)
@@ -162,21 +162,21 @@ func (t *topics) leave(w *watch) {
 	}
 }
 
-// watching appends the watches of shard, one of tp's, to into.
+// watching appends to into the watches of shard, which is one of the topic's.
 func (tp *Topic) watching(shard *watchShard, into []*watch) []*watch {
 	tp.home.mu.Lock()
 	defer tp.home.mu.Unlock()
 	return append(into, shard.watches...)
 }
 
-// snapshot returns the shards there are. Who joins a later one reads a record published before.
+// snapshot returns the shards of now. A watch that joins a later shard reads what was published before.
 func (tp *Topic) snapshot() []*watchShard {
 	tp.home.mu.Lock()
 	defer tp.home.mu.Unlock()
 	return tp.shards
 }
 
-// each calls f for every topic, outside the locks.
+// each calls f for every topic, without holding a lock.
 func (t *topics) each(f func(*Topic)) {
 	for i := range t.shards {
 		s := &t.shards[i]

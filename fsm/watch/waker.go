@@ -7,22 +7,22 @@ import (
 	"sync/atomic"
 )
 
-// waker updates the watches of topics that changed, in goroutines of its own, so that apply never
-// waits for them. Shards of all queued topics take turns: a topic with very many watchers delays the
-// others by one shard a turn.
+// waker updates the watches of topics that changed, in goroutines of its own, so that apply never waits
+// for them. The shards of all queued topics take turns: a topic with very many watches delays the others by
+// one shard a turn.
 //
-// The goroutines send for the watches, which have none: waking as many as there may be all at once
-// would have everything else that wants to run, a read or an apply, wait behind them.
+// A watch has no goroutine: the waker's goroutines send for it. If each watch had one, waking all of them at
+// once would make every read and every apply wait behind them.
 type waker struct {
 	mu          sync.Mutex // guards what follows; taken before topicShard.mu
 	first, last *Topic     // the queue; each with left > 0
-	watches     []*watch   // from head on: that missed something and are ready now, oldest first
+	watches     []*watch   // from head on: those that missed a change and are ready now, oldest first
 	head        int
-	turn        bool // of topics, if there are both
+	turn        bool // true: topics are next, if topics and watches are waiting
 
 	woken atomic.Uint64 // topics queued
 
-	signal chan struct{} // capacity 1: "there is more" need not be said twice
+	signal chan struct{} // capacity 1: one signal tells of any amount of work
 	stop   chan struct{}
 	done   sync.WaitGroup
 	once   sync.Once
@@ -30,20 +30,20 @@ type waker struct {
 
 func newWaker() *waker {
 	w := &waker{signal: make(chan struct{}, 1), stop: make(chan struct{})}
-	// Half the processors are left to those who write out what is sent.
+	// The other half of the processors writes out what was sent.
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
 		w.done.Go(w.run)
 	}
 	return w
 }
 
-// queue has the watchers of tp woken, soon. What they shall see must be published before.
+// queue wakes the watches of tp, soon. What they shall see must be published before the call.
 func (w *waker) queue(tp *Topic) {
 	w.woken.Add(1)
 	w.mu.Lock()
 	resting := tp.left == 0
 	tp.round = tp.snapshot()
-	tp.left = len(tp.round) // all of them once more, from wherever the cursor is
+	tp.left = len(tp.round) // all shards once more, beginning at the cursor
 	if resting && tp.left > 0 {
 		w.append(tp)
 	}
@@ -51,7 +51,7 @@ func (w *waker) queue(tp *Topic) {
 	w.more()
 }
 
-// queueWatch has one watch updated. It takes no lock but the waker's own.
+// queueWatch updates one watch, soon. It takes only the waker's lock.
 func (w *waker) queueWatch(one *watch) {
 	w.mu.Lock()
 	w.watches = append(w.watches, one)
@@ -75,8 +75,8 @@ func (w *waker) more() {
 	}
 }
 
-// take appends to into the watches whose turn it is, which may be none, and says whether there was
-// anything to do.
+// take appends to into the watches whose turn it is, and reports whether any topic or watch was waiting. A
+// topic whose watches have left gives none.
 func (w *waker) take(into []*watch) ([]*watch, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -85,7 +85,7 @@ func (w *waker) take(into []*watch) ([]*watch, bool) {
 	case w.head < len(w.watches) && (w.first == nil || !w.turn):
 		into = w.takeWatches(into)
 	case w.first != nil:
-		// Of names with few watchers, several at a time.
+		// Several topics at a time, if they have few watches.
 		for w.first != nil && len(into) < watchesPerShard/2 {
 			into = w.takeShard(into)
 		}
@@ -93,7 +93,7 @@ func (w *waker) take(into []*watch) ([]*watch, bool) {
 		return into, false
 	}
 	if w.first != nil || w.head < len(w.watches) {
-		w.more() // so that another goroutine takes a part
+		w.more() // another goroutine takes a part
 	}
 	return into, true
 }
@@ -106,7 +106,7 @@ func (w *waker) takeWatches(into []*watch) []*watch {
 	switch {
 	case w.head == len(w.watches):
 		w.watches, w.head = nil, 0
-	case w.head > len(w.watches)/2: // each is moved once at most
+	case w.head > len(w.watches)/2: // so each watch is moved once at most
 		w.watches, w.head = slices.Clone(w.watches[w.head:]), 0
 	}
 	return into
@@ -129,7 +129,7 @@ func (w *waker) takeShard(into []*watch) []*watch {
 	return tp.watching(shard, into)
 }
 
-// close ends the goroutines and waits for them. Who is queued then is not woken any more.
+// close ends the goroutines and waits for them. What is still queued is not woken.
 func (w *waker) close() {
 	w.once.Do(func() { close(w.stop) })
 	w.done.Wait()
@@ -151,7 +151,7 @@ func (w *waker) run() {
 			one.update()
 		}
 		clear(batch)
-		// Lets those run who write out what was sent, and everybody else.
+		// Let others run: those who write out what was sent, reads, and apply.
 		runtime.Gosched()
 		select {
 		case <-w.stop:

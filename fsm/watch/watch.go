@@ -5,18 +5,17 @@ import (
 	"sync/atomic"
 )
 
-// Watch calls send with the current status of name, SERVICE_UNKNOWN if there is none, and then
-// with each newest one that differs from what it sent last (P5): states in between may be skipped, none
-// is repeated, none is older than the one before. name may be one of the node's own.
+// Watch calls send with the current status of name, SERVICE_UNKNOWN if there is none. Then it calls send
+// with the newest status whenever that differs from the last one sent (P5). Statuses in between may be
+// skipped. None is repeated, and none is older than the one before. name may be one of the node's own.
 //
-// send is called once for each call of ready at most, the first one included: ready says that what was
-// sent before has left. It must not wait: it is called by the goroutine that wakes all watches, one call
-// at a time for a watch. ready never waits and may be called by anybody, within send too, whatever locks
-// they hold. Once stop has returned send is not running and is not called any more; stop must not be
-// called within send, and is called once.
+// The caller calls ready when the last status has left, and once at the beginning. send is called at most
+// once for each call of ready. send must not wait: the goroutine that calls it wakes all watches. ready
+// never waits, and may be called by any goroutine, within send, and under any lock. When stop returns, send
+// is not running and is not called any more. stop is called once, and not within send.
 //
-// Many watches of name that have the same group, which must be comparable, are woken one after the other:
-// those of a connection, so that what is sent to them leaves together.
+// Watches of name with the same group, a comparable value, are woken one after the other. The group is
+// their connection, so that what is sent to them leaves together.
 func (t *Table) Watch(name string, group any, send func(Status)) (ready, stop func()) {
 	w := &watch{table: t, send: send, sent: -1}
 	w.busy.Store(true)
@@ -25,7 +24,7 @@ func (t *Table) Watch(name string, group any, send func(Status)) (ready, stop fu
 	return w.ready, w.stop
 }
 
-// Subscribe has the returned channel signaled, soon, when there is something new in the registry.
+// Subscribe signals changed, soon, when there is something new in the registry, until leave is called.
 func (t *Table) Subscribe() (changed <-chan struct{}, leave func()) {
 	w := &watch{signal: make(chan struct{}, 1)}
 	t.subscribers.join("", nil, w)
@@ -36,11 +35,11 @@ func (t *Table) Subscribe() (changed <-chan struct{}, leave func()) {
 type watch struct {
 	table *Table
 	topic *Topic
-	shard *watchShard // where it stands
+	shard *watchShard // that holds it
 	slot  int         // in shard; guarded by topic.home.mu
 
-	// signal makes it a follower's, which has a goroutine and reads for itself. Capacity 1: that there is
-	// something need not be said twice. nil: it is what the rest says.
+	// signal is set for a subscriber, which has a goroutine that reads. The fields below are then unused.
+	// Capacity 1: one signal tells of any number of changes.
 	signal chan struct{}
 
 	mu      sync.Mutex // held while sending; guards send, sent and stopped
@@ -48,13 +47,13 @@ type watch struct {
 	sent    Status
 	stopped bool
 
-	// busy: what was sent has not left. missed: somebody woke it meanwhile. Who sets missed looks at
-	// busy again and who clears busy looks at missed, so that one of them has it updated.
+	// busy: the last status has not left yet. missed: the watch was woken meanwhile. Who sets missed then
+	// reads busy again, and who clears busy then reads missed, so one of the two has it updated.
 	busy, missed atomic.Bool
 }
 
-// update sends the newest status if it differs from the last one sent. What was published before the
-// call is sent by it or by a later one.
+// update sends the newest status if it differs from the last one sent. What was published before the call
+// is sent by this call or by a later one.
 func (w *watch) update() {
 	if w.signal != nil {
 		select {

@@ -3,6 +3,8 @@ package clock
 import (
 	"math"
 	"time"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
 const (
@@ -16,12 +18,9 @@ const (
 	holdBack = 2
 )
 
-// maxTime is the end of the year 2199. A time beyond it, and one before 1970, is no clock's: sums with it
+// plausible reports whether a clock can show this time, in nanoseconds since 1970. Sums with another time
 // could overflow.
-var maxTime = time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano()
-
-// plausible reports whether a clock can show this time, in nanoseconds since 1970.
-func plausible(t int64) bool { return t > 0 && t < maxTime }
+func plausible(t int64) bool { return t > 0 && t < limits.MaxLogTime }
 
 // situation is what is known when an entry is to be stamped. Times are in nanoseconds since 1970.
 type situation struct {

@@ -7,6 +7,8 @@ import (
 
 	"go.uber.org/goleak"
 	"pgregory.net/rapid"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -18,6 +20,12 @@ const (
 	ms  = time.Millisecond
 	day = 24 * time.Hour
 )
+
+func TestMaxLogTime(t *testing.T) {
+	if want := time.Date(2200, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano(); limits.MaxLogTime != want {
+		t.Errorf("%d, want %d", int64(limits.MaxLogTime), want)
+	}
+}
 
 func TestDecide(t *testing.T) {
 	const passed = 10 * time.Second
@@ -99,7 +107,7 @@ func TestDecideWithstandsAMinority(t *testing.T) {
 		s := situation{last: base, passed: time.Duration(rapid.Int64Range(0, int64(time.Hour)).Draw(t, "passed")), steady: true, members: members}
 		truth := base + int64(s.passed)
 		for range wrong {
-			s.readings = append(s.readings, rapid.Int64Range(1, maxTime-1).Draw(t, "wrong clock"))
+			s.readings = append(s.readings, rapid.Int64Range(1, limits.MaxLogTime-1).Draw(t, "wrong clock"))
 		}
 		for range rapid.IntRange(0, members-wrong).Draw(t, "right") {
 			s.readings = append(s.readings, truth+rapid.Int64Range(-int64(100*ms), int64(100*ms)).Draw(t, "right clock"))
@@ -127,7 +135,7 @@ func TestDecideBounds(t *testing.T) {
 			members: members,
 		}
 		for range rapid.IntRange(0, members).Draw(t, "answers") {
-			s.readings = append(s.readings, rapid.Int64Range(1, maxTime-1).Draw(t, "clock"))
+			s.readings = append(s.readings, rapid.Int64Range(1, limits.MaxLogTime-1).Draw(t, "clock"))
 		}
 		slices.Sort(s.readings)
 		before := slices.Clone(s.readings)

@@ -31,7 +31,8 @@ type Network struct {
 	links     map[*link]struct{}
 	cuts      map[[2]string]Cut // by sorted pair
 	isolated  map[string]Cut
-	changed   chan struct{} // closed and replaced by Heal
+	wires     map[[2]string]*wire // by sender and receiver: the slow ones
+	changed   chan struct{}       // closed and replaced by Heal
 	lastPort  int
 }
 
@@ -56,6 +57,7 @@ func New() *Network {
 		links:     map[*link]struct{}{},
 		cuts:      map[[2]string]Cut{},
 		isolated:  map[string]Cut{},
+		wires:     map[[2]string]*wire{},
 		changed:   make(chan struct{}),
 	}
 }
@@ -203,6 +205,7 @@ func (m *Network) connect(host, address string) (net.Conn, error) {
 	m.lastPort++
 	local := addr(fmt.Sprintf("%s:%d", host, 49151+m.lastPort))
 	between := &link{from: host, to: m.hosts[address], there: newPipe(), back: newPipe(), open: 2}
+	between.there.wire, between.back.wire = m.wires[[2]string{between.from, between.to}], m.wires[[2]string{between.to, between.from}]
 	onClose := func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()

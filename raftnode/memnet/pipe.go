@@ -19,8 +19,10 @@ type pipe struct {
 	changed sync.Cond
 
 	buf         []byte
-	stalled     bool // nothing arrives, neither bytes nor the news of a close
-	reset       bool // both ends fail at once
+	wire        *wire     // nil: bytes arrive at once
+	travelling  []segment // of buf, those that have not arrived yet, in order
+	stalled     bool      // nothing arrives, neither bytes nor the news of a close
+	reset       bool      // both ends fail at once
 	readClosed  bool
 	writeClosed bool
 
@@ -49,6 +51,18 @@ func (p *pipe) change(f func()) {
 	p.changed.Broadcast()
 }
 
+// arrived is how many bytes at the head of buf can be read. mu must be held.
+func (p *pipe) arrived() int {
+	for len(p.travelling) > 0 && !p.travelling[0].at.After(time.Now()) {
+		p.travelling = p.travelling[1:]
+	}
+	n := len(p.buf)
+	for _, s := range p.travelling {
+		n -= s.bytes
+	}
+	return n
+}
+
 func (p *pipe) read(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -62,12 +76,12 @@ func (p *pipe) read(b []byte) (int, error) {
 			return 0, os.ErrDeadlineExceeded
 		case len(b) == 0:
 			return 0, nil
-		case !p.stalled && len(p.buf) > 0:
-			n := copy(b, p.buf)
+		case !p.stalled && p.arrived() > 0:
+			n := copy(b, p.buf[:p.arrived()])
 			p.buf = append(p.buf[:0], p.buf[n:]...)
 			p.changed.Broadcast()
 			return n, nil
-		case !p.stalled && p.writeClosed:
+		case !p.stalled && p.writeClosed && len(p.buf) == 0:
 			return 0, io.EOF
 		}
 		p.changed.Wait()
@@ -92,6 +106,12 @@ func (p *pipe) write(b []byte) (int, error) {
 			return written, nil
 		case len(p.buf) < pipeBuffer:
 			n := min(len(b), pipeBuffer-len(p.buf))
+			if p.wire != nil {
+				n = min(n, segmentSize)
+				at := p.wire.send(n)
+				p.travelling = append(p.travelling, segment{at, n})
+				time.AfterFunc(time.Until(at), func() { p.change(func() {}) })
+			}
 			p.buf = append(p.buf, b[:n]...)
 			b, written = b[n:], written+n
 			p.changed.Broadcast()

@@ -40,5 +40,31 @@ func (s streams) Dial(name raft.ServerAddress, timeout time.Duration) (net.Conn,
 	if err != nil {
 		return nil, errors.New(string(name) + ": " + peerport.Reason(err))
 	}
-	return conn, nil
+	return &patientConn{Conn: conn}, nil
+}
+
+// slowestLink is the rate, in bytes a second, down to which a link can carry what raft sends in the time
+// that it has.
+const slowestLink = 64 << 10
+
+// patientConn is a connection whose deadline moves on with each write, by the time that a slow link takes
+// to carry it: raft's transport gives each request the same time, however large it is.
+type patientConn struct {
+	net.Conn
+	deadline time.Time // zero: none. Raft uses a connection from one goroutine at a time
+}
+
+func (c *patientConn) SetDeadline(t time.Time) error {
+	c.deadline = t
+	return c.Conn.SetDeadline(t)
+}
+
+func (c *patientConn) Write(b []byte) (int, error) {
+	if !c.deadline.IsZero() {
+		c.deadline = c.deadline.Add(time.Duration(len(b)) * time.Second / slowestLink)
+		if err := c.Conn.SetDeadline(c.deadline); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(b)
 }

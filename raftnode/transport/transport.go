@@ -12,12 +12,17 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/workaround"
 )
 
+// maxAppendBytes bounds the entries in one request to a follower, but for one that is larger alone. What a
+// slow link cannot carry at once arrives in parts, and each part is progress.
+const maxAppendBytes = 4 << 20
+
 // Transport is raft's network transport over the peer port. Servers are addressed by name, and only a
 // dial asks for the address behind it.
 type Transport struct {
 	*raft.NetworkTransport
 	cfg  Config
 	acks *Acks
+	hold hold
 
 	rpcs   chan raft.RPC // what Consumer returns; without a buffer
 	offers chan offer
@@ -39,7 +44,13 @@ type Config struct {
 	DialTimeout time.Duration
 	// RPCTimeout bounds one RPC; a snapshot has more, by its size.
 	RPCTimeout time.Duration
-	Logger     hclog.Logger
+	// Congested returns nil, or what is closed when it should be asked again: this node has enough to store
+	// already, and entries from the leader wait. nil: never congested.
+	Congested func() <-chan struct{}
+	// Stuck reports that this node's disk has not stored an append for long. Then it sends nothing as a
+	// leader, so that the others elect one that can store. nil: never.
+	Stuck  func() bool
+	Logger hclog.Logger
 	// MaxLevel is the highest feature level that this binary can read, and ClusterLevel the cluster's, as
 	// far as this node has applied the log.
 	MaxLevel     uint32
@@ -99,6 +110,9 @@ func (t *Transport) consume() {
 	for {
 		select {
 		case rpc := <-t.NetworkTransport.Consumer():
+			if t.holds(rpc) {
+				continue
+			}
 			if !t.deliver(rpc) {
 				return
 			}
@@ -107,7 +121,7 @@ func (t *Transport) consume() {
 			case t.rpcs <- o.rpc:
 				o.taken <- true
 			case rpc := <-t.NetworkTransport.Consumer():
-				delivered := t.deliver(rpc)
+				delivered := t.holds(rpc) || t.deliver(rpc)
 				o.taken <- false
 				if !delivered {
 					return
@@ -144,6 +158,10 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	if err := t.checkEntries(string(id), req.Entries); err != nil {
 		return err
 	}
+	if t.cfg.Stuck != nil && t.cfg.Stuck() {
+		return errStuck
+	}
+	workaround.TrimEntries(req, maxAppendBytes)
 	round := t.acks.Round() // before it is sent: an answer proves nothing about what comes after
 	err := t.NetworkTransport.AppendEntries(id, target, req, resp)
 	if err == nil && resp.Term == req.Term {

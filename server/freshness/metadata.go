@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -197,11 +198,11 @@ func (a *demand) set(key string, values []string) *rpcerror.Violation {
 	return nil
 }
 
-// CheckCluster is for calls that understand no key of this domain but MetadataCluster. It returns the
-// refusal of such a call on a node of cluster own. asked is true if the call has that key.
-func (in Incoming) CheckCluster(ctx context.Context, own string) (asked bool, refusal *rpcerror.Failure) {
+// CheckCluster is for calls that understand no key of this domain but MetadataCluster. It refuses such a call
+// if node, whose cluster is own, belongs to another one. A call that has the key is answered with headers.
+func (in Incoming) CheckCluster(ctx context.Context, node, own string) *rpcerror.Failure {
 	if !in.Asks(ctx) {
-		return false, nil
+		return nil
 	}
 	var d demand
 	var vs []rpcerror.Violation
@@ -209,7 +210,6 @@ func (in Incoming) CheckCluster(ctx context.Context, own string) (asked bool, re
 		switch {
 		case !strings.HasPrefix(k, metadataPrefix):
 		case k == MetadataCluster:
-			asked = true
 			if bad := d.set(k, values); bad != nil {
 				vs = append(vs, *bad)
 			}
@@ -218,7 +218,13 @@ func (in Incoming) CheckCluster(ctx context.Context, own string) (asked bool, re
 		}
 	}
 	if len(vs) > 0 {
-		return asked, rpcerror.Invalid(vs...)
+		return rpcerror.Invalid(vs...)
 	}
-	return asked, rpcerror.CheckCluster(d.cluster, own)
+	md := metadata.Pairs(MetadataNode, node)
+	if own != "" {
+		md.Set(MetadataCluster, own)
+	}
+	// The only errors are that there is no call or that its headers are sent: nobody to tell.
+	_ = grpc.SetHeader(ctx, md)
+	return rpcerror.CheckCluster(d.cluster, own)
 }

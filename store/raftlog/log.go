@@ -5,23 +5,19 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/crc32"
 	"os"
 	"path/filepath"
-	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
-	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/boltfile"
 	"github.com/rollcallhq/rollcall/store/vfs"
+	"github.com/rollcallhq/rollcall/store/watchdog"
 )
 
 var (
@@ -84,6 +80,9 @@ type Log struct {
 
 	durable atomic.Pointer[func() uint64]
 
+	opened time.Time
+	begun  atomic.Int64 // when the write under way began, since opened; 0: none is
+
 	mu     sync.Mutex // guards failed
 	failed error
 
@@ -126,7 +125,7 @@ func Open(dir string, owner Owner, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s", err, StartAsNew)
 	}
-	l := &Log{path: path, opt: opt}
+	l := &Log{opened: time.Now(), path: path, opt: opt}
 	if l.stable, err = openBoltStore(path); err != nil {
 		return nil, err
 	}
@@ -194,27 +193,6 @@ func (l *Log) Kind() Kind { return l.kind }
 // StartAsNew is what to do with a node that has lost its log.
 const StartAsNew = `start it with an empty data directory as a new member (see "rollcall member replace")`
 
-func logBoltOptions() bbolt.Options {
-	return bbolt.Options{NoFreelistSync: true, FreelistType: bbolt.FreelistMapType, Timeout: boltfile.LockTimeout}
-}
-
-func openBoltStore(path string) (*raftboltdb.BoltStore, error) {
-	var (
-		b     boltfile.DB
-		store *raftboltdb.BoltStore
-	)
-	o := logBoltOptions()
-	o.OpenFile = b.OpenFile
-	err := boltfile.Guard(func() (err error) {
-		store, err = raftboltdb.New(raftboltdb.Options{Path: path, BoltOptions: &o})
-		return err
-	})
-	if err != nil {
-		return nil, b.OpenError(path, err)
-	}
-	return store, nil
-}
-
 // Create makes an empty log whose term is term. raft.db gets its name when the directory id and its
 // kind are in it: a raft.db without an id is never ours.
 func Create(dir, directoryID string, kind Kind, term uint64) error {
@@ -246,28 +224,6 @@ func Create(dir, directoryID string, kind Kind, term uint64) error {
 // SetDurable tells how far the registry file holds everything durably: DeleteRange refuses to compact
 // entries above that. OpenRegistry calls it.
 func (l *Log) SetDurable(index func() uint64) { l.durable.Store(&index) }
-
-// HasState reports whether raft ever ran on this log: a term, a vote or an entry.
-func (l *Log) HasState() (bool, error) {
-	last, err := l.LastIndex()
-	if err != nil {
-		return false, fmt.Errorf("read raft state: %w", err)
-	}
-	if last > 0 {
-		return true, nil
-	}
-	// raft's own keys, see raft.HasExistingState.
-	for _, key := range []string{"CurrentTerm", "LastVoteTerm"} {
-		value, err := l.GetUint64([]byte(key))
-		if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
-			return false, fmt.Errorf("read raft state: %w", err)
-		}
-		if value > 0 {
-			return true, nil
-		}
-	}
-	return false, nil
-}
 
 // FirstIndex returns the index of the oldest entry, 0 if there is none.
 func (l *Log) FirstIndex() (index uint64, err error) {
@@ -321,6 +277,11 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 		}
 	}
 	start := time.Now()
+	bytes := 0
+	for _, entry := range entries {
+		bytes += len(entry.Data)
+	}
+	defer l.busy(bytes)()
 	if l.opt.Intercept != nil {
 		if err := l.opt.Intercept(entries); err != nil {
 			return l.cannotWrite(l.where, err)
@@ -366,53 +327,6 @@ func (l *Log) DeleteRange(min, max uint64) error {
 	return nil
 }
 
-// Set stores a value of raft's (its term, its vote), durably when it returns. A failure is reported
-// to OnFailure; on a goroutine of raft the call then does not return, see leaveRaft.
-func (l *Log) Set(key, value []byte) error {
-	err := l.failure()
-	if err == nil {
-		if err = boltfile.Guard(func() error { return l.stable.Set(key, sealStable(key, value)) }); err != nil {
-			err = l.cannotWrite(l.path, err)
-		}
-	}
-	if err != nil {
-		leaveRaft()
-	}
-	return err
-}
-
-// Get reads a value of raft's. The error of a missing one is raft-boltdb's ErrKeyNotFound.
-func (l *Log) Get(key []byte) (value []byte, err error) {
-	err = boltfile.Guard(func() (err error) { value, err = l.stable.Get(key); return err })
-	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
-		return nil, raftboltdb.ErrKeyNotFound // raft compares its text
-	}
-	if err == nil {
-		value, err = openStable(key, value)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%s: value %q: %w", l.path, key, err)
-	}
-	return value, nil
-}
-
-// SetUint64 is Set for a number.
-func (l *Log) SetUint64(key []byte, value uint64) error {
-	return l.Set(key, binary.BigEndian.AppendUint64(nil, value))
-}
-
-// GetUint64 is Get for a number.
-func (l *Log) GetUint64(key []byte) (uint64, error) {
-	value, err := l.Get(key)
-	if err != nil {
-		return 0, err
-	}
-	if len(value) != 8 {
-		return 0, fmt.Errorf("%s: value %q: %w: %d bytes, not 8", l.path, key, vfs.ErrDamaged, len(value))
-	}
-	return binary.BigEndian.Uint64(value), nil
-}
-
 // Close closes the log. Raft must have ended.
 func (l *Log) Close() error {
 	l.closing.Do(func() {
@@ -434,6 +348,26 @@ func (l *Log) Close() error {
 // storeMeta makes a list of segments durable.
 func (l *Log) storeMeta(meta walMeta) error {
 	return boltfile.Guard(func() error { return setSegments(l.stable, meta) })
+}
+
+// busy begins a write of so many bytes. The log fails if the disk makes no progress with it. Call what busy
+// returns at the end. Raft writes one at a time.
+func (l *Log) busy(bytes int) (end func()) {
+	l.begun.Store(int64(max(time.Since(l.opened), 1)))
+	stop := watchdog.Watch(l.where, watchdog.Limit(bytes), l.fail)
+	return func() {
+		stop()
+		l.begun.Store(0)
+	}
+}
+
+// WritingFor is how long the write under way has taken so far; 0: none is under way.
+func (l *Log) WritingFor() time.Duration {
+	begun := l.begun.Load()
+	if begun == 0 {
+		return 0
+	}
+	return time.Since(l.opened) - time.Duration(begun)
 }
 
 func (l *Log) failure() error {
@@ -465,43 +399,4 @@ func (l *Log) fail(err error) {
 	if first && l.opt.OnFailure != nil {
 		l.opt.OnFailure(err)
 	}
-}
-
-// leaveRaft ends the calling goroutine if raft started it. Raft answers an entry that it cannot
-// read while applying, and a term that it cannot store, with a panic; the process shall end with
-// the reason that OnFailure was given instead. Raft starts its goroutines with goFunc, which counts
-// them down in a defer, so that its Shutdown still ends. Elsewhere (NewRaft, our own code) the
-// caller gets the error: there Goexit would take a goroutine that somebody waits for.
-func leaveRaft() {
-	var pcs [128]uintptr
-	frames := runtime.CallersFrames(pcs[:runtime.Callers(2, pcs[:])])
-	for {
-		frame, more := frames.Next()
-		if strings.HasPrefix(frame.Function, "github.com/hashicorp/raft.(*raftState).goFunc.") {
-			runtime.Goexit()
-		}
-		if !more {
-			return
-		}
-	}
-}
-
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// sealStable appends a checksum: a vote that was read wrong is a vote for somebody else.
-func sealStable(key, value []byte) []byte {
-	sealed := append(make([]byte, 0, len(value)+4), value...)
-	return binary.BigEndian.AppendUint32(sealed, stableSum(key, value))
-}
-
-func openStable(key, sealed []byte) ([]byte, error) {
-	n := len(sealed) - 4
-	if n < 0 || binary.BigEndian.Uint32(sealed[n:]) != stableSum(key, sealed[:n]) {
-		return nil, fmt.Errorf("%w: %w", vfs.ErrDamaged, logv1.ErrChecksum)
-	}
-	return sealed[:n:n], nil
-}
-
-func stableSum(key, value []byte) uint32 {
-	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }

@@ -28,7 +28,7 @@ var errLogLost = errors.New("this node has lost its log")
 func openWAL(path string, meta walMeta, commit func(walMeta) error, visit func(*raft.Log) error) (_ *wal, err error) {
 	w := &wal{path: path, filer: segment.NewFiler(path, segmentFiles{}), commit: commit, meta: meta, size: segmentSize}
 	if len(meta.Segments) == 0 {
-		if err := vfs.MkdirAll(path); err != nil {
+		if err := vfs.Mkdir(path); err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		}
 	} else if there, err := vfs.Exists(path); err != nil {
@@ -135,7 +135,7 @@ func (w *wal) visitSegment(info types.SegmentInfo, scan segmentScan, visit func(
 	return nil
 }
 
-// readWAL is openWAL for who only looks: nothing is changed.
+// readWAL checks what openWAL checks, shows every entry to visit, and changes nothing.
 func readWAL(path string, meta walMeta, visit func(*raft.Log) error) error {
 	w := &wal{path: path}
 	var last uint64

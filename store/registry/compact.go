@@ -11,6 +11,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/boltfile"
 	"github.com/rollcallhq/rollcall/store/vfs"
+	"github.com/rollcallhq/rollcall/store/watchdog"
 )
 
 // A compaction goes on in steps, each a transaction of its own that a flush may have to wait for: it
@@ -68,6 +69,7 @@ func (j *File) compactIfRested(rested *time.Time) (did bool, rest time.Duration,
 // compact makes one step. A history that is found damaged is left as it is, and said so once: that the
 // file grows is no reason to stop a node whose registry is well.
 func (j *File) compact() error {
+	defer watchdog.Watch(j.path, watchdog.Limit(j.opt.FlushBytes), j.fail)()
 	j.disk <- struct{}{}
 	defer func() { <-j.disk }()
 	j.mu.Lock()

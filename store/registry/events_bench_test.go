@@ -13,7 +13,7 @@ import (
 // million is a registry file of a million events of 100,000 services, in deltas of 100.
 func million(b *testing.B) *disk {
 	b.Helper()
-	d := openDisk(b, b.TempDir(), Options{StallTimeout: 1 << 40})
+	d := openDisk(b, b.TempDir(), Options{})
 	for i := range 10_000 {
 		d.registryFile.Append(hundredChanges(i))
 	}
@@ -94,7 +94,7 @@ func BenchmarkCompact(b *testing.B) {
 func benchmarkCompact(b *testing.B, hurryBehind int64) {
 	for b.Loop() {
 		b.StopTimer()
-		d := openDisk(b, b.TempDir(), Options{StallTimeout: 1 << 40, compactByHand: true, hurryBehind: hurryBehind})
+		d := openDisk(b, b.TempDir(), Options{compactByHand: true, hurryBehind: hurryBehind})
 		for i := range 2000 {
 			d.registryFile.Append(storetest.HundredChangesOf(i, 20_000))
 		}

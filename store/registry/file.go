@@ -35,10 +35,9 @@ type Options struct {
 	FlushInterval    time.Duration // a change waits so long to be written, if writing is quick; 200 ms
 	MaxFlushInterval time.Duration // and no longer than this, if it is not; 3 s
 	MaxBacklogBytes  int           // Append blocks while so many bytes wait or are being written; 128 MiB
-	StallTimeout     time.Duration // an Append that is blocked longer fails the registry file; 3 s
 	Logger           *slog.Logger
-	// OnFailure is called at most once, holding no lock, when the registry file cannot be written or falls
-	// too far behind: the node must stop with that reason. It must not wait for Close.
+	// OnFailure is called at most once, holding no lock, when the registry file cannot be written or the disk
+	// makes no progress (package watchdog): the node must stop with that reason. It must not wait for Close.
 	OnFailure func(error)
 	// OnFlushed is told, holding no lock, of each flush. It must not block; nil: nobody is.
 	OnFlushed func(Flush)
@@ -83,9 +82,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.MaxBacklogBytes <= 0 {
 		o.MaxBacklogBytes = 128 << 20
-	}
-	if o.StallTimeout <= 0 {
-		o.StallTimeout = 3 * time.Second
 	}
 	if o.compactEvents <= 0 {
 		o.compactEvents = compactEvents
@@ -132,7 +128,7 @@ type File struct {
 	scans     map[*scan]struct{}        // the same
 
 	failure chan struct{} // closed with failed
-	kick    chan struct{} // one token: the writer is to look whether something is due
+	kick    chan struct{} // one token: the writer has to check whether something is due
 	stop    chan struct{} // closed: the writer is to end
 	stopped chan struct{} // closed by the writer
 
@@ -238,7 +234,7 @@ func (j *File) Backlog() int {
 
 // Congested returns nil while less than half of the backlog's room is used, else what is closed when a
 // flush has ended. Who makes log entries should wait for it: an Append that finds no room at all
-// keeps the fold, and after StallTimeout the node, from going on.
+// keeps the fold from going on.
 func (j *File) Congested() <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -39,7 +39,10 @@ func openDisk(t testing.TB, path string, o Options) *disk {
 	t.Helper()
 	d := &disk{t: t, path: path, failures: make(storetest.Failures, 16), logged: new(bytes.Buffer)}
 	logger := slog.New(slog.NewTextHandler(d.logged, nil))
-	var err error
+	err := vfs.MkdirAll(path)
+	if err != nil {
+		t.Fatal(err)
+	}
 	if d.snaps, err = snapshot.Open(path, logger); err != nil {
 		t.Fatal(err)
 	}

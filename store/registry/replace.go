@@ -89,7 +89,7 @@ func (j *File) swap(name string, meta *logv1.RegistryMeta) error {
 	j.room = make(chan struct{})
 	j.mu.Unlock()
 	close(dropped.done)
-	j.look() // the new one may have to be compacted
+	j.wakeWriter() // the new one may have to be compacted
 	return nil
 }
 

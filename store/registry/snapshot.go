@@ -17,7 +17,7 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// fsmSnapshot is a registry file as it was at one moment: an open read transaction, until it is
+// fsmSnapshot is a registry file as of a point in time: an open read transaction, until it is
 // persisted or released. While it is open the file only grows, and its writer waits should the file
 // outgrow its mapping; hence the spool file, so that a network never decides how long that is.
 type fsmSnapshot struct {

@@ -12,6 +12,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/boltfile"
+	"github.com/rollcallhq/rollcall/store/watchdog"
 )
 
 // recordOverhead is the estimate, in bytes, of what a waiting record costs beside its content.
@@ -96,7 +97,7 @@ func (b *backlog) add(d *logv1.Delta, before position) {
 }
 
 // Append takes what a run of log entries changed, to be written soon. It blocks while too much
-// waits. It does nothing on a registry file that has failed or is closed: OnFailure was told, and nothing
+// waits, for as long as the disk needs: that the disk is slow is no failure. It does nothing on a registry file that has failed or is closed: OnFailure was told, and nothing
 // that is not durable here is lost, as raft's log keeps it.
 func (j *File) Append(d *logv1.Delta) {
 	if !j.lockWithRoom() {
@@ -105,16 +106,15 @@ func (j *File) Append(d *logv1.Delta) {
 	wasDirty := j.open.dirty
 	j.open.add(d, j.last)
 	j.last = j.open.position
-	look := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
+	wake := j.open.dirty && !wasDirty || j.open.bytes >= j.opt.FlushBytes
 	j.mu.Unlock()
-	if look {
-		j.look()
+	if wake {
+		j.wakeWriter()
 	}
 }
 
 // lockWithRoom locks mu when the backlog has room, or returns false.
 func (j *File) lockWithRoom() bool {
-	var stalled *time.Timer
 	for {
 		j.mu.Lock()
 		if j.failed != nil || j.closed {
@@ -126,33 +126,22 @@ func (j *File) lockWithRoom() bool {
 			bytes += j.writing.bytes
 		}
 		if bytes < j.opt.MaxBacklogBytes {
-			if stalled != nil {
-				stalled.Stop()
-			}
 			return true
 		}
 		room := j.room
 		j.open.urgent = j.open.dirty // or a MaxBacklogBytes below FlushBytes would wait for the interval
 		j.mu.Unlock()
-		j.look()
-		if stalled == nil {
-			stalled = time.NewTimer(j.opt.StallTimeout)
-		}
+		j.wakeWriter()
 		select {
 		case <-room:
-		case <-j.failure:
-			stalled.Stop()
-			return false
-		case <-stalled.C:
-			j.fail(fmt.Errorf("%s cannot be written fast enough: its backlog of %d bytes has been full for %v",
-				j.path, bytes, j.opt.StallTimeout))
+		case <-j.failure: // also when the disk makes no progress: see flush
 			return false
 		}
 	}
 }
 
-// look has the writer look whether something is due.
-func (j *File) look() {
+// wakeWriter has the writer check whether something is due.
+func (j *File) wakeWriter() {
 	select {
 	case j.kick <- struct{}{}:
 	default: // it will
@@ -176,7 +165,7 @@ func (j *File) Flush() error {
 	if b == nil {
 		return nil
 	}
-	j.look()
+	j.wakeWriter()
 	select {
 	case <-b.done:
 		return b.err
@@ -262,6 +251,10 @@ func (j *File) interval() time.Duration {
 
 // flush writes the open backlog.
 func (j *File) flush() error {
+	j.mu.Lock()
+	bytes := j.open.bytes
+	j.mu.Unlock()
+	defer watchdog.Watch(j.path, watchdog.Limit(bytes), j.fail)()
 	// disk first: between a backlog being taken and written the file must not be replaced.
 	j.disk <- struct{}{}
 	defer func() { <-j.disk }()

@@ -53,7 +53,7 @@ func Size(meta *logv1.RegistryMeta, size int64) (int64, error) {
 }
 
 // checker verifies a snapshot stream that is written to it in pieces of any size, and passes the
-// registry file inside on. Nothing of it may be believed before finish has returned nil.
+// registry file inside on. Until finish has returned nil, nothing of it may be used.
 type checker struct {
 	registryFile io.Writer // nil: not wanted
 

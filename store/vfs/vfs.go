@@ -92,6 +92,14 @@ func Exists(name string) (bool, error) {
 	return err == nil, err
 }
 
+// Mkdir makes a directory in one that is durable, if it is missing. When it returns it is durable.
+func Mkdir(path string) error {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	return SyncDir(filepath.Dir(path))
+}
+
 // MkdirAll makes a directory, and those above it, if they are missing. When it returns all of them are
 // durable, at every level, also those that a process made which was killed before it could sync them.
 func MkdirAll(path string) error {
@@ -113,8 +121,12 @@ func MkdirAll(path string) error {
 				return err
 			}
 		}
-		// Above the first level that was missing nothing may be ours, not even to read.
-		if err := SyncDir(filepath.Dir(level)); err != nil && (made || !errors.Is(err, os.ErrPermission)) {
+		// What is above the first level that was missing may not be ours to read, or be of a file system that
+		// cannot sync directories.
+		err = SyncDir(filepath.Dir(level))
+		foreign := errors.Is(err, os.ErrPermission) || errors.Is(err, errors.ErrUnsupported) ||
+			errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.EROFS)
+		if err != nil && (made || !foreign) {
 			return err
 		}
 	}

@@ -41,6 +41,9 @@ const (
 // unknown can be repeated as it was, through any node. The same id with anything else in the request
 // is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
 // that was surely not written, uses up no id; validate_only looks at none.
+//
+// A request id and a revision belong to one cluster: send them with metadata rollcall-cluster, as for Registry.
+// Another cluster then refuses, and has surely not made the change.
 type AdminClient interface {
 	// Reports the status of one service, creating it if it does not exist.
 	SetServingStatus(ctx context.Context, in *SetServingStatusRequest, opts ...grpc.CallOption) (*SetServingStatusResponse, error)
@@ -101,6 +104,9 @@ func (c *adminClient) DeleteService(ctx context.Context, in *DeleteServiceReques
 // unknown can be repeated as it was, through any node. The same id with anything else in the request
 // is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
 // that was surely not written, uses up no id; validate_only looks at none.
+//
+// A request id and a revision belong to one cluster: send them with metadata rollcall-cluster, as for Registry.
+// Another cluster then refuses, and has surely not made the change.
 type AdminServer interface {
 	// Reports the status of one service, creating it if it does not exist.
 	SetServingStatus(context.Context, *SetServingStatusRequest) (*SetServingStatusResponse, error)

@@ -2417,6 +2417,7 @@ type Origin struct {
 	Actor         *Actor                 `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
 	Time          int64                  `protobuf:"zigzag64,3,opt,name=time,proto3" json:"time,omitempty"` // less the result's
 	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ThisRequest   bool                   `protobuf:"varint,6,opt,name=this_request,json=thisRequest,proto3" json:"this_request,omitempty"` // request_id is that of the request that is answered
 	LeaseId       string                 `protobuf:"bytes,5,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2478,6 +2479,13 @@ func (x *Origin) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *Origin) GetThisRequest() bool {
+	if x != nil {
+		return x.ThisRequest
+	}
+	return false
 }
 
 func (x *Origin) GetLeaseId() string {
@@ -2995,13 +3003,14 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\fstatus_times\x18\n" +
 	" \x03(\x12R\vstatusTimes\x12\x18\n" +
 	"\aorigins\x18\v \x03(\rR\aorigins\x12/\n" +
-	"\x06origin\x18\f \x03(\v2\x17.rollcall.log.v1.OriginR\x06origin\"\x9c\x01\n" +
+	"\x06origin\x18\f \x03(\v2\x17.rollcall.log.v1.OriginR\x06origin\"\xbf\x01\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12,\n" +
 	"\x05actor\x18\x02 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
 	"\x04time\x18\x03 \x01(\x12R\x04time\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x04 \x01(\tR\trequestId\x12\x19\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12!\n" +
+	"\fthis_request\x18\x06 \x01(\bR\vthisRequest\x12\x19\n" +
 	"\blease_id\x18\x05 \x01(\tR\aleaseId\"P\n" +
 	"\aSetting\x12E\n" +
 	"\x0erequest_limits\x18\x01 \x01(\v2\x1e.rollcall.log.v1.RequestLimitsR\rrequestLimits\"H\n" +

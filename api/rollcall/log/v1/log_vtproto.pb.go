@@ -1987,6 +1987,16 @@ func (m *Origin) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ThisRequest {
+		i--
+		if m.ThisRequest {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x30
+	}
 	if len(m.LeaseId) > 0 {
 		i -= len(m.LeaseId)
 		copy(dAtA[i:], m.LeaseId)
@@ -3111,6 +3121,9 @@ func (m *Origin) SizeVT() (n int) {
 	l = len(m.LeaseId)
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.ThisRequest {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8292,6 +8305,26 @@ func (m *Origin) UnmarshalVT(dAtA []byte) error {
 			}
 			m.LeaseId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ThisRequest", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.ThisRequest = bool(v != 0)
 		default:
 			return UnknownField("Origin", fieldNum)
 		}

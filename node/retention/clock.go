@@ -1,15 +1,15 @@
-package node
+package retention
 
 import "time"
 
-// maxRetentionWindow is for how long log time must have run on without a leap before history is deleted
+// maxWindow is for how long log time must have run on without a leap before history is deleted
 // by its age; HistoryAge, if that is less.
-const maxRetentionWindow = time.Hour
+const maxWindow = time.Hour
 
-// retentionClock tells by which time history ages: by the slowest account of log time in the last window.
+// clock tells by which time history ages: by the slowest account of log time in the last window.
 // So a leap of log time, after a stop of the cluster or because clocks were put right, deletes nothing
 // before it has stood for a whole window. Who set a clock wrong has that long to notice.
-type retentionClock struct {
+type clock struct {
 	window  time.Duration
 	samples []logTimeSample // oldest first; the first one is as old as the window, or the first there was
 }
@@ -21,7 +21,7 @@ type logTimeSample struct {
 }
 
 // at takes what log time is now and returns the time by which history ages.
-func (r *retentionClock) at(lived time.Duration, logTime int64) time.Time {
+func (r *clock) at(lived time.Duration, logTime int64) time.Time {
 	r.samples = append(r.samples, logTimeSample{lived, logTime})
 	begin := 0
 	for begin+1 < len(r.samples) && lived-r.samples[begin+1].lived >= r.window {

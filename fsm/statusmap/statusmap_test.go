@@ -1,4 +1,4 @@
-package fsm
+package statusmap
 
 import (
 	"fmt"
@@ -30,7 +30,7 @@ func likeName(i int) string {
 // TestStatusMapIsAMap compares it with Go's, through growth, removal and coming back.
 func TestStatusMapIsAMap(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		m, model := newStatusMap(), map[string]servingStatus{}
+		m, model := New(), map[string]Status{}
 		m.bits = rapid.SampledFrom(hashBits).Draw(t, "bits")
 		names := rapid.SampledFrom([]int{1, 40, 300}).Draw(t, "names")
 		if m.bits == ^uint64(0) {
@@ -45,14 +45,14 @@ func TestStatusMapIsAMap(t *testing.T) {
 				name := likeName(i)
 				before, was := model[name]
 				if !put {
-					if got := m.remove(name); got != was {
+					if got := m.Remove(name); got != was {
 						t.Fatalf("remove(%q) says %v", name, got)
 					}
 					delete(model, name)
 					continue
 				}
-				status := servingStatus((i + turn) % 4)
-				if got, want := m.put(strings.Clone(name), status), !was || before != status; got != want {
+				status := Status((i + turn) % 4)
+				if got, want := m.Put(strings.Clone(name), status), !was || before != status; got != want {
 					t.Fatalf("put(%q) says %v, want %v", name, got, want)
 				}
 				model[name] = status
@@ -60,20 +60,20 @@ func TestStatusMapIsAMap(t *testing.T) {
 		}
 		for i := range names {
 			name := likeName(i)
-			got, ok := m.get(name)
+			got, ok := m.Get(name)
 			if want, is := model[name]; ok != is || is && got != want {
 				t.Fatalf("get(%q) is %v, %v, want %v, %v", name, got, ok, want, is)
 			}
-			if _, is := model[name]; !is && m.status(name) != serviceUnknown {
-				t.Fatalf("status(%q) is %v", name, m.status(name))
+			if _, is := model[name]; !is && m.Status(name) != serviceUnknown {
+				t.Fatalf("status(%q) is %v", name, m.Status(name))
 			}
-			if _, ok := m.get(name + "?"); ok {
+			if _, ok := m.Get(name + "?"); ok {
 				t.Fatalf("%q was never put", name+"?")
 			}
 		}
 		var counts [serviceUnknown + 1]int64
 		seen := map[string]bool{}
-		m.each(func(name string, status servingStatus) {
+		m.Each(func(name string, status Status) {
 			if want, ok := model[name]; !ok || status != want || seen[name] {
 				t.Fatalf("each shows %q as %v", name, status)
 			}
@@ -90,8 +90,8 @@ func TestStatusMapIsAMap(t *testing.T) {
 				t.Fatalf("%d of status %d are counted, want %d", got, status, counts[status])
 			}
 		}
-		m.retain(func(name string) bool { return name == "team/s1" })
-		m.each(func(name string, _ servingStatus) {
+		m.Retain(func(name string) bool { return name == "team/s1" })
+		m.Each(func(name string, _ Status) {
 			if name != "team/s1" {
 				t.Fatalf("%q was retained", name)
 			}
@@ -115,33 +115,33 @@ func TestStatusMapWhileItChanges(t *testing.T) {
 }
 
 func statusMapWhileItChanges(t *testing.T, bits uint64, come int) {
-	m := newStatusMap()
+	m := New()
 	m.bits = bits
 	const stay, rounds, other, newest = 50, 4, 253, 250 // a slot has room for statuses up to 254
 	staying := func(i int) string { return fmt.Sprint("stays-", i) }
 	coming := func(round, i int) string { return fmt.Sprint("comes-", round, "-", i) }
 	for i := range stay {
-		m.put(staying(i), 0)
+		m.Put(staying(i), 0)
 	}
 	done := make(chan struct{})
 	var readers sync.WaitGroup
 	for range 3 {
 		readers.Go(func() {
-			var last [stay]servingStatus
+			var last [stay]Status
 			for turn := 0; ; turn++ {
 				for i := range stay {
-					s, ok := m.get(staying(i))
+					s, ok := m.Get(staying(i))
 					if !ok || s < last[i] || s > newest {
 						t.Errorf("%s is %v, %v after %v", staying(i), s, ok, last[i])
 						return
 					}
 					last[i] = s
 					name := coming(turn%rounds, i)
-					if s, ok := m.get(name); ok && s != other {
+					if s, ok := m.Get(name); ok && s != other {
 						t.Errorf("%s is %v", name, s)
 						return
 					}
-					if s, ok := m.get(name + "-never"); ok {
+					if s, ok := m.Get(name + "-never"); ok {
 						t.Errorf("%s-never is %v", name, s)
 						return
 					}
@@ -156,21 +156,21 @@ func statusMapWhileItChanges(t *testing.T, bits uint64, come int) {
 	}
 	for round := range rounds {
 		for i := range come {
-			m.put(coming(round, i), other)
-			m.put(staying(i%stay), servingStatus(newest*(round*come+i)/(rounds*come)))
+			m.Put(coming(round, i), other)
+			m.Put(staying(i%stay), Status(newest*(round*come+i)/(rounds*come)))
 		}
 		for i := range come {
-			m.remove(coming(round, i))
+			m.Remove(coming(round, i))
 		}
 	}
 	close(done)
 	readers.Wait()
-	if slots := m.slots(); slots > statusParts*minStatusSlots+4*(stay+come) {
+	if slots := m.slots(); slots > partCount*minSlots+4*(stay+come) {
 		t.Errorf("%d slots for %d names at most", slots, stay+come)
 	}
 }
 
-func (m *statusMap) slots() int {
+func (m *Map) slots() int {
 	n := 0
 	for i := range m.parts {
 		n += len(m.parts[i].Load().slots)
@@ -184,23 +184,23 @@ func TestStatusMapOfAMillion(t *testing.T) {
 	if testing.Short() {
 		n = 100_000
 	}
-	m := newStatusMap()
+	m := New()
 	name := func(i int) string { return "team/service-" + strconv.Itoa(i) }
 	for i := range n {
-		m.put(name(i), servingStatus(i%3))
+		m.Put(name(i), Status(i%3))
 	}
-	if slots := m.slots(); slots > 2*n+statusParts {
+	if slots := m.slots(); slots > 2*n+partCount {
 		t.Errorf("%d slots for %d names", slots, n)
 	}
 	for i := 0; i < n; i += 2 {
-		m.remove(name(i))
+		m.Remove(name(i))
 	}
 	for i := 0; i < n; i += 7 {
-		got, ok := m.get(name(i))
-		if ok != (i%2 == 1) || ok && got != servingStatus(i%3) {
+		got, ok := m.Get(name(i))
+		if ok != (i%2 == 1) || ok && got != Status(i%3) {
 			t.Fatalf("%s is %v, %v", name(i), got, ok)
 		}
-		if _, ok := m.get(name(i + n)); ok {
+		if _, ok := m.Get(name(i + n)); ok {
 			t.Fatalf("%s was never put", name(i+n))
 		}
 	}

@@ -1,4 +1,4 @@
-package node
+package retention
 
 import (
 	"bytes"
@@ -9,15 +9,19 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/goleak"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/store/registry"
 )
 
-// compactorOn is a compactor over a registry file of atomic writes of the given sizes, one a minute from the
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// compactorOn is a Compactor over a registry file of atomic writes of the given sizes, one a minute from the
 // epoch on, that are durable. It keeps what is proposed, and does it.
-func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, logged *bytes.Buffer) {
+func compactorOn(t *testing.T, sizes ...int) (c *Compactor, horizons *[]int64, logged *bytes.Buffer) {
 	t.Helper()
 	d, err := store.OpenDirectory(t.TempDir(), "n1")
 	if err != nil {
@@ -58,11 +62,11 @@ func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, l
 	}
 	horizon, proposed := int64(1), []int64{}
 	logged = new(bytes.Buffer)
-	return &compactor{
-		log: slog.New(slog.NewTextHandler(logged, nil)), registryFile: registryFile, self: "n1",
-		horizon: func() int64 { return horizon },
-		leading: func() bool { return true },
-		propose: func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	return New(Config{
+		Logger: slog.New(slog.NewTextHandler(logged, nil)), RegistryFile: registryFile, Node: "n1",
+		Horizon: func() int64 { return horizon },
+		Leading: func() bool { return true },
+		Propose: func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
 			h := cmd.GetCompact().GetHorizon()
 			proposed = append(proposed, h)
 			if h <= horizon || h > revision+1 {
@@ -71,7 +75,7 @@ func compactorOn(t *testing.T, sizes ...int) (c *compactor, horizons *[]int64, l
 			horizon = h
 			return &logv1.Result{Revision: revision}, nil
 		},
-	}, &proposed, logged
+	}), &proposed, logged
 }
 
 func minutes(n float64) time.Time { return time.Unix(0, int64(n*float64(time.Minute))) }
@@ -111,7 +115,7 @@ func TestCompactorDecides(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			c, proposed, logged := compactorOn(t, tt.sizes...)
-			c.events, c.age = tt.events, tt.age
+			c.cfg.Events, c.cfg.Age = tt.events, tt.age
 			for range 2 { // what was done is not done again
 				if err := c.compact(context.Background(), tt.now); err != nil {
 					t.Fatal(err)
@@ -132,46 +136,21 @@ func TestCompactorDecides(t *testing.T) {
 
 func TestCompactorTellsWhyItCannot(t *testing.T) {
 	c, _, _ := compactorOn(t, 1, 1, 1)
-	c.events = 1
-	c.propose = func(context.Context, *logv1.Command) (*logv1.Result, error) {
+	c.cfg.Events = 1
+	c.cfg.Propose = func(context.Context, *logv1.Command) (*logv1.Result, error) {
 		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: "horizon", Problem: logv1.Refusal_PROBLEM_TOO_HIGH, Value: 9, Limit: 7}}, nil
 	}
 	if err := c.compact(context.Background(), minutes(0)); err == nil || err.Error() != "horizon is 9; it can be at most 7" {
 		t.Errorf("a refusal: %v", err)
 	}
-	c.propose = func(context.Context, *logv1.Command) (*logv1.Result, error) { return nil, context.DeadlineExceeded }
+	c.cfg.Propose = func(context.Context, *logv1.Command) (*logv1.Result, error) { return nil, context.DeadlineExceeded }
 	if err := c.compact(context.Background(), minutes(0)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("an error: %v", err)
 	}
-	if err := c.registryFile.Close(); err != nil {
+	if err := c.cfg.RegistryFile.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.compact(context.Background(), minutes(0)); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("a closed registry file: %v", err)
-	}
-}
-
-func TestHistoryLimitsAreValidated(t *testing.T) {
-	for _, tt := range []struct {
-		events int
-		age    time.Duration
-		want   string // "": valid
-	}{
-		{1, 0, ""},
-		{1_000_000, 720 * time.Hour, ""},
-		{1, time.Second, ""},
-		{0, 0, "history-events is 0; it must be at least 1"},
-		{-3, 0, "history-events is -3"},
-		{1, -time.Hour, "history-age is -1h0m0s; it must be 0, for no limit, or at least 1s"},
-		{1, 720, "history-age is 720ns"},
-	} {
-		cfg := DefaultConfig()
-		cfg.Name, cfg.DataDir = "n1", "data"
-		cfg.Members = []Member{{Name: "n1", APIAddress: "127.0.0.1:7600", PeerAddress: "127.0.0.1:7601"}}
-		cfg.HistoryEvents, cfg.HistoryAge = tt.events, tt.age
-		err := cfg.Validate()
-		if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%d, %v: %v, want %q", tt.events, tt.age, err, tt.want)
-		}
 	}
 }

@@ -1,9 +1,13 @@
-package node
+package audit
 
 import (
 	"slices"
 	"testing"
+
+	"go.uber.org/goleak"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestP9Majority: more than half of all voters, not of those that answered.
 func TestP9Majority(t *testing.T) {
@@ -63,21 +67,21 @@ func TestP9Verdict(t *testing.T) {
 
 // TestP9SuspicionsNeverBlock: raft's goroutine brings them.
 func TestP9SuspicionsNeverBlock(t *testing.T) {
-	a := &auditor{noticed: make(chan suspicion, 1)}
-	a.mismatch(7)
-	a.mismatch(8)
+	a := &Auditor{noticed: make(chan suspicion, 1)}
+	a.Mismatch(7)
+	a.Mismatch(8)
 	a.Suspect(9, "n2")
 	if s := <-a.noticed; s.index != 7 {
 		t.Errorf("the oldest is of entry %d, want 7", s.index)
 	}
 	a.diverged.Store(&divergence{index: 7, text: "why"})
-	a.mismatch(10)
+	a.Mismatch(10)
 	select {
 	case s := <-a.noticed:
 		t.Errorf("a node that has stopped looks into %+v", s)
 	default:
 	}
-	if failed, alarm := a.state(); failed != "why" || alarm != "" {
+	if failed, alarm := a.State(); failed != "why" || alarm != "" {
 		t.Errorf("it tells %q, %q", failed, alarm)
 	}
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
-// leaderlessAfter is longer than an election that goes well, so that those are told once, by the
-// new leader's name.
+// leaderlessAfter is longer than an election that goes well. Of such an election only the new leader is
+// logged.
 const leaderlessAfter = 3 * time.Second
 
-// lookout tells the log who leads, and that nobody does: with the members that cannot be reached, as
-// that is what an operator has to look at.
-type lookout struct {
+// leaderLog writes into the node's log who leads, and that nobody does: with the members that cannot be
+// reached, as an operator has to see to those.
+type leaderLog struct {
 	log  *slog.Logger
 	raft interface {
 		Status() raftnode.Status
@@ -23,15 +23,15 @@ type lookout struct {
 	}
 	leader string    // last known; "": none so far
 	since  time.Time // since when there is none; zero: there is one
-	told   bool      // that there is none
-	next   time.Time // when it is told again
+	warned bool      // that there is none
+	next   time.Time // when it is logged again
 }
 
-// run ends with ctx.
-func (l *lookout) run(ctx context.Context) {
+// run logs until ctx ends.
+func (l *leaderLog) run(ctx context.Context) {
 	for {
 		changed := l.raft.Changed() // before Status, so that no change is missed
-		again := l.look(l.raft.Status(), time.Now())
+		again := l.observe(l.raft.Status(), time.Now())
 		var timer <-chan time.Time
 		if again > 0 {
 			timer = time.After(again)
@@ -45,8 +45,9 @@ func (l *lookout) run(ctx context.Context) {
 	}
 }
 
-// look returns when to look again though nothing changes; 0: never.
-func (l *lookout) look(s raftnode.Status, now time.Time) time.Duration {
+// observe logs what is new in s. It returns after which time to observe again though nothing changes; 0:
+// never.
+func (l *leaderLog) observe(s raftnode.Status, now time.Time) time.Duration {
 	switch {
 	case !s.Formed:
 		// Forming says itself what it waits for.
@@ -61,22 +62,22 @@ func (l *lookout) look(s raftnode.Status, now time.Time) time.Duration {
 			return leaderlessAfter - gone
 		}
 		// Nodes that look for a leader change their role all the time.
-		if wait := l.next.Sub(now); l.told && wait > 0 {
+		if wait := l.next.Sub(now); l.warned && wait > 0 {
 			return wait
 		}
-		l.told, l.next = true, now.Add(noticeEvery)
+		l.warned, l.next = true, now.Add(noticeEvery)
 		l.log.Warn("no leader: writes are refused, reads go on", "term", s.Term, "for", gone.Round(time.Second).String(),
 			"was", l.leader, "voters", len(s.Voters), "unreachable", unreachable(s.Peers))
 		return noticeEvery
 	}
 	switch {
-	case l.told:
+	case l.warned:
 		l.log.Info("a leader again: writes are accepted", "leader", s.Leader, "term", s.Term, "was", l.leader,
 			"after", now.Sub(l.since).Round(time.Millisecond).String())
 	case s.Leader != l.leader:
 		l.log.Info("leader", "leader", s.Leader, "term", s.Term, "was", l.leader)
 	}
-	l.leader, l.since, l.told = s.Leader, time.Time{}, false
+	l.leader, l.since, l.warned = s.Leader, time.Time{}, false
 	return 0
 }
 

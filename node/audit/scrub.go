@@ -1,4 +1,4 @@
-package node
+package audit
 
 import (
 	"context"
@@ -23,10 +23,10 @@ const (
 
 // scrub computes the state hash from all records every ScrubInterval: what is not written again is
 // compared with nothing else.
-func (a *auditor) scrub(ctx context.Context) {
+func (a *Auditor) scrub(ctx context.Context) {
 	tooLarge := false
 	for {
-		next := time.NewTimer(a.node.cfg.ScrubInterval)
+		next := time.NewTimer(a.cfg.ScrubInterval)
 		select {
 		case <-next.C:
 		case <-ctx.Done():
@@ -48,27 +48,27 @@ func (a *auditor) scrub(ctx context.Context) {
 		case err != nil && !errors.Is(err, store.ErrClosed) && !errors.Is(err, registry.ErrScanEnded):
 			a.log.Error("the registry file cannot be scrubbed", "error", err)
 		}
-		if err := a.node.snapshots.Scrub(); err != nil {
+		if err := a.parts.Snapshots.Scrub(); err != nil {
 			a.log.Error("the snapshots cannot be scrubbed", "error", err)
 		}
 	}
 }
 
-func (a *auditor) scrubMemory(ctx context.Context) {
-	found, err := a.node.fsm.ScrubMemory(ctx, memoryShare)
+func (a *Auditor) scrubMemory(ctx context.Context) {
+	found, err := a.parts.Fold.ScrubMemory(ctx, memoryShare)
 	if err == nil && !found.Agrees() {
 		a.find(ctx, suspicion{index: found.Index, what: "its memory does not have the state hash that was kept of it", contradicts: true})
 	}
 }
 
-func (a *auditor) scrubRegistryFile(ctx context.Context) error {
+func (a *Auditor) scrubRegistryFile(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, scrubTimeout)
 	defer cancel()
-	found, compared, err := a.node.fsm.ScrubRegistryFile(bounded, scrubShare)
+	found, compared, err := a.parts.Fold.ScrubRegistryFile(bounded, scrubShare)
 	switch {
 	case errors.Is(err, store.ErrDamaged):
 		a.log.Error("a record of the registry file is damaged", "error", err)
-		a.find(ctx, suspicion{index: a.node.registryFile.Meta().GetIndex(), what: "a record of its registry file is damaged", contradicts: true})
+		a.find(ctx, suspicion{index: a.parts.RegistryFile.Meta().GetIndex(), what: "a record of its registry file is damaged", contradicts: true})
 		return nil
 	case err != nil:
 		return err
@@ -78,7 +78,7 @@ func (a *auditor) scrubRegistryFile(ctx context.Context) error {
 	return nil
 }
 
-func (a *auditor) find(ctx context.Context, s suspicion) {
+func (a *Auditor) find(ctx context.Context, s suspicion) {
 	select {
 	case a.found <- s:
 	case <-ctx.Done():
@@ -87,18 +87,18 @@ func (a *auditor) find(ctx context.Context, s suspicion) {
 
 // replaceSnapshots takes a new snapshot when the newest one turns out to be damaged, so that followers
 // that need one, and this node's next start, do not have to wait for thousands of entries.
-func (a *auditor) replaceSnapshots(ctx context.Context) {
+func (a *Auditor) replaceSnapshots(ctx context.Context) {
 	for {
 		select {
-		case <-a.node.snapshots.Damaged():
+		case <-a.parts.Snapshots.Damaged():
 		case <-ctx.Done():
 			return
 		}
-		if good, err := a.node.snapshots.List(); err == nil && len(good) > 0 {
+		if good, err := a.parts.Snapshots.List(); err == nil && len(good) > 0 {
 			continue // it has been replaced meanwhile
 		}
 		a.log.Warn("the newest snapshot is damaged: another is taken")
-		err := a.node.raft.Snapshot(ctx)
+		err := a.parts.Raft.Snapshot(ctx)
 		if err == nil || ctx.Err() != nil {
 			continue
 		}
@@ -106,7 +106,7 @@ func (a *auditor) replaceSnapshots(ctx context.Context) {
 		pause := time.NewTimer(snapshotAgain)
 		select {
 		case <-pause.C:
-			_, _ = a.node.snapshots.List() // has Damaged told if it still is
+			_, _ = a.parts.Snapshots.List() // has Damaged told if it still is
 		case <-ctx.Done():
 			pause.Stop()
 			return

@@ -24,9 +24,9 @@ func lines() (*slog.Logger, func() string) {
 	}
 }
 
-func TestLookout(t *testing.T) {
+func TestLeaderLog(t *testing.T) {
 	log, said := lines()
-	l := &lookout{log: log}
+	l := &leaderLog{log: log}
 	now := time.Unix(0, 0)
 	away := []peerport.PeerStatus{{Name: "n1"}, {Name: "n3", Err: "connection refused"}}
 	voters := []string{"n1", "n2", "n3"}
@@ -53,7 +53,7 @@ func TestLookout(t *testing.T) {
 		{time.Second, raftnode.Status{Formed: true, Leader: "n2", Term: 10}, ""},
 	} {
 		now = now.Add(step.after)
-		l.look(step.status, now)
+		l.observe(step.status, now)
 		if got := said(); got != step.want {
 			t.Errorf("after %s, %+v: said %q, want %q", now.Sub(time.Unix(0, 0)), step.status, got, step.want)
 		}

@@ -1,11 +1,24 @@
-package fsm
+package statusmap
 
 import (
 	"fmt"
 	"sync"
 	"testing"
 	"unsafe"
+
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
+
+const serving = healthpb.HealthCheckResponse_SERVING
+
+type record struct {
+	name   string
+	status Status
+}
+
+func entryOf(r *record) (string, Status) { return r.name, r.status }
+
+func serviceName(i int) string { return fmt.Sprintf("team-%d/service-%d", i%100, i) }
 
 // A map that was filled at once is the one that putting each record makes.
 func TestFilling(t *testing.T) {
@@ -18,23 +31,23 @@ func TestFilling(t *testing.T) {
 						parts = append(parts, nil)
 					}
 					last := &parts[len(parts)-1]
-					*last = append(*last, record{name: serviceName(i), status: servingStatus(i % 3)})
+					*last = append(*last, record{name: serviceName(i), status: Status(i % 3)})
 				}
-				f := newFilling(parts)
+				f := NewFilling(parts, entryOf)
 				var filling sync.WaitGroup
 				for range workers {
-					filling.Go(f.work)
+					filling.Go(f.Work)
 				}
 				filling.Wait()
-				m, want := f.finish(), newStatusMap()
+				m, want := f.Finish(), New()
 				for i := range services {
-					want.put(serviceName(i), servingStatus(i%3))
+					want.Put(serviceName(i), Status(i%3))
 				}
-				if m.services() != int64(services) {
-					t.Errorf("%d services", m.services())
+				if m.Services() != int64(services) {
+					t.Errorf("%d services", m.Services())
 				}
 				for i := range services {
-					if s, ok := m.get(serviceName(i)); !ok || s != servingStatus(i%3) {
+					if s, ok := m.Get(serviceName(i)); !ok || s != Status(i%3) {
 						t.Fatalf("%s is %v, %v", serviceName(i), s, ok)
 					}
 				}
@@ -50,13 +63,13 @@ func TestFilling(t *testing.T) {
 				}
 				// It goes on as any other.
 				for i := range services {
-					m.put("more/"+serviceName(i), 0)
-					m.remove(serviceName(i))
+					m.Put("more/"+serviceName(i), 0)
+					m.Remove(serviceName(i))
 				}
-				_, old := m.get(serviceName(0))
-				_, last := m.get("more/" + serviceName(services-1))
-				if m.services() != int64(services) || old || last != (services > 0) {
-					t.Errorf("after replacing all: %d services", m.services())
+				_, old := m.Get(serviceName(0))
+				_, last := m.Get("more/" + serviceName(services-1))
+				if m.Services() != int64(services) || old || last != (services > 0) {
+					t.Errorf("after replacing all: %d services", m.Services())
 				}
 			})
 		}
@@ -65,23 +78,23 @@ func TestFilling(t *testing.T) {
 
 // A record for which its part has no room is not lost.
 func TestFillingAFullPart(t *testing.T) {
-	table := newStatusTable(minStatusSlots)
-	f := newFilling([][]record{nil})
+	table := newTable(minSlots)
+	f := NewFilling([][]record{nil}, entryOf)
 	claim := func(name string) bool {
-		return table.claim(wordOf(name, f.m.hash(name)).with(servingStatus(serving)), unsafe.StringData(name))
+		return table.claim(wordOf(name, f.m.hash(name)).with(serving), unsafe.StringData(name))
 	}
-	for i := range minStatusSlots {
+	for i := range minSlots {
 		if !claim(serviceName(i)) {
 			t.Fatalf("no room for record %d", i)
 		}
 	}
-	late := &record{name: "late", status: servingStatus(serving)}
+	late := &record{name: "late", status: serving}
 	if claim(late.name) {
 		t.Fatal("a full table took a record")
 	}
 	f.left = append(f.left, late)
-	m := f.finish()
-	if s, ok := m.get("late"); !ok || s != servingStatus(serving) || m.services() != 1 {
+	m := f.Finish()
+	if s, ok := m.Get("late"); !ok || s != serving || m.Services() != 1 {
 		t.Error("what was left over is not in the map")
 	}
 }

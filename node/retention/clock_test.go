@@ -1,11 +1,11 @@
-package node
+package retention
 
 import (
 	"testing"
 	"time"
 )
 
-func TestRetentionClock(t *testing.T) {
+func TestClock(t *testing.T) {
 	const day = 24 * time.Hour
 	type step struct {
 		after   time.Duration // since the step before
@@ -29,7 +29,7 @@ func TestRetentionClock(t *testing.T) {
 		"log time is slower than what passes": {{0, 0, 0}, {time.Hour, 30 * time.Minute, 30 * time.Minute}, {time.Hour, time.Hour, time.Hour}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := retentionClock{window: maxRetentionWindow}
+			r := clock{window: maxWindow}
 			begin := time.Date(2026, 11, 28, 0, 0, 0, 0, time.UTC)
 			lived := 7 * time.Second
 			for i, s := range steps {
@@ -38,7 +38,7 @@ func TestRetentionClock(t *testing.T) {
 					t.Errorf("step %d: history ages by %s, want %s", i, got, s.want)
 				}
 			}
-			if most := int(maxRetentionWindow/compactEvery) + 2; len(r.samples) > most {
+			if most := int(maxWindow/compactEvery) + 2; len(r.samples) > most {
 				t.Errorf("%d samples are kept", len(r.samples))
 			}
 		})

@@ -1,4 +1,4 @@
-package node
+package audit
 
 import (
 	"context"
@@ -14,6 +14,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/store/snapshot"
 )
 
 const (
@@ -29,10 +31,44 @@ const (
 	handOverTimeout = 3 * time.Second
 )
 
-// auditor makes P9 true on one node: when there is reason to think that the replicas differ it asks
+// Config is what an Auditor is made of. All of it is required.
+type Config struct {
+	Node          string
+	ScrubInterval time.Duration // from the end of one check of all records to the begin of the next; 0: never
+	Logger        *slog.Logger
+}
+
+// Parts are what an Auditor works on: they are there only after it.
+type Parts struct {
+	Fold         *fsm.FSM
+	Raft         Raft
+	Server       Server
+	RegistryFile *registry.File
+	Snapshots    *snapshot.Store
+	// Quarantine has the next start rebuild the registry file.
+	Quarantine func(reason string) error
+}
+
+// Raft is this node's part in agreement.
+type Raft interface {
+	Status() raftnode.Status
+	Changed() <-chan struct{}
+	TransferLeadership(context.Context) error
+	Snapshot(context.Context) error
+}
+
+// Server asks members, and stops serving.
+type Server interface {
+	AskHash(ctx context.Context, member string, index uint64, own *logv1.StateHash) (*logv1.StateHash, error)
+	Refresh()
+	Diverged(index uint64)
+}
+
+// Auditor makes P9 true on one node: when there is reason to think that the replicas differ it asks
 // all members, and stops this node from serving if a majority holds something else.
-type auditor struct {
-	node    *Node
+type Auditor struct {
+	cfg     Config
+	parts   Parts // set by Run
 	log     *slog.Logger
 	noticed chan suspicion // capacity 1: the oldest that nobody has looked into yet
 	found   chan suspicion // by the scrubber, which waits
@@ -61,28 +97,23 @@ type divergence struct {
 	text  string
 }
 
-func newAuditor(n *Node) *auditor {
-	return &auditor{node: n, log: n.log, noticed: make(chan suspicion, 1), found: make(chan suspicion)}
+// New returns an Auditor that takes note of suspicions, and does nothing about them until Run.
+func New(cfg Config) *Auditor {
+	return &Auditor{cfg: cfg, log: cfg.Logger, noticed: make(chan suspicion, 1), found: make(chan suspicion)}
 }
 
-// mismatch is called by the fold, see fsm.Config.OnMismatch.
-func (a *auditor) mismatch(index uint64) {
+// Mismatch is called by the fold, see fsm.Config.OnMismatch.
+func (a *Auditor) Mismatch(index uint64) {
 	a.notice(suspicion{index: index, what: "an entry's proposer held another state hash"})
 }
 
 // Suspect implements server.Replica.
-func (a *auditor) Suspect(index uint64, member string) {
+func (a *Auditor) Suspect(index uint64, member string) {
 	a.notice(suspicion{index: index, what: fmt.Sprintf("%s holds another state hash", member)})
 }
 
-// HashAt implements server.Replica.
-func (a *auditor) HashAt(index uint64) *logv1.StateHash { return a.node.fsm.HashAt(index) }
-
-// Held implements server.Replica.
-func (a *auditor) Held() (*logv1.StateHash, int64) { return a.node.fsm.Held() }
-
 // notice never blocks: whatever is dropped shows again with the next entry.
-func (a *auditor) notice(s suspicion) {
+func (a *Auditor) notice(s suspicion) {
 	if a.diverged.Load() != nil {
 		return
 	}
@@ -92,9 +123,11 @@ func (a *auditor) notice(s suspicion) {
 	}
 }
 
-// state is what NodeStatus tells: why this node stopped serving, and what is the matter although it
-// serves.
-func (a *auditor) state() (failed, alarm string) {
+// Diverged says whether this node has stopped serving, because its registry is not the cluster's.
+func (a *Auditor) Diverged() bool { return a.diverged.Load() != nil }
+
+// State says why this node stopped serving, and what is the matter although it serves.
+func (a *Auditor) State() (failed, alarm string) {
 	if d := a.diverged.Load(); d != nil {
 		return d.text, ""
 	}
@@ -103,8 +136,20 @@ func (a *auditor) state() (failed, alarm string) {
 	return "", a.alarm
 }
 
-// run looks into suspicions until ctx ends, or this node has diverged and ctx ends.
-func (a *auditor) run(ctx context.Context) {
+// Run audits until ctx ends.
+func (a *Auditor) Run(ctx context.Context, parts Parts) {
+	a.parts = parts
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { a.replaceSnapshots(ctx) })
+	if a.cfg.ScrubInterval > 0 {
+		wg.Go(func() { a.scrub(ctx) })
+	}
+	a.investigate(ctx)
+}
+
+// investigate examines suspicions until ctx ends, or this node has diverged and ctx ends.
+func (a *Auditor) investigate(ctx context.Context) {
 	var noticed <-chan suspicion = a.noticed
 	var rested <-chan time.Time
 	for {
@@ -128,17 +173,17 @@ func (a *auditor) run(ctx context.Context) {
 }
 
 // examine asks all members what they held, and draws the conclusion.
-func (a *auditor) examine(ctx context.Context, s suspicion) {
+func (a *Auditor) examine(ctx context.Context, s suspicion) {
 	a.begin(&s)
 	var f finding
 	at := s.index
 	if s.contradicts || s.again {
 		// Who differs goes on differing; of a newer entry more members know.
-		at = a.node.fsm.AppliedIndex()
+		at = a.parts.Fold.AppliedIndex()
 	}
 	for try := range examineTries {
 		if try > 0 {
-			at = a.node.fsm.AppliedIndex() // by the end of the pause the others will have applied it
+			at = a.parts.Fold.AppliedIndex() // by the end of the pause the others will have applied it
 			pause := time.NewTimer(examinePause)
 			select {
 			case <-pause.C:
@@ -164,8 +209,8 @@ func (a *auditor) examine(ctx context.Context, s suspicion) {
 	a.notice(s)
 }
 
-// begin has s tell of the first entry at which something was seen.
-func (a *auditor) begin(s *suspicion) {
+// begin logs a suspicion, and notes in it the first entry at which something was seen since all was well.
+func (a *Auditor) begin(s *suspicion) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	level := slog.LevelWarn
@@ -199,8 +244,8 @@ func (f *finding) decide() {
 	}
 }
 
-// outvoted says whether a majority held something else than this node, which knows what it held, or
-// contradicts itself.
+// outvoted says whether a majority held something else than this node. A node that does not know what it
+// held is not outvoted, unless it contradicts itself.
 func (f *finding) outvoted(contradicts bool) bool {
 	return f.majority != "" && (contradicts || f.own != "" && f.own != f.majority)
 }
@@ -228,13 +273,13 @@ func (f *finding) String() string {
 	return strings.Join(append(parts, f.silent...), ", ")
 }
 
-// ask collects what all voters held after an entry. With void this node's own word does not count,
-// nor does it if there is nobody else: it would agree with itself.
-func (a *auditor) ask(ctx context.Context, index uint64, void bool) finding {
-	voters := a.node.raft.Status().Voters
+// ask collects what all voters held after an entry. With void this node's own hash does not count.
+// In a cluster of one it never counts: the node would agree with itself.
+func (a *Auditor) ask(ctx context.Context, index uint64, void bool) finding {
+	voters := a.parts.Raft.Status().Voters
 	f := finding{index: index, voters: len(voters), held: map[string]string{}}
 	void = void || len(voters) == 1
-	own := a.node.fsm.HashAt(index)
+	own := a.parts.Fold.HashAt(index)
 	f.own = string(own.GetHash())
 	tell := own
 	if void {
@@ -245,7 +290,7 @@ func (a *auditor) ask(ctx context.Context, index uint64, void bool) finding {
 	var mu sync.Mutex // guards f.held and f.silent
 	var asking sync.WaitGroup
 	for _, name := range voters {
-		if name == a.node.cfg.Name {
+		if name == a.cfg.Node {
 			if own != nil && !void {
 				mu.Lock()
 				f.held[name] = f.own
@@ -254,7 +299,7 @@ func (a *auditor) ask(ctx context.Context, index uint64, void bool) finding {
 			continue
 		}
 		asking.Go(func() {
-			answer, err := a.node.server.AskHash(ctx, name, index, tell)
+			answer, err := a.parts.Server.AskHash(ctx, name, index, tell)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -275,14 +320,14 @@ func (a *auditor) ask(ctx context.Context, index uint64, void bool) finding {
 	return f
 }
 
-// acquitted: this node holds what the majority holds.
-func (a *auditor) acquitted(s suspicion, f finding) {
+// acquitted ends an examination: this node holds what the majority holds.
+func (a *Auditor) acquitted(s suspicion, f finding) {
 	blamed := strings.Join(f.others(), ", ")
 	a.mu.Lock()
 	said := a.blamed == blamed
 	a.first, a.alarm, a.blamed = 0, "", blamed
 	a.mu.Unlock()
-	a.node.server.Refresh()
+	a.parts.Server.Refresh()
 	switch {
 	case blamed == "":
 		a.log.Info("replicas agree: this node holds what the majority holds", "index", f.index, "held", f.String())
@@ -292,8 +337,8 @@ func (a *auditor) acquitted(s suspicion, f finding) {
 	}
 }
 
-// raise: nobody can tell who is right.
-func (a *auditor) raise(s suspicion, f finding) {
+// raise sets the alarm: nobody can tell who is right.
+func (a *Auditor) raise(s suspicion, f finding) {
 	text := fmt.Sprintf("replicas differ at log entry %d (%s) and no majority of %d agrees: all go on serving; "+
 		"have the silent members answer, see docs/guarantees.md", s.first, s.what, f.voters)
 	a.mu.Lock()
@@ -302,7 +347,7 @@ func (a *auditor) raise(s suspicion, f finding) {
 		a.alarm = text
 	}
 	a.mu.Unlock()
-	a.node.server.Refresh()
+	a.parts.Server.Refresh()
 	if !said {
 		a.log.Error("replicas differ and no majority agrees: nobody stops serving, somebody has to look",
 			"index", s.first, "reason", s.what, "held", f.String())
@@ -310,39 +355,39 @@ func (a *auditor) raise(s suspicion, f finding) {
 }
 
 // stop ends the serving of reads and writes, for good. A leader hands over first.
-func (a *auditor) stop(ctx context.Context, s suspicion, f finding) {
+func (a *Auditor) stop(ctx context.Context, s suspicion, f finding) {
 	text := fmt.Sprintf("its registry is not what the majority holds at log entry %d (%s): it serves no reads and writes; "+
 		"restart it and it rebuilds the registry from its snapshot and log, see docs/guarantees.md", s.first, s.what)
 	a.log.Error("this node's registry is not what the majority holds: it stops serving; restart it and it rebuilds the registry, see docs/guarantees.md",
 		"index", s.first, "reason", s.what, "own", fmt.Sprintf("%.8x", f.own), "held", f.String())
-	a.node.fsm.Distrust()
-	if err := a.node.directory.QuarantineRegistry(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
+	a.parts.Fold.Quarantine()
+	if err := a.parts.Quarantine(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
 		a.log.Error("move registry.db aside before this node is started again", "error", err)
 	}
 	a.handOver(ctx)
 	a.diverged.Store(&divergence{s.first, text})
-	a.node.server.Diverged(s.first)
+	a.parts.Server.Diverged(s.first)
 }
 
-func (a *auditor) handOver(ctx context.Context) {
-	if a.node.raft.Status().Role != raftnode.RoleLeader {
+func (a *Auditor) handOver(ctx context.Context) {
+	if a.parts.Raft.Status().Role != raftnode.RoleLeader {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, handOverTimeout)
 	defer cancel()
-	if err := a.node.raft.TransferLeadership(ctx); err != nil {
+	if err := a.parts.Raft.TransferLeadership(ctx); err != nil {
 		a.log.Error("leadership was not handed over; it is tried again", "error", err)
 	}
 }
 
-// stayOut keeps a node that has diverged from leading: it still votes and stores entries, which are
-// not the registry, and may be elected.
-func (a *auditor) stayOut(ctx context.Context) {
+// stayOut hands leadership over whenever this node is elected: after it has diverged it still votes and
+// stores entries, as the log is not the registry.
+func (a *Auditor) stayOut(ctx context.Context) {
 	for ctx.Err() == nil {
-		changed := a.node.raft.Changed()
+		changed := a.parts.Raft.Changed()
 		a.handOver(ctx)
 		var again <-chan time.Time
-		if a.node.raft.Status().Role == raftnode.RoleLeader {
+		if a.parts.Raft.Status().Role == raftnode.RoleLeader {
 			again = time.After(examinePause)
 		}
 		select {
@@ -352,6 +397,3 @@ func (a *auditor) stayOut(ctx context.Context) {
 		}
 	}
 }
-
-// HashStats counts the comparisons of state hashes since the node was opened.
-func (n *Node) HashStats() fsm.HashStats { return n.fsm.HashStats() }

@@ -1,0 +1,60 @@
+package node
+
+import (
+	"context"
+	"fmt"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/node/featurelevel"
+	"github.com/rollcallhq/rollcall/raftnode"
+)
+
+// agreement is raft as the server proposes to it, with the fold's answers.
+type agreement struct {
+	self   string
+	raft   *raftnode.Node
+	fsm    *fsm.FSM
+	levels *featurelevel.Monitor
+}
+
+func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	if refusal := a.fsm.RefuseUnknown(cmd); refusal != nil {
+		return &logv1.Result{Refusal: refusal}, nil
+	}
+	if err := a.levels.Check(a.self, cmd); err != nil {
+		if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
+			return nil, err
+		}
+	}
+	return a.propose(ctx, cmd)
+}
+
+// propose takes commands of any feature level.
+func (a agreement) propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	answer, err := a.raft.Propose(ctx, cmd)
+	if err != nil {
+		return nil, err
+	}
+	result, ok := answer.(*fsm.Result)
+	if !ok {
+		return nil, fmt.Errorf("the registry answered %v", answer)
+	}
+	return result.Proto(), nil
+}
+
+func (a agreement) Preview(cmd *logv1.Command) *logv1.Result {
+	return a.fsm.Preview(cmd, a.raft.LogClock()).Proto()
+}
+
+func (a agreement) CheckLevel(leader string, cmd *logv1.Command) error {
+	return a.levels.Check(leader, cmd)
+}
+
+func (a agreement) ReadIndex(ctx context.Context) (uint64, error) { return a.raft.ReadIndex(ctx) }
+
+func (a agreement) Leader() (name string, leading bool) {
+	return a.raft.Leader()
+}
+
+func (a agreement) Changed() <-chan struct{} { return a.raft.Changed() }

@@ -1,0 +1,91 @@
+package node
+
+import (
+	"context"
+
+	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/node/audit"
+	"github.com/rollcallhq/rollcall/node/featurelevel"
+	"github.com/rollcallhq/rollcall/node/retention"
+	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+)
+
+// This file says what each room is given of the others, and holds the adapters that need no file of their
+// own.
+
+// deps are the rooms behind the server.
+func (n *Node) deps() server.Deps {
+	return server.Deps{
+		Statuses:  n.fsm,
+		Registry:  folded{n.fsm},
+		Followers: folded{n.fsm},
+		History:   folded{n.fsm},
+		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},
+		Peers:     n.raft,
+		Node:      source{n},
+		Replica:   replica{n.fsm, n.auditor},
+		Exporter:  exporter{n},
+	}
+}
+
+// exporter makes backups of the registry file.
+type exporter struct{ *Node }
+
+func (e exporter) ExportSnapshot(ctx context.Context) (server.Snapshot, error) {
+	return e.registryFile.Export(ctx)
+}
+
+// replica is what this node can prove of its registry.
+type replica struct {
+	*fsm.FSM
+	*audit.Auditor
+}
+
+// auditParts are there once the server is made.
+func (n *Node) auditParts() audit.Parts {
+	return audit.Parts{
+		Fold:         n.fsm,
+		Raft:         n.raft,
+		Server:       n.server,
+		RegistryFile: n.registryFile,
+		Snapshots:    n.snapshots,
+		Quarantine:   n.directory.QuarantineRegistry,
+	}
+}
+
+func (n *Node) newCompactor() *retention.Compactor {
+	return retention.New(retention.Config{
+		Node:         n.cfg.Name,
+		Events:       n.cfg.HistoryEvents,
+		Age:          n.cfg.HistoryAge,
+		RegistryFile: n.registryFile,
+		Horizon:      n.fsm.Horizon,
+		Leading:      n.leading,
+		Propose:      agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
+		LogClock:     n.raft.RetentionClock,
+		Started:      n.loaded,
+		LogTime:      n.loadedLogTime,
+		Logger:       n.log,
+	})
+}
+
+// newLevelMonitor is called once raft is open.
+func (n *Node) newLevelMonitor() *featurelevel.Monitor {
+	return featurelevel.New(featurelevel.Config{
+		Node: n.cfg.Name,
+		Fold: n.fsm,
+		Members: func() []string {
+			s := n.raft.Status()
+			return append(s.Voters, s.NonVoters...)
+		},
+		PeerLevel:   n.raft.PeerLevel,
+		Leading:     n.leading,
+		Propose:     agreement{raft: n.raft, fsm: n.fsm}.propose,
+		RefusalText: rpcerror.RefusalText,
+		Logger:      n.log,
+	})
+}
+
+// leading says whether this node leads and its registry is the cluster's.
+func (n *Node) leading() bool { return n.raft.Status().Leading && !n.auditor.Diverged() }
