@@ -24,7 +24,7 @@ func newRollcallBefore(s *session, nodes int) (*rollcall, error) {
 }
 
 // besideBefore makes r a comparison of the two trees: peers that were not measured leave the table, and
-// every row has the same bar. More is better where the unit is a rate, less is better elsewhere.
+// every row has the same bar. A higher figure is better where the unit is a rate, a lower one elsewhere.
 func besideBefore(r *report.Scenario) {
 	for _, row := range r.Rows {
 		row.Series = slices.DeleteFunc(row.Series, func(s *report.Series) bool { return len(s.Values) == 0 })
@@ -35,7 +35,8 @@ func besideBefore(r *report.Scenario) {
 	}
 }
 
-// binaries are what a run needs: a peer's figures must not be those of a binary that holds the others too.
+// binaries are what a run needs. Each contestant is a binary of its own, so that its figures are not those of
+// a binary that holds the others too.
 func (s *session) binaries() []binary {
 	ours := binary{s.repo, "./cmd/rollcall", "rollcall"}
 	if s.before != "" {

@@ -37,7 +37,7 @@ type cluster interface {
 	disconnect()
 }
 
-// member is a node of a cluster: what outlives the process that runs on it.
+// member is a node of a cluster: its directory, log and ports, which outlive its processes.
 type member struct {
 	name     string
 	binary   string
@@ -68,7 +68,7 @@ func open(ctx context.Context, c cluster) error {
 	return c.ready(ctx)
 }
 
-// closeCluster kills c and removes its data: the next contestant has the machine for itself.
+// closeCluster kills c and removes its data, so that the next contestant has the machine for itself.
 func closeCluster(c cluster) {
 	c.disconnect()
 	for _, m := range c.members() {
@@ -83,7 +83,7 @@ func closeCluster(c cluster) {
 	}
 }
 
-// via names a way into a cluster, and where the i-th of many goes.
+// via names how clients enter a cluster, and says to which member the i-th client goes.
 type via string
 
 const (
@@ -103,8 +103,8 @@ func (v via) member(c cluster, leader, i int) int {
 	return i % n
 }
 
-// dial connects to a server that may not be there yet, and tries again soon: how fast a client finds a
-// server that came back is not what is measured.
+// dial connects to a server that may not be there yet. It tries again after a short pause, because how fast
+// a client finds a server that came back is not measured.
 func dial(address string) (*grpc.ClientConn, error) {
 	return grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithConnectParams(quickConnect))
 }
@@ -114,7 +114,7 @@ var quickConnect = grpc.ConnectParams{
 	MinConnectTimeout: time.Second,
 }
 
-// collect has a process collect its garbage, so that its resident memory is what it needs.
+// collect makes a process collect its garbage, so that its resident memory is what it needs.
 func collect(ctx context.Context, profiles string) error {
 	for range 2 {
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, profiles+"/debug/pprof/heap?gc=1", nil)

@@ -25,7 +25,7 @@ func (l *load) perSecond() float64               { return float64(len(l.latencie
 func (l *load) quantileMillis(q float64) float64 { return millis(report.Quantile(l.latencies, q)) }
 func (l *load) cpuPerCall() float64              { return micros(l.cpu) / float64(max(len(l.latencies), 1)) }
 
-// failed returns an error if so many calls failed that the figures mean nothing.
+// failed returns an error if too many calls failed for the figures to mean anything.
 func (l *load) failed() error {
 	if all := l.errors + len(l.latencies); l.errors*20 > all || len(l.latencies) == 0 {
 		return fmt.Errorf("%d of %d calls failed: %w", l.errors, all, l.err)
@@ -33,8 +33,8 @@ func (l *load) failed() error {
 	return nil
 }
 
-// drive has callers call for duration, after a quarter of it to warm up. The processor time is that of
-// process pid; 0: nobody's.
+// drive lets callers call for duration, after a warm-up of a quarter of it. It measures the processor time
+// of process pid; 0: of none.
 func drive(ctx context.Context, callers []func(context.Context) error, duration time.Duration, pid int) (*load, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

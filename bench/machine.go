@@ -82,7 +82,7 @@ func commit(ctx context.Context, repo string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// versions are those of what was built, as the binaries themselves tell.
+// versions are those of the built binaries, as the binaries print them.
 func versions(s *session) map[string]string {
 	v := map[string]string{}
 	for _, b := range []struct {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// options are what a run was told.
+// options are the flags of a run.
 type options struct {
 	only     []string // names of scenarios
 	rounds   int
@@ -85,7 +85,7 @@ func parseOptions(args []string) (*options, error) {
 	return o, nil
 }
 
-// settings are those that change figures, for the report.
+// settings are the options that change the figures. The report shows them.
 func (o *options) settings() map[string]string {
 	return map[string]string{
 		"rounds":          strconv.Itoa(o.rounds),

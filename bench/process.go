@@ -63,7 +63,7 @@ type child struct {
 	exited chan struct{}
 }
 
-// start runs a command. With talk, its standard input and output are for tell.
+// start runs a command. With talk, tell uses its standard input and output.
 func (c *children) start(log string, talk bool, binary string, args ...string) (*child, error) {
 	file, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *children) start(log string, talk bool, binary string, args ...string) (
 
 func (p *child) pid() int { return p.cmd.Process.Pid }
 
-// signal is for the whole group.
+// signal sends a signal to the whole group.
 func (p *child) signal(sig syscall.Signal) {
 	select {
 	case <-p.exited: // its id may be another's by now
@@ -139,7 +139,7 @@ func (p *child) tell(format string, args ...any) (string, error) {
 	return strings.TrimSpace(answer), nil
 }
 
-// why adds the end of the process's log to err.
+// why returns err with the end of the process's log.
 func (p *child) why(err error) error {
 	data, readErr := os.ReadFile(p.log)
 	if readErr != nil {
@@ -152,7 +152,7 @@ func (p *child) why(err error) error {
 	return fmt.Errorf("%s: %w; its log ends:\n%s", filepath.Base(p.cmd.Path), err, data)
 }
 
-// until calls try, every few milliseconds, until it returns nil, the process ends or patience does.
+// until calls try every few milliseconds, until try returns nil, the process ends, or patience is over.
 func (p *child) until(ctx context.Context, what string, try func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

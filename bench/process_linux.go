@@ -39,8 +39,8 @@ func cpuTime(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * time.Second / ticksPerSecond, nil
 }
 
-// residentBytes is a process's resident memory: what is its own, heap and stacks, and what it maps of
-// files, its program and its database, whose pages are the system's to take back.
+// residentBytes is a process's resident memory, in two parts: its own (heap and stacks), and the pages of
+// files that it maps (its program and its database), which the system can take back.
 func residentBytes(pid int) (anonymous, files int64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -38,7 +38,7 @@ func newRollcall(s *session, nodes int, args ...string) (*rollcall, error) {
 	return newRollcallOf(s, rollcallName, "rollcall", nodes, args...)
 }
 
-// newRollcallOf does so with one of the binaries.
+// newRollcallOf makes a cluster of one of the binaries. It does not run yet.
 func newRollcallOf(s *session, name, binary string, nodes int, args ...string) (*rollcall, error) {
 	c := &rollcall{name: name, requests: s.requests}
 	ports, err := freePorts(3 * nodes)
@@ -100,7 +100,7 @@ func check(ctx context.Context, conn *grpc.ClientConn, name string) error {
 	return nil
 }
 
-// leader asks the nodes themselves.
+// leader asks the nodes who leads.
 func (c *rollcall) leader(ctx context.Context) (int, error) {
 	found := -1
 	err := c.nodes[0].process.until(ctx, "led", func(ctx context.Context) error {
@@ -203,7 +203,7 @@ func (c *rollcall) fill(ctx context.Context, from, to int) error {
 }
 
 // settled waits until every node shows and has stored what is acknowledged. A node writes its registry file within
-// seconds, or soon if it is asked for a past moment that it may not hold.
+// seconds, or soon if it is asked for a point in time that the file may not hold.
 func (c *rollcall) settled(ctx context.Context) error {
 	errs := make([]error, len(c.nodes))
 	var wg sync.WaitGroup

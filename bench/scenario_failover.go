@@ -63,7 +63,7 @@ func failover(ctx context.Context, c cluster, id int) (time.Duration, error) {
 			return 0, err
 		}
 	}
-	// A fixed moment after the last write, heartbeats would always have the same age.
+	// At a fixed time after the last write, heartbeats would always have the same age.
 	if err := pause(ctx, time.Duration(id*37%200)*time.Millisecond); err != nil {
 		return 0, err
 	}
@@ -80,11 +80,12 @@ func failover(ctx context.Context, c cluster, id int) (time.Duration, error) {
 	if err := c.ready(ctx); err != nil {
 		return 0, err
 	}
-	// Elections of the node's return must not meet the next kill.
+	// An election because the node returned must be over before the next kill.
 	return took, pause(ctx, 500*time.Millisecond)
 }
 
-// firstAcknowledged returns when, since begun, the first write through any but the dead member was.
+// firstAcknowledged returns how long after begun the first write through a member that lives was
+// acknowledged.
 func firstAcknowledged(ctx context.Context, c cluster, dead int, begun time.Time) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()

@@ -135,7 +135,7 @@ func (f *fanout) withStreams(ctx context.Context, s *session, c statusServer) er
 	return err
 }
 
-// idleWatchers opens streams and returns what each has the server's memory grow by, in KiB.
+// idleWatchers opens streams and returns by how much each makes the server's memory grow, in KiB.
 func idleWatchers(ctx context.Context, s *session, c statusServer, connections, streams int) (*watchers, float64, error) {
 	if err := c.collect(ctx); err != nil {
 		return nil, 0, err
@@ -173,8 +173,8 @@ func flipToLast(ctx context.Context, c statusServer, w *watchers, status healthp
 	return last - begun, err
 }
 
-// longestChecks flips every 250 ms for the session's duration and Checks all the while. It returns the
-// longest Check of all and the median of each flip's longest, in ms.
+// longestChecks flips the status every 250 ms for the session's duration and calls Check all the time. It
+// returns the longest Check, and the median of the longest Checks after each flip, in ms.
 func longestChecks(ctx context.Context, s *session, c statusServer, flip func() error) (longest, median float64, err error) {
 	conn, err := dial(c.address())
 	if err != nil {

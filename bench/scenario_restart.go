@@ -59,7 +59,7 @@ type filler interface {
 	fill(ctx context.Context, from, to int) error
 }
 
-// sizes are how many services there are in what is about their number.
+// sizes are the numbers of services in scenarios that depend on the number.
 func (s *session) sizes() []int {
 	if s.full {
 		return []int{100_000, 1_000_000}
@@ -146,7 +146,7 @@ func firstGet(ctx context.Context, c *etcd, key string) error {
 	return err
 }
 
-// soon is until with short attempts close together, for what is timed.
+// soon is until with short attempts and short pauses, for what is timed.
 func (p *child) soon(ctx context.Context, try func(context.Context) error) error {
 	return p.until(ctx, "answering", func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, 100*time.Millisecond)

@@ -77,7 +77,7 @@ func (s *session) progress(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%6.1fs %s: %s\n", time.Since(s.begun).Seconds(), name, fmt.Sprintf(format, args...))
 }
 
-// binary is the path of one that build made.
+// binary is the path of a binary that build made.
 func (s *session) binary(name string) string { return filepath.Join(s.root, "bin", name) }
 
 // build makes the servers.
@@ -160,7 +160,7 @@ func summary(r *report.Row) string {
 	return b.String() + r.Verdict().String()
 }
 
-// eachRound lets contestants take turns, another one beginning each round.
+// eachRound lets contestants take turns. Each round begins with another contestant.
 func eachRound[T any](s *session, contestants []T, do func(T) error) error {
 	for round := range s.rounds {
 		for i := range contestants {

@@ -22,13 +22,13 @@ type statusServer interface {
 	// fill makes services from to to-1 SERVING.
 	fill(ctx context.Context, from, to int) error
 	set(ctx context.Context, service string, status healthpb.HealthCheckResponse_ServingStatus) error
-	// churn has rate of the first n services change each second until stop is called, which returns what
-	// went wrong.
+	// churn changes rate of the first n services each second, until stop is called. stop returns what went
+	// wrong.
 	churn(ctx context.Context, rate, n int) (stop func() error, err error)
 	close()
 }
 
-// rollcallStatuses is a Rollcall cluster of which one member is asked.
+// rollcallStatuses is a Rollcall cluster whose callers ask one member.
 type rollcallStatuses struct {
 	*rollcall
 	label   string

@@ -16,8 +16,8 @@ import (
 	"github.com/rollcallhq/rollcall/bench/report"
 )
 
-// countSyncs counts what each node of a cluster syncs while writers write through the leader, in a run of
-// its own, because strace slows what it watches.
+// countSyncs counts the syncs of each node of a cluster while writers write through the leader. It is a run
+// of its own, because strace slows the process that it traces.
 func countSyncs(ctx context.Context, s *session, r *report.Scenario, c cluster) error {
 	strace, err := exec.LookPath("strace")
 	if err != nil {

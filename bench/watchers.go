@@ -18,8 +18,8 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 )
 
-// watchers is a process that holds watch streams of one service open, with stock clients: apart from the
-// server, so that the server's memory is the server's, and from who Checks meanwhile.
+// watchers is a process that holds watch streams of one service open, with stock clients. It is not the
+// server's process, so that the server's memory is the server's alone, nor that of the callers of Check.
 type watchers struct{ process *child }
 
 // openWatchers returns when every stream has received its first status.
@@ -62,8 +62,8 @@ func clock() (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// watchRole is what the process does. Every status that is waited for reaches every stream once, because
-// the next is only set after that: so they are counted, not looked at.
+// watchRole is what the process does. It counts the statuses that arrive and does not compare them: the next
+// status is only set when every stream has received the one before.
 func watchRole(ctx context.Context, args []string) error {
 	f := flag.NewFlagSet("watch", flag.ContinueOnError)
 	address := f.String("address", "", "of the server")
@@ -84,7 +84,7 @@ func watchRole(ctx context.Context, args []string) error {
 			all <- now
 		}
 	}
-	// So many at a time: all at once, on a busy machine, connections take longer than their handshakes may.
+	// So many at a time. On a busy machine, if all connect at once, handshakes take longer than they may.
 	opening := make(chan struct{}, 64)
 	watch := func(conn *grpc.ClientConn) {
 		opening <- struct{}{}

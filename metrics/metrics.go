@@ -61,20 +61,20 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{MaxRequestsInFlight: 4})
 }
 
-// Stored is told of each append to the Raft log.
+// Stored takes note of each append to the Raft log.
 func (m *Metrics) Stored(took time.Duration) { m.store.Observe(took.Seconds()) }
 
-// Committed is told of each entry that this node proposed and that was applied.
+// Committed takes note of each entry that this node proposed and that was applied.
 func (m *Metrics) Committed(commands int, took time.Duration) {
 	m.commands.Observe(float64(commands))
 	m.commit.Observe(took.Seconds())
 }
 
-// Applied is told of each batch of entries.
+// Applied takes note of each batch of entries.
 func (m *Metrics) Applied(entries int, took time.Duration) {
 	m.batch.Observe(float64(entries))
 	m.apply.Observe(took.Seconds())
 }
 
-// Flushed is told of each flush of the registry file.
+// Flushed takes note of each flush of the registry file.
 func (m *Metrics) Flushed(took time.Duration) { m.flush.Observe(took.Seconds()) }

@@ -9,7 +9,7 @@ import (
 )
 
 // announce tells the cluster, by a command in the log, where this member is. Only then does the node
-// begin to make sure that it is as fresh as "" says: a node that is ready is one that can be found.
+// begin to confirm that it is fresh, by which "" becomes SERVING: a node that is ready can be found.
 func (n *Node) announce(ctx context.Context) {
 	cmd := &logv1.Command{
 		Actor:  &logv1.Actor{Name: "node " + n.self.Name, Verified: true},

@@ -93,7 +93,7 @@ type Config struct {
 	// waiting for raft's timeout.
 	FastFailover bool
 
-	// ScrubInterval is how long after a look at all records, in memory and in the registry file, the next one
+	// ScrubInterval is how long after a check of all records, in memory and in the registry file, the next one
 	// begins; 0: never.
 	ScrubInterval time.Duration
 

@@ -12,8 +12,8 @@ import (
 	"github.com/rollcallhq/rollcall/server"
 )
 
-// folded is the fold as the server reads it. It tells the history which connection reads, so that connections
-// share what all readings may take.
+// folded is the fold as the server reads it. It says which connection reads, because the history divides the
+// disk among the connections.
 type folded struct{ *fsm.FSM }
 
 // byConnection says which connection a call of gRPC came by.

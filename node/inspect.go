@@ -13,8 +13,8 @@ import (
 	"github.com/rollcallhq/rollcall/store/verify"
 )
 
-// VerifyData looks at all of a stopped node's data directory, and changes nothing: see
-// verify.Directory. The error is why it could not be looked at.
+// VerifyData checks all of a stopped node's data directory, and changes nothing: see
+// verify.Directory. The error says why the directory could not be read.
 func VerifyData(dataDir string) ([]verify.Check, error) {
 	return VerifyDataOf(dataDir, fsm.DefaultKinds())
 }
@@ -27,7 +27,7 @@ func VerifyDataOf(dataDir string, kinds *fsm.Kinds) ([]verify.Check, error) {
 	})
 }
 
-// inspect has the fold look at the registry in a registry file.
+// inspect checks the records in a registry file as the fold does at a start.
 func inspect(f *registry.Reader, kinds *fsm.Kinds) (verify.Check, fsm.Contents) {
 	check := verify.Check{Name: "registry"}
 	c, err := fsm.Inspect(f, kinds)
@@ -53,7 +53,7 @@ type BackupContents struct {
 	Checks           []verify.Check // of the registry file in it
 }
 
-// InspectBackup looks at all of a backup. The error says why the file is none. It takes room for the registry file
+// InspectBackup checks all of a backup. The error says why the file is no backup. It takes room for the registry file
 // in the system's directory for temporary files.
 func InspectBackup(file string) (_ BackupContents, err error) {
 	var c BackupContents

@@ -9,8 +9,8 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
-// leaderlessAfter is longer than an election that goes well, so that those are told once, by the
-// new leader's name.
+// leaderlessAfter is longer than an election that goes well. Of such an election only the new leader is
+// logged.
 const leaderlessAfter = 3 * time.Second
 
 // leaderLog writes into the node's log who leads, and that nobody does: with the members that cannot be
@@ -23,8 +23,8 @@ type leaderLog struct {
 	}
 	leader string    // last known; "": none so far
 	since  time.Time // since when there is none; zero: there is one
-	told   bool      // that there is none
-	next   time.Time // when it is told again
+	warned bool      // that there is none
+	next   time.Time // when it is logged again
 }
 
 // run logs until ctx ends.
@@ -62,22 +62,22 @@ func (l *leaderLog) observe(s raftnode.Status, now time.Time) time.Duration {
 			return leaderlessAfter - gone
 		}
 		// Nodes that look for a leader change their role all the time.
-		if wait := l.next.Sub(now); l.told && wait > 0 {
+		if wait := l.next.Sub(now); l.warned && wait > 0 {
 			return wait
 		}
-		l.told, l.next = true, now.Add(noticeEvery)
+		l.warned, l.next = true, now.Add(noticeEvery)
 		l.log.Warn("no leader: writes are refused, reads go on", "term", s.Term, "for", gone.Round(time.Second).String(),
 			"was", l.leader, "voters", len(s.Voters), "unreachable", unreachable(s.Peers))
 		return noticeEvery
 	}
 	switch {
-	case l.told:
+	case l.warned:
 		l.log.Info("a leader again: writes are accepted", "leader", s.Leader, "term", s.Term, "was", l.leader,
 			"after", now.Sub(l.since).Round(time.Millisecond).String())
 	case s.Leader != l.leader:
 		l.log.Info("leader", "leader", s.Leader, "term", s.Term, "was", l.leader)
 	}
-	l.leader, l.since, l.told = s.Leader, time.Time{}, false
+	l.leader, l.since, l.warned = s.Leader, time.Time{}, false
 	return 0
 }
 

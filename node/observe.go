@@ -83,7 +83,7 @@ var slowDisk = raftnode.DefaultConfig().HeartbeatTimeout / 2
 // a disk takes that is only slow.
 const stuckDisk = 3 * time.Second
 
-// stored is told of each append to raft's log, on raft's goroutine.
+// stored is called after each append to raft's log, on raft's goroutine.
 func (n *Node) stored(entries int, took time.Duration) {
 	n.metrics.Stored(took)
 	if took > slowDisk {
@@ -92,7 +92,7 @@ func (n *Node) stored(entries int, took time.Duration) {
 	}
 }
 
-// flushed is told of each flush of the registry file.
+// flushed is called after each flush of the registry file.
 func (n *Node) flushed(f registry.Flush) {
 	n.metrics.Flushed(f.Took)
 	if f.Waiting > f.Limit/2 {
@@ -104,7 +104,7 @@ func (n *Node) flushed(f registry.Flush) {
 // noticeEvery is how often a notice is repeated while it stays true.
 const noticeEvery = time.Minute
 
-// notice is a warning that may be due very often.
+// notice is a warning that could be due very often. It is logged once in noticeEvery.
 type notice struct {
 	mu   sync.Mutex // guards the rest
 	last time.Time

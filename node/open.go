@@ -43,8 +43,8 @@ func (n *Node) openRegistryFile() (err error) {
 }
 
 // openRegistry loads the registry. A registry file whose records are each intact, but are not what the fold
-// wrote, is rebuilt from the newest snapshot and the log. If that is no better nothing on this disk
-// is: the node does not start.
+// wrote, is rebuilt from the newest snapshot and the log. If that is not what the cluster agreed on either,
+// nothing on this disk is, and the node does not start.
 func (n *Node) openRegistry() (err error) {
 	cfg := fsm.Config{
 		RegistryFile: n.registryFile,

@@ -9,7 +9,7 @@ import (
 	"github.com/rollcallhq/rollcall/server"
 )
 
-// source is the node as GetStatus tells of it.
+// source is the node as GetStatus shows it.
 type source struct{ *Node }
 
 func (n source) NodeStatus() server.NodeStatus {

@@ -13,7 +13,7 @@ import (
 	"time"
 )
 
-// Markers between which Publish puts what a run found. What stands around them is a person's.
+// Publish replaces what stands between these markers. People write what stands around them.
 const (
 	Begin = "<!-- bench:begin -->"
 	End   = "<!-- bench:end -->"

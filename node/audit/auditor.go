@@ -209,7 +209,7 @@ func (a *Auditor) examine(ctx context.Context, s suspicion) {
 	a.notice(s)
 }
 
-// begin has s tell of the first entry at which something was seen.
+// begin logs a suspicion, and notes in it the first entry at which something was seen since all was well.
 func (a *Auditor) begin(s *suspicion) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -244,8 +244,8 @@ func (f *finding) decide() {
 	}
 }
 
-// outvoted says whether a majority held something else than this node, which knows what it held, or
-// contradicts itself.
+// outvoted says whether a majority held something else than this node. A node that does not know what it
+// held is not outvoted, unless it contradicts itself.
 func (f *finding) outvoted(contradicts bool) bool {
 	return f.majority != "" && (contradicts || f.own != "" && f.own != f.majority)
 }
@@ -273,8 +273,8 @@ func (f *finding) String() string {
 	return strings.Join(append(parts, f.silent...), ", ")
 }
 
-// ask collects what all voters held after an entry. With void this node's own word does not count,
-// nor does it if there is nobody else: it would agree with itself.
+// ask collects what all voters held after an entry. With void this node's own hash does not count.
+// In a cluster of one it never counts: the node would agree with itself.
 func (a *Auditor) ask(ctx context.Context, index uint64, void bool) finding {
 	voters := a.parts.Raft.Status().Voters
 	f := finding{index: index, voters: len(voters), held: map[string]string{}}
@@ -320,7 +320,7 @@ func (a *Auditor) ask(ctx context.Context, index uint64, void bool) finding {
 	return f
 }
 
-// acquitted: this node holds what the majority holds.
+// acquitted ends an examination: this node holds what the majority holds.
 func (a *Auditor) acquitted(s suspicion, f finding) {
 	blamed := strings.Join(f.others(), ", ")
 	a.mu.Lock()
@@ -337,7 +337,7 @@ func (a *Auditor) acquitted(s suspicion, f finding) {
 	}
 }
 
-// raise: nobody can tell who is right.
+// raise sets the alarm: nobody can tell who is right.
 func (a *Auditor) raise(s suspicion, f finding) {
 	text := fmt.Sprintf("replicas differ at log entry %d (%s) and no majority of %d agrees: all go on serving; "+
 		"have the silent members answer, see docs/guarantees.md", s.first, s.what, f.voters)
@@ -360,7 +360,7 @@ func (a *Auditor) stop(ctx context.Context, s suspicion, f finding) {
 		"restart it and it rebuilds the registry from its snapshot and log, see docs/guarantees.md", s.first, s.what)
 	a.log.Error("this node's registry is not what the majority holds: it stops serving; restart it and it rebuilds the registry, see docs/guarantees.md",
 		"index", s.first, "reason", s.what, "own", fmt.Sprintf("%.8x", f.own), "held", f.String())
-	a.parts.Fold.Distrust()
+	a.parts.Fold.Quarantine()
 	if err := a.parts.Quarantine(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
 		a.log.Error("move registry.db aside before this node is started again", "error", err)
 	}
@@ -380,8 +380,8 @@ func (a *Auditor) handOver(ctx context.Context) {
 	}
 }
 
-// stayOut keeps a node that has diverged from leading: it still votes and stores entries, which are
-// not the registry, and may be elected.
+// stayOut hands leadership over whenever this node is elected: after it has diverged it still votes and
+// stores entries, as the log is not the registry.
 func (a *Auditor) stayOut(ctx context.Context) {
 	for ctx.Err() == nil {
 		changed := a.parts.Raft.Changed()
