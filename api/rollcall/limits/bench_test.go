@@ -25,3 +25,11 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkCaller(b *testing.B) {
+	for b.Loop() {
+		if Reason("deployed 42 of 60") != nil || Actor("ann@laptop") != nil || RequestID("0b5dd1c8-6b3e-4a3e-9a3c-0a4d2b1f5c77") != nil {
+			b.Fatal("refused")
+		}
+	}
+}

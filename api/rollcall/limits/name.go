@@ -65,15 +65,9 @@ func Lookup(name string) *Error {
 	if len(name) > MaxNameBytes {
 		return tooLong(name, MaxNameBytes)
 	}
-	for i := 0; i < len(name); i++ {
-		if c := name[i]; c < ' ' || c >= 0x7f {
-			return unusualLookup(name)
-		}
+	if isPlain(name) {
+		return nil
 	}
-	return nil
-}
-
-func unusualLookup(name string) *Error {
 	if !utf8.ValidString(name) {
 		return &Error{Problem: NotUTF8, Text: name}
 	}

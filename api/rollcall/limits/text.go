@@ -6,6 +6,9 @@ import "unicode/utf8"
 // any language: only control characters other than line feed and tab are refused. Who prints it escapes
 // what does not show: see Shows.
 func Reason(reason string) *Error {
+	if len(reason) <= MaxReasonBytes && isPlain(reason) {
+		return nil
+	}
 	if err := size(reason, MaxReasonBytes); err != nil {
 		return err
 	}
@@ -39,23 +42,16 @@ func Peer(address string) *Error { return size(address, MaxActorBytes) }
 // line is for texts that tell one thing from another: one line of characters that show, and spaces, in
 // Normalization Form C, so that two that look the same are the same. It may be empty.
 func line(text string, limit int) *Error {
+	if len(text) <= limit && isPlain(text) {
+		return nil
+	}
 	if err := size(text, limit); err != nil {
 		return err
 	}
-	plain := true
 	for i, r := range text {
-		switch {
-		case r >= utf8.RuneSelf:
-			plain = false
-			if !contains(shown, r) {
-				return &Error{Problem: BadCharacter, Text: text, Rune: r, Offset: i}
-			}
-		case r < ' ' || r == 0x7f:
+		if r != ' ' && !Shows(r) {
 			return &Error{Problem: BadCharacter, Text: text, Rune: r, Offset: i}
 		}
-	}
-	if plain {
-		return nil
 	}
 	return normalized(text)
 }
@@ -68,6 +64,16 @@ func size(text string, limit int) *Error {
 		return &Error{Problem: NotUTF8, Text: text}
 	}
 	return nil
+}
+
+// isPlain reports whether text is ASCII without control characters.
+func isPlain(text string) bool {
+	for i := 0; i < len(text); i++ {
+		if c := text[i]; c < ' ' || c >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // Shows reports whether r is a letter, mark, number, punctuation or symbol, and shows when it is printed. A
