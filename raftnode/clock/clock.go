@@ -72,9 +72,10 @@ func (c *Clock) Stamp() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := c.cfg.Lived()
-	v := decide(c.situation(now))
+	s := c.situation(now)
+	v := decide(s)
 	c.last, c.anchored, c.steady = v.time, now, v.steady
-	if v.leap > 0 {
+	if v.leap > 0 && s.last != 0 { // a new cluster's first entry is no leap
 		level := slog.LevelInfo
 		if v.leap > time.Hour {
 			level = slog.LevelWarn // rare, and what follows from it may surprise
