@@ -81,12 +81,13 @@ func (c *Clock) Advance() { c.Stamp() }
 // advance moves the cluster's clock on. mu must be held.
 func (c *Clock) advance() int64 {
 	now := c.cfg.Lived()
-	v := decide(c.situation(now))
+	s := c.situation(now)
+	v := decide(s)
 	c.last, c.anchored = v.time, now
 	// The first entry of a term is stamped before this node's fold has applied all that was committed. What
 	// was the log's time is known only when it has, and this node leads.
 	c.steady = c.steady || v.steady && c.cfg.Leads()
-	if v.leap > 0 {
+	if v.leap > 0 && s.last != 0 { // a new cluster's first entry is no leap
 		level := slog.LevelInfo
 		if v.leap > time.Hour {
 			level = slog.LevelWarn // rare, and what follows from it may surprise
