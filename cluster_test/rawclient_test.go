@@ -49,13 +49,21 @@ func dialRaw(t testing.TB, api string, settings ...http2.Setting) *raw {
 
 // open begins a watch and returns its stream. Without a name, the request is never sent.
 func (r *raw) open(service *string) (uint32, error) {
+	if service == nil {
+		return r.call("/grpc.health.v1.Health/Watch", nil)
+	}
+	return r.call("/grpc.health.v1.Health/Watch", &healthpb.HealthCheckRequest{Service: *service})
+}
+
+// call begins a call and returns its stream. A nil request is never sent.
+func (r *raw) call(method string, request proto.Message) (uint32, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	id := r.next
 	r.next += 2
 	r.head.Reset()
 	for _, f := range [][2]string{
-		{":method", "POST"}, {":scheme", "http"}, {":path", "/grpc.health.v1.Health/Watch"}, {":authority", "n1"},
+		{":method", "POST"}, {":scheme", "http"}, {":path", method}, {":authority", "n1"},
 		{"content-type", "application/grpc"}, {"te", "trailers"},
 	} {
 		if err := r.enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1]}); err != nil {
@@ -65,10 +73,10 @@ func (r *raw) open(service *string) (uint32, error) {
 	if err := r.fr.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: r.head.Bytes(), EndHeaders: true}); err != nil {
 		return 0, err
 	}
-	if service == nil {
+	if request == nil {
 		return id, nil
 	}
-	msg, err := proto.Marshal(&healthpb.HealthCheckRequest{Service: *service})
+	msg, err := proto.Marshal(request)
 	if err != nil {
 		return 0, err
 	}

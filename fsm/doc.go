@@ -10,6 +10,13 @@
 // a rule is refused, which is a result like any other. An entry that this binary cannot read
 // halts the FSM: skipping it would make this node differ from the others in silence.
 //
+// # Kinds
+//
+// Everything replicated is a record of a kind: (kind, key, bytes). A descriptor a kind (kind.go, kind_*.go)
+// says all that the machinery has to know: tables in memory, what is handed to the registry file, loading,
+// the state hash, the scrubber, the history and verify go by descriptors and name no kind. Services and
+// request ids are kinds with memory of their own. docs/architecture.md says how to add a kind.
+//
 // # Request ids
 //
 // A write that has a request id is looked up before it is evaluated (requests.go): another try of it

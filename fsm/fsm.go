@@ -13,7 +13,6 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/follow"
 	"github.com/rollcallhq/rollcall/fsm/history"
 	"github.com/rollcallhq/rollcall/fsm/statusmap"
@@ -112,9 +111,9 @@ type FSM struct {
 	revisionWaiters *waiters
 	restores        atomic.Uint64
 
-	hashes     *hashRing
-	compared   hashCounters
-	distrusted atomic.Bool // see Distrust
+	hashes      *hashRing
+	compared    hashCounters
+	quarantined atomic.Bool // see Quarantine
 }
 
 var _ raft.BatchingFSM = (*FSM)(nil)
@@ -313,123 +312,6 @@ func (s *state) forget(b *batch) {
 	})
 }
 
-// publish shows a batch, in the order that the package comment explains.
-func (f *FSM) publish(b *batch) {
-	f.shown.Store(f.state.revision)
-	var wake []*watch.Topic
-	for _, t := range b.services {
-		var differs bool
-		if t.now != nil {
-			differs = f.published.Put(t.now.name, t.now.status)
-		} else {
-			differs = f.published.Remove(t.name)
-		}
-		if !differs {
-			continue
-		}
-		// Who joins after this look-up reads what was just published.
-		if topic := f.watches.Topic(t.name); topic != nil {
-			wake = append(wake, topic)
-		}
-	}
-	f.history.Append(b.events)
-	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
-	for _, topic := range wake {
-		f.watches.Wake(topic)
-	}
-	if len(b.events) > 0 {
-		f.watches.WakeSubscribers()
-	}
-}
-
-// publishAll shows a state that was restored, in the same order.
-func (f *FSM) publishAll() {
-	f.shown.Store(f.state.revision)
-	f.state.services.Scan(func(r *record) bool {
-		f.published.Put(r.name, r.status)
-		return true
-	})
-	// Every service there is has been put: if there are no more of them nothing has to go.
-	if f.published.Services() > int64(f.state.services.Len()) {
-		f.published.Retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
-	}
-	f.publishCut()
-}
-
-// publishCut is publishing but for the records.
-func (f *FSM) publishCut() {
-	f.history.Reset(f.state.revision)
-	hash := f.state.digest()
-	f.hashes.reset()
-	f.hashes.put(f.index, hash)
-	f.view.Store(nextView(f.state, f.index, hash, nil, true))
-}
-
-func (f *FSM) release() {
-	f.indexWaiters.release(f.index)
-	f.revisionWaiters.release(uint64(f.state.revision))
-}
-
-// Snapshot answers raft.ErrNothingNewToSnapshot until raft has delivered the entries that the
-// registry file already holds: a snapshot names the index that raft is at, and holds the registry file's.
-func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
-	if err := f.Halted(); err != nil {
-		return nil, err
-	}
-	if !f.delivered || f.distrusted.Load() {
-		return nil, raft.ErrNothingNewToSnapshot
-	}
-	return f.cfg.RegistryFile.Snapshot()
-}
-
-// Restore makes the registry what an arriving snapshot says. If that fails the FSM halts, and goes
-// on serving reads from the state it had until the process ends: by then the registry file may have dropped
-// what it had not stored, and entries appended to it would leave a gap. The next start finds the
-// snapshot in raft's store and the registry file behind it, and rebuilds the registry file from it.
-func (f *FSM) Restore(rc io.ReadCloser) error {
-	defer rc.Close()
-	start := time.Now()
-	if err := f.Halted(); err != nil {
-		return err
-	}
-	if err := f.restore(rc); err != nil {
-		err = fmt.Errorf("%w: restore a snapshot: %w", ErrHalted, err)
-		f.halt(err)
-		return err
-	}
-	f.watches.WakeAll()
-	f.release()
-	f.restores.Add(1)
-	f.cfg.Logger.Info("restored a snapshot",
-		"index", f.index, "term", f.term, "revision", f.state.revision, "services", f.state.services.Len(), "took", time.Since(start).Round(time.Millisecond).String())
-	return nil
-}
-
-func (f *FSM) restore(r io.Reader) error {
-	if err := f.cfg.RegistryFile.Replace(r); err != nil {
-		return err
-	}
-	s, _, meta, err := loadState(f.cfg.RegistryFile, f.cfg.Kinds, f.cfg.MaxLevel, f.cfg.HashVersion)
-	if err != nil {
-		return err
-	}
-	if s.revision < f.state.revision {
-		// Watches never go back (P5). A restart may: nobody's stream lives through it.
-		return fmt.Errorf("it is of revision %d; this node is at revision %d", s.revision, f.state.revision)
-	}
-	if f.state.clusterID != "" && s.clusterID != f.state.clusterID {
-		return fmt.Errorf("it is of cluster %q; this node belongs to cluster %q", s.clusterID, f.state.clusterID)
-	}
-	f.state, f.delivered = s, true
-	// The content of a snapshot can be of an older index than what this node holds without missing
-	// anything, as raft's own no-ops never reach an FSM.
-	if meta.GetIndex() > f.index {
-		f.index, f.term = meta.GetIndex(), meta.GetTerm()
-	}
-	f.publishAll()
-	return nil
-}
-
 // halt is called by raft's goroutine, at most once.
 func (f *FSM) halt(err error) {
 	f.halted.Store(&err)
@@ -448,29 +330,4 @@ func (f *FSM) Halted() error {
 		return *err
 	}
 	return nil
-}
-
-// Status is what Check answers: the status of name, and whether there is one. The node's own names
-// are included.
-func (f *FSM) Status(name string) (servingStatus, bool) {
-	return f.published.Get(name)
-}
-
-// ShownRevision is at least the revision of everything that any read or watch of this node has shown
-// so far; Revision may be less, while a batch is being published.
-func (f *FSM) ShownRevision() int64 { return f.shown.Load() }
-
-// SetOwn sets the status of one of the node's own names: "" and those that begin with "rollcall.".
-// They are checked and watched like others, and are neither listed nor replicated. Other names are
-// left alone.
-func (f *FSM) SetOwn(name string, status servingStatus) {
-	if !rollcallv1.IsOwn(name) {
-		return
-	}
-	if !f.published.Put(name, status) {
-		return
-	}
-	if topic := f.watches.Topic(name); topic != nil {
-		f.watches.Wake(topic)
-	}
 }

@@ -39,7 +39,8 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 		size      int
 		hash      multiset
 		last      int64
-		before    logv1.ServiceBytes
+		p, before logv1.ServiceBytes
+		ok        bool
 		canonical []byte
 	)
 	for i := range services {
@@ -53,8 +54,7 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 	for i := range services {
 		s, r := &services[i], &records[i]
 		r.name, at = all[at:at+len(s.Key)], at+len(s.Key)
-		p, ok := logv1.ParseService(s.Value)
-		if !ok || len(p.Service) > 0 {
+		if p, ok = logv1.ParseService(s.Value); !ok || len(p.Service) > 0 {
 			if err := new(logv1.ServiceRecord).UnmarshalVT(s.Value); err != nil {
 				return fmt.Errorf("service %q: it cannot be read: %w", r.name, err)
 			}

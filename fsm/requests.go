@@ -235,7 +235,7 @@ func (l *requestLoader) part(_ int, records []logv1.KeyValue) error {
 			r, err = newRequest(string(kv.Value), &p, place{index, position})
 		}
 		if err == nil && r != nil {
-			_, err = decodeResult(p.GetResult(), p.GetRequestId())
+			_, err = parseResult(p.GetResult())
 		}
 		if err != nil || r == nil {
 			return fmt.Errorf("request id %q of log entry %d cannot be read: %w", p.GetRequestId(), index, err)

@@ -80,32 +80,41 @@ func (e *resultEncoder) origin(i int, why *origin, time int64, requestID string)
 	return o
 }
 
-// decodeResult is the reverse of resultEncoder.encode. Index and Replayed are not set.
-func decodeResult(b []byte, requestID string) (*logv1.Result, error) {
+// parseResult decodes what resultEncoder.encode made, and checks that decodeResult can make a Result of it.
+func parseResult(b []byte) (*logv1.StoredResult, error) {
 	p := new(logv1.StoredResult)
 	if err := p.UnmarshalVT(b); err != nil {
 		return nil, fmt.Errorf("stored result: %w", err)
 	}
-	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords()}
-	n := len(p.GetServices())
-	if n == 0 {
-		return r, nil
-	}
-	for _, column := range []int{len(p.GetChanged()), len(p.GetExists()), len(p.GetRevisions()), len(p.GetStatuses()), len(p.GetStatusTimes()), len(p.GetOrigins())} {
+	n := len(p.Services)
+	for _, column := range [...]int{len(p.Changed), len(p.Exists), len(p.Revisions), len(p.Statuses), len(p.StatusTimes), len(p.Origins)} {
 		if column != n {
 			return nil, errors.New("stored result: it has columns of different lengths")
 		}
 	}
-	r.Services = make([]*logv1.ServiceResult, n)
-	for i := range n {
-		record := &logv1.ServiceRecord{Service: p.Services[i]}
+	for i, exists := range p.Exists {
+		if exists && (int(p.Origins[i]) >= len(p.Origin) || !isReport(p.Statuses[i])) {
+			return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], p.Origins[i], len(p.Origin))
+		}
+	}
+	return p, nil
+}
+
+// decodeResult is the reverse of resultEncoder.encode. Index and Replayed are not set.
+func decodeResult(b []byte, requestID string) (*logv1.Result, error) {
+	p, err := parseResult(b)
+	if err != nil {
+		return nil, err
+	}
+	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords()}
+	if len(p.Services) > 0 {
+		r.Services = make([]*logv1.ServiceResult, len(p.Services))
+	}
+	for i, name := range p.Services {
+		record := &logv1.ServiceRecord{Service: name}
 		switch {
 		case p.Exists[i]:
-			place := int(p.Origins[i])
-			if place >= len(p.Origin) || !isReport(p.Statuses[i]) {
-				return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], place, len(p.Origin))
-			}
-			why := p.Origin[place]
+			why := p.Origin[p.Origins[i]]
 			id := why.GetRequestId()
 			if why.GetThisRequest() {
 				id = requestID

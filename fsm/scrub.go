@@ -143,9 +143,9 @@ func (p *pace) step(ctx context.Context) error {
 	return nil
 }
 
-// Distrust ends the taking of snapshots, for good: this node has found that its state is not the
+// Quarantine ends the taking of snapshots, for good: this node has found that its state is not the
 // cluster's, and a snapshot would outlive the entries from which it could be made anew.
-func (f *FSM) Distrust() { f.distrusted.Store(true) }
+func (f *FSM) Quarantine() { f.quarantined.Store(true) }
 
 // Flip is for tests: it has the status of a service changed in memory, behind the fold's back, as a
 // defect of the machine might. It is called by raft's goroutine, see Config.Intercept.

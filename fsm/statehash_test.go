@@ -333,11 +333,11 @@ func TestP9LoadIsVerified(t *testing.T) {
 	}
 }
 
-// TestP9DistrustedTakesNoSnapshot: it would push out the entries the state could be made anew from.
-func TestP9DistrustedTakesNoSnapshot(t *testing.T) {
+// TestP9QuarantinedTakesNoSnapshot: it would push out the entries the state could be made anew from.
+func TestP9QuarantinedTakesNoSnapshot(t *testing.T) {
 	h := newHarness(t)
 	h.set(t, "a", serving)
-	h.Distrust()
+	h.Quarantine()
 	if _, err := h.Snapshot(); !errors.Is(err, raft.ErrNothingNewToSnapshot) {
 		t.Errorf("Snapshot: %v", err)
 	}

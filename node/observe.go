@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
+	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/store/registry"
 )
 
@@ -127,3 +128,6 @@ func (n *notice) warn(log *slog.Logger, msg string, args ...any) {
 	}
 	log.Warn(msg, args...)
 }
+
+// ClientMemory is the use of the budgets of Config.ClientMemory.
+func (n *Node) ClientMemory() []server.BudgetUse { return n.server.Budgets() }

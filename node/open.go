@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/metrics"
+	"github.com/rollcallhq/rollcall/node/audit"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/connlimit"
@@ -17,6 +19,61 @@ import (
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/store/registry"
 )
+
+// Open starts a node. It answers reads from its own disk when Open returns, whether or not there is
+// a quorum; forming a new cluster goes on in the background. When it fails it has undone what it
+// did. ctx bounds opening alone.
+func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	self, err := cfg.self()
+	if err != nil {
+		return nil, err
+	}
+	running, cancel := context.WithCancel(context.Background())
+	n := &Node{cfg: cfg, self: self, log: cfg.Logger.With("node", cfg.Name), cancel: cancel, failed: make(chan error, 1)}
+	n.metrics = metrics.New(cfg.Version)
+	if cfg.RaftMetrics != nil {
+		n.metrics.CollectRaft(cfg.RaftMetrics)
+	}
+	defer func() {
+		if err != nil {
+			undo, done := context.WithTimeout(context.Background(), 10*time.Second)
+			defer done()
+			err = errors.Join(err, n.release(undo))
+		}
+	}()
+
+	n.planConnections()
+	// The ports first: a port in use must be said before anything is created.
+	if n.api, err = cfg.Network.Listen(or(cfg.APIListen, self.APIAddress)); err != nil {
+		return nil, fmt.Errorf("listen for the API: %w", err)
+	}
+	if cfg.HTTPListen != "" {
+		if n.http, err = cfg.Network.Listen(cfg.HTTPListen); err != nil {
+			return nil, fmt.Errorf("listen for HTTP: %w", err)
+		}
+	}
+	if err = n.openStore(); err != nil {
+		return nil, err
+	}
+	n.auditor = audit.New(audit.Config{Node: cfg.Name, ScrubInterval: cfg.ScrubInterval, Logger: n.log})
+	if err = n.openRegistry(); err != nil {
+		return nil, err
+	}
+	n.loaded, n.loadedLogTime = time.Now(), n.fsm.LogTime()
+	if n.raft, err = raftnode.Open(ctx, n.raftConfig()); err != nil {
+		return nil, err
+	}
+	n.levels = n.newLevelMonitor()
+	if n.server, err = server.New(n.serverConfig(), n.deps()); err != nil {
+		return nil, err
+	}
+	n.metrics.Collect(n.reading)
+	n.serve(running)
+	return n, nil
+}
 
 func (n *Node) openStore() (err error) {
 	if n.directory, err = store.OpenDirectory(n.cfg.DataDir, n.cfg.Name); err != nil {

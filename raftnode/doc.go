@@ -2,8 +2,9 @@
 // or join a cluster, proposes commands, follows leadership and answers read-index requests.
 //
 // A file here holds one task of a member: node.go its life, form.go how it comes to a cluster,
-// leadership.go what a new leader does and how leadership is handed over, readindex.go the read index (what
-// makes a read linearizable), status.go what it knows at one moment.
+// leadership.go what a new leader does and how leadership is handed over, readindex.go the read index (how a
+// leader makes sure that it still leads, so that a read is linearizable), clocks.go the measuring of the
+// members' clocks, status.go what it knows at one moment.
 //
 // Beneath it one package holds one idea: peerport the connections between nodes, transport raft's network
 // over them and who has acknowledged this leader (what renews its leadership: raft's heartbeats), proposer
@@ -11,6 +12,6 @@
 // election after a leader's process has ended, clock the time that a leader stamps on entries, raftlogger
 // raft's log lines, workaround what rests on the insides of hashicorp/raft, memnet the network of tests.
 //
-// What an entry means is not its matter: it takes a raft.FSM and asks of the fold only what State lists.
-// Bytes on disk are package store's, the API is package server's.
+// What does not belong here: what an entry means (it takes a raft.FSM, and of the fold it calls only what
+// State lists), bytes on disk (package store) and the API (package server).
 package raftnode

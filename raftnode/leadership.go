@@ -91,6 +91,7 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 	}
 	n.mu.Unlock()
 	if leads {
+		n.clock.Advance()
 		n.logger.Info("leading", "term", term)
 		n.refresh()
 	}

@@ -19,6 +19,8 @@ import (
 	"github.com/rollcallhq/rollcall/store"
 )
 
+// A leader that steps down tells what waits that it is not written, though its fold hangs with what
+// is in flight.
 func TestSteppingDownRefusesWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, leader := openThree(t, nil)

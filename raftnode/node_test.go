@@ -209,8 +209,6 @@ func TestCloseWithAFoldThatHangs(t *testing.T) {
 	})
 }
 
-// A leader that steps down tells what waits that it is not written, though its fold hangs with what
-// is in flight.
 // The means by which such a future is given up rests on a field of raft's.
 func TestFuturesOfRaftEndWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

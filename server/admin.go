@@ -19,7 +19,8 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// admin is rollcall.v1.Admin: it validates, makes a command, routes it, and tells what came of it.
+// admin implements rollcall.v1.Admin. It validates a request, makes a command of it, brings the command to
+// the leader, and answers with the result.
 type admin struct {
 	rollcallv1.UnimplementedAdminServer
 	node     string
@@ -90,8 +91,9 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 		}
 	}
 	if proto.Size(res) > maxAnswerBytes {
-		// validateBatch knew this caller's actor, not the longer ones that unchanged reports
-		// may have. Who made those is the least of what the caller asked.
+		// validateBatch estimated the answer with this caller's actor. Services that did not change keep the
+		// report of an earlier caller, whose actor may be longer. The answer leaves those actors out: the
+		// caller needs them least.
 		for i, r := range result.GetServices() {
 			if report := res.Services[i].GetReport(); report != nil && !r.GetChanged() {
 				report.Actor = nil
@@ -123,7 +125,8 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 	return &rollcallv1.DeleteServiceResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}, nil
 }
 
-// checkMetadata refuses a change for another cluster, and one with metadata that means nothing to a change.
+// checkMetadata refuses a change that is meant for another cluster, or that carries metadata which only reads
+// understand.
 func (a *admin) checkMetadata(ctx context.Context) error {
 	if refusal := a.incoming.CheckCluster(ctx, a.node, a.registry.ClusterID()); refusal != nil {
 		return rpcerror.ToStatus(a.node, refusal.AsNotWritten())
@@ -152,20 +155,21 @@ func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Comman
 	return result, nil
 }
 
-// notTaken is f, which was found before anything was proposed, as the answer to a change.
+// notTaken returns f as a status that says that the change was surely not written. f was found before
+// anything was proposed.
 func (a *admin) notTaken(f *rpcerror.Failure) error {
 	return rpcerror.ToStatus(a.node, f.AsNotWritten())
 }
 
-// common is what every change has.
+// common are the fields that every request for a change has.
 type common interface {
 	GetReason() string
 	GetActor() string
 	GetRequestId() string
 }
 
-// command makes the log's command of a validated request. An actor that was not given stays "": no
-// name was claimed, and any other would read as if one had been.
+// command makes the log's command of a validated request. An actor that was not given stays "": any other
+// text would look like a name that the caller gave.
 func command(ctx context.Context, req common, changes ...*logv1.Change) *logv1.Command {
 	return &logv1.Command{
 		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
@@ -182,7 +186,7 @@ func callerAddress(ctx context.Context) string {
 	return ""
 }
 
-// validateCommand is what a leader still asks of a command that a follower validated.
+// validateCommand checks what a leader must not take on trust in a command that a follower validated.
 func validateCommand(cmd *logv1.Command) error {
 	var problem string
 	switch kind := cmd.GetKind().(type) {
@@ -198,7 +202,7 @@ func validateCommand(cmd *logv1.Command) error {
 			problem = "announces a member without a name"
 		}
 	case *logv1.Command_Record:
-		// The fold knows its kinds: the leader asks it before it proposes.
+		// The fold knows the kinds of records. The leader has it check the command before it proposes it.
 	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel:
 		problem = "is one that only a leader makes"
 	default:

@@ -16,7 +16,7 @@ import (
 // asOf is the point in time of a read: a revision, which was not within an atomic write.
 type asOf struct{ revision int64 }
 
-// resolve returns the point in time that at means. at was validated, and does not mean now.
+// resolve returns the point in time that at names. at is valid and is not empty.
 func (s *registryService) resolve(ctx context.Context, at *rollcallv1.At) (*asOf, error) {
 	var revision int64
 	var err error
@@ -38,8 +38,8 @@ func (s *registryService) resolve(ctx context.Context, at *rollcallv1.At) (*asOf
 	return &asOf{revision}, nil
 }
 
-// pageAsOf returns the point in time of a page: that of the first page, which its token told as at; nil for
-// the first page itself.
+// pageAsOf returns the point in time of a page. All pages have that of the first one, which the page token
+// carries: at. On the first page at is nil.
 func (s *registryService) pageAsOf(ctx context.Context, req *rollcallv1.ListServicesRequest, at *asOf) (*asOf, error) {
 	if at == nil {
 		return s.resolve(ctx, req.GetAt())
@@ -62,7 +62,7 @@ func ahead(asked, current int64) *rpcerror.Failure {
 	}
 }
 
-// historyError is an error of History as an answer.
+// historyError turns an error of History into what the caller is told.
 func (s *registryService) historyError(err error) error {
 	if s.Ending.Err() != nil && errors.Is(err, context.Canceled) {
 		return rpcerror.ErrStopping

@@ -1,6 +1,10 @@
 package server
 
-import "github.com/rollcallhq/rollcall/server/budget"
+import (
+	"google.golang.org/grpc/peer"
+
+	"github.com/rollcallhq/rollcall/server/budget"
+)
 
 // budgets bound the memory that this node holds for its clients.
 type budgets struct {
@@ -10,12 +14,12 @@ type budgets struct {
 }
 
 // newBudgets divides bytes.
-func newBudgets(bytes int64) budgets {
+func newBudgets(bytes int64, closed func(*peer.Peer) bool) budgets {
 	part := bytes / 3
 	return budgets{
-		streams: budget.New("stream-bytes", part, part/4),
-		answers: budget.New("answer-bytes", part, part/4),
-		changes: budget.New("change-bytes", part, part/4),
+		streams: budget.New("stream-bytes", part, part/4, closed),
+		answers: budget.New("answer-bytes", part, part/4, closed),
+		changes: budget.New("change-bytes", part, part/4, closed),
 	}
 }
 

@@ -42,8 +42,8 @@ type clusterService struct {
 	down map[string]time.Time // since when a member does not answer, by name
 }
 
-// localCluster is rollcall.v1.Cluster as other members see it: it asks nobody, so that a question
-// cannot go round.
+// localCluster is rollcall.v1.Cluster as other members see it. It answers from this node alone and asks no
+// other member, so that a question cannot go round in circles.
 type localCluster struct {
 	rollcallv1.UnimplementedClusterServer
 	cluster *clusterService
@@ -69,7 +69,7 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	}
 	answers := s.ask(ctx, st.Members)
 	if err := ctx.Err(); err != nil {
-		return nil, rpcerror.ToStatus(s.node, err) // a member's silence may be the caller's
+		return nil, rpcerror.ToStatus(s.node, err) // the caller left: members that seem silent may have had no time to answer
 	}
 	return s.merge(res, st, answers), nil
 }
@@ -140,12 +140,12 @@ func memberNamed(members []*rollcallv1.Member, name string) *rollcallv1.Member {
 	return &rollcallv1.Member{Name: name}
 }
 
-// answer is what came of asking one other member.
+// answer is what one other member said when it was asked for its status.
 type answer struct {
 	member *rollcallv1.Member
-	res    *rollcallv1.GetStatusResponse // nil: did not answer
-	why    string                        // it did not
-	since  time.Time                     // when it was first seen not to
+	res    *rollcallv1.GetStatusResponse // nil: it did not answer
+	why    string                        // why it did not answer
+	since  time.Time                     // since when it does not answer
 }
 
 // ask asks all other members at once.
@@ -177,7 +177,7 @@ func (s *clusterService) ask(ctx context.Context, members []*rollcallv1.Member) 
 	return answers
 }
 
-// errNoStatus is an answer that holds no member.
+// errNoStatus means that a member's answer held no member.
 var errNoStatus = errors.New("answered without a status")
 
 func (s *clusterService) askOne(ctx context.Context, name string) (*rollcallv1.GetStatusResponse, error) {
@@ -200,8 +200,8 @@ func (s *clusterService) askOne(ctx context.Context, name string) (*rollcallv1.G
 	return res, nil
 }
 
-// note keeps since when each member has not answered. It is known from being asked only: nobody asks
-// in the background.
+// note keeps since when each member has not answered. Members are asked only when somebody calls GetStatus,
+// not in the background.
 func (s *clusterService) note(answers []answer) {
 	now := time.Now()
 	s.mu.Lock()
@@ -230,7 +230,7 @@ func (s *clusterService) merge(own *rollcallv1.GetStatusResponse, st NodeStatus,
 	res := own
 	self := own.GetMembers()[0]
 	statuses := []*rollcallv1.MemberStatus{self}
-	// The newest term's word counts for who leads.
+	// Members may name different leaders: the one of the newest term counts.
 	newest := own
 	for _, a := range answers {
 		if a.res == nil {

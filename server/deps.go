@@ -15,7 +15,7 @@ import (
 // Status is the standard's status.
 type Status = healthpb.HealthCheckResponse_ServingStatus
 
-// Statuses is what the health service reads, and where the node's own names are published.
+// Statuses holds the statuses that the health service reads, and takes those of the node's own names.
 type Statuses interface {
 	// Status returns the effective status of a service or of one of the node's own names; false
 	// if there is none. It must not block or allocate.
@@ -60,9 +60,9 @@ type Registry interface {
 	WaitIndex(ctx context.Context, index uint64) error
 }
 
-// Followers tell of what changes in the registry, each in its own time: a send that blocks holds up
-// nobody else. The errors are ctx's, send's, or wrap a *logv1.CompactedError when what comes next is not
-// kept any more.
+// Followers sends what changes in the registry. Each call goes at its own pace: a send that blocks holds up
+// nobody else. The errors are ctx's, send's, or wrap a *logv1.CompactedError when what comes next is not kept
+// any more.
 type Followers interface {
 	// FollowEvents calls send with every event from revision from on (0: from now on), in order, each page
 	// with the revision up to which all was given. It does so at once, and when how.Quiet has passed without
@@ -75,9 +75,8 @@ type Followers interface {
 	FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
-// History reads what is not in memory: events and points in time, up to the revision that this node had
-// reached when it was called. Errors wrap a *logv1.CompactedError when what is asked for is not kept
-// any more.
+// History reads what is on disk: events and points in time, up to the revision that this node had reached
+// when it was called. Errors wrap a *logv1.CompactedError when what is asked for is not kept any more.
 type History interface {
 	// ReadEvents returns the next events of q that keep wants, at most limit and of at most so many that
 	// it looks at; From 0 is the oldest there is.
@@ -94,8 +93,8 @@ type History interface {
 	ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, err error)
 }
 
-// Agreement is how a command gets into the log. Its errors are told apart by NotWritten and
-// OutcomeUnknown (see writtenOf); one that says neither counts as unknown.
+// Agreement is how a command gets into the log. Its errors say by the methods NotWritten and OutcomeUnknown
+// what became of the command (see rpcerror.OfChange). An error without them counts as unknown.
 type Agreement interface {
 	// Propose returns what the fold made of cmd, refusals included. Only a leader can.
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
@@ -125,20 +124,21 @@ type Node interface {
 	NodeStatus() NodeStatus
 }
 
-// Replica is what this node can prove of its registry to others.
+// Replica tells the state hashes by which members compare their registries.
 type Replica interface {
 	// HashAt returns the state hash after a log entry, nil if it is not known.
 	HashAt(index uint64) *logv1.StateHash
-	// Held returns the newest of them, and the registry's revision at the same moment.
+	// Held returns the newest state hash, and the registry's revision at the same moment.
 	Held() (hash *logv1.StateHash, revision int64)
-	// Suspect is called when a member held another hash of the same version. It must not block.
+	// Suspect is called when a member has another state hash, computed in the same way, for the same log
+	// entry. It must not block.
 	Suspect(index uint64, member string)
 }
 
 // Exporter makes backups of this node's registry and history.
 type Exporter interface {
-	// ExportSnapshot returns a snapshot of what the registry holds at some moment after the call, copied
-	// to where nothing else is held up by it. It must be closed.
+	// ExportSnapshot returns a snapshot of what the registry holds at some moment after the call. It is a
+	// copy on disk, so sending it holds up nothing else. It must be closed.
 	ExportSnapshot(ctx context.Context) (Snapshot, error)
 }
 
@@ -176,7 +176,7 @@ type NodeStatus struct {
 	Clocks []ClockOffset
 }
 
-// Deps are the rooms behind the server. All but Replica and Exporter are required.
+// Deps is what a Server works on. All but Replica and Exporter are required.
 type Deps struct {
 	Statuses  Statuses
 	Registry  Registry

@@ -1,10 +1,28 @@
-// Package server is gRPC in: it answers grpc.health.v1 and rollcall.v1 for one node, and what the
-// other nodes of its cluster ask of it.
+// Package server answers gRPC: grpc.health.v1 and rollcall.v1 for clients, and what the other members of
+// the cluster ask of this node.
 //
-// Here belong request validation, the turning of outcomes into status codes (errors.go, one table),
-// forwarding to the leader, limits, readiness and draining. Truth does not (package fsm), nor does
-// agreement (package raftnode): both come in through the interfaces of deps.go.
+// What belongs here: validating requests, limits, readiness, draining, and the messages of the API. What
+// does not: what the registry holds (package fsm) and agreement (package raftnode). Both come in through
+// the interfaces of deps.go.
 //
-// Check is the hot path. It is one look-up and one of four messages made in advance; nothing may be
-// put before it that every call pays for, so there are no interceptors and no stats handlers.
+// # Where what is
+//
+//	health.go       Check and List
+//	watch.go        the standard's Watch; watches.go counts the open ones and refuses those above the limits
+//	admin.go        writes; validate.go checks their fields (with api/rollcall/limits)
+//	registry.go     reads of services; events.go and asof.go read the past
+//	follow.go       WatchEvents and WatchServices
+//	cluster.go      GetStatus; problems.go says what is wrong with the cluster, in words
+//	verify.go       "rollcall verify": asks every member for its state hash after one log entry and compares
+//	hashes.go       a member's answer to that question
+//	peerservice.go  what other members ask: forwarded writes and the read index
+//	readiness.go    the status of "" and of /readyz; probes.go answers over HTTP
+//	budgets.go      the memory that is held for clients, divided into three budgets
+//
+// In packages beneath it: forward brings a write to the leader, freshness makes a read wait until this
+// node is fresh, rpcerror turns an error into a gRPC code (one table), flowcontrol bounds what one watch
+// or stream holds in memory, budget what all of them hold, connlimit the connections.
+//
+// Check is the hot path. It is one look-up and one of four messages that were made in advance. There are
+// no interceptors and no stats handlers, because every Check would pay for them.
 package server

@@ -77,7 +77,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	for _, e := range page.Events {
 		const tagAndLength = 5
 		p := convert.Event(e)
-		// One is always answered, as in fitting.
+		// The first event is always in the answer, see fitting.
 		if size -= proto.Size(p) + tagAndLength; size < 0 && len(res.Events) > 0 {
 			next = e.GetRevision()
 			break
@@ -95,8 +95,8 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	return res, nil
 }
 
-// eventRange is the range of revisions that the first page of a list is the beginning of. It stays what
-// it is on further pages, of any node: what is written in between does not belong to the list.
+// eventRange returns the range of revisions that a list covers. The first page fixes it, and all further
+// pages, of any node, keep it: what is written in between does not belong to the list.
 func (s *registryService) eventRange(ctx context.Context, req *rollcallv1.ListEventsRequest) (*eventRange, error) {
 	at := &eventRange{from: req.GetFromRevision(), to: s.registry.Revision()}
 	if to := req.GetToRevision(); to > 0 {
@@ -118,12 +118,12 @@ func (s *registryService) eventRange(ctx context.Context, req *rollcallv1.ListEv
 		at.to = min(at.to, last) // 0 with an error
 	}
 	if at.to == 0 {
-		*at = eventRange{from: math.MaxInt64, to: 1} // nothing
+		*at = eventRange{from: math.MaxInt64, to: 1} // empty: there are no events
 	}
 	return at, nil
 }
 
-// eventRange is what of a list of events is still to come; from 0 is the oldest there is.
+// eventRange is the part of a list of events that is still to come. from 0 means the oldest event there is.
 type eventRange struct{ from, to int64 }
 
 // A page token of events is a format byte, the cluster, a hash of the request that it belongs to, and the
@@ -161,13 +161,14 @@ func parseEventToken(req *rollcallv1.ListEventsRequest) (cluster string, left *e
 	return cluster, left, nil
 }
 
-// listHash is of what stays the same from page to page. It finds mistakes, not malice.
+// listHash is a hash of the request without what changes from page to page. It finds a token that is used
+// with another request by mistake. It is no protection against an attacker.
 func listHash(req *rollcallv1.ListEventsRequest) uint64 {
 	same := proto.CloneOf(req)
 	same.PageSize, same.PageToken = 0, ""
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(same)
 	if err != nil {
-		return 0 // what was received can be sent
+		return 0 // cannot fail: the request was decoded a moment ago
 	}
 	h := fnv.New64a()
 	h.Write(b)

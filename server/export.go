@@ -14,16 +14,15 @@ import (
 )
 
 const (
-	// exportChunk is well below what stock clients receive.
+	// exportChunk is the size of a message. It is well below the default limit of gRPC clients.
 	exportChunk = 256 << 10
-	// exportStall is how long a client may take nothing before its connection is closed: nobody else
-	// can have an export meanwhile.
+	// exportStall is how long a client may read nothing before its connection is closed. Only one export runs
+	// at a time, so others wait for it.
 	exportStall = 30 * time.Second
 )
 
-// ExportSnapshot implements rollcall.v1.Cluster. What is sent was copied to this node's disk before, so
-// that a client's speed concerns nobody but the next who wants an export. It ends with UNAVAILABLE when
-// the node stops.
+// ExportSnapshot implements rollcall.v1.Cluster. The snapshot is copied to this node's disk first. So a slow
+// client holds up only the next export. It ends with UNAVAILABLE when the node stops.
 func (s *clusterService) ExportSnapshot(req *rollcallv1.ExportSnapshotRequest, stream grpc.ServerStreamingServer[rollcallv1.ExportSnapshotResponse]) (err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.ExportSnapshot", false, &err)
 	if s.exporter == nil {
@@ -56,7 +55,7 @@ func (s *clusterService) export(ctx context.Context, cancel context.CancelCauseF
 		return err
 	}
 	defer snapshot.Close()
-	// Send ends with its connection only.
+	// A Send that waits for the client returns only when the connection ends.
 	stalled := time.AfterFunc(exportStall, func() { s.cutOff(stream.Context()) })
 	defer stalled.Stop()
 	defer context.AfterFunc(s.reads.Ending, func() { stalled.Reset(flowcontrol.StuckGrace) })()

@@ -34,6 +34,7 @@ type testNode struct {
 	exporter  fakeExporter
 	conn      *grpc.ClientConn // of a client
 	peerLis   *bufconn.Listener
+	apiLis    *bufconn.Listener
 }
 
 // testCluster is nodes n1, n2, … that reach each other by name.
@@ -83,6 +84,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 		c.t.Fatal(err)
 	}
 	api := bufconn.Listen(bufSize)
+	node.apiLis = api
 	served := make(chan error, 1)
 	go func() { served <- node.Serve(api, node.peerLis) }()
 	node.conn, err = grpc.NewClient("passthrough:///"+name,

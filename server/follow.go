@@ -21,7 +21,8 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// A watch of events to which nothing came is told where it is after so many revisions, or so long.
+// A watch of events gets a message without events, a bookmark, when it has passed so many revisions or so
+// much time without an event for it.
 const (
 	bookmarkRevisions = 1_000
 	bookmarkInterval  = 10 * time.Second
@@ -37,7 +38,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
-		var begun bool   // the last message was a part of a write
+		var begun bool   // the last message ended within an atomic write
 		err := s.followers.FollowEvents(ctx, req.GetFromRevision(), following(out), func(events []*logv1.Event, revision int64) error {
 			m := &rollcallv1.WatchEventsResponse{Revision: revision}
 			if at.IsZero() {
@@ -54,7 +55,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 			}
 			bookmark := at.IsZero() || revision-told >= bookmarkRevisions ||
 				revision > told && time.Since(at) >= bookmarkInterval
-			// The end of a write of which a part was sent is told, also if nothing of it is asked for.
+			// If a part of an atomic write was sent, the end of the write is sent too, even without events.
 			if len(m.Events) == 0 && (m.More || !bookmark && !begun) {
 				return nil
 			}
@@ -91,7 +92,7 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	})
 }
 
-// follow runs a watch of the registry until its stream ends, or the node's part in it does.
+// follow runs a watch of the registry until its stream ends, the node stops, or the fence is raised.
 func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
@@ -111,7 +112,7 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 	if err == nil {
 		err = s.send(ctx, stream, run)
 	}
-	// As in Health.Watch.
+	// A watch that this node ended says why.
 	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
 	}
@@ -128,18 +129,19 @@ func (s *registryService) send(ctx context.Context, stream grpc.ServerStream, ru
 	defer out.Close()
 	err := run(ctx, out)
 	if s.Ending.Err() != nil && !out.Gone(stream) {
-		// How the stream ends would wait behind what is not read, and the node's stopping for it.
+		// The client does not read. The status that ends the stream would wait behind the unread pages, and
+		// Stop would wait for it.
 		s.cutOff(stream.Context())
 	}
 	return err
 }
 
-// following is how a watch of the registry reads.
+// following returns the options of reading for one watch of the registry.
 func following(out *flowcontrol.PageSender) logv1.Following {
 	return logv1.Following{Quiet: bookmarkInterval, Room: out.Room, Idle: out.Idle}
 }
 
-// compacted makes an answer of an error that says that something is not kept any more.
+// compacted turns a CompactedError into what the caller is told. It returns other errors as they are.
 func compacted(err error) error {
 	c := (*logv1.CompactedError)(nil)
 	if !errors.As(err, &c) {
@@ -158,7 +160,8 @@ func notKept(c *logv1.CompactedError, asked string) *rpcerror.Failure {
 	}
 }
 
-// matches says whether an event of service, "" if of none, is among those asked for.
+// matches says whether an event of service is among those asked for. service is "" if the event is about no
+// service.
 func matches(service string, prefixes []string) bool {
 	if len(prefixes) == 0 {
 		return true

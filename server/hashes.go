@@ -29,8 +29,8 @@ func (s *peerService) HashAt(ctx context.Context, req *peerv1.HashAtRequest) (re
 	return res, nil
 }
 
-// AskHash asks another member for its state hash after the log entry at index. own is this node's,
-// nil if it does not know or should not say. The answer is nil if the member does not know.
+// AskHash asks another member for its state hash after the log entry at index. own is this node's state hash;
+// nil if it does not know it or must not tell it. The answer is nil if the member does not know its own.
 func (s *Server) AskHash(ctx context.Context, member string, index uint64, own *logv1.StateHash) (*logv1.StateHash, error) {
 	res, err := askHash(ctx, s.pool, s.cfg.Node, member, index, own)
 	switch {

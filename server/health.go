@@ -13,14 +13,14 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// health is grpc.health.v1.Health, as grpc-go's own server behaves to its clients.
+// health implements grpc.health.v1.Health. Clients see the behaviour of grpc-go's own health server.
 type health struct {
 	healthpb.UnimplementedHealthServer
 	freshness.Reads
 	statuses  Statuses
 	listLimit int
-	// unknown is the answer to Check of what does not exist. Pods that are being set up are asked
-	// for over and over: it is made once.
+	// unknown is the answer to Check of a service that does not exist. It is made once, because probes ask
+	// for services that are still being set up over and over.
 	unknown error
 	// answers by status. gRPC only marshals them, and marshaling stores nothing in a message but
 	// its size, atomically and always the same, so all calls share them.
@@ -48,7 +48,8 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 	return h.answers[s]
 }
 
-// Check implements grpc.health.v1.Health. Nothing that may be left out is called on the way of a plain one.
+// Check implements grpc.health.v1.Health. It is the hot path: a call without metadata of ours costs one
+// look-up and a message that was made in advance.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
 	if h.Fence.Refusal() != nil || h.Incoming.Asks(ctx) {
 		return h.checkAsked(ctx, req.GetService())
@@ -68,7 +69,7 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 		h.SetHeader(ctx, heading)
 		return nil, rpcerror.ToStatus(h.Node, err)
 	}
-	// It may have closed in the meantime.
+	// The fence may have been raised during the wait.
 	if err := h.Fence.RefuseName(h.Node, name); err != nil {
 		return nil, err
 	}
@@ -80,7 +81,8 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 	return h.answer(s), nil
 }
 
-// notFound looks at the name only now: one against the rules is never found.
+// notFound checks the name, after the look-up: a name that breaks the rules is never found, so Check need not
+// check it before.
 func (h *health) notFound(name string) error {
 	if err := limits.Lookup(name); err != nil {
 		return rpcerror.ToStatus(h.Node, rpcerror.Invalid(rpcerror.Violation{Field: "service", Description: err.Error()}))

@@ -10,11 +10,11 @@ import (
 	"github.com/rollcallhq/rollcall/server/peerconn"
 )
 
-// Limits of requests and answers. Those of single fields stand in validate.go.
+// Limits of requests and answers. Limits of single fields are in package limits.
 const (
 	// maxRequestBytes is gRPC's own default. The largest batch needs less.
 	maxRequestBytes = 4 << 20
-	// maxAnswerBytes is what stock clients receive by default: no answer is made larger on
+	// maxAnswerBytes is the largest message that gRPC clients receive by default. No answer is made larger on
 	// purpose.
 	maxAnswerBytes = 4 << 20
 	// spareStreams is how many calls a connection may have besides its watches. Clients wait in
@@ -61,7 +61,7 @@ func serverOptions(idle time.Duration) []grpc.ServerOption {
 			Timeout:           keepaliveTimeout,
 			MaxConnectionIdle: idle,
 		}),
-		// Stop returns when no handler touches the rooms below any more.
+		// Stop returns only when no handler runs any more: fsm and raft are closed after it.
 		grpc.WaitForHandlers(true),
 	}
 }

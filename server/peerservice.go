@@ -12,8 +12,8 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// peerService is rollcall.peer.v1.Peer, what other members ask of this one. It never forwards and never
-// tries again: that is left to the node that the client called.
+// peerService implements rollcall.peer.v1.Peer: it answers other members. It never forwards and never tries
+// again. The node that the client called does both.
 type peerService struct {
 	peerv1.UnimplementedPeerServer
 	node      string
@@ -29,8 +29,8 @@ func (s *peerService) Forward(stream grpc.BidiStreamingServer[peerv1.ForwardRequ
 	return s.receiver.Serve(stream)
 }
 
-// ReadIndex implements rollcall.peer.v1.Peer. A node that stops still answers: while it leads, nobody
-// else can.
+// ReadIndex implements rollcall.peer.v1.Peer. A node that is stopping still answers, because as long as it
+// leads no other node can.
 func (s *peerService) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest) (res *peerv1.ReadIndexResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Peer.ReadIndex", false, &err)
 	s.router.TermBegun(ctx)

@@ -9,7 +9,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// localProblems is what is wrong as far as one node knows, worst first.
+// localProblems says what is wrong as far as this node knows, worst first.
 func localProblems(node string, st NodeStatus, v verdict) []string {
 	var out []string
 	if v.readsWhy != "" {
@@ -28,7 +28,7 @@ func localProblems(node string, st NodeStatus, v verdict) []string {
 func clockProblems(clocks []ClockOffset) []string {
 	var out []string
 	if n := len(clocks); n > 1 && slices.IndexFunc(clocks, func(c ClockOffset) bool { return !c.Off || c.Ahead > 0 }) < 0 {
-		// All were set back, or the log's time was made by a clock that was ahead.
+		// Either all clocks were set back, or a leader whose clock was ahead made the log's time.
 		return []string{fmt.Sprintf("the clocks of all members are behind the log's time, by %s and more: it runs at half speed until they meet",
 			roughly(-slices.MaxFunc(clocks, func(a, b ClockOffset) int { return cmp.Compare(a.Ahead, b.Ahead) }).Ahead))}
 	}
@@ -58,7 +58,7 @@ func roughly(d time.Duration) string {
 	return d.Round(10 * time.Millisecond).String()
 }
 
-// ownProblem is why a node does not serve. While there is no cluster it is not the node's fault.
+// ownProblem says why a node does not serve. It does not blame a node that only waits for a cluster.
 func ownProblem(node string, st NodeStatus, why string) string {
 	if !st.Formed && st.Failed == "" {
 		return why
@@ -66,7 +66,8 @@ func ownProblem(node string, st NodeStatus, why string) string {
 	return node + ": " + why
 }
 
-// severity orders problems: what stops writes, what stops this node, what may yet.
+// severity orders problems: first those that stop writes, then those that stop this node, then those that may
+// do so later.
 type severity int
 
 const (
@@ -75,7 +76,7 @@ const (
 	memberUnwell
 )
 
-// problems is what is wrong with the cluster, in words, worst first.
+// problems says in words what is wrong with the cluster, worst first.
 func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, leader *answer, answers []answer, now time.Time) []string {
 	type problem struct {
 		severity severity

@@ -12,21 +12,22 @@ import (
 	"github.com/rollcallhq/rollcall/server/freshness"
 )
 
-// verdict is what a node's own names say, and why not.
+// verdict says which of the node's own names are SERVING, and why the others are not.
 type verdict struct {
 	reads  bool // rollcall.reads
 	ready  bool // ""
 	leader bool // rollcall.leader
 
-	readsWhy string // why not reads; "" if so
+	readsWhy string // why reads is false; "" if it is true
 	heardWhy string // why no leader counts as confirmed; "" if one does
 
-	// again is when the passing of time alone may change this; 0 is never.
+	// again is after how long the verdict may change by the passing of time alone; 0: never.
 	again time.Duration
 }
 
-// evaluate decides the node's own names. freshAt is how fresh the node is (see freshness), which may be
-// maxStaleness ago while it is ready; 0 does not ask.
+// evaluate decides the statuses of the node's own names. The node shows every write that was acknowledged
+// before freshAt (see package freshness). "" is SERVING while that is at most maxStaleness ago; with
+// maxStaleness 0 it does not matter.
 func evaluate(st NodeStatus, freshAt time.Time, draining bool, now time.Time, maxStaleness time.Duration) verdict {
 	var v verdict
 	switch {
@@ -67,7 +68,7 @@ type readiness struct {
 	freshness    *freshness.Tracker
 	maxStaleness time.Duration
 	drains       func() bool
-	refreshed    chan struct{} // capacity 1: something may be true until another time
+	refreshed    chan struct{} // capacity 1: run must compute again when the verdict may change by time
 
 	mu        sync.Mutex // guards published, and keeps publishing in the order of evaluation
 	published map[string]Status
@@ -108,7 +109,8 @@ func (r *readiness) publish() verdict {
 	return v
 }
 
-// refresh publishes, for what neither a change of the node nor time tells of.
+// refresh publishes. It is for a change that run does not hear of: neither Agreement.Changed nor the passing
+// of time tells it.
 func (r *readiness) refresh() {
 	r.publish()
 	select {

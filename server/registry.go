@@ -23,15 +23,15 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// registryService is rollcall.v1.Registry.
+// registryService implements rollcall.v1.Registry.
 type registryService struct {
 	rollcallv1.UnimplementedRegistryServer
 	freshness.Reads
 	registry  Registry
 	followers Followers
 	history   History
-	// completePatience is how long a watch of services, which has sent all that this node holds, waits for a
-	// leader to confirm that this is all.
+	// completePatience is how long a watch of services waits for a leader to confirm that this node holds all
+	// acknowledged writes. By then it has sent all that the node holds.
 	completePatience time.Duration
 	pages            *budget.Budget             // of messages of streams
 	cutOff           func(call context.Context) // closes the connection of a call
@@ -80,14 +80,14 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 		return nil, 0, &rpcerror.Failure{
 			Reason:  rpcerror.ReasonNotFound,
 			Message: fmt.Sprintf("service %q does not exist%s", req.GetService(), when) + neverWritten(req.GetService()),
-			// A header may tell of a newer one: of what is being published just now.
+			// The revision in the headers may be newer: it counts a batch that is being published just now.
 			Meta: map[string]string{rpcerror.MetaService: req.GetService(), rpcerror.MetaRevision: strconv.FormatInt(revision, 10)},
 		}
 	}
 	return rec, revision, nil
 }
 
-// neverWritten says why no service can have a name; "" if one can.
+// neverWritten says why no service can have this name; "" if one can.
 func neverWritten(name string) string {
 	if bad := limits.Name(name); bad != nil && !rollcallv1.IsOwn(name) {
 		return "; no service can have this name: " + bad.Plain()
@@ -157,8 +157,8 @@ const pageOverhead = 1 << 10
 // pageEstimate is about how many bytes a page of so many records or events has.
 func pageEstimate(limit int) int { return min(512*limit, maxAnswerBytes) }
 
-// fitting returns how many of recs fit into size bytes, at least one: a page that a client cannot
-// receive would be the end of its listing.
+// fitting returns how many of recs fit into size bytes, so that the client can receive the page. It is at
+// least one, or the list would never go on.
 func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 	for i, rec := range recs {
 		const tagAndLength = 5
@@ -170,8 +170,8 @@ func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
 	return len(recs)
 }
 
-// validateList returns what the page token says: the name it stands after, and the point in time of the
-// first page.
+// validateList returns what the page token says: the last name of the page before, and the point in time of
+// the list.
 func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after string, at *asOf, err error) {
 	var vs violations
 	vs.at(req.GetAt())
@@ -210,8 +210,8 @@ func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after st
 	return after, at, nil
 }
 
-// A page token is a format byte, the cluster, the revision of a list as of a point in time, and the name that the page
-// stands after. Any node of the cluster goes on from it.
+// A page token is a format byte, the cluster, the revision of a list as of a point in time, and the last name
+// of the page before. Any node of the cluster can go on from it.
 const (
 	tokenFormat     = 4
 	asOfTokenFormat = 5

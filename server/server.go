@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	_ "google.golang.org/grpc/encoding/gzip" // clients may compress; grpc.MaxRecvMsgSize bounds what a message inflates to
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/reflection"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
@@ -75,7 +77,7 @@ const MinClientMemory = 192 << 20
 // it is not.
 const MinReadyStaleness = time.Second
 
-// DefaultConfig returns what a production node runs with, but for its name, version and start.
+// DefaultConfig returns the configuration of a production node, without its name, version and start time.
 func DefaultConfig() Config {
 	return Config{
 		HealthListLimit:         100,
@@ -117,7 +119,7 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// Server answers for one node. Its life is New, Serve, BeginDrain, Stop.
+// Server answers for one node. Call New, Serve, BeginDrain and Stop, in this order.
 type Server struct {
 	cfg       Config
 	log       *slog.Logger
@@ -190,7 +192,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		refreshed:    make(chan struct{}, 1),
 	}
 	s.watches = newWatches(cfg, s.rpcs)
-	s.budgets = newBudgets(cfg.ClientMemory)
+	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
@@ -292,6 +294,14 @@ func (s *Server) limited(api net.Listener) net.Listener {
 	return clients
 }
 
+// closed says that a client's connection has ended.
+func (s *Server) closed(connection *peer.Peer) bool {
+	s.mu.Lock()
+	clients := s.clients
+	s.mu.Unlock()
+	return clients != nil && clients.Closed(connection.Addr)
+}
+
 // cutOff closes the connection of a client's call.
 func (s *Server) cutOff(call context.Context) {
 	from, ok := peer.FromContext(call)
@@ -313,16 +323,16 @@ func (s *Server) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result
 	return s.router.Propose(ctx, cmd, false)
 }
 
-// KeepFresh begins the rounds in the background by which "" is SERVING. Until then only reads that ask
-// make rounds: a node calls it when it has announced itself.
+// KeepFresh begins the rounds in the background that make "" SERVING. Call it when the node has announced
+// itself. Before it only reads that ask to be fresh make rounds.
 func (s *Server) KeepFresh() { s.keepFresh.Do(func() { close(s.announced) }) }
 
 // ReadIndexRounds is how many rounds this node has made so far to know how fresh it is: for reads that
 // ask, which share them, and in the background.
 func (s *Server) ReadIndexRounds() int64 { return s.freshness.Rounds() }
 
-// Refresh brings the node's own names up to date with what Node tells, before it returns: for a change
-// that Agreement.Changed does not tell of.
+// Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
+// Node that Agreement.Changed does not tell of.
 func (s *Server) Refresh() { s.readiness.refresh() }
 
 // BeginDrain stops admitting changes (NOT_WRITTEN), those waiting for a leader included, and makes
@@ -381,9 +391,9 @@ func both(a, b func()) {
 	wg.Wait()
 }
 
-// Diverged has the server refuse reads and changes of the registry with UNAVAILABLE and reason
-// DIVERGED, and end the watches of services: this node's registry is not what the cluster agreed on
-// from the log entry at index on. It cannot be undone. Node.NodeStatus must tell so before.
+// Diverged has the server refuse reads and changes of the registry with UNAVAILABLE and reason DIVERGED, and
+// end the watches of services. From the log entry at index on, this node's registry is not what the cluster
+// agreed on. It cannot be undone. Node.NodeStatus must report it before the call.
 func (s *Server) Diverged(index uint64) {
 	at := strconv.FormatUint(index, 10)
 	s.fence.Raise(&rpcerror.Failure{

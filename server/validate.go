@@ -18,7 +18,8 @@ func (vs *violations) add(field, format string, a ...any) {
 	*vs = append(*vs, rpcerror.Violation{Field: field, Description: fmt.Sprintf(format, a...)})
 }
 
-// err is nil if nothing is wrong. A refused request was not written, which clients need not deduce.
+// err returns nil if nothing is wrong. The error says that the request was not written, so that clients need
+// not conclude it from the code.
 func (vs violations) err() error {
 	if len(vs) == 0 {
 		return nil
@@ -49,7 +50,7 @@ func (vs *violations) ifRevision(field string, r *int64) {
 	}
 }
 
-// status checks a required status; deletes says whether SERVICE_UNKNOWN has a meaning here.
+// status checks a required status. deletes allows SERVICE_UNKNOWN, which deletes the service.
 func (vs *violations) status(field string, s *Status, deletes bool) {
 	switch {
 	case s == nil:
@@ -80,8 +81,9 @@ func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 	return vs.err()
 }
 
-// validateBatch also bounds the answer and returns about how many bytes it will have. The answer repeats reason, actor and the caller's address peer
-// for every service. With an answer nobody can receive, a caller would not learn what it changed.
+// validateBatch checks a batch and returns about how many bytes its answer will have. The answer repeats the
+// reason, the actor and the caller's address (peer) for every service. A batch whose answer is too large to
+// receive is refused: its caller would not learn what was changed.
 func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (answerBytes int, err error) {
 	var vs violations
 	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())

@@ -23,15 +23,16 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// A member that has not applied the log entry yet, or that was started after it, is asked again.
+// A member is asked again if it has not applied the log entry yet, or was started after it.
 const (
 	verifyTries = 10
 	verifyPause = 100 * time.Millisecond
-	// verifyTimeout bounds the whole for a caller without a deadline.
+	// verifyTimeout bounds the whole call of a caller without a deadline.
 	verifyTimeout = 5 * time.Second
 )
 
-// Verify implements rollcall.v1.Cluster. A node that has found that it differs answers too.
+// Verify implements rollcall.v1.Cluster. It asks every member for its state hash after one log entry and
+// compares them. A node that has found that its registry differs answers too.
 func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyRequest) (res *rollcallv1.VerifyResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.Verify", false, &err)
 	if s.replica == nil {
@@ -67,7 +68,7 @@ func (s *clusterService) verify(ctx context.Context) *rollcallv1.VerifyResponse 
 		if !behind && !forgot || try == verifyTries || !sleepFor(ctx, verifyPause) {
 			break
 		}
-		if forgot { // of a newer entry everybody knows
+		if forgot { // every member knows the hash of a newer entry
 			own, revision = s.replica.Held()
 			for name, m := range held {
 				if m.GetStateHash() != "" {
@@ -84,14 +85,15 @@ func (s *clusterService) verify(ctx context.Context) *rollcallv1.VerifyResponse 
 	return res
 }
 
-// What is told of a member until it knows.
+// Why a member's state hash is missing, though it may come.
 const (
 	notApplied   = "has not applied the log entry yet"
 	notAnyLonger = "was started after the log entry and does not know its hash then"
 )
 
-// askHashes fills held with what the others hold of the entry of own, asking those that it may be of
-// use to ask. behind: somebody has not applied it yet; forgot: somebody will never know.
+// askHashes asks the other members for their state hash after the log entry of own, and puts the answers into
+// held. It skips members whose answer will not change. behind: a member has not applied the entry yet.
+// forgot: a member was started after the entry and will never know its hash.
 func (s *clusterService) askHashes(ctx context.Context, names []string, own *logv1.StateHash, held map[string]*rollcallv1.MemberHash) (behind, forgot bool) {
 	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
@@ -130,7 +132,7 @@ func (s *clusterService) askHashes(ctx context.Context, names []string, own *log
 	return behind, forgot
 }
 
-// conclude says what the members' answers come to.
+// conclude compares the members' state hashes and fills in the verdict.
 func conclude(res *rollcallv1.VerifyResponse) {
 	type kind struct {
 		version uint32
@@ -179,7 +181,7 @@ func conclude(res *rollcallv1.VerifyResponse) {
 	res.Verdict = strings.Join(parts, "; ")
 }
 
-// inSentence is names as a sentence has them.
+// inSentence joins names as in a sentence: "n1, n2 and n3".
 func inSentence(names []string) string {
 	if n := len(names) - 1; n > 0 {
 		return strings.Join(names[:n], ", ") + " and " + names[n]
@@ -187,7 +189,7 @@ func inSentence(names []string) string {
 	return strings.Join(names, "")
 }
 
-// sleepFor pauses; false: ctx has ended.
+// sleepFor waits for d. It returns false if ctx ends first.
 func sleepFor(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -199,8 +201,8 @@ func sleepFor(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// askHash asks a member what it held after the log entry at index. own is what the asker held, nil if it
-// does not know or should not say.
+// askHash asks a member what it held after the log entry at index. own is the asker's state hash; nil if it
+// does not know it or must not tell it.
 func askHash(ctx context.Context, pool *peerconn.Pool, asker, member string, index uint64, own *logv1.StateHash) (*peerv1.HashAtResponse, error) {
 	conn, err := pool.Get(member)
 	if err == nil {

@@ -16,10 +16,10 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// openWatch is a watch of the standard's Health service. It has no goroutine: its handler has ended its
-// own, with the stream still open (see handle), whoever wakes the watchers of a name sends for it, and
-// whatever ends it calls end. A goroutine that does nothing but wait would be most of what a watch
-// costs, and 10,000 that wake up at once would keep everybody else from the processor.
+// openWatch is a watch of the standard's Health service. It has no goroutine. Its handler has ended its own
+// goroutine with the stream still open (see handle). The waker of package fsm/watch sends the statuses, and
+// whatever ends the watch calls end. A goroutine that only waits would be most of the cost of a watch, and
+// 10,000 goroutines that wake up at once would keep all others from the processors.
 type openWatch struct {
 	flowcontrol.StatusSender
 	watches    *watches
@@ -28,27 +28,27 @@ type openWatch struct {
 	connection *peer.Peer
 	name       string
 	fence      *fence.Fence
-	stop       func()     // of Statuses.WatchStatus
-	returned   chan error // for a handler that waits; nil: it does not
+	stop       func()     // returned by Statuses.WatchStatus
+	returned   chan error // the handler waits for it; nil: the handler has ended
 
 	// Guarded by watches.mu.
 	ended      bool
-	unhook     [2]func() bool // from the stream's context; from that of the leader, if asked for
-	prev, next *openWatch     // of those that have begun
+	unhook     [2]func() bool // stop what waits for the stream's context, and for the leader's if the watch requires a leader
+	prev, next *openWatch     // in the list of watches that have begun
 }
 
-// finisher is gRPC's stream as its own server ends it when a handler returns.
+// finisher is the method of gRPC's stream by which gRPC's server ends it after a handler has returned.
 type finisher interface {
 	WriteStatus(*status.Status) error
 }
 
-// handle is gRPC's handler of Watch. It is an entry of the service's description and no interceptor,
-// which Check would pass too.
+// handle is gRPC's handler of Watch. It stands in the service's description. An interceptor would be called
+// for every Check too.
 //
-// gRPC ends a stream when its handler returns. This one does not: once the watch has begun, it ends its
-// goroutine, which runs what gRPC has deferred (it counts handlers) and nothing more. The stream goes
-// on, and its end is written by end as gRPC would. TestWatchNeedsNoGoroutine is there to tell if a new
-// version of gRPC does not have that; if it only lacks the way to end a stream, the handler waits.
+// gRPC ends a stream when its handler returns. This handler does not return: once the watch has begun, it
+// ends its goroutine with runtime.Goexit, which runs only what gRPC has deferred (it counts handlers). The
+// stream stays open until end writes its status, as gRPC would. TestWatchNeedsNoGoroutine fails if a new
+// version of gRPC does not allow this. If only finisher is missing there, the handler waits instead.
 func (w *watches) handle(h *health, stream grpc.ServerStream) error {
 	ctx := stream.Context()
 	o := &openWatch{watches: w, stream: stream}
@@ -76,13 +76,13 @@ func (o *openWatch) handle(ctx context.Context, h *health) error {
 	flowcontrol.SendUncompressed(ctx)
 	var ok bool
 	if o.finish, ok = grpc.ServerTransportStreamFromContext(ctx).(finisher); !ok {
-		o.returned = make(chan error, 1) // the only one
+		o.returned = make(chan error, 1) // capacity 1: it is sent to once
 	}
 	return h.watch(req.GetService(), o)
 }
 
-// begin has the watch ended when its caller goes, when leader ends if it is not nil, and when the node
-// says so. It returns why not, if that has been said already.
+// begin arranges that the watch ends when its caller leaves, when leader ends (if it is not nil), and when
+// the node ends all watches. If the node has done that already, begin returns why.
 func (o *openWatch) begin(leader context.Context) *rpcerror.Failure {
 	w := o.watches
 	w.mu.Lock()
@@ -106,7 +106,7 @@ func (o *openWatch) begin(leader context.Context) *rpcerror.Failure {
 	return nil
 }
 
-// end ends the watch with err, unless it has ended. When it returns, nothing is sent any more.
+// end ends the watch with err, unless it has ended already. When end returns, no status is sent any more.
 func (o *openWatch) end(err error) {
 	w := o.watches
 	w.mu.Lock()
@@ -144,7 +144,7 @@ func (o *openWatch) end(err error) {
 	_ = o.finish.WriteStatus(status.Convert(err))
 }
 
-// endAll ends all watches, and those to come as they begin.
+// endAll ends all watches. Watches that begin later are ended at once.
 func (w *watches) endAll(f *rpcerror.Failure) {
 	w.mu.Lock()
 	w.ending = f
@@ -152,7 +152,7 @@ func (w *watches) endAll(f *rpcerror.Failure) {
 	w.endThose(func(*openWatch) bool { return true }, f)
 }
 
-// endServices ends the watches of all but the node's own names. The gate must be closed.
+// endServices ends all watches except those of the node's own names. The fence must be raised before.
 func (w *watches) endServices(f *rpcerror.Failure) {
 	w.endThose(func(o *openWatch) bool { return !rollcallv1.IsOwn(o.name) }, f)
 }

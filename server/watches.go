@@ -22,8 +22,8 @@ const (
 	quotaWatchesPerConnection = "watches-per-connection"
 )
 
-// watches counts the open watches and refuses those above the limits. A watch counts from its first
-// header, so that one that never sends its request is bounded too.
+// watches counts the open watches and refuses those above the limits. A watch counts from its headers on, so
+// that streams which never send a request are limited too.
 type watches struct {
 	node                 string
 	limit, perConnection int
@@ -33,13 +33,13 @@ type watches struct {
 	warned atomic.Int64     // when a refusal was logged last, Unix nanoseconds
 	rpcs   *rpcstats.Counts // of Watch
 
-	mu sync.Mutex // guards what follows, and what openWatch says
+	mu sync.Mutex // guards what follows, and the fields of openWatch that say so
 	// connections counts by the peer.Peer that all calls of a connection share: gRPC makes one for
 	// each connection. (Its address would not do: that of a tunnel or a pipe is not unique.)
 	connections map[*peer.Peer]int
-	first       *openWatch        // all that have begun and not ended
-	ending      *rpcerror.Failure // nothing begins any more; nil: not yet
-	begun       sync.WaitGroup    // one for each that has begun, until all of its ending is done
+	first       *openWatch        // the list of watches that have begun and not ended
+	ending      *rpcerror.Failure // why no watch may begin any more; nil: watches may begin
+	begun       sync.WaitGroup    // one for each watch that has begun and has not ended completely
 }
 
 func newWatches(cfg Config, rpcs *rpcstats.Stats) *watches {
@@ -89,7 +89,8 @@ func (w *watches) leave(connection *peer.Peer) {
 	}
 }
 
-// refuse logs at most once a minute: whoever is refused may try again and again.
+// refuse returns the refusal and logs it, at most once a minute: a client that is refused may try again and
+// again.
 func (w *watches) refuse(subject, flag, format string, limit int) error {
 	now := time.Now().UnixNano()
 	if last := w.warned.Load(); now-last > int64(time.Minute) && w.warned.CompareAndSwap(last, now) {
@@ -98,8 +99,8 @@ func (w *watches) refuse(subject, flag, format string, limit int) error {
 	return rpcerror.ToStatus(w.node, rpcerror.LimitReached(subject, format, limit, flag))
 }
 
-// registerStreams registers a service with its streams, all of which are watches, limited. That is
-// done in the service's description and by no interceptor, which Check would pass too.
+// registerStreams registers a service whose streams are all watches, and limits them. It does so in the
+// service's description. An interceptor would be called for every Check too.
 func (w *watches) registerStreams(s grpc.ServiceRegistrar, service *grpc.ServiceDesc, impl any) {
 	desc := *service
 	desc.Streams = slices.Clone(service.Streams)
@@ -119,7 +120,7 @@ func (w *watches) registerStreams(s grpc.ServiceRegistrar, service *grpc.Service
 
 const watchMethod = "grpc.health.v1.Health/Watch"
 
-// register registers h with its watches limited, and without a goroutine each.
+// register registers the health service. Its watches are limited and need no goroutine each.
 func (w *watches) register(s grpc.ServiceRegistrar, h *health) {
 	desc := healthpb.Health_ServiceDesc
 	desc.Streams = make([]grpc.StreamDesc, len(healthpb.Health_ServiceDesc.Streams))

@@ -40,8 +40,11 @@ func (f *Followers) Services(ctx context.Context, prefixes []string, how logv1.F
 		}
 		scanned := m.GetSynced()
 		m.Synced = scanned && complete == nil
-		if told == nil || len(m.GetServices())+len(m.GetDeleted()) > 0 || m.GetSynced() && !told.GetSynced() {
-			if err := tell(m); err != nil {
+		at, synced := m.GetRevision(), m.GetSynced()
+		if told == nil || len(m.GetServices())+len(m.GetDeleted()) > 0 || synced && !told.GetSynced() {
+			page := m
+			m = nil // its records are not kept while it waits to be sent
+			if err := tell(page); err != nil {
 				return err
 			}
 		}
@@ -51,8 +54,6 @@ func (f *Followers) Services(ctx context.Context, prefixes []string, how logv1.F
 			}
 			continue
 		}
-		at, synced := m.GetRevision(), m.GetSynced()
-		m = nil
 		idle(how)
 		err = await(ctx, changed, complete, how.Quiet, func() error {
 			if at == told.GetRevision() {

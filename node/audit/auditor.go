@@ -360,7 +360,7 @@ func (a *Auditor) stop(ctx context.Context, s suspicion, f finding) {
 		"restart it and it rebuilds the registry from its snapshot and log, see docs/guarantees.md", s.first, s.what)
 	a.log.Error("this node's registry is not what the majority holds: it stops serving; restart it and it rebuilds the registry, see docs/guarantees.md",
 		"index", s.first, "reason", s.what, "own", fmt.Sprintf("%.8x", f.own), "held", f.String())
-	a.parts.Fold.Distrust()
+	a.parts.Fold.Quarantine()
 	if err := a.parts.Quarantine(fmt.Sprintf("at log entry %d the majority held something else (%s)", s.first, s.what)); err != nil {
 		a.log.Error("move registry.db aside before this node is started again", "error", err)
 	}

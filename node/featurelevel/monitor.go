@@ -107,15 +107,15 @@ func (m member) allowed() uint32 {
 }
 
 // members are raft's, by name, each with what is known of its level. One that never announced itself has
-// the base level. A process that told a lower level than its member announced counts: it has just been
-// replaced by an older version.
+// the base level. For a leader, which is connected to all members that run, a process that told a lower
+// level than its member announced counts: the member has just been replaced by an older version.
 func (m *Monitor) members() []member {
-	announced := m.cfg.Fold.Members()
+	announced, leading := m.cfg.Fold.Members(), m.cfg.Leading()
 	var all []member
 	for _, name := range m.cfg.Members() {
 		a := announced[name]
 		one := member{name: name, max: logv1.LevelOf(a.GetLevel()), hold: a.GetHoldLevel(), announced: a != nil, version: a.GetVersion()}
-		if told := m.cfg.PeerLevel(name); told != 0 && told < one.max {
+		if told := m.cfg.PeerLevel(name); leading && told != 0 && told < one.max {
 			one.max, one.version = told, ""
 		}
 		all = append(all, one)

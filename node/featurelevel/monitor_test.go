@@ -88,6 +88,8 @@ func TestLevelRisesWhenAllAllowIt(t *testing.T) {
 			"level 2 waits: n2 was started with --hold-level 1; n3 runs v1.0.0, which can fold level 1 at most"},
 		{"one was just replaced by an older version", func(c *cluster) { c.told["n2"] = 1 }, 0, []string{"n2"},
 			"level 2 waits: n2 runs a version, which can fold level 1 at most"},
+		{"an older process of which a follower has heard once", func(c *cluster) { c.told["n2"] = 1; c.leading = false }, 0, nil,
+			"level 2 can be reached: the level rises in a moment"},
 		{"a former member is older", func(c *cluster) { c.announced["n9"] = &logv1.Member{Name: "n9"} }, 2, nil, "level 2 can be reached: the level rises in a moment"},
 		{"the level is there", func(c *cluster) { c.level = 2 }, 0, nil, ""},
 		{"no cluster yet", func(c *cluster) { c.members = nil }, 0, nil, ""},

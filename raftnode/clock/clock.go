@@ -71,10 +71,23 @@ func New(cfg Config) *Clock {
 func (c *Clock) Stamp() int64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.advance()
+}
+
+// Advance is Stamp without an entry, for a leader that has just begun to lead. Look does the same now and then:
+// the cluster's clock runs on while nothing is written.
+func (c *Clock) Advance() { c.Stamp() }
+
+// advance moves the cluster's clock on. mu must be held.
+func (c *Clock) advance() int64 {
 	now := c.cfg.Lived()
-	v := decide(c.situation(now))
-	c.last, c.anchored, c.steady = v.time, now, v.steady
-	if v.leap > 0 {
+	s := c.situation(now)
+	v := decide(s)
+	c.last, c.anchored = v.time, now
+	// The first entry of a term is stamped before this node's fold has applied all that was committed. What
+	// was the log's time is known only when it has, and this node leads.
+	c.steady = c.steady || v.steady && c.cfg.Leads()
+	if v.leap > 0 && s.last != 0 { // a new cluster's first entry is no leap
 		level := slog.LevelInfo
 		if v.leap > time.Hour {
 			level = slog.LevelWarn // rare, and what follows from it may surprise
@@ -232,6 +245,9 @@ func offset(member string, reading, cluster int64, trip time.Duration) Offset {
 func (c *Clock) Look() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.cfg.Leads() {
+		c.advance()
+	}
 	own := c.cfg.Wall().UnixNano() - int64(c.cfg.Lived())
 	if step := time.Duration(own - c.own); c.own != 0 && step.Abs() > OffBy {
 		c.cfg.Logger.Warn("the clock of this node stepped", "by", rounded(step))

@@ -225,3 +225,19 @@ func BenchmarkStamp(b *testing.B) {
 		c.Stamp()
 	}
 }
+
+// A new cluster has no log time yet: that its first entry is of today is no leap.
+func TestTheFirstEntryIsNoLeap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for logTime, leaps := range map[int64]bool{0: false, time.Now().Add(-48 * time.Hour).UnixNano(): true} {
+			c, _, log := testClock(logTime)
+			for _, member := range []string{"n2", "n3"} {
+				c.Note(member, reading(0), c.cfg.Lived())
+			}
+			c.Stamp()
+			if got := strings.Contains(log.String(), "log time moves ahead"); got != leaps {
+				t.Errorf("log time %d: a leap was logged: %v: %s", logTime, got, log)
+			}
+		}
+	})
+}

@@ -7,6 +7,7 @@ package budget
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc/peer"
 
@@ -19,16 +20,22 @@ type Budget struct {
 	node, perConnection int64
 	used, refused       atomic.Int64
 
-	mu sync.Mutex // guards connections, and that used never exceeds node
+	// closed says that a connection has ended. gRPC then forgets, without a word, the messages that it had
+	// begun to send; nil: nobody knows.
+	closed func(*peer.Peer) bool
+
+	mu    sync.Mutex // guards what follows, and that used never exceeds node
+	swept time.Time
 	// connections counts by the peer.Peer that all calls of a connection share. Its address would not do:
 	// that of a tunnel or a pipe is not unique.
 	connections map[*peer.Peer]int64
 }
 
 // New returns a budget of node bytes, of which one connection may take perConnection. name stands in the
-// QuotaFailure of who is refused, and in metrics.
-func New(name string, node, perConnection int64) *Budget {
-	return &Budget{name: name, node: node, perConnection: perConnection, connections: make(map[*peer.Peer]int64)}
+// QuotaFailure of who is refused, and in metrics. closed says that a connection has ended: what it had
+// taken is given back when it is looked for. nil: everything taken is given back by Give.
+func New(name string, node, perConnection int64, closed func(*peer.Peer) bool) *Budget {
+	return &Budget{name: name, node: node, perConnection: perConnection, closed: closed, connections: make(map[*peer.Peer]int64)}
 }
 
 // Name is what New was given.
@@ -36,6 +43,9 @@ func (b *Budget) Name() string { return b.name }
 
 // Use returns how many bytes are taken, of how many, and how often a call was refused.
 func (b *Budget) Use() (used, limit, refused int64) {
+	b.mu.Lock()
+	b.sweep()
+	b.mu.Unlock()
 	return b.used.Load(), b.node, b.refused.Load()
 }
 
@@ -80,13 +90,33 @@ func (b *Budget) take(connection *peer.Peer, bytes int64) verdict {
 		return overConnection
 	}
 	if b.used.Load()+bytes > b.node {
-		return overNode
+		if b.sweep(); b.used.Load()+bytes > b.node {
+			return overNode
+		}
 	}
 	b.used.Add(bytes)
 	if connection != nil {
 		b.connections[connection] += bytes
 	}
 	return fits
+}
+
+// sweepEvery bounds what those who are refused can cost.
+const sweepEvery = 50 * time.Millisecond
+
+// sweep gives back what connections had taken that have ended. mu is held.
+func (b *Budget) sweep() {
+	now := time.Now()
+	if b.closed == nil || now.Sub(b.swept) < sweepEvery {
+		return
+	}
+	b.swept = now
+	for connection, bytes := range b.connections {
+		if b.closed(connection) {
+			b.used.Add(-bytes)
+			delete(b.connections, connection)
+		}
+	}
 }
 
 // Give gives back bytes that were taken for the connection.
@@ -96,12 +126,15 @@ func (b *Budget) Give(connection *peer.Peer, bytes int64) {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.used.Add(-bytes)
 	if connection == nil {
+		b.used.Add(-bytes)
 		return
 	}
-	if left := b.connections[connection] - bytes; left > 0 {
-		b.connections[connection] = left
+	// What a connection had taken that has ended may have been given back already.
+	taken := b.connections[connection]
+	b.used.Add(-min(bytes, taken))
+	if taken > bytes {
+		b.connections[connection] = taken - bytes
 	} else {
 		delete(b.connections, connection)
 	}

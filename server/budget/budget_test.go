@@ -3,6 +3,8 @@ package budget
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -31,7 +33,7 @@ func quota(t *testing.T, f *rpcerror.Failure) string {
 }
 
 func TestBudget(t *testing.T) {
-	b := New("answers", 100, 60)
+	b := New("answers", 100, 60, nil)
 	one, two := &peer.Peer{}, &peer.Peer{}
 	if f := b.Take(one, 60); f != nil {
 		t.Fatal(f)
@@ -66,8 +68,29 @@ func TestBudget(t *testing.T) {
 	}
 }
 
+// TestAConnectionThatEndedHoldsNothing: gRPC does not say that the rest of its messages are gone.
+func TestAConnectionThatEndedHoldsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone, there := &peer.Peer{}, &peer.Peer{}
+		ended := false
+		b := New("answers", 100, 60, func(p *peer.Peer) bool { return p == gone && ended })
+		if !b.TryTake(gone, 60) || !b.TryTake(there, 40) || b.TryTake(there, 10) {
+			t.Fatal("what fits is taken, and no more")
+		}
+		ended = true
+		time.Sleep(sweepEvery)
+		if !b.TryTake(there, 10) {
+			t.Error("a connection that has ended keeps its part")
+		}
+		b.Give(gone, 60) // after all
+		if used, _, _ := b.Use(); used != 50 {
+			t.Errorf("%d bytes are used, want 50", used)
+		}
+	})
+}
+
 func TestBudgetIsNeverExceeded(t *testing.T) {
-	b := New("writes", 1_000, 100)
+	b := New("writes", 1_000, 100, nil)
 	var all sync.WaitGroup
 	for range 20 {
 		connection := &peer.Peer{}

@@ -2,8 +2,8 @@ package connlimit
 
 import (
 	"log/slog"
+	"maps"
 	"net"
-	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -19,10 +19,10 @@ type Listener struct {
 	limit int
 	log   *slog.Logger
 
-	mu     sync.Mutex // guards what follows
-	open   []net.Conn // and closed ones that were not looked at since
-	look   int        // at so many
-	looked time.Time  // when, at the limit
+	mu     sync.Mutex            // guards what follows
+	open   map[net.Addr]net.Conn // by the address itself, not one like it; and closed ones that were not looked at since
+	look   int                   // at so many
+	looked time.Time             // when, at the limit
 	warned time.Time
 }
 
@@ -31,7 +31,7 @@ const lookEvery = 50 * time.Millisecond
 
 // New returns l with a limit.
 func New(l net.Listener, limit int, log *slog.Logger) *Listener {
-	return &Listener{Listener: l, limit: limit, log: log}
+	return &Listener{Listener: l, limit: limit, log: log, open: make(map[net.Addr]net.Conn)}
 }
 
 // Accept closes what comes above the limit. Clients see a connection that failed, wait, and try
@@ -58,7 +58,7 @@ func (c *Listener) admit(conn net.Conn) bool {
 	defer c.mu.Unlock()
 	atLimit := len(c.open) >= c.limit
 	if atLimit && now.Sub(c.looked) >= lookEvery || !atLimit && len(c.open) >= c.look {
-		c.open = slices.DeleteFunc(c.open, closed)
+		maps.DeleteFunc(c.open, func(_ net.Addr, conn net.Conn) bool { return closed(conn) })
 		c.look = max(64, 2*len(c.open))
 		c.looked = now
 	}
@@ -69,7 +69,7 @@ func (c *Listener) admit(conn net.Conn) bool {
 		}
 		return false
 	}
-	c.open = append(c.open, conn)
+	c.open[conn.RemoteAddr()] = conn
 	return true
 }
 
@@ -82,14 +82,23 @@ func closed(conn net.Conn) bool {
 	return raw.Control(func(uintptr) {}) != nil
 }
 
+// Closed says whether the connection whose address is addr itself, not one like it, has been closed by this
+// side. It is false for one that holds no file descriptor.
+func (c *Listener) Closed(addr net.Addr) bool {
+	if _, ok := addr.(*net.TCPAddr); !ok {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn, open := c.open[addr]
+	return !open || closed(conn)
+}
+
 // Cut closes the connection whose address is addr itself, not one like it, if it holds a file descriptor.
 func (c *Listener) Cut(addr net.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, conn := range c.open {
-		if conn.RemoteAddr() == addr {
-			conn.Close()
-			return
-		}
+	if conn, open := c.open[addr]; open {
+		conn.Close()
 	}
 }

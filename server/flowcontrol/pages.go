@@ -50,11 +50,9 @@ func NewPageSender(b *budget.Budget, connection *peer.Peer) (*PageSender, *rpcer
 	return &PageSender{budget: b, connection: connection, left: make(chan struct{}, 1)}, nil
 }
 
-// Close gives back what the stream has taken from the budget, but for a page that has not left yet.
+// Close gives back what the stream has taken from the budget.
 func (o *PageSender) Close() {
-	if !o.queued {
-		o.shrink(0)
-	}
+	o.shrink(0)
 	o.budget.Give(o.connection, StreamBytes)
 }
 

@@ -1,6 +1,8 @@
-// Package forward brings a change to the leader: to this node, or over one hop to another. It holds the
-// router that finds the leader and tries again, the forward stream that carries the changes of many
-// callers, and the leader's end of that stream.
+// Package forward brings a write to the leader: to this node if it leads, or over one hop to another.
+//
+// router.go finds the leader and tries again; a write begins at Router.Propose. forwarder.go is the
+// follower's end of the hop, receiver.go the leader's end. stream.go is the gRPC stream between them, which
+// carries the writes of many callers.
 //
 // Validating requests does not belong here (package server), nor does agreeing on the log (package
 // raftnode).

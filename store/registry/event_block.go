@@ -28,36 +28,37 @@ const (
 	groupEvents    = 7
 )
 
-// eventBlock is a sealed logv1.EventBlock of which is known where each event is. Its memory is the
-// transaction's, that of the events it hands out is not.
+// eventBlock is an opened logv1.EventBlock. It knows where each event begins and ends, and decodes only
+// the events that it is asked for. payload is the transaction's memory; the events it returns are not.
 type eventBlock struct {
 	first   int64 // revision; there is at least one event
 	time    int64
 	payload []byte
 	groups  []blockGroup
-	events  []blockEvent
+	events  []blockEvent // the first has the revision first, each further one the next
 
-	shared  logv1.Event // what the events of group decoded have in common
-	decoded int         // -1: none
+	decoded int         // the group whose fields are in shared; -1: none
+	shared  logv1.Event // the fields that all events of that group have
 	one     logv1.BlockEvent
 }
 
-// blockGroup is a group whose own fields have not been decoded: there may be no use for them.
+// blockGroup is where a group is. Its own fields are decoded when one of its events is.
 type blockGroup struct {
-	begin, end uint32 // in payload, of what is not events: these come last
-	events     int    // in the block up to the group's last
+	begin, end uint32 // in payload, of the group's own fields: its events come after them
+	events     int    // how many events the block has up to the end of this group
 }
 
+// blockEvent is where an event is.
 type blockEvent struct {
 	begin, end uint32 // in payload
-	group      uint32
+	group      uint32 // its place in groups
 }
 
-// errBlock is what is wrong with a block whose checksum is right.
+// errBlock is for a block whose checksum is right and whose content is not.
 var errBlock = errors.New("not a block of events")
 
-// openBlock checks what stands under a key of the bucket events. b may hold another block; it has to be
-// closed by another openBlock, or never be used again, when the transaction ends.
+// openBlock opens the block that is stored under a key of the bucket events. b may have held another block.
+// When the transaction ends, b must be opened again before it is used.
 func openBlock(key, value []byte, b *eventBlock) error {
 	payload, err := logv1.Payload(value)
 	if err == nil {
@@ -75,7 +76,7 @@ func openBlock(key, value []byte, b *eventBlock) error {
 // last is the revision of the block's last event.
 func (b *eventBlock) last() int64 { return b.first + int64(len(b.events)) - 1 }
 
-// find looks where what is in the payload.
+// find notes where each group and each event of the payload is.
 func (b *eventBlock) find(payload []byte) error {
 	if len(payload) > math.MaxUint32 {
 		return errBlock
@@ -112,7 +113,7 @@ func (b *eventBlock) find(payload []byte) error {
 	return nil
 }
 
-// findEvents does so with the newest group.
+// findEvents notes where each event of the newest group is. The group is payload[begin:end].
 func (b *eventBlock) findEvents(begin, end int) error {
 	const tag = groupEvents<<3 | byte(protowire.BytesType)
 	before, group := len(b.events), uint32(len(b.groups)-1)
@@ -177,8 +178,7 @@ func fieldAt(message []byte, at, end int) (field, error) {
 	return f, nil
 }
 
-// event decodes the event of a revision that is in the block, and no other. Events of a group share their
-// actor.
+// event decodes one event of the block, by its revision. Events of one group share their actor.
 func (b *eventBlock) event(revision int64) (*logv1.Event, error) {
 	at := b.events[revision-b.first]
 	err := b.decodeGroup(int(at.group))

@@ -10,15 +10,15 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// maxBlock is the most bytes of a sealed block of more than one event. bbolt puts at least two values on
-// a leaf, and as many pages under it as it takes: a leaf of n such blocks, with its header of 16 bytes and
-// 16 and the key for each, just fits n pages of 4 KiB.
+// maxBlock is the greatest size of a sealed block, unless the block holds one event. bbolt puts at least
+// two values on a leaf and gives the leaf as many pages as it needs. A leaf has a header of 16 bytes, and
+// 16 bytes and a key for each value: so a leaf of n blocks of this size fits into n pages of 4 KiB.
 const maxBlock = 4096 - 16 - revisionBytes - 8
 
-// sealing is the most that the envelope adds to the payload of a block, and the block's own fields.
+// sealing is the most bytes that the envelope and the block's own fields take.
 const sealing = 17 + 2*11
 
-// eventPacker makes blocks. It is used by one goroutine.
+// eventPacker packs events into blocks. One goroutine uses it.
 type eventPacker struct {
 	groups arena[logv1.EventGroup]
 	events arena[logv1.BlockEvent]
@@ -26,7 +26,7 @@ type eventPacker struct {
 	last   eventBlock
 }
 
-// arena hands out values that are used again, and not cleared.
+// arena hands out values. It uses them again without clearing them.
 type arena[T any] struct {
 	all  []*T
 	used int
@@ -45,9 +45,10 @@ func (a *arena[T]) next() *T {
 	return a.all[a.used-1]
 }
 
-// put writes events, in order of revision and all after those that are there, as blocks. They go on in
-// the last block if that has room and nothing that is below compacted, where blocks of one event stand.
-// If the last one is damaged they begin another: whoever reads it is told, and what is new is not lost too.
+// put stores events, which come in order of revision and after those that are stored. It appends to the
+// last block while that has room, unless the block begins below compacted: there each block has one event.
+// If the last block is damaged, put begins a new one: readers of the damaged one are told, and the new
+// events are not lost too.
 func (p *eventPacker) put(all *bbolt.Bucket, events []*logv1.Event, compacted int64) error {
 	if len(events) == 0 {
 		return nil
@@ -74,7 +75,7 @@ func (p *eventPacker) put(all *bbolt.Bucket, events []*logv1.Event, compacted in
 	return p.putNew(all, events)
 }
 
-// putNew writes events as blocks of their own.
+// putNew stores events in new blocks.
 func (p *eventPacker) putNew(all *bbolt.Bucket, events []*logv1.Event) error {
 	for len(events) > 0 {
 		first, time := events[0].GetRevision(), events[0].GetTime()
@@ -96,8 +97,8 @@ func blockError(first int64, err error) error {
 	return fmt.Errorf("bucket %s, revision %d: %w", bucketEvents, first, err)
 }
 
-// pack makes of p.block the groups of as many events, of consecutive revisions, as take no more than room
-// bytes, but of least at least, and returns how many.
+// pack fills p.block with groups of the first events, and returns how many events that are. It takes events
+// of consecutive revisions, as many as fit into room bytes, but at least least of them.
 func (p *eventPacker) pack(events []*logv1.Event, time int64, room, least int) (n int) {
 	p.groups.used, p.events.used = 0, 0
 	p.block.First, p.block.Time = 0, 0
@@ -142,7 +143,7 @@ func (p *eventPacker) pack(events []*logv1.Event, time int64, room, least int) (
 	return n
 }
 
-// close ends the group of events from to end-1.
+// close ends a group. It holds the events from from to end-1.
 func (p *eventPacker) close(group *logv1.EventGroup, events []*logv1.Event, from, end int) {
 	if group == nil {
 		return
@@ -152,10 +153,10 @@ func (p *eventPacker) close(group *logv1.EventGroup, events []*logv1.Event, from
 	group.Events = p.events.all[from:end]
 }
 
-// fieldSize is what a message of so many bytes takes as a field.
+// fieldSize is the size of a field that holds a message of this size.
 func fieldSize(size int) int { return 1 + protowire.SizeBytes(size) }
 
-// fillGroup sets all of a group that was used before, but for its events.
+// fillGroup sets all fields of a group except its events: the group was used before.
 func fillGroup(g *logv1.EventGroup, e *logv1.Event, time int64) {
 	g.More = e.GetCommitRevision() - e.GetRevision()
 	g.Time = e.GetTime() - time
@@ -163,7 +164,7 @@ func fillGroup(g *logv1.EventGroup, e *logv1.Event, time int64) {
 	g.Events = nil
 }
 
-// fillEvent sets all of an event that was used before.
+// fillEvent sets all fields of an event: it was used before.
 func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
 	b.Type, b.Key, b.LeaseId, b.Deletes, b.After = e.GetType(), e.GetKey(), e.GetLeaseId(), e.GetDeletes(), e.GetAfter()
 	b.PreviousStatus, b.Status, b.EffectiveStatus = e.GetPreviousStatus(), e.GetStatus(), e.GetEffectiveStatus()

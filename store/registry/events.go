@@ -30,13 +30,24 @@ func revisionKey(revision int64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, revisionBytes), uint64(revision))
 }
 
+// hasName says whether the index can have a record with this key.
+func hasName(kind logv1.Kind, key string) bool {
+	return kind > 0 && key != "" && strings.IndexByte(key, endOfName) < 0
+}
+
 // recordName names a record among those of all kinds. The index can have none for some keys: false.
 func recordName(kind logv1.Kind, key string) (string, bool) {
-	if kind <= 0 || key == "" || strings.IndexByte(key, endOfName) >= 0 {
+	if !hasName(kind, key) {
 		return "", false
 	}
-	return string(append(appendKind(make([]byte, 0, 1+len(key)), kind), key...)), true
+	return string(appendName(make([]byte, 0, maxKindBytes+len(key)), kind, key)), true
 }
+
+func appendName(b []byte, kind logv1.Kind, key string) []byte {
+	return append(appendKind(b, kind), key...)
+}
+
+const maxKindBytes = binary.MaxVarintLen32
 
 func appendKind(b []byte, kind logv1.Kind) []byte { return binary.AppendUvarint(b, uint64(kind)) }
 
@@ -66,12 +77,12 @@ func indexName(e *logv1.Event) string {
 
 // indexKey is where the index has what happened to a name at a revision.
 func indexKey(name string, revision int64) []byte {
-	return appendIndexKey(make([]byte, 0, len(name)+1+revisionBytes), name, revision)
+	return appendRevision(append(make([]byte, 0, len(name)+1+revisionBytes), name...), revision)
 }
 
-func appendIndexKey(b []byte, name string, revision int64) []byte {
-	b = append(append(b, name...), endOfName)
-	return binary.BigEndian.AppendUint64(b, uint64(revision))
+// appendRevision makes an index key of a name.
+func appendRevision(name []byte, revision int64) []byte {
+	return binary.BigEndian.AppendUint64(append(name, endOfName), uint64(revision))
 }
 
 // splitIndexKey is the reverse of indexKey.

@@ -75,10 +75,11 @@ func putEvents(tx *bbolt.Tx, p *eventPacker, memory *byteArena, events []*logv1.
 	}
 	keys := make([][]byte, 0, len(events))
 	for _, e := range events {
-		if name := indexName(e); name != "" {
-			room := memory.room(len(name) + 1 + revisionBytes)
-			keys = append(keys, memory.take(appendIndexKey(room, name, e.GetRevision())))
+		if !hasName(e.GetKind(), e.GetKey()) {
+			continue
 		}
+		room := appendName(memory.room(maxKindBytes+len(e.GetKey())+1+revisionBytes), e.GetKind(), e.GetKey())
+		keys = append(keys, memory.take(appendRevision(room, e.GetRevision())))
 	}
 	slices.SortFunc(keys, bytes.Compare)
 	size := 0

@@ -107,6 +107,16 @@ func TestVerifyFindsDamage(t *testing.T) {
 			e.Reason += "!"
 			replace(t, d.registryFile, e)
 		}, "is not as its newest event"},
+		{"an event says another member", func(t *testing.T, d *disk, h *history) {
+			for i := len(h.events) - 1; ; i-- {
+				if e := h.events[i]; e.Kind == logv1.Kind_KIND_MEMBER {
+					e = proto.CloneOf(e)
+					e.After = storetest.Bytes(&logv1.Member{Name: e.Key, ApiAddress: "elsewhere"})
+					replace(t, d.registryFile, e)
+					return
+				}
+			}
+		}, "fold: KIND_MEMBER"},
 		{"an event deletes what exists", func(t *testing.T, d *disk, h *history) {
 			e := proto.CloneOf(newest(h))
 			e.Type, e.Deletes = logv1.EventType_EVENT_TYPE_DELETED, true
@@ -193,4 +203,37 @@ func TestVerifyAfterCompaction(t *testing.T) {
 	}
 	db.CloseAfter(nil)
 	check("below " + strconv.FormatInt(horizon, 10) + " each should have its own")
+}
+
+// TestVerifyAfterRefounding: a registry that was made another cluster's has no members, although their
+// events are kept. That is right up to the revision of the backup and no further.
+func TestVerifyAfterRefounding(t *testing.T) {
+	d, h := recorded(t, 200)
+	meta := d.registryFile.Meta()
+	d.close()
+	name := filepath.Join(d.path, FileName)
+	for _, tt := range []struct {
+		restored int64
+		want     string // "": nothing is wrong
+	}{{h.revision(), ""}, {0, "KIND_MEMBER"}} {
+		meta.ClusterId, meta.RestoredRevision, meta.StateHash = "another", tt.restored, nil
+		if err := Refound(name, meta, storetest.Kinds{}); err != nil {
+			t.Fatal(err)
+		}
+		f, err := OpenReader(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		content, err := storetest.LoadContent(f)
+		if err != nil || len(content.Records[logv1.Kind_KIND_MEMBER]) != 0 || len(content.Services()) == 0 {
+			t.Errorf("it holds %d members and %d services: %v", len(content.Records[logv1.Kind_KIND_MEMBER]), len(content.Services()), err)
+		}
+		problems := problemsOf(f.Check(storetest.Kinds{}, inspectNothing))
+		if tt.want == "" && len(problems) > 0 || tt.want != "" && !strings.Contains(strings.Join(problems, "\n"), tt.want) {
+			t.Errorf("restored at %d: problems %q, want %q", tt.restored, problems, tt.want)
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }

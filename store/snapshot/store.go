@@ -295,6 +295,7 @@ type checkedSink struct {
 	index, term uint64
 	bytes       int64
 	begun       time.Time
+	closed      bool // and stored
 	logger      *slog.Logger
 }
 
@@ -307,8 +308,12 @@ func (s *checkedSink) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Close finishes the snapshot, or removes it if the stream was not right.
+// Close finishes the snapshot, or removes it if the stream was not right. Raft closes it once more than who
+// wrote it.
 func (s *checkedSink) Close() error {
+	if s.closed {
+		return nil
+	}
 	if err := s.check.finish(); err != nil {
 		s.SnapshotSink.Cancel()
 		return fmt.Errorf("snapshot %s: %w", s.ID(), err)
@@ -321,6 +326,7 @@ func (s *checkedSink) Close() error {
 	if err := vfs.SyncDir(filepath.Join(s.store.dir, s.ID())); err != nil {
 		return fmt.Errorf("snapshot %s: %w", s.ID(), err)
 	}
+	s.closed = true
 	s.store.mu.Lock()
 	s.store.last = max(s.store.last, s.index)
 	s.store.mu.Unlock()
