@@ -147,6 +147,9 @@ func (p *pace) step(ctx context.Context) error {
 // cluster's, and a snapshot would outlive the entries from which it could be made anew.
 func (f *FSM) Quarantine() { f.quarantined.Store(true) }
 
+// Quarantined says whether Quarantine was called.
+func (f *FSM) Quarantined() bool { return f.quarantined.Load() }
+
 // Flip is for tests: it has the status of a service changed in memory, behind the fold's back, as a
 // defect of the machine might. It is called by raft's goroutine, see Config.Intercept.
 func (f *FSM) Flip(name string) bool {

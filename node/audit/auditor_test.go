@@ -1,10 +1,17 @@
 package audit
 
 import (
+	"context"
+	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/raftnode"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -83,5 +90,38 @@ func TestP9SuspicionsNeverBlock(t *testing.T) {
 	}
 	if failed, alarm := a.State(); failed != "why" || alarm != "" {
 		t.Errorf("it tells %q, %q", failed, alarm)
+	}
+}
+
+// outvoted is the rest of a node whose registry is not the majority's.
+type outvoted struct{ did []string }
+
+func (o *outvoted) Status() raftnode.Status                  { return raftnode.Status{} }
+func (o *outvoted) Changed() <-chan struct{}                 { return nil }
+func (o *outvoted) TransferLeadership(context.Context) error { return nil }
+func (o *outvoted) Snapshot(context.Context) error           { return nil }
+func (o *outvoted) Refresh()                                 {}
+func (o *outvoted) Diverged(index uint64)                    { o.did = append(o.did, fmt.Sprint("diverged at ", index)) }
+func (o *outvoted) AskHash(context.Context, string, uint64, *logv1.StateHash) (*logv1.StateHash, error) {
+	return nil, nil
+}
+
+// TestP9AnOutvotedNodeIsQuarantined: it takes no snapshot any more, which would push out the log entries that
+// its registry could be made anew from, and the next start does not believe the registry file.
+func TestP9AnOutvotedNodeIsQuarantined(t *testing.T) {
+	node, fold := &outvoted{}, &fsm.FSM{}
+	a := &Auditor{log: slog.New(slog.DiscardHandler), parts: Parts{
+		Fold: fold, Raft: node, Server: node,
+		Quarantine: func(string) error {
+			node.did = append(node.did, "quarantined the file")
+			return nil
+		},
+	}}
+	a.stop(t.Context(), suspicion{index: 7, first: 7}, finding{})
+	if !fold.Quarantined() {
+		t.Error("the fold still takes snapshots")
+	}
+	if want := []string{"quarantined the file", "diverged at 7"}; !slices.Equal(node.did, want) || !a.Diverged() {
+		t.Errorf("it did %q, want %q; diverged: %v", node.did, want, a.Diverged())
 	}
 }

@@ -18,14 +18,14 @@ import (
 )
 
 const (
-	// stagger is how long a voter leaves the election to each one that goes before it. A
-	// won election takes a few round trips and fsyncs.
+	// stagger is how long a voter waits for each voter that stands before it. Winning an election takes a
+	// few round trips and fsyncs.
 	stagger = 150 * time.Millisecond
-	// grace is how long answers are waited for beyond those of a quorum, so that the best
-	// one stands and not two.
+	// grace is how much longer than for a quorum's answers a voter waits for the rest, so that one voter
+	// stands and not two.
 	grace = 30 * time.Millisecond
-	// redialPause is how soon a port is tried again that took a connection and broke it: a process
-	// that is ending. It doubles.
+	// redialPause is the wait before a port is dialed again that took a connection and broke it: its
+	// process is ending. The wait doubles each time.
 	redialPause = 2 * time.Millisecond
 )
 
@@ -58,7 +58,8 @@ func New(cfg Config) *Failover { return &Failover{cfg: cfg} }
 // Count is how often this node stood for election because its leader's process had ended.
 func (f *Failover) Count() uint64 { return f.total.Load() }
 
-// voter is what is known of a voter while a leader is missed.
+// voter is what this node knows of a voter while the leader is missing. A voter is lost when it has lost the
+// leader too, and standing when it has begun an election.
 type voter struct {
 	name     string
 	term     uint64
@@ -68,13 +69,13 @@ type voter struct {
 	standing bool
 }
 
-// precedes says whether v is to stand before w: raft lets only those win whose log goes as far as a
-// quorum's.
+// precedes reports whether v stands before w. The voter with the further log goes first, because raft lets
+// nobody win whose log is behind that of a quorum.
 func (v voter) precedes(w voter) bool {
 	return cmp.Or(cmp.Compare(w.logTerm, v.logTerm), cmp.Compare(w.logIndex, v.logIndex), cmp.Compare(v.name, w.name)) < 0
 }
 
-// begun says whether somebody has begun an election.
+// begun reports whether another voter has begun an election.
 func begun(own voter, others []voter) bool {
 	return slices.ContainsFunc(others, func(o voter) bool {
 		return o.term > own.term || o.standing && o.term == own.term

@@ -10,8 +10,8 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
-// dial connects to the named peer for a purpose and says hello, at the first of its addresses that
-// is right. It returns the peer's answer and the address too.
+// dial connects to the named peer and exchanges hellos. It tries the peer's addresses in order and takes the
+// first one where that peer answers. It returns also the peer's hello and the address.
 func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, *peerv1.Hello, string, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -46,7 +46,7 @@ func (p *Port) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Pu
 	return nil, nil, "", failed
 }
 
-// dialOne tries one address with its share of the time: share is how many are left to try.
+// dialOne tries one address. It may take a share of the time: share is how many addresses are left to try.
 func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
 	timeout := HandshakeTimeout
 	if deadline, ok := ctx.Deadline(); ok {

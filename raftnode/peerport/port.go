@@ -176,7 +176,7 @@ func (p *Port) admit(conn net.Conn) {
 	})
 }
 
-// handshake answers a hello and hands the connection on; false: it is not wanted.
+// handshake answers a hello and hands the connection on. It returns false when the connection is to be closed.
 func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {

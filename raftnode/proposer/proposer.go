@@ -38,9 +38,9 @@ type Config struct {
 	OnEntry func(commands int, took time.Duration)
 }
 
-// Proposer turns the commands that wait into log entries: as many as wait go into one, as soon as
-// fewer than MaxEntriesInFlight are under way. A command alone does not wait at all; under load an
-// fsync is shared by all that came during the one before.
+// Proposer turns waiting commands into log entries. It puts all that wait into one entry as soon as fewer
+// than MaxEntriesInFlight entries are under way. So a single command does not wait at all, and under load
+// the commands that came during one fsync share the next one.
 type Proposer struct {
 	cfg Config
 
@@ -146,7 +146,7 @@ func (p *Proposer) enqueue(pr *proposal) error {
 	return nil
 }
 
-// withdraw takes a proposal back; false: it does not wait any more, it is in an entry or answered.
+// withdraw takes a proposal back. It returns false when the proposal is in an entry, or answered, already.
 func (p *Proposer) withdraw(pr *proposal) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -219,8 +219,8 @@ func (p *Proposer) run() {
 	}
 }
 
-// awaitRoom waits while the node is congested; false: the proposer is closing. What waits meanwhile is
-// bounded like the queue, and can still be withdrawn.
+// awaitRoom waits while the node is congested. It returns false when the proposer is closing. Commands stay in
+// the queue meanwhile, which is bounded, and can still be withdrawn.
 func (p *Proposer) awaitRoom() bool {
 	if p.cfg.Congested == nil {
 		return true

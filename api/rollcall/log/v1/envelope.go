@@ -21,6 +21,8 @@ var (
 	ErrFormat = errors.New("unknown format")
 )
 
+var errEnvelope = fmt.Errorf("envelope: %w", ErrChecksum)
+
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Field numbers and types of Envelope, written by hand: sealing is on the path of every write, and
@@ -70,23 +72,27 @@ func SealAfter(b, before []byte, m Value) ([]byte, error) {
 // checksum covers the format too: a flipped bit in it is damage, not a newer writer.
 func checksum(format uint64, payload []byte) uint32 {
 	sum := crc32.Checksum(payload, castagnoli)
+	if format == Format {
+		return crc32.Update(sum, castagnoli, formatBytes) // it would be allocated otherwise
+	}
 	return crc32.Update(sum, castagnoli, binary.LittleEndian.AppendUint64(nil, format))
 }
+
+var formatBytes = binary.LittleEndian.AppendUint64(nil, Format)
 
 // Payload checks sealed bytes and returns what is inside, sharing their memory. The error wraps
 // ErrChecksum or ErrFormat.
 func Payload(sealed []byte) ([]byte, error) {
 	// What seal writes and nothing else: what is not under the checksum must not be able to say anything.
-	damaged := fmt.Errorf("envelope: %w", ErrChecksum)
 	format, b, ok := cutVarint(sealed, envelopeFormat)
 	if !ok || len(b) < 5 || b[0] != envelopeCRC32C<<3|byte(protowire.Fixed32Type) {
-		return nil, damaged
+		return nil, errEnvelope
 	}
 	sum := binary.LittleEndian.Uint32(b[1:])
 	payload, rest, ok := cutBytes(b[5:], envelopePayload)
 	// Every format keeps these three fields and this checksum.
 	if !ok || len(rest) > 0 || checksum(format, payload) != sum {
-		return nil, damaged
+		return nil, errEnvelope
 	}
 	if format == 0 || format > Format {
 		return nil, fmt.Errorf("envelope: %w %d, this binary reads up to %d", ErrFormat, format, Format)

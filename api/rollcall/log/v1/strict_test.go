@@ -263,3 +263,17 @@ func unknownIn(m protoreflect.Message) string {
 	})
 	return where
 }
+
+// TestPayloadAllocatesNothing: an envelope is opened several times for every write.
+func TestPayloadAllocatesNothing(t *testing.T) {
+	sealed, err := logv1.Seal(&logv1.Entry{Time: 1, Commands: []*logv1.Command{{Reason: "r"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = logv1.Payload(sealed) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { _, _ = logv1.EntryLevel(sealed) }); n != 0 {
+		t.Errorf("the level: %v allocations", n)
+	}
+}
