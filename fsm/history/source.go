@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// shortBudget is what calls of one connection may read, beside changes, before they take the long lane: so
-// much a second, and so much at once.
+// shortBudget is what calls of one connection may read before they take the long lane: so much a second, and
+// so much at once.
 const shortBudget = 10 * time.Millisecond
 
 // source is who reads: a connection.

@@ -22,8 +22,8 @@ import (
 //     so do those of one connection.
 //
 // While both lanes are used, each has half of the twentieth. Followers that are close behind read in memory,
-// and are not held back. While nothing changes, only the long lane has a bound, so that very many followers
-// that are behind leave processors to the others.
+// and are not held back. While nothing changes there are no rests, and only the long lane has a bound, of half
+// of the processors, so that very many who read much leave processors to the others.
 const (
 	// RestFactor is how many times as long as a reading cost its lane rests, if the other lane is not used.
 	RestFactor = 19
@@ -110,7 +110,7 @@ func (t *throttle) take(ctx context.Context, what reading) (*source, lane, error
 	busy, now := t.busy(), time.Now()
 	t.mu.Lock()
 	w := &waiter{source: t.sources.of(ctx, now), cost: time.Duration(what.most) * GivenCost}
-	if what.follower || busy && w.source.lately(now) > shortBudget {
+	if what.follower || w.source.lately(now) > shortBudget {
 		w.lane = long
 	}
 	state := &t.lanes[w.lane]
@@ -156,12 +156,12 @@ func (t *throttle) leave(s *source, l lane, what reading, cost time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.lanes[l].used = now
+	if !what.follower {
+		s.charge(now, cost)
+	}
 	if !busy {
 		t.free(l)
 		return
-	}
-	if !what.follower {
-		s.charge(now, cost)
 	}
 	factor := time.Duration(RestFactor)
 	if other := &t.lanes[1-l]; other.taken > 0 || now.Sub(other.used) < BusyFor {

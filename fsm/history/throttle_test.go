@@ -180,21 +180,34 @@ func TestWhoHasReadMuchWaitsBehindWhoHasNot(t *testing.T) {
 	})
 }
 
-// TestQuietReading: while nothing changes, no call waits, and followers that are behind leave processors free.
+// TestQuietReading: while nothing changes, no call waits that reads little, and those that read much, and
+// followers that are behind, leave processors free.
 func TestQuietReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newReaders(t, false)
-		r.loop(500, "followers", reading{follower: true}, 5*time.Millisecond)
-		r.loop(20, "calls", reading{most: 1000}, 5*time.Millisecond)
-		time.Sleep(time.Second)
+		r.loop(250, "followers", reading{follower: true}, 5*time.Millisecond)
+		r.loop(250, "greedy", reading{most: 1000}, 5*time.Millisecond)
+		for range 20 {
+			time.Sleep(50 * time.Millisecond)
+			for i := range 50 {
+				r.wg.Go(func() { _ = r.read(r.ctx, i, reading{most: 1}, time.Millisecond/10) })
+			}
+		}
+		time.Sleep(time.Millisecond)
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if r.most["calls"] != 0 || r.turns["calls"] < 20*199 {
-			t.Errorf("%d calls, of which one waited %v", r.turns["calls"], r.most["calls"])
+		for i := range 50 {
+			if r.most[i] != 0 || r.turns[i] != 20 {
+				t.Errorf("a call waited %v; %d calls", r.most[i], r.turns[i])
+			}
 		}
+		// But for the first calls of the greedy one, of which nothing was known.
 		at := max(1, runtime.GOMAXPROCS(0)/2)
-		if n := r.turns["followers"]; n < 199*at || n > 200*at {
-			t.Errorf("followers had %d turns of 5 ms in a second, want %d at a time", n, at)
+		if n := r.turns["followers"] + r.turns["greedy"] - 250; n < 190*at || n > 203*at+2 {
+			t.Errorf("%d turns of 5 ms in a second, want %d at a time", n, at)
+		}
+		if f, g := r.turns["followers"], r.turns["greedy"]-250; f < g-2*at || g < f-2*at {
+			t.Errorf("the followers had %d turns, the greedy calls %d", f, g)
 		}
 	})
 }
