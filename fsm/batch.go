@@ -4,22 +4,22 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// batch collects what a run of entries changed: of each name the newest only, in the order in which
-// they changed first.
+// batch collects what a run of entries changed. Of each record it keeps only the newest version, in the order
+// in which the records changed first.
 type batch struct {
 	index, term uint64 // of the last entry; 0: nothing was applied
 	services    []touched
 	at          map[string]int    // name → place in services; see FSM.touched
-	records     []logv1.Record    // of kinds that have a table
-	recordAt    map[recordKey]int // place in records
+	records     []logv1.Record    // the changed records of kinds that have a table
+	recordAt    map[recordKey]int // where in records a key is
 	events      []*logv1.Event
-	requests    []*request // remembered, and not forgotten again
-	forgotten   []string   // keys of those remembered before
+	requests    []*request // answers that are remembered since this batch
+	forgotten   []string   // keys of answers that are forgotten since this batch
 	hash        Digest     // the state's after the last entry
-	mismatch    uint64     // first index at which a proposer held another hash; 0: none
+	mismatch    uint64     // the first index after which a proposer had another state hash than this node; 0: none
 }
 
-// maxTouched is of how many names the room is kept from one batch to the next.
+// maxTouched is for how many names memory is kept from one batch to the next.
 const maxTouched = 1024
 
 type touched struct {
@@ -66,7 +66,7 @@ func (b *batch) addRecord(kind *Kind, key string, now Value) {
 	b.records = append(b.records, r)
 }
 
-// forget takes the oldest request that is known.
+// forget notes that r, the oldest known request, is forgotten.
 func (b *batch) forget(r *request) {
 	if len(b.requests) > 0 && b.requests[0] == r {
 		b.requests = b.requests[1:]
@@ -75,7 +75,7 @@ func (b *batch) forget(r *request) {
 	b.forgotten = append(b.forgotten, r.place.key())
 }
 
-// delta is the registry file's part. s is the state after the batch.
+// delta returns what the registry file has to store. s is the state after the batch.
 func (b *batch) delta(s *state) *logv1.Delta {
 	d := &logv1.Delta{
 		Index:     b.index,

@@ -4,12 +4,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// firstHorizon is that of a registry that was never compacted: there is every event.
+// firstHorizon is the horizon of a registry that was never compacted: all events are kept.
 const firstHorizon = 1
 
-// evaluateCompact takes a horizon that is ahead. One that is not changes nothing: two leaders may have
-// wanted the same. That it does not split an atomic write is the proposer's to see to, as the fold has
-// no events.
+// evaluateCompact raises the horizon. A horizon that is not higher changes nothing: two leaders may have
+// proposed the same one. The proposer must choose a horizon that does not split an atomic write. The fold
+// cannot check that, because it holds no events.
 func (s *state) evaluateCompact(p *plan, c *logv1.Compact) {
 	horizon := c.GetHorizon()
 	switch {

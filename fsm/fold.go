@@ -7,7 +7,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// outcome is what one change of a Write comes to.
+// outcome is the result of one change of a Write.
 type outcome struct {
 	name   string
 	before *record // nil: did not exist
@@ -16,23 +16,23 @@ type outcome struct {
 
 func (o *outcome) changed() bool { return o.before != o.after }
 
-// plan is what a command would do to a state. It holds no protos but those the command came with,
-// and the refusal.
+// plan is what a command would do to a state. evaluate makes it and commit carries it out. Its only protos
+// are parts of the command, and the refusal.
 type plan struct {
-	revision  int64 // the registry's afterwards
+	revision  int64 // the registry's revision after the command
 	time      int64 // log time of the command
 	outcomes  []outcome
 	changes   []recordChange    // of kinds that have a table
-	newest    map[recordKey]int // the place in changes of the newest of a key
-	clusterID string            // to be taken; "": none
-	horizon   int64             // to be taken; 0: none
-	level     uint32            // to be taken; 0: none
+	newest    map[recordKey]int // the place in changes of the newest change of a key
+	clusterID string            // the new cluster id; "": it stays
+	horizon   int64             // the new value; 0: it stays
+	level     uint32            // the new value; 0: it stays
 	refusal   *logv1.Refusal
 }
 
-// admit looks at a whole entry before any of it takes effect. maxLevel is the highest level that this
-// binary can fold. The error means that this node cannot go on: it must not apply half an entry, nor
-// skip one.
+// admit checks a whole entry before any of its commands takes effect. maxLevel is the highest level that this
+// binary can fold. An error means that this node cannot go on, because it must neither apply half an entry
+// nor skip one.
 func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
 	if level := logv1.LevelOf(e.GetLevel()); level > maxLevel {
 		return &LevelError{Needs: level, Max: maxLevel}
@@ -64,7 +64,34 @@ func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
 	return nil
 }
 
-// evaluate says what cmd would do at log time now, and changes nothing.
+// fold folds one command. It returns the answer of an earlier try, refuses the command, or carries it out.
+func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
+	if r, ok := s.requests.recall(cmd, s.revision); ok {
+		return r
+	}
+	p := s.evaluate(cmd, s.logTime)
+	if p.refusal == nil {
+		b.events = s.commit(&p, cmd, b.events)
+		b.add(&p)
+	}
+	result := p.result()
+	if r := s.requests.remember(cmd, &result, at); r != nil {
+		s.hashRequest(r, (*multiset).add)
+		b.requests = append(b.requests, r)
+	}
+	s.forget(b)
+	return result
+}
+
+// forget drops the request ids that are too old or too many.
+func (s *state) forget(b *batch) {
+	s.requests.evict(s.logTime, func(r *request) {
+		s.hashRequest(r, (*multiset).remove)
+		b.forget(r)
+	})
+}
+
+// evaluate returns what cmd would do at log time now. It changes nothing.
 func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 	p := plan{revision: s.revision, time: now}
 	switch kind := cmd.GetKind().(type) {
@@ -100,7 +127,7 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 			s.evaluateRecord(&p, cmd, kind.Record)
 		}
 	default:
-		// Only a preview comes this far with one: admit halts the fold.
+		// Only a preview gets here with an unknown command. In the log, admit halts the fold before.
 		p.refusal = invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 	}
 	return p
@@ -111,7 +138,7 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 	if found == nil {
 		found = &finder{}
 	}
-	var why *origin // of the change before
+	var why *origin // the origin of the change before this one
 	revision := s.revision
 	p.outcomes = make([]outcome, 0, len(w.GetChanges()))
 	for _, c := range w.GetChanges() {
@@ -151,14 +178,14 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 	p.revision = revision
 }
 
-// holds says whether c would set what r already says; r may be nil.
+// holds says whether r already says what c would set. r may be nil.
 func (r *record) holds(cmd *logv1.Command, c *logv1.Change) bool {
 	return r != nil && r.status == servingStatus(c.GetStatus()) &&
 		r.origin.reason == cmd.GetReason() && r.origin.leaseID == c.GetLeaseId()
 }
 
-// checkPreconditions compares c with what is there. A revision that differs is refused even if
-// the change would change nothing: who compares wants to know.
+// checkPreconditions refuses c if the service does not have the revision that c expects, or does not exist
+// and must. It does so even if the change would change nothing, because the caller asked for the comparison.
 func checkPreconditions(c *logv1.Change, before *record) *logv1.Refusal {
 	if c.IfRevision != nil {
 		asked, current := c.GetIfRevision(), int64(0)
@@ -181,8 +208,8 @@ func checkPreconditions(c *logv1.Change, before *record) *logv1.Refusal {
 	return nil
 }
 
-// RefuseUnknown refuses a command that this node must not propose, because it would halt every node of
-// its version: one of a kind of records that it does not know. It is nil for any other.
+// RefuseUnknown refuses a command for a kind of records that this node does not know. If this node proposed
+// it, it would halt every node of its version. It returns nil for any other command.
 func (f *FSM) RefuseUnknown(cmd *logv1.Command) *logv1.Refusal {
 	if c := cmd.GetRecord(); c != nil && f.cfg.Kinds.commandKind(c) == nil {
 		return invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
@@ -190,10 +217,10 @@ func (f *FSM) RefuseUnknown(cmd *logv1.Command) *logv1.Refusal {
 	return nil
 }
 
-// evaluateRecord has the kind say what its command would do.
+// evaluateRecord evaluates a command of a kind of records by Kind.Evaluate.
 func (s *state) evaluateRecord(p *plan, cmd *logv1.Command, c *logv1.RecordCommand) {
 	kind := s.kinds.commandKind(c)
-	if kind == nil { // only in a preview, as above
+	if kind == nil { // only in a preview, see evaluate
 		p.refusal = invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 		return
 	}
@@ -207,8 +234,8 @@ func (s *state) evaluateRecord(p *plan, cmd *logv1.Command, c *logv1.RecordComma
 	*p = tried
 }
 
-// commit makes s what p says, which was evaluated against s at its log time, and returns events with
-// what happened added, in order of revision.
+// commit carries out p, which was evaluated against s as it is now. It returns events with the new events
+// appended, in order of revision.
 func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*logv1.Event {
 	if p.clusterID != "" {
 		s.clusterID = p.clusterID

@@ -27,7 +27,7 @@ var (
 	ErrSkipped = errors.New("entry was applied before")
 )
 
-// RegistryFile is what the fold needs of the disk.
+// RegistryFile is what the fold needs of the registry file on disk.
 type RegistryFile interface {
 	// Append takes what a batch changed; it is called for every batch, also for one that changed
 	// nothing. It may block while too much is waiting to be written. It keeps d.
@@ -37,7 +37,7 @@ type RegistryFile interface {
 	// Scan visits the durable content like Load, beside the writing of it: a visitor may take its
 	// time. The error is ctx's, a visitor's, or wraps what is wrong with the registry file.
 	Scan(ctx context.Context, v logv1.Visitor) (*logv1.RegistryMeta, error)
-	// Snapshot is of exactly what was appended.
+	// Snapshot returns a snapshot of exactly what was appended.
 	Snapshot() (raft.FSMSnapshot, error)
 	// Replace makes the registry file what r, a snapshot, says.
 	Replace(r io.Reader) error
@@ -58,9 +58,9 @@ type Config struct {
 	// OnApplied is told how long ApplyBatch took, the time it waited for the registry file's room included.
 	// It must not block; nil: nobody is.
 	OnApplied func(entries int, took time.Duration)
-	// OnMismatch is told the index of a log entry after which the proposer of a later one held another
-	// state hash than this node. It is called by raft's goroutine, after the batch is published, for
-	// every batch that holds such an entry: it must not wait. nil: nobody is told.
+	// OnMismatch is told of replicas that differ: the index of a log entry after which this node and the
+	// proposer of a later entry had different state hashes. It is called by raft's goroutine after the batch
+	// is published, for every batch with such an entry. It must not wait. nil: nobody is told.
 	OnMismatch func(index uint64)
 	// Intercept is for tests: called by raft's goroutine before each batch.
 	Intercept func(*FSM)
@@ -68,7 +68,7 @@ type Config struct {
 	Kinds *Kinds
 	// MaxLevel is the highest feature level to fold. Only tests set it; 0: logv1.Level.
 	MaxLevel uint32
-	// HashVersion is of the way the state hash is computed. Only tests set it; 0: HashVersion.
+	// HashVersion is the version of the state hash. Only tests set it; 0: HashVersion.
 	HashVersion uint32
 	// CommandLevel is for tests: it can say that a command needs a higher level than the table says.
 	CommandLevel func(*logv1.Command) uint32
@@ -87,17 +87,17 @@ func (c Config) Validate() error {
 	return nil
 }
 
-// FSM is the registry in memory: a raft.BatchingFSM, and what is read of it. Raft calls Apply,
+// FSM is the registry in memory: a raft.BatchingFSM with the methods that read it. Raft calls Apply,
 // ApplyBatch, Snapshot and Restore from one goroutine; everything else may be called from any.
 type FSM struct {
 	cfg Config
 
-	// Of raft's goroutine alone.
+	// Used by raft's goroutine alone.
 	state       *state
 	index, term uint64         // of the newest entry in state
 	loaded      uint64         // index when the registry file was loaded
-	delivered   bool           // raft has delivered what was loaded, so it may truncate up to where it is
-	touched     map[string]int // of the batch being applied; empty between two
+	delivered   bool           // raft has delivered all entries that the registry file held at the start; see Snapshot
+	touched     map[string]int // names of the batch that is being applied; empty between two batches
 
 	published *statusmap.Map
 	shown     atomic.Int64
@@ -212,7 +212,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 			f.history.NoteChange(start)
 		}
 		f.cfg.RegistryFile.Append(b.delta(f.state))
-		if len(f.touched) > maxTouched { // clearing takes as long as the largest batch so far was
+		if len(f.touched) > maxTouched { // clear costs as much as the largest batch so far did
 			f.touched = map[string]int{}
 		}
 		clear(f.touched)
@@ -283,33 +283,6 @@ func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
 		answers[i] = &results[i]
 	}
 	return answers
-}
-
-// fold is one command: answered as before, refused, or done.
-func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
-	if r, ok := s.requests.recall(cmd, s.revision); ok {
-		return r
-	}
-	p := s.evaluate(cmd, s.logTime)
-	if p.refusal == nil {
-		b.events = s.commit(&p, cmd, b.events)
-		b.add(&p)
-	}
-	result := p.result()
-	if r := s.requests.remember(cmd, &result, at); r != nil {
-		s.hashRequest(r, (*multiset).add)
-		b.requests = append(b.requests, r)
-	}
-	s.forget(b)
-	return result
-}
-
-// forget drops the request ids whose time, or room, is over.
-func (s *state) forget(b *batch) {
-	s.requests.evict(s.logTime, func(r *request) {
-		s.hashRequest(r, (*multiset).remove)
-		b.forget(r)
-	})
 }
 
 // halt is called by raft's goroutine, at most once.

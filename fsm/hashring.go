@@ -7,16 +7,16 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// ringHashes is for how many log entries a node remembers its state hash. A leader has a few entries
-// in flight, so a tenth of a second would do to compare; but members that are asked what they held
-// (after a mismatch, with tries again) must still know it. 16,384 entries are several seconds of the
-// fastest disk, in 640 KiB.
+// ringHashes is for how many of the newest log entries a node remembers its state hash. To compare with a
+// leader's entries a tenth of a second would be enough, because a leader has only a few entries in flight.
+// But members that are asked for their hash after a mismatch, perhaps several times, must still know it.
+// 16,384 entries are several seconds on the fastest disk, and take 640 KiB.
 const ringHashes = 1 << 14
 
 // hashRing holds the state hash after each of the newest entries.
 type hashRing struct {
 	mu    sync.RWMutex // guards slots
-	slots []hashSlot   // by index modulo their number
+	slots []hashSlot   // by index modulo len(slots)
 }
 
 type hashSlot struct {
@@ -48,8 +48,8 @@ func (r *hashRing) at(index uint64) (Digest, bool) {
 
 // HashStats counts what became of the state hashes that came with log entries, since the start.
 type HashStats struct {
-	Agreed, Mismatched uint64 // compared
-	NotHeld            uint64 // of an entry from before the start or a restore, or of long ago
+	Agreed, Mismatched uint64 // with a hash that this node could compare
+	NotHeld            uint64 // of an entry whose hash this node does not hold: from before its start or a restore, or too old
 	OtherVersion       uint64 // computed in another way, or none at all
 }
 
@@ -61,8 +61,8 @@ func (f *FSM) HashStats() HashStats {
 	return HashStats{c.agreed.Load(), c.mismatched.Load(), c.notHeld.Load(), c.otherVersion.Load()}
 }
 
-// compare looks at what the proposer of an entry held. It changes nothing but counters: an entry
-// means the same on a node that can compare and on one that cannot.
+// compare compares the state hash in an entry with this node's. It changes only counters: an entry means the
+// same on a node that can compare and on one that cannot.
 func (f *FSM) compare(theirs *logv1.StateHash, b *batch) {
 	if theirs.GetVersion() != f.cfg.HashVersion {
 		f.compared.otherVersion.Add(1)
@@ -82,8 +82,8 @@ func (f *FSM) compare(theirs *logv1.StateHash, b *batch) {
 	}
 }
 
-// HashAt returns the state hash that this node held after applying the entry at index, nil if it does
-// not know: not yet, not any more, or because nothing of raft's own reaches the fold.
+// HashAt returns the state hash that this node held after applying the entry at index. It is nil if the entry
+// is not applied yet, is too old, or is an entry of raft's own, which never reaches the fold.
 func (f *FSM) HashAt(index uint64) *logv1.StateHash {
 	hash, ok := f.hashes.at(index)
 	if !ok {
@@ -98,7 +98,7 @@ func (f *FSM) StateHash() *logv1.StateHash {
 	return hash
 }
 
-// Held is StateHash with the revision of the same cut.
+// Held returns the same as StateHash, and the revision of the same cut.
 func (f *FSM) Held() (*logv1.StateHash, int64) {
 	v := f.view.Load()
 	return v.hashed.proto(v.hashVersion, v.index), v.revision

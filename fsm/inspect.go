@@ -4,12 +4,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// Loader hands out what a registry file holds. It is what a start needs of a RegistryFile.
+// Loader hands out the records of a registry file. It is the part of RegistryFile that a start needs.
 type Loader interface {
 	Load(v logv1.Visitor) (*logv1.RegistryMeta, error)
 }
 
-// Contents is what a registry file or snapshot was found to hold.
+// Contents is what a registry file holds.
 type Contents struct {
 	Records []RecordCount // of each kind, in the order of their numbers
 	// Compared is false if it has no state hash, or one that is computed in another way.
@@ -33,8 +33,8 @@ func (c Contents) Count(kind logv1.Kind) int {
 	return 0
 }
 
-// Inspect loads what j holds just as a start does, and keeps nothing of it. The error says what a start
-// would not accept; it wraps ErrStateHash if the records do not have the hash that was stored with them.
+// Inspect loads j as a start does, checks it, and keeps nothing of it. The error says why a start would not
+// accept it. It wraps ErrStateHash if the records do not have the state hash that was stored with them.
 func Inspect(j Loader, kinds *Kinds) (Contents, error) {
 	s, _, meta, err := loadState(j, kinds, logv1.Level, HashVersion)
 	if err != nil {
@@ -57,8 +57,8 @@ func (s *state) count(kind *Kind) int {
 	return s.tables.find(kind).records.Len()
 }
 
-// Refound returns the state hash of what j holds, which must be intact, if it were of another cluster,
-// and had no records of the kinds that belong to one.
+// Refound returns the state hash that the registry in j would have as that of another cluster, without the
+// records of kinds that belong to a cluster. j must be intact.
 func Refound(j Loader, kinds *Kinds, clusterID string) (*logv1.StateHash, error) {
 	s, _, meta, err := loadState(j, kinds, logv1.Level, HashVersion)
 	if err != nil {

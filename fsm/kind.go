@@ -85,7 +85,8 @@ func (k *Kinds) find(number logv1.Kind) *Kind {
 	return nil
 }
 
-// commandKind returns the kind of a RecordCommand; nil if this binary has none with such a command.
+// commandKind returns the kind of a RecordCommand; nil if this binary does not know the kind, or the kind has
+// no command.
 func (k *Kinds) commandKind(c *logv1.RecordCommand) *Kind {
 	kind := k.find(c.GetKind())
 	if kind == nil || kind.Evaluate == nil {
@@ -139,10 +140,10 @@ func (k *Kind) decode(key string, value []byte) (Value, error) {
 	return v, nil
 }
 
-// maxKeyBytes is of the keys of kinds that have a history.
+// maxKeyBytes limits the keys of kinds that have a history.
 const maxKeyBytes = 1 << 10
 
-// isKey says whether the history can have an index of key.
+// isKey says whether key can be the key of a kind that has a history.
 func isKey(key string) bool {
 	return key != "" && len(key) <= maxKeyBytes && utf8.ValidString(key) && !strings.ContainsRune(key, 0)
 }

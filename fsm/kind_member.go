@@ -28,7 +28,8 @@ func (s *state) member(name string) *logv1.Member {
 	return m
 }
 
-// evaluateAnnounce takes what a member says of itself, unless the name is another's.
+// evaluateAnnounce takes what a member says of itself. It refuses a member whose name belongs to another data
+// directory, and one whose binary cannot fold the cluster's feature level.
 func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 	known := s.member(m.GetName())
 	if known.GetDirectoryId() != "" && known.GetDirectoryId() != m.GetDirectoryId() {
@@ -69,7 +70,7 @@ func checkMember(m *logv1.Member) *logv1.Refusal {
 	return nil
 }
 
-// Members returns the announced members by name. What the map points at is not the caller's.
+// Members returns the announced members by name. The caller must not modify them.
 func (f *FSM) Members() map[string]*logv1.Member {
 	members := map[string]*logv1.Member{}
 	f.view.Load().tables.find(memberKind).records.Scan(func(name string, v Value) bool {

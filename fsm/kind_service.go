@@ -8,8 +8,9 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// serviceKind are the services, by name. They have a tree of their own in the state, whose records share
-// what is equal, and are loaded on all cores. Their events hold the record field by field.
+// serviceKind are the services, by name. The state holds them in a tree of their own. Records of one command
+// share their origin to save memory, and they are loaded on all cores. Their events hold the record field by
+// field.
 var serviceKind = &Kind{
 	Number:  logv1.Kind_KIND_SERVICE,
 	Name:    "service",

@@ -6,7 +6,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// settingKind are values that all of the cluster has in common. They are not in the history.
+// settingKind are settings of the whole cluster. They are not in the history.
 var settingKind = &Kind{
 	Number: logv1.Kind_KIND_SETTING,
 	Name:   "setting",
@@ -24,12 +24,12 @@ var settingKind = &Kind{
 	},
 }
 
-// settingRequestLimits is the key of the limits of the request ids. It is there from when a leader first
-// brought limits.
+// settingRequestLimits is the key of the limits of request ids. The record exists as soon as a leader has
+// proposed limits.
 const settingRequestLimits = "request_limits"
 
-// evaluateLimits takes the limits of the request ids that a leader brings. It may bring none, or none that
-// make sense: then they stay.
+// evaluateLimits takes the limits of request ids from a leader's TermStart. If the leader gives none, or none
+// that make sense, they stay as they are.
 func (s *state) evaluateLimits(p *plan, start *logv1.TermStart) {
 	if start.GetRequestIds() == 0 || start.GetRequestWindow() <= 0 {
 		return

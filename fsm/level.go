@@ -18,9 +18,9 @@ func (e *LevelError) Error() string {
 		e.Needs, e.Max)
 }
 
-// evaluateRaise takes a level that is higher. One that is not changes nothing: two leaders may have
-// wanted the same. It refuses a level that one of the members cannot fold, or holds back: the member may
-// have been restarted as another version since the leader looked.
+// evaluateRaise raises the feature level. A level that is not higher changes nothing: two leaders may have
+// proposed the same one. It refuses a level that one of the members cannot fold, or is held at: the member
+// may have been restarted with another version or --hold-level since the leader checked.
 func (s *state) evaluateRaise(p *plan, r *logv1.RaiseLevel) {
 	level := r.GetLevel()
 	if level <= s.level {
@@ -42,7 +42,7 @@ func (f *FSM) Level() uint32 { return f.view.Load().level }
 // MaxLevel is the highest feature level that this binary can fold.
 func (f *FSM) MaxLevel() uint32 { return f.cfg.MaxLevel }
 
-// CommandLevel is the lowest feature level that holds all of cmd.
+// CommandLevel is the lowest feature level at which cmd may be proposed.
 func (f *FSM) CommandLevel(cmd *logv1.Command) uint32 {
 	level, _ := commandLevel(f.cfg.Kinds, cmd)
 	if f.cfg.CommandLevel != nil {
@@ -51,9 +51,9 @@ func (f *FSM) CommandLevel(cmd *logv1.Command) uint32 {
 	return level
 }
 
-// commandLevel is the table: since which feature level there is each kind of command. A field, or a value
-// of an enum, that is younger than its message raises the level of the commands that have it set. ok is
-// false for a command of no kind in the table, which the fold refuses.
+// commandLevel is the table of the feature levels since which the kinds of commands exist. A field, or a
+// value of an enum, that was added later raises the level of the commands that use it. ok is false for a kind
+// that is not in the table, which the fold refuses.
 func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 	switch kind := cmd.GetKind().(type) {
 	case *logv1.Command_TermStart,

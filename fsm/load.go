@@ -7,11 +7,11 @@ import (
 	"github.com/rollcallhq/rollcall/fsm/statusmap"
 )
 
-// loadState reads what the registry file holds durably, and returns the services as a statusmap.Map too. It
-// refuses content the fold could not have written: a node must not serve a damaged registry.
+// loadState reads the registry file into a state, and also returns the services as a statusmap.Map. It
+// refuses content that the fold could not have written: a node must not serve a damaged registry.
 //
-// A node that starts answers nobody before this is done, so that all cores work on it: on the parts of
-// the file, then on the tree and on the map.
+// A starting node answers nobody before this is done. So all cores work on it: first on the parts of the
+// file, then on the tree and on the map.
 func loadState(j Loader, kinds *Kinds, maxLevel, hashVersion uint32) (*state, *statusmap.Map, *logv1.RegistryMeta, error) {
 	l := newLoading(kinds)
 	l.s.hashVersion = hashVersion
@@ -83,7 +83,7 @@ func (l *loading) finish(meta *logv1.RegistryMeta, maxLevel uint32) error {
 	return l.s.verify(meta)
 }
 
-// takeMeta takes what is replicated beside the records.
+// takeMeta takes what is replicated in addition to the records.
 func (s *state) takeMeta(meta *logv1.RegistryMeta) {
 	s.clusterID = meta.GetClusterId()
 	s.revision = meta.GetRevision()

@@ -12,12 +12,13 @@ import (
 	"github.com/rollcallhq/rollcall/fsm/statusmap"
 )
 
-// maxSharedOrigins bounds what loading remembers to let records share an origin again.
+// maxSharedOrigins bounds how many origins loading remembers so that records can share them again.
 const maxSharedOrigins = 1 << 16
 
-// serviceLoader collects services. A part's records, and their names, stand in memory together, which is
-// less of it and less to collect; what is replaced later is freed when all of its part is. So never more is
-// kept in vain than there was at the start.
+// serviceLoader collects services. The records of a part share one block of memory, and so do their names.
+// That takes less memory and less garbage collection. The block is freed only when all its records were
+// replaced, so the memory that is kept for replaced records is never more than that of the registry at the
+// start.
 type serviceLoader struct {
 	to *loading
 
@@ -85,7 +86,7 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 	return nil
 }
 
-// explain gives r the origin that p tells, shared with other records that have it.
+// explain sets the origin of r from p. Records with the same origin share it.
 func (l *serviceLoader) explain(r *record, p *logv1.ServiceBytes) error {
 	var room [512]byte
 	key := append(append(room[:0], p.Origin[0]...), p.Origin[1]...)
@@ -145,7 +146,7 @@ func loadOrigin(report *logv1.Report) *origin {
 
 // checkLoaded refuses a record that the fold could not have made.
 func checkLoaded(r *record, reported bool) error {
-	// No more than this is asked of the name: it passed the rules of its time.
+	// The name is not checked by today's rules: it followed the rules of the version that wrote it.
 	if rollcallv1.IsOwn(r.name) {
 		return fmt.Errorf("%q cannot be the name of a service", r.name)
 	}

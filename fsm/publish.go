@@ -19,7 +19,7 @@ func (f *FSM) publish(b *batch) {
 		if !differs {
 			continue
 		}
-		// Who joins after this look-up reads what was just published.
+		// A watch that joins after this look-up reads the status that was just published.
 		if topic := f.watches.Topic(t.name); topic != nil {
 			wake = append(wake, topic)
 		}
@@ -41,14 +41,15 @@ func (f *FSM) publishAll() {
 		f.published.Put(r.name, r.status)
 		return true
 	})
-	// Every service there is has been put: if there are no more of them nothing has to go.
+	// All services of the state have been put. If the map holds no more names than that, no old one has to be
+	// removed.
 	if f.published.Services() > int64(f.state.services.Len()) {
 		f.published.Retain(func(name string) bool { return rollcallv1.IsOwn(name) || f.state.get(name) != nil })
 	}
 	f.publishCut()
 }
 
-// publishCut is publishing but for the records.
+// publishCut publishes a restored state without its records: history, hashes and view.
 func (f *FSM) publishCut() {
 	f.history.Reset(f.state.revision)
 	hash := f.state.digest()

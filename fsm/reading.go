@@ -8,7 +8,7 @@ import (
 	"github.com/rollcallhq/rollcall/fsm/follow"
 )
 
-// This file offers the packages fsm/watch, fsm/follow and fsm/history as methods of an FSM.
+// This file has the methods of FSM that the packages fsm/watch, fsm/follow and fsm/history carry out.
 
 // WatchStatus is watch.Table.Watch. name may be one of the node's own.
 func (f *FSM) WatchStatus(name string, group any, send func(servingStatus)) (ready, stop func()) {
@@ -65,13 +65,13 @@ func (f *FSM) RecordAt(ctx context.Context, kind logv1.Kind, key string, revisio
 	return f.cfg.Kinds.find(kind).decode(key, e.GetAfter())
 }
 
-// shownRegistry is an FSM as followers see it.
+// shownRegistry implements follow.Registry.
 type shownRegistry struct{ *FSM }
 
 // Newest implements follow.Registry.
 func (r shownRegistry) Newest() follow.Cut { return r.view.Load() }
 
-// The methods of follow.Cut.
+// The methods of follow.Cut, which a view implements.
 
 func (v *view) Revision() int64 { return v.revision }
 

@@ -14,13 +14,13 @@ type servingStatus = healthpb.HealthCheckResponse_ServingStatus
 
 const serviceUnknown = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
 
-// record is a service, immutable once made. There may be millions: it is 48 bytes, and what all
-// records of one command have in common is in their origin.
+// record is a service. It never changes once it is made. There may be millions, so it takes only 48 bytes,
+// and what all records of one command have in common is in their origin.
 type record struct {
 	name       string
 	origin     *origin
 	revision   int64 // of the event that made the report
-	statusTime int64 // since when the status is what it is
+	statusTime int64 // since when the service has this status
 	status     servingStatus
 }
 
@@ -29,7 +29,7 @@ type origin struct {
 	reason    string
 	requestID string
 	leaseID   string
-	actor     unique.Handle[actor] // few actors make many reports
+	actor     unique.Handle[actor] // few actors make many reports, so equal ones share memory
 	time      int64
 }
 
@@ -53,13 +53,13 @@ func internActor(a *logv1.Actor) unique.Handle[actor] {
 	return unique.Make(actor{name: a.GetName(), peer: a.GetPeer(), verified: a.GetVerified()})
 }
 
-// actorLog makes actors as they stand on disk. Neighbours that have one actor share it.
+// actorLog converts actors to the form on disk. Neighbours with the same actor share the message.
 type actorLog struct {
 	last unique.Handle[actor]
 	log  *logv1.Actor
 }
 
-// of is nil for the actor about whom nothing is known.
+// of returns nil if nothing is known of the actor.
 func (l *actorLog) of(c *origin) *logv1.Actor {
 	if c.actor != l.last {
 		l.last, l.log = c.actor, nil
@@ -70,7 +70,7 @@ func (l *actorLog) of(c *origin) *logv1.Actor {
 	return l.log
 }
 
-// log returns r as it stands on disk.
+// log returns r in the form on disk.
 func (r *record) log(by *actorLog) *logv1.ServiceRecord {
 	p := &struct {
 		record logv1.ServiceRecord
@@ -89,7 +89,7 @@ func (r *record) log(by *actorLog) *logv1.ServiceRecord {
 	return &p.record
 }
 
-// public returns r as the API shows it.
+// public returns r in the form of the API.
 func (r *record) public() *rollcallv1.ServiceRecord {
 	by := r.origin.actor.Value()
 	s := convert.Service{

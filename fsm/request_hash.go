@@ -7,8 +7,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// requestHash is the first 16 bytes of a SHA-256: what tells two requests with one id apart. It is
-// made in the fold, from the command itself, so that it means the same whichever node proposed a try.
+// requestHash tells two different requests with the same id apart. It is the first 16 bytes of a SHA-256. The
+// fold computes it from the command, so that it is the same whichever node proposed the command.
 type requestHash [16]byte
 
 // Tags of what is hashed. A hash is compared with those on disk, which outlive a binary: a tag
@@ -18,7 +18,7 @@ const (
 	tagActor      = 1
 	tagVerified   = 2
 	tagReason     = 3
-	tagChange     = 4 // begins one, with its service
+	tagChange     = 4 // begins a change, with its service
 	tagStatus     = 5
 	tagIfRevision = 6
 	tagLeaseID    = 7
@@ -26,9 +26,9 @@ const (
 	tagRecord     = 9 // a RecordCommand's payload, with its kind before
 )
 
-// hashRequest covers all that a caller asks with a command. Not the caller's address, which changes from
-// try to try, nor the id itself. It is encoded by hand, because protobuf promises no such thing as the
-// same bytes for the same message. scratch is where; it is returned for the next one.
+// hashRequest hashes all that a caller asks with a command, but neither the caller's address, which changes
+// from try to try, nor the id itself. It encodes by hand, because protobuf does not promise the same bytes
+// for the same message. It uses the memory of scratch, and returns it for the next call.
 func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	b := scratch[:0]
 	text := func(tag byte, s string) {

@@ -11,8 +11,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// requestKind are the request ids: how each recent write that had one was answered. They are kept in a
-// table of their own, by caller and id, and stored by their place in the log.
+// requestKind are the remembered request ids, each with the answer of its write. The state holds them in a
+// table of their own, by caller and id. On disk their key is their place in the log.
 var requestKind = &Kind{
 	Number: logv1.Kind_KIND_REQUEST,
 	Name:   "request id",
@@ -22,19 +22,20 @@ var requestKind = &Kind{
 	},
 }
 
-// requests is the replicated table of request ids: how each recent write that had one was answered,
-// so that a second try gets that answer and changes nothing (P3). It is part of the state: what is
-// in it, and when that leaves, follows from the log alone. Off until a TermStart brings limits.
+// requests is the replicated table of request ids: how each recent write that had one was answered, so that a
+// second try gets that answer and changes nothing (P3). It is part of the state: which ids it holds, and when
+// they are forgotten, follows from the log alone. It is off until a TermStart brings limits.
 //
-// An answer costs one for each of its changes, and one if it was refused; that is what the limit
-// counts, or 250,000 batches of 10,000 would be remembered. The newest is always kept.
+// An answer costs one for each of its changes; a refusal costs one. The limit is on the sum of the costs. If
+// it were on the number of ids, 250,000 batches of 10,000 changes could be remembered. The newest answer is
+// always kept.
 type requests struct {
 	limits requestLimits
 	known  map[requestKey]*request
 	order  []*request // oldest first: by place in the log, hence by time
 	cost   int
 
-	// Memory that is used again.
+	// Memory that is used again for each command.
 	hashed []byte
 	record logv1.RequestRecord
 	stored resultEncoder
@@ -45,21 +46,22 @@ type requestLimits struct {
 	window int64 // nanoseconds of log time
 }
 
-// requestKey is whose id it is. Callers that are not authenticated are all one: "".
+// requestKey is a request id and the caller whose id it is. All callers that are not authenticated count as
+// one caller: "".
 type requestKey struct{ caller, id string }
 
-// request is a write that was answered, immutable once made. It is one run of bytes, whatever the write
-// was about: the registry's records may go, and what was there is not kept in memory by it.
+// request is a write that was answered. It never changes once it is made. It holds only bytes and no pointers
+// to records, so that it does not keep deleted records in memory.
 type request struct {
 	encoded string // a logv1.RequestRecord, as it stands on disk and in the state hash
 	place   place
 	time    int64
 	cost    uint32
-	// How many bytes of encoded its first fields take, and how many of these the texts are: see key.
+	// How many bytes of encoded the first fields take, and the texts in them: see key.
 	callerField, caller, idField, id uint16
 }
 
-// key returns parts of encoded.
+// key returns the caller and the id, which are parts of encoded.
 func (r *request) key() requestKey {
 	end := r.callerField + r.idField
 	return requestKey{
@@ -95,7 +97,7 @@ func (r *request) decode() *logv1.RequestRecord {
 	return p
 }
 
-// newRequest returns the request of a record that is encoded so.
+// newRequest returns the request whose record is encoded.
 func newRequest(encoded string, p *logv1.RequestRecord, at place) (*request, error) {
 	r := &request{encoded: encoded, place: at, time: p.GetTime(), cost: p.GetCost()}
 	callerField, idField := textSize(p.GetCaller()), textSize(p.GetRequestId())
@@ -118,7 +120,7 @@ func keyOf(cmd *logv1.Command) requestKey {
 	return key
 }
 
-// takes says whether cmd is one that the table is for.
+// takes says whether the answer to cmd is to be remembered.
 func (t *requests) takes(cmd *logv1.Command) bool {
 	switch cmd.GetKind().(type) {
 	case *logv1.Command_Write, *logv1.Command_Record:
@@ -127,9 +129,9 @@ func (t *requests) takes(cmd *logv1.Command) bool {
 	return false
 }
 
-// recall returns the answer to cmd if its id is known: the first one, or that the id is another
-// request's. It comes before any other look at cmd: what is known was found well-formed, and the
-// state that decided is the first try's.
+// recall returns the answer to cmd if its id is known: the answer of the first try, or a refusal because the
+// id was used for another request. It is called before cmd is evaluated: the first try was well-formed, and
+// its answer stands whatever the state is now.
 func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 	if !t.takes(cmd) {
 		return Result{}, false
@@ -147,9 +149,9 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 	return Result{revision: revision, refusal: reused}, true
 }
 
-// remember notes how cmd was answered and returns the note; nil if there is none to be made. What is
-// wrong with a command by itself is not remembered: it is refused the same way every time, and much
-// of it never comes as far as the log.
+// remember notes the answer to cmd and returns the note; nil if the answer is not to be remembered. A
+// malformed command is not remembered: it is refused in the same way every time, mostly before it reaches the
+// log.
 func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *request {
 	if !t.takes(cmd) || result.refusal.GetReason() == logv1.Refusal_REASON_INVALID {
 		return nil
@@ -162,7 +164,7 @@ func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *reque
 	t.hashed = appendValue(t.hashed[:0], p)
 	r, err := newRequest(string(t.hashed), p, at)
 	if err != nil {
-		panic(err) // cannot be: it was just made
+		panic(err) // cannot happen: it was just encoded
 	}
 	if cap(t.hashed) > maxScratch {
 		t.hashed = nil
@@ -177,7 +179,7 @@ func (t *requests) add(r *request) {
 	t.cost += int(r.cost)
 }
 
-// evict forgets what is too much or, at log time now, too old, and hands it to forgotten.
+// evict forgets the answers that are too many or, at log time now, too old, and calls forgotten with each.
 func (t *requests) evict(now int64, forgotten func(*request)) {
 	for len(t.order) > 0 {
 		oldest := t.order[0]
@@ -186,7 +188,7 @@ func (t *requests) evict(now int64, forgotten func(*request)) {
 		}
 		delete(t.known, oldest.key())
 		t.cost -= int(oldest.cost)
-		t.order[0] = nil // append leaves the slot behind when it has to grow
+		t.order[0] = nil // until append makes a new array this slot stays in the old one: it must not keep the request alive
 		t.order = t.order[1:]
 		forgotten(oldest)
 	}
@@ -203,7 +205,7 @@ func (t *requests) hash(cmd *logv1.Command) requestHash {
 	return h
 }
 
-// remember takes a request that is known from now on into the state hash, forget takes it out.
+// remember adds a request that is known from now on to the state hash; forget removes it.
 func (s *state) hashRequest(r *request, change func(*multiset, []byte)) {
 	s.scratch = append(appendHead(s.scratch[:0], logv1.Kind_KIND_REQUEST, r.place.key()), r.encoded...)
 	change(&s.remembered, s.scratch)

@@ -8,8 +8,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Snapshot answers raft.ErrNothingNewToSnapshot until raft has delivered the entries that the
-// registry file already holds: a snapshot names the index that raft is at, and holds the registry file's.
+// Snapshot returns raft.ErrNothingNewToSnapshot until raft has delivered the entries that the registry file
+// held at the start. Until then raft would name the snapshot by the index that it has delivered, but the
+// registry file in it would be of a higher index.
 func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	if err := f.Halted(); err != nil {
 		return nil, err
@@ -20,10 +21,10 @@ func (f *FSM) Snapshot() (raft.FSMSnapshot, error) {
 	return f.cfg.RegistryFile.Snapshot()
 }
 
-// Restore makes the registry what an arriving snapshot says. If that fails the FSM halts, and goes
-// on serving reads from the state it had until the process ends: by then the registry file may have dropped
-// what it had not stored, and entries appended to it would leave a gap. The next start finds the
-// snapshot in raft's store and the registry file behind it, and rebuilds the registry file from it.
+// Restore replaces the registry by an arriving snapshot. If that fails the FSM halts, but serves reads from
+// the old state until the process ends. It cannot go on, because the registry file may have dropped what it
+// had not stored, so that new entries would leave a gap. The next start finds that the registry file is
+// behind the snapshot in raft's store, and rebuilds it from the snapshot.
 func (f *FSM) Restore(rc io.ReadCloser) error {
 	defer rc.Close()
 	start := time.Now()
@@ -52,15 +53,15 @@ func (f *FSM) restore(r io.Reader) error {
 		return err
 	}
 	if s.revision < f.state.revision {
-		// Watches never go back (P5). A restart may: nobody's stream lives through it.
+		// Watches never go back to an older state (P5). Only a restart may, because it ends all streams.
 		return fmt.Errorf("it is of revision %d; this node is at revision %d", s.revision, f.state.revision)
 	}
 	if f.state.clusterID != "" && s.clusterID != f.state.clusterID {
 		return fmt.Errorf("it is of cluster %q; this node belongs to cluster %q", s.clusterID, f.state.clusterID)
 	}
 	f.state, f.delivered = s, true
-	// The content of a snapshot can be of an older index than what this node holds without missing
-	// anything, as raft's own no-ops never reach an FSM.
+	// The registry in a snapshot can be of an older index than this node's and still miss nothing: the
+	// entries between may be raft's own, which never reach an FSM.
 	if meta.GetIndex() > f.index {
 		f.index, f.term = meta.GetIndex(), meta.GetTerm()
 	}

@@ -4,8 +4,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// Result is how a command ended. It only points at what the fold made, so that every node but the
-// one that asked pays next to nothing for it.
+// Result is how a command ended. It only points at what the fold made. Its proto is made only on the node
+// that has to answer, so it costs the other nodes next to nothing.
 type Result struct {
 	index    uint64 // of the log entry; 0: a preview
 	revision int64
@@ -13,8 +13,8 @@ type Result struct {
 	outcomes []outcome
 	changes  []recordChange
 	refusal  *logv1.Refusal
-	// stored is the first answer, of an earlier entry, if replayed is set; the fields above but index are not
-	// used then. See resultEncoder.
+	// stored is the encoded answer of the first try, if replayed is set. Then only index is used of the
+	// fields above. See resultEncoder.
 	stored    []byte
 	requestID string
 	replayed  bool
@@ -24,7 +24,7 @@ func (p *plan) result() Result {
 	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal}
 }
 
-// cost is what remembering r takes of the limit of request ids.
+// cost is how much remembering r counts against the limit of request ids.
 func (r *Result) cost() int { return max(len(r.outcomes)+len(r.changes), 1) }
 
 // Proto returns r for the wire. A service that does not exist afterwards has a record with a name

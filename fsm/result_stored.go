@@ -7,8 +7,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// resultEncoder makes the bytes of Results, as logv1.StoredResult: of a service in a batch its name and
-// about ten bytes. It uses its memory again.
+// resultEncoder encodes Results as logv1.StoredResult. A service of a batch takes its name and about ten
+// bytes. The encoder uses its memory again.
 type resultEncoder struct {
 	p     logv1.StoredResult
 	pool  []*storedOrigin
@@ -31,7 +31,7 @@ func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 	p.Services, p.Changed, p.Exists = p.Services[:0], p.Changed[:0], p.Exists[:0]
 	p.Revisions, p.Statuses, p.StatusTimes = p.Revisions[:0], p.Statuses[:0], p.StatusTimes[:0]
 	p.Origins, p.Origin = p.Origins[:0], p.Origin[:0]
-	var why *origin // of the service before
+	var why *origin // the origin of the service before this one
 	for i := range r.outcomes {
 		o := &r.outcomes[i]
 		var revision, statusTime int64
@@ -57,7 +57,7 @@ func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 		e.bytes = nil
 	}
 	e.bytes = appendValue(e.bytes[:0], p)
-	if len(p.Services) > maxTouched { // do not keep what a large batch needed, nor its names
+	if len(p.Services) > maxTouched { // do not keep the memory that a large batch needed, nor its names
 		e.p, e.pool = logv1.StoredResult{}, nil
 	}
 	return e.bytes

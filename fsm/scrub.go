@@ -7,9 +7,9 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// Scrub is what a look at all records found: the state hash that was kept, and the one that the
-// records have. They differ if memory or disk has changed by itself, or the fold forgot to account
-// for something.
+// Scrub is the result of checking all records: the state hash that the fold kept, and the one that is
+// computed from the records. They differ if memory or disk has changed by itself, or if the fold forgot to
+// account for a change.
 type Scrub struct {
 	Index      uint64 // of the log entry after which both should be the same
 	Kept, Have Digest
@@ -21,7 +21,7 @@ type Scrub struct {
 // Agrees says whether nothing is wrong.
 func (s Scrub) Agrees() bool { return s.Kept == s.Have }
 
-// Hashes are the different state hashes of index that this node holds evidence of.
+// Hashes returns the state hashes of Index that this node has found: one, or two that differ.
 func (s Scrub) Hashes() []*logv1.StateHash {
 	hashes := []*logv1.StateHash{s.Kept.proto(s.version, s.Index)}
 	if !s.Agrees() {
@@ -30,12 +30,13 @@ func (s Scrub) Hashes() []*logv1.StateHash {
 	return hashes
 }
 
-// ScrubMemory computes the state hash of one cut from its records. It uses at most share of a core
-// (0.01: one percent), and holds up nobody: the cut is nobody's to change. The error is ctx's.
+// ScrubMemory computes the state hash of one cut from its records. It uses at most share of a core (0.01: one
+// percent), and holds up nobody, because a cut never changes. The error is ctx's.
 //
-// The table of request ids is raft's goroutine's alone and changes with every write, so that a cut has
-// none: its part of the hash is taken as known. A flip there is found when the request is forgotten,
-// by the others, as it then leaves another trace in the hash; in the registry file ScrubRegistryFile finds it.
+// The table of request ids is not checked here: only raft's goroutine may read it, and it changes with every
+// write, so a cut does not hold it. Its part of the hash is taken as it was kept. A bit that flips in that
+// table changes the state hash when the request is forgotten, and the other nodes then notice it.
+// ScrubRegistryFile checks the request ids on disk.
 func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 	v := f.view.Load()
 	pace := newPace(share)
@@ -60,7 +61,7 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 	return Scrub{v.index, v.hashed, v.digestOf(records), count, v.hashVersion}, nil
 }
 
-// hashTable does what tuned.hashAll does.
+// hashTable is tuned.hashAll for the kinds that have a table.
 func (v *view) hashTable(kind *Kind, m *multiset, step func() error) (err error) {
 	var canonical []byte
 	v.tables.find(kind).records.Scan(func(key string, r Value) bool {
@@ -72,11 +73,10 @@ func (v *view) hashTable(kind *Kind, m *multiset, step func() error) (err error)
 	return err
 }
 
-// ScrubRegistryFile does with the registry file's durable records what ScrubMemory does with those in memory.
-// compared is false if the registry file holds no hash of this version. The error is ctx's or the registry file's.
+// ScrubRegistryFile is ScrubMemory for the durable records in the registry file. compared is false if the
+// file holds no state hash of this version. The error is ctx's or the registry file's.
 //
-// The registry file has to be read as of one moment, and its file grows as long as that takes: ctx should
-// bound it.
+// It reads the file in one transaction, during which the file can only grow. So ctx should bound it.
 func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, compared bool, err error) {
 	pace := newPace(share)
 	s := state{hashVersion: f.cfg.HashVersion}
@@ -106,15 +106,15 @@ func (f *FSM) ScrubRegistryFile(ctx context.Context, share float64) (_ Scrub, co
 	return result, true, nil
 }
 
-// paceRecords is how many records are looked at between two looks at the clock.
+// paceRecords is how many records are hashed before the clock is read again.
 const paceRecords = 256
 
-// paceSlice is how long a pace works at a stretch: short enough that nobody waits for the core.
+// paceSlice is how long a pace works without rest: short enough that nobody waits for the core.
 const paceSlice = time.Millisecond
 
 // pace keeps a long computation to a share of one core.
 type pace struct {
-	rest  float64 // so many times as long as it worked
+	rest  float64 // it rests so many times as long as it worked
 	begun time.Time
 	steps int
 }
@@ -143,8 +143,9 @@ func (p *pace) step(ctx context.Context) error {
 	return nil
 }
 
-// Quarantine ends the taking of snapshots, for good: this node has found that its state is not the
-// cluster's, and a snapshot would outlive the entries from which it could be made anew.
+// Quarantine stops the taking of snapshots, for good. It is called when this node has found that its state is
+// not the cluster's. A snapshot of that state would replace the entries from which the right state can be
+// rebuilt.
 func (f *FSM) Quarantine() { f.quarantined.Store(true) }
 
 // Quarantined says whether Quarantine was called.

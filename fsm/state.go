@@ -6,13 +6,13 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// state is everything the fold replicates. Only commit and newState write to one; a copy by value
-// whose trees nobody writes to may be read by anybody.
+// state is everything that the fold replicates. Only the fold and loading write to it. A copy by value, whose
+// trees nobody writes to, may be read by any goroutine.
 type state struct {
 	services    *btree.BTreeG[*record]
 	kinds       *Kinds
 	tables      tables    // the records of the other kinds, but for the request ids
-	requests    *requests // of raft's goroutine alone: a view has none
+	requests    *requests // used by raft's goroutine alone; nil in a view
 	clusterID   string
 	revision    int64
 	logTime     int64
@@ -20,16 +20,16 @@ type state struct {
 	level       uint32   // the cluster's feature level; at least logv1.BaseLevel
 	hashVersion uint32   // see HashVersion; another one in tests only
 	hash        multiset // of all records but the request ids; see digest
-	// remembered is the hash of the request ids. It is apart from hash as a view holds the table's hash but
-	// not the table: see ScrubMemory.
+	// remembered is the hash of the request ids. It is kept apart from hash, because a view holds this hash
+	// but not the table: see ScrubMemory.
 	remembered multiset
-	// Of raft's goroutine alone: a view has none.
+	// Used by raft's goroutine alone; nil in a view.
 	found   *finder
 	scratch []byte // memory for what is hashed
 }
 
-// finder finds services one after the other. It remembers where it was: to the same one again, or to a
-// neighbour, it is not far.
+// finder finds services in the tree. It remembers the place of the last one, so that finding the same service
+// again, or a neighbour, is quick.
 type finder struct {
 	path btree.PathHint
 	key  record
@@ -63,7 +63,7 @@ func (s *state) get(name string) *record {
 	return r
 }
 
-// isReport says whether st can be reported; SERVICE_UNKNOWN is how a change deletes.
+// isReport says whether st can be reported. SERVICE_UNKNOWN cannot: a change with it deletes the service.
 func isReport(st logv1.Status) bool {
 	switch st {
 	case logv1.Status_STATUS_UNKNOWN, logv1.Status_STATUS_SERVING, logv1.Status_STATUS_NOT_SERVING:

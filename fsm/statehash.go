@@ -9,12 +9,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// HashVersion is of the way the state hash is computed: what is in it and how that is encoded. Hashes
-// of different versions are never compared. A test holds the hash of a fixed state. A new kind of record
-// needs no new version: a state that has no records of it hashes as before.
+// HashVersion is the version of the way the state hash is computed: what it covers and how that is encoded.
+// Hashes of different versions are never compared. A test holds the hash of a fixed state. A new kind of
+// record needs no new version: a state that has no records of it hashes as before.
 const HashVersion = 1
 
-// Digest is the state hash: of everything the fold replicates.
+// Digest is a state hash: a hash of everything that the fold replicates.
 type Digest [sha256.Size]byte
 
 // ErrStateHash means that what a registry file or snapshot holds is not what the fold wrote: its records do
@@ -25,15 +25,15 @@ var ErrStateHash = errors.New("its records do not have the state hash that was s
 // four words that are added independently, modulo 2^64. Adding and removing cost one SHA-256 each,
 // in any order, whatever the number of records.
 //
-// Sums of hashes can be forged by who may choose very many records (a generalized birthday attack,
-// easier still with words that carry nothing into each other). That is no concern here: it has to
-// catch replicas that differ by accident, each record's hash is then as good as random, and two
-// different sets have one sum with probability 2^-256. Against a hostile member it proves nothing,
-// as that could as well lie about its hash.
+// Somebody who can choose very many records can find two sets with the same sum (a generalized birthday
+// attack, which is easier still with words that are added independently). That does not matter here: the hash
+// has to find replicas that differ by accident. Then each record's hash is as good as random, and two
+// different sets have the same sum with probability 2^-256. It proves nothing against a hostile member, which
+// could simply lie about its hash.
 type multiset [4]uint64
 
-// add takes in a record. canonical says all of the record, and the same bytes never say two records: it is
-// appendHead and the record's bytes as they stand on disk.
+// add adds a record. canonical is what appendHead returns, followed by the record's bytes in the form on
+// disk. It holds all of the record, and two different records never have the same canonical.
 func (m *multiset) add(canonical []byte) {
 	for i, w := range hashWords(canonical) {
 		m[i] += w
@@ -47,7 +47,7 @@ func (m *multiset) remove(canonical []byte) {
 	}
 }
 
-// sum takes in all that is in o.
+// sum adds all records of o.
 func (m *multiset) sum(o multiset) {
 	for i, w := range o {
 		m[i] += w
@@ -63,16 +63,16 @@ func hashWords(b []byte) (w [4]uint64) {
 	return w
 }
 
-// appendHead begins what is hashed of a record: its kind and key. The key's length stands before it, so
-// that ("ab", "c") and ("a", "bc") differ.
+// appendHead appends a record's kind and key, with which the hashed bytes begin. The key's length stands
+// before the key, so that ("ab", "c") and ("a", "bc") differ.
 func appendHead(b []byte, kind logv1.Kind, key string) []byte {
 	b = binary.BigEndian.AppendUint32(b, uint32(kind))
 	b = binary.BigEndian.AppendUint32(b, uint32(len(key)))
 	return append(b, key...)
 }
 
-// service changes the hash as a service goes from before to after; nil: it does not exist. It is apart
-// from state.put so that the bytes can be on the stack.
+// service changes the hash when a service changes from before to after; nil: it does not exist. state.put
+// does the same for other kinds. This method is separate so that the bytes can be on the stack.
 func (m *multiset) service(before, after *record) {
 	var room [512]byte
 	if before != nil {
@@ -83,10 +83,10 @@ func (m *multiset) service(before, after *record) {
 	}
 }
 
-// digest is the state hash: of the records, of what is replicated beside them, and of the version.
+// digest returns the state hash: of the records, of what else is replicated, and of the hash version.
 func (s *state) digest() Digest { return s.digestOf(s.hash) }
 
-// digestOf is digest with another sum over the records but the request ids.
+// digestOf is digest, with records as the sum over all records except the request ids.
 func (s *state) digestOf(records multiset) Digest {
 	records.sum(s.remembered)
 	var room [512]byte
@@ -100,12 +100,12 @@ func (s *state) digestOf(records multiset) Digest {
 	return sha256.Sum256(b)
 }
 
-// proto is d as the log and the registry file carry it.
+// proto returns d in the form of the log and the registry file.
 func (d Digest) proto(version uint32, index uint64) *logv1.StateHash {
 	return &logv1.StateHash{Version: version, Index: index, Hash: d[:]}
 }
 
-// is says whether d is what h says, which must be of this version.
+// is says whether d equals h, which must be of this version.
 func (d Digest) is(h *logv1.StateHash) bool { return string(d[:]) == string(h.GetHash()) }
 
 // verify compares a state that was loaded with the hash that was stored with it. A registry file of an
@@ -121,5 +121,5 @@ func (s *state) verify(meta *logv1.RegistryMeta) error {
 	return nil
 }
 
-// short is enough of a hash to tell it from another by eye.
+// short is the beginning of a hash, for people.
 func short(hash []byte) []byte { return hash[:min(len(hash), 8)] }

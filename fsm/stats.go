@@ -1,6 +1,6 @@
 package fsm
 
-// Stats are the numbers that a node counts, as of one time.
+// Stats are the numbers that a node counts, at one moment.
 type Stats struct {
 	// Services by effective status, the node's own names not among them.
 	Services map[servingStatus]int64
@@ -17,7 +17,7 @@ func (f *FSM) Stats() Stats {
 		Wakes:    f.watches.Wakes(),
 		Restores: f.restores.Load(),
 	}
-	for status := range serviceUnknown { // which no service has
+	for status := range serviceUnknown { // no service has this status
 		s.Services[status] = f.published.Count(status)
 	}
 	return s

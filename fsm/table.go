@@ -11,15 +11,15 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// table holds the records of a kind in memory, by key. A view has a copy of it that nobody writes to,
-// which is made in no time.
+// table holds the records of a kind in memory, by key. A view has a copy that nobody writes to. Making the
+// copy takes constant time.
 type table struct {
 	kind    *Kind
 	records *btree.Map[string, Value]
 	changed bool // since the newest view
 }
 
-// tables are those of all kinds that have one.
+// tables are the tables of all kinds that have one.
 type tables []*table
 
 func newTables(kinds *Kinds) (all tables) {
@@ -40,7 +40,7 @@ func (ts tables) find(kind *Kind) *table {
 	return nil
 }
 
-// copy returns the tables as they are now, those that have not changed as they are in before.
+// copy returns a copy of the tables. A table that has not changed since before is taken from there.
 func (ts tables) copy(before tables) tables {
 	if before != nil && !slices.ContainsFunc(ts, func(t *table) bool { return t.changed }) {
 		return before
@@ -63,7 +63,7 @@ func (s *state) record(kind *Kind, key string) Value {
 	return v
 }
 
-// put puts a record, or deletes it if v is nil, and accounts for it in the state hash.
+// put puts a record, or deletes it if v is nil, and updates the state hash.
 func (s *state) put(kind *Kind, key string, v Value) {
 	t := s.tables.find(kind)
 	t.changed = true
@@ -81,13 +81,13 @@ func (s *state) put(kind *Kind, key string, v Value) {
 	}
 }
 
-// canonical returns what of a record is hashed, in memory that the next call uses again.
+// canonical returns the bytes of a record that are hashed. The next call uses the memory again.
 func (s *state) canonical(kind *Kind, key string, v Value) []byte {
 	s.scratch = appendValue(appendHead(s.scratch[:0], kind.Number, key), v)
 	return s.scratch
 }
 
-// appendValue cannot fail: a record has room for all of itself.
+// appendValue appends the encoded v to b.
 func appendValue(b []byte, v logv1.Value) []byte {
 	b, err := logv1.AppendValue(b, v)
 	if err != nil {

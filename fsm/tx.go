@@ -4,8 +4,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// Tx is what the command of a kind sees of the registry, and where it says what it would change. All of
-// it takes effect, or nothing.
+// Tx is the view of the registry that a command of a kind reads, and takes its changes. All of them take
+// effect, or none.
 type Tx struct {
 	s   *state
 	p   *plan
@@ -18,8 +18,8 @@ func (tx *Tx) Time() int64 { return tx.p.time }
 // Command is all of the command. It must not be modified.
 func (tx *Tx) Command() *logv1.Command { return tx.cmd }
 
-// Get returns a record of a kind, as this command has it so far; nil if there is none. It is not for
-// services, nor for request ids.
+// Get returns a record of a kind, with the changes of this command so far; nil if there is none. It is not
+// for services, nor for request ids.
 func (tx *Tx) Get(kind logv1.Kind, key string) Value {
 	return tx.s.planned(tx.p, tx.s.kinds.find(kind), key)
 }
@@ -31,13 +31,13 @@ func (tx *Tx) Put(kind logv1.Kind, key string, v Value, event logv1.EventType) {
 	tx.s.change(tx.p, tx.s.kinds.find(kind), key, v, event)
 }
 
-// recordKey is the key of a record among those of all kinds.
+// recordKey identifies a record of any kind that has a table.
 type recordKey struct {
 	kind logv1.Kind
 	key  string
 }
 
-// recordChange is what becomes of a record of a kind that has a table.
+// recordChange is a change of a record of a kind that has a table.
 type recordChange struct {
 	kind   *Kind
 	key    string
@@ -48,7 +48,7 @@ type recordChange struct {
 
 func (c *recordChange) changed() bool { return c.before != c.after }
 
-// planned returns the record as p leaves it so far.
+// planned returns the record with the changes of p so far.
 func (s *state) planned(p *plan, kind *Kind, key string) Value {
 	if i, ok := p.newest[recordKey{kind.Number, key}]; ok {
 		return p.changes[i].after
@@ -56,7 +56,7 @@ func (s *state) planned(p *plan, kind *Kind, key string) Value {
 	return s.record(kind, key)
 }
 
-// change adds to p that a record is put, or deleted if v is nil.
+// change adds a change to p: the record becomes v, or is deleted if v is nil.
 func (s *state) change(p *plan, kind *Kind, key string, v Value, event logv1.EventType) {
 	if kind.History && !isKey(key) {
 		p.refusal = invalid("key", logv1.Refusal_PROBLEM_UNSPECIFIED)
@@ -76,7 +76,7 @@ func (s *state) change(p *plan, kind *Kind, key string, v Value, event logv1.Eve
 	p.changes = append(p.changes, c)
 }
 
-// commitRecords makes the records what p says, and calls add with the events.
+// commitRecords carries out the record changes of p and calls add with their events.
 func (s *state) commitRecords(p *plan, add func(*logv1.Event)) {
 	for i := range p.changes {
 		c := &p.changes[i]

@@ -12,14 +12,14 @@ func invalid(field string, what problem) *logv1.Refusal {
 	return &logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Field: field, Problem: what}
 }
 
-// beyond is invalid for a number that is on the wrong side of a limit.
+// beyond refuses a number that is on the wrong side of a limit.
 func beyond[N int | int64](field string, what problem, value, limit N) *logv1.Refusal {
 	r := invalid(field, what)
 	r.Value, r.Limit = int64(value), int64(limit)
 	return r
 }
 
-// of says which record a refusal is about.
+// of adds to a refusal which record it is about.
 func of(kind logv1.Kind, key string, r *logv1.Refusal) *logv1.Refusal {
 	if r != nil {
 		r.Kind, r.Key = kind, key
@@ -27,8 +27,9 @@ func of(kind logv1.Kind, key string, r *logv1.Refusal) *logv1.Refusal {
 	return r
 }
 
-// textRefusal is the refusal of a field whose text is bad; nil if bad is. A text that is too long, or not
-// UTF-8, is not repeated in the refusal: it may be of any size, or not fit into a message. Nor is a reason.
+// textRefusal refuses a field whose text is bad; it returns nil if bad is nil. A text that is too long, or
+// not UTF-8, is not repeated in the refusal: it may be of any size, or not fit into a message. Nor is a
+// reason.
 func textRefusal(field string, bad *limits.Error) *logv1.Refusal {
 	if bad == nil {
 		return nil
@@ -55,7 +56,7 @@ var textProblems = map[limits.Problem]problem{
 	limits.Reserved:      logv1.Refusal_PROBLEM_RESERVED,
 }
 
-// checkCaller checks what every command says of its caller.
+// checkCaller checks the fields of a command that tell of its caller.
 func checkCaller(cmd *logv1.Command) *logv1.Refusal {
 	if bad := limits.Reason(cmd.GetReason()); bad != nil {
 		return textRefusal("reason", bad)
@@ -69,8 +70,8 @@ func checkCaller(cmd *logv1.Command) *logv1.Refusal {
 	return textRefusal("request_id", limits.RequestID(cmd.GetRequestId()))
 }
 
-// checkWrite finds what is wrong with a write whatever the registry holds. All changes are checked
-// before any is compared with the registry, so a malformed request is always told so.
+// checkWrite checks a write without looking at the registry. All changes are checked before any is compared
+// with the registry, so that a malformed request is always refused as malformed.
 func checkWrite(w *logv1.Write) *logv1.Refusal {
 	changes := w.GetChanges()
 	switch n := len(changes); {
@@ -112,7 +113,7 @@ func checkChange(c *logv1.Change) *logv1.Refusal {
 
 // changedTwice returns the places of two changes of one service.
 func changedTwice(changes []*logv1.Change) (first, second int, ok bool) {
-	inOrder := 1 // so many from the first on; among them none can be there twice
+	inOrder := 1 // so many changes, from the first on, are in order of their names: among them no name can be there twice
 	for inOrder < len(changes) && changes[inOrder-1].GetService() < changes[inOrder].GetService() {
 		inOrder++
 	}

@@ -16,8 +16,8 @@ type view struct {
 	requestIDs int
 }
 
-// nextView is s as of index. The tree is copied only if it changed: a copy makes the next write to
-// each node of the tree copy that node.
+// nextView returns a view of s as of index. The tree is copied only if it changed, because a copy is not
+// free: afterwards the first write to each node of the tree copies that node.
 func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
 	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order)}
 	v.requests, v.found, v.scratch = nil, nil, nil
@@ -68,7 +68,7 @@ func (v *view) list(prefix, after string, limit int, statuses []servingStatus, v
 	last := after
 	v.services.Ascend(&record{name: max(prefix, after)}, func(r *record) bool {
 		if !strings.HasPrefix(r.name, prefix) {
-			// From prefix on, names with it come first; after may lie behind all of them.
+			// The names with the prefix begin at prefix itself. after may be behind all of them.
 			return false
 		}
 		if r.name == after {
@@ -121,7 +121,7 @@ func (f *FSM) ClusterID() string { return f.view.Load().clusterID }
 // RequestIDs is how many request ids are remembered.
 func (f *FSM) RequestIDs() int { return f.view.Load().requestIDs }
 
-// Revision is that of the newest cut. See ShownRevision.
+// Revision is the revision of the newest cut. See ShownRevision.
 func (f *FSM) Revision() int64 { return f.view.Load().revision }
 
 // LogTime is the greatest time of an entry that was applied, in nanoseconds since 1970; 0: none.
@@ -130,9 +130,8 @@ func (f *FSM) LogTime() int64 { return f.view.Load().logTime }
 // AppliedIndex is the last log index whose effects every read shows.
 func (f *FSM) AppliedIndex() uint64 { return f.view.Load().index }
 
-// Preview says what cmd would do if it were applied next, by a proposer whose clock says now, in
-// Unix nanoseconds, and had no request id: what it tries can be tried as often as one likes. It
-// changes nothing.
+// Preview says what cmd would do if it were applied next, proposed at now by the proposer's clock, in Unix
+// nanoseconds. It changes nothing, and it ignores the request id.
 func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
 	v := f.view.Load()
 	p := v.evaluate(cmd, max(now, v.logTime))

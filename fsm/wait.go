@@ -19,13 +19,13 @@ func (f *FSM) WaitRevision(ctx context.Context, revision int64) error {
 	return f.revisionWaiters.wait(ctx, uint64(max(revision, 0)), func() uint64 { return uint64(f.Revision()) })
 }
 
-// waiters are those who wait for a number to grow. Apply asks one atomic whether anybody does.
+// waiters are the goroutines that wait for a number to grow. One atomic load tells Apply that nobody waits.
 type waiters struct {
-	lowest atomic.Uint64 // least target in queue; MaxUint64: nobody waits
+	lowest atomic.Uint64 // the least target in queue; MaxUint64: nobody waits
 
 	mu    sync.Mutex // guards the rest, and is taken under no other lock
 	queue waiterHeap
-	err   error // set: nothing will grow any more
+	err   error // if set, the number will not grow any more
 }
 
 type waiter struct {
@@ -52,7 +52,8 @@ func (w *waiters) wait(ctx context.Context, target uint64, reached func() uint64
 	if err := w.add(x); err != nil {
 		return err
 	}
-	// Asked again, now that x is in the queue: release, called after each step, sees it from here on.
+	// The number is read again now that x is in the queue. From here on release, which is called after each
+	// step, sees x.
 	if reached() >= target {
 		w.remove(x)
 		return nil
@@ -66,7 +67,7 @@ func (w *waiters) wait(ctx context.Context, target uint64, reached func() uint64
 	}
 }
 
-// release lets those go who wait for reached or less. The number must be visible before.
+// release wakes those who wait for reached or less. The number must be visible to readers before the call.
 func (w *waiters) release(reached uint64) {
 	if w.lowest.Load() > reached {
 		return
@@ -79,7 +80,7 @@ func (w *waiters) release(reached uint64) {
 	w.noteLowest()
 }
 
-// fail lets everybody go with err, now and from now on.
+// fail wakes everybody with err. Later waits fail with it at once.
 func (w *waiters) fail(err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -174,7 +174,8 @@ func load(db *boltfile.DB, v logv1.Visitor) (meta *logv1.RegistryMeta, err error
 
 var openedPool = sync.Pool{New: func() any { return new([partRecords]logv1.KeyValue) }}
 
-// visitorError adds the bucket and the keys to the error of a visitor that could not decode records.
+// visitorError adds to an error of a visitor the bucket, and that the file is of a newer format, if that is
+// what the error says.
 func visitorError(k kindBucket, err error) error {
 	if errors.Is(err, logv1.ErrFormat) {
 		return fmt.Errorf("bucket %s: %w: %w", k.name, vfs.ErrNewer, err)
