@@ -220,7 +220,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(api, cluster)
-	reflection.Register(s.api) // v1 and v1alpha
+	reflection.Register(&reflectionServer{s.api, cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
 
 	peerv1.RegisterPeerServer(peer, &peerService{
 		node: cfg.Node, router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log,

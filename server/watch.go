@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"runtime"
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -37,18 +36,8 @@ type openWatch struct {
 	prev, next *openWatch     // in the list of watches that have begun
 }
 
-// finisher is the method of gRPC's stream by which gRPC's server ends it after a handler has returned.
-type finisher interface {
-	WriteStatus(*status.Status) error
-}
-
 // handle is gRPC's handler of Watch. It stands in the service's description. An interceptor would be called
-// for every Check too.
-//
-// gRPC ends a stream when its handler returns. This handler does not return: once the watch has begun, it
-// ends its goroutine with runtime.Goexit, which runs only what gRPC has deferred (it counts handlers). The
-// stream stays open until end writes its status, as gRPC would. TestWatchNeedsNoGoroutine fails if a new
-// version of gRPC does not allow this. If only finisher is missing there, the handler waits instead.
+// for every Check too. Once the watch has begun, the handler ends without ending the stream (detach.go).
 func (w *watches) handle(h *health, stream grpc.ServerStream) error {
 	ctx := stream.Context()
 	o := &openWatch{watches: w, stream: stream}
@@ -64,7 +53,7 @@ func (w *watches) handle(h *health, stream grpc.ServerStream) error {
 	if o.returned != nil {
 		return <-o.returned
 	}
-	runtime.Goexit()
+	detach()
 	return nil
 }
 
@@ -74,8 +63,7 @@ func (o *openWatch) handle(ctx context.Context, h *health) error {
 		return err
 	}
 	flowcontrol.SendUncompressed(ctx)
-	var ok bool
-	if o.finish, ok = grpc.ServerTransportStreamFromContext(ctx).(finisher); !ok {
+	if o.finish = finisherOf(ctx); o.finish == nil {
 		o.returned = make(chan error, 1) // capacity 1: it is sent to once
 	}
 	return h.watch(req.GetService(), o)

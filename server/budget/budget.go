@@ -1,7 +1,7 @@
-// Package budget bounds, in bytes, the memory that a node holds for its clients: for one connection, and
-// for all together. Who takes from a budget says for what, and gives back when the memory is free again.
+// Package budget bounds, in bytes, the memory that a node holds for its clients: for one connection, and for
+// all together. A user takes bytes from a budget and gives them back when the memory is free again.
 //
-// How the memory of one message or change is counted does not belong here; its users say it.
+// How many bytes a message or a change takes does not belong here. The users of a budget estimate it.
 package budget
 
 import (
@@ -49,7 +49,7 @@ func (b *Budget) Use() (used, limit, refused int64) {
 	return b.used.Load(), b.node, b.refused.Load()
 }
 
-// Fits says whether bytes could be taken on an idle node. If not, trying again is of no use.
+// Fits says whether so many bytes could be taken if nothing else was taken. If not, trying again is useless.
 func (b *Budget) Fits(bytes int64) bool { return bytes <= b.perConnection && bytes <= b.node }
 
 // TryTake takes bytes for a connection, which may be nil if there is none; false if the budget does not

@@ -6,10 +6,9 @@ import (
 	"time"
 )
 
-// Handshakes is a listener that remembers its youngest connections. gRPC closes at once all that it
-// has made transports of, but Stop waits for those still in their handshake, for up to
-// Timeout; closing them ends that wait. The connections are passed on as they are, because
-// gRPC sets socket options only on what it knows.
+// Handshakes is a listener that remembers its youngest connections. gRPC's Stop closes connections at once,
+// except those that are still in their handshake: it waits for them, for up to Timeout. CloseYoung ends that
+// wait. The connections are not wrapped, because gRPC sets socket options only on types that it knows.
 type Handshakes struct {
 	net.Listener
 	Timeout time.Duration // of a handshake

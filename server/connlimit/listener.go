@@ -12,8 +12,8 @@ import (
 // Listener is a listener with a limit on the connections that are open: each costs a file
 // descriptor, and a node without any left could not open its own files or reach its peers.
 //
-// It does not wrap connections to hear of their end, because gRPC saves memory and sets options only
-// on those that it knows. Instead it looks, when it has to, which of them are closed.
+// It does not wrap connections to learn when they are closed, because gRPC saves memory and sets options only
+// on types that it knows. Instead it checks, when it is at the limit, which of them are closed.
 type Listener struct {
 	net.Listener
 	limit int
@@ -21,12 +21,12 @@ type Listener struct {
 
 	mu     sync.Mutex            // guards what follows
 	open   map[net.Addr]net.Conn // by the address itself, not one like it; and closed ones that were not looked at since
-	look   int                   // at so many
-	looked time.Time             // when, at the limit
+	look   int                   // check for closed ones when there are so many
+	looked time.Time             // when that was done last at the limit
 	warned time.Time
 }
 
-// lookEvery bounds what those who come at the limit can cost.
+// lookEvery is the least time between two checks at the limit, so that clients that come then cost little.
 const lookEvery = 50 * time.Millisecond
 
 // New returns l with a limit.
@@ -94,7 +94,8 @@ func (c *Listener) Closed(addr net.Addr) bool {
 	return !open || closed(conn)
 }
 
-// Cut closes the connection whose address is addr itself, not one like it, if it holds a file descriptor.
+// Cut closes the connection whose remote address is the very value addr, not one that is only equal, if the
+// connection holds a file descriptor.
 func (c *Listener) Cut(addr net.Addr) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package fence holds back what reads or changes the registry of a node that found that its registry is
-// not the cluster's. Finding that out does not belong here (package node).
+// Package fence refuses reads and changes of the registry on a node whose registry is not the cluster's. How
+// a node finds that out does not belong here (package node/audit).
 package fence
 
 import (
@@ -10,9 +10,9 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// Fence stands before everything that reads or changes the registry. It is down until it is raised, and
-// then stays up until the process ends. What tells of the node itself is not behind it: the node's own
-// names and GetStatus.
+// Fence stands before everything that reads or changes the registry. It is down until it is raised, and then
+// stays up until the process ends. The node's own names and GetStatus are not behind it, because they are
+// about the node itself.
 type Fence struct {
 	refusal atomic.Pointer[rpcerror.Failure] // nil: down
 	raised  context.Context                  // ends, with the refusal as its cause, when the fence is raised
@@ -50,8 +50,7 @@ func (f *Fence) RefuseName(node, name string) error {
 	return nil
 }
 
-// OnRaise has cancel called with the refusal when the fence is raised. The returned function gives that
-// up.
+// OnRaise calls cancel with the refusal when the fence is raised. stop undoes that.
 func (f *Fence) OnRaise(cancel context.CancelCauseFunc) (stop func() bool) {
 	if f == nil {
 		return func() bool { return false }

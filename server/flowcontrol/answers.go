@@ -15,18 +15,19 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// smallAnswer is what an answer may have without being counted: the limit of calls on a connection bounds
-// those.
+// smallAnswer is how many bytes an answer may have without being counted. The limit of calls on a connection
+// bounds such answers.
 const smallAnswer = 4 << 10
 
-// Answers counts the large answers of unary calls, from when a handler begins to make one until gRPC has
-// sent it: a client that does not read would otherwise have as many kept as it has calls.
+// Answers counts the large answers of unary calls against a budget, from when a handler begins to make one
+// until gRPC has sent it. Otherwise a client that does not read could have one answer in memory for each of
+// its calls.
 type Answers struct {
 	Budget *budget.Budget
 	Node   string // which errors name
 }
 
-// On registers services on s. Of their methods, those named (without the service) may reserve.
+// On registers services on s. Only the named methods (names without the service) may call Reserve.
 func (a *Answers) On(s grpc.ServiceRegistrar, methods ...string) grpc.ServiceRegistrar {
 	return countedAnswers{a, s, methods}
 }
@@ -65,15 +66,15 @@ type reservation struct {
 	answers    *Answers
 	connection *peer.Peer
 	bytes      atomic.Int64
-	final      bool // the call has taken effect: its answer is not refused any more
+	final      bool // the call has taken effect, so its answer must not be refused any more
 }
 
-// Reserve takes bytes from the budget for the answer to the call of ctx, or refuses it. final says that the
-// answer will not have more, and that it is to be sent whatever it has.
+// Reserve takes bytes from the budget for the answer to the call of ctx, or refuses the call. final says that
+// the call takes effect after this: its answer is sent even if it turns out larger.
 func Reserve(ctx context.Context, bytes int, final bool) *rpcerror.Failure {
 	r, ok := ctx.Value(reservationKey{}).(*reservation)
 	if !ok {
-		return nil // a handler that is called by none of gRPC's
+		return nil // the handler was not called by gRPC
 	}
 	if f := r.answers.Budget.Take(r.connection, int64(bytes)); f != nil {
 		return f
@@ -87,7 +88,8 @@ func (r *reservation) give() {
 	r.answers.Budget.Give(r.connection, r.bytes.Swap(0))
 }
 
-// answer returns res, or what Codec makes of it while the budget counts it.
+// answer returns the message to send: res itself, or res in an answer that the budget counts until it has
+// left.
 func (r *reservation) answer(ctx context.Context, res any) (any, error) {
 	m, ok := res.(proto.Message)
 	if !ok || r.bytes.Load() == 0 {
@@ -113,7 +115,7 @@ func (r *reservation) answer(ctx context.Context, res any) (any, error) {
 	return &answer{m, r}, nil
 }
 
-// answer is a message that is counted until it has left.
+// answer is a message that the budget counts until gRPC has sent it.
 type answer struct {
 	message proto.Message
 	*reservation
@@ -151,6 +153,6 @@ func SendUncompressed(ctx context.Context) {
 	if ok && (compressed.RecvCompress() == "" || compressed.RecvCompress() == encoding.Identity) {
 		return
 	}
-	// The only error is that ctx is no call's.
+	// It fails only if ctx is not the context of a call.
 	_ = grpc.SetSendCompressor(ctx, encoding.Identity)
 }

@@ -6,10 +6,10 @@ import (
 )
 
 const (
-	// tracked is the least capacity of a buffer that gRPC gives back when it has left.
+	// tracked is the smallest capacity of a buffer that gRPC gives back to its pool after sending it.
 	tracked = 4 << 10
-	// pooled is the largest buffer that is worth a place in gRPC's pool, whose next size is a mebibyte: a
-	// page of 40 KiB must not hold that.
+	// pooled is the capacity of the largest buffer that is taken from gRPC's pool. The pool's next size is 1
+	// MiB, far too much for a page of 40 KiB.
 	pooled = 32 << 10
 )
 

@@ -9,8 +9,7 @@ import (
 	"google.golang.org/grpc/mem"
 )
 
-// checkAnswers are the answers to Check by status, ready to be sent. They belong to nobody's pool, so
-// all calls share them.
+// checkAnswers are the encoded answers to Check, by status. They belong to no pool, so all calls share them.
 var checkAnswers = func() (all [4]mem.BufferSlice) {
 	for s := range all {
 		all[s] = mem.BufferSlice{mem.SliceBuffer(statusBytes[s])}
@@ -18,8 +17,8 @@ var checkAnswers = func() (all [4]mem.BufferSlice) {
 	return all
 }()
 
-// Codec is gRPC's own, which also knows StatusSender and PageSender, and has a shorter way for the
-// messages of Check.
+// Codec is gRPC's own codec with two additions: it knows StatusSender and PageSender, and it encodes and
+// decodes the messages of Check faster.
 type Codec struct{ encoding.CodecV2 }
 
 // NewCodec returns a Codec.
@@ -53,7 +52,8 @@ func (c Codec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.CodecV2.Unmarshal(data, v)
 }
 
-// onlyService returns the name in a HealthCheckRequest that says nothing else and in the usual way.
+// onlyService returns the name in an encoded HealthCheckRequest that holds only a name, of up to 127 bytes.
+// false: decode it in the general way.
 func onlyService(b []byte) (name []byte, ok bool) {
 	const tag, shorter = 1<<3 | 2, 128 // field 1, bytes; a length of one byte
 	if len(b) < 2 || b[0] != tag || b[1] >= shorter || int(b[1]) != len(b)-2 || !utf8.Valid(b[2:]) {

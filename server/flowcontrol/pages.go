@@ -15,28 +15,28 @@ import (
 )
 
 const (
-	// StreamBytes is what every stream of pages may hold, from its beginning to its end.
+	// StreamBytes is how much memory every stream of pages may hold at any time.
 	StreamBytes = 16 << 10
-	// pageBytes is what it may hold while the budget has room for it.
+	// pageBytes is how much a stream may hold while the budget has room.
 	pageBytes = 256 << 10
-	// smallRoom and largeRoom are about how many bytes a page of each kind may have. The size of a page is
-	// estimated when it is read, so that there is some space between.
+	// smallRoom and largeRoom are about how many bytes a small or a large page may have. They are less than
+	// StreamBytes and pageBytes, because the size of a page is only estimated when it is read.
 	smallRoom = StreamBytes / 2
 	largeRoom = pageBytes * 3 / 4
 )
 
-// PageSender sends the messages of one watch of events or services, and keeps at most one of them
-// in gRPC's hands, for the reason and in the way that StatusSender says. What changes while it waits comes
-// with the next page, which is read when the last has left: a watcher that stops reading keeps one page.
+// PageSender sends the messages of one watch of events or services. gRPC holds at most one of them at a time;
+// see StatusSender for why and how. The next page is read only when the last one has left, and then holds
+// what changed meanwhile. So a watcher that stops reading costs one page of memory.
 //
-// Pages are large while the node's budget has room, and small otherwise: a slow watcher that holds large
-// ones keeps nobody else from going on.
+// Pages are large while the node's budget has room, and small otherwise. So watchers that hold large pages
+// and do not read cannot stop the others.
 type PageSender struct {
 	budget     *budget.Budget
 	connection *peer.Peer
-	extra      atomic.Int64 // taken from the budget, besides StreamBytes
+	extra      atomic.Int64 // taken from the budget in addition to StreamBytes
 
-	message proto.Message // within SendMsg
+	message proto.Message // set during SendMsg
 	queued  bool
 	left    chan struct{} // capacity 1: it is not any more; the buffer's last owner must not wait
 }
@@ -56,8 +56,8 @@ func (o *PageSender) Close() {
 	o.budget.Give(o.connection, StreamBytes)
 }
 
-// Room is about how many bytes the next page may have. It is taken from the budget until the page has
-// left, or Idle is called.
+// Room returns about how many bytes the next page may have, and takes them from the budget. They are given
+// back when the page has left, or by Idle.
 func (o *PageSender) Room() int {
 	if o.extra.Load() == 0 && o.budget.TryTake(o.connection, pageBytes-StreamBytes) {
 		o.extra.Store(pageBytes - StreamBytes)
@@ -71,7 +71,7 @@ func (o *PageSender) Room() int {
 // Idle gives back what Room took: there is no page to send.
 func (o *PageSender) Idle() { o.shrink(0) }
 
-// shrink gives back all of extra but bytes.
+// shrink gives back extra, except for bytes.
 func (o *PageSender) shrink(bytes int64) {
 	if was := o.extra.Swap(bytes); was > bytes {
 		o.budget.Give(o.connection, was-bytes)
@@ -100,7 +100,7 @@ func (o *PageSender) Send(ctx context.Context, stream grpc.ServerStream, m proto
 // StuckGrace is how long a watcher has, when the node stops, to take what was sent to it.
 const StuckGrace = time.Second
 
-// Gone waits for the last message to leave, as long as that is worth while, and says whether it has.
+// Gone waits for the last message to leave, for StuckGrace at most, and says whether it has left.
 func (o *PageSender) Gone(stream grpc.ServerStream) bool {
 	if !o.queued {
 		return true

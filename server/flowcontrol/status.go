@@ -10,23 +10,25 @@ import (
 // Status is the standard's status.
 type Status = healthpb.HealthCheckResponse_ServingStatus
 
-// StatusSender sends the statuses of one watch, and knows when each has left gRPC's hands.
+// StatusSender sends the statuses of one watch, one at a time: the next one only after gRPC has written the
+// one before to the connection.
 //
-// gRPC's own bound on what a stream has queued is 64 KiB of payload. A status is seven bytes, and
-// each waits with hundreds of bytes around it, so a watcher that never reads could have thousands of
-// statuses, megabytes, kept for it: a connection full of such watchers would end the node. Only the
-// newest status matters (P5), so the next is sent when the one before has left.
+// gRPC itself queues up to 64 KiB of payload for a stream. A status has seven bytes of payload but takes
+// hundreds of bytes of memory. So thousands of statuses, megabytes, could wait for a watcher that never
+// reads, and a connection full of such watchers would use up the node's memory. Only the newest status
+// matters (P5), so nothing is lost by sending one at a time.
 //
-// That it has left is learned from its buffer: gRPC returns it to its pool, which is the StatusSender itself,
-// when it has written or dropped it. The bytes are the same for all; nothing is pooled.
+// gRPC does not tell when a message has left. But it returns the message's buffer to the buffer's pool when
+// it has written or dropped the message. StatusSender is that pool, so its method Put learns of it. Nothing
+// is really pooled: all watches share the bytes.
 type StatusSender struct {
 	status Status
-	queued bool   // a status is in gRPC's hands; of the sender
-	Left   func() // it is not any more: called by the buffer's last owner, under locks of gRPC's
+	queued bool   // gRPC holds a status; used by Send alone
+	Left   func() // called when gRPC has let go of the status, with locks of gRPC held
 }
 
-// Send must not be called again before left was. As what is sent before has left, it does not wait: it
-// is gRPC's bound that would make it.
+// Send must not be called again before Left was called. It does not wait: gRPC blocks a sender only when more
+// is queued.
 func (o *StatusSender) Send(stream grpc.ServerStream, s Status) {
 	o.status, o.queued = s, false
 	if err := stream.SendMsg(o); err != nil {
@@ -44,8 +46,8 @@ func (o *StatusSender) marshal() mem.BufferSlice {
 		s = healthpb.HealthCheckResponse_UNKNOWN
 	}
 	b := mem.NewBuffer(&statusBytes[s], o)
-	// gRPC takes no buffer back that it thinks too small for its pools. Ours are large enough; should
-	// that change, watches go on, less bounded.
+	// gRPC does not return buffers that it thinks too small for its pools. Ours are large enough. If that
+	// changes, watches still work, but more than one status can wait.
 	_, untracked := b.(mem.SliceBuffer)
 	o.queued = !untracked
 	return mem.BufferSlice{b}
@@ -57,7 +59,8 @@ func (o *StatusSender) Put(*[]byte) { o.Left() }
 // Get implements mem.BufferPool. Nothing calls it.
 func (o *StatusSender) Get(length int) *[]byte { return mem.DefaultBufferPool().Get(length) }
 
-// statusBytes are the answers by status, as protobuf, in slices that gRPC counts as worth pooling.
+// statusBytes are the encoded answers by status, in slices large enough for gRPC to return them (see
+// marshal).
 var statusBytes = func() (all [4][]byte) {
 	for s := range all {
 		b, err := proto.Marshal(&healthpb.HealthCheckResponse{Status: Status(s)})

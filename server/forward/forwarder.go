@@ -58,10 +58,10 @@ func (f *Forwarder) Close() {
 	}
 }
 
-// propose fails with NotWritten only for what happened before the call was handed to a ready
-// connection, or what the leader itself says. Everything after that is unknown unless the leader
-// says otherwise: gRPC's UNAVAILABLE does not tell whether the request had left. It waits for the
-// connection until patience ends or leadership has changed.
+// propose fails with NotWritten only if the command was never handed to a ready connection, or if the leader
+// says so itself. After that the outcome is unknown unless the leader tells it, because gRPC's UNAVAILABLE
+// does not say whether the request had left. It waits for the connection until patience ends or leadership
+// has changed.
 func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct{}, leader string, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	conn, err := f.pool.Get(leader)
 	if err != nil {
@@ -106,8 +106,8 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	return nil, forwarded(leader, status.FromProto(&failed))
 }
 
-// forwarded is the outcome of a command that was sent to the leader and failed. Only the leader's own
-// word, an ErrorInfo of ours, counts as more than unknown.
+// forwarded is the outcome of a command that was sent to the leader and failed. It is unknown unless the
+// leader itself said more, with an ErrorInfo of ours.
 func forwarded(leader string, st *status.Status) error {
 	info := rpcerror.InfoOf(st)
 	if info.GetMetadata()[rpcerror.MetaWritten] != rpcerror.WrittenNo {

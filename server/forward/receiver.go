@@ -29,13 +29,13 @@ const forwardGrace = 500 * time.Millisecond
 // Receiver is the leader's end of the forward streams of other members.
 type Receiver struct {
 	Router   *Router
-	Validate func(*logv1.Command) error // what a leader still asks of a command that another node validated
-	Pending  *budget.Budget             // of what commands hold until they are answered
+	Validate func(*logv1.Command) error // checks what a leader must not take on trust in a command that another node validated
+	Pending  *budget.Budget             // the memory that commands hold until they are answered
 	Ending   context.Context            // ends when streams are to end
 	Log      *slog.Logger
 }
 
-// Serve works on the commands of one stream until it ends.
+// Serve receives the commands of one stream, proposes them and answers them, until the stream ends.
 func (s *Receiver) Serve(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	defer cancel()
@@ -65,7 +65,7 @@ func (s *Receiver) Serve(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, 
 	return err
 }
 
-// receive works on what comes until the stream ends.
+// receive receives commands and proposes each on a goroutine of its own, until the stream ends.
 func (s *Receiver) receive(ctx context.Context, stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse], out *answers) error {
 	slots := make(chan struct{}, maxForwarded)
 	for {
@@ -95,7 +95,7 @@ func (s *Receiver) receive(ctx context.Context, stream grpc.BidiStreamingServer[
 	}
 }
 
-// answer works on one command.
+// answer proposes one command and returns its answer.
 func (s *Receiver) answer(ctx context.Context, c *peerv1.ForwardedCommand) *peerv1.ForwardedResult {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.GetTimeout()))
 	defer cancel()
@@ -109,7 +109,8 @@ func (s *Receiver) answer(ctx context.Context, c *peerv1.ForwardedCommand) *peer
 // failed is the answer to a command that ended with a status.
 func failed(c *peerv1.ForwardedCommand, err error) *peerv1.ForwardedResult {
 	res := &peerv1.ForwardedResult{Id: c.GetId()}
-	// One that cannot be sent, as its text is not UTF-8, say, is unknown to the caller.
+	// If the status cannot be encoded, for example because its text is not UTF-8, the caller sees an unknown
+	// outcome.
 	res.Failure, _ = proto.Marshal(status.Convert(err).Proto())
 	return res
 }
@@ -152,24 +153,24 @@ func (s *Receiver) propose(ctx context.Context, cmd *logv1.Command, validateOnly
 	return result, nil
 }
 
-// sending is an answer, and what is to be called when it is in gRPC's hands, or will never be.
+// sending is an answer, and a function to call when gRPC has taken the answer, or when it will never be sent.
 type sending struct {
 	result *peerv1.ForwardedResult
 	done   func()
 }
 
-// answers is what waits to be sent on a stream.
+// answers are the answers that wait to be sent on a stream.
 type answers struct {
-	wake chan struct{} // capacity 1: something waits, or nothing will any more
+	wake chan struct{} // capacity 1: an answer waits, or no more will come
 
 	mu       sync.Mutex // guards the rest
 	waiting  []sending
 	expected int  // answers that will come
-	stopping bool // to be told
+	stopping bool // the follower is to be told that this member stops
 	closed   bool // nothing more is expected
 }
 
-// expect announces an answer; false: it is too late for that.
+// expect announces an answer. It returns false if no more answers are taken.
 func (a *answers) expect() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -203,7 +204,7 @@ func (a *answers) sayStopping() {
 	a.wakeSender()
 }
 
-// close has run end when it has sent what is expected.
+// close makes run return when it has sent all expected answers.
 func (a *answers) close() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -222,7 +223,7 @@ func (a *answers) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, pee
 				}
 				break
 			}
-			// Recv says why it broke. What is left is for nobody.
+			// Recv returns why the stream broke. The answers that are left reach nobody.
 			broken = broken || stream.Send(res) != nil
 			for _, s := range sent {
 				s.done()
@@ -231,7 +232,7 @@ func (a *answers) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, pee
 	}
 }
 
-// next returns a message of what waits, nil if nothing does. False: nothing will any more.
+// next returns a message with the answers that wait, nil if none does. False: no more will come.
 func (a *answers) next() (res *peerv1.ForwardResponse, sent []sending, more bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -19,8 +19,8 @@ type Agreement interface {
 	Changed() <-chan struct{}
 }
 
-// Router brings a command to the leader, which is this node or one hop away. Only the router tries again,
-// and it only tries again what was surely not written.
+// Router brings a command to the leader, which is this node or one hop away. Only the router tries again, and
+// only if the command was surely not written.
 type Router struct {
 	Node      string
 	Agreement Agreement
@@ -30,8 +30,9 @@ type Router struct {
 	Fence     *fence.Fence
 }
 
-// retryPause is how long a leader that is known but does not take the command (its term has not
-// quite begun, it is handing over) is left alone. Everything else is waited for, not polled.
+// retryPause is the pause before a known leader is asked again that did not take the command: its term may
+// not have begun yet, or it is handing leadership over. For everything else the router waits for a change and
+// does not poll.
 const retryPause = 100 * time.Millisecond
 
 // Drains says whether changes are not admitted any more.
@@ -52,7 +53,7 @@ func (r *Router) Propose(ctx context.Context, cmd *logv1.Command, validateOnly b
 		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
 		defer cancel()
 	}
-	// Nearly always this node or the next one leads, and neither needs what seek prepares.
+	// The usual case: this node leads. It needs nothing of what seek prepares.
 	if _, leading := r.Agreement.Leader(); leading && !r.Drains() && r.Fence.Refusal() == nil {
 		result, err := r.here(ctx, cmd, validateOnly)
 		if err == nil {
@@ -67,9 +68,9 @@ func (r *Router) Propose(ctx context.Context, cmd *logv1.Command, validateOnly b
 
 // seek tries until the command has an answer, or patience ends. ctx has a deadline.
 func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
-	// Waiting ends while "not written" can still be heard: a caller whose time runs out has to
-	// assume the worst. A caller with much time is told after r.Timeout too: no election takes that
-	// long, and it can try again.
+	// Waiting ends early enough for the answer "not written" to reach the caller. Otherwise the caller would
+	// have to assume that the change may be written. A caller with more time than r.Timeout is also told
+	// after r.Timeout: no election takes that long, and the caller can try again.
 	patience, cancel := context.WithTimeout(ctx, min(r.Timeout, deadline.AnswerTime(ctx)))
 	defer cancel()
 	for {
@@ -92,7 +93,8 @@ func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool
 		case leader == r.Node:
 			err = rpcerror.NotWritten("leader %s has not begun its term", leader)
 		default:
-			// A leader that cannot read the command would end the stream, and with it what others sent.
+			// A leader that cannot decode the command would end the stream, and with it the commands of other
+			// callers.
 			if err = r.Agreement.CheckLevel(leader, cmd); err == nil {
 				result, err = r.Forwarder.propose(ctx, patience, changed, leader, cmd, validateOnly)
 			}
@@ -120,13 +122,13 @@ func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool
 	}
 }
 
-// termPatience bounds how long a node that was elected leaves others without an answer until its term
-// has begun, which takes it one commit.
+// termPatience bounds how long an elected node lets others wait until its term has begun. That takes one
+// commit.
 const termPatience = 500 * time.Millisecond
 
-// TermBegun returns what Agreement.Leader does, on a node that leads after a wait for its term to
-// begin: who asks learned of the leader with its first heartbeat, and would else try again later than
-// it need be.
+// TermBegun returns what Agreement.Leader returns. If this node was elected, it first waits for its term to
+// begin. The asking node learned of the leader by its first heartbeat, so it often asks a moment too early,
+// and a refusal would make it wait longer than necessary.
 func (r *Router) TermBegun(ctx context.Context) (leader string, leading bool) {
 	if leader, leading = r.Agreement.Leader(); leading || leader != r.Node {
 		return leader, leading
@@ -150,7 +152,7 @@ func (r *Router) TermBegun(ctx context.Context) (leader string, leading bool) {
 	}
 }
 
-// here is for a leader.
+// here proposes or previews the command on this node, which must lead.
 func (r *Router) here(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	if validateOnly {
 		if err := r.Agreement.CheckLevel(r.Node, cmd); err != nil {

@@ -16,13 +16,13 @@ import (
 )
 
 const (
-	// A message of a line holds at most so many commands or answers, and so many bytes, unless one
-	// alone is larger.
+	// A message of a forward stream holds at most so many commands or answers, and so many bytes, unless a
+	// single one is larger.
 	maxMessageCommands = 512
 	maxMessageBytes    = 1 << 20
 )
 
-// fullError is the outcome of a command that found as many on their way to the member as may be.
+// fullError means that too many commands are already on their way to the member. The command was not sent.
 type fullError struct{ commands int }
 
 func (e fullError) Error() string {
@@ -31,12 +31,12 @@ func (e fullError) Error() string {
 func (fullError) NotWritten() bool { return true }
 func (fullError) Quota() string    { return "forwarded-changes" }
 
-// Stream is the forward stream to one member. It carries the commands of this node's callers to one member, over one stream: nobody waits for
-// another, and what comes while a message is being written shares the next. A call of its own for each
-// command would cost this node and the leader several times as much.
+// Stream is the forward stream to one member. It carries the commands of all callers of this node. No command
+// waits for the answer to another, and commands that come while a message is being written share the next
+// message. One gRPC call for each command would cost this node and the leader several times as much.
 type Stream struct {
 	conn  grpc.ClientConnInterface
-	limit int // of the commands that wait or are sent and not answered
+	limit int // most commands that wait, or are sent and not answered
 
 	mu      sync.Mutex // guards open and closed
 	open    *session   // the newest; nil: none yet
@@ -53,14 +53,14 @@ func NewStream(conn grpc.ClientConnInterface, limit int) *Stream {
 // session is one gRPC stream, from its opening to its end.
 type session struct {
 	stop  context.CancelFunc
-	wake  chan struct{} // capacity 1: something waits, or nothing will any more
+	wake  chan struct{} // capacity 1: a command waits, or no more will come
 	limit int           // see Stream
 
 	mu      sync.Mutex // guards the rest
 	waiting []*pendingCall
 	sent    map[uint64]*pendingCall
 	lastID  uint64
-	closing bool // takes no more commands
+	closing bool // the session takes no more commands
 }
 
 // pendingCall is one command on its way.
@@ -73,12 +73,12 @@ type pendingCall struct {
 
 type callResult struct {
 	result *peerv1.ForwardedResult
-	err    error // how the stream ended
-	sent   bool  // the command had been handed to it
+	err    error // why there is no answer
+	sent   bool  // the command had been handed to the stream
 }
 
-// Do sends a command and waits for the answer until deadline or ctx ends. The error is why there is
-// none; if it was not sent, nothing has happened.
+// Do sends a command and waits for the answer until deadline, or until ctx ends. The error says why there is
+// no answer. If sent is false the command never left this node.
 func (l *Stream) Do(ctx context.Context, command *peerv1.ForwardedCommand, deadline time.Time) (_ *peerv1.ForwardedResult, sent bool, err error) {
 	call := &pendingCall{command: command, deadline: deadline, size: command.SizeVT(), done: make(chan callResult, 1)}
 	s, err := l.enqueue(call)
@@ -162,7 +162,7 @@ func (s *session) wakeSender() {
 	}
 }
 
-// withdraw gives a call up; true: it was never sent.
+// withdraw gives up a call. It returns true if the call was never sent.
 func (s *session) withdraw(call *pendingCall) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -174,7 +174,7 @@ func (s *session) withdraw(call *pendingCall) bool {
 	return i >= 0
 }
 
-// run opens the stream and sends until it ends.
+// run opens the stream and sends commands until the stream ends.
 func (s *session) run(ctx context.Context, conn grpc.ClientConnInterface) {
 	defer s.stop()
 	stream, err := peerv1.NewPeerClient(conn).Forward(ctx)
@@ -208,7 +208,8 @@ func (s *session) run(ctx context.Context, conn grpc.ClientConnInterface) {
 	}
 }
 
-// next returns a message of what waits, which counts as sent from now on. False: there will be no more.
+// next returns a message with the commands that wait. They count as sent from now on. False: no more will
+// come.
 func (s *session) next() (*peerv1.ForwardRequest, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -263,7 +264,7 @@ func (s *session) refuse(err error) {
 	s.wakeSender()
 }
 
-// end gives up all calls, as the stream has ended.
+// end gives up all calls, because the stream has ended.
 func (s *session) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -9,8 +9,9 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// batch shares the answers to one question among all who ask it. Who asks gets the answer to a round
-// that began after, so it joins the one that waits, never the one under way: at most one of each.
+// batch shares one round among all callers that ask the same question. A caller needs the answer of a round
+// that begins after its call. So it joins the round that has not begun yet, never the one under way. There is
+// at most one of each.
 type batch struct {
 	ask     func(ctx context.Context) (uint64, error)
 	timeout time.Duration   // of one round
@@ -25,7 +26,7 @@ type batch struct {
 	running bool
 }
 
-// round is one asking. index and err are to be read after done.
+// round is one round. index and err may be read after done is closed.
 type round struct {
 	done  chan struct{}
 	index uint64

@@ -14,11 +14,11 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// Tracker is how this node knows that what it shows is not old. A round asks the leader, here or one
-// hop away, which log index shows every write acknowledged so far, and the leader has itself confirmed
-// by a quorum for it. Linearizable reads wait until this node has applied the index; and the node is
-// as fresh as the start of its last round whose index it has applied. (That a leader was heard of
-// lately would prove nothing about what this node holds.)
+// Tracker tells how fresh this node is. In a round it asks the leader, on this node or one hop away, for the
+// log index that covers every write acknowledged so far. The leader has a quorum confirm that it still leads
+// before it answers. A linearizable read waits until this node has applied that index. The node is as fresh
+// as the start of the last round whose index it has applied. (A heartbeat from a leader would prove nothing
+// about what this node holds.)
 type Tracker struct {
 	node      string
 	agreement Agreement
@@ -26,26 +26,27 @@ type Tracker struct {
 	pool      *peerconn.Pool
 	timeout   time.Duration // of one try
 
-	// rounds are this node's. leading are those that it makes as the leader: for itself, and for
-	// other nodes, of which each has one under way.
+	// rounds are the rounds by which this node learns how fresh it is. leading are the rounds that it makes
+	// as the leader, for itself and for the other nodes, each of which has one under way at most.
 	rounds, leading *batch
 
 	mu      sync.Mutex // guards what follows
 	freshAt time.Time  // zero: no round yet
-	// pending are the newest rounds whose index was not applied when it was last looked, oldest first.
+	// pending are the newest rounds whose index this node had not applied at the last look, oldest first.
 	pending []confirmedRound
 }
 
-// confirmedRound is a round that has its index.
+// confirmedRound is a round that got an index from the leader.
 type confirmedRound struct {
 	begun time.Time
 	index uint64
 }
 
-// roundPause is how long a leader that is known but did not answer is left alone.
+// roundPause is the pause before a known leader that did not answer is asked again.
 const roundPause = 100 * time.Millisecond
 
-// maxPending is far more than a node needs that keeps up. One that does not loses the newest but one.
+// maxPending is far more than a node needs that keeps up. On a node that falls behind, a new round replaces
+// the newest pending one.
 const maxPending = 32
 
 // NewTracker returns a Tracker for the node called node. A round takes timeout at most.
@@ -56,15 +57,15 @@ func NewTracker(node string, agreement Agreement, registry Registry, pool *peerc
 	return f
 }
 
-// Assume makes this node as fresh as at, whatever its rounds said. It is for tests.
+// Assume makes this node count as fresh as at, whatever its rounds said. It is for tests.
 func (f *Tracker) Assume(at time.Time) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.freshAt, f.pending = at, nil
 }
 
-// LeaderIndex is a round that this node makes as the leader, for itself or another node: an index of the
-// log that covers every write acknowledged before the call.
+// LeaderIndex makes a round as the leader, for this node or another one. It returns a log index that covers
+// every write acknowledged before the call.
 func (f *Tracker) LeaderIndex(ctx context.Context) (uint64, error) { return f.leading.do(ctx) }
 
 // Rounds is how many rounds this node has made so far to know how fresh it is.
@@ -76,8 +77,8 @@ func (f *Tracker) Close() {
 	f.leading.close()
 }
 
-// At returns how fresh this node is: it shows every write that was acknowledged before then. Zero: it
-// does not know.
+// At returns how fresh this node is: it shows every write that was acknowledged before the returned time.
+// Zero: the node does not know.
 func (f *Tracker) At() time.Time {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -94,7 +95,7 @@ func (f *Tracker) At() time.Time {
 	return f.freshAt
 }
 
-// took takes the end of a round. They end in the order in which they begin.
+// took notes a round that has ended. Rounds end in the order in which they begin.
 func (f *Tracker) took(a confirmedRound) {
 	f.At()
 	f.mu.Lock()
@@ -108,8 +109,8 @@ func (f *Tracker) took(a confirmedRound) {
 	f.pending = append(f.pending, a)
 }
 
-// Confirm returns when this node is as fresh as the call. It tries again until ctx ends; the error is
-// then what was in the way.
+// Confirm returns when this node shows every write that was acknowledged before the call. It tries again
+// until ctx ends. The error then says what was in the way.
 func (f *Tracker) Confirm(ctx context.Context) error {
 	index, err := f.confirmIndex(ctx)
 	if err != nil {
@@ -119,7 +120,7 @@ func (f *Tracker) Confirm(ctx context.Context) error {
 		return nil
 	}
 	if ctx.Err() == nil {
-		return err // halted
+		return err // the fold has halted
 	}
 	return fmt.Errorf("this node is behind: it has applied log index %d of %d", f.registry.AppliedIndex(), index)
 }
@@ -162,7 +163,7 @@ func (f *Tracker) AwaitComplete(ctx context.Context, patience time.Duration) err
 // confirmIndex returns an index of the log that covers every write acknowledged before the call. It tries
 // again until ctx ends; the error is then what was in the way.
 func (f *Tracker) confirmIndex(ctx context.Context) (uint64, error) {
-	var last error // that says more than that time ran out
+	var last error // the last error that says more than "time ran out"
 	for {
 		changed := f.agreement.Changed() // before asking, so that no change is missed
 		index, err := f.rounds.do(ctx)
@@ -196,7 +197,7 @@ func (f *Tracker) confirmIndex(ctx context.Context) (uint64, error) {
 
 var errNoLeaderKnown = errors.New("no leader is known")
 
-// ask is one round.
+// ask makes one round: it asks the leader for an index.
 func (f *Tracker) ask(ctx context.Context) (uint64, error) {
 	begun := time.Now()
 	index, err := f.askLeader(ctx)
@@ -216,7 +217,7 @@ func (f *Tracker) askLeader(ctx context.Context) (uint64, error) {
 	case leader == f.node:
 		return 0, fmt.Errorf("leader %s has not begun its term", leader)
 	default:
-		// Asking is harmless, so it need not be waited for when another may lead.
+		// Asking changes nothing. So the wait for an answer may be cut short when another node may lead.
 		ctx, done := peerconn.EndedBy(ctx, changed)
 		defer done()
 		return f.forward(ctx, leader)
@@ -241,14 +242,14 @@ func (f *Tracker) forward(ctx context.Context, leader string) (uint64, error) {
 	return res.GetIndex(), nil
 }
 
-// Background rounds are a quarter of the staleness apart that they are to prevent, within these.
+// The time between two background rounds is a quarter of maxStaleness, within these bounds.
 const (
 	minRoundPeriod = 250 * time.Millisecond
 	maxRoundPeriod = 2500 * time.Millisecond
 )
 
-// Run keeps the node as fresh as maxStaleness, if that can be, until ctx ends. publish is called after
-// every round and every failure.
+// Run makes rounds in the background until ctx ends, so that the node is never less fresh than maxStaleness,
+// if possible. It calls publish after every round and every failure.
 func (f *Tracker) Run(ctx context.Context, maxStaleness time.Duration, publish func()) {
 	period := min(max(maxStaleness/4, minRoundPeriod), maxRoundPeriod)
 	for ctx.Err() == nil {

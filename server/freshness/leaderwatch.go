@@ -37,8 +37,8 @@ func (w *LeaderWatch) known() bool {
 	return leader != ""
 }
 
-// require returns a context that ends, with cause ErrNoLeader, when there has been no leader for too
-// long; ErrNoLeader if there is none now.
+// require returns a context that ends, with cause ErrNoLeader, when there has been no leader for too long. It
+// fails with ErrNoLeader if there is none now.
 func (w *LeaderWatch) require() (context.Context, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -51,7 +51,7 @@ func (w *LeaderWatch) require() (context.Context, error) {
 	return w.held, nil
 }
 
-// end ends the watches held, unless a leader is known by now: its watches are not those that waited.
+// end ends the watches that require a leader, unless a leader is known by now.
 func (w *LeaderWatch) end() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -80,7 +80,7 @@ func (w *LeaderWatch) Run(ctx context.Context) {
 		case <-changed:
 		case <-due:
 			w.end()
-			// Again and again while there is none: a leader may have been seen for a moment only.
+			// Start again while there is no leader: a leader may have been seen for a moment only.
 			lost = nil
 		case <-ctx.Done():
 			if lost != nil {

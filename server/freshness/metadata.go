@@ -124,7 +124,7 @@ func isPlain(md metadata.MD) bool {
 	return ok
 }
 
-// demand is what a call asks for by metadata.
+// demand is what a call asks for by its metadata.
 type demand struct {
 	linearizable  bool
 	minRevision   int64         // 0: nothing
@@ -133,8 +133,8 @@ type demand struct {
 	cluster       string // "": any
 }
 
-// parse reads the keys of this domain. Every one it does not understand is refused: a typo must not
-// silently read something else.
+// parse reads the keys that begin with "rollcall-". It refuses a key that it does not know: with a mistyped
+// key a read must not silently do without what was asked.
 func (in Incoming) parse(ctx context.Context) (demand, error) {
 	a := demand{maxStaleness: -1}
 	var vs []rpcerror.Violation
@@ -152,7 +152,7 @@ func (in Incoming) parse(ctx context.Context) (demand, error) {
 	return a, nil
 }
 
-// set takes one key; nil if it is understood.
+// set takes one key. It returns nil if the key and its value are understood.
 func (a *demand) set(key string, values []string) *rpcerror.Violation {
 	switch key {
 	case MetadataConsistency, MetadataMinRevision, MetadataMaxStaleness, MetadataRequireLeader, MetadataCluster:
@@ -224,7 +224,7 @@ func (in Incoming) CheckCluster(ctx context.Context, node, own string) *rpcerror
 	if own != "" {
 		md.Set(MetadataCluster, own)
 	}
-	// The only errors are that there is no call or that its headers are sent: nobody to tell.
+	// It fails only if there is no call or its headers are already sent. Then nobody can be told.
 	_ = grpc.SetHeader(ctx, md)
 	return rpcerror.CheckCluster(d.cluster, own)
 }

@@ -22,20 +22,19 @@ type Reads struct {
 	Leaders  *LeaderWatch
 	Fence    *fence.Fence // before all but the node's own names: see AwaitRegistry
 	Incoming Incoming
-	Timeout  time.Duration   // of what a caller without a deadline asks
+	Timeout  time.Duration   // how long a caller without a deadline waits for what it asks
 	Ending   context.Context // ends with cause rpcerror.ErrStopping when nothing is to be waited for any more
 }
 
-// Heading is what a call that asks by metadata is told in headers.
+// Heading is what the headers tell a call that asks by metadata.
 type Heading struct {
 	asked bool
-	// freshAt is of before the read: so fresh is at least what it shows.
+	// freshAt is how fresh the node was before the read. What the read shows is at least as fresh.
 	freshAt time.Time
 	Leader  context.Context // ends when there is no leader; nil: not asked
 }
 
-// Await does what the metadata of a call asks for before it is answered. It costs nothing but asks
-// when there is none.
+// Await waits for what the metadata of a call asks for. A call without such metadata pays only for the look.
 func (r *Reads) Await(ctx context.Context) (Heading, error) {
 	if !r.Incoming.Asks(ctx) {
 		return Heading{}, nil
@@ -101,10 +100,10 @@ func (r *Reads) Refusal() *rpcerror.Failure {
 	return nil
 }
 
-// fulfil waits until this node is as far as a demands.
+// fulfil waits until this node is as far as the call demands.
 func (r *Reads) fulfil(ctx context.Context, a demand) error {
 	behind := r.Registry.Revision() < a.minRevision
-	// Any round that begins now is fresh enough, however long it takes: it is as fresh as the call.
+	// A round that begins now is fresh enough, however long it takes: it covers every write before the call.
 	stale := a.linearizable || a.maxStaleness >= 0 && !r.fresherThan(a.maxStaleness)
 	if !behind && !stale {
 		return nil
@@ -135,7 +134,7 @@ func (r *Reads) fresherThan(d time.Duration) bool {
 	return !at.IsZero() && time.Since(at) < d
 }
 
-// WaitRevision waits until this node is at revision, or says that it did not get there before ctx ended.
+// WaitRevision waits until this node is at revision. It fails if ctx ends before.
 func (r *Reads) WaitRevision(ctx context.Context, revision int64) *rpcerror.Failure {
 	if r.Registry.WaitRevision(ctx, revision) == nil {
 		return nil
@@ -165,8 +164,8 @@ func (r *Reads) waitFresh(ctx context.Context, a demand) *rpcerror.Failure {
 	}
 }
 
-// SetHeader answers a call that asked by metadata. It is called after the read: who sends the
-// revision as the next rollcall-min-revision never sees less than here, on any node.
+// SetHeader sets the headers of a call that asked by metadata. It is called after the read. So a caller that
+// sends this revision as its next rollcall-min-revision never sees less than this read showed, on any node.
 func (r *Reads) SetHeader(ctx context.Context, h Heading) {
 	if !h.asked {
 		return
@@ -178,7 +177,7 @@ func (r *Reads) SetHeader(ctx context.Context, h Heading) {
 		md[MetadataCluster] = values[2:3:3]
 	}
 	if !h.freshAt.IsZero() {
-		// Up to the next millisecond: what is older than told is surely there.
+		// Rounded up to the next millisecond: every write older than that is surely shown.
 		age := (time.Since(h.freshAt) + time.Millisecond - 1) / time.Millisecond
 		values[3] = strconv.FormatInt(int64(age), 10)
 		md[MetadataAge] = values[3:4:4]

@@ -51,7 +51,7 @@ func (f *Reader) Events() (n int, err error) {
 		return f.db.View(func(tx *bbolt.Tx) error {
 			var block eventBlock
 			return tx.Bucket(bucketEvents).ForEach(func(key, value []byte) error {
-				if openBlock(key, value, &block) == nil { // else Check says so
+				if openBlock(key, value, &block) == nil { // a damaged block is found by Check
 					n += len(block.events)
 				}
 				return nil

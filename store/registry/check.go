@@ -2,11 +2,11 @@ package registry
 
 import "fmt"
 
-// Check is one thing that was looked at, and what is wrong with it.
+// Check is one part that was checked, and what is wrong with it.
 type Check struct {
 	Name     string
-	Looked   string   // at what, with counts
-	Problems []string // none: nothing is; at most maxProblems, then how many more
+	Looked   string   // what was checked, with counts
+	Problems []string // empty: nothing is wrong; at most maxProblems, then how many more there are
 	more     int
 }
 

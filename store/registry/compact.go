@@ -14,26 +14,28 @@ import (
 	"github.com/rollcallhq/rollcall/store/watchdog"
 )
 
-// A compaction goes on in steps, each a transaction of its own that a flush may have to wait for: it
-// looks at so many events, or for so long, whatever comes first. Then the writer rests for as long as
-// the step took.
+// A compaction is done in steps. Each step is a transaction of its own, which a flush may have to wait for. A
+// step ends after compactEvents events or compactTime, whichever comes first. Then the writer rests for as
+// long as the step took.
 const (
 	compactEvents  = 1000
 	compactTime    = 4 * time.Millisecond
 	minCompactRest = time.Millisecond
-	// Further behind than hurryBehind events, writes must be faster than that, or the history was cut
-	// short: steps are hurry times as large, and there is no rest, lest the file grow without bound.
+	// A compaction that is more than hurryBehind events behind is too slow: the registry changes faster, or
+	// the history was made much shorter. Then steps are hurry times as large and there is no rest, so that
+	// the file does not grow without bound.
 	hurryBehind = 250_000
 	hurry       = 10
 )
 
-// compactedTo is how far the registry file has done what its horizon asks for.
+// compactedTo is the revision up to which the registry file is compacted.
 func compactedTo(meta *logv1.RegistryMeta) int64 { return max(meta.GetCompacted(), 1) }
 
-// behind is how many events have not been looked at yet.
+// behind is how many events below the horizon are still to be compacted.
 func behind(meta *logv1.RegistryMeta) int64 { return meta.GetHorizon() - compactedTo(meta) }
 
-// compactionDue reports whether there is something to compact, and whether it is much.
+// compactionDue reports whether there is something to compact, and whether it is so much that steps must be
+// larger.
 func (j *File) compactionDue() (due, much bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -44,8 +46,8 @@ func (j *File) compactionDue() (due, much bool) {
 	return n > 0, n > j.opt.hurryBehind
 }
 
-// compactIfRested makes one step if one is due and the writer has rested, or says for how long it still
-// has to.
+// compactIfRested makes one step if one is due and the writer has rested. Otherwise it says how long the
+// writer still has to rest.
 func (j *File) compactIfRested(rested *time.Time) (did bool, rest time.Duration, err error) {
 	due, much := j.compactionDue()
 	if !due {
@@ -66,8 +68,8 @@ func (j *File) compactIfRested(rested *time.Time) (did bool, rest time.Duration,
 	return true, 0, nil
 }
 
-// compact makes one step. A history that is found damaged is left as it is, and said so once: that the
-// file grows is no reason to stop a node whose registry is well.
+// compact makes one step. If it finds the history damaged, it logs that once and compacts no more: a growing
+// file is no reason to stop a node whose registry is intact.
 func (j *File) compact() error {
 	defer watchdog.Watch(j.path, watchdog.Limit(j.opt.FlushBytes), j.fail)()
 	j.disk <- struct{}{}
@@ -76,7 +78,7 @@ func (j *File) compact() error {
 	meta := proto.CloneOf(j.durable)
 	j.mu.Unlock()
 	if behind(meta) <= 0 {
-		return nil // replaced meanwhile
+		return nil // a snapshot has replaced the file
 	}
 	err := j.compactStep(meta)
 	broken := (*boltfile.PanicError)(nil)

@@ -44,7 +44,7 @@ func copyOf(dir string, old *boltfile.DB) (name string, err error) {
 	if err := f.Close(); err != nil {
 		return "", err
 	}
-	// Synced once, at the end.
+	// bbolt does not sync after each transaction: the copy is synced once, at the end.
 	db, err := boltfile.Open(f.Name(), bbolt.Options{FreelistType: bbolt.FreelistMapType, NoSync: true})
 	if err != nil {
 		return "", err

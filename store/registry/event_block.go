@@ -12,8 +12,8 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// Field numbers of logv1.EventBlock and logv1.EventGroup, which are walked by hand: of a block of a
-// hundred events often one is wanted.
+// Field numbers of logv1.EventBlock and logv1.EventGroup. These messages are parsed by hand, because often
+// only one event of a block of a hundred is wanted.
 const (
 	blockFirst  = 1
 	blockTime   = 2
@@ -118,7 +118,7 @@ func (b *eventBlock) findEvents(begin, end int) error {
 	const tag = groupEvents<<3 | byte(protowire.BytesType)
 	before, group := len(b.events), uint32(len(b.groups)-1)
 	for at := begin; at < end; {
-		// Nearly all that there is are events, of fewer than 128 bytes.
+		// The fast way: nearly all fields are events of fewer than 128 bytes.
 		if p := b.payload[at:end]; len(p) > 1 && p[0] == tag && int(p[1]) <= min(127, len(p)-2) {
 			b.events = append(b.events, blockEvent{uint32(at + 2), uint32(at + 2 + int(p[1])), group})
 			at += 2 + int(p[1])
@@ -129,7 +129,7 @@ func (b *eventBlock) findEvents(begin, end int) error {
 			return err
 		}
 		if at = f.end; f.number != groupEvents {
-			b.groups[group].end = uint32(at) // so far
+			b.groups[group].end = uint32(at) // the end of the fields that came so far
 			continue
 		}
 		if f.kind != protowire.BytesType {
@@ -138,7 +138,7 @@ func (b *eventBlock) findEvents(begin, end int) error {
 		b.events = append(b.events, blockEvent{uint32(f.begin), uint32(f.end), group})
 	}
 	if len(b.events) == before {
-		return errBlock // a group of nothing
+		return errBlock // a group without events
 	}
 	b.groups[group].events = len(b.events)
 	return nil
@@ -148,8 +148,8 @@ func (b *eventBlock) findEvents(begin, end int) error {
 type field struct {
 	number     protowire.Number
 	kind       protowire.Type
-	varint     uint64 // if kind is that
-	begin, end int    // of its value
+	varint     uint64 // if kind is VarintType
+	begin, end int    // where its value is
 }
 
 // fieldAt returns the field that begins at a place of a message that ends at end.

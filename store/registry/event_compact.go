@@ -11,17 +11,17 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// compactEventsOf compacts the events from a revision on, of which there must be all, until it comes
-// to the horizon or has done enough, and returns how far it came. Each event replaces the one that is kept
-// of the same record from before it; an event that deletes its record is not kept, nor one of no record.
-// So below what was reached there is left the newest event of each record that is not a deletion, in a
-// block of its own, so that deleting it later touches no other. From there on blocks are as they were, but
-// that the first begins there.
+// compactEventsOf compacts the events from revision from on, none of which may be missing, up to the horizon.
+// It stops early after most events or after within, and returns the revision that it reached. Below that
+// revision it keeps only the newest event of each record, and none if that event deletes the record. Events
+// that are about no record are not kept. Each kept event gets a block of its own, so that deleting it later
+// changes no other block. The blocks from the reached revision on stay as they are. If the revision lies
+// within a block, the rest of that block becomes a new one.
 func compactEventsOf(tx *bbolt.Tx, p *eventPacker, from, horizon int64, most int, within time.Duration) (reached int64, err error) {
 	all, byKey := eventBuckets(tx)
 	c := compaction{all: all, byKey: byKey, index: byKey.Cursor(), from: from, left: map[int64]*logv1.Event{}}
 	var block eventBlock
-	var rest []*logv1.Event // of the block in which it ends
+	var rest []*logv1.Event // the events that are left of the block within which it stops
 	start, enough := time.Now(), false
 	for reached = from; reached < horizon && !enough; {
 		key := revisionKey(reached)
@@ -53,13 +53,13 @@ func compactEventsOf(tx *bbolt.Tx, p *eventPacker, from, horizon int64, most int
 	return reached, c.write(p, reached, rest)
 }
 
-// compaction is one step of it.
+// compaction is one step of a compaction.
 type compaction struct {
 	all, byKey *bbolt.Bucket
 	index      *bbolt.Cursor // of byKey
 	from       int64
-	taken      [][]byte               // keys of blocks that were taken apart
-	left       map[int64]*logv1.Event // of those, what is to be kept
+	taken      [][]byte               // keys of the blocks that were read and will be deleted
+	left       map[int64]*logv1.Event // the events of these blocks that are kept, by revision
 }
 
 func (c *compaction) decode(b *eventBlock, from int64) (rest []*logv1.Event, err error) {
@@ -73,7 +73,7 @@ func (c *compaction) decode(b *eventBlock, from int64) (rest []*logv1.Event, err
 	return rest, nil
 }
 
-// take takes the next event.
+// take decides what becomes of the next event, and of the older event of the same record.
 func (c *compaction) take(e *logv1.Event) error {
 	name, r := indexName(e), e.GetRevision()
 	if name == "" {
@@ -89,8 +89,8 @@ func (c *compaction) take(e *logv1.Event) error {
 	return nil
 }
 
-// deleteBefore deletes the events of name before a revision: one at most, as those before it were
-// deleted when it was come to. It only ever seeks forward: a cursor that goes back stops at a page
+// deleteBefore deletes the events of name before a revision. There is one at most, because the earlier ones
+// were deleted when that one was taken. The cursor only moves forward: when it moves back it stops at a page
 // that this transaction has emptied.
 func (c *compaction) deleteBefore(name string, revision int64) error {
 	first := indexKey(name, 0)
@@ -99,7 +99,7 @@ func (c *compaction) deleteBefore(name string, revision int64) error {
 		if len(key) != len(first) || !bytes.HasPrefix(key, first[:len(name)+1]) {
 			return nil
 		}
-		// The key is the transaction's memory, which deleting may change.
+		// The key points into the transaction's memory, which deleting may change.
 		key = bytes.Clone(key)
 		at := key[len(name)+1:]
 		older := int64(binary.BigEndian.Uint64(at))
@@ -117,8 +117,8 @@ func (c *compaction) deleteBefore(name string, revision int64) error {
 	}
 }
 
-// write puts what is left of the blocks that were taken apart: what is kept below what was reached, and
-// the rest from there on.
+// write deletes the blocks that were read, and puts the events that are kept below reached, and then the
+// rest.
 func (c *compaction) write(p *eventPacker, reached int64, rest []*logv1.Event) error {
 	for _, key := range c.taken {
 		if err := c.all.Delete(key); err != nil {

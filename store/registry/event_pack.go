@@ -103,7 +103,7 @@ func (p *eventPacker) pack(events []*logv1.Event, time int64, room, least int) (
 	p.groups.used, p.events.used = 0, 0
 	p.block.First, p.block.Time = 0, 0
 	var group *logv1.EventGroup
-	before, in, from := 0, 0, 0 // bytes of the groups before this one, and in it; its first event
+	before, in, from := 0, 0, 0 // bytes of the groups before this one; bytes of this one; the place of its first event
 	for ; n < len(events); n++ {
 		e := events[n]
 		if n > 0 && e.GetRevision() != events[n-1].GetRevision()+1 {
@@ -130,7 +130,7 @@ func (p *eventPacker) pack(events []*logv1.Event, time int64, room, least int) (
 			continue
 		}
 		if e.GetCommitRevision() < e.GetRevision() {
-			size += 2 // never of a fold's: more is then a larger number at each event
+			size += 2 // More grows with each such event. The fold makes none.
 		}
 		if n >= least && before+fieldSize(in+size) > room {
 			p.events.used--
@@ -174,7 +174,8 @@ func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
 	}
 }
 
-// sameWrite reports whether two events have in common all that a group has.
+// sameWrite reports whether two events can be in one group: everything that a group stores once is the same
+// in both.
 func sameWrite(a, b *logv1.Event) bool {
 	return a.GetKind() == b.GetKind() && a.GetCommitRevision() == b.GetCommitRevision() && a.GetTime() == b.GetTime() &&
 		a.GetReason() == b.GetReason() && a.GetRequestId() == b.GetRequestId() && sameActor(a.GetActor(), b.GetActor())

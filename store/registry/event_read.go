@@ -8,7 +8,7 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// at returns the event of a revision that must be there.
+// at returns the event of a revision. It must be stored.
 func (r *eventReader) at(revision int64) (*logv1.Event, error) {
 	b := r.block
 	if b == nil || revision < b.first || revision > b.last() {
@@ -27,13 +27,13 @@ func (r *eventReader) at(revision int64) (*logv1.Event, error) {
 	return b.event(revision)
 }
 
-// open makes what stands under a key the reader's block.
+// open makes the block under a key the reader's block.
 func (r *eventReader) open(key, value []byte) (*eventBlock, error) {
 	b := r.block
 	if b == nil {
 		b = new(eventBlock)
 	}
-	r.block = nil // unless it is whole
+	r.block = nil // set only after it was opened
 	if err := openBlock(key, value, b); err != nil {
 		return nil, err
 	}
@@ -53,8 +53,8 @@ func (r *eventReader) walkBlocks(from, to int64, descending bool, f func(*eventB
 		key, value = c.First()
 	}
 	end := revisionKey(to)
-	var first, last int64 // of the block before
-	// What is beyond from and to is not looked at: it may be damaged.
+	var first, last int64 // first and last revision of the block before
+	// Blocks outside from and to are not opened: they may be damaged.
 	for ; key != nil && bytes.Compare(key, end) <= 0; key, value = next() {
 		b, err := r.open(key, value)
 		switch {

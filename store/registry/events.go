@@ -30,12 +30,12 @@ func revisionKey(revision int64) []byte {
 	return binary.BigEndian.AppendUint64(make([]byte, 0, revisionBytes), uint64(revision))
 }
 
-// hasName says whether the index can have a record with this key.
+// hasName says whether the index can hold a record with this key.
 func hasName(kind logv1.Kind, key string) bool {
 	return kind > 0 && key != "" && strings.IndexByte(key, endOfName) < 0
 }
 
-// recordName names a record among those of all kinds. The index can have none for some keys: false.
+// recordName returns the name of a record in the index. false: the index cannot hold a record with this key.
 func recordName(kind logv1.Kind, key string) (string, bool) {
 	if !hasName(kind, key) {
 		return "", false
@@ -60,7 +60,7 @@ func splitName(name []byte) (kind logv1.Kind, key []byte, ok bool) {
 	return logv1.Kind(number), name[n:], true
 }
 
-// describeName is for people.
+// describeName returns a name in words, for people.
 func describeName(name []byte) string {
 	kind, key, ok := splitName(name)
 	if !ok {
@@ -69,13 +69,13 @@ func describeName(name []byte) string {
 	return fmt.Sprintf("%q of kind %d", key, kind)
 }
 
-// indexName is under which name an event is in the index; "": it is not.
+// indexName returns the name under which an event is in the index; "": it is not in the index.
 func indexName(e *logv1.Event) string {
 	name, _ := recordName(e.GetKind(), e.GetKey())
 	return name
 }
 
-// indexKey is where the index has what happened to a name at a revision.
+// indexKey is the key in the index of the event of a name at a revision.
 func indexKey(name string, revision int64) []byte {
 	return appendRevision(append(make([]byte, 0, len(name)+1+revisionBytes), name...), revision)
 }
@@ -94,12 +94,12 @@ func splitIndexKey(key []byte) (name []byte, revision int64, err error) {
 	return key[:end], int64(binary.BigEndian.Uint64(key[end+1:])), nil
 }
 
-// Events visits the retained events of q in order, as of one moment, until visit answers that it wants
-// no more. Events that are not durable yet are not among them. It is a read of the file as of one
-// moment, which keeps pages of it from being used again: visit should only collect, and read on with
-// another call, rather than feed somebody slow.
+// Events visits the retained events of q in order, as of one moment, until visit returns false. Events that
+// are not durable yet are not among them. It holds a read transaction, during which bbolt cannot use freed
+// pages again. So visit should only collect events; sending them to a slow client must happen after the call.
 //
-// From may be below what is kept whole, see the span: what is left there is visited.
+// From may be below the span's Oldest, where not all events are kept. The events that are left there are
+// visited.
 //
 // The error is ctx's, visit's, ErrScanEnded or vfs.ErrClosed, or says what is damaged. With an error of
 // visit or ctx the span may be zero.
@@ -125,11 +125,12 @@ func (j *File) Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1
 	return span, err
 }
 
-// EventsAt visits, by key, of each record of a kind whose key begins with prefix and comes after the key
-// after, the newest event at or below revision; a record that was deleted by then can be missing or
-// show its deletion. It ends after limit records, or when visit wants no more: fewer visits mean that
-// there are no more. For revisions from Oldest-1 on what it visits is all of the registry at revision;
-// below it is not. What Events says of visit and errors is true here.
+// EventsAt visits records of a kind as of a revision, in the order of their keys: those whose key begins with
+// prefix and comes after the key after. visit gets the newest event of each record at or below revision. A
+// record that was deleted by then can be missing, or visit gets its deletion. It ends after limit records, or
+// when visit returns false; after fewer records there are no more. If revision is at least Oldest-1, the
+// visited records are the whole registry at that revision; below, some may be missing. visit and the error
+// are as for Events.
 func (j *File) EventsAt(ctx context.Context, kind logv1.Kind, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (more bool, err error)) (span logv1.EventSpan, err error) {
 	err = j.readEvents(ctx, func(r *eventReader) error {
 		span = r.span
@@ -138,10 +139,10 @@ func (j *File) EventsAt(ctx context.Context, kind logv1.Kind, revision int64, pr
 	return span, err
 }
 
-// RevisionAt returns the registry's revision at a time, in Unix nanoseconds of log time: that of the
-// newest durable event which is not later. It always ends an atomic write. The error is a
-// *logv1.CompactedError if the time is before the oldest event that is kept; 0 means before the first
-// of all.
+// RevisionAt returns the registry's revision at a time, in Unix nanoseconds of log time: the revision of the
+// newest durable event that is not later. An atomic write always ends there. The error is a
+// *logv1.CompactedError if the time is before the oldest event that is kept. Revision 0 means that the time
+// is before the first event of all.
 func (j *File) RevisionAt(ctx context.Context, time int64) (revision int64, span logv1.EventSpan, err error) {
 	err = j.readEvents(ctx, func(r *eventReader) (err error) {
 		span = r.span
@@ -151,8 +152,9 @@ func (j *File) RevisionAt(ctx context.Context, time int64) (revision int64, span
 	return revision, span, err
 }
 
-// AwaitDurable returns when the registry file holds revision durably. What it waits for is written within
-// FlushInterval, however long flushes take. The error is ctx's, vfs.ErrClosed, or why the registry file has failed.
+// AwaitDurable returns when the registry file holds revision durably. While somebody waits, a flush begins
+// within FlushInterval, even if flushes take long. The error is ctx's, vfs.ErrClosed, or why the registry
+// file has failed.
 func (j *File) AwaitDurable(ctx context.Context, revision int64) error {
 	for {
 		j.mu.Lock()
@@ -188,10 +190,11 @@ type eventReader struct {
 	meta       *logv1.RegistryMeta
 	span       logv1.EventSpan
 	all, byKey *bbolt.Bucket
-	block      *eventBlock // read last; nil: none
+	block      *eventBlock // the last one that was read; nil: none
 }
 
-// readEvents runs read in a transaction that ends early, as a Scan does.
+// readEvents runs read in a read transaction. It ends early, as a Scan does, when the file is closed or
+// replaced.
 func (j *File) readEvents(ctx context.Context, read func(*eventReader) error) error {
 	s := &scan{done: make(chan struct{})}
 	tx, err := j.beginScan(ctx, s)
@@ -199,7 +202,7 @@ func (j *File) readEvents(ctx context.Context, read func(*eventReader) error) er
 		return fmt.Errorf("read events of %s: %w", j.path, err)
 	}
 	defer j.forgetScan(s)
-	// The visitor's own errors are its own, and not this file's.
+	// An error of the visitor is no damage of this file.
 	var visitor *visitError
 	err = boltfile.Guard(func() (err error) {
 		defer func() { err = errors.Join(err, tx.Rollback()) }()
@@ -228,10 +231,10 @@ func spanOf(meta *logv1.RegistryMeta) logv1.EventSpan {
 	return logv1.EventSpan{Oldest: max(meta.GetHorizon(), 1), Newest: meta.GetRevision()}
 }
 
-// visitError is an error of who visits.
+// visitError is an error that the visitor returned.
 type visitError struct{ error }
 
-// goOn is asked before each step.
+// goOn returns why the reading must end; nil: it may go on. It is called before each step.
 func (r *eventReader) goOn() error {
 	if r.scan.ending.Load() {
 		return ErrScanEnded
@@ -243,7 +246,7 @@ func missingEvent(revision int64) error {
 	return fmt.Errorf("bucket %s: %w: revision %d is missing", bucketEvents, vfs.ErrDamaged, revision)
 }
 
-// hand hands an event to who visits.
+// hand hands an event to the visitor.
 func (r *eventReader) hand(e *logv1.Event, visit func(*logv1.Event) (bool, error)) (bool, error) {
 	more, err := visit(e)
 	if err != nil {
@@ -252,7 +255,7 @@ func (r *eventReader) hand(e *logv1.Event, visit func(*logv1.Event) (bool, error
 	return more, nil
 }
 
-// walkIndex calls f for the keys from first to last, inclusive, until it answers false.
+// walkIndex calls f for the keys from first to last, inclusive, until f returns false.
 func (r *eventReader) walkIndex(first, last []byte, descending bool, f func(key []byte) (bool, error)) error {
 	c := r.byKey.Cursor()
 	next := c.Next
@@ -272,7 +275,7 @@ func (r *eventReader) walkIndex(first, last []byte, descending bool, f func(key 
 	return nil
 }
 
-// seekBack moves to the last key that is not behind key.
+// seekBack moves to the last key that is at or before key.
 func seekBack(c *bbolt.Cursor, key []byte) ([]byte, []byte) {
 	at, value := c.Seek(key)
 	switch {
@@ -285,7 +288,7 @@ func seekBack(c *bbolt.Cursor, key []byte) ([]byte, []byte) {
 }
 
 func (r *eventReader) visitAll(from, to int64, descending bool, visit func(*logv1.Event) (bool, error)) error {
-	low := max(from, r.span.Oldest) // from here to to there must be all
+	low := max(from, r.span.Oldest) // from low to to no event may be missing
 	next, end, step := low, to+1, int64(1)
 	if descending {
 		next, end, step = to, low-1, -1
@@ -336,7 +339,7 @@ func (r *eventReader) visitRecord(name string, from, to int64, descending bool, 
 	})
 }
 
-// indexed returns the event that a key of events_by_key leads to.
+// indexed returns the event that a key of events_by_key stands for.
 func (r *eventReader) indexed(key []byte) (*logv1.Event, error) {
 	name, revision, err := splitIndexKey(key)
 	if err != nil {
@@ -355,7 +358,7 @@ func (r *eventReader) indexed(key []byte) (*logv1.Event, error) {
 func (r *eventReader) visitRecordsAt(kind logv1.Kind, revision int64, prefix, after string, limit int, visit func(*logv1.Event) (bool, error)) error {
 	c := r.byKey.Cursor()
 	from := appendKind(nil, kind)
-	wanted := append(bytes.Clone(from), prefix...) // how names begin
+	wanted := append(bytes.Clone(from), prefix...) // the beginning of the names that are wanted
 	start := wanted
 	if prefix <= after && after != "" {
 		start = append(append(from, after...), afterEvents)
@@ -372,7 +375,7 @@ func (r *eventReader) visitRecordsAt(kind logv1.Kind, revision int64, prefix, af
 			return nil
 		}
 		behind := append(bytes.Clone(name), afterEvents)
-		if first <= revision { // else it did not exist yet
+		if first <= revision { // otherwise the record did not exist yet
 			newest, _ := seekBack(c, indexKey(string(name), revision))
 			e, err := r.indexed(newest)
 			if err != nil {

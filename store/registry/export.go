@@ -14,11 +14,11 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// ErrNothing means that a registry file holds nothing that could be exported.
+// ErrNothing means that a registry file is empty, so that there is nothing to export.
 var ErrNothing = errors.New("this node holds no registry yet")
 
-// Export is a copy of the registry file on this node's disk, to be written as a snapshot stream. It holds up
-// nobody; it must be closed.
+// Export is a copy of the registry file on this node's disk, to be written as a snapshot stream. It does not
+// hold up the writer. It must be closed.
 type Export struct {
 	meta *logv1.RegistryMeta
 	file *os.File
@@ -26,8 +26,8 @@ type Export struct {
 	all  int64 // of the stream
 }
 
-// Export writes what was appended and copies the file. Its space is free again when the Export is
-// closed, or the process ends, however it does. The error is ctx's, ErrNothing, ErrScanEnded or
+// Export flushes what was appended and copies the file. The copy's space is free again when the Export is
+// closed or the process ends, even if it is killed. The error is ctx's, ErrNothing, ErrScanEnded or
 // vfs.ErrClosed, or the disk's.
 func (j *File) Export(ctx context.Context) (_ *Export, err error) {
 	if err := j.Flush(); err != nil {
@@ -51,7 +51,8 @@ func (j *File) Export(ctx context.Context) (_ *Export, err error) {
 		if e.file, err = vfs.CreateTemp(filepath.Dir(j.path)); err != nil {
 			return err
 		}
-		// What is left are its bytes, until it is closed. Where an open file cannot be removed, Close does.
+		// The name is removed; the bytes stay until the file is closed. On systems where an open file cannot
+		// be removed, Close removes it.
 		_ = os.Remove(e.file.Name())
 		e.size, err = tx.WriteTo(&scanWriter{ctx, s, e.file})
 		return err
@@ -66,7 +67,7 @@ func (j *File) Export(ctx context.Context) (_ *Export, err error) {
 	return e, nil
 }
 
-// scanWriter ends a copy as a Scan is ended.
+// scanWriter makes a copy end early, as a Scan does.
 type scanWriter struct {
 	ctx  context.Context
 	scan *scan

@@ -39,10 +39,10 @@ type Options struct {
 	// OnFailure is called at most once, holding no lock, when the registry file cannot be written or the disk
 	// makes no progress (package watchdog): the node must stop with that reason. It must not wait for Close.
 	OnFailure func(error)
-	// OnFlushed is told, holding no lock, of each flush. It must not block; nil: nobody is.
+	// OnFlushed is called after each flush, holding no lock. It must not block. nil: nobody is told.
 	OnFlushed func(Flush)
-	// Intercept is for tests: called before each flush, or step of a compaction, is written. An error
-	// counts as one of the disk.
+	// Intercept is for tests. It is called before each flush and each step of a compaction is written. An
+	// error counts as an error of the disk.
 	Intercept func() error
 
 	// ClusterID returns the cluster that this node's identity names, "" if it names none yet. A snapshot of
@@ -108,7 +108,7 @@ type File struct {
 	// a holder may wait (in tests, for virtual time). It is taken before mu.
 	disk chan struct{}
 	db   *boltfile.DB
-	// Disk's holder's, too.
+	// Only the holder of disk uses the following, too.
 	packer   eventPacker
 	memory   byteArena
 	unmapped int64 // what db had written when it was last unmapped
@@ -122,10 +122,10 @@ type File struct {
 	room      chan struct{} // closed and replaced when a flush has ended
 	failed    error
 	closed    bool
-	history   error                     // found damaged by a compaction, which then stopped
+	history   error                     // why compaction stopped: it found the history damaged
 	wrecked   error                     // bbolt panicked while writing: its locks may be held for ever
-	snapshots map[*fsmSnapshot]struct{} // with an open transaction
-	scans     map[*scan]struct{}        // the same
+	snapshots map[*fsmSnapshot]struct{} // those whose transaction is open
+	scans     map[*scan]struct{}        // those whose transaction is open
 
 	failure chan struct{} // closed with failed
 	kick    chan struct{} // one token: the writer has to check whether something is due
@@ -136,7 +136,7 @@ type File struct {
 	closeErr error
 }
 
-// position is where the registry file is in the log.
+// position is the place in the log up to which the registry file holds everything.
 type position struct {
 	index, term       uint64
 	revision, logTime int64
@@ -172,7 +172,8 @@ func Open(path string, opt Options) (*File, error) {
 	meta, err := check(db)
 	stop()
 	if err == nil {
-		// A process that was killed may have left its last flush in the system's memory only.
+		// A process that was killed may have left its last flush in the page cache only. So it is synced
+		// before it counts.
 		err = boltfile.Guard(db.Sync)
 	}
 	if err != nil {
@@ -232,9 +233,9 @@ func (j *File) Backlog() int {
 	return bytes
 }
 
-// Congested returns nil while less than half of the backlog's room is used, else what is closed when a
-// flush has ended. Who makes log entries should wait for it: an Append that finds no room at all
-// keeps the fold from going on.
+// Congested returns nil while less than half of the backlog's room is used. Otherwise it returns a channel
+// that is closed when a flush has ended. A leader should wait for it before it makes another log entry,
+// because an Append without room stops the fold.
 func (j *File) Congested() <-chan struct{} {
 	j.mu.Lock()
 	defer j.mu.Unlock()

@@ -8,23 +8,23 @@ import (
 
 // How full bbolt leaves a page that it splits.
 //
-// Where keys only come in order, what is left free then stays so for ever: orderedFill. Where they come
-// anywhere, both halves go on to grow, and to split one into a full page and a rest leaves the rest: of
-// a bucket that grows at random 70 % is in use with a half, 56 % with 0.8, 39 % with 0.9
-// (bbolt's default is a half). Names do both: a registry is loaded in order, and changes in none. So it
-// is decided for each flush, see fillFor.
+// Keys that only come in order never fill the space that a split leaves free, so pages are filled at once:
+// orderedFill. With keys in random order both pages of a split go on to grow, and filling the first one
+// wastes space: 70 % of such a bucket is in use with a fill of a half (bbolt's default), 56 % with 0.8, 39 %
+// with 0.9. Names of services come in both ways: in order when a registry is loaded, at random when it
+// changes. So fillFor decides for each flush.
 const (
 	orderedFill = 0.95
-	loadFill    = 0.9 // of names: some room for those that come between
+	loadFill    = 0.9 // for names that come in order: it leaves some room for names between them
 	randomFill  = 0.5
 )
 
 // elementBytes is what bbolt adds to a key and value on a page.
 const elementBytes = 16
 
-// fillFor chooses for what is put under keys, which are sorted and take so many bytes: loadFill if that is
-// half a page and more at each place where something is put. Up to fillSamples neighbours are asked
-// whether there is anything between them.
+// fillFor chooses the fill for n sorted keys that take size bytes with their values: loadFill if at least
+// half a page is put at each place where something is put, otherwise randomFill. It estimates the number of
+// places: it looks for stored keys between up to fillSamples pairs of neighbours.
 func fillFor(bucket *bbolt.Bucket, n, size int, key func(int) []byte) float64 {
 	const fillSamples = 64
 	page := bucket.Tx().DB().Info().PageSize
@@ -52,7 +52,7 @@ func fillFor(bucket *bbolt.Bucket, n, size int, key func(int) []byte) float64 {
 	return randomFill
 }
 
-// recordFill chooses for records: orderedFill if all that is put comes after what is there.
+// recordFill chooses the fill for records: orderedFill if all of them come after the records that are stored.
 func recordFill(bucket *bbolt.Bucket, entries []entry) float64 {
 	last, _ := bucket.Cursor().Last()
 	size, behind := 0, last != nil
@@ -66,12 +66,12 @@ func recordFill(bucket *bbolt.Bucket, entries []entry) float64 {
 	return fillFor(bucket, len(entries), size, func(i int) []byte { return entries[i].key })
 }
 
-// eventBuckets returns the buckets of events, to be written to.
+// eventBuckets returns the two buckets of events, with the fill for writing.
 func eventBuckets(tx *bbolt.Tx) (all, byKey *bbolt.Bucket) {
 	return inOrder(tx, bucketEvents), tx.Bucket(bucketEventsByKey)
 }
 
-// inOrder returns a bucket to put what comes in order.
+// inOrder returns a bucket with the fill for keys that come in order.
 func inOrder(tx *bbolt.Tx, name []byte) *bbolt.Bucket {
 	bucket := tx.Bucket(name)
 	bucket.FillPercent = orderedFill

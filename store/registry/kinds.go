@@ -14,12 +14,12 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// Kinds tells what this package does not know of the kinds of records. It is needed only where records
-// are compared with their events, or a registry is made another cluster's.
+// Kinds tells what this package has to know of the kinds of records. It is used only where records are
+// compared with their events, and where a registry becomes that of another cluster.
 type Kinds interface {
 	// Name of a kind, for people.
 	Name(logv1.Kind) string
-	// HasHistory says whether each record of a kind is as its newest event left it.
+	// HasHistory says whether every change of a record of this kind is an event.
 	HasHistory(logv1.Kind) bool
 	// PerCluster says whether a restored backup has no records of a kind.
 	PerCluster(logv1.Kind) bool
@@ -39,8 +39,8 @@ func bucketOf(kind logv1.Kind) kindBucket {
 	return kindBucket{kind, strconv.AppendInt([]byte(kindPrefix), int64(kind), 10)}
 }
 
-// kindBuckets returns the buckets of all kinds, in the order of their numbers. One whose sum says that it
-// was there must be there.
+// kindBuckets returns the buckets of all kinds, in the order of their numbers. It fails if a bucket is
+// missing for which a sum is stored.
 func kindBuckets(tx *bbolt.Tx) (all []kindBucket, err error) {
 	take := func(name []byte) error {
 		number, ok := strings.CutPrefix(string(name), kindPrefix)

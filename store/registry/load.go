@@ -23,11 +23,10 @@ func initialize(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
 	return putMeta(tx, meta)
 }
 
-// check reads the records of a registry file and checks all of them that can be checked without
-// decoding them. It runs at every opening: the fold reads the same records right after, so that it
-// costs a second pass over memory and no I/O, and a fault is known while there is still a choice. The
-// events, which may be many times more, are not read: each is checked when it is.
-// The error wraps vfs.ErrDamaged or vfs.ErrNewer.
+// check reads all records of a registry file and checks what can be checked without decoding them. It runs at
+// every opening, so that a damaged file is found while it can still be rebuilt. It costs a second pass over
+// memory and no I/O, because the fold reads the same records right after. The events, which may be many times
+// more, are not read here: each is checked when it is read. The error wraps vfs.ErrDamaged or vfs.ErrNewer.
 func check(db *boltfile.DB) (meta *logv1.RegistryMeta, err error) {
 	err = boltfile.Guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
@@ -78,7 +77,7 @@ func checkRecords(db *boltfile.DB, tx *bbolt.Tx, name []byte) error {
 		return err
 	}
 	var (
-		mu   sync.Mutex // guards have
+		mu   sync.Mutex // guards have and what is counted in it
 		have sums
 	)
 	err = inParts(db, tx, name, func(own *bbolt.Bucket, _ int, records []keyValue) error {
@@ -101,7 +100,7 @@ func checkRecords(db *boltfile.DB, tx *bbolt.Tx, name []byte) error {
 	if have == want {
 		return nil
 	}
-	// Name the record if it is one that is damaged.
+	// If one record is damaged, the error names it.
 	err = bucket.ForEach(func(key, value []byte) error {
 		if _, err := logv1.Payload(value); err != nil {
 			return recordError(name, key, err)
@@ -135,7 +134,7 @@ func checkEvents(tx *bbolt.Tx, meta *logv1.RegistryMeta) error {
 	return nil
 }
 
-// load visits the records of a registry file on several goroutines. check has just summed them up.
+// load visits the records of a registry file on several goroutines. check has compared their sums before.
 func load(db *boltfile.DB, v logv1.Visitor) (meta *logv1.RegistryMeta, err error) {
 	err = boltfile.Guard(func() error {
 		return db.View(func(tx *bbolt.Tx) error {
@@ -175,7 +174,7 @@ func load(db *boltfile.DB, v logv1.Visitor) (meta *logv1.RegistryMeta, err error
 
 var openedPool = sync.Pool{New: func() any { return new([partRecords]logv1.KeyValue) }}
 
-// visitorError says where records are that could not be decoded.
+// visitorError adds the bucket and the keys to the error of a visitor that could not decode records.
 func visitorError(k kindBucket, err error) error {
 	if errors.Is(err, logv1.ErrFormat) {
 		return fmt.Errorf("bucket %s: %w: %w", k.name, vfs.ErrNewer, err)
@@ -183,11 +182,11 @@ func visitorError(k kindBucket, err error) error {
 	return err
 }
 
-// scanRecords is how many records a scan hands out at once. It can be ended between two parts.
+// scanRecords is how many records a scan hands out at once. A scan can be ended only between two such parts.
 const scanRecords = 64
 
-// scanAll visits the records of a registry file in order. It also finds a key that is not as it was
-// written, and what a bucket does not have of what it should.
+// scanAll visits the records of a registry file in order. It also checks the sums of the buckets, which finds
+// damaged keys and missing records.
 func scanAll(ctx context.Context, s *scan, tx *bbolt.Tx, v logv1.Visitor) (*logv1.RegistryMeta, error) {
 	meta, err := readMeta(tx)
 	if err != nil {

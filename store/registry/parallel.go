@@ -11,17 +11,18 @@ import (
 	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
-// keyValue is a record where it stands: in the mapped file, for as long as its transaction is open.
+// keyValue is a record in the mapped file. It may be read as long as the transaction is open.
 type keyValue struct{ key, value []byte }
 
-// after says whether r stands right behind the record before it in the tree, o. A page begins with a
-// header, so that it is not the first of its page then.
+// after says whether r stands in the file directly behind o, the record before it in the tree. If so it is
+// not the first record of its page, because a page begins with a header.
 func (r keyValue) after(o keyValue) bool {
 	return len(o.value) > 0 && uintptr(unsafe.Pointer(unsafe.SliceData(o.value)))+uintptr(len(o.value)) == uintptr(unsafe.Pointer(unsafe.SliceData(r.key)))
 }
 
-// findAll checks that a search finds each of records. A cursor is quicker than Bucket.Get, but also finds
-// the first record of a page when the search for it has ended with the page before.
+// findAll checks that a search finds each of records. It uses a cursor where it can, which is quicker than
+// Bucket.Get. For the first record of a page a cursor would not do: it goes on to the next page when a search
+// ends behind the last record of a page, and so hides the error.
 func findAll(bucket *bbolt.Bucket, records []keyValue) error {
 	c := bucket.Cursor()
 	var before keyValue
@@ -46,22 +47,22 @@ const (
 	maxReaders = 8
 )
 
-// inParts visits all of a bucket on as many goroutines as there are processors. One walks through the
-// bucket, and requires that keys ascend and hold values; the others are given what it passes, as
-// numbered parts, with the bucket as of a transaction of their own: one is not for several goroutines.
-// Nobody may write to db meanwhile, so that all of them are of one moment.
+// inParts visits all records of a bucket on as many goroutines as there are processors. The calling goroutine
+// walks through the bucket, checks that keys ascend and have values, and sends the records to the others in
+// numbered parts. Each of the others has a transaction of its own, because a transaction is not safe for
+// several goroutines. Nobody may write to db meanwhile, so that all transactions show the same content.
 //
-// The error is that of the first part that has one, as if the bucket had been visited in order.
+// The error is that of the first part with an error, as if the bucket had been visited in order.
 func inParts(db *boltfile.DB, tx *bbolt.Tx, name []byte, visit func(own *bbolt.Bucket, number int, records []keyValue) error) error {
 	var (
 		readers = min(runtime.GOMAXPROCS(0), maxReaders)
-		parts   = make(chan part, readers) // so that the walker need not wait for each to be taken
+		parts   = make(chan part, readers) // so that walkParts need not wait until each part is taken
 		ended   = make(chan struct{})      // closed with the first error
 		end     = sync.OnceFunc(func() { close(ended) })
 		reading sync.WaitGroup
 
 		mu     sync.Mutex // guards first and failed
-		first  int        // the part that failed is of
+		first  int        // the number of the part that failed came from
 		failed error
 	)
 	fail := func(number int, err error) {
@@ -74,7 +75,7 @@ func inParts(db *boltfile.DB, tx *bbolt.Tx, name []byte, visit func(own *bbolt.B
 	}
 	for range readers {
 		reading.Go(func() {
-			next := 0 // no part that this goroutine has not ended is before it
+			next := 0 // the number of the part that this goroutine visits
 			err := boltfile.Guard(func() error {
 				return db.View(func(own *bbolt.Tx) error {
 					bucket := own.Bucket(name)
@@ -119,8 +120,8 @@ func newPart() *[]keyValue {
 	return records
 }
 
-// walkParts sends all of a bucket to parts until ended is closed. An error is of what follows the parts
-// before the number that it returns.
+// walkParts sends all records of a bucket to parts, until ended is closed. With an error it returns the
+// number of the part in which the error is.
 func walkParts(bucket *bbolt.Bucket, parts chan<- part, ended <-chan struct{}) (number int, err error) {
 	var (
 		records = newPart()
@@ -150,7 +151,7 @@ func walkParts(bucket *bbolt.Bucket, parts chan<- part, ended <-chan struct{}) (
 		return nil
 	})
 	if len(*records) > 0 {
-		send() // also what is before an error
+		send() // also the records before the error
 	}
 	return number, err
 }

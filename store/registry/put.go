@@ -13,7 +13,8 @@ import (
 // entry is a key with the bytes to put, or nil to delete it.
 type entry struct{ key, value []byte }
 
-// sealed returns records in the order of their keys: neighbours share pages.
+// sealed returns the entries to put for records, in the order of their keys, so that neighbours are put one
+// after the other into the same page.
 func sealed(memory *byteArena, records map[string]waiting) ([]entry, error) {
 	entries := make([]entry, 0, len(records))
 	for key, w := range records {
@@ -46,7 +47,7 @@ func putRecords(tx *bbolt.Tx, kind logv1.Kind, entries []entry) error {
 	if err != nil {
 		return err
 	}
-	c := bucket.Cursor() // Get would make one for each
+	c := bucket.Cursor() // Bucket.Get would make a cursor for each key
 	for _, e := range entries {
 		if at, old := c.Seek(e.key); bytes.Equal(at, e.key) {
 			sum.remove(e.key, old)

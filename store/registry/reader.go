@@ -10,7 +10,7 @@ import (
 	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
-// Reader is a registry file that nobody writes, opened to be looked at. Nothing of it is changed.
+// Reader is a registry file that is opened to be read only. No process may write to it meanwhile.
 type Reader struct {
 	path  string
 	db    *boltfile.DB
@@ -18,8 +18,8 @@ type Reader struct {
 	wreck error // bbolt panicked: its locks may be held
 }
 
-// OpenReader opens a registry file and checks that it holds each record that it should, as it was
-// written. The error wraps vfs.ErrDamaged, vfs.ErrNewer or vfs.ErrInUse, or is the disk's.
+// OpenReader opens a registry file and checks its records: the checksum of each one, and the sums of the
+// buckets. The error wraps vfs.ErrDamaged, vfs.ErrNewer or vfs.ErrInUse, or is the disk's.
 func OpenReader(path string) (*Reader, error) {
 	db, err := boltfile.Open(path, bbolt.Options{ReadOnly: true})
 	if err != nil {
@@ -39,7 +39,7 @@ func (f *Reader) Path() string { return f.path }
 // Meta says what the registry file holds.
 func (f *Reader) Meta() *logv1.RegistryMeta { return f.meta }
 
-// Load hands out the registry, like Registry file.Load.
+// Load hands out the records, like File.Load.
 func (f *Reader) Load(v logv1.Visitor) (*logv1.RegistryMeta, error) {
 	meta, err := load(f.db, v)
 	f.note(err)

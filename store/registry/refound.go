@@ -7,8 +7,8 @@ import (
 	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
-// Refound makes an extracted registry file one of another cluster, which meta describes: without records
-// of the kinds that belong to a cluster.
+// Refound makes an extracted registry file that of another cluster, which meta describes. It deletes the
+// records of kinds that belong to a cluster (Kinds.PerCluster).
 func Refound(name string, meta *logv1.RegistryMeta, kinds Kinds) error {
 	db, err := boltfile.Open(name, bbolt.Options{FreelistType: bbolt.FreelistMapType})
 	if err != nil {

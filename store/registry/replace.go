@@ -51,7 +51,7 @@ func (j *File) Replace(r io.Reader) error {
 
 // swap puts a finished file in the place of the registry file.
 func (j *File) swap(name string, meta *logv1.RegistryMeta) error {
-	j.disk <- struct{}{} // from here on the writer writes nothing
+	j.disk <- struct{}{} // while disk is held the writer writes nothing
 	defer func() { <-j.disk }()
 	j.mu.Lock()
 	failed := j.failed
@@ -89,12 +89,13 @@ func (j *File) swap(name string, meta *logv1.RegistryMeta) error {
 	j.room = make(chan struct{})
 	j.mu.Unlock()
 	close(dropped.done)
-	j.wakeWriter() // the new one may have to be compacted
+	j.wakeWriter() // the new file may have to be compacted
 	return nil
 }
 
-// Receive writes the registry file in a snapshot to a temporary file in dir, checked, stamped with
-// directoryID and fsynced, to be installed. clusterID is the cluster it has to be of; empty: any.
+// Receive writes the registry file of a snapshot stream to a temporary file in dir. It checks it, writes
+// directoryID into it and fsyncs it; the caller installs it. clusterID is the cluster that the snapshot must
+// be of; "": any.
 func Receive(dir string, r io.Reader, directoryID, clusterID string) (name string, meta *logv1.RegistryMeta, err error) {
 	f, err := vfs.CreateTemp(dir)
 	if err != nil {
@@ -129,7 +130,7 @@ func Receive(dir string, r io.Reader, directoryID, clusterID string) (name strin
 	return f.Name(), meta, nil
 }
 
-// stamp checks a registry file that came from elsewhere and makes it one of this directory.
+// stamp checks a registry file that came from elsewhere and writes the id of this directory into it.
 func stamp(db *boltfile.DB, want *logv1.RegistryMeta, directoryID string) (*logv1.RegistryMeta, error) {
 	meta, err := check(db)
 	if err != nil {

@@ -16,9 +16,9 @@ import (
 // ErrScanEnded means that a Scan was ended because the registry file is being closed or replaced.
 var ErrScanEnded = errors.New("the registry file is being closed or replaced")
 
-// scan is a Scan under way: an open read transaction that takes its time.
+// scan is a Scan under way. It has a read transaction open for long.
 type scan struct {
-	ending atomic.Bool   // it has to end
+	ending atomic.Bool   // the scan has to end
 	done   chan struct{} // closed when its transaction has ended
 }
 
@@ -82,7 +82,7 @@ func (j *File) forgetScan(s *scan) {
 	delete(j.scans, s)
 }
 
-// endScans ends all scans and waits for them, or bbolt could not be closed.
+// endScans ends all scans and waits for them: bbolt cannot be closed while a transaction is open.
 func (j *File) endScans() {
 	j.mu.Lock()
 	var open []*scan

@@ -17,9 +17,9 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// fsmSnapshot is a registry file as of a point in time: an open read transaction, until it is
-// persisted or released. While it is open the file only grows, and its writer waits should the file
-// outgrow its mapping; hence the spool file, so that a network never decides how long that is.
+// fsmSnapshot is the registry file as of one moment: a read transaction that is open until the snapshot is
+// copied or released. While it is open the file can only grow, and the writer waits if the file outgrows its
+// mapping. So the file is first copied to a spool file: a slow network must not keep the transaction open.
 type fsmSnapshot struct {
 	registryFile *File
 	meta         *logv1.RegistryMeta
@@ -28,8 +28,7 @@ type fsmSnapshot struct {
 	tx *bbolt.Tx  // nil: ended
 }
 
-// Snapshot writes what was appended and returns a snapshot of exactly that. Its Release must be
-// called.
+// Snapshot flushes what was appended and returns a snapshot of exactly that. Its Release must be called.
 func (j *File) Snapshot() (raft.FSMSnapshot, error) {
 	if err := j.Flush(); err != nil {
 		return nil, fmt.Errorf("snapshot: %w", err)
@@ -116,8 +115,8 @@ func (s *fsmSnapshot) Release() {
 	s.registryFile.mu.Unlock()
 }
 
-// endSnapshots ends the transactions of all snapshots, or bbolt could not be closed. One that is just
-// copying the file ends first.
+// endSnapshots ends the transactions of all snapshots: bbolt cannot be closed while one is open. It waits for
+// a snapshot that is just copying the file.
 func (j *File) endSnapshots() {
 	j.mu.Lock()
 	var open []*fsmSnapshot

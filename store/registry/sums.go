@@ -10,10 +10,10 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// sums are a count and a sum over the records of one bucket, kept in the meta bucket as "sum.<bucket>"
-// and changed with every record. An envelope shows that a record is as it was written; the sum shows that
-// it is the newest one and that none is missing, which a flipped count on a page, or a page that the disk
-// did not write, would leave unnoticed.
+// sums are the number of records of one bucket and a sum over them. They stand in the meta bucket as
+// "sum.<bucket>" and change with every record. The checksum of an envelope shows that a record is as it was
+// written. The sums show that it is the newest version of the record and that no record is missing. Without
+// them nobody would notice a wrong count on a page, or a page that the disk did not write.
 type sums struct{ count, sum uint64 }
 
 const sumPrefix = "sum."
@@ -41,7 +41,7 @@ func sumKey(bucket []byte) []byte { return append([]byte(sumPrefix), bucket...) 
 func readSum(tx *bbolt.Tx, bucket []byte) (sums, error) {
 	value := tx.Bucket(bucketMeta).Get(sumKey(bucket))
 	if value == nil {
-		return sums{}, nil // nothing was ever put
+		return sums{}, nil // nothing was ever put into the bucket
 	}
 	if len(value) != 16 {
 		return sums{}, fmt.Errorf("%w: sum of bucket %s", vfs.ErrDamaged, bucket)

@@ -6,10 +6,12 @@ import (
 	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
-// unmapAfter is how many bytes of new pages a registry file writes until it gives back what is mapped of it.
+// unmapAfter is how many bytes of new pages a registry file writes before it gives its mapped memory back to
+// the system.
 const unmapAfter = 64 << 20
 
-// unmapOften is unmap, once enough has been written since the last time. The registry file's disk must be held.
+// unmapOften gives mapped memory back if unmapAfter bytes were written since the last time. File.disk must be
+// held.
 func (j *File) unmapOften() error {
 	stats := j.db.Stats()
 	written := stats.TxStats.GetPageAlloc()

@@ -10,8 +10,8 @@ import (
 	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
-// Check looks at all that the file holds: that the registry is what inspect finds right, that the events
-// are complete, in order and found through their index, and that they fold to the records.
+// Check reads all that the file holds. It checks the records with inspect, that the events are complete, in
+// order and found through their index, and that folding the events gives the records.
 func (f *Reader) Check(kinds Kinds, inspect func(*Reader) Check) []Check {
 	m := f.meta
 	registryFile := Check{Name: "registry file", Looked: fmt.Sprintf("log entry %d of term %d, revision %d, horizon %d", m.GetIndex(), m.GetTerm(), m.GetRevision(), max(m.GetHorizon(), 1))}
@@ -42,17 +42,17 @@ func (f *Reader) Check(kinds Kinds, inspect func(*Reader) Check) []Check {
 	return []Check{registryFile, inspect(f), events, records}
 }
 
-// historyCheck is a reading of all events, block by block.
+// historyCheck reads all events, block by block.
 type historyCheck struct {
 	*Check
 	meta     *logv1.RegistryMeta
 	byKey    *bbolt.Bucket
-	complete int64 // from here on there must be all
-	next     int64 // the revision that is to come now, at least complete
+	complete int64 // from this revision on no event may be missing
+	next     int64 // the next revision that must come, at least complete
 
 	blocks, count, old, indexed int
 	last                        *logv1.Event
-	seen                        map[string]int64 // of names below complete, of which one event each is left
+	seen                        map[string]int64 // the names that have an event below complete: one each at most
 }
 
 // checkHistory reads every event.
@@ -70,7 +70,7 @@ func (f *Reader) checkHistory(tx *bbolt.Tx, check *Check) error {
 		h.blocks++
 		if err := openBlock(key, value, &block); err != nil {
 			check.Fail("%v", err)
-			return nil // what was in it is missing, and said to be when the next is come to
+			return nil // its events count as missing, which the next block reports
 		}
 		switch {
 		case block.first <= end:
@@ -152,7 +152,7 @@ func (h *historyCheck) checkIndex() error {
 	if err != nil {
 		return fmt.Errorf("bucket %s: %w", bucketEventsByKey, err)
 	}
-	// Each event has its key, so that more keys than events lead nowhere.
+	// Each event was found through its key. So if there are more keys than events, some keys lead nowhere.
 	if keys > h.indexed {
 		h.Fail("the index has %d keys that lead to no event of theirs", keys-h.indexed)
 	}
@@ -170,8 +170,8 @@ type foldCheck struct {
 	folded, deleted int
 }
 
-// checkFold compares each record with its newest event, and so the registry with what its history folds
-// to.
+// checkFold compares each record with its newest event. So it compares the registry with the fold of its
+// history.
 func (f *Reader) checkFold(tx *bbolt.Tx, kinds Kinds, check *Check) error {
 	c := &foldCheck{Check: check, tx: tx, kinds: kinds, restored: f.meta.GetRestoredRevision(),
 		events: &eventReader{all: tx.Bucket(bucketEvents)}}
@@ -179,12 +179,12 @@ func (f *Reader) checkFold(tx *bbolt.Tx, kinds Kinds, check *Check) error {
 		check.Looked = fmt.Sprintf("%d records and %d deleted ones against the newest event of each", c.folded, c.deleted)
 	}()
 	byKey := tx.Bucket(bucketEventsByKey)
-	var name []byte // of the key before
+	var name []byte // the name in the key before
 	var newest int64
 	err := boltfile.Walk(byKey, func(key, _ []byte) error {
 		this, revision, err := splitIndexKey(key)
 		if err != nil {
-			return nil // checkHistory says so
+			return nil // checkHistory reports it
 		}
 		if name != nil && !bytes.Equal(this, name) {
 			c.record(name, newest)

@@ -18,14 +18,14 @@ import (
 // recordOverhead is the estimate, in bytes, of what a waiting record costs beside its content.
 const recordOverhead = 128
 
-// backlog is what was appended and is to be written together.
+// backlog is what was appended and will be written by one flush.
 type backlog struct {
-	records map[logv1.Kind]map[string]waiting // newest only
+	records map[logv1.Kind]map[string]waiting // only the newest version of each record
 	events  []*logv1.Event
 	bytes   int
 
 	position position  // of the last Append into it; index 0: none
-	dirty    bool      // holds a change, not only a later position
+	dirty    bool      // it holds a change and not only a newer position
 	since    time.Time // of the first change
 	awaited  bool      // somebody waits for it, but no longer than FlushInterval
 	urgent   bool      // somebody waits for it now
@@ -40,7 +40,8 @@ type waiting struct {
 	bytes int
 }
 
-// newBacklog returns an empty one with room for what was in the one before, nil: none.
+// newBacklog returns an empty backlog, with room for as many records as the one before held; before may be
+// nil.
 func newBacklog(before *backlog) *backlog {
 	b := &backlog{
 		records: make(map[logv1.Kind]map[string]waiting),
@@ -80,8 +81,8 @@ func (b *backlog) put(records []logv1.Record) {
 func (b *backlog) add(d *logv1.Delta, before position) {
 	b.position = position{d.Index, d.Term, d.Revision, d.LogTime, max(d.Horizon, before.horizon),
 		max(logv1.LevelNumber(d.Level), before.level), d.ClusterID, d.StateHash}
-	// A run of entries that changed nothing costs no write of its own: after a crash they are folded
-	// again, with the same outcome.
+	// Entries that changed nothing cause no write of their own. After a crash they are folded again, with the
+	// same result.
 	changed := len(d.Records)+len(d.Events) > 0 ||
 		d.Revision != before.revision || d.ClusterID != before.clusterID || b.position.horizon != before.horizon ||
 		b.position.level != before.level
@@ -96,9 +97,9 @@ func (b *backlog) add(d *logv1.Delta, before position) {
 	}
 }
 
-// Append takes what a run of log entries changed, to be written soon. It blocks while too much
-// waits, for as long as the disk needs: that the disk is slow is no failure. It does nothing on a registry file that has failed or is closed: OnFailure was told, and nothing
-// that is not durable here is lost, as raft's log keeps it.
+// Append takes what a run of log entries changed; it is written soon. Append blocks while too much waits to
+// be written, for as long as the disk needs: a slow disk is no failure. On a file that has failed or is
+// closed it does nothing. Then OnFailure was told, and nothing is lost, because raft's log keeps the entries.
 func (j *File) Append(d *logv1.Delta) {
 	if !j.lockWithRoom() {
 		return
@@ -129,22 +130,22 @@ func (j *File) lockWithRoom() bool {
 			return true
 		}
 		room := j.room
-		j.open.urgent = j.open.dirty // or a MaxBacklogBytes below FlushBytes would wait for the interval
+		j.open.urgent = j.open.dirty // otherwise, with MaxBacklogBytes below FlushBytes, it would wait for the interval
 		j.mu.Unlock()
 		j.wakeWriter()
 		select {
 		case <-room:
-		case <-j.failure: // also when the disk makes no progress: see flush
+		case <-j.failure: // closed also when the disk makes no progress, see flush
 			return false
 		}
 	}
 }
 
-// wakeWriter has the writer check whether something is due.
+// wakeWriter makes the writer check whether something is due.
 func (j *File) wakeWriter() {
 	select {
 	case j.kick <- struct{}{}:
-	default: // it will
+	default: // it will check anyway
 	}
 }
 
@@ -182,7 +183,7 @@ func (j *File) write() {
 	defer close(j.stopped)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	var rested time.Time // no step of a compaction before
+	var rested time.Time // when the next step of a compaction may begin
 	for {
 		select {
 		case <-j.stop:
@@ -218,8 +219,8 @@ func (j *File) write() {
 	}
 }
 
-// due reports whether the open backlog is to be written now, and if not, in how long it will be (0:
-// not before it changes).
+// due reports whether the open backlog is to be written now and, if not, after how long (0: not before
+// something is appended).
 func (j *File) due() (bool, time.Duration) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
