@@ -231,9 +231,9 @@ func (c *rollcall) settledNode(ctx context.Context, i int, m *member) error {
 		return err
 	}
 	return m.process.until(ctx, "stored", func(ctx context.Context) error {
-		backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_registry_file_backlog_bytes")
+		backlog, err := metric(ctx, m.profiles+"/metrics", "rollcall_registry_backlog_bytes")
 		if err != nil { // an earlier tree, see --before
-			backlog, err = metric(ctx, m.profiles+"/metrics", "rollcall_registry_backlog_bytes")
+			backlog, err = metric(ctx, m.profiles+"/metrics", "rollcall_journal_backlog_bytes")
 		}
 		if err == nil && backlog != 0 {
 			err = fmt.Errorf("%.0f bytes are not stored", backlog)

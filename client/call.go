@@ -20,6 +20,9 @@ const (
 	backoffBase      = 50 * time.Millisecond
 	backoffMax       = time.Second
 	maxTimeoutFactor = 5 // an attempt may take at most so many times AttemptTimeout
+	// leastTry is the least time in which another try of a write is begun, when a node refused the one
+	// before it as not written. In less, the answer might come too late, and the outcome would be unknown for nothing.
+	leastTry = 25 * time.Millisecond
 	// repeatFor is how long after its first try a write of unknown outcome is tried again. Nodes remember
 	// its request id for ten minutes; after that a try would be a write of its own. The rest of the ten
 	// minutes is for clocks that differ and for a try that is slow.
@@ -99,6 +102,8 @@ func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *E
 				return unknown.ended(op, cause)
 			case cause != nil:
 				return op.ended(cause, latest)
+			case op.write && unknown.err == nil && latest != nil && latest.Reason == reasonNotWritten && endsWithin(ctx, leastTry):
+				return op.ended(context.DeadlineExceeded, latest)
 			}
 			if unknown.err != nil && op.cluster == "" {
 				op.cluster = c.Cluster() // only this cluster remembers the request id
@@ -188,6 +193,12 @@ func (c *Client) try(ctx context.Context, e *endpoint, op operation, round int, 
 		err = status.Error(codes.DeadlineExceeded, fmt.Sprintf("no answer within %v", timeout))
 	}
 	return try{err: err, unsent: t.unsent()}
+}
+
+// endsWithin reports whether the deadline of ctx is less than d away.
+func endsWithin(ctx context.Context, d time.Duration) bool {
+	at, ok := ctx.Deadline()
+	return ok && time.Until(at) < d
 }
 
 // attemptTimeout is how long an attempt may take in a round, or a watch until its first message.

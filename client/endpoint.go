@@ -41,6 +41,8 @@ func dialOptions(cfg Config) []grpc.DialOption {
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithStatsHandler(trackSends{}),
+		grpc.WithChainUnaryInterceptor(beginUnary), // behind those of cfg.DialOptions
+		grpc.WithChainStreamInterceptor(beginStream),
 	}
 	return append(append(own, cfg.DialOptions...), always...)
 }
@@ -69,6 +71,9 @@ func (e *endpoint) connect(ctx context.Context) (*grpc.ClientConn, error) {
 	}
 	conn.Connect()
 	for {
+		if ctx.Err() != nil { // waiting took all the time
+			return nil, status.Error(status.FromContextError(ctx.Err()).Code(), "no connection yet")
+		}
 		state := conn.GetState()
 		switch state {
 		case connectivity.Ready, connectivity.TransientFailure:
@@ -78,9 +83,7 @@ func (e *endpoint) connect(ctx context.Context) (*grpc.ClientConn, error) {
 		case connectivity.Idle:
 			conn.Connect()
 		}
-		if !conn.WaitForStateChange(ctx, state) {
-			return nil, status.FromContextError(ctx.Err()).Err()
-		}
+		conn.WaitForStateChange(ctx, state)
 	}
 }
 

@@ -213,9 +213,10 @@ func TestVirtualOneMember(t *testing.T) {
 		time.Sleep(100 * time.Second)
 		c.wantOff("right again", 10*time.Millisecond)
 
+		held := c.nodes["n1"].fold.LogTime()
 		c.close("n1")
 		time.Sleep(30 * 24 * time.Hour)
-		c.open("n1", c.options("n1"))
+		c.open("n1", c.options("n1"), testOptions{logTime: held})
 		c.leader()
 		c.wantOff("after a month", 10*time.Millisecond)
 		if log := c.logs["n1"].String(); !strings.Contains(log, "log time moves ahead by more than has passed") {

@@ -229,6 +229,7 @@ type testOptions struct {
 	intercept func([]*raft.Log) error
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
+	logTime   int64 // what the fold holds from before the start
 }
 
 func (c *testCluster) open(name string, opt ...testOptions) *testNode {
@@ -256,8 +257,12 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.path != "" {
 			opt.path = o.path
 		}
+		if o.logTime != 0 {
+			opt.logTime = o.logTime
+		}
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
+	n.fold.logTime = opt.logTime
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

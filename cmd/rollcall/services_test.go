@@ -82,6 +82,14 @@ func TestExitStatusesOfWrites(t *testing.T) {
 			asJSON: `{"code":"DEADLINE_EXCEEDED","reason":"NOT_WRITTEN","message":"cannot set 2 services: not done within 800ms; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong","written":"no","request_id":"r1"}`,
 		},
 		{
+			name:   "no leader, and the other endpoints refuse connections",
+			refuse: refusal(codes.Unavailable, "NOT_WRITTEN", "no leader", nil),
+			args:   []string{"set", "a", "serving", "-e", virtualFake + ",127.0.0.1:1,127.0.0.1:2", "--timeout", "3s", "--request-id", "r1"},
+			code:   exitNotDone,
+			stderr: "rollcall: cannot set a: not done within 3s; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong\n",
+			asJSON: `{"code":"DEADLINE_EXCEEDED","reason":"NOT_WRITTEN","message":"cannot set a: not done within 3s; last: ENDPOINT: no leader; nothing was written, so it can be repeated; \"rollcall status\" shows what is wrong","written":"no","request_id":"r1"}`,
+		},
+		{
 			name:   "no such service",
 			args:   []string{"delete", "a", "--request-id", "r1"},
 			code:   exitNotDone,
