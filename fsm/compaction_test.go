@@ -83,9 +83,9 @@ func TestP9HorizonIsHashed(t *testing.T) {
 		if err != nil || !memory.Agrees() {
 			t.Errorf("%s: scrub of memory finds %+v, %v", name, memory, err)
 		}
-		journal, compared, err := other.ScrubRegistryFile(context.Background(), 1)
-		if err != nil || !compared || !journal.Agrees() {
-			t.Errorf("%s: scrub of the registry file finds %+v, %v, %v", name, journal, compared, err)
+		scrub, compared, err := other.ScrubRegistryFile(context.Background(), 1)
+		if err != nil || !compared || !scrub.Agrees() {
+			t.Errorf("%s: scrub of the registry file finds %+v, %v, %v", name, scrub, compared, err)
 		}
 	}
 	h.registryFile.meta.Horizon = 2

@@ -192,7 +192,7 @@ func TestWriteEvents(t *testing.T) {
 			t.Errorf("%s: applied %v, previewed %v", s.name, got, preview)
 		}
 		if len(h.registryFile.deltas) != i+1 {
-			t.Fatalf("%s: journal has %d deltas, want one each batch", s.name, len(h.registryFile.deltas))
+			t.Fatalf("%s: registry file has %d deltas, want one each batch", s.name, len(h.registryFile.deltas))
 		}
 		r := got.GetServices()[0]
 		if r.GetChanged() != s.changed {

@@ -100,7 +100,7 @@ func TestP6FollowersGetEveryEvent(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		j := newMemRegistryFile()
 		ring := rapid.IntRange(1, 40).Draw(rt, "ring")
-		behind := int64(rapid.IntRange(0, max(history.RingSlack*ring-12, 0)).Draw(rt, "journal behind by"))
+		behind := int64(rapid.IntRange(0, max(history.RingSlack*ring-12, 0)).Draw(rt, "registry file behind by"))
 		j.durable = func() int64 {
 			j.mu.Lock()
 			defer j.mu.Unlock()

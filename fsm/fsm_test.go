@@ -208,7 +208,7 @@ func TestPublishedBeforeTheJournal(t *testing.T) {
 	}
 	h.set(t, "a", serving)
 	if appended != 1 {
-		t.Errorf("journal was called %d times", appended)
+		t.Errorf("the registry file was called %d times", appended)
 	}
 }
 
@@ -370,8 +370,8 @@ func TestRestoreThatFailsHalts(t *testing.T) {
 		break_  func(*memRegistryFile)
 		message string
 	}{
-		{"journal cannot replace", older, func(j *memRegistryFile) { j.replaceErr = boom }, "fire"},
-		{"journal cannot load", other, func(j *memRegistryFile) { j.loadErr = boom }, "fire"},
+		{"registry file cannot replace", older, func(j *memRegistryFile) { j.replaceErr = boom }, "fire"},
+		{"registry file cannot load", other, func(j *memRegistryFile) { j.loadErr = boom }, "fire"},
 		{"older than what was shown", older, nil, "revision 0"},
 		{"of another cluster", other, nil, "c2"},
 	} {

@@ -30,7 +30,7 @@ func seedCommands() []*logv1.Command {
 }
 
 // FuzzApply: whatever is in a committed entry, the FSM answers it and goes on, or halts having
-// changed nothing. The fake journal panics on a delta that makes no sense.
+// changed nothing. The fake registry file panics on a delta that makes no sense.
 func FuzzApply(f *testing.F) {
 	for _, cmd := range seedCommands() {
 		entry := &logv1.Entry{Time: 7, Commands: []*logv1.Command{cmd, cmd}}
@@ -61,7 +61,7 @@ func FuzzApply(f *testing.F) {
 			}
 			again := harnessOn(t, h.registryFile)
 			if got, want := again.dump(), h.dump(); got != want {
-				t.Errorf("journal holds\n%s\nmemory\n%s", got, want)
+				t.Errorf("the registry file holds\n%s\nmemory\n%s", got, want)
 			}
 		case error:
 			if !errors.Is(answer, ErrHalted) || h.Halted() == nil {

@@ -451,7 +451,7 @@ func checkEvents(rt *rapid.T, events []*logv1.Event, revision int64) {
 
 // TestReplayEqualsSnapshotPlusRest: for every k, a node restarted on the registry file of the first k
 // entries, and one restored from a snapshot of it, end as the node that saw all. Entries that the
-// journal held already are delivered again and skipped.
+// the registry file held already are delivered again and skipped.
 func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		logs := raftLogs(t, rt, genLog.Draw(rt, "log"))
@@ -487,7 +487,7 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 					rt.Fatalf("restored at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 				}
 				if got := restored.registryFile.dump(); got != wantJournal {
-					rt.Fatalf("journal of the restored one at %d:\n%s\nwant\n%s", k, got, wantJournal)
+					rt.Fatalf("registry file of the restored one at %d:\n%s\nwant\n%s", k, got, wantJournal)
 				}
 			}
 			agree(k, restarted.feed(rt, logs[rapid.IntRange(0, k).Draw(rt, "delivered again from"):]))
@@ -495,13 +495,13 @@ func TestReplayEqualsSnapshotPlusRest(t *testing.T) {
 				rt.Fatalf("restarted at %d of %d:\n%s\nwant\n%s", k, len(logs), got, want)
 			}
 			if got := restarted.registryFile.dump(); got != wantJournal {
-				rt.Fatalf("journal of the restarted one at %d:\n%s\nwant\n%s", k, got, wantJournal)
+				rt.Fatalf("registry file of the restarted one at %d:\n%s\nwant\n%s", k, got, wantJournal)
 			}
 		}
 	})
 }
 
-// TestSameLogSameState: the same entries give the same state, journal and answers on every run and
+// TestSameLogSameState: the same entries give the same state, registry file and answers on every run and
 // however raft cuts them into batches.
 func TestSameLogSameState(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {

@@ -187,4 +187,4 @@ What to alert on:
 	"| `increase(rollcall_state_hashes_compared_total{result=\"mismatched\"}[10m]) > 0` | replicas differ: see docs/guarantees.md |\n" +
 	"| `rollcall_leader_contact_age_seconds > 10` | this node is cut off: what it shows may be old |\n" +
 	"| `rollcall_lag_entries > 1000` for 1 min | this node applies more slowly than the cluster writes |\n" +
-	"| `rollcall_registry_backlog_bytes > 64e6` | the registry file cannot keep up; from 64 MiB on a leader takes no more than it stores; at 128 MiB for 3 s the node stops |\n"
+	"| `rollcall_registry_backlog_bytes > 64e6` | the registry file cannot keep up; from 64 MiB on a leader takes no more than it stores; at 128 MiB applying waits for the disk, and a disk that makes no progress for 30 s ends the node |\n"
