@@ -66,14 +66,14 @@ func runMemory(ctx context.Context, s *session, r *report.Scenario) error {
 	})
 }
 
-// databaseBytes is the size of a member's database.
+// databaseBytes is the size of a member's database. Trees before 2026-11-28 call theirs journal.db.
 func databaseBytes(data string) (int64, error) {
 	var size int64
 	err := filepath.WalkDir(data, func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		if d.Name() != "registry.db" && d.Name() != "registry.db" && !strings.HasSuffix(path, filepath.Join("member", "snap", "db")) {
+		if d.Name() != "registry.db" && d.Name() != "journal.db" && !strings.HasSuffix(path, filepath.Join("member", "snap", "db")) {
 			return nil
 		}
 		info, err := os.Stat(path)

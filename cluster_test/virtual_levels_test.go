@@ -72,6 +72,7 @@ func inMixedVersions(t *testing.T, configure func(*node.Config), test func(t *te
 			n.start()
 		}
 		c.waitReady()
+		c.awaitLevel(logv1.Level)
 		test(t, c)
 	})
 }
@@ -216,7 +217,7 @@ func TestVirtualRollingUpgrade(t *testing.T) {
 				n.stop()
 				n.asOlder()
 				_, err := node.Open(context.Background(), n.cfg)
-				if err == nil || !strings.Contains(err.Error(), "needs feature level 2, and this binary can fold level 1 at most: a newer version of rollcall wrote it") {
+				if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("needs feature level %d, and this binary can fold level %d at most: a newer version of rollcall wrote it", newerLevel, logv1.Level)) {
 					t.Errorf("the older version started again: %v", err)
 				}
 				n.asNewer()
@@ -247,7 +248,7 @@ func TestVirtualHoldLevel(t *testing.T) {
 				for _, n := range c.nodes {
 					n.refusesNewer(holds)
 				}
-				want := holds.cfg.Name + " was started with --hold-level 1"
+				want := fmt.Sprint(holds.cfg.Name, " was started with --hold-level ", logv1.Level)
 				if held := leader.status().GetLevelHeld(); !strings.Contains(held, want) {
 					t.Errorf("the leader says: %q", held)
 				}

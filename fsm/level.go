@@ -60,14 +60,19 @@ func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 		*logv1.Command_Write,
 		*logv1.Command_AnnounceMember,
 		*logv1.Command_Compact:
-		return logv1.BaseLevel, true
+		level, ok = logv1.BaseLevel, true
+	case *logv1.Command_Expire:
+		level, ok = logv1.LevelLayers, true
 	case *logv1.Command_RaiseLevel:
-		return logv1.LevelOf(kind.RaiseLevel.GetLevel()), true
+		level, ok = logv1.LevelOf(kind.RaiseLevel.GetLevel()), true
 	case *logv1.Command_Record:
+		level, ok = logv1.BaseLevel, true
 		if k := kinds.commandKind(kind.Record); k != nil {
-			return logv1.LevelOf(k.Level), true
+			level = logv1.LevelOf(k.Level)
 		}
-		return logv1.BaseLevel, true
 	}
-	return logv1.BaseLevel, false
+	if len(cmd.GetBreakGlass()) > 0 {
+		level = max(level, logv1.LevelLayers)
+	}
+	return max(level, logv1.BaseLevel), ok
 }

@@ -24,6 +24,7 @@ const (
 	tagLeaseID    = 7
 	tagMustExist  = 8
 	tagRecord     = 9 // a RecordCommand's payload, with its kind before
+	tagBreakGlass = 10
 )
 
 // hashRequest hashes all that a caller asks with a command, but neither the caller's address, which changes
@@ -63,6 +64,9 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 		number(tagRecord, int64(r.GetKind()))
 		b = binary.AppendUvarint(b, uint64(len(r.GetPayload())))
 		b = append(b, r.GetPayload()...)
+	}
+	for _, rule := range cmd.GetBreakGlass() {
+		text(tagBreakGlass, rule)
 	}
 	sum := sha256.Sum256(b)
 	return requestHash(sum[:16]), b

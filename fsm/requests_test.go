@@ -248,7 +248,7 @@ func TestHashCoversARequest(t *testing.T) {
 	full := func() *logv1.Command {
 		c := write(&logv1.Change{Service: "a", Status: serving, IfRevision: proto.Int64(1), LeaseId: "l", MustExist: true}, change("b", gone))
 		c.Actor = &logv1.Actor{Name: "ann", Verified: true, Peer: "p"}
-		c.Reason, c.RequestId = "r", "id"
+		c.Reason, c.RequestId, c.BreakGlass = "r", "id", []string{"rule"}
 		return c
 	}
 	hash := func(c *logv1.Command) requestHash { h, _ := hashRequest(c, nil); return h }
@@ -312,6 +312,11 @@ func TestHashCoversARequest(t *testing.T) {
 
 // other is a value that the field does not have.
 func other(t *testing.T, m protoreflect.Message, f protoreflect.FieldDescriptor) protoreflect.Value {
+	if f.IsList() {
+		more := m.NewField(f).List()
+		more.Append(protoreflect.ValueOfString("other"))
+		return protoreflect.ValueOfList(more)
+	}
 	switch now := m.Get(f); f.Kind() {
 	case protoreflect.StringKind:
 		return protoreflect.ValueOfString(now.String() + "x")

@@ -54,6 +54,7 @@ var textProblems = map[limits.Problem]problem{
 	limits.MisplacedMark: logv1.Refusal_PROBLEM_MISPLACED_MARK,
 	limits.NotNormalized: logv1.Refusal_PROBLEM_NOT_NORMALIZED,
 	limits.Reserved:      logv1.Refusal_PROBLEM_RESERVED,
+	limits.NotPattern:    logv1.Refusal_PROBLEM_NOT_A_PATTERN,
 }
 
 // checkCaller checks the fields of a command that tell of its caller.

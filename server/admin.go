@@ -118,7 +118,7 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 		IfRevision: req.IfRevision,
 		MustExist:  !req.GetAllowMissing(),
 	}
-	result, err := a.change(ctx, false, command(ctx, req, change))
+	result, err := a.change(ctx, req.GetValidateOnly(), command(ctx, req, change))
 	if err != nil {
 		return nil, err
 	}
@@ -166,16 +166,18 @@ type common interface {
 	GetReason() string
 	GetActor() string
 	GetRequestId() string
+	GetBreakGlass() []string
 }
 
 // command makes the log's command of a validated request. An actor that was not given stays "": any other
 // text would look like a name that the caller gave.
 func command(ctx context.Context, req common, changes ...*logv1.Change) *logv1.Command {
 	return &logv1.Command{
-		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
-		Reason:    req.GetReason(),
-		RequestId: req.GetRequestId(),
-		Kind:      &logv1.Command_Write{Write: &logv1.Write{Changes: changes}},
+		Actor:      &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
+		Reason:     req.GetReason(),
+		RequestId:  req.GetRequestId(),
+		BreakGlass: req.GetBreakGlass(),
+		Kind:       &logv1.Command_Write{Write: &logv1.Write{Changes: changes}},
 	}
 }
 
@@ -203,7 +205,7 @@ func validateCommand(cmd *logv1.Command) error {
 		}
 	case *logv1.Command_Record:
 		// The fold knows the kinds of records. The leader has it check the command before it proposes it.
-	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel:
+	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel, *logv1.Command_Expire:
 		problem = "is one that only a leader makes"
 	default:
 		problem = "is of a kind this node does not know"

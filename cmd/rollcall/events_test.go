@@ -52,7 +52,7 @@ func TestEventsAsJSONAreALineEach(t *testing.T) {
 	eventful(t)
 	r := rollcall(t, "events", "--from", "5", "--to", "5", "-o", "json")
 	r.want(t, 0, `{"revision":5,"commit_revision":5,"type":"EVENT_TYPE_DELETED","time":"2026-11-22T10:05:00Z","actor":{"name":"alice","verified":false,"peer":"127.0.0.1:4711"},`+
-		`"reason":"retired","request_id":"","service":"shop/pay","previous_status":"SERVING","status":"SERVICE_UNKNOWN","effective_status":"SERVICE_UNKNOWN"}`+"\n", "")
+		`"reason":"retired","request_id":"","service":"shop/pay","pattern":"","previous_status":"SERVING","status":"SERVICE_UNKNOWN","effective_status":"SERVICE_UNKNOWN","matched_count":0,"broken_rules":[],"break_glass":[]}`+"\n", "")
 	if r := rollcall(t, "events", "-o", "json"); strings.Count(r.stdout, "\n") != 6 {
 		t.Errorf("%s", r.stdout)
 	}

@@ -57,7 +57,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"events --follow --timeout 5s", `--follow goes on until it is interrupted, or has shown --limit events, and has no --timeout`},
 		{"events shop/ --service shop/cart", `--service is exactly one service and cannot be given with a PREFIX`},
 		{"events --service=", `service name is empty; "" is the node's own`},
-		{"events --type gone", `invalid argument "gone" for "--type" flag: "gone" is no type of event; use reported, deleted or member-changed; see "rollcall events --help"`},
+		{"events --type gone", `invalid argument "gone" for "--type" flag: "gone" is no type of event; use reported, deleted, override-set, override-cleared, override-expired, member-changed, rule-set or rule-removed; see "rollcall events --help"`},
 		{"history", `SERVICE is missing; see "rollcall history --help"`},
 		{"history rollcall.live", `rollcall.live is a name that nodes answer for themselves, and has no history`},
 		{"history a --limit -1", `--limit is -1; it must be a number of lines, or 0 for all`},

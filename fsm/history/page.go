@@ -51,8 +51,15 @@ func (p *eventPage) page() []*logv1.Event {
 // eventBytes is about how many bytes e takes in an answer.
 func eventBytes(e *logv1.Event) int {
 	const fixed = 64
-	return fixed + len(e.GetKey()) + len(e.GetAfter()) + len(e.GetReason()) + len(e.GetRequestId()) +
+	size := fixed + len(e.GetKey()) + len(e.GetAfter()) + len(e.GetReason()) + len(e.GetRequestId()) +
 		len(e.GetActor().GetName()) + len(e.GetActor().GetPeer())
+	for _, b := range e.GetBrokenRules() {
+		size += fixed/2 + len(b.GetRule()) + len(b.GetPattern())
+	}
+	for _, rule := range e.GetBreakGlass() {
+		size += 2 + len(rule)
+	}
+	return size
 }
 
 // EventsAfter returns the page of events after a revision and up to another, which must be the end of

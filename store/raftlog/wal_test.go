@@ -218,7 +218,7 @@ func TestWALRefusesAFlippedBitAnywhere(t *testing.T) {
 		if err == nil {
 			t.Fatalf("byte %d of %d: opened, ends at %d", i, length, last)
 		}
-		storetest.Mention(t, err, segment, "damaged", "member replace")
+		storetest.Mention(t, err, segment, "damaged", LostMember)
 		bad[i] ^= 1 << (i % 8)
 	}
 	patch(t, segment, bad)
@@ -338,7 +338,7 @@ func TestWALRefusesWhatIsLost(t *testing.T) {
 			}
 			tt.spoil(t, path, segment)
 			_, err := reopen(t, path, all)
-			storetest.Mention(t, err, append(tt.want, "member replace")...)
+			storetest.Mention(t, err, append(tt.want, LostMember)...)
 			if errors.Is(err, vfs.ErrInUse) {
 				t.Error(err)
 			}

@@ -207,6 +207,10 @@ func (b *eventBlock) event(revision int64) (*logv1.Event, error) {
 		EffectiveStatus: one.EffectiveStatus,
 		LeaseId:         one.LeaseId,
 		StatusTime:      one.StatusTime,
+		Ends:            one.Ends,
+		MatchedCount:    one.MatchedCount,
+		BrokenRules:     one.BrokenRules,
+		BreakGlass:      one.BreakGlass,
 	}
 	if one.StatusBegan {
 		e.StatusTime = e.Time

@@ -92,7 +92,8 @@ func decoded(b *logv1.EventBlock) (events []*logv1.Event) {
 			e := &logv1.Event{Revision: revision, CommitRevision: commit, Time: b.GetTime() + g.GetTime(),
 				Actor: g.GetActor(), Reason: g.GetReason(), RequestId: g.GetRequestId(),
 				Type: one.GetType(), Kind: g.GetKind(), Key: one.GetKey(), Deletes: one.GetDeletes(), After: one.GetAfter(), PreviousStatus: one.GetPreviousStatus(), Status: one.GetStatus(),
-				EffectiveStatus: one.GetEffectiveStatus(), LeaseId: one.GetLeaseId(), StatusTime: one.GetStatusTime()}
+				EffectiveStatus: one.GetEffectiveStatus(), LeaseId: one.GetLeaseId(), StatusTime: one.GetStatusTime(),
+				Ends: one.GetEnds(), MatchedCount: one.GetMatchedCount(), BrokenRules: one.GetBrokenRules(), BreakGlass: one.GetBreakGlass()}
 			if one.GetStatusBegan() {
 				e.StatusTime = e.Time
 			}
@@ -107,7 +108,17 @@ func decoded(b *logv1.EventBlock) (events []*logv1.Event) {
 func populate(m protoreflect.Message) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
-		switch f := fields.Get(i); f.Kind() {
+		f := fields.Get(i)
+		if f.IsList() {
+			list := m.Mutable(f).List()
+			if f.Message() == nil {
+				list.Append(protoreflect.ValueOfString(string(f.Name())))
+				continue
+			}
+			populate(list.AppendMutable().Message())
+			continue
+		}
+		switch f.Kind() {
 		case protoreflect.MessageKind:
 			populate(m.Mutable(f).Message())
 		case protoreflect.EnumKind:
@@ -165,6 +176,10 @@ func anyEvent(rt *rapid.T, before *logv1.Event, revision int64) *logv1.Event {
 			e.Kind = logv1.Kind(rapid.IntRange(0, 2).Draw(rt, "kind"))
 			e.After = rapid.SampledFrom([][]byte{nil, []byte("after"), make([]byte, 200)}).Draw(rt, "after")
 			e.Deletes = rapid.Bool().Draw(rt, "deletes")
+			e.Ends = rapid.Bool().Draw(rt, "ends")
+			e.MatchedCount = rapid.SampledFrom([]int64{0, 1, 1 << 40}).Draw(rt, "matched")
+			e.BreakGlass = rapid.SampledFrom([][]string{nil, {"*"}, {"a", "b"}}).Draw(rt, "break glass")
+			e.BrokenRules = rapid.SampledFrom([][]*logv1.BrokenRule{nil, {{Rule: "a", Needed: 2, Serving: 1, Total: 3}}}).Draw(rt, "broken")
 		default:
 			e.Key = strings.Repeat("s", rapid.IntRange(0, 256).Draw(rt, "service"))
 		}

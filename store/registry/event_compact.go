@@ -13,7 +13,7 @@ import (
 
 // compactEventsOf compacts the events from revision from on, none of which may be missing, up to the horizon.
 // It stops early after most events or after within, and returns the revision that it reached. Below that
-// revision it keeps only the newest event of each record, and none if that event deletes the record. Events
+// revision it keeps only the newest event of each record, and none if that event deletes or ends the record. Events
 // that are about no record are not kept. Each kept event gets a block of its own, so that deleting it later
 // changes no other block. The blocks from the reached revision on stay as they are. If the revision lies
 // within a block, the rest of that block becomes a new one.
@@ -82,7 +82,7 @@ func (c *compaction) take(e *logv1.Event) error {
 	if err := c.deleteBefore(name, r); err != nil {
 		return err
 	}
-	if e.GetDeletes() {
+	if e.GetDeletes() || e.GetEnds() {
 		return c.byKey.Delete(indexKey(name, r))
 	}
 	c.left[r] = e

@@ -114,7 +114,7 @@ func (h *historyCheck) event(e *logv1.Event) {
 	if r < h.complete {
 		h.old++
 		switch {
-		case name == "" || e.GetDeletes():
+		case name == "" || e.GetDeletes() || e.GetEnds():
 			h.Fail("revision %d should have been deleted: it is below %d", r, h.complete)
 		case h.seen[name] != 0:
 			h.Fail("revisions %d and %d of %s are both there: below %d only the newest should be", h.seen[name], r, describeName([]byte(name)), h.complete)
@@ -248,6 +248,10 @@ func (c *foldCheck) record(name []byte, revision int64) {
 		if sealed != nil {
 			c.Fail("%s %q exists; its newest event, revision %d, deleted it", what, key, revision)
 		}
+		return
+	}
+	if sealed == nil && e.GetEnds() {
+		c.deleted++ // the horizon has passed it, or too many were kept
 		return
 	}
 	if sealed == nil {

@@ -117,9 +117,17 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		PreviousStatus:  Status(e.GetPreviousStatus()),
 		Status:          Status(e.GetStatus()),
 		EffectiveStatus: Status(e.GetEffectiveStatus()),
+		MatchedCount:    e.GetMatchedCount(),
+		BrokenRules:     BrokenRules(e.GetBrokenRules()),
+		BreakGlass:      e.GetBreakGlass(),
 	}
-	if e.GetKind() == logv1.Kind_KIND_MEMBER {
+	switch e.GetKind() {
+	case logv1.Kind_KIND_MEMBER:
 		p.Member = memberAfter(e)
+	case logv1.Kind_KIND_OVERRIDE:
+		overrideEvent(p, e)
+	case logv1.Kind_KIND_RULE:
+		ruleEvent(p, e)
 	}
 	return p
 }

@@ -9,6 +9,8 @@
 // Limits that only one side knows (connections, watches, sizes of answers) are not here.
 package limits
 
+import "time"
+
 // How large the fields of a request may be.
 const (
 	MaxNameBytes        = 256     // of a service
@@ -19,9 +21,27 @@ const (
 	MaxNodeNameBytes    = 63
 	MaxAddressBytes     = 262 // of a member: a host name and a port
 	MaxMemberFieldBytes = 256 // its version and directory id
+	MaxPatternBytes     = MaxNameBytes
+	MaxRuleNameBytes    = 64
 
 	MaxChanges      = 10_000 // of one atomic write
 	MaxPrefixes     = 100    // of a watch or a list of events
 	DefaultPageSize = 1_000
 	MaxPageSize     = 10_000
+	MaxBreakGlass   = 100 // rules that a change names
+)
+
+// How many overrides and rules there may be.
+const (
+	MaxOverrides       = 10_000 // that have not ended
+	MaxPrefixOverrides = 1_000  // of them, those whose pattern ends with "/*" or ".*"
+	MaxEndedOverrides  = 10_000 // that are still kept
+	MaxRules           = 1_000
+)
+
+// How long an override may last, unless it is to last until it is cleared.
+const (
+	MinOverrideTTL     = time.Second
+	MaxOverrideTTL     = 30 * 24 * time.Hour
+	DefaultOverrideTTL = time.Hour
 )

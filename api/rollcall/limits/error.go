@@ -19,6 +19,7 @@ const (
 	MisplacedMark         // Rune, at Offset, is a mark: at the beginning, after a '/', or after 30 others
 	NotNormalized         // Rune, at Offset, is written otherwise in Normalization Form C
 	Reserved              // it begins like the nodes' own names
+	NotPattern            // it has a '*' where patterns have none, or is empty
 )
 
 // Error says what is wrong with a text: a code and values, which mean the same on every node. Error words
@@ -40,7 +41,7 @@ func (e *Error) Error() string {
 	switch {
 	case e.Text == "" || e.Problem == TooLong || e.Problem == NotUTF8:
 		return e.Plain()
-	case e.Problem == Reserved:
+	case e.Problem == Reserved, e.Problem == NotPattern:
 		return strconv.Quote(e.Text) + " " + e.Plain()
 	case e.Problem == MisplacedMark || e.Problem == NotNormalized:
 		return strconv.QuoteToASCII(e.Text) + ": " + e.Plain()
@@ -65,6 +66,11 @@ func (e *Error) Plain() string {
 	case NotNormalized:
 		return fmt.Sprintf("%s at byte %d is written otherwise in Unicode Normalization Form C (NFC); send the text in that form",
 			e.character(), e.Offset+1)
+	case NotPattern:
+		if e.Text == "" {
+			return "is empty; give a name, or a pattern such as " + patternHint
+		}
+		return "is not a pattern; use " + patternHint
 	case Reserved:
 		return fmt.Sprintf("begins with %q, which is kept for the node's own names", rollcallv1.OwnPrefix)
 	}

@@ -12,22 +12,31 @@ import (
 // punctuation and symbols, but not '*', '=' and ','. A mark needs a character before it, other than '/'.
 // Names that begin with rollcallv1.OwnPrefix are the nodes' own.
 func Name(name string) *Error {
-	if name == "" {
-		return &Error{Problem: Empty}
-	}
-	if len(name) > MaxNameBytes {
-		return tooLong(name, MaxNameBytes)
-	}
-	for i := 0; i < len(name); i++ {
-		if !inNames[name[i]] {
-			if err := unusualName(name); err != nil {
-				return err
-			}
-			break
-		}
+	if err := characters(name, MaxNameBytes); err != nil {
+		return err
 	}
 	if strings.HasPrefix(name, rollcallv1.OwnPrefix) {
 		return &Error{Problem: Reserved, Text: name}
+	}
+	return nil
+}
+
+// RuleName says what is wrong with the name of a rule; nil if nothing is. It is as a service's name, but at
+// most MaxRuleNameBytes.
+func RuleName(name string) *Error { return characters(name, MaxRuleNameBytes) }
+
+// characters says what is wrong with a name but that it may be reserved.
+func characters(name string, limit int) *Error {
+	if name == "" {
+		return &Error{Problem: Empty}
+	}
+	if len(name) > limit {
+		return tooLong(name, limit)
+	}
+	for i := 0; i < len(name); i++ {
+		if !inNames[name[i]] {
+			return unusualName(name)
+		}
 	}
 	return nil
 }

@@ -31,25 +31,40 @@ const (
 type EventType int32
 
 const (
-	EventType_EVENT_TYPE_UNSPECIFIED    EventType = 0
-	EventType_EVENT_TYPE_REPORTED       EventType = 1
-	EventType_EVENT_TYPE_DELETED        EventType = 2
-	EventType_EVENT_TYPE_MEMBER_CHANGED EventType = 9
+	EventType_EVENT_TYPE_UNSPECIFIED      EventType = 0
+	EventType_EVENT_TYPE_REPORTED         EventType = 1
+	EventType_EVENT_TYPE_DELETED          EventType = 2
+	EventType_EVENT_TYPE_OVERRIDE_SET     EventType = 4
+	EventType_EVENT_TYPE_OVERRIDE_CLEARED EventType = 5
+	EventType_EVENT_TYPE_OVERRIDE_EXPIRED EventType = 6
+	EventType_EVENT_TYPE_MEMBER_CHANGED   EventType = 9
+	EventType_EVENT_TYPE_RULE_SET         EventType = 11
+	EventType_EVENT_TYPE_RULE_REMOVED     EventType = 12
 )
 
 // Enum value maps for EventType.
 var (
 	EventType_name = map[int32]string{
-		0: "EVENT_TYPE_UNSPECIFIED",
-		1: "EVENT_TYPE_REPORTED",
-		2: "EVENT_TYPE_DELETED",
-		9: "EVENT_TYPE_MEMBER_CHANGED",
+		0:  "EVENT_TYPE_UNSPECIFIED",
+		1:  "EVENT_TYPE_REPORTED",
+		2:  "EVENT_TYPE_DELETED",
+		4:  "EVENT_TYPE_OVERRIDE_SET",
+		5:  "EVENT_TYPE_OVERRIDE_CLEARED",
+		6:  "EVENT_TYPE_OVERRIDE_EXPIRED",
+		9:  "EVENT_TYPE_MEMBER_CHANGED",
+		11: "EVENT_TYPE_RULE_SET",
+		12: "EVENT_TYPE_RULE_REMOVED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":    0,
-		"EVENT_TYPE_REPORTED":       1,
-		"EVENT_TYPE_DELETED":        2,
-		"EVENT_TYPE_MEMBER_CHANGED": 9,
+		"EVENT_TYPE_UNSPECIFIED":      0,
+		"EVENT_TYPE_REPORTED":         1,
+		"EVENT_TYPE_DELETED":          2,
+		"EVENT_TYPE_OVERRIDE_SET":     4,
+		"EVENT_TYPE_OVERRIDE_CLEARED": 5,
+		"EVENT_TYPE_OVERRIDE_EXPIRED": 6,
+		"EVENT_TYPE_MEMBER_CHANGED":   9,
+		"EVENT_TYPE_RULE_SET":         11,
+		"EVENT_TYPE_RULE_REMOVED":     12,
 	}
 )
 
@@ -141,8 +156,11 @@ type ServiceRecord struct {
 	// Effective: what Health.Check answers.
 	Status grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
 	// Since when it is.
-	StatusTime    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
-	Report        *Report                `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	StatusTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
+	Report     *Report                `protobuf:"bytes,4,opt,name=report,proto3" json:"report,omitempty"`
+	Override   *Override              `protobuf:"bytes,5,opt,name=override,proto3" json:"override,omitempty"` // the one that decides; unset if none does
+	// Overrides that cover the service, too, the next to decide first.
+	Shadowed      []*Override `protobuf:"bytes,6,rep,name=shadowed,proto3" json:"shadowed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -201,6 +219,20 @@ func (x *ServiceRecord) GetStatusTime() *timestamppb.Timestamp {
 func (x *ServiceRecord) GetReport() *Report {
 	if x != nil {
 		return x.Report
+	}
+	return nil
+}
+
+func (x *ServiceRecord) GetOverride() *Override {
+	if x != nil {
+		return x.Override
+	}
+	return nil
+}
+
+func (x *ServiceRecord) GetShadowed() []*Override {
+	if x != nil {
+		return x.Shadowed
 	}
 	return nil
 }
@@ -283,6 +315,320 @@ func (x *Report) GetRevision() int64 {
 	return 0
 }
 
+// Override is what an operator says over what is reported. It never makes a service exist.
+type Override struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "shop/cart": one service. "shop/*" and "shop.*": all whose names begin with "shop/", "shop.". "*": all.
+	// Of several the one that covers least decides, but "**", which is all too, decides over any other.
+	Pattern       string                                           `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Status        grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
+	Reason        string                                           `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                                           `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          *timestamppb.Timestamp                           `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`                               // when it was last set
+	Revision      int64                                            `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`                      // of the event that set it; if_revision compares with this
+	ExpireTime    *timestamppb.Timestamp                           `protobuf:"bytes,7,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // unset: it lasts until it is cleared
+	StatusTime    *timestamppb.Timestamp                           `protobuf:"bytes,8,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when it has this status
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Override) Reset() {
+	*x = Override{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Override) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Override) ProtoMessage() {}
+
+func (x *Override) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Override.ProtoReflect.Descriptor instead.
+func (*Override) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Override) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *Override) GetStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.Status
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *Override) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Override) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Override) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Override) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Override) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Override) GetStatusTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StatusTime
+	}
+	return nil
+}
+
+// Rule is a bound on how many services of a pattern must be SERVING, and how many are.
+type Rule struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pattern        string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`                                      // as an override's, but "**"
+	MinServing     int64                  `protobuf:"varint,3,opt,name=min_serving,json=minServing,proto3" json:"min_serving,omitempty"`             // 0: no such bound
+	MinPercent     int32                  `protobuf:"varint,4,opt,name=min_percent,json=minPercent,proto3" json:"min_percent,omitempty"`             // of the services there are, rounded up; 0: no such bound
+	EnforceReports bool                   `protobuf:"varint,5,opt,name=enforce_reports,json=enforceReports,proto3" json:"enforce_reports,omitempty"` // it binds reports that have a lease, too
+	Reason         string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor          *Actor                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time           *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
+	Revision       int64                  `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"` // of the event that set it; if_revision compares with this
+	// Now, not set in events: the rule is broken while serving is less than needed.
+	Needed        int64 `protobuf:"varint,10,opt,name=needed,proto3" json:"needed,omitempty"`
+	Serving       int64 `protobuf:"varint,11,opt,name=serving,proto3" json:"serving,omitempty"` // by effective status
+	Total         int64 `protobuf:"varint,12,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rule) Reset() {
+	*x = Rule{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule) ProtoMessage() {}
+
+func (x *Rule) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule.ProtoReflect.Descriptor instead.
+func (*Rule) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Rule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Rule) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *Rule) GetMinServing() int64 {
+	if x != nil {
+		return x.MinServing
+	}
+	return 0
+}
+
+func (x *Rule) GetMinPercent() int32 {
+	if x != nil {
+		return x.MinPercent
+	}
+	return 0
+}
+
+func (x *Rule) GetEnforceReports() bool {
+	if x != nil {
+		return x.EnforceReports
+	}
+	return false
+}
+
+func (x *Rule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Rule) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Rule) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Rule) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Rule) GetNeeded() int64 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *Rule) GetServing() int64 {
+	if x != nil {
+		return x.Serving
+	}
+	return 0
+}
+
+func (x *Rule) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// BrokenRule is a rule that a change broke, or would break.
+type BrokenRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Pattern       string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Needed        int64                  `protobuf:"varint,3,opt,name=needed,proto3" json:"needed,omitempty"`
+	Serving       int64                  `protobuf:"varint,4,opt,name=serving,proto3" json:"serving,omitempty"` // after the change
+	Total         int64                  `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`     // after the change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrokenRule) Reset() {
+	*x = BrokenRule{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrokenRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrokenRule) ProtoMessage() {}
+
+func (x *BrokenRule) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrokenRule.ProtoReflect.Descriptor instead.
+func (*BrokenRule) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *BrokenRule) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *BrokenRule) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *BrokenRule) GetNeeded() int64 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *BrokenRule) GetServing() int64 {
+	if x != nil {
+		return x.Serving
+	}
+	return 0
+}
+
+func (x *BrokenRule) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -294,7 +640,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -306,7 +652,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -319,7 +665,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Actor) GetName() string {
@@ -355,19 +701,28 @@ type Event struct {
 	Reason         string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	RequestId      string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
 	Service        string                 `protobuf:"bytes,8,opt,name=service,proto3" json:"service,omitempty"` // "" if the event is of none
-	// Reported status before and after; SERVICE_UNKNOWN: did not / does not exist.
+	Pattern        string                 `protobuf:"bytes,9,opt,name=pattern,proto3" json:"pattern,omitempty"` // of OVERRIDE_… and RULE_…
+	// Reported status before and after; SERVICE_UNKNOWN: did not / does not exist. Of OVERRIDE_…: status is the
+	// override's.
 	PreviousStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,10,opt,name=previous_status,json=previousStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"previous_status,omitempty"`
 	Status         grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,11,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
-	// What Check answered from here on.
+	// What Check answered from here on; differs from status under an override.
 	EffectiveStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"effective_status,omitempty"`
-	Member          *Member                                          `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"` // of MEMBER_CHANGED
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	ExpireTime      *timestamppb.Timestamp                           `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`        // of OVERRIDE_SET; unset: it lasts until it is cleared
+	Member          *Member                                          `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`                                  // of MEMBER_CHANGED
+	MatchedCount    int64                                            `protobuf:"varint,16,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of OVERRIDE_…: how many services the pattern covered
+	// The rules that the change broke all the same, and those it was allowed to break. Of an atomic write the
+	// first event has both.
+	BrokenRules   []*BrokenRule `protobuf:"bytes,17,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
+	BreakGlass    []string      `protobuf:"bytes,18,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	Rule          *Rule         `protobuf:"bytes,19,opt,name=rule,proto3" json:"rule,omitempty"` // of RULE_…; a removed one has only its name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -379,7 +734,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -392,7 +747,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -451,6 +806,13 @@ func (x *Event) GetService() string {
 	return ""
 }
 
+func (x *Event) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
 func (x *Event) GetPreviousStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
 	if x != nil {
 		return x.PreviousStatus
@@ -472,9 +834,44 @@ func (x *Event) GetEffectiveStatus() grpc_health_v1.HealthCheckResponse_ServingS
 	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
 }
 
+func (x *Event) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
 func (x *Event) GetMember() *Member {
 	if x != nil {
 		return x.Member
+	}
+	return nil
+}
+
+func (x *Event) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *Event) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+func (x *Event) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
+func (x *Event) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
 	}
 	return nil
 }
@@ -493,7 +890,7 @@ type At struct {
 
 func (x *At) Reset() {
 	*x = At{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -505,7 +902,7 @@ func (x *At) String() string {
 func (*At) ProtoMessage() {}
 
 func (x *At) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -518,7 +915,7 @@ func (x *At) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use At.ProtoReflect.Descriptor instead.
 func (*At) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *At) GetAt() isAt_At {
@@ -574,15 +971,16 @@ type SetServingStatusRequest struct {
 	Actor     string                                            `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`                          // at most 256 bytes; used while the caller is not authenticated
 	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; see Admin. Recorded with the event
 	// Write only if report.revision is this; 0: only if the service does not exist.
-	IfRevision    *int64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
-	ValidateOnly  bool   `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	IfRevision    *int64   `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	BreakGlass    []string `protobuf:"bytes,9,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`        // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetServingStatusRequest) Reset() {
 	*x = SetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -594,7 +992,7 @@ func (x *SetServingStatusRequest) String() string {
 func (*SetServingStatusRequest) ProtoMessage() {}
 
 func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -607,7 +1005,7 @@ func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*SetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *SetServingStatusRequest) GetService() string {
@@ -659,21 +1057,29 @@ func (x *SetServingStatusRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *SetServingStatusRequest) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 type SetServingStatusResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service *ServiceRecord         `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	// False: status and reason were already so; no event.
 	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Send as rollcall-min-revision, with cluster_id as rollcall-cluster, to read this write anywhere.
-	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Revision      int64         `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string        `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	BrokenRules   []*BrokenRule `protobuf:"bytes,5,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SetServingStatusResponse) Reset() {
 	*x = SetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -685,7 +1091,7 @@ func (x *SetServingStatusResponse) String() string {
 func (*SetServingStatusResponse) ProtoMessage() {}
 
 func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -698,7 +1104,7 @@ func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*SetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetServingStatusResponse) GetService() *ServiceRecord {
@@ -729,6 +1135,13 @@ func (x *SetServingStatusResponse) GetClusterId() string {
 	return ""
 }
 
+func (x *SetServingStatusResponse) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
 type StatusChange struct {
 	state         protoimpl.MessageState                            `protogen:"open.v1"`
 	Service       string                                            `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
@@ -740,7 +1153,7 @@ type StatusChange struct {
 
 func (x *StatusChange) Reset() {
 	*x = StatusChange{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -752,7 +1165,7 @@ func (x *StatusChange) String() string {
 func (*StatusChange) ProtoMessage() {}
 
 func (x *StatusChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -765,7 +1178,7 @@ func (x *StatusChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusChange.ProtoReflect.Descriptor instead.
 func (*StatusChange) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *StatusChange) GetService() string {
@@ -797,13 +1210,14 @@ type BatchSetServingStatusRequest struct {
 	Actor         string          `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
 	RequestId     string          `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
 	ValidateOnly  bool            `protobuf:"varint,5,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	BreakGlass    []string        `protobuf:"bytes,6,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"` // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchSetServingStatusRequest) Reset() {
 	*x = BatchSetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -815,7 +1229,7 @@ func (x *BatchSetServingStatusRequest) String() string {
 func (*BatchSetServingStatusRequest) ProtoMessage() {}
 
 func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -828,7 +1242,7 @@ func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *BatchSetServingStatusRequest) GetChanges() []*StatusChange {
@@ -866,19 +1280,27 @@ func (x *BatchSetServingStatusRequest) GetValidateOnly() bool {
 	return false
 }
 
+func (x *BatchSetServingStatusRequest) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 type BatchSetServingStatusResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Services      []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"` // in the order asked; a deleted one has no report
 	ChangedCount  int32                  `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
 	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	BrokenRules   []*BrokenRule          `protobuf:"bytes,5,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *BatchSetServingStatusResponse) Reset() {
 	*x = BatchSetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +1312,7 @@ func (x *BatchSetServingStatusResponse) String() string {
 func (*BatchSetServingStatusResponse) ProtoMessage() {}
 
 func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +1325,7 @@ func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BatchSetServingStatusResponse) GetServices() []*ServiceRecord {
@@ -934,6 +1356,13 @@ func (x *BatchSetServingStatusResponse) GetClusterId() string {
 	return ""
 }
 
+func (x *BatchSetServingStatusResponse) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
 type DeleteServiceRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
@@ -942,13 +1371,15 @@ type DeleteServiceRequest struct {
 	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
 	IfRevision    *int64                 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	BreakGlass    []string               `protobuf:"bytes,8,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"` // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteServiceRequest) Reset() {
 	*x = DeleteServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +1391,7 @@ func (x *DeleteServiceRequest) String() string {
 func (*DeleteServiceRequest) ProtoMessage() {}
 
 func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +1404,7 @@ func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeleteServiceRequest) GetService() string {
@@ -1018,17 +1449,32 @@ func (x *DeleteServiceRequest) GetAllowMissing() bool {
 	return false
 }
 
+func (x *DeleteServiceRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *DeleteServiceRequest) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 type DeleteServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	BrokenRules   []*BrokenRule          `protobuf:"bytes,3,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteServiceResponse) Reset() {
 	*x = DeleteServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1040,7 +1486,7 @@ func (x *DeleteServiceResponse) String() string {
 func (*DeleteServiceResponse) ProtoMessage() {}
 
 func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1053,7 +1499,7 @@ func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteServiceResponse) GetRevision() int64 {
@@ -1064,6 +1510,815 @@ func (x *DeleteServiceResponse) GetRevision() int64 {
 }
 
 func (x *DeleteServiceResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *DeleteServiceResponse) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+type SetOverrideRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Pattern string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"` // see Override
+	// Required: UNKNOWN, SERVING or NOT_SERVING.
+	Status    *grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus,oneof" json:"status,omitempty"`
+	Reason    string                                            `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor     string                                            `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	// Set only if the override's revision is this; 0: only if there is none of this pattern.
+	IfRevision    *int64               `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	Ttl           *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`                                        // 1 s to 30 days; absent: 1 h
+	Forever       bool                 `protobuf:"varint,8,opt,name=forever,proto3" json:"forever,omitempty"`                               // until it is cleared; not with ttl
+	ValidateOnly  bool                 `protobuf:"varint,9,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	BreakGlass    []string             `protobuf:"bytes,10,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`       // see Admin
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOverrideRequest) Reset() {
+	*x = SetOverrideRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOverrideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOverrideRequest) ProtoMessage() {}
+
+func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
+func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetOverrideRequest) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *SetOverrideRequest) GetStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil && x.Status != nil {
+		return *x.Status
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *SetOverrideRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SetOverrideRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *SetOverrideRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetOverrideRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *SetOverrideRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *SetOverrideRequest) GetForever() bool {
+	if x != nil {
+		return x.Forever
+	}
+	return false
+}
+
+func (x *SetOverrideRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *SetOverrideRequest) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
+type SetOverrideResponse struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Override     *Override              `protobuf:"bytes,1,opt,name=override,proto3" json:"override,omitempty"`
+	MatchedCount int64                  `protobuf:"varint,2,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // services that the pattern covers
+	Revision     int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Changed      bool                   `protobuf:"varint,4,opt,name=changed,proto3" json:"changed,omitempty"` // false: status and reason were already so, and it lasts until it is cleared; no event
+	ClusterId    string                 `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	// With validate_only: whose effective status would change, by name, the first 1,000; and how many.
+	Affected      []*AffectedService `protobuf:"bytes,6,rep,name=affected,proto3" json:"affected,omitempty"`
+	AffectedTotal int64              `protobuf:"varint,7,opt,name=affected_total,json=affectedTotal,proto3" json:"affected_total,omitempty"`
+	BrokenRules   []*BrokenRule      `protobuf:"bytes,8,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOverrideResponse) Reset() {
+	*x = SetOverrideResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOverrideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOverrideResponse) ProtoMessage() {}
+
+func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
+func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SetOverrideResponse) GetOverride() *Override {
+	if x != nil {
+		return x.Override
+	}
+	return nil
+}
+
+func (x *SetOverrideResponse) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *SetOverrideResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetOverrideResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *SetOverrideResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *SetOverrideResponse) GetAffected() []*AffectedService {
+	if x != nil {
+		return x.Affected
+	}
+	return nil
+}
+
+func (x *SetOverrideResponse) GetAffectedTotal() int64 {
+	if x != nil {
+		return x.AffectedTotal
+	}
+	return 0
+}
+
+func (x *SetOverrideResponse) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+// AffectedService is a service whose effective status a change of an override changes.
+type AffectedService struct {
+	state         protoimpl.MessageState                           `protogen:"open.v1"`
+	Service       string                                           `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Before        grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=before,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"before,omitempty"`
+	After         grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,3,opt,name=after,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AffectedService) Reset() {
+	*x = AffectedService{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AffectedService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AffectedService) ProtoMessage() {}
+
+func (x *AffectedService) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
+func (*AffectedService) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *AffectedService) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *AffectedService) GetBefore() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.Before
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *AffectedService) GetAfter() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.After
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+type ClearOverrideRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pattern       string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	IfRevision    *int64                 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	BreakGlass    []string               `protobuf:"bytes,8,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"` // see Admin
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearOverrideRequest) Reset() {
+	*x = ClearOverrideRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearOverrideRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearOverrideRequest) ProtoMessage() {}
+
+func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearOverrideRequest.ProtoReflect.Descriptor instead.
+func (*ClearOverrideRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *ClearOverrideRequest) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *ClearOverrideRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ClearOverrideRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ClearOverrideRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ClearOverrideRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *ClearOverrideRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *ClearOverrideRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+func (x *ClearOverrideRequest) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
+type ClearOverrideResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	MatchedCount  int64                  `protobuf:"varint,1,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // services that the pattern covers
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Override      *Override              `protobuf:"bytes,4,opt,name=override,proto3" json:"override,omitempty"` // the one that was cleared; unset: there was none
+	Affected      []*AffectedService     `protobuf:"bytes,5,rep,name=affected,proto3" json:"affected,omitempty"` // as in SetOverrideResponse
+	AffectedTotal int64                  `protobuf:"varint,6,opt,name=affected_total,json=affectedTotal,proto3" json:"affected_total,omitempty"`
+	BrokenRules   []*BrokenRule          `protobuf:"bytes,7,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearOverrideResponse) Reset() {
+	*x = ClearOverrideResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearOverrideResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearOverrideResponse) ProtoMessage() {}
+
+func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearOverrideResponse.ProtoReflect.Descriptor instead.
+func (*ClearOverrideResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *ClearOverrideResponse) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *ClearOverrideResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ClearOverrideResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ClearOverrideResponse) GetOverride() *Override {
+	if x != nil {
+		return x.Override
+	}
+	return nil
+}
+
+func (x *ClearOverrideResponse) GetAffected() []*AffectedService {
+	if x != nil {
+		return x.Affected
+	}
+	return nil
+}
+
+func (x *ClearOverrideResponse) GetAffectedTotal() int64 {
+	if x != nil {
+		return x.AffectedTotal
+	}
+	return 0
+}
+
+func (x *ClearOverrideResponse) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+type SetRuleRequest struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Name    string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`       // as a service's, 1 to 64 bytes
+	Pattern string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"` // see Rule
+	// One of the two at least.
+	MinServing     *int64 `protobuf:"varint,3,opt,name=min_serving,json=minServing,proto3,oneof" json:"min_serving,omitempty"` // 1 or more
+	MinPercent     *int32 `protobuf:"varint,4,opt,name=min_percent,json=minPercent,proto3,oneof" json:"min_percent,omitempty"` // 1 to 100
+	EnforceReports bool   `protobuf:"varint,5,opt,name=enforce_reports,json=enforceReports,proto3" json:"enforce_reports,omitempty"`
+	Reason         string `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor          string `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId      string `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	// Set only if the rule's revision is this; 0: only if there is none of this name.
+	IfRevision    *int64 `protobuf:"varint,9,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	ValidateOnly  bool   `protobuf:"varint,10,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRuleRequest) Reset() {
+	*x = SetRuleRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRuleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRuleRequest) ProtoMessage() {}
+
+func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRuleRequest.ProtoReflect.Descriptor instead.
+func (*SetRuleRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *SetRuleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetRuleRequest) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *SetRuleRequest) GetMinServing() int64 {
+	if x != nil && x.MinServing != nil {
+		return *x.MinServing
+	}
+	return 0
+}
+
+func (x *SetRuleRequest) GetMinPercent() int32 {
+	if x != nil && x.MinPercent != nil {
+		return *x.MinPercent
+	}
+	return 0
+}
+
+func (x *SetRuleRequest) GetEnforceReports() bool {
+	if x != nil {
+		return x.EnforceReports
+	}
+	return false
+}
+
+func (x *SetRuleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SetRuleRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *SetRuleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetRuleRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *SetRuleRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type SetRuleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`        // as of the change: broken if serving is less than needed
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: all but actor was already so; no event
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRuleResponse) Reset() {
+	*x = SetRuleResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRuleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRuleResponse) ProtoMessage() {}
+
+func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRuleResponse.ProtoReflect.Descriptor instead.
+func (*SetRuleResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *SetRuleResponse) GetRule() *Rule {
+	if x != nil {
+		return x.Rule
+	}
+	return nil
+}
+
+func (x *SetRuleResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *SetRuleResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetRuleResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type RemoveRuleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	IfRevision    *int64                 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRuleRequest) Reset() {
+	*x = RemoveRuleRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRuleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRuleRequest) ProtoMessage() {}
+
+func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRuleRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRuleRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RemoveRuleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveRuleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RemoveRuleRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *RemoveRuleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RemoveRuleRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *RemoveRuleRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *RemoveRuleRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type RemoveRuleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRuleResponse) Reset() {
+	*x = RemoveRuleResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRuleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRuleResponse) ProtoMessage() {}
+
+func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRuleResponse.ProtoReflect.Descriptor instead.
+func (*RemoveRuleResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *RemoveRuleResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RemoveRuleResponse) GetClusterId() string {
 	if x != nil {
 		return x.ClusterId
 	}
@@ -1082,7 +2337,7 @@ type GetServiceRequest struct {
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1094,7 +2349,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1107,7 +2362,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GetServiceRequest) GetService() string {
@@ -1135,7 +2390,7 @@ type GetServiceResponse struct {
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1147,7 +2402,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1160,7 +2415,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetServiceResponse) GetService() *ServiceRecord {
@@ -1197,7 +2452,7 @@ type ListServicesRequest struct {
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1209,7 +2464,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1222,7 +2477,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ListServicesRequest) GetPrefix() string {
@@ -1273,7 +2528,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1285,7 +2540,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1298,7 +2553,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListServicesResponse) GetServices() []*ServiceRecord {
@@ -1329,6 +2584,222 @@ func (x *ListServicesResponse) GetClusterId() string {
 	return ""
 }
 
+type ListOverridesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOverridesRequest) Reset() {
+	*x = ListOverridesRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOverridesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOverridesRequest) ProtoMessage() {}
+
+func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
+func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *ListOverridesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListOverridesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListOverridesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Overrides     []*Override            `protobuf:"bytes,1,rep,name=overrides,proto3" json:"overrides,omitempty"` // that have not ended, by pattern
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // one cut per page; pages may differ
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOverridesResponse) Reset() {
+	*x = ListOverridesResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOverridesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOverridesResponse) ProtoMessage() {}
+
+func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
+func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *ListOverridesResponse) GetOverrides() []*Override {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+func (x *ListOverridesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListOverridesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListOverridesResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type ListRulesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRulesRequest) Reset() {
+	*x = ListRulesRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRulesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRulesRequest) ProtoMessage() {}
+
+func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
+func (*ListRulesRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+}
+
+type ListRulesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*Rule                `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"` // by name
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRulesResponse) Reset() {
+	*x = ListRulesResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRulesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRulesResponse) ProtoMessage() {}
+
+func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
+func (*ListRulesResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListRulesResponse) GetRules() []*Rule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *ListRulesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListRulesResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
 // Ends with UNAVAILABLE when the node stops, and with reason FELL_BEHIND if the caller reads so slowly
 // that what it missed is compacted: begin anew, on another node with rollcall-min-revision at the
 // revision received last, so that nothing goes back.
@@ -1341,7 +2812,7 @@ type WatchServicesRequest struct {
 
 func (x *WatchServicesRequest) Reset() {
 	*x = WatchServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +2824,7 @@ func (x *WatchServicesRequest) String() string {
 func (*WatchServicesRequest) ProtoMessage() {}
 
 func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +2837,7 @@ func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesRequest.ProtoReflect.Descriptor instead.
 func (*WatchServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *WatchServicesRequest) GetPrefixes() []string {
@@ -1399,7 +2870,7 @@ type WatchServicesResponse struct {
 
 func (x *WatchServicesResponse) Reset() {
 	*x = WatchServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1411,7 +2882,7 @@ func (x *WatchServicesResponse) String() string {
 func (*WatchServicesResponse) ProtoMessage() {}
 
 func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1424,7 +2895,7 @@ func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesResponse.ProtoReflect.Descriptor instead.
 func (*WatchServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchServicesResponse) GetServices() []*ServiceRecord {
@@ -1464,8 +2935,10 @@ func (x *WatchServicesResponse) GetClusterId() string {
 
 // Ends with UNAVAILABLE when the node stops: resume on another.
 type WatchEventsRequest struct {
-	state    protoimpl.MessageState `protogen:"open.v1"`
-	Prefixes []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // of service; none: all events, also those of no service. At most 100
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Of service, and of patterns that begin so, or cover services that do; none: all events, also those of no
+	// service. At most 100.
+	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// First wanted. 0: from now on. Ahead of this node: waits. Compacted, now or because the caller reads
 	// too slowly: OUT_OF_RANGE with reason COMPACTED and the oldest_revision there is.
 	FromRevision  int64 `protobuf:"varint,2,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"`
@@ -1475,7 +2948,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +2960,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +2973,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchEventsRequest) GetPrefixes() []string {
@@ -1536,7 +3009,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +3021,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +3034,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -1596,8 +3069,8 @@ func (x *WatchEventsResponse) GetClusterId() string {
 // was asked, some 200 ms, if they may be later than what it has stored.
 type ListEventsRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
-	Prefixes     []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`                              // of service; none: all events, also those of no service. At most 100
-	Service      string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`                                // exactly this one; not with prefixes
+	Prefixes     []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`                              // as in WatchEventsRequest
+	Service      string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`                                // exactly this one, and the overrides that cover it; not with prefixes
 	FromRevision int64                  `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"` // 0: the oldest retained. Compacted: OUT_OF_RANGE, as for WatchEvents
 	ToRevision   int64                  `protobuf:"varint,4,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`       // inclusive; 0: newest when the first page is asked for
 	// Before what is retained: the oldest there is; oldest_revision tells.
@@ -1615,7 +3088,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1627,7 +3100,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1640,7 +3113,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *ListEventsRequest) GetPrefixes() []string {
@@ -1734,7 +3207,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1746,7 +3219,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1759,7 +3232,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -1809,7 +3282,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +3294,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +3307,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Member) GetName() string {
@@ -1889,7 +3362,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1901,7 +3374,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1914,7 +3387,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *MemberStatus) GetMember() *Member {
@@ -2024,7 +3497,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +3509,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +3522,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetStatusRequest) GetLocalOnly() bool {
@@ -2078,7 +3551,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +3563,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +3576,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -2184,7 +3657,7 @@ type ExportSnapshotRequest struct {
 
 func (x *ExportSnapshotRequest) Reset() {
 	*x = ExportSnapshotRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +3669,7 @@ func (x *ExportSnapshotRequest) String() string {
 func (*ExportSnapshotRequest) ProtoMessage() {}
 
 func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +3682,7 @@ func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
 }
 
 type ExportSnapshotResponse struct {
@@ -2222,7 +3695,7 @@ type ExportSnapshotResponse struct {
 
 func (x *ExportSnapshotResponse) Reset() {
 	*x = ExportSnapshotResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2234,7 +3707,7 @@ func (x *ExportSnapshotResponse) String() string {
 func (*ExportSnapshotResponse) ProtoMessage() {}
 
 func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2247,7 +3720,7 @@ func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ExportSnapshotResponse) GetChunk() []byte {
@@ -2272,7 +3745,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2284,7 +3757,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2297,7 +3770,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
 }
 
 type VerifyResponse struct {
@@ -2317,7 +3790,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2329,7 +3802,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2342,7 +3815,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *VerifyResponse) GetRevision() int64 {
@@ -2408,7 +3881,7 @@ type MemberHash struct {
 
 func (x *MemberHash) Reset() {
 	*x = MemberHash{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2420,7 +3893,7 @@ func (x *MemberHash) String() string {
 func (*MemberHash) ProtoMessage() {}
 
 func (x *MemberHash) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2433,7 +3906,7 @@ func (x *MemberHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
 func (*MemberHash) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *MemberHash) GetNode() string {
@@ -2475,23 +3948,59 @@ var File_rollcall_v1_rollcall_proto protoreflect.FileDescriptor
 
 const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
-	"\x1arollcall/v1/rollcall.proto\x12\vrollcall.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bgrpc/health/v1/health.proto\"\xde\x01\n" +
+	"\x1arollcall/v1/rollcall.proto\x12\vrollcall.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bgrpc/health/v1/health.proto\"\xc4\x02\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12I\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12;\n" +
 	"\vstatus_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"statusTime\x12+\n" +
-	"\x06report\x18\x04 \x01(\v2\x13.rollcall.v1.ReportR\x06report\"\xe1\x01\n" +
+	"\x06report\x18\x04 \x01(\v2\x13.rollcall.v1.ReportR\x06report\x121\n" +
+	"\boverride\x18\x05 \x01(\v2\x15.rollcall.v1.OverrideR\boverride\x121\n" +
+	"\bshadowed\x18\x06 \x03(\v2\x15.rollcall.v1.OverrideR\bshadowed\"\xe1\x01\n" +
 	"\x06Report\x12I\n" +
 	"\x06status\x18\x01 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12(\n" +
 	"\x05actor\x18\x03 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x03R\brevision\"K\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\"\xf7\x02\n" +
+	"\bOverride\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12I\n" +
+	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\x04 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\x12;\n" +
+	"\vexpire_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12;\n" +
+	"\vstatus_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"statusTime\"\xf5\x02\n" +
+	"\x04Rule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12\x1f\n" +
+	"\vmin_serving\x18\x03 \x01(\x03R\n" +
+	"minServing\x12\x1f\n" +
+	"\vmin_percent\x18\x04 \x01(\x05R\n" +
+	"minPercent\x12'\n" +
+	"\x0fenforce_reports\x18\x05 \x01(\bR\x0eenforceReports\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\a \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\t \x01(\x03R\brevision\x12\x16\n" +
+	"\x06needed\x18\n" +
+	" \x01(\x03R\x06needed\x12\x18\n" +
+	"\aserving\x18\v \x01(\x03R\aserving\x12\x14\n" +
+	"\x05total\x18\f \x01(\x03R\x05total\"\x82\x01\n" +
+	"\n" +
+	"BrokenRule\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12\x16\n" +
+	"\x06needed\x18\x03 \x01(\x03R\x06needed\x12\x18\n" +
+	"\aserving\x18\x04 \x01(\x03R\aserving\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xd5\x04\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xd5\x06\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12*\n" +
@@ -2501,16 +4010,24 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\a \x01(\tR\trequestId\x12\x18\n" +
-	"\aservice\x18\b \x01(\tR\aservice\x12Z\n" +
+	"\aservice\x18\b \x01(\tR\aservice\x12\x18\n" +
+	"\apattern\x18\t \x01(\tR\apattern\x12Z\n" +
 	"\x0fprevious_status\x18\n" +
 	" \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x0epreviousStatus\x12I\n" +
 	"\x06status\x18\v \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\\\n" +
-	"\x10effective_status\x18\f \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x0feffectiveStatus\x12+\n" +
-	"\x06member\x18\x0f \x01(\v2\x13.rollcall.v1.MemberR\x06member\"Z\n" +
+	"\x10effective_status\x18\f \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x0feffectiveStatus\x12;\n" +
+	"\vexpire_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12+\n" +
+	"\x06member\x18\x0f \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12#\n" +
+	"\rmatched_count\x18\x10 \x01(\x03R\fmatchedCount\x12:\n" +
+	"\fbroken_rules\x18\x11 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
+	"\vbreak_glass\x18\x12 \x03(\tR\n" +
+	"breakGlass\x12%\n" +
+	"\x04rule\x18\x13 \x01(\v2\x11.rollcall.v1.RuleR\x04rule\"Z\n" +
 	"\x02At\x12\x1c\n" +
 	"\brevision\x18\x01 \x01(\x03H\x00R\brevision\x120\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04timeB\x04\n" +
-	"\x02at\"\xb6\x02\n" +
+	"\x02at\"\xd7\x02\n" +
 	"\x17SetServingStatusRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12N\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12\x16\n" +
@@ -2520,35 +4037,41 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12$\n" +
 	"\vif_revision\x18\x06 \x01(\x03H\x01R\n" +
 	"ifRevision\x88\x01\x01\x12#\n" +
-	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnlyB\t\n" +
+	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnly\x12\x1f\n" +
+	"\vbreak_glass\x18\t \x03(\tR\n" +
+	"breakGlassB\t\n" +
 	"\a_statusB\x0e\n" +
-	"\f_if_revision\"\xa5\x01\n" +
+	"\f_if_revision\"\xe1\x01\n" +
 	"\x18SetServingStatusResponse\x124\n" +
 	"\aservice\x18\x01 \x01(\v2\x1a.rollcall.v1.ServiceRecordR\aservice\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xb9\x01\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\x12:\n" +
+	"\fbroken_rules\x18\x05 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\xb9\x01\n" +
 	"\fStatusChange\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12N\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12$\n" +
 	"\vif_revision\x18\x03 \x01(\x03H\x01R\n" +
 	"ifRevision\x88\x01\x01B\t\n" +
 	"\a_statusB\x0e\n" +
-	"\f_if_revision\"\xc5\x01\n" +
+	"\f_if_revision\"\xe6\x01\n" +
 	"\x1cBatchSetServingStatusRequest\x123\n" +
 	"\achanges\x18\x01 \x03(\v2\x19.rollcall.v1.StatusChangeR\achanges\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
 	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12#\n" +
-	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\"\xb7\x01\n" +
+	"\rvalidate_only\x18\x05 \x01(\bR\fvalidateOnly\x12\x1f\n" +
+	"\vbreak_glass\x18\x06 \x03(\tR\n" +
+	"breakGlass\"\xf3\x01\n" +
 	"\x1dBatchSetServingStatusResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12#\n" +
 	"\rchanged_count\x18\x02 \x01(\x05R\fchangedCount\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xd8\x01\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\x12:\n" +
+	"\fbroken_rules\x18\x05 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\x9e\x02\n" +
 	"\x14DeleteServiceRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
@@ -2557,9 +4080,106 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"request_id\x18\x04 \x01(\tR\trequestId\x12$\n" +
 	"\vif_revision\x18\x05 \x01(\x03H\x00R\n" +
 	"ifRevision\x88\x01\x01\x12#\n" +
-	"\rallow_missing\x18\x06 \x01(\bR\fallowMissingB\x0e\n" +
-	"\f_if_revision\"R\n" +
+	"\rallow_missing\x18\x06 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\x12\x1f\n" +
+	"\vbreak_glass\x18\b \x03(\tR\n" +
+	"breakGlassB\x0e\n" +
+	"\f_if_revision\"\x8e\x01\n" +
 	"\x15DeleteServiceResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\x12:\n" +
+	"\fbroken_rules\x18\x03 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\x99\x03\n" +
+	"\x12SetOverrideRequest\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12N\n" +
+	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\x06 \x01(\x03H\x01R\n" +
+	"ifRevision\x88\x01\x01\x12+\n" +
+	"\x03ttl\x18\a \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x18\n" +
+	"\aforever\x18\b \x01(\bR\aforever\x12#\n" +
+	"\rvalidate_only\x18\t \x01(\bR\fvalidateOnly\x12\x1f\n" +
+	"\vbreak_glass\x18\n" +
+	" \x03(\tR\n" +
+	"breakGlassB\t\n" +
+	"\a_statusB\x0e\n" +
+	"\f_if_revision\"\xdf\x02\n" +
+	"\x13SetOverrideResponse\x121\n" +
+	"\boverride\x18\x01 \x01(\v2\x15.rollcall.v1.OverrideR\boverride\x12#\n" +
+	"\rmatched_count\x18\x02 \x01(\x03R\fmatchedCount\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x18\n" +
+	"\achanged\x18\x04 \x01(\bR\achanged\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\x128\n" +
+	"\baffected\x18\x06 \x03(\v2\x1c.rollcall.v1.AffectedServiceR\baffected\x12%\n" +
+	"\x0eaffected_total\x18\a \x01(\x03R\raffectedTotal\x12:\n" +
+	"\fbroken_rules\x18\b \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\xbf\x01\n" +
+	"\x0fAffectedService\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12I\n" +
+	"\x06before\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06before\x12G\n" +
+	"\x05after\x18\x03 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x05after\"\x9e\x02\n" +
+	"\x14ClearOverrideRequest\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\x05 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rallow_missing\x18\x06 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\x12\x1f\n" +
+	"\vbreak_glass\x18\b \x03(\tR\n" +
+	"breakGlassB\x0e\n" +
+	"\f_if_revision\"\xc7\x02\n" +
+	"\x15ClearOverrideResponse\x12#\n" +
+	"\rmatched_count\x18\x01 \x01(\x03R\fmatchedCount\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\x121\n" +
+	"\boverride\x18\x04 \x01(\v2\x15.rollcall.v1.OverrideR\boverride\x128\n" +
+	"\baffected\x18\x05 \x03(\v2\x1c.rollcall.v1.AffectedServiceR\baffected\x12%\n" +
+	"\x0eaffected_total\x18\x06 \x01(\x03R\raffectedTotal\x12:\n" +
+	"\fbroken_rules\x18\a \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\xfb\x02\n" +
+	"\x0eSetRuleRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12$\n" +
+	"\vmin_serving\x18\x03 \x01(\x03H\x00R\n" +
+	"minServing\x88\x01\x01\x12$\n" +
+	"\vmin_percent\x18\x04 \x01(\x05H\x01R\n" +
+	"minPercent\x88\x01\x01\x12'\n" +
+	"\x0fenforce_reports\x18\x05 \x01(\bR\x0eenforceReports\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\a \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\t \x01(\x03H\x02R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rvalidate_only\x18\n" +
+	" \x01(\bR\fvalidateOnlyB\x0e\n" +
+	"\f_min_servingB\x0e\n" +
+	"\f_min_percentB\x0e\n" +
+	"\f_if_revision\"\x8d\x01\n" +
+	"\x0fSetRuleResponse\x12%\n" +
+	"\x04rule\x18\x01 \x01(\v2\x11.rollcall.v1.RuleR\x04rule\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xf4\x01\n" +
+	"\x11RemoveRuleRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\x05 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rallow_missing\x18\x06 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnlyB\x0e\n" +
+	"\f_if_revision\"O\n" +
+	"\x12RemoveRuleResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x02 \x01(\tR\tclusterId\"N\n" +
@@ -2583,7 +4203,23 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x04 \x01(\tR\tclusterId\"2\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"R\n" +
+	"\x14ListOverridesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\xaf\x01\n" +
+	"\x15ListOverridesResponse\x123\n" +
+	"\toverrides\x18\x01 \x03(\v2\x15.rollcall.v1.OverrideR\toverrides\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\x12\n" +
+	"\x10ListRulesRequest\"w\n" +
+	"\x11ListRulesResponse\x12'\n" +
+	"\x05rules\x18\x01 \x03(\v2\x11.rollcall.v1.RuleR\x05rules\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"2\n" +
 	"\x14WatchServicesRequest\x12\x1a\n" +
 	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\xbc\x01\n" +
 	"\x15WatchServicesResponse\x126\n" +
@@ -2689,26 +4325,38 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"state_hash\x18\x02 \x01(\tR\tstateHash\x12!\n" +
 	"\fhash_version\x18\x03 \x01(\rR\vhashVersion\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error*w\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error*\x8c\x02\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
-	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1d\n" +
-	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t*h\n" +
+	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1b\n" +
+	"\x17EVENT_TYPE_OVERRIDE_SET\x10\x04\x12\x1f\n" +
+	"\x1bEVENT_TYPE_OVERRIDE_CLEARED\x10\x05\x12\x1f\n" +
+	"\x1bEVENT_TYPE_OVERRIDE_EXPIRED\x10\x06\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t\x12\x17\n" +
+	"\x13EVENT_TYPE_RULE_SET\x10\v\x12\x1b\n" +
+	"\x17EVENT_TYPE_RULE_REMOVED\x10\f*h\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_LEADER\x10\x01\x12\x11\n" +
 	"\rROLE_FOLLOWER\x10\x02\x12\x12\n" +
 	"\x0eROLE_CANDIDATE\x10\x03\x12\x12\n" +
-	"\x0eROLE_NON_VOTER\x10\x042\xb0\x02\n" +
+	"\x0eROLE_NON_VOTER\x10\x042\xef\x04\n" +
 	"\x05Admin\x12_\n" +
 	"\x10SetServingStatus\x12$.rollcall.v1.SetServingStatusRequest\x1a%.rollcall.v1.SetServingStatusResponse\x12n\n" +
 	"\x15BatchSetServingStatus\x12).rollcall.v1.BatchSetServingStatusRequest\x1a*.rollcall.v1.BatchSetServingStatusResponse\x12V\n" +
-	"\rDeleteService\x12!.rollcall.v1.DeleteServiceRequest\x1a\".rollcall.v1.DeleteServiceResponse2\xab\x03\n" +
+	"\rDeleteService\x12!.rollcall.v1.DeleteServiceRequest\x1a\".rollcall.v1.DeleteServiceResponse\x12P\n" +
+	"\vSetOverride\x12\x1f.rollcall.v1.SetOverrideRequest\x1a .rollcall.v1.SetOverrideResponse\x12V\n" +
+	"\rClearOverride\x12!.rollcall.v1.ClearOverrideRequest\x1a\".rollcall.v1.ClearOverrideResponse\x12D\n" +
+	"\aSetRule\x12\x1b.rollcall.v1.SetRuleRequest\x1a\x1c.rollcall.v1.SetRuleResponse\x12M\n" +
+	"\n" +
+	"RemoveRule\x12\x1e.rollcall.v1.RemoveRuleRequest\x1a\x1f.rollcall.v1.RemoveRuleResponse2\xcf\x04\n" +
 	"\bRegistry\x12M\n" +
 	"\n" +
 	"GetService\x12\x1e.rollcall.v1.GetServiceRequest\x1a\x1f.rollcall.v1.GetServiceResponse\x12S\n" +
-	"\fListServices\x12 .rollcall.v1.ListServicesRequest\x1a!.rollcall.v1.ListServicesResponse\x12X\n" +
+	"\fListServices\x12 .rollcall.v1.ListServicesRequest\x1a!.rollcall.v1.ListServicesResponse\x12V\n" +
+	"\rListOverrides\x12!.rollcall.v1.ListOverridesRequest\x1a\".rollcall.v1.ListOverridesResponse\x12J\n" +
+	"\tListRules\x12\x1d.rollcall.v1.ListRulesRequest\x1a\x1e.rollcall.v1.ListRulesResponse\x12X\n" +
 	"\rWatchServices\x12!.rollcall.v1.WatchServicesRequest\x1a\".rollcall.v1.WatchServicesResponse0\x01\x12R\n" +
 	"\vWatchEvents\x12\x1f.rollcall.v1.WatchEventsRequest\x1a .rollcall.v1.WatchEventsResponse0\x01\x12M\n" +
 	"\n" +
@@ -2731,110 +4379,166 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
 	(*ServiceRecord)(nil),                                 // 2: rollcall.v1.ServiceRecord
 	(*Report)(nil),                                        // 3: rollcall.v1.Report
-	(*Actor)(nil),                                         // 4: rollcall.v1.Actor
-	(*Event)(nil),                                         // 5: rollcall.v1.Event
-	(*At)(nil),                                            // 6: rollcall.v1.At
-	(*SetServingStatusRequest)(nil),                       // 7: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 8: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 9: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 10: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 11: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 12: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 13: rollcall.v1.DeleteServiceResponse
-	(*GetServiceRequest)(nil),                             // 14: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 15: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 16: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 17: rollcall.v1.ListServicesResponse
-	(*WatchServicesRequest)(nil),                          // 18: rollcall.v1.WatchServicesRequest
-	(*WatchServicesResponse)(nil),                         // 19: rollcall.v1.WatchServicesResponse
-	(*WatchEventsRequest)(nil),                            // 20: rollcall.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),                           // 21: rollcall.v1.WatchEventsResponse
-	(*ListEventsRequest)(nil),                             // 22: rollcall.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),                            // 23: rollcall.v1.ListEventsResponse
-	(*Member)(nil),                                        // 24: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 25: rollcall.v1.MemberStatus
-	(*GetStatusRequest)(nil),                              // 26: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 27: rollcall.v1.GetStatusResponse
-	(*ExportSnapshotRequest)(nil),                         // 28: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 29: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 30: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 31: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 32: rollcall.v1.MemberHash
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 33: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 35: google.protobuf.Duration
+	(*Override)(nil),                                      // 4: rollcall.v1.Override
+	(*Rule)(nil),                                          // 5: rollcall.v1.Rule
+	(*BrokenRule)(nil),                                    // 6: rollcall.v1.BrokenRule
+	(*Actor)(nil),                                         // 7: rollcall.v1.Actor
+	(*Event)(nil),                                         // 8: rollcall.v1.Event
+	(*At)(nil),                                            // 9: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 10: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 11: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 12: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 13: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 14: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 15: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 16: rollcall.v1.DeleteServiceResponse
+	(*SetOverrideRequest)(nil),                            // 17: rollcall.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),                           // 18: rollcall.v1.SetOverrideResponse
+	(*AffectedService)(nil),                               // 19: rollcall.v1.AffectedService
+	(*ClearOverrideRequest)(nil),                          // 20: rollcall.v1.ClearOverrideRequest
+	(*ClearOverrideResponse)(nil),                         // 21: rollcall.v1.ClearOverrideResponse
+	(*SetRuleRequest)(nil),                                // 22: rollcall.v1.SetRuleRequest
+	(*SetRuleResponse)(nil),                               // 23: rollcall.v1.SetRuleResponse
+	(*RemoveRuleRequest)(nil),                             // 24: rollcall.v1.RemoveRuleRequest
+	(*RemoveRuleResponse)(nil),                            // 25: rollcall.v1.RemoveRuleResponse
+	(*GetServiceRequest)(nil),                             // 26: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 27: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 28: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 29: rollcall.v1.ListServicesResponse
+	(*ListOverridesRequest)(nil),                          // 30: rollcall.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),                         // 31: rollcall.v1.ListOverridesResponse
+	(*ListRulesRequest)(nil),                              // 32: rollcall.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),                             // 33: rollcall.v1.ListRulesResponse
+	(*WatchServicesRequest)(nil),                          // 34: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 35: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 36: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 37: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 38: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 39: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 40: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 41: rollcall.v1.MemberStatus
+	(*GetStatusRequest)(nil),                              // 42: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 43: rollcall.v1.GetStatusResponse
+	(*ExportSnapshotRequest)(nil),                         // 44: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 45: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 46: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 47: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 48: rollcall.v1.MemberHash
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 49: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 50: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 51: google.protobuf.Duration
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	33, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	34, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	49, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	50, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
-	33, // 3: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	4,  // 4: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	34, // 5: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	0,  // 6: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	34, // 7: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
-	4,  // 8: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	33, // 9: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	33, // 10: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	33, // 11: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	24, // 12: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
-	34, // 13: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	33, // 14: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	2,  // 15: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	33, // 16: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	9,  // 17: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	2,  // 18: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	6,  // 19: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	2,  // 20: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	33, // 21: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	6,  // 22: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	2,  // 23: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	2,  // 24: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	5,  // 25: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	34, // 26: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	34, // 27: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,  // 28: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	5,  // 29: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	24, // 30: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,  // 31: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	35, // 32: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	34, // 33: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	35, // 34: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	25, // 35: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	32, // 36: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	7,  // 37: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	10, // 38: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	12, // 39: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	14, // 40: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	16, // 41: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	18, // 42: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	20, // 43: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	22, // 44: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	26, // 45: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	28, // 46: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	30, // 47: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	8,  // 48: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	11, // 49: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	13, // 50: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	15, // 51: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	17, // 52: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	19, // 53: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	21, // 54: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	23, // 55: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	27, // 56: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	29, // 57: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	31, // 58: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	48, // [48:59] is the sub-list for method output_type
-	37, // [37:48] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	4,  // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
+	4,  // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
+	49, // 5: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	7,  // 6: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
+	50, // 7: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	49, // 8: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	7,  // 9: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
+	50, // 10: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	50, // 11: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	50, // 12: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	7,  // 13: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
+	50, // 14: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	0,  // 15: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
+	50, // 16: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	7,  // 17: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
+	49, // 18: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	49, // 19: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	49, // 20: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	50, // 21: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	40, // 22: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	6,  // 23: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
+	5,  // 24: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
+	50, // 25: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	49, // 26: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	2,  // 27: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	6,  // 28: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	49, // 29: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	12, // 30: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	2,  // 31: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	6,  // 32: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	6,  // 33: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	49, // 34: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 35: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 36: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
+	19, // 37: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	6,  // 38: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	49, // 39: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	49, // 40: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	4,  // 41: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
+	19, // 42: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	6,  // 43: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	5,  // 44: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
+	9,  // 45: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	2,  // 46: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	49, // 47: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	9,  // 48: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	2,  // 49: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	4,  // 50: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	5,  // 51: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	2,  // 52: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	8,  // 53: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	50, // 54: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	50, // 55: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,  // 56: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	8,  // 57: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	40, // 58: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,  // 59: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	51, // 60: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	50, // 61: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	51, // 62: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	41, // 63: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	48, // 64: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	10, // 65: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	13, // 66: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	15, // 67: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	17, // 68: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	20, // 69: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	22, // 70: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	24, // 71: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	26, // 72: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	28, // 73: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	30, // 74: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	32, // 75: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	34, // 76: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	36, // 77: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	38, // 78: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	42, // 79: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	44, // 80: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	46, // 81: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	11, // 82: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	14, // 83: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	16, // 84: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	18, // 85: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	21, // 86: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	23, // 87: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	25, // 88: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	27, // 89: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	29, // 90: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	31, // 91: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	33, // 92: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	35, // 93: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	37, // 94: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	39, // 95: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	43, // 96: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	45, // 97: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	47, // 98: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	82, // [82:99] is the sub-list for method output_type
+	65, // [65:82] is the sub-list for method input_type
+	65, // [65:65] is the sub-list for extension type_name
+	65, // [65:65] is the sub-list for extension extendee
+	0,  // [0:65] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -2842,20 +4546,24 @@ func file_rollcall_v1_rollcall_proto_init() {
 	if File_rollcall_v1_rollcall_proto != nil {
 		return
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[4].OneofWrappers = []any{
+	file_rollcall_v1_rollcall_proto_msgTypes[7].OneofWrappers = []any{
 		(*At_Revision)(nil),
 		(*At_Time)(nil),
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[5].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[7].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[8].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[10].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[13].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[15].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[18].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[20].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   31,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -26,6 +26,10 @@ const (
 	Admin_SetServingStatus_FullMethodName      = "/rollcall.v1.Admin/SetServingStatus"
 	Admin_BatchSetServingStatus_FullMethodName = "/rollcall.v1.Admin/BatchSetServingStatus"
 	Admin_DeleteService_FullMethodName         = "/rollcall.v1.Admin/DeleteService"
+	Admin_SetOverride_FullMethodName           = "/rollcall.v1.Admin/SetOverride"
+	Admin_ClearOverride_FullMethodName         = "/rollcall.v1.Admin/ClearOverride"
+	Admin_SetRule_FullMethodName               = "/rollcall.v1.Admin/SetRule"
+	Admin_RemoveRule_FullMethodName            = "/rollcall.v1.Admin/RemoveRule"
 )
 
 // AdminClient is the client API for Admin service.
@@ -42,6 +46,10 @@ const (
 // is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
 // that was surely not written, uses up no id; validate_only looks at none.
 //
+// break_glass names rules that a change may break, or "*" for all; it needs a reason, and stands in the
+// history. A change that would break other rules is refused: FAILED_PRECONDITION with reason RULE_BROKEN,
+// which names all of them.
+//
 // A request id and a revision belong to one cluster: send them with metadata rollcall-cluster, as for Registry.
 // Another cluster then refuses, and has surely not made the change.
 type AdminClient interface {
@@ -51,6 +59,14 @@ type AdminClient interface {
 	BatchSetServingStatus(ctx context.Context, in *BatchSetServingStatusRequest, opts ...grpc.CallOption) (*BatchSetServingStatusResponse, error)
 	// Forgets one service: Check answers NOT_FOUND, Watch sends SERVICE_UNKNOWN.
 	DeleteService(ctx context.Context, in *DeleteServiceRequest, opts ...grpc.CallOption) (*DeleteServiceResponse, error)
+	// Has a status shown for all services that a pattern covers, whatever is reported of them, until the
+	// override ends. Reports go on beneath it.
+	SetOverride(ctx context.Context, in *SetOverrideRequest, opts ...grpc.CallOption) (*SetOverrideResponse, error)
+	ClearOverride(ctx context.Context, in *ClearOverrideRequest, opts ...grpc.CallOption) (*ClearOverrideResponse, error)
+	// Sets a bound: changes that would leave fewer services of a pattern SERVING are refused. A rule that does
+	// not hold refuses only what makes it worse.
+	SetRule(ctx context.Context, in *SetRuleRequest, opts ...grpc.CallOption) (*SetRuleResponse, error)
+	RemoveRule(ctx context.Context, in *RemoveRuleRequest, opts ...grpc.CallOption) (*RemoveRuleResponse, error)
 }
 
 type adminClient struct {
@@ -91,6 +107,46 @@ func (c *adminClient) DeleteService(ctx context.Context, in *DeleteServiceReques
 	return out, nil
 }
 
+func (c *adminClient) SetOverride(ctx context.Context, in *SetOverrideRequest, opts ...grpc.CallOption) (*SetOverrideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetOverrideResponse)
+	err := c.cc.Invoke(ctx, Admin_SetOverride_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ClearOverride(ctx context.Context, in *ClearOverrideRequest, opts ...grpc.CallOption) (*ClearOverrideResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ClearOverrideResponse)
+	err := c.cc.Invoke(ctx, Admin_ClearOverride_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) SetRule(ctx context.Context, in *SetRuleRequest, opts ...grpc.CallOption) (*SetRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SetRuleResponse)
+	err := c.cc.Invoke(ctx, Admin_SetRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) RemoveRule(ctx context.Context, in *RemoveRuleRequest, opts ...grpc.CallOption) (*RemoveRuleResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RemoveRuleResponse)
+	err := c.cc.Invoke(ctx, Admin_RemoveRule_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -105,6 +161,10 @@ func (c *adminClient) DeleteService(ctx context.Context, in *DeleteServiceReques
 // is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
 // that was surely not written, uses up no id; validate_only looks at none.
 //
+// break_glass names rules that a change may break, or "*" for all; it needs a reason, and stands in the
+// history. A change that would break other rules is refused: FAILED_PRECONDITION with reason RULE_BROKEN,
+// which names all of them.
+//
 // A request id and a revision belong to one cluster: send them with metadata rollcall-cluster, as for Registry.
 // Another cluster then refuses, and has surely not made the change.
 type AdminServer interface {
@@ -114,6 +174,14 @@ type AdminServer interface {
 	BatchSetServingStatus(context.Context, *BatchSetServingStatusRequest) (*BatchSetServingStatusResponse, error)
 	// Forgets one service: Check answers NOT_FOUND, Watch sends SERVICE_UNKNOWN.
 	DeleteService(context.Context, *DeleteServiceRequest) (*DeleteServiceResponse, error)
+	// Has a status shown for all services that a pattern covers, whatever is reported of them, until the
+	// override ends. Reports go on beneath it.
+	SetOverride(context.Context, *SetOverrideRequest) (*SetOverrideResponse, error)
+	ClearOverride(context.Context, *ClearOverrideRequest) (*ClearOverrideResponse, error)
+	// Sets a bound: changes that would leave fewer services of a pattern SERVING are refused. A rule that does
+	// not hold refuses only what makes it worse.
+	SetRule(context.Context, *SetRuleRequest) (*SetRuleResponse, error)
+	RemoveRule(context.Context, *RemoveRuleRequest) (*RemoveRuleResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -132,6 +200,18 @@ func (UnimplementedAdminServer) BatchSetServingStatus(context.Context, *BatchSet
 }
 func (UnimplementedAdminServer) DeleteService(context.Context, *DeleteServiceRequest) (*DeleteServiceResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DeleteService not implemented")
+}
+func (UnimplementedAdminServer) SetOverride(context.Context, *SetOverrideRequest) (*SetOverrideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetOverride not implemented")
+}
+func (UnimplementedAdminServer) ClearOverride(context.Context, *ClearOverrideRequest) (*ClearOverrideResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ClearOverride not implemented")
+}
+func (UnimplementedAdminServer) SetRule(context.Context, *SetRuleRequest) (*SetRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SetRule not implemented")
+}
+func (UnimplementedAdminServer) RemoveRule(context.Context, *RemoveRuleRequest) (*RemoveRuleResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RemoveRule not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -208,6 +288,78 @@ func _Admin_DeleteService_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_SetOverride_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetOverrideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetOverride(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetOverride_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetOverride(ctx, req.(*SetOverrideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ClearOverride_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ClearOverrideRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ClearOverride(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ClearOverride_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ClearOverride(ctx, req.(*ClearOverrideRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_SetRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SetRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).SetRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_SetRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).SetRule(ctx, req.(*SetRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_RemoveRule_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RemoveRuleRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RemoveRule(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RemoveRule_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RemoveRule(ctx, req.(*RemoveRuleRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -227,6 +379,22 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "DeleteService",
 			Handler:    _Admin_DeleteService_Handler,
 		},
+		{
+			MethodName: "SetOverride",
+			Handler:    _Admin_SetOverride_Handler,
+		},
+		{
+			MethodName: "ClearOverride",
+			Handler:    _Admin_ClearOverride_Handler,
+		},
+		{
+			MethodName: "SetRule",
+			Handler:    _Admin_SetRule_Handler,
+		},
+		{
+			MethodName: "RemoveRule",
+			Handler:    _Admin_RemoveRule_Handler,
+		},
 	},
 	Streams:  []grpc.StreamDesc{},
 	Metadata: "rollcall/v1/rollcall.proto",
@@ -235,6 +403,8 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 const (
 	Registry_GetService_FullMethodName    = "/rollcall.v1.Registry/GetService"
 	Registry_ListServices_FullMethodName  = "/rollcall.v1.Registry/ListServices"
+	Registry_ListOverrides_FullMethodName = "/rollcall.v1.Registry/ListOverrides"
+	Registry_ListRules_FullMethodName     = "/rollcall.v1.Registry/ListRules"
 	Registry_WatchServices_FullMethodName = "/rollcall.v1.Registry/WatchServices"
 	Registry_WatchEvents_FullMethodName   = "/rollcall.v1.Registry/WatchEvents"
 	Registry_ListEvents_FullMethodName    = "/rollcall.v1.Registry/ListEvents"
@@ -254,6 +424,8 @@ const (
 type RegistryClient interface {
 	GetService(ctx context.Context, in *GetServiceRequest, opts ...grpc.CallOption) (*GetServiceResponse, error)
 	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
+	ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error)
+	ListRules(ctx context.Context, in *ListRulesRequest, opts ...grpc.CallOption) (*ListRulesResponse, error)
 	// State: everything that matches, then each newest record and each deletion. May skip states, never
 	// goes back.
 	WatchServices(ctx context.Context, in *WatchServicesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchServicesResponse], error)
@@ -285,6 +457,26 @@ func (c *registryClient) ListServices(ctx context.Context, in *ListServicesReque
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListServicesResponse)
 	err := c.cc.Invoke(ctx, Registry_ListServices_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *registryClient) ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOverridesResponse)
+	err := c.cc.Invoke(ctx, Registry_ListOverrides_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *registryClient) ListRules(ctx context.Context, in *ListRulesRequest, opts ...grpc.CallOption) (*ListRulesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListRulesResponse)
+	err := c.cc.Invoke(ctx, Registry_ListRules_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -353,6 +545,8 @@ func (c *registryClient) ListEvents(ctx context.Context, in *ListEventsRequest, 
 type RegistryServer interface {
 	GetService(context.Context, *GetServiceRequest) (*GetServiceResponse, error)
 	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)
+	ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error)
+	ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error)
 	// State: everything that matches, then each newest record and each deletion. May skip states, never
 	// goes back.
 	WatchServices(*WatchServicesRequest, grpc.ServerStreamingServer[WatchServicesResponse]) error
@@ -375,6 +569,12 @@ func (UnimplementedRegistryServer) GetService(context.Context, *GetServiceReques
 }
 func (UnimplementedRegistryServer) ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListServices not implemented")
+}
+func (UnimplementedRegistryServer) ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOverrides not implemented")
+}
+func (UnimplementedRegistryServer) ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListRules not implemented")
 }
 func (UnimplementedRegistryServer) WatchServices(*WatchServicesRequest, grpc.ServerStreamingServer[WatchServicesResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchServices not implemented")
@@ -442,6 +642,42 @@ func _Registry_ListServices_Handler(srv interface{}, ctx context.Context, dec fu
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Registry_ListOverrides_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOverridesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServer).ListOverrides(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Registry_ListOverrides_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServer).ListOverrides(ctx, req.(*ListOverridesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Registry_ListRules_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListRulesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServer).ListRules(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Registry_ListRules_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServer).ListRules(ctx, req.(*ListRulesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Registry_WatchServices_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchServicesRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -496,6 +732,14 @@ var Registry_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListServices",
 			Handler:    _Registry_ListServices_Handler,
+		},
+		{
+			MethodName: "ListOverrides",
+			Handler:    _Registry_ListOverrides_Handler,
+		},
+		{
+			MethodName: "ListRules",
+			Handler:    _Registry_ListRules_Handler,
 		},
 		{
 			MethodName: "ListEvents",

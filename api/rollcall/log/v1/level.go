@@ -8,7 +8,9 @@ const (
 	// BaseLevel is what every binary can fold. In messages 0 stands for it.
 	BaseLevel uint32 = 1
 	// Level is the highest level that this binary can fold.
-	Level uint32 = 1
+	Level uint32 = 2
+	// LevelLayers is the level since which there are overrides and safety rules.
+	LevelLayers uint32 = 2
 )
 
 // LevelOf is the level that a number in a message stands for.

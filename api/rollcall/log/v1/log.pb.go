@@ -33,6 +33,8 @@ const (
 	Kind_KIND_MEMBER      Kind = 2
 	Kind_KIND_REQUEST     Kind = 3
 	Kind_KIND_SETTING     Kind = 4
+	Kind_KIND_OVERRIDE    Kind = 6 // since level 2
+	Kind_KIND_RULE        Kind = 7 // since level 2
 )
 
 // Enum value maps for Kind.
@@ -43,6 +45,8 @@ var (
 		2: "KIND_MEMBER",
 		3: "KIND_REQUEST",
 		4: "KIND_SETTING",
+		6: "KIND_OVERRIDE",
+		7: "KIND_RULE",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -50,6 +54,8 @@ var (
 		"KIND_MEMBER":      2,
 		"KIND_REQUEST":     3,
 		"KIND_SETTING":     4,
+		"KIND_OVERRIDE":    6,
+		"KIND_RULE":        7,
 	}
 )
 
@@ -136,25 +142,40 @@ func (Status) EnumDescriptor() ([]byte, []int) {
 type EventType int32
 
 const (
-	EventType_EVENT_TYPE_UNSPECIFIED    EventType = 0
-	EventType_EVENT_TYPE_REPORTED       EventType = 1
-	EventType_EVENT_TYPE_DELETED        EventType = 2
-	EventType_EVENT_TYPE_MEMBER_CHANGED EventType = 9
+	EventType_EVENT_TYPE_UNSPECIFIED      EventType = 0
+	EventType_EVENT_TYPE_REPORTED         EventType = 1
+	EventType_EVENT_TYPE_DELETED          EventType = 2
+	EventType_EVENT_TYPE_OVERRIDE_SET     EventType = 4
+	EventType_EVENT_TYPE_OVERRIDE_CLEARED EventType = 5
+	EventType_EVENT_TYPE_OVERRIDE_EXPIRED EventType = 6
+	EventType_EVENT_TYPE_MEMBER_CHANGED   EventType = 9
+	EventType_EVENT_TYPE_RULE_SET         EventType = 11
+	EventType_EVENT_TYPE_RULE_REMOVED     EventType = 12
 )
 
 // Enum value maps for EventType.
 var (
 	EventType_name = map[int32]string{
-		0: "EVENT_TYPE_UNSPECIFIED",
-		1: "EVENT_TYPE_REPORTED",
-		2: "EVENT_TYPE_DELETED",
-		9: "EVENT_TYPE_MEMBER_CHANGED",
+		0:  "EVENT_TYPE_UNSPECIFIED",
+		1:  "EVENT_TYPE_REPORTED",
+		2:  "EVENT_TYPE_DELETED",
+		4:  "EVENT_TYPE_OVERRIDE_SET",
+		5:  "EVENT_TYPE_OVERRIDE_CLEARED",
+		6:  "EVENT_TYPE_OVERRIDE_EXPIRED",
+		9:  "EVENT_TYPE_MEMBER_CHANGED",
+		11: "EVENT_TYPE_RULE_SET",
+		12: "EVENT_TYPE_RULE_REMOVED",
 	}
 	EventType_value = map[string]int32{
-		"EVENT_TYPE_UNSPECIFIED":    0,
-		"EVENT_TYPE_REPORTED":       1,
-		"EVENT_TYPE_DELETED":        2,
-		"EVENT_TYPE_MEMBER_CHANGED": 9,
+		"EVENT_TYPE_UNSPECIFIED":      0,
+		"EVENT_TYPE_REPORTED":         1,
+		"EVENT_TYPE_DELETED":          2,
+		"EVENT_TYPE_OVERRIDE_SET":     4,
+		"EVENT_TYPE_OVERRIDE_CLEARED": 5,
+		"EVENT_TYPE_OVERRIDE_EXPIRED": 6,
+		"EVENT_TYPE_MEMBER_CHANGED":   9,
+		"EVENT_TYPE_RULE_SET":         11,
+		"EVENT_TYPE_RULE_REMOVED":     12,
 	}
 )
 
@@ -192,6 +213,9 @@ const (
 	Refusal_REASON_INVALID           Refusal_Reason = 1
 	Refusal_REASON_NOT_FOUND         Refusal_Reason = 2
 	Refusal_REASON_REVISION_MISMATCH Refusal_Reason = 3
+	Refusal_REASON_RULE_BROKEN       Refusal_Reason = 5 // broken
+	Refusal_REASON_LIMIT             Refusal_Reason = 6 // field: what there are too many of; limit
+	Refusal_REASON_STALE             Refusal_Reason = 7 // value: the term of the entry; current_revision: not set
 )
 
 // Enum value maps for Refusal_Reason.
@@ -201,12 +225,18 @@ var (
 		1: "REASON_INVALID",
 		2: "REASON_NOT_FOUND",
 		3: "REASON_REVISION_MISMATCH",
+		5: "REASON_RULE_BROKEN",
+		6: "REASON_LIMIT",
+		7: "REASON_STALE",
 	}
 	Refusal_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
 		"REASON_INVALID":           1,
 		"REASON_NOT_FOUND":         2,
 		"REASON_REVISION_MISMATCH": 3,
+		"REASON_RULE_BROKEN":       5,
+		"REASON_LIMIT":             6,
+		"REASON_STALE":             7,
 	}
 )
 
@@ -234,7 +264,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -256,6 +286,8 @@ const (
 	Refusal_PROBLEM_REUSED              Refusal_Problem = 12 // value: the log entry that used it before
 	Refusal_PROBLEM_CONFLICT            Refusal_Problem = 13 // given; held: what the registry holds instead
 	Refusal_PROBLEM_NOT_NORMALIZED      Refusal_Problem = 14 // value: the code point; offset
+	Refusal_PROBLEM_NOT_A_PATTERN       Refusal_Problem = 15 // given: the text
+	Refusal_PROBLEM_REQUIRED            Refusal_Problem = 16 // it, or another field, must be set
 )
 
 // Enum value maps for Refusal_Problem.
@@ -276,6 +308,8 @@ var (
 		12: "PROBLEM_REUSED",
 		13: "PROBLEM_CONFLICT",
 		14: "PROBLEM_NOT_NORMALIZED",
+		15: "PROBLEM_NOT_A_PATTERN",
+		16: "PROBLEM_REQUIRED",
 	}
 	Refusal_Problem_value = map[string]int32{
 		"PROBLEM_UNSPECIFIED":         0,
@@ -293,6 +327,8 @@ var (
 		"PROBLEM_REUSED":              12,
 		"PROBLEM_CONFLICT":            13,
 		"PROBLEM_NOT_NORMALIZED":      14,
+		"PROBLEM_NOT_A_PATTERN":       15,
+		"PROBLEM_REQUIRED":            16,
 	}
 )
 
@@ -320,7 +356,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -523,6 +559,8 @@ type Command struct {
 	Actor     *Actor                 `protobuf:"bytes,1,opt,name=actor,proto3" json:"actor,omitempty"`
 	Reason    string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	RequestId string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// The rules that this command may break, by name; "*": all. Since level 2.
+	BreakGlass []string `protobuf:"bytes,4,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	// Types that are valid to be assigned to Kind:
 	//
 	//	*Command_TermStart
@@ -531,6 +569,7 @@ type Command struct {
 	//	*Command_Compact
 	//	*Command_RaiseLevel
 	//	*Command_Record
+	//	*Command_Expire
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -585,6 +624,13 @@ func (x *Command) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *Command) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
 }
 
 func (x *Command) GetKind() isCommand_Kind {
@@ -648,6 +694,15 @@ func (x *Command) GetRecord() *RecordCommand {
 	return nil
 }
 
+func (x *Command) GetExpire() *Expire {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_Expire); ok {
+			return x.Expire
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -676,6 +731,10 @@ type Command_Record struct {
 	Record *RecordCommand `protobuf:"bytes,15,opt,name=record,proto3,oneof"`
 }
 
+type Command_Expire struct {
+	Expire *Expire `protobuf:"bytes,16,opt,name=expire,proto3,oneof"` // since level 2
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
@@ -687,6 +746,8 @@ func (*Command_Compact) isCommand_Kind() {}
 func (*Command_RaiseLevel) isCommand_Kind() {}
 
 func (*Command_Record) isCommand_Kind() {}
+
+func (*Command_Expire) isCommand_Kind() {}
 
 // RecordCommand is a command of a kind of records that needs no command of its own here: the kind's
 // descriptor in the fold says what the payload is, and what it does.
@@ -1243,12 +1304,557 @@ func (x *RaiseLevel) GetMembers() []string {
 	return nil
 }
 
+// OverrideCommand is the payload of a RecordCommand of KIND_OVERRIDE.
+type OverrideCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Command:
+	//
+	//	*OverrideCommand_Set
+	//	*OverrideCommand_Clear
+	Command       isOverrideCommand_Command `protobuf_oneof:"command"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OverrideCommand) Reset() {
+	*x = OverrideCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverrideCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverrideCommand) ProtoMessage() {}
+
+func (x *OverrideCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverrideCommand.ProtoReflect.Descriptor instead.
+func (*OverrideCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *OverrideCommand) GetCommand() isOverrideCommand_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *OverrideCommand) GetSet() *SetOverride {
+	if x != nil {
+		if x, ok := x.Command.(*OverrideCommand_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *OverrideCommand) GetClear() *ClearOverride {
+	if x != nil {
+		if x, ok := x.Command.(*OverrideCommand_Clear); ok {
+			return x.Clear
+		}
+	}
+	return nil
+}
+
+type isOverrideCommand_Command interface {
+	isOverrideCommand_Command()
+}
+
+type OverrideCommand_Set struct {
+	Set *SetOverride `protobuf:"bytes,1,opt,name=set,proto3,oneof"`
+}
+
+type OverrideCommand_Clear struct {
+	Clear *ClearOverride `protobuf:"bytes,2,opt,name=clear,proto3,oneof"`
+}
+
+func (*OverrideCommand_Set) isOverrideCommand_Command() {}
+
+func (*OverrideCommand_Clear) isOverrideCommand_Command() {}
+
+// SetOverride has a status shown for all services that a pattern covers. See package pattern.
+type SetOverride struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pattern       string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Status        Status                 `protobuf:"varint,2,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
+	Ttl           int64                  `protobuf:"varint,3,opt,name=ttl,proto3" json:"ttl,omitempty"`                                       // nanoseconds of log time; 0: until it is cleared
+	IfRevision    *int64                 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if there is no override of the pattern
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetOverride) Reset() {
+	*x = SetOverride{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetOverride) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetOverride) ProtoMessage() {}
+
+func (x *SetOverride) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetOverride.ProtoReflect.Descriptor instead.
+func (*SetOverride) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *SetOverride) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *SetOverride) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *SetOverride) GetTtl() int64 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *SetOverride) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+type ClearOverride struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pattern       string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	IfRevision    *int64                 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	AllowMissing  bool                   `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClearOverride) Reset() {
+	*x = ClearOverride{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClearOverride) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClearOverride) ProtoMessage() {}
+
+func (x *ClearOverride) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClearOverride.ProtoReflect.Descriptor instead.
+func (*ClearOverride) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ClearOverride) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *ClearOverride) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *ClearOverride) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+// RuleCommand is the payload of a RecordCommand of KIND_RULE.
+type RuleCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Command:
+	//
+	//	*RuleCommand_Set
+	//	*RuleCommand_Remove
+	Command       isRuleCommand_Command `protobuf_oneof:"command"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleCommand) Reset() {
+	*x = RuleCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleCommand) ProtoMessage() {}
+
+func (x *RuleCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleCommand.ProtoReflect.Descriptor instead.
+func (*RuleCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *RuleCommand) GetCommand() isRuleCommand_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *RuleCommand) GetSet() *SetRule {
+	if x != nil {
+		if x, ok := x.Command.(*RuleCommand_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *RuleCommand) GetRemove() *RemoveRule {
+	if x != nil {
+		if x, ok := x.Command.(*RuleCommand_Remove); ok {
+			return x.Remove
+		}
+	}
+	return nil
+}
+
+type isRuleCommand_Command interface {
+	isRuleCommand_Command()
+}
+
+type RuleCommand_Set struct {
+	Set *SetRule `protobuf:"bytes,1,opt,name=set,proto3,oneof"`
+}
+
+type RuleCommand_Remove struct {
+	Remove *RemoveRule `protobuf:"bytes,2,opt,name=remove,proto3,oneof"`
+}
+
+func (*RuleCommand_Set) isRuleCommand_Command() {}
+
+func (*RuleCommand_Remove) isRuleCommand_Command() {}
+
+type SetRule struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Pattern        string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	MinServing     int64                  `protobuf:"varint,3,opt,name=min_serving,json=minServing,proto3" json:"min_serving,omitempty"` // 0: no such bound
+	MinPercent     uint32                 `protobuf:"varint,4,opt,name=min_percent,json=minPercent,proto3" json:"min_percent,omitempty"` // 0: no such bound
+	EnforceReports bool                   `protobuf:"varint,5,opt,name=enforce_reports,json=enforceReports,proto3" json:"enforce_reports,omitempty"`
+	IfRevision     *int64                 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if there is no rule of the name
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SetRule) Reset() {
+	*x = SetRule{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRule) ProtoMessage() {}
+
+func (x *SetRule) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRule.ProtoReflect.Descriptor instead.
+func (*SetRule) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SetRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetRule) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *SetRule) GetMinServing() int64 {
+	if x != nil {
+		return x.MinServing
+	}
+	return 0
+}
+
+func (x *SetRule) GetMinPercent() uint32 {
+	if x != nil {
+		return x.MinPercent
+	}
+	return 0
+}
+
+func (x *SetRule) GetEnforceReports() bool {
+	if x != nil {
+		return x.EnforceReports
+	}
+	return false
+}
+
+func (x *SetRule) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+type RemoveRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	IfRevision    *int64                 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	AllowMissing  bool                   `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRule) Reset() {
+	*x = RemoveRule{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRule) ProtoMessage() {}
+
+func (x *RemoveRule) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRule.ProtoReflect.Descriptor instead.
+func (*RemoveRule) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *RemoveRule) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveRule) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *RemoveRule) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+// Expire ends what has run out. Only a leader proposes it. What changed since the leader looked is left
+// alone.
+type Expire struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // the leader's; an entry of another term refuses it
+	Overrides     []*ExpiredOverride     `protobuf:"bytes,3,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Expire) Reset() {
+	*x = Expire{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Expire) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Expire) ProtoMessage() {}
+
+func (x *Expire) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Expire.ProtoReflect.Descriptor instead.
+func (*Expire) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Expire) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *Expire) GetOverrides() []*ExpiredOverride {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+type ExpiredOverride struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pattern       string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // that the leader saw
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpiredOverride) Reset() {
+	*x = ExpiredOverride{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpiredOverride) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpiredOverride) ProtoMessage() {}
+
+func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpiredOverride.ProtoReflect.Descriptor instead.
+func (*ExpiredOverride) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ExpiredOverride) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *ExpiredOverride) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // ServiceRecord is a service as the registry holds it.
 type ServiceRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"` // not set on disk: it is the key
 	Report  *Report                `protobuf:"bytes,2,opt,name=report,proto3" json:"report,omitempty"`
-	// Since when the effective status is what it is.
+	// Since when the reported status is what it is.
 	StatusTime    int64 `protobuf:"varint,3,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1256,7 +1862,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1268,7 +1874,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1281,7 +1887,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -1320,7 +1926,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1332,7 +1938,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1345,7 +1951,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Report) GetStatus() Status {
@@ -1397,6 +2003,363 @@ func (x *Report) GetLeaseId() string {
 	return ""
 }
 
+// Override is the record of a pattern, which is its key. One that has ended is kept until the horizon
+// passes its end, because it says since when what it covered is as it is.
+type Override struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
+	StatusTime    int64                  `protobuf:"varint,2,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when the override says so: setting the same status again keeps it
+	ExpireTime    int64                  `protobuf:"varint,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // 0: until it is cleared
+	EndedTime     int64                  `protobuf:"varint,4,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`    // 0: it has not ended
+	EndedRevision int64                  `protobuf:"varint,5,opt,name=ended_revision,json=endedRevision,proto3" json:"ended_revision,omitempty"`
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
+	RequestId     string                 `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Override) Reset() {
+	*x = Override{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Override) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Override) ProtoMessage() {}
+
+func (x *Override) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Override.ProtoReflect.Descriptor instead.
+func (*Override) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Override) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *Override) GetStatusTime() int64 {
+	if x != nil {
+		return x.StatusTime
+	}
+	return 0
+}
+
+func (x *Override) GetExpireTime() int64 {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return 0
+}
+
+func (x *Override) GetEndedTime() int64 {
+	if x != nil {
+		return x.EndedTime
+	}
+	return 0
+}
+
+func (x *Override) GetEndedRevision() int64 {
+	if x != nil {
+		return x.EndedRevision
+	}
+	return 0
+}
+
+func (x *Override) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Override) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Override) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Override) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Override) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Rule is a bound that changes must not break. The rule's name is its key.
+type Rule struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Pattern        string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	MinServing     int64                  `protobuf:"varint,2,opt,name=min_serving,json=minServing,proto3" json:"min_serving,omitempty"`             // so many of the services must be SERVING; 0: no such bound
+	MinPercent     uint32                 `protobuf:"varint,3,opt,name=min_percent,json=minPercent,proto3" json:"min_percent,omitempty"`             // so many percent of them, rounded up; 0: no such bound
+	EnforceReports bool                   `protobuf:"varint,4,opt,name=enforce_reports,json=enforceReports,proto3" json:"enforce_reports,omitempty"` // it binds reports with a lease, too
+	Reason         string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor          *Actor                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time           int64                  `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
+	Revision       int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	RequestId      string                 `protobuf:"bytes,9,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *Rule) Reset() {
+	*x = Rule{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rule) ProtoMessage() {}
+
+func (x *Rule) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rule.ProtoReflect.Descriptor instead.
+func (*Rule) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *Rule) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *Rule) GetMinServing() int64 {
+	if x != nil {
+		return x.MinServing
+	}
+	return 0
+}
+
+func (x *Rule) GetMinPercent() uint32 {
+	if x != nil {
+		return x.MinPercent
+	}
+	return 0
+}
+
+func (x *Rule) GetEnforceReports() bool {
+	if x != nil {
+		return x.EnforceReports
+	}
+	return false
+}
+
+func (x *Rule) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Rule) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Rule) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Rule) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Rule) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// BrokenRule is a rule that does not hold, or would not.
+type BrokenRule struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rule          string                 `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Pattern       string                 `protobuf:"bytes,2,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Needed        int64                  `protobuf:"varint,3,opt,name=needed,proto3" json:"needed,omitempty"`
+	Serving       int64                  `protobuf:"varint,4,opt,name=serving,proto3" json:"serving,omitempty"` // so many would be SERVING
+	Total         int64                  `protobuf:"varint,5,opt,name=total,proto3" json:"total,omitempty"`     // of so many
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrokenRule) Reset() {
+	*x = BrokenRule{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrokenRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrokenRule) ProtoMessage() {}
+
+func (x *BrokenRule) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrokenRule.ProtoReflect.Descriptor instead.
+func (*BrokenRule) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *BrokenRule) GetRule() string {
+	if x != nil {
+		return x.Rule
+	}
+	return ""
+}
+
+func (x *BrokenRule) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *BrokenRule) GetNeeded() int64 {
+	if x != nil {
+		return x.Needed
+	}
+	return 0
+}
+
+func (x *BrokenRule) GetServing() int64 {
+	if x != nil {
+		return x.Serving
+	}
+	return 0
+}
+
+func (x *BrokenRule) GetTotal() int64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// LayeredOverride is an override with its key.
+type LayeredOverride struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Pattern       string                 `protobuf:"bytes,1,opt,name=pattern,proto3" json:"pattern,omitempty"`
+	Override      *Override              `protobuf:"bytes,2,opt,name=override,proto3" json:"override,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LayeredOverride) Reset() {
+	*x = LayeredOverride{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LayeredOverride) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LayeredOverride) ProtoMessage() {}
+
+func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LayeredOverride.ProtoReflect.Descriptor instead.
+func (*LayeredOverride) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *LayeredOverride) GetPattern() string {
+	if x != nil {
+		return x.Pattern
+	}
+	return ""
+}
+
+func (x *LayeredOverride) GetOverride() *Override {
+	if x != nil {
+		return x.Override
+	}
+	return nil
+}
+
 // Event is one fact that changed the registry: a record of a kind was put or deleted. Numbers of
 // types agree with rollcall.v1.
 type Event struct {
@@ -1415,18 +2378,25 @@ type Event struct {
 	// whose record follows from the event's other fields.
 	After []byte `protobuf:"bytes,11,opt,name=after,proto3" json:"after,omitempty"`
 	// Of services only.
-	PreviousStatus  Status `protobuf:"varint,12,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"` // STATUS_SERVICE_UNKNOWN: did not exist
-	Status          Status `protobuf:"varint,13,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`                                       // STATUS_SERVICE_UNKNOWN: does not exist
-	EffectiveStatus Status `protobuf:"varint,14,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"`
+	PreviousStatus  Status `protobuf:"varint,12,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"`    // STATUS_SERVICE_UNKNOWN: did not exist
+	Status          Status `protobuf:"varint,13,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`                                          // STATUS_SERVICE_UNKNOWN: does not exist
+	EffectiveStatus Status `protobuf:"varint,14,opt,name=effective_status,json=effectiveStatus,proto3,enum=rollcall.log.v1.Status" json:"effective_status,omitempty"` // with the overrides of then
 	LeaseId         string `protobuf:"bytes,15,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
-	StatusTime      int64  `protobuf:"varint,16,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when the effective status is what the event says
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	StatusTime      int64  `protobuf:"varint,16,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when the reported status is what the event says
+	// The record is over. It stays as after says until the horizon passes this event, and is then gone.
+	Ends         bool  `protobuf:"varint,17,opt,name=ends,proto3" json:"ends,omitempty"`
+	MatchedCount int64 `protobuf:"varint,18,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services were covered
+	// Of a command with several events the first one has these two: the rules that the command broke, and its
+	// break_glass.
+	BrokenRules   []*BrokenRule `protobuf:"bytes,19,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
+	BreakGlass    []string      `protobuf:"bytes,20,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +2408,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +2421,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -1566,6 +2536,34 @@ func (x *Event) GetStatusTime() int64 {
 	return 0
 }
 
+func (x *Event) GetEnds() bool {
+	if x != nil {
+		return x.Ends
+	}
+	return false
+}
+
+func (x *Event) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *Event) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+func (x *Event) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 // EventBlock is how a registry file keeps events: a run of consecutive revisions, stored under the first. It
 // grows by appending groups.
 type EventBlock struct {
@@ -1579,7 +2577,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1591,7 +2589,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1604,7 +2602,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -1645,7 +2643,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +2655,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +2668,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -1735,13 +2733,17 @@ type BlockEvent struct {
 	StatusTime      int64                  `protobuf:"varint,8,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"`    // else
 	Deletes         bool                   `protobuf:"varint,9,opt,name=deletes,proto3" json:"deletes,omitempty"`
 	After           []byte                 `protobuf:"bytes,10,opt,name=after,proto3" json:"after,omitempty"`
+	Ends            bool                   `protobuf:"varint,11,opt,name=ends,proto3" json:"ends,omitempty"`
+	MatchedCount    int64                  `protobuf:"varint,12,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"`
+	BrokenRules     []*BrokenRule          `protobuf:"bytes,13,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
+	BreakGlass      []string               `protobuf:"bytes,14,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1753,7 +2755,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1766,7 +2768,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -1839,6 +2841,34 @@ func (x *BlockEvent) GetAfter() []byte {
 	return nil
 }
 
+func (x *BlockEvent) GetEnds() bool {
+	if x != nil {
+		return x.Ends
+	}
+	return false
+}
+
+func (x *BlockEvent) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *BlockEvent) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+func (x *BlockEvent) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 // Result is how a command ended: what it changed, or why it was refused.
 type Result struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1847,15 +2877,20 @@ type Result struct {
 	Refusal  *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`    // set: nothing changed
 	Index    uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`       // of the log entry that held the command
 	// The request was answered before and this is that answer; its index is that of this try.
-	Replayed      bool            `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
-	Records       []*RecordResult `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"` // of kinds other than services, in the order of the changes
+	Replayed bool            `protobuf:"varint,5,opt,name=replayed,proto3" json:"replayed,omitempty"`
+	Records  []*RecordResult `protobuf:"bytes,6,rep,name=records,proto3" json:"records,omitempty"` // of kinds other than services, in the order of the changes
+	// The rules that the command broke: they were named in break_glass, or did not bind it. For SetRule: the
+	// rule itself, if it does not hold from the first.
+	BrokenRules []*BrokenRule `protobuf:"bytes,7,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
+	// The overrides that cover one of services, or several, and have not ended.
+	Overrides     []*LayeredOverride `protobuf:"bytes,8,rep,name=overrides,proto3" json:"overrides,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1867,7 +2902,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1880,7 +2915,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -1925,21 +2960,36 @@ func (x *Result) GetRecords() []*RecordResult {
 	return nil
 }
 
+func (x *Result) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+func (x *Result) GetOverrides() []*LayeredOverride {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
 // RecordResult is what a command made of a record.
 type RecordResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Kind          Kind                   `protobuf:"varint,1,opt,name=kind,proto3,enum=rollcall.log.v1.Kind" json:"kind,omitempty"`
 	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	Changed       bool                   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
-	Deleted       bool                   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"` // it does not exist any more
-	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`      // else: its bytes
+	Deleted       bool                   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`                               // it does not exist any more
+	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`                                    // else: its bytes
+	MatchedCount  int64                  `protobuf:"varint,6,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services are covered
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +3001,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +3014,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RecordResult) GetKind() Kind {
@@ -2002,18 +3052,27 @@ func (x *RecordResult) GetValue() []byte {
 	return nil
 }
 
+func (x *RecordResult) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
 type ServiceResult struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A service that does not exist any more has no report.
-	Record        *ServiceRecord `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
-	Changed       bool           `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	Record  *ServiceRecord `protobuf:"bytes,1,opt,name=record,proto3" json:"record,omitempty"`
+	Changed bool           `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	// Since when the effective status is what it is; 0: as the record's.
+	EffectiveTime int64 `protobuf:"varint,3,opt,name=effective_time,json=effectiveTime,proto3" json:"effective_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2025,7 +3084,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2038,7 +3097,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -2053,6 +3112,13 @@ func (x *ServiceResult) GetChanged() bool {
 		return x.Changed
 	}
 	return false
+}
+
+func (x *ServiceResult) GetEffectiveTime() int64 {
+	if x != nil {
+		return x.EffectiveTime
+	}
+	return 0
 }
 
 // Refusal says why a command was refused: codes and values only. It is part of the replicated state
@@ -2072,13 +3138,15 @@ type Refusal struct {
 	Held            string          `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                                               // as the registry has it
 	CurrentRevision int64           `protobuf:"varint,11,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
 	Offset          uint32          `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`                                          // of the code point in the field, in bytes from 0
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// All rules that would be broken, for REASON_RULE_BROKEN, by name.
+	Broken        []*BrokenRule `protobuf:"bytes,13,rep,name=broken,proto3" json:"broken,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2090,7 +3158,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2103,7 +3171,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -2190,6 +3258,13 @@ func (x *Refusal) GetOffset() uint32 {
 	return 0
 }
 
+func (x *Refusal) GetBroken() []*BrokenRule {
+	if x != nil {
+		return x.Broken
+	}
+	return nil
+}
+
 // RequestRecord is a write that had a request id, with its first answer. It is stored under its place in
 // the log, see RequestKey.
 type RequestRecord struct {
@@ -2206,7 +3281,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2218,7 +3293,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2231,7 +3306,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -2279,26 +3354,29 @@ func (x *RequestRecord) GetResult() []byte {
 // StoredResult is a Result without what services of one write have in common: column by column, in the
 // order of the changes. Of a service that does not exist any more the columns after exists are 0.
 type StoredResult struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
-	Time          int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
-	Refusal       *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
-	Records       []*RecordResult        `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
-	Services      []string               `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
-	Changed       []bool                 `protobuf:"varint,6,rep,packed,name=changed,proto3" json:"changed,omitempty"`
-	Exists        []bool                 `protobuf:"varint,7,rep,packed,name=exists,proto3" json:"exists,omitempty"`
-	Revisions     []int64                `protobuf:"zigzag64,8,rep,packed,name=revisions,proto3" json:"revisions,omitempty"` // less the revision above
-	Statuses      []Status               `protobuf:"varint,9,rep,packed,name=statuses,proto3,enum=rollcall.log.v1.Status" json:"statuses,omitempty"`
-	StatusTimes   []int64                `protobuf:"zigzag64,10,rep,packed,name=status_times,json=statusTimes,proto3" json:"status_times,omitempty"` // less the time above
-	Origins       []uint32               `protobuf:"varint,11,rep,packed,name=origins,proto3" json:"origins,omitempty"`                              // places in the list below
-	Origin        []*Origin              `protobuf:"bytes,12,rep,name=origin,proto3" json:"origin,omitempty"`                                        // neighbours that are equal only once
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Revision       int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Time           int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"`
+	Refusal        *Refusal               `protobuf:"bytes,3,opt,name=refusal,proto3" json:"refusal,omitempty"`
+	Records        []*RecordResult        `protobuf:"bytes,4,rep,name=records,proto3" json:"records,omitempty"`
+	Services       []string               `protobuf:"bytes,5,rep,name=services,proto3" json:"services,omitempty"`
+	Changed        []bool                 `protobuf:"varint,6,rep,packed,name=changed,proto3" json:"changed,omitempty"`
+	Exists         []bool                 `protobuf:"varint,7,rep,packed,name=exists,proto3" json:"exists,omitempty"`
+	Revisions      []int64                `protobuf:"zigzag64,8,rep,packed,name=revisions,proto3" json:"revisions,omitempty"` // less the revision above
+	Statuses       []Status               `protobuf:"varint,9,rep,packed,name=statuses,proto3,enum=rollcall.log.v1.Status" json:"statuses,omitempty"`
+	StatusTimes    []int64                `protobuf:"zigzag64,10,rep,packed,name=status_times,json=statusTimes,proto3" json:"status_times,omitempty"` // less the time above
+	Origins        []uint32               `protobuf:"varint,11,rep,packed,name=origins,proto3" json:"origins,omitempty"`                              // places in the list below
+	Origin         []*Origin              `protobuf:"bytes,12,rep,name=origin,proto3" json:"origin,omitempty"`                                        // neighbours that are equal only once
+	BrokenRules    []*BrokenRule          `protobuf:"bytes,13,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
+	Overrides      []*LayeredOverride     `protobuf:"bytes,14,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	EffectiveTimes []int64                `protobuf:"zigzag64,15,rep,packed,name=effective_times,json=effectiveTimes,proto3" json:"effective_times,omitempty"` // less the time above; none: as status_times
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *StoredResult) Reset() {
 	*x = StoredResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +3388,7 @@ func (x *StoredResult) String() string {
 func (*StoredResult) ProtoMessage() {}
 
 func (x *StoredResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +3401,7 @@ func (x *StoredResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
 func (*StoredResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StoredResult) GetRevision() int64 {
@@ -2410,6 +3488,27 @@ func (x *StoredResult) GetOrigin() []*Origin {
 	return nil
 }
 
+func (x *StoredResult) GetBrokenRules() []*BrokenRule {
+	if x != nil {
+		return x.BrokenRules
+	}
+	return nil
+}
+
+func (x *StoredResult) GetOverrides() []*LayeredOverride {
+	if x != nil {
+		return x.Overrides
+	}
+	return nil
+}
+
+func (x *StoredResult) GetEffectiveTimes() []int64 {
+	if x != nil {
+		return x.EffectiveTimes
+	}
+	return nil
+}
+
 // Origin says who made a report, when and why.
 type Origin struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2425,7 +3524,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2437,7 +3536,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2450,7 +3549,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Origin) GetReason() string {
@@ -2505,7 +3604,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +3616,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +3629,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Setting) GetRequestLimits() *RequestLimits {
@@ -2550,7 +3649,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2562,7 +3661,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2575,7 +3674,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -2616,7 +3715,7 @@ type RegistryMeta struct {
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2628,7 +3727,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2641,7 +3740,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -2740,7 +3839,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +3851,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +3864,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -2807,12 +3906,14 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xdf\x03\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xb3\x04\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\x03 \x01(\tR\trequestId\x12;\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12\x1f\n" +
+	"\vbreak_glass\x18\x04 \x03(\tR\n" +
+	"breakGlass\x12;\n" +
 	"\n" +
 	"term_start\x18\n" +
 	" \x01(\v2\x1a.rollcall.log.v1.TermStartH\x00R\ttermStart\x12.\n" +
@@ -2821,7 +3922,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\acompact\x18\r \x01(\v2\x18.rollcall.log.v1.CompactH\x00R\acompact\x12>\n" +
 	"\vraise_level\x18\x0e \x01(\v2\x1b.rollcall.log.v1.RaiseLevelH\x00R\n" +
 	"raiseLevel\x128\n" +
-	"\x06record\x18\x0f \x01(\v2\x1e.rollcall.log.v1.RecordCommandH\x00R\x06recordB\x06\n" +
+	"\x06record\x18\x0f \x01(\v2\x1e.rollcall.log.v1.RecordCommandH\x00R\x06record\x121\n" +
+	"\x06expire\x18\x10 \x01(\v2\x17.rollcall.log.v1.ExpireH\x00R\x06expireB\x06\n" +
 	"\x04kind\"T\n" +
 	"\rRecordCommand\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x18\n" +
@@ -2866,7 +3968,52 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
-	"\amembers\x18\x02 \x03(\tR\amembers\"{\n" +
+	"\amembers\x18\x02 \x03(\tR\amembers\"\x86\x01\n" +
+	"\x0fOverrideCommand\x120\n" +
+	"\x03set\x18\x01 \x01(\v2\x1c.rollcall.log.v1.SetOverrideH\x00R\x03set\x126\n" +
+	"\x05clear\x18\x02 \x01(\v2\x1e.rollcall.log.v1.ClearOverrideH\x00R\x05clearB\t\n" +
+	"\acommand\"\xa0\x01\n" +
+	"\vSetOverride\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12/\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12\x10\n" +
+	"\x03ttl\x18\x03 \x01(\x03R\x03ttl\x12$\n" +
+	"\vif_revision\x18\x04 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"\x84\x01\n" +
+	"\rClearOverride\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12$\n" +
+	"\vif_revision\x18\x02 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rallow_missing\x18\x03 \x01(\bR\fallowMissingB\x0e\n" +
+	"\f_if_revision\"}\n" +
+	"\vRuleCommand\x12,\n" +
+	"\x03set\x18\x01 \x01(\v2\x18.rollcall.log.v1.SetRuleH\x00R\x03set\x125\n" +
+	"\x06remove\x18\x02 \x01(\v2\x1b.rollcall.log.v1.RemoveRuleH\x00R\x06removeB\t\n" +
+	"\acommand\"\xd8\x01\n" +
+	"\aSetRule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12\x1f\n" +
+	"\vmin_serving\x18\x03 \x01(\x03R\n" +
+	"minServing\x12\x1f\n" +
+	"\vmin_percent\x18\x04 \x01(\rR\n" +
+	"minPercent\x12'\n" +
+	"\x0fenforce_reports\x18\x05 \x01(\bR\x0eenforceReports\x12$\n" +
+	"\vif_revision\x18\x06 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"{\n" +
+	"\n" +
+	"RemoveRule\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
+	"\vif_revision\x18\x02 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rallow_missing\x18\x03 \x01(\bR\fallowMissingB\x0e\n" +
+	"\f_if_revision\"b\n" +
+	"\x06Expire\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12>\n" +
+	"\toverrides\x18\x03 \x03(\v2 .rollcall.log.v1.ExpiredOverrideR\toverridesJ\x04\b\x02\x10\x03\"G\n" +
+	"\x0fExpiredOverride\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"{\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12/\n" +
 	"\x06report\x18\x02 \x01(\v2\x17.rollcall.log.v1.ReportR\x06report\x12\x1f\n" +
@@ -2880,7 +4027,46 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\x06 \x01(\tR\trequestId\x12\x19\n" +
-	"\blease_id\x18\a \x01(\tR\aleaseId\"\xd5\x04\n" +
+	"\blease_id\x18\a \x01(\tR\aleaseId\"\xd8\x02\n" +
+	"\bOverride\x12/\n" +
+	"\x06status\x18\x01 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12\x1f\n" +
+	"\vstatus_time\x18\x02 \x01(\x03R\n" +
+	"statusTime\x12\x1f\n" +
+	"\vexpire_time\x18\x03 \x01(\x03R\n" +
+	"expireTime\x12\x1d\n" +
+	"\n" +
+	"ended_time\x18\x04 \x01(\x03R\tendedTime\x12%\n" +
+	"\x0eended_revision\x18\x05 \x01(\x03R\rendedRevision\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\a \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\b \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\t \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\n" +
+	" \x01(\tR\trequestId\"\xa0\x02\n" +
+	"\x04Rule\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x12\x1f\n" +
+	"\vmin_serving\x18\x02 \x01(\x03R\n" +
+	"minServing\x12\x1f\n" +
+	"\vmin_percent\x18\x03 \x01(\rR\n" +
+	"minPercent\x12'\n" +
+	"\x0fenforce_reports\x18\x04 \x01(\bR\x0eenforceReports\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x06 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\a \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\t \x01(\tR\trequestId\"\x82\x01\n" +
+	"\n" +
+	"BrokenRule\x12\x12\n" +
+	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x18\n" +
+	"\apattern\x18\x02 \x01(\tR\apattern\x12\x16\n" +
+	"\x06needed\x18\x03 \x01(\x03R\x06needed\x12\x18\n" +
+	"\aserving\x18\x04 \x01(\x03R\aserving\x12\x14\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\"b\n" +
+	"\x0fLayeredOverride\x12\x18\n" +
+	"\apattern\x18\x01 \x01(\tR\apattern\x125\n" +
+	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xef\x05\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12.\n" +
@@ -2900,7 +4086,12 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x10effective_status\x18\x0e \x01(\x0e2\x17.rollcall.log.v1.StatusR\x0feffectiveStatus\x12\x19\n" +
 	"\blease_id\x18\x0f \x01(\tR\aleaseId\x12\x1f\n" +
 	"\vstatus_time\x18\x10 \x01(\x03R\n" +
-	"statusTime\"k\n" +
+	"statusTime\x12\x12\n" +
+	"\x04ends\x18\x11 \x01(\bR\x04ends\x12#\n" +
+	"\rmatched_count\x18\x12 \x01(\x03R\fmatchedCount\x12>\n" +
+	"\fbroken_rules\x18\x13 \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
+	"\vbreak_glass\x18\x14 \x03(\tR\n" +
+	"breakGlass\"k\n" +
 	"\n" +
 	"EventBlock\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
@@ -2915,7 +4106,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
 	"\x04kind\x18\x06 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x123\n" +
-	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x94\x03\n" +
+	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\xae\x04\n" +
 	"\n" +
 	"BlockEvent\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x10\n" +
@@ -2929,23 +4120,32 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"statusTime\x12\x18\n" +
 	"\adeletes\x18\t \x01(\bR\adeletes\x12\x14\n" +
 	"\x05after\x18\n" +
-	" \x01(\fR\x05after\"\xff\x01\n" +
+	" \x01(\fR\x05after\x12\x12\n" +
+	"\x04ends\x18\v \x01(\bR\x04ends\x12#\n" +
+	"\rmatched_count\x18\f \x01(\x03R\fmatchedCount\x12>\n" +
+	"\fbroken_rules\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
+	"\vbreak_glass\x18\x0e \x03(\tR\n" +
+	"breakGlass\"\xff\x02\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
 	"\arefusal\x18\x03 \x01(\v2\x18.rollcall.log.v1.RefusalR\arefusal\x12\x14\n" +
 	"\x05index\x18\x04 \x01(\x04R\x05index\x12\x1a\n" +
 	"\breplayed\x18\x05 \x01(\bR\breplayed\x127\n" +
-	"\arecords\x18\x06 \x03(\v2\x1d.rollcall.log.v1.RecordResultR\arecords\"\x95\x01\n" +
+	"\arecords\x18\x06 \x03(\v2\x1d.rollcall.log.v1.RecordResultR\arecords\x12>\n" +
+	"\fbroken_rules\x18\a \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12>\n" +
+	"\toverrides\x18\b \x03(\v2 .rollcall.log.v1.LayeredOverrideR\toverrides\"\xba\x01\n" +
 	"\fRecordResult\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
 	"\achanged\x18\x03 \x01(\bR\achanged\x12\x18\n" +
 	"\adeleted\x18\x04 \x01(\bR\adeleted\x12\x14\n" +
-	"\x05value\x18\x05 \x01(\fR\x05value\"a\n" +
+	"\x05value\x18\x05 \x01(\fR\x05value\x12#\n" +
+	"\rmatched_count\x18\x06 \x01(\x03R\fmatchedCount\"\x88\x01\n" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
-	"\achanged\x18\x02 \x01(\bR\achanged\"\xd5\x06\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12%\n" +
+	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xfe\a\n" +
 	"\aRefusal\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
@@ -2959,12 +4159,16 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04held\x18\n" +
 	" \x01(\tR\x04held\x12)\n" +
 	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\x12\x16\n" +
-	"\x06offset\x18\f \x01(\rR\x06offset\"h\n" +
+	"\x06offset\x18\f \x01(\rR\x06offset\x123\n" +
+	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xaa\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\x02\x12\x1c\n" +
-	"\x18REASON_REVISION_MISMATCH\x10\x03\"\xe6\x02\n" +
+	"\x18REASON_REVISION_MISMATCH\x10\x03\x12\x16\n" +
+	"\x12REASON_RULE_BROKEN\x10\x05\x12\x10\n" +
+	"\fREASON_LIMIT\x10\x06\x12\x10\n" +
+	"\fREASON_STALE\x10\a\"\x04\b\x04\x10\x04\"\x97\x03\n" +
 	"\aProblem\x12\x17\n" +
 	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
@@ -2981,7 +4185,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x10PROBLEM_TOO_HIGH\x10\v\x12\x12\n" +
 	"\x0ePROBLEM_REUSED\x10\f\x12\x14\n" +
 	"\x10PROBLEM_CONFLICT\x10\r\x12\x1a\n" +
-	"\x16PROBLEM_NOT_NORMALIZED\x10\x0e\"\x9a\x01\n" +
+	"\x16PROBLEM_NOT_NORMALIZED\x10\x0e\x12\x19\n" +
+	"\x15PROBLEM_NOT_A_PATTERN\x10\x0f\x12\x14\n" +
+	"\x10PROBLEM_REQUIRED\x10\x10\"\x9a\x01\n" +
 	"\rRequestRecord\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x1d\n" +
 	"\n" +
@@ -2989,7 +4195,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x12\n" +
 	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x12\n" +
 	"\x04cost\x18\x05 \x01(\rR\x04cost\x12\x16\n" +
-	"\x06result\x18\x06 \x01(\fR\x06result\"\xba\x03\n" +
+	"\x06result\x18\x06 \x01(\fR\x06result\"\xe3\x04\n" +
 	"\fStoredResult\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x12\n" +
 	"\x04time\x18\x02 \x01(\x03R\x04time\x122\n" +
@@ -3003,7 +4209,10 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\fstatus_times\x18\n" +
 	" \x03(\x12R\vstatusTimes\x12\x18\n" +
 	"\aorigins\x18\v \x03(\rR\aorigins\x12/\n" +
-	"\x06origin\x18\f \x03(\v2\x17.rollcall.log.v1.OriginR\x06origin\"\xbf\x01\n" +
+	"\x06origin\x18\f \x03(\v2\x17.rollcall.log.v1.OriginR\x06origin\x12>\n" +
+	"\fbroken_rules\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12>\n" +
+	"\toverrides\x18\x0e \x03(\v2 .rollcall.log.v1.LayeredOverrideR\toverrides\x12'\n" +
+	"\x0feffective_times\x18\x0f \x03(\x12R\x0eeffectiveTimes\"\xbf\x01\n" +
 	"\x06Origin\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\x12,\n" +
 	"\x05actor\x18\x02 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
@@ -3037,23 +4246,32 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x04R\x04size*c\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size*\x91\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_SERVICE\x10\x01\x12\x0f\n" +
 	"\vKIND_MEMBER\x10\x02\x12\x10\n" +
 	"\fKIND_REQUEST\x10\x03\x12\x10\n" +
-	"\fKIND_SETTING\x10\x04*d\n" +
+	"\fKIND_SETTING\x10\x04\x12\x11\n" +
+	"\rKIND_OVERRIDE\x10\x06\x12\r\n" +
+	"\tKIND_RULE\x10\a\"\x04\b\x05\x10\x05\"\x04\b\b\x10\b*d\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x16\n" +
 	"\x12STATUS_NOT_SERVING\x10\x02\x12\x1a\n" +
-	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*w\n" +
+	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xa4\x02\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
-	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1d\n" +
-	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\tB:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
+	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1b\n" +
+	"\x17EVENT_TYPE_OVERRIDE_SET\x10\x04\x12\x1f\n" +
+	"\x1bEVENT_TYPE_OVERRIDE_CLEARED\x10\x05\x12\x1f\n" +
+	"\x1bEVENT_TYPE_OVERRIDE_EXPIRED\x10\x06\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t\x12\x17\n" +
+	"\x13EVENT_TYPE_RULE_SET\x10\v\x12\x1b\n" +
+	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\"\x04\b\x03\x10\x03\"\x04\b\a\x10\a\"\x04\b\b\x10\b\"\x04\b\n" +
+	"\x10\n" +
+	"B:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
 
 var (
 	file_rollcall_log_v1_log_proto_rawDescOnce sync.Once
@@ -3068,43 +4286,55 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
-	(Kind)(0),              // 0: rollcall.log.v1.Kind
-	(Status)(0),            // 1: rollcall.log.v1.Status
-	(EventType)(0),         // 2: rollcall.log.v1.EventType
-	(Refusal_Reason)(0),    // 3: rollcall.log.v1.Refusal.Reason
-	(Refusal_Problem)(0),   // 4: rollcall.log.v1.Refusal.Problem
-	(*Envelope)(nil),       // 5: rollcall.log.v1.Envelope
-	(*Entry)(nil),          // 6: rollcall.log.v1.Entry
-	(*StateHash)(nil),      // 7: rollcall.log.v1.StateHash
-	(*Command)(nil),        // 8: rollcall.log.v1.Command
-	(*RecordCommand)(nil),  // 9: rollcall.log.v1.RecordCommand
-	(*Actor)(nil),          // 10: rollcall.log.v1.Actor
-	(*TermStart)(nil),      // 11: rollcall.log.v1.TermStart
-	(*Write)(nil),          // 12: rollcall.log.v1.Write
-	(*Change)(nil),         // 13: rollcall.log.v1.Change
-	(*AnnounceMember)(nil), // 14: rollcall.log.v1.AnnounceMember
-	(*Compact)(nil),        // 15: rollcall.log.v1.Compact
-	(*Member)(nil),         // 16: rollcall.log.v1.Member
-	(*RaiseLevel)(nil),     // 17: rollcall.log.v1.RaiseLevel
-	(*ServiceRecord)(nil),  // 18: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),         // 19: rollcall.log.v1.Report
-	(*Event)(nil),          // 20: rollcall.log.v1.Event
-	(*EventBlock)(nil),     // 21: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),     // 22: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),     // 23: rollcall.log.v1.BlockEvent
-	(*Result)(nil),         // 24: rollcall.log.v1.Result
-	(*RecordResult)(nil),   // 25: rollcall.log.v1.RecordResult
-	(*ServiceResult)(nil),  // 26: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),        // 27: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),  // 28: rollcall.log.v1.RequestRecord
-	(*StoredResult)(nil),   // 29: rollcall.log.v1.StoredResult
-	(*Origin)(nil),         // 30: rollcall.log.v1.Origin
-	(*Setting)(nil),        // 31: rollcall.log.v1.Setting
-	(*RequestLimits)(nil),  // 32: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),   // 33: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil), // 34: rollcall.log.v1.SnapshotHeader
+	(Kind)(0),               // 0: rollcall.log.v1.Kind
+	(Status)(0),             // 1: rollcall.log.v1.Status
+	(EventType)(0),          // 2: rollcall.log.v1.EventType
+	(Refusal_Reason)(0),     // 3: rollcall.log.v1.Refusal.Reason
+	(Refusal_Problem)(0),    // 4: rollcall.log.v1.Refusal.Problem
+	(*Envelope)(nil),        // 5: rollcall.log.v1.Envelope
+	(*Entry)(nil),           // 6: rollcall.log.v1.Entry
+	(*StateHash)(nil),       // 7: rollcall.log.v1.StateHash
+	(*Command)(nil),         // 8: rollcall.log.v1.Command
+	(*RecordCommand)(nil),   // 9: rollcall.log.v1.RecordCommand
+	(*Actor)(nil),           // 10: rollcall.log.v1.Actor
+	(*TermStart)(nil),       // 11: rollcall.log.v1.TermStart
+	(*Write)(nil),           // 12: rollcall.log.v1.Write
+	(*Change)(nil),          // 13: rollcall.log.v1.Change
+	(*AnnounceMember)(nil),  // 14: rollcall.log.v1.AnnounceMember
+	(*Compact)(nil),         // 15: rollcall.log.v1.Compact
+	(*Member)(nil),          // 16: rollcall.log.v1.Member
+	(*RaiseLevel)(nil),      // 17: rollcall.log.v1.RaiseLevel
+	(*OverrideCommand)(nil), // 18: rollcall.log.v1.OverrideCommand
+	(*SetOverride)(nil),     // 19: rollcall.log.v1.SetOverride
+	(*ClearOverride)(nil),   // 20: rollcall.log.v1.ClearOverride
+	(*RuleCommand)(nil),     // 21: rollcall.log.v1.RuleCommand
+	(*SetRule)(nil),         // 22: rollcall.log.v1.SetRule
+	(*RemoveRule)(nil),      // 23: rollcall.log.v1.RemoveRule
+	(*Expire)(nil),          // 24: rollcall.log.v1.Expire
+	(*ExpiredOverride)(nil), // 25: rollcall.log.v1.ExpiredOverride
+	(*ServiceRecord)(nil),   // 26: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),          // 27: rollcall.log.v1.Report
+	(*Override)(nil),        // 28: rollcall.log.v1.Override
+	(*Rule)(nil),            // 29: rollcall.log.v1.Rule
+	(*BrokenRule)(nil),      // 30: rollcall.log.v1.BrokenRule
+	(*LayeredOverride)(nil), // 31: rollcall.log.v1.LayeredOverride
+	(*Event)(nil),           // 32: rollcall.log.v1.Event
+	(*EventBlock)(nil),      // 33: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),      // 34: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),      // 35: rollcall.log.v1.BlockEvent
+	(*Result)(nil),          // 36: rollcall.log.v1.Result
+	(*RecordResult)(nil),    // 37: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),   // 38: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),         // 39: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),   // 40: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),    // 41: rollcall.log.v1.StoredResult
+	(*Origin)(nil),          // 42: rollcall.log.v1.Origin
+	(*Setting)(nil),         // 43: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),   // 44: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),    // 45: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil),  // 46: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -3116,48 +4346,66 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	15, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
 	17, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
 	9,  // 8: rollcall.log.v1.Command.record:type_name -> rollcall.log.v1.RecordCommand
-	0,  // 9: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
-	13, // 10: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	1,  // 11: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	16, // 12: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	19, // 13: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	1,  // 14: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	10, // 15: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	2,  // 16: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	10, // 17: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 18: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
-	1,  // 19: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 20: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 21: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	22, // 22: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	10, // 23: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 24: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
-	23, // 25: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 26: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 27: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 28: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 29: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	26, // 30: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	27, // 31: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	25, // 32: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
-	0,  // 33: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
-	18, // 34: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 35: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 36: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 37: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	27, // 38: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
-	25, // 39: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
-	1,  // 40: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
-	30, // 41: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
-	10, // 42: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
-	32, // 43: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
-	7,  // 44: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	33, // 45: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	46, // [46:46] is the sub-list for method output_type
-	46, // [46:46] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	24, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
+	0,  // 10: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
+	13, // 11: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	1,  // 12: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	16, // 13: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	19, // 14: rollcall.log.v1.OverrideCommand.set:type_name -> rollcall.log.v1.SetOverride
+	20, // 15: rollcall.log.v1.OverrideCommand.clear:type_name -> rollcall.log.v1.ClearOverride
+	1,  // 16: rollcall.log.v1.SetOverride.status:type_name -> rollcall.log.v1.Status
+	22, // 17: rollcall.log.v1.RuleCommand.set:type_name -> rollcall.log.v1.SetRule
+	23, // 18: rollcall.log.v1.RuleCommand.remove:type_name -> rollcall.log.v1.RemoveRule
+	25, // 19: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
+	27, // 20: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 21: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	10, // 22: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 23: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
+	10, // 24: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
+	10, // 25: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
+	28, // 26: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
+	2,  // 27: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	10, // 28: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 29: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
+	1,  // 30: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 31: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 32: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	30, // 33: rollcall.log.v1.Event.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	34, // 34: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	10, // 35: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 36: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
+	35, // 37: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 38: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 39: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 40: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 41: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	30, // 42: rollcall.log.v1.BlockEvent.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	38, // 43: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	39, // 44: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	37, // 45: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	30, // 46: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	31, // 47: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	0,  // 48: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	26, // 49: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 50: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 51: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 52: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	30, // 53: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
+	39, // 54: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	37, // 55: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 56: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	42, // 57: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	30, // 58: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	31, // 59: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	10, // 60: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	44, // 61: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 62: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	45, // 63: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	64, // [64:64] is the sub-list for method output_type
+	64, // [64:64] is the sub-list for method input_type
+	64, // [64:64] is the sub-list for extension type_name
+	64, // [64:64] is the sub-list for extension extendee
+	0,  // [0:64] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -3172,15 +4420,28 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_Compact)(nil),
 		(*Command_RaiseLevel)(nil),
 		(*Command_Record)(nil),
+		(*Command_Expire)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[8].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[13].OneofWrappers = []any{
+		(*OverrideCommand_Set)(nil),
+		(*OverrideCommand_Clear)(nil),
+	}
+	file_rollcall_log_v1_log_proto_msgTypes[14].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[15].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[16].OneofWrappers = []any{
+		(*RuleCommand_Set)(nil),
+		(*RuleCommand_Remove)(nil),
+	}
+	file_rollcall_log_v1_log_proto_msgTypes[17].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   30,
+			NumMessages:   42,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
