@@ -48,6 +48,8 @@ const (
 	ReasonCompacted = "COMPACTED"
 	// ReasonAhead: a point in time is asked for by a revision that no node that answered has reached.
 	ReasonAhead = "REVISION_AHEAD"
+	// ReasonTimeAhead: a point in time is asked for that has not come yet.
+	ReasonTimeAhead = "TIME_AHEAD"
 	// ReasonUpgradeIncomplete: the change needs a feature level that not all members of the cluster have
 	// yet. Nothing was written.
 	ReasonUpgradeIncomplete = "UPGRADE_INCOMPLETE"

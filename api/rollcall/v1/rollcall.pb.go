@@ -1008,7 +1008,8 @@ type At_Revision struct {
 }
 
 type At_Time struct {
-	// After the last write that is not later. Later than all this node knows: now.
+	// After the last write that is not later. More than 1 s ahead of the cluster's clock: OUT_OF_RANGE with
+	// reason TIME_AHEAD.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3,oneof"`
 }
 
@@ -3128,8 +3129,10 @@ type ListEventsRequest struct {
 	FromRevision int64                  `protobuf:"varint,3,opt,name=from_revision,json=fromRevision,proto3" json:"from_revision,omitempty"` // 0: the oldest retained. Compacted: OUT_OF_RANGE, as for WatchEvents
 	ToRevision   int64                  `protobuf:"varint,4,opt,name=to_revision,json=toRevision,proto3" json:"to_revision,omitempty"`       // inclusive; 0: newest when the first page is asked for
 	// Before what is retained: the oldest there is; oldest_revision tells.
-	FromTime    *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
-	ToTime      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`                    // inclusive
+	FromTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=from_time,json=fromTime,proto3" json:"from_time,omitempty"`
+	// Inclusive. A range that ends, by to_revision or to_time, before what is retained: OUT_OF_RANGE with reason
+	// COMPACTED, as for from_revision.
+	ToTime      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
 	Actor       string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                                    // "": any
 	Types       []EventType            `protobuf:"varint,8,rep,packed,name=types,proto3,enum=rollcall.v1.EventType" json:"types,omitempty"` // none: all
 	NewestFirst bool                   `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
@@ -3410,6 +3413,7 @@ type MemberStatus struct {
 	// How far this member's clock is ahead of the cluster's, as the node that answers measured it; unset: it
 	// could not lately.
 	ClockOffset   *durationpb.Duration `protobuf:"bytes,14,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
+	Storage       *Storage             `protobuf:"bytes,15,opt,name=storage,proto3" json:"storage,omitempty"` // unset: it could not be read
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3542,6 +3546,82 @@ func (x *MemberStatus) GetClockOffset() *durationpb.Duration {
 	return nil
 }
 
+func (x *MemberStatus) GetStorage() *Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return nil
+}
+
+// Storage is how much disk a member's data directory takes.
+type Storage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RegistryBytes int64                  `protobuf:"varint,1,opt,name=registry_bytes,json=registryBytes,proto3" json:"registry_bytes,omitempty"` // the registry and its events
+	LogBytes      int64                  `protobuf:"varint,2,opt,name=log_bytes,json=logBytes,proto3" json:"log_bytes,omitempty"`                // the raft log
+	SnapshotBytes int64                  `protobuf:"varint,3,opt,name=snapshot_bytes,json=snapshotBytes,proto3" json:"snapshot_bytes,omitempty"` // the snapshots that raft keeps
+	FreeBytes     *int64                 `protobuf:"varint,4,opt,name=free_bytes,json=freeBytes,proto3,oneof" json:"free_bytes,omitempty"`       // what the member may still write; unset: its system does not tell
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Storage) Reset() {
+	*x = Storage{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Storage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Storage) ProtoMessage() {}
+
+func (x *Storage) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Storage.ProtoReflect.Descriptor instead.
+func (*Storage) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Storage) GetRegistryBytes() int64 {
+	if x != nil {
+		return x.RegistryBytes
+	}
+	return 0
+}
+
+func (x *Storage) GetLogBytes() int64 {
+	if x != nil {
+		return x.LogBytes
+	}
+	return 0
+}
+
+func (x *Storage) GetSnapshotBytes() int64 {
+	if x != nil {
+		return x.SnapshotBytes
+	}
+	return 0
+}
+
+func (x *Storage) GetFreeBytes() int64 {
+	if x != nil && x.FreeBytes != nil {
+		return *x.FreeBytes
+	}
+	return 0
+}
+
 type GetStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	LocalOnly     bool                   `protobuf:"varint,1,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
@@ -3551,7 +3631,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3563,7 +3643,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3576,7 +3656,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetStatusRequest) GetLocalOnly() bool {
@@ -3605,7 +3685,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3617,7 +3697,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3630,7 +3710,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -3711,7 +3791,7 @@ type ExportSnapshotRequest struct {
 
 func (x *ExportSnapshotRequest) Reset() {
 	*x = ExportSnapshotRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3723,7 +3803,7 @@ func (x *ExportSnapshotRequest) String() string {
 func (*ExportSnapshotRequest) ProtoMessage() {}
 
 func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3736,7 +3816,7 @@ func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
 }
 
 type ExportSnapshotResponse struct {
@@ -3749,7 +3829,7 @@ type ExportSnapshotResponse struct {
 
 func (x *ExportSnapshotResponse) Reset() {
 	*x = ExportSnapshotResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3761,7 +3841,7 @@ func (x *ExportSnapshotResponse) String() string {
 func (*ExportSnapshotResponse) ProtoMessage() {}
 
 func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3774,7 +3854,7 @@ func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExportSnapshotResponse) GetChunk() []byte {
@@ -3799,7 +3879,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3811,7 +3891,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3824,7 +3904,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
 }
 
 type VerifyResponse struct {
@@ -3844,7 +3924,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3856,7 +3936,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3869,7 +3949,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VerifyResponse) GetRevision() int64 {
@@ -3935,7 +4015,7 @@ type MemberHash struct {
 
 func (x *MemberHash) Reset() {
 	*x = MemberHash{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3947,7 +4027,7 @@ func (x *MemberHash) String() string {
 func (*MemberHash) ProtoMessage() {}
 
 func (x *MemberHash) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3960,7 +4040,7 @@ func (x *MemberHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
 func (*MemberHash) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MemberHash) GetNode() string {
@@ -4322,7 +4402,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12\x14\n" +
-	"\x05voter\x18\x04 \x01(\bR\x05voter\"\x8d\x04\n" +
+	"\x05voter\x18\x04 \x01(\bR\x05voter\"\xbd\x04\n" +
 	"\fMemberStatus\x12+\n" +
 	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12%\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.rollcall.v1.RoleR\x04role\x12\x14\n" +
@@ -4342,7 +4422,15 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\tmax_level\x18\f \x01(\rR\bmaxLevel\x12\x1d\n" +
 	"\n" +
 	"hold_level\x18\r \x01(\rR\tholdLevel\x12<\n" +
-	"\fclock_offset\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\"1\n" +
+	"\fclock_offset\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\x12.\n" +
+	"\astorage\x18\x0f \x01(\v2\x14.rollcall.v1.StorageR\astorage\"\xa7\x01\n" +
+	"\aStorage\x12%\n" +
+	"\x0eregistry_bytes\x18\x01 \x01(\x03R\rregistryBytes\x12\x1b\n" +
+	"\tlog_bytes\x18\x02 \x01(\x03R\blogBytes\x12%\n" +
+	"\x0esnapshot_bytes\x18\x03 \x01(\x03R\rsnapshotBytes\x12\"\n" +
+	"\n" +
+	"free_bytes\x18\x04 \x01(\x03H\x00R\tfreeBytes\x88\x01\x01B\r\n" +
+	"\v_free_bytes\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
 	"local_only\x18\x01 \x01(\bR\tlocalOnly\"\xb0\x02\n" +
@@ -4436,7 +4524,7 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
@@ -4481,123 +4569,125 @@ var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(*ListEventsResponse)(nil),                            // 40: rollcall.v1.ListEventsResponse
 	(*Member)(nil),                                        // 41: rollcall.v1.Member
 	(*MemberStatus)(nil),                                  // 42: rollcall.v1.MemberStatus
-	(*GetStatusRequest)(nil),                              // 43: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 44: rollcall.v1.GetStatusResponse
-	(*ExportSnapshotRequest)(nil),                         // 45: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 46: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 47: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 48: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 49: rollcall.v1.MemberHash
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 50: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 52: google.protobuf.Duration
+	(*Storage)(nil),                                       // 43: rollcall.v1.Storage
+	(*GetStatusRequest)(nil),                              // 44: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 45: rollcall.v1.GetStatusResponse
+	(*ExportSnapshotRequest)(nil),                         // 46: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 47: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 48: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 49: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 50: rollcall.v1.MemberHash
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 51: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 52: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 53: google.protobuf.Duration
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	50, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	51, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	52, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
 	4,  // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
 	4,  // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
-	50, // 5: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 5: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	8,  // 6: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	51, // 7: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	50, // 8: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	52, // 7: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	51, // 8: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	8,  // 9: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
-	51, // 10: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
-	51, // 11: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	51, // 12: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	52, // 10: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	52, // 11: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	52, // 12: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
 	8,  // 13: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
-	51, // 14: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	52, // 14: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
 	6,  // 15: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
 	0,  // 16: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	51, // 17: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	52, // 17: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
 	8,  // 18: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	50, // 19: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	50, // 20: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	50, // 21: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 22: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	51, // 19: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 20: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 21: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	52, // 22: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
 	41, // 23: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
 	6,  // 24: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
 	5,  // 25: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
-	51, // 26: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	50, // 27: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	52, // 26: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	51, // 27: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	2,  // 28: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
 	6,  // 29: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	50, // 30: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 30: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	13, // 31: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
 	2,  // 32: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
 	6,  // 33: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
 	6,  // 34: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	50, // 35: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	52, // 36: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	51, // 35: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	53, // 36: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
 	4,  // 37: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
 	20, // 38: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
 	6,  // 39: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	50, // 40: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	50, // 41: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 40: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 41: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	4,  // 42: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
 	20, // 43: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
 	6,  // 44: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
 	5,  // 45: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
 	10, // 46: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
 	2,  // 47: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	50, // 48: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 48: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	10, // 49: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
 	2,  // 50: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
 	4,  // 51: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
 	5,  // 52: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
 	2,  // 53: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
 	9,  // 54: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	51, // 55: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	51, // 56: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	52, // 55: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	52, // 56: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
 	0,  // 57: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
 	9,  // 58: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
 	41, // 59: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
 	1,  // 60: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	52, // 61: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	51, // 62: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	52, // 63: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	42, // 64: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	49, // 65: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	11, // 66: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	14, // 67: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	16, // 68: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	18, // 69: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	21, // 70: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	23, // 71: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	25, // 72: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	27, // 73: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	29, // 74: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	31, // 75: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	33, // 76: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	35, // 77: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	37, // 78: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	39, // 79: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	43, // 80: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	45, // 81: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	47, // 82: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	12, // 83: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	15, // 84: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	17, // 85: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	19, // 86: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	22, // 87: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	24, // 88: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	26, // 89: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	28, // 90: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	30, // 91: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	32, // 92: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	34, // 93: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	36, // 94: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	38, // 95: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	40, // 96: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	44, // 97: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	46, // 98: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	48, // 99: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	83, // [83:100] is the sub-list for method output_type
-	66, // [66:83] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	53, // 61: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	52, // 62: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	53, // 63: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	43, // 64: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	42, // 65: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	50, // 66: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	11, // 67: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	14, // 68: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	16, // 69: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	18, // 70: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	21, // 71: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	23, // 72: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	25, // 73: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	27, // 74: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	29, // 75: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	31, // 76: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	33, // 77: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	35, // 78: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	37, // 79: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	39, // 80: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	44, // 81: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	46, // 82: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	48, // 83: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	12, // 84: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	15, // 85: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	17, // 86: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	19, // 87: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	22, // 88: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	24, // 89: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	26, // 90: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	28, // 91: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	30, // 92: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	32, // 93: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	34, // 94: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	36, // 95: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	38, // 96: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	40, // 97: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	45, // 98: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	47, // 99: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	49, // 100: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	84, // [84:101] is the sub-list for method output_type
+	67, // [67:84] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -4616,13 +4706,14 @@ func file_rollcall_v1_rollcall_proto_init() {
 	file_rollcall_v1_rollcall_proto_msgTypes[19].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[21].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[23].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   3,
 		},
