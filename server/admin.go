@@ -49,10 +49,9 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 	if err != nil {
 		return nil, err
 	}
-	r := result.GetServices()[0]
 	return &rollcallv1.SetServingStatusResponse{
-		Service:     convert.ServiceRecord(r.GetRecord()),
-		Changed:     r.GetChanged(),
+		Service:     convert.ServiceResults(result)[0],
+		Changed:     result.GetServices()[0].GetChanged(),
 		Revision:    result.GetRevision(),
 		ClusterId:   a.registry.ClusterID(),
 		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
@@ -88,9 +87,9 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 		Revision:    result.GetRevision(),
 		ClusterId:   a.registry.ClusterID(),
 		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
+		Services:    convert.ServiceResults(result),
 	}
 	for _, r := range result.GetServices() {
-		res.Services = append(res.Services, convert.ServiceRecord(r.GetRecord()))
 		if r.GetChanged() {
 			res.ChangedCount++
 		}
