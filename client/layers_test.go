@@ -235,7 +235,7 @@ func TestWatchesShowOverrides(t *testing.T) {
 		c := f.client(t)
 		f.write(event{"a", serving, ""})
 		var updates []client.Status
-		for u, err := range c.Watch(t.Context(), "a") {
+		for u, err := range c.Watch(within(t, time.Minute), "a") {
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -273,7 +273,7 @@ func TestWatchServicesGivesWhatOverridesChange(t *testing.T) {
 			func() { f.write(event{"b", unknown, ""}) }, // b
 		}
 		var got []string
-		for u, err := range c.WatchServices(t.Context()) {
+		for u, err := range c.WatchServices(within(t, time.Minute)) {
 			if err != nil {
 				t.Fatal(err)
 			}
