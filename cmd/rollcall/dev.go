@@ -154,6 +154,7 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devcluster.N
 			Node:        n,
 			Command:     func() *exec.Cmd { return cfg.command(args) },
 			Logs:        logs,
+			PIDFile:     filepath.Join(cfg.data, n.Name+".pid"),
 			Restart:     cfg.restart,
 			StopTimeout: cfg.stopTimeout,
 			Notify: func(e devcluster.Event) {

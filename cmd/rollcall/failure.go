@@ -235,6 +235,10 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		if strings.HasSuffix(e.Op, "events") {
 			f.next = "its events are another history; --from 1 begins with its oldest"
 		}
+	case e.Reason == client.ReasonTimeAhead:
+		_, clock, _ := strings.Cut(message, "in the future: ")
+		f.err = fmt.Errorf("cannot %s: that time is in the future", what)
+		f.next = clock
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:

@@ -186,6 +186,10 @@ func TestThePast(t *testing.T) {
 	ahead := "at.revision is 99, and this node is at revision 6; --min-revision waits until a node is there\n"
 	rollcall(t, "get", "shop/pay", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 99: "+ahead)
 	rollcall(t, "list", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot list services as of 99: "+ahead)
+	for what, args := range map[string][]string{"get shop/pay": {"get", "shop/pay"}, "list services": {"list"}} {
+		rollcall(t, append(args, "--at", "2200-01-01T00:00:00Z")...).want(t, exitNotDone, "",
+			"rollcall: cannot "+what+" as of 2200-01-01T00:00:00Z: that time is in the future; the cluster's clock says 2026\n")
+	}
 	f.compact(6)
 	old := "that is too long ago, events before revision 6 are not kept any more; revision 5 is the oldest state that is kept\n"
 	rollcall(t, "get", "shop/pay", "--at", "2").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 2: "+old)

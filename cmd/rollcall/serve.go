@@ -89,7 +89,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.IntVar(&s.node.MaxWatchesPerConnection, "max-watches-per-connection", s.node.MaxWatchesPerConnection, "most watches open on one connection")
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.IntVar(&s.node.MaxHTTPConnections, "max-http-connections", s.node.MaxHTTPConnections, "most connections to the HTTP port")
-	f.Var(cliflag.Bytes(&s.node.ClientMemory), "client-memory", "most `memory` held for clients besides watches: a third each for streams, answers and changes, of which one connection has a quarter")
+	f.Var(cliflag.Bytes(&s.node.ClientMemory), "client-memory", "most `memory` held for clients besides watches: a quarter each for unfinished requests, streams, answers and changes, of which one connection has a quarter")
 	f.DurationVar(&s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
 	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
 	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")

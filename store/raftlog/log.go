@@ -80,8 +80,7 @@ type Log struct {
 
 	durable atomic.Pointer[func() uint64]
 
-	opened time.Time
-	begun  atomic.Int64 // when the write under way began, since opened; 0: none is
+	watchdog *watchdog.Watchdog // of appends; Raft makes one at a time
 
 	mu     sync.Mutex // guards failed
 	failed error
@@ -125,13 +124,14 @@ func Open(dir string, owner Owner, opt Options) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w; %s", err, LostMember)
 	}
-	l := &Log{opened: time.Now(), path: path, opt: opt}
+	l := &Log{path: path, opt: opt}
 	if l.stable, err = openBoltStore(path); err != nil {
 		return nil, err
 	}
 	if err := l.open(dir, owner, indexes); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	l.watchdog = watchdog.New(l.where, l.fail)
 	return l, nil
 }
 
@@ -284,7 +284,8 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	for _, entry := range entries {
 		bytes += len(entry.Data)
 	}
-	defer l.busy(bytes)()
+	l.watchdog.Begin(watchdog.Limit(bytes))
+	defer l.watchdog.End()
 	if l.opt.Intercept != nil {
 		if err := l.opt.Intercept(entries); err != nil {
 			return l.cannotWrite(l.where, err)
@@ -353,25 +354,8 @@ func (l *Log) storeMeta(meta walMeta) error {
 	return boltfile.Guard(func() error { return setSegments(l.stable, meta) })
 }
 
-// busy begins a write of so many bytes. The log fails if the disk makes no progress with it. Call what busy
-// returns at the end. Raft writes one at a time.
-func (l *Log) busy(bytes int) (end func()) {
-	l.begun.Store(int64(max(time.Since(l.opened), 1)))
-	stop := watchdog.Watch(l.where, watchdog.Limit(bytes), l.fail)
-	return func() {
-		stop()
-		l.begun.Store(0)
-	}
-}
-
-// WritingFor is how long the write under way has taken so far; 0: none is under way.
-func (l *Log) WritingFor() time.Duration {
-	begun := l.begun.Load()
-	if begun == 0 {
-		return 0
-	}
-	return time.Since(l.opened) - time.Duration(begun)
-}
+// WritingFor is how long the append under way has taken so far; 0: none is under way.
+func (l *Log) WritingFor() time.Duration { return l.watchdog.Busy() }
 
 func (l *Log) failure() error {
 	l.mu.Lock()
