@@ -35,6 +35,7 @@ type app struct {
 const (
 	groupRun      = "run"
 	groupServices = "services"
+	groupLayers   = "layers"
 	groupCluster  = "cluster"
 )
 
@@ -78,6 +79,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
+		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -89,6 +91,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
 	root.AddCommand(newVersionCommand(a))
 	return root
