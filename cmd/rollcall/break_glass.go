@@ -1,10 +1,7 @@
 package main
 
 import (
-	"strings"
-
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -14,9 +11,10 @@ import (
 type breakGlass []string
 
 func (b *breakGlass) register(a *app, cmd *cobra.Command) {
-	cmd.Flags().StringSliceVar((*[]string)(b), "break-glass", nil, "`rules` that it may break, by name, comma separated or repeated; '*': all. Needs --reason, and stands in the history")
+	cliflag.ListVarP(cmd.Flags(), (*[]string)(b), "break-glass", "", nil, "`rules` that it may break, by name, comma separated or repeated; '*': all. Needs --reason, and stands in the history")
+	cliflag.NotEmpty(cmd.Flags(), "break-glass")
 	// A variable would break every rule from then on, unseen.
-	flagOnly(cmd.Flags(), "break-glass")
+	cliflag.FlagOnly(cmd.Flags(), "break-glass")
 	completeFlag(cmd, "break-glass", a.completeFlagRule)
 }
 
@@ -25,24 +23,16 @@ func (b breakGlass) option(reason string) ([]string, error) {
 	if len(b) == 0 {
 		return nil, nil
 	}
-	names := make([]string, len(b))
-	for i, name := range b {
-		names[i] = strings.TrimSpace(name)
-		if names[i] == "*" {
+	for _, name := range b {
+		if name == "*" {
 			continue
 		}
-		if bad := limits.RuleName(names[i]); bad != nil {
+		if bad := limits.RuleName(name); bad != nil {
 			return nil, invalid("--break-glass: rule name %w", bad)
 		}
 	}
 	if reason == "" {
 		return nil, withNext(invalid("--break-glass needs a --reason"), "it stands in the history for ever")
 	}
-	return names, nil
-}
-
-func flagOnly(f *pflag.FlagSet, names ...string) {
-	for _, n := range names {
-		f.SetAnnotation(n, cliflag.FlagOnly, []string{"true"})
-	}
+	return b, nil
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 func newDeleteCommand(a *app) *cobra.Command {
@@ -65,6 +66,7 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 	w.register(cmd)
 	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a service that does not exist is no error")
 	return cmd
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -225,13 +226,17 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	return f
 }
 
-// missingAdvice says where to look for what does not exist.
+// missingAdvice says where to look for what does not exist: a service, an override or a rule.
 func missingAdvice(e *client.Error) string {
-	switch {
-	case e.Rule != "":
-		return ruleAdvice
-	case e.Pattern != "":
-		return overrideAdvice
+	for _, d := range e.GRPCStatus().Details() {
+		info, ok := d.(*errdetails.ErrorInfo)
+		switch {
+		case !ok:
+		case info.GetMetadata()["rule"] != "":
+			return ruleAdvice
+		case info.GetMetadata()["pattern"] != "":
+			return overrideAdvice
+		}
 	}
 	return `"rollcall list" shows the services`
 }

@@ -65,7 +65,7 @@ func (f *fake) counted(r *rollcallv1.Rule) *rollcallv1.Rule {
 func (f *fake) keepRules(breakGlass []string, dryRun bool, change func()) ([]*rollcallv1.BrokenRule, error) {
 	for _, name := range breakGlass {
 		if f.layers.rules[name] == nil && name != "*" {
-			return nil, refusal(codes.NotFound, "NOT_FOUND", fmt.Sprintf("rule %q does not exist", name), nil)
+			return nil, refusal(codes.NotFound, "NOT_FOUND", fmt.Sprintf("break_glass names rule %q, which does not exist", name), map[string]string{"rule": name})
 		}
 	}
 	services, overrides := maps.Clone(f.services), maps.Clone(f.layers.overrides)
@@ -185,7 +185,7 @@ func (f *fake) ClearOverride(_ context.Context, req *rollcallv1.ClearOverrideReq
 	case o == nil && req.GetAllowMissing():
 		return resp, nil
 	case o == nil:
-		return nil, refusal(codes.NotFound, "NOT_FOUND", fmt.Sprintf("override %q does not exist", req.GetPattern()), nil)
+		return nil, refusal(codes.NotFound, "NOT_FOUND", fmt.Sprintf("an override of %q does not exist", req.GetPattern()), map[string]string{"pattern": req.GetPattern()})
 	}
 	clear := func() { delete(f.layers.overrides, req.GetPattern()) }
 	var err error
@@ -246,7 +246,7 @@ func (f *fake) RemoveRule(_ context.Context, req *rollcallv1.RemoveRuleRequest) 
 	r := f.layers.rules[req.GetName()]
 	switch {
 	case r == nil && !req.GetAllowMissing():
-		return nil, refusal(codes.NotFound, "NOT_FOUND", fmt.Sprintf("rule %q does not exist", req.GetName()), nil)
+		return nil, refusal(codes.NotFound, "NOT_FOUND", fmt.Sprintf("rule %q does not exist", req.GetName()), map[string]string{"rule": req.GetName()})
 	case r == nil || req.GetValidateOnly():
 		return &rollcallv1.RemoveRuleResponse{Revision: f.revision}, nil
 	}

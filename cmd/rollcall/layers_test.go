@@ -38,13 +38,13 @@ func TestOverrideSetAndClear(t *testing.T) {
 		"shop/pay/b  NOT_SERVING  SERVING\n"+
 		"2 of 3 services would change; dry run, nothing changed\n", "")
 	run("override", "clear", "shop/*").want(t, 0, "override shop/* cleared, revision 8; covered 3 services\n", "")
-	run("override", "clear", "shop/*").want(t, 1, "", "rollcall: cannot clear override shop/*: override \"shop/*\" does not exist; \"rollcall override list\" shows the overrides\n")
+	run("override", "clear", "shop/*").want(t, 1, "", "rollcall: cannot clear override shop/*: an override of \"shop/*\" does not exist; \"rollcall override list\" shows the overrides\n")
 	run("override", "clear", "shop/*", "--allow-missing").want(t, 0, "there is no override shop/*; nothing changed\n", "")
 }
 
 func TestShutdownAndResume(t *testing.T) {
 	_, run := shop(t)
-	run("resume").want(t, 1, "", "rollcall: cannot resume: override \"**\" does not exist; the registry is not shut down; \"rollcall override list\" shows what is overridden\n")
+	run("resume").want(t, 1, "", "rollcall: cannot resume: an override of \"**\" does not exist; the registry is not shut down; \"rollcall override list\" shows what is overridden\n")
 	run("resume", "--allow-missing").want(t, 0, "the registry is not shut down; nothing changed\n", "")
 	run("shutdown").want(t, 1, "", "rollcall: shutdown needs a --reason; it stands in the history, and everybody whose service is down reads it\n")
 	run("shutdown", "--reason", "drill").want(t, 1, "", "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min\n")
@@ -90,7 +90,7 @@ func TestChangesUnderARule(t *testing.T) {
 			`"written":"no","request_id":"r1","broken_rules":[{"rule":"pay-min","pattern":"shop/pay/*","needed":1,"serving":0,"total":1}]}`+"\n")
 	run("set", "shop/pay/a", "not_serving", "--break-glass", "pay-min", "--reason", "corrupt", "--dry-run").want(t, 0,
 		"shop/pay/a would be NOT_SERVING; dry run, nothing changed\n! it would break pay-min (shop/pay/*: 1 needed, 0 of 1 would serve), as --break-glass allows\n", "")
-	run("set", "shop/pay/a", "not_serving", "--break-glass", "nosuch", "--reason", "corrupt").want(t, 1, "", "rollcall: cannot set shop/pay/a: rule \"nosuch\" does not exist; \"rollcall rule list\" shows the rules\n")
+	run("set", "shop/pay/a", "not_serving", "--break-glass", "nosuch", "--reason", "corrupt").want(t, 1, "", "rollcall: cannot set shop/pay/a: break_glass names rule \"nosuch\", which does not exist; \"rollcall rule list\" shows the rules\n")
 	run("set", "shop/pay/a", "not_serving", "--break-glass", "pay-min", "--reason", "corrupt").want(t, 0,
 		"shop/pay/a NOT_SERVING, revision 6\n! it broke pay-min (shop/pay/*: 1 needed, 0 of 1 serve), as --break-glass allows\n", "")
 }
@@ -99,7 +99,7 @@ func TestLayersSendTheirFlags(t *testing.T) {
 	f, run := shop(t)
 	last := func() string { return fmt.Sprint(f.layers.asked[len(f.layers.asked)-1]) }
 	for _, test := range []struct{ args, want string }{
-		{"override set a/* serving --reason r --request-id i --if-revision 0 --for 24h", `pattern:"a/*" status:SERVING reason:"r" actor:"ann" request_id:"i" if_revision:0 ttl:{seconds:86400}`},
+		{"override set a/* serving --reason r --request-id i --if-revision 0 --for 1d", `pattern:"a/*" status:SERVING reason:"r" actor:"ann" request_id:"i" if_revision:0 ttl:{seconds:86400}`},
 		{"override set a/* serving --request-id i --forever", `pattern:"a/*" status:SERVING actor:"ann" request_id:"i" forever:true`},
 		{"override set a/* serving --request-id i --dry-run --reason r --break-glass pay-min,* --break-glass *", `pattern:"a/*" status:SERVING reason:"r" actor:"ann" request_id:"i" validate_only:true break_glass:"pay-min" break_glass:"*" break_glass:"*"`},
 		{"override clear a/* --request-id i --if-revision 7 --allow-missing --dry-run", `pattern:"a/*" actor:"ann" request_id:"i" if_revision:7 allow_missing:true validate_only:true`},
@@ -134,19 +134,25 @@ func TestMistakesWithLayersAreOneLine(t *testing.T) {
 		{"override set a/* gone", `"gone" is no status; …`},
 		{"override set a/* service_unknown", `"service_unknown" is no status; …`},
 		{"override set a/* not_serving --for 999ms", `--for is 999ms; it must be from 1s to 30d, or --forever`},
-		{"override set a/* not_serving --for 721h", `--for is …`},
+		{"override set a/* not_serving --for 721h", `--for is 30d1h; it must be from 1s to 30d, or --forever`},
 		{"override set a/* not_serving --for -1h", `--for is …`},
 		{"override set a/* not_serving --for 0s", `--for is …`},
 		{"override set a/* not_serving --for 1h --forever", `--for and --forever exclude each other`},
 		{"override set a/* not_serving --break-glass x", `--break-glass needs a --reason; it stands in the history for ever`},
 		{"override set a/* not_serving --break-glass x*y --reason r", `--break-glass: rule name "x*y": '*' at byte 2 is not allowed: '*', '=' and ',' are kept for patterns and lists`},
 		{"override set a/* not_serving --if-revision -1", `--if-revision is -1; …`},
+		{"override sett", `unknown command "sett" for "rollcall override"; did you mean "set"? see "rollcall override --help"`},
+		{"override remove", `unknown command "remove" for "rollcall override"; did you mean "clear"? see "rollcall override --help"`},
+		{"rule x", `unknown command "x" for "rollcall rule"; use add, check, list or remove; see "rollcall rule --help"`},
+		{"override list --dry-run", `unknown flag: --dry-run; see "rollcall override list --help"`},
+		{"override --timeout 3s", `--timeout does not apply to "rollcall override"; see "rollcall override --help"`},
+		{"set a not_serving --break-glass=", `--break-glass is empty; give it a value, or leave it out`},
 		{"override clear", `PATTERN is missing; see "rollcall override clear --help"`},
 		{"override clear shop*", `pattern "shop*" is not a pattern` + hint},
 		{"override clear a b", `"b" is one argument too many: quote a pattern, …`},
 		{"override list x", `"x" is one argument too many; see "rollcall override list --help"`},
 		{"shutdown now --reason x", `"now" is one argument too many; see "rollcall shutdown --help"`},
-		{"shutdown --reason x --for 5", `…`},
+		{"shutdown --reason x --for 5", `--for: "5" has no unit; …`},
 		{"resume all", `"all" is one argument too many; see "rollcall resume --help"`},
 		{"rule add n", `PATTERN is missing; see "rollcall rule add --help"`},
 		{"rule add n a/*", `rule n has no bound; give --min N or --percent P`},

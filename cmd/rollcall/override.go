@@ -18,8 +18,8 @@ import (
 )
 
 func newOverrideCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "override",
+	return grouping(&cobra.Command{
+		Use:   "override set|clear|list",
 		Short: "Show a status for services, whatever is reported of them",
 		Long: `An override is what an operator says over what reporters say: as long as it lasts, all services that
 its pattern covers are shown with its status, to Check, List and Watch alike. Reports go on beneath it,
@@ -29,11 +29,10 @@ PATTERN is a name (that service), 'shop/*' or 'shop.*' (all whose names begin wi
 '*' (all), or '**' (all, too: see "rollcall shutdown"). Of several that cover a service the one that
 covers least decides; only '**' decides over all others. Quote patterns, or your shell takes them for
 names of files.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newOverrideSetCommand(a), newOverrideClearCommand(a), newOverrideListCommand(a))
-	return cmd
+		Example: `  rollcall override set 'shop/*' not_serving --reason "disk swap" --for 30m
+  rollcall override clear 'shop/*'
+  rollcall override list`,
+	}, newOverrideSetCommand(a), newOverrideClearCommand(a), newOverrideListCommand(a))
 }
 
 // lifetime are the flags that say how long an override lasts.
@@ -44,10 +43,10 @@ type lifetime struct {
 
 func (l *lifetime) register(cmd *cobra.Command, end string) {
 	f := cmd.Flags()
-	f.DurationVar(&l.ttl, "for", limits.DefaultOverrideTTL, "how long it lasts, 1s to 30d")
+	cliflag.DurationVar(f, &l.ttl, "for", limits.DefaultOverrideTTL, "how long it lasts, 1s to 30d")
 	f.BoolVar(&l.forever, "forever", false, "it lasts until "+end)
 	// One variable for every override would be forgotten, and "wait --for" means something else.
-	flagOnly(f, "for", "forever")
+	cliflag.FlagOnly(f, "for", "forever")
 }
 
 // option returns what client.WriteOptions.TTL is to be.
@@ -59,7 +58,7 @@ func (l *lifetime) option(cmd *cobra.Command) (time.Duration, error) {
 	case l.forever:
 		return client.Forever, nil
 	case given && (l.ttl < limits.MinOverrideTTL || l.ttl > limits.MaxOverrideTTL):
-		return 0, invalid("--for is %s; it must be from 1s to 30d, or --forever", l.ttl)
+		return 0, invalid("--for is %s; it must be from 1s to 30d, or --forever", cliflag.FormatDuration(l.ttl))
 	case given:
 		return l.ttl, nil
 	}
@@ -74,8 +73,9 @@ func newOverrideSetCommand(a *app) *cobra.Command {
 		breaking breakGlass
 	)
 	cmd := &cobra.Command{
-		Use:   "set PATTERN STATUS",
-		Short: "Set an override, or change the one of this pattern",
+		Use:     "set PATTERN STATUS",
+		Aliases: []string{"put"},
+		Short:   "Set an override, or change the one of this pattern",
 		Long: `Sets an override, or changes the one of this pattern. It ends by itself after an hour, or as --for
 says. STATUS is serving, not_serving or unknown.
 
@@ -114,6 +114,7 @@ change, and changes nothing.`,
 	w.condition(cmd, "the override of this pattern")
 	lasts.register(cmd, `it is cleared`)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	breaking.register(a, cmd)
 	return cmd
 }
@@ -187,8 +188,9 @@ func newOverrideClearCommand(a *app) *cobra.Command {
 		breaking     breakGlass
 	)
 	cmd := &cobra.Command{
-		Use:   "clear PATTERN",
-		Short: "End an override: what is beneath it shows again",
+		Use:        "clear PATTERN",
+		SuggestFor: []string{"remove", "delete", "rm", "unset"},
+		Short:      "End an override: what is beneath it shows again",
 		Long: `Ends the override of a pattern. The services that it covers show what is beneath it again: what is
 reported of them, also what was reported meanwhile, or another override that covers them.
 
@@ -222,6 +224,7 @@ override set --help".`,
 	w.register(cmd)
 	w.condition(cmd, "the override of this pattern")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "an override that does not exist is no error")
 	breaking.register(a, cmd)
 	return cmd
@@ -287,7 +290,7 @@ func checkPattern(p string) error {
 func patternArguments(names ...string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) > len(names) && !strings.Contains(strings.Join(args, ""), "*") {
-			return fmt.Errorf("%q is one argument too many: quote a pattern, as 'shop/*', or the shell takes it for names of files", args[len(names)])
+			return fmt.Errorf("%w: quote a pattern, as 'shop/*', or the shell takes it for names of files", tooMany(args[len(names)]))
 		}
 		return exactly(names...)(cmd, args)
 	}

@@ -112,7 +112,7 @@ func hideGlobals(root *cobra.Command) {
 	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
 	}
 }

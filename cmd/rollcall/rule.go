@@ -12,13 +12,14 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newRuleCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "rule",
+	return grouping(&cobra.Command{
+		Use:   "rule add|remove|list|check",
 		Short: "Refuse changes that would leave too few services SERVING",
 		Long: `A rule says how many of the services that a pattern covers must be SERVING. A change that would leave
 fewer is refused: a report, a batch, a delete, an override, a shutdown, and the end of an override by
@@ -27,11 +28,9 @@ A rule that is broken already refuses only what makes it worse, so it never stop
 
 What is a fact is not refused: an override that ends because its time is over. It says in the history
 which rules it broke.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newRuleAddCommand(a), newRuleRemoveCommand(a), newRuleListCommand(a), newRuleCheckCommand(a))
-	return cmd
+		Example: `  rollcall rule add pay-min 'shop/pay/*' --min 1
+  rollcall rule list`,
+	}, newRuleAddCommand(a), newRuleRemoveCommand(a), newRuleListCommand(a), newRuleCheckCommand(a))
 }
 
 func newRuleAddCommand(a *app) *cobra.Command {
@@ -41,8 +40,9 @@ func newRuleAddCommand(a *app) *cobra.Command {
 		dryRun bool
 	)
 	cmd := &cobra.Command{
-		Use:   "add NAME PATTERN --min N | --percent P",
-		Short: "Set a rule, or change the one of this name",
+		Use:     "add NAME PATTERN --min N | --percent P",
+		Aliases: []string{"set"},
+		Short:   "Set a rule, or change the one of this name",
 		Long: `Sets a rule, or changes the one of this name: of the services that PATTERN covers, at least N, or P
 percent rounded up, must be SERVING. With both, both hold. PATTERN is as for "rollcall override", but
 not '**'. A rule may be broken when it is set; then it says so.`,
@@ -76,6 +76,7 @@ not '**'. A rule may be broken when it is set; then it says so.`,
 	f.IntVar(&rule.MinPercent, "percent", 0, "at least so many `percent` must be SERVING, 1 to 100")
 	f.BoolVar(&rule.EnforceReports, "enforce-reports", false, "it binds reports that have a lease, too")
 	f.BoolVar(&dryRun, "dry-run", false, "say how far the rule would be from broken, and change nothing")
+	cliflag.FlagOnly(f, "min", "percent", "enforce-reports", "dry-run")
 	return cmd
 }
 
@@ -134,6 +135,7 @@ func newRuleRemoveCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:               "remove NAME",
+		SuggestFor:        []string{"delete", "del", "clear"},
 		Aliases:           []string{"rm"},
 		Short:             "Remove a rule",
 		Long:              `Removes a rule: it refuses nothing from then on. What it refused and what broke it stays in the history.`,
@@ -171,6 +173,7 @@ func newRuleRemoveCommand(a *app) *cobra.Command {
 	w.register(cmd)
 	w.condition(cmd, "the rule of this name")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a rule that does not exist is no error")
 	return cmd
 }

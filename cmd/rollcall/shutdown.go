@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 func newShutdownCommand(a *app) *cobra.Command {
@@ -55,6 +56,7 @@ Rules refuse it like any other change: --break-glass '*' breaks all of them.`,
 	w.condition(cmd, "the override **")
 	lasts.register(cmd, `"rollcall resume"`)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	breaking.register(a, cmd)
 	return cmd
 }
@@ -95,6 +97,7 @@ another override says. It clears the override '**'.`,
 	w.register(cmd)
 	w.condition(cmd, "the override **")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a registry that is not shut down is no error")
 	breaking.register(a, cmd)
 	return cmd
