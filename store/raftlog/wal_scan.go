@@ -114,8 +114,7 @@ func torn(data []byte, rest int) bool {
 			return true // all is there but the end of the checksum
 		}
 	}
-	// The sector that holds the commit frame is there.
-	return lacksSector(data, rest, end/sector*sector) && !flippedBit(data, rest, end, sum^stored)
+	return lacksSector(data, rest, end) && !flippedBit(data, rest, end, sum^stored)
 }
 
 // flippedBit reports whether a batch is intact but for one flipped bit. The batch is from rest to the commit frame
