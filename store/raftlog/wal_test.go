@@ -248,7 +248,7 @@ func TestWALRefusesAFlippedBitBesideZeros(t *testing.T) {
 		whole, length := walUsed(t, segment)
 		bad := bytes.Clone(whole[:length+1024])
 		start := scanSegment(bad).start
-		for i := start; i < length; i++ {
+		for i := start; i < length; i += 5 {
 			for bit := range 8 {
 				bad[i] ^= 1 << bit
 				if scan := scanSegment(bad); scan.end != start || torn(bad, scan.end) {
