@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 	"server/receive":     {"server/rpcerror"},
 	"server/rpcerror":    {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1"},
 	"server/rpcstats":    {},
-	"client":             {"api/rollcall/limits", "api/rollcall/v1"},
+	"client":             {"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":            {},
 	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/featurelevel", "node/retention"},
 	"node/audit":         {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},

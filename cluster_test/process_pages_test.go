@@ -309,7 +309,9 @@ func (tr *tour) check(s step, shown, printed string) {
 		return
 	}
 	if *updatePages {
-		tr.changed = append(tr.changed, change{s.from, s.to, printed})
+		shown = tr.values.inPage(printed)
+		tr.values.compare(shown, printed) // what is new stands for itself
+		tr.changed = append(tr.changed, change{s.from, s.to, shown})
 		return
 	}
 	tr.t.Errorf("%s:%d: %s: %s", tr.page.file, s.line+1, s.command, d)

@@ -209,7 +209,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
-		replica: deps.Replica, exporter: deps.Exporter, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
+		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
 	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
 	streams := s.requests.Streams(api)
@@ -220,7 +220,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
 	})
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, completePatience: cfg.LeaderGrace,
+		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)

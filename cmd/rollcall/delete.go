@@ -15,8 +15,10 @@ func newDeleteCommand(a *app) *cobra.Command {
 		allowMissing bool
 	)
 	cmd := &cobra.Command{
-		Use:   "delete SERVICE",
-		Short: "Forget a service",
+		Use:        "delete SERVICE",
+		Aliases:    []string{"rm"},
+		SuggestFor: []string{"remove", "del", "unset"},
+		Short:      "Forget a service",
 		Long: `Forgets a service: Check answers NOT_FOUND from then on, and watches of it SERVICE_UNKNOWN. To say
 that it is down, use "rollcall set SERVICE not_serving".`,
 		Example: `  rollcall delete shop/cart --reason "retired"

@@ -9,8 +9,6 @@ import (
 	"os"
 	"strings"
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
@@ -67,35 +65,6 @@ func invalid(format string, args ...any) *failure {
 		reason: reasonUsage,
 		err:    fmt.Errorf(format, args...),
 	}
-}
-
-// usageError makes one line of an error that was found before cmd ran.
-func usageError(cmd *cobra.Command, err error) error {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return f
-	}
-	f := invalid("%s", suggest(err))
-	f.next = fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
-	var missing *pflag.NotExistError
-	if errors.As(err, &missing) {
-		if near := cliflag.NearestFlag(cmd.Flags(), missing.GetSpecifiedName()); near != "" {
-			f.next = fmt.Sprintf("did you mean --%s? %s", near, f.next)
-		}
-	}
-	return f
-}
-
-// suggest puts cobra's suggestions, which come one a line, into the sentence.
-func suggest(err error) string {
-	message, list, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
-	if !ok {
-		return message
-	}
-	names := strings.Fields(list)
-	for i, n := range names {
-		names[i] = fmt.Sprintf("%q", n)
-	}
-	return message + "; did you mean " + strings.Join(names, " or ") + "?"
 }
 
 // explain turns any error of a command into what is reported.
@@ -235,6 +204,10 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		if strings.HasSuffix(e.Op, "events") {
 			f.next = "its events are another history; --from 1 begins with its oldest"
 		}
+	case e.Reason == client.ReasonTimeAhead:
+		_, clock, _ := strings.Cut(message, "in the future: ")
+		f.err = fmt.Errorf("cannot %s: that time is in the future", what)
+		f.next = clock
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:

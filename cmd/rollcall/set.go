@@ -19,8 +19,9 @@ func newSetCommand(a *app) *cobra.Command {
 		dryRun bool
 	)
 	cmd := &cobra.Command{
-		Use:   "set SERVICE STATUS | set SERVICE=STATUS ...",
-		Short: "Report the status of a service, or of several at once",
+		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
+		Aliases: []string{"put"},
+		Short:   "Report the status of a service, or of several at once",
 		Long: `Reports the status of a service, creating it if it does not exist. STATUS is serving,
 not_serving or unknown. Several SERVICE=STATUS are one atomic batch: all of them or none, and no
 reader sees some.
@@ -56,6 +57,7 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 	}
 	w.register(cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return cmd
 }
 
