@@ -27,7 +27,7 @@ type ListEventsOptions struct {
 // ListEvents gives the retained events, in order of revision, as they are when the first page is read:
 // what is written while the list goes on is not in it. It reads page by page, from any node, as late as
 // [WithReadOptions] says. An error is the last that it gives, with a nil event; one with
-// [ReasonCompacted] means that From is older than what is retained, or became so meanwhile.
+// [ReasonCompacted] means that From, or all of the range, is older than what is retained, or became so meanwhile.
 func (c *Client) ListEvents(ctx context.Context, o ListEventsOptions) iter.Seq2[*rollcallv1.Event, error] {
 	return func(yield func(*rollcallv1.Event, error) bool) {
 		req := &rollcallv1.ListEventsRequest{

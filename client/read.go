@@ -70,8 +70,8 @@ func AtRevision(revision int64) *rollcallv1.At {
 	return &rollcallv1.At{At: &rollcallv1.At_Revision{Revision: revision}}
 }
 
-// AtTime is the point in time after the last write that is not later than t. If t is later than all that the
-// node knows, that is now.
+// AtTime is the point in time after the last write that is not later than t. A t in the future is refused with
+// ReasonTimeAhead; up to a second ahead of the cluster's clock it is taken as now.
 func AtTime(t time.Time) *rollcallv1.At {
 	return &rollcallv1.At{At: &rollcallv1.At_Time{Time: timestamppb.New(t)}}
 }

@@ -255,7 +255,7 @@ func TestProcessP1WipedNode(t *testing.T) {
 	if code := wiped.waitExit(); code != 1 {
 		t.Errorf("the wiped node ended with status %d, want 1", code)
 	}
-	if log := wiped.log.String(); !strings.Contains(log, "but "+wiped.data+" is empty; see \"rollcall member replace\"") {
+	if log := wiped.log.String(); !strings.Contains(log, "but "+wiped.data+" is empty; start it with its own data directory") {
 		t.Errorf("the wiped node does not say why:\n%s", tail(log, 2000))
 	}
 	if got := c.nodes[2].check(ctx, rollcallv1.OwnLeader); got != notServing {

@@ -115,7 +115,7 @@ func checkRestoreToken(token string, seed []byte, now time.Time) error {
 	age := now.Sub(time.Unix(int64(binary.BigEndian.Uint32(b[1:])), 0))
 	if age > RestoreTokenLife || age < -RestoreTokenLife {
 		return fmt.Errorf("the token was made %s ago, and is good for %s: restore all members anew; "+
-			"a member that was lost later has to be replaced", age.Round(time.Second), RestoreTokenLife)
+			"a member that was lost later cannot be restored alone: see \"A member lost its data\" in docs/operations.md", age.Round(time.Second), RestoreTokenLife)
 	}
 	return nil
 }

@@ -41,6 +41,19 @@ func (n source) NodeStatus() server.NodeStatus {
 	return st
 }
 
+// storage is how much disk the data directory takes.
+func (n *Node) storage() (*rollcallv1.Storage, error) {
+	u, err := n.directory.Usage()
+	if err != nil {
+		return nil, err
+	}
+	s := &rollcallv1.Storage{RegistryBytes: u.Registry, LogBytes: u.Log, SnapshotBytes: u.Snapshots}
+	if u.Free >= 0 {
+		s.FreeBytes = &u.Free
+	}
+	return s, nil
+}
+
 func role(s raftnode.Status) rollcallv1.Role {
 	switch s.Role {
 	case raftnode.RoleLeader:

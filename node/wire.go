@@ -24,8 +24,10 @@ func (n *Node) deps() server.Deps {
 		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},
 		Peers:     n.raft,
 		Node:      source{n},
+		LogClock:  n.raft.LogClock,
 		Replica:   replica{n.fsm, n.auditor},
 		Exporter:  exporter{n},
+		Storage:   n.storage,
 	}
 }
 

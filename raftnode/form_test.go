@@ -88,7 +88,7 @@ func TestWipedNodeIsRefused(t *testing.T) {
 			n.neverForms(t) // the others are down
 			up := threeNames[(slices.Index(threeNames, wiped)+1)%3]
 			c.open(up) // the third stays down
-			want := fmt.Sprintf("%s belongs to cluster %s but %s is empty; see \"rollcall member replace\"", wiped, id[:4], c.path(wiped))
+			want := fmt.Sprintf("%s belongs to cluster %s but %s is empty; start it with its own data directory; if that is lost, %s", wiped, id[:4], c.path(wiped), raftlog.LostMember)
 			if got := n.fails(t); got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
@@ -243,7 +243,7 @@ func TestOtherDirectoryIsRefusedAtStart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}})
-		want := c.path("n2") + " is not the data directory by which n1 (127.0.0.1:7601) knows n2; see \"rollcall member replace\""
+		want := c.path("n2") + " is not the data directory by which n1 (127.0.0.1:7601) knows n2; start it with that directory; if it is lost, " + raftlog.LostMember
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

@@ -27,6 +27,9 @@ func (s *registryService) resolve(ctx context.Context, at *rollcallv1.At) (*asOf
 		}
 		revision, err = s.history.VisibleRevision(ctx, at.Revision)
 	case *rollcallv1.At_Time:
+		if f := s.inFuture(at.Time.AsTime()); f != nil {
+			return nil, f
+		}
 		revision, err = s.history.RevisionAt(ctx, at.Time.AsTime().UnixNano())
 		if c := (*logv1.CompactedError)(nil); errors.As(err, &c) {
 			return nil, notKept(c, "at.time "+at.Time.AsTime().Format(time.RFC3339Nano)+" is before that")
@@ -50,6 +53,24 @@ func (s *registryService) pageAsOf(ctx context.Context, req *rollcallv1.ListServ
 		}
 	}
 	return at, nil
+}
+
+// timeTolerance is how far ahead of the cluster's clock a time may be that a read asks for. It is taken as now.
+// The caller's clock may be ahead a little.
+const timeTolerance = time.Second
+
+// inFuture refuses a time that has not come yet: what the registry will be then is not known. The clock is the
+// cluster's, so that a wrong clock of this node, or of the caller, is seen as one.
+func (s *registryService) inFuture(asked time.Time) *rpcerror.Failure {
+	now := time.Unix(0, s.logClock()).UTC()
+	if !asked.After(now.Add(timeTolerance)) {
+		return nil
+	}
+	return &rpcerror.Failure{
+		Reason: rpcerror.ReasonTimeAhead,
+		Message: "at.time is " + asked.Format(time.RFC3339Nano) + ", which is in the future: the cluster's clock says " +
+			now.Format(time.RFC3339Nano),
+	}
 }
 
 func ahead(asked, current int64) *rpcerror.Failure {

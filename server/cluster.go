@@ -31,8 +31,9 @@ type clusterService struct {
 	readiness     *readiness
 	pool          *peerconn.Pool
 	incoming      freshness.Incoming
-	replica       Replica  // nil: knows no state hashes
-	exporter      Exporter // nil: exports nothing
+	replica       Replica                             // nil: knows no state hashes
+	exporter      Exporter                            // nil: exports nothing
+	storage       func() (*rollcallv1.Storage, error) // nil: not told
 	reads         freshness.Reads
 	cutOff        func(call context.Context) // closes the connection of a call
 	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
@@ -95,6 +96,13 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 	}
 	if st.CommitIndex > st.AppliedIndex {
 		self.LagEntries = st.CommitIndex - st.AppliedIndex
+	}
+	if s.storage != nil {
+		usage, err := s.storage()
+		if err != nil {
+			s.log.Warn("size of the data directory is not known", "node", s.node, "error", err)
+		}
+		self.Storage = usage // nil with an error
 	}
 	self.ClockOffset = clockOffset(st.Clocks, s.node)
 	if !s.start.IsZero() {

@@ -36,7 +36,7 @@ func TestGetStatus(t *testing.T) {
 			if m.GetLagEntries() != lag[name] {
 				t.Errorf("%s lags %d entries, want %d", name, m.GetLagEntries(), lag[name])
 			}
-			if !m.GetReady() || m.GetVersion() != "v0.1.0" || m.GetMember().GetApiAddress() != name+":7600" || m.GetStartTime() == nil || m.GetLeaderAge() == nil {
+			if !m.GetReady() || m.GetVersion() != "v0.1.0" || m.GetMember().GetApiAddress() != name+":7600" || m.GetStartTime() == nil || m.GetLeaderAge() == nil || m.GetStorage().GetLogBytes() != 7 {
 				t.Errorf("%v", m)
 			}
 		}

@@ -176,7 +176,7 @@ type NodeStatus struct {
 	Clocks []ClockOffset
 }
 
-// Deps is what a Server works on. All but Replica and Exporter are required.
+// Deps is what a Server works on. All but Replica, Exporter and Storage are required.
 type Deps struct {
 	Statuses  Statuses
 	Registry  Registry
@@ -185,8 +185,13 @@ type Deps struct {
 	Agreement Agreement
 	Peers     Peers
 	Node      Node
-	Replica   Replica  // nil: this node knows no state hashes
-	Exporter  Exporter // nil: it exports no snapshots
+	// LogClock is the cluster's clock: the time that an entry of the log would be stamped with now, in Unix
+	// nanoseconds.
+	LogClock func() int64
+	Replica  Replica  // nil: this node knows no state hashes
+	Exporter Exporter // nil: it exports no snapshots
+	// Storage looks how much disk the node's data takes; nil: that is not told.
+	Storage func() (*rollcallv1.Storage, error)
 }
 
 // ClockOffset is how far a member's clock is from the cluster's clock.

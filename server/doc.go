@@ -17,11 +17,12 @@
 //	hashes.go       a member's answer to that question
 //	peerservice.go  what other members ask: forwarded writes and the read index
 //	readiness.go    the status of "" and of /readyz; probes.go answers over HTTP
-//	budgets.go      the memory that is held for clients, divided into three budgets
+//	budgets.go      the memory that is held for clients, divided into four parts
 //
 // In packages beneath it: forward brings a write to the leader, freshness makes a read wait until this
-// node is fresh, rpcerror turns an error into a gRPC code (one table), flowcontrol bounds what one watch
-// or stream holds in memory, budget what all of them hold, connlimit the connections.
+// node is fresh, rpcerror turns an error into a gRPC code (one table), receive reads requests and bounds what
+// those hold that are not complete, flowcontrol bounds what one watch or stream holds in memory, budget what
+// all of them hold, connlimit the connections.
 //
 // Check is the hot path. It is one look-up and one of four messages that were made in advance. There are
 // no interceptors and no stats handlers, because every Check would pay for them.

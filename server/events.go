@@ -9,6 +9,7 @@ import (
 	"hash/fnv"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -40,12 +41,13 @@ func (s *registryService) ListEvents(ctx context.Context, req *rollcallv1.ListEv
 func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (*rollcallv1.ListEventsResponse, error) {
 	cluster := s.registry.ClusterID()
 	at, err := validateListEvents(req, cluster)
+	first := at == nil
 	if err != nil {
 		return nil, err
 	}
 	ctx, done := s.boundRead(ctx)
 	defer done()
-	if at == nil {
+	if first {
 		if at, err = s.eventRange(ctx, req); err != nil {
 			return nil, s.historyError(err)
 		}
@@ -76,6 +78,9 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	})
 	if err != nil {
 		return nil, s.historyError(err)
+	}
+	if to, oldest := req.GetToRevision(), page.Span.Oldest; first && to > 0 && to < oldest {
+		return nil, notKept(&logv1.CompactedError{Asked: to, Oldest: oldest}, "the list is to end with revision "+strconv.FormatInt(to, 10))
 	}
 	res := &rollcallv1.ListEventsResponse{OldestRevision: page.Span.Oldest, Revision: s.registry.Revision(), ClusterId: cluster}
 	next, size := page.Next, maxAnswerBytes-pageOverhead
@@ -117,10 +122,12 @@ func (s *registryService) eventRange(ctx context.Context, req *rollcallv1.ListEv
 	}
 	if t := req.GetToTime(); t != nil {
 		last, err := s.history.RevisionAt(ctx, t.AsTime().UnixNano())
-		if old := (*logv1.CompactedError)(nil); err != nil && !errors.As(err, &old) {
+		if old := (*logv1.CompactedError)(nil); errors.As(err, &old) {
+			return nil, notKept(old, "the list is to end at "+t.AsTime().Format(time.RFC3339Nano))
+		} else if err != nil {
 			return nil, err
 		}
-		at.to = min(at.to, last) // 0 with an error
+		at.to = min(at.to, last)
 	}
 	if at.to == 0 {
 		*at = eventRange{from: math.MaxInt64, to: 1} // empty: there are no events

@@ -197,6 +197,61 @@ func TestBadListsOfEventsAreRefused(t *testing.T) {
 	}
 }
 
+// TestEventsWhollyBeforeWhatIsKept: an empty list would say that nothing happened then.
+func TestEventsWhollyBeforeWhatIsKept(t *testing.T) {
+	c := newTestCluster(t, 1)
+	c.elect("n1")
+	n := c.nodes["n1"]
+	for range 8 {
+		n.registry.setAll(serving, "a", "b")
+		n.registry.setAll(notServing, "a", "b")
+	}
+	ctx := patient(t)
+	list := func(req *rollcallv1.ListEventsRequest) (*rollcallv1.ListEventsResponse, error) {
+		return n.reads().ListEvents(ctx, req)
+	}
+	for name, req := range map[string]*rollcallv1.ListEventsRequest{
+		"nothing had happened":        {ToTime: second(0)},
+		"nothing of that service had": {ToRevision: 3, Service: "c"},
+	} {
+		if res, err := list(req); err != nil || len(res.GetEvents()) > 0 {
+			t.Errorf("%s: %v %v", name, res, err)
+		}
+	}
+	n.registry.oldest = 10
+	for name, req := range map[string]*rollcallv1.ListEventsRequest{
+		"until a revision":           {ToRevision: 9},
+		"until a revision, reversed": {ToRevision: 9, NewestFirst: true},
+		"until a revision, filtered": {ToRevision: 5, Service: "c", Actor: "nobody"},
+		"until a time":               {ToTime: second(4)},
+		"until a time, reversed":     {ToTime: second(4), NewestFirst: true},
+		"between times":              {FromTime: second(2), ToTime: second(4), Prefixes: []string{"a"}},
+		"between revision and time":  {FromRevision: 12, ToTime: second(4)},
+		"since, until a revision":    {FromTime: second(2), ToRevision: 4},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := list(req)
+			checkError(t, err, want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "10"}, "before revision 10 is not kept"})
+		})
+	}
+	for name, tt := range map[string]struct {
+		req  *rollcallv1.ListEventsRequest
+		want string
+	}{
+		"the oldest":    {&rollcallv1.ListEventsRequest{ToRevision: 10}, "10"},
+		"begins before": {&rollcallv1.ListEventsRequest{FromTime: second(1), ToRevision: 11}, "10 11"},
+	} {
+		var got []string
+		res, err := list(tt.req)
+		for _, e := range res.GetEvents() {
+			got = append(got, fmt.Sprint(e.GetRevision()))
+		}
+		if s := strings.Join(got, " "); err != nil || s != tt.want {
+			t.Errorf("%s: %q, want %q; %v", name, s, tt.want, err)
+		}
+	}
+}
+
 func FuzzListEventsValidate(f *testing.F) {
 	f.Add("a", "shop/", "ann", "", int64(1), int64(2), int64(0), int32(1))
 	f.Add("", "", "", (&eventRange{0, 7}).token("3f9a", &rollcallv1.ListEventsRequest{}), int64(0), int64(0), int64(-1), int32(0))
@@ -286,6 +341,11 @@ func TestPast(t *testing.T) {
 		})
 	}
 	a.registry.oldest = 6
+	ahead := &rollcallv1.At{At: &rollcallv1.At_Time{Time: timestamppb.New(a.now.Add(timeTolerance + 1))}}
+	soon := &rollcallv1.At{At: &rollcallv1.At_Time{Time: timestamppb.New(a.now.Add(timeTolerance))}}
+	if res, err := a.reads().ListServices(ctx, &rollcallv1.ListServicesRequest{At: soon}); err != nil || res.GetRevision() != 9 {
+		t.Errorf("within the tolerance: %v %v", res, err)
+	}
 	past := encodeToken("3f9a", "a", &asOf{5})
 	for name, tt := range map[string]struct {
 		at    *rollcallv1.At
@@ -295,6 +355,7 @@ func TestPast(t *testing.T) {
 		"ahead":             {at(10), "", want{codes.OutOfRange, rpcerror.ReasonAhead, "", map[string]string{rpcerror.MetaCurrentRevision: "9"}, "this node is at revision 9"}},
 		"compacted":         {at(4), "", want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "6"}, "revision 4 is asked for"}},
 		"an early time":     {when(2), "", want{codes.OutOfRange, rpcerror.ReasonCompacted, "", map[string]string{rpcerror.MetaOldestRevision: "6"}, "at.time 1970"}},
+		"a time ahead":      {ahead, "", want{codes.OutOfRange, rpcerror.ReasonTimeAhead, "", nil, "is in the future"}},
 		"before zero":       {at(-1), "", want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "at.revision is -1"}},
 		"another's token":   {nil, past, want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another point in time"}},
 		"a present token":   {at(9), encodeToken("3f9a", "a", nil), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "another point in time"}},

@@ -28,6 +28,7 @@ func (f peerFunc) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 type testNode struct {
 	*Server
 	name      string
+	now       time.Time // by the cluster's clock
 	registry  *fakeRegistry
 	agreement *fakeAgreement
 	replica   fakeReplica
@@ -62,7 +63,7 @@ func newTestCluster(t *testing.T, n int, change ...func(*Config)) *testCluster {
 
 func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	c.t.Helper()
-	node := &testNode{name: name, registry: newFakeRegistry(), peerLis: bufconn.Listen(bufSize)}
+	node := &testNode{name: name, now: time.Unix(100_000, 0).UTC(), registry: newFakeRegistry(), peerLis: bufconn.Listen(bufSize)}
 	node.agreement = newFakeAgreement(node.registry)
 	for _, m := range c.names {
 		node.agreement.status.Members = append(node.agreement.status.Members, &rollcallv1.Member{
@@ -79,6 +80,8 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	node.Server, err = New(cfg, Deps{
 		Statuses: node.registry, Registry: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
+		LogClock: func() int64 { return node.now.UnixNano() },
+		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },
 	})
 	if err != nil {
 		c.t.Fatal(err)

@@ -28,9 +28,9 @@ const (
 	maxHeaderBytes = 16 << 10
 	// streamWindow and connWindow are how much a client may send ahead of being read, for a call and
 	// for a connection. gRPC would otherwise find out what the network holds, with a ping for about
-	// every Check, to let each call send megabytes ahead. A request larger than streamWindow gets more
-	// as it is read.
-	streamWindow = 64 << 10
+	// every Check, to let each call send megabytes ahead. Package receive reads at once what comes, so a
+	// large request takes a round trip for each streamWindow.
+	streamWindow = 256 << 10
 	connWindow   = 1 << 20
 	// handshakeTimeout bounds a connection that says nothing; gRPC's default is two minutes, and
 	// stopping waits for handshakes.

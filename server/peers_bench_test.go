@@ -140,11 +140,12 @@ func serveOurs(t *testing.T, lis net.Listener) target {
 	if err != nil {
 		t.Fatal(err)
 	}
-	agreement := newFakeAgreement(newFakeRegistry())
+	registry := newFakeRegistry()
+	agreement := newFakeAgreement(registry)
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", slog.New(slog.DiscardHandler)
 	s, err := New(cfg, Deps{
-		Statuses: f, Registry: newFakeRegistry(), Agreement: agreement, Node: agreement,
+		Statuses: f, Registry: registry, Followers: registry, History: registry, Agreement: agreement, Node: agreement,
 		Peers: peerFunc(func(context.Context, string) (net.Conn, error) { return nil, errRefused }),
 	})
 	if err != nil {

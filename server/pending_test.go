@@ -37,13 +37,13 @@ func TestP8PendingChangesAreBounded(t *testing.T) {
 				return req
 			}
 			answers := make(chan error, 20)
-			for i := range 20 { // about 5 MB each, of 16 MiB for a connection
+			for i := range 20 { // about 5 MB each, of 12 MiB for a connection
 				go func() {
 					_, err := n.admin().BatchSetServingStatus(timeout(t, 4*time.Second), batch(i))
 					answers <- err
 				}()
+				synctest.Wait()
 			}
-			synctest.Wait()
 			start, refused := time.Now(), len(answers)
 			if refused < 15 || refused == 20 {
 				t.Errorf("%d of 20 were refused", refused)

@@ -16,6 +16,7 @@ const maxReflections = 100
 // reflectionServer is s as gRPC's reflection registers itself on it: with a limit on its streams.
 type reflectionServer struct {
 	*grpc.Server
+	next grpc.ServiceRegistrar
 	node string
 	open chan struct{} // capacity maxReflections: one for each stream
 }
@@ -37,5 +38,5 @@ func (s *reflectionServer) RegisterService(service *grpc.ServiceDesc, impl any) 
 			return stream.Handler(srv, ss)
 		}
 	}
-	s.Server.RegisterService(&desc, impl)
+	s.next.RegisterService(&desc, impl)
 }

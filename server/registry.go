@@ -30,6 +30,7 @@ type registryService struct {
 	registry  Registry
 	followers Followers
 	history   History
+	logClock  func() int64
 	// completePatience is how long a watch of services waits for a leader to confirm that this node holds all
 	// acknowledged writes. By then it has sent all that the node holds.
 	completePatience time.Duration

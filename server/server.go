@@ -24,8 +24,8 @@ import (
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
-
 	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/receive"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
@@ -44,17 +44,18 @@ type Config struct {
 	// MaxConnections is the most connections that clients have open to this node: each is a file, and the
 	// node needs files of its own (connlimit.Plan).
 	MaxConnections int
-	// ClientMemory is about how many bytes of memory this node holds for its clients at most: a third each
-	// for what streams send, for the answers to reads, and for changes that wait for theirs. One connection
-	// may have a quarter of each third. Watches are bounded by their number. At least MinClientMemory.
+	// ClientMemory is about how many bytes of memory this node holds for its clients at most: a quarter each
+	// for requests that are not complete, for what streams send, for the answers to reads, and for changes
+	// that wait for theirs. One connection may have a quarter of each quarter. Watches are bounded by their
+	// number. At least MinClientMemory.
 	ClientMemory int64
 	// ReadyMaxStaleness is how long ago this node may have been known to be fresh, its leader
 	// confirmed by a quorum, while "" is SERVING; 0 does not ask. At least MinReadyStaleness.
 	ReadyMaxStaleness time.Duration
 	// WriteTimeout is how long a change waits for a leader, and the whole time of one whose caller
-	// has no deadline.
+	// has no deadline. A large one has longer: deadline.Transfer.
 	WriteTimeout time.Duration
-	// ForwardTimeout is the most that a change forwarded to the leader may take.
+	// ForwardTimeout is the most that a change forwarded to the leader may take, unless it is large.
 	ForwardTimeout time.Duration
 	// MaxForwarded is the most changes that are on their way to one other member.
 	MaxForwarded int
@@ -131,6 +132,7 @@ type Server struct {
 	rpcs      *rpcstats.Stats
 	watches   *watches
 	budgets   budgets
+	requests  *receive.Limits
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -191,8 +193,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		drains:       s.router.Drains,
 		refreshed:    make(chan struct{}, 1),
 	}
-	s.watches = newWatches(cfg, s.rpcs)
 	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
+	s.requests = newRequestLimits(cfg)
+	s.watches = newWatches(cfg, s.rpcs, s.requests)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
@@ -206,21 +209,22 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
-		replica: deps.Replica, exporter: deps.Exporter, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
+		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.rpcs.On(s.api), s.rpcs.On(s.peer)
+	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
+	streams := s.requests.Streams(api)
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus"), &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
 	})
-	s.watches.registerStreams(reading.On(api, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, completePatience: cfg.LeaderGrace,
+	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
+		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
-	rollcallv1.RegisterClusterServer(api, cluster)
-	reflection.Register(&reflectionServer{s.api, cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
+	rollcallv1.RegisterClusterServer(streams, cluster)
+	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
 
 	peerv1.RegisterPeerServer(peer, &peerService{
 		node: cfg.Node, router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log,

@@ -59,7 +59,7 @@ func (w *watches) handle(h *health, stream grpc.ServerStream) error {
 
 func (o *openWatch) handle(ctx context.Context, h *health) error {
 	req := new(healthpb.HealthCheckRequest)
-	if err := o.stream.RecvMsg(req); err != nil {
+	if err := o.watches.requests.Only(o.stream, req); err != nil {
 		return err
 	}
 	flowcontrol.SendUncompressed(ctx)

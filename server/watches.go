@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/receive"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
@@ -27,6 +28,7 @@ const (
 type watches struct {
 	node                 string
 	limit, perConnection int
+	requests             *receive.Limits
 	log                  *slog.Logger
 
 	open   atomic.Int64
@@ -42,9 +44,10 @@ type watches struct {
 	begun       sync.WaitGroup    // one for each watch that has begun and has not ended completely
 }
 
-func newWatches(cfg Config, rpcs *rpcstats.Stats) *watches {
+func newWatches(cfg Config, rpcs *rpcstats.Stats, requests *receive.Limits) *watches {
 	return &watches{
 		rpcs:          rpcs.Of(watchMethod),
+		requests:      requests,
 		node:          cfg.Node,
 		limit:         cfg.MaxWatches,
 		perConnection: cfg.MaxWatchesPerConnection,

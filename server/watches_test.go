@@ -15,7 +15,7 @@ func limitedWatches(node, connection int) *watches {
 	cfg := DefaultConfig()
 	cfg.Node, cfg.MaxWatches, cfg.MaxWatchesPerConnection = "n1", node, connection
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	return newWatches(cfg, rpcstats.New())
+	return newWatches(cfg, rpcstats.New(), newRequestLimits(cfg))
 }
 
 func TestWatchLimits(t *testing.T) {

@@ -159,8 +159,8 @@ func newIdentity(dir, node string) (Identity, error) {
 	if len(found) > 0 {
 		slices.Sort(found)
 		return Identity{}, fmt.Errorf("%s is missing but %s holds %v: whose they are is not known; "+
-			"put %s back, or start with an empty data directory as a new member",
-			filepath.Join(dir, identityName), dir, found, identityName)
+			"put %s back; if it is lost, %s",
+			filepath.Join(dir, identityName), dir, found, identityName, raftlog.LostMember)
 	}
 	random, err := uuid.NewRandom()
 	if err != nil {

@@ -100,7 +100,7 @@ func (r *recovery) open(snaps *snapshot.Store) (*registry.File, error) {
 	}
 	if first := r.log.Contiguous(); last > base && first > base+1 {
 		return nil, fmt.Errorf("%s lacks the entries %d to %d, and no intact snapshot holds them; %s",
-			r.log.Path(), base+1, first-1, raftlog.StartAsNew)
+			r.log.Path(), base+1, first-1, raftlog.LostMember)
 	}
 
 	f, err := r.openIfIntact()
@@ -111,7 +111,7 @@ func (r *recovery) open(snaps *snapshot.Store) (*registry.File, error) {
 		if index := f.Meta().GetIndex(); index > max(last, base) {
 			f.Discard()
 			return nil, fmt.Errorf("%s holds log entry %d, but %s and the snapshots end at %d: they are not of the same time, "+
-				"as after restoring only one of them; %s", r.path, index, raftlog.FileName, max(last, base), raftlog.StartAsNew)
+				"as after restoring only one of them; %s", r.path, index, raftlog.FileName, max(last, base), raftlog.LostMember)
 		}
 		return f, nil
 	}

@@ -104,6 +104,9 @@ func (f *fake) servicesAt(at *rollcallv1.At) (map[string]*rollcallv1.ServiceReco
 			revision--
 		}
 	case *rollcallv1.At_Time:
+		if at.Time.AsTime().Year() >= 2200 {
+			return nil, 0, refusal(codes.OutOfRange, "TIME_AHEAD", "at.time is 2200, which is in the future: the cluster's clock says 2026", nil)
+		}
 		revision = f.revisionAt(at.Time)
 	}
 	if err := f.kept(revision + 1); err != nil {

@@ -11,6 +11,7 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/store"
+	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // Forming a cluster.
@@ -127,12 +128,16 @@ func decideByClusters(v peerport.View, directory string, answers []Answer) (Deci
 	}
 	cluster := peerport.ShortClusterID(first.Hello.GetClusterId())
 	if listed {
-		return Decision{Fatal: &Error{fmt.Sprintf("%s belongs to cluster %s but %s is empty; see \"rollcall member replace\"",
-			v.Node, cluster, directory)}}, true
+		return Decision{Fatal: &Error{fmt.Sprintf("%s belongs to cluster %s but %s is empty; start it with its own data directory; if that is lost, %s",
+			v.Node, cluster, directory, raftlog.LostMember)}}, true
 	}
-	return Decision{Fatal: &Error{fmt.Sprintf("%s is not a member of cluster %s, which %s (%s) belongs to; see \"rollcall member add\"",
-		v.Node, cluster, first.Member.Name, first.Address)}}, true
+	return Decision{Fatal: &Error{fmt.Sprintf("%s is not a member of cluster %s, which %s (%s) belongs to; %s",
+		v.Node, cluster, first.Member.Name, first.Address, newMembers)}}, true
 }
+
+// newMembers is what to do when a cluster shall have another member: no command adds one.
+const newMembers = `start it with the --member list that the cluster has, or make a new cluster with the new list from a backup ` +
+	`("rollcall snapshot save", then "rollcall snapshot restore" for each member)`
 
 // directoryOf is the directory by which the sender of a hello knows a node, and whether it knows it
 // at all. What was announced to the cluster is newer than its founding.
@@ -161,8 +166,8 @@ func Check(v peerport.View, directory string, answers []Answer) error {
 			return nil
 		}
 		if ok && known != "" && stranger == nil {
-			stranger = &Error{fmt.Sprintf("%s is not the data directory by which %s (%s) knows %s; see \"rollcall member replace\"",
-				directory, a.Member.Name, a.Address, v.Node)}
+			stranger = &Error{fmt.Sprintf("%s is not the data directory by which %s (%s) knows %s; start it with that directory; if it is lost, %s",
+				directory, a.Member.Name, a.Address, v.Node, raftlog.LostMember)}
 		}
 	}
 	return stranger

@@ -112,7 +112,7 @@ func (v View) Stranger(h *peerv1.Hello) string {
 		return fmt.Sprintf("%s is not a member of cluster %s", h.GetNode(), ShortClusterID(v.ClusterID()))
 	}
 	if directory != "" && directory != h.GetDirectoryId() {
-		return fmt.Sprintf("%s has another data directory than the one cluster %s knows; see \"rollcall member replace\"",
+		return fmt.Sprintf("%s has another data directory than the one cluster %s knows; start it with its own directory, or see \"A member lost its data\" in docs/operations.md",
 			h.GetNode(), ShortClusterID(v.ClusterID()))
 	}
 	return ""

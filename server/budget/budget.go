@@ -14,28 +14,38 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// Budget bounds the bytes that are taken from it. Its zero value is not usable.
+// Budget bounds the bytes that are taken from it. Its zero value is not usable. Taking and giving back needs
+// no lock: every write does both.
 type Budget struct {
 	name                string
 	node, perConnection int64
-	used, refused       atomic.Int64
+	used                atomic.Int64 // never more than node
+	refused             atomic.Int64
 
 	// closed says that a connection has ended. gRPC then forgets, without a word, the messages that it had
 	// begun to send; nil: nobody knows.
 	closed func(*peer.Peer) bool
 
-	mu    sync.Mutex // guards what follows, and that used never exceeds node
-	swept time.Time
-	// connections counts by the peer.Peer that all calls of a connection share. Its address would not do:
+	// accounts are by the peer.Peer that all calls of a connection share. Its address would not do:
 	// that of a tunnel or a pipe is not unique.
-	connections map[*peer.Peer]int64
+	accounts sync.Map // *peer.Peer → *account
+	known    atomic.Int64
+
+	mu    sync.Mutex // guards what follows
+	swept time.Time
+	limit int64 // sweep when there are so many accounts
 }
+
+// account is what one connection has taken; removed once it is out of the map.
+type account struct{ taken atomic.Int64 }
+
+const removed = -1
 
 // New returns a budget of node bytes, of which one connection may take perConnection. name stands in the
 // QuotaFailure of who is refused, and in metrics. closed says that a connection has ended: what it had
 // taken is given back when it is looked for. nil: everything taken is given back by Give.
 func New(name string, node, perConnection int64, closed func(*peer.Peer) bool) *Budget {
-	return &Budget{name: name, node: node, perConnection: perConnection, closed: closed, connections: make(map[*peer.Peer]int64)}
+	return &Budget{name: name, node: node, perConnection: perConnection, closed: closed}
 }
 
 // Name is what New was given.
@@ -43,9 +53,7 @@ func (b *Budget) Name() string { return b.name }
 
 // Use returns how many bytes are taken, of how many, and how often a call was refused.
 func (b *Budget) Use() (used, limit, refused int64) {
-	b.mu.Lock()
 	b.sweep()
-	b.mu.Unlock()
 	return b.used.Load(), b.node, b.refused.Load()
 }
 
@@ -84,39 +92,120 @@ const (
 )
 
 func (b *Budget) take(connection *peer.Peer, bytes int64) verdict {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if connection != nil && b.connections[connection]+bytes > b.perConnection {
+	if connection != nil && !b.takeOf(connection, bytes) {
 		return overConnection
 	}
-	if b.used.Load()+bytes > b.node {
-		if b.sweep(); b.used.Load()+bytes > b.node {
-			return overNode
-		}
+	if b.takeOfNode(bytes) {
+		return fits
 	}
-	b.used.Add(bytes)
+	if b.sweepIfDue(); b.takeOfNode(bytes) {
+		return fits
+	}
 	if connection != nil {
-		b.connections[connection] += bytes
+		b.giveTo(connection, bytes)
 	}
-	return fits
+	return overNode
 }
 
-// sweepEvery bounds what those who are refused can cost.
-const sweepEvery = 50 * time.Millisecond
-
-// sweep gives back what connections had taken that have ended. mu is held.
-func (b *Budget) sweep() {
-	now := time.Now()
-	if b.closed == nil || now.Sub(b.swept) < sweepEvery {
-		return
-	}
-	b.swept = now
-	for connection, bytes := range b.connections {
-		if b.closed(connection) {
-			b.used.Add(-bytes)
-			delete(b.connections, connection)
+func (b *Budget) takeOfNode(bytes int64) bool {
+	for {
+		used := b.used.Load()
+		if used+bytes > b.node {
+			return false
+		}
+		if b.used.CompareAndSwap(used, used+bytes) {
+			return true
 		}
 	}
+}
+
+// takeOf takes bytes of a connection's part.
+func (b *Budget) takeOf(connection *peer.Peer, bytes int64) bool {
+	for {
+		a := b.account(connection)
+		taken := a.taken.Load()
+		switch {
+		case taken == removed: // there is a newer one, or will be
+			continue
+		case taken+bytes > b.perConnection:
+			return false
+		case a.taken.CompareAndSwap(taken, taken+bytes):
+			return true
+		}
+	}
+}
+
+// giveTo returns how many bytes were given back: what a connection had taken that has ended may have been given
+// back already.
+func (b *Budget) giveTo(connection *peer.Peer, bytes int64) int64 {
+	v, ok := b.accounts.Load(connection)
+	if !ok {
+		return 0
+	}
+	a := v.(*account)
+	for {
+		taken := a.taken.Load()
+		if taken == removed {
+			return 0
+		}
+		given := min(bytes, taken)
+		if a.taken.CompareAndSwap(taken, taken-given) {
+			return given
+		}
+	}
+}
+
+func (b *Budget) account(connection *peer.Peer) *account {
+	if a, ok := b.accounts.Load(connection); ok {
+		return a.(*account)
+	}
+	a, there := b.accounts.LoadOrStore(connection, &account{})
+	if !there {
+		b.known.Add(1)
+		b.mu.Lock()
+		many := b.known.Load() > max(b.limit, minSweep)
+		b.mu.Unlock()
+		if many {
+			b.sweep()
+		}
+	}
+	return a.(*account)
+}
+
+const (
+	// sweepEvery bounds what those who are refused can cost.
+	sweepEvery = 50 * time.Millisecond
+	// minSweep is how many accounts there may be of connections that have taken nothing.
+	minSweep = 64
+)
+
+// sweepIfDue sweeps, unless that was done just now.
+func (b *Budget) sweepIfDue() {
+	b.mu.Lock()
+	due := time.Since(b.swept) >= sweepEvery
+	b.mu.Unlock()
+	if due {
+		b.sweep()
+	}
+}
+
+// sweep gives back what connections had taken that have ended, and forgets connections that have taken nothing.
+func (b *Budget) sweep() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.swept = time.Now()
+	b.accounts.Range(func(key, value any) bool {
+		connection, a := key.(*peer.Peer), value.(*account)
+		if b.closed != nil && b.closed(connection) {
+			b.used.Add(-max(a.taken.Swap(removed), 0))
+		} else if !a.taken.CompareAndSwap(0, removed) {
+			return true
+		}
+		b.accounts.Delete(connection)
+		b.known.Add(-1)
+		return true
+	})
+	b.limit = 2 * b.known.Load()
 }
 
 // Give gives back bytes that were taken for the connection.
@@ -124,18 +213,8 @@ func (b *Budget) Give(connection *peer.Peer, bytes int64) {
 	if bytes == 0 {
 		return
 	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if connection == nil {
-		b.used.Add(-bytes)
-		return
+	if connection != nil {
+		bytes = b.giveTo(connection, bytes)
 	}
-	// What a connection had taken that has ended may have been given back already.
-	taken := b.connections[connection]
-	b.used.Add(-min(bytes, taken))
-	if taken > bytes {
-		b.connections[connection] = taken - bytes
-	} else {
-		delete(b.connections, connection)
-	}
+	b.used.Add(-bytes)
 }

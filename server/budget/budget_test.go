@@ -60,8 +60,8 @@ func TestBudget(t *testing.T) {
 	b.Give(one, 40)
 	b.Give(two, 40)
 	b.Give(nil, 20)
-	if used, _, _ := b.Use(); used != 0 || len(b.connections) != 0 {
-		t.Errorf("%d bytes are used and %d connections known when all is given back", used, len(b.connections))
+	if used, _, _ := b.Use(); used != 0 || b.known.Load() != 0 {
+		t.Errorf("%d bytes are used and %d connections known when all is given back", used, b.known.Load())
 	}
 	if b.Fits(61) || !b.Fits(60) {
 		t.Error("what fits is what one connection may take")
@@ -108,5 +108,57 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	all.Wait()
 	if used, _, _ := b.Use(); used != 0 {
 		t.Errorf("%d bytes are left", used)
+	}
+}
+
+// TestConnectionsAreForgotten: those that come and go leave nothing, also while nobody asks for the use.
+func TestConnectionsAreForgotten(t *testing.T) {
+	b := New("writes", 1_000, 100, nil)
+	stays := &peer.Peer{}
+	b.TryTake(stays, 70)
+	for range 100_000 {
+		connection := &peer.Peer{}
+		if !b.TryTake(connection, 70) {
+			t.Fatal("a connection finds no room")
+		}
+		b.Give(connection, 70)
+		if b.known.Load() > 2*minSweep {
+			t.Fatalf("%d connections are known", b.known.Load())
+		}
+	}
+	if b.TryTake(stays, 31) || !b.TryTake(stays, 30) {
+		t.Error("what a connection has taken is forgotten")
+	}
+}
+
+// TestSweepingBesideTakers: what is taken while connections are forgotten is counted once.
+func TestSweepingBesideTakers(t *testing.T) {
+	b := New("writes", 1_000, 100, nil)
+	connection := &peer.Peer{}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 5_000 {
+				if b.TryTake(connection, 60) {
+					if used, _, _ := b.Use(); used != 60 {
+						t.Errorf("%d bytes are used by the only one who can", used)
+					}
+					b.Give(connection, 60)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if used, _, _ := b.Use(); used != 0 {
+		t.Errorf("%d bytes are left", used)
+	}
+}
+
+func TestTakingAllocatesNothing(t *testing.T) {
+	b := New("writes", 1_000, 100, nil)
+	connection := &peer.Peer{}
+	b.TryTake(connection, 1)
+	if n := testing.AllocsPerRun(100, func() { b.TryTake(connection, 70); b.Give(connection, 70) }); n > 0 {
+		t.Errorf("a write allocates %v times", n)
 	}
 }

@@ -37,6 +37,7 @@ const (
 	ReasonInternal           = "INTERNAL"             // a defect of this program
 	ReasonCompacted          = "COMPACTED"            // it is older than what is retained
 	ReasonAhead              = "REVISION_AHEAD"       // this node has not reached the revision asked for
+	ReasonTimeAhead          = "TIME_AHEAD"           // the time asked for is in the future
 	ReasonFellBehind         = "FELL_BEHIND"          // a watch of services was too slow; begin it anew
 	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
 	ReasonClusterChanged     = "CLUSTER_CHANGED"      // this node belongs to another cluster than rollcall-cluster, or a page token
@@ -90,6 +91,7 @@ var codeOf = map[string]codes.Code{
 	ReasonInternal:           codes.Internal,
 	ReasonCompacted:          codes.OutOfRange,
 	ReasonAhead:              codes.OutOfRange,
+	ReasonTimeAhead:          codes.OutOfRange,
 	ReasonFellBehind:         codes.Unavailable,
 	ReasonDiverged:           codes.Unavailable,
 	ReasonClusterChanged:     codes.FailedPrecondition,

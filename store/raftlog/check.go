@@ -87,17 +87,17 @@ func surveyLog(path string) ([]uint64, error) {
 func (l *Log) checkStable(owner Owner) error {
 	stored, err := l.Get(keyDirectoryID)
 	if errors.Is(err, raftboltdb.ErrKeyNotFound) {
-		return fmt.Errorf("%s does not say whose it is: this node has lost its votes; %s", l.path, StartAsNew)
+		return fmt.Errorf("%s does not say whose it is: this node has lost its votes; %s", l.path, LostMember)
 	}
 	if err != nil {
-		return fmt.Errorf("%w; %s", err, StartAsNew)
+		return fmt.Errorf("%w; %s", err, LostMember)
 	}
 	if string(stored) != owner.DirectoryID {
 		return fmt.Errorf("%s belongs to data directory %s, not to this one (%s)", l.path, stored, owner.DirectoryID)
 	}
 	for _, key := range []string{"CurrentTerm", "LastVoteTerm", "LastVoteCand"} {
 		if _, err := l.Get([]byte(key)); err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
-			return fmt.Errorf("%w; %s", err, StartAsNew)
+			return fmt.Errorf("%w; %s", err, LostMember)
 		}
 	}
 	return nil
@@ -122,7 +122,7 @@ func (l *Log) checkEntries(indexes []uint64) error {
 			err = checkEntry(index, &entry)
 		}
 		if err != nil {
-			return fmt.Errorf("%s: entry %d: %w; %s", l.path, index, err, StartAsNew)
+			return fmt.Errorf("%s: entry %d: %w; %s", l.path, index, err, LostMember)
 		}
 		l.saw(index)
 	}

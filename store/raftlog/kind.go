@@ -82,5 +82,5 @@ func refuseSegments(dir string) error {
 		return err
 	}
 	return fmt.Errorf("%s stands beside a %s that keeps the log itself: they are not of the same time, "+
-		"as after restoring only one of them; %s", path, FileName, StartAsNew)
+		"as after restoring only one of them; %s", path, FileName, LostMember)
 }

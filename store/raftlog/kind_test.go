@@ -146,5 +146,5 @@ func TestOpenRefusesTwoLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := d.open(Options{})
-	storetest.Mention(t, err, DirName, "not of the same time", "member replace")
+	storetest.Mention(t, err, DirName, "not of the same time", LostMember)
 }

@@ -80,8 +80,7 @@ type Log struct {
 
 	durable atomic.Pointer[func() uint64]
 
-	opened time.Time
-	begun  atomic.Int64 // when the write under way began, since opened; 0: none is
+	watchdog *watchdog.Watchdog // of appends; Raft makes one at a time
 
 	mu     sync.Mutex // guards failed
 	failed error
@@ -106,12 +105,12 @@ func Open(dir string, owner Owner, opt Options) (*Log, error) {
 	}
 	if !there {
 		if owner.Founded {
-			return nil, fmt.Errorf("%s is missing: this node has lost its votes and its log; %s", path, StartAsNew)
+			return nil, fmt.Errorf("%s is missing: this node has lost its votes and its log; %s", path, LostMember)
 		}
 		if segments, err := segmentNames(filepath.Join(dir, DirName)); err != nil {
 			return nil, fmt.Errorf("open log: %w", err)
 		} else if len(segments) > 0 {
-			return nil, fmt.Errorf("%s is missing but %s is there: this node has lost its votes; %s", path, filepath.Join(dir, DirName), StartAsNew)
+			return nil, fmt.Errorf("%s is missing but %s is there: this node has lost its votes; %s", path, filepath.Join(dir, DirName), LostMember)
 		}
 		if err := Create(dir, owner.DirectoryID, cmp.Or(opt.Kind, DefaultKind), 0); err != nil {
 			return nil, fmt.Errorf("create %s: %w", path, err)
@@ -123,15 +122,16 @@ func Open(dir string, owner Owner, opt Options) (*Log, error) {
 	}
 	indexes, err := surveyLog(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w; %s", err, StartAsNew)
+		return nil, fmt.Errorf("%w; %s", err, LostMember)
 	}
-	l := &Log{opened: time.Now(), path: path, opt: opt}
+	l := &Log{path: path, opt: opt}
 	if l.stable, err = openBoltStore(path); err != nil {
 		return nil, err
 	}
 	if err := l.open(dir, owner, indexes); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
+	l.watchdog = watchdog.New(l.where, l.fail)
 	return l, nil
 }
 
@@ -142,7 +142,7 @@ func (l *Log) open(dir string, owner Owner, indexes []uint64) error {
 	}
 	kind, meta, err := l.readKind()
 	if err != nil {
-		return fmt.Errorf("%w; %s", err, StartAsNew)
+		return fmt.Errorf("%w; %s", err, LostMember)
 	}
 	if l.opt.Kind != "" && l.opt.Kind != kind {
 		return kindMismatch(dir, kind, l.opt.Kind)
@@ -160,7 +160,7 @@ func (l *Log) open(dir string, owner Owner, indexes []uint64) error {
 		return l.checkEntries(indexes)
 	}
 	if len(indexes) > 0 {
-		return fmt.Errorf("%s: %w: it holds entries, but says that they are in %s; %s", l.path, vfs.ErrDamaged, DirName, StartAsNew)
+		return fmt.Errorf("%s: %w: it holds entries, but says that they are in %s; %s", l.path, vfs.ErrDamaged, DirName, LostMember)
 	}
 	l.where = filepath.Join(dir, DirName)
 	w, err := openWAL(l.where, meta, l.storeMeta, func(entry *raft.Log) error {
@@ -168,7 +168,7 @@ func (l *Log) open(dir string, owner Owner, indexes []uint64) error {
 		return checkEntry(entry.Index, entry)
 	})
 	if errors.Is(err, vfs.ErrDamaged) || errors.Is(err, errLogLost) {
-		return fmt.Errorf("%w; %s", err, StartAsNew)
+		return fmt.Errorf("%w; %s", err, LostMember)
 	}
 	if err != nil {
 		return err
@@ -190,8 +190,11 @@ func (l *Log) Path() string { return l.where }
 // Kind is where the entries are.
 func (l *Log) Kind() Kind { return l.kind }
 
-// StartAsNew is what to do with a node that has lost its log.
-const StartAsNew = `start it with an empty data directory as a new member (see "rollcall member replace")`
+// LostMember is what to do with a node that has lost its log or its votes. It cannot come back into its
+// cluster: no command gives a member a new data directory.
+const LostMember = `leave it stopped while a majority of the members serves, or move all members into a new cluster: ` +
+	`"rollcall snapshot save", stop all nodes, then "rollcall snapshot restore" for each ` +
+	`(docs/operations.md, "A member lost its data")`
 
 // Create makes an empty log whose term is term. raft.db gets its name when the directory id and its
 // kind are in it: a raft.db without an id is never ours.
@@ -281,7 +284,8 @@ func (l *Log) StoreLogs(entries []*raft.Log) error {
 	for _, entry := range entries {
 		bytes += len(entry.Data)
 	}
-	defer l.busy(bytes)()
+	l.watchdog.Begin(watchdog.Limit(bytes))
+	defer l.watchdog.End()
 	if l.opt.Intercept != nil {
 		if err := l.opt.Intercept(entries); err != nil {
 			return l.cannotWrite(l.where, err)
@@ -350,25 +354,8 @@ func (l *Log) storeMeta(meta walMeta) error {
 	return boltfile.Guard(func() error { return setSegments(l.stable, meta) })
 }
 
-// busy begins a write of so many bytes. The log fails if the disk makes no progress with it. Call what busy
-// returns at the end. Raft writes one at a time.
-func (l *Log) busy(bytes int) (end func()) {
-	l.begun.Store(int64(max(time.Since(l.opened), 1)))
-	stop := watchdog.Watch(l.where, watchdog.Limit(bytes), l.fail)
-	return func() {
-		stop()
-		l.begun.Store(0)
-	}
-}
-
-// WritingFor is how long the write under way has taken so far; 0: none is under way.
-func (l *Log) WritingFor() time.Duration {
-	begun := l.begun.Load()
-	if begun == 0 {
-		return 0
-	}
-	return time.Since(l.opened) - time.Duration(begun)
-}
+// WritingFor is how long the append under way has taken so far; 0: none is under way.
+func (l *Log) WritingFor() time.Duration { return l.watchdog.Busy() }
 
 func (l *Log) failure() error {
 	l.mu.Lock()

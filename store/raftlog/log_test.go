@@ -132,9 +132,9 @@ func testLogReportsADamagedEntryOnce(t *testing.T, kind Kind) {
 
 	_, err := openDirectory(t, path).open(Options{Kind: kind})
 	if kind == WAL {
-		storetest.Mention(t, err, "damaged", "after entry 0", "checksum", "empty data directory") // the three were one append
+		storetest.Mention(t, err, "damaged", "after entry 0", "checksum", LostMember) // the three were one append
 	} else {
-		storetest.Mention(t, err, FileName, "entry 2", "checksum", "empty data directory")
+		storetest.Mention(t, err, FileName, "entry 2", "checksum", LostMember)
 	}
 }
 
@@ -216,7 +216,7 @@ func testOpenLogRefuses(t *testing.T, kind Kind) {
 			if err := os.Remove(d.file(FileName)); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"raft.db is missing: this node has lost its votes and its log", "member replace"}},
+		}, []string{"raft.db is missing: this node has lost its votes and its log", LostMember}},
 		{"another directory's", func(t *testing.T, d *directory) {
 			other, l := openLog(t, t.TempDir(), Options{Kind: kind})
 			l.Close()

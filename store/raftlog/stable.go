@@ -11,6 +11,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/store/boltfile"
 	"github.com/rollcallhq/rollcall/store/vfs"
+	"github.com/rollcallhq/rollcall/store/watchdog"
 )
 
 // What raft keeps beside its entries, its term and its vote, is in raft.db, each value with a checksum.
@@ -20,7 +21,8 @@ import (
 func (l *Log) Set(key, value []byte) error {
 	err := l.failure()
 	if err == nil {
-		defer l.busy(0)()
+		l.watchdog.Begin(watchdog.Limit(0))
+		defer l.watchdog.End()
 		if err = boltfile.Guard(func() error { return l.stable.Set(key, sealStable(key, value)) }); err != nil {
 			err = l.cannotWrite(l.path, err)
 		}

@@ -197,7 +197,7 @@ func TestWALRefusesFilesThatAreNotItsOwn(t *testing.T) {
 			if err := storetest.CopyFile(segment, later); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"raft.db knows nothing of", "member replace"}},
+		}, []string{"raft.db knows nothing of", LostMember}},
 		{"something else", func(t *testing.T, path, segment string) {
 			if err := os.WriteFile(filepath.Join(path, DirName, "copy of.wal"), nil, 0o600); err != nil {
 				t.Fatal(err)

@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"strconv"
 	"sync"
 	"time"
 
@@ -16,6 +18,7 @@ type Process struct {
 	Node        Node
 	Command     func() *exec.Cmd // returns a new one for each start
 	Logs        io.Writer        // safe for use by several goroutines
+	PIDFile     string           // holds the process id while the node runs; "": there is none
 	Restart     time.Duration    // pause before it is started again; 0: it is not started again
 	StopTimeout time.Duration    // how long an orderly end may take before it is killed
 	Notify      func(Event)
@@ -36,6 +39,20 @@ func (p *Process) setPID(pid int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pid = pid
+}
+
+// writePIDFile lets "kill -9 $(cat rollcall-dev/n1.pid)" find the node. That is a convenience, so a node also
+// runs where the file cannot be written.
+func (p *Process) writePIDFile(pid int) {
+	if p.PIDFile != "" {
+		os.WriteFile(p.PIDFile, []byte(strconv.Itoa(pid)+"\n"), 0o644)
+	}
+}
+
+func (p *Process) removePIDFile() {
+	if p.PIDFile != "" {
+		os.Remove(p.PIDFile)
+	}
 }
 
 // Describe returns the node with its process id, which is 0 while it does not run.
@@ -94,8 +111,12 @@ func (p *Process) runOnce(ctx context.Context) (pid int, err error) {
 	}
 	pid = cmd.Process.Pid
 	p.setPID(pid)
+	p.writePIDFile(pid)
 	p.Notify(Event{Event: "started", Node: p.Node.Name, PID: pid})
-	defer p.setPID(0)
+	defer func() {
+		p.setPID(0)
+		p.removePIDFile()
+	}()
 
 	ended := make(chan error, 1) // room for one, so that Wait never blocks
 	go func() { ended <- cmd.Wait() }()

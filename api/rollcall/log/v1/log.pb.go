@@ -2884,7 +2884,8 @@ type Result struct {
 	BrokenRules []*BrokenRule `protobuf:"bytes,7,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
 	// The overrides that cover one of services, or several, and have not ended.
 	Overrides []*LayeredOverride `protobuf:"bytes,8,rep,name=overrides,proto3" json:"overrides,omitempty"`
-	// Of a preview of an override: whose effective status would change, by name, the first 1,000; and how many.
+	// Only of a command about an override that was tried without being done: the services whose effective status
+	// it would change, by name, the first 1,000 of them; and how many there are.
 	Affected      []*AffectedService `protobuf:"bytes,9,rep,name=affected,proto3" json:"affected,omitempty"`
 	AffectedTotal int64              `protobuf:"varint,10,opt,name=affected_total,json=affectedTotal,proto3" json:"affected_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2991,6 +2992,7 @@ func (x *Result) GetAffectedTotal() int64 {
 	return 0
 }
 
+// AffectedService is a service whose effective status would change.
 type AffectedService struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`

@@ -1,0 +1,165 @@
+package cluster_test
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// placeholders are what differs from run to run. Everything else that a page shows is compared as it is, but
+// for the width of columns: those follow from the values.
+var placeholders = []struct {
+	name    string
+	pattern *regexp.Regexp
+	bind    bool // the same value in the page is the same value in the run, also in commands
+}{
+	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
+	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
+	{"cluster", regexp.MustCompile(`(?:^|\W)cluster [0-9a-f]{4}\b`), true},
+	{"hash", regexp.MustCompile(`\bstate hash [0-9a-f]{8}\b`), true},
+	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`), false},
+	{"clock", regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), false},
+	{"duration", regexp.MustCompile(`\b(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+\b`), false},
+	{"silence", regexp.MustCompile(`no answer for ‹duration›`), false}, // how long is said once it is long enough
+	{"silence", regexp.MustCompile(`\bno answer\b`), false},
+	{"pid", regexp.MustCompile(`\bpid \d+\b|\bkill -9 \d+\b|(?m:^n\d +\d+  )`), false},
+	{"port", regexp.MustCompile(`\b127\.0\.0\.1:(?:[1-689]\d{3,4}|7[0-57-9]\d\d|76[6-9]\d|7\d{4})\b`), false}, // of a client; those of nodes are 7600 to 7659
+	{"term", regexp.MustCompile(`\bterm \d+\b`), false},
+	{"entry", regexp.MustCompile(`\b(log entry|entries up to) +\d+\b`), false}, // elections have entries too
+	{"entries", regexp.MustCompile(`\b\d+ entries\b`), false},
+	{"size", regexp.MustCompile(`\b[\d,.]+ (bytes|[KMG]i?B)\b`), false}, // files consist of the machine's pages
+	{"leader", regexp.MustCompile(`\bleader n\d\b`), false},
+	{"role", regexp.MustCompile(`(?m:^n\d  +)(leader|follower)\b`), false},
+}
+
+var columns = regexp.MustCompile(`  +`)
+
+// normalize replaces what differs from run to run, and returns what stood there and is bound.
+func normalize(text string) (string, []string) {
+	var bound []string
+	for _, p := range placeholders {
+		text = p.pattern.ReplaceAllStringFunc(text, func(found string) string {
+			if p.bind {
+				bound = append(bound, found)
+			}
+			return "‹" + p.name + "›"
+		})
+	}
+	lines := strings.Split(text, "\n")
+	for i, l := range lines {
+		lines[i] = strings.TrimRight(columns.ReplaceAllString(l, "  "), " ")
+	}
+	return strings.Join(lines, "\n"), bound
+}
+
+// bindings are which values of a run stand for which of the page.
+type bindings struct{ toRun, toPage map[string]string }
+
+func newBindings() *bindings {
+	return &bindings{toRun: map[string]string{}, toPage: map[string]string{}}
+}
+
+// compare says how what was printed differs from what the page shows, or "".
+func (b *bindings) compare(shown, printed string) string {
+	want, wantBound := normalize(shown)
+	got, gotBound := normalize(printed)
+	if want != got {
+		return fmt.Sprintf("the page shows\n%s\nand rollcall printed\n%s\nas compared:\n%s", indent(shown), indent(printed), difference(want, got))
+	}
+	for i, page := range wantBound {
+		run := gotBound[i]
+		if r, ok := b.toRun[page]; ok && r != run {
+			return fmt.Sprintf("the page shows %s again, where %s stood for it and now stands %s", page, r, run)
+		}
+		if p, ok := b.toPage[run]; ok && p != page {
+			return fmt.Sprintf("the page shows %s, where it showed %s before; rollcall printed the same, %s", page, p, run)
+		}
+		b.toRun[page], b.toPage[run] = run, page
+	}
+	return ""
+}
+
+// command puts the values of the run into a command of the page.
+func (b *bindings) command(c string) string {
+	for page, run := range b.toRun {
+		c = strings.ReplaceAll(c, page, run)
+	}
+	return c
+}
+
+// inPage puts the values of the page into what was printed.
+func (b *bindings) inPage(printed string) string {
+	for run, page := range b.toPage {
+		printed = strings.ReplaceAll(printed, run, page)
+	}
+	return printed
+}
+
+func indent(s string) string {
+	return "\t" + strings.ReplaceAll(strings.TrimSuffix(s, "\n"), "\n", "\n\t")
+}
+
+func difference(want, got string) string {
+	w, g := strings.Split(strings.TrimSuffix(want, "\n"), "\n"), strings.Split(strings.TrimSuffix(got, "\n"), "\n")
+	var out []string
+	for i := range max(len(w), len(g)) {
+		var a, b string
+		if i < len(w) {
+			a = w[i]
+		}
+		if i < len(g) {
+			b = g[i]
+		}
+		if a != b || (i < len(w)) != (i < len(g)) {
+			out = append(out, "\t- "+a, "\t+ "+b)
+		}
+	}
+	return strings.Join(out, "\n")
+}
+
+// TestPagesCompare is what the comparison takes for the same, and what it does not.
+func TestPagesCompare(t *testing.T) {
+	for _, tt := range []struct {
+		what          string
+		page, printed string
+		same          bool
+	}{
+		{"the same", "payments SERVING, revision 4", "payments SERVING, revision 4", true},
+		{"another revision", "payments SERVING, revision 4", "payments SERVING, revision 5", false},
+		{"another status", "payments SERVING, revision 4", "payments NOT_SERVING, revision 4", false},
+		{"another word", "2 of 2 changed", "2 of 2 written", false},
+		{"a line more", "a\n", "a\nb\n", false},
+		{"a line less", "a\nb\n", "a\n", false},
+		{"an empty line more", "a\nb\n", "a\n\nb\n", false},
+		{"another time", "TIME  2026-11-22T12:36:08.9Z (0s ago)", "TIME  2027-01-02T03:04:05.678Z (12ms ago)", true},
+		{"no time", "12:36:08  payments SERVING", "-  payments SERVING", false},
+		{"wider columns", "NODE  UP\nn1    8s", "NODE  UP\nn1    12m3s", true},
+		{"a column more", "NODE  UP\nn1    8s", "NODE  LAG  UP\nn1    0    8s", false},
+		{"another port of a client", "from 127.0.0.1:53900", "from 127.0.0.1:4711", true},
+		{"another port of a node", "127.0.0.1:7600", "127.0.0.1:7610", false},
+		{"a port of a client for one of a node", "127.0.0.1:7600", "127.0.0.1:53900", false},
+		{"another leader", "cluster 3f9a · leader n1 (term 2)", "cluster 0bc1 · leader n2 (term 4)", true},
+		{"no leader", "cluster 3f9a · leader n1 (term 2)", "cluster 0bc1 · no leader (term 4)", false},
+		{"another node not ready", "n1  follower  yes", "n1  follower  no", false},
+		{"two ids", "0123456789abcdef 0123456789abcdef", "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb", false},
+		{"one id", "0123456789abcdef fedcba9876543210", "aaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaa", false},
+		{"other ids", "0123456789abcdef fedcba9876543210", "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb", true},
+		{"another process", "n1 (pid 4711) ended", "n1 (pid 1) ended", true},
+		{"another node", "n1 (pid 4711) ended", "n2 (pid 4711) ended", false},
+	} {
+		if got := newBindings().compare(tt.page, tt.printed); (got == "") != tt.same {
+			t.Errorf("%s: same is %v, want %v: %s", tt.what, got == "", tt.same, got)
+		}
+	}
+	b := newBindings()
+	if d := b.compare("--token 016b031b44337c3f", "--token ffffffffffffffff"); d != "" {
+		t.Fatal(d)
+	}
+	if got := b.command("restore --token 016b031b44337c3f"); got != "restore --token ffffffffffffffff" {
+		t.Errorf("a command with an id of the page: %s", got)
+	}
+	if d := b.compare("016b031b44337c3f", "eeeeeeeeeeeeeeee"); d == "" {
+		t.Error("the same id stands for another one, and compare does not say so")
+	}
+}
