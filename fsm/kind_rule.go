@@ -131,7 +131,11 @@ func (tx *Tx) removeRule(c *logv1.RemoveRule) *logv1.Refusal {
 // buildBook returns the book of a state in which a rule is r; nil: there is none of that name. "" is the name of
 // no rule.
 func (s *state) buildBook(name string, r *logv1.Rule) *rules.Book {
-	var all []rules.Rule
+	return rules.Build(s.book, s.allRules(name, r), s.layers, tree{s})
+}
+
+// allRules returns the rules of a state in which a rule is r.
+func (s *state) allRules(name string, r *logv1.Rule) (all []rules.Rule) {
 	s.tables.find(ruleKind).records.Scan(func(key string, v Value) bool {
 		if key != name {
 			all = append(all, rules.Rule{Name: key, Rule: v.(*logv1.Rule)})
@@ -141,5 +145,5 @@ func (s *state) buildBook(name string, r *logv1.Rule) *rules.Book {
 	if r != nil {
 		all = append(all, rules.Rule{Name: name, Rule: r})
 	}
-	return rules.Build(s.book, all, s.layers, tree{s})
+	return all
 }

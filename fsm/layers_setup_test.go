@@ -24,7 +24,9 @@ func overFor(pattern string, st logv1.Status, ttl int64) *logv1.Command {
 	return override(&logv1.SetOverride{Pattern: pattern, Status: st, Ttl: ttl})
 }
 
-func clearOver(pattern string) *logv1.Command { return clearing(&logv1.ClearOverride{Pattern: pattern}) }
+func clearOver(pattern string) *logv1.Command {
+	return clearing(&logv1.ClearOverride{Pattern: pattern})
+}
 
 func clearing(c *logv1.ClearOverride) *logv1.Command {
 	return recordCommand(logv1.Kind_KIND_OVERRIDE, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Clear{Clear: c}})

@@ -16,6 +16,7 @@ type Result struct {
 	refusal  *logv1.Refusal
 	broken   []*logv1.BrokenRule
 	layers   *layers.Layers // of when the command ended
+	affected affected       // of a preview only
 	// stored is the encoded answer of the first try, if replayed is set. Then only index is used of the
 	// fields above. See resultEncoder.
 	stored    []byte
@@ -71,7 +72,8 @@ func (r Result) Proto() *logv1.Result {
 		p.Index, p.Replayed = r.index, true
 		return p
 	}
-	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, BrokenRules: r.broken}
+	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, BrokenRules: r.broken,
+		Affected: r.affected.first, AffectedTotal: r.affected.total}
 	for i := range r.changes {
 		p.Records = append(p.Records, r.changes[i].result())
 	}

@@ -149,5 +149,7 @@ func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
 	v := f.view.Load()
 	p := v.evaluate(cmd, max(now, v.logTime))
 	l, _ := p.layersOf(&v.state)
-	return p.result(l)
+	r := p.result(l)
+	r.affected = v.affects(&p)
+	return r
 }

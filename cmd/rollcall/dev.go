@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -45,10 +46,10 @@ func newDevCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a whole cluster on this machine, to try things",
-		Long: `Runs a real cluster on loopback, each node a process of its own, until Ctrl-C. Node i serves its API
-on base-port + 10 (i - 1), its peers on the next port, and HTTP on the one after that; without
---endpoints, the other commands ask the first three. Kill a process to see the others go on: it is
-started again after 5 s. All of them end with this one, whatever ends it.
+		Long: `Runs a real cluster on loopback, each node a process of its own, until Ctrl-C, SIGTERM, or the end of
+its terminal. Node i serves its API on base-port + 10 (i - 1), its peers on the next port, and HTTP on
+the one after that; without --endpoints, the other commands ask the first three. Kill a process to see
+the others go on: it is started again after 5 s. All of them end with this one, whatever ends it.
 
 The data stay in --data and are taken up again; --fresh begins with none.`,
 		Example: `  rollcall dev
@@ -64,7 +65,9 @@ The data stay in --data and are taken up again; --fresh begins with none.`,
 			if noRestart {
 				cfg.restart = 0
 			}
-			return a.dev(cmd.Context(), cfg)
+			ctx, stop := endAtHangup(cmd.Context())
+			defer stop()
+			return a.dev(ctx, cfg)
 		},
 	}
 	f := cmd.Flags()
@@ -75,6 +78,8 @@ The data stay in --data and are taken up again; --fresh begins with none.`,
 	f.BoolVar(&noRestart, "no-restart", false, "leave a node that died dead")
 	f.StringVar(&cfg.logLevel, "log-level", "warn", "least level of the nodes' logs to show: debug, info, warn or error")
 	complete(cmd, "log-level", logLevels...)
+	cliflag.FlagOnly(f, "data", "fresh") // ROLLCALL_DATA is of one node
+	cliflag.NotEmpty(f, "data")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
 }

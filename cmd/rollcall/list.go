@@ -19,8 +19,9 @@ func newListCommand(a *app) *cobra.Command {
 	var flags *readFlags
 	at := a.pointInTime()
 	cmd := &cobra.Command{
-		Use:   "list [PREFIX]",
-		Short: "List the services, or those whose names begin with PREFIX",
+		Use:     "list [PREFIX]",
+		Aliases: []string{"ls"},
+		Short:   "List the services, or those whose names begin with PREFIX",
 		Long: `Lists the services by name, or those whose names begin with PREFIX, as the first node that answers
 knows them. Long lists come in pages: each is one consistent cut, two of them may differ.
 
@@ -71,6 +72,7 @@ it is one cut, and never shows half of an atomic write.`,
 	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
 	complete(cmd, "status", cliflag.Reportable...)
 	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
+	cliflag.FlagOnly(cmd.Flags(), "at")
 	flags = addReadFlags(cmd)
 	return cmd
 }

@@ -38,7 +38,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return exitDone
 	}
 	if !a.started {
-		err = usageError(cmd, err)
+		err = usageError(cmd, args, err)
 	}
 	f := a.explain(err)
 	a.report(f, wantsJSON(args))

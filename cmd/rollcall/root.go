@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"strings"
@@ -35,6 +36,7 @@ type app struct {
 const (
 	groupRun      = "run"
 	groupServices = "services"
+	groupLayers   = "layers"
 	groupCluster  = "cluster"
 )
 
@@ -58,6 +60,9 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFlags(cmd); err != nil {
+				return err
+			}
 			if err := cliflag.BindEnvironment(cmd.Flags()); err != nil {
 				return invalid("%w", err)
 			}
@@ -70,14 +75,15 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return err })
 
 	flags := root.PersistentFlags()
-	flags.StringSliceVarP(&a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
+	cliflag.ListVarP(flags, &a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
 	flags.VarP(&a.output, "output", "o", "output `format`: table or json")
-	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
+	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
 	complete(root, "output", "table", "json")
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
+		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -89,9 +95,35 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
-	root.AddCommand(newVersionCommand(a))
+	version, help := newVersionCommand(a), newHelpCommand()
+	completion := newCompletionCommand(root)
+	root.AddCommand(version, completion)
+	root.SetHelpCommand(help)
+	root.InitDefaultHelpCmd()
+	root.CompletionOptions.DisableDefaultCmd = true
+	hideGlobals(root)
 	return root
+}
+
+// hideGlobals takes out of commands the global flags that do nothing there.
+func hideGlobals(root *cobra.Command) {
+	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
+		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
+	}
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
+		hideGlobal(find(root, path), root, "endpoints", "timeout")
+	}
+}
+
+// find returns the command of a path that exists.
+func find(root *cobra.Command, path string) *cobra.Command {
+	cmd, rest, err := root.Find(strings.Fields(path))
+	if err != nil || len(rest) > 0 {
+		panic(fmt.Sprintf("no command %q", path))
+	}
+	return cmd
 }
 
 // dial returns a client of the --endpoints. It does no I/O yet.

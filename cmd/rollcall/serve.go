@@ -42,7 +42,7 @@ func newServeCommand(a *app) *cobra.Command {
 		Use:   "serve",
 		Short: "Run one node of a cluster",
 		Long: `Runs one node of a cluster until SIGTERM or SIGINT, which end it in order; a second one ends it at
-once. Logs go to standard error.
+once. SIGHUP does nothing but a line in the log. Logs go to standard error.
 
 --member is given once for each node of the cluster, this one included, and identically on every
 node. host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member
@@ -57,6 +57,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 			if err != nil {
 				return err
 			}
+			defer ignoreHangups(cfg.Logger.With("node", cfg.Name))()
 			if cfg.RaftMetrics, err = installRaftMetrics(); err != nil {
 				return stopped(cfg.Name, err)
 			}
@@ -79,19 +80,19 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster without hearing from every member; can lose acknowledged writes if one of them had data")
-	f.DurationVar(&s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
+	cliflag.DurationVar(f, &s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
 	f.IntVar(&s.node.HealthListLimit, "health-list-limit", s.node.HealthListLimit, "most services that grpc.health.v1 List answers")
 	f.IntVar(&s.node.RequestIDs, "request-ids", s.node.RequestIDs, "how many request ids the cluster remembers, for ten minutes at most, while this node leads; a batch of n changes counts n")
 	f.IntVar(&s.node.HistoryEvents, "history-events", s.node.HistoryEvents, "how many events are kept at least, while this node leads; of older ones the newest of each service stays")
 	f.Uint32Var(&s.node.HoldLevel, "hold-level", s.node.HoldLevel, "keep the cluster's feature level from rising above this one while this node is a member, so that a downgrade stays possible; 0: it rises by itself")
-	f.DurationVar(&s.node.HistoryAge, "history-age", s.node.HistoryAge, "how long events are kept at most, while this node leads; 0: no limit")
+	cliflag.DurationVar(f, &s.node.HistoryAge, "history-age", s.node.HistoryAge, "how long events are kept at most, while this node leads; 0: no limit")
 	f.IntVar(&s.node.MaxWatches, "max-watches", s.node.MaxWatches, "most watches open on this node")
 	f.IntVar(&s.node.MaxWatchesPerConnection, "max-watches-per-connection", s.node.MaxWatchesPerConnection, "most watches open on one connection")
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.IntVar(&s.node.MaxHTTPConnections, "max-http-connections", s.node.MaxHTTPConnections, "most connections to the HTTP port")
 	f.Var(cliflag.Bytes(&s.node.ClientMemory), "client-memory", "most `memory` held for clients besides watches: a quarter each for unfinished requests, streams, answers and changes, of which one connection has a quarter")
-	f.DurationVar(&s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
-	f.DurationVar(&s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
+	cliflag.DurationVar(f, &s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, how long to go on answering reads while saying NOT_SERVING, so that balancers leave first")
+	cliflag.DurationVar(f, &s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records against the state hash, in memory and on disk; 0: none")
 	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
 	f.Lookup("fast-failover").Hidden = true // to compare the two
 	complete(cmd, "log-store", node.LogStores()...)

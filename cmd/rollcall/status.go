@@ -13,6 +13,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -58,7 +59,8 @@ not apply then.`,
 			return err
 		},
 	}
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long at most for a leader and until every member is ready")
+	cliflag.DurationVar(cmd.Flags(), &wait, "wait", 0, "wait this long at most for a leader and until every member is ready")
+	cliflag.FlagOnly(cmd.Flags(), "wait")
 	return cmd
 }
 

@@ -49,7 +49,7 @@ type Config struct {
 	// Overrides says whether the registry holds any, ended ones that are kept among them. Without one, none has
 	// been in force since the horizon.
 	Overrides func() bool
-	Limits  Limits
+	Limits    Limits
 	// RingEvents is how many recent events are kept in memory; those after Newest come next.
 	RingEvents int
 	Newest     int64

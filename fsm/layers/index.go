@@ -191,3 +191,19 @@ func (ix *index) put(p string, o *Override) {
 		ix.lengths[n/64] &^= bit
 	}
 }
+
+// visit visits all overrides, in no order.
+func (ix *index) visit(f func(*Override)) {
+	for _, o := range [...]*Override{ix.toggle, ix.all} {
+		if o != nil {
+			f(o)
+		}
+	}
+	for _, shards := range [...][]map[string]*Override{ix.exact[:], ix.prefix[:]} {
+		for _, shard := range shards {
+			for _, o := range shard {
+				f(o)
+			}
+		}
+	}
+}

@@ -131,6 +131,24 @@ func New(all []*Override) *Layers {
 	return l
 }
 
+// Same says whether two Layers hold the same overrides.
+func (l *Layers) Same(other *Layers) bool {
+	if l.Live() != other.Live() || l.Ended() != other.Ended() || l.LivePrefixes() != other.LivePrefixes() {
+		return false
+	}
+	same := true
+	for _, of := range [...]func(*Layers) *index{func(l *Layers) *index { return &l.live }, func(l *Layers) *index { return &l.ended }} {
+		if l == nil || other == nil {
+			continue // both are empty
+		}
+		of(l).visit(func(o *Override) {
+			found := of(other).find(o.Pattern)
+			same = same && found != nil && found.Override == o.Override
+		})
+	}
+	return same && (l.Live() == 0 || l.order.Len() == other.order.Len())
+}
+
 // With returns l with o, which has ended or not, as the override of its pattern.
 func (l *Layers) With(o *Override) *Layers { return l.change(o.Pattern, o) }
 
