@@ -45,7 +45,7 @@ func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequ
 		Revision:      out.result.GetRevision(),
 		Changed:       out.changed,
 		ClusterId:     a.registry.ClusterID(),
-		Affected:      convert.Affected(out.result),
+		Affected:      convert.Affected(out.result.GetAffected()),
 		AffectedTotal: out.result.GetAffectedTotal(),
 		BrokenRules:   convert.BrokenRules(out.result.GetBrokenRules()),
 	}, nil
@@ -73,7 +73,7 @@ func (a *admin) ClearOverride(ctx context.Context, req *rollcallv1.ClearOverride
 		Revision:      out.result.GetRevision(),
 		ClusterId:     a.registry.ClusterID(),
 		Override:      out.override,
-		Affected:      convert.Affected(out.result),
+		Affected:      convert.Affected(out.result.GetAffected()),
 		AffectedTotal: out.result.GetAffectedTotal(),
 		BrokenRules:   convert.BrokenRules(out.result.GetBrokenRules()),
 	}, nil
