@@ -31,7 +31,7 @@ type WriteOptions struct {
 	// nothing is written. "": the one of Client.Cluster if there is a condition on a revision, any if there
 	// is none.
 	Cluster string
-	// DryRun asks what would happen and changes nothing. There is none for Delete.
+	// DryRun asks what would happen and changes nothing. The answer has no revision.
 	DryRun       bool
 	AllowMissing bool // Delete only: no error if there is no such service
 }
@@ -97,9 +97,6 @@ func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions)
 func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*rollcallv1.DeleteServiceResponse, error) {
 	op := c.writing("delete", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
-	if o.DryRun {
-		return nil, op.error(codes.InvalidArgument, "a delete cannot be tried without being done", nil)
-	}
 	req := &rollcallv1.DeleteServiceRequest{
 		Service:      service,
 		Reason:       o.Reason,
@@ -107,6 +104,7 @@ func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*r
 		RequestId:    o.RequestID,
 		IfRevision:   o.IfRevision,
 		AllowMissing: o.AllowMissing,
+		ValidateOnly: o.DryRun,
 	}
 	var resp *rollcallv1.DeleteServiceResponse
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {

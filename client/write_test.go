@@ -280,7 +280,10 @@ func TestDryRunIsRepeatedLikeARead(t *testing.T) {
 		if err := set(t.Context(), f.client(t), client.WriteOptions{DryRun: true}); err != nil {
 			t.Fatal(err)
 		}
-		if calls, events := f.writes(); calls != 2 || events != 0 {
+		if _, err := f.client(t).Delete(t.Context(), "a", client.WriteOptions{DryRun: true, AllowMissing: true}); err != nil {
+			t.Fatal(err)
+		}
+		if calls, events := f.writes(); calls < 2 || events != 0 {
 			t.Errorf("got %d calls, %d events", calls, events)
 		}
 	})
@@ -290,11 +293,7 @@ func TestOptionsThatWouldBeIgnoredAreRefused(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startBuffered(t, 1)
 		c := f.client(t)
-		_, err := c.Delete(t.Context(), "a", client.WriteOptions{DryRun: true})
-		if e := failure(t, err); e.Code != codes.InvalidArgument {
-			t.Errorf("Delete: %v", err)
-		}
-		_, err = c.SetBatch(t.Context(), []client.Change{{Service: "a", Status: serving}}, client.WriteOptions{IfRevision: new(int64)})
+		_, err := c.SetBatch(t.Context(), []client.Change{{Service: "a", Status: serving}}, client.WriteOptions{IfRevision: new(int64)})
 		if e := failure(t, err); e.Code != codes.InvalidArgument {
 			t.Errorf("SetBatch: %v", err)
 		}

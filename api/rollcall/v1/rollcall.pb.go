@@ -973,7 +973,7 @@ type SetServingStatusRequest struct {
 	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; see Admin. Recorded with the event
 	// Write only if report.revision is this; 0: only if the service does not exist.
 	IfRevision    *int64   `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
-	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing; the answer has no revision then, and no time of the change
 	BreakGlass    []string `protobuf:"bytes,9,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`        // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
