@@ -240,7 +240,7 @@ type devOutput struct {
 func (o *devOutput) event(e devcluster.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		o.app.printJSONLine(e)
 		return
 	}
@@ -270,7 +270,7 @@ func (o *devOutput) event(e devcluster.Event) {
 func (o *devOutput) nodes(nodes []devcluster.Node) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		return
 	}
 	format.Table(o.app.stdout, func(row func(...string)) {
@@ -294,7 +294,7 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 	if err != nil {
 		problem = a.explain(err).Error()
 	}
-	if a.json() {
+	if a.forPrograms() {
 		a.printJSONLine(struct {
 			Event   string            `json:"event"`
 			Ready   bool              `json:"ready"`
@@ -334,7 +334,7 @@ func hints(nodes []devcluster.Node) string {
 func (o *devOutput) stopping() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.app.json() {
+	if !o.app.forPrograms() {
 		fmt.Fprintln(o.app.stdout, "stopping ...")
 	}
 }
@@ -342,7 +342,7 @@ func (o *devOutput) stopping() {
 func (o *devOutput) stopped(data string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		return
 	}
 	fmt.Fprintf(o.app.stdout, "stopped; the data stay in %s, and \"rollcall dev\" goes on with them (--fresh begins anew)\n", data)

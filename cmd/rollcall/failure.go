@@ -24,6 +24,7 @@ const (
 	exitNotDone    = 1
 	exitNotAsAsked = 4
 	exitUnknown    = 5
+	exitNotPrinted = 6
 )
 
 // Reasons of errors that arise here; all others come from the node.
@@ -34,6 +35,7 @@ const (
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
 	reasonNotReachable = "CONNECTION_FAILED"
+	reasonOutput       = "OUTPUT"
 )
 
 // failure is an error as it is reported: one line, what to do next, and an exit status.
@@ -44,6 +46,7 @@ type failure struct {
 	err       error  // what happened
 	next      string // what to do; may be empty
 	written   client.Written
+	made      bool // the change is made; what failed is to say so
 	requestID string
 	oldest    int64  // revision that is kept, if an older one was asked for
 	cluster   string // that the endpoints serve, if another one was asked for
@@ -133,6 +136,10 @@ func (a *app) report(f *failure, asJSON bool) {
 		fmt.Fprintf(a.stderr, "rollcall: %s\n", f.Error())
 		return
 	}
+	written := f.written.String()
+	if f.made {
+		written = "yes"
+	}
 	line, err := json.Marshal(struct {
 		Code      string `json:"code"`
 		Reason    string `json:"reason"`
@@ -141,7 +148,7 @@ func (a *app) report(f *failure, asJSON bool) {
 		RequestID string `json:"request_id"`
 		Oldest    int64  `json:"oldest_revision,omitempty"`
 		ClusterID string `json:"cluster_id,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster})
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -169,7 +176,7 @@ func wantsJSON(args []string) bool {
 			}
 		}
 	}
-	return strings.EqualFold(output, string(formatJSON))
+	return strings.EqualFold(output, string(formatJSON)) || strings.EqualFold(output, string(formatYAML))
 }
 
 // Reasons of a node that this command has advice for.

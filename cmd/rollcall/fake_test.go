@@ -145,13 +145,12 @@ func (f *fake) SetServingStatus(_ context.Context, req *rollcallv1.SetServingSta
 	}
 	if req.GetValidateOnly() {
 		return &rollcallv1.SetServingStatusResponse{
-			Service:  &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus(), Report: &rollcallv1.Report{Status: req.GetStatus()}},
-			Changed:  true,
-			Revision: f.revision,
+			Service: &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus(), Report: &rollcallv1.Report{Status: req.GetStatus()}},
+			Changed: true, ClusterId: "3f9a",
 		}, nil
 	}
 	rec := f.put(req.GetService(), req.GetStatus(), req.GetReason(), req.GetActor())
-	return &rollcallv1.SetServingStatusResponse{Service: rec, Changed: true, Revision: f.revision}, nil
+	return &rollcallv1.SetServingStatusResponse{Service: rec, Changed: true, Revision: f.revision, ClusterId: "3f9a"}, nil
 }
 
 func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSetServingStatusRequest) (*rollcallv1.BatchSetServingStatusResponse, error) {
@@ -206,7 +205,7 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist",
 			map[string]string{"revision": strconv.FormatInt(f.revision, 10)})
 	}
-	return &rollcallv1.GetServiceResponse{Service: rec, Revision: f.revision}, nil
+	return &rollcallv1.GetServiceResponse{Service: rec, Revision: f.revision, ClusterId: "3f9a"}, nil
 }
 
 func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
@@ -216,7 +215,7 @@ func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesReque
 	if err != nil {
 		return nil, err
 	}
-	resp := &rollcallv1.ListServicesResponse{Revision: revision}
+	resp := &rollcallv1.ListServicesResponse{Revision: revision, ClusterId: "3f9a"}
 	for name, rec := range services {
 		if strings.HasPrefix(name, req.GetPrefix()) && (len(req.GetStatuses()) == 0 || slices.Contains(req.GetStatuses(), rec.GetStatus())) {
 			resp.Services = append(resp.Services, rec)

@@ -23,7 +23,7 @@ func TestMain(m *testing.M) {
 		os.Exit(3)
 	}
 	// A developer's own settings must not reach the commands under test.
-	for _, name := range []string{"ENDPOINTS", "OUTPUT", "TIMEOUT", "ACTOR", "REASON", "DATA", "MEMBER", "NODE", "HTTP", "LOG_STORE"} {
+	for _, name := range []string{"ENDPOINTS", "OUTPUT", "COLOR", "NO_HEADERS", "TIMEOUT", "ACTOR", "REASON", "DATA", "MEMBER", "NODE", "HTTP", "LOG_STORE"} {
 		os.Unsetenv("ROLLCALL_" + name)
 	}
 	goleak.VerifyTestMain(m)
@@ -51,4 +51,10 @@ func golden(t *testing.T, name string, got []byte) {
 // testApp is an app whose standard output is w.
 func testApp(w io.Writer) *app {
 	return &app{stdout: w, stderr: io.Discard, now: clock}
+}
+
+func testJSON(w io.Writer) *app {
+	a := testApp(w)
+	a.output = formatJSON
+	return a
 }

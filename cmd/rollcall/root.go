@@ -26,10 +26,15 @@ type app struct {
 
 	endpoints []string
 	output    outputFormat
+	color     colorMode
+	noHeaders bool
 	timeout   time.Duration
 
 	// started is set when arguments and variables are understood. An error before that is one of usage.
 	started bool
+
+	// did is what was changed, as a message says it; "": nothing, or it is not known.
+	did string
 }
 
 const (
@@ -49,7 +54,8 @@ A flag wins over its variable; an empty variable counts as absent.
 
 Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait",
 "verify", "status --wait", and "bench" with errors); 5 outcome unknown: it may have been done, and can
-be repeated with the --request-id that is printed. "probe" has codes of its own.`,
+be repeated with the --request-id that is printed; 6 done, but the output could not be written. "probe"
+has codes of its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
   rollcall watch shop/cart
@@ -62,7 +68,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 				return invalid("%w", err)
 			}
 			a.started = true
-			return nil
+			return a.checkOutput(cmd)
 		},
 		Version: buildVersion(),
 	}
@@ -71,9 +77,12 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 
 	flags := root.PersistentFlags()
 	flags.StringSliceVarP(&a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
-	flags.VarP(&a.output, "output", "o", "output `format`: table or json")
+	flags.VarP(&a.output, "output", "o", "output `format`: "+format.Alternatives(outputFormats)+"; wide is a table with more columns")
+	flags.Var(&a.color, "color", "colours: `when` to use them, "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
+	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
 	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
-	complete(root, "output", "table", "json")
+	complete(root, "output", outputFormats...)
+	complete(root, "color", colorModes...)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
@@ -166,10 +175,4 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 }
 
 // stderrIsTerminal reports whether people see standard error on a terminal.
-func (a *app) stderrIsTerminal() bool {
-	w := a.stderr
-	if l, ok := w.(*lockedWriter); ok {
-		w = l.w
-	}
-	return format.IsTerminal(w)
-}
+func (a *app) stderrIsTerminal() bool { return format.IsTerminal(terminalOf(a.stderr)) }
