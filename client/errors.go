@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strconv"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // Written says what became of a write that failed.
@@ -51,6 +53,10 @@ const (
 	// ReasonUpgradeIncomplete: the change needs a feature level that not all members of the cluster have
 	// yet. Nothing was written.
 	ReasonUpgradeIncomplete = "UPGRADE_INCOMPLETE"
+	// ReasonRuleBroken: the change would break safety rules, which BrokenRules returns. Nothing was written.
+	ReasonRuleBroken = "RULE_BROKEN"
+	// ReasonTableFull: the cluster has as many overrides, or rules, as it can. Nothing was written.
+	ReasonTableFull = "TABLE_FULL"
 	// ReasonClusterChanged: the endpoints serve another cluster; see ErrClusterChanged.
 	ReasonClusterChanged = "CLUSTER_CHANGED"
 )
@@ -71,15 +77,19 @@ const (
 // (also when a node noticed first), ErrClosed, and the status that came from gRPC.
 type Error struct {
 	Op string // "set", "set batch", "delete", "check", "get", "list", "watch", "wait", "watch events", "watch services",
-	// "list events", "status"
+	// "list events", "status", "set override", "clear override", "list overrides", "set rule", "remove rule",
+	// "list rules"
 	Service   string     // whose; "" for calls that are not about one
+	Pattern   string     // of the override; "" for calls that are not about one
+	Rule      string     // its name; "" for calls that are not about one
 	Code      codes.Code // never OK
 	Reason    string     // ErrorInfo.reason of a node, or one of this package's; may be empty
 	Message   string
 	Written   Written
 	RequestID string // of a write: what its event carries
 	Endpoint  string // that the error came from; "" if from none or several
-	// CurrentRevision is the service's, with reason REVISION_MISMATCH; 0: it does not exist.
+	// CurrentRevision is that of the service, override or rule, with reason REVISION_MISMATCH; 0: it does not
+	// exist.
 	CurrentRevision int64
 	// OldestRevision is that from which on all events are retained, with ReasonCompacted.
 	OldestRevision int64
@@ -129,10 +139,7 @@ func (e *Error) doubtful() bool {
 }
 
 func (e *Error) shown() string {
-	if e.subject != "" {
-		return e.subject
-	}
-	return e.Service
+	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule)
 }
 
 func (e *Error) Unwrap() error { return e.err }
@@ -150,6 +157,21 @@ func (e *Error) GRPCStatus() *status.Status {
 		p.Details = from.GRPCStatus().Proto().GetDetails()
 	}
 	return status.FromProto(p)
+}
+
+// BrokenRules returns the safety rules that a change would have broken, by name, if err says that it was
+// refused for them; nil for any other error. The message of err counts those that found no room in it.
+func BrokenRules(err error) []*rollcallv1.BrokenRule {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Reason != ReasonRuleBroken {
+		return nil
+	}
+	for _, d := range e.GRPCStatus().Details() {
+		if broken, ok := d.(*rollcallv1.BrokenRules); ok {
+			return broken.GetRules()
+		}
+	}
+	return nil
 }
 
 func errorInfo(st *status.Status) *errdetails.ErrorInfo {

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -18,18 +19,18 @@ type operation struct {
 	name      string
 	service   string
 	about     bool   // there is a service; its name may be ""
+	pattern   string // of overrides
+	rule      string
 	write     bool   // changes something
 	requestID string // of writes
 	cluster   string // that must answer; "": any
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {
-	e := &Error{Op: op.name, Service: op.service, Code: code, Message: message, RequestID: op.requestID, err: err}
-	if op.about {
-		e.subject = op.service
-		if op.service == "" || strings.ContainsFunc(op.service, odd) {
-			e.subject = strconv.Quote(op.service)
-		}
+	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, Code: code, Message: message, RequestID: op.requestID, err: err}
+	e.subject = cmp.Or(op.service, op.pattern, op.rule)
+	if op.about && op.service == "" || strings.ContainsFunc(e.subject, odd) {
+		e.subject = strconv.Quote(e.subject)
 	}
 	return e
 }

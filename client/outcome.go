@@ -103,5 +103,5 @@ func decides(f *Error) bool {
 	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.FailedPrecondition, codes.OutOfRange:
 		return true
 	}
-	return false
+	return f.Reason == ReasonTableFull
 }

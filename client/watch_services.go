@@ -39,7 +39,7 @@ func (c *Client) WatchServices(ctx context.Context, prefixes ...string) iter.Seq
 	return func(yield func(ServicesUpdate, error) bool) {
 		ctx, done := c.begin(ctx)
 		defer done()
-		w := &servicesWatch{failover: failover{c: c, op: operation{name: "watch services"}}, yield: yield, known: map[string]int64{}}
+		w := &servicesWatch{failover: failover{c: c, op: operation{name: "watch services"}}, yield: yield, known: map[string]given{}}
 		w.onClusterChanged = w.reset
 		req := &rollcallv1.WatchServicesRequest{Prefixes: prefixes}
 		err := w.run(ctx, func(ctx context.Context, e *endpoint, timeout time.Duration) error {
@@ -63,16 +63,32 @@ type servicesWatch struct {
 	failover
 	yield func(ServicesUpdate, error) bool
 
-	known  map[string]int64 // revision of the report that was given, by name
+	known  map[string]given // what was given, by name
 	found  map[string]bool  // names in this stream so far; nil once it is synced
 	synced bool             // as the last update said
 	anew   bool             // the next update is a Reset
 }
 
+// given tells one state of a service from another.
+type given struct {
+	report int64  // revision of its report
+	layers uint64 // hash of the revisions of the overrides that cover it
+	status Status
+}
+
+func stateOf(r *rollcallv1.ServiceRecord) given {
+	const prime = 1<<40 + 0x1b3 // FNV's
+	g := given{report: r.GetReport().GetRevision(), layers: uint64(r.GetOverride().GetRevision()), status: r.GetStatus()}
+	for _, o := range r.GetShadowed() {
+		g.layers = g.layers*prime + uint64(o.GetRevision())
+	}
+	return g
+}
+
 // reset forgets what was given, because it belongs to another cluster.
 func (w *servicesWatch) reset(*Error) error {
 	w.anew = w.delivered
-	w.known, w.synced = map[string]int64{}, false
+	w.known, w.synced = map[string]given{}, false
 	return nil
 }
 
@@ -81,12 +97,13 @@ func (w *servicesWatch) reset(*Error) error {
 func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse) error {
 	u := ServicesUpdate{Reset: w.anew, Revision: m.GetRevision(), Cluster: w.cluster, Synced: m.GetSynced(), Endpoint: e.address}
 	for _, r := range m.GetServices() {
-		name, revision := r.GetService(), r.GetReport().GetRevision()
+		name, state := r.GetService(), stateOf(r)
 		if w.found != nil {
 			w.found[name] = true
 		}
-		if revision > w.known[name] {
-			w.known[name] = revision
+		// The report alone tells old from new only if no override came or went.
+		if last := w.known[name]; state != last && state.report >= last.report {
+			w.known[name] = state
 			u.Services = append(u.Services, r)
 		}
 	}

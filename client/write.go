@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"math"
 	"slices"
+	"time"
 
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
@@ -25,15 +27,62 @@ type WriteOptions struct {
 	Reason    string // at most 1 KiB
 	Actor     string // "" is Config.Actor
 	RequestID string // at most 64 bytes; "" is a fresh UUID. The package's comment says when to give one
-	// IfRevision is the condition of Set and Delete; in a batch each change has its own.
+	// IfRevision is a condition on the revision of what is changed: the service's report, the override, the
+	// rule. 0: it must not exist. In a batch each change has its own.
 	IfRevision *int64
 	// Cluster is the cluster that must make the change: another one refuses with ErrClusterChanged, and
 	// nothing is written. "": the one of Client.Cluster if there is a condition on a revision, any if there
 	// is none.
 	Cluster string
-	// DryRun asks what would happen and changes nothing. The answer has no revision.
-	DryRun       bool
-	AllowMissing bool // Delete only: no error if there is no such service
+	// DryRun asks what would happen and changes nothing. A change that would be refused is the same error. The answer has
+	// no revision.
+	DryRun bool
+	// AllowMissing of Delete, ClearOverride, Resume and RemoveRule: it is no error if there is nothing to
+	// remove.
+	AllowMissing bool
+	// BreakGlass names safety rules that the change may break; "*": all. It needs a Reason, and both stay in
+	// the history. It is not for SetRule and RemoveRule, which break none.
+	BreakGlass []string
+	// TTL of SetOverride and Shutdown is how long the override lasts, 1 s to 30 days; 0: one hour; Forever:
+	// until it is cleared.
+	TTL time.Duration
+}
+
+// Forever is a WriteOptions.TTL.
+const Forever time.Duration = math.MaxInt64
+
+// option is a field of WriteOptions that not every change has.
+type option int
+
+const (
+	optionIfRevision option = 1 << iota
+	optionAllowMissing
+	optionBreakGlass
+	optionTTL
+)
+
+// refuse returns an error if o has a field set, of those that not every change has, that is not one of
+// allowed: it would have no effect, and the caller relies on one.
+func (o *WriteOptions) refuse(op operation, allowed option) error {
+	for _, f := range []struct {
+		option option
+		set    bool
+		name   string
+	}{
+		{optionIfRevision, o.IfRevision != nil, "IfRevision"},
+		{optionAllowMissing, o.AllowMissing, "AllowMissing"},
+		{optionBreakGlass, len(o.BreakGlass) > 0, "BreakGlass"},
+		{optionTTL, o.TTL != 0, "TTL"},
+	} {
+		if f.set && allowed&f.option == 0 {
+			message := "WriteOptions." + f.name + " is given, and means nothing to this call"
+			if f.option == optionIfRevision {
+				message = "IfRevision is given for the whole; in a batch each change has its own"
+			}
+			return op.error(codes.InvalidArgument, message, nil)
+		}
+	}
+	return nil
 }
 
 // Set reports the status of one service, which it makes exist. If it returns an *Error with
@@ -41,6 +90,9 @@ type WriteOptions struct {
 func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptions) (*rollcallv1.SetServingStatusResponse, error) {
 	op := c.writing("set", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
+	if err := o.refuse(op, optionIfRevision|optionBreakGlass); err != nil {
+		return nil, err
+	}
 	req := &rollcallv1.SetServingStatusRequest{
 		Service:      service,
 		Status:       &s,
@@ -49,6 +101,7 @@ func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptio
 		RequestId:    o.RequestID,
 		IfRevision:   o.IfRevision,
 		ValidateOnly: o.DryRun,
+		BreakGlass:   o.BreakGlass,
 	}
 	var resp *rollcallv1.SetServingStatusResponse
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
@@ -65,14 +118,15 @@ func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptio
 // SetBatch makes all changes or none, and no reader sees some of them.
 func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions) (*rollcallv1.BatchSetServingStatusResponse, error) {
 	op := c.writing("set batch", &o, slices.ContainsFunc(changes, func(change Change) bool { return isConditional(change.IfRevision) }))
-	if o.IfRevision != nil {
-		return nil, op.error(codes.InvalidArgument, "IfRevision is given for the whole; in a batch each change has its own", nil)
+	if err := o.refuse(op, optionBreakGlass); err != nil {
+		return nil, err
 	}
 	req := &rollcallv1.BatchSetServingStatusRequest{
 		Reason:       o.Reason,
 		Actor:        o.Actor,
 		RequestId:    o.RequestID,
 		ValidateOnly: o.DryRun,
+		BreakGlass:   o.BreakGlass,
 	}
 	for _, change := range changes {
 		req.Changes = append(req.Changes, &rollcallv1.StatusChange{
@@ -97,6 +151,9 @@ func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions)
 func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*rollcallv1.DeleteServiceResponse, error) {
 	op := c.writing("delete", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
+	if err := o.refuse(op, optionIfRevision|optionAllowMissing|optionBreakGlass); err != nil {
+		return nil, err
+	}
 	req := &rollcallv1.DeleteServiceRequest{
 		Service:      service,
 		Reason:       o.Reason,
@@ -105,6 +162,7 @@ func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*r
 		IfRevision:   o.IfRevision,
 		AllowMissing: o.AllowMissing,
 		ValidateOnly: o.DryRun,
+		BreakGlass:   o.BreakGlass,
 	}
 	var resp *rollcallv1.DeleteServiceResponse
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
@@ -119,7 +177,7 @@ func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*r
 }
 
 // isConditional reports whether a condition names a revision, which belongs to one cluster. Revision 0 means
-// that the service does not exist, in any cluster.
+// that there is nothing yet, in any cluster.
 func isConditional(ifRevision *int64) bool { return ifRevision != nil && *ifRevision != 0 }
 
 // writing completes o, so that every try of the call is the same request.

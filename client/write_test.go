@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -289,18 +290,43 @@ func TestDryRunIsRepeatedLikeARead(t *testing.T) {
 	})
 }
 
+// TestOptionsThatWouldBeIgnoredAreRefused: every change with every option that it does not have.
 func TestOptionsThatWouldBeIgnoredAreRefused(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := startBuffered(t, 1)
-		c := f.client(t)
-		_, err := c.SetBatch(t.Context(), []client.Change{{Service: "a", Status: serving}}, client.WriteOptions{IfRevision: new(int64)})
-		if e := failure(t, err); e.Code != codes.InvalidArgument {
-			t.Errorf("SetBatch: %v", err)
+	options := map[string]client.WriteOptions{
+		"IfRevision":   {IfRevision: new(int64)},
+		"AllowMissing": {AllowMissing: true},
+		"BreakGlass":   {BreakGlass: []string{"*"}, Reason: "why"},
+		"TTL":          {TTL: time.Minute},
+	}
+	ctx, c := t.Context(), newClient(t, client.DefaultConfig()) // which could not connect
+	changes := map[string]struct {
+		do  func(o client.WriteOptions) error
+		has []string
+	}{
+		"Set": {func(o client.WriteOptions) error { return set(ctx, c, o) }, []string{"IfRevision", "BreakGlass"}},
+		"SetBatch": {func(o client.WriteOptions) error {
+			_, err := c.SetBatch(ctx, []client.Change{{Service: "a"}}, o)
+			return err
+		}, []string{"BreakGlass"}},
+		"Delete":        {func(o client.WriteOptions) error { _, err := c.Delete(ctx, "a", o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass"}},
+		"SetOverride":   {func(o client.WriteOptions) error { _, err := c.SetOverride(ctx, "a", serving, o); return err }, []string{"IfRevision", "BreakGlass", "TTL"}},
+		"ClearOverride": {func(o client.WriteOptions) error { _, err := c.ClearOverride(ctx, "a", o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass"}},
+		"Shutdown":      {func(o client.WriteOptions) error { _, err := c.Shutdown(ctx, o); return err }, []string{"IfRevision", "BreakGlass", "TTL"}},
+		"Resume":        {func(o client.WriteOptions) error { _, err := c.Resume(ctx, o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass"}},
+		"SetRule":       {func(o client.WriteOptions) error { _, err := c.SetRule(ctx, client.Rule{Name: "r"}, o); return err }, []string{"IfRevision"}},
+		"RemoveRule":    {func(o client.WriteOptions) error { _, err := c.RemoveRule(ctx, "r", o); return err }, []string{"IfRevision", "AllowMissing"}},
+	}
+	c.Close()
+	for name, change := range changes {
+		for option, o := range options {
+			e := failure(t, change.do(o))
+			if refused := e.Code == codes.InvalidArgument; refused == slices.Contains(change.has, option) {
+				t.Errorf("%s with %s: %v", name, option, e)
+			} else if refused && !strings.Contains(e.Message, option) {
+				t.Errorf("%s does not say that it has no %s: %v", name, option, e)
+			}
 		}
-		if _, events := f.writes(); events != 0 {
-			t.Errorf("something was written")
-		}
-	})
+	}
 }
 
 func TestWritesAskForWhatTheyAreTold(t *testing.T) {

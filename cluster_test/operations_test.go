@@ -74,6 +74,9 @@ func messages(path string, into map[string]string) error {
 		if !ok || !slices.Contains([]string{"Info", "Warn", "Error", "Log", "warn"}, method.Sel.Name) {
 			return true
 		}
+		if pkg, ok := method.X.(*ast.Ident); ok && pkg.Name == "status" { // status.Error is an answer, no log line
+			return true
+		}
 		for _, arg := range call.Args {
 			if text, ok := arg.(*ast.BasicLit); ok && text.Kind == token.STRING {
 				message, err := strconv.Unquote(text.Value)

@@ -21,12 +21,14 @@ var placeholders = []struct {
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`), false},
 	{"clock", regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), false},
 	{"duration", regexp.MustCompile(`\b(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+\b`), false},
+	{"silence", regexp.MustCompile(`no answer for ‹duration›`), false}, // how long is said once it is long enough
+	{"silence", regexp.MustCompile(`\bno answer\b`), false},
 	{"pid", regexp.MustCompile(`\bpid \d+\b|\bkill -9 \d+\b|(?m:^n\d +\d+  )`), false},
 	{"port", regexp.MustCompile(`\b127\.0\.0\.1:(?:[1-689]\d{3,4}|7[0-57-9]\d\d|76[6-9]\d|7\d{4})\b`), false}, // of a client; those of nodes are 7600 to 7659
 	{"term", regexp.MustCompile(`\bterm \d+\b`), false},
-	{"entry", regexp.MustCompile(`\b(log entry|entries up to) \d+\b`), false}, // elections have entries too
+	{"entry", regexp.MustCompile(`\b(log entry|entries up to) +\d+\b`), false}, // elections have entries too
 	{"entries", regexp.MustCompile(`\b\d+ entries\b`), false},
-	{"size", regexp.MustCompile(`\b[\d,.]+ (bytes|[KMG]i?B)\b`), false}, // files consist of the machine's pages
+	{"size", regexp.MustCompile(`\b[\d,.]+ ?(bytes|[KMGT]i?B)\b`), false}, // files consist of the machine's pages
 	{"leader", regexp.MustCompile(`\bleader n\d\b`), false},
 	{"role", regexp.MustCompile(`(?m:^n\d  +)(leader|follower)\b`), false},
 }
@@ -84,6 +86,14 @@ func (b *bindings) command(c string) string {
 		c = strings.ReplaceAll(c, page, run)
 	}
 	return c
+}
+
+// inPage puts the values of the page into what was printed.
+func (b *bindings) inPage(printed string) string {
+	for run, page := range b.toPage {
+		printed = strings.ReplaceAll(printed, run, page)
+	}
+	return printed
 }
 
 func indent(s string) string {

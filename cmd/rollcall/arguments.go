@@ -36,10 +36,12 @@ func between(least int, names ...string) cobra.PositionalArgs {
 		case len(args) < least:
 			return fmt.Errorf("%s is missing", strings.Join(names[len(args):least], " and "))
 		case len(args) > len(names):
-			return fmt.Errorf("%q is one argument too many", args[len(names)])
+			return tooMany(args[len(names)])
 		}
 		return nil
 	}
 }
+
+func tooMany(arg string) error { return fmt.Errorf("%q is one argument too many", arg) }
 
 func noArguments(_ *cobra.Command, args []string) error { return between(0)(nil, args) }

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
 )
@@ -25,7 +25,7 @@ const (
 )
 
 func newBenchCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
+	cmd := grouping(&cobra.Command{
 		Use:   "bench check|write|watch|clean",
 		Short: "Measure how fast a cluster is, by loading it",
 		Long: `Loads a cluster with checks, writes or watches, shows how it goes once a second if standard error is a
@@ -43,25 +43,10 @@ Exit status: 0 done; 1 not run; 4 run, but some calls failed, or its services co
 		Example: `  rollcall bench check shop/cart
   rollcall bench write --writers 64 --duration 30s
   rollcall bench watch --watches 10000 --connections 100`,
-		Args: cobra.ArbitraryArgs,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return cmd.Help()
-			}
-			f := invalid("unknown command %q for %q", args[0], cmd.CommandPath())
-			f.next = fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
-			if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-				f.next = fmt.Sprintf("did you mean %q? %s", strings.Join(near, `" or "`), f.next)
-			}
-			return f
-		},
-		ValidArgsFunction:          cobra.NoFileCompletions,
-		SuggestionsMinimumDistance: 2, // cobra's own default, which it sets only for its own search
-	}
-	cmd.AddCommand(newBenchCheckCommand(a), newBenchWriteCommand(a), newBenchWatchCommand(a), newBenchCleanCommand(a))
+	}, newBenchCheckCommand(a), newBenchWriteCommand(a), newBenchWatchCommand(a), newBenchCleanCommand(a))
 	for _, c := range cmd.Commands() {
 		// Hides the global flag, which bounds a whole command.
-		c.Flags().DurationVar(&a.timeout, "timeout", a.timeout, "most time that one call may take")
+		cliflag.DurationVar(c.Flags(), &a.timeout, "timeout", a.timeout, "most time that one call may take")
 	}
 	return cmd
 }
@@ -82,7 +67,7 @@ type rateFlags struct {
 
 func (r *rateFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.DurationVar(&r.duration, "duration", 10*time.Second, "how long; at most 10m")
+	cliflag.DurationVar(f, &r.duration, "duration", 10*time.Second, "how long; at most 10m")
 	f.IntVar(&r.rate, "rate", 0, "calls a second by all together, latency counting from when each was due; 0: each calls when its last is answered")
 }
 

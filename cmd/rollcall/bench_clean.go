@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/loadgen"
 )
@@ -24,6 +25,8 @@ func (w *benchWriteFlags) register(cmd *cobra.Command) {
 	f.StringVar(&w.prefix, "prefix", loadgen.Prefix, "where its services are; within "+loadgen.Prefix)
 	f.StringVar(&w.actor, "actor", defaultActor(), "who changes it; recorded as your word, not verified")
 	f.Lookup("actor").DefValue = "you@this-host"
+	cliflag.FlagOnly(f, "prefix") // ROLLCALL_PREFIX must not choose what is deleted
+	cliflag.NotEmpty(f, "actor", "prefix")
 }
 
 // base returns the prefix to work below. It must be within loadgen.Prefix: bench writes and deletes nothing

@@ -157,7 +157,7 @@ func TestBenchThatCannotRunIsOneLine(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"check nosuch", "cannot check nosuch at " + f.address + `: NOT_FOUND: unknown service; "rollcall list" shows the services`},
 		{"chek", `unknown command "chek" for "rollcall bench"; did you mean "check"? see "rollcall bench --help"`},
-		{"nonsense", `unknown command "nonsense" for "rollcall bench"; see "rollcall bench --help"`},
+		{"nonsense", `unknown command "nonsense" for "rollcall bench"; use check, clean, watch or write; see "rollcall bench --help"`},
 		{"check --duration 11m", "--duration is 11m0s; it must be more than 0 and at most 10m"},
 		{"check --duration 0s", "--duration is 0s; it must be more than 0 and at most 10m"},
 		{"check --callers 0", "--callers is 0; it must be from 1 to 10000"},
@@ -170,7 +170,7 @@ func TestBenchThatCannotRunIsOneLine(t *testing.T) {
 		{"write --batch 10000", "--writers times --batch is 160000; as each writer has services of its own, it must be at most 100000"},
 		{"write --prefix shop/", `--prefix is "shop/"; bench writes and deletes only services within "rollcall-bench/"`},
 		{"write --prefix rollcall-benchmark", `--prefix is "rollcall-benchmark"; bench writes and deletes only services within "rollcall-bench/"`},
-		{"watch --prefix=", `--prefix is ""; bench writes and deletes only services within "rollcall-bench/"`},
+		{"watch --prefix=", `--prefix is empty; give it a value, or leave it out`},
 		{"clean --prefix shop", `--prefix is "shop"; bench writes and deletes only services within "rollcall-bench/"`},
 		{"write --prefix rollcall-bench/" + strings.Repeat("x", 230), "--prefix: …"},
 		{"watch --watches 0", "--watches is 0; it must be from 1 to 100000"},

@@ -3,6 +3,8 @@ package main
 import (
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -22,6 +24,13 @@ type view struct {
 
 // local returns a time in the zone of the reader, in a form that time flags read.
 func (v view) local(t time.Time) string { return format.Local(t, v.zone) }
+
+func (v view) timeOrDash(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return "-"
+	}
+	return v.local(t.AsTime())
+}
 
 func (a *app) view() view {
 	now := a.now()

@@ -28,10 +28,7 @@ var serviceColumns = []column[*rollcallv1.ServiceRecord]{
 		return statusCell(r.GetReport().GetStatus())
 	}},
 	{header: "TIME", wide: true, cell: func(v view, r *rollcallv1.ServiceRecord) format.Cell {
-		if r.GetReport().GetTime() == nil {
-			return text("-")
-		}
-		return text(v.local(r.GetReport().GetTime().AsTime()))
+		return text(v.timeOrDash(r.GetReport().GetTime()))
 	}},
 	{header: "ACTOR", cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell { return text(actorName(r.GetReport())) }},
 	{header: "PEER", wide: true, cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell {

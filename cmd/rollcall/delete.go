@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 func newDeleteCommand(a *app) *cobra.Command {
@@ -15,10 +16,13 @@ func newDeleteCommand(a *app) *cobra.Command {
 		w            writeFlags
 		dryRun       bool
 		allowMissing bool
+		breaking     breakGlass
 	)
 	cmd := named(&cobra.Command{
-		Use:   "delete SERVICE",
-		Short: "Forget a service",
+		Use:        "delete SERVICE",
+		Aliases:    []string{"rm"},
+		SuggestFor: []string{"remove", "del", "unset"},
+		Short:      "Forget a service",
 		Long: `Forgets a service: Check answers NOT_FOUND from then on, and watches of it SERVICE_UNKNOWN. To say
 that it is down, use "rollcall set SERVICE not_serving".`,
 		Example: `  rollcall delete shop/cart --reason "retired"
@@ -35,6 +39,9 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 				return err
 			}
 			o.AllowMissing, o.DryRun = allowMissing, dryRun
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				resp, err := c.Delete(ctx, service, o)
 				if err != nil {
@@ -49,12 +56,15 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 					default:
 						fmt.Fprintf(w, "%s deleted, revision %d\n", service, resp.GetRevision())
 					}
+					writeBroken(w, resp.GetBrokenRules(), dryRun)
 				}, service)
 			})
 		},
 	})
 	w.register(cmd)
+	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a service that does not exist is no error")
 	return cmd
 }

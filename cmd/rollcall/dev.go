@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -75,6 +76,8 @@ The data stay in --data and are taken up again; --fresh begins with none.`,
 	f.BoolVar(&noRestart, "no-restart", false, "leave a node that died dead")
 	f.StringVar(&cfg.logLevel, "log-level", "warn", "least level of the nodes' logs to show: debug, info, warn or error")
 	complete(cmd, "log-level", logLevels...)
+	cliflag.FlagOnly(f, "data", "fresh") // ROLLCALL_DATA is of one node
+	cliflag.NotEmpty(f, "data")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
 }

@@ -88,25 +88,26 @@ Revisions of all events have no gaps; those that a filter leaves have.`,
 	flags.Var(&f.since, "since", "not before this `time`: 10m, 03:12, \"2026-11-22 03:12\", 2026-11-22T03:12:00Z")
 	flags.Var(&f.until, "until", "not after this `time`")
 	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did; no environment variable stands for it, as that names who writes")
-	flags.SetAnnotation("actor", cliflag.FlagOnly, []string{"true"})
 	flags.Var(&f.types, "type", "only events of this `type`, "+format.Alternatives(cliflag.EventTypeNames())+"; comma separated or repeated")
 	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`")
 	flags.IntVar(&f.limit, "limit", 0, "at most so many events; 0: all")
 	flags.BoolVar(&f.reverse, "reverse", false, "newest first")
 	f.read = addReadFlags(cmd)
+	cliflag.FlagOnly(flags, "actor", "follow", "service")
+	cliflag.NotEmpty(flags, "actor")
 	complete(cmd, "type", cliflag.EventTypeNames()...)
 	completeFlag(cmd, "service", a.completeFlagService)
 	return cmd
 }
 
 func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
-	changed := func(flag string) bool { return cmd.Flags().Changed(flag) }
+	given := func(flag string) bool { return cliflag.Given(cmd.Flags(), flag) }
 	for _, p := range prefixes {
 		if err := checkLookup(p); err != nil {
 			return err
 		}
 	}
-	if changed("service") {
+	if given("service") {
 		if err := checkName(f.service); err != nil {
 			return err
 		}
@@ -121,7 +122,7 @@ func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
 		flag  string
 		value int64
 	}{{"from", f.from}, {"to", f.to}} {
-		if changed(r.flag) && r.value < 1 {
+		if cmd.Flags().Changed(r.flag) && r.value < 1 {
 			return invalid("--%s is %d; revisions are 1, 2, 3 …", r.flag, r.value)
 		}
 	}
@@ -134,11 +135,11 @@ func (f *eventFlags) check(cmd *cobra.Command, prefixes []string) error {
 		return nil
 	}
 	for _, flag := range []string{"to", "until", "reverse"} {
-		if changed(flag) {
+		if given(flag) {
 			return invalid("--follow has no end and cannot be given with --%s", flag)
 		}
 	}
-	if f.read.freshness() {
+	if given("linearizable") || given("min-revision") || given("max-staleness") {
 		return invalid("--follow shows every event sooner or later and cannot be given with --linearizable, --min-revision or --max-staleness; use --from")
 	}
 	return nil
@@ -179,9 +180,17 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 		return err
 	}
 	if failed == nil && n == 0 && a.forPeople() {
-		fmt.Fprintln(a.stderr, "no such events are kept")
+		fmt.Fprintln(a.stderr, f.nothing(prefixes))
 	}
 	return failed
+}
+
+// nothing says why no events were shown.
+func (f *eventFlags) nothing(prefixes []string) string {
+	if len(prefixes) == 0 && f.service == "" && f.actor == "" && len(f.types) == 0 && f.from == 0 && f.to == 0 && f.since.IsZero() && f.until.IsZero() {
+		return "there are no events yet"
+	}
+	return "no event matches"
 }
 
 // followEvents prints events until ctx ends, which is no error, or --limit events were printed.
@@ -282,10 +291,7 @@ var eventColumns = []column[*rollcallv1.Event]{
 	{header: "REVISION", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(fmt.Sprint(e.GetRevision())) }},
 	{header: "COMMIT", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(fmt.Sprint(e.GetCommitRevision())) }},
 	{header: "TIME", cell: func(v view, e *rollcallv1.Event) format.Cell {
-		if e.GetTime() == nil {
-			return text("-")
-		}
-		return text(v.local(e.GetTime().AsTime()))
+		return text(v.timeOrDash(e.GetTime()))
 	}},
 	{header: "TYPE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(cliflag.EventTypeName(e.GetType())) }},
 	{header: "SERVICE", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetService())) }},

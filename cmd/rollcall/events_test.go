@@ -44,7 +44,7 @@ func TestEventsTable(t *testing.T) {
 		"5         " + local(5) + "  shop/pay      SERVING→deleted              alice  retired\n" +
 		"6         " + local(6) + "  shop/cartoon  -→SERVING                    bob    -\n"
 	rollcall(t, "events").want(t, 0, want, "")
-	rollcall(t, "events", "none/").want(t, 0, "", "no such events are kept\n")
+	rollcall(t, "events", "none/").want(t, 0, "", "no event matches\n")
 	rollcall(t, "events", "none/", "-o", "json").want(t, 0, "", "")
 }
 

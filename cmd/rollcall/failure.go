@@ -2,17 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
-	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -48,8 +47,9 @@ type failure struct {
 	written   client.Written
 	made      bool // the change is made; what failed is to say so
 	requestID string
-	oldest    int64  // revision that is kept, if an older one was asked for
-	cluster   string // that the endpoints serve, if another one was asked for
+	oldest    int64                    // revision that is kept, if an older one was asked for
+	cluster   string                   // that the endpoints serve, if another one was asked for
+	broken    []*rollcallv1.BrokenRule // that refused the change
 }
 
 func (f *failure) Error() string {
@@ -70,35 +70,6 @@ func invalid(format string, args ...any) *failure {
 		reason: reasonUsage,
 		err:    fmt.Errorf(format, args...),
 	}
-}
-
-// usageError makes one line of an error that was found before cmd ran.
-func usageError(cmd *cobra.Command, err error) error {
-	if f, ok := errors.AsType[*failure](err); ok {
-		return f
-	}
-	f := invalid("%s", suggest(err))
-	f.next = fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
-	var missing *pflag.NotExistError
-	if errors.As(err, &missing) {
-		if near := cliflag.NearestFlag(cmd.Flags(), missing.GetSpecifiedName()); near != "" {
-			f.next = fmt.Sprintf("did you mean --%s? %s", near, f.next)
-		}
-	}
-	return f
-}
-
-// suggest puts cobra's suggestions, which come one a line, into the sentence.
-func suggest(err error) string {
-	message, list, ok := strings.Cut(err.Error(), "\n\nDid you mean this?\n")
-	if !ok {
-		return message
-	}
-	names := strings.Fields(list)
-	for i, n := range names {
-		names[i] = fmt.Sprintf("%q", n)
-	}
-	return message + "; did you mean " + strings.Join(names, " or ") + "?"
 }
 
 // explain turns any error of a command into what is reported.
@@ -140,15 +111,16 @@ func (a *app) report(f *failure, asJSON bool) {
 	if f.made {
 		written = "yes"
 	}
-	line, err := json.Marshal(struct {
-		Code      string `json:"code"`
-		Reason    string `json:"reason"`
-		Message   string `json:"message"`
-		Written   string `json:"written"`
-		RequestID string `json:"request_id"`
-		Oldest    int64  `json:"oldest_revision,omitempty"`
-		ClusterID string `json:"cluster_id,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster})
+	line, err := format.Marshal(struct {
+		Code      string           `json:"code"`
+		Reason    string           `json:"reason"`
+		Message   string           `json:"message"`
+		Written   string           `json:"written"`
+		RequestID string           `json:"request_id"`
+		Oldest    int64            `json:"oldest_revision,omitempty"`
+		ClusterID string           `json:"cluster_id,omitempty"`
+		Broken    []format.Message `json:"broken_rules,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken)})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -182,6 +154,7 @@ func wantsJSON(args []string) bool {
 // Reasons of a node that this command has advice for.
 const (
 	reasonRevisionMismatch = "REVISION_MISMATCH"
+	reasonNotFound         = "NOT_FOUND"
 	reasonNotWritten       = "NOT_WRITTEN"
 )
 
@@ -226,6 +199,8 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.next = "it does not exist; --if-revision 0 creates it"
 	case e.Reason == reasonRevisionMismatch:
 		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+	case e.Reason == client.ReasonRuleBroken:
+		explainBroken(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:
 		f.next = `"rollcall status" shows which members are to be upgraded first`
 	case e.Reason == reasonNotWritten:
@@ -249,11 +224,26 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:
-		f.next = `"rollcall list" shows the services`
+		f.next = missingAdvice(e)
 	case e.Code == codes.DeadlineExceeded:
 		f.next = "--timeout allows more time"
 	}
 	return f
+}
+
+// missingAdvice says where to look for what does not exist: a service, an override or a rule.
+func missingAdvice(e *client.Error) string {
+	for _, d := range e.GRPCStatus().Details() {
+		info, ok := d.(*errdetails.ErrorInfo)
+		switch {
+		case !ok:
+		case info.GetMetadata()["rule"] != "":
+			return ruleAdvice
+		case info.GetMetadata()["pattern"] != "":
+			return overrideAdvice
+		}
+	}
+	return `"rollcall list" shows the services`
 }
 
 const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`

@@ -67,6 +67,7 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 		},
 	})
 	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
+	cliflag.FlagOnly(cmd.Flags(), "at")
 	flags = addReadFlags(cmd)
 	return cmd
 }

@@ -70,8 +70,9 @@ func newListCommand(a *app) *cobra.Command {
 	f := &listFlags{sort: sortName}
 	at := a.pointInTime()
 	cmd := named(&cobra.Command{
-		Use:   "list [PREFIX]",
-		Short: "List the services, or those whose names begin with PREFIX",
+		Use:     "list [PREFIX]",
+		Aliases: []string{"ls"},
+		Short:   "List the services, or those whose names begin with PREFIX",
 		Long: `Lists the services by name, or those whose names begin with PREFIX, as the first node that answers
 knows them. Long lists come in pages: each is one consistent cut, two of them may differ.
 
@@ -120,6 +121,7 @@ it is one cut, and never shows half of an atomic write.`,
 	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
 	complete(cmd, "status", cliflag.Reportable...)
 	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
+	cliflag.FlagOnly(cmd.Flags(), "at")
 	cmd.Flags().Var(&f.sort, "sort", "`order`: "+format.Alternatives(listSorts))
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most so many services; 0: all")
 	complete(cmd, "sort", listSorts...)

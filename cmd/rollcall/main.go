@@ -40,7 +40,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.started {
-		err = usageError(cmd, err)
+		err = usageError(cmd, args, err)
 	}
 	return a.finish(err, out.failed(), wantsJSON(args))
 }

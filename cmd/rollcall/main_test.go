@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -23,8 +24,10 @@ func TestMain(m *testing.M) {
 		os.Exit(3)
 	}
 	// A developer's own settings must not reach the commands under test.
-	for _, name := range []string{"ENDPOINTS", "OUTPUT", "COLOR", "NO_HEADERS", "TIMEOUT", "ACTOR", "REASON", "DATA", "MEMBER", "NODE", "HTTP", "LOG_STORE"} {
-		os.Unsetenv("ROLLCALL_" + name)
+	for _, variable := range os.Environ() {
+		if name, _, _ := strings.Cut(variable, "="); strings.HasPrefix(name, "ROLLCALL_") {
+			os.Unsetenv(name)
+		}
 	}
 	goleak.VerifyTestMain(m)
 }

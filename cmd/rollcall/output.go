@@ -189,9 +189,16 @@ type changeJSON struct {
 }
 
 func (c changeJSON) MarshalJSON() ([]byte, error) {
-	b, err := format.Message{Message: c.resp}.MarshalJSON()
-	if err != nil || !c.dryRun {
-		return b, err
+	if !c.dryRun {
+		return format.Message{Message: c.resp}.MarshalJSON()
+	}
+	resp := proto.Clone(c.resp)
+	if revision := resp.ProtoReflect().Descriptor().Fields().ByName("revision"); revision != nil {
+		resp.ProtoReflect().Clear(revision) // some nodes tell the registry's
+	}
+	b, err := format.Message{Message: resp}.MarshalJSON()
+	if err != nil {
+		return nil, err
 	}
 	rest, first := bytes.TrimPrefix(b, []byte("{")), []byte(`{"dry_run":true,`)
 	if string(rest) == "}" {

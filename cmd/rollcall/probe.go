@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/dial"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -67,8 +68,8 @@ For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`
 			return a.probe(ctx, endpoints[0], service, connectTimeout, rpcTimeout)
 		},
 	}
-	cmd.Flags().DurationVar(&connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
-	cmd.Flags().DurationVar(&rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
+	cliflag.DurationVar(cmd.Flags(), &connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
+	cliflag.DurationVar(cmd.Flags(), &rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
 	flags = addReadFlags(cmd)
 	return cmd
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 // readFlags are the flags of commands that read: how fresh the answer must be, and whose.
@@ -28,8 +29,9 @@ func addReadFlags(cmd *cobra.Command) *readFlags {
 	f := cmd.Flags()
 	f.BoolVar(&r.linearizable, "linearizable", false, "show every change acknowledged before; needs a quorum")
 	f.Int64Var(&r.minRevision, "min-revision", 0, "wait until the node has reached `revision`")
-	f.DurationVar(&r.maxStaleness, "max-staleness", 0, "show every change acknowledged longer ago than this, as 2s")
+	cliflag.DurationVar(f, &r.maxStaleness, "max-staleness", 0, "show every change acknowledged longer ago than this, as 2s")
 	f.StringVar(&r.cluster, "cluster", "", "`id` of the cluster that must answer, to which the revisions given belong; another one refuses")
+	cliflag.NotEmpty(f, "cluster")
 	return r
 }
 
@@ -105,8 +107,14 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 	f.StringVar(&w.requestID, "request-id", "", "repeated with the same id within ten minutes, the same change is done once and answered as the first time; use the id that a command of unknown outcome printed (default: a fresh one)")
 	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if its report has this revision; 0: only if it does not exist")
 	f.StringVar(&w.cluster, "cluster", "", "`id` of the cluster that must make the change; another one refuses, and nothing is changed")
+	cliflag.NotEmpty(f, "actor", "request-id", "cluster")
 	// The account differs from machine to machine, so it is not shown as the default.
 	f.Lookup("actor").DefValue = "you@this-host"
+}
+
+// condition says what --if-revision compares with, if it is not a report.
+func (w *writeFlags) condition(cmd *cobra.Command, what string) {
+	cmd.Flags().Lookup("if-revision").Usage = "change it only if " + what + " has this revision; 0: only if there is none"
 }
 
 func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +42,7 @@ type app struct {
 const (
 	groupRun      = "run"
 	groupServices = "services"
+	groupLayers   = "layers"
 	groupCluster  = "cluster"
 )
 
@@ -64,6 +67,9 @@ has codes of its own.`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := checkFlags(cmd); err != nil {
+				return err
+			}
 			if err := cliflag.BindEnvironment(cmd.Flags()); err != nil {
 				return invalid("%w", err)
 			}
@@ -76,17 +82,18 @@ has codes of its own.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return err })
 
 	flags := root.PersistentFlags()
-	flags.StringSliceVarP(&a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
+	cliflag.ListVarP(flags, &a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
 	flags.VarP(&a.output, "output", "o", "output `format`: "+format.Alternatives(outputFormats)+"; wide is a table with more columns")
-	flags.Var(&a.color, "color", "colours: `when` to use them, "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
+	flags.Var(&a.color, "color", "`when` to use colours: "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
-	flags.DurationVar(&a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
+	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
 	complete(root, "output", outputFormats...)
 	complete(root, "color", colorModes...)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
+		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -98,9 +105,57 @@ has codes of its own.`,
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
-	root.AddCommand(newVersionCommand(a))
+	version, help := newVersionCommand(a), newHelpCommand()
+	completion := newCompletionCommand(root)
+	root.AddCommand(version, completion)
+	root.SetHelpCommand(help)
+	root.InitDefaultHelpCmd()
+	root.CompletionOptions.DisableDefaultCmd = true
+	hideGlobals(root)
 	return root
+}
+
+// hideGlobals takes out of commands the global flags that do nothing there.
+func hideGlobals(root *cobra.Command) {
+	hideTableFlags(root)
+	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
+		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
+	}
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
+		hideGlobal(find(root, path), root, "endpoints", "timeout")
+	}
+}
+
+// hideTableFlags takes the flags of tables out of the help of commands that print none. They are not refused
+// there: a shell's alias may give them to every command.
+func hideTableFlags(root *cobra.Command) {
+	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check"}
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			walk(c)
+			if slices.Contains(tables, strings.TrimPrefix(c.CommandPath(), root.Name()+" ")) {
+				continue
+			}
+			for _, name := range []string{"color", "no-headers"} {
+				hidden := *root.PersistentFlags().Lookup(name)
+				hidden.Hidden = true
+				c.Flags().AddFlag(&hidden)
+			}
+		}
+	}
+	walk(root)
+}
+
+// find returns the command of a path that exists.
+func find(root *cobra.Command, path string) *cobra.Command {
+	cmd, rest, err := root.Find(strings.Fields(path))
+	if err != nil || len(rest) > 0 {
+		panic(fmt.Sprintf("no command %q", path))
+	}
+	return cmd
 }
 
 // dial returns a client of the --endpoints. It does no I/O yet.

@@ -5,23 +5,27 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newSetCommand(a *app) *cobra.Command {
 	var (
-		w      writeFlags
-		dryRun bool
+		w        writeFlags
+		dryRun   bool
+		breaking breakGlass
 	)
 	cmd := named(&cobra.Command{
-		Use:   "set SERVICE STATUS | set SERVICE=STATUS ...",
-		Short: "Report the status of a service, or of several at once",
+		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
+		Aliases: []string{"put"},
+		Short:   "Report the status of a service, or of several at once",
 		Long: `Reports the status of a service, creating it if it does not exist. STATUS is serving,
 not_serving or unknown. Several SERVICE=STATUS are one atomic batch: all of them or none, and no
 reader sees some.
@@ -44,6 +48,9 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 				return err
 			}
 			o.DryRun = dryRun
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
 			if o.IfRevision != nil && len(changes) > 1 {
 				return invalid("--if-revision compares the revision of one service; %d are given", len(changes))
 			}
@@ -56,7 +63,9 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 		},
 	})
 	w.register(cmd)
+	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return cmd
 }
 
@@ -106,11 +115,12 @@ func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change
 		return doing("set "+change.Service, err)
 	}
 	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
-		fmt.Fprintln(w, describeSet(resp, o.DryRun))
+		fmt.Fprintln(w, describeSet(a.now(), resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
 	}, change.Service)
 }
 
-func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
+func describeSet(now time.Time, resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
 	rec := resp.GetService()
 	reported := rec.GetReport().GetStatus()
 	line := fmt.Sprintf("%s %s", rec.GetService(), reported)
@@ -124,8 +134,8 @@ func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string 
 	default:
 		line += fmt.Sprintf(", revision %d", resp.GetRevision())
 	}
-	if effective := rec.GetStatus(); effective != reported {
-		line += fmt.Sprintf(" (answered as %s)", effective)
+	if o := rec.GetOverride(); o != nil {
+		line += fmt.Sprintf("; shown as %s by %s", rec.GetStatus(), explain.Override(now, o))
 	}
 	return line
 }
@@ -146,6 +156,7 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 			}
 		})
 		fmt.Fprintln(w, describeBatch(resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
 	}, names...)
 }
 

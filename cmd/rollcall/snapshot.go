@@ -18,16 +18,14 @@ import (
 )
 
 func newSnapshotCommand(a *app) *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "snapshot",
+	return grouping(&cobra.Command{
+		Use:   "snapshot save|inspect|restore",
 		Short: "Save, inspect and restore backups",
 		Long: `A backup is one file: the registry and the retained history of one node at one point in time, with a SHA-256.
 It is made of a running cluster and restored, offline, into the data directories of a new one.`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newSnapshotSaveCommand(a), newSnapshotInspectCommand(a), newSnapshotRestoreCommand(a))
-	return cmd
+		Example: `  rollcall snapshot save /backup/rollcall.snapshot
+  rollcall snapshot inspect /backup/rollcall.snapshot`,
+	}, newSnapshotSaveCommand(a), newSnapshotInspectCommand(a), newSnapshotRestoreCommand(a))
 }
 
 // backupReport is a backup in JSON.
@@ -177,6 +175,7 @@ nothing is left behind.`,
 	f.StringVar(&token, "token", "", "what restoring the first member printed")
 	f.StringVar(&cfg.LogStore, "log-store", "", logStoreUsage)
 	f.BoolVar(&cfg.Insecure, "insecure", false, "allow addresses beyond loopback, as serve --insecure does")
+	cliflag.NotEmpty(f, "token")
 	complete(cmd, "log-store", node.LogStores()...)
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/store/snapshot"
 	"github.com/rollcallhq/rollcall/store/vfs"
@@ -33,7 +34,7 @@ have a quorum: what it has applied is what is saved. --timeout applies only if i
 				return fileThere(file)
 			}
 			ctx := cmd.Context()
-			if cmd.Flags().Changed("timeout") {
+			if cliflag.Given(cmd.Flags(), "timeout") { // ROLLCALL_TIMEOUT is for what is quick
 				bounded, cancel, err := a.withTimeout(ctx)
 				if err != nil {
 					return err
@@ -50,6 +51,7 @@ have a quorum: what it has applied is what is saved. --timeout applies only if i
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace FILE if it is there")
+	cliflag.FlagOnly(cmd.Flags(), "force")
 	return cmd
 }
 

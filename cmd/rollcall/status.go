@@ -12,6 +12,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -66,8 +67,9 @@ answer only, else one after another (-o json: an object a line).`,
 			return errors.Join(a.printStatus(s), err)
 		},
 	})
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait this long at most for a leader and until every member is ready")
+	cliflag.DurationVar(cmd.Flags(), &wait, "wait", 0, "wait this long at most for a leader and until every member is ready")
 	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "ask again every two seconds, until Ctrl-C")
+	cliflag.FlagOnly(cmd.Flags(), "wait", "watch")
 	return cmd
 }
 

@@ -10,6 +10,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store/verify"
@@ -34,7 +35,7 @@ snapshots. The exit status is 1 if anything is wrong.`,
   rollcall verify --data /var/lib/rollcall`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if cmd.Flags().Changed("data") {
+			if cmd.Flags().Changed("data") { // by the flag only: see cliflag.FlagOnly
 				return a.verifyData(data)
 			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
@@ -48,6 +49,8 @@ snapshots. The exit status is 1 if anything is wrong.`,
 	})
 	cmd.Flags().StringVar(&data, "data", "", "`directory` of a stopped node's data")
 	cmd.Flags().SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
+	cliflag.FlagOnly(cmd.Flags(), "data") // ROLLCALL_DATA is for serve
+	cliflag.NotEmpty(cmd.Flags(), "data")
 	return cmd
 }
 

@@ -47,7 +47,8 @@ exist. The names that nodes answer for themselves, such as rollcall.leader, can 
 		},
 	})
 	cmd.Flags().Var(&want, "for", "`status` to wait for")
-	cmd.Flags().DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	cliflag.DurationVar(cmd.Flags(), &timeout, "timeout", 30*time.Second, "how long to wait")
+	cliflag.FlagOnly(cmd.Flags(), "timeout") // ROLLCALL_TIMEOUT is for what is quick
 	complete(cmd, "for", cliflag.Awaitable()...)
 	return cmd
 }

@@ -68,11 +68,12 @@ and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN
 		},
 	})
 	cmd.Flags().StringArrayVar(&prefixes, "prefix", nil, "follow all services whose names begin with this `prefix`; repeated: with any of them")
+	cliflag.FlagOnly(cmd.Flags(), "prefix")
 	completeFlag(cmd, "prefix", a.completeFlagService)
 	// Hides the global flag: ROLLCALL_TIMEOUT must not end watches.
-	cmd.Flags().DurationVar(&ignored, "timeout", 0, "does not apply")
+	cliflag.DurationVar(cmd.Flags(), &ignored, "timeout", 0, "does not apply")
 	cmd.Flags().Lookup("timeout").Hidden = true
-	cmd.Flags().SetAnnotation("timeout", cliflag.FlagOnly, []string{"true"})
+	cliflag.FlagOnly(cmd.Flags(), "timeout")
 	return cmd
 }
 

@@ -629,6 +629,60 @@ func (x *BrokenRule) GetTotal() int64 {
 	return 0
 }
 
+// BrokenRules stands in the details of an error with reason RULE_BROKEN. So many rules are named as fit into
+// the headers that clients accept.
+type BrokenRules struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*BrokenRule          `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"` // by name
+	More          int64                  `protobuf:"varint,2,opt,name=more,proto3" json:"more,omitempty"`  // so many are not named
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BrokenRules) Reset() {
+	*x = BrokenRules{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BrokenRules) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BrokenRules) ProtoMessage() {}
+
+func (x *BrokenRules) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BrokenRules.ProtoReflect.Descriptor instead.
+func (*BrokenRules) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *BrokenRules) GetRules() []*BrokenRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+func (x *BrokenRules) GetMore() int64 {
+	if x != nil {
+		return x.More
+	}
+	return 0
+}
+
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -640,7 +694,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -652,7 +706,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -665,7 +719,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Actor) GetName() string {
@@ -722,7 +776,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +788,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +801,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -890,7 +944,7 @@ type At struct {
 
 func (x *At) Reset() {
 	*x = At{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -902,7 +956,7 @@ func (x *At) String() string {
 func (*At) ProtoMessage() {}
 
 func (x *At) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -915,7 +969,7 @@ func (x *At) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use At.ProtoReflect.Descriptor instead.
 func (*At) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *At) GetAt() isAt_At {
@@ -981,7 +1035,7 @@ type SetServingStatusRequest struct {
 
 func (x *SetServingStatusRequest) Reset() {
 	*x = SetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -993,7 +1047,7 @@ func (x *SetServingStatusRequest) String() string {
 func (*SetServingStatusRequest) ProtoMessage() {}
 
 func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1006,7 +1060,7 @@ func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*SetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *SetServingStatusRequest) GetService() string {
@@ -1080,7 +1134,7 @@ type SetServingStatusResponse struct {
 
 func (x *SetServingStatusResponse) Reset() {
 	*x = SetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1092,7 +1146,7 @@ func (x *SetServingStatusResponse) String() string {
 func (*SetServingStatusResponse) ProtoMessage() {}
 
 func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1105,7 +1159,7 @@ func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*SetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *SetServingStatusResponse) GetService() *ServiceRecord {
@@ -1154,7 +1208,7 @@ type StatusChange struct {
 
 func (x *StatusChange) Reset() {
 	*x = StatusChange{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1166,7 +1220,7 @@ func (x *StatusChange) String() string {
 func (*StatusChange) ProtoMessage() {}
 
 func (x *StatusChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1179,7 +1233,7 @@ func (x *StatusChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusChange.ProtoReflect.Descriptor instead.
 func (*StatusChange) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *StatusChange) GetService() string {
@@ -1218,7 +1272,7 @@ type BatchSetServingStatusRequest struct {
 
 func (x *BatchSetServingStatusRequest) Reset() {
 	*x = BatchSetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1230,7 +1284,7 @@ func (x *BatchSetServingStatusRequest) String() string {
 func (*BatchSetServingStatusRequest) ProtoMessage() {}
 
 func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1243,7 +1297,7 @@ func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *BatchSetServingStatusRequest) GetChanges() []*StatusChange {
@@ -1301,7 +1355,7 @@ type BatchSetServingStatusResponse struct {
 
 func (x *BatchSetServingStatusResponse) Reset() {
 	*x = BatchSetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1313,7 +1367,7 @@ func (x *BatchSetServingStatusResponse) String() string {
 func (*BatchSetServingStatusResponse) ProtoMessage() {}
 
 func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1326,7 +1380,7 @@ func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *BatchSetServingStatusResponse) GetServices() []*ServiceRecord {
@@ -1380,7 +1434,7 @@ type DeleteServiceRequest struct {
 
 func (x *DeleteServiceRequest) Reset() {
 	*x = DeleteServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1446,7 @@ func (x *DeleteServiceRequest) String() string {
 func (*DeleteServiceRequest) ProtoMessage() {}
 
 func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1459,7 @@ func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *DeleteServiceRequest) GetService() string {
@@ -1475,7 +1529,7 @@ type DeleteServiceResponse struct {
 
 func (x *DeleteServiceResponse) Reset() {
 	*x = DeleteServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1487,7 +1541,7 @@ func (x *DeleteServiceResponse) String() string {
 func (*DeleteServiceResponse) ProtoMessage() {}
 
 func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1500,7 +1554,7 @@ func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *DeleteServiceResponse) GetRevision() int64 {
@@ -1544,7 +1598,7 @@ type SetOverrideRequest struct {
 
 func (x *SetOverrideRequest) Reset() {
 	*x = SetOverrideRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1556,7 +1610,7 @@ func (x *SetOverrideRequest) String() string {
 func (*SetOverrideRequest) ProtoMessage() {}
 
 func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1569,7 +1623,7 @@ func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
 func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *SetOverrideRequest) GetPattern() string {
@@ -1659,7 +1713,7 @@ type SetOverrideResponse struct {
 
 func (x *SetOverrideResponse) Reset() {
 	*x = SetOverrideResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1671,7 +1725,7 @@ func (x *SetOverrideResponse) String() string {
 func (*SetOverrideResponse) ProtoMessage() {}
 
 func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1684,7 +1738,7 @@ func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
 func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SetOverrideResponse) GetOverride() *Override {
@@ -1755,7 +1809,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +1821,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +1834,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AffectedService) GetService() string {
@@ -1820,7 +1874,7 @@ type ClearOverrideRequest struct {
 
 func (x *ClearOverrideRequest) Reset() {
 	*x = ClearOverrideRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1886,7 @@ func (x *ClearOverrideRequest) String() string {
 func (*ClearOverrideRequest) ProtoMessage() {}
 
 func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1845,7 +1899,7 @@ func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverrideRequest.ProtoReflect.Descriptor instead.
 func (*ClearOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClearOverrideRequest) GetPattern() string {
@@ -1919,7 +1973,7 @@ type ClearOverrideResponse struct {
 
 func (x *ClearOverrideResponse) Reset() {
 	*x = ClearOverrideResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1931,7 +1985,7 @@ func (x *ClearOverrideResponse) String() string {
 func (*ClearOverrideResponse) ProtoMessage() {}
 
 func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1944,7 +1998,7 @@ func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverrideResponse.ProtoReflect.Descriptor instead.
 func (*ClearOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClearOverrideResponse) GetMatchedCount() int64 {
@@ -2016,7 +2070,7 @@ type SetRuleRequest struct {
 
 func (x *SetRuleRequest) Reset() {
 	*x = SetRuleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2028,7 +2082,7 @@ func (x *SetRuleRequest) String() string {
 func (*SetRuleRequest) ProtoMessage() {}
 
 func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2041,7 +2095,7 @@ func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRuleRequest.ProtoReflect.Descriptor instead.
 func (*SetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SetRuleRequest) GetName() string {
@@ -2126,7 +2180,7 @@ type SetRuleResponse struct {
 
 func (x *SetRuleResponse) Reset() {
 	*x = SetRuleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2138,7 +2192,7 @@ func (x *SetRuleResponse) String() string {
 func (*SetRuleResponse) ProtoMessage() {}
 
 func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2151,7 +2205,7 @@ func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRuleResponse.ProtoReflect.Descriptor instead.
 func (*SetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SetRuleResponse) GetRule() *Rule {
@@ -2197,7 +2251,7 @@ type RemoveRuleRequest struct {
 
 func (x *RemoveRuleRequest) Reset() {
 	*x = RemoveRuleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2209,7 +2263,7 @@ func (x *RemoveRuleRequest) String() string {
 func (*RemoveRuleRequest) ProtoMessage() {}
 
 func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2222,7 +2276,7 @@ func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRuleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRuleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *RemoveRuleRequest) GetName() string {
@@ -2284,7 +2338,7 @@ type RemoveRuleResponse struct {
 
 func (x *RemoveRuleResponse) Reset() {
 	*x = RemoveRuleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2350,7 @@ func (x *RemoveRuleResponse) String() string {
 func (*RemoveRuleResponse) ProtoMessage() {}
 
 func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2363,7 @@ func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRuleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRuleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RemoveRuleResponse) GetRevision() int64 {
@@ -2338,7 +2392,7 @@ type GetServiceRequest struct {
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2404,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2417,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetServiceRequest) GetService() string {
@@ -2391,7 +2445,7 @@ type GetServiceResponse struct {
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2403,7 +2457,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2416,7 +2470,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GetServiceResponse) GetService() *ServiceRecord {
@@ -2453,7 +2507,7 @@ type ListServicesRequest struct {
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2465,7 +2519,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2478,7 +2532,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ListServicesRequest) GetPrefix() string {
@@ -2529,7 +2583,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2541,7 +2595,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2554,7 +2608,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListServicesResponse) GetServices() []*ServiceRecord {
@@ -2595,7 +2649,7 @@ type ListOverridesRequest struct {
 
 func (x *ListOverridesRequest) Reset() {
 	*x = ListOverridesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2607,7 +2661,7 @@ func (x *ListOverridesRequest) String() string {
 func (*ListOverridesRequest) ProtoMessage() {}
 
 func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2620,7 +2674,7 @@ func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ListOverridesRequest) GetPageSize() int32 {
@@ -2649,7 +2703,7 @@ type ListOverridesResponse struct {
 
 func (x *ListOverridesResponse) Reset() {
 	*x = ListOverridesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2661,7 +2715,7 @@ func (x *ListOverridesResponse) String() string {
 func (*ListOverridesResponse) ProtoMessage() {}
 
 func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2674,7 +2728,7 @@ func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ListOverridesResponse) GetOverrides() []*Override {
@@ -2713,7 +2767,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2725,7 +2779,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2738,7 +2792,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
 }
 
 type ListRulesResponse struct {
@@ -2752,7 +2806,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2764,7 +2818,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2777,7 +2831,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -2813,7 +2867,7 @@ type WatchServicesRequest struct {
 
 func (x *WatchServicesRequest) Reset() {
 	*x = WatchServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2825,7 +2879,7 @@ func (x *WatchServicesRequest) String() string {
 func (*WatchServicesRequest) ProtoMessage() {}
 
 func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2838,7 +2892,7 @@ func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesRequest.ProtoReflect.Descriptor instead.
 func (*WatchServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *WatchServicesRequest) GetPrefixes() []string {
@@ -2871,7 +2925,7 @@ type WatchServicesResponse struct {
 
 func (x *WatchServicesResponse) Reset() {
 	*x = WatchServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2883,7 +2937,7 @@ func (x *WatchServicesResponse) String() string {
 func (*WatchServicesResponse) ProtoMessage() {}
 
 func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2896,7 +2950,7 @@ func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesResponse.ProtoReflect.Descriptor instead.
 func (*WatchServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *WatchServicesResponse) GetServices() []*ServiceRecord {
@@ -2949,7 +3003,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2961,7 +3015,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2974,7 +3028,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchEventsRequest) GetPrefixes() []string {
@@ -3010,7 +3064,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3022,7 +3076,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3035,7 +3089,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -3091,7 +3145,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3157,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3170,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListEventsRequest) GetPrefixes() []string {
@@ -3210,7 +3264,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3222,7 +3276,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3235,7 +3289,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -3285,7 +3339,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3351,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3364,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Member) GetName() string {
@@ -3366,7 +3420,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3378,7 +3432,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3391,7 +3445,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *MemberStatus) GetMember() *Member {
@@ -3512,7 +3566,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3524,7 +3578,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3537,7 +3591,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Storage) GetRegistryBytes() int64 {
@@ -3577,7 +3631,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3589,7 +3643,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3602,7 +3656,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *GetStatusRequest) GetLocalOnly() bool {
@@ -3631,7 +3685,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3643,7 +3697,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3656,7 +3710,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -3737,7 +3791,7 @@ type ExportSnapshotRequest struct {
 
 func (x *ExportSnapshotRequest) Reset() {
 	*x = ExportSnapshotRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3749,7 +3803,7 @@ func (x *ExportSnapshotRequest) String() string {
 func (*ExportSnapshotRequest) ProtoMessage() {}
 
 func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3762,7 +3816,7 @@ func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
 }
 
 type ExportSnapshotResponse struct {
@@ -3775,7 +3829,7 @@ type ExportSnapshotResponse struct {
 
 func (x *ExportSnapshotResponse) Reset() {
 	*x = ExportSnapshotResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3787,7 +3841,7 @@ func (x *ExportSnapshotResponse) String() string {
 func (*ExportSnapshotResponse) ProtoMessage() {}
 
 func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3800,7 +3854,7 @@ func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ExportSnapshotResponse) GetChunk() []byte {
@@ -3825,7 +3879,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3837,7 +3891,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3850,7 +3904,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
 }
 
 type VerifyResponse struct {
@@ -3870,7 +3924,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3882,7 +3936,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3895,7 +3949,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *VerifyResponse) GetRevision() int64 {
@@ -3961,7 +4015,7 @@ type MemberHash struct {
 
 func (x *MemberHash) Reset() {
 	*x = MemberHash{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3973,7 +4027,7 @@ func (x *MemberHash) String() string {
 func (*MemberHash) ProtoMessage() {}
 
 func (x *MemberHash) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3986,7 +4040,7 @@ func (x *MemberHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
 func (*MemberHash) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *MemberHash) GetNode() string {
@@ -4076,7 +4130,10 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\apattern\x18\x02 \x01(\tR\apattern\x12\x16\n" +
 	"\x06needed\x18\x03 \x01(\x03R\x06needed\x12\x18\n" +
 	"\aserving\x18\x04 \x01(\x03R\aserving\x12\x14\n" +
-	"\x05total\x18\x05 \x01(\x03R\x05total\"K\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\"P\n" +
+	"\vBrokenRules\x12-\n" +
+	"\x05rules\x18\x01 \x03(\v2\x17.rollcall.v1.BrokenRuleR\x05rules\x12\x12\n" +
+	"\x04more\x18\x02 \x01(\x03R\x04more\"K\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
@@ -4467,7 +4524,7 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 48)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
@@ -4476,159 +4533,161 @@ var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(*Override)(nil),                                      // 4: rollcall.v1.Override
 	(*Rule)(nil),                                          // 5: rollcall.v1.Rule
 	(*BrokenRule)(nil),                                    // 6: rollcall.v1.BrokenRule
-	(*Actor)(nil),                                         // 7: rollcall.v1.Actor
-	(*Event)(nil),                                         // 8: rollcall.v1.Event
-	(*At)(nil),                                            // 9: rollcall.v1.At
-	(*SetServingStatusRequest)(nil),                       // 10: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 11: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 12: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 13: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 14: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 15: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 16: rollcall.v1.DeleteServiceResponse
-	(*SetOverrideRequest)(nil),                            // 17: rollcall.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),                           // 18: rollcall.v1.SetOverrideResponse
-	(*AffectedService)(nil),                               // 19: rollcall.v1.AffectedService
-	(*ClearOverrideRequest)(nil),                          // 20: rollcall.v1.ClearOverrideRequest
-	(*ClearOverrideResponse)(nil),                         // 21: rollcall.v1.ClearOverrideResponse
-	(*SetRuleRequest)(nil),                                // 22: rollcall.v1.SetRuleRequest
-	(*SetRuleResponse)(nil),                               // 23: rollcall.v1.SetRuleResponse
-	(*RemoveRuleRequest)(nil),                             // 24: rollcall.v1.RemoveRuleRequest
-	(*RemoveRuleResponse)(nil),                            // 25: rollcall.v1.RemoveRuleResponse
-	(*GetServiceRequest)(nil),                             // 26: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 27: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 28: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 29: rollcall.v1.ListServicesResponse
-	(*ListOverridesRequest)(nil),                          // 30: rollcall.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),                         // 31: rollcall.v1.ListOverridesResponse
-	(*ListRulesRequest)(nil),                              // 32: rollcall.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),                             // 33: rollcall.v1.ListRulesResponse
-	(*WatchServicesRequest)(nil),                          // 34: rollcall.v1.WatchServicesRequest
-	(*WatchServicesResponse)(nil),                         // 35: rollcall.v1.WatchServicesResponse
-	(*WatchEventsRequest)(nil),                            // 36: rollcall.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),                           // 37: rollcall.v1.WatchEventsResponse
-	(*ListEventsRequest)(nil),                             // 38: rollcall.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),                            // 39: rollcall.v1.ListEventsResponse
-	(*Member)(nil),                                        // 40: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 41: rollcall.v1.MemberStatus
-	(*Storage)(nil),                                       // 42: rollcall.v1.Storage
-	(*GetStatusRequest)(nil),                              // 43: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 44: rollcall.v1.GetStatusResponse
-	(*ExportSnapshotRequest)(nil),                         // 45: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 46: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 47: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 48: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 49: rollcall.v1.MemberHash
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 50: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 51: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 52: google.protobuf.Duration
+	(*BrokenRules)(nil),                                   // 7: rollcall.v1.BrokenRules
+	(*Actor)(nil),                                         // 8: rollcall.v1.Actor
+	(*Event)(nil),                                         // 9: rollcall.v1.Event
+	(*At)(nil),                                            // 10: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 11: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 12: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 13: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 14: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 15: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 16: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 17: rollcall.v1.DeleteServiceResponse
+	(*SetOverrideRequest)(nil),                            // 18: rollcall.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),                           // 19: rollcall.v1.SetOverrideResponse
+	(*AffectedService)(nil),                               // 20: rollcall.v1.AffectedService
+	(*ClearOverrideRequest)(nil),                          // 21: rollcall.v1.ClearOverrideRequest
+	(*ClearOverrideResponse)(nil),                         // 22: rollcall.v1.ClearOverrideResponse
+	(*SetRuleRequest)(nil),                                // 23: rollcall.v1.SetRuleRequest
+	(*SetRuleResponse)(nil),                               // 24: rollcall.v1.SetRuleResponse
+	(*RemoveRuleRequest)(nil),                             // 25: rollcall.v1.RemoveRuleRequest
+	(*RemoveRuleResponse)(nil),                            // 26: rollcall.v1.RemoveRuleResponse
+	(*GetServiceRequest)(nil),                             // 27: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 28: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 29: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 30: rollcall.v1.ListServicesResponse
+	(*ListOverridesRequest)(nil),                          // 31: rollcall.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),                         // 32: rollcall.v1.ListOverridesResponse
+	(*ListRulesRequest)(nil),                              // 33: rollcall.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),                             // 34: rollcall.v1.ListRulesResponse
+	(*WatchServicesRequest)(nil),                          // 35: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 36: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 37: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 38: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 39: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 40: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 41: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 42: rollcall.v1.MemberStatus
+	(*Storage)(nil),                                       // 43: rollcall.v1.Storage
+	(*GetStatusRequest)(nil),                              // 44: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 45: rollcall.v1.GetStatusResponse
+	(*ExportSnapshotRequest)(nil),                         // 46: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 47: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 48: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 49: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 50: rollcall.v1.MemberHash
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 51: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 52: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 53: google.protobuf.Duration
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	50, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	51, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	52, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
 	3,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
 	4,  // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
 	4,  // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
-	50, // 5: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	7,  // 6: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	51, // 7: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	50, // 8: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	7,  // 9: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
-	51, // 10: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
-	51, // 11: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	51, // 12: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
-	7,  // 13: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
-	51, // 14: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
-	0,  // 15: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	51, // 16: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
-	7,  // 17: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	50, // 18: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	50, // 19: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	50, // 20: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 21: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
-	40, // 22: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
-	6,  // 23: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
-	5,  // 24: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
-	51, // 25: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	50, // 26: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	2,  // 27: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	6,  // 28: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	50, // 29: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	12, // 30: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	2,  // 31: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	6,  // 32: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	6,  // 33: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	50, // 34: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	52, // 35: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 36: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
-	19, // 37: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	6,  // 38: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	50, // 39: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	50, // 40: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	4,  // 41: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
-	19, // 42: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	6,  // 43: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	5,  // 44: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
-	9,  // 45: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	2,  // 46: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	50, // 47: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	9,  // 48: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	2,  // 49: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	4,  // 50: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
-	5,  // 51: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
-	2,  // 52: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	8,  // 53: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	51, // 54: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	51, // 55: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,  // 56: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	8,  // 57: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	40, // 58: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,  // 59: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	52, // 60: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	51, // 61: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	52, // 62: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	42, // 63: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	41, // 64: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	49, // 65: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	10, // 66: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	13, // 67: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	15, // 68: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	17, // 69: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	20, // 70: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	22, // 71: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	24, // 72: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	26, // 73: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	28, // 74: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	30, // 75: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	32, // 76: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	34, // 77: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	36, // 78: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	38, // 79: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	43, // 80: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	45, // 81: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	47, // 82: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	11, // 83: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	14, // 84: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	16, // 85: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	18, // 86: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	21, // 87: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	23, // 88: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	25, // 89: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	27, // 90: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	29, // 91: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	31, // 92: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	33, // 93: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	35, // 94: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	37, // 95: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	39, // 96: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	44, // 97: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	46, // 98: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	48, // 99: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	83, // [83:100] is the sub-list for method output_type
-	66, // [66:83] is the sub-list for method input_type
-	66, // [66:66] is the sub-list for extension type_name
-	66, // [66:66] is the sub-list for extension extendee
-	0,  // [0:66] is the sub-list for field type_name
+	51, // 5: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	8,  // 6: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
+	52, // 7: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	51, // 8: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	8,  // 9: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
+	52, // 10: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	52, // 11: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	52, // 12: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	8,  // 13: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
+	52, // 14: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	6,  // 15: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
+	0,  // 16: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
+	52, // 17: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	8,  // 18: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
+	51, // 19: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 20: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 21: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	52, // 22: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	41, // 23: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	6,  // 24: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
+	5,  // 25: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
+	52, // 26: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	51, // 27: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	2,  // 28: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	6,  // 29: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	51, // 30: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	13, // 31: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	2,  // 32: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	6,  // 33: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	6,  // 34: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	51, // 35: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	53, // 36: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	4,  // 37: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
+	20, // 38: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	6,  // 39: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	51, // 40: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	51, // 41: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	4,  // 42: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
+	20, // 43: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	6,  // 44: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	5,  // 45: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
+	10, // 46: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	2,  // 47: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	51, // 48: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	10, // 49: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	2,  // 50: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	4,  // 51: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	5,  // 52: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	2,  // 53: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	9,  // 54: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	52, // 55: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	52, // 56: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,  // 57: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	9,  // 58: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	41, // 59: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,  // 60: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	53, // 61: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	52, // 62: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	53, // 63: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	43, // 64: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	42, // 65: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	50, // 66: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	11, // 67: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	14, // 68: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	16, // 69: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	18, // 70: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	21, // 71: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	23, // 72: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	25, // 73: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	27, // 74: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	29, // 75: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	31, // 76: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	33, // 77: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	35, // 78: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	37, // 79: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	39, // 80: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	44, // 81: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	46, // 82: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	48, // 83: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	12, // 84: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	15, // 85: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	17, // 86: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	19, // 87: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	22, // 88: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	24, // 89: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	26, // 90: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	28, // 91: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	30, // 92: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	32, // 93: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	34, // 94: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	36, // 95: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	38, // 96: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	40, // 97: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	45, // 98: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	47, // 99: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	49, // 100: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	84, // [84:101] is the sub-list for method output_type
+	67, // [67:84] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -4636,25 +4695,25 @@ func file_rollcall_v1_rollcall_proto_init() {
 	if File_rollcall_v1_rollcall_proto != nil {
 		return
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[7].OneofWrappers = []any{
+	file_rollcall_v1_rollcall_proto_msgTypes[8].OneofWrappers = []any{
 		(*At_Revision)(nil),
 		(*At_Time)(nil),
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[8].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[10].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[13].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[15].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[18].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[20].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[22].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[40].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[9].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[11].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[14].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[16].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[19].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[21].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[23].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   48,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -1,7 +1,7 @@
 package cliflag
 
 import (
-	"errors"
+	"fmt"
 	"math"
 	"strconv"
 	"strings"
@@ -20,7 +20,7 @@ var units = []struct {
 
 // Set implements pflag.Value.
 func (b *BytesValue) Set(s string) error {
-	factor := int64(1)
+	given, factor := s, int64(1)
 	for _, u := range units {
 		if number, ok := strings.CutSuffix(s, u.name); ok {
 			s, factor = strings.TrimSpace(number), u.bytes
@@ -29,7 +29,7 @@ func (b *BytesValue) Set(s string) error {
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64/factor {
-		return errors.New("must be a number of bytes, or one with KiB, MiB or GiB, as 768MiB")
+		return fmt.Errorf("%q is no amount of memory; use a number of bytes, or one with KiB, MiB or GiB, as 768MiB", given)
 	}
 	*b = BytesValue(n * factor)
 	return nil

@@ -8,7 +8,14 @@ import (
 
 // NearestFlag returns the flag that a mistyped name was probably meant to be; "" if none is near.
 func NearestFlag(flags *pflag.FlagSet, name string) string {
-	const far = 3
+	// Of a short name almost everything is near: nothing is meant by -q.
+	far := 3
+	switch {
+	case len(name) < 2:
+		return ""
+	case len(name) < 4:
+		far = 2
+	}
 	best, distance := "", far
 	flags.VisitAll(func(f *pflag.Flag) {
 		if f.Hidden {

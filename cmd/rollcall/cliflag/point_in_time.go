@@ -71,12 +71,8 @@ func lastClock(t, now time.Time) time.Time {
 	return on(now.Day() - 1)
 }
 
-// parseAgo reads 10m, -10m and "10m ago". Days may come first, as in 7d or 1d12h.
+// parseAgo reads 10m, -10m and "10m ago", with any duration.
 func parseAgo(s string) (time.Duration, bool) {
-	const (
-		day      = 24 * time.Hour
-		mostDays = 100_000 // what can be counted in nanoseconds
-	)
 	rest, minus := strings.CutPrefix(s, "-")
 	if before, ago := strings.CutSuffix(rest, "ago"); ago {
 		if minus {
@@ -84,25 +80,12 @@ func parseAgo(s string) (time.Duration, bool) {
 		}
 		rest = strings.TrimSpace(before)
 	}
-	var sum time.Duration
-	if days, after, ok := strings.Cut(rest, "d"); ok {
-		n, err := strconv.ParseUint(days, 10, 64)
-		if err != nil || n > mostDays {
-			return 0, false
-		}
-		if sum = time.Duration(n) * day; after == "" {
-			return sum, true
-		}
-		rest = after
-	}
-	if rest == "" || rest[0] == '-' || rest[0] == '+' {
+	// A number alone is no duration here either, though Go reads "0".
+	if rest == "" || rest[0] == '-' || rest[0] == '+' || rest == "0" {
 		return 0, false
 	}
-	d, err := time.ParseDuration(rest)
-	if err != nil || sum+d < sum {
-		return 0, false
-	}
-	return sum + d, true
+	d, err := parseDuration(rest)
+	return d, err == nil
 }
 
 func (p *PointInTime) String() string { return p.text }

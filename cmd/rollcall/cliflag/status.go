@@ -8,23 +8,25 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // Reportable are the statuses that a report can have, as they are written on the command line.
 var Reportable = []string{"serving", "not_serving", "unknown"}
 
-// ParseStatus reads a reportable status in any case, with "-" or "_".
+// statusForms says how a status may be written.
+const statusForms = "serving (or up), not_serving (or down) or unknown"
+
+// ParseStatus reads a reportable status in any case, with "-" or "_". "up" is SERVING, "down" NOT_SERVING.
 func ParseStatus(s string) (client.Status, error) {
 	switch canonical(s) {
-	case "SERVING":
+	case "SERVING", "UP":
 		return healthpb.HealthCheckResponse_SERVING, nil
-	case "NOT_SERVING":
+	case "NOT_SERVING", "DOWN":
 		return healthpb.HealthCheckResponse_NOT_SERVING, nil
 	case "UNKNOWN":
 		return healthpb.HealthCheckResponse_UNKNOWN, nil
 	}
-	return 0, fmt.Errorf("%q is no status; use %s", s, format.Alternatives(Reportable))
+	return 0, fmt.Errorf("%q is no status; use %s", s, statusForms)
 }
 
 func canonical(s string) string { return strings.ToUpper(strings.ReplaceAll(s, "-", "_")) }
@@ -45,7 +47,7 @@ func (s *AwaitedStatus) Set(v string) error {
 	}
 	parsed, err := ParseStatus(v)
 	if err != nil {
-		return fmt.Errorf("%q is no status; use %s", v, format.Alternatives(Awaitable()))
+		return fmt.Errorf("%q is no status; use serving (or up), not_serving (or down), unknown or service_unknown", v)
 	}
 	*s = AwaitedStatus(parsed)
 	return nil

@@ -264,7 +264,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -356,7 +356,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -2883,7 +2883,11 @@ type Result struct {
 	// rule itself, if it does not hold from the first.
 	BrokenRules []*BrokenRule `protobuf:"bytes,7,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
 	// The overrides that cover one of services, or several, and have not ended.
-	Overrides     []*LayeredOverride `protobuf:"bytes,8,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	Overrides []*LayeredOverride `protobuf:"bytes,8,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	// Only of a command about an override that was tried without being done: the services whose effective status
+	// it would change, by name, the first 1,000 of them; and how many there are.
+	Affected      []*AffectedService `protobuf:"bytes,9,rep,name=affected,proto3" json:"affected,omitempty"`
+	AffectedTotal int64              `protobuf:"varint,10,opt,name=affected_total,json=affectedTotal,proto3" json:"affected_total,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2974,6 +2978,81 @@ func (x *Result) GetOverrides() []*LayeredOverride {
 	return nil
 }
 
+func (x *Result) GetAffected() []*AffectedService {
+	if x != nil {
+		return x.Affected
+	}
+	return nil
+}
+
+func (x *Result) GetAffectedTotal() int64 {
+	if x != nil {
+		return x.AffectedTotal
+	}
+	return 0
+}
+
+// AffectedService is a service whose effective status would change.
+type AffectedService struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	Before        Status                 `protobuf:"varint,2,opt,name=before,proto3,enum=rollcall.log.v1.Status" json:"before,omitempty"`
+	After         Status                 `protobuf:"varint,3,opt,name=after,proto3,enum=rollcall.log.v1.Status" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AffectedService) Reset() {
+	*x = AffectedService{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AffectedService) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AffectedService) ProtoMessage() {}
+
+func (x *AffectedService) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
+func (*AffectedService) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *AffectedService) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *AffectedService) GetBefore() Status {
+	if x != nil {
+		return x.Before
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *AffectedService) GetAfter() Status {
+	if x != nil {
+		return x.After
+	}
+	return Status_STATUS_UNKNOWN
+}
+
 // RecordResult is what a command made of a record.
 type RecordResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2989,7 +3068,7 @@ type RecordResult struct {
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3001,7 +3080,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3014,7 +3093,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RecordResult) GetKind() Kind {
@@ -3072,7 +3151,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3084,7 +3163,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3097,7 +3176,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -3146,7 +3225,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +3237,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +3250,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -3281,7 +3360,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3293,7 +3372,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3306,7 +3385,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -3376,7 +3455,7 @@ type StoredResult struct {
 
 func (x *StoredResult) Reset() {
 	*x = StoredResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3388,7 +3467,7 @@ func (x *StoredResult) String() string {
 func (*StoredResult) ProtoMessage() {}
 
 func (x *StoredResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3401,7 +3480,7 @@ func (x *StoredResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
 func (*StoredResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StoredResult) GetRevision() int64 {
@@ -3524,7 +3603,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3615,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3628,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Origin) GetReason() string {
@@ -3604,7 +3683,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3616,7 +3695,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3629,7 +3708,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Setting) GetRequestLimits() *RequestLimits {
@@ -3649,7 +3728,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3661,7 +3740,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3674,7 +3753,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -3715,7 +3794,7 @@ type RegistryMeta struct {
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3727,7 +3806,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3740,7 +3819,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -3839,7 +3918,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3851,7 +3930,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3864,7 +3943,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -4125,7 +4204,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rmatched_count\x18\f \x01(\x03R\fmatchedCount\x12>\n" +
 	"\fbroken_rules\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
 	"\vbreak_glass\x18\x0e \x03(\tR\n" +
-	"breakGlass\"\xff\x02\n" +
+	"breakGlass\"\xe4\x03\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
@@ -4134,7 +4213,14 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\breplayed\x18\x05 \x01(\bR\breplayed\x127\n" +
 	"\arecords\x18\x06 \x03(\v2\x1d.rollcall.log.v1.RecordResultR\arecords\x12>\n" +
 	"\fbroken_rules\x18\a \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12>\n" +
-	"\toverrides\x18\b \x03(\v2 .rollcall.log.v1.LayeredOverrideR\toverrides\"\xba\x01\n" +
+	"\toverrides\x18\b \x03(\v2 .rollcall.log.v1.LayeredOverrideR\toverrides\x12<\n" +
+	"\baffected\x18\t \x03(\v2 .rollcall.log.v1.AffectedServiceR\baffected\x12%\n" +
+	"\x0eaffected_total\x18\n" +
+	" \x01(\x03R\raffectedTotal\"\x8b\x01\n" +
+	"\x0fAffectedService\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12/\n" +
+	"\x06before\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06before\x12-\n" +
+	"\x05after\x18\x03 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x05after\"\xba\x01\n" +
 	"\fRecordResult\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12\x18\n" +
@@ -4286,7 +4372,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 42)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Kind)(0),               // 0: rollcall.log.v1.Kind
 	(Status)(0),             // 1: rollcall.log.v1.Status
@@ -4325,16 +4411,17 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*EventGroup)(nil),      // 34: rollcall.log.v1.EventGroup
 	(*BlockEvent)(nil),      // 35: rollcall.log.v1.BlockEvent
 	(*Result)(nil),          // 36: rollcall.log.v1.Result
-	(*RecordResult)(nil),    // 37: rollcall.log.v1.RecordResult
-	(*ServiceResult)(nil),   // 38: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),         // 39: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),   // 40: rollcall.log.v1.RequestRecord
-	(*StoredResult)(nil),    // 41: rollcall.log.v1.StoredResult
-	(*Origin)(nil),          // 42: rollcall.log.v1.Origin
-	(*Setting)(nil),         // 43: rollcall.log.v1.Setting
-	(*RequestLimits)(nil),   // 44: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),    // 45: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil),  // 46: rollcall.log.v1.SnapshotHeader
+	(*AffectedService)(nil), // 37: rollcall.log.v1.AffectedService
+	(*RecordResult)(nil),    // 38: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),   // 39: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),         // 40: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),   // 41: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),    // 42: rollcall.log.v1.StoredResult
+	(*Origin)(nil),          // 43: rollcall.log.v1.Origin
+	(*Setting)(nil),         // 44: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),   // 45: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),    // 46: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil),  // 47: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -4380,32 +4467,35 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	1,  // 40: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
 	1,  // 41: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
 	30, // 42: rollcall.log.v1.BlockEvent.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	38, // 43: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	39, // 44: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	37, // 45: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	39, // 43: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	40, // 44: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	38, // 45: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
 	30, // 46: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
 	31, // 47: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	0,  // 48: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
-	26, // 49: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 50: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 51: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 52: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	30, // 53: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
-	39, // 54: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
-	37, // 55: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
-	1,  // 56: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
-	42, // 57: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
-	30, // 58: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	31, // 59: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	10, // 60: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
-	44, // 61: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
-	7,  // 62: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	45, // 63: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	64, // [64:64] is the sub-list for method output_type
-	64, // [64:64] is the sub-list for method input_type
-	64, // [64:64] is the sub-list for extension type_name
-	64, // [64:64] is the sub-list for extension extendee
-	0,  // [0:64] is the sub-list for field type_name
+	37, // 48: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
+	1,  // 49: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
+	1,  // 50: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
+	0,  // 51: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	26, // 52: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 53: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 54: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 55: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	30, // 56: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
+	40, // 57: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	38, // 58: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 59: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	43, // 60: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	30, // 61: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	31, // 62: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	10, // 63: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	45, // 64: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 65: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	46, // 66: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	67, // [67:67] is the sub-list for method output_type
+	67, // [67:67] is the sub-list for method input_type
+	67, // [67:67] is the sub-list for extension type_name
+	67, // [67:67] is the sub-list for extension extendee
+	0,  // [0:67] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -4441,7 +4531,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   42,
+			NumMessages:   43,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,183 @@
+package main
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+)
+
+// walk calls f with every command that people can call.
+func walk(cmd *cobra.Command, f func(*cobra.Command)) {
+	f(cmd)
+	for _, c := range cmd.Commands() {
+		if !c.Hidden {
+			walk(c, f)
+		}
+	}
+}
+
+func testRoot() *cobra.Command { return newRootCommand(&app{stdout: io.Discard, stderr: io.Discard}) }
+
+// flagsOf returns all flags that a command takes.
+func flagsOf(cmd *cobra.Command) []*pflag.Flag {
+	cmd.InheritedFlags() // merges those of parents into Flags
+	var all []*pflag.Flag
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { all = append(all, f) })
+	return all
+}
+
+// A variable is set for all commands at once. So a variable of several commands must mean the same to all of
+// them, and none may choose what a command does. Whoever adds a flag decides here which it is.
+func TestWhichVariableServesWhichCommands(t *testing.T) {
+	shared := map[string][]string{}
+	var only []string
+	walk(testRoot(), func(cmd *cobra.Command) {
+		if !cmd.Runnable() || cmd.HasSubCommands() {
+			return
+		}
+		path := strings.TrimPrefix(cmd.CommandPath(), "rollcall ")
+		for _, f := range flagsOf(cmd) {
+			switch {
+			case f.Name == "help" || f.Annotations[doesNotApply] != nil:
+			case cliflag.FromEnvironment(f):
+				shared[f.Name] = append(shared[f.Name], path)
+			default:
+				only = append(only, path+" --"+f.Name)
+			}
+		}
+	})
+	for name, paths := range shared {
+		if len(paths) < 2 {
+			delete(shared, name)
+		}
+	}
+	want := map[string]string{
+		"actor":         "bench clean, bench watch, bench write, delete, override clear, override set, resume, rule add, rule remove, set, shutdown", // who writes
+		"allow-missing": "delete, override clear, resume, rule remove",
+		"cluster":       "delete, events, get, history, list, override clear, override list, override set, probe, resume, rule add, rule check, rule list, rule remove, set, shutdown, why", // that must answer
+		"connections":   "bench check, bench watch, bench write",
+		"duration":      "bench check, bench write",
+		"if-revision":   "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"insecure":      "serve, snapshot restore",
+		"limit":         "events, history, list",
+		"linearizable":  "bench check, events, get, history, list, override list, probe, rule check, rule list, why",
+		"log-level":     "dev, serve",
+		"log-store":     "serve, snapshot restore",
+		"max-staleness": "events, get, history, list, override list, probe, rule check, rule list, why",
+		"member":        "serve, snapshot restore",
+		"min-revision":  "events, get, history, list, override list, probe, rule check, rule list, why",
+		"node":          "serve, snapshot restore",
+		"rate":          "bench check, bench write",
+		"reason":        "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"request-id":    "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"reverse":       "events, history",
+		"since":         "events, history",
+		"until":         "events, history",
+		// The data of one stopped or running node.
+		"data": "compact, serve, snapshot restore",
+	}
+	for name, paths := range shared {
+		switch name {
+		case "endpoints", "output", "color", "no-headers", "timeout":
+			continue // of all commands that ask nodes or print
+		}
+		if got := strings.Join(paths, ", "); got != want[name] {
+			t.Errorf("ROLLCALL_%s serves %s, want %s", name, got, want[name])
+		}
+	}
+	slices.Sort(only)
+	wantOnly := []string{
+		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
+		"delete --break-glass", "delete --dry-run", "dev --data", "dev --fresh",
+		"events --actor", "events --follow", "events --service", "get --at", "list --at",
+		"override clear --break-glass", "override clear --dry-run",
+		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
+		"resume --break-glass", "resume --dry-run",
+		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
+		"set --break-glass", "set --dry-run",
+		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
+		"snapshot save --force", "status --wait", "status --watch", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
+	}
+	if !slices.Equal(only, wantOnly) {
+		t.Errorf("flags without a variable:\n%s\nwant:\n%s", strings.Join(only, "\n"), strings.Join(wantOnly, "\n"))
+	}
+}
+
+// Kubernetes sets such variables for a service that is called "rollcall".
+func TestVariablesOfOthersAreNoFlags(t *testing.T) {
+	walk(testRoot(), func(cmd *cobra.Command) {
+		for _, f := range flagsOf(cmd) {
+			if name := cliflag.EnvironmentName(f.Name); strings.HasPrefix(name, "ROLLCALL_PORT") || strings.HasPrefix(name, "ROLLCALL_SERVICE_") {
+				t.Errorf("%s --%s: Kubernetes sets %s", cmd.CommandPath(), f.Name, name)
+			}
+		}
+	})
+}
+
+// No variable makes a command do something else.
+func TestVariablesDoNotChangeWhatACommandDoes(t *testing.T) {
+	commands := [][]string{
+		{"verify"}, {"status", "-o", "json"}, {"get", "shop/cart"}, {"list"}, {"watch", "--prefix", "none/", "--timeout=1s"}, {"events", "-o", "json"},
+		{"wait", "shop/cart", "--for", "down"}, {"probe", "shop/cart"}, {"events", "--follow", "--limit", "2", "--from", "1", "-o", "json"},
+		{"events", "shop/", "-o", "json"}, {"set", "new/one", "up"}, {"delete", "new/one"},
+	}
+	run := func(set func()) []string {
+		var results []string
+		node := eventful(t)
+		set()
+		for _, args := range commands {
+			r := rollcall(t, args...)
+			results = append(results, strings.Join(args, " ")+": "+strings.ReplaceAll(r.stdout+r.stderr, node.address, "NODE"))
+		}
+		return results
+	}
+	plain := run(func() {})
+	changed := run(func() {
+		for name, value := range map[string]string{
+			"DATA": t.TempDir(), "FOLLOW": "true", "WAIT": "1ns", "AT": "1", "DRY_RUN": "true", "PREFIX": "rollcall-bench/", "FORCE": "true", "FRESH": "true",
+			"SERVICE": "shop/pay", "ACTOR": "somebody", "FOR": "   ", "REASON": " ", "REQUEST_ID": "",
+		} {
+			t.Setenv("ROLLCALL_"+name, value)
+		}
+	})
+	for i := range plain {
+		if plain[i] != changed[i] {
+			t.Errorf("without variables %s\nwith them %s", plain[i], changed[i])
+		}
+	}
+	// What is given for lists does not contradict following.
+	t.Setenv("ROLLCALL_TO", "3")
+	t.Setenv("ROLLCALL_UNTIL", "2h")
+	t.Setenv("ROLLCALL_REVERSE", "true")
+	t.Setenv("ROLLCALL_LINEARIZABLE", "true")
+	if r := rollcall(t, "events", "--follow", "--limit", "5", "--from", "1", "-o", "json"); r.code != 0 {
+		t.Error(r)
+	}
+}
+
+// A flag without a text is most likely a variable of a script that was not set.
+func TestFlagsWithoutATextAreRefused(t *testing.T) {
+	f := eventful(t)
+	before := len(f.wrote)
+	for _, args := range []string{
+		"set a up --actor", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
+		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data",
+		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data",
+	} {
+		flag := args[strings.Index(args, "--"):]
+		for _, value := range []string{"", "  ", "\t"} {
+			fields := strings.Fields(args)
+			fields[len(fields)-1] += "=" + value
+			rollcall(t, fields...).want(t, exitNotDone, "", "rollcall: "+flag+" is empty; give it a value, or leave it out\n")
+		}
+	}
+	if len(f.wrote) != before {
+		t.Error("something was written")
+	}
+}
