@@ -210,7 +210,30 @@ func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bo
 	if refusal := result.GetRefusal(); refusal != nil {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.Refused(refusal))
 	}
+	if validateOnly {
+		result = preview(result)
+	}
 	return result, nil
+}
+
+// preview takes from a result what only a change that is made has: its revision, and when it was made.
+func preview(made *logv1.Result) *logv1.Result {
+	result := proto.CloneOf(made)
+	result.Revision = 0
+	for _, s := range result.GetServices() {
+		record, report := s.GetRecord(), s.GetRecord().GetReport()
+		if !s.GetChanged() || report == nil {
+			continue
+		}
+		if record.StatusTime == report.Time {
+			record.StatusTime = 0
+		}
+		if s.EffectiveTime == report.Time {
+			s.EffectiveTime = 0
+		}
+		report.Time, report.Revision = 0, 0
+	}
+	return result
 }
 
 // notTaken returns f as a status that says that the change was surely not written. f was found before

@@ -56,7 +56,7 @@ func previewRecord(cmd *logv1.Command, res *logv1.Result) {
 		var o logv1.OverrideCommand
 		_ = o.UnmarshalVT(c.GetPayload())
 		r.Key, r.MatchedCount = o.GetSet().GetPattern(), 3
-		r.Value, _ = (&logv1.Override{Status: o.GetSet().GetStatus(), Reason: cmd.GetReason(), Revision: 7, ExpireTime: o.GetSet().GetTtl()}).MarshalVT()
+		r.Value, _ = (&logv1.Override{Status: o.GetSet().GetStatus(), Reason: cmd.GetReason(), Revision: 7, Time: 5, StatusTime: 5, ExpireTime: o.GetSet().GetTtl()}).MarshalVT()
 		res.Affected = []*logv1.AffectedService{{Service: "a", Before: 1, After: 2}}
 		res.AffectedTotal = 1_001
 		if o.GetClear() != nil {
@@ -67,7 +67,7 @@ func previewRecord(cmd *logv1.Command, res *logv1.Result) {
 		_ = rule.UnmarshalVT(c.GetPayload())
 		set := rule.GetSet()
 		r.Key = set.GetName()
-		r.Value, _ = (&logv1.Rule{Pattern: set.GetPattern(), MinServing: set.GetMinServing(), MinPercent: set.GetMinPercent(), Revision: 8}).MarshalVT()
+		r.Value, _ = (&logv1.Rule{Pattern: set.GetPattern(), MinServing: set.GetMinServing(), MinPercent: set.GetMinPercent(), Time: 5, Revision: 8}).MarshalVT()
 		if rule.GetRemove() != nil {
 			missing(rule.GetRemove().GetName(), rule.GetRemove().GetAllowMissing())
 		} else if set.GetMinServing() > 1 {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
@@ -38,6 +39,13 @@ func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequ
 	out, err := a.override(ctx, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Set{Set: set}})
 	if err != nil {
 		return nil, err
+	}
+	if o := out.override; req.GetValidateOnly() && out.changed {
+		// Only a change that is made has these. expire_time says until when it would last.
+		if proto.Equal(o.GetStatusTime(), o.GetTime()) {
+			o.StatusTime = nil
+		}
+		o.Revision, o.Time = 0, nil
 	}
 	return &rollcallv1.SetOverrideResponse{
 		Override:      out.override,

@@ -240,6 +240,13 @@ func TestADryRunOfAnOverrideTellsWhatWouldChange(t *testing.T) {
 			if err != nil || len(set.GetAffected()) != 1 || !proto.Equal(set.GetAffected()[0], want[0]) || set.GetAffectedTotal() != 1_001 {
 				t.Errorf("%s: %v %v", name, set, err)
 			}
+			if o := set.GetOverride(); set.GetRevision() != 0 || o.GetRevision() != 0 || o.GetTime() != nil || o.GetStatusTime() != nil || o.GetExpireTime() == nil {
+				t.Errorf("%s: what is tried has the revision or the time of a change: %v", name, set)
+			}
+			rule, err := n.admin().SetRule(timeout(t, 5*time.Second), &rollcallv1.SetRuleRequest{Name: "r", Pattern: "*", MinServing: ptr(int64(1)), ValidateOnly: true})
+			if err != nil || rule.GetRevision() != 0 || rule.GetRule().GetRevision() != 0 || rule.GetRule().GetTime() != nil {
+				t.Errorf("%s: %v %v", name, rule, err)
+			}
 			clear, err := n.admin().ClearOverride(timeout(t, 5*time.Second), &rollcallv1.ClearOverrideRequest{Pattern: "*", ValidateOnly: true})
 			if err != nil || len(clear.GetAffected()) != 1 || clear.GetAffectedTotal() != 1_001 {
 				t.Errorf("%s: %v %v", name, clear, err)

@@ -36,6 +36,9 @@ func (a *admin) SetRule(ctx context.Context, req *rollcallv1.SetRuleRequest) (re
 	if err := rule.UnmarshalVT(record.GetValue()); err != nil {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader's answer cannot be read: %w", err))
 	}
+	if req.GetValidateOnly() && record.GetChanged() {
+		rule.Revision, rule.Time = 0, 0 // only a rule that is set has these
+	}
 	return &rollcallv1.SetRuleResponse{
 		Rule:      convert.RuleResult(req.GetName(), &rule, result.GetBrokenRules()),
 		Changed:   record.GetChanged(),
