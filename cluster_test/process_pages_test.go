@@ -85,7 +85,7 @@ func newTour(t *testing.T, p *page) *tour {
 		"ROLLCALL_ENDPOINTS="+strings.Join(cfg.Endpoints, ","),
 		"ROLLCALL_BASE_PORT="+strconv.Itoa(base),
 		"ROLLCALL_ACTOR=ann@laptop",
-		"ROLLCALL_TIMEOUT=30s", // a machine that is busy with other tests takes longer than a reader's
+		"ROLLCALL_TIMEOUT=60s", // a machine that is busy with other tests takes longer than a reader's
 	)
 	cl, err := client.New(cfg)
 	if err != nil {
@@ -155,6 +155,12 @@ func (tr *tour) step(s step) {
 	if m := export.FindStringSubmatch(s.command); m != nil {
 		tr.env = append(tr.env, m[1]+"="+tr.ports(tr.values.command(m[2])))
 		return
+	}
+	if program := strings.Fields(s.command)[0]; program == "curl" {
+		if _, err := exec.LookPath(program); err != nil {
+			tr.t.Logf("%s:%d: not run, as there is no %s here", tr.page.file, s.line+1, program)
+			return
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
@@ -269,7 +275,7 @@ func (tr *tour) expect(term *terminal, s step, n int) {
 var logLine = regexp.MustCompile(`^(n\d \| |time=|  export ROLLCALL_ENDPOINTS=)`)
 
 // settle waits as long as a reader does between two commands without knowing it: until all nodes that can be
-// reached are up to date. Without a leader there is nothing to wait for.
+// reached are up to date and the feature level has risen. Without a leader there is nothing to wait for.
 func (tr *tour) settle() {
 	if len(tr.terminals) == 0 {
 		return
@@ -285,9 +291,9 @@ func (tr *tour) settle() {
 		if err != nil || !s.GetWritable() {
 			return
 		}
-		same := true
+		same := s.GetLevel() == 0 || s.GetLevelHeld() == ""
 		for _, m := range s.GetMembers() {
-			if m.GetReady() && m.GetRevision() != s.GetRevision() {
+			if m.GetReady() && (m.GetRevision() != s.GetRevision() || m.GetLagEntries() != 0) {
 				same = false
 			}
 		}

@@ -3,18 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 func newDeleteCommand(a *app) *cobra.Command {
 	var (
 		w            writeFlags
+		dryRun       bool
 		allowMissing bool
+		breaking     breakGlass
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:        "delete SERVICE",
 		Aliases:    []string{"rm"},
 		SuggestFor: []string{"remove", "del", "unset"},
@@ -34,26 +38,33 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 			if err != nil {
 				return err
 			}
-			o.AllowMissing = allowMissing
+			o.AllowMissing, o.DryRun = allowMissing, dryRun
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				resp, err := c.Delete(ctx, service, o)
 				if err != nil {
 					return doing("delete "+service, err)
 				}
-				if a.json() {
-					a.printMessage(resp)
-					return nil
-				}
-				outcome := "deleted"
-				if allowMissing {
-					outcome = "does not exist any more"
-				}
-				fmt.Fprintf(a.stdout, "%s %s, revision %d\n", service, outcome, resp.GetRevision())
-				return nil
+				return a.printWrite(resp, dryRun, func(w io.Writer) {
+					switch {
+					case dryRun:
+						fmt.Fprintf(w, "%s would be deleted; dry run, nothing changed\n", service)
+					case allowMissing:
+						fmt.Fprintf(w, "%s does not exist any more, revision %d\n", service, resp.GetRevision())
+					default:
+						fmt.Fprintf(w, "%s deleted, revision %d\n", service, resp.GetRevision())
+					}
+					writeBroken(w, resp.GetBrokenRules(), dryRun)
+				}, service)
 			})
 		},
-	}
+	})
 	w.register(cmd)
+	breaking.register(a, cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a service that does not exist is no error")
 	return cmd
 }

@@ -2,15 +2,16 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -22,6 +23,7 @@ const (
 	exitNotDone    = 1
 	exitNotAsAsked = 4
 	exitUnknown    = 5
+	exitNotPrinted = 6
 )
 
 // Reasons of errors that arise here; all others come from the node.
@@ -32,6 +34,7 @@ const (
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
 	reasonNotReachable = "CONNECTION_FAILED"
+	reasonOutput       = "OUTPUT"
 )
 
 // failure is an error as it is reported: one line, what to do next, and an exit status.
@@ -42,9 +45,11 @@ type failure struct {
 	err       error  // what happened
 	next      string // what to do; may be empty
 	written   client.Written
+	made      bool // the change is made; what failed is to say so
 	requestID string
-	oldest    int64  // revision that is kept, if an older one was asked for
-	cluster   string // that the endpoints serve, if another one was asked for
+	oldest    int64                    // revision that is kept, if an older one was asked for
+	cluster   string                   // that the endpoints serve, if another one was asked for
+	broken    []*rollcallv1.BrokenRule // that refused the change
 }
 
 func (f *failure) Error() string {
@@ -102,15 +107,20 @@ func (a *app) report(f *failure, asJSON bool) {
 		fmt.Fprintf(a.stderr, "rollcall: %s\n", f.Error())
 		return
 	}
-	line, err := json.Marshal(struct {
-		Code      string `json:"code"`
-		Reason    string `json:"reason"`
-		Message   string `json:"message"`
-		Written   string `json:"written"`
-		RequestID string `json:"request_id"`
-		Oldest    int64  `json:"oldest_revision,omitempty"`
-		ClusterID string `json:"cluster_id,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster})
+	written := f.written.String()
+	if f.made {
+		written = "yes"
+	}
+	line, err := format.Marshal(struct {
+		Code      string           `json:"code"`
+		Reason    string           `json:"reason"`
+		Message   string           `json:"message"`
+		Written   string           `json:"written"`
+		RequestID string           `json:"request_id"`
+		Oldest    int64            `json:"oldest_revision,omitempty"`
+		ClusterID string           `json:"cluster_id,omitempty"`
+		Broken    []format.Message `json:"broken_rules,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken)})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -138,12 +148,13 @@ func wantsJSON(args []string) bool {
 			}
 		}
 	}
-	return strings.EqualFold(output, string(formatJSON))
+	return strings.EqualFold(output, string(formatJSON)) || strings.EqualFold(output, string(formatYAML))
 }
 
 // Reasons of a node that this command has advice for.
 const (
 	reasonRevisionMismatch = "REVISION_MISMATCH"
+	reasonNotFound         = "NOT_FOUND"
 	reasonNotWritten       = "NOT_WRITTEN"
 )
 
@@ -188,6 +199,8 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.next = "it does not exist; --if-revision 0 creates it"
 	case e.Reason == reasonRevisionMismatch:
 		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+	case e.Reason == client.ReasonRuleBroken:
+		explainBroken(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:
 		f.next = `"rollcall status" shows which members are to be upgraded first`
 	case e.Reason == reasonNotWritten:
@@ -211,11 +224,26 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:
-		f.next = `"rollcall list" shows the services`
+		f.next = missingAdvice(e)
 	case e.Code == codes.DeadlineExceeded:
 		f.next = "--timeout allows more time"
 	}
 	return f
+}
+
+// missingAdvice says where to look for what does not exist: a service, an override or a rule.
+func missingAdvice(e *client.Error) string {
+	for _, d := range e.GRPCStatus().Details() {
+		info, ok := d.(*errdetails.ErrorInfo)
+		switch {
+		case !ok:
+		case info.GetMetadata()["rule"] != "":
+			return ruleAdvice
+		case info.GetMetadata()["pattern"] != "":
+			return overrideAdvice
+		}
+	}
+	return `"rollcall list" shows the services`
 }
 
 const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`

@@ -72,10 +72,10 @@ func reading(ctx context.Context, o *client.ReadOptions) context.Context {
 
 // readJSON says where an answer came from.
 type readJSON struct {
-	Node     string `json:"node"`
-	Cluster  string `json:"cluster_id"`
-	Revision int64  `json:"revision"`
-	AgeMS    *int64 `json:"age_ms,omitempty"` // what was acknowledged longer ago is shown
+	Node     string   `json:"node"`
+	Cluster  string   `json:"cluster_id"`
+	Revision int64    `json:"revision"`
+	Age      *float64 `json:"age_seconds,omitempty"` // what was acknowledged longer ago is shown
 }
 
 // readOf returns nil if nothing was asked.
@@ -85,8 +85,8 @@ func readOf(o *client.ReadOptions) *readJSON {
 	}
 	r := &readJSON{Node: o.Info.Node, Cluster: o.Info.Cluster, Revision: o.Info.Revision}
 	if o.Info.Age != nil {
-		ms := o.Info.Age.Milliseconds()
-		r.AgeMS = &ms
+		seconds := o.Info.Age.Truncate(time.Millisecond).Seconds()
+		r.Age = &seconds
 	}
 	return r
 }
@@ -110,6 +110,11 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 	cliflag.NotEmpty(f, "actor", "request-id", "cluster")
 	// The account differs from machine to machine, so it is not shown as the default.
 	f.Lookup("actor").DefValue = "you@this-host"
+}
+
+// condition says what --if-revision compares with, if it is not a report.
+func (w *writeFlags) condition(cmd *cobra.Command, what string) {
+	cmd.Flags().Lookup("if-revision").Usage = "change it only if " + what + " has this revision; 0: only if there is none"
 }
 
 func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {

@@ -3,22 +3,26 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newSetCommand(a *app) *cobra.Command {
 	var (
-		w      writeFlags
-		dryRun bool
+		w        writeFlags
+		dryRun   bool
+		breaking breakGlass
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
 		Aliases: []string{"put"},
 		Short:   "Report the status of a service, or of several at once",
@@ -44,6 +48,9 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 				return err
 			}
 			o.DryRun = dryRun
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
 			if o.IfRevision != nil && len(changes) > 1 {
 				return invalid("--if-revision compares the revision of one service; %d are given", len(changes))
 			}
@@ -54,8 +61,9 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 				return a.setBatch(ctx, c, changes, o)
 			})
 		},
-	}
+	})
 	w.register(cmd)
+	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return cmd
@@ -101,22 +109,18 @@ func withNext(f *failure, next string) *failure {
 	return f
 }
 
-// Errors of printing are ignored below. The change is made, and an exit status of 1 would say that it is not.
-
 func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions) error {
 	resp, err := c.Set(ctx, change.Service, change.Status, o)
 	if err != nil {
 		return doing("set "+change.Service, err)
 	}
-	if a.json() {
-		a.printMessage(resp)
-		return nil
-	}
-	fmt.Fprintln(a.stdout, describeSet(resp, o.DryRun))
-	return nil
+	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
+		fmt.Fprintln(w, describeSet(a.now(), resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+	}, change.Service)
 }
 
-func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
+func describeSet(now time.Time, resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
 	rec := resp.GetService()
 	reported := rec.GetReport().GetStatus()
 	line := fmt.Sprintf("%s %s", rec.GetService(), reported)
@@ -130,8 +134,8 @@ func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string 
 	default:
 		line += fmt.Sprintf(", revision %d", resp.GetRevision())
 	}
-	if effective := rec.GetStatus(); effective != reported {
-		line += fmt.Sprintf(" (answered as %s)", effective)
+	if o := rec.GetOverride(); o != nil {
+		line += fmt.Sprintf("; shown as %s by %s", rec.GetStatus(), explain.Override(now, o))
 	}
 	return line
 }
@@ -141,17 +145,19 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 	if err != nil {
 		return doing(fmt.Sprintf("set %d services", len(changes)), err)
 	}
-	if a.json() {
-		a.printMessage(resp)
-		return nil
+	names := make([]string, len(changes))
+	for i, change := range changes {
+		names[i] = change.Service
 	}
-	format.Table(a.stdout, func(row func(...string)) {
-		for _, rec := range resp.GetServices() {
-			row(rec.GetService(), rec.GetReport().GetStatus().String())
-		}
-	})
-	fmt.Fprintln(a.stdout, describeBatch(resp, o.DryRun))
-	return nil
+	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
+		format.Table(w, func(row func(...string)) {
+			for _, rec := range resp.GetServices() {
+				row(rec.GetService(), rec.GetReport().GetStatus().String())
+			}
+		})
+		fmt.Fprintln(w, describeBatch(resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+	}, names...)
 }
 
 func describeBatch(resp *rollcallv1.BatchSetServingStatusResponse, dryRun bool) string {

@@ -40,6 +40,17 @@ func Rule(name string, r *logv1.Rule) *rollcallv1.Rule {
 	}
 }
 
+// RuleResult is the rule that a command set, with what it counts if it is broken.
+func RuleResult(name string, r *logv1.Rule, broken []*logv1.BrokenRule) *rollcallv1.Rule {
+	rule := Rule(name, r)
+	for _, b := range broken {
+		if b.GetRule() == name {
+			rule.Needed, rule.Serving, rule.Total = b.GetNeeded(), b.GetServing(), b.GetTotal()
+		}
+	}
+	return rule
+}
+
 // BrokenRules are the rules that a change broke, or would break.
 func BrokenRules(broken []*logv1.BrokenRule) []*rollcallv1.BrokenRule {
 	if len(broken) == 0 {
@@ -48,6 +59,18 @@ func BrokenRules(broken []*logv1.BrokenRule) []*rollcallv1.BrokenRule {
 	all := make([]*rollcallv1.BrokenRule, len(broken))
 	for i, b := range broken {
 		all[i] = &rollcallv1.BrokenRule{Rule: b.GetRule(), Pattern: b.GetPattern(), Needed: b.GetNeeded(), Serving: b.GetServing(), Total: b.GetTotal()}
+	}
+	return all
+}
+
+// Affected are the services whose effective status a change of an override would change.
+func Affected(affected []*logv1.AffectedService) []*rollcallv1.AffectedService {
+	if len(affected) == 0 {
+		return nil
+	}
+	all := make([]*rollcallv1.AffectedService, len(affected))
+	for i, a := range affected {
+		all[i] = &rollcallv1.AffectedService{Service: a.GetService(), Before: Status(a.GetBefore()), After: Status(a.GetAfter())}
 	}
 	return all
 }
