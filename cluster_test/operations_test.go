@@ -78,7 +78,7 @@ func messages(path string, into map[string]string) error {
 			return true
 		}
 		args := call.Args
-		if method.Sel.Name != "Log" { // whose message comes third
+		if name := method.Sel.Name; name != "Log" && name != "warn" { // with these, others come before the message
 			args = args[:min(len(args), 1)]
 		}
 		for _, arg := range args {
