@@ -30,7 +30,11 @@ after --history-events or --history-age was made much smaller. There must be roo
 			}
 			sizes, err := store.Defragment(data)
 			if err != nil {
-				return compactFailure(err)
+				f := dataFailure(err)
+				if errors.Is(err, store.ErrDamaged) {
+					f.next = fmt.Sprintf("%q shows what is damaged; a node makes a damaged registry file anew when it starts", "rollcall verify --data "+data)
+				}
+				return f
 			}
 			if a.json() {
 				return a.printObject(struct {
@@ -47,13 +51,11 @@ after --history-events or --history-age was made much smaller. There must be roo
 	return cmd
 }
 
-func compactFailure(err error) *failure {
+// dataFailure is the failure of an operation on the data of a stopped node.
+func dataFailure(err error) *failure {
 	f := &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDisk, err: err}
-	switch {
-	case errors.Is(err, store.ErrInUse):
+	if errors.Is(err, store.ErrInUse) {
 		f.next = "stop the node first"
-	case errors.Is(err, store.ErrDamaged):
-		f.next = "start the node: it makes the registry file anew from its newest snapshot and the log"
 	}
 	return f
 }

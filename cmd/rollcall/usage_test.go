@@ -39,7 +39,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"status --wait 0s", `--wait is 0s; it must be more than 0`},
 		{"get a -o yaml", `--output: "yaml" is no output format; use table or json; see "rollcall get --help"`},
 		{"get a --timeout 0s", `--timeout is 0s; it must be more than 0`},
-		{"get a -e nonsense", `--endpoints: client: endpoint "nonsense": is not host:port`},
+		{"get a -e nonsense", `--endpoints: endpoint "nonsense" is not host:port`},
 		{"get a -e ,", `--endpoints is empty: name at least one node, host:port`},
 		{"watch a --timeout 5s", `watch goes on until it is interrupted and has no --timeout; use "rollcall wait"`},
 		{"watch", `SERVICE is missing; --prefix PREFIX follows all that begin with it, and --prefix '' every service`},

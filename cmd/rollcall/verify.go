@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/plain"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store/verify"
 )
@@ -68,7 +69,7 @@ func (a *app) printVerified(v *rollcallv1.VerifyResponse) error {
 					revision = fmt.Sprint(m.GetRevision())
 				}
 				hash := m.GetStateHash()
-				row(m.GetNode(), format.OrDash(hash[:min(len(hash), 16)]), revision, format.OrDash(format.OneLine(m.GetError())))
+				row(m.GetNode(), format.OrDash(hash[:min(len(hash), 16)]), revision, format.OrDash(plain.Text(format.OneLine(m.GetError()))))
 			}
 		})
 		if err == nil && v.GetAgree() {
@@ -95,16 +96,24 @@ type checkReport struct {
 
 func reportOf(checks []verify.Check) (reports []checkReport, problems int) {
 	for _, c := range checks {
-		reports = append(reports, checkReport{c.Name, c.Looked, append([]string{}, c.Problems...)})
+		reports = append(reports, checkReport{c.Name, c.Looked, plainAll(c.Problems)})
 		problems += len(c.Problems)
 	}
 	return reports, problems
 }
 
+func plainAll(problems []string) []string {
+	all := []string{} // JSON has a list
+	for _, p := range problems {
+		all = append(all, plain.Text(p))
+	}
+	return all
+}
+
 func (a *app) verifyData(data string) error {
 	checks, err := node.VerifyData(data)
 	if err != nil {
-		return compactFailure(err)
+		return dataFailure(err)
 	}
 	reports, problems := reportOf(checks)
 	if a.json() {
