@@ -21,6 +21,8 @@ var placeholders = []struct {
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`), false},
 	{"clock", regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), false},
 	{"duration", regexp.MustCompile(`\b(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+\b`), false},
+	{"silence", regexp.MustCompile(`no answer for ‹duration›`), false}, // how long is said once it is long enough
+	{"silence", regexp.MustCompile(`\bno answer\b`), false},
 	{"pid", regexp.MustCompile(`\bpid \d+\b|\bkill -9 \d+\b|(?m:^n\d +\d+  )`), false},
 	{"port", regexp.MustCompile(`\b127\.0\.0\.1:(?:[1-689]\d{3,4}|7[0-57-9]\d\d|76[6-9]\d|7\d{4})\b`), false}, // of a client; those of nodes are 7600 to 7659
 	{"term", regexp.MustCompile(`\bterm \d+\b`), false},

@@ -156,6 +156,12 @@ func (tr *tour) step(s step) {
 		tr.env = append(tr.env, m[1]+"="+tr.ports(tr.values.command(m[2])))
 		return
 	}
+	if program := strings.Fields(s.command)[0]; program == "curl" {
+		if _, err := exec.LookPath(program); err != nil {
+			tr.t.Logf("%s:%d: not run, as there is no %s here", tr.page.file, s.line+1, program)
+			return
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "sh", "-c", tr.ports(tr.values.command(s.command)))
@@ -269,7 +275,7 @@ func (tr *tour) expect(term *terminal, s step, n int) {
 var logLine = regexp.MustCompile(`^(n\d \| |time=|  export ROLLCALL_ENDPOINTS=)`)
 
 // settle waits as long as a reader does between two commands without knowing it: until all nodes that can be
-// reached are up to date. Without a leader there is nothing to wait for.
+// reached are up to date and the feature level has risen. Without a leader there is nothing to wait for.
 func (tr *tour) settle() {
 	if len(tr.terminals) == 0 {
 		return
@@ -285,9 +291,9 @@ func (tr *tour) settle() {
 		if err != nil || !s.GetWritable() {
 			return
 		}
-		same := true
+		same := s.GetLevel() == 0 || s.GetLevelHeld() == ""
 		for _, m := range s.GetMembers() {
-			if m.GetReady() && m.GetRevision() != s.GetRevision() {
+			if m.GetReady() && (m.GetRevision() != s.GetRevision() || m.GetLagEntries() != 0) {
 				same = false
 			}
 		}

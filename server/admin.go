@@ -49,10 +49,9 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 	if err != nil {
 		return nil, err
 	}
-	r := result.GetServices()[0]
 	return &rollcallv1.SetServingStatusResponse{
-		Service:   convert.ServiceRecord(r.GetRecord()),
-		Changed:   r.GetChanged(),
+		Service:   convert.ServiceResults(result)[0],
+		Changed:   result.GetServices()[0].GetChanged(),
 		Revision:  result.GetRevision(),
 		ClusterId: a.registry.ClusterID(),
 	}, nil
@@ -84,8 +83,8 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 		return nil, err
 	}
 	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}
+	res.Services = convert.ServiceResults(result)
 	for _, r := range result.GetServices() {
-		res.Services = append(res.Services, convert.ServiceRecord(r.GetRecord()))
 		if r.GetChanged() {
 			res.ChangedCount++
 		}

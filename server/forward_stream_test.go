@@ -39,7 +39,7 @@ func TestForwardStreamGivesUpWhatWasNotSent(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
-		_, sent, err := l.Do(t.Context(), &peerv1.ForwardedCommand{}, time.Now().Add(time.Second))
+		_, sent, err := l.Do(t.Context(), &peerv1.ForwardedCommand{}, time.Second, time.Time{})
 		if sent || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("got sent %t, %v", sent, err)
 		}
@@ -58,7 +58,7 @@ func TestForwardStreamAnswersEachCallerItsOwn(t *testing.T) {
 			cmd := &logv1.Command{Kind: &logv1.Command_Write{Write: &logv1.Write{
 				Changes: []*logv1.Change{{Service: name, Status: logv1.Status_STATUS_SERVING}},
 			}}}
-			res, _, err := l.Do(t.Context(), &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
+			res, _, err := l.Do(t.Context(), &peerv1.ForwardedCommand{Command: cmd}, time.Minute, time.Time{})
 			if err != nil {
 				t.Error(err)
 			} else if got := res.GetResult().GetServices()[0].GetRecord().GetService(); got != name {
@@ -87,14 +87,14 @@ func TestForwardStreamToAMemberThatStops(t *testing.T) {
 		}
 		first := make(chan error, 1)
 		go func() {
-			_, _, err := l.Do(t.Context(), command(), time.Now().Add(time.Minute))
+			_, _, err := l.Do(t.Context(), command(), time.Minute, time.Time{})
 			first <- err
 		}()
 		synctest.Wait()
 		stopped := make(chan error, 1)
 		go func() { stopped <- n.Stop(timeout(t, time.Minute)) }()
 		synctest.Wait()
-		if _, sent, err := l.Do(t.Context(), command(), time.Now().Add(time.Second)); sent || err == nil {
+		if _, sent, err := l.Do(t.Context(), command(), time.Second, time.Time{}); sent || err == nil {
 			t.Errorf("a stopping member took a command: sent %t, %v", sent, err)
 		}
 		close(release)

@@ -397,7 +397,7 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 func forwardCommand(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
 	l := forward.NewStream(conn, 10_000)
 	defer l.Close()
-	res, _, err := l.Do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Now().Add(time.Minute))
+	res, _, err := l.Do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Minute, time.Time{})
 	if err != nil || res.GetResult() != nil {
 		return err
 	}

@@ -53,9 +53,9 @@ type Config struct {
 	// confirmed by a quorum, while "" is SERVING; 0 does not ask. At least MinReadyStaleness.
 	ReadyMaxStaleness time.Duration
 	// WriteTimeout is how long a change waits for a leader, and the whole time of one whose caller
-	// has no deadline.
+	// has no deadline. A large one has longer: deadline.Transfer.
 	WriteTimeout time.Duration
-	// ForwardTimeout is the most that a change forwarded to the leader may take.
+	// ForwardTimeout is the most that a change forwarded to the leader may take, unless it is large.
 	ForwardTimeout time.Duration
 	// MaxForwarded is the most changes that are on their way to one other member.
 	MaxForwarded int

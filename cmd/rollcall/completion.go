@@ -71,6 +71,19 @@ func (a *app) completeSet(cmd *cobra.Command, args []string, toComplete string) 
 }
 
 func (a *app) serviceNames(cmd *cobra.Command, prefix string) []string {
+	return a.offer(cmd, func(ctx context.Context, c *client.Client) (names []string) {
+		for rec, err := range c.List(ctx, client.ListOptions{Prefix: prefix, PageSize: completionNames}) {
+			if err != nil || len(names) == completionNames {
+				break
+			}
+			names = append(names, rec.GetService())
+		}
+		return names
+	})
+}
+
+// offer asks the nodes for names, with little time.
+func (a *app) offer(cmd *cobra.Command, names func(context.Context, *client.Client) []string) []string {
 	if cliflag.BindEnvironment(cmd.Flags()) != nil {
 		return nil
 	}
@@ -85,12 +98,5 @@ func (a *app) serviceNames(cmd *cobra.Command, prefix string) []string {
 	}
 	ctx, cancel := context.WithTimeout(parent, completionTimeout)
 	defer cancel()
-	var names []string
-	for rec, err := range c.List(ctx, client.ListOptions{Prefix: prefix, PageSize: completionNames}) {
-		if err != nil || len(names) == completionNames {
-			break
-		}
-		names = append(names, rec.GetService())
-	}
-	return names
+	return names(ctx, c)
 }

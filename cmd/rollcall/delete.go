@@ -7,12 +7,15 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
 func newDeleteCommand(a *app) *cobra.Command {
 	var (
 		w            writeFlags
+		dryRun       bool
 		allowMissing bool
+		breaking     breakGlass
 	)
 	cmd := &cobra.Command{
 		Use:        "delete SERVICE",
@@ -34,7 +37,10 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 			if err != nil {
 				return err
 			}
-			o.AllowMissing = allowMissing
+			o.AllowMissing, o.DryRun = allowMissing, dryRun
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				resp, err := c.Delete(ctx, service, o)
 				if err != nil {
@@ -44,16 +50,23 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 					a.printMessage(resp)
 					return nil
 				}
-				outcome := "deleted"
-				if allowMissing {
-					outcome = "does not exist any more"
+				switch {
+				case dryRun:
+					fmt.Fprintf(a.stdout, "%s would be deleted; dry run, nothing changed\n", service)
+				case allowMissing:
+					fmt.Fprintf(a.stdout, "%s does not exist any more, revision %d\n", service, resp.GetRevision())
+				default:
+					fmt.Fprintf(a.stdout, "%s deleted, revision %d\n", service, resp.GetRevision())
 				}
-				fmt.Fprintf(a.stdout, "%s %s, revision %d\n", service, outcome, resp.GetRevision())
+				writeBroken(a.stdout, resp.GetBrokenRules(), dryRun)
 				return nil
 			})
 		},
 	}
 	w.register(cmd)
+	breaking.register(a, cmd)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a service that does not exist is no error")
 	return cmd
 }

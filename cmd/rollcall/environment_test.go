@@ -58,23 +58,24 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"actor":         "bench clean, bench watch, bench write, delete, set", // who writes
-		"cluster":       "delete, events, get, history, list, probe, set",     // that must answer
+		"actor":         "bench clean, bench watch, bench write, delete, override clear, override set, resume, rule add, rule remove, set, shutdown", // who writes
+		"allow-missing": "delete, override clear, resume, rule remove",
+		"cluster":       "delete, events, get, history, list, override clear, override list, override set, probe, resume, rule add, rule check, rule list, rule remove, set, shutdown, why", // that must answer
 		"connections":   "bench check, bench watch, bench write",
 		"duration":      "bench check, bench write",
-		"if-revision":   "delete, set",
+		"if-revision":   "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
 		"insecure":      "serve, snapshot restore",
 		"limit":         "events, history",
-		"linearizable":  "bench check, events, get, history, list, probe",
+		"linearizable":  "bench check, events, get, history, list, override list, probe, rule check, rule list, why",
 		"log-level":     "dev, serve",
 		"log-store":     "serve, snapshot restore",
-		"max-staleness": "events, get, history, list, probe",
+		"max-staleness": "events, get, history, list, override list, probe, rule check, rule list, why",
 		"member":        "serve, snapshot restore",
-		"min-revision":  "events, get, history, list, probe",
+		"min-revision":  "events, get, history, list, override list, probe, rule check, rule list, why",
 		"node":          "serve, snapshot restore",
 		"rate":          "bench check, bench write",
-		"reason":        "delete, set",
-		"request-id":    "delete, set",
+		"reason":        "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"request-id":    "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
 		"reverse":       "events, history",
 		"since":         "events, history",
 		"until":         "events, history",
@@ -92,9 +93,16 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	}
 	slices.Sort(only)
 	wantOnly := []string{
-		"bench clean --prefix", "bench watch --prefix", "bench write --prefix", "dev --data", "dev --fresh",
-		"events --actor", "events --follow", "events --service", "get --at", "list --at", "set --dry-run", "snapshot save --force",
-		"status --wait", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
+		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
+		"delete --break-glass", "delete --dry-run", "dev --data", "dev --fresh",
+		"events --actor", "events --follow", "events --service", "get --at", "list --at",
+		"override clear --break-glass", "override clear --dry-run",
+		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
+		"resume --break-glass", "resume --dry-run",
+		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
+		"set --break-glass", "set --dry-run",
+		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
+		"snapshot save --force", "status --wait", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
 	if !slices.Equal(only, wantOnly) {
 		t.Errorf("flags without a variable:\n%s\nwant:\n%s", strings.Join(only, "\n"), strings.Join(wantOnly, "\n"))

@@ -9,8 +9,10 @@ import (
 	"os"
 	"strings"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -44,8 +46,9 @@ type failure struct {
 	next      string // what to do; may be empty
 	written   client.Written
 	requestID string
-	oldest    int64  // revision that is kept, if an older one was asked for
-	cluster   string // that the endpoints serve, if another one was asked for
+	oldest    int64                    // revision that is kept, if an older one was asked for
+	cluster   string                   // that the endpoints serve, if another one was asked for
+	broken    []*rollcallv1.BrokenRule // that refused the change
 }
 
 func (f *failure) Error() string {
@@ -103,15 +106,17 @@ func (a *app) report(f *failure, asJSON bool) {
 		fmt.Fprintf(a.stderr, "rollcall: %s\n", f.Error())
 		return
 	}
+	broken, _ := format.Messages(f.broken) // rules have a JSON form
 	line, err := json.Marshal(struct {
-		Code      string `json:"code"`
-		Reason    string `json:"reason"`
-		Message   string `json:"message"`
-		Written   string `json:"written"`
-		RequestID string `json:"request_id"`
-		Oldest    int64  `json:"oldest_revision,omitempty"`
-		ClusterID string `json:"cluster_id,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster})
+		Code      string            `json:"code"`
+		Reason    string            `json:"reason"`
+		Message   string            `json:"message"`
+		Written   string            `json:"written"`
+		RequestID string            `json:"request_id"`
+		Oldest    int64             `json:"oldest_revision,omitempty"`
+		ClusterID string            `json:"cluster_id,omitempty"`
+		Broken    []json.RawMessage `json:"broken_rules,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster, broken})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -145,6 +150,7 @@ func wantsJSON(args []string) bool {
 // Reasons of a node that this command has advice for.
 const (
 	reasonRevisionMismatch = "REVISION_MISMATCH"
+	reasonNotFound         = "NOT_FOUND"
 	reasonNotWritten       = "NOT_WRITTEN"
 )
 
@@ -189,6 +195,8 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.next = "it does not exist; --if-revision 0 creates it"
 	case e.Reason == reasonRevisionMismatch:
 		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+	case e.Reason == client.ReasonRuleBroken:
+		explainBroken(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:
 		f.next = `"rollcall status" shows which members are to be upgraded first`
 	case e.Reason == reasonNotWritten:
@@ -212,11 +220,26 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	case e.Reason == client.ReasonAhead:
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:
-		f.next = `"rollcall list" shows the services`
+		f.next = missingAdvice(e)
 	case e.Code == codes.DeadlineExceeded:
 		f.next = "--timeout allows more time"
 	}
 	return f
+}
+
+// missingAdvice says where to look for what does not exist: a service, an override or a rule.
+func missingAdvice(e *client.Error) string {
+	for _, d := range e.GRPCStatus().Details() {
+		info, ok := d.(*errdetails.ErrorInfo)
+		switch {
+		case !ok:
+		case info.GetMetadata()["rule"] != "":
+			return ruleAdvice
+		case info.GetMetadata()["pattern"] != "":
+			return overrideAdvice
+		}
+	}
+	return `"rollcall list" shows the services`
 }
 
 const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name your nodes with --endpoints`

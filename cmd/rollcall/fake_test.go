@@ -46,6 +46,7 @@ type fake struct {
 	status   *rollcallv1.GetStatusResponse
 	refuse   error // of every write
 	history  fakeHistory
+	layers   fakeLayers
 	wrote    chan *rollcallv1.SetServingStatusRequest
 }
 
@@ -66,6 +67,7 @@ func serveFake(t *testing.T, l net.Listener, options ...grpc.ServerOption) *fake
 		health:   health.NewServer(),
 		address:  l.Addr().String(),
 		services: map[string]*rollcallv1.ServiceRecord{},
+		layers:   fakeLayers{overrides: map[string]*rollcallv1.Override{}, rules: map[string]*rollcallv1.Rule{}},
 		status:   &rollcallv1.GetStatusResponse{},
 		wrote:    make(chan *rollcallv1.SetServingStatusRequest, 16),
 	}
@@ -141,17 +143,18 @@ func (f *fake) SetServingStatus(_ context.Context, req *rollcallv1.SetServingSta
 			map[string]string{"current_revision": fmt.Sprint(old.GetReport().GetRevision())})
 	}
 	if old != nil && old.GetStatus() == req.GetStatus() {
-		return &rollcallv1.SetServingStatusResponse{Service: old, Revision: f.revision}, nil
+		return &rollcallv1.SetServingStatusResponse{Service: f.shown(old), Revision: f.revision}, nil
+	}
+	future := &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus(), Report: &rollcallv1.Report{Status: req.GetStatus()}}
+	broken, err := f.keepRules(req.GetBreakGlass(), true, func() { f.services[req.GetService()] = future })
+	if err != nil {
+		return nil, err
 	}
 	if req.GetValidateOnly() {
-		return &rollcallv1.SetServingStatusResponse{
-			Service:  &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus(), Report: &rollcallv1.Report{Status: req.GetStatus()}},
-			Changed:  true,
-			Revision: f.revision,
-		}, nil
+		return &rollcallv1.SetServingStatusResponse{Service: f.shown(future), Changed: true, Revision: f.revision, BrokenRules: broken}, nil
 	}
 	rec := f.put(req.GetService(), req.GetStatus(), req.GetReason(), req.GetActor())
-	return &rollcallv1.SetServingStatusResponse{Service: rec, Changed: true, Revision: f.revision}, nil
+	return &rollcallv1.SetServingStatusResponse{Service: f.shown(rec), Changed: true, Revision: f.revision, BrokenRules: broken}, nil
 }
 
 func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSetServingStatusRequest) (*rollcallv1.BatchSetServingStatusResponse, error) {
@@ -160,7 +163,15 @@ func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSet
 	if f.refuse != nil {
 		return nil, f.refuse
 	}
-	resp := &rollcallv1.BatchSetServingStatusResponse{}
+	broken, err := f.keepRules(req.GetBreakGlass(), true, func() {
+		for _, c := range req.GetChanges() {
+			f.services[c.GetService()] = &rollcallv1.ServiceRecord{Service: c.GetService(), Status: c.GetStatus()}
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	resp := &rollcallv1.BatchSetServingStatusResponse{BrokenRules: broken}
 	for _, c := range req.GetChanges() {
 		if c.GetStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 			f.revision++
@@ -185,11 +196,18 @@ func (f *fake) DeleteService(_ context.Context, req *rollcallv1.DeleteServiceReq
 	if f.services[req.GetService()] == nil && !req.GetAllowMissing() {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
 	}
+	broken, err := f.keepRules(req.GetBreakGlass(), true, func() { delete(f.services, req.GetService()) })
+	if err != nil {
+		return nil, err
+	}
+	if req.GetValidateOnly() {
+		return &rollcallv1.DeleteServiceResponse{Revision: f.revision, BrokenRules: broken}, nil
+	}
 	f.revision++
 	f.happened(req.GetService(), healthpb.HealthCheckResponse_SERVICE_UNKNOWN, req.GetReason(), req.GetActor())
 	delete(f.services, req.GetService())
 	f.health.SetServingStatus(req.GetService(), healthpb.HealthCheckResponse_SERVICE_UNKNOWN)
-	return &rollcallv1.DeleteServiceResponse{Revision: f.revision}, nil
+	return &rollcallv1.DeleteServiceResponse{Revision: f.revision, BrokenRules: broken}, nil
 }
 
 func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceResponse, error) {
@@ -201,7 +219,7 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 	if req.GetAt() != nil {
 		return f.getAt(req)
 	}
-	rec := f.services[req.GetService()]
+	rec := f.shown(f.services[req.GetService()])
 	if rec == nil {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist",
 			map[string]string{"revision": strconv.FormatInt(f.revision, 10)})
@@ -218,6 +236,9 @@ func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesReque
 	}
 	resp := &rollcallv1.ListServicesResponse{Revision: revision}
 	for name, rec := range services {
+		if req.GetAt() == nil {
+			rec = f.shown(rec)
+		}
 		if strings.HasPrefix(name, req.GetPrefix()) && (len(req.GetStatuses()) == 0 || slices.Contains(req.GetStatuses(), rec.GetStatus())) {
 			resp.Services = append(resp.Services, rec)
 		}
@@ -241,10 +262,20 @@ type result struct {
 // rollcall runs one command line in this process.
 func rollcall(t *testing.T, args ...string) result {
 	t.Helper()
+	return rollcallAt(t, time.Time{}, args...)
+}
+
+// rollcallAt is rollcall at a time; at zero, now.
+func rollcallAt(t *testing.T, now time.Time, args ...string) result {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
-	code := run(ctx, args, strings.NewReader(""), &stdout, &stderr)
+	a := &app{stdin: strings.NewReader(""), stdout: &stdout, stderr: &lockedWriter{w: &stderr}, now: time.Now}
+	if !now.IsZero() {
+		a.now = func() time.Time { return now }
+	}
+	code := a.run(ctx, args)
 	return ended(t, ctx, args, &stdout, &stderr, code)
 }
 

@@ -46,7 +46,8 @@ func checkWords(t *testing.T, args []string, r result) {
 // asking are command lines that ask a node, each with what ends it soon.
 var asking = []string{
 	"get a", "list", "set a up", "set a=up b=down", "delete a", "watch a", "watch --prefix a", "wait a --timeout 30ms", "probe a", "events", "events --follow", "events --follow --since 1h",
-	"history a", "status", "status --wait 30ms", "verify", "snapshot save " + unsaved, "bench check", "bench write --duration 100ms", "bench watch --watches 1", "bench clean",
+	"history a", "status", "status --wait 30ms", "verify", "snapshot save " + unsaved,
+	"override set a down --reason x --for 1h", "override clear a --reason x", "override list", "rule add r a --min 1", "rule check r", "rule list", "rule remove r --reason x", "shutdown --reason x", "resume --reason x", "why a", "bench check", "bench write --duration 100ms", "bench watch --watches 1", "bench clean",
 }
 
 // nowhere is a file that is never made.

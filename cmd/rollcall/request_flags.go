@@ -112,6 +112,11 @@ func (w *writeFlags) register(cmd *cobra.Command) {
 	f.Lookup("actor").DefValue = "you@this-host"
 }
 
+// condition says what --if-revision compares with, if it is not a report.
+func (w *writeFlags) condition(cmd *cobra.Command, what string) {
+	cmd.Flags().Lookup("if-revision").Usage = "change it only if " + what + " has this revision; 0: only if there is none"
+}
+
 func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {
 	o := client.WriteOptions{Reason: w.reason, Actor: w.actor, RequestID: w.requestID, Cluster: w.cluster}
 	if cmd.Flags().Lookup("if-revision").Changed {

@@ -36,6 +36,7 @@ type app struct {
 const (
 	groupRun      = "run"
 	groupServices = "services"
+	groupLayers   = "layers"
 	groupCluster  = "cluster"
 )
 
@@ -82,6 +83,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
+		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -93,6 +95,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
@@ -109,7 +112,7 @@ func hideGlobals(root *cobra.Command) {
 	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
 	}
 }

@@ -4,19 +4,22 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newSetCommand(a *app) *cobra.Command {
 	var (
-		w      writeFlags
-		dryRun bool
+		w        writeFlags
+		dryRun   bool
+		breaking breakGlass
 	)
 	cmd := &cobra.Command{
 		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
@@ -44,6 +47,9 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 				return err
 			}
 			o.DryRun = dryRun
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
 			if o.IfRevision != nil && len(changes) > 1 {
 				return invalid("--if-revision compares the revision of one service; %d are given", len(changes))
 			}
@@ -56,6 +62,7 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 		},
 	}
 	w.register(cmd)
+	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return cmd
@@ -112,11 +119,12 @@ func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change
 		a.printMessage(resp)
 		return nil
 	}
-	fmt.Fprintln(a.stdout, describeSet(resp, o.DryRun))
+	fmt.Fprintln(a.stdout, describeSet(a.now(), resp, o.DryRun))
+	writeBroken(a.stdout, resp.GetBrokenRules(), o.DryRun)
 	return nil
 }
 
-func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
+func describeSet(now time.Time, resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
 	rec := resp.GetService()
 	reported := rec.GetReport().GetStatus()
 	line := fmt.Sprintf("%s %s", rec.GetService(), reported)
@@ -130,8 +138,8 @@ func describeSet(resp *rollcallv1.SetServingStatusResponse, dryRun bool) string 
 	default:
 		line += fmt.Sprintf(", revision %d", resp.GetRevision())
 	}
-	if effective := rec.GetStatus(); effective != reported {
-		line += fmt.Sprintf(" (answered as %s)", effective)
+	if o := rec.GetOverride(); o != nil {
+		line += fmt.Sprintf("; shown as %s by %s", rec.GetStatus(), explain.Override(now, o))
 	}
 	return line
 }
@@ -151,6 +159,7 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 		}
 	})
 	fmt.Fprintln(a.stdout, describeBatch(resp, o.DryRun))
+	writeBroken(a.stdout, resp.GetBrokenRules(), o.DryRun)
 	return nil
 }
 

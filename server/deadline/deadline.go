@@ -1,5 +1,5 @@
 // Package deadline divides the time that a caller gives to a call: how much of it the work may take, so
-// that the answer still reaches the caller. Waiting, retrying and what is said in the answer do not
+// that the answer still reaches the caller. It also says how much more time a large change has. Waiting, retrying and what is said in the answer do not
 // belong here.
 package deadline
 
@@ -29,4 +29,22 @@ func AnswerTime(ctx context.Context) time.Duration {
 // is more.
 func Margin(left time.Duration) time.Duration {
 	return max(50*time.Millisecond, left/20)
+}
+
+const (
+	// smallBytes is the size up to which a change needs no more time than any other.
+	smallBytes = 64 << 10
+	// slowestLink is the rate, in bytes a second, down to which a link between members can carry a change in
+	// time.
+	slowestLink = 64 << 10
+	// hops is over how many links a change goes, one after the other: to the leader, and on to a quorum.
+	hops = 2
+)
+
+// Transfer is how much longer a change of so many bytes may take than a small one.
+func Transfer(bytes int) time.Duration {
+	if bytes <= smallBytes {
+		return 0
+	}
+	return hops * time.Duration(bytes) * time.Second / slowestLink
 }

@@ -24,7 +24,7 @@ import (
 // Forwarder sends a command one hop, to the leader. The other side (Receiver) never forwards.
 type Forwarder struct {
 	pool    *peerconn.Pool
-	timeout time.Duration // the most that a forwarded call may work
+	timeout time.Duration // the most that a small forwarded call may work
 	limit   int           // of the commands on their way to one member
 
 	mu      sync.Mutex // guards streams
@@ -32,7 +32,8 @@ type Forwarder struct {
 }
 
 // NewForwarder returns a Forwarder over the connections of pool. A forwarded call works for timeout at
-// most, and at most limit of them are on their way to one member.
+// most, and for longer if it is large or behind large ones (deadline.Transfer). At most limit of them are on
+// their way to one member.
 func NewForwarder(pool *peerconn.Pool, timeout time.Duration, limit int) *Forwarder {
 	return &Forwarder{pool: pool, timeout: timeout, limit: limit, streams: make(map[*peerconn.Conn]*Stream)}
 }
@@ -75,15 +76,19 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	if err != nil {
 		return nil, rpcerror.NotWritten("leader %s cannot be reached: %s", leader, peerconn.Describe(err))
 	}
-	work := f.timeout
+	within := f.timeout
+	var latest time.Time
 	if at, ok := ctx.Deadline(); ok {
 		left := time.Until(at)
-		work = min(work, left-deadline.Margin(left))
+		left -= deadline.Margin(left)
+		within, latest = min(within, left), time.Now().Add(left)
+	} else if at, ok := patience.Deadline(); ok {
+		within = min(within, time.Until(at))
 	}
-	if work <= 0 {
+	if within <= 0 {
 		return nil, rpcerror.NotWritten("no time is left to ask leader %s", leader)
 	}
-	res, sent, err := f.stream(conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, time.Now().Add(work))
+	res, sent, err := f.stream(conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, within, latest)
 	var full fullError
 	switch {
 	case errors.As(err, &full):

@@ -48,11 +48,6 @@ func (r *Router) Drains() bool {
 // Propose returns the result of cmd, which may be a refusal, or a failure that says what is known of
 // the outcome. With validateOnly the leader says what would happen.
 func (r *Router) Propose(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
-	if _, ok := ctx.Deadline(); !ok {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.Timeout)
-		defer cancel()
-	}
 	// The usual case: this node leads. It needs nothing of what seek prepares.
 	if _, leading := r.Agreement.Leader(); leading && !r.Drains() && r.Fence.Refusal() == nil {
 		result, err := r.here(ctx, cmd, validateOnly)
@@ -66,12 +61,16 @@ func (r *Router) Propose(ctx context.Context, cmd *logv1.Command, validateOnly b
 	return r.seek(ctx, cmd, validateOnly)
 }
 
-// seek tries until the command has an answer, or patience ends. ctx has a deadline.
+// seek tries until the command has an answer, or patience ends.
 func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	// Waiting ends early enough for the answer "not written" to reach the caller. Otherwise the caller would
 	// have to assume that the change may be written. A caller with more time than r.Timeout is also told
 	// after r.Timeout: no election takes that long, and the caller can try again.
-	patience, cancel := context.WithTimeout(ctx, min(r.Timeout, deadline.AnswerTime(ctx)))
+	wait := r.Timeout
+	if _, ok := ctx.Deadline(); ok {
+		wait = min(wait, deadline.AnswerTime(ctx))
+	}
+	patience, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	for {
 		changed := r.Agreement.Changed() // before Leader, so that no change is missed
@@ -117,6 +116,8 @@ func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool
 		case <-pause:
 		case <-r.Draining:
 		case <-patience.Done():
+		}
+		if at, _ := patience.Deadline(); patience.Err() != nil || !time.Now().Before(at) {
 			return nil, f
 		}
 	}
@@ -152,13 +153,18 @@ func (r *Router) TermBegun(ctx context.Context) (leader string, leading bool) {
 	}
 }
 
-// here proposes or previews the command on this node, which must lead.
+// here proposes or previews the command on this node, which must lead. A caller without a deadline gets one.
 func (r *Router) here(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	if validateOnly {
 		if err := r.Agreement.CheckLevel(r.Node, cmd); err != nil {
 			return nil, err
 		}
 		return r.Agreement.Preview(cmd), nil
+	}
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.Timeout+deadline.Transfer(cmd.SizeVT()))
+		defer cancel()
 	}
 	return r.Agreement.Propose(ctx, cmd)
 }

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/peerconn"
 )
 
@@ -59,6 +60,7 @@ type session struct {
 	mu      sync.Mutex // guards the rest
 	waiting []*pendingCall
 	sent    map[uint64]*pendingCall
+	bytes   int // of waiting and sent
 	lastID  uint64
 	closing bool // the session takes no more commands
 }
@@ -66,7 +68,7 @@ type session struct {
 // pendingCall is one command on its way.
 type pendingCall struct {
 	command  *peerv1.ForwardedCommand
-	deadline time.Time
+	deadline time.Time // set when the command is queued
 	size     int
 	done     chan callResult // capacity 1, sent to once
 }
@@ -77,17 +79,18 @@ type callResult struct {
 	sent   bool  // the command had been handed to the stream
 }
 
-// Do sends a command and waits for the answer until deadline, or until ctx ends. The error says why there is
-// no answer. If sent is false the command never left this node.
-func (l *Stream) Do(ctx context.Context, command *peerv1.ForwardedCommand, deadline time.Time) (_ *peerv1.ForwardedResult, sent bool, err error) {
-	call := &pendingCall{command: command, deadline: deadline, size: command.SizeVT(), done: make(chan callResult, 1)}
-	s, err := l.enqueue(call)
+// Do sends a command and waits for the answer: for within and as long as the command, and those on their way
+// before it, take on a slow link; not after latest, unless latest is zero; and not after ctx has ended. The error
+// says why there is no answer. If sent is false the command never left this node.
+func (l *Stream) Do(ctx context.Context, command *peerv1.ForwardedCommand, within time.Duration, latest time.Time) (_ *peerv1.ForwardedResult, sent bool, err error) {
+	call := &pendingCall{command: command, size: command.SizeVT(), done: make(chan callResult, 1)}
+	s, err := l.enqueue(call, within, latest)
 	if err != nil {
 		return nil, false, err
 	}
-	if d, ok := ctx.Deadline(); !ok || deadline.Before(d) {
+	if d, ok := ctx.Deadline(); !ok || call.deadline.Before(d) {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(ctx, deadline)
+		ctx, cancel = context.WithDeadline(ctx, call.deadline)
 		defer cancel()
 	}
 	select {
@@ -107,20 +110,20 @@ func (l *Stream) Do(ctx context.Context, command *peerv1.ForwardedCommand, deadl
 }
 
 // enqueue gives call to the session that is open, or to a new one.
-func (l *Stream) enqueue(call *pendingCall) (*session, error) {
+func (l *Stream) enqueue(call *pendingCall, within time.Duration, latest time.Time) (*session, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
 		return nil, peerconn.ErrClosed
 	}
 	if l.open != nil {
-		if took, err := l.open.take(call); took || err != nil {
+		if took, err := l.open.take(call, within, latest); took || err != nil {
 			return l.open, err
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &session{stop: stop, limit: l.limit, wake: make(chan struct{}, 1), sent: map[uint64]*pendingCall{}}
-	_, err := s.take(call)
+	_, err := s.take(call, within, latest)
 	l.open = s
 	l.running.Go(func() { s.run(ctx, l.conn) })
 	return s, err
@@ -138,7 +141,7 @@ func (l *Stream) Close() {
 }
 
 // take queues a call; false: the session takes no more.
-func (s *session) take(call *pendingCall) (bool, error) {
+func (s *session) take(call *pendingCall, within time.Duration, latest time.Time) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -146,6 +149,11 @@ func (s *session) take(call *pendingCall) (bool, error) {
 		return false, nil
 	case len(s.waiting)+len(s.sent) >= s.limit:
 		return false, fullError{s.limit}
+	}
+	s.bytes += call.size
+	call.deadline = time.Now().Add(within + deadline.Transfer(s.bytes))
+	if !latest.IsZero() && latest.Before(call.deadline) {
+		call.deadline = latest
 	}
 	s.lastID++
 	call.command.Id = s.lastID
@@ -166,10 +174,14 @@ func (s *session) wakeSender() {
 func (s *session) withdraw(call *pendingCall) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.sent, call.command.GetId())
+	if id := call.command.GetId(); s.sent[id] != nil {
+		delete(s.sent, id)
+		s.bytes -= call.size
+	}
 	i := slices.Index(s.waiting, call)
 	if i >= 0 {
 		s.waiting = slices.Delete(s.waiting, i, i+1)
+		s.bytes -= call.size
 	}
 	return i >= 0
 }
@@ -244,6 +256,7 @@ func (s *session) receive(stream grpc.BidiStreamingClient[peerv1.ForwardRequest,
 		for _, result := range res.GetResults() {
 			if call := s.sent[result.GetId()]; call != nil {
 				delete(s.sent, result.GetId())
+				s.bytes -= call.size
 				call.done <- callResult{result: result, sent: true}
 			}
 		}
@@ -258,6 +271,7 @@ func (s *session) receive(stream grpc.BidiStreamingClient[peerv1.ForwardRequest,
 func (s *session) refuse(err error) {
 	s.closing = true
 	for _, call := range s.waiting {
+		s.bytes -= call.size
 		call.done <- callResult{err: err}
 	}
 	s.waiting = nil
@@ -270,6 +284,7 @@ func (s *session) end(err error) {
 	defer s.mu.Unlock()
 	s.refuse(err)
 	for _, call := range s.sent {
+		s.bytes -= call.size
 		call.done <- callResult{err: err, sent: true}
 	}
 	clear(s.sent)

@@ -5,8 +5,13 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
+	"slices"
 
+	"github.com/hashicorp/raft"
+	raftwal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/segment"
+
+	"github.com/rollcallhq/rollcall/store/boltfile"
 )
 
 // A segment file, as raft-wal writes it: a header of 32 bytes, then batches, then zeros up to its
@@ -78,7 +83,8 @@ func readFrame(data []byte, off int) (kind uint8, sizeOrSum uint32, ok bool) {
 //
 // An append is one write into zeros, in front of which everything is synced. What a crash leaves of it
 // lacks sectors, in most cases the last ones, and nothing follows. So it is damage if an intact batch
-// follows, or if its own end is there and no sector is missing.
+// follows, or if its own end is there and no sector is missing. A sector of zeros may also be what was
+// appended: then it is damage if a single flipped bit is all that is wrong.
 func torn(data []byte, rest int) bool {
 	written := bytes.TrimRight(data, "\x00")
 	end := padded(len(written)) - frameHeader // of what is there: the commit frame, if it is complete
@@ -108,7 +114,37 @@ func torn(data []byte, rest int) bool {
 			return true // all is there but the end of the checksum
 		}
 	}
-	return lacksSector(data, rest, end)
+	return lacksSector(data, rest, end) && !flippedBit(data, rest, end, sum^stored)
+}
+
+// flippedBit reports whether a batch is intact but for one flipped bit. The batch is from rest to the commit frame
+// at end, and wrong is by how much its checksum is. A CRC is linear: one flipped bit changes it by what depends
+// on the bit's distance from the end alone. In a large append some bit may fit by chance, so the entries of the
+// repaired batch must have their own checksums too.
+func flippedBit(data []byte, rest, end int, wrong uint32) bool {
+	var change [8]uint32 // of the checksum, by a flip of each bit of the byte at i
+	for bit := range change {
+		change[bit] = castagnoli[1<<bit]
+	}
+	for i := end - 1; i >= rest; i-- {
+		for bit, sum := range change {
+			if sum == wrong {
+				repaired := bytes.Clone(data[:end+frameHeader])
+				repaired[i] ^= 1 << bit
+				entries, _, ok := readBatch(repaired, rest, max(rest, segmentHeader))
+				return ok && !slices.ContainsFunc(entries, damagedEntry)
+			}
+			change[bit] = castagnoli[byte(sum)] ^ sum>>8
+		}
+	}
+	return false
+}
+
+// damagedEntry reports whether an encoded entry is not what raft stored.
+func damagedEntry(encoded []byte) bool {
+	var entry raft.Log
+	err := boltfile.Guard(func() error { return (&raftwal.BinaryCodec{}).Decode(encoded, &entry) })
+	return err != nil || checkEntry(entry.Index, &entry) != nil
 }
 
 // lacksSector reports whether a sector, or what of it lies between from and to, is all zeros.

@@ -227,6 +227,55 @@ func TestWALRefusesAFlippedBitAnywhere(t *testing.T) {
 	}
 }
 
+// A bit that flipped in the last append is damage also if the append itself holds sectors of zeros. To lack one
+// of the other sectors is still an append cut short.
+func TestWALRefusesAFlippedBitBesideZeros(t *testing.T) {
+	entry := func(index uint64, text string) *raft.Log {
+		data, err := logv1.Seal(&logv1.Entry{Commands: []*logv1.Command{{Reason: text}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &raft.Log{Index: index, Term: 1, Type: raft.LogCommand, Data: data}
+	}
+	first := entry(1, "first")
+	for name, appended := range map[string][]*raft.Log{
+		"zeros in the middle": {entry(2, "before"), entry(3, "text"+strings.Repeat("\x00", 3*sector)+"text"), entry(4, "after")},
+		"zeros alone":         {entry(2, strings.Repeat("\x00", 4*sector))},
+		"many":                {entry(2, strings.Repeat("\x00", 2*sector)), entry(3, strings.Repeat("some text ", 100)), entry(4, strings.Repeat("\x00", 2*sector))},
+	} {
+		all := [][]*raft.Log{{first}, appended}
+		path, segment := crashed(t, all)
+		whole, length := walUsed(t, segment)
+		bad := bytes.Clone(whole[:length+1024])
+		start := scanSegment(bad).start
+		for i := start; i < length; i += 5 {
+			for bit := range 8 {
+				bad[i] ^= 1 << bit
+				if scan := scanSegment(bad); scan.end != start || torn(bad, scan.end) {
+					t.Fatalf("%s: byte %d, bit %d of %d bytes: intact to %d, and the rest is taken for an append cut short", name, i, bit, length, scan.end)
+				}
+				bad[i] ^= 1 << bit
+			}
+		}
+		bad[start+frameHeader+30] ^= 1
+		patch(t, segment, bad)
+		if last, err := reopen(t, path, all); err == nil {
+			t.Errorf("%s: opened with a flipped bit, ends at %d", name, last)
+		}
+		for from := start; from < length; from = (from/sector + 1) * sector {
+			to := min((from/sector+1)*sector, length)
+			bad := bytes.Clone(whole[:length+1024])
+			if allZero(bad[from:to]) {
+				continue
+			}
+			clear(bad[from:to])
+			if !torn(bad, scanSegment(bad).end) {
+				t.Errorf("%s: without the bytes %d to %d of %d: taken for damage", name, from, to, length)
+			}
+		}
+	}
+}
+
 // A bit that flipped in a checksum is damage also where the rest looks like an append cut short: the append
 // has a sector of zeros in it, or the flipped bit was the only one in the last bytes of the checksum.
 func TestWALRefusesAFlippedBitInAChecksum(t *testing.T) {

@@ -2991,8 +2991,8 @@ func (x *WatchServicesResponse) GetClusterId() string {
 // Ends with UNAVAILABLE when the node stops: resume on another.
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of service, and of patterns that begin so, or cover services that do; none: all events, also those of no
-	// service. At most 100.
+	// Of service. Overrides whose pattern begins so, or covers names that do, are sent too. None: all events. At
+	// most 100.
 	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// First wanted. 0: from now on. Ahead of this node: waits. Compacted, now or because the caller reads
 	// too slowly: OUT_OF_RANGE with reason COMPACTED and the oldest_revision there is.

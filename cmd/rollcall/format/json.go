@@ -25,6 +25,19 @@ func Message(m proto.Message) (json.RawMessage, error) {
 	return b.Bytes(), nil
 }
 
+// Messages returns the JSON forms of messages.
+func Messages[M proto.Message](list []M) ([]json.RawMessage, error) {
+	out := make([]json.RawMessage, len(list))
+	for i, m := range list {
+		b, err := Message(m)
+		if err != nil {
+			return nil, err
+		}
+		out[i] = b
+	}
+	return out, nil
+}
+
 func encodeMessage(b *bytes.Buffer, m protoreflect.Message) error {
 	switch v := m.Interface().(type) {
 	case *timestamppb.Timestamp:

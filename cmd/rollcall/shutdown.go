@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+
+	"github.com/spf13/cobra"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+)
+
+func newShutdownCommand(a *app) *cobra.Command {
+	var (
+		w        writeFlags
+		lasts    lifetime
+		dryRun   bool
+		breaking breakGlass
+	)
+	cmd := &cobra.Command{
+		Use:   "shutdown --reason WHY",
+		Short: "Show every service of the registry as NOT_SERVING, until it is resumed",
+		Long: `Shows every service of the registry as NOT_SERVING, over all reports and all other overrides, until
+"rollcall resume", or until the time that --for says is over: one hour, unless it says otherwise. It sets
+the override '**'.
+
+No node stops, and nothing is forgotten: reports go on beneath, and resuming shows them, also those made
+meanwhile. The names that nodes answer for themselves, "", rollcall.reads and so on, do not change, so
+clients and probes of the nodes go on.
+
+Rules refuse it like any other change: --break-glass '*' breaks all of them.`,
+		Example: `  rollcall shutdown --reason "the region is evacuated" --for 2h
+  rollcall shutdown --reason "drill" --dry-run
+  rollcall shutdown --reason "ledger is corrupt" --forever --break-glass '*'`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := w.options(cmd)
+			if err != nil {
+				return err
+			}
+			if o.Reason == "" {
+				return withNext(invalid("shutdown needs a --reason"), "it stands in the history, and everybody whose service is down reads it")
+			}
+			if o.TTL, err = lasts.option(cmd); err != nil {
+				return err
+			}
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
+			o.DryRun = dryRun
+			return a.setOverride(cmd, pattern.Switch, healthpb.HealthCheckResponse_NOT_SERVING, o, "shut the registry down")
+		},
+	}
+	w.register(cmd)
+	w.condition(cmd, "the override **")
+	lasts.register(cmd, `"rollcall resume"`)
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
+	breaking.register(a, cmd)
+	return cmd
+}
+
+func newResumeCommand(a *app) *cobra.Command {
+	var (
+		w            writeFlags
+		dryRun       bool
+		allowMissing bool
+		breaking     breakGlass
+	)
+	cmd := &cobra.Command{
+		Use:   "resume",
+		Short: "End a shutdown: every service shows again what is beneath it",
+		Long: `Ends a shutdown: every service shows what is reported of it, also what was reported meanwhile, or what
+another override says. It clears the override '**'.`,
+		Example: `  rollcall resume --reason "the region is back"
+  rollcall resume --dry-run`,
+		Args: noArguments,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := w.options(cmd)
+			if err != nil {
+				return err
+			}
+			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
+				return err
+			}
+			o.DryRun, o.AllowMissing = dryRun, allowMissing
+			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+				resp, err := c.Resume(ctx, o)
+				if err != nil {
+					return &attempt{what: "resume", err: err, notFound: `the registry is not shut down; "rollcall override list" shows what is overridden`}
+				}
+				return a.printCleared(resp, o, "resumed", "the registry is not shut down")
+			})
+		},
+	}
+	w.register(cmd)
+	w.condition(cmd, "the override **")
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
+	cliflag.FlagOnly(cmd.Flags(), "dry-run")
+	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a registry that is not shut down is no error")
+	breaking.register(a, cmd)
+	return cmd
+}

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+)
+
+func newWhyCommand(a *app) *cobra.Command {
+	var flags *readFlags
+	cmd := &cobra.Command{
+		Use:   "why SERVICE",
+		Short: "Say why a service has its status: who decides, what is beneath, which rules cover it",
+		Long: `Says in sentences why a service has its status: whether its report or an override decides, who made
+it, when, why and until when; what is beneath, and what will show when the override ends; and which
+rules cover the service, and how many more may stop before each is broken.`,
+		Example: `  rollcall why shop/cart
+  rollcall why shop/cart -o json`,
+		Args:              exactly("SERVICE"),
+		ValidArgsFunction: a.completeServices(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			service := args[0]
+			if err := checkLookup(service); err != nil {
+				return err
+			}
+			options, err := flags.options()
+			if err != nil {
+				return err
+			}
+			if rollcallv1.IsOwn(service) {
+				return invalid("%s is a name that nodes answer for themselves: no report, override or rule is about it", format.Service(service))
+			}
+			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+				resp, err := c.Get(reading(ctx, options), service)
+				if err != nil {
+					return &attempt{what: "say why " + service + " is as it is", err: err, notFound: `an override makes no service exist; "rollcall list" shows the services`}
+				}
+				rules, err := c.ListRules(reading(ctx, options))
+				if err != nil {
+					return doing("list rules", err)
+				}
+				return a.printWhy(resp, rules.GetRules())
+			})
+		},
+	}
+	flags = addReadFlags(cmd)
+	return cmd
+}
+
+// whyJSON is the JSON form of the answer.
+type whyJSON struct {
+	Service  json.RawMessage   `json:"service"`
+	Next     *nextJSON         `json:"next"` // null: no override decides
+	Rules    []json.RawMessage `json:"rules"`
+	Revision int64             `json:"revision"`
+	Cluster  string            `json:"cluster_id"`
+}
+
+// nextJSON is what shows when the override ends that decides.
+type nextJSON struct {
+	Status  string `json:"status"`
+	Pattern string `json:"pattern"` // of the override that decides then; "": the report does
+}
+
+func (a *app) printWhy(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) error {
+	if a.json() {
+		out, err := whyObject(resp, rules)
+		if err != nil {
+			return err
+		}
+		return a.printObject(out)
+	}
+	for _, line := range explain.Why(a.now(), resp.GetService(), rules) {
+		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func whyObject(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) (*whyJSON, error) {
+	rec := resp.GetService()
+	out := &whyJSON{Rules: []json.RawMessage{}, Revision: resp.GetRevision(), Cluster: resp.GetClusterId()}
+	var err error
+	if out.Service, err = format.Message(rec); err != nil {
+		return nil, err
+	}
+	if next := explain.AfterOverride(rec); next != nil {
+		out.Next = &nextJSON{next.Status.String(), next.Override.GetPattern()}
+	}
+	for _, r := range rules {
+		if !pattern.Covers(r.GetPattern(), rec.GetService()) {
+			continue
+		}
+		b, err := format.Message(r)
+		if err != nil {
+			return nil, err
+		}
+		out.Rules = append(out.Rules, b)
+	}
+	return out, nil
+}
