@@ -5,6 +5,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/layers"
 	"github.com/rollcallhq/rollcall/fsm/rules"
 )
 
@@ -24,6 +25,18 @@ func (f *FSM) ListOverrides(after string, limit int) (list []*rollcallv1.Overrid
 		return !more
 	})
 	return list, more, v.revision
+}
+
+// DueOverrides returns at most limit of the overrides that are to end at or before now, by the cluster's clock in
+// nanoseconds since 1970.
+func (f *FSM) DueOverrides(now int64, limit int) (due []*logv1.ExpiredOverride) {
+	f.view.Load().layers.Scan(func(o *layers.Override) bool {
+		if at := o.GetExpireTime(); at != 0 && at <= now {
+			due = append(due, &logv1.ExpiredOverride{Pattern: o.Pattern, Revision: o.GetRevision()})
+		}
+		return len(due) < limit
+	})
+	return due
 }
 
 // ListRules returns all rules, by name, with what they count now, and the revision of that cut.

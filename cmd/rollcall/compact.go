@@ -19,7 +19,7 @@ func newCompactCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compact --data DIR",
 		Short: "Give back the space that deleted history has left in a stopped node's registry file",
-		Long: `Rewrites the registryFile of a node that is stopped, without the space that deleted events have left in
+		Long: `Rewrites the registry file of a node that is stopped, without the space that deleted events have left in
 it. What it holds stays the same. A running node uses that space again, so that this is only needed
 after --history-events or --history-age was made much smaller. There must be room for both files.`,
 		Example: `  rollcall compact --data /var/lib/rollcall`,
@@ -30,11 +30,7 @@ after --history-events or --history-age was made much smaller. There must be roo
 			}
 			sizes, err := store.Defragment(data)
 			if err != nil {
-				f := dataFailure(err)
-				if errors.Is(err, store.ErrDamaged) {
-					f.next = fmt.Sprintf("%q shows what is damaged; a node makes a damaged registry file anew when it starts", "rollcall verify --data "+data)
-				}
-				return f
+				return dataFailure(err)
 			}
 			if a.json() {
 				return a.printObject(struct {
@@ -54,8 +50,12 @@ after --history-events or --history-age was made much smaller. There must be roo
 // dataFailure is the failure of an operation on the data of a stopped node.
 func dataFailure(err error) *failure {
 	f := &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDisk, err: err}
-	if errors.Is(err, store.ErrInUse) {
+	switch {
+	case errors.Is(err, store.ErrInUse):
 		f.next = "stop the node first"
+	case errors.As(err, new(*store.IdentityError)): // it says what to do
+	case errors.Is(err, store.ErrDamaged):
+		f.next = "start the node: it makes the registry file anew from its newest snapshot and the log"
 	}
 	return f
 }

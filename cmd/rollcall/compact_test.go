@@ -47,7 +47,7 @@ func TestCompact(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = rollcall(t, "compact", "--data", path)
-	if r.code != exitNotDone || !strings.Contains(r.stderr, "damaged") || !strings.HasSuffix(r.stderr, "shows what is damaged; a node makes a damaged registry file anew when it starts\n") {
+	if r.code != exitNotDone || !strings.Contains(r.stderr, "damaged") || !strings.HasSuffix(r.stderr, "; start the node: it makes the registry file anew from its newest snapshot and the log\n") {
 		t.Errorf("a damaged registry file: %+v", r)
 	}
 	rollcall(t, "compact", "--data", filepath.Join(path, "nothing")).want(t, exitNotDone, "",

@@ -46,10 +46,10 @@ func newDevCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a whole cluster on this machine, to try things",
-		Long: `Runs a real cluster on loopback, each node a process of its own, until Ctrl-C. Node i serves its API
-on base-port + 10 (i - 1), its peers on the next port, and HTTP on the one after that; without
---endpoints, the other commands ask the first three. Kill a process to see the others go on: it is
-started again after 5 s. All of them end with this one, whatever ends it.
+		Long: `Runs a real cluster on loopback, each node a process of its own, until Ctrl-C, SIGTERM, or the end of
+its terminal. Node i serves its API on base-port + 10 (i - 1), its peers on the next port, and HTTP on
+the one after that; without --endpoints, the other commands ask the first three. Kill a process to see
+the others go on: it is started again after 5 s. All of them end with this one, whatever ends it.
 
 The data stay in --data and are taken up again; --fresh begins with none.`,
 		Example: `  rollcall dev
@@ -65,7 +65,9 @@ The data stay in --data and are taken up again; --fresh begins with none.`,
 			if noRestart {
 				cfg.restart = 0
 			}
-			return a.dev(cmd.Context(), cfg)
+			ctx, stop := endAtHangup(cmd.Context())
+			defer stop()
+			return a.dev(ctx, cfg)
 		},
 	}
 	f := cmd.Flags()

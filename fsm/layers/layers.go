@@ -180,6 +180,13 @@ func (l *Layers) change(p string, o *Override) *Layers {
 	return next
 }
 
+// Scan visits the overrides that have not ended, until visit returns false.
+func (l *Layers) Scan(visit func(*Override) (more bool)) {
+	if l != nil {
+		l.order.Scan(func(_ string, o *Override) bool { return visit(o) })
+	}
+}
+
 // Within visits the overrides that have not ended, and of which p contains the pattern, but not its own.
 func (l *Layers) Within(p string, visit func(*Override)) {
 	prefix, many := pattern.Prefix(p)
