@@ -211,3 +211,20 @@ func TestHelpOfEveryCommand(t *testing.T) {
 		t.Errorf("without arguments: exit status %d, %q", r.code, r.stdout)
 	}
 }
+
+// Flags that do nothing in a command are not in its help. They are taken, because they may stand in an alias.
+func TestHelpHasNoFlagsThatDoNothing(t *testing.T) {
+	for command, none := range map[string][]string{
+		"serve": {"--endpoints", "--timeout", "--output"}, "dev": {"--endpoints", "--timeout", "--output"}, "compact": {"--endpoints", "--timeout"},
+		"version": {"--endpoints", "--timeout"}, "snapshot inspect": {"--endpoints", "--timeout"}, "snapshot restore": {"--endpoints", "--timeout"},
+		"completion bash": {"--endpoints", "--timeout", "--output"}, "help": {"--endpoints", "--timeout", "--output"}, "watch": {"--timeout"},
+	} {
+		r := rollcall(t, append(strings.Fields(command), "--help")...)
+		for _, flag := range none {
+			if r.code != exitDone || strings.Contains(r.stdout, flag+" ") {
+				t.Errorf("%s --help has %s:\n%s", command, flag, r.stdout)
+			}
+		}
+	}
+	rollcall(t, "-e", "127.0.0.1:1", "--timeout", "1s", "version").want(t, exitDone, "rollcall …", "")
+}
