@@ -32,14 +32,15 @@ after --history-events or --history-age was made much smaller. There must be roo
 			if err != nil {
 				return dataFailure(err)
 			}
-			if a.json() {
-				return a.printObject(struct {
-					Before int64 `json:"bytes_before"`
-					After  int64 `json:"bytes_after"`
-				}{sizes.Before, sizes.After})
-			}
-			_, err = fmt.Fprintf(a.stdout, "registry file rewritten: %.1f MiB before, %.1f MiB now\n", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
-			return err
+			a.did = fmt.Sprintf("registry file rewritten: %.1f MiB before, %.1f MiB now", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
+			out := struct {
+				Before int64 `json:"bytes_before"`
+				After  int64 `json:"bytes_after"`
+			}{sizes.Before, sizes.After}
+			return a.printObject(out, func() error {
+				_, err := fmt.Fprintln(a.stdout, a.did)
+				return err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "`directory` of the stopped node's data")

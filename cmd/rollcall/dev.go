@@ -245,7 +245,7 @@ type devOutput struct {
 func (o *devOutput) event(e devcluster.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		o.app.printJSONLine(e)
 		return
 	}
@@ -275,7 +275,7 @@ func (o *devOutput) event(e devcluster.Event) {
 func (o *devOutput) nodes(nodes []devcluster.Node) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		return
 	}
 	format.Table(o.app.stdout, func(row func(...string)) {
@@ -299,7 +299,7 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 	if err != nil {
 		problem = a.explain(err).Error()
 	}
-	if a.json() {
+	if a.forPrograms() {
 		a.printJSONLine(struct {
 			Event   string            `json:"event"`
 			Ready   bool              `json:"ready"`
@@ -339,7 +339,7 @@ func hints(nodes []devcluster.Node) string {
 func (o *devOutput) stopping() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.app.json() {
+	if !o.app.forPrograms() {
 		fmt.Fprintln(o.app.stdout, "stopping ...")
 	}
 }
@@ -347,7 +347,7 @@ func (o *devOutput) stopping() {
 func (o *devOutput) stopped(data string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		return
 	}
 	fmt.Fprintf(o.app.stdout, "stopped; the data stay in %s, and \"rollcall dev\" goes on with them (--fresh begins anew)\n", data)
