@@ -159,7 +159,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -216,11 +216,11 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus"), &admin{
+	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
 	})
-	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
+	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules"), &rollcallv1.Registry_ServiceDesc, &registryService{
+		Reads: r, registry: deps.Registry, layers: deps.Layers, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
