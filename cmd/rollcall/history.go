@@ -87,7 +87,7 @@ type period struct {
 	start    time.Time
 	end      time.Time // zero: it holds now
 	status   client.Status
-	actor    string
+	actor    *rollcallv1.Actor
 	reason   string
 	revision int64 // of the event that began it
 }
@@ -187,20 +187,20 @@ func (h *history) add(start *timestamppb.Timestamp, s client.Status, actor *roll
 	if n := len(h.periods); n > 0 {
 		end = h.periods[n-1].start
 	}
-	h.periods = append(h.periods, period{start.AsTime(), end, s, actor.GetName(), reason, revision})
+	h.periods = append(h.periods, period{start.AsTime(), end, s, actor, reason, revision})
 }
 
 // periodJSON is the JSON form of a period.
 type periodJSON struct {
-	Service          string       `json:"service"`
-	Start            format.Time  `json:"start_time"`
-	End              *format.Time `json:"end_time"`
-	DurationSeconds  float64      `json:"duration_seconds"`
-	Status           string       `json:"status"`
-	Actor            string       `json:"actor"`
-	Reason           string       `json:"reason"`
-	Revision         int64        `json:"revision"`
-	EarlierCompacted bool         `json:"earlier_compacted,omitempty"`
+	Service          string          `json:"service"`
+	Start            format.Time     `json:"start_time"`
+	End              *format.Time    `json:"end_time"`
+	DurationSeconds  float64         `json:"duration_seconds"`
+	Status           string          `json:"status"`
+	Actor            *format.Message `json:"actor,omitempty"`
+	Reason           string          `json:"reason"`
+	Revision         int64           `json:"revision"`
+	EarlierCompacted bool            `json:"earlier_compacted,omitempty"`
 }
 
 func (a *app) printHistory(h *history, newestFirst bool) error {
@@ -228,8 +228,11 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 func (h *history) json(p period) periodJSON {
 	out := periodJSON{
 		Service: h.service, Start: format.Time{Time: p.start}, DurationSeconds: p.lasted(h.a.now()).Seconds(), Status: p.status.String(),
-		Actor: p.actor, Reason: p.reason, Revision: p.revision,
+		Reason: p.reason, Revision: p.revision,
 		EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
+	}
+	if p.actor != nil {
+		out.Actor = &format.Message{Message: p.actor}
 	}
 	if !p.end.IsZero() {
 		out.End = &format.Time{Time: p.end}
@@ -254,7 +257,7 @@ var periodColumns = []column[period]{
 		return c
 	}},
 	{header: "REVISION", wide: true, cell: func(_ view, p period) format.Cell { return text(fmt.Sprint(p.revision)) }},
-	{header: "WHO", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.actor)) }},
+	{header: "WHO", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.actor.GetName())) }},
 	{header: "WHY", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.reason)) }},
 }
 
