@@ -194,6 +194,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		refreshed:    make(chan struct{}, 1),
 	}
 	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
+	s.budgets.answers.CutLargest(s.cut)
 	s.requests = newRequestLimits(cfg)
 	s.watches = newWatches(cfg, s.rpcs, s.requests)
 	var ending context.Context
@@ -308,13 +309,17 @@ func (s *Server) closed(connection *peer.Peer) bool {
 
 // cutOff closes the connection of a client's call.
 func (s *Server) cutOff(call context.Context) {
-	from, ok := peer.FromContext(call)
+	if from, ok := peer.FromContext(call); ok {
+		s.cut(from)
+	}
+}
+
+// cut closes a client's connection, and says whether it could.
+func (s *Server) cut(connection *peer.Peer) bool {
 	s.mu.Lock()
 	clients := s.clients
 	s.mu.Unlock()
-	if ok && clients != nil {
-		clients.Cut(from.Addr)
-	}
+	return clients != nil && clients.Cut(connection.Addr)
 }
 
 // OpenWatches is how many watches are open now.
@@ -344,7 +349,7 @@ func (s *Server) Refresh() { s.readiness.refresh() }
 // so do changes that are already proposed: now is the time to hand leadership over.
 func (s *Server) BeginDrain() {
 	s.beginDrain.Do(func() {
-		s.log.Info("draining")
+		s.log.Info("stopping: changes are refused, reads go on")
 		close(s.draining)
 	})
 	s.readiness.publish()
