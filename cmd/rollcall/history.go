@@ -195,7 +195,7 @@ type periodJSON struct {
 	Service          string          `json:"service"`
 	Start            format.Time     `json:"start_time"`
 	End              *format.Time    `json:"end_time"`
-	DurationSeconds  float64         `json:"duration_seconds"`
+	DurationSeconds  format.Seconds  `json:"duration_seconds"`
 	Status           string          `json:"status"`
 	Actor            *format.Message `json:"actor,omitempty"`
 	Reason           string          `json:"reason"`
@@ -227,7 +227,7 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 
 func (h *history) json(p period) periodJSON {
 	out := periodJSON{
-		Service: h.service, Start: format.Time{Time: p.start}, DurationSeconds: p.lasted(h.a.now()).Seconds(), Status: p.status.String(),
+		Service: h.service, Start: format.Time{Time: p.start}, DurationSeconds: format.Seconds(p.lasted(h.a.now())), Status: p.status.String(),
 		Reason: p.reason, Revision: p.revision,
 		EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
 	}
