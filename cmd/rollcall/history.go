@@ -28,16 +28,14 @@ func newHistoryCommand(a *app) *cobra.Command {
 		Use:   "history SERVICE",
 		Short: "Show a service's timeline: from, until, for how long, who and why",
 		Long: `Shows what was reported of a service, oldest first: from when until when, for how long, by whom and
-why. A time in which it did not exist, because it was deleted, is shown as "deleted"; what holds now
-lasts until "now". The first line can begin before --since: it is what held then. --until cuts the
-last line.
+why. "deleted" is a time in which the service did not exist. "now" ends what holds now. The first line
+shows what held at --since, and may begin before it. --until cuts the last line.
 
-Old events are compacted; the timeline then begins with what held at that time, and says so.
---timeout bounds the wait for what comes next, not the whole.
+Old events are deleted after a while. The timeline then begins later, and says so. --timeout is how
+long to wait for the next page, not for all of them.
 
 With -o json each line is an object: start_time, end_time (null: it holds now), duration_seconds, status
-(SERVICE_UNKNOWN: deleted), actor, reason, revision; with earlier_compacted if what was before it is
-not kept.`,
+(SERVICE_UNKNOWN: deleted), actor, reason, revision. With earlier_compacted, what was before is not kept.`,
 		Example: `  rollcall history shop/cart
   rollcall history shop/cart --since 7d
   rollcall history shop/cart --limit 10 --reverse`,
