@@ -28,16 +28,14 @@ func newHistoryCommand(a *app) *cobra.Command {
 		Use:   "history SERVICE",
 		Short: "Show a service's timeline: from, until, for how long, who and why",
 		Long: `Shows what was reported of a service, oldest first: from when until when, for how long, by whom and
-why. A time in which it did not exist, because it was deleted, is shown as "deleted"; what holds now
-lasts until "now". The first line can begin before --since: it is what held then. --until cuts the
-last line.
+why. "deleted" is a time in which the service did not exist. "now" ends what holds now. The first line
+shows what held at --since, and may begin before it. --until cuts the last line.
 
-Old events are compacted; the timeline then begins with what held at that time, and says so.
---timeout bounds the wait for what comes next, not the whole.
+Old events are deleted after a while. The timeline then begins later, and says so. --timeout is how
+long to wait for the next page, not for all of them.
 
 With -o json each line is an object: start_time, end_time (null: it holds now), duration_seconds, status
-(SERVICE_UNKNOWN: deleted), actor, reason, revision; with earlier_compacted if what was before it is
-not kept.`,
+(SERVICE_UNKNOWN: deleted), actor, reason, revision. With earlier_compacted, what was before is not kept.`,
 		Example: `  rollcall history shop/cart
   rollcall history shop/cart --since 7d
   rollcall history shop/cart --limit 10 --reverse`,
@@ -87,7 +85,7 @@ type period struct {
 	start    time.Time
 	end      time.Time // zero: it holds now
 	status   client.Status
-	actor    string
+	actor    *rollcallv1.Actor
 	reason   string
 	revision int64 // of the event that began it
 }
@@ -187,20 +185,20 @@ func (h *history) add(start *timestamppb.Timestamp, s client.Status, actor *roll
 	if n := len(h.periods); n > 0 {
 		end = h.periods[n-1].start
 	}
-	h.periods = append(h.periods, period{start.AsTime(), end, s, actor.GetName(), reason, revision})
+	h.periods = append(h.periods, period{start.AsTime(), end, s, actor, reason, revision})
 }
 
 // periodJSON is the JSON form of a period.
 type periodJSON struct {
-	Service          string       `json:"service"`
-	Start            format.Time  `json:"start_time"`
-	End              *format.Time `json:"end_time"`
-	DurationSeconds  float64      `json:"duration_seconds"`
-	Status           string       `json:"status"`
-	Actor            string       `json:"actor"`
-	Reason           string       `json:"reason"`
-	Revision         int64        `json:"revision"`
-	EarlierCompacted bool         `json:"earlier_compacted,omitempty"`
+	Service          string          `json:"service"`
+	Start            format.Time     `json:"start_time"`
+	End              *format.Time    `json:"end_time"`
+	DurationSeconds  format.Seconds  `json:"duration_seconds"`
+	Status           string          `json:"status"`
+	Actor            *format.Message `json:"actor,omitempty"`
+	Reason           string          `json:"reason"`
+	Revision         int64           `json:"revision"`
+	EarlierCompacted bool            `json:"earlier_compacted,omitempty"`
 }
 
 func (a *app) printHistory(h *history, newestFirst bool) error {
@@ -227,9 +225,12 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 
 func (h *history) json(p period) periodJSON {
 	out := periodJSON{
-		Service: h.service, Start: format.Time{Time: p.start}, DurationSeconds: p.lasted(h.a.now()).Seconds(), Status: p.status.String(),
-		Actor: p.actor, Reason: p.reason, Revision: p.revision,
+		Service: h.service, Start: format.Time{Time: p.start}, DurationSeconds: format.Seconds(p.lasted(h.a.now())), Status: p.status.String(),
+		Reason: p.reason, Revision: p.revision,
 		EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
+	}
+	if p.actor != nil {
+		out.Actor = &format.Message{Message: p.actor}
 	}
 	if !p.end.IsZero() {
 		out.End = &format.Time{Time: p.end}
@@ -254,7 +255,7 @@ var periodColumns = []column[period]{
 		return c
 	}},
 	{header: "REVISION", wide: true, cell: func(_ view, p period) format.Cell { return text(fmt.Sprint(p.revision)) }},
-	{header: "WHO", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.actor)) }},
+	{header: "WHO", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.actor.GetName())) }},
 	{header: "WHY", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.reason)) }},
 }
 
