@@ -7,30 +7,32 @@ import (
 	"testing"
 )
 
-// placeholders are what differs from run to run. Everything else that a page shows is compared as it is, but
-// for the width of columns: those follow from the values.
+// placeholders are what differs from run to run: what the group of the pattern matches, or all of it. Everything
+// else that a page shows is compared as it is, but for the width of columns, which follows from the values.
 var placeholders = []struct {
 	name    string
 	pattern *regexp.Regexp
 	bind    bool // the same value in the page is the same value in the run, also in commands
 }{
-	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
+	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
-	{"cluster", regexp.MustCompile(`(?:^|\W)cluster [0-9a-f]{4}\b`), true},
-	{"hash", regexp.MustCompile(`\bstate hash [0-9a-f]{8}\b`), true},
-	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]\d\d:\d\d)?`), false},
+	{"cluster", regexp.MustCompile(`\bcluster ([0-9a-f]{4})\b`), true},
+	{"hash", regexp.MustCompile(`\bstate hash ([0-9a-f]{8})\b`), true},
+	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?`), false},
 	{"clock", regexp.MustCompile(`\b\d\d:\d\d:\d\d\b`), false},
-	{"duration", regexp.MustCompile(`\b(\d+(\.\d+)?(ns|µs|ms|s|m|h|d))+\b`), false},
-	{"silence", regexp.MustCompile(`no answer for ‹duration›`), false}, // how long is said once it is long enough
-	{"silence", regexp.MustCompile(`\bno answer\b`), false},
-	{"pid", regexp.MustCompile(`\bpid \d+\b|\bkill -9 \d+\b|(?m:^n\d +\d+  )`), false},
-	{"port", regexp.MustCompile(`\b127\.0\.0\.1:(?:[1-689]\d{3,4}|7[0-57-9]\d\d|76[6-9]\d|7\d{4})\b`), false}, // of a client; those of nodes are 7600 to 7659
-	{"term", regexp.MustCompile(`\bterm \d+\b`), false},
-	{"entry", regexp.MustCompile(`\b(log entry|entries up to) +\d+\b`), false}, // elections have entries too
-	{"entries", regexp.MustCompile(`\b\d+ entries\b`), false},
-	{"size", regexp.MustCompile(`\b[\d,.]+ (bytes|[KMG]i?B)\b`), false}, // files consist of the machine's pages
-	{"leader", regexp.MustCompile(`\bleader n\d\b`), false},
-	{"role", regexp.MustCompile(`(?m:^n\d  +)(leader|follower)\b`), false},
+	{"duration", regexp.MustCompile(`\b(?:\d+(?:\.\d+)?(?:ns|µs|ms|s|m|h|d))+\b`), false},
+	{"silence", regexp.MustCompile(`no answer( for ‹duration›|)`), false}, // how long is said once it is known
+	{"pid", regexp.MustCompile(`\bpid (\d+)\b`), false},
+	{"pid", regexp.MustCompile(`\bkill -9 (\d+)\b`), false},
+	{"pid", regexp.MustCompile(`(?m)^n\d +(\d+)  `), false},
+	{"port", regexp.MustCompile(`\b127\.0\.0\.1:([1-689]\d{3,4}|7[0-57-9]\d\d|76[6-9]\d|7\d{4})\b`), false}, // of a client; nodes have 7600 to 7659
+	{"term", regexp.MustCompile(`\bterm (\d+)\b`), false},
+	{"entry", regexp.MustCompile(`\b(?:log entry|entries up to) +(\d+)\b`), false}, // elections have entries too
+	{"entries", regexp.MustCompile(`\b(\d+) entries\b`), false},
+	{"size", regexp.MustCompile(`\b([\d,.]+ ?(?:bytes|[KMGT]i?B))\b`), false}, // files consist of the machine's pages
+	{"leader", regexp.MustCompile(`\bleader (n\d)\b`), false},
+	{"role", regexp.MustCompile(`(?m)^n\d  +(leader|follower)\b`), false},
+	{"lag", regexp.MustCompile(`(?m)^n\d  +\S+ +yes +\d+ +(\d+) `), false}, // a follower hears of the newest entry a moment later
 }
 
 var columns = regexp.MustCompile(`  +`)
@@ -39,12 +41,17 @@ var columns = regexp.MustCompile(`  +`)
 func normalize(text string) (string, []string) {
 	var bound []string
 	for _, p := range placeholders {
-		text = p.pattern.ReplaceAllStringFunc(text, func(found string) string {
+		var b strings.Builder
+		end := 0
+		for _, m := range p.pattern.FindAllStringSubmatchIndex(text, -1) {
+			from, to := m[len(m)-2], m[len(m)-1]
 			if p.bind {
-				bound = append(bound, found)
+				bound = append(bound, text[from:to])
 			}
-			return "‹" + p.name + "›"
-		})
+			b.WriteString(text[end:from] + "‹" + p.name + "›")
+			end = to
+		}
+		text = b.String() + text[end:]
 	}
 	lines := strings.Split(text, "\n")
 	for i, l := range lines {
@@ -83,7 +90,8 @@ func (b *bindings) compare(shown, printed string) string {
 // command puts the values of the run into a command of the page.
 func (b *bindings) command(c string) string {
 	for page, run := range b.toRun {
-		c = strings.ReplaceAll(c, page, run)
+		whole := regexp.MustCompile(`\b` + regexp.QuoteMeta(page) + `\b`)
+		c = whole.ReplaceAllLiteralString(c, run)
 	}
 	return c
 }
@@ -91,7 +99,8 @@ func (b *bindings) command(c string) string {
 // inPage puts the values of the page into what was printed.
 func (b *bindings) inPage(printed string) string {
 	for run, page := range b.toPage {
-		printed = strings.ReplaceAll(printed, run, page)
+		whole := regexp.MustCompile(`\b` + regexp.QuoteMeta(run) + `\b`)
+		printed = whole.ReplaceAllLiteralString(printed, page)
 	}
 	return printed
 }
@@ -141,6 +150,11 @@ func TestPagesCompare(t *testing.T) {
 		{"a port of a client for one of a node", "127.0.0.1:7600", "127.0.0.1:53900", false},
 		{"another leader", "cluster 3f9a · leader n1 (term 2)", "cluster 0bc1 · leader n2 (term 4)", true},
 		{"no leader", "cluster 3f9a · leader n1 (term 2)", "cluster 0bc1 · no leader (term 4)", false},
+		{"another lag", "n1  follower  yes  9  0  127.0.0.1:7600", "n1  leader  yes  9  1  127.0.0.1:7600", true},
+		{"another revision of a node", "n1  follower  yes  9  0  127.0.0.1:7600", "n1  follower  yes  8  0  127.0.0.1:7600", false},
+		{"another node in a row", "n1  follower  yes  9  0  127.0.0.1:7600", "n2  follower  yes  9  0  127.0.0.1:7600", false},
+		{"no answer for a while", "! n2: no answer", "! n2: no answer for 2s", true},
+		{"another node silent", "! n2: no answer", "! n3: no answer", false},
 		{"another node not ready", "n1  follower  yes", "n1  follower  no", false},
 		{"two ids", "0123456789abcdef 0123456789abcdef", "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb", false},
 		{"one id", "0123456789abcdef fedcba9876543210", "aaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaa", false},

@@ -1,6 +1,7 @@
 package cluster_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -276,5 +277,34 @@ func TestPagesLinkToWhatExists(t *testing.T) {
 	}
 	if found < 20 {
 		t.Errorf("only %d links were found", found)
+	}
+}
+
+// TestPagesNameFilesThatExist looks up the source files that pages name by more than their last part.
+func TestPagesNameFilesThatExist(t *testing.T) {
+	var files []string
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err == nil && !d.IsDir() {
+			files = append(files, filepath.ToSlash(strings.TrimPrefix(path, "..")))
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`([a-z_0-9]+(?:/[a-z_0-9]+)+\\.(?:go|proto|md))`")
+	found := 0
+	for _, p := range pages(t) {
+		for i, line := range p.lines {
+			for _, m := range named.FindAllStringSubmatch(line, -1) {
+				found++
+				if !slices.ContainsFunc(files, func(f string) bool { return strings.HasSuffix(f, "/"+m[1]) }) {
+					t.Errorf("%s:%d: there is no %s", p.file, i+1, m[1])
+				}
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d files were found", found)
 	}
 }

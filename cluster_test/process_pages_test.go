@@ -85,7 +85,7 @@ func newTour(t *testing.T, p *page) *tour {
 		"ROLLCALL_ENDPOINTS="+strings.Join(cfg.Endpoints, ","),
 		"ROLLCALL_BASE_PORT="+strconv.Itoa(base),
 		"ROLLCALL_ACTOR=ann@laptop",
-		"ROLLCALL_TIMEOUT=30s", // a machine that is busy with other tests takes longer than a reader's
+		"ROLLCALL_TIMEOUT=60s", // a machine that is busy with other tests takes longer than a reader's
 	)
 	cl, err := client.New(cfg)
 	if err != nil {

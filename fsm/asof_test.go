@@ -78,8 +78,8 @@ func TestPointsInTime(t *testing.T) {
 			prefix := rapid.SampledFrom([]string{"", "a", "b/", "x"}).Draw(rt, "prefix")
 			statuses := rapid.SampledFrom([][]servingStatus{nil, {isServing}}).Draw(rt, "statuses")
 			v.services.Scan(func(r *record) bool {
-				if strings.HasPrefix(r.name, prefix) && (statuses == nil || slices.Contains(statuses, r.status)) {
-					want1 = append(want1, r.public())
+				if strings.HasPrefix(r.name, prefix) && (statuses == nil || slices.Contains(statuses, v.shown(r))) {
+					want1 = append(want1, v.public(r))
 				}
 				return true
 			})
@@ -101,7 +101,7 @@ func TestPointsInTime(t *testing.T) {
 			one, err := h.GetServiceAt(ctx, "b", revision)
 			var was *rollcallv1.ServiceRecord
 			if r := v.get("b"); r != nil {
-				was = r.public()
+				was = v.public(r)
 			}
 			if err != nil || !proto.Equal(one, was) {
 				rt.Fatalf("b at %d is %v, %v; it was %v", revision, one, err, was)

@@ -1,7 +1,10 @@
 package fsm
 
 import (
+	"slices"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/layers"
 )
 
 // batch collects what a run of entries changed. Of each record it keeps only the newest version, in the order
@@ -16,11 +19,21 @@ type batch struct {
 	requests    []*request // answers that are remembered since this batch
 	forgotten   []string   // keys of answers that are forgotten since this batch
 	hash        Digest     // the state's after the last entry
-	mismatch    uint64     // the first index after which a proposer had another state hash than this node; 0: none
+	steps       []layersStep
+	mismatch    uint64 // the first index after which a proposer had another state hash than this node; 0: none
 }
 
 // maxTouched is for how many names memory is kept from one batch to the next.
 const maxTouched = 1024
+
+// layersStep is a change of the layers within a batch. What is published of the services before must be as it
+// was then: else a reader could see a report from after the change without the override, or the other way
+// round.
+type layersStep struct {
+	services []touched // as of the change
+	layers   *layers.Layers
+	patterns []string // whose overrides changed
+}
 
 type touched struct {
 	name string
@@ -33,10 +46,16 @@ func (b *batch) add(p *plan) {
 			b.addRecord(c.kind, c.key, c.after)
 		}
 	}
+	for _, key := range p.dropped {
+		b.addRecord(overrideKind, key, nil)
+	}
 	for i := range p.outcomes {
 		if o := &p.outcomes[i]; o.changed() {
 			b.addService(o.name, o.after)
 		}
+	}
+	if len(p.patterns) > 0 {
+		b.steps = append(b.steps, layersStep{slices.Clone(b.services), p.layers, p.patterns})
 	}
 }
 

@@ -19,6 +19,7 @@ func (s *state) evaluateCompact(p *plan, c *logv1.Compact) {
 		p.refusal = beyond("horizon", logv1.Refusal_PROBLEM_TOO_HIGH, horizon, s.revision+1)
 	case horizon > s.horizon:
 		p.horizon = horizon
+		s.dropPassed(p, horizon)
 	}
 }
 

@@ -28,6 +28,7 @@ type plan struct {
 	horizon   int64             // the new value; 0: it stays
 	level     uint32            // the new value; 0: it stays
 	refusal   *logv1.Refusal
+	layering
 }
 
 // admit checks a whole entry before any of its commands takes effect. maxLevel is the highest level that this
@@ -40,7 +41,7 @@ func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
 	clusterID := s.clusterID
 	for i, cmd := range e.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
-		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact:
+		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact, *logv1.Command_Expire:
 		case *logv1.Command_Record:
 			if s.kinds.commandKind(kind.Record) == nil {
 				return fmt.Errorf("command %d is of a kind of records (%d) this binary does not know; a newer one wrote it", i, kind.Record.GetKind())
@@ -74,7 +75,7 @@ func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
 		b.events = s.commit(&p, cmd, b.events)
 		b.add(&p)
 	}
-	result := p.result()
+	result := p.result(s.layers)
 	if r := s.requests.remember(cmd, &result, at); r != nil {
 		s.hashRequest(r, (*multiset).add)
 		b.requests = append(b.requests, r)
@@ -126,6 +127,10 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		if p.refusal = checkCaller(cmd); p.refusal == nil {
 			s.evaluateRecord(&p, cmd, kind.Record)
 		}
+	case *logv1.Command_Expire:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			s.evaluateExpire(&p, kind.Expire)
+		}
 	default:
 		// Only a preview gets here with an unknown command. In the log, admit halts the fold before.
 		p.refusal = invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
@@ -134,6 +139,11 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 }
 
 func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
+	glass, refusal := s.breakGlass(cmd)
+	if refusal != nil {
+		p.refusal = refusal
+		return
+	}
 	found := s.found
 	if found == nil {
 		found = &finder{}
@@ -173,7 +183,16 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 				o.after.statusTime = before.statusTime
 			}
 		}
+		if o.changed() {
+			s.countService(p, o.name, o.before, o.after)
+		}
 		p.outcomes = append(p.outcomes, o)
+	}
+	if !p.counts.Empty() {
+		if p.refusal = p.checkRules(s, glass); p.refusal != nil {
+			p.outcomes = nil
+			return
+		}
 	}
 	p.revision = revision
 }
@@ -258,9 +277,13 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 		e.Actor = cmd.GetActor()
 		e.Reason = cmd.GetReason()
 		e.RequestId = cmd.GetRequestId()
+		if revision == first+1 {
+			e.BrokenRules, e.BreakGlass = p.broken, cmd.GetBreakGlass()
+		}
 		events = append(events, e)
 	}
 	s.commitRecords(p, add)
+	s.commitLayering(p)
 	for i := range p.outcomes {
 		o := &p.outcomes[i]
 		if !o.changed() {
@@ -282,6 +305,9 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 			s.services.SetHint(o.after, &s.found.path)
 			e.Status = logv1.Status(o.after.status)
 			e.EffectiveStatus = e.Status
+			if shown := s.layers.Decides(o.name); shown != nil {
+				e.EffectiveStatus = shown.GetStatus()
+			}
 			e.LeaseId = o.after.origin.leaseID
 			e.StatusTime = o.after.statusTime
 		} else {

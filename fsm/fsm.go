@@ -100,6 +100,7 @@ type FSM struct {
 	touched     map[string]int // names of the batch that is being applied; empty between two batches
 
 	published *statusmap.Map
+	check     checked
 	shown     atomic.Int64
 	view      atomic.Pointer[view]
 	halted    atomic.Pointer[error]
@@ -161,13 +162,15 @@ func New(cfg Config) (*FSM, error) {
 		RegistryFile: cfg.RegistryFile,
 		Revision:     f.Revision,
 		Horizon:      f.Horizon,
+		Overrides:    func() bool { l := f.view.Load().layers; return l.Live()+l.Ended() > 0 },
 		Limits:       cfg.limits,
 		RingEvents:   cfg.RingEvents,
 		Newest:       s.revision,
 	})
 	f.shown.Store(s.revision)
 	f.publishCut()
-	f.watches = watch.NewTable(f.published.Status)
+	f.check.show(s.layers)
+	f.watches = watch.NewTable(f.watched)
 	f.followers = follow.New(follow.Config{
 		Events:    f.history,
 		Registry:  shownRegistry{f},
@@ -258,7 +261,7 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 			return halt(err)
 		}
 		f.compare(entry.GetStateHash(), b)
-		answer = f.foldEntry(&entry, l.Index, b)
+		answer = f.foldEntry(&entry, l.Index, l.Term, b)
 	case raft.LogConfiguration, raft.LogNoop, raft.LogBarrier:
 	default:
 		return halt(fmt.Errorf("raft's type %v is not known", l.Type))
@@ -271,9 +274,10 @@ func (f *FSM) fold(l *raft.Log, b *batch) (any, error) {
 	return answer, nil
 }
 
-func (f *FSM) foldEntry(e *logv1.Entry, index uint64, b *batch) []any {
+func (f *FSM) foldEntry(e *logv1.Entry, index, term uint64, b *batch) []any {
 	s := f.state
 	s.logTime = max(s.logTime, min(e.GetTime(), limits.MaxLogTime))
+	s.term = term
 	s.forget(b)
 	answers := make([]any, len(e.GetCommands()))
 	results := make([]Result, len(e.GetCommands()))

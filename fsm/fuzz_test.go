@@ -107,7 +107,7 @@ func FuzzFold(f *testing.F) {
 		revision, count := s.revision, s.services.Len()
 		preview := s.evaluate(cmd, now)
 		p = s.evaluate(cmd, now)
-		a, b := preview.result().Proto(), p.result().Proto()
+		a, b := preview.result(s.layers).Proto(), p.result(s.layers).Proto()
 		if !proto.Equal(a, b) {
 			t.Fatalf("evaluated twice: %v and %v", a, b)
 		}

@@ -61,7 +61,7 @@ type Kinds struct{ all []*Kind }
 // DefaultKinds returns the kinds of this binary.
 func DefaultKinds() *Kinds { return defaultKinds }
 
-var defaultKinds = (&Kinds{}).With(serviceKind, memberKind, requestKind, settingKind)
+var defaultKinds = (&Kinds{}).With(serviceKind, memberKind, requestKind, settingKind, overrideKind, ruleKind)
 
 // With returns these and more kinds. It panics if two have the same number.
 func (k *Kinds) With(more ...*Kind) *Kinds {

@@ -80,6 +80,7 @@ func (l *loading) finish(meta *logv1.RegistryMeta, maxLevel uint32) error {
 			}
 		}
 	}
+	l.s.derive()
 	return l.s.verify(meta)
 }
 

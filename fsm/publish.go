@@ -9,7 +9,29 @@ import (
 func (f *FSM) publish(b *batch) {
 	f.shown.Store(f.state.revision)
 	var wake []*watch.Topic
-	for _, t := range b.services {
+	for i := range b.steps {
+		wake = f.publishServices(b.steps[i].services, wake)
+		f.check.show(b.steps[i].layers)
+	}
+	wake = f.publishServices(b.services, wake)
+	f.history.Append(b.events)
+	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
+	for _, topic := range wake {
+		f.watches.Wake(topic)
+	}
+	for i := range b.steps {
+		for _, p := range b.steps[i].patterns {
+			f.watches.Sweep(p)
+		}
+	}
+	if len(b.events) > 0 {
+		f.watches.WakeSubscribers()
+	}
+}
+
+// publishServices publishes statuses and appends the topics of those that differ.
+func (f *FSM) publishServices(services []touched, wake []*watch.Topic) []*watch.Topic {
+	for _, t := range services {
 		var differs bool
 		if t.now != nil {
 			differs = f.published.Put(t.now.name, t.now.status)
@@ -24,19 +46,15 @@ func (f *FSM) publish(b *batch) {
 			wake = append(wake, topic)
 		}
 	}
-	f.history.Append(b.events)
-	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
-	for _, topic := range wake {
-		f.watches.Wake(topic)
-	}
-	if len(b.events) > 0 {
-		f.watches.WakeSubscribers()
-	}
+	return wake
 }
 
-// publishAll shows a state that was restored, in the same order.
+// publishAll shows a state that was restored, in the same order. Until it has the view, Check reads the old one,
+// and then the new one: what is published is of both meanwhile.
 func (f *FSM) publishAll() {
 	f.shown.Store(f.state.revision)
+	f.check.readView()
+	defer f.check.show(f.state.layers)
 	f.state.services.Scan(func(r *record) bool {
 		f.published.Put(r.name, r.status)
 		return true
@@ -61,12 +79,6 @@ func (f *FSM) publishCut() {
 func (f *FSM) release() {
 	f.indexWaiters.release(f.index)
 	f.revisionWaiters.release(uint64(f.state.revision))
-}
-
-// Status is what Check answers: the status of name, and whether there is one. The node's own names
-// are included.
-func (f *FSM) Status(name string) (servingStatus, bool) {
-	return f.published.Get(name)
 }
 
 // ShownRevision is at least the revision of everything that any read or watch of this node has shown

@@ -77,11 +77,11 @@ func (v *view) Revision() int64 { return v.revision }
 
 func (v *view) Service(name string) *rollcallv1.ServiceRecord {
 	if r := v.get(name); r != nil {
-		return r.public()
+		return v.public(r)
 	}
 	return nil
 }
 
 func (v *view) Ascend(from string, visit func(*rollcallv1.ServiceRecord) (more bool)) {
-	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(r.public()) })
+	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(v.public(r)) })
 }

@@ -14,6 +14,8 @@ type servingStatus = healthpb.HealthCheckResponse_ServingStatus
 
 const serviceUnknown = healthpb.HealthCheckResponse_SERVICE_UNKNOWN
 
+func serves(s servingStatus) bool { return s == healthpb.HealthCheckResponse_SERVING }
+
 // record is a service. It never changes once it is made. There may be millions, so it takes only 48 bytes,
 // and what all records of one command have in common is in their origin.
 type record struct {
@@ -90,7 +92,7 @@ func (r *record) log(by *actorLog) *logv1.ServiceRecord {
 }
 
 // public returns r in the form of the API.
-func (r *record) public() *rollcallv1.ServiceRecord {
+func (v *view) public(r *record) *rollcallv1.ServiceRecord {
 	by := r.origin.actor.Value()
 	s := convert.Service{
 		Name:       r.name,
@@ -102,5 +104,6 @@ func (r *record) public() *rollcallv1.ServiceRecord {
 		Time:       r.origin.time,
 		Revision:   r.revision,
 	}
+	v.layers.Show(&s)
 	return s.Public()
 }

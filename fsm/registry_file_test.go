@@ -164,7 +164,7 @@ func (j *memRegistryFile) read() ([]*logv1.Event, logv1.EventSpan, error) {
 	}
 	var kept []*logv1.Event
 	for _, e := range j.events {
-		if e.Revision <= durable && (e.Revision >= span.Oldest || base[recordKey{e.Kind, e.Key}] == e.Revision && !e.Deletes) {
+		if e.Revision <= durable && (e.Revision >= span.Oldest || base[recordKey{e.Kind, e.Key}] == e.Revision && !e.Deletes && !e.Ends) {
 			kept = append(kept, e)
 		}
 	}
@@ -180,7 +180,7 @@ func (j *memRegistryFile) Events(_ context.Context, q logv1.EventQuery, visit fu
 		slices.Reverse(events)
 	}
 	for _, e := range events {
-		if e.Revision < q.From || q.To > 0 && e.Revision > q.To || q.Kind != 0 && (e.Kind != q.Kind || e.Key != q.Key) {
+		if e.Revision < q.From || q.To > 0 && e.Revision > q.To || !q.Wants(e) {
 			continue
 		}
 		if more, err := visit(e); err != nil || !more {

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/layers"
 )
 
 // Result is how a command ended. It only points at what the fold made. Its proto is made only on the node
@@ -13,6 +14,9 @@ type Result struct {
 	outcomes []outcome
 	changes  []recordChange
 	refusal  *logv1.Refusal
+	broken   []*logv1.BrokenRule
+	layers   *layers.Layers // of when the command ended
+	affected affected       // of a preview only
 	// stored is the encoded answer of the first try, if replayed is set. Then only index is used of the
 	// fields above. See resultEncoder.
 	stored    []byte
@@ -20,12 +24,41 @@ type Result struct {
 	replayed  bool
 }
 
-func (p *plan) result() Result {
-	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal}
+// result returns how p ends. l are the layers of the state that it was evaluated against.
+func (p *plan) result(l *layers.Layers) Result {
+	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal, broken: p.broken, layers: l}
 }
 
-// cost is how much remembering r counts against the limit of request ids.
-func (r *Result) cost() int { return max(len(r.outcomes)+len(r.changes), 1) }
+// cost is how much remembering r counts against the limit of request ids: about as much as it takes.
+func (r *Result) cost() int {
+	overrides, _ := r.overrides()
+	return max(len(r.outcomes)+len(r.changes)+len(r.broken)+len(r.refusal.GetBroken())+len(overrides), 1)
+}
+
+// overrides returns the overrides that cover a service of r, each once, and since when the effective status of
+// each service is what it is (0: it does not exist). nil if there are no overrides at all.
+func (r *Result) overrides() (covering []*logv1.LayeredOverride, since []int64) {
+	if len(r.outcomes) == 0 || r.layers.Live()+r.layers.Ended() == 0 {
+		return nil, nil
+	}
+	seen := map[string]bool{}
+	since = make([]int64, len(r.outcomes))
+	for i := range r.outcomes {
+		o := &r.outcomes[i]
+		if o.after == nil {
+			continue
+		}
+		_, since[i] = r.layers.Effective(o.name, o.after.status, o.after.statusTime)
+		r.layers.Each(o.name, func(over *layers.Override) bool {
+			if !seen[over.Pattern] {
+				seen[over.Pattern] = true
+				covering = append(covering, &logv1.LayeredOverride{Pattern: over.Pattern, Override: over.Override})
+			}
+			return true
+		})
+	}
+	return covering, since
+}
 
 // Proto returns r for the wire. A service that does not exist afterwards has a record with a name
 // and no report, and with the time of the deletion if this command deleted it. What the message
@@ -39,7 +72,8 @@ func (r Result) Proto() *logv1.Result {
 		p.Index, p.Replayed = r.index, true
 		return p
 	}
-	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal}
+	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, BrokenRules: r.broken,
+		Affected: r.affected.first, AffectedTotal: r.affected.total}
 	for i := range r.changes {
 		p.Records = append(p.Records, r.changes[i].result())
 	}
@@ -47,6 +81,8 @@ func (r Result) Proto() *logv1.Result {
 		return p
 	}
 	p.Services = make([]*logv1.ServiceResult, len(r.outcomes))
+	overrides, since := r.overrides()
+	p.Overrides = overrides
 	var by actorLog
 	for i := range r.outcomes {
 		o := &r.outcomes[i]
@@ -59,13 +95,16 @@ func (r Result) Proto() *logv1.Result {
 		default:
 			s.Record = &logv1.ServiceRecord{Service: o.name}
 		}
+		if since != nil {
+			s.EffectiveTime = since[i]
+		}
 		p.Services[i] = s
 	}
 	return p
 }
 
 func (c *recordChange) result() *logv1.RecordResult {
-	p := &logv1.RecordResult{Kind: c.kind.Number, Key: c.key, Changed: c.changed(), Deleted: c.after == nil}
+	p := &logv1.RecordResult{Kind: c.kind.Number, Key: c.key, Changed: c.changed(), Deleted: c.after == nil, MatchedCount: c.matched}
 	if c.after != nil {
 		p.Value = appendValue(nil, c.after)
 	}

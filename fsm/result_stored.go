@@ -23,7 +23,10 @@ type storedOrigin struct {
 // encode encodes the answer to the request with an id. It returns memory that the next call uses again.
 func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 	p := &e.p
-	p.Revision, p.Time, p.Refusal = r.revision, r.time, r.refusal
+	p.Revision, p.Time, p.Refusal, p.BrokenRules = r.revision, r.time, r.refusal, r.broken
+	var since []int64
+	p.Overrides, since = r.overrides()
+	p.EffectiveTimes = p.EffectiveTimes[:0]
 	p.Records = p.Records[:0]
 	for i := range r.changes {
 		p.Records = append(p.Records, r.changes[i].result())
@@ -52,6 +55,9 @@ func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 		p.Statuses = append(p.Statuses, status)
 		p.StatusTimes = append(p.StatusTimes, statusTime)
 		p.Origins = append(p.Origins, place)
+		if since != nil {
+			p.EffectiveTimes = append(p.EffectiveTimes, since[i]-r.time)
+		}
 	}
 	if cap(e.bytes) > maxScratch {
 		e.bytes = nil
@@ -92,6 +98,9 @@ func parseResult(b []byte) (*logv1.StoredResult, error) {
 			return nil, errors.New("stored result: it has columns of different lengths")
 		}
 	}
+	if column := len(p.EffectiveTimes); column != 0 && column != n {
+		return nil, errors.New("stored result: it has columns of different lengths")
+	}
 	for i, exists := range p.Exists {
 		if exists && (int(p.Origins[i]) >= len(p.Origin) || !isReport(p.Statuses[i])) {
 			return nil, fmt.Errorf("stored result: service %d has status %d, origin %d of %d", i, p.Statuses[i], p.Origins[i], len(p.Origin))
@@ -106,7 +115,8 @@ func decodeResult(b []byte, requestID string) (*logv1.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords()}
+	r := &logv1.Result{Revision: p.GetRevision(), Refusal: p.GetRefusal(), Records: p.GetRecords(), BrokenRules: p.GetBrokenRules(),
+		Overrides: p.GetOverrides()}
 	if len(p.Services) > 0 {
 		r.Services = make([]*logv1.ServiceResult, len(p.Services))
 	}
@@ -128,6 +138,9 @@ func decodeResult(b []byte, requestID string) (*logv1.Result, error) {
 			record.StatusTime = p.Time
 		}
 		r.Services[i] = &logv1.ServiceResult{Record: record, Changed: p.Changed[i]}
+		if p.EffectiveTimes != nil && p.Exists[i] {
+			r.Services[i].EffectiveTime = p.Time + p.EffectiveTimes[i]
+		}
 	}
 	return r, nil
 }

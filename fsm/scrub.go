@@ -5,6 +5,7 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/rules"
 )
 
 // Scrub is the result of checking all records: the state hash that the fold kept, and the one that is
@@ -16,10 +17,44 @@ type Scrub struct {
 	Records    int
 
 	version uint32 // of the hashes
+	// Derived says what does not follow from the records although it should: the index of the overrides, or what
+	// the rules count. "": nothing.
+	Derived string
 }
 
 // Agrees says whether nothing is wrong.
-func (s Scrub) Agrees() bool { return s.Kept == s.Have }
+func (s Scrub) Agrees() bool { return s.Kept == s.Have && s.Derived == "" }
+
+// derivedDiffers computes the layers and the counts of the rules anew, and compares.
+func (v *view) derivedDiffers(step func() error) (what string, err error) {
+	anew := v.buildLayers()
+	if !anew.Same(v.layers) {
+		return "the index of the overrides is not that of their records", nil
+	}
+	book := rules.Build(nil, v.allRules("", nil), anew, slowTree{tree{&v.state}, func() {
+		if err == nil {
+			err = step()
+		}
+	}})
+	if err == nil && !book.Same(v.book) {
+		return "the rules count other services than there are", nil
+	}
+	return "", err
+}
+
+// slowTree is a tree that makes a step before each service of a scan.
+type slowTree struct {
+	tree
+	step func()
+}
+
+// Scan implements rules.Services.
+func (t slowTree) Scan(from, to string, visit func(string, servingStatus)) {
+	t.tree.Scan(from, to, func(name string, reported servingStatus) {
+		t.step()
+		visit(name, reported)
+	})
+}
 
 // Hashes returns the state hashes of Index that this node has found: one, or two that differ.
 func (s Scrub) Hashes() []*logv1.StateHash {
@@ -58,7 +93,12 @@ func (f *FSM) ScrubMemory(ctx context.Context, share float64) (Scrub, error) {
 			return Scrub{}, err
 		}
 	}
-	return Scrub{v.index, v.hashed, v.digestOf(records), count, v.hashVersion}, nil
+	hashed := count
+	derived, err := v.derivedDiffers(step)
+	if err != nil {
+		return Scrub{}, err
+	}
+	return Scrub{Index: v.index, Kept: v.hashed, Have: v.digestOf(records), Records: hashed, version: v.hashVersion, Derived: derived}, nil
 }
 
 // hashTable is tuned.hashAll for the kinds that have a table.

@@ -157,6 +157,19 @@ func (h *harness) dump() string {
 	if n != 0 {
 		fmt.Fprintf(&b, "%d more services in the view than published\n", n)
 	}
+	for _, name := range layeredNames {
+		if r := v.get(name); r != nil {
+			fmt.Fprintf(&b, "%x\n", marshal(v.public(r)))
+			if s, ok := h.Status(name); !ok || s != v.shown(r) {
+				fmt.Fprintf(&b, "Check of %q says %v, %v\n", name, s, ok)
+			}
+		}
+	}
+	list, _ := h.ListRules()
+	fmt.Fprintf(&b, "rules %q\n", list)
+	if what, err := v.derivedDiffers(func() error { return nil }); what != "" || err != nil {
+		fmt.Fprintln(&b, what, err)
+	}
 	for _, t := range v.tables {
 		t.records.Scan(func(key string, r Value) bool {
 			fmt.Fprintf(&b, "%s %q %x\n", t.kind.Name, key, appendValue(nil, r))

@@ -4,6 +4,8 @@ import (
 	"github.com/tidwall/btree"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/layers"
+	"github.com/rollcallhq/rollcall/fsm/rules"
 )
 
 // state is everything that the fold replicates. Only the fold and loading write to it. A copy by value, whose
@@ -16,16 +18,21 @@ type state struct {
 	clusterID   string
 	revision    int64
 	logTime     int64
-	horizon     int64    // events from here on are all kept; at least firstHorizon
-	level       uint32   // the cluster's feature level; at least logv1.BaseLevel
-	hashVersion uint32   // see HashVersion; another one in tests only
-	hash        multiset // of all records but the request ids; see digest
+	horizon     int64          // events from here on are all kept; at least firstHorizon
+	level       uint32         // the cluster's feature level; at least logv1.BaseLevel
+	layers      *layers.Layers // of the overrides
+	book        *rules.Book    // of the rules
+	hashVersion uint32         // see HashVersion; another one in tests only
+	hash        multiset       // of all records but the request ids; see digest
 	// remembered is the hash of the request ids. It is kept apart from hash, because a view holds this hash
 	// but not the table: see ScrubMemory.
 	remembered multiset
 	// Used by raft's goroutine alone; nil in a view.
 	found   *finder
 	scratch []byte // memory for what is hashed
+	term    uint64 // of the entry that is folded
+	// bookChanged says that book is not as in the newest view.
+	bookChanged bool
 }
 
 // finder finds services in the tree. It remembers the place of the last one, so that finding the same service

@@ -39,11 +39,13 @@ type recordKey struct {
 
 // recordChange is a change of a record of a kind that has a table.
 type recordChange struct {
-	kind   *Kind
-	key    string
-	before Value // nil: did not exist
-	after  Value // nil: does not exist; the same as before: nothing changes
-	event  logv1.EventType
+	kind    *Kind
+	key     string
+	before  Value // nil: did not exist
+	after   Value // nil: does not exist; the same as before: nothing changes
+	event   logv1.EventType
+	ends    bool  // the record is over, though it stays for now
+	matched int64 // of an override: how many services it covers
 }
 
 func (c *recordChange) changed() bool { return c.before != c.after }
@@ -87,7 +89,7 @@ func (s *state) commitRecords(p *plan, add func(*logv1.Event)) {
 		if !c.kind.History {
 			continue
 		}
-		e := &logv1.Event{Type: c.event, Kind: c.kind.Number, Key: c.key, Deletes: c.after == nil}
+		e := &logv1.Event{Type: c.event, Kind: c.kind.Number, Key: c.key, Deletes: c.after == nil, Ends: c.ends, MatchedCount: c.matched}
 		if c.after != nil {
 			e.After = appendValue(nil, c.after)
 		}

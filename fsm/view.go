@@ -21,6 +21,11 @@ type view struct {
 func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
 	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order)}
 	v.requests, v.found, v.scratch = nil, nil, nil
+	if before != nil && !s.bookChanged {
+		v.book = before.book
+	} else {
+		v.book, s.bookChanged = s.book.Snapshot(), false
+	}
 	if before != nil {
 		v.tables = s.tables.copy(before.tables)
 	} else {
@@ -41,7 +46,7 @@ func (f *FSM) GetService(name string) (*rollcallv1.ServiceRecord, int64) {
 	if r == nil {
 		return nil, v.revision
 	}
-	return r.public(), v.revision
+	return v.public(r), v.revision
 }
 
 // Page is one page of ListServices, and one cut of the registry.
@@ -79,7 +84,7 @@ func (v *view) list(prefix, after string, limit int, statuses []servingStatus, v
 			return false
 		}
 		visits--
-		if len(statuses) > 0 && !slices.Contains(statuses, r.status) {
+		if len(statuses) > 0 && !slices.Contains(statuses, v.shown(r)) {
 			last = r.name
 			return true
 		}
@@ -87,7 +92,7 @@ func (v *view) list(prefix, after string, limit int, statuses []servingStatus, v
 			page.More = true
 			return false
 		}
-		page.Records = append(page.Records, r.public())
+		page.Records = append(page.Records, v.public(r))
 		last = r.name
 		return true
 	})
@@ -106,10 +111,18 @@ func (f *FSM) ListStatuses(limit int) (map[string]servingStatus, bool) {
 	}
 	statuses := make(map[string]servingStatus, v.services.Len())
 	v.services.Scan(func(r *record) bool {
-		statuses[r.name] = r.status
+		statuses[r.name] = v.shown(r)
 		return true
 	})
 	return statuses, false
+}
+
+// shown is the effective status of r.
+func (v *view) shown(r *record) servingStatus {
+	if o := v.layers.Decides(r.name); o != nil {
+		return o.Says()
+	}
+	return r.status
 }
 
 // ServiceCount is the number of services in the registry.
@@ -135,5 +148,8 @@ func (f *FSM) AppliedIndex() uint64 { return f.view.Load().index }
 func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
 	v := f.view.Load()
 	p := v.evaluate(cmd, max(now, v.logTime))
-	return p.result()
+	l, _ := p.layersOf(&v.state)
+	r := p.result(l)
+	r.affected = v.affects(&p)
+	return r
 }

@@ -219,4 +219,5 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.auditor.Run(ctx, n.auditParts()) })
 	n.wg.Go(func() { n.newCompactor().Run(ctx) })
 	n.wg.Go(func() { n.levels.Run(ctx) })
+	n.wg.Go(func() { n.newExpirer().Run(ctx) })
 }

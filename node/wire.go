@@ -5,6 +5,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/node/audit"
+	"github.com/rollcallhq/rollcall/node/expiry"
 	"github.com/rollcallhq/rollcall/node/featurelevel"
 	"github.com/rollcallhq/rollcall/node/retention"
 	"github.com/rollcallhq/rollcall/server"
@@ -69,6 +70,18 @@ func (n *Node) newCompactor() *retention.Compactor {
 		Started:      n.loaded,
 		LogTime:      n.loadedLogTime,
 		Logger:       n.log,
+	})
+}
+
+func (n *Node) newExpirer() *expiry.Expirer {
+	return expiry.New(expiry.Config{
+		Node:    n.cfg.Name,
+		Due:     n.fsm.DueOverrides,
+		Clock:   n.raft.LogClock,
+		Term:    func() uint64 { return n.raft.Status().Term },
+		Leading: n.leading,
+		Propose: agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
+		Logger:  n.log,
 	})
 }
 

@@ -49,10 +49,9 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 	if err != nil {
 		return nil, err
 	}
-	r := result.GetServices()[0]
 	return &rollcallv1.SetServingStatusResponse{
-		Service:   convert.ServiceRecord(r.GetRecord()),
-		Changed:   r.GetChanged(),
+		Service:   convert.ServiceResults(result)[0],
+		Changed:   result.GetServices()[0].GetChanged(),
 		Revision:  result.GetRevision(),
 		ClusterId: a.registry.ClusterID(),
 	}, nil
@@ -84,8 +83,8 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 		return nil, err
 	}
 	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}
+	res.Services = convert.ServiceResults(result)
 	for _, r := range result.GetServices() {
-		res.Services = append(res.Services, convert.ServiceRecord(r.GetRecord()))
 		if r.GetChanged() {
 			res.ChangedCount++
 		}
@@ -152,7 +151,27 @@ func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Comman
 	if got, want := len(result.GetServices()), len(cmd.GetWrite().GetChanges()); got != want {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want))
 	}
+	if validateOnly {
+		result = preview(result)
+	}
 	return result, nil
+}
+
+// preview takes from a result what only a change that is made has: its revision, and when it was made.
+func preview(made *logv1.Result) *logv1.Result {
+	result := proto.CloneOf(made)
+	result.Revision = 0
+	for _, s := range result.GetServices() {
+		record, report := s.GetRecord(), s.GetRecord().GetReport()
+		if !s.GetChanged() || report == nil {
+			continue
+		}
+		if record.StatusTime == report.Time {
+			record.StatusTime = 0
+		}
+		report.Time, report.Revision = 0, 0
+	}
+	return result
 }
 
 // notTaken returns f as a status that says that the change was surely not written. f was found before

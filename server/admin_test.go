@@ -177,7 +177,14 @@ func TestValidateOnlyChangesNothing(t *testing.T) {
 		for _, name := range c.names { // forwarded, and not
 			n := c.nodes[name]
 			res, err := n.admin().SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: "a", Status: serving.Enum(), ValidateOnly: true})
-			if err != nil || !res.GetChanged() || res.GetService().GetStatus() != serving {
+			report := res.GetService().GetReport()
+			if err != nil || !res.GetChanged() || res.GetService().GetStatus() != serving || report.GetStatus() != serving {
+				t.Errorf("%s: %v %v", name, res, err)
+			}
+			if res.GetRevision() != 0 || report.GetRevision() != 0 || report.GetTime() != nil || res.GetService().GetStatusTime() != nil {
+				t.Errorf("%s: a dry run has a revision or a time: %v", name, res)
+			}
+			if res, err := n.admin().DeleteService(ctx, &rollcallv1.DeleteServiceRequest{Service: "a", AllowMissing: true, ValidateOnly: true}); err != nil || res.GetRevision() != 0 {
 				t.Errorf("%s: %v %v", name, res, err)
 			}
 			if _, err := n.admin().BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{
@@ -222,7 +229,7 @@ func TestTheLargestBatchCanBeAnswered(t *testing.T) {
 	}
 	req.Changes = changes[:most]
 	for _, c := range req.Changes {
-		res.Services = append(res.Services, convert.ServiceRecord(longest(c.GetService(), reason, actor, peer)))
+		res.Services = append(res.Services, shownRecord(longest(c.GetService(), reason, actor, peer)))
 	}
 	got := proto.Size(res)
 	if got > maxAnswerBytes || got < maxAnswerBytes*4/5 {
@@ -260,7 +267,7 @@ func TestABatchOfUnchangedReportsOfLongActorsIsAnswered(t *testing.T) {
 
 func TestRecord(t *testing.T) {
 	at := time.Date(2026, 10, 20, 1, 2, 3, 4, time.UTC)
-	got := convert.ServiceRecord(&logv1.ServiceRecord{
+	got := shownRecord(&logv1.ServiceRecord{
 		Service: "a", StatusTime: at.UnixNano(),
 		Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING, Reason: "r", Time: at.UnixNano() + 1, Revision: 9, Actor: &logv1.Actor{Name: "ann", Peer: "p"}},
 	})
@@ -271,7 +278,7 @@ func TestRecord(t *testing.T) {
 	if !proto.Equal(got, want) {
 		t.Errorf("got  %v\nwant %v", got, want)
 	}
-	if got := convert.ServiceRecord(&logv1.ServiceRecord{Service: "a"}); got.GetStatus() != healthpb.HealthCheckResponse_SERVICE_UNKNOWN || got.GetReport() != nil || got.GetStatusTime() != nil {
+	if got := shownRecord(&logv1.ServiceRecord{Service: "a"}); got.GetStatus() != healthpb.HealthCheckResponse_SERVICE_UNKNOWN || got.GetReport() != nil || got.GetStatusTime() != nil {
 		t.Errorf("deleted: %v", got)
 	}
 }
@@ -362,4 +369,9 @@ func FuzzBatchValidate(f *testing.F) {
 		}
 		acceptedCommon(t, &req)
 	})
+}
+
+// shownRecord is what the API shows of a service in a result.
+func shownRecord(r *logv1.ServiceRecord) *rollcallv1.ServiceRecord {
+	return convert.ServiceResults(&logv1.Result{Services: []*logv1.ServiceResult{{Record: r}}})[0]
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -65,9 +66,13 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	q := logv1.EventQuery{From: at.from, To: at.to, Descending: req.GetNewestFirst(), PageBytes: maxAnswerBytes}
 	if service := req.GetService(); service != "" {
 		q.Kind, q.Key = logv1.Kind_KIND_SERVICE, service
+		pattern.Each(service, func(p string) bool {
+			q.Also = append(q.Also, logv1.RecordName{Kind: logv1.Kind_KIND_OVERRIDE, Key: p})
+			return true
+		})
 	}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
-		return matches(e.ServiceName(), req.GetPrefixes()) &&
+		return matches(e, req.GetPrefixes()) &&
 			(req.GetActor() == "" || e.GetActor().GetName() == req.GetActor()) &&
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), rollcallv1.EventType(e.GetType())))
 	})

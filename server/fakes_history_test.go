@@ -88,7 +88,7 @@ func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, ho
 	return f.FollowEvents(ctx, 1, how, func(events []*logv1.Event, revision int64) error {
 		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true}
 		for _, e := range events {
-			if matches(e.ServiceName(), prefixes) {
+			if e.GetKind() == logv1.Kind_KIND_SERVICE && matches(e, prefixes) {
 				m.Services = append(m.Services, recordOf(e))
 			}
 		}

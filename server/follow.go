@@ -15,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
@@ -49,7 +50,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 				m.More = last.GetRevision() < last.GetCommitRevision()
 			}
 			for _, e := range events {
-				if matches(e.ServiceName(), req.GetPrefixes()) {
+				if matches(e, req.GetPrefixes()) {
 					m.Events = append(m.Events, convert.Event(e))
 				}
 			}
@@ -160,13 +161,19 @@ func notKept(c *logv1.CompactedError, asked string) *rpcerror.Failure {
 	}
 }
 
-// matches says whether an event of service is among those asked for. service is "" if the event is about no
-// service.
-func matches(service string, prefixes []string) bool {
+// matches says whether an event is among those asked for: of a service whose name begins with one of prefixes, or
+// of an override whose pattern meets one.
+func matches(e *logv1.Event, prefixes []string) bool {
 	if len(prefixes) == 0 {
 		return true
 	}
-	return service != "" && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(service, p) })
+	switch e.GetKind() {
+	case logv1.Kind_KIND_SERVICE:
+		return slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(e.GetKey(), p) })
+	case logv1.Kind_KIND_OVERRIDE:
+		return slices.ContainsFunc(prefixes, func(p string) bool { return pattern.Meets(e.GetKey(), p) })
+	}
+	return false
 }
 
 func (vs *violations) prefixes(prefixes []string) {

@@ -3,64 +3,120 @@ package server
 import (
 	"fmt"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 )
 
-// HTTPHandler answers /livez and /readyz for probes that speak no gRPC, in the manner of
-// Kubernetes: 200 or 503, with ?verbose one line per check.
+// HTTPHandler answers /livez, /readyz and /healthz for probes that speak no gRPC. The answers are those of
+// Kubernetes' own components (k8s.io/apiserver/pkg/server/healthz): "ok", or one line for each check when a
+// check fails or ?verbose is given; ?exclude=CHECK leaves a check out; /readyz/CHECK asks one check alone.
+// The code of a failure is 503, where Kubernetes has 500.
 //
-// /readyz is rollcall.reads, which needs no quorum: were it to ask for a leader, an orchestrator
-// would take all nodes away at once when the quorum is lost, and with them the reads that still
-// work. Who wants a leader asks /readyz/leader (rollcall.reads and a leader confirmed lately, as "").
+// /readyz is rollcall.reads, which needs no quorum. If it asked for a leader, an orchestrator would take all
+// nodes away at once when the quorum is lost, and with them the reads that still work. Who wants a leader
+// asks /readyz/leader, which is "": rollcall.reads and a leader confirmed lately.
 func (s *Server) HTTPHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		answerProbe(w, true, "ok\n")
-	})
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		v := s.readiness.verdict()
-		s.probe(w, r, v, v.reads)
-	})
-	mux.HandleFunc("GET /readyz/leader", func(w http.ResponseWriter, r *http.Request) {
-		v := s.readiness.verdict()
-		s.probe(w, r, v, v.ready)
-	})
+	mux.Handle("GET /livez", probe("livez", livenessChecks))
+	mux.Handle("GET /livez/{check}", probeOne("livez", livenessChecks))
+	// Kubernetes deprecated /healthz. Who still uses it means liveness, which must not depend on a quorum.
+	mux.Handle("GET /healthz", probe("healthz", livenessChecks))
+	mux.Handle("GET /healthz/{check}", probeOne("healthz", livenessChecks))
+	mux.Handle("GET /readyz", probe("readyz", s.readinessChecks))
+	mux.Handle("GET /readyz/{check}", probeOne("readyz", s.readinessChecks))
 	return mux
 }
 
-func (s *Server) probe(w http.ResponseWriter, r *http.Request, v verdict, ok bool) {
-	var b strings.Builder
-	if _, verbose := r.URL.Query()["verbose"]; verbose || !ok {
-		checkLine(&b, "reads", v.readsWhy)
-		checkLine(&b, "leader", v.heardWhy)
-		if ok {
-			b.WriteString("readyz check passed\n")
-		} else {
-			b.WriteString("readyz check failed\n")
+// probeCheck is one part of a probe.
+type probeCheck struct {
+	name     string
+	why      string // the reason of a failure; "": the check passed
+	separate bool   // the check counts only when it is asked alone
+}
+
+func livenessChecks() []probeCheck { return []probeCheck{{name: "ping"}} }
+
+func (s *Server) readinessChecks() []probeCheck {
+	v := s.readiness.verdict()
+	leader := v.readsWhy
+	if leader == "" {
+		leader = v.heardWhy
+	}
+	return []probeCheck{
+		{name: "reads", why: v.readsWhy},
+		{name: "leader", why: leader, separate: true},
+	}
+}
+
+// probe answers for all checks that are not separate.
+func probe(probe string, checks func() []probeCheck) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		excluded := r.URL.Query()["exclude"]
+		unknown := slices.Clone(excluded)
+		failed := false
+		var b strings.Builder
+		for _, c := range checks() {
+			unknown = slices.DeleteFunc(unknown, func(name string) bool { return name == c.name })
+			switch {
+			case slices.Contains(excluded, c.name):
+				fmt.Fprintf(&b, "[+]%s excluded: ok\n", c.name)
+			case c.separate && c.why != "":
+				fmt.Fprintf(&b, "[i]%s: %s; counts in /%s/%s only\n", c.name, c.why, probe, c.name)
+			default:
+				failed = failed || c.why != ""
+				b.WriteString(c.line())
+			}
 		}
-	} else {
-		b.WriteString("ok\n")
-	}
-	answerProbe(w, ok, b.String())
+		if len(unknown) > 0 {
+			slices.Sort(unknown)
+			fmt.Fprintf(&b, "warn: some health checks cannot be excluded: no matches for %s\n", quoted(slices.Compact(unknown)))
+		}
+		answerProbe(w, r, probe, !failed, b.String())
+	})
 }
 
-func checkLine(b *strings.Builder, name, why string) {
-	if why == "" {
-		fmt.Fprintf(b, "[+]%s ok\n", name)
-	} else {
-		fmt.Fprintf(b, "[-]%s: %s\n", name, why)
-	}
+// probeOne answers for one check alone.
+func probeOne(probe string, checks func() []probeCheck) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, c := range checks() {
+			if c.name == r.PathValue("check") {
+				answerProbe(w, r, probe+"/"+c.name, c.why == "", c.line())
+				return
+			}
+		}
+		http.NotFound(w, r)
+	})
 }
 
-func answerProbe(w http.ResponseWriter, ok bool, body string) {
+func quoted(names []string) string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = strconv.Quote(name)
+	}
+	return strings.Join(all, ",")
+}
+
+func (c probeCheck) line() string {
+	if c.why == "" {
+		return "[+]" + c.name + " ok\n"
+	}
+	return fmt.Sprintf("[-]%s failed: %s\n", c.name, c.why)
+}
+
+// answerProbe writes lines only if the probe failed, or if ?verbose asks for them.
+func answerProbe(w http.ResponseWriter, r *http.Request, probe string, ok bool, lines string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if ok {
-		w.WriteHeader(http.StatusOK)
-	} else {
+	body := "ok\n"
+	switch _, verbose := r.URL.Query()["verbose"]; {
+	case !ok:
 		w.WriteHeader(http.StatusServiceUnavailable)
+		body = lines + probe + " check failed\n"
+	case verbose:
+		body = lines + probe + " check passed\n"
 	}
 	_, _ = w.Write([]byte(body))
 }

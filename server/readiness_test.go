@@ -141,22 +141,50 @@ func TestHTTP(t *testing.T) {
 			t.Errorf("GET %s: %d %q, want %d %q", path, c, b, code, body)
 		}
 	}
-	check("/livez", 200, "ok\n")
-	check("/readyz", 200, "ok\n")
-	check("/readyz?verbose", 200, "[+]reads ok\n[+]leader ok\nreadyz check passed\n")
+	leaderless := "none confirmed for 12s"
+	for path, want := range map[string]struct {
+		code int
+		body string
+	}{
+		"/livez":                               {200, "ok\n"},
+		"/healthz":                             {200, "ok\n"},
+		"/readyz":                              {200, "ok\n"},
+		"/livez?verbose":                       {200, "[+]ping ok\nlivez check passed\n"},
+		"/healthz?verbose=true":                {200, "[+]ping ok\nhealthz check passed\n"},
+		"/livez/ping":                          {200, "ok\n"},
+		"/healthz/ping":                        {200, "ok\n"},
+		"/livez/reads":                         {404, "404 page not found\n"},
+		"/readyz/etcd":                         {404, "404 page not found\n"},
+		"/readyz/":                             {404, "404 page not found\n"},
+		"/readyz/leader/x":                     {404, "404 page not found\n"},
+		"/readyz?verbose":                      {200, "[+]reads ok\n[+]leader ok\nreadyz check passed\n"},
+		"/readyz/reads":                        {200, "ok\n"},
+		"/readyz/leader":                       {200, "ok\n"},
+		"/readyz/leader?verbose":               {200, "[+]leader ok\nreadyz/leader check passed\n"},
+		"/readyz?exclude=leader":               {200, "ok\n"},
+		"/readyz?verbose&exclude=reads":        {200, "[+]reads excluded: ok\n[+]leader ok\nreadyz check passed\n"},
+		"/readyz?exclude=etcd":                 {200, "ok\n"},
+		"/readyz?verbose&exclude=x&exclude=e":  {200, "[+]reads ok\n[+]leader ok\nwarn: some health checks cannot be excluded: no matches for \"e\",\"x\"\nreadyz check passed\n"},
+		"/livez?verbose&exclude=a%0A&exclude=": {200, "[+]ping ok\nwarn: some health checks cannot be excluded: no matches for \"\",\"a\\n\"\nlivez check passed\n"},
+		"/":                                    {404, "404 page not found\n"},
+	} {
+		check(path, want.code, want.body)
+	}
 
 	n.agreement.change(func(st *NodeStatus) {
 		st.Leader, st.Leading = "", false
 	})
 	n.setFresh(time.Now().Add(-12 * time.Second))
 	check("/readyz", 200, "ok\n") // fail-static
-	check("/readyz?verbose", 200, "[+]reads ok\n[-]leader: none confirmed for 12s\nreadyz check passed\n")
-	check("/readyz/leader", 503, "[+]reads ok\n[-]leader: none confirmed for 12s\nreadyz check failed\n")
+	check("/readyz?verbose", 200, "[+]reads ok\n[i]leader: "+leaderless+"; counts in /readyz/leader only\nreadyz check passed\n")
+	check("/readyz/leader", 503, "[-]leader failed: "+leaderless+"\nreadyz/leader check failed\n")
+	check("/readyz/reads", 200, "ok\n")
 
 	n.BeginDrain()
 	check("/livez", 200, "ok\n")
-	check("/readyz", 503, "[-]reads: stopping\n[-]leader: none confirmed for 12s\nreadyz check failed\n")
-	if c, _ := get("/"); c != 404 {
-		t.Errorf("GET /: %d, want 404", c)
-	}
+	check("/healthz", 200, "ok\n")
+	check("/readyz", 503, "[-]reads failed: stopping\n[i]leader: stopping; counts in /readyz/leader only\nreadyz check failed\n")
+	check("/readyz?exclude=leader", 503, "[-]reads failed: stopping\n[+]leader excluded: ok\nreadyz check failed\n")
+	check("/readyz?exclude=reads", 200, "ok\n")
+	check("/readyz/reads", 503, "[-]reads failed: stopping\nreadyz/reads check failed\n")
 }

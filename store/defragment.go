@@ -41,7 +41,7 @@ func openExisting(path string) (*Directory, error) {
 	}
 	id, err := parseIdentity(data)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, &IdentityError{name, err}
 	}
 	return OpenDirectory(path, id.Node)
 }

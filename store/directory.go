@@ -27,7 +27,7 @@ var (
 // Directory is an open data directory. Only one process has it open.
 type Directory struct {
 	path string
-	lock *os.File
+	lock *os.File // nil: opened to be read, and there is no LOCK
 
 	mu       sync.Mutex // guards identity, and its file
 	identity Identity
@@ -71,9 +71,9 @@ func OpenDirectory(path, node string) (_ *Directory, err error) {
 	return &Directory{path: path, lock: lock, identity: id}, nil
 }
 
-// OpenReadOnly opens the data directory of a stopped node to be read: nothing in it is changed. The error
-// is ErrInUse, says that it is not the data directory of a node, wraps ErrDamaged or ErrNewer because of
-// its identity, or is the disk's.
+// OpenReadOnly opens the data directory of a stopped node to be read: nothing in it is changed, and it need not
+// be writable. Several processes may read it at once. The error is ErrInUse, says that it is not the data
+// directory of a node, is an IdentityError, or is the disk's.
 func OpenReadOnly(path string) (*Directory, error) {
 	name := filepath.Join(path, identityName)
 	data, err := os.ReadFile(name)
@@ -83,7 +83,7 @@ func OpenReadOnly(path string) (*Directory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
 	}
-	lock, err := lockFile(filepath.Join(path, lockName))
+	lock, err := lockShared(filepath.Join(path, lockName))
 	if errors.Is(err, ErrInUse) {
 		return nil, fmt.Errorf("data directory %s is %w", path, ErrInUse)
 	}
@@ -91,11 +91,11 @@ func OpenReadOnly(path string) (*Directory, error) {
 		return nil, fmt.Errorf("data directory %s cannot be locked: %w", path, err)
 	}
 	id, err := parseIdentity(data)
+	d := &Directory{path: path, lock: lock, identity: id}
 	if err != nil {
-		lock.Close()
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, errors.Join(&IdentityError{name, err}, d.Close())
 	}
-	return &Directory{path: path, lock: lock, identity: id}, nil
+	return d, nil
 }
 
 // Path returns the path the directory was opened by.
@@ -150,6 +150,9 @@ func (d *Directory) Close() error {
 		return nil
 	}
 	d.closed = true
+	if d.lock == nil {
+		return nil
+	}
 	if err := d.lock.Close(); err != nil {
 		return fmt.Errorf("close data directory %s: %w", d.path, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -70,6 +71,25 @@ type identityFile struct {
 	Founding    *Founding `json:"founding,omitempty"`
 }
 
+// IdentityError says what is wrong with an identity.json, and what to do. It wraps vfs.ErrDamaged or
+// vfs.ErrNewer.
+type IdentityError struct {
+	Path string
+	Err  error
+}
+
+func (e *IdentityError) Error() string {
+	if errors.Is(e.Err, vfs.ErrNewer) {
+		return fmt.Sprintf("%s: %v: start the newer rollcall", e.Path, e.Err)
+	}
+	return fmt.Sprintf("%s: %v: put the right file back, if there is a copy of it; else %s", e.Path, e.Err, raftlog.LostMember)
+}
+
+func (e *IdentityError) Unwrap() error { return e.Err }
+
+// errIdentityJSON is what is wrong with a file that was cut off or overwritten.
+var errIdentityJSON = fmt.Errorf("%w: it is cut short or overwritten", vfs.ErrDamaged)
+
 // parseIdentity reads identity.json. The error wraps vfs.ErrDamaged or vfs.ErrNewer.
 func parseIdentity(data []byte) (Identity, error) {
 	// The format first: a newer one may have given any other field another shape.
@@ -77,7 +97,7 @@ func parseIdentity(data []byte) (Identity, error) {
 		Format int `json:"format"`
 	}
 	if err := json.Unmarshal(data, &head); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrDamaged, err)
+		return Identity{}, errIdentityJSON
 	}
 	if head.Format > identityFormat {
 		return Identity{}, fmt.Errorf("%w: format %d, this binary reads up to %d", vfs.ErrNewer, head.Format, identityFormat)
@@ -87,12 +107,13 @@ func parseIdentity(data []byte) (Identity, error) {
 	}
 	var file identityFile
 	if err := json.Unmarshal(data, &file); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrDamaged, err)
+		return Identity{}, errIdentityJSON
 	}
 	strict := json.NewDecoder(bytes.NewReader(data))
 	strict.DisallowUnknownFields()
 	if err := strict.Decode(new(identityFile)); err != nil {
-		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrNewer, err)
+		field := strings.TrimPrefix(err.Error(), "json: unknown field ")
+		return Identity{}, fmt.Errorf("%w: it has a field that this one does not know: %s", vfs.ErrNewer, field)
 	}
 	if file.Node == "" {
 		return Identity{}, fmt.Errorf("%w: no node name", vfs.ErrDamaged)
@@ -137,7 +158,7 @@ func openIdentity(dir, node string) (Identity, error) {
 	}
 	id, err := parseIdentity(data)
 	if err != nil {
-		return Identity{}, fmt.Errorf("%s: %w", name, err)
+		return Identity{}, &IdentityError{name, err}
 	}
 	if id.Node != node {
 		return Identity{}, fmt.Errorf("%s belongs to node %q, not %q", dir, id.Node, node)

@@ -19,7 +19,7 @@ func newCompactCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compact --data DIR",
 		Short: "Give back the space that deleted history has left in a stopped node's registry file",
-		Long: `Rewrites the registryFile of a node that is stopped, without the space that deleted events have left in
+		Long: `Rewrites the registry file of a node that is stopped, without the space that deleted events have left in
 it. What it holds stays the same. A running node uses that space again, so that this is only needed
 after --history-events or --history-age was made much smaller. There must be room for both files.`,
 		Example: `  rollcall compact --data /var/lib/rollcall`,
@@ -32,14 +32,15 @@ after --history-events or --history-age was made much smaller. There must be roo
 			if err != nil {
 				return compactFailure(err)
 			}
-			if a.json() {
-				return a.printObject(struct {
-					Before int64 `json:"bytes_before"`
-					After  int64 `json:"bytes_after"`
-				}{sizes.Before, sizes.After})
-			}
-			_, err = fmt.Fprintf(a.stdout, "registry file rewritten: %.1f MiB before, %.1f MiB now\n", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
-			return err
+			a.did = fmt.Sprintf("registry file rewritten: %.1f MiB before, %.1f MiB now", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
+			out := struct {
+				Before int64 `json:"bytes_before"`
+				After  int64 `json:"bytes_after"`
+			}{sizes.Before, sizes.After}
+			return a.printObject(out, func() error {
+				_, err := fmt.Fprintln(a.stdout, a.did)
+				return err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "`directory` of the stopped node's data")
@@ -52,6 +53,7 @@ func compactFailure(err error) *failure {
 	switch {
 	case errors.Is(err, store.ErrInUse):
 		f.next = "stop the node first"
+	case errors.As(err, new(*store.IdentityError)): // it says what to do
 	case errors.Is(err, store.ErrDamaged):
 		f.next = "start the node: it makes the registry file anew from its newest snapshot and the log"
 	}

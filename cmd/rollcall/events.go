@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"iter"
@@ -10,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -181,7 +179,7 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 	if err := printer.print(batch); err != nil {
 		return err
 	}
-	if failed == nil && n == 0 && !a.json() {
+	if failed == nil && n == 0 && a.forPeople() {
 		fmt.Fprintln(a.stderr, f.nothing(prefixes))
 	}
 	return failed
@@ -224,7 +222,7 @@ func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []str
 		if err != nil {
 			return doing("follow events", err)
 		}
-		if !begun && !a.json() {
+		if !begun && a.forPeople() {
 			fmt.Fprintf(a.stderr, "following events after revision %d; Ctrl-C ends it\n", batch.Revision)
 		}
 		begun = true
@@ -271,49 +269,41 @@ func (a *app) firstSince(ctx context.Context, c *client.Client, f *eventFlags) (
 
 // eventPrinter writes events as they come, some at a time.
 type eventPrinter struct {
-	a       *app
-	columns format.Columns
+	a    *app
+	grid *grid[*rollcallv1.Event]
 }
 
-func (a *app) eventPrinter() *eventPrinter {
-	return &eventPrinter{a: a, columns: format.Columns{W: a.stdout, Header: []string{"REVISION", "TIME", "SERVICE", "FROM→TO", "ACTOR", "REASON"}}}
-}
+func (a *app) eventPrinter() *eventPrinter { return &eventPrinter{a, newGrid(a, eventColumns)} }
 
 func (p *eventPrinter) print(events []*rollcallv1.Event) error {
-	if p.a.json() {
-		return p.a.printLines(events)
+	if !p.a.forPrograms() {
+		return p.grid.write(events)
 	}
-	rows := make([][]string, 0, len(events))
 	for _, e := range events {
-		service := "-"
-		if e.GetService() != "" {
-			service = format.Service(e.GetService())
-		}
-		rows = append(rows, []string{
-			fmt.Sprint(e.GetRevision()), p.a.local(e.GetTime()), service, transition(e),
-			format.OrDash(e.GetActor().GetName()), format.OrDash(e.GetReason()),
-		})
-	}
-	return p.columns.Write(rows)
-}
-
-// printLines writes each event as a JSON object on a line.
-func (a *app) printLines(events []*rollcallv1.Event) error {
-	var out bytes.Buffer
-	for _, e := range events {
-		b, err := format.Message(e)
-		if err != nil {
+		if err := p.a.printPart(format.Message{Message: e}, nil, nil); err != nil {
 			return err
 		}
-		out.Write(b)
-		out.WriteByte('\n')
 	}
-	_, err := a.stdout.Write(out.Bytes())
-	return err
+	return nil
 }
 
-// transition returns what an event changed, for one cell.
-func transition(e *rollcallv1.Event) string {
+var eventColumns = []column[*rollcallv1.Event]{
+	{header: "REVISION", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(fmt.Sprint(e.GetRevision())) }},
+	{header: "COMMIT", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(fmt.Sprint(e.GetCommitRevision())) }},
+	{header: "TIME", cell: func(v view, e *rollcallv1.Event) format.Cell {
+		return text(v.timeOrDash(e.GetTime()))
+	}},
+	{header: "TYPE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(cliflag.EventTypeName(e.GetType())) }},
+	{header: "SERVICE", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetService())) }},
+	{header: "FROM→TO", cell: func(_ view, e *rollcallv1.Event) format.Cell { return transition(e) }},
+	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetName())) }},
+	{header: "PEER", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetPeer())) }},
+	{header: "REQUEST ID", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetRequestId())) }},
+	{header: "REASON", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetReason())) }},
+}
+
+// transition returns what an event changed, in the tone of what it is now.
+func transition(e *rollcallv1.Event) format.Cell {
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED:
 		from, to := e.GetPreviousStatus().String(), e.GetStatus().String()
@@ -323,21 +313,11 @@ func transition(e *rollcallv1.Event) string {
 		if e.GetStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 			to = "deleted"
 		}
-		return from + "→" + to
+		return format.Cell{Text: from + "→" + to, Tone: format.StatusTone(e.GetStatus())}
 	case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
-		return fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress()))
+		return text(fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress())))
 	}
-	return cliflag.EventTypeName(e.GetType()) // of a newer node
+	return text(cliflag.EventTypeName(e.GetType())) // of a newer node
 }
 
-// local returns a time in the zone of the reader, in a form that time flags read.
-func (a *app) local(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return "-"
-	}
-	return a.localTime(t.AsTime())
-}
-
-func (a *app) localTime(t time.Time) string {
-	return format.Local(t, a.now().Location())
-}
+func (a *app) localTime(t time.Time) string { return a.view().local(t) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +23,7 @@ const (
 	exitNotDone    = 1
 	exitNotAsAsked = 4
 	exitUnknown    = 5
+	exitNotPrinted = 6
 )
 
 // Reasons of errors that arise here; all others come from the node.
@@ -34,6 +34,7 @@ const (
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
 	reasonNotReachable = "CONNECTION_FAILED"
+	reasonOutput       = "OUTPUT"
 )
 
 // failure is an error as it is reported: one line, what to do next, and an exit status.
@@ -44,6 +45,7 @@ type failure struct {
 	err       error  // what happened
 	next      string // what to do; may be empty
 	written   client.Written
+	made      bool // the change is made; what failed is to say so
 	requestID string
 	oldest    int64                    // revision that is kept, if an older one was asked for
 	cluster   string                   // that the endpoints serve, if another one was asked for
@@ -105,17 +107,20 @@ func (a *app) report(f *failure, asJSON bool) {
 		fmt.Fprintf(a.stderr, "rollcall: %s\n", f.Error())
 		return
 	}
-	broken, _ := format.Messages(f.broken) // rules have a JSON form
-	line, err := json.Marshal(struct {
-		Code      string            `json:"code"`
-		Reason    string            `json:"reason"`
-		Message   string            `json:"message"`
-		Written   string            `json:"written"`
-		RequestID string            `json:"request_id"`
-		Oldest    int64             `json:"oldest_revision,omitempty"`
-		ClusterID string            `json:"cluster_id,omitempty"`
-		Broken    []json.RawMessage `json:"broken_rules,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster, broken})
+	written := f.written.String()
+	if f.made {
+		written = "yes"
+	}
+	line, err := format.Marshal(struct {
+		Code      string           `json:"code"`
+		Reason    string           `json:"reason"`
+		Message   string           `json:"message"`
+		Written   string           `json:"written"`
+		RequestID string           `json:"request_id"`
+		Oldest    int64            `json:"oldest_revision,omitempty"`
+		ClusterID string           `json:"cluster_id,omitempty"`
+		Broken    []format.Message `json:"broken_rules,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken)})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -143,7 +148,7 @@ func wantsJSON(args []string) bool {
 			}
 		}
 	}
-	return strings.EqualFold(output, string(formatJSON))
+	return strings.EqualFold(output, string(formatJSON)) || strings.EqualFold(output, string(formatYAML))
 }
 
 // Reasons of a node that this command has advice for.

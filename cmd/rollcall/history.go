@@ -35,7 +35,7 @@ last line.
 Old events are compacted; the timeline then begins with what held at that time, and says so.
 --timeout bounds the wait for what comes next, not the whole.
 
-With -o json each line is an object: start, end (null: it holds now), duration_seconds, status
+With -o json each line is an object: start_time, end_time (null: it holds now), duration_seconds, status
 (SERVICE_UNKNOWN: deleted), actor, reason, revision; with earlier_compacted if what was before it is
 not kept.`,
 		Example: `  rollcall history shop/cart
@@ -192,59 +192,70 @@ func (h *history) add(start *timestamppb.Timestamp, s client.Status, actor *roll
 
 // periodJSON is the JSON form of a period.
 type periodJSON struct {
-	Service          string  `json:"service"`
-	Start            string  `json:"start"`
-	End              *string `json:"end"`
-	DurationSeconds  float64 `json:"duration_seconds"`
-	Status           string  `json:"status"`
-	Actor            string  `json:"actor"`
-	Reason           string  `json:"reason"`
-	Revision         int64   `json:"revision"`
-	EarlierCompacted bool    `json:"earlier_compacted,omitempty"`
+	Service          string       `json:"service"`
+	Start            format.Time  `json:"start_time"`
+	End              *format.Time `json:"end_time"`
+	DurationSeconds  float64      `json:"duration_seconds"`
+	Status           string       `json:"status"`
+	Actor            string       `json:"actor"`
+	Reason           string       `json:"reason"`
+	Revision         int64        `json:"revision"`
+	EarlierCompacted bool         `json:"earlier_compacted,omitempty"`
 }
 
 func (a *app) printHistory(h *history, newestFirst bool) error {
-	now := a.now()
 	lines := slices.Clone(h.periods)
 	if !newestFirst {
 		slices.Reverse(lines)
 	}
-	if a.json() {
+	if a.forPrograms() {
 		for _, p := range lines {
-			out := periodJSON{
-				Service: h.service, Start: format.UTC(p.start), DurationSeconds: p.lasted(now).Seconds(), Status: p.status.String(),
-				Actor: p.actor, Reason: p.reason, Revision: p.revision,
-				EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
-			}
-			if !p.end.IsZero() {
-				end := format.UTC(p.end)
-				out.End = &end
-			}
-			if err := a.printJSONLine(out); err != nil {
+			if err := a.printPart(h.json(p), nil, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	rows := make([][]string, 0, len(lines))
-	for _, p := range lines {
-		until, status := "now", p.status.String()
-		if !p.end.IsZero() {
-			until = a.localTime(p.end)
-		}
-		if p.status == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
-			status = "deleted"
-		}
-		rows = append(rows, []string{a.localTime(p.start), until, format.TwoUnits(p.lasted(now)), status, format.OrDash(p.actor), format.OrDash(p.reason)})
-	}
-	c := format.Columns{W: a.stdout, Header: []string{"FROM", "UNTIL", "FOR", "STATUS", "WHO", "WHY"}}
-	if err := c.Write(rows); err != nil {
+	if err := newGrid(a, periodColumns).write(lines); err != nil {
 		return err
 	}
 	if h.compacted > 0 {
 		fmt.Fprintf(a.stderr, "earlier history is not kept: events are kept from revision %d on\n", h.compacted)
 	}
 	return nil
+}
+
+func (h *history) json(p period) periodJSON {
+	out := periodJSON{
+		Service: h.service, Start: format.Time{Time: p.start}, DurationSeconds: p.lasted(h.a.now()).Seconds(), Status: p.status.String(),
+		Actor: p.actor, Reason: p.reason, Revision: p.revision,
+		EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
+	}
+	if !p.end.IsZero() {
+		out.End = &format.Time{Time: p.end}
+	}
+	return out
+}
+
+var periodColumns = []column[period]{
+	{header: "FROM", cell: func(v view, p period) format.Cell { return text(v.local(p.start)) }},
+	{header: "UNTIL", cell: func(v view, p period) format.Cell {
+		if p.end.IsZero() {
+			return text("now")
+		}
+		return text(v.local(p.end))
+	}},
+	{header: "FOR", cell: func(v view, p period) format.Cell { return text(format.TwoUnits(p.lasted(v.now))) }},
+	{header: "STATUS", cell: func(_ view, p period) format.Cell {
+		c := statusCell(p.status)
+		if p.status == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+			c.Text = "deleted"
+		}
+		return c
+	}},
+	{header: "REVISION", wide: true, cell: func(_ view, p period) format.Cell { return text(fmt.Sprint(p.revision)) }},
+	{header: "WHO", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.actor)) }},
+	{header: "WHY", cell: func(_ view, p period) format.Cell { return text(format.OrDash(p.reason)) }},
 }
 
 // lasted returns how long p has held so far; never less than 0, because the clocks of nodes and of this

@@ -63,11 +63,13 @@ func TestHistoryAsJSON(t *testing.T) {
 	f := timeline(t)
 	at := func(minute string) string { return "2026-11-22T10:0" + minute + ":00Z" }
 	type line struct {
-		Service, Start, Status, Actor, Reason string
-		End                                   *string
-		Seconds                               float64 `json:"duration_seconds"`
-		Revision                              int64
-		Compacted                             bool `json:"earlier_compacted"`
+		Service, Status, Actor, Reason string
+
+		Start     string  `json:"start_time"`
+		End       *string `json:"end_time"`
+		Seconds   float64 `json:"duration_seconds"`
+		Revision  int64
+		Compacted bool `json:"earlier_compacted"`
 	}
 	for _, test := range []struct {
 		args   string
@@ -131,7 +133,7 @@ func TestHistoryAsJSON(t *testing.T) {
 	}
 	f.compact(0)
 	r := rollcall(t, "history", "shop/cart", "-o", "json", "--until", at("2"), "--reverse", "--limit", "1")
-	r.want(t, 0, `{"service":"shop/cart","start":"2026-11-22T10:02:00Z","end":"2026-11-22T10:02:00Z","duration_seconds":0,"status":"NOT_SERVING","actor":"bob","reason":"drain","revision":2}`+"\n", "")
+	r.want(t, 0, `{"service":"shop/cart","start_time":"2026-11-22T10:02:00Z","end_time":"2026-11-22T10:02:00Z","duration_seconds":0,"status":"NOT_SERVING","actor":"bob","reason":"drain","revision":2}`+"\n", "")
 }
 
 func TestNoHistory(t *testing.T) {

@@ -234,7 +234,7 @@ func TestLayersForPrograms(t *testing.T) {
 		{"why", func(a *app) error {
 			return a.printWhy(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, sampleRules())
 		}},
-		{"get_overridden", func(a *app) error { return writeRecord(a.stdout, a.now(), overridden()) }},
+		{"get_overridden", func(a *app) error { return a.writeRecord(overridden()) }},
 	} {
 		for _, o := range []outputFormat{formatTable, formatJSON} {
 			t.Run(test.file+"/"+o.String(), func(t *testing.T) {

@@ -107,13 +107,13 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 			err:    fmt.Errorf("%s is %s at %s", format.Service(service), resp.GetStatus(), endpoint),
 		}
 	}
-	if a.json() {
-		return a.printObject(struct {
-			Service  string `json:"service"`
-			Status   string `json:"status"`
-			Endpoint string `json:"endpoint"`
-		}{service, resp.GetStatus().String(), endpoint})
-	}
-	_, err = fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
-	return err
+	out := struct {
+		Service  string `json:"service"`
+		Status   string `json:"status"`
+		Endpoint string `json:"endpoint"`
+	}{service, resp.GetStatus().String(), endpoint}
+	return a.print(out, []string{service}, func() error {
+		_, err := fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
+		return err
+	})
 }

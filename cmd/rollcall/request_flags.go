@@ -72,10 +72,10 @@ func reading(ctx context.Context, o *client.ReadOptions) context.Context {
 
 // readJSON says where an answer came from.
 type readJSON struct {
-	Node     string `json:"node"`
-	Cluster  string `json:"cluster_id"`
-	Revision int64  `json:"revision"`
-	AgeMS    *int64 `json:"age_ms,omitempty"` // what was acknowledged longer ago is shown
+	Node     string   `json:"node"`
+	Cluster  string   `json:"cluster_id"`
+	Revision int64    `json:"revision"`
+	Age      *float64 `json:"age_seconds,omitempty"` // what was acknowledged longer ago is shown
 }
 
 // readOf returns nil if nothing was asked.
@@ -85,8 +85,8 @@ func readOf(o *client.ReadOptions) *readJSON {
 	}
 	r := &readJSON{Node: o.Info.Node, Cluster: o.Info.Cluster, Revision: o.Info.Revision}
 	if o.Info.Age != nil {
-		ms := o.Info.Age.Milliseconds()
-		r.AgeMS = &ms
+		seconds := o.Info.Age.Truncate(time.Millisecond).Seconds()
+		r.Age = &seconds
 	}
 	return r
 }

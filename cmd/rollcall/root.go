@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,10 +28,15 @@ type app struct {
 
 	endpoints []string
 	output    outputFormat
+	color     colorMode
+	noHeaders bool
 	timeout   time.Duration
 
 	// started is set when arguments and variables are understood. An error before that is one of usage.
 	started bool
+
+	// did is what was changed, as a message says it; "": nothing, or it is not known.
+	did string
 }
 
 const (
@@ -51,7 +57,8 @@ A flag wins over its variable; an empty variable counts as absent.
 
 Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait",
 "verify", "status --wait", and "bench" with errors); 5 outcome unknown: it may have been done, and can
-be repeated with the --request-id that is printed. "probe" has codes of its own.`,
+be repeated with the --request-id that is printed; 6 done, but the output could not be written. "probe"
+has codes of its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
   rollcall watch shop/cart
@@ -67,7 +74,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 				return invalid("%w", err)
 			}
 			a.started = true
-			return nil
+			return a.checkOutput(cmd)
 		},
 		Version: buildVersion(),
 	}
@@ -76,9 +83,12 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 
 	flags := root.PersistentFlags()
 	cliflag.ListVarP(flags, &a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
-	flags.VarP(&a.output, "output", "o", "output `format`: table or json")
+	flags.VarP(&a.output, "output", "o", "output `format`: "+format.Alternatives(outputFormats)+"; wide is a table with more columns")
+	flags.Var(&a.color, "color", "`when` to use colours: "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
+	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
 	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
-	complete(root, "output", "table", "json")
+	complete(root, "output", outputFormats...)
+	complete(root, "color", colorModes...)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
@@ -109,12 +119,34 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 
 // hideGlobals takes out of commands the global flags that do nothing there.
 func hideGlobals(root *cobra.Command) {
+	hideTableFlags(root)
 	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
 	}
 	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
 	}
+}
+
+// hideTableFlags takes the flags of tables out of the help of commands that print none. They are not refused
+// there: a shell's alias may give them to every command.
+func hideTableFlags(root *cobra.Command) {
+	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check"}
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			walk(c)
+			if slices.Contains(tables, strings.TrimPrefix(c.CommandPath(), root.Name()+" ")) {
+				continue
+			}
+			for _, name := range []string{"color", "no-headers"} {
+				hidden := *root.PersistentFlags().Lookup(name)
+				hidden.Hidden = true
+				c.Flags().AddFlag(&hidden)
+			}
+		}
+	}
+	walk(root)
 }
 
 // find returns the command of a path that exists.
@@ -198,10 +230,4 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 }
 
 // stderrIsTerminal reports whether people see standard error on a terminal.
-func (a *app) stderrIsTerminal() bool {
-	w := a.stderr
-	if l, ok := w.(*lockedWriter); ok {
-		w = l.w
-	}
-	return format.IsTerminal(w)
-}
+func (a *app) stderrIsTerminal() bool { return format.IsTerminal(terminalOf(a.stderr)) }

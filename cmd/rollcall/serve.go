@@ -42,7 +42,7 @@ func newServeCommand(a *app) *cobra.Command {
 		Use:   "serve",
 		Short: "Run one node of a cluster",
 		Long: `Runs one node of a cluster until SIGTERM or SIGINT, which end it in order; a second one ends it at
-once. Logs go to standard error.
+once. SIGHUP does nothing but a line in the log. Logs go to standard error.
 
 --member is given once for each node of the cluster, this one included, and identically on every
 node. host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member
@@ -57,6 +57,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 			if err != nil {
 				return err
 			}
+			defer ignoreHangups(cfg.Logger.With("node", cfg.Name))()
 			if cfg.RaftMetrics, err = installRaftMetrics(); err != nil {
 				return stopped(cfg.Name, err)
 			}

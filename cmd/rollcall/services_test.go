@@ -136,7 +136,7 @@ func TestGet(t *testing.T) {
 	rollcall(t, "get", "rollcall.live").want(t, 0, "SERVICE  rollcall.live\nSTATUS   SERVING\n", "")
 	rollcall(t, "get", "").want(t, 0, "SERVICE  \"\"\nSTATUS   SERVING\n", "")
 	r = rollcall(t, "get", "", "-o", "json")
-	var own ownStatus
+	var own struct{ Service ownStatus }
 	if err := json.Unmarshal([]byte(r.stdout), &own); err != nil || own.Service.Status != "SERVING" {
 		t.Errorf("own name as JSON: %v: %s", err, r.stdout)
 	}
@@ -145,7 +145,7 @@ func TestGet(t *testing.T) {
 func TestList(t *testing.T) {
 	startFake(t)
 	rollcall(t, "list").want(t, 0, "", "no services yet; \"rollcall set NAME serving\" makes one\n")
-	rollcall(t, "list", "-o", "json").want(t, 0, "{\n  \"services\": []\n}\n", "")
+	rollcall(t, "list", "-o", "json").want(t, 0, "{\n  \"services\": [],\n  \"revision\": 0,\n  \"cluster_id\": \"3f9a\"\n}\n", "")
 	rollcall(t, "set", "shop/b=serving", "shop/a=not_serving", "pay=serving", "--actor", "alice").want(t, 0, "…", "")
 	names := func(args ...string) string {
 		t.Helper()
@@ -280,7 +280,7 @@ func TestCompletionOffersNamesAndStatuses(t *testing.T) {
 		{[]string{"events", "shop/a", "shop/"}, "shop/a\nshop/b\n:4\n"},
 		{[]string{"watch", "--prefix", "p"}, "pay\n:4\n"},
 		{[]string{"history", "p"}, "pay\n:4\n"},
-		{[]string{"list", "-o", ""}, "table\njson\n:4\n"},
+		{[]string{"list", "-o", ""}, "table\nwide\nname\njson\nyaml\n:4\n"},
 	} {
 		r := rollcall(t, append([]string{"__complete"}, test.args...)...)
 		if r.code != 0 || r.stdout != test.want {

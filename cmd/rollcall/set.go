@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ func newSetCommand(a *app) *cobra.Command {
 		dryRun   bool
 		breaking breakGlass
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
 		Aliases: []string{"put"},
 		Short:   "Report the status of a service, or of several at once",
@@ -60,7 +61,7 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 				return a.setBatch(ctx, c, changes, o)
 			})
 		},
-	}
+	})
 	w.register(cmd)
 	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
@@ -108,20 +109,15 @@ func withNext(f *failure, next string) *failure {
 	return f
 }
 
-// Errors of printing are ignored below. The change is made, and an exit status of 1 would say that it is not.
-
 func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions) error {
 	resp, err := c.Set(ctx, change.Service, change.Status, o)
 	if err != nil {
 		return doing("set "+change.Service, err)
 	}
-	if a.json() {
-		a.printMessage(resp)
-		return nil
-	}
-	fmt.Fprintln(a.stdout, describeSet(a.now(), resp, o.DryRun))
-	writeBroken(a.stdout, resp.GetBrokenRules(), o.DryRun)
-	return nil
+	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
+		fmt.Fprintln(w, describeSet(a.now(), resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+	}, change.Service)
 }
 
 func describeSet(now time.Time, resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
@@ -149,18 +145,19 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 	if err != nil {
 		return doing(fmt.Sprintf("set %d services", len(changes)), err)
 	}
-	if a.json() {
-		a.printMessage(resp)
-		return nil
+	names := make([]string, len(changes))
+	for i, change := range changes {
+		names[i] = change.Service
 	}
-	format.Table(a.stdout, func(row func(...string)) {
-		for _, rec := range resp.GetServices() {
-			row(rec.GetService(), rec.GetReport().GetStatus().String())
-		}
-	})
-	fmt.Fprintln(a.stdout, describeBatch(resp, o.DryRun))
-	writeBroken(a.stdout, resp.GetBrokenRules(), o.DryRun)
-	return nil
+	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
+		format.Table(w, func(row func(...string)) {
+			for _, rec := range resp.GetServices() {
+				row(rec.GetService(), rec.GetReport().GetStatus().String())
+			}
+		})
+		fmt.Fprintln(w, describeBatch(resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+	}, names...)
 }
 
 func describeBatch(resp *rollcallv1.BatchSetServingStatusResponse, dryRun bool) string {

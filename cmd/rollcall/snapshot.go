@@ -73,13 +73,9 @@ holds in the directory for temporary files (TMPDIR). The exit status is 1 if any
 			checks, problems := reportOf(c.Checks)
 			ok := problems == 0
 			r.Services, r.Events, r.OK, r.Checks = &c.Services, &c.Events, &ok, checks
-			if a.json() {
-				err = a.printObject(r)
-			} else {
-				err = a.writeBackup(r)
-			}
-			if err == nil && !ok {
-				err = damaged(args[0], "use another backup")
+			err = a.printObject(r, func() error { return a.writeBackup(r) })
+			if !ok {
+				err = errors.Join(err, damaged(args[0], "use another backup"))
 			}
 			return err
 		},
@@ -104,7 +100,7 @@ func (a *app) writeBackup(r backupReport) error {
 	if _, err := fmt.Fprintln(a.stdout); err != nil {
 		return err
 	}
-	return writeChecks(a.stdout, r.Checks)
+	return a.writeChecks(r.Checks)
 }
 
 // backupFailure is the failure of an operation on a backup file or a data directory.
@@ -155,20 +151,21 @@ nothing is left behind.`,
 			if err != nil {
 				return backupFailure(err)
 			}
-			if a.json() {
-				return a.printObject(struct {
-					Data      string `json:"data"`
-					Node      string `json:"node"`
-					ClusterID string `json:"cluster_id"`
-					Revision  int64  `json:"revision"`
-					Token     string `json:"token"`
-				}{cfg.DataDir, cfg.Name, r.ClusterID, r.Meta.GetRevision(), r.Token})
-			}
-			fmt.Fprintf(a.stdout, "%s restored in %s: cluster %s, revision %d\n", cfg.Name, cfg.DataDir, r.ClusterID, r.Meta.GetRevision())
+			out := struct {
+				Data      string `json:"data"`
+				Node      string `json:"node"`
+				ClusterID string `json:"cluster_id"`
+				Revision  int64  `json:"revision"`
+				Token     string `json:"token"`
+			}{cfg.DataDir, cfg.Name, r.ClusterID, r.Meta.GetRevision(), r.Token}
+			a.did = fmt.Sprintf("%s restored in %s: cluster %s, revision %d", cfg.Name, cfg.DataDir, r.ClusterID, r.Meta.GetRevision())
 			if first && len(members) > 1 {
-				fmt.Fprintf(a.stdout, "restore the other members with --token %s, then start all of them\n", r.Token)
+				a.did += fmt.Sprintf("\nrestore the other members with --token %s, then start all of them", r.Token)
 			}
-			return nil
+			return a.printObject(out, func() error {
+				_, err := fmt.Fprintln(a.stdout, a.did)
+				return err
+			})
 		},
 	}
 	f := cmd.Flags()

@@ -83,10 +83,10 @@ func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, f
 	default:
 		return backupFailure(err)
 	}
-	if a.json() {
-		return a.printObject(backupReportOf(file, backup))
-	}
-	_, err = fmt.Fprintf(a.stdout, "saved %s from %s: cluster %s, revision %d, %d bytes, SHA-256 %s\n",
+	a.did = fmt.Sprintf("saved %s from %s: cluster %s, revision %d, %d bytes, SHA-256 %s",
 		file, got.Endpoint, shortID(backup.Meta.GetClusterId()), backup.Meta.GetRevision(), backup.Bytes, backup.SHA256)
-	return err
+	return a.printObject(backupReportOf(file, backup), func() error {
+		_, err := fmt.Fprintln(a.stdout, a.did)
+		return err
+	})
 }

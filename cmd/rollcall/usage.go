@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,6 +61,7 @@ func takesValue(cmd *cobra.Command, arg string) bool {
 func unknownCommand(group *cobra.Command, name string) *failure {
 	f := invalid("unknown command %q for %q", name, group.CommandPath())
 	near := group.SuggestionsFor(name)
+	slices.SortStableFunc(near, func(a, b string) int { return cmp.Compare(begin(b, name), begin(a, name)) })
 	for i, n := range near {
 		near[i] = fmt.Sprintf("%q", n)
 	}
@@ -95,6 +98,15 @@ func grouping(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
 
 // doesNotApply is the annotation of a global flag that does nothing in a command.
 const doesNotApply = "rollcall_does_not_apply"
+
+// begin is how many bytes two names have in common from their begin on.
+func begin(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
 
 // hideGlobal takes global flags out of a command in which they do nothing: they are not in its help, and are
 // refused on its command line. Their variables are for the other commands.

@@ -37,7 +37,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"list a b", `"b" is one argument too many; see "rollcall list --help"`},
 		{"status now", `"now" is one argument too many; see "rollcall status --help"`},
 		{"status --wait 0s", `--wait is 0s; it must be more than 0`},
-		{"get a -o yaml", `--output: "yaml" is no output format; use table or json; see "rollcall get --help"`},
+		{"get a -o xml", `--output: "xml" is no output format; use table, wide, name, json or yaml; see "rollcall get --help"`},
 		{"get a --timeout 0s", `--timeout is 0s; it must be more than 0`},
 		{"get a -e nonsense", `--endpoints: client: endpoint "nonsense": is not host:port`},
 		{"get a -e ,", `--endpoints is empty: name at least one node, host:port`},

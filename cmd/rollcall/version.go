@@ -70,11 +70,10 @@ func newVersionCommand(a *app) *cobra.Command {
 		Short: "Print the version of this binary",
 		Args:  noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if a.json() {
-				return a.printObject(currentVersion())
-			}
-			_, err := fmt.Fprintln(a.stdout, currentVersion())
-			return err
+			return a.printObject(currentVersion(), func() error {
+				_, err := fmt.Fprintln(a.stdout, currentVersion())
+				return err
+			})
 		},
 	}
 }

@@ -20,7 +20,7 @@ func newWaitCommand(a *app) *cobra.Command {
 		want    = cliflag.AwaitedStatus(healthpb.HealthCheckResponse_SERVING)
 		timeout time.Duration
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:   "wait SERVICE",
 		Short: "Wait until a service has a status",
 		Long: `Waits until a service has a status. Exit status 0: it has; 4: not within --timeout; 1: no node
@@ -45,7 +45,7 @@ exist. The names that nodes answer for themselves, such as rollcall.leader, can 
 			defer c.Close()
 			return a.wait(cmd.Context(), c, service, client.Status(want), timeout)
 		},
-	}
+	})
 	cmd.Flags().Var(&want, "for", "`status` to wait for")
 	cliflag.DurationVar(cmd.Flags(), &timeout, "timeout", 30*time.Second, "how long to wait")
 	cliflag.FlagOnly(cmd.Flags(), "timeout") // ROLLCALL_TIMEOUT is for what is quick
@@ -71,11 +71,13 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 			silent()
 			last = &u
 			if u.Status == want {
-				if a.json() {
-					return a.printUpdate(u)
+				if a.forPrograms() {
+					return a.printUpdate(u, a.changeOf(ctx, c, u))
 				}
-				_, err := fmt.Fprintln(a.stdout, describeUpdate(u))
-				return err
+				return a.print(nil, []string{u.Service}, func() error {
+					_, err := fmt.Fprintln(a.stdout, a.describeUpdate(u, nil))
+					return err
+				})
 			}
 		}
 		pause(ctx, 250*time.Millisecond)

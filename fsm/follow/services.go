@@ -6,7 +6,9 @@ import (
 	"strings"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/history"
 )
 
 // Services calls send with the state of all services whose names begin with one of prefixes (none: of all),
@@ -89,6 +91,8 @@ type Scan struct {
 
 	current int    // of prefixes: those before are scanned
 	name    string // and of this one the names up to here
+
+	again []span // of names that are to be scanned once more, see spans
 }
 
 // Scan returns a follower of the services whose names begin with one of prefixes (none: of all) that has
@@ -143,6 +147,7 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	if s.cursor < v.Revision() {
 		return m, nil
 	}
+	bytes = s.scanAgain(v, m, bytes, limits)
 	for s.current < len(s.prefixes) && !limits.Reached(len(m.Services), bytes) {
 		more := false
 		prefix := s.prefixes[s.current]
@@ -165,13 +170,70 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 			s.current, s.name = s.current+1, ""
 		}
 	}
-	m.Synced = s.current == len(s.prefixes)
+	m.Synced = s.current == len(s.prefixes) && len(s.again) == 0
 	return m, nil
+}
+
+// scanAgain adds to m the services of the spans, as far as they fit. It returns the bytes that m then has.
+func (s *Scan) scanAgain(v Cut, m *rollcallv1.WatchServicesResponse, bytes int, limits history.PageLimits) int {
+	for len(s.again) > 0 {
+		at := &s.again[0]
+		part, ok := s.scannedPart(*at)
+		if !ok {
+			s.again = s.again[1:]
+			continue
+		}
+		more := false
+		v.Ascend(part.from, func(r *rollcallv1.ServiceRecord) bool {
+			name := r.GetService()
+			if !part.has(name) {
+				return false
+			}
+			if more = limits.Reached(len(m.Services), bytes); more {
+				part.from = name
+				return false
+			}
+			m.Services = append(m.Services, r)
+			bytes += recordBytes(r)
+			return true
+		})
+		if more {
+			at.from = part.from
+			break
+		}
+		if part.to == "" {
+			s.again = s.again[1:]
+			continue
+		}
+		at.from = part.to
+	}
+	return bytes
+}
+
+// scannedPart returns the first part of a span whose names were all scanned; false: there is none.
+func (s *Scan) scannedPart(of span) (span, bool) {
+	for i, p := range s.prefixes {
+		have := span{p, pattern.After(p)}
+		switch {
+		case i > s.current, i == s.current && s.name == "":
+			return span{}, false
+		case i == s.current:
+			have.to = s.name + "\x00"
+		}
+		if part, ok := of.within(have); ok {
+			return part, true
+		}
+	}
+	return span{}, false
 }
 
 // take adds to m what e did, if e is the newest event of its service as of v. Else a later event brings what is
 // newer. It returns about how many bytes that takes.
 func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) int {
+	if e.GetKind() == logv1.Kind_KIND_OVERRIDE {
+		s.again = addSpan(s.again, spanOf(e.GetKey()))
+		return 0
+	}
 	name := e.ServiceName()
 	if name == "" || !s.scanned(name) {
 		return 0
@@ -191,5 +253,17 @@ func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) 
 func recordBytes(r *rollcallv1.ServiceRecord) int {
 	const fixed = 64
 	a := r.GetReport().GetActor()
-	return fixed + len(r.GetService()) + len(r.GetReport().GetReason()) + len(a.GetName()) + len(a.GetPeer())
+	size := fixed + len(r.GetService()) + len(r.GetReport().GetReason()) + len(a.GetName()) + len(a.GetPeer())
+	if o := r.GetOverride(); o != nil {
+		size += overrideBytes(o)
+		for _, o := range r.GetShadowed() {
+			size += overrideBytes(o)
+		}
+	}
+	return size
+}
+
+func overrideBytes(o *rollcallv1.Override) int {
+	const fixed = 64
+	return fixed + len(o.GetPattern()) + len(o.GetReason()) + len(o.GetActor().GetName()) + len(o.GetActor().GetPeer())
 }

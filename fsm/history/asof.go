@@ -111,7 +111,16 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 	if e == nil || err != nil {
 		return nil, err
 	}
-	return convert.ServiceAfter(e), nil
+	s := convert.ServiceAfter(e)
+	if s == nil {
+		return nil, nil
+	}
+	over, err := r.layersOver(ctx, name, revision)
+	if err != nil {
+		return nil, err
+	}
+	over.Show(s)
+	return s.Public(), nil
 }
 
 // ListServicesAt returns the services as of a revision that VisibleRevision returned: by name, at most limit
@@ -119,9 +128,17 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 // any if none is given. next is the after of the next call, "" if nothing follows; it may be set with fewer
 // records than asked for, or none, when a filter skipped very many.
 func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (records []*rollcallv1.ServiceRecord, next string, err error) {
+	over, err := r.layersAt(ctx, revision)
+	if err != nil {
+		return nil, "", err
+	}
 	return ListAt(ctx, r, logv1.Kind_KIND_SERVICE, revision, prefix, after, limit, func(e *logv1.Event) (*rollcallv1.ServiceRecord, bool) {
-		record := convert.ServiceAfter(e)
-		return record, record != nil && (len(statuses) == 0 || slices.Contains(statuses, record.GetStatus()))
+		s := convert.ServiceAfter(e)
+		if s == nil {
+			return nil, false
+		}
+		over.Show(s)
+		return s.Public(), len(statuses) == 0 || slices.Contains(statuses, s.Effective)
 	})
 }
 

@@ -94,7 +94,7 @@ func (r *Reader) readPart(ctx context.Context, span logv1.EventSpan, q logv1.Eve
 			for _, e := range events {
 				part.to = e.GetRevision()
 				part.visited++
-				if (q.Kind == logv1.Kind_KIND_UNSPECIFIED || e.GetKind() == q.Kind && e.GetKey() == q.Key) && keep(e) {
+				if q.Wants(e) && keep(e) {
 					if part.keep(e); part.full(q, limit) {
 						break
 					}

@@ -46,7 +46,10 @@ type Config struct {
 	// Horizon returns the oldest revision whose event is retained, as this node has applied it. The registry
 	// file may not have heard of it yet.
 	Horizon func() int64
-	Limits  Limits
+	// Overrides says whether the registry holds any, ended ones that are kept among them. Without one, none has
+	// been in force since the horizon.
+	Overrides func() bool
+	Limits    Limits
 	// RingEvents is how many recent events are kept in memory; those after Newest come next.
 	RingEvents int
 	Newest     int64
@@ -59,6 +62,7 @@ type Reader struct {
 	cfg      Config
 	ring     *ring
 	throttle *throttle
+	layers   layersCache
 }
 
 // NewReader returns a Reader. All of cfg is required.
@@ -71,8 +75,11 @@ func (r *Reader) Append(events []*logv1.Event) {
 	r.ring.append(events, r.cfg.RegistryFile.DurableRevision())
 }
 
-// Reset forgets the events in memory. The next event must have the revision after revision.
-func (r *Reader) Reset(revision int64) { r.ring.reset(revision) }
+// Reset forgets what is in memory. The next event must have the revision after revision.
+func (r *Reader) Reset(revision int64) {
+	r.ring.reset(revision)
+	r.layers.forget()
+}
 
 // Recent returns at most limit events after revision, in order and without gaps. False means that memory
 // does not reach back that far: the registry file does, or will after its next flush.

@@ -18,7 +18,9 @@ type Table struct {
 // NewTable returns a table of watches without any. status returns the newest published status of a name,
 // SERVICE_UNKNOWN if there is none; it must not block.
 func NewTable(status func(name string) Status) *Table {
-	return &Table{status: status, topics: newTopics(), subscribers: newTopics(), waker: newWaker()}
+	t := &Table{status: status, topics: newTopics(), subscribers: newTopics()}
+	t.waker = newWaker(t.topics)
+	return t
 }
 
 // Close ends the goroutines that wake watches, and waits for them.
@@ -30,6 +32,10 @@ func (t *Table) Topic(name string) *Topic { return t.topics.get(name) }
 
 // Wake has the watches of topic updated, soon. What they shall see must be published before.
 func (t *Table) Wake(topic *Topic) { t.waker.queue(topic) }
+
+// Sweep has the watches updated whose names a pattern covers and whose status is another than the one they sent
+// last, soon. What they shall see must be published before. It takes no longer the more there are.
+func (t *Table) Sweep(p string) { t.waker.queueSweep(p) }
 
 // WakeSubscribers signals all who subscribed, soon.
 func (t *Table) WakeSubscribers() {

@@ -14,11 +14,14 @@ import (
 // A watch has no goroutine: the waker's goroutines send for it. If each watch had one, waking all of them at
 // once would make every read and every apply wait behind them.
 type waker struct {
+	topics *topics // that sweeps go through
+
 	mu          sync.Mutex // guards what follows; taken before topicShard.mu
 	first, last *Topic     // the queue; each with left > 0
 	watches     []*watch   // from head on: those that missed a change and are ready now, oldest first
 	head        int
 	turn        bool // true: topics are next, if topics and watches are waiting
+	sweeps      []*sweep
 
 	woken atomic.Uint64 // topics queued
 
@@ -28,8 +31,8 @@ type waker struct {
 	once   sync.Once
 }
 
-func newWaker() *waker {
-	w := &waker{signal: make(chan struct{}, 1), stop: make(chan struct{})}
+func newWaker(topics *topics) *waker {
+	w := &waker{topics: topics, signal: make(chan struct{}, 1), stop: make(chan struct{})}
 	// The other half of the processors writes out what was sent.
 	for range max(1, runtime.GOMAXPROCS(0)/2) {
 		w.done.Go(w.run)
@@ -92,7 +95,7 @@ func (w *waker) take(into []*watch) ([]*watch, bool) {
 	default:
 		return into, false
 	}
-	if w.first != nil || w.head < len(w.watches) {
+	if w.first != nil || w.head < len(w.watches) || len(w.sweeps) > 0 {
 		w.more() // another goroutine takes a part
 	}
 	return into, true
@@ -138,8 +141,9 @@ func (w *waker) close() {
 func (w *waker) run() {
 	var batch []*watch
 	for {
+		swept := w.sweep()
 		var busy bool
-		if batch, busy = w.take(batch[:0]); !busy {
+		if batch, busy = w.take(batch[:0]); !busy && !swept {
 			select {
 			case <-w.signal:
 			case <-w.stop:

@@ -57,7 +57,11 @@ func (a *Auditor) scrub(ctx context.Context) {
 func (a *Auditor) scrubMemory(ctx context.Context) {
 	found, err := a.parts.Fold.ScrubMemory(ctx, memoryShare)
 	if err == nil && !found.Agrees() {
-		a.find(ctx, suspicion{index: found.Index, what: "its memory does not have the state hash that was kept of it", contradicts: true})
+		what := "its memory does not have the state hash that was kept of it"
+		if found.Derived != "" {
+			what = found.Derived
+		}
+		a.find(ctx, suspicion{index: found.Index, what: what, contradicts: true})
 	}
 }
 

@@ -1,5 +1,6 @@
-// Package freshness is how old what a read shows may be: the metadata by which a call asks for more than
-// a local read, the waiting until this node is as far, and the headers that say how far it was.
+// Package freshness makes a read as fresh as its call asks. It reads the metadata by which a call asks for
+// more than a local read, waits until this node is fresh enough, and writes the headers that say how fresh
+// the answer is.
 //
 // What is read does not belong here, nor does the leader's part of a read index (package raftnode).
 package freshness

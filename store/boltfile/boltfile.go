@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -20,7 +21,16 @@ const LockTimeout = time.Second
 // PanicError is the error that Guard makes of a panic.
 type PanicError struct{ reason any }
 
-func (p *PanicError) Error() string { return fmt.Sprintf("damaged: %v", p.reason) }
+// Error says what is wrong with the file. bbolt's own reason tells which page. The runtime's, of memory that
+// is not there, tells nothing.
+func (p *PanicError) Error() string {
+	const text = "damaged: its pages do not fit together: it is cut short or overwritten"
+	if _, fault := p.reason.(runtime.Error); fault {
+		return text
+	}
+	return fmt.Sprintf("%s (%v)", text, p.reason)
+}
+
 func (p *PanicError) Unwrap() error { return vfs.ErrDamaged }
 
 // Guard runs f, which uses bbolt. bbolt trusts its file: on a damaged one it panics or touches
@@ -82,14 +92,14 @@ func (b *DB) OpenError(path string, err error) error {
 	case errors.Is(err, berrors.ErrTimeout):
 		return fmt.Errorf("%s is %w", path, vfs.ErrInUse)
 	case errors.Is(err, berrors.ErrInvalid), errors.Is(err, berrors.ErrVersionMismatch), errors.Is(err, berrors.ErrChecksum):
-		return fmt.Errorf("%s: %w: %w", path, vfs.ErrDamaged, err)
+		return fmt.Errorf("%s: %w: its first pages are overwritten", path, vfs.ErrDamaged)
 	}
 	var pathErr *os.PathError
 	if errors.As(err, &pathErr) || errors.Is(err, vfs.ErrDamaged) {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	// What else bbolt says of a file it could open and lock (too small, no mapping) has no type.
-	return fmt.Errorf("%s: %w: %w", path, vfs.ErrDamaged, err)
+	return fmt.Errorf("%s: %w: it is cut short (%w)", path, vfs.ErrDamaged, err)
 }
 
 // CloseAfter closes the file after err. After a panic bbolt's locks may be held for ever: then only the file

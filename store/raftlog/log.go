@@ -125,7 +125,9 @@ func Open(dir string, owner Owner, opt Options) (*Log, error) {
 		return nil, fmt.Errorf("%w; %s", err, LostMember)
 	}
 	l := &Log{path: path, opt: opt}
-	if l.stable, err = openBoltStore(path); err != nil {
+	if l.stable, err = openBoltStore(path); errors.Is(err, vfs.ErrDamaged) {
+		return nil, fmt.Errorf("%w; %s", err, LostMember)
+	} else if err != nil {
 		return nil, err
 	}
 	if err := l.open(dir, owner, indexes); err != nil {

@@ -116,11 +116,16 @@ func (j *File) Events(ctx context.Context, q logv1.EventQuery, visit func(*logv1
 		if q.Kind == logv1.Kind_KIND_UNSPECIFIED {
 			return r.visitAll(from, to, q.Descending, visit)
 		}
-		name, ok := recordName(q.Kind, q.Key)
-		if !ok {
-			return nil
+		var names []string
+		for _, n := range append([]logv1.RecordName{{Kind: q.Kind, Key: q.Key}}, q.Also...) {
+			if name, ok := recordName(n.Kind, n.Key); ok {
+				names = append(names, name)
+			}
 		}
-		return r.visitRecord(name, from, to, q.Descending, visit)
+		if len(names) == 1 {
+			return r.visitRecord(names[0], from, to, q.Descending, visit)
+		}
+		return r.visitRecords(names, from, to, q.Descending, visit)
 	})
 	return span, err
 }

@@ -25,6 +25,12 @@ var _ raft.SnapshotStore = (*Store)(nil)
 // DirName is the directory with the snapshots.
 const DirName = "snapshots"
 
+// The files of a snapshot are FileSnapshotStore's.
+const (
+	metaName  = "meta.json"
+	stateName = "state.bin"
+)
+
 // retainSnapshots is two, so that a newest one that turns out damaged leaves another.
 const retainSnapshots = 2
 
@@ -108,7 +114,7 @@ func isPartial(path string) (bool, error) {
 	if !snapshotID.MatchString(filepath.Base(path)) {
 		return false, nil // none of ours
 	}
-	for _, name := range []string{"meta.json", "state.bin"} { // FileSnapshotStore's
+	for _, name := range []string{metaName, stateName} {
 		if there, err := vfs.Exists(filepath.Join(path, name)); err != nil || !there {
 			return err == nil, err
 		}
@@ -272,18 +278,24 @@ func (s *Store) verify(meta *raft.SnapshotMeta) Verified {
 		return v
 	}
 	defer r.Close()
+	v.Header, v.Err = verifyStream(meta, r)
+	return v
+}
+
+// verifyStream reads state.bin through and compares it with meta.json.
+func verifyStream(meta *raft.SnapshotMeta, state io.Reader) (*logv1.SnapshotHeader, error) {
 	// Nothing but its name says that meta.json is right.
 	if !strings.HasPrefix(meta.ID, fmt.Sprintf("%d-%d-", meta.Term, meta.Index)) {
-		v.Err = fmt.Errorf("%w: meta.json says entry %d of term %d", vfs.ErrDamaged, meta.Index, meta.Term)
-		return v
+		return nil, fmt.Errorf("%w: meta.json says entry %d of term %d", vfs.ErrDamaged, meta.Index, meta.Term)
 	}
-	if v.Header, v.Err = Read(r, nil); v.Err != nil {
-		return v
+	header, err := Read(state, nil)
+	if err != nil {
+		return nil, err
 	}
-	if index := v.Header.GetMeta().GetIndex(); index > meta.Index {
-		v.Err = fmt.Errorf("%w: it says that it ends at entry %d but holds entry %d", vfs.ErrDamaged, meta.Index, index)
+	if index := header.GetMeta().GetIndex(); index > meta.Index {
+		return nil, fmt.Errorf("%w: it says that it ends at entry %d but holds entry %d", vfs.ErrDamaged, meta.Index, index)
 	}
-	return v
+	return header, nil
 }
 
 // checkedSink is a snapshot being written.
@@ -346,6 +358,16 @@ func raftLogger(logger *slog.Logger) hclog.Logger {
 type slogSink struct{ logger *slog.Logger }
 
 func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
+	switch msg {
+	case "failed to read metadata":
+		// The cause is a word of encoding/json. FileSnapshotStore passes "name", NAME, "error", CAUSE.
+		if len(args) == 4 {
+			s.logger.Error("snapshot is not used: its meta.json is cut short or overwritten", "snapshot", args[1])
+			return
+		}
+	case "failed to get meta data to open snapshot", "failed to open state file", "CRC checksum failed":
+		return // Open returns the error, and its caller logs it
+	}
 	switch level {
 	case hclog.Warn:
 		s.logger.Warn(msg, args...)

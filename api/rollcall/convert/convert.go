@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -43,11 +44,12 @@ type Service struct {
 	Actor      *rollcallv1.Actor
 	Time       int64
 	Revision   int64
+	Overrides  []*rollcallv1.Override // that cover it, the one that decides first
 }
 
 // Public returns s as the API shows it.
 func (s *Service) Public() *rollcallv1.ServiceRecord {
-	return &rollcallv1.ServiceRecord{
+	p := &rollcallv1.ServiceRecord{
 		Service:    s.Name,
 		Status:     s.Effective,
 		StatusTime: Timestamp(s.StatusTime),
@@ -59,40 +61,71 @@ func (s *Service) Public() *rollcallv1.ServiceRecord {
 			Revision: s.Revision,
 		},
 	}
+	if len(s.Overrides) > 0 {
+		p.Override, p.Shadowed = s.Overrides[0], s.Overrides[1:]
+	}
+	return p
 }
 
-// ServiceRecord returns a service of a result. One that does not exist any more has no report, and the
-// status SERVICE_UNKNOWN.
-func ServiceRecord(r *logv1.ServiceRecord) *rollcallv1.ServiceRecord {
-	p := r.GetReport()
+// ServiceResults returns the services of a result, in the order of its changes. One that does not exist any more
+// has no report, and the status SERVICE_UNKNOWN.
+func ServiceResults(r *logv1.Result) []*rollcallv1.ServiceRecord {
+	overrides := make(map[string]*rollcallv1.Override, len(r.GetOverrides()))
+	for _, o := range r.GetOverrides() {
+		overrides[o.GetPattern()] = Override(o.GetPattern(), o.GetOverride())
+	}
+	records := make([]*rollcallv1.ServiceRecord, len(r.GetServices()))
+	for i, s := range r.GetServices() {
+		records[i] = serviceResult(s, overrides)
+	}
+	return records
+}
+
+func serviceResult(r *logv1.ServiceResult, overrides map[string]*rollcallv1.Override) *rollcallv1.ServiceRecord {
+	record := r.GetRecord()
+	p := record.GetReport()
 	if p == nil {
 		return &rollcallv1.ServiceRecord{
-			Service:    r.GetService(),
+			Service:    record.GetService(),
 			Status:     healthpb.HealthCheckResponse_SERVICE_UNKNOWN,
-			StatusTime: Timestamp(r.GetStatusTime()),
+			StatusTime: Timestamp(record.GetStatusTime()),
 		}
 	}
 	s := Service{
-		Name:       r.GetService(),
+		Name:       record.GetService(),
 		Effective:  Status(p.GetStatus()),
-		StatusTime: r.GetStatusTime(),
+		StatusTime: record.GetStatusTime(),
 		Reported:   Status(p.GetStatus()),
 		Reason:     p.GetReason(),
 		Actor:      actorOf(p.GetActor()),
 		Time:       p.GetTime(),
 		Revision:   p.GetRevision(),
 	}
+	if since := r.GetEffectiveTime(); since != 0 {
+		s.StatusTime = since
+	}
+	if len(overrides) > 0 {
+		pattern.Each(s.Name, func(p string) bool {
+			if o := overrides[p]; o != nil {
+				s.Overrides = append(s.Overrides, o)
+			}
+			return true
+		})
+	}
+	if len(s.Overrides) > 0 {
+		s.Effective = s.Overrides[0].GetStatus()
+	}
 	return s.Public()
 }
 
-// ServiceAfter returns what the registry held of a service after its event; nil if nothing.
-func ServiceAfter(e *logv1.Event) *rollcallv1.ServiceRecord {
+// ServiceAfter returns what was reported of a service after its event; nil if nothing.
+func ServiceAfter(e *logv1.Event) *Service {
 	if e.GetDeletes() {
 		return nil
 	}
-	s := Service{
+	return &Service{
 		Name:       e.GetKey(),
-		Effective:  Status(e.GetEffectiveStatus()),
+		Effective:  Status(e.GetStatus()),
 		StatusTime: e.GetStatusTime(),
 		Reported:   Status(e.GetStatus()),
 		Reason:     e.GetReason(),
@@ -100,7 +133,6 @@ func ServiceAfter(e *logv1.Event) *rollcallv1.ServiceRecord {
 		Time:       e.GetTime(),
 		Revision:   e.GetRevision(),
 	}
-	return s.Public()
 }
 
 // Event returns an event of any kind. The numbers of types and statuses agree.

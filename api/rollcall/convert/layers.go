@@ -52,6 +52,18 @@ func BrokenRules(broken []*logv1.BrokenRule) []*rollcallv1.BrokenRule {
 	return all
 }
 
+// Affected are the services whose effective status a change of an override would change.
+func Affected(affected []*logv1.AffectedService) []*rollcallv1.AffectedService {
+	if len(affected) == 0 {
+		return nil
+	}
+	all := make([]*rollcallv1.AffectedService, len(affected))
+	for i, a := range affected {
+		all[i] = &rollcallv1.AffectedService{Service: a.GetService(), Before: Status(a.GetBefore()), After: Status(a.GetAfter())}
+	}
+	return all
+}
+
 // overrideEvent adds what an event of an override says.
 func overrideEvent(p *rollcallv1.Event, e *logv1.Event) {
 	p.Pattern = e.GetKey()

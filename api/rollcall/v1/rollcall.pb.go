@@ -1027,7 +1027,7 @@ type SetServingStatusRequest struct {
 	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; see Admin. Recorded with the event
 	// Write only if report.revision is this; 0: only if the service does not exist.
 	IfRevision    *int64   `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
-	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing; the answer has no revision then, and no time of the change
 	BreakGlass    []string `protobuf:"bytes,9,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`        // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2991,8 +2991,8 @@ func (x *WatchServicesResponse) GetClusterId() string {
 // Ends with UNAVAILABLE when the node stops: resume on another.
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Of service, and of patterns that begin so, or cover services that do; none: all events, also those of no
-	// service. At most 100.
+	// Of service. Overrides whose pattern begins so, or covers names that do, are sent too. None: all events. At
+	// most 100.
 	Prefixes []string `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"`
 	// First wanted. 0: from now on. Ahead of this node: waits. Compacted, now or because the caller reads
 	// too slowly: OUT_OF_RANGE with reason COMPACTED and the oldest_revision there is.

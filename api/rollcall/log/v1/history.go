@@ -2,6 +2,7 @@ package logv1
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -12,9 +13,28 @@ type EventQuery struct {
 	// Kind and Key are of the record whose events to read, by their index; KIND_UNSPECIFIED: all events.
 	Kind       Kind
 	Key        string
-	Descending bool // newest first
+	Also       []RecordName // further records whose events to read; only with Kind
+	Descending bool         // newest first
 	// PageBytes ends a page when its events have about so many bytes; 0: never. History only.
 	PageBytes int
+}
+
+// RecordName names a record of any kind.
+type RecordName struct {
+	Kind Kind
+	Key  string
+}
+
+// Wants says whether an event is of a record that q asks for.
+func (q *EventQuery) Wants(e *Event) bool {
+	switch name := (RecordName{e.GetKind(), e.GetKey()}); {
+	case q.Kind == Kind_KIND_UNSPECIFIED:
+		return true
+	case name == RecordName{q.Kind, q.Key}:
+		return true
+	default:
+		return slices.Contains(q.Also, name)
+	}
 }
 
 // ServiceName is the name of the service that e is about; "": it is about none.

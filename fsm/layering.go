@@ -1,0 +1,230 @@
+package fsm
+
+import (
+	"slices"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	"github.com/rollcallhq/rollcall/fsm/layers"
+	"github.com/rollcallhq/rollcall/fsm/rules"
+)
+
+// This file is what overrides and rules have to do with a plan, and with the services.
+
+// layering is what a plan does to the layers, and to what the rules count.
+type layering struct {
+	layers   *layers.Layers
+	patterns []string // whose overrides change; none: layers is not set
+	book     *rules.Book
+	newBook  bool // book is set
+	counts   rules.Changes
+	broken   []*logv1.BrokenRule // by the command, although they were in force
+	dropped  []string            // patterns of ended overrides that are not kept any more
+}
+
+// layersOf returns the layers with the changes of p so far, and whether there were any.
+func (p *plan) layersOf(s *state) (*layers.Layers, bool) {
+	if len(p.patterns) > 0 {
+		return p.layers, true
+	}
+	return s.layers, false
+}
+
+func (p *plan) setLayers(l *layers.Layers, changed string) {
+	p.layers, p.patterns = l, append(p.patterns, changed)
+}
+
+func (p *plan) bookOf(s *state) *rules.Book {
+	if p.newBook {
+		return p.book
+	}
+	return s.book
+}
+
+func (p *plan) setBook(b *rules.Book) { p.book, p.newBook = b, true }
+
+// countService adds to p what happens to one service, for the rules that cover it.
+func (s *state) countService(p *plan, name string, before, after *record) {
+	if s.book == nil {
+		return
+	}
+	var by rules.Count
+	shown := s.layers.Decides(name)
+	one := func(r *record, n int64) {
+		if r == nil {
+			return
+		}
+		by.Total += n
+		if serves(r.status) {
+			by.Reported += n
+		}
+		if shown == nil && serves(r.status) || shown != nil && shown.Serves() {
+			by.Serving += n
+		}
+	}
+	one(before, -1)
+	one(after, 1)
+	p.counts.Add(s.book, name, by)
+}
+
+// checkRules refuses p if it breaks a rule that glass does not name. The refusal names all such rules.
+func (p *plan) checkRules(s *state, glass breakGlass) *logv1.Refusal {
+	var broken []*logv1.BrokenRule
+	if p.newBook {
+		broken = s.book.BrokenBy(p.book)
+	} else {
+		broken = s.book.Broken(&p.counts)
+	}
+	if len(broken) == 0 {
+		return nil
+	}
+	refused := slices.DeleteFunc(slices.Clone(broken), func(b *logv1.BrokenRule) bool { return glass.names(b.GetRule()) })
+	if len(refused) > 0 {
+		return &logv1.Refusal{Reason: logv1.Refusal_REASON_RULE_BROKEN, Broken: refused}
+	}
+	p.broken = broken
+	return nil
+}
+
+// breakGlass are the names of the rules that a command may break.
+type breakGlass []string
+
+// anyRule is what stands for all names.
+var anyRule = breakGlass{"*"}
+
+func (g breakGlass) names(rule string) bool {
+	return len(g) > 0 && (slices.Contains(g, anyRule[0]) || slices.Contains(g, rule))
+}
+
+// breakGlass checks and returns the rules that cmd may break. They must exist, and a reason must be given.
+func (s *state) breakGlass(cmd *logv1.Command) (breakGlass, *logv1.Refusal) {
+	const field = "break_glass"
+	glass := breakGlass(cmd.GetBreakGlass())
+	switch n := len(glass); {
+	case n == 0:
+		return nil, nil
+	case n > limits.MaxBreakGlass:
+		return nil, beyond(field, logv1.Refusal_PROBLEM_TOO_MANY, n, limits.MaxBreakGlass)
+	case cmd.GetReason() == "":
+		return nil, invalid("reason", logv1.Refusal_PROBLEM_REQUIRED)
+	}
+	for _, name := range glass {
+		if name == anyRule[0] {
+			continue
+		}
+		if refusal := textRefusal(field, limits.RuleName(name)); refusal != nil {
+			return nil, refusal
+		}
+		if s.record(ruleKind, name) == nil {
+			refusal := of(logv1.Kind_KIND_RULE, name, &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})
+			refusal.Field = field
+			return nil, refusal
+		}
+	}
+	return glass, nil
+}
+
+// tree is the services of a state, as package rules sees them.
+type tree struct{ *state }
+
+// Total implements rules.Services.
+func (t tree) Total(from, to string) int64 {
+	end := t.services.Len()
+	if to != "" {
+		end = t.rank(to)
+	}
+	return int64(end - t.rank(from))
+}
+
+// rank returns how many services have a name before name.
+func (t tree) rank(name string) int {
+	if name == "" {
+		return 0
+	}
+	low, high := 0, t.services.Len()
+	for low < high {
+		middle := (low + high) / 2
+		if r, _ := t.services.GetAt(middle); r.name < name {
+			low = middle + 1
+		} else {
+			high = middle
+		}
+	}
+	return low
+}
+
+// Reported implements rules.Services.
+func (t tree) Reported(name string) (servingStatus, bool) {
+	if r := t.get(name); r != nil {
+		return r.status, true
+	}
+	return serviceUnknown, false
+}
+
+// Scan implements rules.Services.
+func (t tree) Scan(from, to string, visit func(string, servingStatus)) {
+	t.services.Ascend(&record{name: from}, func(r *record) bool {
+		if to != "" && r.name >= to {
+			return false
+		}
+		visit(r.name, r.status)
+		return true
+	})
+}
+
+// matched is how many services a pattern covers.
+func (s *state) matched(p string) int64 {
+	if _, many := pattern.Prefix(p); !many {
+		if s.get(p) != nil {
+			return 1
+		}
+		return 0
+	}
+	return tree{s}.Total(pattern.Range(p))
+}
+
+// buildLayers returns the layers of the overrides in the tables; nil if there are none.
+func (s *state) buildLayers() *layers.Layers {
+	var all []*layers.Override
+	s.tables.find(overrideKind).records.Scan(func(key string, v Value) bool {
+		all = append(all, layers.NewOverride(key, v.(*logv1.Override)))
+		return true
+	})
+	if len(all) == 0 {
+		return nil
+	}
+	return layers.New(all)
+}
+
+// derive makes anew what follows from the records: the layers, and what the rules count.
+func (s *state) derive() {
+	s.layers = s.buildLayers()
+	s.book, s.bookChanged = nil, true
+	s.book = s.buildBook("", nil)
+}
+
+// commitLayering carries out what p does to layers and counts.
+func (s *state) commitLayering(p *plan) {
+	for _, key := range p.dropped {
+		s.put(overrideKind, key, nil)
+	}
+	if len(p.patterns) > 0 {
+		s.layers = p.layers
+	}
+	switch n := len(p.dropped); {
+	case n > 32:
+		s.layers = s.buildLayers()
+	case n > 0:
+		for _, key := range p.dropped {
+			s.layers = s.layers.Without(key)
+		}
+	}
+	switch {
+	case p.newBook:
+		s.book, s.bookChanged = p.book, true
+	case !p.counts.Empty():
+		s.book.Apply(&p.counts)
+		s.bookChanged = true
+	}
+}
