@@ -61,7 +61,7 @@ var rooms = map[string][]string{
 	"server/httpserver":  {},
 	"server/peerconn":    {},
 	"server/receive":     {"server/rpcerror"},
-	"server/rpcerror":    {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1"},
+	"server/rpcerror":    {"api/rollcall/convert", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1"},
 	"server/rpcstats":    {},
 	"client":             {"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":            {},

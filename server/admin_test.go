@@ -297,7 +297,7 @@ func accepted(t *testing.T, service string, status *Status, ifRevision *int64) {
 	}
 }
 
-func acceptedCommon(t *testing.T, r common) {
+func acceptedCommon(t *testing.T, r changeRequest) {
 	t.Helper()
 	if len(r.GetReason()) > 1024 || len(r.GetActor()) > 256 || len(r.GetRequestId()) > 64 {
 		t.Error("accepted a field that is too long")

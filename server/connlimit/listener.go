@@ -94,12 +94,14 @@ func (c *Listener) Closed(addr net.Addr) bool {
 	return !open || closed(conn)
 }
 
-// Cut closes the connection whose remote address is the very value addr, not one that is only equal, if the
-// connection holds a file descriptor.
-func (c *Listener) Cut(addr net.Addr) {
+// Cut closes the connection whose remote address is the very value addr, not one that is only equal, and says
+// whether there is one. It knows those that hold a file descriptor.
+func (c *Listener) Cut(addr net.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if conn, open := c.open[addr]; open {
+	conn, open := c.open[addr]
+	if open {
 		conn.Close()
 	}
+	return open
 }
