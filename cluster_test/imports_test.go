@@ -72,13 +72,14 @@ var rooms = map[string][]string{
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/timeline",
 	},
 	"cmd/rollcall/ballast":    {},
 	"cmd/rollcall/cliflag":    {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
 	"cmd/rollcall/devcluster": {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":       {},
 	"cmd/rollcall/explain":    {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
+	"cmd/rollcall/timeline":   {"api/rollcall/pattern", "api/rollcall/v1"},
 	"cmd/rollcall/format":     {"api/rollcall/limits"},
 	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }

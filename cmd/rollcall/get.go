@@ -9,6 +9,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -21,6 +22,9 @@ func newGetCommand(a *app) *cobra.Command {
 		Long: `Shows one service as the first node that answers knows it: its status, and who reported it, when
 and why. That node may be behind; --linearizable, --min-revision and --max-staleness say how far it
 may be, and with any of them -o json tells which node it was and how old its answer may be.
+
+A status with a star, NOT_SERVING*, is that of an override; what is reported, and other overrides, are
+beneath it. "rollcall why" says it in sentences.
 
 With --at it shows the service as it was at a revision or a time, and which revision that was. A
 revision inside an atomic write stands for the one before that write.
@@ -145,11 +149,16 @@ func (a *app) writeCells(rec *rollcallv1.ServiceRecord, held, asOf string) error
 	if asOf != "" {
 		row("AS OF", text(asOf))
 	}
-	status := statusCell(rec.GetStatus())
-	status.Text += held
+	status := format.Cell{Text: explain.Status(rec) + held, Tone: format.StatusTone(rec.GetStatus())}
 	row("STATUS", status)
+	if o := rec.GetOverride(); o != nil {
+		row("BECAUSE", text(explain.Override(a.now(), o)))
+	}
+	for _, o := range rec.GetShadowed() {
+		row("BENEATH", text(explain.Override(a.now(), o)+" ("+o.GetStatus().String()+")"))
+	}
 	if report := rec.GetReport(); report != nil {
-		if report.GetStatus() != rec.GetStatus() {
+		if rec.GetOverride() != nil || report.GetStatus() != rec.GetStatus() {
 			row("REPORTED", statusCell(report.GetStatus()))
 		}
 		row("REASON", text(format.OrDash(report.GetReason())))

@@ -76,6 +76,9 @@ func newListCommand(a *app) *cobra.Command {
 		Long: `Lists the services by name, or those whose names begin with PREFIX, as the first node that answers
 knows them. Long lists come in pages: each is one consistent cut, two of them may differ.
 
+A status with a star, NOT_SERVING*, is that of an override, which stands with its end and its reason,
+and what is reported, in the last column.
+
 --sort status puts the worst first: NOT_SERVING, UNKNOWN, then SERVING; --sort time the newest change.
 With --limit only the first so many are shown, and -o json says "more" if there are others.
 
