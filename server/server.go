@@ -349,7 +349,7 @@ func (s *Server) Refresh() { s.readiness.refresh() }
 // so do changes that are already proposed: now is the time to hand leadership over.
 func (s *Server) BeginDrain() {
 	s.beginDrain.Do(func() {
-		s.log.Info("draining")
+		s.log.Info("stopping: changes are refused, reads go on")
 		close(s.draining)
 	})
 	s.readiness.publish()

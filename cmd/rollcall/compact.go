@@ -30,7 +30,7 @@ after --history-events or --history-age was made much smaller. There must be roo
 			}
 			sizes, err := store.Defragment(data)
 			if err != nil {
-				return compactFailure(err)
+				return dataFailure(err)
 			}
 			a.did = fmt.Sprintf("registry file rewritten: %.1f MiB before, %.1f MiB now", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
 			out := struct {
@@ -48,7 +48,8 @@ after --history-events or --history-age was made much smaller. There must be roo
 	return cmd
 }
 
-func compactFailure(err error) *failure {
+// dataFailure is the failure of an operation on the data of a stopped node.
+func dataFailure(err error) *failure {
 	f := &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDisk, err: err}
 	switch {
 	case errors.Is(err, store.ErrInUse):

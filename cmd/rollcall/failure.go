@@ -15,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/plain"
 )
 
 // Exit statuses. probe has its own.
@@ -53,7 +54,7 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	line := format.Printable(format.OneLine(f.err.Error()))
+	line := format.Printable(plain.Text(format.OneLine(f.err.Error())))
 	if f.next != "" {
 		line += "; " + f.next
 	}
@@ -246,7 +247,7 @@ func missingAdvice(e *client.Error) string {
 	return `"rollcall list" shows the services`
 }
 
-const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
+const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name your nodes with --endpoints`
 
 // clientMessage returns what went wrong. If it is not a node's decision it also names the endpoint.
 func (a *app) clientMessage(e *client.Error) string {

@@ -150,7 +150,6 @@ func TestMistakesWithLayersAreOneLine(t *testing.T) {
 		{"override remove", `unknown command "remove" for "rollcall override"; did you mean "clear"? see "rollcall override --help"`},
 		{"rule x", `unknown command "x" for "rollcall rule"; use add, check, list or remove; see "rollcall rule --help"`},
 		{"override list --dry-run", `unknown flag: --dry-run; see "rollcall override list --help"`},
-		{"override --timeout 3s", `--timeout does not apply to "rollcall override"; see "rollcall override --help"`},
 		{"set a not_serving --break-glass=", `--break-glass is empty; give it a value, or leave it out`},
 		{"override clear", `PATTERN is missing; see "rollcall override clear --help"`},
 		{"override clear shop*", `pattern "shop*" is not a pattern` + hint},

@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/rollcallhq/rollcall/client/connfailure"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/dial"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -96,7 +97,7 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 		return &failure{
 			exit: probeRPC,
 			code: s.Code(),
-			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(service), endpoint, format.Code(s.Code()), s.Message()),
+			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(service), endpoint, format.Code(s.Code()), probeMessage(s)),
 		}
 	}
 	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
@@ -116,4 +117,13 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 		_, err := fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
 		return err
 	})
+}
+
+// probeMessage returns what a server said, or why it said nothing.
+func probeMessage(s *status.Status) string {
+	switch s.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.Unimplemented:
+		return connfailure.Text(s.Message())
+	}
+	return s.Message()
 }

@@ -168,9 +168,6 @@ func (a *app) dial() (*client.Client, error) {
 	cfg.Endpoints = endpoints
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.DialOptions = a.dialer
-	if err := cfg.Validate(); err != nil {
-		return nil, invalid("--endpoints: %w", err)
-	}
 	return client.New(cfg)
 }
 
@@ -183,6 +180,9 @@ func (a *app) endpointList() ([]string, error) {
 	}
 	if len(endpoints) == 0 {
 		return nil, invalid("--endpoints is empty: name at least one node, host:port")
+	}
+	if err := (client.Config{Endpoints: endpoints}).Validate(); err != nil {
+		return nil, invalid("--endpoints: %s", strings.TrimPrefix(err.Error(), "client: "))
 	}
 	return endpoints, nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -32,6 +33,9 @@ have a quorum: what it has applied is what is saved. --timeout applies only if i
 			file := args[0]
 			if !force && fileExists(file) {
 				return fileThere(file)
+			}
+			if dir := filepath.Dir(file); !fileExists(dir) {
+				return &failure{exit: exitNotDone, code: codes.NotFound, reason: reasonDisk, err: fmt.Errorf("the directory %s does not exist", dir), next: "make it first"}
 			}
 			ctx := cmd.Context()
 			if cliflag.Given(cmd.Flags(), "timeout") { // ROLLCALL_TIMEOUT is for what is quick

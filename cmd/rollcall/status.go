@@ -118,7 +118,7 @@ func awaitCluster(parent context.Context, c *client.Client, timeout time.Duratio
 func unanswered(timeout time.Duration, last error) *failure {
 	why := last.Error()
 	if e, ok := errors.AsType[*client.Error](last); ok {
-		why = e.Message
+		why = strings.TrimPrefix(e.Message, "no endpoint answers: ")
 	}
 	return &failure{
 		exit:   exitNotDone,

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/plain"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store/verify"
 )
@@ -88,7 +89,7 @@ var hashColumns = []column[*rollcallv1.MemberHash]{
 		return text("-")
 	}},
 	{header: "PROBLEM", cell: func(_ view, m *rollcallv1.MemberHash) format.Cell {
-		return format.Cell{Text: format.OrDash(format.OneLine(m.GetError())), Tone: toneIf(m.GetError() != "", format.Bad)}
+		return format.Cell{Text: format.OrDash(plain.Text(format.OneLine(m.GetError()))), Tone: toneIf(m.GetError() != "", format.Bad)}
 	}},
 }
 
@@ -106,16 +107,24 @@ type checkReport struct {
 
 func reportOf(checks []verify.Check) (reports []checkReport, problems int) {
 	for _, c := range checks {
-		reports = append(reports, checkReport{c.Name, c.Looked, append([]string{}, c.Problems...)})
+		reports = append(reports, checkReport{c.Name, c.Looked, plainAll(c.Problems)})
 		problems += len(c.Problems)
 	}
 	return reports, problems
 }
 
+func plainAll(problems []string) []string {
+	all := []string{} // JSON has a list
+	for _, p := range problems {
+		all = append(all, plain.Text(p))
+	}
+	return all
+}
+
 func (a *app) verifyData(data string) error {
 	checks, err := node.VerifyData(data)
 	if err != nil {
-		return compactFailure(err)
+		return dataFailure(err)
 	}
 	reports, problems := reportOf(checks)
 	err = a.printObject(dataReport{data, problems == 0, reports}, func() error {

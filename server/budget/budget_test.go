@@ -182,8 +182,9 @@ func TestSweepingBesideTakers(t *testing.T) {
 		all.Go(func() {
 			for range 5_000 {
 				if b.TryTake(connection, 60) {
-					if used, _, _ := b.Use(); used != 60 {
-						t.Errorf("%d bytes are used by the only one who can", used)
+					// What another gives back may still count: it is taken off its connection first.
+					if used, _, _ := b.Use(); used < 60 || used > 4*60 {
+						t.Errorf("%d bytes are used", used)
 					}
 					b.Give(connection, 60)
 				}

@@ -107,7 +107,7 @@ func (s *fsmSnapshot) Release() {
 		return
 	}
 	if err := boltfile.Guard(s.tx.Rollback); err != nil {
-		s.registryFile.opt.Logger.Error("end of a snapshot", "error", err)
+		s.registryFile.opt.Logger.Error("a read of the registry file for a snapshot did not end well", "error", err)
 	}
 	s.tx = nil
 	s.registryFile.mu.Lock()

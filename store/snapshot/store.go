@@ -362,7 +362,7 @@ func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	case "failed to read metadata":
 		// The cause is a word of encoding/json. FileSnapshotStore passes "name", NAME, "error", CAUSE.
 		if len(args) == 4 {
-			s.logger.Error("snapshot is not used: its meta.json is cut short or overwritten", "snapshot", args[1])
+			s.logger.Error("snapshot is not used", "snapshot", args[1], "error", "its meta.json is damaged: cut short or overwritten")
 			return
 		}
 	case "failed to get meta data to open snapshot", "failed to open state file", "CRC checksum failed":
