@@ -54,7 +54,7 @@ func TestCompact(t *testing.T) {
 	rollcall(t, "compact", "--data", path).want(t, exitDone, "registry file rewritten: …", "")
 	r := rollcall(t, "compact", "--data", path, "-o", "json")
 	var sizes map[string]int64
-	if err := json.Unmarshal([]byte(r.stdout), &sizes); err != nil || r.code != exitDone || sizes["bytes_before"] == 0 || sizes["bytes_after"] == 0 {
+	if err := json.Unmarshal([]byte(r.stdout), &sizes); err != nil || r.code != exitDone || sizes["before_bytes"] == 0 || sizes["after_bytes"] == 0 {
 		t.Errorf("%+v: %v", r, err)
 	}
 	if err := os.Truncate(filepath.Join(path, "registry.db"), 100); err != nil {

@@ -224,7 +224,7 @@ type periodJSON struct {
 	End              *format.Time    `json:"end_time"`
 	DurationSeconds  float64         `json:"duration_seconds"`
 	Status           string          `json:"status"`
-	Actor            string          `json:"actor"`
+	Actor            *format.Message `json:"actor,omitempty"`
 	Reason           string          `json:"reason"`
 	Revision         int64           `json:"revision"`
 	Override         *format.Message `json:"override,omitempty"` // that decides
@@ -257,8 +257,11 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 func (h *history) json(p timeline.Period) periodJSON {
 	out := periodJSON{
 		Service: h.service, Start: format.Time{Time: p.Start}, DurationSeconds: lasted(p, h.a.now()).Seconds(), Status: p.Status.String(),
-		Actor: p.Actor, Reason: p.Reason, Revision: p.Revision,
+		Reason: p.Reason, Revision: p.Revision,
 		EarlierCompacted: h.compacted > 0 && p.Revision == h.periods[0].Revision,
+	}
+	if p.Actor != nil {
+		out.Actor = &format.Message{Message: p.Actor}
 	}
 	if !p.End.IsZero() {
 		out.End = &format.Time{Time: p.End}
@@ -289,7 +292,7 @@ var periodColumns = []column[timeline.Period]{
 		return c
 	}},
 	{header: "REVISION", wide: true, cell: func(_ view, p timeline.Period) format.Cell { return text(fmt.Sprint(p.Revision)) }},
-	{header: "WHO", cell: func(_ view, p timeline.Period) format.Cell { return text(format.OrDash(p.Actor)) }},
+	{header: "WHO", cell: func(_ view, p timeline.Period) format.Cell { return text(format.OrDash(p.Actor.GetName())) }},
 	{header: "WHY", cell: func(_ view, p timeline.Period) format.Cell {
 		if p.Override == nil {
 			return text(format.OrDash(p.Reason))

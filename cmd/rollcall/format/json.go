@@ -26,7 +26,7 @@ type Message struct{ proto.Message }
 // MarshalJSON implements json.Marshaler.
 func (m Message) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
-	if err := encodeMessage(&b, m.ProtoReflect()); err != nil {
+	if err := encodeMessage(&b, m.ProtoReflect(), nil); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
@@ -55,7 +55,8 @@ func TimeOf(t *timestamppb.Timestamp) *Time {
 	return &Time{t.AsTime()}
 }
 
-func encodeMessage(b *bytes.Buffer, m protoreflect.Message) error {
+// encodeMessage writes m, the value of the field of; nil: of none.
+func encodeMessage(b *bytes.Buffer, m protoreflect.Message, of protoreflect.FieldDescriptor) error {
 	switch v := m.Interface().(type) {
 	case *timestamppb.Timestamp:
 		return encodeValue(b, UTC(v.AsTime()))
@@ -67,7 +68,7 @@ func encodeMessage(b *bytes.Buffer, m protoreflect.Message) error {
 	separator := ""
 	for i := range fields.Len() {
 		fd := fields.Get(i)
-		if fd.HasPresence() && !m.Has(fd) || left(m, fd) {
+		if fd.HasPresence() && !m.Has(fd) || left(m, fd, of) {
 			continue
 		}
 		fmt.Fprintf(b, "%s%q:", separator, fieldName(fd))
@@ -111,7 +112,7 @@ func encodeField(b *bytes.Buffer, fd protoreflect.FieldDescriptor, v protoreflec
 func encodeSingle(b *bytes.Buffer, fd protoreflect.FieldDescriptor, v protoreflect.Value) error {
 	switch fd.Kind() {
 	case protoreflect.MessageKind, protoreflect.GroupKind:
-		return encodeMessage(b, v.Message())
+		return encodeMessage(b, v.Message(), fd)
 	case protoreflect.EnumKind:
 		if named := fd.Enum().Values().ByNumber(v.Enum()); named != nil {
 			return encodeValue(b, EnumName(named))

@@ -79,9 +79,9 @@ func (l *layers) decision() decision {
 func (l *layers) period() Period {
 	switch o := l.decides(); {
 	case l.report == nil:
-		return Period{Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Actor: l.deletion.GetActor().GetName(), Reason: l.deletion.GetReason()}
+		return Period{Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Actor: l.deletion.GetActor(), Reason: l.deletion.GetReason()}
 	case o != nil:
-		return Period{Status: o.GetStatus(), Actor: o.GetActor().GetName(), Reason: o.GetReason(), Override: o, Report: l.report}
+		return Period{Status: o.GetStatus(), Actor: o.GetActor(), Reason: o.GetReason(), Override: o, Report: l.report}
 	}
-	return Period{Status: l.report.GetStatus(), Actor: l.report.GetActor().GetName(), Reason: l.report.GetReason()}
+	return Period{Status: l.report.GetStatus(), Actor: l.report.GetActor(), Reason: l.report.GetReason()}
 }

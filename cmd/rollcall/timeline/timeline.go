@@ -13,7 +13,7 @@ type Period struct {
 	Start    time.Time
 	End      time.Time                                  // zero: it holds now
 	Status   healthpb.HealthCheckResponse_ServingStatus // effective; SERVICE_UNKNOWN: deleted
-	Actor    string                                     // who made the report or override that decides, or the deletion
+	Actor    *rollcallv1.Actor                          // who made the report or override that decides, or the deletion
 	Reason   string                                     // why
 	Revision int64                                      // of the event that began it
 	Override *rollcallv1.Override                       // that decides; nil: none does

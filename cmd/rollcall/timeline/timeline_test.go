@@ -78,7 +78,7 @@ func recordsOf(events []*rollcallv1.Event) func(revision int64) (*rollcallv1.Ser
 func show(periods []Period) string {
 	var lines []string
 	for _, p := range periods {
-		line := fmt.Sprintf("%d %s %s", p.Revision, p.Status, p.Actor)
+		line := fmt.Sprintf("%d %s %s", p.Revision, p.Status, p.Actor.GetName())
 		if p.Override != nil {
 			line += fmt.Sprintf(" by %s over %s", p.Override.GetPattern(), p.Report.GetStatus())
 		}
