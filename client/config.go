@@ -17,7 +17,8 @@ import (
 // Config says whom to talk to, and how.
 type Config struct {
 	// Endpoints are the API addresses of the nodes, host:port, or targets as gRPC knows them
-	// (scheme:...). One is enough to work, all of them to survive the loss of a node.
+	// (scheme:...). One is enough to work, all of them to survive the loss of a node. The name of a host is
+	// looked up at each dial, so that nodes which moved to other addresses are found within seconds.
 	Endpoints []string
 	// Actor is who makes the changes, unless WriteOptions says; at most 256 bytes.
 	Actor string

@@ -197,9 +197,15 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.err = errors.New(message)
 		f.next = noNodeAdvice
 	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
-		f.next = "it does not exist; --if-revision 0 creates it"
+		f.err = fmt.Errorf("cannot %s: it does not exist, so it has no revision that --if-revision could name", what)
+		if strings.HasPrefix(e.Op, "set") {
+			f.next = "--if-revision 0 creates it"
+		}
 	case e.Reason == reasonRevisionMismatch:
-		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+		f.err = fmt.Errorf("cannot %s: its revision is %d, and --if-revision asks for another", what, e.CurrentRevision)
+		f.next = "look at it again before you repeat that"
+	case e.Reason == client.ReasonRequestIDReused:
+		f.next = "leave --request-id out, or repeat the first command exactly: the same names, statuses, reason and actor"
 	case e.Reason == client.ReasonRuleBroken:
 		explainBroken(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:

@@ -54,8 +54,8 @@ func TestExitStatusesOfWrites(t *testing.T) {
 			name:   "revision differs",
 			args:   []string{"set", "a", "serving", "--if-revision", "7", "--request-id", "r1"},
 			code:   exitNotDone,
-			stderr: "rollcall: cannot set a: the revision of a differs; it does not exist; --if-revision 0 creates it\n",
-			asJSON: `{"code":"FAILED_PRECONDITION","reason":"REVISION_MISMATCH","message":"cannot set a: the revision of a differs; it does not exist; --if-revision 0 creates it","written":"no","request_id":"r1"}`,
+			stderr: "rollcall: cannot set a: it does not exist, so it has no revision that --if-revision could name; --if-revision 0 creates it\n",
+			asJSON: `{"code":"FAILED_PRECONDITION","reason":"REVISION_MISMATCH","message":"cannot set a: it does not exist, so it has no revision that --if-revision could name; --if-revision 0 creates it","written":"no","request_id":"r1"}`,
 		},
 		{
 			name:   "outcome unknown",

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ type fsmSnapshot struct {
 
 // Snapshot flushes what was appended and returns a snapshot of exactly that. Its Release must be called.
 func (j *File) Snapshot() (raft.FSMSnapshot, error) {
-	if err := j.Flush(); err != nil {
+	if err := j.Flush(context.Background()); err != nil { // raft gives it no end; a disk that is stuck is a failure after a while
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	j.disk <- struct{}{}
