@@ -82,7 +82,7 @@ var rooms = map[string][]string{
 	"cmd/rollcall/plain":      {"client/connfailure"},
 	"cmd/rollcall/explain":    {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
 	"cmd/rollcall/timeline":   {"api/rollcall/pattern", "api/rollcall/v1"},
-	"cmd/rollcall/format":     {"api/rollcall/limits"},
+	"cmd/rollcall/format":     {"api/rollcall/limits", "api/rollcall/v1"},
 	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "client/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 
