@@ -19,9 +19,9 @@ func newCompactCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compact --data DIR",
 		Short: "Give back the space that deleted history has left in a stopped node's registry file",
-		Long: `Rewrites the registry file of a node that is stopped, without the space that deleted events have left in
-it. What it holds stays the same. A running node uses that space again, so that this is only needed
-after --history-events or --history-age was made much smaller. There must be room for both files.`,
+		Long: `Rewrites the registry file of a stopped node without the free space in it. The content stays the same.
+A running node uses that space again, so you need this only after you made --history-events or
+--history-age much smaller. The disk must have room for both files.`,
 		Example: `  rollcall compact --data /var/lib/rollcall`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {

@@ -36,19 +36,21 @@ func newEventsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events [PREFIX...]",
 		Short: "Show what happened: every change, in order",
-		Long: `Shows the events that are kept, in the order of their revisions, oldest first: all of them, or those
-of services whose names begin with a PREFIX. Of the flags that choose, all hold. With -o json each
-event is an object on a line. --timeout bounds the wait for what comes next, not the whole.
+		Long: `Shows the events that are kept, oldest first. An event is one change. With PREFIX it shows the events
+of services whose names begin with one of the prefixes. Several flags that choose must all hold. With
+-o json each event is an object on a line.
 
-With --follow it goes on with what happens from now on, until it is interrupted; with --from or
---since it shows what is kept from there on first. It misses nothing and repeats nothing, also when
-its node goes and it moves to another. --timeout does not apply then. If the cluster is restored from
-a backup, or founded anew, it ends with an error: the events of the new cluster are another history.
+--follow goes on with new events until Ctrl-C. With --from or --since it shows the kept ones from there
+first. It skips and repeats nothing, also when the node stops and another one is asked. If the cluster
+is restored from a backup or founded anew, it ends with an error, because the new events are another
+history.
 
-Old events are compacted (serve --history-events, --history-age). Without --from the oldest that
-there is comes first; --from a revision that is not kept any more is an error that names the oldest.
+Old events are deleted (see --history-events and --history-age of "rollcall serve"). Without --from,
+the oldest kept event comes first. If --from names one that is not kept, the error names the oldest
+that is.
 
-Revisions of all events have no gaps; those that a filter leaves have.`,
+Revisions have no gaps, except those that your filters make. --timeout is how long to wait for the
+next page, not for all of them.`,
 		Example: `  rollcall events
   rollcall events shop/ --since 10m
   rollcall events --service shop/cart --reverse --limit 1

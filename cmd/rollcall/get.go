@@ -19,18 +19,20 @@ func newGetCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
-		Long: `Shows one service as the first node that answers knows it: its status, and who reported it, when
-and why. That node may be behind; --linearizable, --min-revision and --max-staleness say how far it
-may be, and with any of them -o json tells which node it was and how old its answer may be.
+		Long: `Shows the status of one service: since when, who reported it, and why.
 
-A status with a star, NOT_SERVING*, is that of an override; what is reported, and other overrides, are
+A status with a star, NOT_SERVING*, is that of an override. What is reported, and other overrides, stand
 beneath it. "rollcall why" says it in sentences.
 
-With --at it shows the service as it was at a revision or a time, and which revision that was. A
-revision inside an atomic write stands for the one before that write.
+The first node that answers is asked. It may be a moment behind the others. --linearizable shows every
+change that was acknowledged before; --min-revision and --max-staleness ask for less. With one of
+these, -o json also says which node answered and how old the answer can be.
 
-The names that nodes answer for themselves have a status only, of the node that answers; choose it
-with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
+--at shows the service as it was at a revision or a time, and says which revision that was. Inside an
+atomic write, that is the revision before the write.
+
+Some names belong to the node that answers: "" (ready), rollcall.live, rollcall.reads and
+rollcall.leader. They have a status only. Choose the node with --endpoints.`,
 		Example: `  rollcall get shop/cart
   rollcall get shop/cart --linearizable
   rollcall get shop/cart --at 42

@@ -29,18 +29,19 @@ func newHistoryCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history SERVICE",
 		Short: "Show a service's timeline: from, until, for how long, who and why",
-		Long: `Shows which status a service had, oldest first: from when until when, for how long, by whom and why. A
-status with a star is that of an override; the line says which, and what was reported beneath it. A
-time in which the service did not exist, because it was deleted, is shown as "deleted"; what holds now
-lasts until "now". The first line can begin before --since: it is what held then. --until cuts the
-last line.
+		Long: `Shows which status a service had, oldest first: from when until when, for how long, by whom and why.
+"deleted" is a time in which the service did not exist. "now" ends what holds now. The first line shows
+what held at --since, and may begin before it. --until cuts the last line.
 
-Old events are compacted; the timeline then begins with what held at that time, and says so.
---timeout bounds the wait for what comes next, not the whole.
+A status with a star, NOT_SERVING*, is that of an override. The last column names the override, its
+reason, and what was reported beneath it.
+
+Old events are deleted after a while. The timeline then begins later, and says so. --timeout is how
+long to wait for the next page, not for all of them.
 
 With -o json each line is an object: start_time, end_time (null: it holds now), duration_seconds, status
-(SERVICE_UNKNOWN: deleted), actor, reason, revision; under an override also override and report; with
-earlier_compacted if what was before it is not kept.`,
+(SERVICE_UNKNOWN: deleted), actor, reason, revision; under an override also override and report. With
+earlier_compacted, what was before is not kept.`,
 		Example: `  rollcall history shop/cart
   rollcall history shop/cart --since 7d
   rollcall history shop/cart --limit 10 --reverse`,
@@ -222,7 +223,7 @@ type periodJSON struct {
 	Service          string          `json:"service"`
 	Start            format.Time     `json:"start_time"`
 	End              *format.Time    `json:"end_time"`
-	DurationSeconds  float64         `json:"duration_seconds"`
+	DurationSeconds  format.Seconds  `json:"duration_seconds"`
 	Status           string          `json:"status"`
 	Actor            *format.Message `json:"actor,omitempty"`
 	Reason           string          `json:"reason"`
@@ -256,7 +257,7 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 
 func (h *history) json(p timeline.Period) periodJSON {
 	out := periodJSON{
-		Service: h.service, Start: format.Time{Time: p.Start}, DurationSeconds: lasted(p, h.a.now()).Seconds(), Status: p.Status.String(),
+		Service: h.service, Start: format.Time{Time: p.Start}, DurationSeconds: format.Seconds(lasted(p, h.a.now())), Status: p.Status.String(),
 		Reason: p.Reason, Revision: p.Revision,
 		EarlierCompacted: h.compacted > 0 && p.Revision == h.periods[0].Revision,
 	}

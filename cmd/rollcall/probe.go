@@ -31,12 +31,14 @@ func newProbeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe [SERVICE]",
 		Short: "Ask one node by plain grpc.health.v1, for probes of containers",
-		Long: `Asks the first of the --endpoints for the status of SERVICE ("" if left out) by plain grpc.health.v1,
-once. It works with any server that speaks it (--linearizable, --min-revision and --max-staleness are
-Rollcall's: other servers ignore them). Exit status as of grpc_health_probe: 0 serving,
-1 usage, 2 no connection, 3 the call failed (also: no such service), 4 not serving.
+		Long: `Asks one node, the first of the --endpoints, for the status of SERVICE by grpc.health.v1. Without
+SERVICE it asks for "", the node itself. It works with every server that speaks grpc.health.v1; only
+Rollcall understands --linearizable, --min-revision and --max-staleness.
 
-For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`,
+Exit status, as of grpc_health_probe: 0 serving; 1 wrong command line; 2 no connection; 3 the call
+failed, or there is no such service; 4 not serving.
+
+For the liveness probe of a node ask rollcall.live, for its readiness rollcall.reads.`,
 		Example:           `  rollcall probe rollcall.live -e 127.0.0.1:7600`,
 		Args:              between(0, "SERVICE"),
 		ValidArgsFunction: a.completeServices(1),

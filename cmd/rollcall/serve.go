@@ -41,14 +41,14 @@ func newServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node of a cluster",
-		Long: `Runs one node of a cluster until SIGTERM or SIGINT, which end it in order; a second one ends it at
-once. SIGHUP does nothing but a line in the log. Logs go to standard error.
+		Long: `Runs one node of a cluster until SIGTERM or SIGINT. The first signal ends it in order, a second one at
+once. Its log goes to standard error.
 
---member is given once for each node of the cluster, this one included, and identically on every
-node. host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member
-has answered. In ROLLCALL_MEMBER, members are separated by spaces.
+Give --member once for each node of the cluster, this one too, and the same list to every node.
+host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member has
+answered. In ROLLCALL_MEMBER, separate members by spaces.
 
-Traffic is plain text: addresses beyond loopback are refused without --insecure.`,
+Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 		Example: `  rollcall serve --node n1 --data /var/lib/rollcall --insecure \
     --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3`,
 		Args: noArguments,

@@ -2,10 +2,11 @@ package main
 
 import (
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/node"
@@ -201,12 +202,16 @@ func TestActorIsAtMostTheAPIsLimit(t *testing.T) {
 }
 
 func TestHelpOfEveryCommand(t *testing.T) {
-	root := newRootCommand(&app{stdout: io.Discard, stderr: io.Discard})
-	for _, c := range root.Commands() {
-		if c.Short == "" || (c.Long == "" && c.Name() != "version") {
-			t.Errorf("%s does not say what it does", c.Name())
+	walk(testRoot(), func(c *cobra.Command) {
+		if c.Short == "" || c.Long == "" || c.Example == "" {
+			t.Errorf("%q does not say what it does, or has no example", c.CommandPath())
 		}
-	}
+		for line := range strings.Lines(c.Long + "\n" + c.Example) {
+			if len([]rune(line)) > 110 {
+				t.Errorf("%q: a line of the help is longer than 110 characters: %s", c.CommandPath(), line)
+			}
+		}
+	})
 	if r := rollcall(t); r.code != 0 || !strings.Contains(r.stdout, "Services:") {
 		t.Errorf("without arguments: exit status %d, %q", r.code, r.stdout)
 	}

@@ -25,13 +25,12 @@ func newVerifyCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "verify [--data DIR]",
 		Short: "Prove that all members hold the same, or that a stopped node's data is intact",
-		Long: `Without --data it has a node ask every member for the hash of its registry after one log entry. The
-exit status is 0 if every member answered and all hashes are the same, 4 otherwise.
+		Long: `Without --data, a node asks every member for the hash of its registry at the same log entry. Exit
+status: 0 all members answered and have the same hash; 4 they did not.
 
-With --data it reads all of a stopped node's data directory, and changes nothing: every checksum, whether
-the registry has the state hash that was stored with it, whether the events are complete and in the
-index, whether they fold to the registry, whether the raft log continues the registry file, and the
-snapshots. The exit status is 1 if anything is wrong.`,
+With --data, all data of a stopped node are read. Nothing is changed. These are checked: all checksums;
+the registry against its hash; the events, whether they are complete and lead to the registry; the raft
+log; the snapshots. The exit status is 1 if anything is wrong. ROLLCALL_DATA is not used here.`,
 		Example: `  rollcall verify
   rollcall verify --data /var/lib/rollcall`,
 		Args: noArguments,

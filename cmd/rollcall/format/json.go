@@ -47,12 +47,17 @@ type Time struct{ time.Time }
 // MarshalJSON implements json.Marshaler.
 func (t Time) MarshalJSON() ([]byte, error) { return Marshal(UTC(t.Time)) }
 
-// TimeOf is an API time in JSON; nil for nil.
-func TimeOf(t *timestamppb.Timestamp) *Time {
-	if t == nil {
-		return nil
+// Seconds is a duration in JSON: a number of seconds, exact to the nanosecond.
+type Seconds time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	d, sign := time.Duration(s), ""
+	if d < 0 {
+		d, sign = -d, "-"
 	}
-	return &Time{t.AsTime()}
+	text := fmt.Sprintf("%s%d.%09d", sign, d/time.Second, d%time.Second)
+	return []byte(strings.TrimSuffix(strings.TrimRight(text, "0"), ".")), nil
 }
 
 // encodeMessage writes m, the value of the field of; nil: of none.
@@ -61,7 +66,7 @@ func encodeMessage(b *bytes.Buffer, m protoreflect.Message, of protoreflect.Fiel
 	case *timestamppb.Timestamp:
 		return encodeValue(b, UTC(v.AsTime()))
 	case *durationpb.Duration:
-		return encodeValue(b, v.AsDuration().Seconds())
+		return encodeValue(b, Seconds(v.AsDuration()))
 	}
 	b.WriteByte('{')
 	fields := m.Descriptor().Fields()
