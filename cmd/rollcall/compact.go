@@ -34,8 +34,8 @@ A running node uses that space again, so you need this only after you made --his
 			}
 			a.did = fmt.Sprintf("registry file rewritten: %.1f MiB before, %.1f MiB now", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
 			out := struct {
-				Before int64 `json:"bytes_before"`
-				After  int64 `json:"bytes_after"`
+				Before int64 `json:"before_bytes"`
+				After  int64 `json:"after_bytes"`
 			}{sizes.Before, sizes.After}
 			return a.printObject(out, func() error {
 				_, err := fmt.Fprintln(a.stdout, a.did)

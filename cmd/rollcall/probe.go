@@ -74,7 +74,7 @@ For the liveness probe of a node ask rollcall.live, for its readiness rollcall.r
 	cliflag.DurationVar(cmd.Flags(), &connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
 	cliflag.DurationVar(cmd.Flags(), &rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
 	flags = addReadFlags(cmd)
-	return cmd
+	return named(cmd)
 }
 
 func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {

@@ -39,7 +39,7 @@ type backupReport struct {
 	LogTime   string        `json:"log_time"`
 	Horizon   int64         `json:"horizon"`
 	StateHash string        `json:"state_hash"`
-	Bytes     int64         `json:"bytes"`
+	Bytes     int64         `json:"size_bytes"`
 	SHA256    string        `json:"sha256"`
 	Services  *int          `json:"services,omitempty"`
 	Events    *int          `json:"events,omitempty"`
