@@ -63,7 +63,8 @@ var rooms = map[string][]string{
 	"server/receive":     {"server/rpcerror"},
 	"server/rpcerror":    {"api/rollcall/convert", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1"},
 	"server/rpcstats":    {},
-	"client":             {"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
+	"client/connfailure": {},
+	"client":             {"client/connfailure", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":            {},
 	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/retention"},
 	"node/audit":         {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
@@ -72,15 +73,17 @@ var rooms = map[string][]string{
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/timeline", "client/connfailure",
 	},
 	"cmd/rollcall/ballast":    {},
 	"cmd/rollcall/cliflag":    {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
 	"cmd/rollcall/devcluster": {"cmd/rollcall/format"},
-	"cmd/rollcall/dial":       {},
+	"cmd/rollcall/dial":       {"client/connfailure"},
+	"cmd/rollcall/plain":      {"client/connfailure"},
 	"cmd/rollcall/explain":    {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
-	"cmd/rollcall/format":     {"api/rollcall/limits"},
-	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "cmd/rollcall/dial", "cmd/rollcall/format"},
+	"cmd/rollcall/timeline":   {"api/rollcall/pattern", "api/rollcall/v1"},
+	"cmd/rollcall/format":     {"api/rollcall/limits", "api/rollcall/v1"},
+	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "client/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 
 func TestImportArrows(t *testing.T) {

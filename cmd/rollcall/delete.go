@@ -23,8 +23,9 @@ func newDeleteCommand(a *app) *cobra.Command {
 		Aliases:    []string{"rm"},
 		SuggestFor: []string{"remove", "del", "unset"},
 		Short:      "Forget a service",
-		Long: `Forgets a service: Check answers NOT_FOUND from then on, and watches of it SERVICE_UNKNOWN. To say
-that it is down, use "rollcall set SERVICE not_serving".`,
+		Long: `Removes a service from the registry. Check then answers NOT_FOUND, and watches of the service get
+SERVICE_UNKNOWN. The history keeps its events. To say that a service is down, use
+"rollcall set SERVICE not_serving" instead.`,
 		Example: `  rollcall delete shop/cart --reason "retired"
   rollcall delete shop/cart --if-revision 42`,
 		Args:              exactly("SERVICE"),

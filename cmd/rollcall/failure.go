@@ -15,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/plain"
 )
 
 // Exit statuses. probe has its own.
@@ -53,7 +54,7 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	line := format.Printable(format.OneLine(f.err.Error()))
+	line := format.Printable(plain.Text(format.OneLine(f.err.Error())))
 	if f.next != "" {
 		line += "; " + f.next
 	}
@@ -196,9 +197,15 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.err = errors.New(message)
 		f.next = noNodeAdvice
 	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
-		f.next = "it does not exist; --if-revision 0 creates it"
+		f.err = fmt.Errorf("cannot %s: it does not exist, so it has no revision that --if-revision could name", what)
+		if strings.HasPrefix(e.Op, "set") {
+			f.next = "--if-revision 0 creates it"
+		}
 	case e.Reason == reasonRevisionMismatch:
-		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+		f.err = fmt.Errorf("cannot %s: its revision is %d, and --if-revision asks for another", what, e.CurrentRevision)
+		f.next = "look at it again before you repeat that"
+	case e.Reason == client.ReasonRequestIDReused:
+		f.next = "leave --request-id out, or repeat the first command exactly: the same names, statuses, reason and actor"
 	case e.Reason == client.ReasonRuleBroken:
 		explainBroken(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:
@@ -222,6 +229,10 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.err = fmt.Errorf("cannot %s: that time is in the future", what)
 		f.next = clock
 	case e.Reason == client.ReasonAhead:
+		if _, at, ok := strings.Cut(message, "this node is at revision "); ok {
+			at, _, _ = strings.Cut(at, ";")
+			f.err = fmt.Errorf("cannot %s: there is no such revision yet, the node is at revision %s", what, at)
+		}
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:
 		f.next = missingAdvice(e)
@@ -246,7 +257,7 @@ func missingAdvice(e *client.Error) string {
 	return `"rollcall list" shows the services`
 }
 
-const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
+const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name your nodes with --endpoints`
 
 // clientMessage returns what went wrong. If it is not a node's decision it also names the endpoint.
 func (a *app) clientMessage(e *client.Error) string {

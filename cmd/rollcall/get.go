@@ -9,6 +9,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -18,15 +19,20 @@ func newGetCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
-		Long: `Shows one service as the first node that answers knows it: its status, and who reported it, when
-and why. That node may be behind; --linearizable, --min-revision and --max-staleness say how far it
-may be, and with any of them -o json tells which node it was and how old its answer may be.
+		Long: `Shows the status of one service: since when, who reported it, and why.
 
-With --at it shows the service as it was at a revision or a time, and which revision that was. A
-revision inside an atomic write stands for the one before that write.
+A status with a star, NOT_SERVING*, is that of an override. What is reported, and other overrides, stand
+beneath it. "rollcall why" says it in sentences.
 
-The names that nodes answer for themselves have a status only, of the node that answers; choose it
-with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
+The first node that answers is asked. It may be a moment behind the others. --linearizable shows every
+change that was acknowledged before; --min-revision and --max-staleness ask for less. With one of
+these, -o json also says which node answered and how old the answer can be.
+
+--at shows the service as it was at a revision or a time, and says which revision that was. Inside an
+atomic write, that is the revision before the write.
+
+Some names belong to the node that answers: "" (ready), rollcall.live, rollcall.reads and
+rollcall.leader. They have a status only. Choose the node with --endpoints.`,
 		Example: `  rollcall get shop/cart
   rollcall get shop/cart --linearizable
   rollcall get shop/cart --at 42
@@ -145,11 +151,16 @@ func (a *app) writeCells(rec *rollcallv1.ServiceRecord, held, asOf string) error
 	if asOf != "" {
 		row("AS OF", text(asOf))
 	}
-	status := statusCell(rec.GetStatus())
-	status.Text += held
+	status := format.Cell{Text: explain.Status(rec) + held, Tone: format.StatusTone(rec.GetStatus())}
 	row("STATUS", status)
+	if o := rec.GetOverride(); o != nil {
+		row("BECAUSE", text(explain.Override(a.now(), o)))
+	}
+	for _, o := range rec.GetShadowed() {
+		row("BENEATH", text(explain.Override(a.now(), o)+" ("+o.GetStatus().String()+")"))
+	}
 	if report := rec.GetReport(); report != nil {
-		if report.GetStatus() != rec.GetStatus() {
+		if rec.GetOverride() != nil || report.GetStatus() != rec.GetStatus() {
 			row("REPORTED", statusCell(report.GetStatus()))
 		}
 		row("REASON", text(format.OrDash(report.GetReason())))

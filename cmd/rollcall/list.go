@@ -73,14 +73,18 @@ func newListCommand(a *app) *cobra.Command {
 		Use:     "list [PREFIX]",
 		Aliases: []string{"ls"},
 		Short:   "List the services, or those whose names begin with PREFIX",
-		Long: `Lists the services by name, or those whose names begin with PREFIX, as the first node that answers
-knows them. Long lists come in pages: each is one consistent cut, two of them may differ.
+		Long: `Lists the services in the order of their names. With PREFIX it lists those whose names begin with it.
+The first node that answers is asked. A long list comes in pages. Each page shows one moment, and
+different pages can show different moments.
 
---sort status puts the worst first: NOT_SERVING, UNKNOWN, then SERVING; --sort time the newest change.
-With --limit only the first so many are shown, and -o json says "more" if there are others.
+A status with a star, NOT_SERVING*, is that of an override. The last column names the override, its end
+and its reason, and what is reported.
 
-With --at it lists what there was at a revision or a time, and says which revision that was: all of
-it is one cut, and never shows half of an atomic write.`,
+--sort status puts the worst first: NOT_SERVING, UNKNOWN, then SERVING. --sort time puts the newest
+change first. --limit shows only so many; -o json says "more" if there are others.
+
+--at lists the services as they were at a revision or a time. The whole list shows that one moment,
+and never half of an atomic write.`,
 		Example: `  rollcall list
   rollcall list --sort status --limit 20
   rollcall list shop/ --status not_serving,unknown

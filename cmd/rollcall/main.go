@@ -39,7 +39,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err != nil && !a.started {
+	if err != nil && !a.started && !onlyOutput(err) {
 		err = usageError(cmd, args, err)
 	}
 	return a.finish(err, out.failed(), wantsJSON(args))

@@ -50,15 +50,18 @@ func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rollcall",
 		Short: "A replicated health registry that speaks grpc.health.v1",
-		Long: `Rollcall is a replicated health registry. It speaks grpc.health.v1 on every node.
+		Long: `Rollcall keeps the health of services on several nodes, which all have the same content. Every node
+answers grpc.health.v1.
 
-Every flag can be given as an environment variable too: --if-revision is ROLLCALL_IF_REVISION.
-A flag wins over its variable; an empty variable counts as absent.
+A flag can be given as an environment variable too: --if-revision is ROLLCALL_IF_REVISION. The flag
+wins. An empty variable does not count. Flags that choose what a command does have no variable:
+--at, --follow and --wait, for example.
 
-Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait",
-"verify", "status --wait", and "bench" with errors); 5 outcome unknown: it may have been done, and can
-be repeated with the --request-id that is printed; 6 done, but the output could not be written. "probe"
-has codes of its own.`,
+Durations have a unit: 500ms, 10s, 5m, 2h, 30d.
+
+Exit status: 0 done; 1 not done, and nothing was changed; 4 answered, but not as asked ("wait", "verify",
+"status --wait", "bench" with errors); 5 nobody knows whether it was done: repeat the same command with
+the --request-id that is printed; 6 done, but the output could not be written. "probe" has its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
   rollcall watch shop/cart
@@ -168,9 +171,6 @@ func (a *app) dial() (*client.Client, error) {
 	cfg.Endpoints = endpoints
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.DialOptions = a.dialer
-	if err := cfg.Validate(); err != nil {
-		return nil, invalid("--endpoints: %w", err)
-	}
 	return client.New(cfg)
 }
 
@@ -183,6 +183,9 @@ func (a *app) endpointList() ([]string, error) {
 	}
 	if len(endpoints) == 0 {
 		return nil, invalid("--endpoints is empty: name at least one node, host:port")
+	}
+	if err := (client.Config{Endpoints: endpoints}).Validate(); err != nil {
+		return nil, invalid("--endpoints: %s", strings.TrimPrefix(err.Error(), "client: "))
 	}
 	return endpoints, nil
 }

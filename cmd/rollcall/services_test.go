@@ -54,8 +54,8 @@ func TestExitStatusesOfWrites(t *testing.T) {
 			name:   "revision differs",
 			args:   []string{"set", "a", "serving", "--if-revision", "7", "--request-id", "r1"},
 			code:   exitNotDone,
-			stderr: "rollcall: cannot set a: the revision of a differs; it does not exist; --if-revision 0 creates it\n",
-			asJSON: `{"code":"FAILED_PRECONDITION","reason":"REVISION_MISMATCH","message":"cannot set a: the revision of a differs; it does not exist; --if-revision 0 creates it","written":"no","request_id":"r1"}`,
+			stderr: "rollcall: cannot set a: it does not exist, so it has no revision that --if-revision could name; --if-revision 0 creates it\n",
+			asJSON: `{"code":"FAILED_PRECONDITION","reason":"REVISION_MISMATCH","message":"cannot set a: it does not exist, so it has no revision that --if-revision could name; --if-revision 0 creates it","written":"no","request_id":"r1"}`,
 		},
 		{
 			name:   "outcome unknown",
@@ -110,12 +110,12 @@ func TestExitStatusesOfWrites(t *testing.T) {
 
 func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	dead := closedPort()
-	const advice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
+	const advice = `start a cluster on this machine with "rollcall dev", or name your nodes with --endpoints`
 	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}, {"watch", "--prefix", "a"}, {"events"}, {"events", "--follow"}, {"events", "--follow", "--since", "1m"}, {"history", "a"}} {
 		rollcall(t, append(args, "-e", dead)...).want(t, exitNotDone, "", "rollcall: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
 	}
 	virtual(t, func(t *testing.T, _ *fake, run func(...string) result) {
-		run("status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
+		run("status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+": connection refused; "+advice+"\n")
 		run("wait", "a", "--timeout", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
 	})
 }
@@ -246,7 +246,7 @@ func TestProbeHasTheCodesOfGRPCHealthProbe(t *testing.T) {
 	}{
 		{"serving", []string{"probe", "up"}, 0, "up SERVING\n", ""},
 		{"the node itself", []string{"probe"}, 0, "\"\" SERVING\n", ""},
-		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + virtualFake}, 2, "", "rollcall: cannot connect to " + dead + ": dial tcp " + dead + ": connect: connection refused\n"},
+		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + virtualFake}, 2, "", "rollcall: cannot connect to " + dead + ": connection refused\n"},
 		{"usage", []string{"probe", "up", "--rpc-timeout", "0s"}, 1, "", "rollcall: --rpc-timeout is 0s; it must be more than 0\n"},
 		{"unknown flag", []string{"probe", "--nope"}, 1, "", "rollcall: unknown flag: --nope; see \"rollcall probe --help\"\n"},
 		{"silent", []string{"probe", "-e", virtualSilent, "--connect-timeout", "100ms"}, 2, "", "rollcall: cannot connect to " + virtualSilent + ": no connection within 100ms\n"},

@@ -26,13 +26,15 @@ func newSetCommand(a *app) *cobra.Command {
 		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
 		Aliases: []string{"put"},
 		Short:   "Report the status of a service, or of several at once",
-		Long: `Reports the status of a service, creating it if it does not exist. STATUS is serving,
-not_serving or unknown. Several SERVICE=STATUS are one atomic batch: all of them or none, and no
-reader sees some.
+		Long: `Reports the status of a service. A service that does not exist is made. STATUS is serving (or up),
+not_serving (or down) or unknown. Several SERVICE=STATUS are one write: all of them change or none,
+and no reader sees some.
 
-When it returns with 0, the change is on the disks of a majority. With 5 the outcome is unknown:
-"rollcall get" shows what holds. To repeat the change use the --request-id that was printed; as it is
-one more write, --if-revision keeps it from undoing what others wrote meanwhile.`,
+Exit status 0: the change is on the disks of a majority. 1: nothing was changed. 5: nobody knows
+whether it was changed, because no answer came back. Then repeat the same command with the
+--request-id that was printed, within ten minutes: the change is made once, and the answer is that of
+the first try. Change nothing else of the command, or it is refused: the reason, the actor and
+--if-revision belong to the request too.`,
 		Example: `  rollcall set shop/cart serving
   rollcall set shop/cart not-serving --reason "draining for 1.4.3"
   rollcall set shop/cart=serving shop/search=not_serving

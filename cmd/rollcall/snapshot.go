@@ -21,8 +21,9 @@ func newSnapshotCommand(a *app) *cobra.Command {
 	return grouping(&cobra.Command{
 		Use:   "snapshot save|inspect|restore",
 		Short: "Save, inspect and restore backups",
-		Long: `A backup is one file: the registry and the retained history of one node at one point in time, with a SHA-256.
-It is made of a running cluster and restored, offline, into the data directories of a new one.`,
+		Long: `A backup is one file. It holds the registry and the history of one node at one moment, with a SHA-256.
+"save" makes one from a running cluster. "restore" makes the data directories of a new cluster from it,
+while no node of that runs.`,
 		Example: `  rollcall snapshot save /backup/rollcall.snapshot
   rollcall snapshot inspect /backup/rollcall.snapshot`,
 	}, newSnapshotSaveCommand(a), newSnapshotInspectCommand(a), newSnapshotRestoreCommand(a))
@@ -38,7 +39,7 @@ type backupReport struct {
 	LogTime   string        `json:"log_time"`
 	Horizon   int64         `json:"horizon"`
 	StateHash string        `json:"state_hash"`
-	Bytes     int64         `json:"bytes"`
+	Bytes     int64         `json:"size_bytes"`
 	SHA256    string        `json:"sha256"`
 	Services  *int          `json:"services,omitempty"`
 	Events    *int          `json:"events,omitempty"`
@@ -59,9 +60,9 @@ func newSnapshotInspectCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Say what a backup holds, and whether it is intact",
-		Long: `Reads a backup through: its SHA-256, every checksum in it, whether its events are complete and fold to its
-registry, and whether that has the state hash that was stored with it. It takes room for what the backup
-holds in the directory for temporary files (TMPDIR). The exit status is 1 if anything is wrong.`,
+		Long: `Reads a backup and checks it: its SHA-256, every checksum in it, whether its events are complete and lead
+to its registry, and whether that has the stored hash. It needs room for the content in the directory for
+temporary files (TMPDIR). The exit status is 1 if anything is wrong.`,
 		Example: `  rollcall snapshot inspect /backup/rollcall.snapshot`,
 		Args:    exactly("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -122,17 +123,17 @@ func newSnapshotRestoreCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE --node NAME --data DIR --member ...",
 		Short: "Make the data directory of a member of a new cluster from a backup",
-		Long: `Makes, offline, the data directory of one member of a new cluster that begins with the registry and the
-history of a backup, at its revision. The new cluster has an id of its own: nothing of the old one is
-dialed, and its nodes and the new ones refuse each other.
+		Long: `Makes the data directory of one member of a new cluster from a backup. The new cluster begins with the
+registry and the history of the backup, at its revision. It has another id, so that its nodes and those of
+the old cluster refuse each other.
 
-Run it once for each member, with the same file and the same --member list. The first prints a token for
-the others, so that all arrive at the same cluster; it is good for an hour. Then start all of them with
-"rollcall serve". Never restore a single member of a cluster that has run since: it would have forgotten
-its votes.
+Run it once for each member, with the same file and the same --member list. The first run prints a token.
+Give it to the other runs by --token, within an hour. Then start all nodes with "rollcall serve".
 
-The directory must be missing or empty. A file that is cut short, changed or something else is refused, and
-nothing is left behind.`,
+Never restore one member of a cluster that has run since: it would have forgotten its votes. If a member
+lost its data, go on without it, or restore all members.
+
+The directory must be missing or empty. A damaged file is refused, and nothing is left behind.`,
 		Example: `  rollcall snapshot restore rollcall.snapshot --node n1 --data /var/lib/rollcall --insecure \
     --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3
   rollcall snapshot restore rollcall.snapshot --node n2 --data /var/lib/rollcall --insecure --token TOKEN \

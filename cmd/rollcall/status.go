@@ -23,15 +23,14 @@ func newStatusCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "status",
 		Short: "Show the cluster: leader, members, problems",
-		Long: `Shows the cluster as the first node that answers sees it, having asked the others: leader, revision,
-whether writes are taken, each member, and what is wrong, worst first.
+		Long: `Shows the cluster: leader, revision, whether it takes writes, each member, and what is wrong, worst
+first. The first node that answers asks the others.
 
-With --wait it asks until there is a leader that takes writes and every member is ready, then shows
-it; if that does not come in time it shows what there is, and the exit status is 4. --timeout does
-not apply then.
+--wait asks again until a leader takes writes and every member is ready. If that does not come in time,
+it shows what there is, and the exit status is 4.
 
-With --watch it asks again every two seconds until it is interrupted: on a terminal it shows the newest
-answer only, else one after another (-o json: an object a line).`,
+--watch asks again every two seconds until Ctrl-C. On a terminal it shows the newest answer only. With
+-o json each answer is an object on a line. --timeout does not apply to either.`,
 		Example: `  rollcall status
   rollcall status --watch
   rollcall status --wait 30s`,
@@ -118,7 +117,7 @@ func awaitCluster(parent context.Context, c *client.Client, timeout time.Duratio
 func unanswered(timeout time.Duration, last error) *failure {
 	why := last.Error()
 	if e, ok := errors.AsType[*client.Error](last); ok {
-		why = e.Message
+		why = strings.TrimPrefix(e.Message, "no endpoint answers: ")
 	}
 	return &failure{
 		exit:   exitNotDone,

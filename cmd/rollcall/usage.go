@@ -108,8 +108,8 @@ func begin(a, b string) int {
 	return n
 }
 
-// hideGlobal takes global flags out of a command in which they do nothing: they are not in its help, and are
-// refused on its command line. Their variables are for the other commands.
+// hideGlobal takes global flags out of the help of a command in which they do nothing. The command takes them
+// all the same: they may stand in an alias for all commands.
 func hideGlobal(cmd *cobra.Command, root *cobra.Command, names ...string) {
 	for _, name := range names {
 		hidden := *root.PersistentFlags().Lookup(name)
@@ -122,9 +122,6 @@ func hideGlobal(cmd *cobra.Command, root *cobra.Command, names ...string) {
 
 // checkFlags refuses what pflag takes and no command can use.
 func checkFlags(cmd *cobra.Command) error {
-	if name := cliflag.FirstGiven(cmd.Flags(), doesNotApply); name != "" {
-		return withNext(invalid("--%s does not apply to %q", name, cmd.CommandPath()), fmt.Sprintf("see %q", cmd.CommandPath()+" --help"))
-	}
 	if name := cliflag.FirstEmpty(cmd.Flags()); name != "" {
 		return invalid("--%s is empty; give it a value, or leave it out", name)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/plain"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/store/verify"
 )
@@ -24,13 +25,12 @@ func newVerifyCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "verify [--data DIR]",
 		Short: "Prove that all members hold the same, or that a stopped node's data is intact",
-		Long: `Without --data it has a node ask every member for the hash of its registry after one log entry. The
-exit status is 0 if every member answered and all hashes are the same, 4 otherwise.
+		Long: `Without --data, a node asks every member for the hash of its registry at the same log entry. Exit
+status: 0 all members answered and have the same hash; 4 they did not.
 
-With --data it reads all of a stopped node's data directory, and changes nothing: every checksum, whether
-the registry has the state hash that was stored with it, whether the events are complete and in the
-index, whether they fold to the registry, whether the raft log continues the registry file, and the
-snapshots. The exit status is 1 if anything is wrong.`,
+With --data, all data of a stopped node are read. Nothing is changed. These are checked: all checksums;
+the registry against its hash; the events, whether they are complete and lead to the registry; the raft
+log; the snapshots. The exit status is 1 if anything is wrong. ROLLCALL_DATA is not used here.`,
 		Example: `  rollcall verify
   rollcall verify --data /var/lib/rollcall`,
 		Args: noArguments,
@@ -88,7 +88,7 @@ var hashColumns = []column[*rollcallv1.MemberHash]{
 		return text("-")
 	}},
 	{header: "PROBLEM", cell: func(_ view, m *rollcallv1.MemberHash) format.Cell {
-		return format.Cell{Text: format.OrDash(format.OneLine(m.GetError())), Tone: toneIf(m.GetError() != "", format.Bad)}
+		return format.Cell{Text: format.OrDash(plain.Text(format.OneLine(m.GetError()))), Tone: toneIf(m.GetError() != "", format.Bad)}
 	}},
 }
 
@@ -106,16 +106,24 @@ type checkReport struct {
 
 func reportOf(checks []verify.Check) (reports []checkReport, problems int) {
 	for _, c := range checks {
-		reports = append(reports, checkReport{c.Name, c.Looked, append([]string{}, c.Problems...)})
+		reports = append(reports, checkReport{c.Name, c.Looked, plainAll(c.Problems)})
 		problems += len(c.Problems)
 	}
 	return reports, problems
 }
 
+func plainAll(problems []string) []string {
+	all := []string{} // JSON has a list
+	for _, p := range problems {
+		all = append(all, plain.Text(p))
+	}
+	return all
+}
+
 func (a *app) verifyData(data string) error {
 	checks, err := node.VerifyData(data)
 	if err != nil {
-		return compactFailure(err)
+		return dataFailure(err)
 	}
 	reports, problems := reportOf(checks)
 	err = a.printObject(dataReport{data, problems == 0, reports}, func() error {

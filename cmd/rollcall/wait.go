@@ -23,9 +23,12 @@ func newWaitCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "wait SERVICE",
 		Short: "Wait until a service has a status",
-		Long: `Waits until a service has a status. Exit status 0: it has; 4: not within --timeout; 1: no node
-answered at all. The service need not exist yet; "--for service_unknown" waits until it does not
-exist. The names that nodes answer for themselves, such as rollcall.leader, can be waited for too.`,
+		Long: `Waits until a service has a status: SERVING, or the one given by --for. The service need not exist
+yet. "--for service_unknown" waits until it does not exist. The node's own names, such as
+rollcall.leader, can be waited for too.
+
+Exit status: 0 it has the status; 4 it did not have it within --timeout; 1 no node answered. The
+variable ROLLCALL_TIMEOUT is not used here.`,
 		Example: `  rollcall wait shop/cart
   rollcall wait shop/cart --for not_serving --timeout 2m`,
 		Args:              exactly("SERVICE"),

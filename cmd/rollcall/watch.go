@@ -14,6 +14,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -24,11 +25,10 @@ func newWatchCommand(a *app) *cobra.Command {
 		Use:   "watch SERVICE | --prefix PREFIX",
 		Short: "Follow the status of a service, or of many, until Ctrl-C",
 		Long: `Prints the status of a service, then every newer one, until it is interrupted. The time is that of the
-change; "-" if it is not known. A service that does
-not exist is SERVICE_UNKNOWN, and is followed into existence. If a node goes, the watch goes on at
-another; it never goes back in time. States that pass quickly may be skipped; "rollcall events
---follow" skips nothing. --timeout does not apply. If the cluster is restored from a backup, or founded
-anew, it says so and goes on with the new cluster, whose revisions begin anew.
+change; "-" if it is not known. A service that does not exist is SERVICE_UNKNOWN, and is followed into
+existence. If a node goes, the watch goes on at another; it never goes back in time. States that pass
+quickly may be skipped; "rollcall events --follow" skips nothing. If the cluster is restored from a
+backup, or founded anew, it says so and goes on with the new cluster, whose revisions begin anew.
 
 With --prefix it follows all services whose names begin with a prefix; --prefix '' is every service.
 First comes their state, then a line with the revision at which it is whole, then each newer record
@@ -231,6 +231,8 @@ func (a *app) describeUpdate(u client.Update, deletion *rollcallv1.Event) string
 	line := fmt.Sprintf("%s %s", format.Service(u.Service), a.paint(u.Status.String(), format.StatusTone(u.Status)))
 	report := u.Record.GetReport()
 	switch {
+	case u.Record.GetOverride() != nil:
+		return line + ", " + explain.Reason(a.now(), u.Record)
 	case report != nil:
 		return line + fmt.Sprintf(", revision %d", report.GetRevision()) + whyAndWho(report.GetReason(), report.GetActor())
 	case deletion != nil:

@@ -9,7 +9,8 @@ import (
 )
 
 // left says that a field is left out of the JSON, because it has no value there: its zero would look like one.
-func left(m protoreflect.Message, fd protoreflect.FieldDescriptor) bool {
+// m is the value of the field of, or of none.
+func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 	if m.Has(fd) {
 		return false
 	}
@@ -19,6 +20,10 @@ func left(m protoreflect.Message, fd protoreflect.FieldDescriptor) bool {
 	switch v := m.Interface().(type) {
 	case *rollcallv1.Event:
 		return !hasField(v.GetType(), fd.Name())
+	case *rollcallv1.Member:
+		return fd.Name() == "voter" && of != nil && of.Parent().Name() == "Event" // it does not tell
+	case *rollcallv1.ListOverridesResponse:
+		return fd.Name() == "next_page_token" // all pages are shown
 	case *rollcallv1.Report, *rollcallv1.Override, *rollcallv1.Rule:
 		return fd.Name() == "revision" // of a dry run: there is no such revision
 	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,

@@ -26,7 +26,7 @@ type Message struct{ proto.Message }
 // MarshalJSON implements json.Marshaler.
 func (m Message) MarshalJSON() ([]byte, error) {
 	var b bytes.Buffer
-	if err := encodeMessage(&b, m.ProtoReflect()); err != nil {
+	if err := encodeMessage(&b, m.ProtoReflect(), nil); err != nil {
 		return nil, err
 	}
 	return b.Bytes(), nil
@@ -47,27 +47,33 @@ type Time struct{ time.Time }
 // MarshalJSON implements json.Marshaler.
 func (t Time) MarshalJSON() ([]byte, error) { return Marshal(UTC(t.Time)) }
 
-// TimeOf is an API time in JSON; nil for nil.
-func TimeOf(t *timestamppb.Timestamp) *Time {
-	if t == nil {
-		return nil
+// Seconds is a duration in JSON: a number of seconds, exact to the nanosecond.
+type Seconds time.Duration
+
+// MarshalJSON implements json.Marshaler.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	d, sign := time.Duration(s), ""
+	if d < 0 {
+		d, sign = -d, "-"
 	}
-	return &Time{t.AsTime()}
+	text := fmt.Sprintf("%s%d.%09d", sign, d/time.Second, d%time.Second)
+	return []byte(strings.TrimSuffix(strings.TrimRight(text, "0"), ".")), nil
 }
 
-func encodeMessage(b *bytes.Buffer, m protoreflect.Message) error {
+// encodeMessage writes m, the value of the field of; nil: of none.
+func encodeMessage(b *bytes.Buffer, m protoreflect.Message, of protoreflect.FieldDescriptor) error {
 	switch v := m.Interface().(type) {
 	case *timestamppb.Timestamp:
 		return encodeValue(b, UTC(v.AsTime()))
 	case *durationpb.Duration:
-		return encodeValue(b, v.AsDuration().Seconds())
+		return encodeValue(b, Seconds(v.AsDuration()))
 	}
 	b.WriteByte('{')
 	fields := m.Descriptor().Fields()
 	separator := ""
 	for i := range fields.Len() {
 		fd := fields.Get(i)
-		if fd.HasPresence() && !m.Has(fd) || left(m, fd) {
+		if fd.HasPresence() && !m.Has(fd) || left(m, fd, of) {
 			continue
 		}
 		fmt.Fprintf(b, "%s%q:", separator, fieldName(fd))
@@ -111,7 +117,7 @@ func encodeField(b *bytes.Buffer, fd protoreflect.FieldDescriptor, v protoreflec
 func encodeSingle(b *bytes.Buffer, fd protoreflect.FieldDescriptor, v protoreflect.Value) error {
 	switch fd.Kind() {
 	case protoreflect.MessageKind, protoreflect.GroupKind:
-		return encodeMessage(b, v.Message())
+		return encodeMessage(b, v.Message(), fd)
 	case protoreflect.EnumKind:
 		if named := fd.Enum().Values().ByNumber(v.Enum()); named != nil {
 			return encodeValue(b, EnumName(named))
