@@ -30,6 +30,9 @@ func (n *Node) reading() metrics.Reading {
 		Revision:             n.fsm.Revision(),
 		RegistryBacklogBytes: n.registryFile.Backlog(),
 		Services:             make(map[string]int64, len(f.Services)),
+		Overrides:            f.Overrides,
+		Overridden:           make(map[string]int64, len(f.Overridden)),
+		BreakGlass:           f.BreakGlass,
 		Watchers:             f.Watchers,
 		Wakes:                f.Wakes,
 		Restores:             f.Restores,
@@ -44,6 +47,12 @@ func (n *Node) reading() metrics.Reading {
 	}
 	for status, count := range f.Services {
 		r.Services[status.String()] = count
+	}
+	for status, count := range f.Overridden {
+		r.Overridden[status.String()] = count
+	}
+	for _, rule := range f.Rules {
+		r.Rules = append(r.Rules, metrics.Rule{Name: rule.GetName(), Needed: rule.GetNeeded(), Serving: rule.GetServing()})
 	}
 	for _, c := range s.Clocks {
 		r.ClockOffsets[c.Member] = c.By
