@@ -73,7 +73,7 @@ var rooms = map[string][]string{
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "client/connfailure",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/timeline", "client/connfailure",
 	},
 	"cmd/rollcall/ballast":    {},
 	"cmd/rollcall/cliflag":    {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
@@ -81,7 +81,8 @@ var rooms = map[string][]string{
 	"cmd/rollcall/dial":       {"client/connfailure"},
 	"cmd/rollcall/plain":      {"client/connfailure"},
 	"cmd/rollcall/explain":    {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
-	"cmd/rollcall/format":     {"api/rollcall/limits"},
+	"cmd/rollcall/timeline":   {"api/rollcall/pattern", "api/rollcall/v1"},
+	"cmd/rollcall/format":     {"api/rollcall/limits", "api/rollcall/v1"},
 	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "client/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 

@@ -68,6 +68,11 @@ type Config struct {
 	// StatusTimeout is how long GetStatus waits for each other member, all at once.
 	StatusTimeout time.Duration
 
+	// OnWrite is told how long each change took, as its client saw it but for the network. OnLinearizableRead is
+	// told how long a read that asks to be linearizable waited until it was; the read itself takes microseconds.
+	// Both must not block; nil: nobody is told.
+	OnWrite, OnLinearizableRead func(took time.Duration)
+
 	Logger *slog.Logger
 }
 
@@ -204,7 +209,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
 	r := freshness.Reads{
 		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
-		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending,
+		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending, OnLinearizable: cfg.OnLinearizableRead,
 	}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
@@ -212,7 +217,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
+	api, peer := s.requests.Methods(cfg.timedWrites(s.rpcs.On(s.api))), s.rpcs.On(s.peer)
 	streams := s.requests.Streams(api)
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}

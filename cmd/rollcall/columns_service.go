@@ -5,13 +5,16 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // serviceColumns are those of list, and of get -o wide.
 var serviceColumns = []column[*rollcallv1.ServiceRecord]{
 	{header: "SERVICE", cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell { return text(format.Service(r.GetService())) }},
-	{header: "STATUS", cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell { return statusCell(r.GetStatus()) }},
+	{header: "STATUS", cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell {
+		return format.Cell{Text: explain.Status(r), Tone: format.StatusTone(r.GetStatus())}
+	}},
 	{header: "SINCE", cell: func(v view, r *rollcallv1.ServiceRecord) format.Cell {
 		return text(format.Ago(v.now, r.GetStatusTime()))
 	}},
@@ -34,9 +37,7 @@ var serviceColumns = []column[*rollcallv1.ServiceRecord]{
 	{header: "PEER", wide: true, cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell {
 		return text(format.OrDash(r.GetReport().GetActor().GetPeer()))
 	}},
-	{header: "REASON", cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell {
-		return text(format.OrDash(r.GetReport().GetReason()))
-	}},
+	{header: "REASON", cell: func(v view, r *rollcallv1.ServiceRecord) format.Cell { return text(explain.Reason(v.now, r)) }},
 }
 
 // statusCell is a status in its tone.

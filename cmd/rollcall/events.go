@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -13,6 +14,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -296,16 +298,18 @@ var eventColumns = []column[*rollcallv1.Event]{
 		return text(v.timeOrDash(e.GetTime()))
 	}},
 	{header: "TYPE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(cliflag.EventTypeName(e.GetType())) }},
-	{header: "SERVICE", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetService())) }},
-	{header: "FROM→TO", cell: func(_ view, e *rollcallv1.Event) format.Cell { return transition(e) }},
+	{header: "SERVICE", cell: func(_ view, e *rollcallv1.Event) format.Cell {
+		return text(format.OrDash(cmp.Or(e.GetService(), e.GetPattern())))
+	}},
+	{header: "FROM→TO", cell: func(v view, e *rollcallv1.Event) format.Cell { return transition(v, e) }},
 	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetName())) }},
 	{header: "PEER", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetPeer())) }},
 	{header: "REQUEST ID", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetRequestId())) }},
-	{header: "REASON", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetReason())) }},
+	{header: "REASON", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(explain.EventReason(e)) }},
 }
 
 // transition returns what an event changed, in the tone of what it is now.
-func transition(e *rollcallv1.Event) format.Cell {
+func transition(v view, e *rollcallv1.Event) format.Cell {
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED:
 		from, to := e.GetPreviousStatus().String(), e.GetStatus().String()
@@ -315,11 +319,17 @@ func transition(e *rollcallv1.Event) format.Cell {
 		if e.GetStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 			to = "deleted"
 		}
+		if e.GetEffectiveStatus() != e.GetStatus() {
+			to += " (shown as " + e.GetEffectiveStatus().String() + ")"
+		}
 		return format.Cell{Text: from + "→" + to, Tone: format.StatusTone(e.GetStatus())}
+	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:
+		return format.Cell{Text: explain.Change(v.now, e), Tone: format.StatusTone(e.GetStatus())}
 	case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
 		return text(fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress())))
 	}
-	return text(cliflag.EventTypeName(e.GetType())) // of a newer node
+	// A type that explain does not know is of a newer node.
+	return text(cmp.Or(explain.Change(v.now, e), cliflag.EventTypeName(e.GetType())))
 }
 
 func (a *app) localTime(t time.Time) string { return a.view().local(t) }

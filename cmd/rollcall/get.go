@@ -9,6 +9,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -19,6 +20,9 @@ func newGetCommand(a *app) *cobra.Command {
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
 		Long: `Shows the status of one service: since when, who reported it, and why.
+
+A status with a star, NOT_SERVING*, is that of an override. What is reported, and other overrides, stand
+beneath it. "rollcall why" says it in sentences.
 
 The first node that answers is asked. It may be a moment behind the others. --linearizable shows every
 change that was acknowledged before; --min-revision and --max-staleness ask for less. With one of
@@ -147,11 +151,16 @@ func (a *app) writeCells(rec *rollcallv1.ServiceRecord, held, asOf string) error
 	if asOf != "" {
 		row("AS OF", text(asOf))
 	}
-	status := statusCell(rec.GetStatus())
-	status.Text += held
+	status := format.Cell{Text: explain.Status(rec) + held, Tone: format.StatusTone(rec.GetStatus())}
 	row("STATUS", status)
+	if o := rec.GetOverride(); o != nil {
+		row("BECAUSE", text(explain.Override(a.now(), o)))
+	}
+	for _, o := range rec.GetShadowed() {
+		row("BENEATH", text(explain.Override(a.now(), o)+" ("+o.GetStatus().String()+")"))
+	}
 	if report := rec.GetReport(); report != nil {
-		if report.GetStatus() != rec.GetStatus() {
+		if rec.GetOverride() != nil || report.GetStatus() != rec.GetStatus() {
 			row("REPORTED", statusCell(report.GetStatus()))
 		}
 		row("REASON", text(format.OrDash(report.GetReason())))

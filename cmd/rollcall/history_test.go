@@ -11,8 +11,8 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
-// timeline fills a fake with a service that was deleted and came back: revisions 1, 2, 4 and 6.
-func timeline(t *testing.T) *fake {
+// storied fills a fake with a service that was deleted and came back: revisions 1, 2, 4 and 6.
+func storied(t *testing.T) *fake {
 	t.Helper()
 	f := startFake(t)
 	for _, args := range []string{
@@ -31,7 +31,7 @@ func timeline(t *testing.T) *fake {
 }
 
 func TestHistoryTable(t *testing.T) {
-	f := timeline(t)
+	f := storied(t)
 	forNow := regexp.MustCompile(`(now +)\S+ +`)
 	check := func(r result, stderr string, want ...string) {
 		t.Helper()
@@ -60,7 +60,7 @@ func TestHistoryTable(t *testing.T) {
 }
 
 func TestHistoryAsJSON(t *testing.T) {
-	f := timeline(t)
+	f := storied(t)
 	at := func(minute string) string { return "2026-11-22T10:0" + minute + ":00Z" }
 	type line struct {
 		Service, Status, Reason string
@@ -138,7 +138,7 @@ func TestHistoryAsJSON(t *testing.T) {
 }
 
 func TestNoHistory(t *testing.T) {
-	f := timeline(t)
+	f := storied(t)
 	rollcall(t, "history", "none").want(t, exitNotDone, "", "rollcall: cannot show the history of none: none does not exist; \"rollcall list\" shows the services\n")
 	f.compact(5)
 	rollcall(t, "history", "shop/cart", "--until", "2026-11-22T10:01:00Z").want(t, exitNotDone, "",

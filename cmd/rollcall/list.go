@@ -77,6 +77,9 @@ func newListCommand(a *app) *cobra.Command {
 The first node that answers is asked. A long list comes in pages. Each page shows one moment, and
 different pages can show different moments.
 
+A status with a star, NOT_SERVING*, is that of an override. The last column names the override, its end
+and its reason, and what is reported.
+
 --sort status puts the worst first: NOT_SERVING, UNKNOWN, then SERVING. --sort time puts the newest
 change first. --limit shows only so many; -o json says "more" if there are others.
 

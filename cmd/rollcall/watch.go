@@ -14,6 +14,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -233,6 +234,8 @@ func (a *app) describeUpdate(u client.Update, deletion *rollcallv1.Event) string
 	line := fmt.Sprintf("%s %s", format.Service(u.Service), a.paint(u.Status.String(), format.StatusTone(u.Status)))
 	report := u.Record.GetReport()
 	switch {
+	case u.Record.GetOverride() != nil:
+		return line + ", " + explain.Reason(a.now(), u.Record)
 	case report != nil:
 		return line + fmt.Sprintf(", revision %d", report.GetRevision()) + whyAndWho(report.GetReason(), report.GetActor())
 	case deletion != nil:

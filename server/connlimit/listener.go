@@ -49,6 +49,18 @@ func (c *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Open is how many connections are open. It looks at each of them.
+func (c *Listener) Open() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.open {
+		if !closed(conn) {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *Listener) admit(conn net.Conn) bool {
 	if _, ok := conn.(syscall.Conn); !ok {
 		return true // it holds no file descriptor
