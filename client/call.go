@@ -58,7 +58,7 @@ func (u *unknownOutcome) ended(op operation, cause error) *Error {
 
 // addAnswer notes what another try was answered, which does not settle the outcome.
 func (u *unknownOutcome) addAnswer(f *Error) *Error {
-	u.err.Message += "; then, from " + f.Endpoint + ": " + plain(f.Message)
+	u.err.Message += "; then, from " + f.Endpoint + ": " + oneLine(f.Message)
 	return u.err
 }
 

@@ -6,16 +6,19 @@ import (
 	"log/slog"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/resolver"
 )
 
 // Config says whom to talk to, and how.
 type Config struct {
 	// Endpoints are the API addresses of the nodes, host:port, or targets as gRPC knows them
-	// (scheme:...). One is enough to work, all of them to survive the loss of a node.
+	// (scheme:...). One is enough to work, all of them to survive the loss of a node. The name of a host is
+	// looked up at each dial, so that nodes which moved to other addresses are found within seconds.
 	Endpoints []string
 	// Actor is who makes the changes, unless WriteOptions says; at most 256 bytes.
 	Actor string
@@ -47,8 +50,8 @@ func (c Config) Validate() error {
 		return errors.New("client: no endpoints are given")
 	}
 	for i, e := range c.Endpoints {
-		if err := checkEndpoint(e); err != nil {
-			return fmt.Errorf("client: endpoint %q: %w", e, err)
+		if err := c.checkEndpoint(e); err != nil {
+			return fmt.Errorf("client: endpoint %q %w", e, err)
 		}
 		if slices.Contains(c.Endpoints[:i], e) {
 			return fmt.Errorf("client: endpoint %q is listed twice", e)
@@ -60,13 +63,27 @@ func (c Config) Validate() error {
 	return nil
 }
 
-func checkEndpoint(e string) error {
-	if strings.Contains(e, "://") || strings.HasPrefix(e, "unix:") || strings.HasPrefix(e, "unix-abstract:") {
+func (c Config) checkEndpoint(e string) error {
+	if scheme, _, ok := strings.Cut(e, "://"); ok {
+		if resolver.Get(scheme) == nil && len(c.DialOptions) == 0 { // options can bring a resolver
+			return fmt.Errorf("is not host:port: leave out %s://", scheme)
+		}
+		return nil // a target of gRPC
+	}
+	if strings.HasPrefix(e, "unix:") || strings.HasPrefix(e, "unix-abstract:") {
 		return nil
 	}
-	_, port, err := net.SplitHostPort(e)
-	if err != nil || port == "" {
+	host, port, err := net.SplitHostPort(e)
+	switch {
+	case err != nil && strings.Count(e, ":") > 1 && !strings.Contains(e, "["):
+		return errors.New("is not host:port; an IPv6 address stands in brackets, as [::1]:7600")
+	case err != nil || port == "":
 		return errors.New("is not host:port")
+	case strings.ContainsAny(host, "/ \t"):
+		return errors.New("is not host:port")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return errors.New("has a port that is not a number from 1 to 65535")
 	}
 	return nil
 }

@@ -1,5 +1,34 @@
 // Package client talks to a Rollcall cluster: to any node of it, and to the next one when that node does not
-// answer. What belongs here: choosing an endpoint, failing over, saying what became of a write, and watches
+// answer.
+//
+// A program that reports a status and then watches it; cfg is [DefaultConfig], with the Endpoints of the cluster:
+//
+//	c, err := client.New(cfg)
+//	if err != nil {
+//		return err
+//	}
+//	defer c.Close()
+//	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+//	defer cancel()
+//	_, err = c.Set(ctx, "shop/cart", client.Serving, client.WriteOptions{Reason: "deployed 1.4"})
+//	switch {
+//	case client.IsUnknown(err):
+//		return fmt.Errorf("it may have been done: %w", err)
+//	case err != nil:
+//		return fmt.Errorf("nothing was changed: %w", err)
+//	}
+//	for u, err := range c.Watch(ctx, "shop/cart") {
+//		if err != nil {
+//			return err
+//		}
+//		fmt.Println(u.Service, "is", u.Status)
+//		if u.Status == client.Serving {
+//			break
+//		}
+//	}
+//	return nil
+//
+// What belongs here: choosing an endpoint, failing over, saying what became of a write, and watches
 // that survive the node they run on. What does not: words for people (cmd/rollcall), and anything that a node
 // decides.
 //
@@ -18,10 +47,10 @@
 // A write ends in one of three ways.
 //
 //   - Done: no error. It is on the disks of a majority.
-//   - Surely not done: an *[Error] with [WrittenNo]. The request never left this process, or a node refused
+//   - Surely not done: an *[Error] with [WrittenNo]; [IsNotWritten] is true. The request never left this process, or a node refused
 //     it, or a node said NOT_WRITTEN (no leader, for example). After the first and the last of these the
 //     client itself tries again until the context ends (or, see above, until no endpoint can be connected to).
-//   - Unknown: an *[Error] with [WrittenUnknown]. The request was sent, and until the context ended nothing
+//   - Unknown: an *[Error] with [WrittenUnknown]; [IsUnknown] is true. The request was sent, and until the context ended nothing
 //     came back that proves what became of it.
 //
 // A try can end without an answer: its connection breaks, its node hangs or loses the leadership, or

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -87,6 +88,15 @@ func (e *endpoint) connect(ctx context.Context) (*grpc.ClientConn, error) {
 	}
 }
 
+// target is what gRPC dials. A name of a host is resolved at each dial: gRPC's own resolver asks the name service
+// once in 30 s at most, so that nodes which moved to other addresses would be found half a minute later.
+func target(address string) string {
+	if strings.Contains(address, "://") || strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "unix-abstract:") {
+		return address // a target of gRPC, see Config.Endpoints
+	}
+	return "passthrough:///" + address
+}
+
 func (e *endpoint) open() (*grpc.ClientConn, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -94,7 +104,7 @@ func (e *endpoint) open() (*grpc.ClientConn, error) {
 		return nil, ErrClosed
 	}
 	if e.conn == nil {
-		conn, err := grpc.NewClient(e.address, e.options...)
+		conn, err := grpc.NewClient(target(e.address), e.options...)
 		if err != nil {
 			return nil, status.Error(codes.InvalidArgument, fmt.Sprintf("endpoint %s: %v", e.address, err))
 		}

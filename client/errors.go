@@ -183,23 +183,6 @@ func errorInfo(st *status.Status) *errdetails.ErrorInfo {
 	return nil
 }
 
-// plain removes gRPC's wrapping from the message of a failed connection. It is for people.
-func plain(message string) string {
-	if _, inner, ok := strings.Cut(message, `connection error: desc = "`); ok {
-		message = strings.TrimSuffix(inner, `"`)
-	}
-	if _, inner, ok := strings.Cut(message, "Error while dialing: "); ok {
-		message = inner
-		if strings.HasPrefix(inner, "dial ") {
-			// "dial tcp 127.0.0.1:7600: connect: connection refused": the address is named already.
-			if _, rest, ok := strings.Cut(inner, ": "); ok {
-				message = strings.TrimPrefix(rest, "connect: ")
-			}
-		}
-	}
-	return oneLine(message)
-}
-
 // oneLine returns s on one line that a terminal shows as it is: line breaks and other control characters
 // are spaces, other characters that do not show are escaped.
 func oneLine(s string) string {

@@ -57,7 +57,7 @@ func ExampleConfig_Validate() {
 	cfg := client.DefaultConfig()
 	cfg.Endpoints = []string{"localhost"}
 	fmt.Println(cfg.Validate())
-	// Output: client: endpoint "localhost": is not host:port
+	// Output: client: endpoint "localhost" is not host:port
 }
 
 func ExampleClient_Set() {

@@ -252,7 +252,7 @@ func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Ba
 }
 
 func (n *fakeNode) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (*rollcallv1.DeleteServiceResponse, error) {
-	revision, err := n.change(ctx, "DeleteService", req, false, nil, event{req.GetService(), missing, req.GetReason()})
+	revision, err := n.change(ctx, "DeleteService", req, req.GetValidateOnly(), nil, event{req.GetService(), missing, req.GetReason()})
 	if err != nil {
 		return nil, err
 	}

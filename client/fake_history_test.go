@@ -188,6 +188,15 @@ func (n *fakeNode) WatchServices(req *rollcallv1.WatchServicesRequest, stream gr
 		for ; len(queue) == 0 && at < n.applied; at++ {
 			e := n.event(at + 1)
 			m := &rollcallv1.WatchServicesResponse{Revision: at + 1, Synced: true}
+			if e.GetService() == "" { // of an override, perhaps
+				for _, name := range n.cluster.covered(at + 1) {
+					if r := n.cluster.record(name, at+1); r != nil && chosen(name, req.GetPrefixes()) {
+						m.Services = append(m.Services, r)
+					}
+				}
+				queue = append(queue, m)
+				continue
+			}
 			if r := n.cluster.record(e.GetService(), at+1); r != nil {
 				m.Services = append(m.Services, r)
 			} else {

@@ -50,6 +50,7 @@ type fakeCluster struct {
 	changed chan struct{}
 	nodes   []*fakeNode
 	answers map[string]answer // first ones, by request id
+	layers  layers
 }
 
 type answer struct {
@@ -265,11 +266,11 @@ func (f *fakeCluster) record(service string, revision int64) *rollcallv1.Service
 			if e.status == missing {
 				return nil
 			}
-			return &rollcallv1.ServiceRecord{
+			return f.layers.show(&rollcallv1.ServiceRecord{
 				Service: service,
 				Status:  e.status,
 				Report:  &rollcallv1.Report{Status: e.status, Reason: e.reason, Revision: i + 1},
-			}
+			}, revision)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	"github.com/rollcallhq/rollcall/client/connfailure"
 )
 
 // operation describes a call: for its errors, and for how it may be retried.
@@ -43,7 +44,11 @@ func (op operation) failed(e *endpoint, err error, w Written) *Error {
 	f := op.error(st.Code(), st.Message(), err)
 	f.Written = w
 	f.Endpoint = e.address
-	if info := errorInfo(st); info != nil {
+	info := errorInfo(st)
+	if info == nil && f.doubtful() || f.Code == codes.Unimplemented {
+		f.Message = connfailure.Text(f.Message) // most likely gRPC's own
+	}
+	if info != nil {
 		f.Reason = info.GetReason()
 		if f.Reason == reasonRevisionMismatch {
 			// A malformed number becomes 0: the reason alone says what happened.
@@ -69,7 +74,7 @@ func (op operation) ended(cause error, last *Error) *Error {
 	if last != nil {
 		f.err = errors.Join(cause, last.err)
 		f.Reason = last.Reason
-		f.Message += "; last: " + last.Endpoint + ": " + plain(last.Message)
+		f.Message += "; last: " + last.Endpoint + ": " + oneLine(last.Message)
 	}
 	return f
 }
@@ -91,7 +96,7 @@ func (op operation) unanswered(failures []*Error) *Error {
 	var errs []error
 	for _, f := range failures {
 		tried = append(tried, f.Endpoint)
-		why = append(why, plain(f.Message))
+		why = append(why, oneLine(f.Message))
 		errs = append(errs, f.err)
 	}
 	message := "no endpoint answers: tried "

@@ -59,9 +59,16 @@ type ListOptions struct {
 	PageSize int      // 1,000 if 0; at most 10,000
 	// At is the point in time to list, all of it one cut; nil is now. Errors are those of GetAt.
 	At *rollcallv1.At
-	// AsOf, if not nil, is set to the revision that a page is as of, before its records are given; also if
-	// there are none. With At it is the same for all pages.
-	AsOf *int64
+	// Page, if not nil, is set to what is known of a page before its records are given; also if there are none.
+	Page *ListPage
+}
+
+// ListPage is what the records of a page of List are as of.
+type ListPage struct {
+	Revision int64 // of this page; with ListOptions.At the same for all
+	// First is that of the first page: the list shows at least all changes up to it.
+	First   int64
+	Cluster string // that the revisions belong to
 }
 
 // AtRevision is the point in time when the registry had this revision. A revision inside an atomic write
@@ -108,8 +115,11 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.
 			}
 			c.learnCluster(page.GetClusterId())
 			op.cluster = page.GetClusterId()
-			if o.AsOf != nil {
-				*o.AsOf = page.GetRevision()
+			if o.Page != nil {
+				if req.GetPageToken() == "" {
+					o.Page.First = page.GetRevision()
+				}
+				o.Page.Revision, o.Page.Cluster = page.GetRevision(), page.GetClusterId()
 			}
 			for _, record := range page.GetServices() {
 				if !yield(record, nil) {

@@ -100,7 +100,7 @@ func TestNoEndpointIsToldAtOnce(t *testing.T) {
 				if e.Code != codes.Unavailable || e.Reason != client.ReasonNoEndpoint || e.Written != client.WrittenNo {
 					t.Errorf("got %v %q written %v", e.Code, e.Reason, e.Written)
 				}
-				if want := "no endpoint answers: tried passthrough:///n1, passthrough:///n2, passthrough:///n3: connect: connection refused"; e.Message != want {
+				if want := "no endpoint answers: tried passthrough:///n1, passthrough:///n2, passthrough:///n3: connection refused"; e.Message != want {
 					t.Errorf("message %q, want %q", e.Message, want)
 				}
 			})
@@ -386,6 +386,13 @@ func TestConfigValidate(t *testing.T) {
 		"none":              {client.Config{}, "no endpoints are given"},
 		"no port":           {client.Config{Endpoints: []string{"host"}}, "is not host:port"},
 		"empty port":        {client.Config{Endpoints: []string{"host:"}}, "is not host:port"},
+		"port 0":            {client.Config{Endpoints: []string{"host:0"}}, "from 1 to 65535"},
+		"large port":        {client.Config{Endpoints: []string{"host:65536"}}, "from 1 to 65535"},
+		"named port":        {client.Config{Endpoints: []string{"host:https"}}, "from 1 to 65535"},
+		"bare IPv6":         {client.Config{Endpoints: []string{"::1:7600"}}, "[::1]:7600"},
+		"URL":               {client.Config{Endpoints: []string{"http://host:7600"}}, "leave out http://"},
+		"path":              {client.Config{Endpoints: []string{"host/x:7600"}}, "is not host:port"},
+		"own resolver":      {client.Config{Endpoints: []string{"mine:///x"}, DialOptions: []grpc.DialOption{grpc.WithUserAgent("x")}}, ""},
 		"twice":             {client.Config{Endpoints: []string{"a:1", "a:1"}}, "listed twice"},
 		"negative duration": {client.Config{Endpoints: []string{"a:1"}, AttemptTimeout: -1}, "negative"},
 	}

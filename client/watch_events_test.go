@@ -269,15 +269,15 @@ func TestGetAndListAt(t *testing.T) {
 			t.Errorf("%v %v", resp, err)
 		}
 		var names []string
-		var asOf int64
-		for r, err := range c.List(t.Context(), client.ListOptions{At: at, PageSize: 1, AsOf: &asOf}) {
+		var page client.ListPage
+		for r, err := range c.List(t.Context(), client.ListOptions{At: at, PageSize: 1, Page: &page}) {
 			if err != nil {
 				t.Fatal(err)
 			}
 			names = append(names, r.GetService())
 		}
-		if !slices.Equal(names, []string{"a", "b"}) || asOf != 2 {
-			t.Errorf("%v were there, as of %d", names, asOf)
+		if !slices.Equal(names, []string{"a", "b"}) || page.Revision != 2 || page.First != 2 {
+			t.Errorf("%v were there, as of %d", names, page.Revision)
 		}
 	}
 	// The first node is not there yet, the second is.

@@ -34,7 +34,8 @@ type WriteOptions struct {
 	// nothing is written. "": the one of Client.Cluster if there is a condition on a revision, any if there
 	// is none.
 	Cluster string
-	// DryRun asks what would happen and changes nothing. A change that would be refused is the same error.
+	// DryRun asks what would happen and changes nothing. A change that would be refused is the same error. The answer has
+	// no revision.
 	DryRun bool
 	// AllowMissing of Delete, ClearOverride, Resume and RemoveRule: it is no error if there is nothing to
 	// remove.

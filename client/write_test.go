@@ -281,6 +281,9 @@ func TestDryRunIsRepeatedLikeARead(t *testing.T) {
 		if err := set(t.Context(), f.client(t), client.WriteOptions{DryRun: true}); err != nil {
 			t.Fatal(err)
 		}
+		if _, err := f.client(t).Delete(t.Context(), "a", client.WriteOptions{DryRun: true, AllowMissing: true}); err != nil {
+			t.Fatal(err)
+		}
 		if calls, events := f.writes(); calls != 2 || events != 0 {
 			t.Errorf("got %d calls, %d events", calls, events)
 		}

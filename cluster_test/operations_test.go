@@ -77,7 +77,11 @@ func messages(path string, into map[string]string) error {
 		if pkg, ok := method.X.(*ast.Ident); ok && pkg.Name == "status" { // status.Error is an answer, no log line
 			return true
 		}
-		for _, arg := range call.Args {
+		args := call.Args
+		if name := method.Sel.Name; name != "Log" && name != "warn" { // with these, others come before the message
+			args = args[:min(len(args), 1)]
+		}
+		for _, arg := range args {
 			if text, ok := arg.(*ast.BasicLit); ok && text.Kind == token.STRING {
 				message, err := strconv.Unquote(text.Value)
 				if err == nil {

@@ -29,9 +29,13 @@ var placeholders = []struct {
 	{"term", regexp.MustCompile(`\bterm (\d+)\b`), false},
 	{"entry", regexp.MustCompile(`\b(?:log entry|entries up to) +(\d+)\b`), false}, // elections have entries too
 	{"entries", regexp.MustCompile(`\b(\d+) entries\b`), false},
-	{"size", regexp.MustCompile(`\b([\d,.]+) ?(?:bytes|[KMG]i?B)\b`), false}, // files consist of the machine's pages
+	{"size", regexp.MustCompile(`\b([\d,.]+ ?(?:bytes|[KMGT]i?B))\b`), false}, // files consist of the machine's pages
 	{"leader", regexp.MustCompile(`\bleader (n\d)\b`), false},
 	{"role", regexp.MustCompile(`(?m)^n\d  +(leader|follower)\b`), false},
+	// In JSON and YAML.
+	{"number", regexp.MustCompile(`\b(?:\w+_(?:seconds|bytes)|applied_index|lag_entries|term|index)"?: ?(-?[\d.e+-]+)`), false},
+	{"role", regexp.MustCompile(`"role": "(leader|follower)"`), false},
+	{"leader", regexp.MustCompile(`"leader": "(n\d)"`), false},
 	{"lag", regexp.MustCompile(`(?m)^n\d  +\S+ +yes +\d+ +(\d+) `), false}, // a follower hears of the newest entry a moment later
 }
 

@@ -308,3 +308,48 @@ func TestPagesNameFilesThatExist(t *testing.T) {
 		t.Errorf("only %d files were found", found)
 	}
 }
+
+// TestProcessPagesFlagsExist looks up every flag that the pages name in the help of some command.
+func TestProcessPagesFlagsExist(t *testing.T) {
+	needProcesses(t)
+	known := map[string]bool{"--help": true, "--version": true}
+	flag := regexp.MustCompile(`--[a-z][a-z-]+`)
+	command := regexp.MustCompile(`(?m)^  ([a-z][a-z-]+) +[A-Z]`)
+	var visit func(name []string)
+	visit = func(name []string) {
+		out, errOut, code := runBinary(t, append(slices.Clone(name), "--help")...)
+		if code != 0 {
+			t.Fatalf("%v --help: exit status %d: %s", name, code, errOut)
+		}
+		_, flags, _ := strings.Cut(out, "Flags:")
+		for _, f := range flag.FindAllString(flags, -1) {
+			known[f] = true
+		}
+		if len(name) < 2 {
+			for _, m := range command.FindAllStringSubmatch(out, -1) {
+				visit(append(slices.Clone(name), m[1]))
+			}
+		}
+	}
+	visit(nil)
+	code := regexp.MustCompile("`[^`]*`")
+	found := 0
+	for _, p := range pages(t) {
+		if p.file == "CHANGELOG.md" || strings.HasPrefix(p.file, "docs/decisions/") {
+			continue // what was once is told there too
+		}
+		for i, line := range p.lines {
+			for _, c := range code.FindAllString(line, -1) {
+				for _, f := range flag.FindAllString(c, -1) {
+					found++
+					if !known[f] {
+						t.Errorf("%s:%d: no command has the flag %s", p.file, i+1, f)
+					}
+				}
+			}
+		}
+	}
+	if found < 50 {
+		t.Errorf("only %d flags were found", found)
+	}
+}

@@ -16,8 +16,8 @@ var kills = flag.Int("kills", 0, "how many leaders TestProcessFailoverTime kills
 
 const (
 	standingLine = "standing for election: the leader's process has ended"
-	timeoutLine  = "heartbeat timeout reached, starting election"
-	wonLine      = "msg=leading "
+	timeoutLine  = "the leader has not been heard: this node stands for election"
+	wonLine      = "this node leads and takes changes"
 )
 
 // TestProcessFastFailover kills the leader and looks for what began the next election in the log of

@@ -2,130 +2,191 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// BenchmarkCheckUnderOverrides is Status of one service beside overrides; "published" is what it would be without
-// them at all. Compare within one run.
+// entryTime is the log time of all entries here: an override that ended at no time has not ended.
+const entryTime = 1
+
+// applyEach applies commands, each as an entry of its own, to a registry of services. It returns the next index.
+func applyEach(b testing.TB, f *FSM, index uint64, cmds ...*logv1.Command) uint64 {
+	b.Helper()
+	for _, cmd := range cmds {
+		index++
+		for _, r := range results(b, f.Apply(logOf(b, index, 1, &logv1.Entry{Time: entryTime, Commands: []*logv1.Command{cmd}}))) {
+			if r.GetRefusal() != nil {
+				b.Fatal(r)
+			}
+		}
+	}
+	return index
+}
+
+// BenchmarkCheckUnderOverrides is Check of services picked out of order, with overrides of several kinds and
+// without.
 func BenchmarkCheckUnderOverrides(b *testing.B) {
-	many := func(n int, pattern string) (cmds []*logv1.Command) {
+	const services = 10_000
+	overrides := func(n int, pattern func(i int) string) (cmds []*logv1.Command) {
 		for i := range n {
-			cmds = append(cmds, over(fmt.Sprintf(pattern, i), notServing))
+			cmds = append(cmds, over(pattern(i), notServing))
 		}
 		return cmds
 	}
-	name := serviceName(50_000)
-	for _, test := range []struct {
+	for _, c := range []struct {
 		name string
 		cmds []*logv1.Command
 	}{
-		{"published", nil},
 		{"none", nil},
-		{"all", []*logv1.Command{over("*", notServing)}},
-		{"one prefix", []*logv1.Command{over("team-0/*", notServing)}},
-		{"another prefix", []*logv1.Command{over("team-1/*", notServing)}},
-		{"100 prefixes", many(100, "team-%d/*")},
-		{"10,000 exact", many(10_000, "team-0/service-%d00")},
-		{"10,000 others", many(10_000, "other-0/service-%d00")},
+		{"all", overrides(1, func(int) string { return "*" })},
+		{"prefix=1", overrides(1, func(int) string { return "team-7/*" })},
+		{"prefix=100", overrides(100, func(i int) string { return fmt.Sprintf("team-%d/*", i) })},
+		{"exact=10000", overrides(10_000, serviceName)},
 	} {
-		b.Run(test.name, func(b *testing.B) {
-			f, index := benchFSM(b, 100_000)
-			for _, cmd := range test.cmds {
-				index++
-				f.Apply(logOf(b, index, 1, &logv1.Entry{Commands: []*logv1.Command{cmd}}))
+		b.Run("overrides/"+c.name, func(b *testing.B) {
+			f, index := benchFSM(b, services)
+			applyEach(b, f, index, c.cmds...)
+			names := make([]string, services)
+			for i := range names {
+				names[i] = serviceName(i * 7919 % services)
 			}
 			b.ReportAllocs()
-			if test.name == "published" {
-				for b.Loop() {
-					f.published.Get(name)
-				}
-				return
-			}
+			i := 0
 			for b.Loop() {
-				f.Status(name)
+				if _, ok := f.Status(names[i]); !ok {
+					b.Fatal("missing")
+				}
+				if i++; i == services {
+					i = 0
+				}
 			}
 		})
 	}
 }
 
-// BenchmarkOverride is an entry that sets an override over 100,000 services, and one that clears it.
-func BenchmarkOverride(b *testing.B) {
-	for _, test := range []struct {
-		name, pattern string
-		before        []*logv1.Command
+// BenchmarkOverrideOfManyServices is what it takes to apply an override that covers 100,000 services, or its end:
+// while it is applied nothing else is. All of the services are watched, and half of them are NOT_SERVING already:
+// 50,000 watches are sent to, and no other.
+func BenchmarkOverrideOfManyServices(b *testing.B) {
+	const services, changed = 100_000, 50_000
+	for _, c := range []struct {
+		name  string
+		rules []*logv1.Command
 	}{
-		{"no rules", "*", nil},
-		{"shutdown", "**", nil},
-		{"beside 10,000 exact", "*", func() (cmds []*logv1.Command) {
-			for i := range 9_000 {
-				cmds = append(cmds, over(serviceName(i), notServing))
-			}
-			return cmds
-		}()},
-		{"the pattern of a rule", "*", []*logv1.Command{atLeast("r", "*", 1)}},
-		{"wider than 100 rules", "**", func() (cmds []*logv1.Command) {
-			for i := range 100 {
-				cmds = append(cmds, atLeast(fmt.Sprint("r", i), fmt.Sprintf("big/team-%d/*", i), 1))
-			}
-			return cmds
-		}()},
-		{"inside a rule", "big/*", []*logv1.Command{atLeast("r", "*", 1)}},
+		{"rules=none", nil},
+		// What an override changes strictly inside the pattern of a rule must be counted.
+		{"rules=around", []*logv1.Command{atLeast("some", "*", 1)}},
 	} {
-		b.Run(test.name, func(b *testing.B) {
+		b.Run(c.name, func(b *testing.B) {
 			f, index := benchFSM(b, 0)
-			apply := func(cmd *logv1.Command) {
-				index++
-				for _, answer := range f.Apply(logOf(b, index, 1, &logv1.Entry{Commands: []*logv1.Command{cmd}})).([]any) {
-					if r := answer.(*Result).refusal; r != nil {
-						b.Fatal(r)
-					}
-				}
-			}
-			for at := 0; at < 100_000; at += 10_000 {
+			name := func(i int) string { return fmt.Sprintf("shop/service-%06d", i) }
+			for from := 0; from < services; from += limits.MaxChanges {
 				var changes []*logv1.Change
-				for i := range 10_000 {
-					changes = append(changes, change("big/"+serviceName(at+i), serving))
+				for i := from; i < from+limits.MaxChanges; i++ {
+					changes = append(changes, change(name(i), []logv1.Status{serving, notServing}[i%2]))
 				}
-				apply(write(changes...))
+				index = applyEach(b, f, index, write(changes...))
 			}
-			apply(write(change("beside", serving)))
-			for _, cmd := range test.before {
-				apply(cmd)
+			index = applyEach(b, f, index, append(c.rules, write(change("other", serving)))...)
+			sent := watchMany(b, f, services, name)
+			sent.await(services)
+
+			sealed := [2][]byte{seal(b, over("shop/*", notServing)), seal(b, clearOver("shop/*"))}
+			var applied, woken []time.Duration
+			for n := 0; b.Loop(); n++ {
+				index++
+				begun := time.Now()
+				f.ApplyBatch([]*raft.Log{{Index: index, Term: 1, Type: raft.LogCommand, Data: sealed[n%2]}})
+				applied = append(applied, time.Since(begun))
+				sent.await(services + (n+1)*changed)
+				woken = append(woken, time.Since(begun))
 			}
-			b.ReportAllocs()
-			for b.Loop() {
-				apply(because(over(test.pattern, notServing), "bench", breaks(test.before)...))
-				apply(clearOver(test.pattern))
+			f.Close()
+			if got, want := int(sent.n.Load()), services+len(applied)*changed; got != want {
+				b.Fatalf("%d updates were sent, want %d", got, want)
 			}
+			slices.Sort(applied)
+			slices.Sort(woken)
+			b.ReportMetric(float64(applied[len(applied)/2].Nanoseconds())/1e6, "ms/apply")
+			b.ReportMetric(float64(woken[len(woken)/2].Nanoseconds())/1e6, "ms/last-wake")
+			b.ReportMetric(changed, "woken")
 		})
 	}
 }
 
-func breaks(before []*logv1.Command) []string {
-	for _, c := range before {
-		if c.GetRecord().GetKind() == logv1.Kind_KIND_RULE {
-			return []string{"*"}
-		}
-	}
-	return nil
+// sends counts what watches were sent.
+type sends struct {
+	n     atomic.Int64
+	until atomic.Int64  // wake when n gets here
+	there chan struct{} // capacity 1: one wait at a time
 }
 
-// BenchmarkWriteUnderRules is an entry with one change of a status.
-func BenchmarkWriteUnderRules(b *testing.B) {
-	for _, n := range []int{0, 1, 1000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+func (s *sends) add() {
+	if n := s.n.Add(1); n == s.until.Load() {
+		s.there <- struct{}{}
+	}
+}
+
+// await returns when n updates were sent in all.
+func (s *sends) await(n int) {
+	s.until.Store(int64(n))
+	for s.n.Load() < int64(n) {
+		<-s.there
+	}
+	select {
+	case <-s.there: // it came between
+	default:
+	}
+}
+
+// watchMany watches services and is always ready for more.
+func watchMany(b *testing.B, f *FSM, services int, name func(i int) string) *sends {
+	s := &sends{there: make(chan struct{}, 1)}
+	s.until.Store(-1)
+	for i := range services {
+		var ready func()
+		var known sync.WaitGroup
+		known.Add(1)
+		ready, stop := f.WatchStatus(name(i), i%64, func(servingStatus) {
+			s.add()
+			known.Wait()
+			ready()
+		})
+		known.Done()
+		b.Cleanup(stop)
+		ready()
+	}
+	return s
+}
+
+func seal(b *testing.B, cmd *logv1.Command) []byte {
+	b.Helper()
+	data, err := logv1.Seal(&logv1.Entry{Time: entryTime, Commands: []*logv1.Command{cmd}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return data
+}
+
+// BenchmarkStatusChangeUnderRules is one change of a status, of a service that one of so many rules covers, and
+// of none.
+func BenchmarkStatusChangeUnderRules(b *testing.B) {
+	for _, n := range []int{0, 1000} {
+		b.Run(fmt.Sprintf("rules=%d", n), func(b *testing.B) {
 			f, index := benchFSM(b, 100_000)
 			for i := range n {
-				index++
-				pattern := fmt.Sprintf("team-%d/*", i%100)
-				if i >= 100 {
-					pattern = serviceName(i * 100)
-				}
-				f.Apply(logOf(b, index, 1, &logv1.Entry{Commands: []*logv1.Command{atLeast(fmt.Sprint("r", i), pattern, 1)}}))
+				index = applyEach(b, f, index, atLeast(fmt.Sprintf("rule-%d", i), fmt.Sprintf("team-%d/*", i), 1))
 			}
-			benchApply(b, f, index, flips(b, 100_000, 1))
+			benchApply(b, f, index, flips(b, 100_000, 100))
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/100, "ns/change")
 		})
 	}
 }

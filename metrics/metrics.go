@@ -3,6 +3,7 @@ package metrics
 import (
 	"net/http"
 	"runtime"
+	"runtime/debug"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -18,6 +19,7 @@ type Metrics struct {
 	registry                    *prometheus.Registry
 	store, commit, flush, apply prometheus.Histogram
 	commands, batch             prometheus.Histogram
+	writes, linearizable        prometheus.Histogram
 }
 
 // New returns the metrics of a node of that version. What is read at each scrape comes from Collect.
@@ -42,9 +44,14 @@ func New(version string) *Metrics {
 	m.flush = histogram("rollcall_registry_flush_duration_seconds",
 		"Time to write one backlog to the registry file, fsync included.", diskSeconds)
 
+	m.writes = histogram("rollcall_write_duration_seconds",
+		"Time of a call that changes something, on the node that the client called: validation, the hop to the leader, commit. Refused and failed ones count too.", diskSeconds)
+	m.linearizable = histogram("rollcall_linearizable_read_duration_seconds",
+		"Time until a linearizable read knew that this node shows every acknowledged write. The read itself takes microseconds more.", diskSeconds)
+
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
-		Name: "rollcall_build_info", Help: "1; the labels say which build this is.",
-		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version()},
+		Name: "rollcall_build_info", Help: "1; the labels say which build this is. commit is empty in a build without version control.",
+		ConstLabels: prometheus.Labels{"version": version, "goversion": runtime.Version(), "commit": commit()},
 	})
 	info.Set(1)
 	m.registry.MustRegister(info,
@@ -52,6 +59,33 @@ func New(version string) *Metrics {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
+
+// commit is of the source that this binary was built from.
+func commit() (revision string) {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	dirty := ""
+	for _, s := range info.Settings {
+		switch {
+		case s.Key == "vcs.revision":
+			revision = s.Value
+		case s.Key == "vcs.modified" && s.Value == "true":
+			dirty = "-dirty"
+		}
+	}
+	if revision == "" {
+		return ""
+	}
+	return revision + dirty
+}
+
+// Wrote takes note of each change of a client.
+func (m *Metrics) Wrote(took time.Duration) { m.writes.Observe(took.Seconds()) }
+
+// ReadLinearizable takes note of each linearizable read.
+func (m *Metrics) ReadLinearizable(waited time.Duration) { m.linearizable.Observe(waited.Seconds()) }
 
 // Collect has read called at each scrape, from any goroutine. Call it once.
 func (m *Metrics) Collect(read func() Reading) { m.registry.MustRegister(collector{read}) }

@@ -38,6 +38,37 @@ type Reading struct {
 	RPCs         []RPC
 
 	Budgets []Budget
+
+	Ready, ReadsReady bool // "" and rollcall.reads
+
+	Storage      *Storage  // nil: not known
+	LastSnapshot time.Time // zero: there is none
+
+	Connections                         []Connections
+	Watches, EventWatches, StateWatches int64 // all kinds of watches; those of events; those of state
+	WatchesLimit                        int64
+
+	ServiceStatuses   []ServiceStatus // of the services that were asked for, at most MaxServiceSeries
+	ServicesTruncated bool            // more were asked for
+	ServicesAsked     bool
+}
+
+// MaxServiceSeries is the most services that have a series of their own.
+const MaxServiceSeries = 1000
+
+// ServiceStatus is the effective status of a service.
+type ServiceStatus struct{ Service, Status string }
+
+// Storage is how much disk a node takes, in bytes.
+type Storage struct {
+	Registry, Log, Snapshots int64
+	Free                     int64 // below 0: the system does not tell
+}
+
+// Connections are those of a port.
+type Connections struct {
+	Port        string
+	Open, Limit int
 }
 
 // Budget is how much of a part of the memory for clients is used.
@@ -73,8 +104,59 @@ const (
 )
 
 // families is the place for a new metric. Labels have few values that an operator or this program
-// chooses: a member, a status, a method, a code; never the name of a service or a client.
+// chooses: a member, a status, a method, a code; never the name of a client, and that of a service only where an
+// operator asked for it, up to MaxServiceSeries.
 var families = []family{
+	{"rollcall_ready", "1 while this node is ready: \"\" is SERVING.", gauge, nil,
+		one(func(r Reading) float64 { return truth(r.Ready) })},
+	{"rollcall_reads_ready", "1 while this node answers reads: rollcall.reads is SERVING, and /readyz is ok.", gauge, nil,
+		one(func(r Reading) float64 { return truth(r.ReadsReady) })},
+	{"rollcall_registry_file_bytes", "Size of registry.db.", gauge, nil,
+		stored(func(s Storage) int64 { return s.Registry })},
+	{"rollcall_log_bytes", "Size of the Raft log and the votes: wal/ and raft.db.", gauge, nil,
+		stored(func(s Storage) int64 { return s.Log })},
+	{"rollcall_snapshots_bytes", "Size of the snapshots that are kept.", gauge, nil,
+		stored(func(s Storage) int64 { return s.Snapshots })},
+	{"rollcall_disk_free_bytes", "What this node may still write to the disk of its data. No sample on a system that does not tell.", gauge, nil,
+		stored(func(s Storage) int64 { return s.Free })},
+	{"rollcall_last_snapshot_age_seconds", "Time since the newest snapshot on this node was taken or had arrived; no sample while there is none.", gauge, nil,
+		func(r Reading, e emit) {
+			if !r.LastSnapshot.IsZero() {
+				e(max(0, time.Since(r.LastSnapshot).Seconds()))
+			}
+		}},
+	{"rollcall_connections", "Connections of clients that are open, by port: api or http.", gauge, []string{"port"},
+		func(r Reading, e emit) {
+			for _, c := range r.Connections {
+				e(float64(c.Open), c.Port)
+			}
+		}},
+	{"rollcall_connections_limit", "Most connections: --max-connections and --max-http-connections, or less where the system's limit on open files leaves less.", gauge, []string{"port"},
+		func(r Reading, e emit) {
+			for _, c := range r.Connections {
+				e(float64(c.Limit), c.Port)
+			}
+		}},
+	{"rollcall_watches", "Watches of all kinds that are open on this node: what --max-watches limits.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Watches) })},
+	{"rollcall_watches_limit", "Most watches on this node (--max-watches).", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.WatchesLimit) })},
+	{"rollcall_event_watchers", "Watches of events (WatchEvents) among them.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.EventWatches) })},
+	{"rollcall_state_watchers", "Watches of the state of many services (WatchServices) among them.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.StateWatches) })},
+	{"rollcall_service_status", "1 for the effective status of each service under a prefix of --metric-services; at most 1000 services. No sample without that flag.", gauge, []string{"service", "status"},
+		func(r Reading, e emit) {
+			for _, s := range r.ServiceStatuses {
+				e(1, s.Service, s.Status)
+			}
+		}},
+	{"rollcall_service_status_truncated", "1 if more than 1000 services are under a prefix of --metric-services, so that some have no sample. No sample without that flag.", gauge, nil,
+		func(r Reading, e emit) {
+			if r.ServicesAsked {
+				e(truth(r.ServicesTruncated))
+			}
+		}},
 	{"rollcall_client_memory_used_bytes", "Memory that is held for clients: for what streams send, answers to reads, changes that wait for theirs.", gauge, []string{"budget"},
 		func(r Reading, e emit) {
 			for _, b := range r.Budgets {
@@ -171,6 +253,18 @@ var families = []family{
 				e(float64(c.Count), c.Method, c.Code)
 			}
 		}},
+}
+
+// stored is a family of one part of the storage.
+func stored(part func(Storage) int64) func(Reading, emit) {
+	return func(r Reading, e emit) {
+		if r.Storage == nil {
+			return
+		}
+		if bytes := part(*r.Storage); bytes >= 0 {
+			e(float64(bytes))
+		}
+	}
 }
 
 func truth(b bool) float64 {

@@ -2,11 +2,15 @@ package node
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
+
+// announcePatience is after how long an announcement that fails is worth a warning.
+const announcePatience = 15 * time.Second
 
 // announce tells the cluster, by a command in the log, where this member is. Only then does the node
 // begin to confirm that it is fresh, by which "" becomes SERVING: a node that is ready can be found.
@@ -24,6 +28,7 @@ func (n *Node) announce(ctx context.Context) {
 			HoldLevel:   n.cfg.HoldLevel,
 		}}},
 	}
+	begun := time.Now()
 	for ctx.Err() == nil && !n.auditor.Diverged() {
 		changed := n.raft.Changed()
 		if n.raft.Status().Leader == "" {
@@ -44,7 +49,11 @@ func (n *Node) announce(ctx context.Context) {
 			n.server.KeepFresh()
 			return
 		case ctx.Err() == nil && !n.auditor.Diverged():
-			n.log.Warn("announcing this node failed; it is tried again", "error", err)
+			level := slog.LevelInfo // while leaders come and go, as at a first start
+			if time.Since(begun) > announcePatience {
+				level = slog.LevelWarn
+			}
+			n.log.Log(ctx, level, "announcing this node failed; it is tried again", "error", err)
 		}
 		pause := time.NewTimer(250 * time.Millisecond)
 		select {

@@ -47,6 +47,10 @@ type Config struct {
 	// ForceBootstrap forms a cluster without hearing from every member.
 	ForceBootstrap bool
 
+	// MetricServices are prefixes of names of services; those that begin with one have a sample each in the
+	// metrics, metrics.MaxServiceSeries at most. None: no service has.
+	MetricServices []string
+
 	// Pprof serves Go's profiles on the HTTP port. They show what is in memory: names, reasons, actors.
 	Pprof bool
 
@@ -214,6 +218,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("history-events is %d; it must be at least 1", c.HistoryEvents)
 	case c.HistoryAge != 0 && c.HistoryAge < minHistoryAge:
 		return fmt.Errorf("history-age is %s; it must be 0, for no limit, or at least %s", c.HistoryAge, minHistoryAge)
+	case len(c.MetricServices) > 0 && c.HTTPListen == "":
+		return errors.New("metrics are served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.Pprof && c.HTTPListen == "":
 		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1 || c.MaxHTTPConnections < 1:

@@ -75,7 +75,7 @@ func (l *leaderLog) observe(s raftnode.Status, now time.Time) time.Duration {
 		l.log.Info("a leader again: writes are accepted", "leader", s.Leader, "term", s.Term, "was", l.leader,
 			"after", now.Sub(l.since).Round(time.Millisecond).String())
 	case s.Leader != l.leader:
-		l.log.Info("leader", "leader", s.Leader, "term", s.Term, "was", l.leader)
+		l.log.Info("leader changed", "leader", s.Leader, "term", s.Term, "was", l.leader)
 	}
 	l.leader, l.since, l.warned = s.Leader, time.Time{}, false
 	return 0

@@ -37,10 +37,10 @@ func TestLeaderLog(t *testing.T) {
 	}{
 		{0, raftnode.Status{}, ""}, // not formed
 		{time.Hour, raftnode.Status{Formed: true}, ""},
-		{time.Second, raftnode.Status{Formed: true, Leader: "n1", Term: 2}, `level=INFO msg=leader leader=n1 term=2 was=""`},
+		{time.Second, raftnode.Status{Formed: true, Leader: "n1", Term: 2}, `level=INFO msg="leader changed" leader=n1 term=2 was=""`},
 		{time.Second, raftnode.Status{Formed: true, Leader: "n1", Term: 2, Leading: true}, ""},
 		{time.Second, raftnode.Status{Formed: true, Term: 3}, ""},
-		{time.Second, raftnode.Status{Formed: true, Leader: "n2", Term: 3}, `level=INFO msg=leader leader=n2 term=3 was=n1`},
+		{time.Second, raftnode.Status{Formed: true, Leader: "n2", Term: 3}, `level=INFO msg="leader changed" leader=n2 term=3 was=n1`},
 		{time.Second, raftnode.Status{Formed: true, Term: 3, Voters: voters, Peers: away}, ""},
 		{2 * time.Second, raftnode.Status{Formed: true, Term: 4, Voters: voters, Peers: away}, ""},
 		{time.Second, raftnode.Status{Formed: true, Term: 4, Voters: voters, Peers: away},

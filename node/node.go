@@ -84,12 +84,8 @@ func (n *Node) Close(ctx context.Context) error {
 		delay := time.NewTimer(n.cfg.DrainDelay)
 		defer delay.Stop()
 		n.server.BeginDrain()
-		if n.raft.Status().Leading {
-			transfer, cancel := context.WithTimeout(ctx, 3*time.Second)
-			if err := n.raft.TransferLeadership(transfer); err != nil {
-				n.log.Warn("leadership was not handed over; the others will elect", "error", err)
-			}
-			cancel()
+		if s := n.raft.Status(); s.Leading && len(s.Voters) > 1 {
+			n.handOver(ctx)
 		}
 		if n.fsm.Halted() == nil { // else it has no answers that are worth staying for
 			select {
@@ -106,6 +102,18 @@ func (n *Node) Close(ctx context.Context) error {
 		}
 	})
 	return n.closeErr
+}
+
+// handOver makes another member lead, if there is one.
+func (n *Node) handOver(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	switch err := n.raft.TransferLeadership(ctx); {
+	case errors.Is(err, raftnode.ErrNoSuccessor):
+		n.log.Warn("no other member can be reached: without this node changes wait until a majority runs again")
+	case err != nil:
+		n.log.Warn("leadership was not handed over: changes wait about a second, until the other members have elected", "error", err)
+	}
 }
 
 // release closes whatever is open, in reverse order of opening but for the server, which still

@@ -51,6 +51,7 @@ func (n *Node) reading() metrics.Reading {
 	for _, p := range s.Peers {
 		r.Peers[p.Name] = p.Err == ""
 	}
+	n.readUsage(&r)
 	for _, b := range n.server.Budgets() {
 		r.Budgets = append(r.Budgets, metrics.Budget(b))
 	}
@@ -58,6 +59,49 @@ func (n *Node) reading() metrics.Reading {
 		r.RPCs = append(r.RPCs, metrics.RPC{Method: c.Method, Code: c.Code.String(), Count: c.Count})
 	}
 	return r
+}
+
+// readUsage reads what is limited, what is stored, and the services that were asked for.
+func (n *Node) readUsage(r *metrics.Reading) {
+	u := n.server.Usage()
+	r.Ready, r.ReadsReady = n.server.Ready()
+	r.Watches, r.EventWatches, r.StateWatches, r.WatchesLimit = u.Watches, u.EventWatches, u.StateWatches, int64(n.cfg.MaxWatches)
+	r.Connections = []metrics.Connections{{Port: "api", Open: u.Connections, Limit: n.connections.API}}
+	if n.httpServer != nil {
+		r.Connections = append(r.Connections, metrics.Connections{Port: "http", Open: n.httpServer.Open(), Limit: n.connections.HTTP})
+	}
+	if s, err := n.directory.Usage(); err == nil { // "rollcall status" tells the error
+		r.Storage = &metrics.Storage{Registry: s.Registry, Log: s.Log, Snapshots: s.Snapshots, Free: s.Free}
+	}
+	r.LastSnapshot = n.snapshots.Taken()
+	r.ServicesAsked = len(n.cfg.MetricServices) > 0
+	r.ServiceStatuses, r.ServicesTruncated = n.metricServices()
+}
+
+// metricServices returns the services that begin with one of the prefixes that were asked for, as far as there
+// is room for them, and whether there are more.
+func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
+	seen := map[string]bool{}
+	for _, prefix := range n.cfg.MetricServices {
+		for after := ""; ; {
+			page := n.fsm.ListServices(prefix, after, metrics.MaxServiceSeries, nil)
+			for _, rec := range page.Records {
+				name := rec.GetService()
+				if seen[name] {
+					continue
+				}
+				if len(all) == metrics.MaxServiceSeries {
+					return all, true
+				}
+				seen[name] = true
+				all = append(all, metrics.ServiceStatus{Service: name, Status: rec.GetStatus().String()})
+			}
+			if after = page.After; after == "" {
+				break
+			}
+		}
+	}
+	return all, false
 }
 
 // httpHandler is the server's probes, /metrics and, if asked for, /debug/pprof/.

@@ -120,7 +120,7 @@ func TestMetricsAreLive(t *testing.T) {
 	ready, stop := n.fsm.WatchStatus("svc0", nil, func(server.Status) { watched <- struct{}{} })
 	ready()
 	<-watched
-	if err := n.registryFile.Flush(); err != nil {
+	if err := n.registryFile.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	code, body := get("/metrics")

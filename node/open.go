@@ -194,6 +194,8 @@ func (n *Node) serverConfig() server.Config {
 	cfg.MaxConnections = n.connections.API
 	cfg.ClientMemory = n.cfg.ClientMemory
 	cfg.ReadyMaxStaleness = n.cfg.ReadyMaxStaleness
+	cfg.OnWrite = n.metrics.Wrote
+	cfg.OnLinearizableRead = n.metrics.ReadLinearizable
 	cfg.Logger = n.cfg.Logger
 	return cfg
 }

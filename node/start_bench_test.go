@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime"
@@ -123,7 +124,7 @@ func fillLoaded(tb testing.TB, n *Node, services int) {
 			Kind: &logv1.Command_Write{Write: w},
 		})
 		if at%50_000 == 0 {
-			if err := n.registryFile.Flush(); err != nil { // lest the registry file falls behind
+			if err := n.registryFile.Flush(context.Background()); err != nil { // lest the registry file falls behind
 				tb.Fatal(err)
 			}
 		}

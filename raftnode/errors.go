@@ -11,6 +11,9 @@ import (
 // ErrNotFormed means that this node belongs to no cluster yet.
 var ErrNotFormed = errors.New("this node belongs to no cluster yet")
 
+// ErrNoSuccessor means that leadership cannot be handed over: no other voter can be reached.
+var ErrNoSuccessor = errors.New("transfer leadership: no other voter can be reached")
+
 // The errors of Open, Propose and DialPeer, as their packages declare them.
 var (
 	ErrNotLeader  = proposer.ErrNotLeader

@@ -70,7 +70,7 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 		if ctx.Err() != nil {
 			return
 		}
-		n.logger.Warn("start of the term is not in the log", "term", term, "error", err)
+		n.logger.Warn("this node was elected, but cannot write the first log entry of its term", "term", term, "error", err)
 		if errors.Is(err, raft.ErrLeadershipTransferInProgress) && time.Since(begin) > 2*n.cfg.RPCTimeout {
 			n.fail(fmt.Errorf("raft takes no writes: a leadership transfer of an earlier term never ended (hashicorp/raft #696)"))
 			return
@@ -92,7 +92,7 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 	n.mu.Unlock()
 	if leads {
 		n.clock.Advance()
-		n.logger.Info("leading", "term", term)
+		n.logger.Info("this node leads and takes changes", "term", term)
 		n.refresh()
 	}
 }
@@ -117,7 +117,7 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 	// Each once: a second try at one that hangs can leave raft refusing writes for good (#696).
 	targets := n.transferTargets(r)
 	if len(targets) == 0 {
-		return errors.New("transfer leadership: no other voter can be reached")
+		return ErrNoSuccessor
 	}
 	var last error
 	for i := 0; r.State() == raft.Leader; {

@@ -270,7 +270,7 @@ func (n *Node) startRaft(asFounder bool) error {
 			}
 		}
 	})
-	n.logger.Info("raft runs", "cluster", peerport.ShortClusterID(n.founding.Load().ClusterID), "term", r.CurrentTerm(), "index", r.LastIndex())
+	n.logger.Info("raft started", "cluster", peerport.ShortClusterID(n.founding.Load().ClusterID), "term", r.CurrentTerm(), "index", r.LastIndex())
 	return nil
 }
 
@@ -316,7 +316,7 @@ func (n *Node) setWaiting(text string) {
 	n.waiting = text
 	n.mu.Unlock()
 	if !same {
-		n.logger.Info("no cluster yet", "reason", text)
+		n.logger.Info("waiting to form a cluster", "reason", text)
 	}
 }
 

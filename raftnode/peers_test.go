@@ -252,7 +252,7 @@ func TestPeerThatIsAwayIsLoggedOnce(t *testing.T) {
 		away := time.Now()
 		c.close("n2")
 		time.Sleep(time.Minute)
-		if got := strings.Count(log.String(), `msg="peer cannot be reached" node=n1 peer=n2 reason="connection refused"`); got != 1 {
+		if got := strings.Count(log.String(), `msg="peer cannot be reached" node=n1 member=n2 reason="connection refused"`); got != 1 {
 			t.Errorf("logged %d times:\n%s", got, log.String())
 		}
 		for _, p := range n1.Status().Peers {
@@ -265,7 +265,7 @@ func TestPeerThatIsAwayIsLoggedOnce(t *testing.T) {
 		}
 		c.open("n2")
 		time.Sleep(time.Minute)
-		if got := strings.Count(log.String(), `msg="peer is back" node=n1 peer=n2`); got != 1 {
+		if got := strings.Count(log.String(), `msg="peer is back" node=n1 member=n2`); got != 1 {
 			t.Errorf("logged %d times that it is back:\n%s", got, log.String())
 		}
 	})

@@ -45,15 +45,16 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 		Status:     logv1.Status(req.GetStatus()),
 		IfRevision: req.IfRevision,
 	}
-	result, err := a.change(ctx, req.GetValidateOnly(), command(ctx, req, change))
+	result, err := a.write(ctx, req, change)
 	if err != nil {
 		return nil, err
 	}
 	return &rollcallv1.SetServingStatusResponse{
-		Service:   convert.ServiceResults(result)[0],
-		Changed:   result.GetServices()[0].GetChanged(),
-		Revision:  result.GetRevision(),
-		ClusterId: a.registry.ClusterID(),
+		Service:     convert.ServiceResults(result)[0],
+		Changed:     result.GetServices()[0].GetChanged(),
+		Revision:    result.GetRevision(),
+		ClusterId:   a.registry.ClusterID(),
+		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
 	}, nil
 }
 
@@ -78,28 +79,45 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 			IfRevision: c.IfRevision,
 		}
 	}
-	result, err := a.change(ctx, req.GetValidateOnly(), command(ctx, req, changes...))
+	result, err := a.write(ctx, req, changes...)
 	if err != nil {
 		return nil, err
 	}
-	res = &rollcallv1.BatchSetServingStatusResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}
-	res.Services = convert.ServiceResults(result)
+	res = &rollcallv1.BatchSetServingStatusResponse{
+		Revision:    result.GetRevision(),
+		ClusterId:   a.registry.ClusterID(),
+		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
+		Services:    convert.ServiceResults(result),
+	}
 	for _, r := range result.GetServices() {
 		if r.GetChanged() {
 			res.ChangedCount++
 		}
 	}
-	if proto.Size(res) > maxAnswerBytes {
-		// validateBatch estimated the answer with this caller's actor. Services that did not change keep the
-		// report of an earlier caller, whose actor may be longer. The answer leaves those actors out: the
-		// caller needs them least.
-		for i, r := range result.GetServices() {
-			if report := res.Services[i].GetReport(); report != nil && !r.GetChanged() {
+	shorten(res, result)
+	return res, nil
+}
+
+// shorten makes the answer to a batch small enough to be received. validateBatch estimated it with this
+// caller's actor and without overrides. First it leaves out what the caller needs least.
+func shorten(res *rollcallv1.BatchSetServingStatusResponse, result *logv1.Result) {
+	for _, leaveOut := range []func(s *rollcallv1.ServiceRecord, changed bool){
+		func(s *rollcallv1.ServiceRecord, _ bool) { s.Shadowed = nil },
+		// A service that did not change keeps the report of an earlier caller, whose actor may be longer.
+		func(s *rollcallv1.ServiceRecord, changed bool) {
+			if report := s.GetReport(); report != nil && !changed {
 				report.Actor = nil
 			}
+		},
+		func(s *rollcallv1.ServiceRecord, _ bool) { s.Override = nil },
+	} {
+		if proto.Size(res) <= maxAnswerBytes {
+			return
+		}
+		for i, s := range res.GetServices() {
+			leaveOut(s, result.GetServices()[i].GetChanged())
 		}
 	}
-	return res, nil
 }
 
 // DeleteService implements rollcall.v1.Admin.
@@ -117,11 +135,15 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 		IfRevision: req.IfRevision,
 		MustExist:  !req.GetAllowMissing(),
 	}
-	result, err := a.change(ctx, req.GetValidateOnly(), command(ctx, req, change))
+	result, err := a.write(ctx, req, change)
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.DeleteServiceResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}, nil
+	return &rollcallv1.DeleteServiceResponse{
+		Revision:    result.GetRevision(),
+		ClusterId:   a.registry.ClusterID(),
+		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
+	}, nil
 }
 
 // checkMetadata refuses a change that is meant for another cluster, or that carries metadata which only reads
@@ -133,8 +155,48 @@ func (a *admin) checkMetadata(ctx context.Context) error {
 	return nil
 }
 
-// change routes cmd and returns its result, which has one entry per change, or a status.
-func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Command) (*logv1.Result, error) {
+// write routes changes of services and returns the result, which has one entry per change, or a status.
+func (a *admin) write(ctx context.Context, req changeRequest, changes ...*logv1.Change) (*logv1.Result, error) {
+	cmd := command(ctx, req)
+	cmd.Kind = &logv1.Command_Write{Write: &logv1.Write{Changes: changes}}
+	result, err := a.propose(ctx, cmd, req.GetValidateOnly())
+	if err != nil {
+		return nil, err
+	}
+	if got, want := len(result.GetServices()), len(changes); got != want {
+		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want))
+	}
+	return result, nil
+}
+
+// changeRecord routes a command about one record of a kind and returns the result and what became of the
+// record, or a status. The record is nil if there was none to remove, and that was allowed.
+func (a *admin) changeRecord(ctx context.Context, req changeRequest, kind logv1.Kind, payload payload) (*logv1.Result, *logv1.RecordResult, error) {
+	b, err := payload.MarshalVT()
+	if err != nil {
+		return nil, nil, rpcerror.ToStatus(a.node, rpcerror.NotWritten("%w", err))
+	}
+	cmd := command(ctx, req)
+	cmd.Kind = &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: kind, Payload: b}}
+	result, err := a.propose(ctx, cmd, req.GetValidateOnly())
+	if err != nil {
+		return nil, nil, err
+	}
+	allowMissing, _ := req.(interface{ GetAllowMissing() bool })
+	switch records := result.GetRecords(); {
+	case len(records) == 1 && records[0].GetKind() == kind:
+		return result, records[0], nil
+	case len(records) == 0 && allowMissing != nil && allowMissing.GetAllowMissing():
+		return result, nil, nil
+	}
+	return nil, nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader answered with %d results for one change", len(result.GetRecords())))
+}
+
+// payload is the command of a kind.
+type payload interface{ MarshalVT() ([]byte, error) }
+
+// propose routes cmd and returns its result, or a status.
+func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	connection, _ := peer.FromContext(ctx)
 	bytes := forward.CommandBytes(cmd)
 	if f := a.pending.Take(connection, bytes); f != nil {
@@ -148,10 +210,30 @@ func (a *admin) change(ctx context.Context, validateOnly bool, cmd *logv1.Comman
 	if refusal := result.GetRefusal(); refusal != nil {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.Refused(refusal))
 	}
-	if got, want := len(result.GetServices()), len(cmd.GetWrite().GetChanges()); got != want {
-		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want))
+	if validateOnly {
+		result = preview(result)
 	}
 	return result, nil
+}
+
+// preview takes from a result what only a change that is made has: its revision, and when it was made.
+func preview(made *logv1.Result) *logv1.Result {
+	result := proto.CloneOf(made)
+	result.Revision = 0
+	for _, s := range result.GetServices() {
+		record, report := s.GetRecord(), s.GetRecord().GetReport()
+		if !s.GetChanged() || report == nil {
+			continue
+		}
+		if record.StatusTime == report.Time {
+			record.StatusTime = 0
+		}
+		if s.EffectiveTime == report.Time {
+			s.EffectiveTime = 0
+		}
+		report.Time, report.Revision = 0, 0
+	}
+	return result
 }
 
 // notTaken returns f as a status that says that the change was surely not written. f was found before
@@ -160,24 +242,26 @@ func (a *admin) notTaken(f *rpcerror.Failure) error {
 	return rpcerror.ToStatus(a.node, f.AsNotWritten())
 }
 
-// common are the fields that every request for a change has.
-type common interface {
+// changeRequest is what every request for a change has.
+type changeRequest interface {
 	GetReason() string
 	GetActor() string
 	GetRequestId() string
-	GetBreakGlass() []string
+	GetValidateOnly() bool
 }
 
-// command makes the log's command of a validated request. An actor that was not given stays "": any other
-// text would look like a name that the caller gave.
-func command(ctx context.Context, req common, changes ...*logv1.Change) *logv1.Command {
-	return &logv1.Command{
-		Actor:      &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
-		Reason:     req.GetReason(),
-		RequestId:  req.GetRequestId(),
-		BreakGlass: req.GetBreakGlass(),
-		Kind:       &logv1.Command_Write{Write: &logv1.Write{Changes: changes}},
+// command makes the log's command of a validated request, without its kind. An actor that was not given stays
+// "": any other text would look like a name that the caller gave.
+func command(ctx context.Context, req changeRequest) *logv1.Command {
+	cmd := &logv1.Command{
+		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
+		Reason:    req.GetReason(),
+		RequestId: req.GetRequestId(),
 	}
+	if r, ok := req.(interface{ GetBreakGlass() []string }); ok {
+		cmd.BreakGlass = r.GetBreakGlass()
+	}
+	return cmd
 }
 
 func callerAddress(ctx context.Context) string {

@@ -177,7 +177,14 @@ func TestValidateOnlyChangesNothing(t *testing.T) {
 		for _, name := range c.names { // forwarded, and not
 			n := c.nodes[name]
 			res, err := n.admin().SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: "a", Status: serving.Enum(), ValidateOnly: true})
-			if err != nil || !res.GetChanged() || res.GetService().GetStatus() != serving {
+			report := res.GetService().GetReport()
+			if err != nil || !res.GetChanged() || res.GetService().GetStatus() != serving || report.GetStatus() != serving {
+				t.Errorf("%s: %v %v", name, res, err)
+			}
+			if res.GetRevision() != 0 || report.GetRevision() != 0 || report.GetTime() != nil || res.GetService().GetStatusTime() != nil {
+				t.Errorf("%s: a dry run has a revision or a time: %v", name, res)
+			}
+			if res, err := n.admin().DeleteService(ctx, &rollcallv1.DeleteServiceRequest{Service: "a", AllowMissing: true, ValidateOnly: true}); err != nil || res.GetRevision() != 0 {
 				t.Errorf("%s: %v %v", name, res, err)
 			}
 			if _, err := n.admin().BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{
@@ -290,7 +297,7 @@ func accepted(t *testing.T, service string, status *Status, ifRevision *int64) {
 	}
 }
 
-func acceptedCommon(t *testing.T, r common) {
+func acceptedCommon(t *testing.T, r changeRequest) {
 	t.Helper()
 	if len(r.GetReason()) > 1024 || len(r.GetActor()) > 256 || len(r.GetRequestId()) > 64 {
 		t.Error("accepted a field that is too long")

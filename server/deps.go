@@ -60,6 +60,15 @@ type Registry interface {
 	WaitIndex(ctx context.Context, index uint64) error
 }
 
+// Layers reads what lies over the reports in this node's registry. What it returns is never modified.
+type Layers interface {
+	// ListOverrides returns, of one cut and by pattern, at most limit overrides that have not ended and stand
+	// after the pattern after; more if others follow.
+	ListOverrides(after string, limit int) (list []*rollcallv1.Override, more bool, revision int64)
+	// ListRules returns all rules by name, with what they count, of one cut.
+	ListRules() (list []*rollcallv1.Rule, revision int64)
+}
+
 // Followers sends what changes in the registry. Each call goes at its own pace: a send that blocks holds up
 // nobody else. The errors are ctx's, send's, or wrap a *logv1.CompactedError when what comes next is not kept
 // any more.
@@ -180,6 +189,7 @@ type NodeStatus struct {
 type Deps struct {
 	Statuses  Statuses
 	Registry  Registry
+	Layers    Layers
 	Followers Followers
 	History   History
 	Agreement Agreement

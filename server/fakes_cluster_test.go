@@ -78,7 +78,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	var err error
 	node.Server, err = New(cfg, Deps{
-		Statuses: node.registry, Registry: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
+		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
 		LogClock: func() int64 { return node.now.UnixNano() },
 		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },

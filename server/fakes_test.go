@@ -36,6 +36,7 @@ type fakeRegistry struct {
 	applied  uint64
 	cluster  string // "": 3f9a
 	unformed bool
+	layers   fakeLayers
 	fakeHistory
 }
 
@@ -336,6 +337,7 @@ func (f *fakeAgreement) Preview(cmd *logv1.Command) *logv1.Result {
 		}
 		res.Services = append(res.Services, &logv1.ServiceResult{Record: rec, Changed: true})
 	}
+	previewRecord(cmd, res)
 	return res
 }
 

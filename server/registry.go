@@ -28,6 +28,7 @@ type registryService struct {
 	rollcallv1.UnimplementedRegistryServer
 	freshness.Reads
 	registry  Registry
+	layers    Layers
 	followers Followers
 	history   History
 	logClock  func() int64
@@ -160,7 +161,7 @@ func pageEstimate(limit int) int { return min(512*limit, maxAnswerBytes) }
 
 // fitting returns how many of recs fit into size bytes, so that the client can receive the page. It is at
 // least one, or the list would never go on.
-func fitting(recs []*rollcallv1.ServiceRecord, size int) int {
+func fitting[M proto.Message](recs []M, size int) int {
 	for i, rec := range recs {
 		const tagAndLength = 5
 		size -= proto.Size(rec) + tagAndLength

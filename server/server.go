@@ -68,6 +68,11 @@ type Config struct {
 	// StatusTimeout is how long GetStatus waits for each other member, all at once.
 	StatusTimeout time.Duration
 
+	// OnWrite is told how long each change took, as its client saw it but for the network. OnLinearizableRead is
+	// told how long a read that asks to be linearizable waited until it was; the read itself takes microseconds.
+	// Both must not block; nil: nobody is told.
+	OnWrite, OnLinearizableRead func(took time.Duration)
+
 	Logger *slog.Logger
 }
 
@@ -159,7 +164,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -194,6 +199,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		refreshed:    make(chan struct{}, 1),
 	}
 	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
+	s.budgets.answers.CutLargest(s.cut)
 	s.requests = newRequestLimits(cfg)
 	s.watches = newWatches(cfg, s.rpcs, s.requests)
 	var ending context.Context
@@ -203,7 +209,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
 	r := freshness.Reads{
 		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
-		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending,
+		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending, OnLinearizable: cfg.OnLinearizableRead,
 	}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
@@ -211,16 +217,16 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
+	api, peer := s.requests.Methods(cfg.timedWrites(s.rpcs.On(s.api))), s.rpcs.On(s.peer)
 	streams := s.requests.Streams(api)
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus"), &admin{
+	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
 	})
-	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
+	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules"), &rollcallv1.Registry_ServiceDesc, &registryService{
+		Reads: r, registry: deps.Registry, layers: deps.Layers, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
@@ -308,13 +314,17 @@ func (s *Server) closed(connection *peer.Peer) bool {
 
 // cutOff closes the connection of a client's call.
 func (s *Server) cutOff(call context.Context) {
-	from, ok := peer.FromContext(call)
+	if from, ok := peer.FromContext(call); ok {
+		s.cut(from)
+	}
+}
+
+// cut closes a client's connection, and says whether it could.
+func (s *Server) cut(connection *peer.Peer) bool {
 	s.mu.Lock()
 	clients := s.clients
 	s.mu.Unlock()
-	if ok && clients != nil {
-		clients.Cut(from.Addr)
-	}
+	return clients != nil && clients.Cut(connection.Addr)
 }
 
 // OpenWatches is how many watches are open now.
@@ -344,7 +354,7 @@ func (s *Server) Refresh() { s.readiness.refresh() }
 // so do changes that are already proposed: now is the time to hand leadership over.
 func (s *Server) BeginDrain() {
 	s.beginDrain.Do(func() {
-		s.log.Info("draining")
+		s.log.Info("stopping: changes are refused, reads go on")
 		close(s.draining)
 	})
 	s.readiness.publish()

@@ -36,17 +36,22 @@ func (vs *violations) text(field string, bad *limits.Error) {
 	}
 }
 
-func (vs *violations) common(reason, actor, requestID string) {
-	if bad := limits.Reason(reason); bad != nil {
+// common checks the fields that every change has.
+func (vs *violations) common(req changeRequest) {
+	if bad := limits.Reason(req.GetReason()); bad != nil {
 		vs.add("reason", "%s", bad.Plain()) // it may be long, and of several lines
 	}
-	vs.text("actor", limits.Actor(actor))
-	vs.text("request_id", limits.RequestID(requestID))
+	vs.text("actor", limits.Actor(req.GetActor()))
+	vs.text("request_id", limits.RequestID(req.GetRequestId()))
+	if r, ok := req.(interface{ GetBreakGlass() []string }); ok {
+		vs.breakGlass(r.GetBreakGlass(), req.GetReason())
+	}
 }
 
-func (vs *violations) ifRevision(field string, r *int64) {
+// ifRevision checks a condition on the revision of what, "a service" for example.
+func (vs *violations) ifRevision(field string, r *int64, what string) {
 	if r != nil && *r < 0 {
-		vs.add(field, "is %d; it must be a revision, or 0 for a service that must not exist", *r)
+		vs.add(field, "is %d; it must be a revision, or 0 for %s that must not exist", *r, what)
 	}
 }
 
@@ -68,16 +73,16 @@ func validateSet(req *rollcallv1.SetServingStatusRequest) error {
 	var vs violations
 	vs.text("service", limits.Name(req.GetService()))
 	vs.status("status", req.Status, false)
-	vs.ifRevision("if_revision", req.IfRevision)
-	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
+	vs.ifRevision("if_revision", req.IfRevision, "a service")
+	vs.common(req)
 	return vs.err()
 }
 
 func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 	var vs violations
 	vs.text("service", limits.Name(req.GetService()))
-	vs.ifRevision("if_revision", req.IfRevision)
-	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
+	vs.ifRevision("if_revision", req.IfRevision, "a service")
+	vs.common(req)
 	return vs.err()
 }
 
@@ -86,7 +91,7 @@ func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 // receive is refused: its caller would not learn what was changed.
 func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (answerBytes int, err error) {
 	var vs violations
-	vs.common(req.GetReason(), req.GetActor(), req.GetRequestId())
+	vs.common(req)
 	switch n := len(req.GetChanges()); {
 	case n == 0:
 		vs.add("changes", "is empty; give 1 to %d", limits.MaxChanges)
@@ -97,6 +102,9 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (a
 	}
 	first := make(map[string]int, len(req.GetChanges()))
 	size := 0
+	if len(req.GetBreakGlass()) > 0 {
+		size = limits.MaxRules * brokenRuleBytes
+	}
 	for i, c := range req.GetChanges() {
 		field := "changes[" + strconv.Itoa(i) + "]"
 		vs.text(field+".service", limits.Name(c.GetService()))
@@ -104,7 +112,7 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (a
 			continue
 		}
 		vs.status(field+".status", c.Status, true)
-		vs.ifRevision(field+".if_revision", c.IfRevision)
+		vs.ifRevision(field+".if_revision", c.IfRevision, "a service")
 		if j, again := first[c.GetService()]; again {
 			vs.add(field+".service", "%s is already in changes[%d]; each service may appear once", rpcerror.QuoteShort(c.GetService()), j)
 		} else {
@@ -122,3 +130,6 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (a
 // recordOverhead is the most that a ServiceRecord in a repeated field takes besides its strings:
 // tags, lengths, two timestamps, two statuses, the revision.
 const recordOverhead = 88
+
+// brokenRuleBytes is the most that a BrokenRule in a repeated field takes.
+const brokenRuleBytes = limits.MaxRuleNameBytes + limits.MaxPatternBytes + 48

@@ -31,7 +31,9 @@ type watches struct {
 	requests             *receive.Limits
 	log                  *slog.Logger
 
-	open   atomic.Int64
+	open   atomic.Int64     // of all kinds
+	events atomic.Int64     // of those, WatchEvents
+	states atomic.Int64     // of those, WatchServices
 	warned atomic.Int64     // when a refusal was logged last, Unix nanoseconds
 	rpcs   *rpcstats.Counts // of Watch
 
@@ -108,12 +110,18 @@ func (w *watches) registerStreams(s grpc.ServiceRegistrar, service *grpc.Service
 	desc := *service
 	desc.Streams = slices.Clone(service.Streams)
 	for i, stream := range desc.Streams {
+		kind := &w.states
+		if stream.StreamName == "WatchEvents" {
+			kind = &w.events
+		}
 		desc.Streams[i].Handler = func(srv any, s grpc.ServerStream) error {
 			connection, _ := peer.FromContext(s.Context())
 			if err := w.enter(connection); err != nil {
 				return err
 			}
 			defer w.leave(connection)
+			kind.Add(1)
+			defer kind.Add(-1)
 			flowcontrol.SendUncompressed(s.Context())
 			return stream.Handler(srv, s)
 		}

@@ -231,7 +231,7 @@ func (d *directory) catchUp() error {
 	for i := d.file.Meta().GetIndex() + 1; i <= last; i++ {
 		d.file.Append(storetest.Change(i, fmt.Sprintf("shop/svc-%d", i%7)))
 		if i%4 == 0 || i == last {
-			if err := d.file.Flush(); err != nil {
+			if err := d.file.Flush(context.Background()); err != nil {
 				return err
 			}
 			say("registry", i)

@@ -177,7 +177,7 @@ func (r *recovery) rebuild(snaps *snapshot.Store, reason error) (*registry.File,
 		return nil, fmt.Errorf("rebuild %s: %w", r.path, err)
 	}
 	if last, err := r.log.LastIndex(); err != nil || !missing || last > 0 || r.newest != nil { // else: a first start
-		r.opt.Logger.Warn("registry file rebuilt: raft's log is folded again from there",
+		r.opt.Logger.Warn("registry file rebuilt; the raft log is applied again from where it ends",
 			"reason", reason, "index", meta.GetIndex(), "revision", meta.GetRevision())
 	}
 	f, err := registry.Open(r.path, r.opt)

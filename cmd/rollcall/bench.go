@@ -97,7 +97,7 @@ func firstError(errs ...error) error {
 
 // note prints on standard error what is neither a result nor an error.
 func (a *app) note(text string) {
-	if !a.json() {
+	if !a.forPrograms() {
 		fmt.Fprintf(a.stderr, "bench: %s\n", text)
 		return
 	}
@@ -110,7 +110,7 @@ func (a *app) note(text string) {
 
 // live shows line once a second, if people read standard error at a terminal.
 func (a *app) live(line func(elapsed time.Duration) string) (stop func()) {
-	if a.json() || !a.stderrIsTerminal() {
+	if a.forPrograms() || !a.stderrIsTerminal() {
 		return func() {}
 	}
 	return format.LiveLine(a.stderr, line)

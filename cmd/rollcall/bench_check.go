@@ -55,10 +55,8 @@ It writes nothing.`,
 			stop := a.live(l.Progress())
 			l.Run(cmd.Context())
 			stop()
-			if err := a.printCheckLoad(l, cmd.Context().Err() != nil); err != nil {
-				return err
-			}
-			return benchOutcome(&l.Errors, l.Latencies.Snapshot().Count, "checks")
+			printed := a.printCheckLoad(l, cmd.Context().Err() != nil)
+			return firstError(benchOutcome(&l.Errors, l.Latencies.Snapshot().Count, "checks"), printed)
 		},
 	}
 	r.register(cmd)
@@ -105,22 +103,22 @@ type checkJSON struct {
 
 func (a *app) printCheckLoad(l *loadgen.CheckLoad, interrupted bool) error {
 	s := l.Latencies.Snapshot()
-	if a.json() {
-		return a.printObject(checkJSON{
-			summaryJSON:  summaryOf("check", l.Conns, &l.Load, interrupted),
-			Service:      l.Service,
-			Callers:      l.Callers,
-			RateLimit:    l.Rate,
-			Linearizable: l.Linearizable,
-			Calls:        s.Count,
-			Rate:         loadgen.PerSecond(s.Count, l.Elapsed),
-			Latency:      latencyOf(s),
-		})
+	out := checkJSON{
+		summaryJSON:  summaryOf("check", l.Conns, &l.Load, interrupted),
+		Service:      l.Service,
+		Callers:      l.Callers,
+		RateLimit:    l.Rate,
+		Linearizable: l.Linearizable,
+		Calls:        s.Count,
+		Rate:         loadgen.PerSecond(s.Count, l.Elapsed),
+		Latency:      latencyOf(s),
 	}
-	what := "check of"
-	if l.Linearizable {
-		what = "linearizable check of"
-	}
-	fmt.Fprintf(a.stdout, "%s %s: %s on %s, %s\n", what, format.Service(l.Service), format.Count(l.Callers, "caller", "callers"), l.Conns, format.ThreeDigits(l.Elapsed))
-	return a.printLoad(&l.Load, s, nil)
+	return a.printObject(out, func() error {
+		what := "check of"
+		if l.Linearizable {
+			what = "linearizable check of"
+		}
+		fmt.Fprintf(a.stdout, "%s %s: %s on %s, %s\n", what, format.Service(l.Service), format.Count(l.Callers, "caller", "callers"), l.Conns, format.ThreeDigits(l.Elapsed))
+		return a.printLoad(&l.Load, s, nil)
+	})
 }

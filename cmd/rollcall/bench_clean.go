@@ -82,14 +82,15 @@ or could not delete them itself. Without --prefix it also takes those of benches
 			if err != nil {
 				return doing("delete services below "+base, err)
 			}
-			if a.json() {
-				return a.printObject(struct {
-					Prefix  string `json:"prefix"`
-					Deleted int    `json:"deleted"`
-				}{base, n})
-			}
-			_, err = fmt.Fprintf(a.stdout, "deleted %s below %s\n", format.Count(n, "service", "services"), base)
-			return err
+			a.did = fmt.Sprintf("deleted %s below %s", format.Count(n, "service", "services"), base)
+			out := struct {
+				Prefix  string `json:"prefix"`
+				Deleted int    `json:"deleted"`
+			}{base, n}
+			return a.printObject(out, func() error {
+				_, err := fmt.Fprintln(a.stdout, a.did)
+				return err
+			})
 		},
 	}
 	w.register(cmd)

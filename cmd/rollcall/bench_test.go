@@ -158,7 +158,7 @@ func TestBenchThatCannotRunIsOneLine(t *testing.T) {
 		{"check nosuch", "cannot check nosuch at " + f.address + `: NOT_FOUND: unknown service; "rollcall list" shows the services`},
 		{"chek", `unknown command "chek" for "rollcall bench"; did you mean "check"? see "rollcall bench --help"`},
 		{"nonsense", `unknown command "nonsense" for "rollcall bench"; use check, clean, watch or write; see "rollcall bench --help"`},
-		{"check --duration 11m", "--duration is 11m0s; it must be more than 0 and at most 10m"},
+		{"check --duration 11m", "--duration is 11m; it must be more than 0 and at most 10m"},
 		{"check --duration 0s", "--duration is 0s; it must be more than 0 and at most 10m"},
 		{"check --callers 0", "--callers is 0; it must be from 1 to 10000"},
 		{"check --connections 1001", "--connections is 1001; it must be from 1 to 1000"},

@@ -76,12 +76,12 @@ func (a *app) benchWatch(ctx context.Context, connections int, l *loadgen.WatchL
 	l.Close()
 	if ran != nil {
 		if err := a.benchEnd(ctx, c, l.Own); err != nil {
-			a.report(a.explain(err), a.json())
+			a.report(a.explain(err), a.forPrograms())
 		}
 		return ran
 	}
 	printed := a.printWatchLoad(l, ctx.Err() != nil)
-	return firstError(a.benchEnd(ctx, c, l.Own), printed, watchOutcome(l))
+	return firstError(a.benchEnd(ctx, c, l.Own), watchOutcome(l), printed)
 }
 
 // runWatchLoad opens the watches and makes the flips. Its error means that nothing could be measured.
@@ -131,42 +131,42 @@ type watchJSON struct {
 
 func (a *app) printWatchLoad(l *loadgen.WatchLoad, interrupted bool) error {
 	delay, after, last, write := l.Delay.Snapshot(), l.AfterAnswer.Snapshot(), l.Last.Snapshot(), l.Write.Snapshot()
-	if a.json() {
-		return a.printObject(watchJSON{
-			summaryJSON: summaryJSON{
-				Bench:       "watch",
-				Endpoints:   l.Conns.Endpoints,
-				Connections: l.Conns.Len(),
-				Seconds:     l.Elapsed.Seconds(),
-				Interrupted: interrupted,
-				Errors:      l.ErrorCount(),
-				ErrorsBy:    append(l.WatchErrors().List(), l.WriteErrors.List()...),
-			},
-			Prefix:   l.Own.Prefix,
-			Watches:  l.Watches,
-			Flips:    write.Count,
-			Messages: delay.Count,
-			Rate:     loadgen.PerSecond(delay.Count, l.Elapsed),
-			Delay:    latencyOf(delay),
-			After:    latencyOf(after),
-			Last:     latencyOf(last),
-			Write:    latencyOf(write),
-		})
+	out := watchJSON{
+		summaryJSON: summaryJSON{
+			Bench:       "watch",
+			Endpoints:   l.Conns.Endpoints,
+			Connections: l.Conns.Len(),
+			Seconds:     l.Elapsed.Seconds(),
+			Interrupted: interrupted,
+			Errors:      l.ErrorCount(),
+			ErrorsBy:    append(l.WatchErrors().List(), l.WriteErrors.List()...),
+		},
+		Prefix:   l.Own.Prefix,
+		Watches:  l.Watches,
+		Flips:    write.Count,
+		Messages: delay.Count,
+		Rate:     loadgen.PerSecond(delay.Count, l.Elapsed),
+		Delay:    latencyOf(delay),
+		After:    latencyOf(after),
+		Last:     latencyOf(last),
+		Write:    latencyOf(write),
 	}
-	fmt.Fprintf(a.stdout, "watch: %s on %s, %s, %s\n", format.Count(l.Watches, "watch", "watches"), l.Conns,
-		format.Count(int(write.Count), "flip", "flips"), format.ThreeDigits(l.Elapsed))
-	fmt.Fprintf(a.stdout, "%s messages, %s/s, %s errors\n", format.Grouped(delay.Count),
-		format.Grouped(loadgen.PerSecond(delay.Count, l.Elapsed)), format.Grouped(l.ErrorCount()))
-	err := format.Table(a.stdout, func(row func(...string)) {
-		row("DELAY", "P50", "P99", "MAX")
-		for _, r := range []struct {
-			what string
-			s    *loadgen.Snapshot
-		}{{"each watcher", delay}, {"after its answer", after}, {"last watcher of a flip", last}, {"the write's answer", write}} {
-			row(append([]string{r.what}, latencyCells(r.s)...)...)
-		}
+	return a.printObject(out, func() error {
+		fmt.Fprintf(a.stdout, "watch: %s on %s, %s, %s\n", format.Count(l.Watches, "watch", "watches"), l.Conns,
+			format.Count(int(write.Count), "flip", "flips"), format.ThreeDigits(l.Elapsed))
+		fmt.Fprintf(a.stdout, "%s messages, %s/s, %s errors\n", format.Grouped(delay.Count),
+			format.Grouped(loadgen.PerSecond(delay.Count, l.Elapsed)), format.Grouped(l.ErrorCount()))
+		err := format.Table(a.stdout, func(row func(...string)) {
+			row("DELAY", "P50", "P99", "MAX")
+			for _, r := range []struct {
+				what string
+				s    *loadgen.Snapshot
+			}{{"each watcher", delay}, {"after its answer", after}, {"last watcher of a flip", last}, {"the write's answer", write}} {
+				row(append([]string{r.what}, latencyCells(r.s)...)...)
+			}
+		})
+		a.printErrors(l.WatchErrors())
+		a.printErrors(&l.WriteErrors)
+		return err
 	})
-	a.printErrors(l.WatchErrors())
-	a.printErrors(&l.WriteErrors)
-	return err
 }

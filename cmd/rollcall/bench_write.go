@@ -81,8 +81,7 @@ func (a *app) benchWrite(ctx context.Context, connections int, l *loadgen.WriteL
 	l.Run(ctx)
 	stop()
 	printed := a.printWriteLoad(l, ctx.Err() != nil)
-	return firstError(a.benchEnd(ctx, c, l.Own), printed,
-		benchOutcome(&l.Errors, l.Latencies.Snapshot().Count, "writes"))
+	return firstError(a.benchEnd(ctx, c, l.Own), benchOutcome(&l.Errors, l.Latencies.Snapshot().Count, "writes"), printed)
 }
 
 // writeJSON is a summary for programs. Latencies are in seconds.
@@ -103,25 +102,25 @@ type writeJSON struct {
 func (a *app) printWriteLoad(l *loadgen.WriteLoad, interrupted bool) error {
 	s, changes := l.Latencies.Snapshot(), l.Changes.Load()
 	changeRate := loadgen.PerSecond(changes, l.Elapsed)
-	if a.json() {
-		return a.printObject(writeJSON{
-			summaryJSON: summaryOf("write", l.Conns, &l.Load, interrupted),
-			Prefix:      l.Own.Prefix,
-			Writers:     l.Callers,
-			Batch:       l.Batch,
-			Services:    l.Services,
-			RateLimit:   l.Rate,
-			Writes:      s.Count,
-			Rate:        loadgen.PerSecond(s.Count, l.Elapsed),
-			Changes:     changes,
-			ChangeRate:  changeRate,
-			Latency:     latencyOf(s),
-		})
+	out := writeJSON{
+		summaryJSON: summaryOf("write", l.Conns, &l.Load, interrupted),
+		Prefix:      l.Own.Prefix,
+		Writers:     l.Callers,
+		Batch:       l.Batch,
+		Services:    l.Services,
+		RateLimit:   l.Rate,
+		Writes:      s.Count,
+		Rate:        loadgen.PerSecond(s.Count, l.Elapsed),
+		Changes:     changes,
+		ChangeRate:  changeRate,
+		Latency:     latencyOf(s),
 	}
-	fmt.Fprintf(a.stdout, "write: %s of %s on %s, %s\n", format.Count(l.Callers, "writer", "writers"),
-		format.Count(l.Services, "service", "services"), l.Conns, format.ThreeDigits(l.Elapsed))
-	if l.Batch == 1 {
-		return a.printLoad(&l.Load, s, nil)
-	}
-	return a.printLoad(&l.Load, s, &changeRate)
+	return a.printObject(out, func() error {
+		fmt.Fprintf(a.stdout, "write: %s of %s on %s, %s\n", format.Count(l.Callers, "writer", "writers"),
+			format.Count(l.Services, "service", "services"), l.Conns, format.ThreeDigits(l.Elapsed))
+		if l.Batch == 1 {
+			return a.printLoad(&l.Load, s, nil)
+		}
+		return a.printLoad(&l.Load, s, &changeRate)
+	})
 }

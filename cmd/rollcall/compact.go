@@ -19,9 +19,9 @@ func newCompactCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "compact --data DIR",
 		Short: "Give back the space that deleted history has left in a stopped node's registry file",
-		Long: `Rewrites the registry file of a node that is stopped, without the space that deleted events have left in
-it. What it holds stays the same. A running node uses that space again, so that this is only needed
-after --history-events or --history-age was made much smaller. There must be room for both files.`,
+		Long: `Rewrites the registry file of a stopped node without the free space in it. The content stays the same.
+A running node uses that space again, so you need this only after you made --history-events or
+--history-age much smaller. The disk must have room for both files.`,
 		Example: `  rollcall compact --data /var/lib/rollcall`,
 		Args:    noArguments,
 		RunE: func(*cobra.Command, []string) error {
@@ -30,16 +30,17 @@ after --history-events or --history-age was made much smaller. There must be roo
 			}
 			sizes, err := store.Defragment(data)
 			if err != nil {
-				return compactFailure(err)
+				return dataFailure(err)
 			}
-			if a.json() {
-				return a.printObject(struct {
-					Before int64 `json:"bytes_before"`
-					After  int64 `json:"bytes_after"`
-				}{sizes.Before, sizes.After})
-			}
-			_, err = fmt.Fprintf(a.stdout, "registry file rewritten: %.1f MiB before, %.1f MiB now\n", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
-			return err
+			a.did = fmt.Sprintf("registry file rewritten: %.1f MiB before, %.1f MiB now", format.Mebibytes(sizes.Before), format.Mebibytes(sizes.After))
+			out := struct {
+				Before int64 `json:"before_bytes"`
+				After  int64 `json:"after_bytes"`
+			}{sizes.Before, sizes.After}
+			return a.printObject(out, func() error {
+				_, err := fmt.Fprintln(a.stdout, a.did)
+				return err
+			})
 		},
 	}
 	cmd.Flags().StringVar(&data, "data", "", "`directory` of the stopped node's data")
@@ -47,7 +48,8 @@ after --history-events or --history-age was made much smaller. There must be roo
 	return cmd
 }
 
-func compactFailure(err error) *failure {
+// dataFailure is the failure of an operation on the data of a stopped node.
+func dataFailure(err error) *failure {
 	f := &failure{exit: exitNotDone, code: codes.FailedPrecondition, reason: reasonDisk, err: err}
 	switch {
 	case errors.Is(err, store.ErrInUse):

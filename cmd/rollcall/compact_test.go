@@ -12,8 +12,9 @@ import (
 	"github.com/rollcallhq/rollcall/store/registry"
 )
 
-func TestCompact(t *testing.T) {
-	path := t.TempDir()
+// runningNode is the data directory of a node as a running one has it; stop closes it.
+func runningNode(t *testing.T) (path string, stop func()) {
+	path = t.TempDir()
 	d, err := store.OpenDirectory(path, "n1")
 	if err != nil {
 		t.Fatal(err)
@@ -30,17 +31,30 @@ func TestCompact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rollcall(t, "compact", "--data", path).want(t, exitNotDone, "",
-		"rollcall: data directory "+path+" is in use by another rollcall process; stop the node first\n")
-	for _, close := range []func() error{registryFile.Close, log.Close, d.Close} {
-		if err := close(); err != nil {
-			t.Fatal(err)
+	return path, func() {
+		for _, close := range []func() error{registryFile.Close, log.Close, d.Close} {
+			if err := close(); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+}
+
+func stoppedNode(t *testing.T) string {
+	path, stop := runningNode(t)
+	stop()
+	return path
+}
+
+func TestCompact(t *testing.T) {
+	path, stop := runningNode(t)
+	rollcall(t, "compact", "--data", path).want(t, exitNotDone, "",
+		"rollcall: data directory "+path+" is in use by another rollcall process; stop the node first\n")
+	stop()
 	rollcall(t, "compact", "--data", path).want(t, exitDone, "registry file rewritten: …", "")
 	r := rollcall(t, "compact", "--data", path, "-o", "json")
 	var sizes map[string]int64
-	if err := json.Unmarshal([]byte(r.stdout), &sizes); err != nil || r.code != exitDone || sizes["bytes_before"] == 0 || sizes["bytes_after"] == 0 {
+	if err := json.Unmarshal([]byte(r.stdout), &sizes); err != nil || r.code != exitDone || sizes["before_bytes"] == 0 || sizes["after_bytes"] == 0 {
 		t.Errorf("%+v: %v", r, err)
 	}
 	if err := os.Truncate(filepath.Join(path, "registry.db"), 100); err != nil {

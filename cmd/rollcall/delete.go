@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -17,13 +18,14 @@ func newDeleteCommand(a *app) *cobra.Command {
 		allowMissing bool
 		breaking     breakGlass
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:        "delete SERVICE",
 		Aliases:    []string{"rm"},
 		SuggestFor: []string{"remove", "del", "unset"},
 		Short:      "Forget a service",
-		Long: `Forgets a service: Check answers NOT_FOUND from then on, and watches of it SERVICE_UNKNOWN. To say
-that it is down, use "rollcall set SERVICE not_serving".`,
+		Long: `Removes a service from the registry. Check then answers NOT_FOUND, and watches of the service get
+SERVICE_UNKNOWN. The history keeps its events. To say that a service is down, use
+"rollcall set SERVICE not_serving" instead.`,
 		Example: `  rollcall delete shop/cart --reason "retired"
   rollcall delete shop/cart --if-revision 42`,
 		Args:              exactly("SERVICE"),
@@ -46,23 +48,20 @@ that it is down, use "rollcall set SERVICE not_serving".`,
 				if err != nil {
 					return doing("delete "+service, err)
 				}
-				if a.json() {
-					a.printMessage(resp)
-					return nil
-				}
-				switch {
-				case dryRun:
-					fmt.Fprintf(a.stdout, "%s would be deleted; dry run, nothing changed\n", service)
-				case allowMissing:
-					fmt.Fprintf(a.stdout, "%s does not exist any more, revision %d\n", service, resp.GetRevision())
-				default:
-					fmt.Fprintf(a.stdout, "%s deleted, revision %d\n", service, resp.GetRevision())
-				}
-				writeBroken(a.stdout, resp.GetBrokenRules(), dryRun)
-				return nil
+				return a.printWrite(resp, dryRun, func(w io.Writer) {
+					switch {
+					case dryRun:
+						fmt.Fprintf(w, "%s would be deleted; dry run, nothing changed\n", service)
+					case allowMissing:
+						fmt.Fprintf(w, "%s does not exist any more, revision %d\n", service, resp.GetRevision())
+					default:
+						fmt.Fprintf(w, "%s deleted, revision %d\n", service, resp.GetRevision())
+					}
+					writeBroken(w, resp.GetBrokenRules(), dryRun)
+				}, service)
 			})
 		},
-	}
+	})
 	w.register(cmd)
 	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")

@@ -46,12 +46,12 @@ func newDevCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "dev",
 		Short: "Run a whole cluster on this machine, to try things",
-		Long: `Runs a real cluster on loopback, each node a process of its own, until Ctrl-C, SIGTERM, or the end of
-its terminal. Node i serves its API on base-port + 10 (i - 1), its peers on the next port, and HTTP on
-the one after that; without --endpoints, the other commands ask the first three. Kill a process to see
-the others go on: it is started again after 5 s. All of them end with this one, whatever ends it.
+		Long: `Runs a cluster on this machine until Ctrl-C, each node in a process of its own. Node i serves its API on
+port base-port + 10 (i - 1), other nodes on the next port, HTTP on the one after. The other commands ask
+the first three nodes if you give no --endpoints.
 
-The data stay in --data and are taken up again; --fresh begins with none.`,
+Kill a node to see that the others go on. It is started again after 5 s. All nodes end when this command
+ends. The data stay in --data and are used again; --fresh removes them first.`,
 		Example: `  rollcall dev
   rollcall dev --nodes 5 --fresh`,
 		Args: noArguments,
@@ -245,7 +245,7 @@ type devOutput struct {
 func (o *devOutput) event(e devcluster.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		o.app.printJSONLine(e)
 		return
 	}
@@ -275,7 +275,7 @@ func (o *devOutput) event(e devcluster.Event) {
 func (o *devOutput) nodes(nodes []devcluster.Node) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		return
 	}
 	format.Table(o.app.stdout, func(row func(...string)) {
@@ -299,7 +299,7 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 	if err != nil {
 		problem = a.explain(err).Error()
 	}
-	if a.json() {
+	if a.forPrograms() {
 		a.printJSONLine(struct {
 			Event   string            `json:"event"`
 			Ready   bool              `json:"ready"`
@@ -339,7 +339,7 @@ func hints(nodes []devcluster.Node) string {
 func (o *devOutput) stopping() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if !o.app.json() {
+	if !o.app.forPrograms() {
 		fmt.Fprintln(o.app.stdout, "stopping ...")
 	}
 }
@@ -347,7 +347,7 @@ func (o *devOutput) stopping() {
 func (o *devOutput) stopped(data string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.app.json() {
+	if o.app.forPrograms() {
 		return
 	}
 	fmt.Fprintf(o.app.stdout, "stopped; the data stay in %s, and \"rollcall dev\" goes on with them (--fresh begins anew)\n", data)

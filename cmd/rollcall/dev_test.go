@@ -174,7 +174,7 @@ func TestDevStartsRestartsAndStopsItsNodes(t *testing.T) {
 	}
 	other := cfg
 	other.data = filepath.Join(t.TempDir(), "other")
-	if err := a.dev(ctx, other); err == nil || !strings.Contains(err.Error(), "address already in use") {
+	if err := a.dev(ctx, other); err == nil || !strings.Contains(err.Error(), "is in use by another process") {
 		t.Errorf("second on the same ports: %v", err)
 	}
 
@@ -318,7 +318,7 @@ func TestPortsInUseAreNamed(t *testing.T) {
 	defer l.Close()
 	path := filepath.Join(t.TempDir(), "dev")
 	r := rollcall(t, "dev", "--data", path, "--base-port", fmt.Sprint(base))
-	r.want(t, exitNotDone, "", fmt.Sprintf("rollcall: cannot listen tcp 127.0.0.1:%d: bind: address already in use; if another \"rollcall dev\" runs, stop it, or choose other ports with --base-port\n", base+11))
+	r.want(t, exitNotDone, "", fmt.Sprintf("rollcall: the address 127.0.0.1:%d is in use by another process; if another \"rollcall dev\" runs, stop it, or choose other ports with --base-port\n", base+11))
 	if _, err := os.Stat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("something was begun: %v", err)
 	}

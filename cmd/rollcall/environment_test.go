@@ -65,7 +65,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"duration":      "bench check, bench write",
 		"if-revision":   "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
 		"insecure":      "serve, snapshot restore",
-		"limit":         "events, history",
+		"limit":         "events, history, list",
 		"linearizable":  "bench check, events, get, history, list, override list, probe, rule check, rule list, why",
 		"log-level":     "dev, serve",
 		"log-store":     "serve, snapshot restore",
@@ -84,7 +84,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	}
 	for name, paths := range shared {
 		switch name {
-		case "endpoints", "output", "timeout":
+		case "endpoints", "output", "color", "no-headers", "timeout":
 			continue // of all commands that ask nodes or print
 		}
 		if got := strings.Join(paths, ", "); got != want[name] {
@@ -102,7 +102,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
 		"set --break-glass", "set --dry-run",
 		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
-		"snapshot save --force", "status --wait", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
+		"snapshot save --force", "status --wait", "status --watch", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
 	if !slices.Equal(only, wantOnly) {
 		t.Errorf("flags without a variable:\n%s\nwant:\n%s", strings.Join(only, "\n"), strings.Join(wantOnly, "\n"))

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"iter"
@@ -10,11 +10,11 @@ import (
 
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -36,19 +36,21 @@ func newEventsCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "events [PREFIX...]",
 		Short: "Show what happened: every change, in order",
-		Long: `Shows the events that are kept, in the order of their revisions, oldest first: all of them, or those
-of services whose names begin with a PREFIX. Of the flags that choose, all hold. With -o json each
-event is an object on a line. --timeout bounds the wait for what comes next, not the whole.
+		Long: `Shows the events that are kept, oldest first. An event is one change. With PREFIX it shows the events
+of services whose names begin with one of the prefixes. Several flags that choose must all hold. With
+-o json each event is an object on a line.
 
-With --follow it goes on with what happens from now on, until it is interrupted; with --from or
---since it shows what is kept from there on first. It misses nothing and repeats nothing, also when
-its node goes and it moves to another. --timeout does not apply then. If the cluster is restored from
-a backup, or founded anew, it ends with an error: the events of the new cluster are another history.
+--follow goes on with new events until Ctrl-C. With --from or --since it shows the kept ones from there
+first. It skips and repeats nothing, also when the node stops and another one is asked. If the cluster
+is restored from a backup or founded anew, it ends with an error, because the new events are another
+history.
 
-Old events are compacted (serve --history-events, --history-age). Without --from the oldest that
-there is comes first; --from a revision that is not kept any more is an error that names the oldest.
+Old events are deleted (see --history-events and --history-age of "rollcall serve"). Without --from,
+the oldest kept event comes first. If --from names one that is not kept, the error names the oldest
+that is.
 
-Revisions of all events have no gaps; those that a filter leaves have.`,
+Revisions have no gaps, except those that your filters make. --timeout is how long to wait for the
+next page, not for all of them.`,
 		Example: `  rollcall events
   rollcall events shop/ --since 10m
   rollcall events --service shop/cart --reverse --limit 1
@@ -181,7 +183,7 @@ func (a *app) listEvents(ctx context.Context, c *client.Client, prefixes []strin
 	if err := printer.print(batch); err != nil {
 		return err
 	}
-	if failed == nil && n == 0 && !a.json() {
+	if failed == nil && n == 0 && a.forPeople() {
 		fmt.Fprintln(a.stderr, f.nothing(prefixes))
 	}
 	return failed
@@ -224,7 +226,7 @@ func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []str
 		if err != nil {
 			return doing("follow events", err)
 		}
-		if !begun && !a.json() {
+		if !begun && a.forPeople() {
 			fmt.Fprintf(a.stderr, "following events after revision %d; Ctrl-C ends it\n", batch.Revision)
 		}
 		begun = true
@@ -271,49 +273,43 @@ func (a *app) firstSince(ctx context.Context, c *client.Client, f *eventFlags) (
 
 // eventPrinter writes events as they come, some at a time.
 type eventPrinter struct {
-	a       *app
-	columns format.Columns
+	a    *app
+	grid *grid[*rollcallv1.Event]
 }
 
-func (a *app) eventPrinter() *eventPrinter {
-	return &eventPrinter{a: a, columns: format.Columns{W: a.stdout, Header: []string{"REVISION", "TIME", "SERVICE", "FROM→TO", "ACTOR", "REASON"}}}
-}
+func (a *app) eventPrinter() *eventPrinter { return &eventPrinter{a, newGrid(a, eventColumns)} }
 
 func (p *eventPrinter) print(events []*rollcallv1.Event) error {
-	if p.a.json() {
-		return p.a.printLines(events)
+	if !p.a.forPrograms() {
+		return p.grid.write(events)
 	}
-	rows := make([][]string, 0, len(events))
 	for _, e := range events {
-		service := "-"
-		if e.GetService() != "" {
-			service = format.Service(e.GetService())
-		}
-		rows = append(rows, []string{
-			fmt.Sprint(e.GetRevision()), p.a.local(e.GetTime()), service, transition(e),
-			format.OrDash(e.GetActor().GetName()), format.OrDash(e.GetReason()),
-		})
-	}
-	return p.columns.Write(rows)
-}
-
-// printLines writes each event as a JSON object on a line.
-func (a *app) printLines(events []*rollcallv1.Event) error {
-	var out bytes.Buffer
-	for _, e := range events {
-		b, err := format.Message(e)
-		if err != nil {
+		if err := p.a.printPart(format.Message{Message: e}, nil, nil); err != nil {
 			return err
 		}
-		out.Write(b)
-		out.WriteByte('\n')
 	}
-	_, err := a.stdout.Write(out.Bytes())
-	return err
+	return nil
 }
 
-// transition returns what an event changed, for one cell.
-func transition(e *rollcallv1.Event) string {
+var eventColumns = []column[*rollcallv1.Event]{
+	{header: "REVISION", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(fmt.Sprint(e.GetRevision())) }},
+	{header: "COMMIT", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(fmt.Sprint(e.GetCommitRevision())) }},
+	{header: "TIME", cell: func(v view, e *rollcallv1.Event) format.Cell {
+		return text(v.timeOrDash(e.GetTime()))
+	}},
+	{header: "TYPE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(cliflag.EventTypeName(e.GetType())) }},
+	{header: "SERVICE", cell: func(_ view, e *rollcallv1.Event) format.Cell {
+		return text(format.OrDash(cmp.Or(e.GetService(), e.GetPattern())))
+	}},
+	{header: "FROM→TO", cell: func(v view, e *rollcallv1.Event) format.Cell { return transition(v, e) }},
+	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetName())) }},
+	{header: "PEER", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetPeer())) }},
+	{header: "REQUEST ID", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetRequestId())) }},
+	{header: "REASON", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(explain.EventReason(e)) }},
+}
+
+// transition returns what an event changed, in the tone of what it is now.
+func transition(v view, e *rollcallv1.Event) format.Cell {
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED:
 		from, to := e.GetPreviousStatus().String(), e.GetStatus().String()
@@ -323,21 +319,17 @@ func transition(e *rollcallv1.Event) string {
 		if e.GetStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 			to = "deleted"
 		}
-		return from + "→" + to
+		if e.GetEffectiveStatus() != e.GetStatus() {
+			to += " (shown as " + e.GetEffectiveStatus().String() + ")"
+		}
+		return format.Cell{Text: from + "→" + to, Tone: format.StatusTone(e.GetStatus())}
+	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:
+		return format.Cell{Text: explain.Change(v.now, e), Tone: format.StatusTone(e.GetStatus())}
 	case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
-		return fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress()))
+		return text(fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress())))
 	}
-	return cliflag.EventTypeName(e.GetType()) // of a newer node
+	// A type that explain does not know is of a newer node.
+	return text(cmp.Or(explain.Change(v.now, e), cliflag.EventTypeName(e.GetType())))
 }
 
-// local returns a time in the zone of the reader, in a form that time flags read.
-func (a *app) local(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return "-"
-	}
-	return a.localTime(t.AsTime())
-}
-
-func (a *app) localTime(t time.Time) string {
-	return format.Local(t, a.now().Location())
-}
+func (a *app) localTime(t time.Time) string { return a.view().local(t) }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/plain"
 )
 
 // Exit statuses. probe has its own.
@@ -24,6 +24,7 @@ const (
 	exitNotDone    = 1
 	exitNotAsAsked = 4
 	exitUnknown    = 5
+	exitNotPrinted = 6
 )
 
 // Reasons of errors that arise here; all others come from the node.
@@ -34,6 +35,7 @@ const (
 	reasonNodeStopped  = "NODE_STOPPED"
 	reasonDev          = "DEV"
 	reasonNotReachable = "CONNECTION_FAILED"
+	reasonOutput       = "OUTPUT"
 )
 
 // failure is an error as it is reported: one line, what to do next, and an exit status.
@@ -44,6 +46,7 @@ type failure struct {
 	err       error  // what happened
 	next      string // what to do; may be empty
 	written   client.Written
+	made      bool // the change is made; what failed is to say so
 	requestID string
 	oldest    int64                    // revision that is kept, if an older one was asked for
 	cluster   string                   // that the endpoints serve, if another one was asked for
@@ -51,7 +54,7 @@ type failure struct {
 }
 
 func (f *failure) Error() string {
-	line := format.Printable(format.OneLine(f.err.Error()))
+	line := format.Printable(plain.Text(format.OneLine(f.err.Error())))
 	if f.next != "" {
 		line += "; " + f.next
 	}
@@ -105,17 +108,20 @@ func (a *app) report(f *failure, asJSON bool) {
 		fmt.Fprintf(a.stderr, "rollcall: %s\n", f.Error())
 		return
 	}
-	broken, _ := format.Messages(f.broken) // rules have a JSON form
-	line, err := json.Marshal(struct {
-		Code      string            `json:"code"`
-		Reason    string            `json:"reason"`
-		Message   string            `json:"message"`
-		Written   string            `json:"written"`
-		RequestID string            `json:"request_id"`
-		Oldest    int64             `json:"oldest_revision,omitempty"`
-		ClusterID string            `json:"cluster_id,omitempty"`
-		Broken    []json.RawMessage `json:"broken_rules,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), f.written.String(), f.requestID, f.oldest, f.cluster, broken})
+	written := f.written.String()
+	if f.made {
+		written = "yes"
+	}
+	line, err := format.Marshal(struct {
+		Code      string           `json:"code"`
+		Reason    string           `json:"reason"`
+		Message   string           `json:"message"`
+		Written   string           `json:"written"`
+		RequestID string           `json:"request_id"`
+		Oldest    int64            `json:"oldest_revision,omitempty"`
+		ClusterID string           `json:"cluster_id,omitempty"`
+		Broken    []format.Message `json:"broken_rules,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken)})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -143,7 +149,7 @@ func wantsJSON(args []string) bool {
 			}
 		}
 	}
-	return strings.EqualFold(output, string(formatJSON))
+	return strings.EqualFold(output, string(formatJSON)) || strings.EqualFold(output, string(formatYAML))
 }
 
 // Reasons of a node that this command has advice for.
@@ -191,9 +197,15 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.err = errors.New(message)
 		f.next = noNodeAdvice
 	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
-		f.next = "it does not exist; --if-revision 0 creates it"
+		f.err = fmt.Errorf("cannot %s: it does not exist, so it has no revision that --if-revision could name", what)
+		if strings.HasPrefix(e.Op, "set") {
+			f.next = "--if-revision 0 creates it"
+		}
 	case e.Reason == reasonRevisionMismatch:
-		f.next = fmt.Sprintf("its revision is %d now", e.CurrentRevision)
+		f.err = fmt.Errorf("cannot %s: its revision is %d, and --if-revision asks for another", what, e.CurrentRevision)
+		f.next = "look at it again before you repeat that"
+	case e.Reason == client.ReasonRequestIDReused:
+		f.next = "leave --request-id out, or repeat the first command exactly: the same names, statuses, reason and actor"
 	case e.Reason == client.ReasonRuleBroken:
 		explainBroken(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:
@@ -241,7 +253,7 @@ func missingAdvice(e *client.Error) string {
 	return `"rollcall list" shows the services`
 }
 
-const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
+const noNodeAdvice = `start a cluster on this machine with "rollcall dev", or name your nodes with --endpoints`
 
 // clientMessage returns what went wrong. If it is not a node's decision it also names the endpoint.
 func (a *app) clientMessage(e *client.Error) string {

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -113,7 +114,16 @@ func (f *fake) servicesAt(at *rollcallv1.At) (map[string]*rollcallv1.ServiceReco
 		return nil, 0, err
 	}
 	services := map[string]*rollcallv1.ServiceRecord{}
+	overrides := map[string]*rollcallv1.Override{}
 	for _, e := range f.history.events[:revision] {
+		if e.GetType() == rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET {
+			overrides[e.GetPattern()] = &rollcallv1.Override{
+				Pattern: e.GetPattern(), Status: e.GetStatus(), Reason: e.GetReason(), Actor: e.GetActor(), Time: e.GetTime(), StatusTime: e.GetTime(),
+				Revision: e.GetRevision(), ExpireTime: e.GetExpireTime(),
+			}
+		} else if e.GetPattern() != "" {
+			delete(overrides, e.GetPattern())
+		}
 		if e.GetStatus() == none {
 			delete(services, e.GetService())
 		} else if e.GetService() != "" {
@@ -122,6 +132,9 @@ func (f *fake) servicesAt(at *rollcallv1.At) (map[string]*rollcallv1.ServiceReco
 				Report: &rollcallv1.Report{Status: e.GetStatus(), Reason: e.GetReason(), Actor: e.GetActor(), Time: e.GetTime(), Revision: e.GetRevision()},
 			}
 		}
+	}
+	for name, rec := range services {
+		services[name] = shownBeneath(overrides, rec)
 	}
 	return services, revision, nil
 }
@@ -170,7 +183,7 @@ func (f *fake) ListEvents(ctx context.Context, req *rollcallv1.ListEventsRequest
 	resp := &rollcallv1.ListEventsResponse{OldestRevision: max(f.history.oldest, 1), Revision: f.revision}
 	for ; from <= to; from++ {
 		e := f.history.events[from-1]
-		if begins(e.GetService(), req.GetPrefixes()) && (req.GetService() == "" || req.GetService() == e.GetService()) &&
+		if begins(e.GetService(), req.GetPrefixes()) && (req.GetService() == "" || req.GetService() == e.GetService() || e.GetPattern() != "" && pattern.Covers(e.GetPattern(), req.GetService())) &&
 			(req.GetActor() == "" || req.GetActor() == e.GetActor().GetName()) &&
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), e.GetType())) {
 			resp.Events = append(resp.Events, e)

@@ -27,12 +27,16 @@ type fakeLayers struct {
 
 // shown is a record as overrides show it.
 func (f *fake) shown(rec *rollcallv1.ServiceRecord) *rollcallv1.ServiceRecord {
+	return shownBeneath(f.layers.overrides, rec)
+}
+
+func shownBeneath(overrides map[string]*rollcallv1.Override, rec *rollcallv1.ServiceRecord) *rollcallv1.ServiceRecord {
 	if rec == nil {
 		return nil
 	}
 	rec = proto.CloneOf(rec)
 	pattern.Each(rec.GetService(), func(p string) bool {
-		switch o := f.layers.overrides[p]; {
+		switch o := overrides[p]; {
 		case o == nil:
 		case rec.Override == nil:
 			rec.Override, rec.Status, rec.StatusTime = o, o.GetStatus(), o.GetStatusTime()

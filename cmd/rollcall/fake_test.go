@@ -151,10 +151,10 @@ func (f *fake) SetServingStatus(_ context.Context, req *rollcallv1.SetServingSta
 		return nil, err
 	}
 	if req.GetValidateOnly() {
-		return &rollcallv1.SetServingStatusResponse{Service: f.shown(future), Changed: true, Revision: f.revision, BrokenRules: broken}, nil
+		return &rollcallv1.SetServingStatusResponse{Service: f.shown(future), Changed: true, BrokenRules: broken, ClusterId: "3f9a"}, nil
 	}
 	rec := f.put(req.GetService(), req.GetStatus(), req.GetReason(), req.GetActor())
-	return &rollcallv1.SetServingStatusResponse{Service: f.shown(rec), Changed: true, Revision: f.revision, BrokenRules: broken}, nil
+	return &rollcallv1.SetServingStatusResponse{Service: f.shown(rec), Changed: true, Revision: f.revision, BrokenRules: broken, ClusterId: "3f9a"}, nil
 }
 
 func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSetServingStatusRequest) (*rollcallv1.BatchSetServingStatusResponse, error) {
@@ -224,7 +224,7 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist",
 			map[string]string{"revision": strconv.FormatInt(f.revision, 10)})
 	}
-	return &rollcallv1.GetServiceResponse{Service: rec, Revision: f.revision}, nil
+	return &rollcallv1.GetServiceResponse{Service: rec, Revision: f.revision, ClusterId: "3f9a"}, nil
 }
 
 func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
@@ -234,7 +234,7 @@ func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesReque
 	if err != nil {
 		return nil, err
 	}
-	resp := &rollcallv1.ListServicesResponse{Revision: revision}
+	resp := &rollcallv1.ListServicesResponse{Revision: revision, ClusterId: "3f9a"}
 	for name, rec := range services {
 		if req.GetAt() == nil {
 			rec = f.shown(rec)

@@ -2,34 +2,37 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newGetCommand(a *app) *cobra.Command {
 	var flags *readFlags
 	at := a.pointInTime()
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:   "get SERVICE",
 		Short: "Show one service: status, who reported it, when and why",
-		Long: `Shows one service as the first node that answers knows it: its status, and who reported it, when
-and why. That node may be behind; --linearizable, --min-revision and --max-staleness say how far it
-may be, and with any of them -o json tells which node it was and how old its answer may be.
+		Long: `Shows the status of one service: since when, who reported it, and why.
 
-With --at it shows the service as it was at a revision or a time, and which revision that was. A
-revision inside an atomic write stands for the one before that write.
+A status with a star, NOT_SERVING*, is that of an override. What is reported, and other overrides, stand
+beneath it. "rollcall why" says it in sentences.
 
-The names that nodes answer for themselves have a status only, of the node that answers; choose it
-with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
+The first node that answers is asked. It may be a moment behind the others. --linearizable shows every
+change that was acknowledged before; --min-revision and --max-staleness ask for less. With one of
+these, -o json also says which node answered and how old the answer can be.
+
+--at shows the service as it was at a revision or a time, and says which revision that was. Inside an
+atomic write, that is the revision before the write.
+
+Some names belong to the node that answers: "" (ready), rollcall.live, rollcall.reads and
+rollcall.leader. They have a status only. Choose the node with --endpoints.`,
 		Example: `  rollcall get shop/cart
   rollcall get shop/cart --linearizable
   rollcall get shop/cart --at 42
@@ -62,47 +65,50 @@ with --endpoints: "" (ready), rollcall.live, rollcall.reads, rollcall.leader.`,
 					}
 					return failed
 				}
-				if a.json() {
-					return a.printRecord(resp, options)
-				}
-				if at.Given() {
+				if at.Given() && a.forPeople() {
 					at.NoteRevision(a.stderr, resp.GetRevision())
-					return writePastRecord(a.stdout, a.now(), resp)
 				}
-				return writeRecord(a.stdout, a.now(), resp.GetService())
+				return a.printRecord(resp, at.Given(), options)
 			})
 		},
-	}
+	})
 	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
 	cliflag.FlagOnly(cmd.Flags(), "at")
 	flags = addReadFlags(cmd)
 	return cmd
 }
 
-func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, o *client.ReadOptions) error {
-	if o == nil {
-		return a.printMessage(resp)
-	}
-	rec, err := format.Message(resp.GetService())
-	if err != nil {
-		return err
-	}
-	return a.printObject(struct {
-		Service  json.RawMessage `json:"service"`
-		Revision int64           `json:"revision"`
-		Cluster  string          `json:"cluster_id"`
-		Read     *readJSON       `json:"read"`
-	}{rec, resp.GetRevision(), resp.GetClusterId(), readOf(o)})
+// gotten is the JSON form of one service.
+type gotten struct {
+	Service  format.Message `json:"service"`
+	Revision int64          `json:"revision"`
+	Cluster  string         `json:"cluster_id"`
+	Read     *readJSON      `json:"read,omitempty"`
 }
 
-// ownStatus is the JSON form of one of a node's own names, which have no record. Its fields are a part of
-// GetServiceResponse's.
+func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, past bool, o *client.ReadOptions) error {
+	rec := resp.GetService()
+	out := gotten{format.Message{Message: rec}, resp.GetRevision(), resp.GetClusterId(), readOf(o)}
+	return a.print(out, []string{rec.GetService()}, func() error {
+		switch {
+		case a.output == formatWide:
+			return newGrid(a, serviceColumns).write([]*rollcallv1.ServiceRecord{rec})
+		case past:
+			return a.writePastRecord(resp)
+		}
+		return a.writeRecord(rec)
+	})
+}
+
+// gottenOwn is the JSON form of one of a node's own names, which have a status only.
+type gottenOwn struct {
+	Service ownStatus `json:"service"`
+	Read    *readJSON `json:"read,omitempty"`
+}
+
 type ownStatus struct {
-	Service struct {
-		Service string `json:"service"`
-		Status  string `json:"status"`
-	} `json:"service"`
-	Read *readJSON `json:"read,omitempty"`
+	Service string `json:"service"`
+	Status  string `json:"status"`
 }
 
 func (a *app) getOwn(ctx context.Context, c *client.Client, service string, options *client.ReadOptions) error {
@@ -110,56 +116,60 @@ func (a *app) getOwn(ctx context.Context, c *client.Client, service string, opti
 	if err != nil {
 		return doing("get "+format.Service(service), err)
 	}
-	if a.json() {
-		var o ownStatus
-		o.Service.Service, o.Service.Status = service, status.String()
-		o.Read = readOf(options)
-		return a.printObject(o)
-	}
-	return format.Table(a.stdout, func(row func(...string)) {
-		row("SERVICE", format.Service(service))
-		row("STATUS", status.String())
+	out := gottenOwn{ownStatus{service, status.String()}, readOf(options)}
+	return a.print(out, []string{service}, func() error {
+		if a.output == formatWide {
+			return newGrid(a, serviceColumns).write([]*rollcallv1.ServiceRecord{{Service: service, Status: status}})
+		}
+		return a.writeRecord(&rollcallv1.ServiceRecord{Service: service, Status: status})
 	})
 }
 
-func writeRecord(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord) error {
-	status := rec.GetStatus().String()
+func (a *app) writeRecord(rec *rollcallv1.ServiceRecord) error {
+	held := ""
 	if since := rec.GetStatusTime(); since != nil {
-		status += " for " + format.Age(now, since)
+		held = " for " + format.Age(a.now(), since)
 	}
-	return writeCells(w, now, rec, status, "")
+	return a.writeCells(rec, held, "")
 }
 
 // writePastRecord writes a record of the past. It does not say for how long the status has held: it may not
 // hold any more.
-func writePastRecord(w io.Writer, now time.Time, resp *rollcallv1.GetServiceResponse) error {
-	rec := resp.GetService()
-	status := rec.GetStatus().String()
-	if since := rec.GetStatusTime(); since != nil {
-		status += " since " + format.Timestamp(since)
+func (a *app) writePastRecord(resp *rollcallv1.GetServiceResponse) error {
+	held := ""
+	if since := resp.GetService().GetStatusTime(); since != nil {
+		held = " since " + format.Timestamp(since)
 	}
-	return writeCells(w, now, rec, status, fmt.Sprintf("revision %d", resp.GetRevision()))
+	return a.writeCells(resp.GetService(), held, fmt.Sprintf("revision %d", resp.GetRevision()))
 }
 
-func writeCells(w io.Writer, now time.Time, rec *rollcallv1.ServiceRecord, status, asOf string) error {
-	report := rec.GetReport()
-	return format.Table(w, func(row func(...string)) {
-		row("SERVICE", format.Service(rec.GetService()))
-		if asOf != "" {
-			row("AS OF", asOf)
+// writeCells writes a record with a line for each of its parts. held is for how long its status has held.
+func (a *app) writeCells(rec *rollcallv1.ServiceRecord, held, asOf string) error {
+	var rows [][]format.Cell
+	row := func(header string, cell format.Cell) { rows = append(rows, []format.Cell{text(header), cell}) }
+	row("SERVICE", text(format.Service(rec.GetService())))
+	if asOf != "" {
+		row("AS OF", text(asOf))
+	}
+	status := format.Cell{Text: explain.Status(rec) + held, Tone: format.StatusTone(rec.GetStatus())}
+	row("STATUS", status)
+	if o := rec.GetOverride(); o != nil {
+		row("BECAUSE", text(explain.Override(a.now(), o)))
+	}
+	for _, o := range rec.GetShadowed() {
+		row("BENEATH", text(explain.Override(a.now(), o)+" ("+o.GetStatus().String()+")"))
+	}
+	if report := rec.GetReport(); report != nil {
+		if rec.GetOverride() != nil || report.GetStatus() != rec.GetStatus() {
+			row("REPORTED", statusCell(report.GetStatus()))
 		}
-		row("STATUS", status)
-		if report == nil {
-			return
-		}
-		if report.GetStatus() != rec.GetStatus() {
-			row("REPORTED", report.GetStatus().String())
-		}
-		row("REASON", format.OrDash(report.GetReason()))
-		row("ACTOR", describeActor(report.GetActor()))
-		row("TIME", fmt.Sprintf("%s (%s)", format.Timestamp(report.GetTime()), format.Ago(now, report.GetTime())))
-		row("REVISION", fmt.Sprint(report.GetRevision()))
-	})
+		row("REASON", text(format.OrDash(report.GetReason())))
+		row("ACTOR", text(describeActor(report.GetActor())))
+		row("TIME", text(fmt.Sprintf("%s (%s)", format.Timestamp(report.GetTime()), format.Ago(a.now(), report.GetTime()))))
+		row("REVISION", text(fmt.Sprint(report.GetRevision())))
+	}
+	out := format.Columns{W: a.stdout, Color: a.colors()}
+	return out.Write(rows)
 }
 
 func describeActor(actor *rollcallv1.Actor) string {

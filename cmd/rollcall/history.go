@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/timeline"
 )
 
 func newHistoryCommand(a *app) *cobra.Command {
@@ -27,17 +29,19 @@ func newHistoryCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "history SERVICE",
 		Short: "Show a service's timeline: from, until, for how long, who and why",
-		Long: `Shows what was reported of a service, oldest first: from when until when, for how long, by whom and
-why. A time in which it did not exist, because it was deleted, is shown as "deleted"; what holds now
-lasts until "now". The first line can begin before --since: it is what held then. --until cuts the
-last line.
+		Long: `Shows which status a service had, oldest first: from when until when, for how long, by whom and why.
+"deleted" is a time in which the service did not exist. "now" ends what holds now. The first line shows
+what held at --since, and may begin before it. --until cuts the last line.
 
-Old events are compacted; the timeline then begins with what held at that time, and says so.
---timeout bounds the wait for what comes next, not the whole.
+A status with a star, NOT_SERVING*, is that of an override. The last column names the override, its
+reason, and what was reported beneath it.
 
-With -o json each line is an object: start, end (null: it holds now), duration_seconds, status
-(SERVICE_UNKNOWN: deleted), actor, reason, revision; with earlier_compacted if what was before it is
-not kept.`,
+Old events are deleted after a while. The timeline then begins later, and says so. --timeout is how
+long to wait for the next page, not for all of them.
+
+With -o json each line is an object: start_time, end_time (null: it holds now), duration_seconds, status
+(SERVICE_UNKNOWN: deleted), actor, reason, revision; under an override also override and report. With
+earlier_compacted, what was before is not kept.`,
 		Example: `  rollcall history shop/cart
   rollcall history shop/cart --since 7d
   rollcall history shop/cart --limit 10 --reverse`,
@@ -82,16 +86,6 @@ not kept.`,
 	return cmd
 }
 
-// period is a span of time in which one report held, or in which the service was deleted.
-type period struct {
-	start    time.Time
-	end      time.Time // zero: it holds now
-	status   client.Status
-	actor    string
-	reason   string
-	revision int64 // of the event that began it
-}
-
 // history reads the timeline of one service.
 type history struct {
 	a            *app
@@ -100,7 +94,7 @@ type history struct {
 	since, until time.Time // zero: no bound
 	limit        int       // 0: none
 
-	periods []period // newest first
+	periods []timeline.Period // oldest first
 	// compacted is the oldest revision that is kept, if the timeline reaches back to it; else 0.
 	compacted int64
 }
@@ -108,13 +102,10 @@ type history struct {
 func (h *history) read(ctx context.Context) error {
 	// Asked from revision 1 on, so that the answer is an error if older events are not kept.
 	for from := int64(1); ; {
-		first, cut, err := h.readEvents(ctx, from)
+		cut, err := h.readEvents(ctx, from)
 		if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == client.ReasonCompacted && e.OldestRevision > from {
 			from, h.compacted = e.OldestRevision, e.OldestRevision // it may have moved again by the next try
 			continue
-		}
-		if err == nil && !cut {
-			cut, err = h.readBefore(ctx, first)
 		}
 		if cut {
 			h.compacted = 0
@@ -123,122 +114,139 @@ func (h *history) read(ctx context.Context) error {
 	}
 }
 
-// readEvents makes periods of the events from a revision on. It returns the oldest event, and whether the
-// limit left out older ones.
-func (h *history) readEvents(ctx context.Context, from int64) (first *rollcallv1.Event, cut bool, err error) {
+// readEvents makes periods of the events from a revision on, newest first. It reports whether the limit left out
+// older ones. Not every event makes a period of its own: an override may begin or end beneath another. So it
+// reads until there are enough.
+func (h *history) readEvents(ctx context.Context, from int64) (cut bool, err error) {
 	h.periods = nil
-	o := client.ListEventsOptions{
-		Service: h.service, From: from, Since: h.since, Until: h.until, NewestFirst: true,
-		Types: []rollcallv1.EventType{rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED},
-	}
+	o := client.ListEventsOptions{Service: h.service, From: from, Since: h.since, Until: h.until, NewestFirst: true, Types: timeline.Types}
+	enough := 0 // events; 0: all
 	if h.limit > 0 {
-		o.PageSize = min(h.limit+1, printedAtOnce)
+		enough = h.limit + 1
+		o.PageSize = min(enough, printedAtOnce)
 	}
+	var events []*rollcallv1.Event
 	list := func(ctx context.Context) iter.Seq2[*rollcallv1.Event, error] { return h.c.ListEvents(ctx, o) }
 	for e, err := range withPageTimeout(ctx, "show the history of "+h.service, h.a.timeout, list) {
 		if err != nil {
-			return nil, false, err
+			return false, err
 		}
-		if h.full() {
-			return first, true, nil
+		if events = append(events, e); len(events) != enough {
+			continue
 		}
-		h.add(e.GetTime(), e.GetStatus(), e.GetActor(), e.GetReason(), e.GetRevision())
-		first = e
+		if err := h.build(ctx, events); err != nil {
+			return false, err
+		}
+		if len(h.periods) > h.limit {
+			h.periods = h.periods[len(h.periods)-h.limit:]
+			return true, nil
+		}
+		enough *= 2
 	}
-	return first, false, nil
-}
-
-// readBefore adds what held before the first event; without events, what held all the time.
-func (h *history) readBefore(ctx context.Context, first *rollcallv1.Event) (cut bool, err error) {
-	var at *rollcallv1.At
+	if err := h.build(ctx, events); err != nil {
+		return false, err
+	}
 	switch {
-	case first != nil && first.GetPreviousStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN:
-		return false, nil
-	case h.full():
+	case len(h.periods) == 0: // only overrides of what does not exist
+		_, err := h.recordAt(ctx, h.end())
+		return false, err
+	case h.limit > 0 && len(h.periods) > h.limit:
+		h.periods = h.periods[len(h.periods)-h.limit:]
 		return true, nil
-	case first != nil:
-		at = client.AtRevision(first.GetRevision() - 1)
-	case !h.until.IsZero():
-		at = client.AtTime(h.until)
 	}
-	ctx, cancel, err := h.a.withTimeout(ctx)
-	if err != nil {
-		return false, err
-	}
-	defer cancel()
-	resp, err := h.c.GetAt(ctx, h.service, at)
-	if e, ok := errors.AsType[*client.Error](err); ok && e.Reason == client.ReasonCompacted && first != nil {
-		h.compacted = e.OldestRevision // compacted since the events were read
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	report := resp.GetService().GetReport()
-	h.add(report.GetTime(), report.GetStatus(), report.GetActor(), report.GetReason(), report.GetRevision())
 	return false, nil
 }
 
-func (h *history) full() bool { return h.limit > 0 && len(h.periods) >= h.limit }
-
-// add adds a period that is earlier than all others.
-func (h *history) add(start *timestamppb.Timestamp, s client.Status, actor *rollcallv1.Actor, reason string, revision int64) {
-	end := h.until
-	if n := len(h.periods); n > 0 {
-		end = h.periods[n-1].start
+// build makes periods of events, newest first, and of what held before them.
+func (h *history) build(ctx context.Context, newestFirst []*rollcallv1.Event) error {
+	events := slices.Clone(newestFirst)
+	slices.Reverse(events)
+	before, absent, err := h.before(ctx, events)
+	if err != nil {
+		return err
 	}
-	h.periods = append(h.periods, period{start.AsTime(), end, s, actor.GetName(), reason, revision})
+	h.periods, err = timeline.Build(h.service, before, absent, events, func(revision int64) (*rollcallv1.ServiceRecord, error) {
+		rec, err := h.recordAt(ctx, client.AtRevision(revision))
+		if e, ok := errors.AsType[*client.Error](err); ok && (e.Code == codes.NotFound || e.Reason == client.ReasonCompacted) {
+			return nil, nil
+		}
+		return rec, err
+	})
+	if n := len(h.periods); err == nil && n > 0 {
+		h.periods[n-1].End = h.until
+	}
+	return err
+}
+
+// before returns the record before the first event; without events, the one that held all the time. absent says
+// that there was none. If it is not kept any more, there is none either, and h.compacted is set.
+func (h *history) before(ctx context.Context, events []*rollcallv1.Event) (rec *rollcallv1.ServiceRecord, absent bool, err error) {
+	if len(events) == 0 {
+		rec, err = h.recordAt(ctx, h.end())
+		return rec, false, err
+	}
+	if e := events[0]; e.GetService() != "" && e.GetPreviousStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+		return nil, true, nil
+	}
+	rec, err = h.recordAt(ctx, client.AtRevision(events[0].GetRevision()-1))
+	e, ok := errors.AsType[*client.Error](err)
+	switch {
+	case ok && e.Reason == client.ReasonCompacted:
+		h.compacted = e.OldestRevision // since the events were read
+		return nil, false, nil
+	case ok && e.Code == codes.NotFound:
+		return nil, true, nil
+	}
+	return rec, false, err
+}
+
+// end is the point in time at which the timeline ends.
+func (h *history) end() *rollcallv1.At {
+	if h.until.IsZero() {
+		return nil
+	}
+	return client.AtTime(h.until)
+}
+
+func (h *history) recordAt(ctx context.Context, at *rollcallv1.At) (*rollcallv1.ServiceRecord, error) {
+	ctx, cancel, err := h.a.withTimeout(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer cancel()
+	resp, err := h.c.GetAt(ctx, h.service, at)
+	return resp.GetService(), err
 }
 
 // periodJSON is the JSON form of a period.
 type periodJSON struct {
-	Service          string  `json:"service"`
-	Start            string  `json:"start"`
-	End              *string `json:"end"`
-	DurationSeconds  float64 `json:"duration_seconds"`
-	Status           string  `json:"status"`
-	Actor            string  `json:"actor"`
-	Reason           string  `json:"reason"`
-	Revision         int64   `json:"revision"`
-	EarlierCompacted bool    `json:"earlier_compacted,omitempty"`
+	Service          string          `json:"service"`
+	Start            format.Time     `json:"start_time"`
+	End              *format.Time    `json:"end_time"`
+	DurationSeconds  format.Seconds  `json:"duration_seconds"`
+	Status           string          `json:"status"`
+	Actor            *format.Message `json:"actor,omitempty"`
+	Reason           string          `json:"reason"`
+	Revision         int64           `json:"revision"`
+	Override         *format.Message `json:"override,omitempty"` // that decides
+	Report           *format.Message `json:"report,omitempty"`   // beneath it
+	EarlierCompacted bool            `json:"earlier_compacted,omitempty"`
 }
 
 func (a *app) printHistory(h *history, newestFirst bool) error {
-	now := a.now()
 	lines := slices.Clone(h.periods)
-	if !newestFirst {
+	if newestFirst {
 		slices.Reverse(lines)
 	}
-	if a.json() {
+	if a.forPrograms() {
 		for _, p := range lines {
-			out := periodJSON{
-				Service: h.service, Start: format.UTC(p.start), DurationSeconds: p.lasted(now).Seconds(), Status: p.status.String(),
-				Actor: p.actor, Reason: p.reason, Revision: p.revision,
-				EarlierCompacted: h.compacted > 0 && p.revision == h.periods[len(h.periods)-1].revision,
-			}
-			if !p.end.IsZero() {
-				end := format.UTC(p.end)
-				out.End = &end
-			}
-			if err := a.printJSONLine(out); err != nil {
+			if err := a.printPart(h.json(p), nil, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	rows := make([][]string, 0, len(lines))
-	for _, p := range lines {
-		until, status := "now", p.status.String()
-		if !p.end.IsZero() {
-			until = a.localTime(p.end)
-		}
-		if p.status == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
-			status = "deleted"
-		}
-		rows = append(rows, []string{a.localTime(p.start), until, format.TwoUnits(p.lasted(now)), status, format.OrDash(p.actor), format.OrDash(p.reason)})
-	}
-	c := format.Columns{W: a.stdout, Header: []string{"FROM", "UNTIL", "FOR", "STATUS", "WHO", "WHY"}}
-	if err := c.Write(rows); err != nil {
+	if err := newGrid(a, periodColumns).write(lines); err != nil {
 		return err
 	}
 	if h.compacted > 0 {
@@ -247,12 +255,59 @@ func (a *app) printHistory(h *history, newestFirst bool) error {
 	return nil
 }
 
+func (h *history) json(p timeline.Period) periodJSON {
+	out := periodJSON{
+		Service: h.service, Start: format.Time{Time: p.Start}, DurationSeconds: format.Seconds(lasted(p, h.a.now())), Status: p.Status.String(),
+		Reason: p.Reason, Revision: p.Revision,
+		EarlierCompacted: h.compacted > 0 && p.Revision == h.periods[0].Revision,
+	}
+	if p.Actor != nil {
+		out.Actor = &format.Message{Message: p.Actor}
+	}
+	if !p.End.IsZero() {
+		out.End = &format.Time{Time: p.End}
+	}
+	if p.Override != nil {
+		out.Override, out.Report = &format.Message{Message: p.Override}, &format.Message{Message: p.Report}
+	}
+	return out
+}
+
+var periodColumns = []column[timeline.Period]{
+	{header: "FROM", cell: func(v view, p timeline.Period) format.Cell { return text(v.local(p.Start)) }},
+	{header: "UNTIL", cell: func(v view, p timeline.Period) format.Cell {
+		if p.End.IsZero() {
+			return text("now")
+		}
+		return text(v.local(p.End))
+	}},
+	{header: "FOR", cell: func(v view, p timeline.Period) format.Cell { return text(format.TwoUnits(lasted(p, v.now))) }},
+	{header: "STATUS", cell: func(_ view, p timeline.Period) format.Cell {
+		c := statusCell(p.Status)
+		switch {
+		case p.Status == healthpb.HealthCheckResponse_SERVICE_UNKNOWN:
+			c.Text = "deleted"
+		case p.Override != nil:
+			c.Text += "*"
+		}
+		return c
+	}},
+	{header: "REVISION", wide: true, cell: func(_ view, p timeline.Period) format.Cell { return text(fmt.Sprint(p.Revision)) }},
+	{header: "WHO", cell: func(_ view, p timeline.Period) format.Cell { return text(format.OrDash(p.Actor.GetName())) }},
+	{header: "WHY", cell: func(_ view, p timeline.Period) format.Cell {
+		if p.Override == nil {
+			return text(format.OrDash(p.Reason))
+		}
+		return text(explain.Beneath(p.Override, p.Report))
+	}},
+}
+
 // lasted returns how long p has held so far; never less than 0, because the clocks of nodes and of this
 // machine may differ.
-func (p period) lasted(now time.Time) time.Duration {
-	end := p.end
+func lasted(p timeline.Period, now time.Time) time.Duration {
+	end := p.End
 	if end.IsZero() {
 		end = now
 	}
-	return max(end.Sub(p.start), 0)
+	return max(end.Sub(p.Start), 0)
 }

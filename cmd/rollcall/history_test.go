@@ -11,8 +11,8 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 )
 
-// timeline fills a fake with a service that was deleted and came back: revisions 1, 2, 4 and 6.
-func timeline(t *testing.T) *fake {
+// storied fills a fake with a service that was deleted and came back: revisions 1, 2, 4 and 6.
+func storied(t *testing.T) *fake {
 	t.Helper()
 	f := startFake(t)
 	for _, args := range []string{
@@ -31,7 +31,7 @@ func timeline(t *testing.T) *fake {
 }
 
 func TestHistoryTable(t *testing.T) {
-	f := timeline(t)
+	f := storied(t)
 	forNow := regexp.MustCompile(`(now +)\S+ +`)
 	check := func(r result, stderr string, want ...string) {
 		t.Helper()
@@ -60,14 +60,17 @@ func TestHistoryTable(t *testing.T) {
 }
 
 func TestHistoryAsJSON(t *testing.T) {
-	f := timeline(t)
+	f := storied(t)
 	at := func(minute string) string { return "2026-11-22T10:0" + minute + ":00Z" }
 	type line struct {
-		Service, Start, Status, Actor, Reason string
-		End                                   *string
-		Seconds                               float64 `json:"duration_seconds"`
-		Revision                              int64
-		Compacted                             bool `json:"earlier_compacted"`
+		Service, Status, Reason string
+
+		Actor     struct{ Name string }
+		Start     string  `json:"start_time"`
+		End       *string `json:"end_time"`
+		Seconds   float64 `json:"duration_seconds"`
+		Revision  int64
+		Compacted bool `json:"earlier_compacted"`
 	}
 	for _, test := range []struct {
 		args   string
@@ -131,11 +134,11 @@ func TestHistoryAsJSON(t *testing.T) {
 	}
 	f.compact(0)
 	r := rollcall(t, "history", "shop/cart", "-o", "json", "--until", at("2"), "--reverse", "--limit", "1")
-	r.want(t, 0, `{"service":"shop/cart","start":"2026-11-22T10:02:00Z","end":"2026-11-22T10:02:00Z","duration_seconds":0,"status":"NOT_SERVING","actor":"bob","reason":"drain","revision":2}`+"\n", "")
+	r.want(t, 0, `{"service":"shop/cart","start_time":"2026-11-22T10:02:00Z","end_time":"2026-11-22T10:02:00Z","duration_seconds":0,"status":"NOT_SERVING","actor":{"name":"bob","verified":false,"peer":"127.0.0.1:4711"},"reason":"drain","revision":2}`+"\n", "")
 }
 
 func TestNoHistory(t *testing.T) {
-	f := timeline(t)
+	f := storied(t)
 	rollcall(t, "history", "none").want(t, exitNotDone, "", "rollcall: cannot show the history of none: none does not exist; \"rollcall list\" shows the services\n")
 	f.compact(5)
 	rollcall(t, "history", "shop/cart", "--until", "2026-11-22T10:01:00Z").want(t, exitNotDone, "",

@@ -3,10 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/protobuf/proto"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -14,54 +12,64 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
-// printWrite writes the answer to a change of an override or a rule, for programs, or what write does. Errors
-// of printing are ignored: the change is made, and an exit status of 1 would say that it is not.
-func (a *app) printWrite(resp proto.Message, dryRun bool, write func(w io.Writer)) error {
-	if a.json() {
-		a.printMessage(resp)
-		return nil
+func (a *app) printOverrides(list *rollcallv1.ListOverridesResponse) error {
+	names := make([]string, len(list.GetOverrides()))
+	for i, o := range list.GetOverrides() {
+		names[i] = o.GetPattern()
 	}
-	write(a.stdout)
-	return nil
+	return a.printMessage(list, names, func() error {
+		if len(list.GetOverrides()) == 0 {
+			fmt.Fprintln(a.stderr, "no override is set")
+			return nil
+		}
+		return newGrid(a, overrideColumns).write(list.GetOverrides())
+	})
 }
 
-func (a *app) printOverrides(list *rollcallv1.ListOverridesResponse) error {
-	if a.json() {
-		return a.printMessage(list)
-	}
-	if len(list.GetOverrides()) == 0 {
-		fmt.Fprintln(a.stderr, "no override is set")
-		return nil
-	}
-	now := a.now()
-	return format.Table(a.stdout, func(row func(...string)) {
-		row("PATTERN", "STATUS", "SINCE", "ENDS", "REVISION", "ACTOR", "REASON")
-		for _, o := range list.GetOverrides() {
-			row(o.GetPattern(), o.GetStatus().String(), format.Ago(now, o.GetStatusTime()), explain.Until(now, o),
-				fmt.Sprint(o.GetRevision()), format.OrDash(o.GetActor().GetName()), format.OrDash(o.GetReason()))
-		}
-	})
+var overrideColumns = []column[*rollcallv1.Override]{
+	{header: "PATTERN", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(o.GetPattern()) }},
+	{header: "STATUS", cell: func(_ view, o *rollcallv1.Override) format.Cell { return statusCell(o.GetStatus()) }},
+	{header: "SINCE", cell: func(v view, o *rollcallv1.Override) format.Cell { return text(format.Ago(v.now, o.GetStatusTime())) }},
+	{header: "ENDS", cell: func(v view, o *rollcallv1.Override) format.Cell { return text(explain.Until(v.now, o)) }},
+	{header: "REVISION", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(fmt.Sprint(o.GetRevision())) }},
+	{header: "TIME", wide: true, cell: func(v view, o *rollcallv1.Override) format.Cell { return text(v.timeOrDash(o.GetTime())) }},
+	{header: "ACTOR", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetActor().GetName())) }},
+	{header: "PEER", wide: true, cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetActor().GetPeer())) }},
+	{header: "REASON", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetReason())) }},
 }
 
 func (a *app) printRules(list *rollcallv1.ListRulesResponse) error {
-	if a.json() {
-		return a.printMessage(list)
+	names := make([]string, len(list.GetRules()))
+	for i, r := range list.GetRules() {
+		names[i] = r.GetName()
 	}
-	if len(list.GetRules()) == 0 {
-		fmt.Fprintln(a.stderr, `no rule is set; "rollcall rule add" sets one`)
-		return nil
-	}
-	return format.Table(a.stdout, func(row func(...string)) {
-		row("RULE", "PATTERN", "ASKS FOR", "NEEDED", "SERVING", "OF", "MAY STOP", "REVISION", "ACTOR", "REASON")
-		for _, r := range list.GetRules() {
-			spare := "BROKEN"
-			if n := explain.Spare(r); n >= 0 {
-				spare = fmt.Sprint(n)
-			}
-			row(r.GetName(), r.GetPattern(), explain.Bound(r), fmt.Sprint(r.GetNeeded()), fmt.Sprint(r.GetServing()), fmt.Sprint(r.GetTotal()), spare,
-				fmt.Sprint(r.GetRevision()), format.OrDash(r.GetActor().GetName()), format.OrDash(r.GetReason()))
+	return a.printMessage(list, names, func() error {
+		if len(list.GetRules()) == 0 {
+			fmt.Fprintln(a.stderr, `no rule is set; "rollcall rule add" sets one`)
+			return nil
 		}
+		return newGrid(a, ruleColumns).write(list.GetRules())
 	})
+}
+
+var ruleColumns = []column[*rollcallv1.Rule]{
+	{header: "RULE", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(r.GetName()) }},
+	{header: "PATTERN", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(r.GetPattern()) }},
+	{header: "ASKS FOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(explain.Bound(r)) }},
+	{header: "NEEDED", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetNeeded())) }},
+	{header: "SERVING", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetServing())) }},
+	{header: "OF", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetTotal())) }},
+	{header: "MAY STOP", cell: func(_ view, r *rollcallv1.Rule) format.Cell {
+		if n := explain.Spare(r); n >= 0 {
+			return format.Cell{Text: fmt.Sprint(n), Tone: toneIf(n == 0, format.Doubtful)}
+		}
+		return format.Cell{Text: "BROKEN", Tone: format.Bad}
+	}},
+	{header: "REVISION", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetRevision())) }},
+	{header: "TIME", wide: true, cell: func(v view, r *rollcallv1.Rule) format.Cell { return text(v.timeOrDash(r.GetTime())) }},
+	{header: "ACTOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetActor().GetName())) }},
+	{header: "PEER", wide: true, cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetActor().GetPeer())) }},
+	{header: "REASON", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetReason())) }},
 }
 
 // ruleMissing is the failure of a command that names a rule which does not exist.

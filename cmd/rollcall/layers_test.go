@@ -2,7 +2,10 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +13,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // shop is three services under a rule, as seen from the day of the fake's reports.
@@ -119,16 +124,16 @@ func TestLayersSendTheirFlags(t *testing.T) {
 
 // The table of bad input, as it is found on the command line: nothing is sent.
 func TestMistakesWithLayersAreOneLine(t *testing.T) {
-	const hint = `; use "shop/*" for all names that begin with "shop/", "shop.*", "*" for all`
+	const hint = `: it would cover "shopx", too; use "shop/*" or "shop.*"`
 	long := strings.Repeat("a", 257)
 	for _, test := range []struct{ args, want string }{
 		{"override set a", `STATUS is missing; see "rollcall override set --help"`},
 		{"override set", `PATTERN and STATUS is missing; see "rollcall override set --help"`},
 		{"override set a/b a/c not_serving", `"not_serving" is one argument too many: quote a pattern, as 'shop/*', or the shell takes it for names of files; see "rollcall override set --help"`},
 		{"override set shop* not_serving", `pattern "shop*" is not a pattern` + hint},
-		{"override set */x not_serving", `pattern "*/x" is not a pattern` + hint},
-		{"override set *** not_serving", `pattern "***" is not a pattern` + hint},
-		{"override set /* not_serving", `pattern "/*" is not a pattern` + hint},
+		{"override set */x not_serving", `pattern "*/x" is not a pattern: a '*' can stand only at the end, as in "shop/*" and "shop.*"`},
+		{"override set *** not_serving", `pattern "***" is not a pattern; for all services use "*"`},
+		{"override set /* not_serving", `pattern "/*" is not a pattern; for all services use "*"`},
 		{"override set rollcall.* not_serving", `pattern "rollcall.*" begins with "rollcall.", which is kept for the node's own names`},
 		{"override set " + long + " not_serving", `pattern is 257 bytes long; at most 256 are allowed`},
 		{"override set a/* gone", `"gone" is no status; …`},
@@ -145,7 +150,6 @@ func TestMistakesWithLayersAreOneLine(t *testing.T) {
 		{"override remove", `unknown command "remove" for "rollcall override"; did you mean "clear"? see "rollcall override --help"`},
 		{"rule x", `unknown command "x" for "rollcall rule"; use add, check, list or remove; see "rollcall rule --help"`},
 		{"override list --dry-run", `unknown flag: --dry-run; see "rollcall override list --help"`},
-		{"override --timeout 3s", `--timeout does not apply to "rollcall override"; see "rollcall override --help"`},
 		{"set a not_serving --break-glass=", `--break-glass is empty; give it a value, or leave it out`},
 		{"override clear", `PATTERN is missing; see "rollcall override clear --help"`},
 		{"override clear shop*", `pattern "shop*" is not a pattern` + hint},
@@ -181,7 +185,7 @@ func TestMistakesWithLayersAreOneLine(t *testing.T) {
 			rollcall(t, strings.Fields(test.args)...).want(t, exitNotDone, "", "rollcall: "+want)
 		})
 	}
-	rollcall(t, "override", "set", "", "not_serving").want(t, exitNotDone, "", "rollcall: pattern is empty; give a name, or a pattern such as …")
+	rollcall(t, "override", "set", "", "not_serving").want(t, exitNotDone, "", "rollcall: pattern is empty; give the name of a service, or a pattern such as …")
 }
 
 // A variable is set for all commands: none of them may then break rules, or last for ever, unseen.
@@ -234,7 +238,13 @@ func TestLayersForPrograms(t *testing.T) {
 		{"why", func(a *app) error {
 			return a.printWhy(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, sampleRules())
 		}},
-		{"get_overridden", func(a *app) error { return writeRecord(a.stdout, a.now(), overridden()) }},
+		{"get_overridden", func(a *app) error {
+			return a.printRecord(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, false, nil)
+		}},
+		{"list_overridden", func(a *app) error {
+			records := []*rollcallv1.ServiceRecord{record("pay", serving, "", "bob"), overridden()}
+			return a.printList(&listed{Services: format.Messages(records), Revision: 9, Cluster: "3f9a", records: records}, &listFlags{})
+		}},
 	} {
 		for _, o := range []outputFormat{formatTable, formatJSON} {
 			t.Run(test.file+"/"+o.String(), func(t *testing.T) {
@@ -277,4 +287,80 @@ func TestCompletionOffersPatternsAndRules(t *testing.T) {
 			t.Errorf("%q: exit status %d, %q, want %q", test.args, r.code, r.stdout, test.want)
 		}
 	}
+}
+
+// What happened to overrides and rules stands among the events, with whom they concerned and what broke.
+func TestEventsOfLayers(t *testing.T) {
+	_, run := shop(t)
+	run("override", "set", "shop/*", "not_serving", "--reason", "disk swap", "--break-glass", "pay-min").want(t, 0, "…", "")
+	run("set", "shop/cart", "unknown").want(t, 0, "…", "")
+	run("override", "clear", "shop/*", "--reason", "swapped").want(t, 0, "…", "")
+	run("rule", "remove", "pay-min").want(t, 0, "…", "")
+	r := run("events", "--from", "4")
+	r.want(t, 0, "…", "")
+	golden(t, "events_layers.txt", []byte(regexp.MustCompile(local(4)[:10]+`[^ ]* [0-9:.]+`).ReplaceAllString(r.stdout, "TIME                   ")))
+	if r := run("events", "--type", "override-set,rule-removed", "-o", "json"); revisions(t, r.stdout) != "5 8" {
+		t.Error(r)
+	}
+}
+
+func TestWatchShowsTheOverride(t *testing.T) {
+	var out bytes.Buffer
+	a := testApp(&out)
+	if got, want := a.describeUpdate(client.Update{Service: "shop/cart", Status: notServing, Record: overridden()}, nil),
+		`shop/cart NOT_SERVING, override shop/* by bob until 11:00: disk\nswap (reports SERVING)`; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// A timeline has the overrides that decided, and what was reported beneath them.
+func TestHistoryWithOverrides(t *testing.T) {
+	_, run := shop(t)
+	run("override", "set", "*", "unknown", "--forever", "--break-glass", "*", "--reason", "r").want(t, 0, "…", "") // 5
+	run("override", "set", "shop/*", "serving", "--reason", "disk swap", "--forever").want(t, 0, "…", "")          // 6
+	run("set", "shop/cart", "not_serving", "--reason", "hot").want(t, 0, "…", "")                                  // 7
+	run("override", "set", "other", "serving").want(t, 0, "…", "")                                                 // 8
+	run("override", "clear", "*").want(t, 0, "…", "")                                                              // 9
+	run("override", "clear", "shop/*").want(t, 0, "…", "")                                                         // 10
+	all := []string{"1 SERVING", "5 UNKNOWN* by * over SERVING", "6 SERVING* by shop/* over SERVING", "7 SERVING* by shop/* over NOT_SERVING", "10 NOT_SERVING"}
+	for _, test := range []struct {
+		args string
+		want []string
+	}{
+		{"", all}, {"--limit 1", all[4:]}, {"--limit 2", all[3:]}, {"--limit 3", all[2:]}, {"--limit 4", all[1:]}, {"--limit 9", all},
+		{"--since " + timeOf(8).Format(time.RFC3339), []string{"7 SERVING* by shop/* over NOT_SERVING", "10 NOT_SERVING"}},
+		{"--until " + timeOf(3).Format(time.RFC3339), all[:1]},
+	} {
+		r := run(append([]string{"history", "shop/cart", "-o", "json"}, strings.Fields(test.args)...)...)
+		var got []string
+		for line := range strings.Lines(r.stdout) {
+			var l struct {
+				Revision         int64
+				Status           string
+				Override, Report *struct{ Pattern, Status string }
+			}
+			if err := json.Unmarshal([]byte(line), &l); err != nil {
+				t.Fatal(err, line)
+			}
+			text := fmt.Sprint(l.Revision, " ", l.Status)
+			if l.Override != nil {
+				text += "* by " + l.Override.Pattern + " over " + l.Report.Status
+			}
+			got = append(got, text)
+		}
+		// Of what held before --since only the record is known, and not the event that made it decide.
+		if test.args != "" && strings.HasPrefix(test.args, "--since") {
+			got[0] = strings.Replace(got[0], "6 ", "7 ", 1)
+		}
+		if !slices.Equal(got, test.want) {
+			t.Errorf("%s: %q, want %q", test.args, got, test.want)
+		}
+	}
+	r := run("history", "shop/cart", "--limit", "2")
+	r.want(t, 0, "…", "")
+	if want := "SERVING*     ann  override shop/*: disk swap (reports NOT_SERVING)\n"; !strings.Contains(r.stdout, want) {
+		t.Errorf("no %q in\n%s", want, r.stdout)
+	}
+	// Overrides make nothing exist.
+	run("history", "other").want(t, exitNotDone, "", "rollcall: cannot show the history of other: other does not exist; \"rollcall list\" shows the services\n")
 }

@@ -13,6 +13,9 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// The first signal asks for an orderly end; stop restores the default, so a second ends at once.
 	context.AfterFunc(ctx, stop)
+	// A command whose reader has gone ends as if it were still there, and a node outlives what reads its log:
+	// writing to a closed pipe is an error, see output, and no longer ends the process.
+	signal.Ignore(syscall.SIGPIPE)
 	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -28,19 +31,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
+	out := &output{w: a.stdout}
+	a.stdout = out
 	root := newRootCommand(a)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
 	cmd, err := root.ExecuteContextC(ctx)
-	if err == nil {
-		return exitDone
-	}
-	if !a.started {
+	if err != nil && !a.started && !onlyOutput(err) {
 		err = usageError(cmd, args, err)
 	}
-	f := a.explain(err)
-	a.report(f, wantsJSON(args))
-	return f.exit
+	return a.finish(err, out.failed(), wantsJSON(args))
 }

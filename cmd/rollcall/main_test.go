@@ -55,3 +55,9 @@ func golden(t *testing.T, name string, got []byte) {
 func testApp(w io.Writer) *app {
 	return &app{stdout: w, stderr: io.Discard, now: clock}
 }
+
+func testJSON(w io.Writer) *app {
+	a := testApp(w)
+	a.output = formatJSON
+	return a
+}

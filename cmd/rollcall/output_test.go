@@ -41,7 +41,7 @@ func sampleStatus() *rollcallv1.GetStatusResponse {
 			{Member: member("n1", "127.0.0.1:7600"), Role: rollcallv1.Role_ROLE_FOLLOWER, Ready: true, Revision: 42, Version: "v0.1.0", MaxLevel: 1,
 				LeaderAge: durationpb.New(120 * time.Millisecond), StartTime: timestamppb.New(reported)},
 			{Member: member("n2", "127.0.0.1:7610"), Role: rollcallv1.Role_ROLE_LEADER, Ready: true, Revision: 42, Version: "v0.1.0", MaxLevel: 1,
-				StartTime: timestamppb.New(reported)},
+				StartTime: timestamppb.New(reported), Storage: &rollcallv1.Storage{RegistryBytes: 33 << 20, LogBytes: 1_300_000, SnapshotBytes: 900, FreeBytes: proto.Int64(41 << 30)}},
 			{Member: member("n3", "127.0.0.1:7620"), Error: "connection refused"},
 		},
 		Problems: []string{"n3: connection refused for 41s; one more failure stops writes"},
@@ -64,13 +64,13 @@ func TestTables(t *testing.T) {
 			return a.printStatus(&rollcallv1.GetStatusResponse{Node: "n1", Members: []*rollcallv1.MemberStatus{{Member: &rollcallv1.Member{Name: "n1"}, Role: rollcallv1.Role_ROLE_CANDIDATE, StartTime: timestamppb.New(reported)}}})
 		}},
 		{"get.txt", func(a *app) error {
-			return writeRecord(a.stdout, a.now(), record("shop/cart", notServing, "draining for 1.4.3", "alice@laptop"))
+			return a.writeRecord(record("shop/cart", notServing, "draining for 1.4.3", "alice@laptop"))
 		}},
 		{"list.txt", func(a *app) error {
-			return a.listRecords([]*rollcallv1.ServiceRecord{
+			return a.writeList(&listed{records: []*rollcallv1.ServiceRecord{
 				record("pay", serving, "", "bob"),
 				record("shop/cart", notServing, "a\ttab and a\nline", "alice@laptop"),
-			}, client.ListOptions{})
+			}}, &listFlags{})
 		}},
 		{"watch.txt", func(a *app) error {
 			for _, u := range []client.Update{
@@ -78,7 +78,11 @@ func TestTables(t *testing.T) {
 				{Service: "pay", Status: serving, Record: record("pay", serving, "", "bob"), Revision: 4},
 				{Service: "", Status: notServing, Endpoint: "127.0.0.1:7600"},
 			} {
-				if err := a.printUpdate(u); err != nil {
+				change := updateChange{time: changeTime(u.Record)}
+				if u.Service == "" {
+					change.time = a.now()
+				}
+				if err := a.printUpdate(u, change); err != nil {
 					return err
 				}
 			}
@@ -108,7 +112,7 @@ func TestJSON(t *testing.T) {
 	} {
 		t.Run(test.file, func(t *testing.T) {
 			var out bytes.Buffer
-			if err := testApp(&out).printMessage(test.m); err != nil {
+			if err := testJSON(&out).printMessage(test.m, nil, nil); err != nil {
 				t.Fatal(err)
 			}
 			if !json.Valid(out.Bytes()) {

@@ -116,7 +116,7 @@ change, and changes nothing.`,
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "list the services whose status would change, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	breaking.register(a, cmd)
-	return cmd
+	return named(cmd)
 }
 
 // setOverride sets an override and says what became of it.
@@ -133,7 +133,7 @@ func (a *app) setOverride(cmd *cobra.Command, pattern string, s client.Status, o
 				fmt.Fprintln(w, describeOverrideSet(a.now(), resp))
 			}
 			writeBroken(w, resp.GetBrokenRules(), o.DryRun)
-		})
+		}, pattern)
 	})
 }
 
@@ -217,7 +217,7 @@ override set --help".`,
 				if err != nil {
 					return doing("clear override "+args[0], err)
 				}
-				return a.printCleared(resp, o, fmt.Sprintf("override %s cleared", format.Printable(args[0])), fmt.Sprintf("there is no override %s", format.Printable(args[0])))
+				return a.printCleared(resp, args[0], o, fmt.Sprintf("override %s cleared", format.Printable(args[0])), fmt.Sprintf("there is no override %s", format.Printable(args[0])))
 			})
 		},
 	}
@@ -227,11 +227,11 @@ override set --help".`,
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "an override that does not exist is no error")
 	breaking.register(a, cmd)
-	return cmd
+	return named(cmd)
 }
 
 // printCleared says what became of clearing an override.
-func (a *app) printCleared(resp *rollcallv1.ClearOverrideResponse, o client.WriteOptions, done, missing string) error {
+func (a *app) printCleared(resp *rollcallv1.ClearOverrideResponse, pattern string, o client.WriteOptions, done, missing string) error {
 	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
 		switch {
 		case resp.GetOverride() == nil:
@@ -242,7 +242,7 @@ func (a *app) printCleared(resp *rollcallv1.ClearOverrideResponse, o client.Writ
 			fmt.Fprintf(w, "%s, revision %d; covered %s\n", done, resp.GetRevision(), format.Count(int(resp.GetMatchedCount()), "service", "services"))
 		}
 		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
-	})
+	}, pattern)
 }
 
 func newOverrideListCommand(a *app) *cobra.Command {
@@ -275,7 +275,7 @@ lasts, who set it and why.`,
 		},
 	}
 	flags = addReadFlags(cmd)
-	return cmd
+	return named(cmd)
 }
 
 // checkPattern refuses a pattern that no override can have, before anything is sent.

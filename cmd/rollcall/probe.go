@@ -12,6 +12,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	"github.com/rollcallhq/rollcall/client/connfailure"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/dial"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -30,12 +31,14 @@ func newProbeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe [SERVICE]",
 		Short: "Ask one node by plain grpc.health.v1, for probes of containers",
-		Long: `Asks the first of the --endpoints for the status of SERVICE ("" if left out) by plain grpc.health.v1,
-once. It works with any server that speaks it (--linearizable, --min-revision and --max-staleness are
-Rollcall's: other servers ignore them). Exit status as of grpc_health_probe: 0 serving,
-1 usage, 2 no connection, 3 the call failed (also: no such service), 4 not serving.
+		Long: `Asks one node, the first of the --endpoints, for the status of SERVICE by grpc.health.v1. Without
+SERVICE it asks for "", the node itself. It works with every server that speaks grpc.health.v1; only
+Rollcall understands --linearizable, --min-revision and --max-staleness.
 
-For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`,
+Exit status, as of grpc_health_probe: 0 serving; 1 wrong command line; 2 no connection; 3 the call
+failed, or there is no such service; 4 not serving.
+
+For the liveness probe of a node ask rollcall.live, for its readiness rollcall.reads.`,
 		Example:           `  rollcall probe rollcall.live -e 127.0.0.1:7600`,
 		Args:              between(0, "SERVICE"),
 		ValidArgsFunction: a.completeServices(1),
@@ -71,7 +74,7 @@ For a liveness probe of a node ask rollcall.live, for readiness rollcall.reads.`
 	cliflag.DurationVar(cmd.Flags(), &connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
 	cliflag.DurationVar(cmd.Flags(), &rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
 	flags = addReadFlags(cmd)
-	return cmd
+	return named(cmd)
 }
 
 func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {
@@ -96,7 +99,7 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 		return &failure{
 			exit: probeRPC,
 			code: s.Code(),
-			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(service), endpoint, format.Code(s.Code()), s.Message()),
+			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(service), endpoint, format.Code(s.Code()), probeMessage(s)),
 		}
 	}
 	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
@@ -107,13 +110,22 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 			err:    fmt.Errorf("%s is %s at %s", format.Service(service), resp.GetStatus(), endpoint),
 		}
 	}
-	if a.json() {
-		return a.printObject(struct {
-			Service  string `json:"service"`
-			Status   string `json:"status"`
-			Endpoint string `json:"endpoint"`
-		}{service, resp.GetStatus().String(), endpoint})
+	out := struct {
+		Service  string `json:"service"`
+		Status   string `json:"status"`
+		Endpoint string `json:"endpoint"`
+	}{service, resp.GetStatus().String(), endpoint}
+	return a.print(out, []string{service}, func() error {
+		_, err := fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
+		return err
+	})
+}
+
+// probeMessage returns what a server said, or why it said nothing.
+func probeMessage(s *status.Status) string {
+	switch s.Code() {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.Unimplemented:
+		return connfailure.Text(s.Message())
 	}
-	_, err = fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
-	return err
+	return s.Message()
 }

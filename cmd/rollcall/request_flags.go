@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // readFlags are the flags of commands that read: how fresh the answer must be, and whose.
@@ -72,10 +73,10 @@ func reading(ctx context.Context, o *client.ReadOptions) context.Context {
 
 // readJSON says where an answer came from.
 type readJSON struct {
-	Node     string `json:"node"`
-	Cluster  string `json:"cluster_id"`
-	Revision int64  `json:"revision"`
-	AgeMS    *int64 `json:"age_ms,omitempty"` // what was acknowledged longer ago is shown
+	Node     string          `json:"node"`
+	Cluster  string          `json:"cluster_id"`
+	Revision int64           `json:"revision"`
+	Age      *format.Seconds `json:"age_seconds,omitempty"` // what was acknowledged longer ago is shown
 }
 
 // readOf returns nil if nothing was asked.
@@ -85,8 +86,8 @@ func readOf(o *client.ReadOptions) *readJSON {
 	}
 	r := &readJSON{Node: o.Info.Node, Cluster: o.Info.Cluster, Revision: o.Info.Revision}
 	if o.Info.Age != nil {
-		ms := o.Info.Age.Milliseconds()
-		r.AgeMS = &ms
+		seconds := format.Seconds(o.Info.Age.Truncate(time.Millisecond))
+		r.Age = &seconds
 	}
 	return r
 }

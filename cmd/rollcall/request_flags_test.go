@@ -92,7 +92,7 @@ func TestReadFlags(t *testing.T) {
 			t.Errorf("%v: %d %s", command, r.code, r.stderr)
 		}
 	}
-	const read = "\n  \"read\": {\n    \"node\": \"n2\",\n    \"cluster_id\": \"3f9a\",\n    \"revision\": 9,\n    \"age_ms\": 12\n  }\n}\n"
+	const read = "\n  \"read\": {\n    \"node\": \"n2\",\n    \"cluster_id\": \"3f9a\",\n    \"revision\": 9,\n    \"age_seconds\": 0.012\n  }\n}\n"
 	for _, service := range []string{"a", "rollcall.reads"} {
 		if r := rollcall(t, "get", service, "--linearizable", "-o", "json"); !strings.HasSuffix(r.stdout, read) {
 			t.Errorf("get %s: %s", service, r.stdout)

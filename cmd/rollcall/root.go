@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -27,10 +28,15 @@ type app struct {
 
 	endpoints []string
 	output    outputFormat
+	color     colorMode
+	noHeaders bool
 	timeout   time.Duration
 
 	// started is set when arguments and variables are understood. An error before that is one of usage.
 	started bool
+
+	// did is what was changed, as a message says it; "": nothing, or it is not known.
+	did string
 }
 
 const (
@@ -44,14 +50,18 @@ func newRootCommand(a *app) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "rollcall",
 		Short: "A replicated health registry that speaks grpc.health.v1",
-		Long: `Rollcall is a replicated health registry. It speaks grpc.health.v1 on every node.
+		Long: `Rollcall keeps the health of services on several nodes, which all have the same content. Every node
+answers grpc.health.v1.
 
-Every flag can be given as an environment variable too: --if-revision is ROLLCALL_IF_REVISION.
-A flag wins over its variable; an empty variable counts as absent.
+A flag can be given as an environment variable too: --if-revision is ROLLCALL_IF_REVISION. The flag
+wins. An empty variable does not count. Flags that choose what a command does have no variable:
+--at, --follow and --wait, for example.
 
-Exit status: 0 done; 1 not done, nothing changed; 4 answered, but not as asked ("wait",
-"verify", "status --wait", and "bench" with errors); 5 outcome unknown: it may have been done, and can
-be repeated with the --request-id that is printed. "probe" has codes of its own.`,
+Durations have a unit: 500ms, 10s, 5m, 2h, 30d.
+
+Exit status: 0 done; 1 not done, and nothing was changed; 4 answered, but not as asked ("wait", "verify",
+"status --wait", "bench" with errors); 5 nobody knows whether it was done: repeat the same command with
+the --request-id that is printed; 6 done, but the output could not be written. "probe" has its own.`,
 		Example: `  rollcall dev                                  a cluster of three nodes on this machine
   rollcall set shop/cart serving --reason "deployed 1.4.2"
   rollcall watch shop/cart
@@ -67,7 +77,7 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 				return invalid("%w", err)
 			}
 			a.started = true
-			return nil
+			return a.checkOutput(cmd)
 		},
 		Version: buildVersion(),
 	}
@@ -76,9 +86,12 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 
 	flags := root.PersistentFlags()
 	cliflag.ListVarP(flags, &a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
-	flags.VarP(&a.output, "output", "o", "output `format`: table or json")
+	flags.VarP(&a.output, "output", "o", "output `format`: "+format.Alternatives(outputFormats)+"; wide is a table with more columns")
+	flags.Var(&a.color, "color", "`when` to use colours: "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
+	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
 	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
-	complete(root, "output", "table", "json")
+	complete(root, "output", outputFormats...)
+	complete(root, "color", colorModes...)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
@@ -109,12 +122,34 @@ be repeated with the --request-id that is printed. "probe" has codes of its own.
 
 // hideGlobals takes out of commands the global flags that do nothing there.
 func hideGlobals(root *cobra.Command) {
+	hideTableFlags(root)
 	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
 	}
 	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
 	}
+}
+
+// hideTableFlags takes the flags of tables out of the help of commands that print none. They are not refused
+// there: a shell's alias may give them to every command.
+func hideTableFlags(root *cobra.Command) {
+	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check"}
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		for _, c := range cmd.Commands() {
+			walk(c)
+			if slices.Contains(tables, strings.TrimPrefix(c.CommandPath(), root.Name()+" ")) {
+				continue
+			}
+			for _, name := range []string{"color", "no-headers"} {
+				hidden := *root.PersistentFlags().Lookup(name)
+				hidden.Hidden = true
+				c.Flags().AddFlag(&hidden)
+			}
+		}
+	}
+	walk(root)
 }
 
 // find returns the command of a path that exists.
@@ -136,9 +171,6 @@ func (a *app) dial() (*client.Client, error) {
 	cfg.Endpoints = endpoints
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.DialOptions = a.dialer
-	if err := cfg.Validate(); err != nil {
-		return nil, invalid("--endpoints: %w", err)
-	}
 	return client.New(cfg)
 }
 
@@ -151,6 +183,9 @@ func (a *app) endpointList() ([]string, error) {
 	}
 	if len(endpoints) == 0 {
 		return nil, invalid("--endpoints is empty: name at least one node, host:port")
+	}
+	if err := (client.Config{Endpoints: endpoints}).Validate(); err != nil {
+		return nil, invalid("--endpoints: %s", strings.TrimPrefix(err.Error(), "client: "))
 	}
 	return endpoints, nil
 }
@@ -198,10 +233,4 @@ func (l *lockedWriter) Write(p []byte) (int, error) {
 }
 
 // stderrIsTerminal reports whether people see standard error on a terminal.
-func (a *app) stderrIsTerminal() bool {
-	w := a.stderr
-	if l, ok := w.(*lockedWriter); ok {
-		w = l.w
-	}
-	return format.IsTerminal(w)
-}
+func (a *app) stderrIsTerminal() bool { return format.IsTerminal(terminalOf(a.stderr)) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -65,7 +66,7 @@ not '**'. A rule may be broken when it is set; then it says so.`,
 				if err != nil {
 					return doing("set rule "+rule.Name, err)
 				}
-				return a.printWrite(resp, dryRun, func(w io.Writer) { fmt.Fprintln(w, describeRuleSet(resp, dryRun)) })
+				return a.printWrite(resp, dryRun, func(w io.Writer) { fmt.Fprintln(w, describeRuleSet(resp, dryRun)) }, rule.Name)
 			})
 		},
 	}
@@ -77,7 +78,7 @@ not '**'. A rule may be broken when it is set; then it says so.`,
 	f.BoolVar(&rule.EnforceReports, "enforce-reports", false, "it binds reports that have a lease, too")
 	f.BoolVar(&dryRun, "dry-run", false, "say how far the rule would be from broken, and change nothing")
 	cliflag.FlagOnly(f, "min", "percent", "enforce-reports", "dry-run")
-	return cmd
+	return named(cmd)
 }
 
 func checkRule(cmd *cobra.Command, r client.Rule) error {
@@ -166,7 +167,7 @@ func newRuleRemoveCommand(a *app) *cobra.Command {
 					default:
 						fmt.Fprintf(w, "rule %s removed, revision %d\n", format.Printable(name), resp.GetRevision())
 					}
-				})
+				}, name)
 			})
 		},
 	}
@@ -175,7 +176,7 @@ func newRuleRemoveCommand(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a rule that does not exist is no error")
-	return cmd
+	return named(cmd)
 }
 
 func newRuleListCommand(a *app) *cobra.Command {
@@ -202,7 +203,7 @@ func newRuleListCommand(a *app) *cobra.Command {
 		},
 	}
 	flags = addReadFlags(cmd)
-	return cmd
+	return named(cmd)
 }
 
 func newRuleCheckCommand(a *app) *cobra.Command {
@@ -233,15 +234,13 @@ them hold, and 4 if one is broken.`,
 				if err := chooseRules(list, names); err != nil {
 					return err
 				}
-				if err := a.printRules(list); err != nil {
-					return err
-				}
-				return brokenRules(list.GetRules())
+				printed := a.printRules(list)
+				return errors.Join(printed, brokenRules(list.GetRules()))
 			})
 		},
 	}
 	flags = addReadFlags(cmd)
-	return cmd
+	return named(cmd)
 }
 
 // chooseRules leaves the rules of these names in list; without names all.

@@ -41,14 +41,14 @@ func newServeCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "serve",
 		Short: "Run one node of a cluster",
-		Long: `Runs one node of a cluster until SIGTERM or SIGINT, which end it in order; a second one ends it at
-once. SIGHUP does nothing but a line in the log. Logs go to standard error.
+		Long: `Runs one node of a cluster until SIGTERM or SIGINT. The first signal ends it in order, a second one at
+once. Its log goes to standard error.
 
---member is given once for each node of the cluster, this one included, and identically on every
-node. host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member
-has answered. In ROLLCALL_MEMBER, members are separated by spaces.
+Give --member once for each node of the cluster, this one too, and the same list to every node.
+host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member has
+answered. In ROLLCALL_MEMBER, separate members by spaces.
 
-Traffic is plain text: addresses beyond loopback are refused without --insecure.`,
+Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 		Example: `  rollcall serve --node n1 --data /var/lib/rollcall --insecure \
     --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3`,
 		Args: noArguments,
@@ -77,6 +77,7 @@ Traffic is plain text: addresses beyond loopback are refused without --insecure.
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
+	f.StringArrayVar(&s.node.MetricServices, "metric-services", nil, "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster without hearing from every member; can lose acknowledged writes if one of them had data")

@@ -54,8 +54,8 @@ func TestExitStatusesOfWrites(t *testing.T) {
 			name:   "revision differs",
 			args:   []string{"set", "a", "serving", "--if-revision", "7", "--request-id", "r1"},
 			code:   exitNotDone,
-			stderr: "rollcall: cannot set a: the revision of a differs; it does not exist; --if-revision 0 creates it\n",
-			asJSON: `{"code":"FAILED_PRECONDITION","reason":"REVISION_MISMATCH","message":"cannot set a: the revision of a differs; it does not exist; --if-revision 0 creates it","written":"no","request_id":"r1"}`,
+			stderr: "rollcall: cannot set a: it does not exist, so it has no revision that --if-revision could name; --if-revision 0 creates it\n",
+			asJSON: `{"code":"FAILED_PRECONDITION","reason":"REVISION_MISMATCH","message":"cannot set a: it does not exist, so it has no revision that --if-revision could name; --if-revision 0 creates it","written":"no","request_id":"r1"}`,
 		},
 		{
 			name:   "outcome unknown",
@@ -110,12 +110,12 @@ func TestExitStatusesOfWrites(t *testing.T) {
 
 func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	dead := closedPort()
-	const advice = `start a cluster on this machine with "rollcall dev", or name the nodes of yours with --endpoints`
+	const advice = `start a cluster on this machine with "rollcall dev", or name your nodes with --endpoints`
 	for _, args := range [][]string{{"get", "a"}, {"set", "a", "serving"}, {"list"}, {"status"}, {"watch", "a"}, {"watch", "--prefix", "a"}, {"events"}, {"events", "--follow"}, {"events", "--follow", "--since", "1m"}, {"history", "a"}} {
 		rollcall(t, append(args, "-e", dead)...).want(t, exitNotDone, "", "rollcall: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
 	}
 	virtual(t, func(t *testing.T, _ *fake, run func(...string) result) {
-		run("status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: no endpoint answers: tried "+dead+": connection refused; "+advice+"\n")
+		run("status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+": connection refused; "+advice+"\n")
 		run("wait", "a", "--timeout", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
 	})
 }
@@ -136,7 +136,7 @@ func TestGet(t *testing.T) {
 	rollcall(t, "get", "rollcall.live").want(t, 0, "SERVICE  rollcall.live\nSTATUS   SERVING\n", "")
 	rollcall(t, "get", "").want(t, 0, "SERVICE  \"\"\nSTATUS   SERVING\n", "")
 	r = rollcall(t, "get", "", "-o", "json")
-	var own ownStatus
+	var own struct{ Service ownStatus }
 	if err := json.Unmarshal([]byte(r.stdout), &own); err != nil || own.Service.Status != "SERVING" {
 		t.Errorf("own name as JSON: %v: %s", err, r.stdout)
 	}
@@ -145,7 +145,7 @@ func TestGet(t *testing.T) {
 func TestList(t *testing.T) {
 	startFake(t)
 	rollcall(t, "list").want(t, 0, "", "no services yet; \"rollcall set NAME serving\" makes one\n")
-	rollcall(t, "list", "-o", "json").want(t, 0, "{\n  \"services\": []\n}\n", "")
+	rollcall(t, "list", "-o", "json").want(t, 0, "{\n  \"services\": [],\n  \"revision\": 0,\n  \"cluster_id\": \"3f9a\"\n}\n", "")
 	rollcall(t, "set", "shop/b=serving", "shop/a=not_serving", "pay=serving", "--actor", "alice").want(t, 0, "…", "")
 	names := func(args ...string) string {
 		t.Helper()
@@ -246,7 +246,7 @@ func TestProbeHasTheCodesOfGRPCHealthProbe(t *testing.T) {
 	}{
 		{"serving", []string{"probe", "up"}, 0, "up SERVING\n", ""},
 		{"the node itself", []string{"probe"}, 0, "\"\" SERVING\n", ""},
-		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + virtualFake}, 2, "", "rollcall: cannot connect to " + dead + ": dial tcp " + dead + ": connect: connection refused\n"},
+		{"first endpoint only", []string{"probe", "up", "-e", dead + "," + virtualFake}, 2, "", "rollcall: cannot connect to " + dead + ": connection refused\n"},
 		{"usage", []string{"probe", "up", "--rpc-timeout", "0s"}, 1, "", "rollcall: --rpc-timeout is 0s; it must be more than 0\n"},
 		{"unknown flag", []string{"probe", "--nope"}, 1, "", "rollcall: unknown flag: --nope; see \"rollcall probe --help\"\n"},
 		{"silent", []string{"probe", "-e", virtualSilent, "--connect-timeout", "100ms"}, 2, "", "rollcall: cannot connect to " + virtualSilent + ": no connection within 100ms\n"},
@@ -280,7 +280,7 @@ func TestCompletionOffersNamesAndStatuses(t *testing.T) {
 		{[]string{"events", "shop/a", "shop/"}, "shop/a\nshop/b\n:4\n"},
 		{[]string{"watch", "--prefix", "p"}, "pay\n:4\n"},
 		{[]string{"history", "p"}, "pay\n:4\n"},
-		{[]string{"list", "-o", ""}, "table\njson\n:4\n"},
+		{[]string{"list", "-o", ""}, "table\nwide\nname\njson\nyaml\n:4\n"},
 	} {
 		r := rollcall(t, append([]string{"__complete"}, test.args...)...)
 		if r.code != 0 || r.stdout != test.want {

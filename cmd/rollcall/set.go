@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -21,17 +22,19 @@ func newSetCommand(a *app) *cobra.Command {
 		dryRun   bool
 		breaking breakGlass
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
 		Aliases: []string{"put"},
 		Short:   "Report the status of a service, or of several at once",
-		Long: `Reports the status of a service, creating it if it does not exist. STATUS is serving,
-not_serving or unknown. Several SERVICE=STATUS are one atomic batch: all of them or none, and no
-reader sees some.
+		Long: `Reports the status of a service. A service that does not exist is made. STATUS is serving (or up),
+not_serving (or down) or unknown. Several SERVICE=STATUS are one write: all of them change or none,
+and no reader sees some.
 
-When it returns with 0, the change is on the disks of a majority. With 5 the outcome is unknown:
-"rollcall get" shows what holds. To repeat the change use the --request-id that was printed; as it is
-one more write, --if-revision keeps it from undoing what others wrote meanwhile.`,
+Exit status 0: the change is on the disks of a majority. 1: nothing was changed. 5: nobody knows
+whether it was changed, because no answer came back. Then repeat the same command with the
+--request-id that was printed, within ten minutes: the change is made once, and the answer is that of
+the first try. Change nothing else of the command, or it is refused: the reason, the actor and
+--if-revision belong to the request too.`,
 		Example: `  rollcall set shop/cart serving
   rollcall set shop/cart not-serving --reason "draining for 1.4.3"
   rollcall set shop/cart=serving shop/search=not_serving
@@ -60,7 +63,7 @@ one more write, --if-revision keeps it from undoing what others wrote meanwhile.
 				return a.setBatch(ctx, c, changes, o)
 			})
 		},
-	}
+	})
 	w.register(cmd)
 	breaking.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
@@ -108,20 +111,15 @@ func withNext(f *failure, next string) *failure {
 	return f
 }
 
-// Errors of printing are ignored below. The change is made, and an exit status of 1 would say that it is not.
-
 func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions) error {
 	resp, err := c.Set(ctx, change.Service, change.Status, o)
 	if err != nil {
 		return doing("set "+change.Service, err)
 	}
-	if a.json() {
-		a.printMessage(resp)
-		return nil
-	}
-	fmt.Fprintln(a.stdout, describeSet(a.now(), resp, o.DryRun))
-	writeBroken(a.stdout, resp.GetBrokenRules(), o.DryRun)
-	return nil
+	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
+		fmt.Fprintln(w, describeSet(a.now(), resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+	}, change.Service)
 }
 
 func describeSet(now time.Time, resp *rollcallv1.SetServingStatusResponse, dryRun bool) string {
@@ -149,18 +147,19 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 	if err != nil {
 		return doing(fmt.Sprintf("set %d services", len(changes)), err)
 	}
-	if a.json() {
-		a.printMessage(resp)
-		return nil
+	names := make([]string, len(changes))
+	for i, change := range changes {
+		names[i] = change.Service
 	}
-	format.Table(a.stdout, func(row func(...string)) {
-		for _, rec := range resp.GetServices() {
-			row(rec.GetService(), rec.GetReport().GetStatus().String())
-		}
-	})
-	fmt.Fprintln(a.stdout, describeBatch(resp, o.DryRun))
-	writeBroken(a.stdout, resp.GetBrokenRules(), o.DryRun)
-	return nil
+	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
+		format.Table(w, func(row func(...string)) {
+			for _, rec := range resp.GetServices() {
+				row(rec.GetService(), rec.GetReport().GetStatus().String())
+			}
+		})
+		fmt.Fprintln(w, describeBatch(resp, o.DryRun))
+		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+	}, names...)
 }
 
 func describeBatch(resp *rollcallv1.BatchSetServingStatusResponse, dryRun bool) string {

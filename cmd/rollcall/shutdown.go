@@ -90,7 +90,7 @@ another override says. It clears the override '**'.`,
 				if err != nil {
 					return &attempt{what: "resume", err: err, notFound: `the registry is not shut down; "rollcall override list" shows what is overridden`}
 				}
-				return a.printCleared(resp, o, "resumed", "the registry is not shut down")
+				return a.printCleared(resp, "**", o, "resumed", "the registry is not shut down")
 			})
 		},
 	}

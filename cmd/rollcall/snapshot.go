@@ -21,8 +21,9 @@ func newSnapshotCommand(a *app) *cobra.Command {
 	return grouping(&cobra.Command{
 		Use:   "snapshot save|inspect|restore",
 		Short: "Save, inspect and restore backups",
-		Long: `A backup is one file: the registry and the retained history of one node at one point in time, with a SHA-256.
-It is made of a running cluster and restored, offline, into the data directories of a new one.`,
+		Long: `A backup is one file. It holds the registry and the history of one node at one moment, with a SHA-256.
+"save" makes one from a running cluster. "restore" makes the data directories of a new cluster from it,
+while no node of that runs.`,
 		Example: `  rollcall snapshot save /backup/rollcall.snapshot
   rollcall snapshot inspect /backup/rollcall.snapshot`,
 	}, newSnapshotSaveCommand(a), newSnapshotInspectCommand(a), newSnapshotRestoreCommand(a))
@@ -38,7 +39,7 @@ type backupReport struct {
 	LogTime   string        `json:"log_time"`
 	Horizon   int64         `json:"horizon"`
 	StateHash string        `json:"state_hash"`
-	Bytes     int64         `json:"bytes"`
+	Bytes     int64         `json:"size_bytes"`
 	SHA256    string        `json:"sha256"`
 	Services  *int          `json:"services,omitempty"`
 	Events    *int          `json:"events,omitempty"`
@@ -59,9 +60,9 @@ func newSnapshotInspectCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Say what a backup holds, and whether it is intact",
-		Long: `Reads a backup through: its SHA-256, every checksum in it, whether its events are complete and fold to its
-registry, and whether that has the state hash that was stored with it. It takes room for what the backup
-holds in the directory for temporary files (TMPDIR). The exit status is 1 if anything is wrong.`,
+		Long: `Reads a backup and checks it: its SHA-256, every checksum in it, whether its events are complete and lead
+to its registry, and whether that has the stored hash. It needs room for the content in the directory for
+temporary files (TMPDIR). The exit status is 1 if anything is wrong.`,
 		Example: `  rollcall snapshot inspect /backup/rollcall.snapshot`,
 		Args:    exactly("FILE"),
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -73,13 +74,9 @@ holds in the directory for temporary files (TMPDIR). The exit status is 1 if any
 			checks, problems := reportOf(c.Checks)
 			ok := problems == 0
 			r.Services, r.Events, r.OK, r.Checks = &c.Services, &c.Events, &ok, checks
-			if a.json() {
-				err = a.printObject(r)
-			} else {
-				err = a.writeBackup(r)
-			}
-			if err == nil && !ok {
-				err = damaged(args[0], "use another backup")
+			err = a.printObject(r, func() error { return a.writeBackup(r) })
+			if !ok {
+				err = errors.Join(err, damaged(args[0], "use another backup"))
 			}
 			return err
 		},
@@ -104,7 +101,7 @@ func (a *app) writeBackup(r backupReport) error {
 	if _, err := fmt.Fprintln(a.stdout); err != nil {
 		return err
 	}
-	return writeChecks(a.stdout, r.Checks)
+	return a.writeChecks(r.Checks)
 }
 
 // backupFailure is the failure of an operation on a backup file or a data directory.
@@ -126,17 +123,17 @@ func newSnapshotRestoreCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore FILE --node NAME --data DIR --member ...",
 		Short: "Make the data directory of a member of a new cluster from a backup",
-		Long: `Makes, offline, the data directory of one member of a new cluster that begins with the registry and the
-history of a backup, at its revision. The new cluster has an id of its own: nothing of the old one is
-dialed, and its nodes and the new ones refuse each other.
+		Long: `Makes the data directory of one member of a new cluster from a backup. The new cluster begins with the
+registry and the history of the backup, at its revision. It has another id, so that its nodes and those of
+the old cluster refuse each other.
 
-Run it once for each member, with the same file and the same --member list. The first prints a token for
-the others, so that all arrive at the same cluster; it is good for an hour. Then start all of them with
-"rollcall serve". Never restore a single member of a cluster that has run since: it would have forgotten
-its votes.
+Run it once for each member, with the same file and the same --member list. The first run prints a token.
+Give it to the other runs by --token, within an hour. Then start all nodes with "rollcall serve".
 
-The directory must be missing or empty. A file that is cut short, changed or something else is refused, and
-nothing is left behind.`,
+Never restore one member of a cluster that has run since: it would have forgotten its votes. If a member
+lost its data, go on without it, or restore all members.
+
+The directory must be missing or empty. A damaged file is refused, and nothing is left behind.`,
 		Example: `  rollcall snapshot restore rollcall.snapshot --node n1 --data /var/lib/rollcall --insecure \
     --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3
   rollcall snapshot restore rollcall.snapshot --node n2 --data /var/lib/rollcall --insecure --token TOKEN \
@@ -155,20 +152,21 @@ nothing is left behind.`,
 			if err != nil {
 				return backupFailure(err)
 			}
-			if a.json() {
-				return a.printObject(struct {
-					Data      string `json:"data"`
-					Node      string `json:"node"`
-					ClusterID string `json:"cluster_id"`
-					Revision  int64  `json:"revision"`
-					Token     string `json:"token"`
-				}{cfg.DataDir, cfg.Name, r.ClusterID, r.Meta.GetRevision(), r.Token})
-			}
-			fmt.Fprintf(a.stdout, "%s restored in %s: cluster %s, revision %d\n", cfg.Name, cfg.DataDir, r.ClusterID, r.Meta.GetRevision())
+			out := struct {
+				Data      string `json:"data"`
+				Node      string `json:"node"`
+				ClusterID string `json:"cluster_id"`
+				Revision  int64  `json:"revision"`
+				Token     string `json:"token"`
+			}{cfg.DataDir, cfg.Name, r.ClusterID, r.Meta.GetRevision(), r.Token}
+			a.did = fmt.Sprintf("%s restored in %s: cluster %s, revision %d", cfg.Name, cfg.DataDir, r.ClusterID, r.Meta.GetRevision())
 			if first && len(members) > 1 {
-				fmt.Fprintf(a.stdout, "restore the other members with --token %s, then start all of them\n", r.Token)
+				a.did += fmt.Sprintf("\nrestore the other members with --token %s, then start all of them", r.Token)
 			}
-			return nil
+			return a.printObject(out, func() error {
+				_, err := fmt.Fprintln(a.stdout, a.did)
+				return err
+			})
 		},
 	}
 	f := cmd.Flags()

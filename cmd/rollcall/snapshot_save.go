@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -22,9 +23,9 @@ func newSnapshotSaveCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "save FILE",
 		Short: "Back up a running cluster into a file",
-		Long: `Has the first node that answers copy its registry and history, and writes that to FILE: whole, durable
-and with its SHA-256 checked, or not at all. The node goes on serving and need not be the leader, nor
-have a quorum: what it has applied is what is saved. --timeout applies only if it is given.`,
+		Long: `Asks the first node that answers for a copy of its registry and history, and writes it to FILE. FILE is
+written whole and checked, or not at all. The node goes on serving. It need not be the leader, and needs
+no quorum: it saves what it has applied. There is no time limit unless you give --timeout.`,
 		Example: `  rollcall snapshot save /backup/rollcall-$(date +%F).snapshot
   rollcall snapshot save --endpoints 10.0.0.3:7600 survivor.snapshot`,
 		Args: exactly("FILE"),
@@ -32,6 +33,9 @@ have a quorum: what it has applied is what is saved. --timeout applies only if i
 			file := args[0]
 			if !force && fileExists(file) {
 				return fileThere(file)
+			}
+			if dir := filepath.Dir(file); !fileExists(dir) {
+				return &failure{exit: exitNotDone, code: codes.NotFound, reason: reasonDisk, err: fmt.Errorf("the directory %s does not exist", dir), next: "make it first"}
 			}
 			ctx := cmd.Context()
 			if cliflag.Given(cmd.Flags(), "timeout") { // ROLLCALL_TIMEOUT is for what is quick
@@ -83,10 +87,10 @@ func (a *app) saveSnapshot(ctx context.Context, c *client.Client, file string, f
 	default:
 		return backupFailure(err)
 	}
-	if a.json() {
-		return a.printObject(backupReportOf(file, backup))
-	}
-	_, err = fmt.Fprintf(a.stdout, "saved %s from %s: cluster %s, revision %d, %d bytes, SHA-256 %s\n",
+	a.did = fmt.Sprintf("saved %s from %s: cluster %s, revision %d, %d bytes, SHA-256 %s",
 		file, got.Endpoint, shortID(backup.Meta.GetClusterId()), backup.Meta.GetRevision(), backup.Bytes, backup.SHA256)
-	return err
+	return a.printObject(backupReportOf(file, backup), func() error {
+		_, err := fmt.Fprintln(a.stdout, a.did)
+		return err
+	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -14,25 +13,36 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
-	var wait time.Duration
-	cmd := &cobra.Command{
+	var (
+		wait  time.Duration
+		watch bool
+	)
+	cmd := named(&cobra.Command{
 		Use:   "status",
 		Short: "Show the cluster: leader, members, problems",
-		Long: `Shows the cluster as the first node that answers sees it, having asked the others: leader, revision,
-whether writes are taken, each member, and what is wrong, worst first.
+		Long: `Shows the cluster: leader, revision, whether it takes writes, each member, and what is wrong, worst
+first. The first node that answers asks the others.
 
-With --wait it asks until there is a leader that takes writes and every member is ready, then shows
-it; if that does not come in time it shows what there is, and the exit status is 4. --timeout does
-not apply then.`,
+--wait asks again until a leader takes writes and every member is ready. If that does not come in time,
+it shows what there is, and the exit status is 4.
+
+--watch asks again every two seconds until Ctrl-C. On a terminal it shows the newest answer only. With
+-o json each answer is an object on a line. --timeout does not apply to either.`,
 		Example: `  rollcall status
+  rollcall status --watch
   rollcall status --wait 30s`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if !cmd.Flags().Lookup("wait").Changed {
+			given := cmd.Flags().Lookup("wait").Changed
+			switch {
+			case watch && given:
+				return invalid("--watch goes on until it is interrupted, and --wait ends: give one of them")
+			case watch:
+				return a.watchStatus(cmd)
+			case !given:
 				return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 					s, err := c.ClusterStatus(ctx)
 					if err != nil {
@@ -53,14 +63,12 @@ not apply then.`,
 			if s == nil {
 				return err
 			}
-			if printErr := a.printStatus(s); printErr != nil {
-				return printErr
-			}
-			return err
+			return errors.Join(a.printStatus(s), err)
 		},
-	}
+	})
 	cliflag.DurationVar(cmd.Flags(), &wait, "wait", 0, "wait this long at most for a leader and until every member is ready")
-	cliflag.FlagOnly(cmd.Flags(), "wait")
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "ask again every two seconds, until Ctrl-C")
+	cliflag.FlagOnly(cmd.Flags(), "wait", "watch")
 	return cmd
 }
 
@@ -109,7 +117,7 @@ func awaitCluster(parent context.Context, c *client.Client, timeout time.Duratio
 func unanswered(timeout time.Duration, last error) *failure {
 	why := last.Error()
 	if e, ok := errors.AsType[*client.Error](last); ok {
-		why = e.Message
+		why = strings.TrimPrefix(e.Message, "no endpoint answers: ")
 	}
 	return &failure{
 		exit:   exitNotDone,
@@ -140,74 +148,5 @@ func unready(s *rollcallv1.GetStatusResponse) string {
 	return ""
 }
 
-func (a *app) printStatus(s *rollcallv1.GetStatusResponse) error {
-	if a.json() {
-		return a.printMessage(s)
-	}
-	return writeStatus(a.stdout, a.now(), s)
-}
-
-func writeStatus(w io.Writer, now time.Time, s *rollcallv1.GetStatusResponse) error {
-	errs := []error{}
-	_, err := fmt.Fprintln(w, format.Printable(statusHeader(s)))
-	errs = append(errs, err, format.Table(w, func(row func(...string)) {
-		row("NODE", "ROLE", "READY", "REVISION", "LAG", "API", "VERSION", "UP")
-		for _, m := range s.GetMembers() {
-			row(memberCells(now, m)...)
-		}
-	}))
-	if held := s.GetLevelHeld(); held != "" {
-		_, err := fmt.Fprintf(w, "feature level %d: %s\n", s.GetLevel(), format.Printable(format.OneLine(held)))
-		errs = append(errs, err)
-	}
-	for _, p := range s.GetProblems() {
-		_, err := fmt.Fprintf(w, "! %s\n", format.Printable(format.OneLine(p)))
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
-}
-
-func statusHeader(s *rollcallv1.GetStatusResponse) string {
-	cluster := "no cluster yet"
-	if id := s.GetClusterId(); id != "" {
-		cluster = "cluster " + shortID(id)
-	}
-	leader := "no leader"
-	if s.GetLeader() != "" {
-		leader = "leader " + s.GetLeader()
-	}
-	writes := "writes refused"
-	if s.GetWritable() {
-		writes = "writes ok"
-	}
-	level := ""
-	if s.GetLevel() > 0 {
-		level = fmt.Sprintf(" · level %d", s.GetLevel())
-	}
-	return fmt.Sprintf("%s · %s (term %d) · revision %d%s · %s", cluster, leader, s.GetTerm(), s.GetRevision(), level, writes)
-}
-
 // shortID returns enough of a cluster id to tell the clusters of one operator apart. JSON has all of it.
 func shortID(id string) string { return id[:min(len(id), 4)] }
-
-var roleNames = map[rollcallv1.Role]string{
-	rollcallv1.Role_ROLE_LEADER:    "leader",
-	rollcallv1.Role_ROLE_FOLLOWER:  "follower",
-	rollcallv1.Role_ROLE_CANDIDATE: "candidate",
-	rollcallv1.Role_ROLE_NON_VOTER: "non-voter",
-}
-
-func memberCells(now time.Time, m *rollcallv1.MemberStatus) []string {
-	ready := "no"
-	if m.GetReady() {
-		ready = "yes"
-	}
-	revision, lag := "-", "-"
-	if m.GetStartTime() != nil { // it answered
-		revision, lag = fmt.Sprint(m.GetRevision()), fmt.Sprint(m.GetLagEntries())
-	}
-	return []string{
-		m.GetMember().GetName(), format.OrDash(roleNames[m.GetRole()]), ready, revision, lag,
-		format.OrDash(m.GetMember().GetApiAddress()), format.OrDash(m.GetVersion()), format.Age(now, m.GetStartTime()),
-	}
-}

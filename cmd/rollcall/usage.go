@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -59,6 +61,7 @@ func takesValue(cmd *cobra.Command, arg string) bool {
 func unknownCommand(group *cobra.Command, name string) *failure {
 	f := invalid("unknown command %q for %q", name, group.CommandPath())
 	near := group.SuggestionsFor(name)
+	slices.SortStableFunc(near, func(a, b string) int { return cmp.Compare(begin(b, name), begin(a, name)) })
 	for i, n := range near {
 		near[i] = fmt.Sprintf("%q", n)
 	}
@@ -96,8 +99,17 @@ func grouping(cmd *cobra.Command, commands ...*cobra.Command) *cobra.Command {
 // doesNotApply is the annotation of a global flag that does nothing in a command.
 const doesNotApply = "rollcall_does_not_apply"
 
-// hideGlobal takes global flags out of a command in which they do nothing: they are not in its help, and are
-// refused on its command line. Their variables are for the other commands.
+// begin is how many bytes two names have in common from their begin on.
+func begin(a, b string) int {
+	n := 0
+	for n < min(len(a), len(b)) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+// hideGlobal takes global flags out of the help of a command in which they do nothing. The command takes them
+// all the same: they may stand in an alias for all commands.
 func hideGlobal(cmd *cobra.Command, root *cobra.Command, names ...string) {
 	for _, name := range names {
 		hidden := *root.PersistentFlags().Lookup(name)
@@ -110,9 +122,6 @@ func hideGlobal(cmd *cobra.Command, root *cobra.Command, names ...string) {
 
 // checkFlags refuses what pflag takes and no command can use.
 func checkFlags(cmd *cobra.Command) error {
-	if name := cliflag.FirstGiven(cmd.Flags(), doesNotApply); name != "" {
-		return withNext(invalid("--%s does not apply to %q", name, cmd.CommandPath()), fmt.Sprintf("see %q", cmd.CommandPath()+" --help"))
-	}
 	if name := cliflag.FirstEmpty(cmd.Flags()); name != "" {
 		return invalid("--%s is empty; give it a value, or leave it out", name)
 	}

@@ -2,10 +2,11 @@ package main
 
 import (
 	"errors"
-	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/node"
@@ -37,9 +38,9 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"list a b", `"b" is one argument too many; see "rollcall list --help"`},
 		{"status now", `"now" is one argument too many; see "rollcall status --help"`},
 		{"status --wait 0s", `--wait is 0s; it must be more than 0`},
-		{"get a -o yaml", `--output: "yaml" is no output format; use table or json; see "rollcall get --help"`},
+		{"get a -o xml", `--output: "xml" is no output format; use table, wide, name, json or yaml; see "rollcall get --help"`},
 		{"get a --timeout 0s", `--timeout is 0s; it must be more than 0`},
-		{"get a -e nonsense", `--endpoints: client: endpoint "nonsense": is not host:port`},
+		{"get a -e nonsense", `--endpoints: endpoint "nonsense" is not host:port`},
 		{"get a -e ,", `--endpoints is empty: name at least one node, host:port`},
 		{"watch a --timeout 5s", `watch goes on until it is interrupted and has no --timeout; use "rollcall wait"`},
 		{"watch", `SERVICE is missing; --prefix PREFIX follows all that begin with it, and --prefix '' every service`},
@@ -201,13 +202,34 @@ func TestActorIsAtMostTheAPIsLimit(t *testing.T) {
 }
 
 func TestHelpOfEveryCommand(t *testing.T) {
-	root := newRootCommand(&app{stdout: io.Discard, stderr: io.Discard})
-	for _, c := range root.Commands() {
-		if c.Short == "" || (c.Long == "" && c.Name() != "version") {
-			t.Errorf("%s does not say what it does", c.Name())
+	walk(testRoot(), func(c *cobra.Command) {
+		if c.Short == "" || c.Long == "" || c.Example == "" {
+			t.Errorf("%q does not say what it does, or has no example", c.CommandPath())
 		}
-	}
+		for line := range strings.Lines(c.Long + "\n" + c.Example) {
+			if len([]rune(line)) > 110 {
+				t.Errorf("%q: a line of the help is longer than 110 characters: %s", c.CommandPath(), line)
+			}
+		}
+	})
 	if r := rollcall(t); r.code != 0 || !strings.Contains(r.stdout, "Services:") {
 		t.Errorf("without arguments: exit status %d, %q", r.code, r.stdout)
 	}
+}
+
+// Flags that do nothing in a command are not in its help. They are taken, because they may stand in an alias.
+func TestHelpHasNoFlagsThatDoNothing(t *testing.T) {
+	for command, none := range map[string][]string{
+		"serve": {"--endpoints", "--timeout", "--output"}, "dev": {"--endpoints", "--timeout", "--output"}, "compact": {"--endpoints", "--timeout"},
+		"version": {"--endpoints", "--timeout"}, "snapshot inspect": {"--endpoints", "--timeout"}, "snapshot restore": {"--endpoints", "--timeout"},
+		"completion bash": {"--endpoints", "--timeout", "--output"}, "help": {"--endpoints", "--timeout", "--output"}, "watch": {"--timeout"},
+	} {
+		r := rollcall(t, append(strings.Fields(command), "--help")...)
+		for _, flag := range none {
+			if r.code != exitDone || strings.Contains(r.stdout, "\n      "+flag+" ") || strings.Contains(r.stdout, ", "+flag+" ") {
+				t.Errorf("%s --help has %s:\n%s", command, flag, r.stdout)
+			}
+		}
+	}
+	rollcall(t, "-e", "127.0.0.1:1", "--timeout", "1s", "version").want(t, exitDone, "rollcall …", "")
 }

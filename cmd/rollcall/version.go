@@ -68,13 +68,15 @@ func newVersionCommand(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print the version of this binary",
-		Args:  noArguments,
+		Long:  `Prints the version of this binary, the Go version and the commit that it was built from.`,
+		Example: `  rollcall version
+  rollcall version -o json`,
+		Args: noArguments,
 		RunE: func(*cobra.Command, []string) error {
-			if a.json() {
-				return a.printObject(currentVersion())
-			}
-			_, err := fmt.Fprintln(a.stdout, currentVersion())
-			return err
+			return a.printObject(currentVersion(), func() error {
+				_, err := fmt.Fprintln(a.stdout, currentVersion())
+				return err
+			})
 		},
 	}
 }

@@ -20,12 +20,15 @@ func newWaitCommand(a *app) *cobra.Command {
 		want    = cliflag.AwaitedStatus(healthpb.HealthCheckResponse_SERVING)
 		timeout time.Duration
 	)
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:   "wait SERVICE",
 		Short: "Wait until a service has a status",
-		Long: `Waits until a service has a status. Exit status 0: it has; 4: not within --timeout; 1: no node
-answered at all. The service need not exist yet; "--for service_unknown" waits until it does not
-exist. The names that nodes answer for themselves, such as rollcall.leader, can be waited for too.`,
+		Long: `Waits until a service has a status: SERVING, or the one given by --for. The service need not exist
+yet. "--for service_unknown" waits until it does not exist. The node's own names, such as
+rollcall.leader, can be waited for too.
+
+Exit status: 0 it has the status; 4 it did not have it within --timeout; 1 no node answered. The
+variable ROLLCALL_TIMEOUT is not used here.`,
 		Example: `  rollcall wait shop/cart
   rollcall wait shop/cart --for not_serving --timeout 2m`,
 		Args:              exactly("SERVICE"),
@@ -45,7 +48,7 @@ exist. The names that nodes answer for themselves, such as rollcall.leader, can 
 			defer c.Close()
 			return a.wait(cmd.Context(), c, service, client.Status(want), timeout)
 		},
-	}
+	})
 	cmd.Flags().Var(&want, "for", "`status` to wait for")
 	cliflag.DurationVar(cmd.Flags(), &timeout, "timeout", 30*time.Second, "how long to wait")
 	cliflag.FlagOnly(cmd.Flags(), "timeout") // ROLLCALL_TIMEOUT is for what is quick
@@ -71,11 +74,13 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 			silent()
 			last = &u
 			if u.Status == want {
-				if a.json() {
-					return a.printUpdate(u)
+				if a.forPrograms() {
+					return a.printUpdate(u, a.changeOf(ctx, c, u))
 				}
-				_, err := fmt.Fprintln(a.stdout, describeUpdate(u))
-				return err
+				return a.print(nil, []string{u.Service}, func() error {
+					_, err := fmt.Fprintln(a.stdout, a.describeUpdate(u, nil))
+					return err
+				})
 			}
 		}
 		pause(ctx, 250*time.Millisecond)

@@ -1,31 +1,34 @@
 package main
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func newWatchCommand(a *app) *cobra.Command {
 	var ignored time.Duration
 	var prefixes []string
-	cmd := &cobra.Command{
+	cmd := named(&cobra.Command{
 		Use:   "watch SERVICE | --prefix PREFIX",
 		Short: "Follow the status of a service, or of many, until Ctrl-C",
-		Long: `Prints the status of a service, then every newer one, until it is interrupted. A service that does
-not exist is SERVICE_UNKNOWN, and is followed into existence. If a node goes, the watch goes on at
-another; it never goes back in time. States that pass quickly may be skipped; "rollcall events
---follow" skips nothing. --timeout does not apply. If the cluster is restored from a backup, or founded
-anew, it says so and goes on with the new cluster, whose revisions begin anew.
+		Long: `Prints the status of a service, then every newer one, until it is interrupted. The time is that of the
+change; "-" if it is not known. A service that does not exist is SERVICE_UNKNOWN, and is followed into
+existence. If a node goes, the watch goes on at another; it never goes back in time. States that pass
+quickly may be skipped; "rollcall events --follow" skips nothing. If the cluster is restored from a
+backup, or founded anew, it says so and goes on with the new cluster, whose revisions begin anew.
 
 With --prefix it follows all services whose names begin with a prefix; --prefix '' is every service.
 First comes their state, then a line with the revision at which it is whole, then each newer record
@@ -63,7 +66,7 @@ and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN
 			}
 			return a.watch(cmd.Context(), c, args[0])
 		},
-	}
+	})
 	cmd.Flags().StringArrayVar(&prefixes, "prefix", nil, "follow all services whose names begin with this `prefix`; repeated: with any of them")
 	cliflag.FlagOnly(cmd.Flags(), "prefix")
 	completeFlag(cmd, "prefix", a.completeFlagService)
@@ -89,7 +92,7 @@ func (a *app) watch(ctx context.Context, c *client.Client, service string) error
 		if u.ClusterChanged {
 			a.noteClusterChanged(u.Cluster)
 		}
-		if err := a.printUpdate(u); err != nil {
+		if err := a.printUpdate(u, a.changeOf(ctx, c, u)); err != nil {
 			return err
 		}
 	}
@@ -98,7 +101,7 @@ func (a *app) watch(ctx context.Context, c *client.Client, service string) error
 
 // noteClusterChanged tells people that what follows is of another cluster. Programs read it in the output.
 func (a *app) noteClusterChanged(id string) {
-	if !a.json() {
+	if !a.forPrograms() {
 		fmt.Fprintf(a.stderr, "the cluster changed: it is %s now, restored from a backup or founded anew; revisions begin anew\n", format.Printable(id))
 	}
 }
@@ -110,55 +113,146 @@ func (a *app) noteSilence() (stop func()) {
 	t := time.AfterFunc(silence, func() {
 		f := a.noNodeAnswers("")
 		f.next = "still trying; " + f.next
-		a.report(f, a.json())
+		a.report(f, a.forPrograms())
 	})
 	return func() { t.Stop() }
+}
+
+// updateChange is the change that made an update what it is.
+type updateChange struct {
+	time  time.Time         // zero: not known
+	event *rollcallv1.Event // of a deletion, if it is kept: no record tells of it
+}
+
+// changeOf finds the change that an update shows. The records of a service tell when they changed; of a deletion
+// only its event does. The node's own names have no past, so what changed is taken to have changed now.
+func (a *app) changeOf(ctx context.Context, c *client.Client, u client.Update) updateChange {
+	switch {
+	case rollcallv1.IsOwn(u.Service):
+		return updateChange{time: a.now()}
+	case u.Record != nil:
+		return updateChange{time: changeTime(u.Record)}
+	}
+	return deletionChange(deletions(ctx, c, nil, []string{u.Service}, u.Revision, u.Cluster)[u.Service])
+}
+
+// changeTime returns when a record became what it is: when its report, its override or its status did.
+func changeTime(r *rollcallv1.ServiceRecord) (newest time.Time) {
+	for _, t := range []*timestamppb.Timestamp{r.GetStatusTime(), r.GetReport().GetTime(), r.GetOverride().GetTime()} {
+		if t != nil && t.AsTime().After(newest) {
+			newest = t.AsTime()
+		}
+	}
+	return newest
+}
+
+func deletionChange(e *rollcallv1.Event) updateChange {
+	if e == nil {
+		return updateChange{}
+	}
+	return updateChange{e.GetTime().AsTime(), e}
+}
+
+// deletions returns the events by which services were deleted that do not exist at a revision, by name. Those
+// that are not kept, or not told in time, are missing. prefixes are of the names; none are needed for one name.
+func deletions(ctx context.Context, c *client.Client, prefixes, names []string, revision int64, cluster string) map[string]*rollcallv1.Event {
+	const patience = 5 * time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ctx = client.WithReadOptions(ctx, client.ReadOptions{MinRevision: revision, Cluster: cluster, Info: new(client.ReadInfo)})
+	o := client.ListEventsOptions{
+		Prefixes: prefixes, To: revision, NewestFirst: true, Types: []rollcallv1.EventType{rollcallv1.EventType_EVENT_TYPE_DELETED},
+	}
+	if len(names) == 1 {
+		o.Prefixes, o.Service, o.PageSize = nil, names[0], 1
+	}
+	wanted := make(map[string]bool, len(names))
+	for _, n := range names {
+		wanted[n] = true
+	}
+	found := map[string]*rollcallv1.Event{}
+	if revision == 0 {
+		return found
+	}
+	for e, err := range c.ListEvents(ctx, o) {
+		if err != nil {
+			break
+		}
+		if name := e.GetService(); wanted[name] {
+			found[name] = e
+			delete(wanted, name)
+		}
+		if len(wanted) == 0 {
+			break
+		}
+	}
+	return found
 }
 
 // update is the JSON form of client.Update.
 type update struct {
 	Service  string          `json:"service"`
 	Status   string          `json:"status"`
+	Time     *format.Time    `json:"time,omitempty"` // of the change
 	Revision int64           `json:"revision"`
 	Cluster  string          `json:"cluster_id"`
 	Changed  bool            `json:"cluster_changed,omitempty"`
 	Endpoint string          `json:"endpoint"`
-	Record   json.RawMessage `json:"record,omitempty"`
+	Record   *format.Message `json:"record,omitempty"`
+	Event    *format.Message `json:"event,omitempty"` // that deleted it
 }
 
-func (a *app) printUpdate(u client.Update) error {
-	if a.json() {
-		out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Cluster: u.Cluster, Changed: u.ClusterChanged, Endpoint: u.Endpoint}
-		if u.Record != nil {
-			b, err := format.Message(u.Record)
-			if err != nil {
-				return err
-			}
-			out.Record = b
-		}
-		return a.printJSONLine(out)
+func (a *app) printUpdate(u client.Update, change updateChange) error {
+	out := update{Service: u.Service, Status: u.Status.String(), Revision: u.Revision, Cluster: u.Cluster, Changed: u.ClusterChanged, Endpoint: u.Endpoint}
+	if !change.time.IsZero() {
+		out.Time = &format.Time{Time: change.time}
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s  %s\n", a.now().Format(time.TimeOnly), describeUpdate(u))
-	return err
+	if u.Record != nil {
+		out.Record = &format.Message{Message: u.Record}
+	}
+	if change.event != nil {
+		out.Event = &format.Message{Message: change.event}
+	}
+	return a.printPart(out, []string{u.Service}, func() error {
+		_, err := fmt.Fprintf(a.stdout, "%s  %s\n", a.changeTime(change.time), a.describeUpdate(u, change.event))
+		return err
+	})
 }
 
-func describeUpdate(u client.Update) string {
-	line := fmt.Sprintf("%s %s", format.Service(u.Service), u.Status)
+// changeTime returns a time as events shows it; "-", as wide, for none.
+func (a *app) changeTime(t time.Time) string {
+	if t.IsZero() {
+		return fmt.Sprintf("%-*s", len(format.Local(a.now(), time.UTC)), "-")
+	}
+	return a.localTime(t)
+}
+
+func (a *app) describeUpdate(u client.Update, deletion *rollcallv1.Event) string {
+	line := fmt.Sprintf("%s %s", format.Service(u.Service), a.paint(u.Status.String(), format.StatusTone(u.Status)))
 	report := u.Record.GetReport()
-	if report == nil {
-		if rollcallv1.IsOwn(u.Service) && u.Endpoint != "" {
-			line += " at " + u.Endpoint
-		}
-		return line
-	}
-	line += fmt.Sprintf(", revision %d", report.GetRevision())
-	if reason := report.GetReason(); reason != "" {
-		line += fmt.Sprintf(": %s", format.Printable(reason))
-	}
-	if name := report.GetActor().GetName(); name != "" {
-		line += fmt.Sprintf(" (%s)", format.Printable(name))
+	switch {
+	case u.Record.GetOverride() != nil:
+		return line + ", " + explain.Reason(a.now(), u.Record)
+	case report != nil:
+		return line + fmt.Sprintf(", revision %d", report.GetRevision()) + whyAndWho(report.GetReason(), report.GetActor())
+	case deletion != nil:
+		return fmt.Sprintf("%s %s, revision %d", format.Service(u.Service), a.paint("deleted", format.Faint), deletion.GetRevision()) +
+			whyAndWho(deletion.GetReason(), deletion.GetActor())
+	case rollcallv1.IsOwn(u.Service) && u.Endpoint != "":
+		line += " at " + u.Endpoint
 	}
 	return line
+}
+
+func whyAndWho(reason string, actor *rollcallv1.Actor) string {
+	text := ""
+	if reason != "" {
+		text = ": " + format.Printable(reason)
+	}
+	if name := actor.GetName(); name != "" {
+		text += fmt.Sprintf(" (%s)", format.Printable(name))
+	}
+	return text
 }
 
 // syncedJSON says that all that was printed so far is exactly the registry at a revision.
@@ -191,41 +285,51 @@ func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []st
 		}
 		if u.Reset {
 			synced = false
-			if a.noteClusterChanged(u.Cluster); a.json() {
-				if err := a.printJSONLine(resetJSON{true, u.Cluster}); err != nil {
-					return err
-				}
+			a.noteClusterChanged(u.Cluster)
+			if err := a.printSign(resetJSON{true, u.Cluster}); err != nil {
+				return err
 			}
 		}
 		for _, r := range u.Services {
 			one := client.Update{Service: r.GetService(), Status: r.GetStatus(), Record: r, Revision: r.GetReport().GetRevision(), Cluster: u.Cluster, Endpoint: u.Endpoint}
-			if err := a.printUpdate(one); err != nil {
+			if err := a.printUpdate(one, updateChange{time: changeTime(r)}); err != nil {
 				return err
 			}
 		}
-		for _, name := range u.Deleted {
-			if err := a.printDeleted(name, u); err != nil {
+		if len(u.Deleted) > 0 {
+			if err := a.printDeleted(u, deletions(ctx, c, prefixes, u.Deleted, u.Revision, u.Cluster)); err != nil {
 				return err
 			}
 		}
-		switch {
-		case a.json() && u.Synced:
-			err = a.printJSONLine(syncedJSON{true, u.Revision, u.Cluster, u.Endpoint})
-		case u.Synced && !synced:
-			_, err = fmt.Fprintf(a.stderr, "synced at revision %d\n", u.Revision)
+		if u.Synced {
+			if err := a.printSign(syncedJSON{true, u.Revision, u.Cluster, u.Endpoint}); err != nil {
+				return err
+			}
 		}
-		if err != nil {
-			return err
+		if u.Synced && !synced && !a.forPrograms() {
+			fmt.Fprintf(a.stderr, "synced at revision %d\n", u.Revision)
 		}
 		synced = u.Synced
 	}
 	return nil
 }
 
-func (a *app) printDeleted(name string, u client.ServicesUpdate) error {
-	if a.json() {
-		return a.printUpdate(client.Update{Service: name, Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Revision: u.Revision, Cluster: u.Cluster, Endpoint: u.Endpoint})
+// printSign writes v for programs. People read it elsewhere.
+func (a *app) printSign(v any) error {
+	return a.printPart(v, nil, func() error { return nil })
+}
+
+// printDeleted writes the services that an update says are gone, in the order in which they went.
+func (a *app) printDeleted(u client.ServicesUpdate, events map[string]*rollcallv1.Event) error {
+	names := slices.Clone(u.Deleted)
+	slices.SortStableFunc(names, func(a, b string) int {
+		return cmp.Compare(events[a].GetRevision(), events[b].GetRevision())
+	})
+	for _, name := range names {
+		one := client.Update{Service: name, Status: healthpb.HealthCheckResponse_SERVICE_UNKNOWN, Revision: u.Revision, Cluster: u.Cluster, Endpoint: u.Endpoint}
+		if err := a.printUpdate(one, deletionChange(events[name])); err != nil {
+			return err
+		}
 	}
-	_, err := fmt.Fprintf(a.stdout, "%s  %s deleted, revision %d\n", a.now().Format(time.TimeOnly), format.Service(name), u.Revision)
-	return err
+	return nil
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -52,16 +51,16 @@ rules cover the service, and how many more may stop before each is broken.`,
 		},
 	}
 	flags = addReadFlags(cmd)
-	return cmd
+	return named(cmd)
 }
 
 // whyJSON is the JSON form of the answer.
 type whyJSON struct {
-	Service  json.RawMessage   `json:"service"`
-	Next     *nextJSON         `json:"next"` // null: no override decides
-	Rules    []json.RawMessage `json:"rules"`
-	Revision int64             `json:"revision"`
-	Cluster  string            `json:"cluster_id"`
+	Service  format.Message   `json:"service"`
+	Next     *nextJSON        `json:"next"` // null: no override decides
+	Rules    []format.Message `json:"rules"`
+	Revision int64            `json:"revision"`
+	Cluster  string           `json:"cluster_id"`
 }
 
 // nextJSON is what shows when the override ends that decides.
@@ -71,40 +70,27 @@ type nextJSON struct {
 }
 
 func (a *app) printWhy(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) error {
-	if a.json() {
-		out, err := whyObject(resp, rules)
-		if err != nil {
-			return err
+	rec := resp.GetService()
+	return a.print(whyObject(resp, rules), []string{rec.GetService()}, func() error {
+		for _, line := range explain.Why(a.now(), rec, rules) {
+			if _, err := fmt.Fprintln(a.stdout, line); err != nil {
+				return err
+			}
 		}
-		return a.printObject(out)
-	}
-	for _, line := range explain.Why(a.now(), resp.GetService(), rules) {
-		if _, err := fmt.Fprintln(a.stdout, line); err != nil {
-			return err
-		}
-	}
-	return nil
+		return nil
+	})
 }
 
-func whyObject(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) (*whyJSON, error) {
+func whyObject(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) *whyJSON {
 	rec := resp.GetService()
-	out := &whyJSON{Rules: []json.RawMessage{}, Revision: resp.GetRevision(), Cluster: resp.GetClusterId()}
-	var err error
-	if out.Service, err = format.Message(rec); err != nil {
-		return nil, err
-	}
+	out := &whyJSON{Service: format.Message{Message: rec}, Rules: []format.Message{}, Revision: resp.GetRevision(), Cluster: resp.GetClusterId()}
 	if next := explain.AfterOverride(rec); next != nil {
 		out.Next = &nextJSON{next.Status.String(), next.Override.GetPattern()}
 	}
 	for _, r := range rules {
-		if !pattern.Covers(r.GetPattern(), rec.GetService()) {
-			continue
+		if pattern.Covers(r.GetPattern(), rec.GetService()) {
+			out.Rules = append(out.Rules, format.Message{Message: r})
 		}
-		b, err := format.Message(r)
-		if err != nil {
-			return nil, err
-		}
-		out.Rules = append(out.Rules, b)
 	}
-	return out, nil
+	return out
 }

@@ -237,7 +237,9 @@ func (b *Book) recount(some []int32, over *layers.Layers, services Services) {
 	for _, i := range some {
 		p := b.slots[i].pattern
 		prefix, _ := pattern.Prefix(p)
-		if slices.ContainsFunc(b.covering(prefix, room[:0]), func(j int32) bool { return i != j && wanted[j] }) {
+		if slices.ContainsFunc(b.covering(prefix, room[:0]), func(j int32) bool {
+			return i != j && wanted[j] && pattern.Contains(b.slots[j].pattern, p) // not the name "a/" of "a/*"
+		}) {
 			continue // it is counted with one that contains it
 		}
 		from, to := pattern.Range(p)

@@ -349,7 +349,7 @@ func (a *Auditor) raise(s suspicion, f finding) {
 	a.mu.Unlock()
 	a.parts.Server.Refresh()
 	if !said {
-		a.log.Error("replicas differ and no majority agrees: nobody stops serving, somebody has to look",
+		a.log.Error("replicas differ and no majority agrees: all nodes go on serving until an operator compares them",
 			"index", s.first, "reason", s.what, "held", f.String())
 	}
 }

@@ -101,7 +101,7 @@ func (a *Auditor) replaceSnapshots(ctx context.Context) {
 		if good, err := a.parts.Snapshots.List(); err == nil && len(good) > 0 {
 			continue // it has been replaced meanwhile
 		}
-		a.log.Warn("the newest snapshot is damaged: another is taken")
+		a.log.Warn("the newest snapshot is damaged: a new one is taken")
 		err := a.parts.Raft.Snapshot(ctx)
 		if err == nil || ctx.Err() != nil {
 			continue

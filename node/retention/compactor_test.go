@@ -57,7 +57,7 @@ func compactorOn(t *testing.T, sizes ...int) (c *Compactor, horizons *[]int64, l
 		}
 		registryFile.Append(delta)
 	}
-	if err := registryFile.Flush(); err != nil {
+	if err := registryFile.Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	horizon, proposed := int64(1), []int64{}

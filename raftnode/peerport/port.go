@@ -243,7 +243,7 @@ func (p *Port) refused(v View, h *peerv1.Hello, reason string) {
 	if v.Founding == nil || !v.Running {
 		level = slog.LevelDebug // it will be right in a moment
 	}
-	p.cfg.Logger.Log(context.Background(), level, "peer is refused", "peer", h.GetNode(), "reason", reason)
+	p.cfg.Logger.Log(context.Background(), level, "peer is refused", "member", h.GetNode(), "reason", reason)
 }
 
 // Handshakes is how many connections are in their handshake.

@@ -31,8 +31,15 @@ type reachability struct {
 
 type peerReach struct {
 	PeerStatus
-	tried time.Time
+	tried   time.Time
+	reached bool      // at least once, in this process
+	failing time.Time // since when no dial succeeded; zero: the last one did
+	warned  bool      // that it cannot be reached
 }
+
+// startTogether is how long members that are started together may find each other missing, or not ready, before
+// that is worth a warning.
+const startTogether = 15 * time.Second
 
 type peerPurpose struct {
 	name    string
@@ -56,25 +63,33 @@ func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err err
 	now := time.Now()
 	p.mu.Lock()
 	last, known := p.states[key]
-	if known && last.Err == text {
-		last.tried = now
-		p.states[key] = last
-		p.mu.Unlock()
-		return
+	next := last
+	next.tried = now
+	if !known || last.Err != text {
+		next.PeerStatus = PeerStatus{Name: name, Err: text, Since: now}
 	}
-	p.states[key] = peerReach{PeerStatus{Name: name, Err: text, Since: now}, now}
+	if err == nil {
+		next.reached, next.failing, next.warned = true, time.Time{}, false
+	} else {
+		if next.failing.IsZero() {
+			next.failing = now
+		}
+		next.warned = last.warned || last.reached || now.Sub(next.failing) >= startTogether
+	}
+	p.states[key] = next
 	p.mu.Unlock()
 
+	news := !known || last.Err != text || next.warned && !last.warned
 	switch {
+	case !news:
 	case err != nil && quiet(purpose):
-		p.logger.Debug("peer does not answer", "peer", name, "reason", text)
-	case err != nil && !known:
-		// Nodes that start together find each other missing at first.
-		p.logger.Info("peer cannot be reached yet", "peer", name, "reason", text)
+		p.logger.Debug("peer does not answer", "member", name, "reason", text)
+	case err != nil && !next.warned:
+		p.logger.Info("peer cannot be reached yet", "member", name, "reason", text)
 	case err != nil:
-		p.logger.Warn("peer cannot be reached", "peer", name, "reason", text)
+		p.logger.Warn("peer cannot be reached", "member", name, "reason", text)
 	case known && !quiet(purpose):
-		p.logger.Info("peer is back", "peer", name, "away", now.Sub(last.Since).Round(time.Millisecond).String())
+		p.logger.Info("peer is back", "member", name, "away", now.Sub(last.failing).Round(time.Millisecond).String())
 	}
 }
 
@@ -93,7 +108,7 @@ func (p *reachability) heard(name string) {
 	for _, purpose := range []peerv1.Hello_Purpose{peerv1.Hello_PURPOSE_PROBE, peerv1.Hello_PURPOSE_CLOCK} {
 		key := peerPurpose{name, purpose}
 		if last, known := p.states[key]; known && last.Err != "" {
-			p.states[key] = peerReach{PeerStatus{Name: name, Since: now}, now}
+			p.states[key] = peerReach{PeerStatus: PeerStatus{Name: name, Since: now}, tried: now, reached: true}
 		}
 	}
 }

@@ -11,14 +11,15 @@ import (
 	"time"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 )
 
 // repeatEvery is how often raft may repeat a warning or an error.
 const repeatEvery = 10 * time.Second
 
-// Logger is an hclog.Logger. It writes raft's log to slog. Raft tells much at Info, which becomes Debug except for
-// changes of state; repeats warnings at every retry, which are held back; and calls an error what is
-// only a peer that is away, which the peer port reports once.
+// Logger is an hclog.Logger. It writes raft's log to slog. Raft tells much at Info, which becomes Debug; repeats
+// warnings at every retry, which are held back; and calls an error what is only a member that is away, which the
+// peer port reports once.
 type Logger struct {
 	logger *slog.Logger
 	name   string
@@ -41,55 +42,9 @@ func New(logger *slog.Logger) *Logger {
 	return &Logger{logger: logger.With("part", "raft"), shared: &rate{last: map[string]repetition{}}}
 }
 
-// Messages of raft v1.7.3 that do not mean what their level says.
-var levels = map[string]slog.Level{
-	"entering follower state":                                    slog.LevelInfo,
-	"entering leader state":                                      slog.LevelInfo,
-	"removed ourself, transitioning to follower":                 slog.LevelInfo,
-	"installed remote snapshot":                                  slog.LevelInfo,
-	"peer has newer term, stopping replication":                  slog.LevelInfo,
-	"entering candidate state":                                   slog.LevelDebug,
-	"failed to heartbeat to":                                     slog.LevelDebug,
-	"failed to appendEntries to":                                 slog.LevelDebug,
-	"failed to pipeline appendEntries":                           slog.LevelDebug,
-	"failed to start pipeline replication to":                    slog.LevelDebug,
-	"failed to make requestVote RPC":                             slog.LevelDebug,
-	"failed to decode incoming command":                          slog.LevelDebug,
-	"failed to flush response":                                   slog.LevelDebug,
-	"failed to accept connection":                                slog.LevelDebug, // the peer port accepts; here it only closes
-	"Election timeout reached, restarting election":              slog.LevelDebug,
-	"appendEntries rejected, sending older logs":                 slog.LevelInfo,
-	"previous log term mis-match":                                slog.LevelInfo,
-	"failed to get previous log":                                 slog.LevelInfo,
-	"no known peers, aborting election":                          slog.LevelDebug, // a member whose log is still empty
-	"rejecting vote request since our last index is greater":     slog.LevelInfo,
-	"rejecting vote request since our last term is greater":      slog.LevelInfo,
-	"rejecting vote request since we have a leader":              slog.LevelInfo,
-	"rejecting pre-vote request since our last index is greater": slog.LevelDebug,
-	"rejecting pre-vote request since our last term is greater":  slog.LevelDebug,
-	"rejecting pre-vote request since we have a leader":          slog.LevelDebug,
-	"failed to install snapshot":                                 slog.LevelWarn,
-	"failed to send snapshot to":                                 slog.LevelWarn,
-}
-
-func (l *Logger) level(level hclog.Level, msg string) slog.Level {
-	if known, ok := levels[msg]; ok {
-		return known
-	}
-	switch level {
-	case hclog.Warn:
-		return slog.LevelWarn
-	case hclog.Error:
-		return slog.LevelError
-	case hclog.Trace:
-		return slog.LevelDebug - 4
-	}
-	return slog.LevelDebug
-}
-
 // Log writes a message, or counts it if it was written a moment ago.
 func (l *Logger) Log(level hclog.Level, msg string, args ...any) {
-	to := l.level(level, msg)
+	to, text := translate(level, msg, args)
 	if !l.logger.Enabled(context.Background(), to) {
 		return
 	}
@@ -112,21 +67,24 @@ func (l *Logger) Log(level hclog.Level, msg string, args ...any) {
 	if held > 0 {
 		attrs = append(attrs, slog.Int("held_back", held))
 	}
-	l.logger.LogAttrs(context.Background(), to, msg, attrs...)
+	l.logger.LogAttrs(context.Background(), to, text, attrs...)
 }
 
 // slogArgs turns hclog's key and value pairs into attributes.
 func slogArgs(args []any) []slog.Attr {
 	attrs := make([]slog.Attr, 0, len(args)/2+1)
 	for i := 0; i+1 < len(args); i += 2 {
-		key, ok := args[i].(string)
+		name, ok := args[i].(string)
 		if !ok {
-			key = fmt.Sprint(args[i])
+			name = fmt.Sprint(args[i])
 		}
-		if key == slog.TimeKey || key == slog.LevelKey || key == slog.MessageKey {
-			key = "raft_" + key // raft calls a duration "time"
+		key, shown := keyOf(name)
+		if !shown {
+			continue
 		}
 		switch v := args[i+1].(type) {
+		case raft.Server:
+			attrs = append(attrs, slog.String(key, string(v.ID)))
 		case hclog.Format:
 			attrs = append(attrs, slog.String(key, fmt.Sprintf(v[0].(string), v[1:]...)))
 		case fmt.Stringer:

@@ -26,6 +26,9 @@ type Budget struct {
 	// begun to send; nil: nobody knows.
 	closed func(*peer.Peer) bool
 
+	// cut closes a connection, and says whether it could. nil: who is over the budget of the node is refused.
+	cut func(*peer.Peer) bool
+
 	// accounts are by the peer.Peer that all calls of a connection share. Its address would not do:
 	// that of a tunnel or a pipe is not unique.
 	accounts sync.Map // *peer.Peer → *account
@@ -47,6 +50,11 @@ const removed = -1
 func New(name string, node, perConnection int64, closed func(*peer.Peer) bool) *Budget {
 	return &Budget{name: name, node: node, perConnection: perConnection, closed: closed}
 }
+
+// CutLargest has the budget cut off the connection that holds the most, rather than refuse another one, when
+// the budget of the node is used up. It is for bytes that a client only has to read. cut closes a connection, and
+// says whether it could. Call it before the budget is used.
+func (b *Budget) CutLargest(cut func(*peer.Peer) bool) { b.cut = cut }
 
 // Name is what New was given.
 func (b *Budget) Name() string { return b.name }
@@ -99,6 +107,9 @@ func (b *Budget) take(connection *peer.Peer, bytes int64) verdict {
 		return fits
 	}
 	if b.sweepIfDue(); b.takeOfNode(bytes) {
+		return fits
+	}
+	if b.makeRoom(connection, bytes); b.takeOfNode(bytes) {
 		return fits
 	}
 	if connection != nil {
@@ -196,16 +207,45 @@ func (b *Budget) sweep() {
 	b.swept = time.Now()
 	b.accounts.Range(func(key, value any) bool {
 		connection, a := key.(*peer.Peer), value.(*account)
-		if b.closed != nil && b.closed(connection) {
-			b.used.Add(-max(a.taken.Swap(removed), 0))
-		} else if !a.taken.CompareAndSwap(0, removed) {
-			return true
+		if b.closed != nil && b.closed(connection) || a.taken.CompareAndSwap(0, removed) {
+			b.remove(connection, a)
 		}
-		b.accounts.Delete(connection)
-		b.known.Add(-1)
 		return true
 	})
 	b.limit = 2 * b.known.Load()
+}
+
+// makeRoom cuts off connections that hold more than the one that asks, the largest first, until more than bytes
+// are free, so that it is seldom needed.
+func (b *Budget) makeRoom(asking *peer.Peer, bytes int64) {
+	if b.cut == nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for b.used.Load()+bytes > b.node-b.node/8 {
+		var largest *peer.Peer
+		var of *account
+		most := int64(0)
+		b.accounts.Range(func(key, value any) bool {
+			if taken := value.(*account).taken.Load(); taken > most {
+				largest, of, most = key.(*peer.Peer), value.(*account), taken
+			}
+			return true
+		})
+		if largest == nil || largest == asking || !b.cut(largest) {
+			return
+		}
+		b.refused.Add(1)
+		b.remove(largest, of)
+	}
+}
+
+// remove gives back what a connection had taken that has ended. mu is held.
+func (b *Budget) remove(connection *peer.Peer, a *account) {
+	b.used.Add(-max(a.taken.Swap(removed), 0))
+	b.accounts.Delete(connection)
+	b.known.Add(-1)
 }
 
 // Give gives back bytes that were taken for the connection.

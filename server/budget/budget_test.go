@@ -111,6 +111,48 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	}
 }
 
+// TestWhoHoldsMostIsCutOff rather than that another one is refused, if the budget may.
+func TestWhoHoldsMostIsCutOff(t *testing.T) {
+	b := New("answers", 100, 60, nil)
+	var cut []*peer.Peer
+	can := true
+	b.CutLargest(func(p *peer.Peer) bool {
+		if can {
+			cut = append(cut, p)
+		}
+		return can
+	})
+	small, large, medium, asking := &peer.Peer{}, &peer.Peer{}, &peer.Peer{}, &peer.Peer{}
+	for p, bytes := range map[*peer.Peer]int64{small: 10, large: 50, medium: 40} {
+		if !b.TryTake(p, bytes) {
+			t.Fatal("what fits is not taken")
+		}
+	}
+	if !b.TryTake(asking, 20) || len(cut) != 1 || cut[0] != large {
+		t.Errorf("cut off are %d connections, first the largest: %t", len(cut), len(cut) > 0 && cut[0] == large)
+	}
+	if used, _, refused := b.Use(); used != 70 || refused != 1 {
+		t.Errorf("%d bytes are used, %d were refused", used, refused)
+	}
+	b.Give(large, 50) // it ends
+	if used, _, _ := b.Use(); used != 70 {
+		t.Errorf("%d bytes are used when what was cut off has ended", used)
+	}
+	if !b.TryTake(&peer.Peer{}, 31) || len(cut) != 2 || cut[1] != medium {
+		t.Errorf("cut off are %d connections", len(cut))
+	}
+	if !b.TryTake(asking, 30) || !b.TryTake(small, 9) || len(cut) != 2 {
+		t.Error("what fits is not taken, or others are cut off for it")
+	}
+	if f := b.Take(asking, 5); f == nil || len(cut) != 2 {
+		t.Error("the largest is not refused, or cuts off others")
+	}
+	can = false
+	if got := quota(t, b.Take(small, 35)); got != "answers" {
+		t.Errorf("when nobody can be cut off: %q", got)
+	}
+}
+
 // TestConnectionsAreForgotten: those that come and go leave nothing, also while nobody asks for the use.
 func TestConnectionsAreForgotten(t *testing.T) {
 	b := New("writes", 1_000, 100, nil)
@@ -140,8 +182,9 @@ func TestSweepingBesideTakers(t *testing.T) {
 		all.Go(func() {
 			for range 5_000 {
 				if b.TryTake(connection, 60) {
-					if used, _, _ := b.Use(); used != 60 {
-						t.Errorf("%d bytes are used by the only one who can", used)
+					// What another gives back may still count: it is taken off its connection first.
+					if used, _, _ := b.Use(); used < 60 || used > 4*60 {
+						t.Errorf("%d bytes are used", used)
 					}
 					b.Give(connection, 60)
 				}

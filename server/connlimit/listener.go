@@ -49,6 +49,18 @@ func (c *Listener) Accept() (net.Conn, error) {
 	}
 }
 
+// Open is how many connections are open. It looks at each of them.
+func (c *Listener) Open() (n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, conn := range c.open {
+		if !closed(conn) {
+			n++
+		}
+	}
+	return n
+}
+
 func (c *Listener) admit(conn net.Conn) bool {
 	if _, ok := conn.(syscall.Conn); !ok {
 		return true // it holds no file descriptor
@@ -94,12 +106,14 @@ func (c *Listener) Closed(addr net.Addr) bool {
 	return !open || closed(conn)
 }
 
-// Cut closes the connection whose remote address is the very value addr, not one that is only equal, if the
-// connection holds a file descriptor.
-func (c *Listener) Cut(addr net.Addr) {
+// Cut closes the connection whose remote address is the very value addr, not one that is only equal, and says
+// whether there is one. It knows those that hold a file descriptor.
+func (c *Listener) Cut(addr net.Addr) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if conn, open := c.open[addr]; open {
+	conn, open := c.open[addr]
+	if open {
 		conn.Close()
 	}
+	return open
 }

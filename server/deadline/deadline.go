@@ -46,5 +46,5 @@ func Transfer(bytes int) time.Duration {
 	if bytes <= smallBytes {
 		return 0
 	}
-	return hops * time.Duration(bytes) * time.Second / slowestLink
+	return time.Duration(bytes) * hops * 1000 / slowestLink * time.Millisecond
 }

@@ -24,6 +24,8 @@ type Reads struct {
 	Incoming Incoming
 	Timeout  time.Duration   // how long a caller without a deadline waits for what it asks
 	Ending   context.Context // ends with cause rpcerror.ErrStopping when nothing is to be waited for any more
+	// OnLinearizable is told how long each linearizable read waited; nil: nobody is.
+	OnLinearizable func(waited time.Duration)
 }
 
 // Heading is what the headers tell a call that asks by metadata.
@@ -53,7 +55,11 @@ func (r *Reads) Await(ctx context.Context) (Heading, error) {
 		h.Leader, err = r.Leaders.require()
 	}
 	if err == nil {
+		began := time.Now()
 		err = r.fulfil(ctx, a)
+		if a.linearizable && r.OnLinearizable != nil {
+			r.OnLinearizable(time.Since(began))
+		}
 	}
 	h.freshAt = r.Tracker.At()
 	return h, err

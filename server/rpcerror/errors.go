@@ -42,6 +42,8 @@ const (
 	ReasonDiverged           = "DIVERGED"             // this node's registry is not the cluster's; ask another
 	ReasonClusterChanged     = "CLUSTER_CHANGED"      // this node belongs to another cluster than rollcall-cluster, or a page token
 	ReasonNoCluster          = "NO_CLUSTER"           // this node belongs to no cluster yet; ask another
+	ReasonRuleBroken         = "RULE_BROKEN"          // the change would break safety rules
+	ReasonTableFull          = "TABLE_FULL"           // there are as many overrides, or rules, as there can be
 	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
@@ -50,7 +52,9 @@ const (
 	MetaNode            = "node"             // who says so; on every error
 	MetaWritten         = "written"          // of a change: "no" or "unknown"
 	MetaService         = "service"          // that a refusal is about
-	MetaCurrentRevision = "current_revision" // a service's, 0 if it does not exist; or the node's
+	MetaPattern         = "pattern"          // of the override that a refusal is about
+	MetaRule            = "rule"             // that a refusal is about
+	MetaCurrentRevision = "current_revision" // of the service, override or rule, 0 if it does not exist; or the node's
 	MetaRevision        = "revision"         // the registry's, as of which a service that was read does not exist
 	MetaOldestRevision  = "oldest_revision"  // from here on all events are retained
 	MetaIndex           = "index"            // of the log entry at which this node diverged
@@ -96,6 +100,8 @@ var codeOf = map[string]codes.Code{
 	ReasonDiverged:           codes.Unavailable,
 	ReasonClusterChanged:     codes.FailedPrecondition,
 	ReasonNoCluster:          codes.Unavailable,
+	ReasonRuleBroken:         codes.FailedPrecondition,
+	ReasonTableFull:          codes.ResourceExhausted,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 }
 

@@ -3,6 +3,7 @@ package rpcerror
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -14,10 +15,18 @@ import (
 // Refused is the outcome of a command that the fold refused: nothing changed.
 func Refused(r *logv1.Refusal) *Failure {
 	meta := map[string]string{MetaWritten: WrittenNo}
-	if r.GetKind() == logv1.Kind_KIND_SERVICE && r.GetKey() != "" {
-		meta[MetaService] = r.GetKey()
+	if key := metaOf[r.GetKind()]; key != "" && r.GetKey() != "" {
+		meta[key] = r.GetKey()
 	}
 	switch r.GetReason() {
+	case logv1.Refusal_REASON_RULE_BROKEN:
+		return rulesBroken(r, meta)
+	case logv1.Refusal_REASON_LIMIT:
+		f := LimitReached(strings.ReplaceAll(r.GetField(), " ", "-"), "%s", RefusalText(r))
+		f.Reason, f.Meta = ReasonTableFull, meta
+		return f
+	case logv1.Refusal_REASON_STALE:
+		return &Failure{Reason: ReasonNotWritten, Message: RefusalText(r), Meta: meta}
 	case logv1.Refusal_REASON_NOT_FOUND:
 		return &Failure{Reason: ReasonNotFound, Message: RefusalText(r), Meta: meta}
 	case logv1.Refusal_REASON_REVISION_MISMATCH:
@@ -32,13 +41,29 @@ func Refused(r *logv1.Refusal) *Failure {
 	return f
 }
 
+// metaOf is the key of ErrorInfo.metadata that names a record of a kind.
+var metaOf = map[logv1.Kind]string{
+	logv1.Kind_KIND_SERVICE:  MetaService,
+	logv1.Kind_KIND_OVERRIDE: MetaPattern,
+	logv1.Kind_KIND_RULE:     MetaRule,
+}
+
 // RefusalText says in one sentence why a command was refused.
 func RefusalText(r *logv1.Refusal) string {
 	subject := recordText(r)
 	current, asked := r.GetCurrentRevision(), r.GetValue()
 	switch r.GetReason() {
 	case logv1.Refusal_REASON_NOT_FOUND:
+		if r.GetField() == "break_glass" {
+			return "break_glass names " + subject + ", which does not exist"
+		}
 		return subject + " does not exist"
+	case logv1.Refusal_REASON_RULE_BROKEN:
+		return brokenText(r.GetBroken())
+	case logv1.Refusal_REASON_LIMIT:
+		return fmt.Sprintf("not written: there are %d %s, and there cannot be more; %s", r.GetLimit(), r.GetField(), remedy[r.GetField()])
+	case logv1.Refusal_REASON_STALE:
+		return fmt.Sprintf("not written: it was proposed in term %d, which is over", r.GetValue())
 	case logv1.Refusal_REASON_REVISION_MISMATCH:
 		switch {
 		case current == 0:
@@ -59,6 +84,10 @@ func recordText(r *logv1.Refusal) string {
 		kind = "service"
 	case logv1.Kind_KIND_MEMBER:
 		kind = "member"
+	case logv1.Kind_KIND_OVERRIDE:
+		return fmt.Sprintf("an override of %q", r.GetKey())
+	case logv1.Kind_KIND_RULE:
+		kind = "rule"
 	}
 	return fmt.Sprintf("%s %q", kind, r.GetKey())
 }
@@ -73,6 +102,13 @@ func refusedField(r *logv1.Refusal) string {
 		return fmt.Sprintf("changes[%d].%s", n-1, field)
 	}
 	return field
+}
+
+// remedy is what can be done when a table is full.
+var remedy = map[string]string{
+	"overrides":        "clear some first, or set one that covers more services",
+	"prefix overrides": "clear some first, or set one that covers more services",
+	"rules":            "remove some first",
 }
 
 // lowest is what the lowest value of a field means.
@@ -134,6 +170,16 @@ func problemText(r *logv1.Refusal) string {
 			r.GetGiven(), value)
 	case logv1.Refusal_PROBLEM_CONFLICT:
 		return fmt.Sprintf("of %s is %q; the cluster knows it with %q", recordText(r), r.GetGiven(), r.GetHeld())
+	case logv1.Refusal_PROBLEM_NOT_A_PATTERN:
+		return (&limits.Error{Problem: limits.NotPattern, Text: r.GetGiven()}).Error()
+	case logv1.Refusal_PROBLEM_REQUIRED:
+		switch r.GetField() {
+		case "reason":
+			return "is required with break_glass"
+		case "min_serving", "min_percent":
+			return "is required, if the other of min_serving and min_percent is not given"
+		}
+		return "is required"
 	}
 	// A reason or problem that only a newer leader knows is still a refusal of this request.
 	return "was refused"

@@ -175,7 +175,7 @@ func (d *Disk) Changes(from, to uint64) {
 // Flush writes what was appended.
 func (d *Disk) Flush() {
 	d.t.Helper()
-	if err := d.Registry.Flush(); err != nil {
+	if err := d.Registry.Flush(context.Background()); err != nil {
 		d.t.Fatal(err)
 	}
 }

@@ -31,7 +31,7 @@ func TestCompactionModel(t *testing.T) {
 		horizon := int64(1)
 		var stream []byte
 		flush := func(rt *rapid.T) {
-			if err := d.registryFile.Flush(); err != nil {
+			if err := d.registryFile.Flush(t.Context()); err != nil {
 				rt.Fatal(err)
 			}
 		}

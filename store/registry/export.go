@@ -30,7 +30,7 @@ type Export struct {
 // closed or the process ends, even if it is killed. The error is ctx's, ErrNothing, ErrScanEnded or
 // vfs.ErrClosed, or the disk's.
 func (j *File) Export(ctx context.Context) (_ *Export, err error) {
-	if err := j.Flush(); err != nil {
+	if err := j.Flush(ctx); err != nil {
 		return nil, fmt.Errorf("export %s: %w", j.path, err)
 	}
 	s := &scan{done: make(chan struct{})}

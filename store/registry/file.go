@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"math"
@@ -280,7 +281,7 @@ func (j *File) Close() error {
 }
 
 func (j *File) close() error {
-	err := j.Flush()
+	err := j.Flush(context.Background()) // what was appended must not be given up
 	j.mu.Lock()
 	j.closed = true
 	j.mu.Unlock()

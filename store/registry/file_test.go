@@ -127,7 +127,7 @@ func TestRegistryFileFailedFlushIsReportedOnce(t *testing.T) {
 		Intercept:     func() error { return errors.New("no space left on device") },
 	})
 	d.changes(1, 2)
-	storetest.Mention(t, d.registryFile.Flush(), FileName, "no space left on device")
+	storetest.Mention(t, d.registryFile.Flush(t.Context()), FileName, "no space left on device")
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -212,7 +212,7 @@ func TestRegistryFileFailsWithoutProgress(t *testing.T) {
 				})
 				start := time.Now()
 				d.changes(1, changes)
-				if err := d.registryFile.Flush(); err == nil {
+				if err := d.registryFile.Flush(t.Context()); err == nil {
 					t.Error("a flush succeeded")
 				}
 				if waited := time.Since(start); waited < watchdog.NoProgress || waited > watchdog.NoProgress+time.Second {
@@ -246,7 +246,7 @@ func TestRegistryFileClosed(t *testing.T) {
 	d.changes(1, 1)
 	d.close()
 	d.registryFile.Append(storetest.Change(2, "x"))
-	if err := d.registryFile.Flush(); err != nil {
+	if err := d.registryFile.Flush(t.Context()); err != nil {
 		t.Errorf("Flush: %v", err)
 	}
 	if _, err := storetest.LoadContent(d.registryFile); !errors.Is(err, vfs.ErrClosed) {
@@ -418,5 +418,25 @@ func TestSlowFlushesAreRare(t *testing.T) {
 				t.Errorf("awaited after %v: durable after %v, want %v", early, got, want)
 			}
 		}
+	})
+}
+
+// TestExportEndsWithItsContext: a disk that is stuck does not hold up whoever gives up, as a node that stops does.
+func TestExportEndsWithItsContext(t *testing.T) {
+	path := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		disk := make(chan struct{})
+		d := openDisk(t, path, Options{Intercept: func() error { <-disk; return nil }})
+		d.changes(1, 10)
+		for _, wait := range []time.Duration{0, time.Second} { // while nothing is written yet, and during the write
+			ctx, cancel := context.WithCancel(t.Context())
+			time.AfterFunc(wait, cancel)
+			start := time.Now()
+			if _, err := d.registryFile.Export(ctx); !errors.Is(err, context.Canceled) || time.Since(start) != wait {
+				t.Errorf("%v after %v", err, time.Since(start))
+			}
+		}
+		close(disk)
+		d.close()
 	})
 }

@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"log/slog"
 	"os"
@@ -127,7 +128,7 @@ func (d *disk) changes(from, to uint64) {
 
 func (d *disk) flush() {
 	d.t.Helper()
-	if err := d.registryFile.Flush(); err != nil {
+	if err := d.registryFile.Flush(context.Background()); err != nil {
 		d.t.Fatal(err)
 	}
 }

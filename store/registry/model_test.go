@@ -2,6 +2,7 @@ package registry
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"os"
 	"testing"
@@ -50,7 +51,7 @@ func TestRegistryFileModel(t *testing.T) {
 		rt.Repeat(map[string]func(*rapid.T){
 			"append": appendSome,
 			"flush": func(rt *rapid.T) {
-				if err := d.registryFile.Flush(); err != nil {
+				if err := d.registryFile.Flush(context.Background()); err != nil {
 					rt.Fatal(err)
 				}
 				durable = appended

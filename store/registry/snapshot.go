@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ type fsmSnapshot struct {
 
 // Snapshot flushes what was appended and returns a snapshot of exactly that. Its Release must be called.
 func (j *File) Snapshot() (raft.FSMSnapshot, error) {
-	if err := j.Flush(); err != nil {
+	if err := j.Flush(context.Background()); err != nil { // raft gives it no end; a disk that is stuck is a failure after a while
 		return nil, fmt.Errorf("snapshot: %w", err)
 	}
 	j.disk <- struct{}{}
@@ -107,7 +108,7 @@ func (s *fsmSnapshot) Release() {
 		return
 	}
 	if err := boltfile.Guard(s.tx.Rollback); err != nil {
-		s.registryFile.opt.Logger.Error("end of a snapshot", "error", err)
+		s.registryFile.opt.Logger.Error("a read of the registry file for a snapshot did not end well", "error", err)
 	}
 	s.tx = nil
 	s.registryFile.mu.Lock()

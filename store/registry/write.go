@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -149,8 +150,9 @@ func (j *File) wakeWriter() {
 	}
 }
 
-// Flush returns when all that was appended before is durable, or the error of why it is not.
-func (j *File) Flush() error {
+// Flush returns when all that was appended before is durable, or the error of why it is not: the disk's, or
+// ctx's, which does not undo anything. A disk that is stuck is waited for until ctx ends.
+func (j *File) Flush(ctx context.Context) error {
 	j.mu.Lock()
 	if j.failed != nil || j.closed {
 		defer j.mu.Unlock()
@@ -170,6 +172,8 @@ func (j *File) Flush() error {
 	select {
 	case <-b.done:
 		return b.err
+	case <-ctx.Done():
+		return ctx.Err()
 	case <-j.failure:
 		j.mu.Lock()
 		defer j.mu.Unlock()

@@ -9,8 +9,10 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -43,6 +45,7 @@ type Store struct {
 	logger *slog.Logger
 
 	damaged chan struct{} // capacity 1, see Damaged
+	taken   atomic.Int64  // see Taken, in Unix milliseconds
 
 	mu   sync.Mutex          // guards the rest; held while a snapshot is read through for the first time
 	seen map[string]Verified // by snapshot id
@@ -107,6 +110,24 @@ func Open(dir string, logger *slog.Logger) (*Store, error) {
 
 // snapshotID is how FileSnapshotStore names snapshots: term, index, milliseconds.
 var snapshotID = regexp.MustCompile(`^[0-9]+-[0-9]+-[0-9]+$`)
+
+// takenAt reads from a snapshot's id when it was begun, in Unix milliseconds; 0: the id does not say.
+func takenAt(id string) int64 {
+	at, err := strconv.ParseInt(id[strings.LastIndexByte(id, '-')+1:], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return at
+}
+
+// Taken is when the newest snapshot was begun, or had arrived from a leader; zero: there is none. It reads no
+// file.
+func (s *Store) Taken() time.Time {
+	if at := s.taken.Load(); at > 0 {
+		return time.UnixMilli(at)
+	}
+	return time.Time{}
+}
 
 // isPartial reports whether a directory lacks a file of a snapshot: a crash left it while it was removed, or
 // before it was finished.
@@ -258,6 +279,7 @@ func (s *Store) list() ([]Verified, error) {
 	}
 	s.seen = seen // forgets those that are gone
 	if len(good) > 0 && good[0].Meta.Index >= s.last {
+		s.taken.Store(takenAt(good[0].Meta.ID))
 		s.last = good[0].Meta.Index
 		return good, nil
 	}
@@ -341,6 +363,7 @@ func (s *checkedSink) Close() error {
 	s.closed = true
 	s.store.mu.Lock()
 	s.store.last = max(s.store.last, s.index)
+	s.store.taken.Store(takenAt(s.ID()))
 	s.store.mu.Unlock()
 	s.logger.Info("snapshot stored", "snapshot", s.ID(), "index", s.index, "term", s.term,
 		"bytes", s.bytes, "took", time.Since(s.begun).Round(time.Millisecond).String())
@@ -362,7 +385,7 @@ func (s slogSink) Accept(_ string, level hclog.Level, msg string, args ...any) {
 	case "failed to read metadata":
 		// The cause is a word of encoding/json. FileSnapshotStore passes "name", NAME, "error", CAUSE.
 		if len(args) == 4 {
-			s.logger.Error("snapshot is not used: its meta.json is cut short or overwritten", "snapshot", args[1])
+			s.logger.Error("snapshot is not used", "snapshot", args[1], "error", "its meta.json is damaged: cut short or overwritten")
 			return
 		}
 	case "failed to get meta data to open snapshot", "failed to open state file", "CRC checksum failed":

@@ -40,6 +40,17 @@ func Rule(name string, r *logv1.Rule) *rollcallv1.Rule {
 	}
 }
 
+// RuleResult is the rule that a command set, with what it counts if it is broken.
+func RuleResult(name string, r *logv1.Rule, broken []*logv1.BrokenRule) *rollcallv1.Rule {
+	rule := Rule(name, r)
+	for _, b := range broken {
+		if b.GetRule() == name {
+			rule.Needed, rule.Serving, rule.Total = b.GetNeeded(), b.GetServing(), b.GetTotal()
+		}
+	}
+	return rule
+}
+
 // BrokenRules are the rules that a change broke, or would break.
 func BrokenRules(broken []*logv1.BrokenRule) []*rollcallv1.BrokenRule {
 	if len(broken) == 0 {

@@ -3,6 +3,7 @@ package limits
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -67,14 +68,30 @@ func (e *Error) Plain() string {
 		return fmt.Sprintf("%s at byte %d is written otherwise in Unicode Normalization Form C (NFC); send the text in that form",
 			e.character(), e.Offset+1)
 	case NotPattern:
-		if e.Text == "" {
-			return "is empty; give a name, or a pattern such as " + patternHint
-		}
-		return "is not a pattern; use " + patternHint
+		return notPattern(e.Text)
 	case Reserved:
 		return fmt.Sprintf("begins with %q, which is kept for the node's own names", rollcallv1.OwnPrefix)
 	}
 	return "is not allowed"
+}
+
+// notPattern says what is wrong with a text that is to be a pattern, and what was probably meant.
+func notPattern(text string) string {
+	const all = `for all services use "*"`
+	base := strings.TrimRight(text, "*")
+	switch {
+	case text == "":
+		return `is empty; give the name of a service, or a pattern such as "shop/*"; ` + all
+	case text == Switch:
+		return "is for overrides only; " + all
+	case base == "" || base == "/" || base == ".":
+		return "is not a pattern; " + all
+	case strings.Contains(base, "*"):
+		return `is not a pattern: a '*' can stand only at the end, as in "shop/*" and "shop.*"`
+	case strings.HasSuffix(base, "/") || strings.HasSuffix(base, "."):
+		return fmt.Sprintf("is not a pattern; use %q", base+"*")
+	}
+	return fmt.Sprintf("is not a pattern: it would cover %s, too; use %q or %q", strconv.Quote(base+"x"), base+"/*", base+".*")
 }
 
 // character names the character that is wrong: '*', or U+200B if it is not ASCII or does not show.

@@ -6,7 +6,8 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-const patternHint = `"shop/*" for all names that begin with "shop/", "shop.*", "*" for all`
+// Switch is the pattern of the whole registry's switch: see package pattern.
+const Switch = "**"
 
 // Pattern says what is wrong with the pattern of an override; nil if nothing is: see package pattern. "shop*"
 // is none: it would cover shopify, too.
@@ -14,7 +15,7 @@ func Pattern(p string) *Error {
 	switch {
 	case len(p) > MaxPatternBytes:
 		return tooLong(p, MaxPatternBytes)
-	case p == "*" || p == "**":
+	case p == "*" || p == Switch:
 		return nil
 	}
 	base := p
@@ -36,7 +37,7 @@ func Pattern(p string) *Error {
 
 // RulePattern is Pattern for a rule: there is no "**", because "*" covers the same services.
 func RulePattern(p string) *Error {
-	if p == "**" {
+	if p == Switch {
 		return &Error{Problem: NotPattern, Text: p}
 	}
 	return Pattern(p)

@@ -1027,7 +1027,7 @@ type SetServingStatusRequest struct {
 	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; see Admin. Recorded with the event
 	// Write only if report.revision is this; 0: only if the service does not exist.
 	IfRevision    *int64   `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
-	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing; the answer has no revision then, and no time of the change
 	BreakGlass    []string `protobuf:"bytes,9,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`        // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1590,7 +1590,7 @@ type SetOverrideRequest struct {
 	IfRevision    *int64               `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
 	Ttl           *durationpb.Duration `protobuf:"bytes,7,opt,name=ttl,proto3" json:"ttl,omitempty"`                                        // 1 s to 30 days; absent: 1 h
 	Forever       bool                 `protobuf:"varint,8,opt,name=forever,proto3" json:"forever,omitempty"`                               // until it is cleared; not with ttl
-	ValidateOnly  bool                 `protobuf:"varint,9,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing
+	ValidateOnly  bool                 `protobuf:"varint,9,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // as in SetServingStatusRequest; a change that would break rules is refused all the same
 	BreakGlass    []string             `protobuf:"bytes,10,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`       // see Admin
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2169,11 +2169,12 @@ func (x *SetRuleRequest) GetValidateOnly() bool {
 }
 
 type SetRuleResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Rule          *Rule                  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`        // as of the change: broken if serving is less than needed
-	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: all but actor was already so; no event
-	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// As of the change. If it is broken from the first it says what it needs and has; ListRules tells that of all.
+	Rule          *Rule  `protobuf:"bytes,1,opt,name=rule,proto3" json:"rule,omitempty"`
+	Changed       bool   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: all but actor was already so; no event
+	Revision      int64  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

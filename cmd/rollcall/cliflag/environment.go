@@ -102,14 +102,3 @@ func FirstEmpty(flags *pflag.FlagSet) string {
 	})
 	return name
 }
-
-// FirstGiven returns a flag with an annotation that stands on the command line; "" if there is none.
-func FirstGiven(flags *pflag.FlagSet, annotation string) string {
-	name := ""
-	flags.Visit(func(f *pflag.Flag) {
-		if name == "" && f.Annotations[annotation] != nil && Given(flags, f.Name) {
-			name = f.Name
-		}
-	})
-	return name
-}

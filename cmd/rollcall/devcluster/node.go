@@ -61,7 +61,7 @@ func CheckPorts(nodes []Node) error {
 	if more > 0 {
 		others = fmt.Sprintf(" (and %d more)", more)
 	}
-	return fmt.Errorf(`cannot %w%s; if another "rollcall dev" runs, stop it, or choose other ports with --base-port`, first, others)
+	return fmt.Errorf(`%w%s; if another "rollcall dev" runs, stop it, or choose other ports with --base-port`, first, others)
 }
 
 // EndWithParent calls cancel when stdin ends, as it does when the parent of a child process is gone.

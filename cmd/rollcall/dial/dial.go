@@ -6,13 +6,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/connectivity"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/client/connfailure"
 )
 
 // Wait returns nil once conn is ready. It returns an error if the first attempt failed, or after timeout.
@@ -40,9 +41,5 @@ func lastError(ctx context.Context, conn *grpc.ClientConn) error {
 	if err == nil {
 		return errors.New("the connection failed at first and came up later")
 	}
-	message := status.Convert(err).Message()
-	if _, cause, ok := strings.Cut(message, "Error while dialing: "); ok {
-		message = strings.TrimSuffix(cause, `"`) // without gRPC's wrapping
-	}
-	return errors.New(message)
+	return errors.New(connfailure.Text(status.Convert(err).Message()))
 }

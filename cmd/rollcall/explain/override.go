@@ -76,3 +76,13 @@ func Reason(now time.Time, rec *rollcallv1.ServiceRecord) string {
 	}
 	return fmt.Sprintf("%s (reports %s)", Override(now, o), rec.GetReport().GetStatus())
 }
+
+// Beneath names the override that decided and what was reported beneath it: "override shop/*: disk swap (reports
+// SERVING)".
+func Beneath(o *rollcallv1.Override, beneath *rollcallv1.Report) string {
+	text := "override " + format.Printable(o.GetPattern())
+	if why := o.GetReason(); why != "" {
+		text += ": " + format.Printable(why)
+	}
+	return fmt.Sprintf("%s (reports %s)", text, beneath.GetStatus())
+}

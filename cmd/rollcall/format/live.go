@@ -3,7 +3,6 @@ package format
 import (
 	"fmt"
 	"io"
-	"os"
 	"strings"
 	"time"
 )
@@ -61,15 +60,4 @@ func (b *ProgressBar) End() {
 	if b.drawn {
 		fmt.Fprintln(b.W)
 	}
-}
-
-// IsTerminal reports whether w is a terminal that can write over a line. It also says so of /dev/null,
-// where it does no harm.
-func IsTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("TERM") == "dumb" {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }

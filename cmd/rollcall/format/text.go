@@ -1,6 +1,7 @@
 package format
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -94,6 +95,19 @@ func Count(n int, one, many string) string {
 		return "1 " + one
 	}
 	return Grouped(uint64(n)) + " " + many
+}
+
+// Bytes returns a number of bytes in a unit of 1024, with two or three digits: 4.0KiB, 32MiB.
+func Bytes(n int64) string {
+	units := []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}
+	unit, size := 0, float64(n)
+	for size >= 1023.5 && unit < len(units)-1 {
+		unit, size = unit+1, size/1024
+	}
+	if unit > 0 && size < 9.95 {
+		return fmt.Sprintf("%.1f%s", size, units[unit])
+	}
+	return fmt.Sprintf("%.0f%s", size, units[unit])
 }
 
 // Mebibytes returns a number of bytes in MiB.

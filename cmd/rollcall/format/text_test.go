@@ -89,7 +89,7 @@ func TestNothingHiddenReachesATerminal(t *testing.T) {
 			t.Fatal(err)
 		}
 		c := Columns{W: &columns, Header: []string{"", ""}}
-		if err := c.Write([][]string{{s, "end"}}); err != nil {
+		if err := c.Write([][]Cell{Cells(s, "end")}); err != nil {
 			t.Fatal(err)
 		}
 		for _, text := range []string{table.String(), strings.TrimLeft(columns.String(), " \n")} {

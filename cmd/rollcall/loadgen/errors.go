@@ -7,9 +7,11 @@ import (
 	"sync"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/connfailure"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -88,5 +90,17 @@ func DescribeError(err error) ErrorCount {
 			c.Reason = info.GetReason()
 		}
 	}
+	if c.Reason == "" && doubtful(s.Code()) {
+		c.Message = connfailure.Text(c.Message) // most likely gRPC's own
+	}
 	return c
+}
+
+// doubtful reports codes that gRPC itself gives when a call fails on the way.
+func doubtful(c codes.Code) bool {
+	switch c {
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Unknown, codes.Internal, codes.Unimplemented:
+		return true
+	}
+	return false
 }

@@ -1,0 +1,51 @@
+package format
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+)
+
+// left says that a field is left out of the JSON, because it has no value there: its zero would look like one.
+// m is the value of the field of, or of none.
+func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
+	if m.Has(fd) {
+		return false
+	}
+	if fd.Kind() == protoreflect.EnumKind && !fd.IsList() && EnumName(fd.Enum().Values().ByNumber(0)) == "unspecified" {
+		return true
+	}
+	switch v := m.Interface().(type) {
+	case *rollcallv1.Event:
+		return !hasField(v.GetType(), fd.Name())
+	case *rollcallv1.Member:
+		return fd.Name() == "voter" && of != nil && of.Parent().Name() == "Event" // it does not tell
+	case *rollcallv1.ListOverridesResponse:
+		return fd.Name() == "next_page_token" // all pages are shown
+	case *rollcallv1.Report, *rollcallv1.Override, *rollcallv1.Rule:
+		return fd.Name() == "revision" // of a dry run: there is no such revision
+	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,
+		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse:
+		return fd.Name() == "revision" || fd.Name() == "broken_rules"
+	}
+	return false
+}
+
+// Fields of all events, and those of some types. Any other field is written only if it is set.
+var (
+	everyEvent  = []protoreflect.Name{"revision", "commit_revision", "reason", "request_id"}
+	eventFields = map[rollcallv1.EventType][]protoreflect.Name{
+		rollcallv1.EventType_EVENT_TYPE_REPORTED:         {"service", "previous_status", "status", "effective_status"},
+		rollcallv1.EventType_EVENT_TYPE_DELETED:          {"service", "previous_status", "status", "effective_status"},
+		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:     {"pattern", "status", "matched_count"},
+		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED: {"pattern", "status", "matched_count"},
+		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED: {"pattern", "status", "matched_count"},
+		rollcallv1.EventType_EVENT_TYPE_RULE_SET:         {"pattern"},
+	}
+)
+
+func hasField(t rollcallv1.EventType, field protoreflect.Name) bool {
+	return slices.Contains(everyEvent, field) || slices.Contains(eventFields[t], field)
+}

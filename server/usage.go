@@ -1,0 +1,47 @@
+package server
+
+import (
+	"time"
+
+	"google.golang.org/grpc"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/rpcstats"
+)
+
+// Usage is how much of what is limited clients use at one moment.
+type Usage struct {
+	Connections int // of the API
+	// Watches of all kinds, and those of events and of state among them.
+	Watches, EventWatches, StateWatches int64
+}
+
+// Usage takes the same time however many watches there are.
+func (s *Server) Usage() Usage {
+	s.mu.Lock()
+	clients := s.clients
+	s.mu.Unlock()
+	u := Usage{
+		Watches:      s.watches.open.Load(),
+		EventWatches: s.watches.events.Load(),
+		StateWatches: s.watches.states.Load(),
+	}
+	if clients != nil {
+		u.Connections = clients.Open()
+	}
+	return u
+}
+
+// Ready says which of the node's own names are SERVING: "" and rollcall.reads.
+func (s *Server) Ready() (ready, reads bool) {
+	v := s.readiness.verdict()
+	return v.ready, v.reads
+}
+
+// timedWrites has the calls of the Admin service timed, one at a time after its end. Others pay nothing.
+func (c Config) timedWrites(next grpc.ServiceRegistrar) grpc.ServiceRegistrar {
+	if c.OnWrite == nil {
+		return next
+	}
+	return rpcstats.Timed(next, rollcallv1.Admin_ServiceDesc.ServiceName, func(_ string, took time.Duration) { c.OnWrite(took) })
+}
