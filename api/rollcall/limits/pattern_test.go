@@ -21,9 +21,9 @@ func TestPatterns(t *testing.T) {
 		}
 	}
 	for p, want := range map[string]string{
-		"":                              `is empty; give a name, or a pattern such as "shop/*"`,
-		"shop*":                         `"shop*" is not a pattern; use "shop/*"`,
-		"*/x":                           `"*/x" is not a pattern; use "shop/*"`,
+		"":                              `is empty; give the name of a service, or a pattern such as "shop/*"`,
+		"shop*":                         `"shop*" is not a pattern: it would cover "shopx", too; use "shop/*" or "shop.*"`,
+		"*/x":                           `"*/x" is not a pattern: a '*' can stand only at the end`,
 		"***":                           `"***" is not a pattern`,
 		"/*":                            `"/*" is not a pattern`,
 		".*":                            `".*" is not a pattern`,
