@@ -8,7 +8,7 @@ import (
 // Words for what several causes lead to.
 const (
 	speaksOther  = "it does not speak gRPC: is this an HTTP or TLS port?"
-	closedAtOnce = "it closed the connection at once: is this a TLS port?"
+	closedAtOnce = "it closed the connection at once: is this a peer or TLS port?"
 	saysNothing  = "it accepts connections and says nothing; is this the API port of a node?"
 	broke        = "the connection broke"
 	unknownHost  = "the host is not known"

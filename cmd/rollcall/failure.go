@@ -229,6 +229,10 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.err = fmt.Errorf("cannot %s: that time is in the future", what)
 		f.next = clock
 	case e.Reason == client.ReasonAhead:
+		if _, at, ok := strings.Cut(message, "this node is at revision "); ok {
+			at, _, _ = strings.Cut(at, ";")
+			f.err = fmt.Errorf("cannot %s: there is no such revision yet, the node is at revision %s", what, at)
+		}
 		f.next = "--min-revision waits until a node is there"
 	case e.Code == codes.NotFound:
 		f.next = missingAdvice(e)

@@ -186,7 +186,7 @@ func TestThePast(t *testing.T) {
 	rollcall(t, "get", "shop/cart", "--at", "3").want(t, 0, "SERVICE   shop/cart\nAS OF     revision 2\nSTATUS    SERVING since 2026-11-22T10:02:00Z\nREASON    deployed\n…", inside)
 	rollcall(t, "get", "shop/pay", "--at", "2").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 2: shop/pay did not exist; \"rollcall history shop/pay\" shows when it did\n")
 	rollcall(t, "get", "shop/pay", "--at", "10:03 ago").want(t, exitNotDone, "", "rollcall: --at: \"10:03 ago\" is no point in time; use a revision, "+cliflag.TimeForms+"; see \"rollcall get --help\"\n")
-	ahead := "at.revision is 99, and this node is at revision 6; --min-revision waits until a node is there\n"
+	ahead := "there is no such revision yet, the node is at revision 6; --min-revision waits until a node is there\n"
 	rollcall(t, "get", "shop/pay", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot get shop/pay as of 99: "+ahead)
 	rollcall(t, "list", "--at", "99").want(t, exitNotDone, "", "rollcall: cannot list services as of 99: "+ahead)
 	for what, args := range map[string][]string{"get shop/pay": {"get", "shop/pay"}, "list services": {"list"}} {

@@ -13,6 +13,13 @@ var rules = []struct {
 	put  string
 }{
 	{regexp.MustCompile(`rpc error: code = \w+ desc = `), ""},
+	// The API's words for what has a flag.
+	{regexp.MustCompile(`\brollcall-consistency linearizable\b`), "--linearizable"},
+	{regexp.MustCompile(`\brollcall-(min-revision|max-staleness|require-leader|cluster)\b`), "--$1"},
+	{regexp.MustCompile(`\bif_revision\b`), "--if-revision"},
+	{regexp.MustCompile(`\brequest_id "`), `--request-id "`},
+	{regexp.MustCompile(`\bat\.revision\b`), "--at"},
+	{regexp.MustCompile(`\bat\.time\b`), "--at"},
 	// Ports.
 	{regexp.MustCompile(`listen tcp[46]? (\S+): bind: address already in use`), "the address $1 is in use by another process"},
 	{regexp.MustCompile(`listen tcp[46]? (\S+): bind: cannot assign requested address`), "$1 is no address of this machine"},

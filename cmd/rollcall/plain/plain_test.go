@@ -29,10 +29,14 @@ func TestText(t *testing.T) {
 		"drain-delay is 48h0m0s; it must be from 0 to 1m0s":                                            "drain-delay is 48h; it must be from 0 to 1m",
 		"retry after 1h0m5s": "retry after 1h0m5s",
 		`n2: connection error: desc = "transport: Error while dialing: dial tcp 127.0.0.1:1: connect: connection refused"`: "n2: connection refused",
-		"rpc error: code = Unavailable desc = the node is stopping":                                                        "the node is stopping",
-		`no service begins with "open/read"`:                                                                               `no service begins with "open/read"`,
-		"cannot set shop/cart: it is at revision 7":                                                                        "cannot set shop/cart: it is at revision 7",
-		"write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT":                                                        "write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT",
+		"could not make sure of rollcall-consistency linearizable in time":                                                 "could not make sure of --linearizable in time",
+		"did not reach rollcall-min-revision 99999 in time":                                                                "did not reach --min-revision 99999 in time",
+		`"x" does not exist; if_revision asks for revision 5`:                                                              `"x" does not exist; --if-revision asks for revision 5`,
+		`request_id "x1" was used`:                                  `--request-id "x1" was used`,
+		"rpc error: code = Unavailable desc = the node is stopping": "the node is stopping",
+		`no service begins with "open/read"`:                        `no service begins with "open/read"`,
+		"cannot set shop/cart: it is at revision 7":                 "cannot set shop/cart: it is at revision 7",
+		"write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT": "write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT",
 	} {
 		if got := Text(in); got != want {
 			t.Errorf("%s:\n%s, want\n%s", in, got, want)
