@@ -72,7 +72,7 @@ bench-watch: ## WATCHES watches on one node while statuses flip: docs/benchmarks
 
 hostile: ## hostile watchers, a million of each kind
 	$(GO) test -run 'TestP8|TestVirtualP8' -v -timeout 1h ./cluster_test \
-	  -args -hostile-flips=100000 -hostile-names=1000000 -hostile-resets=1000000
+	  -args -hostile-flips=100000 -hostile-names=1000000 -hostile-resets=1000000 -hostile-streams=100000
 
 stock-clients: ## stock clients against real processes, grpc-js from npm included; grpcurl if it is on the PATH
 	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain' -v ./cluster_test

@@ -3,12 +3,18 @@ package server
 import (
 	"bytes"
 	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/status"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/freshness"
@@ -79,4 +85,57 @@ func TestExportCutsOffWhoStalls(t *testing.T) {
 			t.Errorf("a slow client got %d bytes of %d, %v", slow.got, len(content), err)
 		}
 	})
+}
+
+// TestExportSnapshotCompressed: a client that compresses gets the same bytes, whether they can be compressed or
+// not. One that stops reading ends its own export alone.
+func TestExportSnapshotCompressed(t *testing.T) {
+	random := make([]byte, 3<<20)
+	rand.NewChaCha8([32]byte{1}).Read(random)
+	for name, content := range map[string][]byte{
+		"text": bytes.Repeat([]byte("rollcall"), 1<<19), "random": random, "nothing": nil, "a byte": {7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			n := single(t)
+			n.registry.set("svc", serving)
+			n.exporter.content, n.exporter.closed = content, make(chan struct{}, 10)
+			for range 2 {
+				ctx, cancel := context.WithCancel(patient(t))
+				// open waits until the export before has ended on the node too.
+				open := func() (grpc.ServerStreamingClient[rollcallv1.ExportSnapshotResponse], *rollcallv1.ExportSnapshotResponse, error) {
+					for {
+						stream, err := n.cluster().ExportSnapshot(ctx, &rollcallv1.ExportSnapshotRequest{}, grpc.UseCompressor("gzip"))
+						if err != nil {
+							t.Fatal(err)
+						}
+						if m, err := stream.Recv(); status.Code(err) != codes.ResourceExhausted {
+							return stream, m, err
+						}
+					}
+				}
+				var got []byte
+				var total int64
+				stream, m, err := open()
+				for ; err == nil; m, err = stream.Recv() {
+					got, total = append(got, m.GetChunk()...), total+m.GetTotalBytes()
+				}
+				if !errors.Is(err, io.EOF) {
+					t.Fatal(err)
+				}
+				if !bytes.Equal(got, content) || total != int64(len(content)) {
+					t.Errorf("got %d bytes of %d, told are %d", len(got), len(content), total)
+				}
+				<-n.exporter.closed
+				// The next one reads a message and no more.
+				if _, _, err := open(); err != nil && !errors.Is(err, io.EOF) {
+					t.Fatal(err)
+				}
+				if _, err := n.health().Check(ctx, &healthpb.HealthCheckRequest{Service: "svc"}, grpc.UseCompressor("gzip")); err != nil {
+					t.Errorf("Check beside it: %v", err)
+				}
+				cancel()
+				<-n.exporter.closed
+			}
+		})
+	}
 }

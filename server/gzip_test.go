@@ -234,6 +234,7 @@ func deflate(t *testing.T, message []byte) []byte {
 func TestAnswersAreCompressedOnlyIfAsked(t *testing.T) {
 	n := single(t)
 	n.registry.reason = strings.Repeat("r", 1_000)
+	n.exporter.content, n.exporter.closed = bytes.Repeat([]byte("rollcall"), 1<<10), make(chan struct{}, 10)
 	for i := range 20 {
 		n.registry.set(fmt.Sprint("svc", i), serving)
 	}
@@ -252,6 +253,8 @@ func TestAnswersAreCompressedOnlyIfAsked(t *testing.T) {
 		{"/rollcall.v1.Registry/GetService", "gzip", "gzip", request(&rollcallv1.GetServiceRequest{Service: "svc1"})},
 		{"/rollcall.v1.Registry/ListServices", "", "", nil},
 		{"/rollcall.v1.Registry/ListServices", "gzip", "identity", nil}, // 20 KB: see flowcontrol.SendUncompressed
+		{"/rollcall.v1.Cluster/ExportSnapshot", "", "", nil},
+		{"/rollcall.v1.Cluster/ExportSnapshot", "gzip", "gzip", nil}, // gRPC holds 64 KiB of it at most
 	} {
 		r := newRawCall(t, n)
 		go func() {

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/net/http2"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -26,7 +24,6 @@ type halfSent struct {
 	prefix []byte
 	bytes  int // after the prefix: zeros
 	step   int
-	end    bool // the request is complete, the client's side of the call stays open
 	sent   func()
 	wait   <-chan struct{}
 }
@@ -88,6 +85,8 @@ func TestP8HalfSentRequestsAreBounded(t *testing.T) {
 	const batch, check, watch = "/rollcall.v1.Admin/BatchSetServingStatus", "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
 	// The node's part, and as much again and more for what this client needs, and for garbage.
 	const limit = MinClientMemory/4 + 200<<20
+	var unencrypted http.Protocols
+	unencrypted.SetUnencryptedHTTP2(true)
 	for name, tt := range map[string]struct {
 		path, encoding     string
 		connections, calls int
@@ -122,11 +121,9 @@ func TestP8HalfSentRequestsAreBounded(t *testing.T) {
 			grown := peakHeap(func() {
 				var settled sync.WaitGroup
 				for range tt.connections {
-					client := &http2.Transport{
-						AllowHTTP: true, DisableCompression: true,
-						DialTLSContext: func(ctx context.Context, _, _ string, _ *tls.Config) (net.Conn, error) {
-							return n.apiLis.DialContext(ctx)
-						},
+					client := &http.Transport{
+						DisableCompression: true, MaxConnsPerHost: 1, Protocols: &unencrypted,
+						DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return n.apiLis.DialContext(ctx) },
 					}
 					for range tt.calls {
 						settled.Add(1)

@@ -73,7 +73,7 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 	// A deadline does not know of a cancelled context.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	v := p.cfg.View()
-	own := v.Hello(purpose, name)
+	own := v.Question(purpose, name)
 	own.LeaderLoss = q
 	if err := WriteHello(conn, own); err != nil {
 		return nil, nil, err

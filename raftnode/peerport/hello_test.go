@@ -220,7 +220,7 @@ func FuzzHello(f *testing.F) {
 			t.Fatalf("%d bytes were read", read)
 		}
 		for _, v := range []View{clusterView("n1", true), emptyView("n1", threeMembers)} {
-			reply := v.Hello(h.GetPurpose(), h.GetNode())
+			reply := v.Answer(h)
 			reply.Refusal = v.Refuse(h)
 			if reply.Refusal == "" && h.GetPurpose() == peerv1.Hello_PURPOSE_RAFT && h.GetClusterId() != "3f9a000000000000" {
 				t.Fatalf("raft was let in by %v", h)

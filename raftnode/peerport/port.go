@@ -194,7 +194,7 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 	if reason == "" && target != nil && target.closed() {
 		reason = v.Node + " is stopping"
 	}
-	answer := v.Hello(h.GetPurpose(), h.GetNode())
+	answer := v.Answer(h)
 	answer.Refusal = reason
 	if q := h.GetLeaderLoss(); q != nil && p.cfg.Failover != nil && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE &&
 		reason == "" && h.GetClusterId() != "" && v.Stranger(h) == "" {

@@ -32,7 +32,34 @@ func (v View) ClusterID() string {
 	return v.Founding.ClusterID
 }
 
-// Hello is what the node says of itself to the named peer.
+// AnotherDirectory is what a node answers in the place of the directory by which it knows a member, when the caller
+// has another one. No directory has this id.
+const AnotherDirectory = "another"
+
+// Question is the hello of a dialer: no more than the acceptor needs to recognise this node.
+func (v View) Question(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
+	h := v.Hello(purpose, to)
+	h.Members, h.Founding, h.YourDirectoryId = nil, nil, ""
+	return h
+}
+
+// Answer is the hello of an acceptor to a dialer's. The id of a data directory is what members recognise each other
+// by. A node that belongs to a cluster tells ids only to who has shown the right one for the name that it gives;
+// anybody else hears whether the node knows that name.
+func (v View) Answer(h *peerv1.Hello) *peerv1.Hello {
+	answer := v.Hello(h.GetPurpose(), h.GetNode())
+	known, member := v.Known[h.GetNode()]
+	if v.Founding == nil || member && (known == "" || known == h.GetDirectoryId()) {
+		return answer
+	}
+	answer.Members, answer.Founding, answer.DirectoryId, answer.YourDirectoryId = nil, nil, "", ""
+	if member {
+		answer.YourDirectoryId = AnotherDirectory
+	}
+	return answer
+}
+
+// Hello is all that the node says of itself to the named peer.
 func (v View) Hello(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
 	h := &peerv1.Hello{
 		Protocol:        helloProtocol,
@@ -131,7 +158,7 @@ func (v View) Reject(purpose peerv1.Hello_Purpose, to, address string, h *peerv1
 		return refused(h.GetRefusal())
 	case h.GetProtocol() != helloProtocol:
 		return refused(fmt.Sprintf("%s speaks version %d of the hello, %s version %d", to, h.GetProtocol(), v.Node, helloProtocol))
-	case h.GetNode() == "" || h.GetDirectoryId() == "":
+	case h.GetNode() == "" || h.GetDirectoryId() == "" && (purpose != peerv1.Hello_PURPOSE_PROBE || h.GetClusterId() == ""):
 		return refused(fmt.Sprintf("the hello of %s names no node or no data directory", address))
 	case purpose == peerv1.Hello_PURPOSE_PROBE:
 		return nil

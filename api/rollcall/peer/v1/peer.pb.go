@@ -536,7 +536,8 @@ type Hello struct {
 	Founding    *Founding              `protobuf:"bytes,8,opt,name=founding,proto3" json:"founding,omitempty"`
 	Refusal     string                 `protobuf:"bytes,9,opt,name=refusal,proto3" json:"refusal,omitempty"` // the acceptor's, in words; the connection ends
 	Version     string                 `protobuf:"bytes,10,opt,name=version,proto3" json:"version,omitempty"`
-	// The directory that the acceptor knows the dialer by; "": it knows none.
+	// The directory that the acceptor knows the dialer by; "another": not the one that the dialer has, whose id is
+	// told to nobody else; "": it knows none.
 	YourDirectoryId string `protobuf:"bytes,11,opt,name=your_directory_id,json=yourDirectoryId,proto3" json:"your_directory_id,omitempty"`
 	// In a probe a question, in the answer to it the answer; else unset.
 	LeaderLoss *LeaderLoss `protobuf:"bytes,12,opt,name=leader_loss,json=leaderLoss,proto3" json:"leader_loss,omitempty"`
