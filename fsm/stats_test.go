@@ -89,45 +89,6 @@ func TestWatchersAndWakesAreCounted(t *testing.T) {
 	})
 }
 
-// shownBy recounts the services over which an override decides, by the status that it shows.
-func shownBy(f *FSM) map[servingStatus]int64 {
-	n := map[servingStatus]int64{}
-	v := f.view.Load()
-	v.services.Scan(func(r *record) bool {
-		if o := v.layers.Decides(r.name); o != nil {
-			n[o.Says()]++
-		}
-		return true
-	})
-	return n
-}
-
-func TestOverriddenServicesAreCounted(t *testing.T) {
-	h := newHarness(t)
-	for _, name := range []string{"a", "a/1", "a/1/x", "a/1/y", "a/2", "a.1", "ab", "b", "b/1"} {
-		h.set(t, name, serving)
-	}
-	patterns := []string{"*", "a/*", "a.*", "a/1/*", "a/1", "a/1/x", "b", "none", "none/*", "**"}
-	statuses := []logv1.Status{unknown, serving, notServing}
-	for i := range 300 {
-		p := patterns[rand.IntN(len(patterns))]
-		if i%4 == 0 {
-			h.do(t, 0, clearing(&logv1.ClearOverride{Pattern: p, AllowMissing: true}))
-		} else {
-			h.do(t, 0, over(p, statuses[rand.IntN(len(statuses))]))
-		}
-		got, want := h.Stats(), shownBy(h.FSM)
-		for st, n := range got.Overridden {
-			if n != want[st] {
-				t.Fatalf("%d services are counted as overridden to %v, there are %d; %d overrides", n, st, want[st], got.Overrides)
-			}
-		}
-		if list, _, _ := h.ListOverrides("", 100); len(list) != got.Overrides {
-			t.Fatalf("%d overrides are counted, there are %d", got.Overrides, len(list))
-		}
-	}
-}
-
 // TestBrokenGlassIsCounted: what was refused, or broke nothing, is not.
 func TestBrokenGlassIsCounted(t *testing.T) {
 	h := newHarness(t)
@@ -139,7 +100,7 @@ func TestBrokenGlassIsCounted(t *testing.T) {
 	h.do(t, 0, because(over("*", notServing), "fire", "one"))        // breaks it
 	h.do(t, 0, atLeast("broken", "*", 5))                            // from the first
 	h.do(t, 0, because(write(change("c", notServing)), "fire", "*")) // breaks nothing
-	if got := h.Stats(); got.BreakGlass != 1 || len(got.Rules) != 2 || got.Rules[1].GetNeeded() != 1 {
-		t.Errorf("%d, rules %v", got.BreakGlass, got.Rules)
+	if got := h.Stats().BreakGlass; got != 1 {
+		t.Errorf("%d changes broke rules with break-glass", got)
 	}
 }

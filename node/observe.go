@@ -17,6 +17,7 @@ import (
 func (n *Node) reading() metrics.Reading {
 	s := n.raft.Status()
 	f := n.fsm.Stats()
+	layers := n.fsm.LayerStats()
 	hashes := n.fsm.HashStats()
 	r := metrics.Reading{
 		Leading:              s.Leading,
@@ -30,8 +31,8 @@ func (n *Node) reading() metrics.Reading {
 		Revision:             n.fsm.Revision(),
 		RegistryBacklogBytes: n.registryFile.Backlog(),
 		Services:             make(map[string]int64, len(f.Services)),
-		Overrides:            f.Overrides,
-		Overridden:           make(map[string]int64, len(f.Overridden)),
+		Overrides:            layers.Overrides,
+		Overridden:           make(map[string]int64, len(layers.Overridden)),
 		BreakGlass:           f.BreakGlass,
 		Watchers:             f.Watchers,
 		Wakes:                f.Wakes,
@@ -48,10 +49,11 @@ func (n *Node) reading() metrics.Reading {
 	for status, count := range f.Services {
 		r.Services[status.String()] = count
 	}
-	for status, count := range f.Overridden {
+	for status, count := range layers.Overridden {
 		r.Overridden[status.String()] = count
 	}
-	for _, rule := range f.Rules {
+	rules, _ := n.fsm.ListRules()
+	for _, rule := range rules {
 		r.Rules = append(r.Rules, metrics.Rule{Name: rule.GetName(), Needed: rule.GetNeeded(), Serving: rule.GetServing()})
 	}
 	for _, c := range s.Clocks {
