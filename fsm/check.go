@@ -18,7 +18,8 @@ type checked struct {
 	_      [64]byte // what is written often shares no cache line with these
 	epoch  atomic.Uint64
 	layers atomic.Pointer[layers.Layers]
-	_      [48]byte
+	step   func() // for tests: called between what show does
+	_      [40]byte
 }
 
 // The lowest bits of the epoch say what Check has to look at beside the reports. The others count.
@@ -37,12 +38,21 @@ func (c *checked) show(l *layers.Layers) {
 	if l == nil && c.epoch.Load()&(epochLayers|epochView) == 0 {
 		return // there were none before
 	}
+	c.pause()
 	c.layers.Store(l)
+	c.pause()
 	next := c.epoch.Load()/epochStep*epochStep + epochStep
 	if l != nil {
 		next |= epochLayers
 	}
 	c.epoch.Store(next)
+	c.pause()
+}
+
+func (c *checked) pause() {
+	if c.step != nil {
+		c.step()
+	}
 }
 
 // readView has Check read the view until show is called.
@@ -56,7 +66,7 @@ func (f *FSM) Status(name string) (servingStatus, bool) {
 	for {
 		epoch := f.check.epoch.Load()
 		if epoch&(epochLayers|epochView) != 0 {
-			return f.layeredStatus(name)
+			return f.layeredStatus(name, nil)
 		}
 		status, ok := f.published.Get(name)
 		if f.check.epoch.Load() == epoch {
@@ -65,15 +75,22 @@ func (f *FSM) Status(name string) (servingStatus, bool) {
 	}
 }
 
-// layeredStatus is Status while there are overrides, or while the reports are being replaced.
-func (f *FSM) layeredStatus(name string) (servingStatus, bool) {
+// layeredStatus is Status while there are overrides, or while the reports are being replaced. Tests have something
+// happen between what it reads.
+func (f *FSM) layeredStatus(name string, between func()) (servingStatus, bool) {
+	if between == nil {
+		between = nothing
+	}
 	for {
 		epoch := f.check.epoch.Load()
+		between()
 		if epoch&epochView != 0 && !rollcallv1.IsOwn(name) {
 			return f.view.Load().status(name)
 		}
 		over := f.check.layers.Load()
+		between()
 		status, ok := f.published.Get(name)
+		between()
 		if ok {
 			if o := over.Decides(name); o != nil {
 				status = o.Says()
@@ -84,6 +101,8 @@ func (f *FSM) layeredStatus(name string) (servingStatus, bool) {
 		}
 	}
 }
+
+func nothing() {}
 
 // status is what a view shows of a service.
 func (v *view) status(name string) (servingStatus, bool) {

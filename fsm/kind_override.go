@@ -26,7 +26,7 @@ var overrideKind = &Kind{
 			return bad
 		case !isReport(o.GetStatus()) || o.GetRevision() < 1 || o.GetTime() < o.GetStatusTime():
 			return errors.New("it is damaged")
-		case (o.GetEndedTime() == 0) != (o.GetEndedRevision() == 0):
+		case o.GetEndedRevision() == 0 && o.GetEndedTime() != 0:
 			return errors.New("it is damaged: only half of its end is there")
 		}
 		return nil
@@ -196,7 +196,7 @@ func (s *state) endOverride(p *plan, o *layers.Override, event logv1.EventType) 
 func (s *state) changeOverride(p *plan, key string, o *logv1.Override, event logv1.EventType) {
 	s.change(p, overrideKind, key, o, event)
 	c := &p.changes[len(p.changes)-1]
-	c.matched, c.ends = s.matched(key), o.GetEndedTime() != 0
+	c.matched, c.ends = s.matched(key), o.GetEndedRevision() != 0
 	if !c.changed() {
 		return
 	}
@@ -227,7 +227,7 @@ type endedOverride struct {
 // endedOverrides returns those of the state that have ended and for which want returns true.
 func (s *state) endedOverrides(want func(*logv1.Override) bool) (ended []endedOverride) {
 	s.tables.find(overrideKind).records.Scan(func(key string, v Value) bool {
-		if o := v.(*logv1.Override); o.GetEndedTime() != 0 && want(o) {
+		if o := v.(*logv1.Override); o.GetEndedRevision() != 0 && want(o) {
 			ended = append(ended, endedOverride{key, o.GetEndedRevision()})
 		}
 		return true

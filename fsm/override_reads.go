@@ -16,7 +16,7 @@ func (f *FSM) ListOverrides(after string, limit int) (list []*rollcallv1.Overrid
 	limit = max(limit, 1)
 	v.tables.find(overrideKind).records.Ascend(after, func(key string, r Value) bool {
 		o := r.(*logv1.Override)
-		if key == after || o.GetEndedTime() != 0 {
+		if key == after || o.GetEndedRevision() != 0 {
 			return true
 		}
 		if more = len(list) == limit; !more {

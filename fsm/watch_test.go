@@ -386,3 +386,64 @@ func TestWatchEndsWithTheErrorOfSend(t *testing.T) {
 		t.Errorf("%d topics are left", n)
 	}
 }
+
+// TestOverridesWakeWhoIsAffected: watches get the effective status, and those whose effective status stays the
+// same are not woken, however many there are and whatever the reports do.
+func TestOverridesWakeWhoIsAffected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHarness(t)
+		var mu sync.Mutex
+		sent := map[string][]servingStatus{}
+		watch := func(name string) {
+			var ready func()
+			ready, stop := h.WatchStatus(name, nil, func(s servingStatus) {
+				mu.Lock()
+				defer mu.Unlock()
+				sent[name] = append(sent[name], s)
+				ready()
+			})
+			ready()
+			t.Cleanup(stop)
+		}
+		for i := range 500 {
+			h.set(t, fmt.Sprint("shop/", i), serving)
+			watch(fmt.Sprint("shop/", i))
+		}
+		h.set(t, "shop/down", notServing)
+		h.set(t, "pay/a", serving)
+		watch("shop/down")
+		watch("shop/none")
+		watch("pay/a")
+		watch("rollcall.reads")
+		h.SetOwn("rollcall.reads", isServing)
+		expect := func(why string, wakes uint64, also ...*logv1.Command) {
+			t.Helper()
+			synctest.Wait()
+			clear(sent)
+			before := h.Stats().Wakes
+			for _, c := range also {
+				if r := h.do(t, 1, c)[0]; r.Refusal != nil {
+					t.Fatal(r)
+				}
+			}
+			synctest.Wait()
+			if n := h.Stats().Wakes - before; n != wakes || len(sent) != int(wakes) {
+				t.Errorf("%s: woke %d, sent to %d; want %d", why, n, len(sent), wakes)
+			}
+			for name, s := range sent {
+				if want, _ := h.Status(name); len(s) != 1 || s[0] != want {
+					t.Errorf("%s: %s was sent %v, it is %v", why, name, s, want)
+				}
+			}
+		}
+		expect("shop/*", 500, over("shop/*", notServing))
+		expect("the same again", 0, because(over("shop/*", notServing), "why"))
+		expect("more specific", 1, over("shop/7", serving))
+		expect("shutdown", 2, over("**", notServing))
+		expect("of no one", 0, over("other/*", serving))
+		expect("beneath the shutdown", 0, clearOver("shop/7"), over("shop/8", serving))
+		expect("resume", 2, clearOver("**"))
+		expect("the end", 499, clearOver("shop/*"))
+		expect("all is as before", 0, clearOver("shop/8"))
+	})
+}

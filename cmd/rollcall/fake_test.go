@@ -39,6 +39,7 @@ type fake struct {
 	rollcallv1.UnimplementedClusterServer
 	health  *health.Server
 	address string
+	dialer  []grpc.DialOption // reaches it, if it is virtual
 
 	mu       sync.Mutex // guards what follows
 	revision int64

@@ -176,10 +176,23 @@ func (a *app) printMessage(m proto.Message, names []string, people func() error)
 func (a *app) printWrite(resp proto.Message, dryRun bool, people func(w io.Writer), names ...string) error {
 	var text bytes.Buffer
 	people(&text)
-	if !dryRun {
+	if !dryRun && !unchanged(resp) {
 		a.did = strings.TrimSpace(text.String())
 	}
 	return a.print(changeJSON{resp, dryRun}, names, func() error { return a.write(text.Bytes(), nil) })
+}
+
+// unchanged reports an answer that says that everything was so already.
+func unchanged(resp proto.Message) bool {
+	switch r := resp.(type) {
+	case interface{ GetChanged() bool }:
+		return !r.GetChanged()
+	case interface{ GetChangedCount() int32 }:
+		return r.GetChangedCount() == 0
+	case *rollcallv1.ClearOverrideResponse:
+		return r.GetOverride() == nil
+	}
+	return false
 }
 
 // changeJSON is the answer to a change. That of a dry run says so, and has no revision.

@@ -45,6 +45,7 @@ func virtual(t *testing.T, do func(t *testing.T, f *fake, run func(args ...strin
 			}
 			return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: tcpAddress(t, address), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 		}
+		f.dialer = []grpc.DialOption{grpc.WithContextDialer(dial)}
 		do(t, f, func(args ...string) result {
 			t.Helper()
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -52,7 +53,7 @@ func virtual(t *testing.T, do func(t *testing.T, f *fake, run func(args ...strin
 			var stdout, stderr bytes.Buffer
 			a := &app{
 				stdin: strings.NewReader(""), stdout: &stdout, stderr: &lockedWriter{w: &stderr}, now: time.Now,
-				dialer: []grpc.DialOption{grpc.WithContextDialer(dial)},
+				dialer: f.dialer,
 			}
 			code := a.run(ctx, args)
 			return ended(t, ctx, args, &stdout, &stderr, code)

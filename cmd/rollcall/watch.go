@@ -24,17 +24,20 @@ func newWatchCommand(a *app) *cobra.Command {
 	cmd := named(&cobra.Command{
 		Use:   "watch SERVICE | --prefix PREFIX",
 		Short: "Follow the status of a service, or of many, until Ctrl-C",
-		Long: `Prints the status of a service, then every newer one, until it is interrupted. The time is that of the
-change; "-" if it is not known. A service that does not exist is SERVICE_UNKNOWN, and is followed into
-existence. If a node goes, the watch goes on at another; it never goes back in time. States that pass
-quickly may be skipped; "rollcall events --follow" skips nothing. If the cluster is restored from a
-backup, or founded anew, it says so and goes on with the new cluster, whose revisions begin anew.
+		Long: `Prints the status of a service, and then each newer one, until Ctrl-C. The time is that of the change;
+"-" means that it is not known. A service that does not exist is SERVICE_UNKNOWN, and the watch goes on
+when it is made. If the node stops, the watch goes on at another node. It never goes back in time.
+States that pass quickly may be skipped; "rollcall events --follow" skips nothing.
 
-With --prefix it follows all services whose names begin with a prefix; --prefix '' is every service.
-First comes their state, then a line with the revision at which it is whole, then each newer record
-and each deletion. With -o json a deleted service has the status SERVICE_UNKNOWN, and an object with
-"synced" comes whenever all that was printed so far is exactly the registry at that revision. One with
-"reset" comes when the cluster changed: what was printed before does not count any more.`,
+--prefix follows all services whose names begin with a prefix; --prefix '' follows all. First comes
+the state of each, then a line with its revision, then every change.
+
+With -o json, a deleted service has the status SERVICE_UNKNOWN. An object with "synced" says: all that
+was printed so far is the registry at this revision. One with "reset" says: the cluster was replaced,
+forget what was printed before.
+
+If the cluster is restored from a backup or founded anew, the watch says so and goes on with the new
+one. Its revisions begin anew. There is no --timeout.`,
 		Example: `  rollcall watch shop/cart
   rollcall watch shop/cart -o json
   rollcall watch --prefix shop/ --prefix pay/`,

@@ -33,7 +33,7 @@ func (o *Override) Says() Status { return o.status }
 func (o *Override) Serves() bool { return o.status == healthpb.HealthCheckResponse_SERVING }
 
 // Ended says whether o decides over nothing any more.
-func (o *Override) Ended() bool { return o.GetEndedTime() != 0 }
+func (o *Override) Ended() bool { return o.GetEndedRevision() != 0 }
 
 // Layers are all overrides, those that have ended and are still kept among them. It never changes. nil has
 // none.

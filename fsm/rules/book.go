@@ -237,20 +237,30 @@ func (b *Book) recount(some []int32, over *layers.Layers, services Services) {
 	for _, i := range some {
 		p := b.slots[i].pattern
 		prefix, _ := pattern.Prefix(p)
-		if slices.ContainsFunc(b.covering(prefix, room[:0]), func(j int32) bool { return i != j && wanted[j] }) {
+		if slices.ContainsFunc(b.covering(prefix, room[:0]), func(j int32) bool {
+			return i != j && wanted[j] && pattern.Contains(b.slots[j].pattern, p) // not the name "a/" of "a/*"
+		}) {
 			continue // it is counted with one that contains it
 		}
 		from, to := pattern.Range(p)
+		alone, layered := len(some) == 1, over.Live() > 0
+		sum := b.own(i)
 		services.Scan(from, to, func(name string, reported Status) {
 			c := Count{Total: 1}
 			if reported == isServing {
 				c.Reported, c.Serving = 1, 1
 			}
-			if o := over.Decides(name); o != nil {
-				c.Serving = 0
-				if o.Serves() {
-					c.Serving = 1
+			if layered {
+				if o := over.Decides(name); o != nil {
+					c.Serving = 0
+					if o.Serves() {
+						c.Serving = 1
+					}
 				}
+			}
+			if alone {
+				sum.add(c)
+				return
 			}
 			for _, j := range b.covering(name, room[:0]) {
 				if wanted[j] {

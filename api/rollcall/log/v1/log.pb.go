@@ -2010,8 +2010,8 @@ type Override struct {
 	Status        Status                 `protobuf:"varint,1,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"`
 	StatusTime    int64                  `protobuf:"varint,2,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when the override says so: setting the same status again keeps it
 	ExpireTime    int64                  `protobuf:"varint,3,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // 0: until it is cleared
-	EndedTime     int64                  `protobuf:"varint,4,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`    // 0: it has not ended
-	EndedRevision int64                  `protobuf:"varint,5,opt,name=ended_revision,json=endedRevision,proto3" json:"ended_revision,omitempty"`
+	EndedTime     int64                  `protobuf:"varint,4,opt,name=ended_time,json=endedTime,proto3" json:"ended_time,omitempty"`
+	EndedRevision int64                  `protobuf:"varint,5,opt,name=ended_revision,json=endedRevision,proto3" json:"ended_revision,omitempty"` // 0: it has not ended
 	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
 	Actor         *Actor                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
 	Time          int64                  `protobuf:"varint,8,opt,name=time,proto3" json:"time,omitempty"`
