@@ -23,7 +23,7 @@ type benchWriteFlags struct{ prefix, actor string }
 func (w *benchWriteFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.prefix, "prefix", loadgen.Prefix, "where its services are; within "+loadgen.Prefix)
-	f.StringVar(&w.actor, "actor", defaultActor(), "who changes it; recorded as your word, not verified")
+	f.StringVar(&w.actor, "actor", defaultActor(), "who makes the changes; it is not verified")
 	f.Lookup("actor").DefValue = "you@this-host"
 	cliflag.FlagOnly(f, "prefix") // ROLLCALL_PREFIX must not choose what is deleted
 	cliflag.NotEmpty(f, "actor", "prefix")

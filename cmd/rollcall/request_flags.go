@@ -28,10 +28,10 @@ type readFlags struct {
 func addReadFlags(cmd *cobra.Command) *readFlags {
 	r := &readFlags{cmd: cmd}
 	f := cmd.Flags()
-	f.BoolVar(&r.linearizable, "linearizable", false, "show every change acknowledged before; needs a quorum")
-	f.Int64Var(&r.minRevision, "min-revision", 0, "wait until the node has reached `revision`")
-	cliflag.DurationVar(f, &r.maxStaleness, "max-staleness", 0, "show every change acknowledged longer ago than this, as 2s")
-	f.StringVar(&r.cluster, "cluster", "", "`id` of the cluster that must answer, to which the revisions given belong; another one refuses")
+	f.BoolVar(&r.linearizable, "linearizable", false, "show every change that was acknowledged before this call; needs a quorum")
+	f.Int64Var(&r.minRevision, "min-revision", 0, "wait until the node has this `revision`")
+	cliflag.DurationVar(f, &r.maxStaleness, "max-staleness", 0, "show every change that was acknowledged longer ago than this, as 2s")
+	f.StringVar(&r.cluster, "cluster", "", "`id` of the cluster that must answer; another cluster refuses")
 	cliflag.NotEmpty(f, "cluster")
 	return r
 }
@@ -103,11 +103,11 @@ type writeFlags struct {
 
 func (w *writeFlags) register(cmd *cobra.Command) {
 	f := cmd.Flags()
-	f.StringVar(&w.reason, "reason", "", "why, for those who read it later; at most 1 KiB")
-	f.StringVar(&w.actor, "actor", defaultActor(), "who changes it; recorded as your word, not verified")
-	f.StringVar(&w.requestID, "request-id", "", "repeated with the same id within ten minutes, the same change is done once and answered as the first time; use the id that a command of unknown outcome printed (default: a fresh one)")
-	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if its report has this revision; 0: only if it does not exist")
-	f.StringVar(&w.cluster, "cluster", "", "`id` of the cluster that must make the change; another one refuses, and nothing is changed")
+	f.StringVar(&w.reason, "reason", "", "why; stands in the history, at most 1 KiB")
+	f.StringVar(&w.actor, "actor", defaultActor(), "who makes the change; it is not verified")
+	f.StringVar(&w.requestID, "request-id", "", "`id` of this change: the same command with the same id is done once within ten minutes; for exit status 5, the id that was printed (default: a new id)")
+	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if it has this `revision`; 0: only if it does not exist")
+	f.StringVar(&w.cluster, "cluster", "", "`id` of the cluster that must make the change; another cluster refuses")
 	cliflag.NotEmpty(f, "actor", "request-id", "cluster")
 	// The account differs from machine to machine, so it is not shown as the default.
 	f.Lookup("actor").DefValue = "you@this-host"

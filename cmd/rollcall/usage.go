@@ -21,7 +21,7 @@ func usageError(cmd *cobra.Command, args []string, err error) error {
 	if unknown, ok := unknownSubcommand(cmd.Root(), args); ok {
 		return unknown
 	}
-	plain, meant := cliflag.FlagError(cmd.Flags(), err)
+	meant, plain := cliflag.FlagError(cmd.Flags(), err)
 	f := invalid("%w", plain)
 	f.next = fmt.Sprintf("see %q", cmd.CommandPath()+" --help")
 	if meant != "" {

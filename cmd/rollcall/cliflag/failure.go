@@ -32,7 +32,7 @@ func WrongValue(f *pflag.Flag, value string, err error) error {
 
 // FlagError says in plain words what is wrong with the flags of a command line, given pflag's error; and which
 // flag was probably meant, "" if none is near.
-func FlagError(flags *pflag.FlagSet, err error) (plain error, meant string) {
+func FlagError(flags *pflag.FlagSet, err error) (meant string, plain error) {
 	var (
 		unknown *pflag.NotExistError
 		value   *pflag.InvalidValueError
@@ -42,7 +42,7 @@ func FlagError(flags *pflag.FlagSet, err error) (plain error, meant string) {
 	switch {
 	case errors.As(err, &value):
 		f := value.GetFlag()
-		return fmt.Errorf("--%s: %w", f.Name, WrongValue(f, value.GetValue(), value.Unwrap())), ""
+		return "", fmt.Errorf("--%s: %w", f.Name, WrongValue(f, value.GetValue(), value.Unwrap()))
 	case errors.As(err, &unknown):
 		name, dashes := unknown.GetSpecifiedName(), "--"
 		if short := unknown.GetSpecifiedShortnames(); short != "" {
@@ -51,14 +51,14 @@ func FlagError(flags *pflag.FlagSet, err error) (plain error, meant string) {
 		if near := NearestFlag(flags, name); near != "" {
 			meant = "--" + near
 		}
-		return fmt.Errorf("unknown flag: %s%s", dashes, name), meant
+		return meant, fmt.Errorf("unknown flag: %s%s", dashes, name)
 	case errors.As(err, &missing):
 		if short := missing.GetSpecifiedShortnames(); short != "" {
-			return fmt.Errorf("-%s needs a value", short), ""
+			return "", fmt.Errorf("-%s needs a value", short)
 		}
-		return fmt.Errorf("--%s needs a value", missing.GetSpecifiedName()), ""
+		return "", fmt.Errorf("--%s needs a value", missing.GetSpecifiedName())
 	case errors.As(err, &syntax):
-		return fmt.Errorf("%q is no flag", syntax.GetSpecifiedFlag()), ""
+		return "", fmt.Errorf("%q is no flag", syntax.GetSpecifiedFlag())
 	}
-	return err, ""
+	return "", err
 }
