@@ -1,112 +1,135 @@
 package cluster_test
 
 import (
+	"context"
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
-	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
-// TestVirtualOverridesExpire while the leader is killed shortly before, and clocks leap: never before the time
-// that was promised, and at most a little after there is a leader.
-func TestVirtualOverridesExpire(t *testing.T) {
-	const ttl = time.Minute
-	for name, disturb := range map[string]func(c *virtual, all clocks){
-		"quiet": func(*virtual, clocks) {},
-		"the leader is killed": func(c *virtual, _ clocks) {
-			time.Sleep(ttl - 100*time.Millisecond)
-			leader := c.leader()
-			leader.stop()
-			c.leader(c.others(leader)...)
-			leader.start()
-			c.waitReady()
-		},
-		"the leader is cut off": func(c *virtual, _ clocks) {
-			time.Sleep(ttl - 200*time.Millisecond)
-			leader := c.leader()
-			c.net.Isolate(memnet.Reset, leader.cfg.Name)
-			time.Sleep(5 * time.Second)
-			c.net.Heal()
-			c.waitReady()
-		},
-		"the leader's clock leaps ahead": func(c *virtual, all clocks) {
-			time.Sleep(ttl / 2)
-			all[c.leader().cfg.Name].Store(int64(60 * 24 * time.Hour))
-		},
-		"a follower's clock leaps back, and it leads": func(c *virtual, all clocks) {
-			time.Sleep(ttl / 2)
-			leader := c.leader()
-			all[c.others(leader)[0].cfg.Name].Store(int64(-60 * 24 * time.Hour))
-			leader.stop()
-			c.leader(c.others(leader)...)
-			leader.start()
-			c.waitReady()
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			withClocks(t, 3, nil, func(t *testing.T, c *virtual, all clocks) {
-				c.awaitLevel(logv1.Level)
-				cl := c.clientFor(t)
-				c.set(cl, "shop/cart", serving)
-				began := time.Now()
-				set := c.override(cl, "shop/*", notServing, client.WriteOptions{TTL: ttl})
-				c.override(cl, "other", notServing, client.WriteOptions{TTL: client.Forever})
-				// Whoever watches through any node sees it end once, and not too early.
-				ends := make(chan time.Time, len(c.nodes))
-				for _, n := range c.nodes {
-					watching := c.client(append([]*virtualNode{n}, c.others(n)...)...)
-					c.wg.Go(func() {
-						defer watching.Close()
-						for u, err := range watching.Watch(c.ctx, "shop/cart") {
-							if err != nil {
-								return
-							}
-							if time.Since(began) > time.Second && u.Status == serving {
-								ends <- time.Now()
-								return
-							}
-						}
-					})
-				}
-				disturb(c, all)
-				var at time.Time
-				c.until("the end on all nodes", func() bool {
-					for _, n := range c.nodes {
-						if n.check("shop/cart") != serving {
-							return false
-						}
-					}
-					return true
-				})
-				at = time.Now()
-				if lived := at.Sub(began); lived < ttl || lived > ttl+15*time.Second {
-					t.Errorf("it lived %s", lived)
-				}
-				for range c.nodes {
-					if lived := (<-ends).Sub(began); lived < ttl-50*time.Millisecond {
-						t.Errorf("a watch saw the end after %s", lived)
-					}
-				}
-				var ended []*rollcallv1.Event
-				for e, err := range cl.ListEvents(c.patiently(), client.ListEventsOptions{Types: []rollcallv1.EventType{rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED}}) {
-					must(t, err)
-					ended = append(ended, e)
-				}
-				if len(ended) != 1 || ended[0].GetPattern() != "shop/*" || ended[0].GetMatchedCount() != 1 ||
-					ended[0].GetTime().AsTime().Before(set.GetOverride().GetExpireTime().AsTime()) {
-					t.Errorf("events of ends: %v; it was to end at %v", ended, set.GetOverride().GetExpireTime().AsTime())
-				}
-				if left := c.nodes[0].overrides(); len(left) != 1 || left["other"] == nil {
-					t.Errorf("left: %v", left)
-				}
-				for _, n := range c.nodes {
-					all[n.cfg.Name].Store(0)
-				}
-				c.agree()
-			})
-		})
+// expiries are the events of overrides that ran out, by pattern.
+func (c *virtual) expiries() map[string]*rollcallv1.Event {
+	c.t.Helper()
+	cl := c.client()
+	defer cl.Close()
+	all := map[string]*rollcallv1.Event{}
+	for e, err := range cl.ListEvents(c.patiently(), client.ListEventsOptions{Types: []rollcallv1.EventType{rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED}}) {
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		if all[e.GetPattern()] != nil {
+			c.t.Errorf("%s expired twice", e.GetPattern())
+		}
+		all[e.GetPattern()] = e
 	}
+	return all
+}
+
+// TestVirtualOverridesExpireByTheClustersClock: an override ends once, not before its time and within a second
+// after it, by the cluster's clock: also if one member's clock is far off, and whoever leads; under a leader that
+// was cut off it ends when there is another.
+func TestVirtualOverridesExpireByTheClustersClock(t *testing.T) {
+	withClocks(t, 3, nil, func(t *testing.T, c *virtual, all clocks) {
+		c.awaitLevel(2)
+		cl := c.clientFor(t)
+		c.set(cl, "shop/cart", serving)
+		want := map[string]time.Time{}
+		override := func(pattern string, ttl time.Duration) {
+			t.Helper()
+			want[pattern] = c.override(cl, pattern, notServing, client.WriteOptions{TTL: ttl}).GetOverride().GetExpireTime().AsTime()
+		}
+		expired := func(within time.Duration) {
+			t.Helper()
+			c.until("the overrides to end", func() bool { return len(c.leader().overrides()) == 0 })
+			c.caughtUp()
+			got := c.expiries()
+			for pattern, at := range want {
+				e := got[pattern]
+				if late := e.GetTime().AsTime().Sub(at); e == nil || late < 0 || late > within {
+					t.Errorf("%s was to end at %v: %v", pattern, at, e)
+				}
+				if e.GetMatchedCount() != 1 || !e.GetActor().GetVerified() {
+					t.Errorf("its event is %v", e)
+				}
+			}
+		}
+		leader := c.leader()
+		all[leader.cfg.Name].Store(int64(time.Hour)) // its own clock says that all is over
+		time.Sleep(15 * time.Second)
+		override("shop/cart", 20*time.Second)
+		override("shop/*", 30*time.Second)
+		time.Sleep(19 * time.Second)
+		if n := len(c.leader().overrides()); n != 2 {
+			t.Fatalf("%d overrides are left before their time", n)
+		}
+		expired(time.Second)
+		all[leader.cfg.Name].Store(0)
+		time.Sleep(15 * time.Second)
+
+		leader = c.leader()
+		override("**", 5*time.Second)
+		c.net.Isolate(memnet.Stall, leader.cfg.Name)
+		next := c.leader(c.others(leader)...)
+		c.until("the next leader to end it", func() bool { return len(next.overrides()) == 0 })
+		c.net.Heal()
+		expired(10 * time.Second)
+		c.shows("when all is over", map[string]client.Status{"shop/cart": serving})
+		if n := len(c.expiries()); n != 3 {
+			t.Errorf("%d overrides expired", n)
+		}
+	})
+}
+
+// TestVirtualEndedOverridesAreForgotten: what has ended is kept until the horizon passes it, the same on all nodes,
+// and is then gone from memory and disk; what is in force stays, however old.
+func TestVirtualEndedOverridesAreForgotten(t *testing.T) {
+	withLayers(t, func(cfg *node.Config) { cfg.HistoryEvents = 40 }, func(t *testing.T, c *virtual) {
+		cl := c.clientFor(t)
+		c.set(cl, "shop/cart", serving)
+		c.override(cl, "shop/*", serving, client.WriteOptions{TTL: client.Forever, Reason: "old"})
+		c.rule(cl, client.Rule{Name: "old", Pattern: "shop/*", MinServing: 1})
+		for i := range 10 {
+			c.override(cl, fmt.Sprint("gone/", i), notServing, client.WriteOptions{TTL: time.Hour})
+			c.clearOverride(cl, fmt.Sprint("gone/", i))
+		}
+		verify := func(overrides int) {
+			t.Helper()
+			c.caughtUp()
+			time.Sleep(5 * time.Second) // the registry file has it all
+			for _, n := range c.nodes {
+				n.stop()
+				checks, err := node.VerifyData(n.cfg.DataDir)
+				must(t, err)
+				for _, check := range checks {
+					if len(check.Problems) > 0 {
+						t.Errorf("%s of %s: %q", check.Name, n.cfg.Name, check.Problems)
+					}
+					if check.Name == "registry" && !strings.Contains(check.Looked, fmt.Sprintf("%d overrides", overrides)) {
+						t.Errorf("verify of %s looked at %s, want %d overrides", n.cfg.Name, check.Looked, overrides)
+					}
+				}
+				n.start()
+				c.waitReady()
+			}
+		}
+		verify(11)
+		for i := range 60 {
+			c.set(cl, "shop/cart", []client.Status{notServing, serving}[i%2])
+		}
+		c.until("the history to be compacted", func() bool {
+			resp, err := rollcallv1.NewRegistryClient(c.leader().dial()).ListEvents(context.Background(), &rollcallv1.ListEventsRequest{PageSize: 1})
+			return err == nil && resp.GetOldestRevision() > 25
+		})
+		verify(1)
+		c.shows("after the compaction", map[string]client.Status{"shop/cart": serving})
+		if o := c.nodes[0].overrides(); len(o) != 1 || o["shop/*"].GetReason() != "old" || len(c.nodes[0].rules()) != 1 {
+			t.Errorf("%v, %v", o, c.nodes[0].rules())
+		}
+	})
 }

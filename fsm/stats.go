@@ -1,13 +1,8 @@
 package fsm
 
-import (
-	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
-	"github.com/rollcallhq/rollcall/fsm/layers"
-)
-
 // Stats are the numbers that a node counts, at one moment.
 type Stats struct {
-	// Services by reported status, the node's own names not among them.
+	// Services by effective status, the node's own names not among them.
 	Services map[servingStatus]int64
 	Watchers int64  // watches of single names
 	Wakes    uint64 // times that the watchers of a name were woken
@@ -25,38 +20,5 @@ func (f *FSM) Stats() Stats {
 	for status := range serviceUnknown { // no service has this status
 		s.Services[status] = f.published.Count(status)
 	}
-	return s
-}
-
-// LayerStats are the numbers that a node counts of overrides, of one cut.
-type LayerStats struct {
-	Overrides int // that have not ended
-	Forever   int // of them, those that last until they are cleared
-	// Overridden are the services over which an override decides, by the status that it shows.
-	Overridden map[servingStatus]int64
-}
-
-// LayerStats takes the longer the more overrides there are, however many services: some 10 ms for 10,000.
-func (f *FSM) LayerStats() LayerStats {
-	v := f.view.Load()
-	s := LayerStats{Overrides: v.layers.Live(), Overridden: make(map[servingStatus]int64, serviceUnknown)}
-	for status := range serviceUnknown {
-		s.Overridden[status] = 0
-	}
-	toggled := v.layers.Find(pattern.Switch) != nil
-	v.layers.Scan(func(o *layers.Override) bool {
-		if o.GetExpireTime() == 0 {
-			s.Forever++
-		}
-		if toggled && o.Pattern != pattern.Switch {
-			return true // it decides over nothing
-		}
-		n := v.matched(o.Pattern)
-		if !toggled {
-			v.layers.Inner(o.Pattern, func(inner *layers.Override) { n -= v.matched(inner.Pattern) })
-		}
-		s.Overridden[o.Says()] += n
-		return true
-	})
 	return s
 }
