@@ -18,6 +18,7 @@ var placeholders = []struct {
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
 	{"cluster", regexp.MustCompile(`\bcluster ([0-9a-f]{4})\b`), true},
 	{"hash", regexp.MustCompile(`\bstate hash ([0-9a-f]{8})\b`), true},
+	{"end", regexp.MustCompile(`\b(?:until|ends at|overdue since) ((?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?::\d\d)?)\b`), false}, // of an override: without the date if it is today's
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?`), false},
 	{"clock", regexp.MustCompile(`\b\d\d:\d\d(?::\d\d)?\b`), false},
 	{"duration", regexp.MustCompile(`\b(?:\d+(?:\.\d+)?(?:ns|µs|ms|s|m|h|d))+\b`), false},
@@ -160,6 +161,9 @@ func TestPagesCompare(t *testing.T) {
 		{"no answer for a while", "! n2: no answer", "! n2: no answer for 2s", true},
 		{"another node silent", "! n2: no answer", "! n3: no answer", false},
 		{"another node not ready", "n1  follower  yes", "n1  follower  no", false},
+		{"another end", "override a until 15:46: why", "override a until 2026-11-29 00:46: why", true},
+		{"another end, soon", "It ends at 15:46, in 1h", "It ends at 15:46:01, in 9m", true},
+		{"no end", "override a until 15:46: why", "override a without end: why", false},
 		{"two ids", "0123456789abcdef 0123456789abcdef", "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb", false},
 		{"one id", "0123456789abcdef fedcba9876543210", "aaaaaaaaaaaaaaaa aaaaaaaaaaaaaaaa", false},
 		{"other ids", "0123456789abcdef fedcba9876543210", "aaaaaaaaaaaaaaaa bbbbbbbbbbbbbbbb", true},

@@ -21,6 +21,7 @@ type batch struct {
 	hash        Digest     // the state's after the last entry
 	steps       []layersStep
 	sinceStep   []touched // services that changed since the last step
+	brokeGlass  uint64    // commands that broke rules with break_glass
 	mismatch    uint64    // the first index after which a proposer had another state hash than this node; 0: none
 }
 

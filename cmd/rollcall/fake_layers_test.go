@@ -8,8 +8,10 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -225,9 +227,12 @@ func (f *fake) SetRule(_ context.Context, req *rollcallv1.SetRuleRequest) (*roll
 		Name: req.GetName(), Pattern: req.GetPattern(), MinServing: req.GetMinServing(), MinPercent: req.GetMinPercent(), EnforceReports: req.GetEnforceReports(),
 		Reason: req.GetReason(), Actor: &rollcallv1.Actor{Name: req.GetActor()}, Time: timestamppb.New(reported), Revision: f.revision + 1,
 	}
-	resp := &rollcallv1.SetRuleResponse{Rule: f.counted(r), Changed: true, Revision: f.revision}
+	resp := &rollcallv1.SetRuleResponse{Rule: r, Changed: true, Revision: f.revision}
+	if c := f.counted(r); c.GetServing() < c.GetNeeded() {
+		resp.Rule = c
+	}
 	if old := f.layers.rules[r.GetName()]; old != nil && old.GetPattern() == r.GetPattern() && old.GetMinServing() == r.GetMinServing() && old.GetMinPercent() == r.GetMinPercent() {
-		resp.Rule, resp.Changed = f.counted(old), false
+		resp.Rule, resp.Changed = old, false
 		return resp, nil
 	}
 	if req.GetValidateOnly() {
@@ -263,9 +268,12 @@ func (f *fake) RemoveRule(_ context.Context, req *rollcallv1.RemoveRuleRequest) 
 	return &rollcallv1.RemoveRuleResponse{Revision: f.revision}, nil
 }
 
-func (f *fake) ListRules(context.Context, *rollcallv1.ListRulesRequest) (*rollcallv1.ListRulesResponse, error) {
+func (f *fake) ListRules(ctx context.Context, _ *rollcallv1.ListRulesRequest) (*rollcallv1.ListRulesResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if err := grpc.SetHeader(ctx, metadata.Pairs("rollcall-revision", fmt.Sprint(f.revision))); err != nil {
+		return nil, err
+	}
 	resp := &rollcallv1.ListRulesResponse{Revision: f.revision}
 	for _, name := range slices.Sorted(maps.Keys(f.layers.rules)) {
 		resp.Rules = append(resp.Rules, f.counted(f.layers.rules[name]))

@@ -154,12 +154,31 @@ func TestStatusWaitsForAllMembers(t *testing.T) {
 	})
 }
 
+// A member that can fold less, is held down or is not known keeps the level where it is, and nobody waits for it.
+func TestReadyDoesNotWaitForALevelThatDoesNotCome(t *testing.T) {
+	for what, change := range map[string]func(m []*rollcallv1.MemberStatus){
+		"a member that can fold less": func(m []*rollcallv1.MemberStatus) { m[0].MaxLevel = 2 },
+		"a member that holds it":      func(m []*rollcallv1.MemberStatus) { m[0].MaxLevel, m[1].MaxLevel, m[1].HoldLevel = 2, 2, 1 },
+		"a member that is not known":  func(m []*rollcallv1.MemberStatus) { m[0].MaxLevel, m[1].MaxLevel = 0, 2 },
+	} {
+		s := sampleStatus()
+		s.Members = s.Members[:2]
+		if change(s.Members); unready(s) != "" {
+			t.Errorf("%s: %s", what, unready(s))
+		}
+	}
+}
+
 func TestUnreadyNamesTheFirstObstacle(t *testing.T) {
 	for want, change := range map[string]func(*rollcallv1.GetStatusResponse){
 		"there is no leader": func(s *rollcallv1.GetStatusResponse) { s.Leader = "" },
 		"it takes no writes": func(s *rollcallv1.GetStatusResponse) { s.Writable = false },
 		"n3 not ready":       func(*rollcallv1.GetStatusResponse) {},
 		"":                   func(s *rollcallv1.GetStatusResponse) { s.Members = s.Members[:2] },
+		"its feature level is about to rise to 2": func(s *rollcallv1.GetStatusResponse) {
+			s.Members = s.Members[:2]
+			s.Members[0].MaxLevel, s.Members[1].MaxLevel, s.Members[1].HoldLevel = 2, 3, 2
+		},
 	} {
 		s := sampleStatus()
 		change(s)

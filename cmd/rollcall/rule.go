@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -66,6 +67,9 @@ not '**'. A rule may be broken when it is set; then it says so.`,
 				if err != nil {
 					return doing("set rule "+rule.Name, err)
 				}
+				if !dryRun {
+					countRule(ctx, c, resp)
+				}
 				return a.printWrite(resp, dryRun, func(w io.Writer) { fmt.Fprintln(w, describeRuleSet(resp, dryRun)) }, rule.Name)
 			})
 		},
@@ -110,6 +114,24 @@ func checkRuleName(name string) error {
 	return nil
 }
 
+// countRule adds to the answer how many services the rule covers, and how many of them are SERVING. The answer has
+// that by itself only if the rule is broken. Without an answer soon, it stays as it is: the rule is set.
+func countRule(ctx context.Context, c *client.Client, resp *rollcallv1.SetRuleResponse) {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ctx = client.WithReadOptions(ctx, client.ReadOptions{MinRevision: resp.GetRevision(), Cluster: resp.GetClusterId(), Info: new(client.ReadInfo)})
+	list, err := c.ListRules(ctx)
+	if err != nil {
+		return
+	}
+	for _, r := range list.GetRules() {
+		if r.GetName() == resp.GetRule().GetName() && r.GetRevision() == resp.GetRule().GetRevision() {
+			resp.Rule = r
+		}
+	}
+}
+
 func describeRuleSet(resp *rollcallv1.SetRuleResponse, dryRun bool) string {
 	r := resp.GetRule()
 	line := fmt.Sprintf("rule %s: %s of %s", format.Printable(r.GetName()), explain.Bound(r), format.Printable(r.GetPattern()))
@@ -121,11 +143,13 @@ func describeRuleSet(resp *rollcallv1.SetRuleResponse, dryRun bool) string {
 	default:
 		line += fmt.Sprintf(", revision %d", resp.GetRevision())
 	}
-	mark := ""
-	if explain.Spare(r) < 0 {
-		mark = "! "
+	switch {
+	case explain.Spare(r) < 0:
+		return line + "\n! " + explain.Distance(r)
+	case r.GetTotal() == 0 && r.GetNeeded() == 0: // not counted
+		return line + "\nit holds now"
 	}
-	return line + "\n" + mark + explain.Distance(r)
+	return line + "\n" + explain.Distance(r)
 }
 
 func newRuleRemoveCommand(a *app) *cobra.Command {

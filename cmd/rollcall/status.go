@@ -26,8 +26,8 @@ func newStatusCommand(a *app) *cobra.Command {
 		Long: `Shows the cluster: leader, revision, whether it takes writes, each member, and what is wrong, worst
 first. The first node that answers asks the others.
 
---wait asks again until a leader takes writes and every member is ready. If that does not come in time,
-it shows what there is, and the exit status is 4.
+--wait asks again until a leader takes writes, every member is ready and the feature level has risen. If
+that does not come in time, it shows what there is, and the exit status is 4.
 
 --watch asks again every two seconds until Ctrl-C. On a terminal it shows the newest answer only. With
 -o json each answer is an object on a line. --timeout does not apply to either.`,
@@ -145,7 +145,26 @@ func unready(s *rollcallv1.GetStatusResponse) string {
 	if len(not) > 0 {
 		return strings.Join(not, ", ") + " not ready"
 	}
+	if level := allowedLevel(s); level > s.GetLevel() {
+		return fmt.Sprintf("its feature level is about to rise to %d", level)
+	}
 	return ""
+}
+
+// allowedLevel is the highest feature level that all members can fold and none holds down. A cluster that was
+// just formed, or upgraded, rises to it in a moment; until then it refuses what needs it.
+func allowedLevel(s *rollcallv1.GetStatusResponse) uint32 {
+	var lowest uint32
+	for i, m := range s.GetMembers() {
+		most := m.GetMaxLevel()
+		if hold := m.GetHoldLevel(); hold > 0 {
+			most = min(most, hold)
+		}
+		if i == 0 || most < lowest {
+			lowest = most
+		}
+	}
+	return lowest
 }
 
 // shortID returns enough of a cluster id to tell the clusters of one operator apart. JSON has all of it.
