@@ -20,6 +20,7 @@ type batch struct {
 	forgotten   []string   // keys of answers that are forgotten since this batch
 	hash        Digest     // the state's after the last entry
 	steps       []layersStep
+	brokeGlass  uint64 // commands that broke rules with break_glass
 	mismatch    uint64 // the first index after which a proposer had another state hash than this node; 0: none
 }
 

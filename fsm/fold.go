@@ -74,6 +74,9 @@ func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
 	if p.refusal == nil {
 		b.events = s.commit(&p, cmd, b.events)
 		b.add(&p)
+		if len(p.broken) > 0 && len(cmd.GetBreakGlass()) > 0 {
+			b.brokeGlass++
+		}
 	}
 	result := p.result(s.layers)
 	if r := s.requests.remember(cmd, &result, at); r != nil {

@@ -111,6 +111,7 @@ type FSM struct {
 	indexWaiters    *waiters
 	revisionWaiters *waiters
 	restores        atomic.Uint64
+	brokeGlass      atomic.Uint64 // see Stats
 
 	hashes      *hashRing
 	compared    hashCounters
@@ -211,6 +212,7 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	}
 	if b.index != 0 {
 		f.publish(&b)
+		f.brokeGlass.Add(b.brokeGlass)
 		if len(b.events) > 0 {
 			f.history.NoteChange(start)
 		}

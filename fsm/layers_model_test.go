@@ -402,6 +402,16 @@ func (h *harness) checkLayers(rt *rapid.T, m layeredModel) {
 	if list, _, _ := h.ListOverrides("", 1000); len(list) != live || v.layers.Live() != live {
 		rt.Fatalf("overrides %v, want %d", list, live)
 	}
+	overridden := map[servingStatus]int64{0: 0, 1: 0, 2: 0}
+	for name := range m.services {
+		if slices.ContainsFunc(slices.Collect(maps.Keys(m.overrides)), func(p string) bool { return m.overrides[p].ended == 0 && rank(p, name) >= 0 }) {
+			status, _ := m.shown(name)
+			overridden[servingStatus(status)]++
+		}
+	}
+	if s := h.LayerStats(); s.Overrides != live || !maps.Equal(s.Overridden, overridden) {
+		rt.Fatalf("%+v, want %d overrides, overridden %v", s, live, overridden)
+	}
 	list, _ := h.ListRules()
 	if len(list) != len(m.rules) {
 		rt.Fatalf("rules %v, want %v", list, m.rules)

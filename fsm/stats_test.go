@@ -88,3 +88,19 @@ func TestWatchersAndWakesAreCounted(t *testing.T) {
 		}
 	})
 }
+
+// TestBrokenGlassIsCounted: what was refused, or broke nothing, is not.
+func TestBrokenGlassIsCounted(t *testing.T) {
+	h := newHarness(t)
+	h.set(t, "a", serving)
+	h.do(t, 0, atLeast("one", "*", 1))
+	h.do(t, 0, over("*", notServing))                                // refused
+	h.do(t, 0, because(over("b", notServing), "fire", "one"))        // breaks nothing
+	h.do(t, 0, because(over("*", notServing), "fire", "other"))      // refused
+	h.do(t, 0, because(over("*", notServing), "fire", "one"))        // breaks it
+	h.do(t, 0, atLeast("broken", "*", 5))                            // from the first
+	h.do(t, 0, because(write(change("c", notServing)), "fire", "*")) // breaks nothing
+	if got := h.Stats().BreakGlass; got != 1 {
+		t.Errorf("%d changes broke rules with break-glass", got)
+	}
+}

@@ -23,6 +23,8 @@ var alerts = []alert{
 	{"RollcallSnapshotOld", `rollcall_last_snapshot_age_seconds > 604800 and on (instance) delta(rollcall_commit_index[7d]) > 20000`, "1h", "no snapshot for a week of changes: the log only grows; see the node's log"},
 	{"RollcallBehind", `rollcall_lag_entries > 1000`, "1m", "this node applies more slowly than the cluster writes"},
 	{"RollcallRegistryFileBehind", `rollcall_registry_backlog_bytes > 64e6`, "0s", "the registry file cannot keep up; from 64 MiB on a leader takes no more than it stores; at 128 MiB applying waits for the disk, and a disk that makes no progress for 30 s ends the node"},
+	{"RollcallRuleBroken", `rollcall_rule_serving < rollcall_rule_needed`, "5m", "a safety rule does not hold: fewer services of its pattern are SERVING than it needs; `rollcall rule list` says which, and `rollcall why SERVICE` why"},
+	{"RollcallBreakGlass", `increase(rollcall_break_glass_total[5m]) > 0`, "0s", "somebody broke a safety rule on purpose: `rollcall events` says who and why"},
 	{"RollcallReplicasDiffer", `increase(rollcall_state_hashes_compared_total{result="mismatched"}[10m]) > 0`, "0s", "replicas differ: see docs/guarantees.md"},
 	{"RollcallClockOff", `abs(rollcall_clock_offset_seconds) > 0.5`, "1m", "the clock of that member is off; the cluster's time does not follow one wrong clock of three, but two are another matter: mend its time service"},
 	{"RollcallClientsRefused", `increase(rollcall_client_memory_refused_total[5m]) > 0`, "0s", "clients ask for more at once than the node holds for them, or do not read what they asked for: find who, or raise `--client-memory`"},

@@ -24,7 +24,8 @@ func full() Reading {
 	return Reading{
 		LeaderKnown: true, LeaderContact: time.Now().Add(-time.Minute), Term: 7, CommitIndex: 12, AppliedIndex: 10,
 		LeaderChanges: 3, FastFailovers: 2, Revision: 9, FeatureLevel: 1, MaxFeatureLevel: 2, HistoryOldest: 4, RegistryBacklogBytes: 4096,
-		Services: map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
+		Services:  map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
+		Overrides: 2, Overridden: map[string]int64{"NOT_SERVING": 4}, Rules: []Rule{{"pay-min", 1, 3}}, BreakGlass: 6,
 		Watchers: 4, Wakes: 8, Restores: 1,
 		Peers: map[string]bool{"n2": true, "n3": false}, ClockOffsets: map[string]time.Duration{"n2": -1500 * time.Millisecond},
 		RPCs:    []RPC{{"grpc.health.v1.Health/Check", "OK", 11}, {"grpc.health.v1.Health/Check", "NotFound", 2}},
@@ -76,6 +77,11 @@ func TestScrape(t *testing.T) {
 		"rollcall_feature_level_max 2",
 		`rollcall_services{status="SERVING"} 5`,
 		`rollcall_services{status="NOT_SERVING"} 1`,
+		"rollcall_overrides 2",
+		`rollcall_overridden_services{status="NOT_SERVING"} 4`,
+		`rollcall_rule_serving{rule="pay-min"} 3`,
+		`rollcall_rule_needed{rule="pay-min"} 1`,
+		"rollcall_break_glass_total 6",
 		`rollcall_peer_up{member="n2"} 1`,
 		`rollcall_clock_offset_seconds{member="n2"} -1.5`,
 		`rollcall_peer_up{member="n3"} 0`,
@@ -193,7 +199,7 @@ func TestMetricsDoc(t *testing.T) {
 	}
 }
 
-const preface = `` + "`GET /metrics` on the HTTP port (`serve --http`; 7602 in `dev`), in Prometheus' text format, with client_golang's `go_*` and `process_*` besides. Units are seconds and bytes. Labels are bounded: members, statuses, gRPC methods and codes; never the name of a client, and that of a service only with `serve --metric-services PREFIX`." + `
+const preface = `` + "`GET /metrics` on the HTTP port (`serve --http`; 7602 in `dev`), in Prometheus' text format, with client_golang's `go_*` and `process_*` besides. Units are seconds and bytes. Labels are bounded: members, statuses, gRPC methods and codes, safety rules (at most 1,000); never the name of a client, and that of a service only with `serve --metric-services PREFIX`." + `
 
 What to alert on is in ` + "`docs/alerts.yml`, rules for Prometheus; take the ones you need." + `
 

@@ -25,7 +25,13 @@ type Reading struct {
 
 	RegistryBacklogBytes int
 
-	Services map[string]int64 // by status
+	Services map[string]int64 // by reported status
+
+	Overrides  int
+	Overridden map[string]int64 // services by the status that an override shows
+	Rules      []Rule
+	BreakGlass uint64
+
 	Watchers int64
 	Wakes    uint64
 	Restores uint64
@@ -78,6 +84,12 @@ type Budget struct {
 	Refused     int64 // calls so far
 }
 
+// Rule is what a safety rule counts.
+type Rule struct {
+	Name            string
+	Needed, Serving int64
+}
+
 // RPC is how many calls of a method have ended with a code.
 type RPC struct {
 	Method, Code string
@@ -104,7 +116,7 @@ const (
 )
 
 // families is the place for a new metric. Labels have few values that an operator or this program
-// chooses: a member, a status, a method, a code; never the name of a client, and that of a service only where an
+// chooses: a member, a status, a method, a code, a safety rule; never the name of a client, and that of a service only where an
 // operator asked for it, up to MaxServiceSeries.
 var families = []family{
 	{"rollcall_ready", "1 while this node is ready: \"\" is SERVING.", gauge, nil,
@@ -214,12 +226,34 @@ var families = []family{
 		one(func(r Reading) float64 { return float64(r.HistoryOldest) })},
 	{"rollcall_history_events", "Events from the oldest revision on: what --history-events limits.", gauge, nil,
 		one(func(r Reading) float64 { return float64(max(0, r.Revision-r.HistoryOldest+1)) })},
-	{"rollcall_services", "Services by effective status.", gauge, []string{"status"},
+	{"rollcall_services", "Services by reported status. What overrides show instead: rollcall_overridden_services.", gauge, []string{"status"},
 		func(r Reading, e emit) {
 			for status, n := range r.Services {
 				e(float64(n), status)
 			}
 		}},
+	{"rollcall_overrides", "Overrides that have not ended.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Overrides) })},
+	{"rollcall_overridden_services", "Services over which an override decides, by the status that it shows.", gauge, []string{"status"},
+		func(r Reading, e emit) {
+			for status, n := range r.Overridden {
+				e(float64(n), status)
+			}
+		}},
+	{"rollcall_rule_serving", "Services that a safety rule covers and that are SERVING, overrides included. There are at most 1,000 rules.", gauge, []string{"rule"},
+		func(r Reading, e emit) {
+			for _, rule := range r.Rules {
+				e(float64(rule.Serving), rule.Name)
+			}
+		}},
+	{"rollcall_rule_needed", "How many of them the rule needs. Above rollcall_rule_serving: the rule is broken.", gauge, []string{"rule"},
+		func(r Reading, e emit) {
+			for _, rule := range r.Rules {
+				e(float64(rule.Needed), rule.Name)
+			}
+		}},
+	{"rollcall_break_glass_total", "Changes that broke safety rules because break_glass let them, applied by this node since its start.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.BreakGlass) })},
 	{"rollcall_watchers", "Watches of single services that are open on this node.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Watchers) })},
 	{"rollcall_wakes_total", "How often the watchers of a service were woken, all of them counting once.", counter, nil,

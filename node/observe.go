@@ -17,6 +17,7 @@ import (
 func (n *Node) reading() metrics.Reading {
 	s := n.raft.Status()
 	f := n.fsm.Stats()
+	layers := n.fsm.LayerStats()
 	hashes := n.fsm.HashStats()
 	r := metrics.Reading{
 		Leading:              s.Leading,
@@ -30,6 +31,9 @@ func (n *Node) reading() metrics.Reading {
 		Revision:             n.fsm.Revision(),
 		RegistryBacklogBytes: n.registryFile.Backlog(),
 		Services:             make(map[string]int64, len(f.Services)),
+		Overrides:            layers.Overrides,
+		Overridden:           make(map[string]int64, len(layers.Overridden)),
+		BreakGlass:           f.BreakGlass,
 		Watchers:             f.Watchers,
 		Wakes:                f.Wakes,
 		Restores:             f.Restores,
@@ -44,6 +48,13 @@ func (n *Node) reading() metrics.Reading {
 	}
 	for status, count := range f.Services {
 		r.Services[status.String()] = count
+	}
+	for status, count := range layers.Overridden {
+		r.Overridden[status.String()] = count
+	}
+	rules, _ := n.fsm.ListRules()
+	for _, rule := range rules {
+		r.Rules = append(r.Rules, metrics.Rule{Name: rule.GetName(), Needed: rule.GetNeeded(), Serving: rule.GetServing()})
 	}
 	for _, c := range s.Clocks {
 		r.ClockOffsets[c.Member] = c.By
