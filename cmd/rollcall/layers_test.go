@@ -49,7 +49,10 @@ func TestOverrideSetAndClear(t *testing.T) {
 
 func TestShutdownAndResume(t *testing.T) {
 	_, run := shop(t)
-	run("resume").want(t, 1, "", "rollcall: cannot resume: an override of \"**\" does not exist; the registry is not shut down; \"rollcall override list\" shows what is overridden\n")
+	run("resume").want(t, 1, "", "rollcall: cannot resume: the registry is not shut down; \"rollcall override list\" shows the overrides\n")
+	run("resume", "-o", "json", "--request-id", "r1").want(t, 1, "",
+		`{"code":"NOT_FOUND","reason":"NOT_FOUND","message":"cannot resume: the registry is not shut down; \"rollcall override list\" shows the overrides","written":"no","request_id":"r1"}`+"\n")
+	run("resume", "--break-glass", "nosuch", "--reason", "r").want(t, 1, "", "rollcall: cannot resume: …")
 	run("resume", "--allow-missing").want(t, 0, "the registry is not shut down; nothing changed\n", "")
 	run("shutdown").want(t, 1, "", "rollcall: shutdown needs a --reason; it stands in the history, and everybody whose service is down reads it\n")
 	run("shutdown", "--reason", "drill").want(t, 1, "", "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min\n")
@@ -285,6 +288,19 @@ func TestCompletionOffersPatternsAndRules(t *testing.T) {
 		r := rollcall(t, append([]string{"__complete"}, test.args...)...)
 		if r.code != 0 || r.stdout != test.want {
 			t.Errorf("%q: exit status %d, %q, want %q", test.args, r.code, r.stdout, test.want)
+		}
+	}
+}
+
+// A real change does not look as if it had affected nobody: only a dry run tells whom it would affect.
+func TestOnlyADryRunTellsWhomItAffects(t *testing.T) {
+	_, run := shop(t)
+	for _, test := range []struct {
+		args string
+		want bool
+	}{{"override set shop/cart not_serving --dry-run", true}, {"override set shop/cart not_serving", false}, {"override clear shop/cart", false}} {
+		if r := run(append(strings.Fields(test.args), "-o", "json")...); r.code != 0 || strings.Contains(r.stdout, "affected") != test.want {
+			t.Errorf("%s: %s%s", test.args, r.stdout, r.stderr)
 		}
 	}
 }
