@@ -28,6 +28,8 @@ type clusterService struct {
 	timeout       time.Duration // for each other member
 	source        Node
 	registry      Registry
+	layers        Layers
+	logClock      func() int64
 	readiness     *readiness
 	pool          *peerconn.Pool
 	incoming      freshness.Incoming
@@ -72,7 +74,9 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	if err := ctx.Err(); err != nil {
 		return nil, rpcerror.ToStatus(s.node, err) // the caller left: members that seem silent may have had no time to answer
 	}
-	return s.merge(res, st, answers), nil
+	res = s.merge(res, st, answers)
+	res.Problems = append(res.Problems, layerProblems(s.layers, time.Unix(0, s.logClock()))...)
+	return res, nil
 }
 
 // local is what this node knows of itself: the answer's only member is this one.

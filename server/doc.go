@@ -10,9 +10,11 @@
 //	health.go       Check and List
 //	watch.go        the standard's Watch; watches.go counts the open ones and refuses those above the limits
 //	admin.go        writes; validate.go checks their fields (with api/rollcall/limits)
+//	overrides.go    changes and lists of overrides; rules.go of safety rules
 //	registry.go     reads of services; events.go and asof.go read the past
 //	follow.go       WatchEvents and WatchServices
-//	cluster.go      GetStatus; problems.go says what is wrong with the cluster, in words
+//	cluster.go      GetStatus; problems.go says what is wrong with the cluster, in words, and problems_layers.go
+//	                what operators may have forgotten
 //	verify.go       "rollcall verify": asks every member for its state hash after one log entry and compares
 //	hashes.go       a member's answer to that question
 //	peerservice.go  what other members ask: forwarded writes and the read index

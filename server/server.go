@@ -213,7 +213,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
-		source: deps.Node, registry: deps.Registry, readiness: s.readiness,
+		source: deps.Node, registry: deps.Registry, layers: deps.Layers, logClock: deps.LogClock, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}

@@ -49,7 +49,10 @@ func TestOverrideSetAndClear(t *testing.T) {
 
 func TestShutdownAndResume(t *testing.T) {
 	_, run := shop(t)
-	run("resume").want(t, 1, "", "rollcall: cannot resume: an override of \"**\" does not exist; the registry is not shut down; \"rollcall override list\" shows what is overridden\n")
+	run("resume").want(t, 1, "", "rollcall: cannot resume: the registry is not shut down; \"rollcall override list\" shows the overrides\n")
+	run("resume", "-o", "json", "--request-id", "r1").want(t, 1, "",
+		`{"code":"NOT_FOUND","reason":"NOT_FOUND","message":"cannot resume: the registry is not shut down; \"rollcall override list\" shows the overrides","written":"no","request_id":"r1"}`+"\n")
+	run("resume", "--break-glass", "nosuch", "--reason", "r").want(t, 1, "", "rollcall: cannot resume: …")
 	run("resume", "--allow-missing").want(t, 0, "the registry is not shut down; nothing changed\n", "")
 	run("shutdown").want(t, 1, "", "rollcall: shutdown needs a --reason; it stands in the history, and everybody whose service is down reads it\n")
 	run("shutdown", "--reason", "drill").want(t, 1, "", "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min\n")
@@ -289,6 +292,19 @@ func TestCompletionOffersPatternsAndRules(t *testing.T) {
 	}
 }
 
+// A real change does not look as if it had affected nobody: only a dry run tells whom it would affect.
+func TestOnlyADryRunTellsWhomItAffects(t *testing.T) {
+	_, run := shop(t)
+	for _, test := range []struct {
+		args string
+		want bool
+	}{{"override set shop/cart not_serving --dry-run", true}, {"override set shop/cart not_serving", false}, {"override clear shop/cart", false}} {
+		if r := run(append(strings.Fields(test.args), "-o", "json")...); r.code != 0 || strings.Contains(r.stdout, "affected") != test.want {
+			t.Errorf("%s: %s%s", test.args, r.stdout, r.stderr)
+		}
+	}
+}
+
 // What happened to overrides and rules stands among the events, with whom they concerned and what broke.
 func TestEventsOfLayers(t *testing.T) {
 	_, run := shop(t)
@@ -301,6 +317,24 @@ func TestEventsOfLayers(t *testing.T) {
 	golden(t, "events_layers.txt", []byte(regexp.MustCompile(local(4)[:10]+`[^ ]* [0-9:.]+`).ReplaceAllString(r.stdout, "TIME                   ")))
 	if r := run("events", "--type", "override-set,rule-removed", "-o", "json"); revisions(t, r.stdout) != "5 8" {
 		t.Error(r)
+	}
+}
+
+// Of a service's events are those of the overrides that cover it, whether they are listed or followed.
+func TestEventsOfAServiceAndWhatCoversIt(t *testing.T) {
+	_, run := shop(t)
+	for _, p := range []string{"shop/*", "shop/cart", "shop/cart2/*", "shop/pay/a", "*"} { // 5 to 9
+		run("override", "set", p, "serving").want(t, 0, "…", "")
+	}
+	run("override", "clear", "shop/*").want(t, 0, "…", "") // 10
+	run("set", "shop/cart", "unknown").want(t, 0, "…", "") // 11
+	for _, args := range []string{"events --service shop/cart --from 4 -o json", "events --service shop/cart --from 4 -o json --follow --limit 5"} {
+		if r := run(strings.Fields(args)...); revisions(t, r.stdout) != "5 6 9 10 11" {
+			t.Errorf("%s: %s%s", args, r.stdout, r.stderr)
+		}
+	}
+	if r := run("events", "shop/cart", "--from", "4", "-o", "json"); revisions(t, r.stdout) != "5 6 7 9 10 11" {
+		t.Errorf("of a prefix: %s%s", r.stdout, r.stderr)
 	}
 }
 

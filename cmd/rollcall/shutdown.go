@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
@@ -88,7 +90,11 @@ another override says. It clears the override '**'.`,
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				resp, err := c.Resume(ctx, o)
 				if err != nil {
-					return &attempt{what: "resume", err: err, notFound: `the registry is not shut down; "rollcall override list" shows what is overridden`}
+					if e, ok := errors.AsType[*client.Error](err); ok && e.Code == codes.NotFound && len(o.BreakGlass) == 0 {
+						return &failure{exit: exitNotDone, code: codes.NotFound, reason: e.Reason, written: e.Written, requestID: e.RequestID,
+							err: errors.New("cannot resume: the registry is not shut down"), next: overrideAdvice}
+					}
+					return doing("resume", err)
 				}
 				return a.printCleared(resp, "**", o, "resumed", "the registry is not shut down")
 			})

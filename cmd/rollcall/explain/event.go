@@ -40,6 +40,9 @@ func EventReason(e *rollcallv1.Event) string {
 	}
 	if broken := e.GetBrokenRules(); len(broken) > 0 {
 		text := "broke " + Broken(broken, "serve")
+		if e.GetType() == rollcallv1.EventType_EVENT_TYPE_RULE_SET {
+			text = "broken when it was set: " + Broken(broken, "serve")
+		}
 		if len(e.GetBreakGlass()) > 0 {
 			text += ", as --break-glass allowed"
 		}

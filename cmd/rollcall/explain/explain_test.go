@@ -187,3 +187,24 @@ func TestRulesInWords(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+func TestEventsInOneCell(t *testing.T) {
+	broken := []*rollcallv1.BrokenRule{{Rule: "two", Pattern: "shop/*", Needed: 2, Serving: 1, Total: 3}}
+	for _, test := range []struct {
+		event       *rollcallv1.Event
+		change, why string
+	}{
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET, Status: notServing, ExpireTime: at(time.Hour), MatchedCount: 1, Reason: "disk swap", BrokenRules: broken, BreakGlass: []string{"two"}},
+			"override NOT_SERVING until 15:50, 1 service", "disk swap; broke two (shop/*: 2 needed, 1 of 3 serve), as --break-glass allowed"},
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET, Status: serving, MatchedCount: 1200}, "override SERVING without end, 1,200 services", "-"},
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED, Reason: "done"}, "override cleared, 0 services", "done"},
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED, MatchedCount: 2, BrokenRules: broken}, "override ended, 2 services", "broke two (shop/*: 2 needed, 1 of 3 serve)"},
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_RULE_SET, Rule: rule("two", 0, 0), BrokenRules: broken}, "rule two: at least 2", "broken when it was set: two (shop/*: 2 needed, 1 of 3 serve)"},
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_RULE_REMOVED, Rule: &rollcallv1.Rule{Name: "two"}}, "rule two removed", "-"},
+		{&rollcallv1.Event{Type: rollcallv1.EventType_EVENT_TYPE_REPORTED, Reason: "up"}, "", "up"},
+	} {
+		if got, why := Change(now, test.event), EventReason(test.event); got != test.change || why != test.why {
+			t.Errorf("%v: %q, %q, want %q, %q", test.event.GetType(), got, why, test.change, test.why)
+		}
+	}
+}

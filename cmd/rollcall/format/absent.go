@@ -28,7 +28,12 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		return fd.Name() == "revision" // of a dry run: there is no such revision
 	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,
 		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse:
-		return fd.Name() == "revision" || fd.Name() == "broken_rules"
+		switch fd.Name() {
+		case "revision", "broken_rules":
+			return true
+		case "affected", "affected_total": // only a dry run tells whom a change affects
+			return true
+		}
 	}
 	return false
 }

@@ -1,0 +1,79 @@
+package server
+
+import (
+	"cmp"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+)
+
+// maxLayerProblems is how many sentences of one sort there are. More are counted.
+const maxLayerProblems = 5
+
+// layerProblems names what operators may have forgotten, as this node knows it: a registry that is shut down,
+// rules that do not hold, overrides that end only when somebody ends them. now is by the cluster's clock.
+func layerProblems(l Layers, now time.Time) []string {
+	var shut, broken, forever []string
+	overrides, _, _ := l.ListOverrides("", limits.MaxOverrides)
+	for _, o := range overrides {
+		who := ""
+		if name := cmp.Or(o.GetActor().GetName(), o.GetActor().GetPeer()); name != "" {
+			who = " by " + name
+		}
+		age := coarsely(now.Sub(o.GetTime().AsTime()))
+		switch {
+		case o.GetPattern() == pattern.Switch:
+			shut = append(shut, fmt.Sprintf("the whole registry shows %v, set%s %s ago%s; \"rollcall resume\" ends it", o.GetStatus(), who, age, because(o.GetReason())))
+		case o.GetExpireTime() == nil:
+			forever = append(forever, fmt.Sprintf("override %s%s without end for %s%s", o.GetPattern(), who, age, because(o.GetReason())))
+		}
+	}
+	rules, _ := l.ListRules()
+	for _, r := range rules {
+		if r.GetServing() < r.GetNeeded() {
+			broken = append(broken, fmt.Sprintf("rule %s is broken: %s: %d needed, %d of %d serve", r.GetName(), r.GetPattern(), r.GetNeeded(), r.GetServing(), r.GetTotal()))
+		}
+	}
+	return append(shut, append(atMost(broken, "rules are broken"), atMost(forever, "overrides have no end")...)...)
+}
+
+// coarsely is how long ago something was: "3m", "26h", "3 days".
+func coarsely(d time.Duration) string {
+	switch {
+	case d >= 48*time.Hour:
+		return fmt.Sprintf("%d days", d/(24*time.Hour))
+	case d >= 2*time.Hour:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= 2*time.Minute:
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return fmt.Sprintf("%ds", max(0, d)/time.Second)
+}
+
+// atMost counts sentences instead of repeating too many.
+func atMost(list []string, more string) []string {
+	if n := len(list) - maxLayerProblems; n > 0 {
+		return append(list[:maxLayerProblems:maxLayerProblems], fmt.Sprintf("%d more %s", n, more))
+	}
+	return list
+}
+
+// because is the end of a sentence about a change: its reason on one line, and not more of it than a sentence
+// should hold.
+func because(reason string) string {
+	const most = 80
+	reason = strings.TrimSpace(reason)
+	if reason == "" {
+		return ""
+	}
+	text := []rune(reason)
+	if len(text) > most {
+		text = append(text[:most:most], '…')
+	}
+	quoted := strconv.Quote(string(text))
+	return ": " + strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}
