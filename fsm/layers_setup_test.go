@@ -20,6 +20,10 @@ func over(pattern string, st logv1.Status) *logv1.Command {
 	return override(&logv1.SetOverride{Pattern: pattern, Status: st})
 }
 
+func overFor(pattern string, st logv1.Status, ttl int64) *logv1.Command {
+	return override(&logv1.SetOverride{Pattern: pattern, Status: st, Ttl: ttl})
+}
+
 func clearOver(pattern string) *logv1.Command {
 	return clearing(&logv1.ClearOverride{Pattern: pattern})
 }
@@ -34,6 +38,10 @@ func rule(c *logv1.SetRule) *logv1.Command {
 
 func atLeast(name, pattern string, n int64) *logv1.Command {
 	return rule(&logv1.SetRule{Name: name, Pattern: pattern, MinServing: n})
+}
+
+func percent(name, pattern string, n uint32) *logv1.Command {
+	return rule(&logv1.SetRule{Name: name, Pattern: pattern, MinPercent: n})
 }
 
 func removeRule(name string) *logv1.Command {
