@@ -95,11 +95,14 @@ func (b *DB) OpenError(path string, err error) error {
 		return fmt.Errorf("%s: %w: its first pages are overwritten", path, vfs.ErrDamaged)
 	}
 	var pathErr *os.PathError
-	if errors.As(err, &pathErr) || errors.Is(err, vfs.ErrDamaged) {
+	switch {
+	case errors.As(err, &pathErr) && pathErr.Path == path:
+		return err // it says what was done to which file
+	case pathErr != nil, errors.Is(err, vfs.ErrDamaged):
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	// What else bbolt says of a file it could open and lock (too small, no mapping) has no type.
-	return fmt.Errorf("%s: %w: it is cut short (%w)", path, vfs.ErrDamaged, err)
+	return fmt.Errorf("%s: %w (%w)", path, vfs.ErrDamaged, err)
 }
 
 // CloseAfter closes the file after err. After a panic bbolt's locks may be held for ever: then only the file
