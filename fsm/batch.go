@@ -20,8 +20,9 @@ type batch struct {
 	forgotten   []string   // keys of answers that are forgotten since this batch
 	hash        Digest     // the state's after the last entry
 	steps       []layersStep
-	brokeGlass  uint64 // commands that broke rules with break_glass
-	mismatch    uint64 // the first index after which a proposer had another state hash than this node; 0: none
+	sinceStep   []touched // services that changed since the last step
+	brokeGlass  uint64    // commands that broke rules with break_glass
+	mismatch    uint64    // the first index after which a proposer had another state hash than this node; 0: none
 }
 
 // maxTouched is for how many names memory is kept from one batch to the next.
@@ -31,7 +32,7 @@ const maxTouched = 1024
 // was then: else a reader could see a report from after the change without the override, or the other way
 // round.
 type layersStep struct {
-	services []touched // as of the change
+	services []touched // that changed before, since the step before
 	layers   *layers.Layers
 	patterns []string // whose overrides changed
 }
@@ -56,11 +57,24 @@ func (b *batch) add(p *plan) {
 		}
 	}
 	if len(p.patterns) > 0 {
-		b.steps = append(b.steps, layersStep{slices.Clone(b.services), p.layers, p.patterns})
+		b.addStep(p)
 	}
 }
 
+// addStep notes a change of the layers.
+func (b *batch) addStep(p *plan) {
+	services := b.sinceStep
+	if len(b.steps) == 0 {
+		services = slices.Clone(b.services)
+	}
+	b.sinceStep = nil
+	b.steps = append(b.steps, layersStep{services, p.layers, p.patterns})
+}
+
 func (b *batch) addService(name string, now *record) {
+	if len(b.steps) > 0 {
+		b.sinceStep = append(b.sinceStep, touched{name, now})
+	}
 	if i, ok := b.at[name]; ok {
 		b.services[i].now = now
 		return

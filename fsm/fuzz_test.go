@@ -26,6 +26,12 @@ func seedCommands() []*logv1.Command {
 		announce(nil),
 		compact(2), compact(99), compact(-1), compact(1),
 		announce(&logv1.Member{Name: "n1", ApiAddress: "x:1", DirectoryId: "d1", Level: 1}),
+		over("a", serving), overFor("*", notServing, 1), overFor("a/*", notServing, 2e9), over("a*", serving), over("**", 9), clearOver("a"),
+		clearing(&logv1.ClearOverride{Pattern: "a", AllowMissing: true, IfRevision: proto.Int64(-1)}),
+		atLeast("r", "*", 1), percent("r", "a", 101), percent("s", "a/*", 50), removeRule("r"), atLeast("a,b", "**", 0),
+		because(write(change("a", notServing)), "why", "*", "r"), because(over("**", notServing), "", "*"),
+		expire(1, &logv1.ExpiredOverride{Pattern: "a/*", Revision: 1}), expire(2),
+		recordCommand(logv1.Kind_KIND_OVERRIDE, &logv1.OverrideCommand{}), recordCommand(logv1.Kind_KIND_RULE, compact(1)),
 	}
 }
 
@@ -46,7 +52,7 @@ func FuzzApply(f *testing.F) {
 			data = sealRaw(logv1.Format, data)
 		}
 		h := newHarness(t)
-		h.do(t, 1, termStartWith(3, 100), withID("x", change("a", serving), change("b", notServing)))
+		h.do(t, 1, termStartWith(3, 100), withID("x", change("a", serving), change("b", notServing)), overFor("b", serving, 1e9), atLeast("r", "a", 1))
 		before, deltas := h.dump(), len(h.registryFile.deltas)
 		answer := h.Apply(&raft.Log{Index: 2, Term: 1, Type: raft.LogCommand, Data: data})
 		switch answer := answer.(type) {

@@ -22,10 +22,15 @@ import (
 type layeredModel struct {
 	services  map[string]reported
 	overrides map[string]layered
-	rules     map[string]*logv1.SetRule
+	rules     map[string]modelRule
 	revision  int64
 	time      int64
 	horizon   int64
+}
+
+type modelRule struct {
+	*logv1.SetRule
+	reason string
 }
 
 type reported struct {
@@ -42,7 +47,7 @@ type layered struct {
 }
 
 func newLayeredModel() layeredModel {
-	return layeredModel{services: map[string]reported{}, overrides: map[string]layered{}, rules: map[string]*logv1.SetRule{}, horizon: 1}
+	return layeredModel{services: map[string]reported{}, overrides: map[string]layered{}, rules: map[string]modelRule{}, horizon: 1}
 }
 
 func (m layeredModel) clone() layeredModel {
@@ -97,7 +102,7 @@ func (m layeredModel) count(pattern string) (serving, total int64) {
 	return serving, total
 }
 
-func needs(r *logv1.SetRule, total int64) int64 {
+func needs(r modelRule, total int64) int64 {
 	n := r.MinServing
 	for n*100 < int64(r.MinPercent)*total {
 		n++
@@ -132,7 +137,7 @@ func (m *layeredModel) apply(cmd *logv1.Command) (refused string, broken []*logv
 			return "INVALID", nil
 		}
 		for _, name := range cmd.BreakGlass {
-			if m.rules[name] == nil && name != "*" {
+			if m.rules[name].SetRule == nil && name != "*" {
 				return "NOT_FOUND", nil
 			}
 		}
@@ -210,12 +215,12 @@ func (m *layeredModel) run(cmd *logv1.Command) (refused string) {
 		}
 		m.end(o.GetClear().Pattern)
 	case r.GetSet() != nil:
-		if before := m.rules[r.GetSet().Name]; before == nil || !proto.Equal(before, r.GetSet()) {
+		if before := m.rules[r.GetSet().Name]; before.SetRule == nil || !proto.Equal(before.SetRule, r.GetSet()) || before.reason != cmd.Reason {
 			m.revision++
 		}
-		m.rules[r.GetSet().Name] = r.GetSet()
+		m.rules[r.GetSet().Name] = modelRule{r.GetSet(), cmd.Reason}
 	case r.GetRemove() != nil:
-		if m.rules[r.GetRemove().Name] == nil {
+		if m.rules[r.GetRemove().Name].SetRule == nil {
 			return "NOT_FOUND"
 		}
 		m.revision++

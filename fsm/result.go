@@ -16,6 +16,7 @@ type Result struct {
 	refusal  *logv1.Refusal
 	broken   []*logv1.BrokenRule
 	layers   *layers.Layers // of when the command ended
+	covered  *covered       // see overrides
 	affected affected       // of a preview only
 	// stored is the encoded answer of the first try, if replayed is set. Then only index is used of the
 	// fields above. See resultEncoder.
@@ -31,33 +32,45 @@ func (p *plan) result(l *layers.Layers) Result {
 
 // cost is how much remembering r counts against the limit of request ids: about as much as it takes.
 func (r *Result) cost() int {
-	overrides, _ := r.overrides()
-	return max(len(r.outcomes)+len(r.changes)+len(r.broken)+len(r.refusal.GetBroken())+len(overrides), 1)
+	return max(len(r.outcomes)+len(r.changes)+len(r.broken)+len(r.refusal.GetBroken())+len(r.overrides().overrides), 1)
 }
 
-// overrides returns the overrides that cover a service of r, each once, and since when the effective status of
-// each service is what it is (0: it does not exist). nil if there are no overrides at all.
-func (r *Result) overrides() (covering []*logv1.LayeredOverride, since []int64) {
+// covered is what overrides do to the services of a result.
+type covered struct {
+	overrides []*logv1.LayeredOverride // that cover one of them or several, each once
+	// since says, of each service, since when its effective status is what it is; 0: it does not exist. nil: there
+	// are no overrides at all.
+	since []int64
+}
+
+var uncovered = &covered{}
+
+// overrides computes once what overrides do to the services of r.
+func (r *Result) overrides() *covered {
 	if len(r.outcomes) == 0 || r.layers.Live()+r.layers.Ended() == 0 {
-		return nil, nil
+		return uncovered
+	}
+	if r.covered != nil {
+		return r.covered
 	}
 	seen := map[string]bool{}
-	since = make([]int64, len(r.outcomes))
+	c := &covered{since: make([]int64, len(r.outcomes))}
 	for i := range r.outcomes {
 		o := &r.outcomes[i]
 		if o.after == nil {
 			continue
 		}
-		_, since[i] = r.layers.Effective(o.name, o.after.status, o.after.statusTime)
+		_, c.since[i] = r.layers.Effective(o.name, o.after.status, o.after.statusTime)
 		r.layers.Each(o.name, func(over *layers.Override) bool {
 			if !seen[over.Pattern] {
 				seen[over.Pattern] = true
-				covering = append(covering, &logv1.LayeredOverride{Pattern: over.Pattern, Override: over.Override})
+				c.overrides = append(c.overrides, &logv1.LayeredOverride{Pattern: over.Pattern, Override: over.Override})
 			}
 			return true
 		})
 	}
-	return covering, since
+	r.covered = c
+	return c
 }
 
 // Proto returns r for the wire. A service that does not exist afterwards has a record with a name
@@ -81,8 +94,8 @@ func (r Result) Proto() *logv1.Result {
 		return p
 	}
 	p.Services = make([]*logv1.ServiceResult, len(r.outcomes))
-	overrides, since := r.overrides()
-	p.Overrides = overrides
+	covered := r.overrides()
+	p.Overrides = covered.overrides
 	var by actorLog
 	for i := range r.outcomes {
 		o := &r.outcomes[i]
@@ -95,8 +108,8 @@ func (r Result) Proto() *logv1.Result {
 		default:
 			s.Record = &logv1.ServiceRecord{Service: o.name}
 		}
-		if since != nil {
-			s.EffectiveTime = since[i]
+		if covered.since != nil {
+			s.EffectiveTime = covered.since[i]
 		}
 		p.Services[i] = s
 	}

@@ -24,8 +24,8 @@ type storedOrigin struct {
 func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 	p := &e.p
 	p.Revision, p.Time, p.Refusal, p.BrokenRules = r.revision, r.time, r.refusal, r.broken
-	var since []int64
-	p.Overrides, since = r.overrides()
+	covered := r.overrides()
+	p.Overrides = covered.overrides
 	p.EffectiveTimes = p.EffectiveTimes[:0]
 	p.Records = p.Records[:0]
 	for i := range r.changes {
@@ -55,8 +55,8 @@ func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 		p.Statuses = append(p.Statuses, status)
 		p.StatusTimes = append(p.StatusTimes, statusTime)
 		p.Origins = append(p.Origins, place)
-		if since != nil {
-			p.EffectiveTimes = append(p.EffectiveTimes, since[i]-r.time)
+		if covered.since != nil {
+			p.EffectiveTimes = append(p.EffectiveTimes, covered.since[i]-r.time)
 		}
 	}
 	if cap(e.bytes) > maxScratch {

@@ -3,6 +3,7 @@ package store_test
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -19,15 +20,29 @@ import (
 	"github.com/rollcallhq/rollcall/store/storetest"
 )
 
-// With -golden the files in testdata/level1 are written anew. They are what data directories of the base
-// level look like: once a version is released they are never written again, and what a later level adds
-// gets a directory of its own.
-var writeGolden = flag.Bool("golden", false, "write testdata/level1")
+// With -golden the files in testdata/levelN of the newest level are written anew. They are what data
+// directories of that level look like: once a version is released they are never written again, and what a
+// later level adds gets a directory of its own.
+var writeGolden = flag.Bool("golden", false, "write testdata/levelN of the newest level")
 
-const (
-	golden     = "testdata/level1"
-	goldenTime = 1700000000000000000
-)
+const goldenTime = 1700000000000000000
+
+// golden is a data directory of a level.
+type golden struct {
+	level   uint32
+	entry   *logv1.Entry
+	records []logv1.Record
+	events  []*logv1.Event
+	content storetest.Content
+}
+
+func (g golden) dir() string { return fmt.Sprint("testdata/level", g.level) }
+
+// goldens are the levels' data directories, oldest first.
+var goldens = []golden{
+	{1, goldenEntry, goldenRecords, goldenEvents, goldenContent},
+	{2, layersEntry, layersRecords, layersEvents, layersContent},
+}
 
 var (
 	goldenActor = &logv1.Actor{Name: "deploy", Peer: "10.0.0.9:5000"}
@@ -81,9 +96,48 @@ var goldenEvents = []*logv1.Event{
 		Status: logv1.Status_STATUS_UNKNOWN, EffectiveStatus: logv1.Status_STATUS_UNKNOWN, LeaseId: "l1", StatusTime: goldenTime - 5},
 }
 
-func makeGolden(t *testing.T) {
+// What level 2 adds: overrides and rules.
+var (
+	layersOverride = &logv1.Override{Status: logv1.Status_STATUS_NOT_SERVING, StatusTime: goldenTime, ExpireTime: goldenTime + 3_600_000_000_000,
+		Reason: "disk swap", Actor: goldenActor, Time: goldenTime, Revision: 6, RequestId: "r3"}
+	layersEnded = &logv1.Override{Status: logv1.Status_STATUS_SERVING, StatusTime: goldenTime, EndedTime: goldenTime, EndedRevision: 8,
+		Time: goldenTime, Revision: 7}
+	layersRule   = &logv1.Rule{Pattern: "shop/*", MinServing: 1, MinPercent: 34, EnforceReports: true, Reason: "never all", Actor: goldenActor, Time: goldenTime, Revision: 9, RequestId: "r4"}
+	layersBroken = []*logv1.BrokenRule{{Rule: "shop-min", Pattern: "shop/*", Needed: 1, Serving: 0, Total: 2}}
+	layersEntry  = &logv1.Entry{Time: goldenTime, StateHash: goldenHash, Level: 2, Commands: []*logv1.Command{
+		{Actor: goldenActor, Reason: "disk swap", RequestId: "r3", BreakGlass: []string{"shop-min"}, Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{
+			Kind: logv1.Kind_KIND_OVERRIDE, Payload: storetest.Bytes(&logv1.OverrideCommand{Command: &logv1.OverrideCommand_Set{Set: &logv1.SetOverride{
+				Pattern: "shop/*", Status: logv1.Status_STATUS_NOT_SERVING, Ttl: 3_600_000_000_000, IfRevision: new(int64)}}})}}},
+		{Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: logv1.Kind_KIND_RULE, Payload: storetest.Bytes(&logv1.RuleCommand{
+			Command: &logv1.RuleCommand_Set{Set: &logv1.SetRule{Name: "shop-min", Pattern: "shop/*", MinServing: 1, MinPercent: 34, EnforceReports: true}}})}}},
+		{Kind: &logv1.Command_Expire{Expire: &logv1.Expire{Term: 2, Overrides: []*logv1.ExpiredOverride{{Pattern: "shop/*", Revision: 6}}}}},
+	}}
+	layersRecords = append(slices.Clone(goldenRecords),
+		logv1.Record{Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/*", Value: layersOverride},
+		logv1.Record{Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/pay", Value: layersEnded},
+		logv1.Record{Kind: logv1.Kind_KIND_RULE, Key: "shop-min", Value: layersRule},
+		storetest.Request(5, 1, &logv1.RequestRecord{RequestId: "r3", Hash: []byte("sixteen bytes oh"), Time: goldenTime, Cost: 2,
+			Result: storetest.Bytes(&logv1.StoredResult{Revision: 6, Time: goldenTime, BrokenRules: layersBroken,
+				Overrides: []*logv1.LayeredOverride{{Pattern: "shop/*", Override: layersOverride}},
+				Records:   []*logv1.RecordResult{{Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/*", Changed: true, Value: storetest.Bytes(layersOverride), MatchedCount: 2}}})}),
+	)
+	layersEvents = append(slices.Clone(goldenEvents),
+		&logv1.Event{Revision: 6, CommitRevision: 6, Type: logv1.EventType_EVENT_TYPE_OVERRIDE_SET, Time: goldenTime, Actor: goldenActor, Reason: "disk swap", RequestId: "r3",
+			Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/*", After: storetest.Bytes(layersOverride), MatchedCount: 2, BrokenRules: layersBroken, BreakGlass: []string{"shop-min"}},
+		&logv1.Event{Revision: 7, CommitRevision: 7, Type: logv1.EventType_EVENT_TYPE_OVERRIDE_SET, Time: goldenTime,
+			Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/pay", After: storetest.Bytes(layersEnded)},
+		&logv1.Event{Revision: 8, CommitRevision: 8, Type: logv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED, Time: goldenTime, Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/pay",
+			After: storetest.Bytes(layersEnded), Ends: true, MatchedCount: 1},
+		&logv1.Event{Revision: 9, CommitRevision: 9, Type: logv1.EventType_EVENT_TYPE_RULE_SET, Time: goldenTime, Actor: goldenActor, Reason: "never all", RequestId: "r4",
+			Kind: logv1.Kind_KIND_RULE, Key: "shop-min", After: storetest.Bytes(layersRule)},
+	)
+	layersContent = storetest.Holding(&logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 9, LogTime: goldenTime,
+		Horizon: 4, Compacted: 4, StateHash: goldenHash, Level: 2}, layersRecords...)
+)
+
+func makeGolden(t *testing.T, g golden) {
 	t.Helper()
-	if err := os.MkdirAll(golden, 0o755); err != nil {
+	if err := os.MkdirAll(g.dir(), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("ROLLCALL_LOG_STORE", string(raftlog.BoltDB)) // all in one file
@@ -92,7 +146,7 @@ func makeGolden(t *testing.T) {
 		{Name: "n1", PeerAddress: "10.0.0.1:7601", DirectoryID: d.Dir.Identity().DirectoryID}}}); err != nil {
 		t.Fatal(err)
 	}
-	entry, err := logv1.Seal(goldenEntry)
+	entry, err := logv1.Seal(g.entry)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,37 +154,45 @@ func makeGolden(t *testing.T) {
 	if err := d.Log.SetUint64([]byte("CurrentTerm"), 2); err != nil {
 		t.Fatal(err)
 	}
-	meta := goldenContent.Meta
+	meta := g.content.Meta
 	// In two flushes: the block of events grows.
-	d.Registry.Append(&logv1.Delta{Index: 1, Term: 1, Revision: 1, ClusterID: meta.GetClusterId(), Events: goldenEvents[:1]})
+	d.Registry.Append(&logv1.Delta{Index: 1, Term: 1, Revision: 1, ClusterID: meta.GetClusterId(), Events: g.events[:1]})
 	d.Flush()
 	delta := &logv1.Delta{Index: meta.GetIndex(), Term: meta.GetTerm(), Revision: meta.GetRevision(), LogTime: meta.GetLogTime(),
-		ClusterID: meta.GetClusterId(), StateHash: meta.GetStateHash(), Horizon: meta.GetHorizon(), Events: goldenEvents[1:],
-		Records: goldenRecords}
+		ClusterID: meta.GetClusterId(), StateHash: meta.GetStateHash(), Horizon: meta.GetHorizon(), Level: meta.GetLevel(), Events: g.events[1:],
+		Records: g.records}
 	d.Registry.Append(delta)
 	d.Flush()
 	d.Compact()
 	stream := d.Stream()
 	d.Close()
 	for name, data := range map[string][]byte{"entry": entry, "snapshot": stream, registry.FileName: registryFileIn(t, stream)} {
-		if err := os.WriteFile(filepath.Join(golden, name), data, 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(g.dir(), name), data, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for _, name := range []string{raftlog.FileName, "identity.json"} {
-		if err := storetest.CopyFile(filepath.Join(d.Path, name), filepath.Join(golden, name)); err != nil {
+		if err := storetest.CopyFile(filepath.Join(d.Path, name), filepath.Join(g.dir(), name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 func TestGoldenFiles(t *testing.T) {
-	if *writeGolden {
-		makeGolden(t)
+	if newest := goldens[len(goldens)-1]; newest.level != logv1.Level {
+		t.Errorf("there is no data directory of level %d", logv1.Level)
+	} else if *writeGolden {
+		makeGolden(t, newest)
 	}
+	for _, g := range goldens {
+		t.Run(fmt.Sprint("level", g.level), func(t *testing.T) { checkGolden(t, g) })
+	}
+}
+
+func checkGolden(t *testing.T, g golden) {
 	path := t.TempDir()
 	for _, name := range []string{"identity.json", raftlog.FileName, registry.FileName} {
-		if err := storetest.CopyFile(filepath.Join(golden, name), filepath.Join(path, name)); err != nil {
+		if err := storetest.CopyFile(filepath.Join(g.dir(), name), filepath.Join(path, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -140,8 +202,8 @@ func TestGoldenFiles(t *testing.T) {
 		t.Errorf("the registry file was not used: %s", said)
 	}
 	disktest.NoTemps(t, path)
-	storetest.Same(t, d.Load(), goldenContent)
-	sameHistory(t, d)
+	storetest.Same(t, d.Load(), g.content)
+	sameHistory(t, d, g.events)
 	if f := d.Dir.Identity().Founding; f == nil || f.ClusterID != "3f9a" || len(f.Members) != 1 {
 		t.Errorf("founding %+v", f)
 	}
@@ -152,37 +214,37 @@ func TestGoldenFiles(t *testing.T) {
 		t.Errorf("last entry %d, %v", last, err)
 	}
 
-	stream, err := os.ReadFile(filepath.Join(golden, "snapshot"))
+	stream, err := os.ReadFile(filepath.Join(g.dir(), "snapshot"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := d.Registry.Replace(bytes.NewReader(stream)); err != nil {
 		t.Fatal(err)
 	}
-	storetest.Same(t, d.Load(), goldenContent)
-	sameHistory(t, d)
+	storetest.Same(t, d.Load(), g.content)
+	sameHistory(t, d, g.events)
 	disktest.NoTemps(t, path)
 
-	backup, file, err := registry.ExtractBackup(filepath.Join(golden, "snapshot"), t.TempDir())
+	backup, file, err := registry.ExtractBackup(filepath.Join(g.dir(), "snapshot"), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := file.Events(); n != len(goldenEvents) || err != nil || backup.Meta.GetFormat() != logv1.RegistryFormat {
+	if n, err := file.Events(); n != len(g.events) || err != nil || backup.Meta.GetFormat() != logv1.RegistryFormat {
 		t.Errorf("the backup holds %d events, %v; %v", n, err, backup.Meta)
 	}
 	if err := file.Remove(); err != nil {
 		t.Error(err)
 	}
 
-	sealedEntry, err := os.ReadFile(filepath.Join(golden, "entry"))
+	sealedEntry, err := os.ReadFile(filepath.Join(g.dir(), "entry"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	entry := new(logv1.Entry)
-	if err := logv1.Open(sealedEntry, entry); err != nil || !proto.Equal(entry, goldenEntry) {
+	if err := logv1.Open(sealedEntry, entry); err != nil || !proto.Equal(entry, g.entry) {
 		t.Errorf("entry %v, %v", entry, err)
 	}
-	if again, err := logv1.Seal(goldenEntry); err != nil || !bytes.Equal(again, sealedEntry) {
+	if again, err := logv1.Seal(g.entry); err != nil || !bytes.Equal(again, sealedEntry) {
 		t.Errorf("the entry is written as %x (%v), was %x", again, err, sealedEntry)
 	}
 	// The meta is in the header, the rest is bbolt's.
@@ -192,11 +254,11 @@ func TestGoldenFiles(t *testing.T) {
 }
 
 // sameHistory requires the registry file to hold the golden events.
-func sameHistory(t *testing.T, d *disktest.Disk) {
+func sameHistory(t *testing.T, d *disktest.Disk, want []*logv1.Event) {
 	t.Helper()
 	have, _, err := d.Events(logv1.EventQuery{From: 1})
-	if err != nil || !slices.EqualFunc(have, goldenEvents, func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
-		t.Errorf("events %v, %v; want %v", have, err, goldenEvents)
+	if err != nil || !slices.EqualFunc(have, want, func(a, b *logv1.Event) bool { return proto.Equal(a, b) }) {
+		t.Errorf("events %v, %v; want %v", have, err, want)
 	}
 }
 

@@ -320,6 +320,24 @@ func TestEventsOfLayers(t *testing.T) {
 	}
 }
 
+// Of a service's events are those of the overrides that cover it, whether they are listed or followed.
+func TestEventsOfAServiceAndWhatCoversIt(t *testing.T) {
+	_, run := shop(t)
+	for _, p := range []string{"shop/*", "shop/cart", "shop/cart2/*", "shop/pay/a", "*"} { // 5 to 9
+		run("override", "set", p, "serving").want(t, 0, "…", "")
+	}
+	run("override", "clear", "shop/*").want(t, 0, "…", "") // 10
+	run("set", "shop/cart", "unknown").want(t, 0, "…", "") // 11
+	for _, args := range []string{"events --service shop/cart --from 4 -o json", "events --service shop/cart --from 4 -o json --follow --limit 5"} {
+		if r := run(strings.Fields(args)...); revisions(t, r.stdout) != "5 6 9 10 11" {
+			t.Errorf("%s: %s%s", args, r.stdout, r.stderr)
+		}
+	}
+	if r := run("events", "shop/cart", "--from", "4", "-o", "json"); revisions(t, r.stdout) != "5 6 7 9 10 11" {
+		t.Errorf("of a prefix: %s%s", r.stdout, r.stderr)
+	}
+}
+
 func TestWatchShowsTheOverride(t *testing.T) {
 	var out bytes.Buffer
 	a := testApp(&out)
