@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -93,7 +94,7 @@ next page, not for all of them.`,
 	flags.Var(&f.until, "until", "not after this `time`")
 	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did; no environment variable stands for it, as that names who writes")
 	flags.Var(&f.types, "type", "only events of this `type`, "+format.Alternatives(cliflag.EventTypeNames())+"; comma separated or repeated")
-	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`")
+	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`, and of overrides that cover it")
 	flags.IntVar(&f.limit, "limit", 0, "at most so many events; 0: all")
 	flags.BoolVar(&f.reverse, "reverse", false, "newest first")
 	f.read = addReadFlags(cmd)
@@ -247,10 +248,19 @@ func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []str
 
 // wants reports whether the flags choose e. A watch of events filters by prefix only; this is the rest.
 func (f *eventFlags) wants(e *rollcallv1.Event) bool {
-	return (f.service == "" || e.GetService() == f.service) &&
+	return (f.service == "" || concerns(e, f.service)) &&
 		(f.actor == "" || e.GetActor().GetName() == f.actor) &&
 		(len(f.types) == 0 || slices.Contains(f.types, e.GetType())) &&
 		!e.GetTime().AsTime().Before(f.since.Time)
+}
+
+// concerns reports whether an event is of a service, or of an override that covers it.
+func concerns(e *rollcallv1.Event, service string) bool {
+	switch e.GetType() {
+	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET, rollcallv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED, rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED:
+		return pattern.Covers(e.GetPattern(), service)
+	}
+	return e.GetService() == service
 }
 
 // firstSince returns the revision of the first event at or after --since; without one, the next revision.

@@ -151,6 +151,11 @@ func (f *fake) getAt(req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceR
 	return &rollcallv1.GetServiceResponse{Service: rec, Revision: revision}, nil
 }
 
+// meets reports whether an event is of a service, or a pattern, that one of the prefixes wants.
+func meets(e *rollcallv1.Event, prefixes []string) bool {
+	return begins(e.GetService(), prefixes) || e.GetPattern() != "" && slices.ContainsFunc(prefixes, func(p string) bool { return pattern.Meets(e.GetPattern(), p) })
+}
+
 func begins(service string, prefixes []string) bool {
 	return len(prefixes) == 0 || service != "" && slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(service, p) })
 }
@@ -183,7 +188,7 @@ func (f *fake) ListEvents(ctx context.Context, req *rollcallv1.ListEventsRequest
 	resp := &rollcallv1.ListEventsResponse{OldestRevision: max(f.history.oldest, 1), Revision: f.revision}
 	for ; from <= to; from++ {
 		e := f.history.events[from-1]
-		if begins(e.GetService(), req.GetPrefixes()) && (req.GetService() == "" || req.GetService() == e.GetService() || e.GetPattern() != "" && pattern.Covers(e.GetPattern(), req.GetService())) &&
+		if meets(e, req.GetPrefixes()) && (req.GetService() == "" || req.GetService() == e.GetService() || e.GetPattern() != "" && pattern.Covers(e.GetPattern(), req.GetService())) &&
 			(req.GetActor() == "" || req.GetActor() == e.GetActor().GetName()) &&
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), e.GetType())) {
 			resp.Events = append(resp.Events, e)
@@ -236,7 +241,7 @@ func (f *fake) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.Serve
 		m := &rollcallv1.WatchEventsResponse{}
 		for at < f.revision && len(m.Events) < 4 {
 			at++
-			if e := f.history.events[at-1]; begins(e.GetService(), req.GetPrefixes()) {
+			if e := f.history.events[at-1]; meets(e, req.GetPrefixes()) {
 				m.Events = append(m.Events, e)
 			}
 		}

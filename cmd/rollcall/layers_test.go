@@ -191,6 +191,22 @@ func TestMistakesWithLayersAreOneLine(t *testing.T) {
 	rollcall(t, "override", "set", "", "not_serving").want(t, exitNotDone, "", "rollcall: pattern is empty; give the name of a service, or a pattern such as …")
 }
 
+func TestWhyOfAService(t *testing.T) {
+	_, run := shop(t)
+	run("override", "set", "shop/*", "unknown", "--reason", "disk swap", "--break-glass", "*").want(t, 0, "…", "")
+	run("why", "shop/cart").want(t, 0, "shop/cart is UNKNOWN since …", "")
+	r := run("why", "shop/pay/a")
+	for _, want := range []string{
+		"The override shop/* decides: ann set it to UNKNOWN at ", ": disk swap.\nIt ends at 11:00, in 56m40s; \"rollcall override clear 'shop/*'\" ends it now.\n",
+		"When it ends, shop/pay/a will be SERVING: the report decides again.\n", "Rule pay-min (at least 1 of shop/pay/*) covers it: broken: 0 of 2 are SERVING, 1 too few. What makes it worse is refused.\n",
+	} {
+		if !strings.Contains(r.stdout, want) {
+			t.Errorf("no %q in\n%s", want, r.stdout)
+		}
+	}
+	run("why", "nosuch").want(t, exitNotDone, "", "rollcall: cannot say why nosuch is as it is: nosuch does not exist; an override makes no service exist; \"rollcall list\" shows the services\n")
+}
+
 // A variable is set for all commands: none of them may then break rules, or last for ever, unseen.
 func TestNoVariableBreaksRules(t *testing.T) {
 	f, run := shop(t)
@@ -317,6 +333,24 @@ func TestEventsOfLayers(t *testing.T) {
 	golden(t, "events_layers.txt", []byte(regexp.MustCompile(local(4)[:10]+`[^ ]* [0-9:.]+`).ReplaceAllString(r.stdout, "TIME                   ")))
 	if r := run("events", "--type", "override-set,rule-removed", "-o", "json"); revisions(t, r.stdout) != "5 8" {
 		t.Error(r)
+	}
+}
+
+// Of a service's events are those of the overrides that cover it, whether they are listed or followed.
+func TestEventsOfAServiceAndWhatCoversIt(t *testing.T) {
+	_, run := shop(t)
+	for _, p := range []string{"shop/*", "shop/cart", "shop/cart2/*", "shop/pay/a", "*"} { // 5 to 9
+		run("override", "set", p, "serving").want(t, 0, "…", "")
+	}
+	run("override", "clear", "shop/*").want(t, 0, "…", "") // 10
+	run("set", "shop/cart", "unknown").want(t, 0, "…", "") // 11
+	for _, args := range []string{"events --service shop/cart --from 4 -o json", "events --service shop/cart --from 4 -o json --follow --limit 5"} {
+		if r := run(strings.Fields(args)...); revisions(t, r.stdout) != "5 6 9 10 11" {
+			t.Errorf("%s: %s%s", args, r.stdout, r.stderr)
+		}
+	}
+	if r := run("events", "shop/cart", "--from", "4", "-o", "json"); revisions(t, r.stdout) != "5 6 7 9 10 11" {
+		t.Errorf("of a prefix: %s%s", r.stdout, r.stderr)
 	}
 }
 
