@@ -213,4 +213,3 @@ func TestOnlyADryRunTellsWhomItAffects(t *testing.T) {
 		}
 	}
 }
-
