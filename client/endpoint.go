@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -94,7 +95,8 @@ func target(address string) string {
 	if strings.Contains(address, "://") || strings.HasPrefix(address, "unix:") || strings.HasPrefix(address, "unix-abstract:") {
 		return address // a target of gRPC, see Config.Endpoints
 	}
-	return "passthrough:///" + address
+	passthrough := url.URL{Scheme: "passthrough", Path: "/" + address}
+	return passthrough.String()
 }
 
 func (e *endpoint) open() (*grpc.ClientConn, error) {

@@ -97,3 +97,27 @@ func TestEndpointsOfGRPCStayTheirs(t *testing.T) {
 		}
 	})
 }
+
+// TestEveryAddressIsDialedAsItIsGiven: nothing of an address means anything to what resolves it.
+func TestEveryAddressIsDialedAsItIsGiven(t *testing.T) {
+	for _, address := range []string{"a.example:7600", "127.0.0.1:7600", "[::1]:7600", "[fe80::1%eth0]:7600", "[fe80::1%25]:7600"} {
+		synctest.Test(t, func(t *testing.T) {
+			f := startBuffered(t, 1)
+			dialed := make(chan string, 1)
+			cfg := f.config()
+			cfg.Endpoints = []string{address}
+			cfg.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+				dialed <- address
+				return f.dial(ctx, "n1")
+			})}
+			c := newClient(t, cfg)
+			if _, err := c.Check(t.Context(), "a"); status.Code(err) != codes.NotFound && err != nil {
+				t.Errorf("%s: %v", address, err)
+				return
+			}
+			if got := <-dialed; got != address {
+				t.Errorf("%s: %s was dialed", address, got)
+			}
+		})
+	}
+}

@@ -42,7 +42,13 @@ rules cover the service, and how many more may stop before each is broken.`,
 				if err != nil {
 					return &attempt{what: "say why " + service + " is as it is", err: err, notFound: `an override makes no service exist; "rollcall list" shows the services`}
 				}
-				rules, err := c.ListRules(reading(ctx, options))
+				// The rules are not those of an older moment than the service.
+				after := client.ReadOptions{Info: new(client.ReadInfo)}
+				if options != nil {
+					after = *options
+				}
+				after.MinRevision, after.Cluster = max(after.MinRevision, resp.GetRevision()), resp.GetClusterId()
+				rules, err := c.ListRules(reading(ctx, &after))
 				if err != nil {
 					return doing("list rules", err)
 				}

@@ -113,7 +113,9 @@ func (b *Budget) take(connection *peer.Peer, bytes int64) verdict {
 		return fits
 	}
 	if connection != nil {
-		b.giveTo(connection, bytes)
+		// What is missing was given back for the node when the connection was cut off or found closed. But the
+		// node had not taken it.
+		b.used.Add(bytes - b.giveTo(connection, bytes))
 	}
 	return overNode
 }

@@ -1,6 +1,7 @@
 package budget
 
 import (
+	"runtime"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -154,6 +155,29 @@ func TestWhoHoldsMostIsCutOff(t *testing.T) {
 }
 
 // TestConnectionsAreForgotten: those that come and go leave nothing, also while nobody asks for the use.
+// TestCuttingBesideTakers: who is cut off in the middle of taking takes nothing from the budget, and leaves
+// nothing in it.
+func TestCuttingBesideTakers(t *testing.T) {
+	b := New("answers", 100, 60, nil)
+	b.CutLargest(func(*peer.Peer) bool { return true })
+	var all sync.WaitGroup
+	for i := range 8 {
+		connection := &peer.Peer{}
+		all.Go(func() {
+			for range 20_000 {
+				if b.TryTake(connection, int64(20+5*i)) {
+					runtime.Gosched() // so that the budget is used up most of the time
+					b.Give(connection, int64(20+5*i))
+				}
+			}
+		})
+	}
+	all.Wait()
+	if used, _, _ := b.Use(); used != 0 {
+		t.Errorf("%d bytes are used when all is given back", used)
+	}
+}
+
 func TestConnectionsAreForgotten(t *testing.T) {
 	b := New("writes", 1_000, 100, nil)
 	stays := &peer.Peer{}

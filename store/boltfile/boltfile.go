@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -95,13 +96,14 @@ func (b *DB) OpenError(path string, err error) error {
 		return fmt.Errorf("%s: %w: its first pages are overwritten", path, vfs.ErrDamaged)
 	}
 	var pathErr *os.PathError
-	switch {
-	case errors.As(err, &pathErr) && pathErr.Path == path:
+	var errno syscall.Errno // the system does not map the file, or not now
+	if errors.As(err, &pathErr) && pathErr.Path == path {
 		return err // it says what was done to which file
-	case pathErr != nil, errors.Is(err, vfs.ErrDamaged):
+	}
+	if errors.As(err, &pathErr) || errors.As(err, &errno) || errors.Is(err, vfs.ErrDamaged) {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
-	// What else bbolt says of a file it could open and lock (too small, no mapping) has no type.
+	// What else bbolt says of a file it could open and lock (too small) has no type.
 	return fmt.Errorf("%s: %w (%w)", path, vfs.ErrDamaged, err)
 }
 

@@ -39,6 +39,7 @@ func TestText(t *testing.T) {
 		"cannot set a: actor is 300 bytes long":                     "cannot set a: --actor is 300 bytes long",
 		"cannot get a: the reason is 5 bytes long":                  "cannot get a: the reason is 5 bytes long",
 		"rpc error: code = Unavailable desc = the node is stopping": "the node is stopping",
+		`"shop/EOF" does not exist`:                                 `"shop/EOF" does not exist`,
 		`no service begins with "open/read"`:                        `no service begins with "open/read"`,
 		"cannot set shop/cart: it is at revision 7":                 "cannot set shop/cart: it is at revision 7",
 		"write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT": "write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT",
