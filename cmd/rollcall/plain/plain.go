@@ -41,7 +41,7 @@ var rules = []struct {
 	{regexp.MustCompile(`parsing time ("(?:[^"\\]|\\.)*").*`), "$1 is no time"},
 	{regexp.MustCompile(`encoding/hex: .*`), "it is not hexadecimal"},
 	{regexp.MustCompile(`file size too small \d+`), "the file is cut short"},
-	{regexp.MustCompile(`\b(?:unexpected )?EOF\b`), "it ends too early"},
+	{regexp.MustCompile(`(^|: )(?:unexpected )?EOF\b`), "${1}it ends too early"},
 	{regexp.MustCompile(`x509: .*`), "the certificate is not accepted"},
 	// Files.
 	{regexp.MustCompile(`\b(?:mkdir|mkdirat) (\S+): `), "cannot make the directory $1: "},

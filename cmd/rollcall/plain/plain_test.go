@@ -34,6 +34,7 @@ func TestText(t *testing.T) {
 		`"x" does not exist; if_revision asks for revision 5`:                                                              `"x" does not exist; --if-revision asks for revision 5`,
 		`request_id "x1" was used`:                                  `--request-id "x1" was used`,
 		"rpc error: code = Unavailable desc = the node is stopping": "the node is stopping",
+		`"shop/EOF" does not exist`:                                 `"shop/EOF" does not exist`,
 		`no service begins with "open/read"`:                        `no service begins with "open/read"`,
 		"cannot set shop/cart: it is at revision 7":                 "cannot set shop/cart: it is at revision 7",
 		"write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT": "write NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT",
