@@ -74,6 +74,18 @@
 // node: it carries the revision that it has seen, and a node that is behind it is made to catch up or is
 // passed over.
 //
+// # Overrides and safety rules
+//
+// [Client.SetOverride] has a status shown for all services that a pattern covers, whatever is reported of them,
+// until it ends by itself or [Client.ClearOverride] ends it; [Client.Shutdown] and [Client.Resume] do so for the
+// whole registry. Every read and watch gives the effective status: that of the override that decides, else the
+// reported one. A record names the override that decides, those that it shadows, and what is reported beneath
+// them. Update.Revision and IfRevision of a service are those of its report, which an override does not change.
+//
+// [Client.SetRule] sets a bound that changes must not break. A change that would break rules is refused with
+// [ReasonRuleBroken]: [BrokenRules] returns them. Who must break a rule all the same names it in
+// [WriteOptions].BreakGlass, and says why; both stay in the history.
+//
 // # Another cluster
 //
 // A cluster that was restored from a backup, or founded anew, on the same addresses is another cluster: it has

@@ -21,8 +21,8 @@ type Update struct {
 	Status  Status // SERVICE_UNKNOWN: it does not exist
 	// Record is nil if the service does not exist, and of the node's own names.
 	Record *rollcallv1.ServiceRecord
-	// Revision is that of the record's report; if there is none, one at which the service did not
-	// exist; 0 for the node's own names.
+	// Revision is that of the record's report, whether or not an override decides; if there is none, one at
+	// which the service did not exist; 0 for the node's own names.
 	Revision int64
 	Cluster  string // that Revision belongs to; "" for the node's own names
 	// ClusterChanged means that the endpoints serve another cluster than the update before came from: it was

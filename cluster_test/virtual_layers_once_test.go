@@ -1,9 +1,11 @@
 package cluster_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
 )
 
 // TestVirtualLayersOnce: another try of a request gets the first answer, a refusal too, through every node and
@@ -195,5 +198,75 @@ func TestVirtualLayersNeedTheirLevel(t *testing.T) {
 		c.awaitLevel(logv1.LevelLayers)
 		shown := c.layered(c.clientFor(t))
 		c.wantLayered("all are new", shown)
+	})
+}
+
+// TestVirtualLayersOnceUnderFaults: while leaders are cut off, every override that was acknowledged is one event,
+// and one whose outcome is unknown at most one.
+func TestVirtualLayersOnceUnderFaults(t *testing.T) {
+	withLayers(t, nil, func(t *testing.T, c *virtual) {
+		ctx, cancel := context.WithCancel(context.Background())
+		var (
+			setting sync.WaitGroup
+			mu      sync.Mutex
+			acked   = map[string]bool{} // by request id; false: unknown
+		)
+		for w := range 3 {
+			cl := c.client(c.nodes[w], c.nodes[(w+1)%3], c.nodes[(w+2)%3])
+			setting.Go(func() {
+				defer cl.Close()
+				for i := 0; ctx.Err() == nil; i++ {
+					id := fmt.Sprintf("w%d-%d", w, i)
+					attempt, done := context.WithTimeout(context.Background(), 3*time.Second)
+					o := client.WriteOptions{RequestID: id, Reason: id, TTL: client.Forever} // each is a change, by its reason
+					var err error
+					if i%2 == 0 {
+						_, err = cl.SetOverride(attempt, fmt.Sprintf("w%d/*", w), []client.Status{serving, notServing}[i/2%2], o)
+					} else {
+						_, err = cl.SetRule(attempt, client.Rule{Name: fmt.Sprint("w", w), Pattern: "nobody", MinServing: int64(i)}, client.WriteOptions{RequestID: id})
+					}
+					done()
+					if err == nil || client.IsUnknown(err) {
+						mu.Lock()
+						acked[id] = err == nil
+						mu.Unlock()
+					}
+					time.Sleep(20 * time.Millisecond)
+				}
+			})
+		}
+		for range 6 {
+			time.Sleep(2 * time.Second)
+			c.net.Isolate(memnet.Reset, c.leader().cfg.Name)
+			time.Sleep(2 * time.Second)
+			c.net.Heal()
+		}
+		cancel()
+		setting.Wait()
+		c.caughtUp()
+		events := map[string]int{}
+		for e, err := range c.clientFor(t).ListEvents(c.patiently(), client.ListEventsOptions{}) {
+			must(t, err)
+			if strings.HasPrefix(e.GetRequestId(), "w") {
+				events[e.GetRequestId()]++
+			}
+		}
+		done := 0
+		for id, known := range acked {
+			if n := events[id]; n > 1 || known && n != 1 {
+				t.Errorf("%s: acknowledged is %v, and there are %d events", id, known, n)
+			}
+			if known {
+				done++
+			}
+			delete(events, id)
+		}
+		for id := range events {
+			t.Errorf("%s: it was surely not written, and is an event", id)
+		}
+		if done < 100 {
+			t.Errorf("only %d changes were acknowledged", done)
+		}
+		c.agree()
 	})
 }

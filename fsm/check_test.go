@@ -137,6 +137,56 @@ func TestNothingIsPublishedThatNeverWas(t *testing.T) {
 	}
 }
 
+// TestChecksAcrossWhatIsPublished: a Check that begins between two things that a batch publishes, and goes on when
+// one batch or two have been applied, shows nothing that never was.
+func TestChecksAcrossWhatIsPublished(t *testing.T) {
+	tried := 0
+	for gap := range 3 { // of the Check
+		for begin := range 20 { // so many things are published before it begins
+			for more := range 2 {
+				d := newDrain(t)
+				goOn, shown := make(chan struct{}), make(chan servingStatus, 1)
+				published := 0
+				d.check.step = func() {
+					if published++; published != begin {
+						return
+					}
+					there := make(chan struct{})
+					at := 0
+					go func() {
+						status, _ := d.layeredStatus("a/b", func() {
+							if at == gap {
+								close(there)
+								<-goOn
+							}
+							at++
+						})
+						shown <- status
+					}()
+					<-there
+				}
+				for published < begin {
+					d.step(t)
+				}
+				if begin == 0 {
+					continue
+				}
+				for range more {
+					d.step(t)
+				}
+				close(goOn)
+				tried++
+				if status := <-shown; status != isServing {
+					t.Errorf("gap %d, begun after %d: %v", gap, begin, status)
+				}
+			}
+		}
+	}
+	if tried < 100 {
+		t.Errorf("tried %d ways", tried)
+	}
+}
+
 // TestChecksBesideChanges is the same with readers that run beside, for the race detector.
 func TestChecksBesideChanges(t *testing.T) {
 	d := newDrain(t)
@@ -183,10 +233,15 @@ func TestCheckWhileARestoreReplacesTheReports(t *testing.T) {
 			}
 		})
 	}
-	runtime.Gosched()
+	h.check.step = func() { // when the reports are there and the layers are not, and after
+		if s, ok := h.Status("a/7"); s != isServing || !ok {
+			t.Errorf("within the restore it is %v, %v", s, ok)
+		}
+	}
 	if err := h.Restore(from.snapshot(t)); err != nil {
 		t.Error(err)
 	}
+	h.check.step = nil
 	stop.Store(true)
 	readers.Wait()
 	if s, ok := h.Status("a/7"); s != isServing || !ok {

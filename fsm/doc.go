@@ -17,6 +17,12 @@
 // the state hash, the scrubber, the history and verify go by descriptors and name no kind. Services and
 // request ids are kinds with memory of their own. docs/architecture.md says how to add a kind.
 //
+// # Overrides and rules
+//
+// What is shown of a service follows from its report and from the overrides; it is computed when it is read
+// (fsm/layers), and stands in no record. What rules bound is counted (fsm/rules). Both follow from the records:
+// they are neither stored nor hashed, a start makes them anew, and a scrub compares.
+//
 // # Request ids
 //
 // A write that has a request id is looked up before it is evaluated (requests.go): another try of it
@@ -27,6 +33,9 @@
 // # The order within ApplyBatch
 //
 //	fold → shown revision → published records → ring → view → topics → registry file → waiters → return
+//
+// If overrides change within the batch, the records of before are published, then the overrides, then the records
+// of after: see checked.
 //
 // P4, honest reads: a read that must see index N waits until the view is there. Records are
 // published before the view, so by then Check sees everything up to N too. Check may be ahead of

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -112,6 +113,7 @@ type FSM struct {
 	revisionWaiters *waiters
 	restores        atomic.Uint64
 	brokeGlass      atomic.Uint64 // see Stats
+	previewing      sync.Mutex    // guards nothing; see Preview
 
 	hashes      *hashRing
 	compared    hashCounters

@@ -190,3 +190,21 @@ func BenchmarkStatusChangeUnderRules(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkPreviewOverride is a dry run of an override that covers all services, under 100 overrides of a part of
+// them each. It runs outside the fold.
+func BenchmarkPreviewOverride(b *testing.B) {
+	for _, services := range []int{100_000, 1_000_000} {
+		b.Run(fmt.Sprint("services=", services), func(b *testing.B) {
+			f, index := benchFSM(b, services)
+			for i := range 100 {
+				index = applyEach(b, f, index, over(fmt.Sprintf("team-%d/*", i), serving))
+			}
+			for b.Loop() {
+				if r := f.Preview(over("**", notServing), entryTime).Proto(); r.GetAffectedTotal() != int64(services) {
+					b.Fatal(r.GetAffectedTotal())
+				}
+			}
+		})
+	}
+}

@@ -266,7 +266,7 @@ var genLayered = rapid.Custom(func(t *rapid.T) *logv1.Command {
 })
 
 var genUnglassed = rapid.Custom(func(t *rapid.T) *logv1.Command {
-	switch rapid.IntRange(0, 12).Draw(t, "kind") {
+	switch rapid.IntRange(0, 14).Draw(t, "kind") {
 	case 0, 1, 2, 3:
 		set := &logv1.SetOverride{Pattern: genPattern.Draw(t, "pattern"), Status: genShown.Draw(t, "status"),
 			Ttl: rapid.SampledFrom([]int64{0, 0, 1e9, 3e9}).Draw(t, "ttl")}
@@ -287,10 +287,9 @@ var genUnglassed = rapid.Custom(func(t *rapid.T) *logv1.Command {
 		return rule(r)
 	case 8:
 		return removeRule(rapid.SampledFrom(ruleNames).Draw(t, "name"))
-	case 9:
-		if rapid.Bool().Draw(t, "compact") {
-			return compact(rapid.Int64Range(0, 15).Draw(t, "horizon"))
-		}
+	case 9, 10:
+		return compact(rapid.Int64Range(0, 20).Draw(t, "horizon"))
+	case 11:
 		var overrides []*logv1.ExpiredOverride
 		for _, p := range layeredPatterns {
 			// Which revision is right is not known here: several are tried.
@@ -315,7 +314,7 @@ func TestLayersAgreeWithModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h, m := rapidHarness(t, rt, newMemRegistryFile()), newLayeredModel()
 		past := map[int64]layeredModel{0: m.clone()}
-		commands := rapid.IntRange(1, 25).Draw(rt, "commands")
+		commands := rapid.IntRange(1, 40).Draw(rt, "commands")
 		for i := range commands {
 			cmd := genLayered.Draw(rt, "command")
 			if cmd.GetWrite() != nil {

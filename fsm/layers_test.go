@@ -11,6 +11,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/rules"
 )
 
 // TestBadOverridesAndRules are refused where they are applied, each with one clear refusal and no effect.
@@ -277,4 +278,29 @@ func TestRefusalsWithRulesAreRememberedAtTheirSize(t *testing.T) {
 	if !proto.Equal(one, two) || len(one.GetOverrides()) != 1 || convert.ServiceResults(two)[0].GetOverride().GetPattern() != "a" {
 		t.Errorf("%v, then %v", one, two)
 	}
+}
+
+// TestScrubComparesWhatFollows: the index of the overrides and the counts of the rules are not in the state hash, as
+// they follow from the records. A scrub finds that they do not.
+func TestScrubComparesWhatFollows(t *testing.T) {
+	for name, damage := range map[string]func(*view){
+		"":                   func(*view) {},
+		"a count":            func(v *view) { v.book.Apply(countOne(v)) },
+		"an override is not": func(v *view) { v.layers = v.layers.Without("a/*") },
+		"an override ended":  func(v *view) { v.layers = v.layers.Without("b") },
+	} {
+		h := newHarness(t)
+		h.do(t, 1, write(change("a/b", serving)), over("a/*", notServing), over("b", serving), clearOver("b"), atLeast("r", "a/*", 1))
+		damage(h.view.Load())
+		s, err := h.ScrubMemory(t.Context(), 1)
+		if err != nil || s.Agrees() != (name == "") || s.Kept != s.Have || (s.Derived == "") != (name == "") {
+			t.Errorf("%q: %+v, %v", name, s, err)
+		}
+	}
+}
+
+func countOne(v *view) *rules.Changes {
+	var c rules.Changes
+	c.Add(v.book, "a/b", rules.Count{Serving: 1})
+	return &c
 }

@@ -146,6 +146,11 @@ func (f *FSM) AppliedIndex() uint64 { return f.view.Load().index }
 // Preview says what cmd would do if it were applied next, proposed at now by the proposer's clock, in Unix
 // nanoseconds. It changes nothing, and it ignores the request id.
 func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
+	if cmd.GetRecord() != nil {
+		// It may look at every service. Previews of this sort take turns, so that many of them hold up nobody else.
+		f.previewing.Lock()
+		defer f.previewing.Unlock()
+	}
 	v := f.view.Load()
 	p := v.evaluate(cmd, max(now, v.logTime))
 	l, _ := p.layersOf(&v.state)

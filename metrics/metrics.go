@@ -45,7 +45,7 @@ func New(version string) *Metrics {
 		"Time to write one backlog to the registry file, fsync included.", diskSeconds)
 
 	m.writes = histogram("rollcall_write_duration_seconds",
-		"Time of a call that changes something, on the node that the client called: validation, the hop to the leader, commit. Refused and failed ones count too.", diskSeconds)
+		"Time of a change on the node that the client called: the hop to the leader, commit. Refused and failed ones count too; invalid requests and dry runs do not.", diskSeconds)
 	m.linearizable = histogram("rollcall_linearizable_read_duration_seconds",
 		"Time until a linearizable read knew that this node shows every acknowledged write. The read itself takes microseconds more.", diskSeconds)
 

@@ -115,9 +115,9 @@ const (
 	counter = prometheus.CounterValue
 )
 
-// families is the place for a new metric. Labels have few values that an operator or this program
-// chooses: a member, a status, a method, a code, a safety rule; never the name of a client, and that of a service only where an
-// operator asked for it, up to MaxServiceSeries.
+// families is the place for a new metric. Labels have few values that an operator or this program chooses: a
+// member, a status, a method, a code, a safety rule. A label is never the name of a client. It is the name of a
+// service only where an operator asked for it, up to MaxServiceSeries.
 var families = []family{
 	{"rollcall_ready", "1 while this node is ready: \"\" is SERVING.", gauge, nil,
 		one(func(r Reading) float64 { return truth(r.Ready) })},
@@ -169,7 +169,7 @@ var families = []family{
 				e(truth(r.ServicesTruncated))
 			}
 		}},
-	{"rollcall_client_memory_used_bytes", "Memory that is held for clients: for what streams send, answers to reads, changes that wait for theirs.", gauge, []string{"budget"},
+	{"rollcall_client_memory_used_bytes", "Memory that is held for clients: for requests that are not complete, what streams send, answers to reads, changes that wait for theirs.", gauge, []string{"budget"},
 		func(r Reading, e emit) {
 			for _, b := range r.Budgets {
 				e(float64(b.Used), b.Name)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/proto"
@@ -28,6 +29,7 @@ type admin struct {
 	registry Registry
 	router   *forward.Router
 	pending  *budget.Budget
+	onWrite  func(took time.Duration) // see Config
 	log      *slog.Logger
 }
 
@@ -203,7 +205,11 @@ func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bo
 		return nil, a.notTaken(f)
 	}
 	defer a.pending.Give(connection, bytes)
+	began := time.Now()
 	result, err := a.router.Propose(ctx, cmd, validateOnly)
+	if a.onWrite != nil && !validateOnly {
+		a.onWrite(time.Since(began))
+	}
 	if err != nil {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OfChange(err))
 	}

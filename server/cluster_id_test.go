@@ -118,6 +118,22 @@ func TestChangesNameTheirCluster(t *testing.T) {
 			return err
 		},
 	}
+	changes["SetOverride"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().SetOverride(ctx, &rollcallv1.SetOverrideRequest{Pattern: "*", Status: notServing.Enum()}, opts...)
+		return err
+	}
+	changes["ClearOverride"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().ClearOverride(ctx, &rollcallv1.ClearOverrideRequest{Pattern: "*"}, opts...)
+		return err
+	}
+	changes["SetRule"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().SetRule(ctx, &rollcallv1.SetRuleRequest{Name: "r", Pattern: "*", MinServing: ptr(int64(1))}, opts...)
+		return err
+	}
+	changes["RemoveRule"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().RemoveRule(ctx, &rollcallv1.RemoveRuleRequest{Name: "r"}, opts...)
+		return err
+	}
 	for name, change := range changes {
 		t.Run(name, func(t *testing.T) {
 			before := n.agreement.count()

@@ -71,6 +71,10 @@ func divergedNodeServesNothing(t *testing.T) {
 	refused("GetService", err, "")
 	_, err = n.reads().ListServices(ctx, &rollcallv1.ListServicesRequest{})
 	refused("ListServices", err, "")
+	_, err = n.reads().ListOverrides(ctx, &rollcallv1.ListOverridesRequest{})
+	refused("ListOverrides", err, "")
+	_, err = n.reads().ListRules(ctx, &rollcallv1.ListRulesRequest{})
+	refused("ListRules", err, "")
 	_, err = n.admin().SetServingStatus(ctx, setRequest("payments", notServing))
 	refused("SetServingStatus", err, rpcerror.WrittenNo)
 	_, err = n.admin().BatchSetServingStatus(ctx, &rollcallv1.BatchSetServingStatusRequest{
@@ -78,6 +82,14 @@ func divergedNodeServesNothing(t *testing.T) {
 	refused("BatchSetServingStatus", err, rpcerror.WrittenNo)
 	_, err = n.admin().DeleteService(ctx, &rollcallv1.DeleteServiceRequest{Service: "payments"})
 	refused("DeleteService", err, rpcerror.WrittenNo)
+	_, err = n.admin().SetOverride(ctx, &rollcallv1.SetOverrideRequest{Pattern: "*", Status: notServing.Enum()})
+	refused("SetOverride", err, rpcerror.WrittenNo)
+	_, err = n.admin().ClearOverride(ctx, &rollcallv1.ClearOverrideRequest{Pattern: "*"})
+	refused("ClearOverride", err, rpcerror.WrittenNo)
+	_, err = n.admin().SetRule(ctx, &rollcallv1.SetRuleRequest{Name: "r", Pattern: "*", MinServing: ptr(int64(1))})
+	refused("SetRule", err, rpcerror.WrittenNo)
+	_, err = n.admin().RemoveRule(ctx, &rollcallv1.RemoveRuleRequest{Name: "r"})
+	refused("RemoveRule", err, rpcerror.WrittenNo)
 
 	// Forwarded to it, a change is surely not written and tried again.
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)

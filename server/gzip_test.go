@@ -31,6 +31,10 @@ func TestClientsMayCompress(t *testing.T) {
 	for _, opts := range [][]grpc.CallOption{nil, {grpc.UseCompressor("gzip")}} {
 		t.Run(fmt.Sprint(len(opts) > 0), func(t *testing.T) {
 			n := single(t)
+			for i := range 100 {
+				n.registry.layers.overrides = append(n.registry.layers.overrides, &rollcallv1.Override{Pattern: fmt.Sprintf("s/%02d", i), Reason: strings.Repeat("r", 200)})
+				n.registry.layers.rules = append(n.registry.layers.rules, &rollcallv1.Rule{Name: fmt.Sprint(i), Reason: strings.Repeat("r", 200)})
+			}
 			n.registry.reason = strings.Repeat("a reason that is worth compressing ", 20)
 			ctx := patient(t)
 			var all []string
@@ -81,6 +85,28 @@ func TestClientsMayCompress(t *testing.T) {
 				},
 				"Delete": func() error {
 					_, err := n.admin().DeleteService(ctx, &rollcallv1.DeleteServiceRequest{Service: "svc3"}, opts...)
+					return err
+				},
+				"SetOverride": func() error {
+					_, err := n.admin().SetOverride(ctx, &rollcallv1.SetOverrideRequest{Pattern: "*", Status: serving.Enum(), ValidateOnly: true}, opts...)
+					return err
+				},
+				"SetRule": func() error {
+					_, err := n.admin().SetRule(ctx, &rollcallv1.SetRuleRequest{Name: "r", Pattern: "*", MinServing: ptr(int64(1))}, opts...)
+					return err
+				},
+				"ListOverrides": func() error {
+					res, err := n.reads().ListOverrides(ctx, &rollcallv1.ListOverridesRequest{}, opts...)
+					if len(res.GetOverrides()) != 100 {
+						t.Errorf("%d overrides", len(res.GetOverrides()))
+					}
+					return err
+				},
+				"ListRules": func() error {
+					res, err := n.reads().ListRules(ctx, &rollcallv1.ListRulesRequest{}, opts...)
+					if len(res.GetRules()) != 100 {
+						t.Errorf("%d rules", len(res.GetRules()))
+					}
 					return err
 				},
 				"GetService": func() error {

@@ -35,6 +35,14 @@ var readCalls = map[string]func(ctx context.Context, n *testNode, opts ...grpc.C
 		_, err := n.reads().ListServices(ctx, &rollcallv1.ListServicesRequest{}, opts...)
 		return err
 	},
+	"ListOverrides": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.reads().ListOverrides(ctx, &rollcallv1.ListOverridesRequest{}, opts...)
+		return err
+	},
+	"ListRules": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.reads().ListRules(ctx, &rollcallv1.ListRulesRequest{}, opts...)
+		return err
+	},
 	"Watch": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
 		stream, err := n.health().Watch(ctx, &healthpb.HealthCheckRequest{Service: "svc"}, opts...)
 		if err != nil {

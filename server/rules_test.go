@@ -127,8 +127,8 @@ func TestRefusalsOfTheLogAreWorded(t *testing.T) {
 			`an override of "shop/*" is at revision 9; if_revision asks for 4`}},
 		"overrides": {&logv1.Refusal{Reason: logv1.Refusal_REASON_LIMIT, Kind: logv1.Kind_KIND_OVERRIDE, Field: "overrides", Limit: 10_000}, want{
 			codes.ResourceExhausted, rpcerror.ReasonTableFull, rpcerror.WrittenNo, nil, "there are 10000 overrides, and there cannot be more; clear some first"}},
-		"prefix overrides": {&logv1.Refusal{Reason: logv1.Refusal_REASON_LIMIT, Kind: logv1.Kind_KIND_OVERRIDE, Field: "prefix overrides", Limit: 1_000}, want{
-			codes.ResourceExhausted, rpcerror.ReasonTableFull, rpcerror.WrittenNo, nil, "there are 1000 prefix overrides"}},
+		"prefix overrides": {&logv1.Refusal{Reason: logv1.Refusal_REASON_LIMIT, Kind: logv1.Kind_KIND_OVERRIDE, Field: "prefix_overrides", Limit: 1_000}, want{
+			codes.ResourceExhausted, rpcerror.ReasonTableFull, rpcerror.WrittenNo, nil, "there are 1000 prefix overrides, and there cannot be more; clear some first"}},
 		"rules, too many": {&logv1.Refusal{Reason: logv1.Refusal_REASON_LIMIT, Kind: logv1.Kind_KIND_RULE, Field: "rules", Limit: 1_000}, want{
 			codes.ResourceExhausted, rpcerror.ReasonTableFull, rpcerror.WrittenNo, nil, "there are 1000 rules, and there cannot be more; remove some first"}},
 	} {

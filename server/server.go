@@ -68,8 +68,9 @@ type Config struct {
 	// StatusTimeout is how long GetStatus waits for each other member, all at once.
 	StatusTimeout time.Duration
 
-	// OnWrite is told how long each change took, as its client saw it but for the network. OnLinearizableRead is
-	// told how long a read that asks to be linearizable waited until it was; the read itself takes microseconds.
+	// OnWrite is told how long each change took, from the moment its request was complete and valid, also if it
+	// was refused or failed. OnLinearizableRead is told how long a read that asks to be linearizable waited until
+	// it was; the read itself takes microseconds.
 	// Both must not block; nil: nobody is told.
 	OnWrite, OnLinearizableRead func(took time.Duration)
 
@@ -217,13 +218,13 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.requests.Methods(cfg.timedWrites(s.rpcs.On(s.api))), s.rpcs.On(s.peer)
+	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
 	streams := s.requests.Streams(api)
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, log: s.log,
+		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 	})
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		Reads: r, registry: deps.Registry, layers: deps.Layers, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,

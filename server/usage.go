@@ -1,14 +1,5 @@
 package server
 
-import (
-	"time"
-
-	"google.golang.org/grpc"
-
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-	"github.com/rollcallhq/rollcall/server/rpcstats"
-)
-
 // Usage is how much of what is limited clients use at one moment.
 type Usage struct {
 	Connections int // of the API
@@ -36,12 +27,4 @@ func (s *Server) Usage() Usage {
 func (s *Server) Ready() (ready, reads bool) {
 	v := s.readiness.verdict()
 	return v.ready, v.reads
-}
-
-// timedWrites has the calls of the Admin service timed, one at a time after its end. Others pay nothing.
-func (c Config) timedWrites(next grpc.ServiceRegistrar) grpc.ServiceRegistrar {
-	if c.OnWrite == nil {
-		return next
-	}
-	return rpcstats.Timed(next, rollcallv1.Admin_ServiceDesc.ServiceName, func(_ string, took time.Duration) { c.OnWrite(took) })
 }

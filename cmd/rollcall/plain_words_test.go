@@ -102,6 +102,9 @@ func TestWrongValuesOfFlagsInPlainWords(t *testing.T) {
 				if !cliflag.FromEnvironment(f) || strings.Contains(value, "\x00") || strings.Contains(line, "--"+f.Name) {
 					continue
 				}
+				if f.Name == "endpoints" && strings.TrimSpace(value) == "" {
+					continue // counts as absent: the default nodes would be asked, and somebody may run them
+				}
 				t.Run("", func(t *testing.T) {
 					t.Setenv(variable, value)
 					fields := strings.Fields(line)

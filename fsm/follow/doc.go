@@ -6,6 +6,9 @@
 // page. A restore forgets the events in memory and wakes the followers; they go on from the events that
 // came with the snapshot.
 //
+// An event of an override says of no service what becomes of it: a follower of services reads again what the
+// override covers (spans.go).
+//
 // What a page of events holds and where it is read belongs to fsm/history, waking to fsm/watch, messages
 // of the API and their streams to server.
 package follow

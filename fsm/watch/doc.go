@@ -11,4 +11,7 @@
 // the last one. Sending does not wait. A watch whose last status has not left yet is passed over, and is
 // updated again when it has: a slow watch costs the others nothing, and misses only the statuses in
 // between. A watch that joins while a status is published reads that status, or is woken after.
+//
+// An override changes the statuses of many names at once. Apply only says which: the waker goes through the
+// topics (sweep.go) and queues those whose watches have sent another status.
 package watch

@@ -5,24 +5,18 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
-	"errors"
 	"io"
-	"net"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/encoding"
 	_ "google.golang.org/grpc/encoding/gzip"
 	encodingproto "google.golang.org/grpc/encoding/proto"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/mem"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
@@ -320,75 +314,6 @@ func TestWhoHoldsMostIsCutOff(t *testing.T) {
 	}
 	if used(l) != 0 || len(l.connections) != 0 {
 		t.Errorf("%d bytes of %d connections stay counted", used(l), len(l.connections))
-	}
-}
-
-type health struct {
-	healthpb.UnimplementedHealthServer
-	transport chan bool
-}
-
-func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	h.transport <- transportOf(ctx) != nil
-	return &healthpb.HealthCheckResponse{}, nil
-}
-
-func (h *health) Watch(req *healthpb.HealthCheckRequest, s grpc.ServerStreamingServer[healthpb.HealthCheckResponse]) error {
-	h.transport <- transportOf(s.Context()) != nil
-	return s.Send(&healthpb.HealthCheckResponse{})
-}
-
-// TestReadsRequestsItself: this version of gRPC has the methods that transport.go needs, and calls with a
-// reader of their own work as they do with gRPC's.
-func TestReadsRequestsItself(t *testing.T) {
-	l := newLimits(1<<20, 1<<20)
-	h := &health{transport: make(chan bool, 1)}
-	s := grpc.NewServer(grpc.ForceServerCodecV2(encoding.GetCodecV2(encodingproto.Name)))
-	healthpb.RegisterHealthServer(l.Streams(l.Methods(s)), h)
-	lis := bufconn.Listen(1 << 20)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		s.Serve(lis)
-	}()
-	defer func() { s.Stop(); <-done }()
-	conn, err := grpc.NewClient("passthrough:///x", grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return lis.DialContext(ctx) }))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	ctx := metadata.AppendToOutgoingContext(t.Context(), "k", "v")
-	c := healthpb.NewHealthClient(conn)
-	for _, size := range []int{10, 100_000} {
-		for _, opts := range [][]grpc.CallOption{nil, {grpc.UseCompressor("gzip")}} {
-			req := &healthpb.HealthCheckRequest{Service: string(bytes.Repeat([]byte("n"), size))}
-			if _, err := c.Check(ctx, req, opts...); err != nil {
-				t.Errorf("Check: %v", err)
-			}
-			if !<-h.transport {
-				t.Fatal("gRPC reads the requests: its stream has other methods now")
-			}
-			w, err := c.Watch(ctx, req, opts...)
-			if err == nil {
-				_, err = w.Recv()
-			}
-			if err == nil {
-				_, err = w.Recv()
-			}
-			if !errors.Is(err, io.EOF) {
-				t.Errorf("Watch: %v", err)
-			}
-			<-h.transport
-		}
-	}
-	if used(l) != 0 {
-		t.Errorf("%d bytes stay counted", used(l))
-	}
-	// The limits are asked, so it is they who receive.
-	l.node = 0
-	if _, err := c.Check(ctx, &healthpb.HealthCheckRequest{Service: string(bytes.Repeat([]byte("n"), 100_000))}); status.Code(err) != codes.ResourceExhausted {
-		t.Errorf("over the limit of the node: %v", err)
 	}
 }
 

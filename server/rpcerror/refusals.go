@@ -1,6 +1,7 @@
 package rpcerror
 
 import (
+	"cmp"
 	"fmt"
 	"strconv"
 	"strings"
@@ -22,7 +23,7 @@ func Refused(r *logv1.Refusal) *Failure {
 	case logv1.Refusal_REASON_RULE_BROKEN:
 		return rulesBroken(r, meta)
 	case logv1.Refusal_REASON_LIMIT:
-		f := LimitReached(strings.ReplaceAll(r.GetField(), " ", "-"), "%s", RefusalText(r))
+		f := LimitReached(strings.ReplaceAll(r.GetField(), "_", "-"), "%s", RefusalText(r))
 		f.Reason, f.Meta = ReasonTableFull, meta
 		return f
 	case logv1.Refusal_REASON_STALE:
@@ -61,7 +62,8 @@ func RefusalText(r *logv1.Refusal) string {
 	case logv1.Refusal_REASON_RULE_BROKEN:
 		return brokenText(r.GetBroken())
 	case logv1.Refusal_REASON_LIMIT:
-		return fmt.Sprintf("not written: there are %d %s, and there cannot be more; %s", r.GetLimit(), r.GetField(), remedy[r.GetField()])
+		return fmt.Sprintf("not written: there are %d %s, and there cannot be more; %s",
+			r.GetLimit(), strings.ReplaceAll(r.GetField(), "_", " "), cmp.Or(remedy[r.GetField()], "remove some first"))
 	case logv1.Refusal_REASON_STALE:
 		return fmt.Sprintf("not written: it was proposed in term %d, which is over", r.GetValue())
 	case logv1.Refusal_REASON_REVISION_MISMATCH:
@@ -107,8 +109,7 @@ func refusedField(r *logv1.Refusal) string {
 // remedy is what can be done when a table is full.
 var remedy = map[string]string{
 	"overrides":        "clear some first, or set one that covers more services",
-	"prefix overrides": "clear some first, or set one that covers more services",
-	"rules":            "remove some first",
+	"prefix_overrides": "clear some first, or set one that covers more services",
 }
 
 // lowest is what the lowest value of a field means.

@@ -40,7 +40,8 @@ const (
 // OK means: fsynced on a majority.
 //
 // request_id makes a change happen once. It is kept for ten minutes and at most the last 250,000 of
-// them (a node's --request-ids; a batch of n changes counts n). While it is, every try of the same
+// them (a node's --request-ids; a batch of n changes counts n, so does a refusal that names n rules, and each
+// override that an answer tells of counts one). While it is, every try of the same
 // request gets the first answer, a refusal too, and changes nothing more: so a change whose outcome is
 // unknown can be repeated as it was, through any node. The same id with anything else in the request
 // is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one
@@ -155,7 +156,8 @@ func (c *adminClient) RemoveRule(ctx context.Context, in *RemoveRuleRequest, opt
 // OK means: fsynced on a majority.
 //
 // request_id makes a change happen once. It is kept for ten minutes and at most the last 250,000 of
-// them (a node's --request-ids; a batch of n changes counts n). While it is, every try of the same
+// them (a node's --request-ids; a batch of n changes counts n, so does a refusal that names n rules, and each
+// override that an answer tells of counts one). While it is, every try of the same
 // request gets the first answer, a refusal too, and changes nothing more: so a change whose outcome is
 // unknown can be repeated as it was, through any node. The same id with anything else in the request
 // is INVALID_ARGUMENT with reason REQUEST_ID_REUSED. A request that is malformed in itself, and one

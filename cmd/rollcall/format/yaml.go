@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"regexp"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -30,6 +31,10 @@ func YAML(v any) ([]byte, error) {
 	return b.Bytes(), e.Close()
 }
 
+// yaml11 finds texts that a reader of YAML 1.1 takes for a boolean, a number in base 60 or a mark. The encoder
+// writes them without quotes, because YAML 1.2 takes them for texts.
+var yaml11 = regexp.MustCompile(`^(?:y|Y|yes|Yes|YES|n|N|no|No|NO|on|On|ON|off|Off|OFF|=|<<|[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?)$`)
+
 // yamlNode reads one JSON value.
 func yamlNode(d *json.Decoder) (*yaml.Node, error) {
 	token, err := d.Token()
@@ -45,7 +50,11 @@ func yamlNode(d *json.Decoder) (*yaml.Node, error) {
 	case bool:
 		return scalar("!!bool", fmt.Sprint(v))
 	case string:
-		return scalar("!!str", v)
+		n, err := scalar("!!str", v)
+		if yaml11.MatchString(v) {
+			n.Style = yaml.DoubleQuotedStyle
+		}
+		return n, err
 	case json.Number:
 		if _, err := v.Int64(); err == nil {
 			return scalar("!!int", v.String())

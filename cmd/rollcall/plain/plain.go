@@ -17,7 +17,8 @@ var rules = []struct {
 	{regexp.MustCompile(`\brollcall-consistency linearizable\b`), "--linearizable"},
 	{regexp.MustCompile(`\brollcall-(min-revision|max-staleness|require-leader|cluster)\b`), "--$1"},
 	{regexp.MustCompile(`\bif_revision\b`), "--if-revision"},
-	{regexp.MustCompile(`\brequest_id "`), `--request-id "`},
+	{regexp.MustCompile(`\brequest_id ("|U\+|is )`), `--request-id $1`},
+	{regexp.MustCompile(`^(cannot .*?: )(reason|actor) (U\+|is )`), `$1--$2 $3`},
 	{regexp.MustCompile(`\bat\.revision\b`), "--at"},
 	{regexp.MustCompile(`\bat\.time\b`), "--at"},
 	// Ports.
@@ -41,7 +42,7 @@ var rules = []struct {
 	{regexp.MustCompile(`parsing time ("(?:[^"\\]|\\.)*").*`), "$1 is no time"},
 	{regexp.MustCompile(`encoding/hex: .*`), "it is not hexadecimal"},
 	{regexp.MustCompile(`file size too small \d+`), "the file is cut short"},
-	{regexp.MustCompile(`\b(?:unexpected )?EOF\b`), "it ends too early"},
+	{regexp.MustCompile(`(^|: )(?:unexpected )?EOF\b`), "${1}it ends too early"},
 	{regexp.MustCompile(`x509: .*`), "the certificate is not accepted"},
 	// Files.
 	{regexp.MustCompile(`\b(?:mkdir|mkdirat) (\S+): `), "cannot make the directory $1: "},
