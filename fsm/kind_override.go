@@ -240,7 +240,8 @@ func (s *state) drop(p *plan, key string) {
 	if _, again := p.newest[recordKey{overrideKind.Number, key}]; again {
 		return
 	}
-	p.dropped = append(p.dropped, key)
+	l := p.layer()
+	l.dropped = append(l.dropped, key)
 }
 
 // dropPassed drops those that ended before the horizon.
