@@ -207,29 +207,29 @@ func (c Config) Validate() error {
 	}
 	switch {
 	case c.ReadyMaxStaleness != 0 && c.ReadyMaxStaleness < server.MinReadyStaleness:
-		return fmt.Errorf("ready-max-staleness is %s; it must be 0 or at least %s", c.ReadyMaxStaleness, server.MinReadyStaleness)
+		return fmt.Errorf("--ready-max-staleness is %s; it must be 0 or at least %s", c.ReadyMaxStaleness, server.MinReadyStaleness)
 	case c.ScrubInterval < 0:
-		return fmt.Errorf("scrub-interval is %s; it must not be negative", c.ScrubInterval)
+		return fmt.Errorf("--scrub-interval is %s; it must not be negative", c.ScrubInterval)
 	case c.HealthListLimit < 1:
-		return fmt.Errorf("health-list-limit is %d; it must be at least 1", c.HealthListLimit)
+		return fmt.Errorf("--health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:
-		return fmt.Errorf("request-ids is %d; it must be 1 to %d", c.RequestIDs, maxRequestIDs)
+		return fmt.Errorf("--request-ids is %d; it must be 1 to %d", c.RequestIDs, maxRequestIDs)
 	case c.HistoryEvents < 1:
-		return fmt.Errorf("history-events is %d; it must be at least 1", c.HistoryEvents)
+		return fmt.Errorf("--history-events is %d; it must be at least 1", c.HistoryEvents)
 	case c.HistoryAge != 0 && c.HistoryAge < minHistoryAge:
-		return fmt.Errorf("history-age is %s; it must be 0, for no limit, or at least %s", c.HistoryAge, minHistoryAge)
+		return fmt.Errorf("--history-age is %s; it must be 0, for no limit, or at least %s", c.HistoryAge, minHistoryAge)
 	case len(c.MetricServices) > 0 && c.HTTPListen == "":
 		return errors.New("metrics are served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.Pprof && c.HTTPListen == "":
 		return errors.New("pprof is served on the HTTP port, and there is none; give an HTTP listen address (--http)")
 	case c.MaxWatches < 1 || c.MaxWatchesPerConnection < 1 || c.MaxConnections < 1 || c.MaxHTTPConnections < 1:
-		return errors.New("max-watches, max-watches-per-connection, max-connections and max-http-connections must be at least 1")
+		return errors.New("--max-watches, --max-watches-per-connection, --max-connections and --max-http-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
-		return fmt.Errorf("max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+		return fmt.Errorf("--max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
 	case c.ClientMemory < server.MinClientMemory:
-		return fmt.Errorf("client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
+		return fmt.Errorf("--client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
-		return fmt.Errorf("drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
+		return fmt.Errorf("--drain-delay is %s; it must be from 0 to %s", c.DrainDelay, maxDrainDelay)
 	case c.Logger == nil:
 		return errors.New("no logger given")
 	case c.Now == nil:

@@ -176,7 +176,7 @@ func conclude(res *rollcallv1.VerifyResponse) {
 		parts = append(parts, "the members' registries differ "+at+" and no majority holds the same: see docs/guarantees.md")
 	}
 	if len(silent) > 0 {
-		parts = append(parts, inSentence(silent)+" did not tell")
+		parts = append(parts, inSentence(silent)+" could not be compared")
 	}
 	res.Verdict = strings.Join(parts, "; ")
 }

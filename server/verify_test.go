@@ -32,9 +32,9 @@ func TestVerify(t *testing.T) {
 		{name: "one differs", others: [2]*logv1.StateHash{at(7, 1, "a"), at(7, 1, "b")}, want: "the registry of n3 is not what n1 and n2 hold"},
 		{name: "the asked one differs", others: [2]*logv1.StateHash{at(7, 1, "b"), at(7, 1, "b")}, want: "the registry of n1 is not what n2 and n3 hold"},
 		{name: "all differ", others: [2]*logv1.StateHash{at(7, 1, "b"), at(7, 1, "c")}, want: "no majority"},
-		{name: "one is down", others: [2]*logv1.StateHash{at(7, 1, "a"), at(7, 1, "a")}, down: "n3", want: "n1 and n2 hold the same registry after log entry 7 (revision 7); n3 did not tell"},
-		{name: "one is behind", others: [2]*logv1.StateHash{at(7, 1, "a"), at(6, 1, "a")}, want: "n3 did not tell"},
-		{name: "one forgot", others: [2]*logv1.StateHash{at(7, 1, "a"), at(9, 1, "a")}, want: "n3 did not tell"},
+		{name: "one is down", others: [2]*logv1.StateHash{at(7, 1, "a"), at(7, 1, "a")}, down: "n3", want: "n1 and n2 hold the same registry after log entry 7 (revision 7); n3 could not be compared"},
+		{name: "one is behind", others: [2]*logv1.StateHash{at(7, 1, "a"), at(6, 1, "a")}, want: "n3 could not be compared"},
+		{name: "one forgot", others: [2]*logv1.StateHash{at(7, 1, "a"), at(9, 1, "a")}, want: "n3 could not be compared"},
 		{name: "of another version", others: [2]*logv1.StateHash{at(7, 1, "a"), at(7, 2, "a")}, want: "cannot be compared"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

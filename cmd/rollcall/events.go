@@ -200,7 +200,7 @@ func (f *eventFlags) nothing(prefixes []string) string {
 
 // followEvents prints events until ctx ends, which is no error, or --limit events were printed.
 func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []string, f *eventFlags) error {
-	silent := a.noteSilence()
+	silent := a.noteSilence(ctx, c)
 	defer silent()
 	o := client.WatchEventsOptions{Prefixes: prefixes, From: f.from, Cluster: f.read.cluster}
 	if f.service != "" {

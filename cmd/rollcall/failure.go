@@ -185,6 +185,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	message := a.clientMessage(e)
 	if e.Written == client.WrittenUnknown {
 		f.exit = exitUnknown
+		message = unknownOnce.Replace(message)
 		f.err = fmt.Errorf("outcome of %s unknown: %s", what, message)
 		f.next = fmt.Sprintf("it may have been done, or may still be: repeat it as it was with --request-id %s within ten minutes, and it is done once", e.RequestID)
 		return f
@@ -218,6 +219,12 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	case e.Reason == client.ReasonCompacted:
 		f.err = fmt.Errorf("cannot %s: that is too long ago, events before revision %d are not kept any more", what, e.OldestRevision)
 		f.next = fmt.Sprintf("revision %d is the oldest state that is kept", e.OldestRevision-1)
+	case errors.Is(e, client.ErrClusterChanged) && a.cluster != "" && strings.HasPrefix(e.ClusterID, a.cluster):
+		f.err = fmt.Errorf("cannot %s: --cluster is %s, the beginning of an id", what, format.Printable(a.cluster))
+		f.next = "the whole id of the cluster of these endpoints is " + format.Printable(e.ClusterID)
+	case errors.Is(e, client.ErrClusterChanged) && a.cluster != "":
+		f.err = fmt.Errorf("cannot %s: --cluster asks for %s, and the endpoints serve %s", what, format.Printable(a.cluster), format.Printable(e.ClusterID))
+		f.next = "nothing was changed"
 	case errors.Is(e, client.ErrClusterChanged):
 		f.err = fmt.Errorf("cannot %s: the endpoints serve another cluster now, %s: it was restored from a backup or founded anew, and its revisions begin anew", what, format.Printable(e.ClusterID))
 		f.next = "nothing was changed; read again, then repeat it"
@@ -241,6 +248,14 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 	}
 	return f
 }
+
+// unknownOnce removes what nodes say of an unknown outcome to every program: the line says it already, with the
+// request id.
+var unknownOnce = strings.NewReplacer(
+	"; retry only with the same request_id", "",
+	"; outcome unknown, retry only with the same request_id", "",
+	"outcome unknown: ", "",
+)
 
 // missingAdvice says where to look for what does not exist: a service, an override or a rule.
 func missingAdvice(e *client.Error) string {

@@ -46,6 +46,7 @@ type fake struct {
 	services map[string]*rollcallv1.ServiceRecord
 	status   *rollcallv1.GetStatusResponse
 	refuse   error // of every write
+	unread   error // of every read
 	history  fakeHistory
 	layers   fakeLayers
 	wrote    chan *rollcallv1.SetServingStatusRequest
@@ -93,6 +94,12 @@ func (f *fake) refuseWrites(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.refuse = err
+}
+
+func (f *fake) refuseReads(err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unread = err
 }
 
 func (f *fake) setStatus(s *rollcallv1.GetStatusResponse) {
@@ -214,6 +221,9 @@ func (f *fake) DeleteService(_ context.Context, req *rollcallv1.DeleteServiceReq
 func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (*rollcallv1.GetServiceResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unread != nil {
+		return nil, f.unread
+	}
 	if err := grpc.SetHeader(ctx, metadata.Pairs("rollcall-revision", fmt.Sprint(f.revision))); err != nil {
 		return nil, err
 	}
@@ -231,6 +241,9 @@ func (f *fake) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest
 func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.unread != nil {
+		return nil, f.unread
+	}
 	services, revision, err := f.servicesAt(req.GetAt())
 	if err != nil {
 		return nil, err

@@ -32,6 +32,9 @@ type app struct {
 	noHeaders bool
 	timeout   time.Duration
 
+	// cluster is what --cluster of the command asks for; "": nothing.
+	cluster string
+
 	// started is set when arguments and variables are understood. An error before that is one of usage.
 	started bool
 
@@ -77,6 +80,9 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 				return invalid("%w", err)
 			}
 			a.started = true
+			if f := cmd.Flags().Lookup("cluster"); f != nil {
+				a.cluster = f.Value.String()
+			}
 			return a.checkOutput(cmd)
 		},
 		Version: buildVersion(),

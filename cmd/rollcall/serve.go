@@ -77,7 +77,7 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
-	f.StringArrayVar(&s.node.MetricServices, "metric-services", nil, "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; repeated: with any of them")
+	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster although some members do not answer; acknowledged writes are lost if one of them had data")

@@ -66,6 +66,30 @@ func TestExitStatusesOfWrites(t *testing.T) {
 			asJSON: `{"code":"DEADLINE_EXCEEDED","reason":"OUTCOME_UNKNOWN","message":"outcome of set a unknown: not done within 800ms; last: ENDPOINT: leadership lost; it may have been done, or may still be: repeat it as it was with --request-id r1 within ten minutes, and it is done once","written":"unknown","request_id":"r1"}`,
 		},
 		{
+			name:   "outcome unknown, in a node's words for programs",
+			refuse: refusal(codes.Unknown, "OUTCOME_UNKNOWN", "outcome unknown: the leader lost the majority; retry only with the same request_id", nil),
+			args:   []string{"set", "a", "serving", "--timeout", "800ms", "--request-id", "r1"},
+			code:   exitUnknown,
+			stderr: "rollcall: outcome of set a unknown: not done within 800ms; last: ENDPOINT: the leader lost the majority; it may have been done, or may still be: repeat it as it was with --request-id r1 within ten minutes, and it is done once\n",
+			asJSON: `{"code":"DEADLINE_EXCEEDED","reason":"OUTCOME_UNKNOWN","message":"outcome of set a unknown: not done within 800ms; last: ENDPOINT: the leader lost the majority; it may have been done, or may still be: repeat it as it was with --request-id r1 within ten minutes, and it is done once","written":"unknown","request_id":"r1"}`,
+		},
+		{
+			name:   "--cluster asks for another one",
+			refuse: refusal(codes.FailedPrecondition, "CLUSTER_CHANGED", "another cluster", map[string]string{"cluster_id": "3f9a8b7c"}),
+			args:   []string{"set", "a", "serving", "--cluster", "ffff", "--request-id", "r1"},
+			code:   exitNotDone,
+			stderr: "rollcall: cannot set a: --cluster asks for ffff, and the endpoints serve 3f9a8b7c; nothing was changed\n",
+			asJSON: `{"code":"FAILED_PRECONDITION","reason":"CLUSTER_CHANGED","message":"cannot set a: --cluster asks for ffff, and the endpoints serve 3f9a8b7c; nothing was changed","written":"no","request_id":"r1","cluster_id":"3f9a8b7c"}`,
+		},
+		{
+			name:   "--cluster with the short id that status shows",
+			refuse: refusal(codes.FailedPrecondition, "CLUSTER_CHANGED", "another cluster", map[string]string{"cluster_id": "3f9a8b7c"}),
+			args:   []string{"set", "a", "serving", "--cluster", "3f9a", "--request-id", "r1"},
+			code:   exitNotDone,
+			stderr: "rollcall: cannot set a: --cluster is 3f9a, the beginning of an id; the whole id of the cluster of these endpoints is 3f9a8b7c\n",
+			asJSON: `{"code":"FAILED_PRECONDITION","reason":"CLUSTER_CHANGED","message":"cannot set a: --cluster is 3f9a, the beginning of an id; the whole id of the cluster of these endpoints is 3f9a8b7c","written":"no","request_id":"r1","cluster_id":"3f9a8b7c"}`,
+		},
+		{
 			name:   "bare unavailable proves nothing",
 			refuse: status.Error(codes.Unavailable, "connection reset"),
 			args:   []string{"delete", "a", "--timeout", "800ms", "--request-id", "r1"},
@@ -117,6 +141,18 @@ func TestNoNodeAnswersIsOneLineWithAdvice(t *testing.T) {
 	virtual(t, func(t *testing.T, _ *fake, run func(...string) result) {
 		run("status", "--wait", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+": connection refused; "+advice+"\n")
 		run("wait", "a", "--timeout", "200ms", "-e", dead).want(t, exitNotDone, "", "rollcall: no node answers within 200ms: tried "+dead+"; "+advice+"\n")
+	})
+}
+
+// A watch goes on trying and hears nothing of why. That a node answers, and cannot tell yet, is not "no node
+// answers".
+func TestWaitingForANodeThatCannotTellSaysWhatItSays(t *testing.T) {
+	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+		f.refuseReads(status.Error(codes.Unavailable, "this node belongs to no cluster yet"))
+		want := "rollcall: no node can answer within 10s: " + f.address + `: this node belongs to no cluster yet; "rollcall status" shows what is wrong` + "\n"
+		still := "rollcall: no node can answer: " + f.address + `: this node belongs to no cluster yet; still trying; "rollcall status" shows what is wrong` + "\n"
+		run("wait", "a", "--timeout", "10s").want(t, exitNotDone, "", still+want)
+		run("wait", "a", "--timeout", "2s").want(t, exitNotDone, "", strings.Replace(want, "10s", "2s", 1))
 	})
 }
 

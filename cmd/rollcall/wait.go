@@ -59,7 +59,7 @@ variable ROLLCALL_TIMEOUT is not used here.`,
 func (a *app) wait(parent context.Context, c *client.Client, service string, want client.Status, timeout time.Duration) error {
 	ctx, cancel := context.WithTimeout(parent, timeout)
 	defer cancel()
-	silent := a.noteSilence()
+	silent := a.noteSilence(ctx, c)
 	defer silent()
 	// Watch and not WaitFor, because the last status is reported when time is over.
 	var last *client.Update
@@ -89,7 +89,7 @@ func (a *app) wait(parent context.Context, c *client.Client, service string, wan
 	case parent.Err() != nil:
 		return parent.Err()
 	case last == nil:
-		return a.noNodeAnswers(fmt.Sprintf(" within %s", timeout))
+		return a.nobodyAnswers(parent, c, fmt.Sprintf(" within %s", timeout))
 	}
 	return notAsAsked(fmt.Errorf("%s is %s, not %s, after %s", format.Service(service), last.Status, want, timeout))
 }

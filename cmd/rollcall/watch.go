@@ -3,8 +3,10 @@ package main
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -82,7 +84,7 @@ one. Its revisions begin anew. There is no --timeout.`,
 
 // watch prints updates until ctx ends, which is no error.
 func (a *app) watch(ctx context.Context, c *client.Client, service string) error {
-	silent := a.noteSilence()
+	silent := a.noteSilence(ctx, c)
 	defer silent()
 	for u, err := range c.Watch(ctx, service) {
 		silent()
@@ -111,14 +113,43 @@ func (a *app) noteClusterChanged(id string) {
 
 // noteSilence reports once, after a while, that no node has answered, while the caller goes on trying. The
 // function that it returns cancels that.
-func (a *app) noteSilence() (stop func()) {
+func (a *app) noteSilence(ctx context.Context, c *client.Client) (stop func()) {
 	const silence = 3 * time.Second
+	ctx, cancel := context.WithCancel(ctx)
 	t := time.AfterFunc(silence, func() {
-		f := a.noNodeAnswers("")
+		f := a.nobodyAnswers(ctx, c, "")
 		f.next = "still trying; " + f.next
-		a.report(f, a.forPrograms())
+		if ctx.Err() == nil {
+			a.report(f, a.forPrograms())
+		}
 	})
-	return func() { t.Stop() }
+	return func() {
+		t.Stop()
+		cancel()
+	}
+}
+
+// nobodyAnswers is noNodeAnswers for a watch. A watch goes on trying and does not say why, so this asks for
+// something else, for a moment: a node that does not know the registry says so.
+func (a *app) nobodyAnswers(ctx context.Context, c *client.Client, within string) *failure {
+	const patience = time.Second
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, err := range c.List(ctx, client.ListOptions{PageSize: 1}) {
+		e, ok := errors.AsType[*client.Error](err)
+		if !ok || e.Reason == client.ReasonNoEndpoint {
+			break
+		}
+		said := e.Message
+		if _, last, ok := strings.Cut(said, "; last: "); ok {
+			said = last
+		}
+		f := a.noNodeAnswers(within)
+		f.err = fmt.Errorf("no node can answer%s: %s", within, said)
+		f.next = `"rollcall status" shows what is wrong`
+		return f
+	}
+	return a.noNodeAnswers(within)
 }
 
 // updateChange is the change that made an update what it is.
@@ -275,7 +306,7 @@ type resetJSON struct {
 
 // watchPrefixes prints the state of many services, and then its changes, until ctx ends, which is no error.
 func (a *app) watchPrefixes(ctx context.Context, c *client.Client, prefixes []string) error {
-	silent := a.noteSilence()
+	silent := a.noteSilence(ctx, c)
 	defer silent()
 	synced := false
 	for u, err := range c.WatchServices(ctx, prefixes...) {

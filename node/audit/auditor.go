@@ -230,7 +230,7 @@ type finding struct {
 	voters   int
 	own      string            // "": not known
 	held     map[string]string // by member, this node included if its word counts
-	silent   []string          // voters that did not tell, with why
+	silent   []string          // voters that did not answer, with why
 	majority string            // what more than half of the voters held; "": nothing
 }
 

@@ -3,6 +3,8 @@ package proposer
 import (
 	"errors"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 )
 
@@ -45,3 +47,30 @@ type UnknownOutcomeError struct{ Err error }
 func (e UnknownOutcomeError) Error() string        { return "outcome unknown: " + e.Err.Error() }
 func (e UnknownOutcomeError) Unwrap() error        { return e.Err }
 func (e UnknownOutcomeError) OutcomeUnknown() bool { return true }
+
+// words are what people read instead of raft's errors.
+var words = map[error]string{
+	raft.ErrLeadershipLost:               "the leader lost the majority before it confirmed the change",
+	raft.ErrEnqueueTimeout:               "the leader is too busy to take the change",
+	raft.ErrLeadershipTransferInProgress: "the leader is handing over to another",
+	raft.ErrRaftShutdown:                 "the leader is stopping",
+	raft.ErrAbortedByRestore:             "the leader's registry was replaced by a snapshot",
+}
+
+// raftError is an error of raft in other words.
+type raftError struct {
+	text string
+	err  error
+}
+
+func (e raftError) Error() string { return e.text }
+func (e raftError) Unwrap() error { return e.err }
+
+func inWords(err error) error {
+	for known, text := range words {
+		if errors.Is(err, known) {
+			return raftError{text, err}
+		}
+	}
+	return err
+}

@@ -314,9 +314,9 @@ func classify(err error) error {
 	case errors.Is(err, raft.ErrNotLeader):
 		return NotWrittenError{ErrNotLeader}
 	case errors.Is(err, raft.ErrEnqueueTimeout), errors.Is(err, raft.ErrLeadershipTransferInProgress):
-		return NotWrittenError{err}
+		return NotWrittenError{inWords(err)}
 	}
-	return UnknownOutcomeError{err}
+	return UnknownOutcomeError{inWords(err)}
 }
 
 func refuseAll(batch []*proposal, err error) {

@@ -308,6 +308,10 @@ func TestErrorsOfRaft(t *testing.T) {
 			if written != test.written || !errors.Is(err, test.is) {
 				t.Errorf("%v became %v: written %s, want %s", test.err, err, written, test.written)
 			}
+			// People read it.
+			if test.is != disk && test.is != ErrNotLeader && strings.Contains(err.Error(), test.err.Error()) {
+				t.Errorf("%v is told in raft's words: %v", test.err, err)
+			}
 		})
 	}
 }

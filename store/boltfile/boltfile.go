@@ -97,11 +97,14 @@ func (b *DB) OpenError(path string, err error) error {
 	}
 	var pathErr *os.PathError
 	var errno syscall.Errno // the system does not map the file, or not now
+	if errors.As(err, &pathErr) && pathErr.Path == path {
+		return err // it says what was done to which file
+	}
 	if errors.As(err, &pathErr) || errors.As(err, &errno) || errors.Is(err, vfs.ErrDamaged) {
 		return fmt.Errorf("open %s: %w", path, err)
 	}
 	// What else bbolt says of a file it could open and lock (too small) has no type.
-	return fmt.Errorf("%s: %w: it is cut short (%w)", path, vfs.ErrDamaged, err)
+	return fmt.Errorf("%s: %w (%w)", path, vfs.ErrDamaged, err)
 }
 
 // CloseAfter closes the file after err. After a panic bbolt's locks may be held for ever: then only the file

@@ -3,9 +3,14 @@ package boltfile
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
+	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
 	"github.com/rollcallhq/rollcall/store/vfs"
@@ -31,6 +36,27 @@ func TestOpenError(t *testing.T) {
 		}
 		if errors.Is(got, vfs.ErrDamaged) != errors.Is(tt.want, vfs.ErrDamaged) {
 			t.Errorf("%s: %v: damaged or not?", name, got)
+		}
+	}
+}
+
+// An error names the file and says what is wrong with it, each once.
+func TestWhyAFileCannotBeOpened(t *testing.T) {
+	dir := t.TempDir()
+	missing, short := filepath.Join(dir, "missing"), filepath.Join(dir, "short")
+	if err := os.WriteFile(short, make([]byte, 100), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		path string
+		is   error
+	}{
+		{missing, fs.ErrNotExist},
+		{short, vfs.ErrDamaged},
+	} {
+		_, err := Open(test.path, bbolt.Options{ReadOnly: true})
+		if err == nil || !errors.Is(err, test.is) || strings.Count(err.Error(), test.path) != 1 || strings.Count(err.Error(), "cut short") > 1 {
+			t.Errorf("%s: %v", test.path, err)
 		}
 	}
 }

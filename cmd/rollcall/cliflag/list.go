@@ -13,8 +13,15 @@ func ListVarP(flags *pflag.FlagSet, to *[]string, name, shorthand string, value 
 	flags.VarP(&list{to: to}, name, shorthand, usage)
 }
 
+// PrefixesVar defines a flag like that of ListVarP, of prefixes of names. The empty text is a prefix too: of every
+// name.
+func PrefixesVar(flags *pflag.FlagSet, to *[]string, name, usage string) {
+	flags.Var(&list{to: to, empty: true}, name, usage)
+}
+
 type list struct {
 	to    *[]string
+	empty bool // the empty text is a value
 	given bool
 }
 
@@ -22,6 +29,9 @@ type list struct {
 func (l *list) Set(s string) error {
 	if !l.given {
 		*l.to, l.given = nil, true
+	}
+	if l.empty && strings.TrimSpace(s) == "" {
+		*l.to = append(*l.to, "")
 	}
 	for part := range strings.SplitSeq(s, ",") {
 		if part = strings.TrimSpace(part); part != "" {

@@ -1,8 +1,10 @@
 package cliflag
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -32,14 +34,36 @@ func parsePointInTime(s string, now time.Time) (revision int64, t time.Time, err
 		}
 		return revision, t, nil
 	}
-	if t, err = parseTime(s, now); err != nil {
+	switch t, err = parseTime(s, now); {
+	case errors.Is(err, errTimeRange):
+		return 0, t, err
+	case err != nil:
 		return 0, t, fmt.Errorf("%q is no point in time; use a revision, %s", s, TimeForms)
 	}
 	return 0, t, nil
 }
 
-// parseTime reads a time in one of the TimeForms. A local time is in the zone of now.
+// The first and the last time that nodes know: they count nanoseconds in 64 bits.
+var (
+	firstTime = time.Unix(0, math.MinInt64+1)
+	lastTime  = time.Unix(0, math.MaxInt64)
+)
+
+var errTimeRange = errors.New("it must be from 1678 to 2262")
+
+// parseTime reads a time in one of the TimeForms, which is one that nodes know. A local time is in the zone of now.
 func parseTime(s string, now time.Time) (time.Time, error) {
+	t, err := parseAnyTime(s, now)
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case t.Before(firstTime) || t.After(lastTime):
+		return time.Time{}, fmt.Errorf("%q is too far away: %w", s, errTimeRange)
+	}
+	return t, nil
+}
+
+func parseAnyTime(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
@@ -54,8 +78,11 @@ func parseTime(s string, now time.Time) (time.Time, error) {
 			return lastClock(t, now), nil
 		}
 	}
-	if d, ok := parseAgo(s); ok {
+	switch d, err := parseAgo(s); {
+	case err == nil:
 		return now.Add(-d), nil
+	case errors.Is(err, errTooLong):
+		return time.Time{}, fmt.Errorf("%q is too far away: %w", s, errTimeRange)
 	}
 	return time.Time{}, fmt.Errorf("%q is no time; use %s", s, TimeForms)
 }
@@ -72,20 +99,19 @@ func lastClock(t, now time.Time) time.Time {
 }
 
 // parseAgo reads 10m, -10m and "10m ago", with any duration.
-func parseAgo(s string) (time.Duration, bool) {
+func parseAgo(s string) (time.Duration, error) {
 	rest, minus := strings.CutPrefix(s, "-")
 	if before, ago := strings.CutSuffix(rest, "ago"); ago {
 		if minus {
-			return 0, false
+			return 0, errNoDuration
 		}
 		rest = strings.TrimSpace(before)
 	}
 	// A number alone is no duration here either, though Go reads "0".
 	if rest == "" || rest[0] == '-' || rest[0] == '+' || rest == "0" {
-		return 0, false
+		return 0, errNoDuration
 	}
-	d, err := parseDuration(rest)
-	return d, err == nil
+	return parseDuration(rest)
 }
 
 func (p *PointInTime) String() string { return p.text }
@@ -147,7 +173,7 @@ func (f *Time) Type() string { return "time" }
 
 // Set reads the flag's text.
 func (f *Time) Set(s string) (err error) {
-	if _, t, err := parsePointInTime(s, f.Now()); err == nil && t.IsZero() {
+	if s != "" && strings.Trim(s, "0123456789") == "" {
 		return fmt.Errorf("%q is a revision; a time is wanted: %s", s, TimeForms)
 	}
 	f.text = s

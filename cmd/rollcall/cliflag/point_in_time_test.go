@@ -58,7 +58,7 @@ func TestPointsInTime(t *testing.T) {
 func TestWhatIsNoPointInTime(t *testing.T) {
 	now := time.Date(2026, 11, 22, 12, 30, 15, 0, zone)
 	for _, in := range []string{
-		"", " ", "-", "ago", "-5", "+5m", "--5m", "-10m ago", "10", "10 ago", "5x", "d", "-d", "1.5d", "7d-3h", "7d7d", "999999d", "100000d2000000h",
+		"", " ", "-", "ago", "-5", "+5m", "--5m", "-10m ago", "10", "10 ago", "5x", "d", "-d", "1.5d", "7d-3h", "7d7d",
 		"yesterday", "25:00", "12:60", "12:30:61", "2026-13-01 00:00", "2026-11-22 24:00", "2026-11-22T03:12:00 Z", "03:12Z",
 	} {
 		if got, err := parseTime(in, now); err == nil {
@@ -74,6 +74,23 @@ func TestWhatIsNoPointInTime(t *testing.T) {
 		} else if !strings.Contains(err.Error(), "use a revision, "+TimeForms) {
 			t.Errorf("%q: %v", in, err)
 		}
+	}
+	for _, in := range []string{
+		"0001-01-01T00:00:00Z", "0000-01-01T00:00:00Z", "0001-01-01", "1677-09-21T00:12:43Z", "1600-02-29 12:00", "2262-04-11T23:47:17Z", "9999-12-31",
+		"9999-12-31T23:59:59-12:00", "999999d", "100000d2000000h", "999999999999w ago", "3000000h", "-999999d",
+	} {
+		const want = "is too far away: it must be from 1678 to 2262"
+		if revision, got, err := parsePointInTime(in, now); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q is read as %d %v: %v", in, revision, got, err)
+		}
+		f := Time{Now: func() time.Time { return now }}
+		if err := f.Set(in); err == nil || !strings.HasSuffix(err.Error(), want) {
+			t.Errorf("%q is read as %v: %v", in, f.Time, err)
+		}
+	}
+	f := Time{Now: func() time.Time { return now }}
+	if err := f.Set("99999999999999999999"); err == nil || !strings.Contains(err.Error(), "is a revision") {
+		t.Error(err)
 	}
 	if _, _, err := parsePointInTime("9223372036854775808", now); err == nil || !strings.Contains(err.Error(), "too large") {
 		t.Error(err)
@@ -93,7 +110,7 @@ func FuzzPointInTime(f *testing.F) {
 		if revision < 0 || (revision != 0 && !at.IsZero()) {
 			t.Errorf("%q: %d %v", s, revision, at)
 		}
-		if d, ok := parseAgo(s); ok && (d < 0 || at.After(now)) {
+		if d, err := parseAgo(s); err == nil && (d < 0 || at.After(now)) {
 			t.Errorf("%q: %v is not ago", s, d)
 		}
 	})

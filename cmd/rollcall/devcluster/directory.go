@@ -37,7 +37,7 @@ func OpenDirectory(path string) (*Directory, error) {
 		d.made = true
 	}
 	if err := os.MkdirAll(path, 0o755); err != nil {
-		return nil, fmt.Errorf("make the data directory: %w", err)
+		return nil, err // it says that the directory cannot be made
 	}
 	switch b, err := os.ReadFile(filepath.Join(path, markerFile)); {
 	case err == nil:

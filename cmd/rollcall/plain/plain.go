@@ -17,7 +17,8 @@ var rules = []struct {
 	{regexp.MustCompile(`\brollcall-consistency linearizable\b`), "--linearizable"},
 	{regexp.MustCompile(`\brollcall-(min-revision|max-staleness|require-leader|cluster)\b`), "--$1"},
 	{regexp.MustCompile(`\bif_revision\b`), "--if-revision"},
-	{regexp.MustCompile(`\brequest_id "`), `--request-id "`},
+	{regexp.MustCompile(`\brequest_id ("|U\+|is )`), `--request-id $1`},
+	{regexp.MustCompile(`^(cannot .*?: )(reason|actor) (U\+|is )`), `$1--$2 $3`},
 	{regexp.MustCompile(`\bat\.revision\b`), "--at"},
 	{regexp.MustCompile(`\bat\.time\b`), "--at"},
 	// Ports.
