@@ -223,12 +223,20 @@ func (c *Clock) Offsets() []Offset {
 
 // offsets is Offsets. mu must be held.
 func (c *Clock) offsets() []Offset {
-	now := c.cfg.Lived()
-	cluster := decide(c.situation(now)).time
-	all := []Offset{offset(c.cfg.Node, c.cfg.Wall().UnixNano(), cluster, 0)}
+	now, own := c.cfg.Lived(), c.cfg.Wall().UnixNano()
+	s := c.situation(now)
+	cluster := decide(s).time
+	// After a start, with the readings of a minority, the log's time is that of its last entry, and any time
+	// may have passed since. Then no clock is known to be off.
+	known := s.steady || 2*len(s.readings) > s.members
+	if !known {
+		cluster = own
+	}
+	all := []Offset{offset(c.cfg.Node, own, cluster, 0)}
 	for name, p := range c.peers {
 		if now-p.at <= lately {
 			all = append(all, offset(name, int64(now)+p.offset, cluster, p.trip))
+			all[len(all)-1].Off = all[len(all)-1].Off && known
 		}
 	}
 	slices.SortFunc(all, func(a, b Offset) int { return cmp.Compare(a.Member, b.Member) })

@@ -115,6 +115,30 @@ func TestReadingsEnd(t *testing.T) {
 	})
 }
 
+// A cluster that was stopped for an hour: until most members have answered, the time of the last log entry says
+// nothing of a clock. Once they have, a clock that is off is told.
+func TestNoClockIsOffBeforeMostMembersAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _, log := testClock(time.Now().Add(-time.Hour).UnixNano())
+		for range 3 {
+			c.Look()
+			if got := c.Offsets(); len(got) != 1 || got[0].Off || got[0].By != 0 {
+				t.Errorf("%+v", got)
+			}
+			time.Sleep(MeasureEvery)
+		}
+		if log.Len() != 0 {
+			t.Errorf("told %s", log)
+		}
+		c.Note("n2", reading(0), c.cfg.Lived())
+		c.Note("n3", reading(time.Minute), c.cfg.Lived())
+		c.Look()
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg="a member's clock is off" member=n3 by=1m0s`) {
+			t.Errorf("told %q", got)
+		}
+	})
+}
+
 // Steps and clocks that are off are told once.
 func TestLookTells(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

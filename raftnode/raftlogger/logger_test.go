@@ -52,7 +52,7 @@ func TestLogger(t *testing.T) {
 		l.Warn("failed to contact", "odd")
 		expect(`WARN msg="a member does not answer this leader" part=raft extra=odd held_back=5`)
 		l.Error("failed to commit logs", "error", errors.New("disk"), 7, 8)
-		expect(`ERROR msg="failed to commit logs" part=raft error=disk 7=8`)
+		expect(`ERROR msg="log entries could not be stored" part=raft error=disk 7=8`)
 		l.StandardLogger(nil).Print("x")
 		expect("")
 		if l.IsTrace() || l.IsDebug() || !l.IsWarn() || !l.IsError() || l.GetLevel() != hclog.NoLevel || l.Named("a").Named("b").Name() != "a.b" {

@@ -48,6 +48,7 @@ var rules = []struct {
 	{regexp.MustCompile(`\b(?:mkdir|mkdirat) (\S+): `), "cannot make the directory $1: "},
 	{regexp.MustCompile(`\b(?:open|openat) (\S+): `), "cannot open $1: "},
 	{regexp.MustCompile(`\b(read|write|rename|remove|truncate) (/\S+|\S*[./]\S*): `), "cannot $1 $2: "},
+	{regexp.MustCompile(`\b(?:fallocate|ftruncate) (\S+): `), "there is no room for $1: "},
 	{regexp.MustCompile(`\b(?:fsync|sync) (\S+): `), "cannot store $1: "},
 	{regexp.MustCompile(`\b(?:stat|lstat|fstat|readdirent|fdopendir|getdents) (\S+): `), "cannot read $1: "},
 	{regexp.MustCompile(`\b(?:unlink|unlinkat) (\S+): `), "cannot remove $1: "},

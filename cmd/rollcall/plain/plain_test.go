@@ -24,6 +24,7 @@ func TestText(t *testing.T) {
 		"read the header: unexpected EOF":                                                              "read the header: it ends too early",
 		"open nosuch: no such file or directory":                                                       "cannot open nosuch: no such file or directory",
 		"make the data directory: mkdir afile: not a directory":                                        "make the data directory: cannot make the directory afile: not a directory",
+		"d/wal cannot be written: new segment: fallocate d/wal/01.wal: no space left on device":        "d/wal cannot be written: new segment: there is no room for d/wal/01.wal: no space left on device",
 		"write /data/registry.db: no space left on device":                                             "cannot write /data/registry.db: no space left on device",
 		"a: context deadline exceeded: context deadline exceeded":                                      "a: no answer in time",
 		"drain-delay is 48h0m0s; it must be from 0 to 1m0s":                                            "drain-delay is 48h; it must be from 0 to 1m",
