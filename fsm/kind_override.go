@@ -170,6 +170,7 @@ func (tx *Tx) clearOverride(c *logv1.ClearOverride) *logv1.Refusal {
 		return of(logv1.Kind_KIND_OVERRIDE, key, &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})
 	}
 	s.endOverride(p, before, logv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED)
+	s.tidyEnded(p)
 	return p.checkRules(s, glass)
 }
 
@@ -188,6 +189,15 @@ func (s *state) endOverride(p *plan, o *layers.Override, event logv1.EventType) 
 		RequestId:     o.GetRequestId(),
 	}
 	s.changeOverride(p, o.Pattern, ended, event)
+}
+
+// tidyEnded adds to p what is not kept any more when overrides have ended. It is called once for all that end in
+// one command.
+func (s *state) tidyEnded(p *plan) {
+	if len(p.patterns) == 0 {
+		return
+	}
+	p.setBook(p.bookOf(s).Tidy(p.patterns, p.layers, tree{s}))
 	s.dropTooMany(p)
 }
 
@@ -268,5 +278,6 @@ func (s *state) evaluateExpire(p *plan, e *logv1.Expire) {
 		}
 		s.endOverride(p, o, logv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED)
 	}
+	s.tidyEnded(p)
 	_ = p.checkRules(s, anyRule)
 }

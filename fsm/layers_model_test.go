@@ -47,7 +47,7 @@ type layered struct {
 }
 
 func newLayeredModel() layeredModel {
-	return layeredModel{services: map[string]reported{}, overrides: map[string]layered{}, rules: map[string]modelRule{}, horizon: 1}
+	return layeredModel{services: map[string]reported{}, overrides: map[string]layered{}, rules: map[string]modelRule{}, horizon: 1, time: 1} // at time 0 nothing could end: 0 is "not yet"
 }
 
 func (m layeredModel) clone() layeredModel {

@@ -107,6 +107,49 @@ func TestTablesAreLimited(t *testing.T) {
 	}
 }
 
+// TestManyEndTogether: one command that ends many drops what is not kept once, and makes one new book. Else it
+// would hold up the fold for seconds.
+func TestManyEndTogether(t *testing.T) {
+	const n = 100
+	h := newHarness(t)
+	var cmds []*logv1.Command
+	for i := range n {
+		cmds = append(cmds, write(change(fmt.Sprintf("s%d/a/b", i), serving)), atLeast(fmt.Sprint("r", i), fmt.Sprintf("s%d/*", i), 1))
+	}
+	for i := range limits.MaxEndedOverrides - n/2 {
+		p := fmt.Sprint("e", i)
+		cmds = append(cmds, over(p, serving), clearOver(p))
+	}
+	h.do(t, 1, cmds...)
+	cmds = nil
+	for i := range n {
+		cmds = append(cmds, overFor(fmt.Sprintf("s%d/a/*", i), serving, 1e9))
+	}
+	var due []*logv1.ExpiredOverride
+	for i, r := range h.do(t, 2, cmds...) {
+		due = append(due, &logv1.ExpiredOverride{Pattern: fmt.Sprintf("s%d/a/*", i), Revision: r.Revision})
+	}
+	end := expire(h.state.term, due...)
+	p := h.state.evaluate(end, 5e9)
+	if len(p.patterns) != n || len(p.dropped) != limits.MaxEndedOverrides/10 {
+		t.Errorf("%d end, %d are dropped", len(p.patterns), len(p.dropped))
+	}
+	if allocs := testing.AllocsPerRun(1, func() { h.state.evaluate(end, 5e9) }); allocs > 100*n {
+		t.Errorf("%v allocations", allocs)
+	}
+	h.do(t, 5e9, end)
+	if v := h.view.Load(); v.layers.Live() != 0 || v.layers.Ended() > limits.MaxEndedOverrides || v.book.Len() != n {
+		t.Errorf("%d overrides, %d ended ones, %d patterns are counted", v.layers.Live(), v.layers.Ended(), v.book.Len())
+	}
+	if s, err := h.ScrubMemory(t.Context(), 1); err != nil || !s.Agrees() {
+		t.Errorf("%+v, %v", s, err)
+	}
+	again := harnessOn(t, h.registryFile)
+	if got, want := again.dump(), h.dump(); got != want {
+		t.Error("a restart shows something else")
+	}
+}
+
 // TestTooManyEndedOverrides: those that ended first go first, whatever the horizon, and a restart agrees.
 func TestTooManyEndedOverrides(t *testing.T) {
 	h := newHarness(t)

@@ -7,8 +7,11 @@ import (
 	"strings"
 	"time"
 
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // maxLayerProblems is how many sentences of one sort there are. More are counted.
@@ -27,7 +30,7 @@ func layerProblems(l Layers, now time.Time) []string {
 		age := coarsely(now.Sub(o.GetTime().AsTime()))
 		switch {
 		case o.GetPattern() == pattern.Switch:
-			shut = append(shut, fmt.Sprintf("the whole registry shows %v, set%s %s ago%s; \"rollcall resume\" ends it", o.GetStatus(), who, age, because(o.GetReason())))
+			shut = append(shut, fmt.Sprintf("%s, set%s %s ago%s; %s", switched(o), who, age, because(o.GetReason()), switchEnd(o, now)))
 		case o.GetExpireTime() == nil:
 			forever = append(forever, fmt.Sprintf("override %s%s without end for %s%s", o.GetPattern(), who, age, because(o.GetReason())))
 		}
@@ -41,7 +44,29 @@ func layerProblems(l Layers, now time.Time) []string {
 	return append(shut, append(atMost(broken, "rules are broken"), atMost(forever, "overrides have no end")...)...)
 }
 
-// coarsely is how long ago something was: "3m", "26h", "3 days".
+// switched says what the override of the whole registry does. Nobody must overlook a shutdown.
+func switched(o *rollcallv1.Override) string {
+	if o.GetStatus() == healthpb.HealthCheckResponse_NOT_SERVING {
+		return "THE REGISTRY IS SHUT DOWN: every service shows NOT_SERVING"
+	}
+	return fmt.Sprintf("the whole registry is overridden: every service shows %v", o.GetStatus())
+}
+
+// switchEnd says when the override of the whole registry ends, and how to end it.
+func switchEnd(o *rollcallv1.Override, now time.Time) string {
+	const resume = `"rollcall resume" ends it`
+	end := o.GetExpireTime()
+	switch left := end.AsTime().Sub(now); {
+	case end == nil:
+		return "it has no end, only " + resume
+	case left <= 0:
+		return "its time is over, a leader ends it as soon as there is one"
+	default:
+		return "it ends by itself in " + coarsely(left) + ", " + resume + " now"
+	}
+}
+
+// coarsely is how long something lasts: "3m", "26h", "3 days".
 func coarsely(d time.Duration) string {
 	switch {
 	case d >= 48*time.Hour:

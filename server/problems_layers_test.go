@@ -42,13 +42,30 @@ func TestStatusNamesForgottenLayers(t *testing.T) {
 	}
 	n.registry.mu.Unlock()
 	want := []string{
-		`the whole registry shows NOT_SERVING, set 3m ago: power\ntest\u202e; "rollcall resume" ends it`,
+		`THE REGISTRY IS SHUT DOWN: every service shows NOT_SERVING, set 3m ago: power\ntest\u202e; it ends by itself in 60m, "rollcall resume" ends it now`,
 		"rule pay-min is broken: pay/*: 2 needed, 1 of 3 serve",
 		"override * by ann without end for 26h: maintenance",
 		"override b/* by 10.0.0.1:5 without end for 3 days: " + strings.Repeat("é", 80) + "…",
 	}
 	if got := problems(); !slices.Equal(got, want) {
 		t.Errorf("got\n%q, want\n%q", got, want)
+	}
+
+	for _, test := range []struct {
+		whole *rollcallv1.Override
+		want  string
+	}{
+		{&rollcallv1.Override{Status: notServing, Actor: ann}, `THE REGISTRY IS SHUT DOWN: every service shows NOT_SERVING, set by ann 3m ago; it has no end, only "rollcall resume" ends it`},
+		{&rollcallv1.Override{Status: notServing, ExpireTime: ago(time.Second)}, `THE REGISTRY IS SHUT DOWN: every service shows NOT_SERVING, set 3m ago; its time is over, a leader ends it as soon as there is one`},
+		{&rollcallv1.Override{Status: serving, ExpireTime: ago(-time.Minute)}, `the whole registry is overridden: every service shows SERVING, set 3m ago; it ends by itself in 60s, "rollcall resume" ends it now`},
+	} {
+		test.whole.Pattern, test.whole.Time = "**", ago(3*time.Minute)
+		n.registry.mu.Lock()
+		n.registry.layers = fakeLayers{overrides: []*rollcallv1.Override{test.whole}}
+		n.registry.mu.Unlock()
+		if got := problems(); !slices.Equal(got, []string{test.want}) {
+			t.Errorf("got\n%q, want\n%q", got, test.want)
+		}
 	}
 
 	n.registry.mu.Lock()

@@ -171,6 +171,14 @@ type attempt struct {
 func (t *attempt) Error() string { return fmt.Sprintf("cannot %s: %s", t.what, t.err) }
 func (t *attempt) Unwrap() error { return t.err }
 
+// compared is what --if-revision is about.
+func compared(what string) (it, its string) {
+	if what == shuttingDown || what == resuming {
+		return "the override **", "the override's"
+	}
+	return "it", "its"
+}
+
 // explainClient puts an error of the client into a line with what to do next.
 func (a *app) explainClient(what string, e *client.Error) *failure {
 	f := &failure{
@@ -198,12 +206,14 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.err = errors.New(message)
 		f.next = noNodeAdvice
 	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
-		f.err = fmt.Errorf("cannot %s: it does not exist, so it has no revision that --if-revision could name", what)
+		it, _ := compared(what)
+		f.err = fmt.Errorf("cannot %s: %s does not exist, so it has no revision that --if-revision could name", what, it)
 		if strings.HasPrefix(e.Op, "set") {
 			f.next = "--if-revision 0 creates it"
 		}
 	case e.Reason == reasonRevisionMismatch:
-		f.err = fmt.Errorf("cannot %s: its revision is %d, and --if-revision asks for another", what, e.CurrentRevision)
+		_, its := compared(what)
+		f.err = fmt.Errorf("cannot %s: %s revision is %d, and --if-revision asks for another", what, its, e.CurrentRevision)
 		f.next = "look at it again before you repeat that"
 	case e.Reason == client.ReasonRequestIDReused:
 		f.next = "leave --request-id out, or repeat the first command exactly: the same names, statuses, reason and actor"

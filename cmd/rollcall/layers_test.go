@@ -52,10 +52,14 @@ func TestShutdownAndResume(t *testing.T) {
 	run("shutdown").want(t, 1, "", "rollcall: shutdown needs a --reason; it stands in the history, and everybody whose service is down reads it\n")
 	run("shutdown", "--reason", "drill").want(t, 1, "", "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min and a --reason\n")
 	run("shutdown", "--reason", "drill", "--break-glass", "pay-min").want(t, 0,
-		"override ** NOT_SERVING until 11:00, revision 5; covers 3 services\n! it broke pay-min (shop/pay/*: 1 needed, 0 of 2 serve), as --break-glass allows\n", "")
+		"shut down until 11:00, revision 5; covers 3 services\nit ends by itself then, \"rollcall resume\" ends it before\n! it broke pay-min (shop/pay/*: 1 needed, 0 of 2 serve), as --break-glass allows\n", "")
 	run("set", "shop/cart", "unknown").want(t, 0, "shop/cart UNKNOWN, revision 6; shown as NOT_SERVING by override ** by ann until 11:00: drill\n", "")
 	run("resume", "--dry-run").want(t, 0, "SERVICE     NOW          THEN\nshop/cart   NOT_SERVING  UNKNOWN\nshop/pay/a  NOT_SERVING  SERVING\nshop/pay/b  NOT_SERVING  SERVING\n3 of 3 services would change; dry run, nothing changed\n", "")
 	run("resume", "--reason", "over").want(t, 0, "resumed, revision 7; covered 3 services\n", "")
+	run("shutdown", "--reason", "drill", "--forever", "--break-glass", "*").want(t, 0,
+		"shut down without end, revision 8; covers 3 services\nit does not end by itself, only \"rollcall resume\" ends it\n! it broke pay-min (shop/pay/*: 1 needed, 0 of 2 serve), as --break-glass allows\n", "")
+	run("shutdown", "--reason", "drill", "--forever").want(t, 0,
+		"already shut down without end since revision 8; nothing changed\nit does not end by itself, only \"rollcall resume\" ends it\n", "")
 }
 
 func TestRules(t *testing.T) {

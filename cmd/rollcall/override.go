@@ -107,7 +107,7 @@ change, and changes nothing.`,
 				return err
 			}
 			o.DryRun = dryRun
-			return a.setOverride(cmd, args[0], status, o, "set override "+args[0])
+			return a.setOverride(cmd, args[0], status, o, "set override "+args[0], describeOverrideSet)
 		},
 	}
 	w.register(cmd)
@@ -119,8 +119,9 @@ change, and changes nothing.`,
 	return named(cmd)
 }
 
-// setOverride sets an override and says what became of it.
-func (a *app) setOverride(cmd *cobra.Command, pattern string, s client.Status, o client.WriteOptions, what string) error {
+// setOverride sets an override and says, as describe does, what became of it.
+func (a *app) setOverride(cmd *cobra.Command, pattern string, s client.Status, o client.WriteOptions, what string,
+	describe func(time.Time, *rollcallv1.SetOverrideResponse) string) error {
 	return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 		resp, err := c.SetOverride(ctx, pattern, s, o)
 		if err != nil {
@@ -130,7 +131,7 @@ func (a *app) setOverride(cmd *cobra.Command, pattern string, s client.Status, o
 			if o.DryRun {
 				writeAffected(w, resp.GetAffected(), resp.GetAffectedTotal(), resp.GetMatchedCount())
 			} else {
-				fmt.Fprintln(w, describeOverrideSet(a.now(), resp))
+				fmt.Fprintln(w, describe(a.now(), resp))
 			}
 			writeBroken(w, resp.GetBrokenRules(), o.DryRun)
 		}, pattern)

@@ -128,6 +128,13 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	root.InitDefaultHelpCmd()
 	root.CompletionOptions.DisableDefaultCmd = true
 	hideGlobals(root)
+	// cobra adds these later. Until it has them it takes what follows --help for its value: "--help -o json" would
+	// be a command "json".
+	root.InitDefaultVersionFlag()
+	root.InitDefaultHelpFlag()
+	for _, c := range root.Commands() {
+		c.InitDefaultHelpFlag()
+	}
 	return root
 }
 

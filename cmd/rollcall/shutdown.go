@@ -3,14 +3,18 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 )
 
 func newShutdownCommand(a *app) *cobra.Command {
@@ -22,10 +26,13 @@ func newShutdownCommand(a *app) *cobra.Command {
 	)
 	cmd := &cobra.Command{
 		Use:   "shutdown --reason WHY",
-		Short: "Show every service of the registry as NOT_SERVING, until it is resumed",
-		Long: `Shows every service of the registry as NOT_SERVING, over all reports and all other overrides, until
-"rollcall resume", or until the time that --for says is over: one hour, unless it says otherwise. It sets
-the override '**'.
+		Short: "Show every service of the registry as NOT_SERVING, for an hour unless told otherwise",
+		Long: `Shows every service of the registry as NOT_SERVING, over all reports and all other overrides. It sets the
+override '**'.
+
+It ends by itself after one hour: then every service shows again what is beneath. --for says another
+time. With --forever it lasts until "rollcall resume", which also ends it before its time. As long as it
+lasts, "rollcall status" says so.
 
 No node stops, and nothing is forgotten: reports go on beneath, and resuming shows them, also those made
 meanwhile. The names that nodes answer for themselves, "", rollcall.reads and so on, do not change, so
@@ -51,7 +58,7 @@ Rules refuse it like any other change: --break-glass '*' breaks all of them.`,
 				return err
 			}
 			o.DryRun = dryRun
-			return a.setOverride(cmd, pattern.Switch, healthpb.HealthCheckResponse_NOT_SERVING, o, "shut the registry down")
+			return a.setOverride(cmd, pattern.Switch, healthpb.HealthCheckResponse_NOT_SERVING, o, shuttingDown, describeShutdown)
 		},
 	}
 	w.register(cmd)
@@ -61,6 +68,25 @@ Rules refuse it like any other change: --break-glass '*' breaks all of them.`,
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	breaking.register(a, cmd)
 	return cmd
+}
+
+// What shutdown and resume do, for a message.
+const (
+	shuttingDown = "shut the registry down"
+	resuming     = "resume"
+)
+
+// describeShutdown says above all when a shutdown ends.
+func describeShutdown(now time.Time, resp *rollcallv1.SetOverrideResponse) string {
+	o := resp.GetOverride()
+	end := `it ends by itself then, "rollcall resume" ends it before`
+	if o.GetExpireTime() == nil {
+		end = `it does not end by itself, only "rollcall resume" ends it`
+	}
+	if !resp.GetChanged() {
+		return fmt.Sprintf("already shut down %s since revision %d; nothing changed\n%s", explain.Until(now, o), o.GetRevision(), end)
+	}
+	return fmt.Sprintf("shut down %s, revision %d; covers %s\n%s", explain.Until(now, o), resp.GetRevision(), services(resp.GetMatchedCount()), end)
 }
 
 func newResumeCommand(a *app) *cobra.Command {
@@ -94,7 +120,7 @@ another override says. It clears the override '**'.`,
 						return &failure{exit: exitNotDone, code: codes.NotFound, reason: e.Reason, written: e.Written, requestID: e.RequestID,
 							err: errors.New("cannot resume: the registry is not shut down"), next: overrideAdvice}
 					}
-					return doing("resume", err)
+					return doing(resuming, err)
 				}
 				return a.printCleared(resp, "**", o, "resumed", "the registry is not shut down")
 			})

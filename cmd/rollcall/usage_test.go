@@ -225,6 +225,27 @@ func TestHelpOfEveryCommand(t *testing.T) {
 	}
 }
 
+// Flags may stand before and after --help and --version.
+func TestHelpAmongFlags(t *testing.T) {
+	for args, begin := range map[string]string{
+		"--help -o json":               "Rollcall keeps the health of services",
+		"-h -o json":                   "Rollcall keeps the health of services",
+		"-o json --help":               "Rollcall keeps the health of services",
+		"--help -e a:1 --timeout 3s":   "Rollcall keeps the health of services",
+		"--version -o json":            "rollcall ",
+		"-o json --version":            "rollcall ",
+		"override --help -o json":      "An override is what an operator says",
+		"-o json override set --help":  "Sets an override",
+		"--help -o json override set":  "Sets an override",
+		"override --help -o json set":  "Sets an override",
+		"override set --help -e a:1 x": "Sets an override",
+	} {
+		if r := rollcall(t, strings.Fields(args)...); r.code != 0 || r.stderr != "" || !strings.HasPrefix(r.stdout, begin) {
+			t.Errorf("%s: exit status %d, %q, %q", args, r.code, r.stdout, r.stderr)
+		}
+	}
+}
+
 // Flags that do nothing in a command are not in its help. They are taken, because they may stand in an alias.
 func TestHelpHasNoFlagsThatDoNothing(t *testing.T) {
 	for command, none := range map[string][]string{

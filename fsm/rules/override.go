@@ -8,7 +8,8 @@ import (
 )
 
 // Override returns the book of a state in which the override of p was set, changed or ended: before are the
-// layers of b, after those of the new state. The services are the same. b stays as it is.
+// layers of b, after those of the new state. The services are the same. b stays as it is. What is counted for an
+// override that has ended is still counted: see Tidy.
 func (b *Book) Override(before, after *layers.Layers, p string, services Services) *Book {
 	if b == nil {
 		return nil
@@ -47,10 +48,19 @@ func (b *Book) Override(before, after *layers.Layers, p string, services Service
 			next.own(int32(i)).Serving = c.serving(b.slots[i].pattern, after)
 		}
 	}
-	if counted >= 0 && len(b.slots[counted].rules) == 0 && after.Find(p) == nil {
-		return Build(&next, b.allRules(), after, services) // it is not counted any more
-	}
 	return &next
+}
+
+// Tidy returns b without what is counted only for overrides that have ended. changed are the patterns of the
+// overrides that changed since b was tidy last, over are the layers of now. One call for many that end together
+// makes one new book.
+func (b *Book) Tidy(changed []string, over *layers.Layers, services Services) *Book {
+	for _, p := range changed {
+		if i := b.find(p); i >= 0 && len(b.slots[i].rules) == 0 && over.Find(p) == nil {
+			return Build(b, b.allRules(), over, services)
+		}
+	}
+	return b
 }
 
 func (b *Book) allRules() (all []Rule) {

@@ -13,8 +13,9 @@ const (
 	// lookEvery is how often a leader looks for what has run out: an override ends at most so much, and the time
 	// of a write, after its time.
 	lookEvery = 100 * time.Millisecond
-	// maxAtOnce is how many overrides one command ends.
-	maxAtOnce = 1000
+	// maxAtOnce is how many overrides one command ends. The fold needs some 0.2 ms for each if there are very many
+	// rules, and lets others' writes in between two commands.
+	maxAtOnce = 100
 	// warnEvery is how often a failure is logged.
 	warnEvery = 10 * time.Second
 )

@@ -149,6 +149,16 @@ Beneath it is the report: cart@host1 said SERVING at 2026-11-21 12:50:00.000: de
 When it ends, shop/cart will still be NOT_SERVING: the override shop/cart decides.
 Rule two (at least 2 of shop/*) covers it: 2 of 4 are SERVING, none may stop.
 Rule three (at least 2 of shop/*) covers it: broken: 0 of 1 are SERVING, 2 too few. What makes it worse is refused.`},
+		{"one beneath ends before", record(override("**", notServing, "", time.Hour), override("shop/*", unknown, "", 20*time.Minute), override("*", serving, "", 2*time.Hour)), nil, `
+shop/cart is NOT_SERVING since 2026-11-22 14:46:00.000 (4m).
+The switch of the whole registry, override **, decides: ann set it to NOT_SERVING at 2026-11-22 14:46:00.000.
+It ends at 15:50, in 1h; "rollcall resume" ends it now.
+Beneath it is the override shop/* UNKNOWN by ann until 15:10.
+Beneath it is the override * SERVING by ann until 16:50.
+Beneath it is the report: cart@host1 said SERVING at 2026-11-21 12:50:00.000: deployed 1.4.2.
+When it ends, shop/cart will be SERVING: the override * decides.
+If it is ended now, shop/cart will be UNKNOWN: the override shop/* decides.
+No rule covers it.`},
 		{"an overdue one", record(override("shop/cart", notServing, "", -time.Minute)), nil, `
 shop/cart is NOT_SERVING since 2026-11-22 14:46:00.000 (4m).
 The override shop/cart decides: ann set it to NOT_SERVING at 2026-11-22 14:46:00.000.

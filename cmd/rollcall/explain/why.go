@@ -35,6 +35,18 @@ func AfterOverride(rec *rollcallv1.ServiceRecord) *Next {
 	return &Next{nil, rec.GetReport().GetStatus()}
 }
 
+// EndedNow returns what decides if somebody ends now the override that decides: the one right beneath, or the
+// report. It is nil if no override decides.
+func EndedNow(rec *rollcallv1.ServiceRecord) *Next {
+	switch beneath := rec.GetShadowed(); {
+	case rec.GetOverride() == nil:
+		return nil
+	case len(beneath) > 0:
+		return &Next{beneath[0], beneath[0].GetStatus()}
+	}
+	return &Next{nil, rec.GetReport().GetStatus()}
+}
+
 // Why says in sentences, one a line, why a service has its status: which layer decides, who made it, when and
 // why, what is beneath, what comes when it ends, and which of rules cover the service and how far they are from
 // broken.
@@ -44,7 +56,11 @@ func Why(now time.Time, rec *rollcallv1.ServiceRecord, rules []*rollcallv1.Rule)
 	lines = append(lines, decision(now, rec)...)
 	lines = append(lines, beneath(now, rec)...)
 	if next := AfterOverride(rec); next != nil {
-		lines = append(lines, end(rec, next))
+		lines = append(lines, end(rec, next, "When it ends"))
+		// Of those beneath, some may end before it does. Who ends it now gets them.
+		if early := EndedNow(rec); early.Override.GetPattern() != next.Override.GetPattern() {
+			lines = append(lines, end(rec, early, "If it is ended now"))
+		}
 	}
 	covered := false
 	for _, r := range rules {
@@ -137,7 +153,7 @@ func reported(now time.Time, r *rollcallv1.Report) string {
 	return sentence(fmt.Sprintf("%s said %s at %s", who(r.GetActor()), r.GetStatus(), format.Local(r.GetTime().AsTime(), now.Location())), r.GetReason())
 }
 
-func end(rec *rollcallv1.ServiceRecord, next *Next) string {
+func end(rec *rollcallv1.ServiceRecord, next *Next, when string) string {
 	then := "the report decides again"
 	if next.Override != nil {
 		then = "the override " + format.Printable(next.Override.GetPattern()) + " decides"
@@ -146,7 +162,7 @@ func end(rec *rollcallv1.ServiceRecord, next *Next) string {
 	if next.Status == rec.GetStatus() {
 		change = "will still be " + next.Status.String()
 	}
-	return fmt.Sprintf("When it ends, %s %s: %s.", format.Service(rec.GetService()), change, then)
+	return fmt.Sprintf("%s, %s %s: %s.", when, format.Service(rec.GetService()), change, then)
 }
 
 // RuleOf says what a rule asks of the services that it covers, and how far it is from broken.
