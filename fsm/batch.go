@@ -48,7 +48,7 @@ func (b *batch) add(p *plan) {
 			b.addRecord(c.kind, c.key, c.after)
 		}
 	}
-	for _, key := range p.dropped {
+	for _, key := range p.layering().dropped {
 		b.addRecord(overrideKind, key, nil)
 	}
 	for i := range p.outcomes {
@@ -56,7 +56,7 @@ func (b *batch) add(p *plan) {
 			b.addService(o.name, o.after)
 		}
 	}
-	if len(p.patterns) > 0 {
+	if len(p.layering().patterns) > 0 {
 		b.addStep(p)
 	}
 }
@@ -68,7 +68,7 @@ func (b *batch) addStep(p *plan) {
 		services = slices.Clone(b.services)
 	}
 	b.sinceStep = nil
-	b.steps = append(b.steps, layersStep{services, p.layers, p.patterns})
+	b.steps = append(b.steps, layersStep{services, p.layered.layers, p.layered.patterns})
 }
 
 func (b *batch) addService(name string, now *record) {

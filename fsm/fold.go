@@ -28,7 +28,7 @@ type plan struct {
 	horizon   int64             // the new value; 0: it stays
 	level     uint32            // the new value; 0: it stays
 	refusal   *logv1.Refusal
-	layering
+	layered   *layering // nil: it has nothing to do with overrides or rules
 }
 
 // admit checks a whole entry before any of its commands takes effect. maxLevel is the highest level that this
@@ -74,7 +74,7 @@ func (s *state) fold(cmd *logv1.Command, at place, b *batch) Result {
 	if p.refusal == nil {
 		b.events = s.commit(&p, cmd, b.events)
 		b.add(&p)
-		if len(p.broken) > 0 && len(cmd.GetBreakGlass()) > 0 {
+		if len(p.layering().broken) > 0 && len(cmd.GetBreakGlass()) > 0 {
 			b.brokeGlass++
 		}
 	}
@@ -191,7 +191,7 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 		}
 		p.outcomes = append(p.outcomes, o)
 	}
-	if !p.counts.Empty() {
+	if !p.layering().counts.Empty() {
 		if p.refusal = p.checkRules(s, glass); p.refusal != nil {
 			p.outcomes = nil
 			return
@@ -280,8 +280,8 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 		e.Actor = cmd.GetActor()
 		e.Reason = cmd.GetReason()
 		e.RequestId = cmd.GetRequestId()
-		if revision == first+1 {
-			e.BrokenRules, e.BreakGlass = p.broken, cmd.GetBreakGlass()
+		if broken, glass := p.layering().broken, cmd.GetBreakGlass(); revision == first+1 && len(broken)+len(glass) > 0 {
+			e.RuleBreak = &logv1.RuleBreak{Broken: broken, BreakGlass: glass}
 		}
 		events = append(events, e)
 	}

@@ -194,10 +194,11 @@ func (s *state) endOverride(p *plan, o *layers.Override, event logv1.EventType) 
 // tidyEnded adds to p what is not kept any more when overrides have ended. It is called once for all that end in
 // one command.
 func (s *state) tidyEnded(p *plan) {
-	if len(p.patterns) == 0 {
+	l := p.layering()
+	if len(l.patterns) == 0 {
 		return
 	}
-	p.setBook(p.bookOf(s).Tidy(p.patterns, p.layers, tree{s}))
+	p.setBook(p.bookOf(s).Tidy(l.patterns, l.layers, tree{s}))
 	s.dropTooMany(p)
 }
 
@@ -250,7 +251,8 @@ func (s *state) drop(p *plan, key string) {
 	if _, again := p.newest[recordKey{overrideKind.Number, key}]; again {
 		return
 	}
-	p.dropped = append(p.dropped, key)
+	l := p.layer()
+	l.dropped = append(l.dropped, key)
 }
 
 // dropPassed drops those that ended before the horizon.

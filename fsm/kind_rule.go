@@ -99,7 +99,7 @@ func (tx *Tx) setRule(c *logv1.SetRule) *logv1.Refusal {
 		p.setBook(s.buildBook(name, r))
 	}
 	if b := (rules.Rule{Name: name, Rule: r}).Broken(p.bookOf(s).Count(r.GetPattern())); b != nil {
-		p.broken = []*logv1.BrokenRule{b}
+		p.layer().broken = []*logv1.BrokenRule{b}
 	}
 	return nil
 }

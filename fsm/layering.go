@@ -23,26 +23,48 @@ type layering struct {
 	dropped  []string            // patterns of ended overrides that are not kept any more
 }
 
+var unlayered = &layering{} // nobody writes to it
+
+// layering returns what p does to layers and counts, to be read.
+func (p *plan) layering() *layering {
+	if p.layered == nil {
+		return unlayered
+	}
+	return p.layered
+}
+
+// layer returns the same, to be written.
+func (p *plan) layer() *layering {
+	if p.layered == nil {
+		p.layered = &layering{}
+	}
+	return p.layered
+}
+
 // layersOf returns the layers with the changes of p so far, and whether there were any.
 func (p *plan) layersOf(s *state) (*layers.Layers, bool) {
-	if len(p.patterns) > 0 {
-		return p.layers, true
+	if l := p.layering(); len(l.patterns) > 0 {
+		return l.layers, true
 	}
 	return s.layers, false
 }
 
 func (p *plan) setLayers(l *layers.Layers, changed string) {
-	p.layers, p.patterns = l, append(p.patterns, changed)
+	to := p.layer()
+	to.layers, to.patterns = l, append(to.patterns, changed)
 }
 
 func (p *plan) bookOf(s *state) *rules.Book {
-	if p.newBook {
-		return p.book
+	if l := p.layering(); l.newBook {
+		return l.book
 	}
 	return s.book
 }
 
-func (p *plan) setBook(b *rules.Book) { p.book, p.newBook = b, true }
+func (p *plan) setBook(b *rules.Book) {
+	to := p.layer()
+	to.book, to.newBook = b, true
+}
 
 // countService adds to p what happens to one service, for the rules that cover it.
 func (s *state) countService(p *plan, name string, before, after *record) {
@@ -65,16 +87,16 @@ func (s *state) countService(p *plan, name string, before, after *record) {
 	}
 	one(before, -1)
 	one(after, 1)
-	p.counts.Add(s.book, name, by)
+	p.layer().counts.Add(s.book, name, by)
 }
 
 // checkRules refuses p if it breaks a rule that glass does not name. The refusal names all such rules.
 func (p *plan) checkRules(s *state, glass breakGlass) *logv1.Refusal {
 	var broken []*logv1.BrokenRule
-	if p.newBook {
-		broken = s.book.BrokenBy(p.book)
+	if l := p.layering(); l.newBook {
+		broken = s.book.BrokenBy(l.book)
 	} else {
-		broken = s.book.Broken(&p.counts)
+		broken = s.book.Broken(&l.counts)
 	}
 	if len(broken) == 0 {
 		return nil
@@ -83,7 +105,7 @@ func (p *plan) checkRules(s *state, glass breakGlass) *logv1.Refusal {
 	if len(refused) > 0 {
 		return &logv1.Refusal{Reason: logv1.Refusal_REASON_RULE_BROKEN, Broken: refused}
 	}
-	p.broken = broken
+	p.layer().broken = broken
 	return nil
 }
 
@@ -206,25 +228,29 @@ func (s *state) derive() {
 
 // commitLayering carries out what p does to layers and counts.
 func (s *state) commitLayering(p *plan) {
-	for _, key := range p.dropped {
+	l := p.layered
+	if l == nil {
+		return
+	}
+	for _, key := range l.dropped {
 		s.put(overrideKind, key, nil)
 	}
-	if len(p.patterns) > 0 {
-		s.layers = p.layers
+	if len(l.patterns) > 0 {
+		s.layers = l.layers
 	}
-	switch n := len(p.dropped); {
+	switch n := len(l.dropped); {
 	case n > 32:
 		s.layers = s.buildLayers()
 	case n > 0:
-		for _, key := range p.dropped {
+		for _, key := range l.dropped {
 			s.layers = s.layers.Without(key)
 		}
 	}
 	switch {
-	case p.newBook:
-		s.book, s.bookChanged = p.book, true
-	case !p.counts.Empty():
-		s.book.Apply(&p.counts)
+	case l.newBook:
+		s.book, s.bookChanged = l.book, true
+	case !l.counts.Empty():
+		s.book.Apply(&l.counts)
 		s.bookChanged = true
 	}
 }

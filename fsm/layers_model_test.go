@@ -77,12 +77,12 @@ func (m layeredModel) shown(name string) (logv1.Status, int64) {
 	r := m.services[name]
 	status, since, best := r.status, r.since, -1
 	for p, o := range m.overrides {
-		if n := rank(p, name); n > best && o.ended == 0 {
+		if n := rank(p, name); n > best && o.endedRev == 0 {
 			status, since, best = o.status, o.since, n
 		}
 	}
 	for p, o := range m.overrides {
-		if n := rank(p, name); n > best && o.ended != 0 && o.endedRev >= m.horizon {
+		if n := rank(p, name); n > best && o.endedRev != 0 && o.endedRev >= m.horizon {
 			since = max(since, o.ended)
 		}
 	}
@@ -183,14 +183,14 @@ func (m *layeredModel) run(cmd *logv1.Command) (refused string) {
 			return "STALE"
 		}
 		for _, x := range cmd.GetExpire().Overrides {
-			if o := m.overrides[x.Pattern]; o.revision == x.Revision && o.ended == 0 && o.expires != 0 && m.time >= o.expires {
+			if o := m.overrides[x.Pattern]; o.revision == x.Revision && o.endedRev == 0 && o.expires != 0 && m.time >= o.expires {
 				m.end(x.Pattern)
 			}
 		}
 	case o.GetSet() != nil:
 		set := o.GetSet()
 		before, ok := m.overrides[set.Pattern]
-		live := ok && before.ended == 0
+		live := ok && before.endedRev == 0
 		if set.IfRevision != nil && (live && before.revision != *set.IfRevision || !live && *set.IfRevision != 0) {
 			return "REVISION_MISMATCH"
 		}
@@ -207,7 +207,7 @@ func (m *layeredModel) run(cmd *logv1.Command) (refused string) {
 		m.revision++
 		m.overrides[set.Pattern] = now
 	case o.GetClear() != nil:
-		if before, ok := m.overrides[o.GetClear().Pattern]; !ok || before.ended != 0 {
+		if before, ok := m.overrides[o.GetClear().Pattern]; !ok || before.endedRev != 0 {
 			if o.GetClear().AllowMissing {
 				return ""
 			}
@@ -397,7 +397,7 @@ func (h *harness) checkLayers(rt *rapid.T, m layeredModel) {
 	}
 	live := 0
 	for p, o := range m.overrides {
-		if o.ended == 0 {
+		if o.endedRev == 0 {
 			live++
 		} else if o.endedRev >= m.horizon != (v.record(overrideKind, p) != nil) {
 			rt.Fatalf("%s, ended at revision %d, is kept or is not; the horizon is %d", p, o.endedRev, m.horizon)
@@ -408,7 +408,7 @@ func (h *harness) checkLayers(rt *rapid.T, m layeredModel) {
 	}
 	overridden := map[servingStatus]int64{0: 0, 1: 0, 2: 0}
 	for name := range m.services {
-		if slices.ContainsFunc(slices.Collect(maps.Keys(m.overrides)), func(p string) bool { return m.overrides[p].ended == 0 && rank(p, name) >= 0 }) {
+		if slices.ContainsFunc(slices.Collect(maps.Keys(m.overrides)), func(p string) bool { return m.overrides[p].endedRev == 0 && rank(p, name) >= 0 }) {
 			status, _ := m.shown(name)
 			overridden[servingStatus(status)]++
 		}
@@ -447,7 +447,7 @@ func (m layeredModel) check(rt *rapid.T, name string, r *rollcallv1.ServiceRecor
 	}
 	var covering []string
 	for _, p := range layeredPatterns {
-		if o, ok := m.overrides[p]; ok && o.ended == 0 && rank(p, name) >= 0 {
+		if o, ok := m.overrides[p]; ok && o.endedRev == 0 && rank(p, name) >= 0 {
 			covering = append(covering, p)
 		}
 	}

@@ -131,8 +131,8 @@ func TestManyEndTogether(t *testing.T) {
 	}
 	end := expire(h.state.term, due...)
 	p := h.state.evaluate(end, 5e9)
-	if len(p.patterns) != n || len(p.dropped) != limits.MaxEndedOverrides/10 {
-		t.Errorf("%d end, %d are dropped", len(p.patterns), len(p.dropped))
+	if len(p.layering().patterns) != n || len(p.layering().dropped) != limits.MaxEndedOverrides/10 {
+		t.Errorf("%d end, %d are dropped", len(p.layering().patterns), len(p.layering().dropped))
 	}
 	if allocs := testing.AllocsPerRun(1, func() { h.state.evaluate(end, 5e9) }); allocs > 100*n {
 		t.Errorf("%v allocations", allocs)

@@ -68,14 +68,14 @@ const maxAffected = 1000
 // affects returns the services whose effective status p, which was evaluated against v, would change by a change
 // of overrides. It looks at all that they cover, so it is not for the fold.
 func (v *view) affects(p *plan) (found affected) {
-	for _, key := range p.patterns {
+	for _, key := range p.layering().patterns {
 		from, to := pattern.Range(key)
 		tree{&v.state}.Scan(from, to, func(name string, reported servingStatus) {
 			before, after := reported, reported
 			if o := v.layers.Decides(name); o != nil {
 				before = o.Says()
 			}
-			if o := p.layers.Decides(name); o != nil {
+			if o := p.layered.layers.Decides(name); o != nil {
 				after = o.Says()
 			}
 			if before == after {

@@ -14,10 +14,8 @@ type Result struct {
 	outcomes []outcome
 	changes  []recordChange
 	refusal  *logv1.Refusal
-	broken   []*logv1.BrokenRule
 	layers   *layers.Layers // of when the command ended
-	covered  *covered       // see overrides
-	affected affected       // of a preview only
+	layered  *layeredResult // nil: it has nothing to do with overrides or rules
 	// stored is the encoded answer of the first try, if replayed is set. Then only index is used of the
 	// fields above. See resultEncoder.
 	stored    []byte
@@ -25,14 +23,36 @@ type Result struct {
 	replayed  bool
 }
 
+// layeredResult is what few results have.
+type layeredResult struct {
+	broken   []*logv1.BrokenRule
+	covered  *covered // see overrides
+	affected affected // of a preview only
+}
+
+func layeredOf(p *plan) *layeredResult {
+	if broken := p.layering().broken; len(broken) > 0 {
+		return &layeredResult{broken: broken}
+	}
+	return nil
+}
+
+// broken are the rules that the command broke.
+func (r *Result) broken() []*logv1.BrokenRule {
+	if r.layered == nil {
+		return nil
+	}
+	return r.layered.broken
+}
+
 // result returns how p ends. l are the layers of the state that it was evaluated against.
 func (p *plan) result(l *layers.Layers) Result {
-	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal, broken: p.broken, layers: l}
+	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal, layers: l, layered: layeredOf(p)}
 }
 
 // cost is how much remembering r counts against the limit of request ids: about as much as it takes.
 func (r *Result) cost() int {
-	return max(len(r.outcomes)+len(r.changes)+len(r.broken)+len(r.refusal.GetBroken())+len(r.overrides().overrides), 1)
+	return max(len(r.outcomes)+len(r.changes)+len(r.broken())+len(r.refusal.GetBroken())+len(r.overrides().overrides), 1)
 }
 
 // covered is what overrides do to the services of a result.
@@ -50,8 +70,11 @@ func (r *Result) overrides() *covered {
 	if len(r.outcomes) == 0 || r.layers.Live()+r.layers.Ended() == 0 {
 		return uncovered
 	}
-	if r.covered != nil {
-		return r.covered
+	if r.layered == nil {
+		r.layered = &layeredResult{}
+	}
+	if r.layered.covered != nil {
+		return r.layered.covered
 	}
 	seen := map[string]bool{}
 	c := &covered{since: make([]int64, len(r.outcomes))}
@@ -69,7 +92,7 @@ func (r *Result) overrides() *covered {
 			return true
 		})
 	}
-	r.covered = c
+	r.layered.covered = c
 	return c
 }
 
@@ -85,8 +108,10 @@ func (r Result) Proto() *logv1.Result {
 		p.Index, p.Replayed = r.index, true
 		return p
 	}
-	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, BrokenRules: r.broken,
-		Affected: r.affected.first, AffectedTotal: r.affected.total}
+	p := &logv1.Result{Index: r.index, Revision: r.revision, Refusal: r.refusal, BrokenRules: r.broken()}
+	if l := r.layered; l != nil {
+		p.Affected, p.AffectedTotal = l.affected.first, l.affected.total
+	}
 	for i := range r.changes {
 		p.Records = append(p.Records, r.changes[i].result())
 	}

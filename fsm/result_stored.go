@@ -23,7 +23,7 @@ type storedOrigin struct {
 // encode encodes the answer to the request with an id. It returns memory that the next call uses again.
 func (e *resultEncoder) encode(r *Result, requestID string) []byte {
 	p := &e.p
-	p.Revision, p.Time, p.Refusal, p.BrokenRules = r.revision, r.time, r.refusal, r.broken
+	p.Revision, p.Time, p.Refusal, p.BrokenRules = r.revision, r.time, r.refusal, r.broken()
 	covered := r.overrides()
 	p.Overrides = covered.overrides
 	p.EffectiveTimes = p.EffectiveTimes[:0]

@@ -155,6 +155,8 @@ func (f *FSM) Preview(cmd *logv1.Command, now int64) Result {
 	p := v.evaluate(cmd, max(now, v.logTime))
 	l, _ := p.layersOf(&v.state)
 	r := p.result(l)
-	r.affected = v.affects(&p)
+	if p.layered != nil {
+		r.layered = &layeredResult{broken: p.layered.broken, affected: v.affects(&p)}
+	}
 	return r
 }

@@ -123,7 +123,7 @@ var (
 	)
 	layersEvents = append(slices.Clone(goldenEvents),
 		&logv1.Event{Revision: 6, CommitRevision: 6, Type: logv1.EventType_EVENT_TYPE_OVERRIDE_SET, Time: goldenTime, Actor: goldenActor, Reason: "disk swap", RequestId: "r3",
-			Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/*", After: storetest.Bytes(layersOverride), MatchedCount: 2, BrokenRules: layersBroken, BreakGlass: []string{"shop-min"}},
+			Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/*", After: storetest.Bytes(layersOverride), MatchedCount: 2, RuleBreak: &logv1.RuleBreak{Broken: layersBroken, BreakGlass: []string{"shop-min"}}},
 		&logv1.Event{Revision: 7, CommitRevision: 7, Type: logv1.EventType_EVENT_TYPE_OVERRIDE_SET, Time: goldenTime,
 			Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/pay", After: storetest.Bytes(layersEnded)},
 		&logv1.Event{Revision: 8, CommitRevision: 8, Type: logv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED, Time: goldenTime, Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/pay",

@@ -34,7 +34,11 @@ func between(least int, names ...string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		switch {
 		case len(args) < least:
-			return fmt.Errorf("%s is missing", strings.Join(names[len(args):least], " and "))
+			missing := names[len(args):least]
+			if len(missing) > 1 {
+				return fmt.Errorf("%s are missing", strings.Join(missing, " and "))
+			}
+			return fmt.Errorf("%s is missing", missing[0])
 		case len(args) > len(names):
 			return tooMany(args[len(names)])
 		}

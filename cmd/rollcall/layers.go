@@ -89,5 +89,5 @@ func explainBroken(f *failure, e *client.Error) {
 		return // of a newer node
 	}
 	f.err = errors.New("not written: breaks " + explain.Broken(f.broken, "would serve"))
-	f.next = "to do it all the same: --break-glass " + explain.Names(f.broken)
+	f.next = "to do it all the same: --break-glass " + explain.Names(f.broken) + " and a --reason"
 }

@@ -50,7 +50,7 @@ func TestShutdownAndResume(t *testing.T) {
 	run("resume", "--break-glass", "nosuch", "--reason", "r").want(t, 1, "", "rollcall: cannot resume: …")
 	run("resume", "--allow-missing").want(t, 0, "the registry is not shut down; nothing changed\n", "")
 	run("shutdown").want(t, 1, "", "rollcall: shutdown needs a --reason; it stands in the history, and everybody whose service is down reads it\n")
-	run("shutdown", "--reason", "drill").want(t, 1, "", "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min\n")
+	run("shutdown", "--reason", "drill").want(t, 1, "", "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min and a --reason\n")
 	run("shutdown", "--reason", "drill", "--break-glass", "pay-min").want(t, 0,
 		"shut down until 11:00, revision 5; covers 3 services\nit ends by itself then, \"rollcall resume\" ends it before\n! it broke pay-min (shop/pay/*: 1 needed, 0 of 2 serve), as --break-glass allows\n", "")
 	run("set", "shop/cart", "unknown").want(t, 0, "shop/cart UNKNOWN, revision 6; shown as NOT_SERVING by override ** by ann until 11:00: drill\n", "")
@@ -84,8 +84,8 @@ func TestRules(t *testing.T) {
 // Every change of services can break a rule, and says which.
 func TestChangesUnderARule(t *testing.T) {
 	_, run := shop(t)
-	const refused = "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 1 would serve); to do it all the same: --break-glass pay-min\n"
-	const refusedTwo = "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min\n"
+	const refused = "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 1 would serve); to do it all the same: --break-glass pay-min and a --reason\n"
+	const refusedTwo = "rollcall: not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 2 would serve); to do it all the same: --break-glass pay-min and a --reason\n"
 	run("delete", "shop/pay/b", "--dry-run").want(t, 0, "shop/pay/b would be deleted; dry run, nothing changed\n", "")
 	run("set", "shop/pay/a=not_serving", "shop/pay/b=not_serving").want(t, 1, "", refusedTwo)
 	run("set", "shop/pay/a=not_serving", "shop/pay/b=not_serving", "--dry-run").want(t, 1, "", refusedTwo)
@@ -93,7 +93,7 @@ func TestChangesUnderARule(t *testing.T) {
 	run("set", "shop/pay/a", "not_serving").want(t, 1, "", refused)
 	run("override", "set", "shop/pay/*", "not_serving").want(t, 1, "", refused)
 	run("set", "shop/pay/a", "not_serving", "-o", "json", "--request-id", "r1").want(t, 1, "",
-		`{"code":"FAILED_PRECONDITION","reason":"RULE_BROKEN","message":"not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 1 would serve); to do it all the same: --break-glass pay-min",`+
+		`{"code":"FAILED_PRECONDITION","reason":"RULE_BROKEN","message":"not written: breaks pay-min (shop/pay/*: 1 needed, 0 of 1 would serve); to do it all the same: --break-glass pay-min and a --reason",`+
 			`"written":"no","request_id":"r1","broken_rules":[{"rule":"pay-min","pattern":"shop/pay/*","needed":1,"serving":0,"total":1}]}`+"\n")
 	run("set", "shop/pay/a", "not_serving", "--break-glass", "pay-min", "--reason", "corrupt", "--dry-run").want(t, 0,
 		"shop/pay/a would be NOT_SERVING; dry run, nothing changed\n! it would break pay-min (shop/pay/*: 1 needed, 0 of 1 would serve), as --break-glass allows\n", "")

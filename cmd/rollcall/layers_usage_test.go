@@ -14,7 +14,7 @@ func TestMistakesWithLayersAreOneLine(t *testing.T) {
 	long := strings.Repeat("a", 257)
 	for _, test := range []struct{ args, want string }{
 		{"override set a", `STATUS is missing; see "rollcall override set --help"`},
-		{"override set", `PATTERN and STATUS is missing; see "rollcall override set --help"`},
+		{"override set", `PATTERN and STATUS are missing; see "rollcall override set --help"`},
 		{"override set a/b a/c not_serving", `"not_serving" is one argument too many: quote a pattern, as 'shop/*', or the shell takes it for names of files; see "rollcall override set --help"`},
 		{"override set shop* not_serving", `pattern "shop*" is not a pattern` + hint},
 		{"override set */x not_serving", `pattern "*/x" is not a pattern: a '*' can stand only at the end, as in "shop/*" and "shop.*"`},

@@ -138,6 +138,9 @@ func TestWrongArgumentsInPlainWords(t *testing.T) {
 		if cmd, _, err := testRoot().Find(args); err == nil && cmd.HasParent() && cmd.Flag("endpoints").Annotations[doesNotApply] == nil && !strings.Contains(line, " -- ") && args[0] != "bench" {
 			args = append(args, "-e", dead)
 		}
+		if strings.Contains(line, " -- ") {
+			args = append([]string{"-e", dead}, args...)
+		}
 		r := rollcall(t, args...)
 		checkWords(t, args, r)
 		switch line {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -80,7 +81,7 @@ For the liveness probe of a node ask rollcall.live, for its readiness rollcall.r
 func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {
 	conn, err := grpc.NewClient(endpoint, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, a.dialer...)...)
 	if err != nil {
-		return invalid("--endpoints: %w", err)
+		return invalid("%s: %w", cmp.Or(a.endpointsName, "--endpoints"), err)
 	}
 	defer conn.Close()
 	if err := dial.Wait(ctx, conn, connectTimeout); err != nil {

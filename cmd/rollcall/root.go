@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -26,11 +27,12 @@ type app struct {
 	now    func() time.Time
 	dialer []grpc.DialOption // of every connection to a node; nil: as gRPC does by itself
 
-	endpoints []string
-	output    outputFormat
-	color     colorMode
-	noHeaders bool
-	timeout   time.Duration
+	endpoints     []string
+	endpointsName string // of the variable that they come from; "": of the flag
+	output        outputFormat
+	color         colorMode
+	noHeaders     bool
+	timeout       time.Duration
 
 	// cluster is what --cluster of the command asks for; "": nothing.
 	cluster string
@@ -80,6 +82,9 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 				return invalid("%w", err)
 			}
 			a.started = true
+			if f := cmd.Flags().Lookup("endpoints"); f != nil && f.Changed && !cliflag.Given(cmd.Flags(), "endpoints") {
+				a.endpointsName = "environment variable " + cliflag.EnvironmentName("endpoints") + ", which stands for --endpoints"
+			}
 			if f := cmd.Flags().Lookup("cluster"); f != nil {
 				a.cluster = f.Value.String()
 			}
@@ -195,10 +200,10 @@ func (a *app) endpointList() ([]string, error) {
 		}
 	}
 	if len(endpoints) == 0 {
-		return nil, invalid("--endpoints is empty: name at least one node, host:port")
+		return nil, invalid("%s is empty: name at least one node, host:port", cmp.Or(a.endpointsName, "--endpoints"))
 	}
 	if err := (client.Config{Endpoints: endpoints}).Validate(); err != nil {
-		return nil, invalid("--endpoints: %s", strings.TrimPrefix(err.Error(), "client: "))
+		return nil, invalid("%s: %s", cmp.Or(a.endpointsName, "--endpoints"), strings.TrimPrefix(err.Error(), "client: "))
 	}
 	return endpoints, nil
 }

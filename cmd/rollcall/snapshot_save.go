@@ -31,6 +31,9 @@ no quorum: it saves what it has applied. There is no time limit unless you give 
 		Args: exactly("FILE"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := args[0]
+			if file == "-" {
+				return invalid("a snapshot is checked as a file and is not written to the output; name a file")
+			}
 			if !force && fileExists(file) {
 				return fileThere(file)
 			}

@@ -60,6 +60,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"events --service=", `service name is empty; "" is the node's own`},
 		{"events --type gone", `--type: "gone" is no type of event; use reported, deleted, override-set, override-cleared, override-expired, member-changed, rule-set or rule-removed; see "rollcall events --help"`},
 		{"history", `SERVICE is missing; see "rollcall history --help"`},
+		{"snapshot save -", `a snapshot is checked as a file and is not written to the output; name a file`},
 		{"history rollcall.live", `rollcall.live is a name that nodes answer for themselves, and has no history`},
 		{"history a --limit -1", `--limit is -1; it must be a number of lines, or 0 for all`},
 		{"history a --since 1m --until 2m", `--until is before --since`},
@@ -138,6 +139,13 @@ func TestABadVariableIsOneLineThatNamesIt(t *testing.T) {
 	rollcall(t, "watch", "a").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
 	t.Setenv("ROLLCALL_TIMEOUT", "1h")
 	rollcall(t, "events", "--follow").want(t, exitNotDone, "", "rollcall: no endpoint answers: …")
+	t.Setenv("ROLLCALL_TIMEOUT", "")
+	const endpoints = "environment variable ROLLCALL_ENDPOINTS, which stands for --endpoints"
+	t.Setenv("ROLLCALL_ENDPOINTS", "http://a:1")
+	rollcall(t, "get", "a").want(t, exitNotDone, "", "rollcall: "+endpoints+`: endpoint "http://a:1" is not host:port: leave out http://`+"\n")
+	rollcall(t, "get", "a", "-e", "b").want(t, exitNotDone, "", `rollcall: --endpoints: endpoint "b" is not host:port`+"\n")
+	t.Setenv("ROLLCALL_ENDPOINTS", ",")
+	rollcall(t, "get", "a").want(t, exitNotDone, "", "rollcall: "+endpoints+" is empty: name at least one node, host:port\n")
 }
 
 func TestMembersFromTheEnvironment(t *testing.T) {

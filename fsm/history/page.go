@@ -53,10 +53,10 @@ func eventBytes(e *logv1.Event) int {
 	const fixed = 64
 	size := fixed + len(e.GetKey()) + len(e.GetAfter()) + len(e.GetReason()) + len(e.GetRequestId()) +
 		len(e.GetActor().GetName()) + len(e.GetActor().GetPeer())
-	for _, b := range e.GetBrokenRules() {
+	for _, b := range e.GetRuleBreak().GetBroken() {
 		size += fixed/2 + len(b.GetRule()) + len(b.GetPattern())
 	}
-	for _, rule := range e.GetBreakGlass() {
+	for _, rule := range e.GetRuleBreak().GetBreakGlass() {
 		size += 2 + len(rule)
 	}
 	return size

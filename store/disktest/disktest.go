@@ -1,4 +1,3 @@
-// Package disktest opens all of a data directory for tests: raft's log, the snapshots and the registry file.
 package disktest
 
 import (

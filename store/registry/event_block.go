@@ -209,8 +209,7 @@ func (b *eventBlock) event(revision int64) (*logv1.Event, error) {
 		StatusTime:      one.StatusTime,
 		Ends:            one.Ends,
 		MatchedCount:    one.MatchedCount,
-		BrokenRules:     one.BrokenRules,
-		BreakGlass:      one.BreakGlass,
+		RuleBreak:       one.RuleBreak,
 	}
 	if one.StatusBegan {
 		e.StatusTime = e.Time

@@ -93,7 +93,7 @@ func decoded(b *logv1.EventBlock) (events []*logv1.Event) {
 				Actor: g.GetActor(), Reason: g.GetReason(), RequestId: g.GetRequestId(),
 				Type: one.GetType(), Kind: g.GetKind(), Key: one.GetKey(), Deletes: one.GetDeletes(), After: one.GetAfter(), PreviousStatus: one.GetPreviousStatus(), Status: one.GetStatus(),
 				EffectiveStatus: one.GetEffectiveStatus(), LeaseId: one.GetLeaseId(), StatusTime: one.GetStatusTime(),
-				Ends: one.GetEnds(), MatchedCount: one.GetMatchedCount(), BrokenRules: one.GetBrokenRules(), BreakGlass: one.GetBreakGlass()}
+				Ends: one.GetEnds(), MatchedCount: one.GetMatchedCount(), RuleBreak: one.GetRuleBreak()}
 			if one.GetStatusBegan() {
 				e.StatusTime = e.Time
 			}
@@ -178,8 +178,8 @@ func anyEvent(rt *rapid.T, before *logv1.Event, revision int64) *logv1.Event {
 			e.Deletes = rapid.Bool().Draw(rt, "deletes")
 			e.Ends = rapid.Bool().Draw(rt, "ends")
 			e.MatchedCount = rapid.SampledFrom([]int64{0, 1, 1 << 40}).Draw(rt, "matched")
-			e.BreakGlass = rapid.SampledFrom([][]string{nil, {"*"}, {"a", "b"}}).Draw(rt, "break glass")
-			e.BrokenRules = rapid.SampledFrom([][]*logv1.BrokenRule{nil, {{Rule: "a", Needed: 2, Serving: 1, Total: 3}}}).Draw(rt, "broken")
+			e.RuleBreak = rapid.SampledFrom([]*logv1.RuleBreak{nil, {BreakGlass: []string{"a", "b"}},
+				{Broken: []*logv1.BrokenRule{{Rule: "a", Needed: 2, Serving: 1, Total: 3}}}}).Draw(rt, "broken")
 		default:
 			e.Key = strings.Repeat("s", rapid.IntRange(0, 256).Draw(rt, "service"))
 		}

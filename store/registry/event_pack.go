@@ -169,7 +169,7 @@ func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
 	b.Type, b.Key, b.LeaseId, b.Deletes, b.After = e.GetType(), e.GetKey(), e.GetLeaseId(), e.GetDeletes(), e.GetAfter()
 	b.PreviousStatus, b.Status, b.EffectiveStatus = e.GetPreviousStatus(), e.GetStatus(), e.GetEffectiveStatus()
 	b.StatusTime = e.GetStatusTime()
-	b.Ends, b.MatchedCount, b.BrokenRules, b.BreakGlass = e.GetEnds(), e.GetMatchedCount(), e.GetBrokenRules(), e.GetBreakGlass()
+	b.Ends, b.MatchedCount, b.RuleBreak = e.GetEnds(), e.GetMatchedCount(), e.GetRuleBreak()
 	if b.StatusBegan = b.StatusTime != 0 && b.StatusTime == e.GetTime(); b.StatusBegan {
 		b.StatusTime = 0
 	}

@@ -1,4 +1,3 @@
-// Package storetest holds what the tests of store and of the packages beneath it share.
 package storetest
 
 import (

@@ -150,8 +150,8 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		Status:          Status(e.GetStatus()),
 		EffectiveStatus: Status(e.GetEffectiveStatus()),
 		MatchedCount:    e.GetMatchedCount(),
-		BrokenRules:     BrokenRules(e.GetBrokenRules()),
-		BreakGlass:      e.GetBreakGlass(),
+		BrokenRules:     BrokenRules(e.GetRuleBreak().GetBroken()),
+		BreakGlass:      e.GetRuleBreak().GetBreakGlass(),
 	}
 	switch e.GetKind() {
 	case logv1.Kind_KIND_MEMBER:

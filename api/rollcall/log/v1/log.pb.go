@@ -264,7 +264,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -356,7 +356,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -2307,6 +2307,59 @@ func (x *BrokenRule) GetTotal() int64 {
 	return 0
 }
 
+// RuleBreak is what a command has to do with rules that it breaks.
+type RuleBreak struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Broken        []*BrokenRule          `protobuf:"bytes,1,rep,name=broken,proto3" json:"broken,omitempty"`
+	BreakGlass    []string               `protobuf:"bytes,2,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"` // as the command had it
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RuleBreak) Reset() {
+	*x = RuleBreak{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RuleBreak) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RuleBreak) ProtoMessage() {}
+
+func (x *RuleBreak) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RuleBreak.ProtoReflect.Descriptor instead.
+func (*RuleBreak) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *RuleBreak) GetBroken() []*BrokenRule {
+	if x != nil {
+		return x.Broken
+	}
+	return nil
+}
+
+func (x *RuleBreak) GetBreakGlass() []string {
+	if x != nil {
+		return x.BreakGlass
+	}
+	return nil
+}
+
 // LayeredOverride is an override with its key.
 type LayeredOverride struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2318,7 +2371,7 @@ type LayeredOverride struct {
 
 func (x *LayeredOverride) Reset() {
 	*x = LayeredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2383,7 @@ func (x *LayeredOverride) String() string {
 func (*LayeredOverride) ProtoMessage() {}
 
 func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2396,7 @@ func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayeredOverride.ProtoReflect.Descriptor instead.
 func (*LayeredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LayeredOverride) GetPattern() string {
@@ -2386,17 +2439,15 @@ type Event struct {
 	// The record is over. It stays as after says until the horizon passes this event, and is then gone.
 	Ends         bool  `protobuf:"varint,17,opt,name=ends,proto3" json:"ends,omitempty"`
 	MatchedCount int64 `protobuf:"varint,18,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services were covered
-	// Of a command with several events the first one has these two: the rules that the command broke, and its
-	// break_glass.
-	BrokenRules   []*BrokenRule `protobuf:"bytes,19,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
-	BreakGlass    []string      `protobuf:"bytes,20,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	// Of a command with several events only the first one has it.
+	RuleBreak     *RuleBreak `protobuf:"bytes,19,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2459,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2472,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -2550,16 +2601,9 @@ func (x *Event) GetMatchedCount() int64 {
 	return 0
 }
 
-func (x *Event) GetBrokenRules() []*BrokenRule {
+func (x *Event) GetRuleBreak() *RuleBreak {
 	if x != nil {
-		return x.BrokenRules
-	}
-	return nil
-}
-
-func (x *Event) GetBreakGlass() []string {
-	if x != nil {
-		return x.BreakGlass
+		return x.RuleBreak
 	}
 	return nil
 }
@@ -2577,7 +2621,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2589,7 +2633,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2602,7 +2646,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -2643,7 +2687,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2655,7 +2699,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2668,7 +2712,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -2735,15 +2779,14 @@ type BlockEvent struct {
 	After           []byte                 `protobuf:"bytes,10,opt,name=after,proto3" json:"after,omitempty"`
 	Ends            bool                   `protobuf:"varint,11,opt,name=ends,proto3" json:"ends,omitempty"`
 	MatchedCount    int64                  `protobuf:"varint,12,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"`
-	BrokenRules     []*BrokenRule          `protobuf:"bytes,13,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
-	BreakGlass      []string               `protobuf:"bytes,14,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
+	RuleBreak       *RuleBreak             `protobuf:"bytes,13,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2755,7 +2798,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2768,7 +2811,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -2855,16 +2898,9 @@ func (x *BlockEvent) GetMatchedCount() int64 {
 	return 0
 }
 
-func (x *BlockEvent) GetBrokenRules() []*BrokenRule {
+func (x *BlockEvent) GetRuleBreak() *RuleBreak {
 	if x != nil {
-		return x.BrokenRules
-	}
-	return nil
-}
-
-func (x *BlockEvent) GetBreakGlass() []string {
-	if x != nil {
-		return x.BreakGlass
+		return x.RuleBreak
 	}
 	return nil
 }
@@ -2894,7 +2930,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2906,7 +2942,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2919,7 +2955,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -3004,7 +3040,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +3052,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +3065,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *AffectedService) GetService() string {
@@ -3068,7 +3104,7 @@ type RecordResult struct {
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3080,7 +3116,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3093,7 +3129,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *RecordResult) GetKind() Kind {
@@ -3151,7 +3187,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3163,7 +3199,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3176,7 +3212,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -3225,7 +3261,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3237,7 +3273,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3250,7 +3286,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -3360,7 +3396,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3372,7 +3408,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3385,7 +3421,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -3455,7 +3491,7 @@ type StoredResult struct {
 
 func (x *StoredResult) Reset() {
 	*x = StoredResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3467,7 +3503,7 @@ func (x *StoredResult) String() string {
 func (*StoredResult) ProtoMessage() {}
 
 func (x *StoredResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3480,7 +3516,7 @@ func (x *StoredResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
 func (*StoredResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StoredResult) GetRevision() int64 {
@@ -3603,7 +3639,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3615,7 +3651,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3628,7 +3664,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Origin) GetReason() string {
@@ -3683,7 +3719,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3731,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3744,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Setting) GetRequestLimits() *RequestLimits {
@@ -3728,7 +3764,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3740,7 +3776,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3753,7 +3789,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -3794,7 +3830,7 @@ type RegistryMeta struct {
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3806,7 +3842,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3819,7 +3855,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -3918,7 +3954,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3930,7 +3966,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3943,7 +3979,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -4142,10 +4178,14 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\apattern\x18\x02 \x01(\tR\apattern\x12\x16\n" +
 	"\x06needed\x18\x03 \x01(\x03R\x06needed\x12\x18\n" +
 	"\aserving\x18\x04 \x01(\x03R\aserving\x12\x14\n" +
-	"\x05total\x18\x05 \x01(\x03R\x05total\"b\n" +
+	"\x05total\x18\x05 \x01(\x03R\x05total\"a\n" +
+	"\tRuleBreak\x123\n" +
+	"\x06broken\x18\x01 \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\x12\x1f\n" +
+	"\vbreak_glass\x18\x02 \x03(\tR\n" +
+	"breakGlass\"b\n" +
 	"\x0fLayeredOverride\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x125\n" +
-	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xef\x05\n" +
+	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xc9\x05\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12.\n" +
@@ -4167,10 +4207,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\vstatus_time\x18\x10 \x01(\x03R\n" +
 	"statusTime\x12\x12\n" +
 	"\x04ends\x18\x11 \x01(\bR\x04ends\x12#\n" +
-	"\rmatched_count\x18\x12 \x01(\x03R\fmatchedCount\x12>\n" +
-	"\fbroken_rules\x18\x13 \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
-	"\vbreak_glass\x18\x14 \x03(\tR\n" +
-	"breakGlass\"k\n" +
+	"\rmatched_count\x18\x12 \x01(\x03R\fmatchedCount\x129\n" +
+	"\n" +
+	"rule_break\x18\x13 \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\"k\n" +
 	"\n" +
 	"EventBlock\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
@@ -4185,7 +4224,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
 	"\x04kind\x18\x06 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x123\n" +
-	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\xae\x04\n" +
+	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x88\x04\n" +
 	"\n" +
 	"BlockEvent\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x10\n" +
@@ -4201,10 +4240,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x05after\x18\n" +
 	" \x01(\fR\x05after\x12\x12\n" +
 	"\x04ends\x18\v \x01(\bR\x04ends\x12#\n" +
-	"\rmatched_count\x18\f \x01(\x03R\fmatchedCount\x12>\n" +
-	"\fbroken_rules\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
-	"\vbreak_glass\x18\x0e \x03(\tR\n" +
-	"breakGlass\"\xe4\x03\n" +
+	"\rmatched_count\x18\f \x01(\x03R\fmatchedCount\x129\n" +
+	"\n" +
+	"rule_break\x18\r \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\"\xe4\x03\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
@@ -4372,7 +4410,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 43)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Kind)(0),               // 0: rollcall.log.v1.Kind
 	(Status)(0),             // 1: rollcall.log.v1.Status
@@ -4405,23 +4443,24 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*Override)(nil),        // 28: rollcall.log.v1.Override
 	(*Rule)(nil),            // 29: rollcall.log.v1.Rule
 	(*BrokenRule)(nil),      // 30: rollcall.log.v1.BrokenRule
-	(*LayeredOverride)(nil), // 31: rollcall.log.v1.LayeredOverride
-	(*Event)(nil),           // 32: rollcall.log.v1.Event
-	(*EventBlock)(nil),      // 33: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),      // 34: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),      // 35: rollcall.log.v1.BlockEvent
-	(*Result)(nil),          // 36: rollcall.log.v1.Result
-	(*AffectedService)(nil), // 37: rollcall.log.v1.AffectedService
-	(*RecordResult)(nil),    // 38: rollcall.log.v1.RecordResult
-	(*ServiceResult)(nil),   // 39: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),         // 40: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),   // 41: rollcall.log.v1.RequestRecord
-	(*StoredResult)(nil),    // 42: rollcall.log.v1.StoredResult
-	(*Origin)(nil),          // 43: rollcall.log.v1.Origin
-	(*Setting)(nil),         // 44: rollcall.log.v1.Setting
-	(*RequestLimits)(nil),   // 45: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),    // 46: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil),  // 47: rollcall.log.v1.SnapshotHeader
+	(*RuleBreak)(nil),       // 31: rollcall.log.v1.RuleBreak
+	(*LayeredOverride)(nil), // 32: rollcall.log.v1.LayeredOverride
+	(*Event)(nil),           // 33: rollcall.log.v1.Event
+	(*EventBlock)(nil),      // 34: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),      // 35: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),      // 36: rollcall.log.v1.BlockEvent
+	(*Result)(nil),          // 37: rollcall.log.v1.Result
+	(*AffectedService)(nil), // 38: rollcall.log.v1.AffectedService
+	(*RecordResult)(nil),    // 39: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),   // 40: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),         // 41: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),   // 42: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),    // 43: rollcall.log.v1.StoredResult
+	(*Origin)(nil),          // 44: rollcall.log.v1.Origin
+	(*Setting)(nil),         // 45: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),   // 46: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),    // 47: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil),  // 48: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -4450,52 +4489,53 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	1,  // 23: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
 	10, // 24: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
 	10, // 25: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
-	28, // 26: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
-	2,  // 27: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	10, // 28: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 29: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
-	1,  // 30: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 31: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 32: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	30, // 33: rollcall.log.v1.Event.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	34, // 34: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	10, // 35: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 36: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
-	35, // 37: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 38: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 39: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 40: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 41: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	30, // 42: rollcall.log.v1.BlockEvent.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	39, // 43: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	40, // 44: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	38, // 45: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
-	30, // 46: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	31, // 47: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	37, // 48: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
-	1,  // 49: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
-	1,  // 50: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
-	0,  // 51: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
-	26, // 52: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 53: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 54: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 55: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	30, // 56: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
-	40, // 57: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
-	38, // 58: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
-	1,  // 59: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
-	43, // 60: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
-	30, // 61: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	31, // 62: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	10, // 63: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
-	45, // 64: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
-	7,  // 65: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	46, // 66: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	67, // [67:67] is the sub-list for method output_type
-	67, // [67:67] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	30, // 26: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
+	28, // 27: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
+	2,  // 28: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	10, // 29: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 30: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
+	1,  // 31: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 32: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 33: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	31, // 34: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	35, // 35: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	10, // 36: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 37: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
+	36, // 38: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 39: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 40: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 41: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 42: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	31, // 43: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	40, // 44: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	41, // 45: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	39, // 46: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	30, // 47: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	32, // 48: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	38, // 49: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
+	1,  // 50: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
+	1,  // 51: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
+	0,  // 52: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	26, // 53: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 54: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 55: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 56: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	30, // 57: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
+	41, // 58: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	39, // 59: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 60: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	44, // 61: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	30, // 62: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	32, // 63: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	10, // 64: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	46, // 65: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 66: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	47, // 67: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	68, // [68:68] is the sub-list for method output_type
+	68, // [68:68] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -4531,7 +4571,7 @@ func file_rollcall_log_v1_log_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   43,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

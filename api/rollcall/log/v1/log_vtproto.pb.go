@@ -1797,6 +1797,60 @@ func (m *BrokenRule) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	return len(dAtA) - i, nil
 }
 
+func (m *RuleBreak) MarshalVT() (dAtA []byte, err error) {
+	if m == nil {
+		return nil, nil
+	}
+	size := m.SizeVT()
+	dAtA = make([]byte, size)
+	n, err := m.MarshalToSizedBufferVT(dAtA[:size])
+	if err != nil {
+		return nil, err
+	}
+	return dAtA[:n], nil
+}
+
+func (m *RuleBreak) MarshalToVT(dAtA []byte) (int, error) {
+	size := m.SizeVT()
+	return m.MarshalToSizedBufferVT(dAtA[:size])
+}
+
+func (m *RuleBreak) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
+	if m == nil {
+		return 0, nil
+	}
+	i := len(dAtA)
+	_ = i
+	var l int
+	_ = l
+	if m.unknownFields != nil {
+		i -= len(m.unknownFields)
+		copy(dAtA[i:], m.unknownFields)
+	}
+	if len(m.BreakGlass) > 0 {
+		for iNdEx := len(m.BreakGlass) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.BreakGlass[iNdEx])
+			copy(dAtA[i:], m.BreakGlass[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.BreakGlass[iNdEx])))
+			i--
+			dAtA[i] = 0x12
+		}
+	}
+	if len(m.Broken) > 0 {
+		for iNdEx := len(m.Broken) - 1; iNdEx >= 0; iNdEx-- {
+			size, err := m.Broken[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
+			if err != nil {
+				return 0, err
+			}
+			i -= size
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+			i--
+			dAtA[i] = 0xa
+		}
+	}
+	return len(dAtA) - i, nil
+}
+
 func (m *LayeredOverride) MarshalVT() (dAtA []byte, err error) {
 	if m == nil {
 		return nil, nil
@@ -1877,30 +1931,17 @@ func (m *Event) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if len(m.BreakGlass) > 0 {
-		for iNdEx := len(m.BreakGlass) - 1; iNdEx >= 0; iNdEx-- {
-			i -= len(m.BreakGlass[iNdEx])
-			copy(dAtA[i:], m.BreakGlass[iNdEx])
-			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.BreakGlass[iNdEx])))
-			i--
-			dAtA[i] = 0x1
-			i--
-			dAtA[i] = 0xa2
+	if m.RuleBreak != nil {
+		size, err := m.RuleBreak.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
 		}
-	}
-	if len(m.BrokenRules) > 0 {
-		for iNdEx := len(m.BrokenRules) - 1; iNdEx >= 0; iNdEx-- {
-			size, err := m.BrokenRules[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
-			if err != nil {
-				return 0, err
-			}
-			i -= size
-			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
-			i--
-			dAtA[i] = 0x1
-			i--
-			dAtA[i] = 0x9a
-		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0x9a
 	}
 	if m.MatchedCount != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MatchedCount))
@@ -2195,26 +2236,15 @@ func (m *BlockEvent) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
-	if len(m.BreakGlass) > 0 {
-		for iNdEx := len(m.BreakGlass) - 1; iNdEx >= 0; iNdEx-- {
-			i -= len(m.BreakGlass[iNdEx])
-			copy(dAtA[i:], m.BreakGlass[iNdEx])
-			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.BreakGlass[iNdEx])))
-			i--
-			dAtA[i] = 0x72
+	if m.RuleBreak != nil {
+		size, err := m.RuleBreak.MarshalToSizedBufferVT(dAtA[:i])
+		if err != nil {
+			return 0, err
 		}
-	}
-	if len(m.BrokenRules) > 0 {
-		for iNdEx := len(m.BrokenRules) - 1; iNdEx >= 0; iNdEx-- {
-			size, err := m.BrokenRules[iNdEx].MarshalToSizedBufferVT(dAtA[:i])
-			if err != nil {
-				return 0, err
-			}
-			i -= size
-			i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
-			i--
-			dAtA[i] = 0x6a
-		}
+		i -= size
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(size))
+		i--
+		dAtA[i] = 0x6a
 	}
 	if m.MatchedCount != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.MatchedCount))
@@ -4120,6 +4150,28 @@ func (m *BrokenRule) SizeVT() (n int) {
 	return n
 }
 
+func (m *RuleBreak) SizeVT() (n int) {
+	if m == nil {
+		return 0
+	}
+	var l int
+	_ = l
+	if len(m.Broken) > 0 {
+		for _, e := range m.Broken {
+			l = e.SizeVT()
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	if len(m.BreakGlass) > 0 {
+		for _, s := range m.BreakGlass {
+			l = len(s)
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	n += len(m.unknownFields)
+	return n
+}
+
 func (m *LayeredOverride) SizeVT() (n int) {
 	if m == nil {
 		return 0
@@ -4204,17 +4256,9 @@ func (m *Event) SizeVT() (n int) {
 	if m.MatchedCount != 0 {
 		n += 2 + protohelpers.SizeOfVarint(uint64(m.MatchedCount))
 	}
-	if len(m.BrokenRules) > 0 {
-		for _, e := range m.BrokenRules {
-			l = e.SizeVT()
-			n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
-		}
-	}
-	if len(m.BreakGlass) > 0 {
-		for _, s := range m.BreakGlass {
-			l = len(s)
-			n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
-		}
+	if m.RuleBreak != nil {
+		l = m.RuleBreak.SizeVT()
+		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -4324,17 +4368,9 @@ func (m *BlockEvent) SizeVT() (n int) {
 	if m.MatchedCount != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.MatchedCount))
 	}
-	if len(m.BrokenRules) > 0 {
-		for _, e := range m.BrokenRules {
-			l = e.SizeVT()
-			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-		}
-	}
-	if len(m.BreakGlass) > 0 {
-		for _, s := range m.BreakGlass {
-			l = len(s)
-			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
-		}
+	if m.RuleBreak != nil {
+		l = m.RuleBreak.SizeVT()
+		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8662,6 +8698,110 @@ func (m *BrokenRule) UnmarshalVT(dAtA []byte) error {
 	}
 	return nil
 }
+func (m *RuleBreak) UnmarshalVT(dAtA []byte) error {
+	l := len(dAtA)
+	iNdEx := 0
+	for iNdEx < l {
+		var wire uint64
+		for shift := uint(0); ; shift += 7 {
+			if shift >= 64 {
+				return protohelpers.ErrIntOverflow
+			}
+			if iNdEx >= l {
+				return io.ErrUnexpectedEOF
+			}
+			b := dAtA[iNdEx]
+			iNdEx++
+			wire |= uint64(b&0x7F) << shift
+			if b < 0x80 {
+				break
+			}
+		}
+		fieldNum := int32(wire >> 3)
+		wireType := int(wire & 0x7)
+		if wireType == 4 {
+			return fmt.Errorf("proto: RuleBreak: wiretype end group for non-group")
+		}
+		if fieldNum <= 0 {
+			return fmt.Errorf("proto: RuleBreak: illegal tag %d (wire type %d)", fieldNum, wire)
+		}
+		switch fieldNum {
+		case 1:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Broken", wireType)
+			}
+			var msglen int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				msglen |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			if msglen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + msglen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.Broken = append(m.Broken, &BrokenRule{})
+			if err := m.Broken[len(m.Broken)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+				return err
+			}
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field BreakGlass", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.BreakGlass = append(m.BreakGlass, string(dAtA[iNdEx:postIndex]))
+			iNdEx = postIndex
+		default:
+			return UnknownField("RuleBreak", fieldNum)
+		}
+	}
+
+	if iNdEx > l {
+		return io.ErrUnexpectedEOF
+	}
+	return nil
+}
 func (m *LayeredOverride) UnmarshalVT(dAtA []byte) error {
 	l := len(dAtA)
 	iNdEx := 0
@@ -9246,7 +9386,7 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 			}
 		case 19:
 			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field BrokenRules", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field RuleBreak", wireType)
 			}
 			var msglen int
 			for shift := uint(0); ; shift += 7 {
@@ -9273,42 +9413,12 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.BrokenRules = append(m.BrokenRules, &BrokenRule{})
-			if err := m.BrokenRules[len(m.BrokenRules)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+			if m.RuleBreak == nil {
+				m.RuleBreak = &RuleBreak{}
+			}
+			if err := m.RuleBreak.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
-			iNdEx = postIndex
-		case 20:
-			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field BreakGlass", wireType)
-			}
-			var stringLen uint64
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.BreakGlass = append(m.BreakGlass, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
 		default:
 			return UnknownField("Event", fieldNum)
@@ -9985,7 +10095,7 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 			}
 		case 13:
 			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field BrokenRules", wireType)
+				return fmt.Errorf("proto: wrong wireType = %d for field RuleBreak", wireType)
 			}
 			var msglen int
 			for shift := uint(0); ; shift += 7 {
@@ -10012,42 +10122,12 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 			if postIndex > l {
 				return io.ErrUnexpectedEOF
 			}
-			m.BrokenRules = append(m.BrokenRules, &BrokenRule{})
-			if err := m.BrokenRules[len(m.BrokenRules)-1].UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
+			if m.RuleBreak == nil {
+				m.RuleBreak = &RuleBreak{}
+			}
+			if err := m.RuleBreak.UnmarshalVT(dAtA[iNdEx:postIndex]); err != nil {
 				return err
 			}
-			iNdEx = postIndex
-		case 14:
-			if wireType != 2 {
-				return fmt.Errorf("proto: wrong wireType = %d for field BreakGlass", wireType)
-			}
-			var stringLen uint64
-			for shift := uint(0); ; shift += 7 {
-				if shift >= 64 {
-					return protohelpers.ErrIntOverflow
-				}
-				if iNdEx >= l {
-					return io.ErrUnexpectedEOF
-				}
-				b := dAtA[iNdEx]
-				iNdEx++
-				stringLen |= uint64(b&0x7F) << shift
-				if b < 0x80 {
-					break
-				}
-			}
-			intStringLen := int(stringLen)
-			if intStringLen < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			postIndex := iNdEx + intStringLen
-			if postIndex < 0 {
-				return protohelpers.ErrInvalidLength
-			}
-			if postIndex > l {
-				return io.ErrUnexpectedEOF
-			}
-			m.BreakGlass = append(m.BreakGlass, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
 		default:
 			return UnknownField("BlockEvent", fieldNum)
