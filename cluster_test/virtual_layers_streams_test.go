@@ -64,7 +64,11 @@ func TestVirtualStreamsSeeOverrides(t *testing.T) {
 				}
 				mu.Lock()
 				for _, e := range batch.Events {
-					events = append(events, fmt.Sprintf("%s %s%s %v %d", strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_"), e.GetService(), e.GetPattern(), e.GetEffectiveStatus(), e.GetMatchedCount()))
+					shown := e.GetStatus()
+					if e.GetService() != "" {
+						shown = e.GetEffectiveStatus()
+					}
+					events = append(events, fmt.Sprintf("%s %s%s %v %d", strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_"), e.GetService(), e.GetPattern(), shown, e.GetMatchedCount()))
 				}
 				mu.Unlock()
 			}

@@ -173,7 +173,7 @@ func (f *fake) SetOverride(_ context.Context, req *rollcallv1.SetOverrideRequest
 func (f *fake) overridden(t rollcallv1.EventType, o *rollcallv1.Override, reason string, broken []*rollcallv1.BrokenRule, breakGlass []string) {
 	e := &rollcallv1.Event{
 		Revision: f.revision, CommitRevision: f.revision, Type: t, Pattern: o.GetPattern(), Time: timestamppb.New(timeOf(f.revision)), Actor: o.GetActor(),
-		Reason: reason, Status: o.GetStatus(), EffectiveStatus: o.GetStatus(), MatchedCount: f.matched(o.GetPattern()), BrokenRules: broken, BreakGlass: breakGlass,
+		Reason: reason, Status: o.GetStatus(), MatchedCount: f.matched(o.GetPattern()), BrokenRules: broken, BreakGlass: breakGlass,
 	}
 	if t == rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET {
 		e.ExpireTime = o.GetExpireTime()

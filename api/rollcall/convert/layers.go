@@ -83,7 +83,6 @@ func overrideEvent(p *rollcallv1.Event, e *logv1.Event) {
 		return // a newer binary's; its pattern is known all the same
 	}
 	p.Status = Status(o.GetStatus())
-	p.EffectiveStatus = p.Status
 	if e.GetEnds() {
 		return
 	}

@@ -760,7 +760,7 @@ type Event struct {
 	// override's.
 	PreviousStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,10,opt,name=previous_status,json=previousStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"previous_status,omitempty"`
 	Status         grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,11,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
-	// What Check answered from here on; differs from status under an override.
+	// Of REPORTED and DELETED: what Check answered from here on; differs from status under an override.
 	EffectiveStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"effective_status,omitempty"`
 	ExpireTime      *timestamppb.Timestamp                           `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`        // of OVERRIDE_SET; unset: it lasts until it is cleared
 	Member          *Member                                          `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`                                  // of MEMBER_CHANGED
