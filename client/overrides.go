@@ -82,8 +82,9 @@ func (c *Client) ClearOverride(ctx context.Context, pattern string, o WriteOptio
 	return resp, nil
 }
 
-// Shutdown shows every service of the registry as NOT_SERVING, over all other overrides, for WriteOptions.TTL
-// or until Resume. It is SetOverride of "**". The names of the nodes' own, "" and rollcall.…, do not change.
+// Shutdown shows every service of the registry as NOT_SERVING, over all other overrides. It ends by itself after
+// WriteOptions.TTL, one hour if that is 0, unless Resume ends it before; with Forever only Resume does. It is
+// SetOverride of "**". The names of the nodes' own, "" and rollcall.…, do not change.
 func (c *Client) Shutdown(ctx context.Context, o WriteOptions) (*rollcallv1.SetOverrideResponse, error) {
 	return c.SetOverride(ctx, pattern.Switch, healthpb.HealthCheckResponse_NOT_SERVING, o)
 }

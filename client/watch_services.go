@@ -74,11 +74,17 @@ type given struct {
 	report int64  // revision of its report
 	layers uint64 // hash of the revisions of the overrides that cover it
 	status Status
+	since  int64 // its time: an override that came and went between two states changed only that
 }
 
 func stateOf(r *rollcallv1.ServiceRecord) given {
 	const prime = 1<<40 + 0x1b3 // FNV's
-	g := given{report: r.GetReport().GetRevision(), layers: uint64(r.GetOverride().GetRevision()), status: r.GetStatus()}
+	g := given{
+		report: r.GetReport().GetRevision(),
+		layers: uint64(r.GetOverride().GetRevision()),
+		status: r.GetStatus(),
+		since:  r.GetStatusTime().GetSeconds()*1e9 + int64(r.GetStatusTime().GetNanos()),
+	}
 	for _, o := range r.GetShadowed() {
 		g.layers = g.layers*prime + uint64(o.GetRevision())
 	}
