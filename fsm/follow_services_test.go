@@ -158,6 +158,51 @@ func TestServicesAreOneCutWhenSynced(t *testing.T) {
 	})
 }
 
+// TestEveryServiceHasItsTurn: overrides that change faster than a follower can read all that they cover do not keep
+// it at the first names.
+func TestEveryServiceHasItsTurn(t *testing.T) {
+	limits := history.DefaultLimits()
+	limits.Page = history.PageLimits{Count: 4, Bytes: 1 << 20}
+	j := newMemRegistryFile()
+	f, err := New(Config{RegistryFile: j, RingEvents: 100, limits: limits})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	h := &harness{FSM: f, registryFile: j}
+	var cs []*logv1.Change
+	for i := range 20 {
+		cs = append(cs, change(fmt.Sprintf("s%02d", i), serving))
+	}
+	h.do(t, 1, write(cs...))
+	s, m := f.followers.Scan(nil, logv1.Following{}), &mirror{t: t, state: map[string]int64{}}
+	next := func() *rollcallv1.WatchServicesResponse {
+		msg, err := s.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.take(msg)
+		return msg
+	}
+	for !next().GetSynced() {
+		continue
+	}
+	told := map[string]bool{}
+	for i := range 12 {
+		h.do(t, int64(i+2), over([]string{"*", "**"}[i%2], []logv1.Status{notServing, unknown, serving}[i%3]))
+		for _, r := range next().GetServices() {
+			told[r.GetService()] = true
+		}
+	}
+	if len(told) != 20 {
+		t.Errorf("told of %d of 20 services: %v", len(told), slices.Sorted(maps.Keys(told)))
+	}
+	for !next().GetSynced() {
+		continue
+	}
+	m.compare(f, nil)
+}
+
 func TestFollowServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		limits := history.DefaultLimits()

@@ -92,7 +92,8 @@ type Scan struct {
 	current int    // of prefixes: those before are scanned
 	name    string // and of this one the names up to here
 
-	again []span // of names that are to be scanned once more, see spans
+	again  []span // of names that are to be scanned once more, see spans
+	resume string // how far in them the last page came
 }
 
 // Scan returns a follower of the services whose names begin with one of prefixes (none: of all) that has
@@ -174,13 +175,17 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 	return m, nil
 }
 
-// scanAgain adds to m the services of the spans, as far as they fit. It returns the bytes that m then has.
+// scanAgain adds to m the services of the spans, as far as they fit. It returns the bytes that m then has. It goes
+// on where the last page ended, and then with what comes before: however often a span begins anew, every name has
+// its turn.
 func (s *Scan) scanAgain(v Cut, m *rollcallv1.WatchServicesResponse, bytes int, limits history.PageLimits) int {
+	at := s.turn()
 	for len(s.again) > 0 {
-		at := &s.again[0]
-		part, ok := s.scannedPart(*at)
+		at %= len(s.again)
+		one := &s.again[at]
+		part, ok := s.scannedPart(*one)
 		if !ok {
-			s.again = s.again[1:]
+			s.again = slices.Delete(s.again, at, at+1)
 			continue
 		}
 		more := false
@@ -198,16 +203,32 @@ func (s *Scan) scanAgain(v Cut, m *rollcallv1.WatchServicesResponse, bytes int, 
 			return true
 		})
 		if more {
-			at.from = part.from
+			one.from, s.resume = part.from, part.from
 			break
 		}
 		if part.to == "" {
-			s.again = s.again[1:]
+			s.again = slices.Delete(s.again, at, at+1)
 			continue
 		}
-		at.from = part.to
+		one.from = part.to
 	}
 	return bytes
+}
+
+// turn returns the place of the span with which to go on. It cuts a span in two where the last page ended.
+func (s *Scan) turn() int {
+	for i, one := range s.again {
+		switch {
+		case one.to != "" && one.to <= s.resume:
+			continue
+		case one.from < s.resume:
+			s.again = slices.Insert(s.again, i, span{one.from, s.resume})
+			s.again[i+1].from = s.resume
+			return i + 1
+		}
+		return i
+	}
+	return 0
 }
 
 // scannedPart returns the first part of a span whose names were all scanned; false: there is none.
