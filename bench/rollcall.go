@@ -12,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -222,9 +221,9 @@ func (c *rollcall) settledNode(ctx context.Context, i int, m *member) error {
 		return err
 	}
 	err = m.process.until(ctx, "asked", func(ctx context.Context) error {
-		later := timestamppb.New(time.Now().Add(time.Hour)) // is now
+		now := timestamppb.Now()
 		_, err := rollcallv1.NewRegistryClient(c.conns[i]).ListServices(ctx, &rollcallv1.ListServicesRequest{
-			PageSize: 1, At: &rollcallv1.At{At: &rollcallv1.At_Time{Time: later}}})
+			PageSize: 1, At: &rollcallv1.At{At: &rollcallv1.At_Time{Time: now}}})
 		return err
 	})
 	if err != nil {
