@@ -152,7 +152,7 @@ func TestProcessRestoredUnderOpenWatches(t *testing.T) {
 
 	// Who names the old cluster is refused, before anything is done.
 	_, stderr, code := c.rollcall("set", "payments", "serving", "--cluster", old.GetClusterId())
-	if code != 1 || !strings.Contains(stderr, "serve another cluster now, "+now) {
+	if code != 1 || !strings.Contains(stderr, "--cluster asks for "+old.GetClusterId()+", and the endpoints serve "+now) {
 		t.Errorf("set --cluster: exit status %d, %s", code, stderr)
 	}
 	if _, stderr, code = c.rollcall("set", "payments", "serving", "--cluster", now, "--if-revision", "1000"); code != 1 || !strings.Contains(stderr, "its revision is") {

@@ -62,11 +62,11 @@ func TestProcessEventsCommand(t *testing.T) {
 	c.caughtUp()
 	after := time.Now()
 	want := []string{
-		"EVENT_TYPE_REPORTED shop/cart SERVICE_UNKNOWN→SERVING ann deployed",
-		"EVENT_TYPE_REPORTED shop/cart SERVING→NOT_SERVING bob shift",
-		"EVENT_TYPE_REPORTED shop/pay SERVICE_UNKNOWN→SERVING bob shift",
-		"EVENT_TYPE_REPORTED shop/cart NOT_SERVING→NOT_SERVING bob still",
-		"EVENT_TYPE_DELETED shop/pay SERVING→SERVICE_UNKNOWN ann retired",
+		"reported shop/cart SERVICE_UNKNOWN→SERVING ann deployed",
+		"reported shop/cart SERVING→NOT_SERVING bob shift",
+		"reported shop/pay SERVICE_UNKNOWN→SERVING bob shift",
+		"reported shop/cart NOT_SERVING→NOT_SERVING bob still",
+		"deleted shop/pay SERVING→SERVICE_UNKNOWN ann retired",
 	}
 	var first string
 	check := func() {
@@ -91,7 +91,7 @@ func TestProcessEventsCommand(t *testing.T) {
 				last = e.Time
 				if e.Service != "" {
 					got = append(got, e.String())
-				} else if e.Type != "EVENT_TYPE_MEMBER_CHANGED" || e.Member == nil || e.Member.Name == "" {
+				} else if e.Type != "member-changed" || e.Member == nil || e.Member.Name == "" {
 					t.Errorf("%s: %+v", p.name, e)
 				}
 			}
@@ -125,7 +125,7 @@ func TestProcessEventsCommand(t *testing.T) {
 		t.Errorf("exit status %d %s\n%s", code, errOut, out)
 	}
 	out, errOut, code = runBinary(t, "history", "shop/pay", "-o", "json", "-e", c.nodes[2].api)
-	if code != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, `"end":null`) {
+	if code != 0 || strings.Count(out, "\n") != 2 || !strings.Contains(out, `"end_time":null`) {
 		t.Errorf("exit status %d %s\n%s", code, errOut, out)
 	}
 }

@@ -2,7 +2,9 @@ package cluster_test
 
 import (
 	"context"
+	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -13,6 +15,10 @@ import (
 
 // TestHangup: SIGHUP does not end a node, which says so; it ends dev, whose terminal was closed, in order.
 func TestHangup(t *testing.T) {
+	// A signal that is ignored here, as by nohup, would be ignored by what is started, too.
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
 	c := startProcesses(t, processOptions{nodes: 1})
 	n := c.nodes[0]
 	n.signal(syscall.SIGHUP)

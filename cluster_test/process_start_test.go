@@ -62,7 +62,7 @@ func TestProcessBadStart(t *testing.T) {
 		{"data is a file", []string{"serve", "--node", "n1", "--data", file, "--member", n1}, file},
 		{"unwritable data", []string{"serve", "--node", "n1", "--data", "/proc/rollcall", "--member", n1}, "/proc/rollcall"},
 		{"no endpoint", []string{"get", "payments", "--endpoints", freePort(t)}, "rollcall dev"},
-		{"bad status", []string{"set", "payments", "up"}, `up`},
+		{"bad status", []string{"set", "payments", "upp"}, `upp`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			stdout, stderr, code := runBinary(t, tc.args...)
