@@ -49,6 +49,7 @@ func (c *processes) caughtUp() {
 
 // TestProcessP1Durable kills every process with SIGKILL, several times, under load.
 func TestProcessP1Durable(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	for range 3 {
 		l := startLoad(t, c.client(), 8)
@@ -173,6 +174,7 @@ func TestProcessFollowerKilled(t *testing.T) {
 
 // TestProcessP7FailStatic starts one node alone, without a quorum.
 func TestProcessP7FailStatic(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()

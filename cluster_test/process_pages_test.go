@@ -24,6 +24,7 @@ var updatePages = flag.Bool("update-pages", false, "write into the pages what th
 // TestProcessPages does what the pages say, line by line, and compares what is printed with what they show.
 func TestProcessPages(t *testing.T) {
 	needProcesses(t)
+	t.Parallel()
 	for _, p := range pages(t) {
 		if !slices.ContainsFunc(p.blocks, func(b block) bool { return b.language == "console" && b.example == "" }) {
 			continue

@@ -38,6 +38,10 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	// Tests that are parallel wait for processes most of the time: four at once on two cores.
+	if f := flag.Lookup("test.parallel"); f.Value.String() == "2" {
+		f.Value.Set("4")
+	}
 	os.Exit(testMain(m))
 }
 
