@@ -40,16 +40,7 @@ func (c *Client) SetOverride(ctx context.Context, pattern string, s Status, o Wr
 	if o.TTL != 0 && o.TTL != Forever {
 		req.Ttl = durationpb.New(o.TTL)
 	}
-	var resp *rollcallv1.SetOverrideResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).SetOverride(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.SetOverride)
 }
 
 // ClearOverride ends the override of a pattern: what is reported of its services, or a less specific override,
@@ -70,16 +61,7 @@ func (c *Client) ClearOverride(ctx context.Context, pattern string, o WriteOptio
 		ValidateOnly: o.DryRun,
 		BreakGlass:   o.BreakGlass,
 	}
-	var resp *rollcallv1.ClearOverrideResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).ClearOverride(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.ClearOverride)
 }
 
 // Shutdown shows every service of the registry as NOT_SERVING, over all other overrides. It ends by itself after

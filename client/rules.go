@@ -45,16 +45,7 @@ func (c *Client) SetRule(ctx context.Context, r Rule, o WriteOptions) (*rollcall
 		percent := int32(min(max(r.MinPercent, -1<<30), 1<<30)) // beyond every limit: for the node to refuse
 		req.MinPercent = &percent
 	}
-	var resp *rollcallv1.SetRuleResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).SetRule(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.SetRule)
 }
 
 // RemoveRule removes the rule of a name.
@@ -73,16 +64,7 @@ func (c *Client) RemoveRule(ctx context.Context, name string, o WriteOptions) (*
 		AllowMissing: o.AllowMissing,
 		ValidateOnly: o.DryRun,
 	}
-	var resp *rollcallv1.RemoveRuleResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).RemoveRule(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.RemoveRule)
 }
 
 // ListRules returns all rules, by name, each with how many services it needs to be SERVING and how many are, as

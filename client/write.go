@@ -103,16 +103,7 @@ func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptio
 		ValidateOnly: o.DryRun,
 		BreakGlass:   o.BreakGlass,
 	}
-	var resp *rollcallv1.SetServingStatusResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).SetServingStatus(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.SetServingStatus)
 }
 
 // SetBatch makes all changes or none, and no reader sees some of them.
@@ -135,16 +126,7 @@ func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions)
 			IfRevision: change.IfRevision,
 		})
 	}
-	var resp *rollcallv1.BatchSetServingStatusResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).BatchSetServingStatus(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.BatchSetServingStatus)
 }
 
 // Delete forgets one service.
@@ -164,16 +146,7 @@ func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*r
 		ValidateOnly: o.DryRun,
 		BreakGlass:   o.BreakGlass,
 	}
-	var resp *rollcallv1.DeleteServiceResponse
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewAdminClient(conn).DeleteService(ctx, req)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	c.learnCluster(resp.GetClusterId())
-	return resp, nil
+	return change(ctx, c, op, req, rollcallv1.AdminClient.DeleteService)
 }
 
 // isConditional reports whether a condition names a revision, which belongs to one cluster. Revision 0 means
@@ -196,4 +169,22 @@ func (c *Client) writing(name string, o *WriteOptions, conditional bool) operati
 		op.write, op.requestID = true, o.RequestID
 	}
 	return op
+}
+
+// change makes one change, and remembers the cluster that answered.
+func change[Request any, Response interface{ GetClusterId() string }](
+	ctx context.Context, c *Client, op operation, req Request,
+	call func(rollcallv1.AdminClient, context.Context, Request, ...grpc.CallOption) (Response, error),
+) (Response, error) {
+	var resp Response
+	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
+		resp, err = call(rollcallv1.NewAdminClient(conn), ctx, req)
+		return err
+	})
+	if err != nil {
+		var none Response
+		return none, err
+	}
+	c.learnCluster(resp.GetClusterId())
+	return resp, nil
 }
