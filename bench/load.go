@@ -34,8 +34,8 @@ func (l *load) failed() error {
 }
 
 // drive lets callers call for duration, after a warm-up of a quarter of it. It measures the processor time
-// of process pid; 0: of none.
-func drive(ctx context.Context, callers []func(context.Context) error, duration time.Duration, pid int) (*load, error) {
+// of processes.
+func drive(ctx context.Context, callers []func(context.Context) error, duration time.Duration, processes ...int) (*load, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var measuring atomic.Bool
@@ -48,7 +48,7 @@ func drive(ctx context.Context, callers []func(context.Context) error, duration 
 		return nil, err
 	}
 	total := &load{}
-	before, err := processCPU(pid)
+	before, err := processCPU(processes)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func drive(ctx context.Context, callers []func(context.Context) error, duration 
 	}
 	measuring.Store(false)
 	total.took = time.Since(begun)
-	after, err := processCPU(pid)
+	after, err := processCPU(processes)
 	if err != nil {
 		return nil, err
 	}
@@ -78,11 +78,15 @@ func drive(ctx context.Context, callers []func(context.Context) error, duration 
 	return total, total.failed()
 }
 
-func processCPU(pid int) (time.Duration, error) {
-	if pid == 0 {
-		return 0, nil
+func processCPU(processes []int) (sum time.Duration, err error) {
+	for _, pid := range processes {
+		used, err := cpuTime(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += used
 	}
-	return cpuTime(pid)
+	return sum, nil
 }
 
 // repeat counts the calls that end while measuring.

@@ -80,6 +80,7 @@ func runWrites(ctx context.Context, s *session, r *report.Scenario) error {
 			r.Row(name, "writes/s", work.bar, rollcallName, etcdName, natsName).Add(c.who(), l.perSecond())
 			r.Row(name, "ms p50", p50, rollcallName, etcdName, natsName).Add(c.who(), l.quantileMillis(0.5))
 			r.Row(name, "ms p99", nil, rollcallName, etcdName, natsName).Add(c.who(), l.quantileMillis(0.99))
+			r.Row(name, "µs processor/write, all nodes", nil, rollcallName, etcdName, natsName).Add(c.who(), l.cpuPerCall())
 			if l.errors > 0 {
 				r.Note("%s, %s: %d of %d failed, the first with: %v", name, c.who(), l.errors, l.errors+len(l.latencies), l.err)
 			}
@@ -107,7 +108,11 @@ func write(ctx context.Context, s *session, c cluster, through via, writers int)
 	for i := range calls {
 		calls[i] = c.writer(through.member(c, leader, i), i)
 	}
-	return drive(ctx, calls, s.duration, 0)
+	processes := make([]int, len(c.members()))
+	for i, m := range c.members() {
+		processes[i] = m.process.pid()
+	}
+	return drive(ctx, calls, s.duration, processes...)
 }
 
 func writersThrough(writers int, through via) string {
