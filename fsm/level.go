@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"fmt"
+	"slices"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -56,12 +57,16 @@ func (f *FSM) CommandLevel(cmd *logv1.Command) uint32 {
 // that is not in the table, which the fold refuses.
 func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 	switch kind := cmd.GetKind().(type) {
+	case *logv1.Command_Write:
+		level, ok = logv1.BaseLevel, true
+		if slices.ContainsFunc(kind.Write.GetChanges(), func(c *logv1.Change) bool { return c.GetLeaseId() != "" }) {
+			level = logv1.LevelLayers
+		}
 	case *logv1.Command_TermStart,
-		*logv1.Command_Write,
 		*logv1.Command_AnnounceMember,
 		*logv1.Command_Compact:
 		level, ok = logv1.BaseLevel, true
-	case *logv1.Command_Expire:
+	case *logv1.Command_Expire, *logv1.Command_HoldLeases:
 		level, ok = logv1.LevelLayers, true
 	case *logv1.Command_RaiseLevel:
 		level, ok = logv1.LevelOf(kind.RaiseLevel.GetLevel()), true

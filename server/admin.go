@@ -294,7 +294,7 @@ func validateCommand(cmd *logv1.Command) error {
 		}
 	case *logv1.Command_Record:
 		// The fold knows the kinds of records. The leader has it check the command before it proposes it.
-	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel, *logv1.Command_Expire:
+	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel, *logv1.Command_Expire, *logv1.Command_HoldLeases:
 		problem = "is one that only a leader makes"
 	default:
 		problem = "is of a kind this node does not know"

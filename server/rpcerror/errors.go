@@ -44,6 +44,7 @@ const (
 	ReasonNoCluster          = "NO_CLUSTER"           // this node belongs to no cluster yet; ask another
 	ReasonRuleBroken         = "RULE_BROKEN"          // the change would break safety rules
 	ReasonTableFull          = "TABLE_FULL"           // there are as many overrides, or rules, as there can be
+	ReasonLeaseHeld          = "LEASE_HELD"           // a live lease holds the report, and the change names none
 	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
@@ -53,6 +54,7 @@ const (
 	MetaWritten         = "written"          // of a change: "no" or "unknown"
 	MetaService         = "service"          // that a refusal is about
 	MetaPattern         = "pattern"          // of the override that a refusal is about
+	MetaLease           = "lease"            // that a refusal is about
 	MetaRule            = "rule"             // that a refusal is about
 	MetaCurrentRevision = "current_revision" // of the service, override or rule, 0 if it does not exist; or the node's
 	MetaRevision        = "revision"         // the registry's, as of which a service that was read does not exist

@@ -26,6 +26,9 @@ func Refused(r *logv1.Refusal) *Failure {
 		f := LimitReached(strings.ReplaceAll(r.GetField(), "_", "-"), "%s", RefusalText(r))
 		f.Reason, f.Meta = ReasonTableFull, meta
 		return f
+	case logv1.Refusal_REASON_LEASE_HELD:
+		meta[MetaLease] = r.GetHeld()
+		return &Failure{Reason: ReasonLeaseHeld, Message: RefusalText(r), Meta: meta}
 	case logv1.Refusal_REASON_STALE:
 		return &Failure{Reason: ReasonNotWritten, Message: RefusalText(r), Meta: meta}
 	case logv1.Refusal_REASON_NOT_FOUND:
@@ -47,6 +50,7 @@ var metaOf = map[logv1.Kind]string{
 	logv1.Kind_KIND_SERVICE:  MetaService,
 	logv1.Kind_KIND_OVERRIDE: MetaPattern,
 	logv1.Kind_KIND_RULE:     MetaRule,
+	logv1.Kind_KIND_LEASE:    MetaLease,
 }
 
 // RefusalText says in one sentence why a command was refused.
@@ -64,6 +68,8 @@ func RefusalText(r *logv1.Refusal) string {
 	case logv1.Refusal_REASON_LIMIT:
 		return fmt.Sprintf("not written: there are %d %s, and there cannot be more; %s",
 			r.GetLimit(), strings.ReplaceAll(r.GetField(), "_", " "), cmp.Or(remedy[r.GetField()], "remove some first"))
+	case logv1.Refusal_REASON_LEASE_HELD:
+		return fmt.Sprintf("not written: lease %s holds the report of %s, and its reporter lives; name a lease, or use \"override set\" to decide over what it reports", r.GetHeld(), subject)
 	case logv1.Refusal_REASON_STALE:
 		return fmt.Sprintf("not written: it was proposed in term %d, which is over", r.GetValue())
 	case logv1.Refusal_REASON_REVISION_MISMATCH:
@@ -90,6 +96,8 @@ func recordText(r *logv1.Refusal) string {
 		return fmt.Sprintf("an override of %q", r.GetKey())
 	case logv1.Kind_KIND_RULE:
 		kind = "rule"
+	case logv1.Kind_KIND_LEASE:
+		kind = "lease"
 	}
 	return fmt.Sprintf("%s %q", kind, r.GetKey())
 }

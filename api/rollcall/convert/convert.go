@@ -44,7 +44,9 @@ type Service struct {
 	Actor      *rollcallv1.Actor
 	Time       int64
 	Revision   int64
+	LeaseID    string                 // that the report is attached to; "": to none
 	Overrides  []*rollcallv1.Override // that cover it, the one that decides first
+	Lease      *rollcallv1.Lease      // of LeaseID; nil if it is not asked for
 }
 
 // Public returns s as the API shows it.
@@ -59,7 +61,9 @@ func (s *Service) Public() *rollcallv1.ServiceRecord {
 			Actor:    s.Actor,
 			Time:     Timestamp(s.Time),
 			Revision: s.Revision,
+			LeaseId:  s.LeaseID,
 		},
+		Lease: s.Lease,
 	}
 	if len(s.Overrides) > 0 {
 		p.Override, p.Shadowed = s.Overrides[0], s.Overrides[1:]
@@ -100,6 +104,7 @@ func serviceResult(r *logv1.ServiceResult, overrides map[string]*rollcallv1.Over
 		Actor:      actorOf(p.GetActor()),
 		Time:       p.GetTime(),
 		Revision:   p.GetRevision(),
+		LeaseID:    p.GetLeaseId(),
 	}
 	if since := r.GetEffectiveTime(); since != 0 {
 		s.StatusTime = since
@@ -132,6 +137,7 @@ func ServiceAfter(e *logv1.Event) *Service {
 		Actor:      actorOf(e.GetActor()),
 		Time:       e.GetTime(),
 		Revision:   e.GetRevision(),
+		LeaseID:    e.GetLeaseId(),
 	}
 }
 
@@ -152,6 +158,7 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		MatchedCount:    e.GetMatchedCount(),
 		BrokenRules:     BrokenRules(e.GetRuleBreak().GetBroken()),
 		BreakGlass:      e.GetRuleBreak().GetBreakGlass(),
+		LeaseId:         e.GetLeaseId(),
 	}
 	switch e.GetKind() {
 	case logv1.Kind_KIND_MEMBER:
@@ -160,6 +167,10 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		overrideEvent(p, e)
 	case logv1.Kind_KIND_RULE:
 		ruleEvent(p, e)
+	case logv1.Kind_KIND_LEASE:
+		leaseEvent(p, e)
+	case logv1.Kind_KIND_LEASE_GUARD:
+		leaseGuardEvent(p, e)
 	}
 	return p
 }

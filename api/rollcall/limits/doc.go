@@ -39,6 +39,19 @@ const (
 	MaxRules           = 1_000
 )
 
+// Leases.
+const (
+	MaxLeases        = 100_000 // that live or are ending
+	MaxEndedLeases   = 100_000 // whose reports wait to be forgotten
+	MaxRenewedAtOnce = 10_000  // ids of one message
+	MaxExpireChanges = 10_000  // services that one command of a leader changes
+
+	MinLeaseTTL    = time.Second
+	MaxLeaseTTL    = 24 * time.Hour
+	MinForgetAfter = time.Second
+	MaxForgetAfter = 365 * 24 * time.Hour
+)
+
 // How long an override may last, unless it is to last until it is cleared.
 const (
 	MinOverrideTTL     = time.Second

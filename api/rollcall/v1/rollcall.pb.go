@@ -11,6 +11,7 @@
 package rollcallv1
 
 import (
+	status "google.golang.org/genproto/googleapis/rpc/status"
 	grpc_health_v1 "google.golang.org/grpc/health/grpc_health_v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -34,12 +35,18 @@ const (
 	EventType_EVENT_TYPE_UNSPECIFIED      EventType = 0
 	EventType_EVENT_TYPE_REPORTED         EventType = 1
 	EventType_EVENT_TYPE_DELETED          EventType = 2
+	EventType_EVENT_TYPE_EXPIRED          EventType = 3 // its lease ran out
 	EventType_EVENT_TYPE_OVERRIDE_SET     EventType = 4
 	EventType_EVENT_TYPE_OVERRIDE_CLEARED EventType = 5
 	EventType_EVENT_TYPE_OVERRIDE_EXPIRED EventType = 6
+	EventType_EVENT_TYPE_LEASE_GRANTED    EventType = 7
+	EventType_EVENT_TYPE_LEASE_ENDED      EventType = 8 // expired or revoked, and all its reports have been changed
 	EventType_EVENT_TYPE_MEMBER_CHANGED   EventType = 9
+	EventType_EVENT_TYPE_LEASE_GUARD      EventType = 10
 	EventType_EVENT_TYPE_RULE_SET         EventType = 11
 	EventType_EVENT_TYPE_RULE_REMOVED     EventType = 12
+	EventType_EVENT_TYPE_LEASE_ENDING     EventType = 13 // of a lease with very many reports, which are changed part by part
+	EventType_EVENT_TYPE_LEASE_FORGOTTEN  EventType = 14 // with the reports that its end left
 )
 
 // Enum value maps for EventType.
@@ -48,23 +55,35 @@ var (
 		0:  "EVENT_TYPE_UNSPECIFIED",
 		1:  "EVENT_TYPE_REPORTED",
 		2:  "EVENT_TYPE_DELETED",
+		3:  "EVENT_TYPE_EXPIRED",
 		4:  "EVENT_TYPE_OVERRIDE_SET",
 		5:  "EVENT_TYPE_OVERRIDE_CLEARED",
 		6:  "EVENT_TYPE_OVERRIDE_EXPIRED",
+		7:  "EVENT_TYPE_LEASE_GRANTED",
+		8:  "EVENT_TYPE_LEASE_ENDED",
 		9:  "EVENT_TYPE_MEMBER_CHANGED",
+		10: "EVENT_TYPE_LEASE_GUARD",
 		11: "EVENT_TYPE_RULE_SET",
 		12: "EVENT_TYPE_RULE_REMOVED",
+		13: "EVENT_TYPE_LEASE_ENDING",
+		14: "EVENT_TYPE_LEASE_FORGOTTEN",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
 		"EVENT_TYPE_REPORTED":         1,
 		"EVENT_TYPE_DELETED":          2,
+		"EVENT_TYPE_EXPIRED":          3,
 		"EVENT_TYPE_OVERRIDE_SET":     4,
 		"EVENT_TYPE_OVERRIDE_CLEARED": 5,
 		"EVENT_TYPE_OVERRIDE_EXPIRED": 6,
+		"EVENT_TYPE_LEASE_GRANTED":    7,
+		"EVENT_TYPE_LEASE_ENDED":      8,
 		"EVENT_TYPE_MEMBER_CHANGED":   9,
+		"EVENT_TYPE_LEASE_GUARD":      10,
 		"EVENT_TYPE_RULE_SET":         11,
 		"EVENT_TYPE_RULE_REMOVED":     12,
+		"EVENT_TYPE_LEASE_ENDING":     13,
+		"EVENT_TYPE_LEASE_FORGOTTEN":  14,
 	}
 )
 
@@ -161,6 +180,7 @@ type ServiceRecord struct {
 	Override   *Override              `protobuf:"bytes,5,opt,name=override,proto3" json:"override,omitempty"` // the one that decides; unset if none does
 	// Overrides that cover the service, too, the next to decide first.
 	Shadowed      []*Override `protobuf:"bytes,6,rep,name=shadowed,proto3" json:"shadowed,omitempty"`
+	Lease         *Lease      `protobuf:"bytes,7,opt,name=lease,proto3" json:"lease,omitempty"` // that the report is attached to; unset: to none. Without what only the leader knows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +257,13 @@ func (x *ServiceRecord) GetShadowed() []*Override {
 	return nil
 }
 
+func (x *ServiceRecord) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
 type Report struct {
 	state  protoimpl.MessageState                           `protogen:"open.v1"`
 	Status grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,1,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
@@ -245,7 +272,8 @@ type Report struct {
 	// Leader's clock; never before the previous event's.
 	Time *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=time,proto3" json:"time,omitempty"`
 	// Of the event that made it; if_revision compares with this.
-	Revision      int64 `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision      int64  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	LeaseId       string `protobuf:"bytes,6,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"` // that it is attached to; "": it stays until it is changed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -315,6 +343,246 @@ func (x *Report) GetRevision() int64 {
 	return 0
 }
 
+func (x *Report) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+// Lease is a reporter's promise to renew. While it lives, reports attached to it are changed only by those who
+// name it, or another live lease.
+type Lease struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	Ttl     *durationpb.Duration   `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// What attached reports turn to when it ends; SERVICE_UNKNOWN: they are deleted.
+	OnExpiry grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,3,opt,name=on_expiry,json=onExpiry,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"on_expiry,omitempty"`
+	// How long after its end the reports that its end left are deleted; unset: never.
+	ForgetAfter *durationpb.Duration   `protobuf:"bytes,4,opt,name=forget_after,json=forgetAfter,proto3" json:"forget_after,omitempty"`
+	Reason      string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor       *Actor                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time        *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=time,proto3" json:"time,omitempty"`                                // when it was granted
+	Revision    int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`                       // of the event that granted it
+	EndTime     *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`           // unset: it lives
+	Revoked     bool                   `protobuf:"varint,10,opt,name=revoked,proto3" json:"revoked,omitempty"`                        // it was ended by its reporter
+	ForgetTime  *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"` // when what it left is deleted; unset: never
+	// Of ListLeases.
+	ServiceCount int64 `protobuf:"varint,12,opt,name=service_count,json=serviceCount,proto3" json:"service_count,omitempty"` // reports attached to it
+	// Until it expires, as the leader counts; negative: it is due for so long and held by the lease guard, or about
+	// to expire. Unset: it has ended, or the leader did not answer.
+	TimeLeft      *durationpb.Duration `protobuf:"bytes,13,opt,name=time_left,json=timeLeft,proto3" json:"time_left,omitempty"`
+	Late          bool                 `protobuf:"varint,14,opt,name=late,proto3" json:"late,omitempty"` // the lease guard counts it as late
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Lease) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *Lease) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *Lease) GetOnExpiry() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil {
+		return x.OnExpiry
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *Lease) GetForgetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ForgetAfter
+	}
+	return nil
+}
+
+func (x *Lease) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Lease) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Lease) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Lease) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Lease) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *Lease) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *Lease) GetForgetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ForgetTime
+	}
+	return nil
+}
+
+func (x *Lease) GetServiceCount() int64 {
+	if x != nil {
+		return x.ServiceCount
+	}
+	return 0
+}
+
+func (x *Lease) GetTimeLeft() *durationpb.Duration {
+	if x != nil {
+		return x.TimeLeft
+	}
+	return nil
+}
+
+func (x *Lease) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
+// LeaseGuard holds leases that are due, so that a fault which is not the reporters' does not turn very many
+// reports at once.
+type LeaseGuard struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Engaged       bool                   `protobuf:"varint,1,opt,name=engaged,proto3" json:"engaged,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`                                  // since when it is engaged, or is not
+	Late          int64                  `protobuf:"varint,3,opt,name=late,proto3" json:"late,omitempty"`                                 // so many were late, or had just expired, when it was engaged
+	Live          int64                  `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`                                 // of so many
+	ReleaseTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=release_time,json=releaseTime,proto3" json:"release_time,omitempty"` // it was released by hand; unset: it was not
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseGuard) Reset() {
+	*x = LeaseGuard{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseGuard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseGuard) ProtoMessage() {}
+
+func (x *LeaseGuard) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseGuard.ProtoReflect.Descriptor instead.
+func (*LeaseGuard) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LeaseGuard) GetEngaged() bool {
+	if x != nil {
+		return x.Engaged
+	}
+	return false
+}
+
+func (x *LeaseGuard) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *LeaseGuard) GetLate() int64 {
+	if x != nil {
+		return x.Late
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetLive() int64 {
+	if x != nil {
+		return x.Live
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetReleaseTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReleaseTime
+	}
+	return nil
+}
+
 // Override is what an operator says over what is reported. It never makes a service exist.
 type Override struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -334,7 +602,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -346,7 +614,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[2]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -359,7 +627,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Override) GetPattern() string {
@@ -440,7 +708,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -452,7 +720,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[3]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -465,7 +733,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{3}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Rule) GetName() string {
@@ -566,7 +834,7 @@ type BrokenRule struct {
 
 func (x *BrokenRule) Reset() {
 	*x = BrokenRule{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -578,7 +846,7 @@ func (x *BrokenRule) String() string {
 func (*BrokenRule) ProtoMessage() {}
 
 func (x *BrokenRule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[4]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -591,7 +859,7 @@ func (x *BrokenRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokenRule.ProtoReflect.Descriptor instead.
 func (*BrokenRule) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{4}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *BrokenRule) GetRule() string {
@@ -641,7 +909,7 @@ type BrokenRules struct {
 
 func (x *BrokenRules) Reset() {
 	*x = BrokenRules{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -653,7 +921,7 @@ func (x *BrokenRules) String() string {
 func (*BrokenRules) ProtoMessage() {}
 
 func (x *BrokenRules) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[5]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -666,7 +934,7 @@ func (x *BrokenRules) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokenRules.ProtoReflect.Descriptor instead.
 func (*BrokenRules) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{5}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *BrokenRules) GetRules() []*BrokenRule {
@@ -694,7 +962,7 @@ type Actor struct {
 
 func (x *Actor) Reset() {
 	*x = Actor{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -706,7 +974,7 @@ func (x *Actor) String() string {
 func (*Actor) ProtoMessage() {}
 
 func (x *Actor) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[6]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -719,7 +987,7 @@ func (x *Actor) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Actor.ProtoReflect.Descriptor instead.
 func (*Actor) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Actor) GetName() string {
@@ -763,20 +1031,23 @@ type Event struct {
 	// Of REPORTED and DELETED: what Check answered from here on; differs from status under an override.
 	EffectiveStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"effective_status,omitempty"`
 	ExpireTime      *timestamppb.Timestamp                           `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`        // of OVERRIDE_SET; unset: it lasts until it is cleared
+	LeaseId         string                                           `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`                 // of LEASE_…, and of reports that are attached to one
 	Member          *Member                                          `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`                                  // of MEMBER_CHANGED
-	MatchedCount    int64                                            `protobuf:"varint,16,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of OVERRIDE_…: how many services the pattern covered
+	MatchedCount    int64                                            `protobuf:"varint,16,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of OVERRIDE_…: how many services the pattern covered; of LEASE_…: were attached
 	// The rules that the change broke all the same, and those it was allowed to break. Of an atomic write the
 	// first event has both.
 	BrokenRules   []*BrokenRule `protobuf:"bytes,17,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
 	BreakGlass    []string      `protobuf:"bytes,18,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
-	Rule          *Rule         `protobuf:"bytes,19,opt,name=rule,proto3" json:"rule,omitempty"` // of RULE_…; a removed one has only its name
+	Rule          *Rule         `protobuf:"bytes,19,opt,name=rule,proto3" json:"rule,omitempty"`                               // of RULE_…; a removed one has only its name
+	Lease         *Lease        `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`                             // of LEASE_…
+	LeaseGuard    *LeaseGuard   `protobuf:"bytes,21,opt,name=lease_guard,json=leaseGuard,proto3" json:"lease_guard,omitempty"` // of LEASE_GUARD
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -788,7 +1059,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[7]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -801,7 +1072,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -895,6 +1166,13 @@ func (x *Event) GetExpireTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Event) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
 func (x *Event) GetMember() *Member {
 	if x != nil {
 		return x.Member
@@ -930,6 +1208,20 @@ func (x *Event) GetRule() *Rule {
 	return nil
 }
 
+func (x *Event) GetLease() *Lease {
+	if x != nil {
+		return x.Lease
+	}
+	return nil
+}
+
+func (x *Event) GetLeaseGuard() *LeaseGuard {
+	if x != nil {
+		return x.LeaseGuard
+	}
+	return nil
+}
+
 // At is a point in time; unset means now.
 type At struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -944,7 +1236,7 @@ type At struct {
 
 func (x *At) Reset() {
 	*x = At{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1248,7 @@ func (x *At) String() string {
 func (*At) ProtoMessage() {}
 
 func (x *At) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[8]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1261,7 @@ func (x *At) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use At.ProtoReflect.Descriptor instead.
 func (*At) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *At) GetAt() isAt_At {
@@ -1026,7 +1318,10 @@ type SetServingStatusRequest struct {
 	Actor     string                                            `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`                          // at most 256 bytes; used while the caller is not authenticated
 	RequestId string                                            `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // at most 64 bytes, a UUID for choice; see Admin. Recorded with the event
 	// Write only if report.revision is this; 0: only if the service does not exist.
-	IfRevision    *int64   `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	IfRevision *int64 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	// The report is attached to this live lease, and the write renews it. "": to none, which is refused with reason
+	// LEASE_HELD while a live lease holds the report.
+	LeaseId       string   `protobuf:"bytes,7,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
 	ValidateOnly  bool     `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"` // say what would happen, change nothing; the answer has no revision then, and no time of the change
 	BreakGlass    []string `protobuf:"bytes,9,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`        // see Admin
 	unknownFields protoimpl.UnknownFields
@@ -1035,7 +1330,7 @@ type SetServingStatusRequest struct {
 
 func (x *SetServingStatusRequest) Reset() {
 	*x = SetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1342,7 @@ func (x *SetServingStatusRequest) String() string {
 func (*SetServingStatusRequest) ProtoMessage() {}
 
 func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[9]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1355,7 @@ func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*SetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SetServingStatusRequest) GetService() string {
@@ -1105,6 +1400,13 @@ func (x *SetServingStatusRequest) GetIfRevision() int64 {
 	return 0
 }
 
+func (x *SetServingStatusRequest) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
 func (x *SetServingStatusRequest) GetValidateOnly() bool {
 	if x != nil {
 		return x.ValidateOnly
@@ -1122,7 +1424,7 @@ func (x *SetServingStatusRequest) GetBreakGlass() []string {
 type SetServingStatusResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service *ServiceRecord         `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
-	// False: status and reason were already so; no event.
+	// False: status, reason and lease were already so; no event.
 	Changed bool `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
 	// Send as rollcall-min-revision, with cluster_id as rollcall-cluster, to read this write anywhere.
 	Revision      int64         `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1134,7 +1436,7 @@ type SetServingStatusResponse struct {
 
 func (x *SetServingStatusResponse) Reset() {
 	*x = SetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1146,7 +1448,7 @@ func (x *SetServingStatusResponse) String() string {
 func (*SetServingStatusResponse) ProtoMessage() {}
 
 func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1159,7 +1461,7 @@ func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*SetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetServingStatusResponse) GetService() *ServiceRecord {
@@ -1202,13 +1504,14 @@ type StatusChange struct {
 	Service       string                                            `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Status        *grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus,oneof" json:"status,omitempty"` // SERVICE_UNKNOWN deletes
 	IfRevision    *int64                                            `protobuf:"varint,3,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	LeaseId       string                                            `protobuf:"bytes,4,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"` // as in SetServingStatusRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *StatusChange) Reset() {
 	*x = StatusChange{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1220,7 +1523,7 @@ func (x *StatusChange) String() string {
 func (*StatusChange) ProtoMessage() {}
 
 func (x *StatusChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1233,7 +1536,7 @@ func (x *StatusChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusChange.ProtoReflect.Descriptor instead.
 func (*StatusChange) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *StatusChange) GetService() string {
@@ -1257,6 +1560,13 @@ func (x *StatusChange) GetIfRevision() int64 {
 	return 0
 }
 
+func (x *StatusChange) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
 type BatchSetServingStatusRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// 1 to 10,000, each service once. Together with their reasons the answer must stay under 4 MiB.
@@ -1272,7 +1582,7 @@ type BatchSetServingStatusRequest struct {
 
 func (x *BatchSetServingStatusRequest) Reset() {
 	*x = BatchSetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1594,7 @@ func (x *BatchSetServingStatusRequest) String() string {
 func (*BatchSetServingStatusRequest) ProtoMessage() {}
 
 func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1297,7 +1607,7 @@ func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *BatchSetServingStatusRequest) GetChanges() []*StatusChange {
@@ -1355,7 +1665,7 @@ type BatchSetServingStatusResponse struct {
 
 func (x *BatchSetServingStatusResponse) Reset() {
 	*x = BatchSetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1367,7 +1677,7 @@ func (x *BatchSetServingStatusResponse) String() string {
 func (*BatchSetServingStatusResponse) ProtoMessage() {}
 
 func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1380,7 +1690,7 @@ func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BatchSetServingStatusResponse) GetServices() []*ServiceRecord {
@@ -1428,13 +1738,14 @@ type DeleteServiceRequest struct {
 	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
 	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
 	BreakGlass    []string               `protobuf:"bytes,8,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"` // see Admin
+	LeaseId       string                 `protobuf:"bytes,9,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`          // names the lease that holds the report, or another live one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeleteServiceRequest) Reset() {
 	*x = DeleteServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1446,7 +1757,7 @@ func (x *DeleteServiceRequest) String() string {
 func (*DeleteServiceRequest) ProtoMessage() {}
 
 func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1459,7 +1770,7 @@ func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *DeleteServiceRequest) GetService() string {
@@ -1518,6 +1829,13 @@ func (x *DeleteServiceRequest) GetBreakGlass() []string {
 	return nil
 }
 
+func (x *DeleteServiceRequest) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
 type DeleteServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -1529,7 +1847,7 @@ type DeleteServiceResponse struct {
 
 func (x *DeleteServiceResponse) Reset() {
 	*x = DeleteServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1541,7 +1859,7 @@ func (x *DeleteServiceResponse) String() string {
 func (*DeleteServiceResponse) ProtoMessage() {}
 
 func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1554,7 +1872,7 @@ func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteServiceResponse) GetRevision() int64 {
@@ -1598,7 +1916,7 @@ type SetOverrideRequest struct {
 
 func (x *SetOverrideRequest) Reset() {
 	*x = SetOverrideRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1610,7 +1928,7 @@ func (x *SetOverrideRequest) String() string {
 func (*SetOverrideRequest) ProtoMessage() {}
 
 func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1623,7 +1941,7 @@ func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
 func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SetOverrideRequest) GetPattern() string {
@@ -1713,7 +2031,7 @@ type SetOverrideResponse struct {
 
 func (x *SetOverrideResponse) Reset() {
 	*x = SetOverrideResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1725,7 +2043,7 @@ func (x *SetOverrideResponse) String() string {
 func (*SetOverrideResponse) ProtoMessage() {}
 
 func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1738,7 +2056,7 @@ func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
 func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetOverrideResponse) GetOverride() *Override {
@@ -1809,7 +2127,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1821,7 +2139,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1834,7 +2152,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AffectedService) GetService() string {
@@ -1874,7 +2192,7 @@ type ClearOverrideRequest struct {
 
 func (x *ClearOverrideRequest) Reset() {
 	*x = ClearOverrideRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1886,7 +2204,7 @@ func (x *ClearOverrideRequest) String() string {
 func (*ClearOverrideRequest) ProtoMessage() {}
 
 func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1899,7 +2217,7 @@ func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverrideRequest.ProtoReflect.Descriptor instead.
 func (*ClearOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClearOverrideRequest) GetPattern() string {
@@ -1973,7 +2291,7 @@ type ClearOverrideResponse struct {
 
 func (x *ClearOverrideResponse) Reset() {
 	*x = ClearOverrideResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1985,7 +2303,7 @@ func (x *ClearOverrideResponse) String() string {
 func (*ClearOverrideResponse) ProtoMessage() {}
 
 func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1998,7 +2316,7 @@ func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverrideResponse.ProtoReflect.Descriptor instead.
 func (*ClearOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ClearOverrideResponse) GetMatchedCount() int64 {
@@ -2070,7 +2388,7 @@ type SetRuleRequest struct {
 
 func (x *SetRuleRequest) Reset() {
 	*x = SetRuleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2400,7 @@ func (x *SetRuleRequest) String() string {
 func (*SetRuleRequest) ProtoMessage() {}
 
 func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2095,7 +2413,7 @@ func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRuleRequest.ProtoReflect.Descriptor instead.
 func (*SetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetRuleRequest) GetName() string {
@@ -2181,7 +2499,7 @@ type SetRuleResponse struct {
 
 func (x *SetRuleResponse) Reset() {
 	*x = SetRuleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2193,7 +2511,7 @@ func (x *SetRuleResponse) String() string {
 func (*SetRuleResponse) ProtoMessage() {}
 
 func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2206,7 +2524,7 @@ func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRuleResponse.ProtoReflect.Descriptor instead.
 func (*SetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetRuleResponse) GetRule() *Rule {
@@ -2252,7 +2570,7 @@ type RemoveRuleRequest struct {
 
 func (x *RemoveRuleRequest) Reset() {
 	*x = RemoveRuleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2264,7 +2582,7 @@ func (x *RemoveRuleRequest) String() string {
 func (*RemoveRuleRequest) ProtoMessage() {}
 
 func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2277,7 +2595,7 @@ func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRuleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRuleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RemoveRuleRequest) GetName() string {
@@ -2339,7 +2657,7 @@ type RemoveRuleResponse struct {
 
 func (x *RemoveRuleResponse) Reset() {
 	*x = RemoveRuleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2351,7 +2669,7 @@ func (x *RemoveRuleResponse) String() string {
 func (*RemoveRuleResponse) ProtoMessage() {}
 
 func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2364,7 +2682,7 @@ func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRuleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRuleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RemoveRuleResponse) GetRevision() int64 {
@@ -2381,6 +2699,963 @@ func (x *RemoveRuleResponse) GetClusterId() string {
 	return ""
 }
 
+type GrantLeaseRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Ttl   *durationpb.Duration   `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"` // 1 s to 24 h
+	// What attached reports turn to when it ends; absent: NOT_SERVING; SERVICE_UNKNOWN: they are deleted.
+	OnExpiry  *grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,2,opt,name=on_expiry,json=onExpiry,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus,oneof" json:"on_expiry,omitempty"`
+	Actor     string                                            `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId string                                            `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	Reason    string                                            `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Deletes the reports that its expiry left so long after it, unless somebody has changed them; 1 s to 365 days;
+	// absent: never.
+	ForgetAfter   *durationpb.Duration `protobuf:"bytes,6,opt,name=forget_after,json=forgetAfter,proto3" json:"forget_after,omitempty"`
+	ValidateOnly  bool                 `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLeaseRequest) Reset() {
+	*x = GrantLeaseRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLeaseRequest) ProtoMessage() {}
+
+func (x *GrantLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLeaseRequest.ProtoReflect.Descriptor instead.
+func (*GrantLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *GrantLeaseRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *GrantLeaseRequest) GetOnExpiry() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil && x.OnExpiry != nil {
+		return *x.OnExpiry
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *GrantLeaseRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *GrantLeaseRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *GrantLeaseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *GrantLeaseRequest) GetForgetAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ForgetAfter
+	}
+	return nil
+}
+
+func (x *GrantLeaseRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type GrantLeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId       string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"` // with validate_only: ""
+	Ttl           *durationpb.Duration   `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLeaseResponse) Reset() {
+	*x = GrantLeaseResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLeaseResponse) ProtoMessage() {}
+
+func (x *GrantLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLeaseResponse.ProtoReflect.Descriptor instead.
+func (*GrantLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *GrantLeaseResponse) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *GrantLeaseResponse) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *GrantLeaseResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *GrantLeaseResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type KeepAliveRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaseIds      []string               `protobuf:"bytes,1,rep,name=lease_ids,json=leaseIds,proto3" json:"lease_ids,omitempty"` // at most 10,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveRequest) Reset() {
+	*x = KeepAliveRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveRequest) ProtoMessage() {}
+
+func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
+func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *KeepAliveRequest) GetLeaseIds() []string {
+	if x != nil {
+		return x.LeaseIds
+	}
+	return nil
+}
+
+type KeepAliveResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	RenewedLeaseIds []string               `protobuf:"bytes,1,rep,name=renewed_lease_ids,json=renewedLeaseIds,proto3" json:"renewed_lease_ids,omitempty"`
+	LostLeaseIds    []string               `protobuf:"bytes,2,rep,name=lost_lease_ids,json=lostLeaseIds,proto3" json:"lost_lease_ids,omitempty"` // ended, or never were: grant and report again
+	// Nobody leads, or the leader did not answer in time: not renewed, and not lost as far as is known. Send them
+	// again, on this stream or through another node.
+	WaitingLeaseIds []string `protobuf:"bytes,3,rep,name=waiting_lease_ids,json=waitingLeaseIds,proto3" json:"waiting_lease_ids,omitempty"`
+	// When to send the next message at the latest: a third of the shortest ttl of those renewed.
+	RenewAfter    *durationpb.Duration `protobuf:"bytes,4,opt,name=renew_after,json=renewAfter,proto3" json:"renew_after,omitempty"`
+	ClusterId     string               `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *KeepAliveResponse) Reset() {
+	*x = KeepAliveResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *KeepAliveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*KeepAliveResponse) ProtoMessage() {}
+
+func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
+func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *KeepAliveResponse) GetRenewedLeaseIds() []string {
+	if x != nil {
+		return x.RenewedLeaseIds
+	}
+	return nil
+}
+
+func (x *KeepAliveResponse) GetLostLeaseIds() []string {
+	if x != nil {
+		return x.LostLeaseIds
+	}
+	return nil
+}
+
+func (x *KeepAliveResponse) GetWaitingLeaseIds() []string {
+	if x != nil {
+		return x.WaitingLeaseIds
+	}
+	return nil
+}
+
+func (x *KeepAliveResponse) GetRenewAfter() *durationpb.Duration {
+	if x != nil {
+		return x.RenewAfter
+	}
+	return nil
+}
+
+func (x *KeepAliveResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type RevokeLeaseRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId   string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	Reason    string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor     string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	// What attached reports turn to; SERVICE_UNKNOWN: they are deleted. Absent: the lease's on_expiry.
+	Status        *grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,5,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus,oneof" json:"status,omitempty"`
+	KeepReports   bool                                              `protobuf:"varint,6,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"` // they stay as they are, attached to nothing; not with status
+	AllowMissing  bool                                              `protobuf:"varint,7,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	ValidateOnly  bool                                              `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeLeaseRequest) Reset() {
+	*x = RevokeLeaseRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeLeaseRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeLeaseRequest) ProtoMessage() {}
+
+func (x *RevokeLeaseRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeLeaseRequest.ProtoReflect.Descriptor instead.
+func (*RevokeLeaseRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *RevokeLeaseRequest) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *RevokeLeaseRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RevokeLeaseRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *RevokeLeaseRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RevokeLeaseRequest) GetStatus() grpc_health_v1.HealthCheckResponse_ServingStatus {
+	if x != nil && x.Status != nil {
+		return *x.Status
+	}
+	return grpc_health_v1.HealthCheckResponse_ServingStatus(0)
+}
+
+func (x *RevokeLeaseRequest) GetKeepReports() bool {
+	if x != nil {
+		return x.KeepReports
+	}
+	return false
+}
+
+func (x *RevokeLeaseRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *RevokeLeaseRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type RevokeLeaseResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	MatchedCount  int64                  `protobuf:"varint,2,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // reports that were attached to it
+	Ending        bool                   `protobuf:"varint,3,opt,name=ending,proto3" json:"ending,omitempty"`                                 // there are very many of them: the leader changes the rest within the next seconds
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeLeaseResponse) Reset() {
+	*x = RevokeLeaseResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeLeaseResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeLeaseResponse) ProtoMessage() {}
+
+func (x *RevokeLeaseResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeLeaseResponse.ProtoReflect.Descriptor instead.
+func (*RevokeLeaseResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RevokeLeaseResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RevokeLeaseResponse) GetMatchedCount() int64 {
+	if x != nil {
+		return x.MatchedCount
+	}
+	return 0
+}
+
+func (x *RevokeLeaseResponse) GetEnding() bool {
+	if x != nil {
+		return x.Ending
+	}
+	return false
+}
+
+func (x *RevokeLeaseResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type ReleaseLeaseGuardRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,2,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,3,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	ValidateOnly  bool                   `protobuf:"varint,4,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseLeaseGuardRequest) Reset() {
+	*x = ReleaseLeaseGuardRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseLeaseGuardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseLeaseGuardRequest) ProtoMessage() {}
+
+func (x *ReleaseLeaseGuardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseLeaseGuardRequest.ProtoReflect.Descriptor instead.
+func (*ReleaseLeaseGuardRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ReleaseLeaseGuardRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReleaseLeaseGuardRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ReleaseLeaseGuardRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReleaseLeaseGuardRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type ReleaseLeaseGuardResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Changed       bool                   `protobuf:"varint,1,opt,name=changed,proto3" json:"changed,omitempty"` // false: it was not engaged
+	Guard         *LeaseGuard            `protobuf:"bytes,2,opt,name=guard,proto3" json:"guard,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReleaseLeaseGuardResponse) Reset() {
+	*x = ReleaseLeaseGuardResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReleaseLeaseGuardResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReleaseLeaseGuardResponse) ProtoMessage() {}
+
+func (x *ReleaseLeaseGuardResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReleaseLeaseGuardResponse.ProtoReflect.Descriptor instead.
+func (*ReleaseLeaseGuardResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
+}
+
+func (x *ReleaseLeaseGuardResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *ReleaseLeaseGuardResponse) GetGuard() *LeaseGuard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
+func (x *ReleaseLeaseGuardResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ReleaseLeaseGuardResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type WriteStreamRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Writes        []*StreamedWrite       `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"` // at most 10,000 changes in all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteStreamRequest) Reset() {
+	*x = WriteStreamRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteStreamRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteStreamRequest) ProtoMessage() {}
+
+func (x *WriteStreamRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteStreamRequest.ProtoReflect.Descriptor instead.
+func (*WriteStreamRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *WriteStreamRequest) GetWrites() []*StreamedWrite {
+	if x != nil {
+		return x.Writes
+	}
+	return nil
+}
+
+type StreamedWrite struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The caller's, of those that wait for an answer each once.
+	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	// Types that are valid to be assigned to Write:
+	//
+	//	*StreamedWrite_Set
+	//	*StreamedWrite_Batch
+	//	*StreamedWrite_Delete
+	//	*StreamedWrite_KeepAlive
+	Write isStreamedWrite_Write `protobuf_oneof:"write"`
+	// The answer does without what the caller can do without: records of services.
+	Brief         bool `protobuf:"varint,6,opt,name=brief,proto3" json:"brief,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamedWrite) Reset() {
+	*x = StreamedWrite{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamedWrite) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamedWrite) ProtoMessage() {}
+
+func (x *StreamedWrite) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamedWrite.ProtoReflect.Descriptor instead.
+func (*StreamedWrite) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *StreamedWrite) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *StreamedWrite) GetWrite() isStreamedWrite_Write {
+	if x != nil {
+		return x.Write
+	}
+	return nil
+}
+
+func (x *StreamedWrite) GetSet() *SetServingStatusRequest {
+	if x != nil {
+		if x, ok := x.Write.(*StreamedWrite_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *StreamedWrite) GetBatch() *BatchSetServingStatusRequest {
+	if x != nil {
+		if x, ok := x.Write.(*StreamedWrite_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
+func (x *StreamedWrite) GetDelete() *DeleteServiceRequest {
+	if x != nil {
+		if x, ok := x.Write.(*StreamedWrite_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *StreamedWrite) GetKeepAlive() *KeepAliveRequest {
+	if x != nil {
+		if x, ok := x.Write.(*StreamedWrite_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
+func (x *StreamedWrite) GetBrief() bool {
+	if x != nil {
+		return x.Brief
+	}
+	return false
+}
+
+type isStreamedWrite_Write interface {
+	isStreamedWrite_Write()
+}
+
+type StreamedWrite_Set struct {
+	Set *SetServingStatusRequest `protobuf:"bytes,2,opt,name=set,proto3,oneof"`
+}
+
+type StreamedWrite_Batch struct {
+	Batch *BatchSetServingStatusRequest `protobuf:"bytes,3,opt,name=batch,proto3,oneof"`
+}
+
+type StreamedWrite_Delete struct {
+	Delete *DeleteServiceRequest `protobuf:"bytes,4,opt,name=delete,proto3,oneof"`
+}
+
+type StreamedWrite_KeepAlive struct {
+	KeepAlive *KeepAliveRequest `protobuf:"bytes,5,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
+func (*StreamedWrite_Set) isStreamedWrite_Write() {}
+
+func (*StreamedWrite_Batch) isStreamedWrite_Write() {}
+
+func (*StreamedWrite_Delete) isStreamedWrite_Write() {}
+
+func (*StreamedWrite_KeepAlive) isStreamedWrite_Write() {}
+
+type WriteStreamResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Results       []*StreamedResult      `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only, which has no results
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WriteStreamResponse) Reset() {
+	*x = WriteStreamResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WriteStreamResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WriteStreamResponse) ProtoMessage() {}
+
+func (x *WriteStreamResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WriteStreamResponse.ProtoReflect.Descriptor instead.
+func (*WriteStreamResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *WriteStreamResponse) GetResults() []*StreamedResult {
+	if x != nil {
+		return x.Results
+	}
+	return nil
+}
+
+func (x *WriteStreamResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type StreamedResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // of the write
+	// Types that are valid to be assigned to Result:
+	//
+	//	*StreamedResult_Set
+	//	*StreamedResult_Batch
+	//	*StreamedResult_Delete
+	//	*StreamedResult_KeepAlive
+	//	*StreamedResult_Error
+	Result        isStreamedResult_Result `protobuf_oneof:"result"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamedResult) Reset() {
+	*x = StreamedResult{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamedResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamedResult) ProtoMessage() {}
+
+func (x *StreamedResult) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamedResult.ProtoReflect.Descriptor instead.
+func (*StreamedResult) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *StreamedResult) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *StreamedResult) GetResult() isStreamedResult_Result {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+func (x *StreamedResult) GetSet() *SetServingStatusResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StreamedResult_Set); ok {
+			return x.Set
+		}
+	}
+	return nil
+}
+
+func (x *StreamedResult) GetBatch() *BatchSetServingStatusResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StreamedResult_Batch); ok {
+			return x.Batch
+		}
+	}
+	return nil
+}
+
+func (x *StreamedResult) GetDelete() *DeleteServiceResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StreamedResult_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+func (x *StreamedResult) GetKeepAlive() *KeepAliveResponse {
+	if x != nil {
+		if x, ok := x.Result.(*StreamedResult_KeepAlive); ok {
+			return x.KeepAlive
+		}
+	}
+	return nil
+}
+
+func (x *StreamedResult) GetError() *status.Status {
+	if x != nil {
+		if x, ok := x.Result.(*StreamedResult_Error); ok {
+			return x.Error
+		}
+	}
+	return nil
+}
+
+type isStreamedResult_Result interface {
+	isStreamedResult_Result()
+}
+
+type StreamedResult_Set struct {
+	Set *SetServingStatusResponse `protobuf:"bytes,2,opt,name=set,proto3,oneof"`
+}
+
+type StreamedResult_Batch struct {
+	Batch *BatchSetServingStatusResponse `protobuf:"bytes,3,opt,name=batch,proto3,oneof"`
+}
+
+type StreamedResult_Delete struct {
+	Delete *DeleteServiceResponse `protobuf:"bytes,4,opt,name=delete,proto3,oneof"`
+}
+
+type StreamedResult_KeepAlive struct {
+	KeepAlive *KeepAliveResponse `protobuf:"bytes,5,opt,name=keep_alive,json=keepAlive,proto3,oneof"`
+}
+
+type StreamedResult_Error struct {
+	Error *status.Status `protobuf:"bytes,6,opt,name=error,proto3,oneof"` // as the unary call would fail
+}
+
+func (*StreamedResult_Set) isStreamedResult_Result() {}
+
+func (*StreamedResult_Batch) isStreamedResult_Result() {}
+
+func (*StreamedResult_Delete) isStreamedResult_Result() {}
+
+func (*StreamedResult_KeepAlive) isStreamedResult_Result() {}
+
+func (*StreamedResult_Error) isStreamedResult_Result() {}
+
 type GetServiceRequest struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
@@ -2393,7 +3668,7 @@ type GetServiceRequest struct {
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2405,7 +3680,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2418,7 +3693,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *GetServiceRequest) GetService() string {
@@ -2446,7 +3721,7 @@ type GetServiceResponse struct {
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2458,7 +3733,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2471,7 +3746,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetServiceResponse) GetService() *ServiceRecord {
@@ -2508,7 +3783,7 @@ type ListServicesRequest struct {
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +3795,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +3808,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ListServicesRequest) GetPrefix() string {
@@ -2584,7 +3859,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2596,7 +3871,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2609,7 +3884,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListServicesResponse) GetServices() []*ServiceRecord {
@@ -2650,7 +3925,7 @@ type ListOverridesRequest struct {
 
 func (x *ListOverridesRequest) Reset() {
 	*x = ListOverridesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2662,7 +3937,7 @@ func (x *ListOverridesRequest) String() string {
 func (*ListOverridesRequest) ProtoMessage() {}
 
 func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2675,7 +3950,7 @@ func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListOverridesRequest) GetPageSize() int32 {
@@ -2704,7 +3979,7 @@ type ListOverridesResponse struct {
 
 func (x *ListOverridesResponse) Reset() {
 	*x = ListOverridesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2716,7 +3991,7 @@ func (x *ListOverridesResponse) String() string {
 func (*ListOverridesResponse) ProtoMessage() {}
 
 func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2729,7 +4004,7 @@ func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListOverridesResponse) GetOverrides() []*Override {
@@ -2760,6 +4035,150 @@ func (x *ListOverridesResponse) GetClusterId() string {
 	return ""
 }
 
+type ListLeasesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	LeaseId       string                 `protobuf:"bytes,3,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"` // only this one
+	All           bool                   `protobuf:"varint,4,opt,name=all,proto3" json:"all,omitempty"`                       // those too that have ended and whose reports wait to be forgotten
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLeasesRequest) Reset() {
+	*x = ListLeasesRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLeasesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLeasesRequest) ProtoMessage() {}
+
+func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLeasesRequest.ProtoReflect.Descriptor instead.
+func (*ListLeasesRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *ListLeasesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListLeasesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *ListLeasesRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+type ListLeasesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leases        []*Lease               `protobuf:"bytes,1,rep,name=leases,proto3" json:"leases,omitempty"` // by id
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // one cut per page; pages may differ
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Guard         *LeaseGuard            `protobuf:"bytes,5,opt,name=guard,proto3" json:"guard,omitempty"` // unset: it was never engaged
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListLeasesResponse) Reset() {
+	*x = ListLeasesResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListLeasesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListLeasesResponse) ProtoMessage() {}
+
+func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListLeasesResponse.ProtoReflect.Descriptor instead.
+func (*ListLeasesResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ListLeasesResponse) GetLeases() []*Lease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
+func (x *ListLeasesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListLeasesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListLeasesResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *ListLeasesResponse) GetGuard() *LeaseGuard {
+	if x != nil {
+		return x.Guard
+	}
+	return nil
+}
+
 type ListRulesRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2768,7 +4187,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +4199,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +4212,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
 }
 
 type ListRulesResponse struct {
@@ -2807,7 +4226,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2819,7 +4238,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2832,7 +4251,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -2868,7 +4287,7 @@ type WatchServicesRequest struct {
 
 func (x *WatchServicesRequest) Reset() {
 	*x = WatchServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +4299,7 @@ func (x *WatchServicesRequest) String() string {
 func (*WatchServicesRequest) ProtoMessage() {}
 
 func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +4312,7 @@ func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesRequest.ProtoReflect.Descriptor instead.
 func (*WatchServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WatchServicesRequest) GetPrefixes() []string {
@@ -2926,7 +4345,7 @@ type WatchServicesResponse struct {
 
 func (x *WatchServicesResponse) Reset() {
 	*x = WatchServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +4357,7 @@ func (x *WatchServicesResponse) String() string {
 func (*WatchServicesResponse) ProtoMessage() {}
 
 func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +4370,7 @@ func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesResponse.ProtoReflect.Descriptor instead.
 func (*WatchServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WatchServicesResponse) GetServices() []*ServiceRecord {
@@ -3004,7 +4423,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3016,7 +4435,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3029,7 +4448,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WatchEventsRequest) GetPrefixes() []string {
@@ -3065,7 +4484,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3077,7 +4496,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3090,7 +4509,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -3146,7 +4565,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3158,7 +4577,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3171,7 +4590,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *ListEventsRequest) GetPrefixes() []string {
@@ -3265,7 +4684,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3277,7 +4696,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3290,7 +4709,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -3340,7 +4759,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3352,7 +4771,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3365,7 +4784,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Member) GetName() string {
@@ -3421,7 +4840,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3433,7 +4852,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3446,7 +4865,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MemberStatus) GetMember() *Member {
@@ -3567,7 +4986,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3579,7 +4998,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3592,7 +5011,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *Storage) GetRegistryBytes() int64 {
@@ -3632,7 +5051,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3644,7 +5063,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3657,7 +5076,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *GetStatusRequest) GetLocalOnly() bool {
@@ -3686,7 +5105,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3698,7 +5117,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3711,7 +5130,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -3792,7 +5211,7 @@ type ExportSnapshotRequest struct {
 
 func (x *ExportSnapshotRequest) Reset() {
 	*x = ExportSnapshotRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3804,7 +5223,7 @@ func (x *ExportSnapshotRequest) String() string {
 func (*ExportSnapshotRequest) ProtoMessage() {}
 
 func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3817,7 +5236,7 @@ func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{60}
 }
 
 type ExportSnapshotResponse struct {
@@ -3830,7 +5249,7 @@ type ExportSnapshotResponse struct {
 
 func (x *ExportSnapshotResponse) Reset() {
 	*x = ExportSnapshotResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +5261,7 @@ func (x *ExportSnapshotResponse) String() string {
 func (*ExportSnapshotResponse) ProtoMessage() {}
 
 func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +5274,7 @@ func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *ExportSnapshotResponse) GetChunk() []byte {
@@ -3880,7 +5299,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3892,7 +5311,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3905,7 +5324,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{62}
 }
 
 type VerifyResponse struct {
@@ -3925,7 +5344,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3937,7 +5356,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3950,7 +5369,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *VerifyResponse) GetRevision() int64 {
@@ -4016,7 +5435,7 @@ type MemberHash struct {
 
 func (x *MemberHash) Reset() {
 	*x = MemberHash{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4028,7 +5447,7 @@ func (x *MemberHash) String() string {
 func (*MemberHash) ProtoMessage() {}
 
 func (x *MemberHash) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4041,7 +5460,7 @@ func (x *MemberHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
 func (*MemberHash) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{48}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *MemberHash) GetNode() string {
@@ -4083,7 +5502,7 @@ var File_rollcall_v1_rollcall_proto protoreflect.FileDescriptor
 
 const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
-	"\x1arollcall/v1/rollcall.proto\x12\vrollcall.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1bgrpc/health/v1/health.proto\"\xc4\x02\n" +
+	"\x1arollcall/v1/rollcall.proto\x12\vrollcall.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/rpc/status.proto\x1a\x1bgrpc/health/v1/health.proto\"\xee\x02\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12I\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12;\n" +
@@ -4091,13 +5510,39 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"statusTime\x12+\n" +
 	"\x06report\x18\x04 \x01(\v2\x13.rollcall.v1.ReportR\x06report\x121\n" +
 	"\boverride\x18\x05 \x01(\v2\x15.rollcall.v1.OverrideR\boverride\x121\n" +
-	"\bshadowed\x18\x06 \x03(\v2\x15.rollcall.v1.OverrideR\bshadowed\"\xe1\x01\n" +
+	"\bshadowed\x18\x06 \x03(\v2\x15.rollcall.v1.OverrideR\bshadowed\x12(\n" +
+	"\x05lease\x18\a \x01(\v2\x12.rollcall.v1.LeaseR\x05lease\"\xfc\x01\n" +
 	"\x06Report\x12I\n" +
 	"\x06status\x18\x01 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12(\n" +
 	"\x05actor\x18\x03 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
 	"\x04time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
-	"\brevision\x18\x05 \x01(\x03R\brevision\"\xf7\x02\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x19\n" +
+	"\blease_id\x18\x06 \x01(\tR\aleaseId\"\xea\x04\n" +
+	"\x05Lease\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12+\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12N\n" +
+	"\ton_expiry\x18\x03 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\bonExpiry\x12<\n" +
+	"\fforget_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\vforgetAfter\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\x06 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\x125\n" +
+	"\bend_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12\x18\n" +
+	"\arevoked\x18\n" +
+	" \x01(\bR\arevoked\x12;\n" +
+	"\vforget_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"forgetTime\x12#\n" +
+	"\rservice_count\x18\f \x01(\x03R\fserviceCount\x126\n" +
+	"\ttime_left\x18\r \x01(\v2\x19.google.protobuf.DurationR\btimeLeft\x12\x12\n" +
+	"\x04late\x18\x0e \x01(\bR\x04late\"\xbd\x01\n" +
+	"\n" +
+	"LeaseGuard\x12\x18\n" +
+	"\aengaged\x18\x01 \x01(\bR\aengaged\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x12\n" +
+	"\x04late\x18\x03 \x01(\x03R\x04late\x12\x12\n" +
+	"\x04live\x18\x04 \x01(\x03R\x04live\x12=\n" +
+	"\frelease_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\vreleaseTime\"\xf7\x02\n" +
 	"\bOverride\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x12I\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\x16\n" +
@@ -4138,7 +5583,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xd5\x06\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xd4\a\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12*\n" +
@@ -4155,17 +5600,21 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x06status\x18\v \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x06status\x12\\\n" +
 	"\x10effective_status\x18\f \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusR\x0feffectiveStatus\x12;\n" +
 	"\vexpire_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x12+\n" +
+	"expireTime\x12\x19\n" +
+	"\blease_id\x18\x0e \x01(\tR\aleaseId\x12+\n" +
 	"\x06member\x18\x0f \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12#\n" +
 	"\rmatched_count\x18\x10 \x01(\x03R\fmatchedCount\x12:\n" +
 	"\fbroken_rules\x18\x11 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\x12\x1f\n" +
 	"\vbreak_glass\x18\x12 \x03(\tR\n" +
 	"breakGlass\x12%\n" +
-	"\x04rule\x18\x13 \x01(\v2\x11.rollcall.v1.RuleR\x04rule\"Z\n" +
+	"\x04rule\x18\x13 \x01(\v2\x11.rollcall.v1.RuleR\x04rule\x12(\n" +
+	"\x05lease\x18\x14 \x01(\v2\x12.rollcall.v1.LeaseR\x05lease\x128\n" +
+	"\vlease_guard\x18\x15 \x01(\v2\x17.rollcall.v1.LeaseGuardR\n" +
+	"leaseGuard\"Z\n" +
 	"\x02At\x12\x1c\n" +
 	"\brevision\x18\x01 \x01(\x03H\x00R\brevision\x120\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04timeB\x04\n" +
-	"\x02at\"\xd7\x02\n" +
+	"\x02at\"\xf2\x02\n" +
 	"\x17SetServingStatusRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12N\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12\x16\n" +
@@ -4174,7 +5623,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12$\n" +
 	"\vif_revision\x18\x06 \x01(\x03H\x01R\n" +
-	"ifRevision\x88\x01\x01\x12#\n" +
+	"ifRevision\x88\x01\x01\x12\x19\n" +
+	"\blease_id\x18\a \x01(\tR\aleaseId\x12#\n" +
 	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnly\x12\x1f\n" +
 	"\vbreak_glass\x18\t \x03(\tR\n" +
 	"breakGlassB\t\n" +
@@ -4186,12 +5636,13 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x04 \x01(\tR\tclusterId\x12:\n" +
-	"\fbroken_rules\x18\x05 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\xb9\x01\n" +
+	"\fbroken_rules\x18\x05 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\xd4\x01\n" +
 	"\fStatusChange\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12N\n" +
 	"\x06status\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12$\n" +
 	"\vif_revision\x18\x03 \x01(\x03H\x01R\n" +
-	"ifRevision\x88\x01\x01B\t\n" +
+	"ifRevision\x88\x01\x01\x12\x19\n" +
+	"\blease_id\x18\x04 \x01(\tR\aleaseIdB\t\n" +
 	"\a_statusB\x0e\n" +
 	"\f_if_revision\"\xe6\x01\n" +
 	"\x1cBatchSetServingStatusRequest\x123\n" +
@@ -4209,7 +5660,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x04 \x01(\tR\tclusterId\x12:\n" +
-	"\fbroken_rules\x18\x05 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\x9e\x02\n" +
+	"\fbroken_rules\x18\x05 \x03(\v2\x17.rollcall.v1.BrokenRuleR\vbrokenRules\"\xb9\x02\n" +
 	"\x14DeleteServiceRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
@@ -4221,7 +5672,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\rallow_missing\x18\x06 \x01(\bR\fallowMissing\x12#\n" +
 	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\x12\x1f\n" +
 	"\vbreak_glass\x18\b \x03(\tR\n" +
-	"breakGlassB\x0e\n" +
+	"breakGlass\x12\x19\n" +
+	"\blease_id\x18\t \x01(\tR\aleaseIdB\x0e\n" +
 	"\f_if_revision\"\x8e\x01\n" +
 	"\x15DeleteServiceResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
@@ -4320,7 +5772,87 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x12RemoveRuleResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x02 \x01(\tR\tclusterId\"N\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"\xd3\x02\n" +
+	"\x11GrantLeaseRequest\x12+\n" +
+	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12S\n" +
+	"\ton_expiry\x18\x02 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\bonExpiry\x88\x01\x01\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12<\n" +
+	"\fforget_after\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\vforgetAfter\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnlyB\f\n" +
+	"\n" +
+	"_on_expiry\"\x97\x01\n" +
+	"\x12GrantLeaseResponse\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12+\n" +
+	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"/\n" +
+	"\x10KeepAliveRequest\x12\x1b\n" +
+	"\tlease_ids\x18\x01 \x03(\tR\bleaseIds\"\xec\x01\n" +
+	"\x11KeepAliveResponse\x12*\n" +
+	"\x11renewed_lease_ids\x18\x01 \x03(\tR\x0frenewedLeaseIds\x12$\n" +
+	"\x0elost_lease_ids\x18\x02 \x03(\tR\flostLeaseIds\x12*\n" +
+	"\x11waiting_lease_ids\x18\x03 \x03(\tR\x0fwaitingLeaseIds\x12:\n" +
+	"\vrenew_after\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
+	"renewAfter\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\"\xc4\x02\n" +
+	"\x12RevokeLeaseRequest\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12N\n" +
+	"\x06status\x18\x05 \x01(\x0e21.grpc.health.v1.HealthCheckResponse.ServingStatusH\x00R\x06status\x88\x01\x01\x12!\n" +
+	"\fkeep_reports\x18\x06 \x01(\bR\vkeepReports\x12#\n" +
+	"\rallow_missing\x18\a \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnlyB\t\n" +
+	"\a_status\"\x8d\x01\n" +
+	"\x13RevokeLeaseResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12#\n" +
+	"\rmatched_count\x18\x02 \x01(\x03R\fmatchedCount\x12\x16\n" +
+	"\x06ending\x18\x03 \x01(\bR\x06ending\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\x8c\x01\n" +
+	"\x18ReleaseLeaseGuardRequest\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x02 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x03 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\x04 \x01(\bR\fvalidateOnly\"\x9f\x01\n" +
+	"\x19ReleaseLeaseGuardResponse\x12\x18\n" +
+	"\achanged\x18\x01 \x01(\bR\achanged\x12-\n" +
+	"\x05guard\x18\x02 \x01(\v2\x17.rollcall.v1.LeaseGuardR\x05guard\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"H\n" +
+	"\x12WriteStreamRequest\x122\n" +
+	"\x06writes\x18\x01 \x03(\v2\x1a.rollcall.v1.StreamedWriteR\x06writes\"\xb8\x02\n" +
+	"\rStreamedWrite\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
+	"\x03set\x18\x02 \x01(\v2$.rollcall.v1.SetServingStatusRequestH\x00R\x03set\x12A\n" +
+	"\x05batch\x18\x03 \x01(\v2).rollcall.v1.BatchSetServingStatusRequestH\x00R\x05batch\x12;\n" +
+	"\x06delete\x18\x04 \x01(\v2!.rollcall.v1.DeleteServiceRequestH\x00R\x06delete\x12>\n" +
+	"\n" +
+	"keep_alive\x18\x05 \x01(\v2\x1d.rollcall.v1.KeepAliveRequestH\x00R\tkeepAlive\x12\x14\n" +
+	"\x05brief\x18\x06 \x01(\bR\x05briefB\a\n" +
+	"\x05write\"k\n" +
+	"\x13WriteStreamResponse\x125\n" +
+	"\aresults\x18\x01 \x03(\v2\x1b.rollcall.v1.StreamedResultR\aresults\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"\xd4\x02\n" +
+	"\x0eStreamedResult\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
+	"\x03set\x18\x02 \x01(\v2%.rollcall.v1.SetServingStatusResponseH\x00R\x03set\x12B\n" +
+	"\x05batch\x18\x03 \x01(\v2*.rollcall.v1.BatchSetServingStatusResponseH\x00R\x05batch\x12<\n" +
+	"\x06delete\x18\x04 \x01(\v2\".rollcall.v1.DeleteServiceResponseH\x00R\x06delete\x12?\n" +
+	"\n" +
+	"keep_alive\x18\x05 \x01(\v2\x1e.rollcall.v1.KeepAliveResponseH\x00R\tkeepAlive\x12*\n" +
+	"\x05error\x18\x06 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
+	"\x06result\"N\n" +
 	"\x11GetServiceRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x1f\n" +
 	"\x02at\x18\x02 \x01(\v2\x0f.rollcall.v1.AtR\x02at\"\x85\x01\n" +
@@ -4351,7 +5883,20 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\x12\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"|\n" +
+	"\x11ListLeasesRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x19\n" +
+	"\blease_id\x18\x03 \x01(\tR\aleaseId\x12\x10\n" +
+	"\x03all\x18\x04 \x01(\bR\x03all\"\xd2\x01\n" +
+	"\x12ListLeasesResponse\x12*\n" +
+	"\x06leases\x18\x01 \x03(\v2\x12.rollcall.v1.LeaseR\x06leases\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\x12-\n" +
+	"\x05guard\x18\x05 \x01(\v2\x17.rollcall.v1.LeaseGuardR\x05guard\"\x12\n" +
 	"\x10ListRulesRequest\"w\n" +
 	"\x11ListRulesResponse\x12'\n" +
 	"\x05rules\x18\x01 \x03(\v2\x11.rollcall.v1.RuleR\x05rules\x12\x1a\n" +
@@ -4471,23 +6016,30 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"state_hash\x18\x02 \x01(\tR\tstateHash\x12!\n" +
 	"\fhash_version\x18\x03 \x01(\rR\vhashVersion\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error*\x8c\x02\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error*\xb7\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
-	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1b\n" +
+	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x16\n" +
+	"\x12EVENT_TYPE_EXPIRED\x10\x03\x12\x1b\n" +
 	"\x17EVENT_TYPE_OVERRIDE_SET\x10\x04\x12\x1f\n" +
 	"\x1bEVENT_TYPE_OVERRIDE_CLEARED\x10\x05\x12\x1f\n" +
-	"\x1bEVENT_TYPE_OVERRIDE_EXPIRED\x10\x06\x12\x1d\n" +
-	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t\x12\x17\n" +
+	"\x1bEVENT_TYPE_OVERRIDE_EXPIRED\x10\x06\x12\x1c\n" +
+	"\x18EVENT_TYPE_LEASE_GRANTED\x10\a\x12\x1a\n" +
+	"\x16EVENT_TYPE_LEASE_ENDED\x10\b\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t\x12\x1a\n" +
+	"\x16EVENT_TYPE_LEASE_GUARD\x10\n" +
+	"\x12\x17\n" +
 	"\x13EVENT_TYPE_RULE_SET\x10\v\x12\x1b\n" +
-	"\x17EVENT_TYPE_RULE_REMOVED\x10\f*h\n" +
+	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\x12\x1b\n" +
+	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
+	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e*h\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_LEADER\x10\x01\x12\x11\n" +
 	"\rROLE_FOLLOWER\x10\x02\x12\x12\n" +
 	"\x0eROLE_CANDIDATE\x10\x03\x12\x12\n" +
-	"\x0eROLE_NON_VOTER\x10\x042\xef\x04\n" +
+	"\x0eROLE_NON_VOTER\x10\x042\x9a\b\n" +
 	"\x05Admin\x12_\n" +
 	"\x10SetServingStatus\x12$.rollcall.v1.SetServingStatusRequest\x1a%.rollcall.v1.SetServingStatusResponse\x12n\n" +
 	"\x15BatchSetServingStatus\x12).rollcall.v1.BatchSetServingStatusRequest\x1a*.rollcall.v1.BatchSetServingStatusResponse\x12V\n" +
@@ -4496,13 +6048,21 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\rClearOverride\x12!.rollcall.v1.ClearOverrideRequest\x1a\".rollcall.v1.ClearOverrideResponse\x12D\n" +
 	"\aSetRule\x12\x1b.rollcall.v1.SetRuleRequest\x1a\x1c.rollcall.v1.SetRuleResponse\x12M\n" +
 	"\n" +
-	"RemoveRule\x12\x1e.rollcall.v1.RemoveRuleRequest\x1a\x1f.rollcall.v1.RemoveRuleResponse2\xcf\x04\n" +
+	"RemoveRule\x12\x1e.rollcall.v1.RemoveRuleRequest\x1a\x1f.rollcall.v1.RemoveRuleResponse\x12M\n" +
+	"\n" +
+	"GrantLease\x12\x1e.rollcall.v1.GrantLeaseRequest\x1a\x1f.rollcall.v1.GrantLeaseResponse\x12N\n" +
+	"\tKeepAlive\x12\x1d.rollcall.v1.KeepAliveRequest\x1a\x1e.rollcall.v1.KeepAliveResponse(\x010\x01\x12P\n" +
+	"\vRevokeLease\x12\x1f.rollcall.v1.RevokeLeaseRequest\x1a .rollcall.v1.RevokeLeaseResponse\x12b\n" +
+	"\x11ReleaseLeaseGuard\x12%.rollcall.v1.ReleaseLeaseGuardRequest\x1a&.rollcall.v1.ReleaseLeaseGuardResponse\x12T\n" +
+	"\vWriteStream\x12\x1f.rollcall.v1.WriteStreamRequest\x1a .rollcall.v1.WriteStreamResponse(\x010\x012\x9e\x05\n" +
 	"\bRegistry\x12M\n" +
 	"\n" +
 	"GetService\x12\x1e.rollcall.v1.GetServiceRequest\x1a\x1f.rollcall.v1.GetServiceResponse\x12S\n" +
 	"\fListServices\x12 .rollcall.v1.ListServicesRequest\x1a!.rollcall.v1.ListServicesResponse\x12V\n" +
 	"\rListOverrides\x12!.rollcall.v1.ListOverridesRequest\x1a\".rollcall.v1.ListOverridesResponse\x12J\n" +
-	"\tListRules\x12\x1d.rollcall.v1.ListRulesRequest\x1a\x1e.rollcall.v1.ListRulesResponse\x12X\n" +
+	"\tListRules\x12\x1d.rollcall.v1.ListRulesRequest\x1a\x1e.rollcall.v1.ListRulesResponse\x12M\n" +
+	"\n" +
+	"ListLeases\x12\x1e.rollcall.v1.ListLeasesRequest\x1a\x1f.rollcall.v1.ListLeasesResponse\x12X\n" +
 	"\rWatchServices\x12!.rollcall.v1.WatchServicesRequest\x1a\".rollcall.v1.WatchServicesResponse0\x01\x12R\n" +
 	"\vWatchEvents\x12\x1f.rollcall.v1.WatchEventsRequest\x1a .rollcall.v1.WatchEventsResponse0\x01\x12M\n" +
 	"\n" +
@@ -4525,170 +6085,232 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
 	(*ServiceRecord)(nil),                                 // 2: rollcall.v1.ServiceRecord
 	(*Report)(nil),                                        // 3: rollcall.v1.Report
-	(*Override)(nil),                                      // 4: rollcall.v1.Override
-	(*Rule)(nil),                                          // 5: rollcall.v1.Rule
-	(*BrokenRule)(nil),                                    // 6: rollcall.v1.BrokenRule
-	(*BrokenRules)(nil),                                   // 7: rollcall.v1.BrokenRules
-	(*Actor)(nil),                                         // 8: rollcall.v1.Actor
-	(*Event)(nil),                                         // 9: rollcall.v1.Event
-	(*At)(nil),                                            // 10: rollcall.v1.At
-	(*SetServingStatusRequest)(nil),                       // 11: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 12: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 13: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 14: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 15: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 16: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 17: rollcall.v1.DeleteServiceResponse
-	(*SetOverrideRequest)(nil),                            // 18: rollcall.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),                           // 19: rollcall.v1.SetOverrideResponse
-	(*AffectedService)(nil),                               // 20: rollcall.v1.AffectedService
-	(*ClearOverrideRequest)(nil),                          // 21: rollcall.v1.ClearOverrideRequest
-	(*ClearOverrideResponse)(nil),                         // 22: rollcall.v1.ClearOverrideResponse
-	(*SetRuleRequest)(nil),                                // 23: rollcall.v1.SetRuleRequest
-	(*SetRuleResponse)(nil),                               // 24: rollcall.v1.SetRuleResponse
-	(*RemoveRuleRequest)(nil),                             // 25: rollcall.v1.RemoveRuleRequest
-	(*RemoveRuleResponse)(nil),                            // 26: rollcall.v1.RemoveRuleResponse
-	(*GetServiceRequest)(nil),                             // 27: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 28: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 29: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 30: rollcall.v1.ListServicesResponse
-	(*ListOverridesRequest)(nil),                          // 31: rollcall.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),                         // 32: rollcall.v1.ListOverridesResponse
-	(*ListRulesRequest)(nil),                              // 33: rollcall.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),                             // 34: rollcall.v1.ListRulesResponse
-	(*WatchServicesRequest)(nil),                          // 35: rollcall.v1.WatchServicesRequest
-	(*WatchServicesResponse)(nil),                         // 36: rollcall.v1.WatchServicesResponse
-	(*WatchEventsRequest)(nil),                            // 37: rollcall.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),                           // 38: rollcall.v1.WatchEventsResponse
-	(*ListEventsRequest)(nil),                             // 39: rollcall.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),                            // 40: rollcall.v1.ListEventsResponse
-	(*Member)(nil),                                        // 41: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 42: rollcall.v1.MemberStatus
-	(*Storage)(nil),                                       // 43: rollcall.v1.Storage
-	(*GetStatusRequest)(nil),                              // 44: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 45: rollcall.v1.GetStatusResponse
-	(*ExportSnapshotRequest)(nil),                         // 46: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 47: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 48: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 49: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 50: rollcall.v1.MemberHash
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 51: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 52: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 53: google.protobuf.Duration
+	(*Lease)(nil),                                         // 4: rollcall.v1.Lease
+	(*LeaseGuard)(nil),                                    // 5: rollcall.v1.LeaseGuard
+	(*Override)(nil),                                      // 6: rollcall.v1.Override
+	(*Rule)(nil),                                          // 7: rollcall.v1.Rule
+	(*BrokenRule)(nil),                                    // 8: rollcall.v1.BrokenRule
+	(*BrokenRules)(nil),                                   // 9: rollcall.v1.BrokenRules
+	(*Actor)(nil),                                         // 10: rollcall.v1.Actor
+	(*Event)(nil),                                         // 11: rollcall.v1.Event
+	(*At)(nil),                                            // 12: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 13: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 14: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 15: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 16: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 17: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 18: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 19: rollcall.v1.DeleteServiceResponse
+	(*SetOverrideRequest)(nil),                            // 20: rollcall.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),                           // 21: rollcall.v1.SetOverrideResponse
+	(*AffectedService)(nil),                               // 22: rollcall.v1.AffectedService
+	(*ClearOverrideRequest)(nil),                          // 23: rollcall.v1.ClearOverrideRequest
+	(*ClearOverrideResponse)(nil),                         // 24: rollcall.v1.ClearOverrideResponse
+	(*SetRuleRequest)(nil),                                // 25: rollcall.v1.SetRuleRequest
+	(*SetRuleResponse)(nil),                               // 26: rollcall.v1.SetRuleResponse
+	(*RemoveRuleRequest)(nil),                             // 27: rollcall.v1.RemoveRuleRequest
+	(*RemoveRuleResponse)(nil),                            // 28: rollcall.v1.RemoveRuleResponse
+	(*GrantLeaseRequest)(nil),                             // 29: rollcall.v1.GrantLeaseRequest
+	(*GrantLeaseResponse)(nil),                            // 30: rollcall.v1.GrantLeaseResponse
+	(*KeepAliveRequest)(nil),                              // 31: rollcall.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                             // 32: rollcall.v1.KeepAliveResponse
+	(*RevokeLeaseRequest)(nil),                            // 33: rollcall.v1.RevokeLeaseRequest
+	(*RevokeLeaseResponse)(nil),                           // 34: rollcall.v1.RevokeLeaseResponse
+	(*ReleaseLeaseGuardRequest)(nil),                      // 35: rollcall.v1.ReleaseLeaseGuardRequest
+	(*ReleaseLeaseGuardResponse)(nil),                     // 36: rollcall.v1.ReleaseLeaseGuardResponse
+	(*WriteStreamRequest)(nil),                            // 37: rollcall.v1.WriteStreamRequest
+	(*StreamedWrite)(nil),                                 // 38: rollcall.v1.StreamedWrite
+	(*WriteStreamResponse)(nil),                           // 39: rollcall.v1.WriteStreamResponse
+	(*StreamedResult)(nil),                                // 40: rollcall.v1.StreamedResult
+	(*GetServiceRequest)(nil),                             // 41: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 42: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 43: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 44: rollcall.v1.ListServicesResponse
+	(*ListOverridesRequest)(nil),                          // 45: rollcall.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),                         // 46: rollcall.v1.ListOverridesResponse
+	(*ListLeasesRequest)(nil),                             // 47: rollcall.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),                            // 48: rollcall.v1.ListLeasesResponse
+	(*ListRulesRequest)(nil),                              // 49: rollcall.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),                             // 50: rollcall.v1.ListRulesResponse
+	(*WatchServicesRequest)(nil),                          // 51: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 52: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 53: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 54: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 55: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 56: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 57: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 58: rollcall.v1.MemberStatus
+	(*Storage)(nil),                                       // 59: rollcall.v1.Storage
+	(*GetStatusRequest)(nil),                              // 60: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 61: rollcall.v1.GetStatusResponse
+	(*ExportSnapshotRequest)(nil),                         // 62: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 63: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 64: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 65: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 66: rollcall.v1.MemberHash
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 67: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 68: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 69: google.protobuf.Duration
+	(*status.Status)(nil),                                 // 70: google.rpc.Status
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	51, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	52, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
-	3,  // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
-	4,  // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
-	4,  // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
-	51, // 5: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	8,  // 6: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	52, // 7: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	51, // 8: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	8,  // 9: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
-	52, // 10: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
-	52, // 11: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	52, // 12: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
-	8,  // 13: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
-	52, // 14: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
-	6,  // 15: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
-	0,  // 16: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	52, // 17: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
-	8,  // 18: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	51, // 19: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 20: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 21: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	52, // 22: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
-	41, // 23: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
-	6,  // 24: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
-	5,  // 25: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
-	52, // 26: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	51, // 27: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	2,  // 28: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	6,  // 29: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	51, // 30: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	13, // 31: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	2,  // 32: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	6,  // 33: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	6,  // 34: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	51, // 35: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	53, // 36: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
-	4,  // 37: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
-	20, // 38: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	6,  // 39: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	51, // 40: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	51, // 41: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	4,  // 42: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
-	20, // 43: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	6,  // 44: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	5,  // 45: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
-	10, // 46: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	2,  // 47: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	51, // 48: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	10, // 49: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	2,  // 50: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	4,  // 51: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
-	5,  // 52: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
-	2,  // 53: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	9,  // 54: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	52, // 55: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	52, // 56: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,  // 57: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	9,  // 58: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	41, // 59: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,  // 60: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	53, // 61: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	52, // 62: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	53, // 63: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	43, // 64: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	42, // 65: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	50, // 66: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	11, // 67: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	14, // 68: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	16, // 69: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	18, // 70: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	21, // 71: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	23, // 72: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	25, // 73: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	27, // 74: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	29, // 75: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	31, // 76: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	33, // 77: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	35, // 78: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	37, // 79: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	39, // 80: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	44, // 81: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	46, // 82: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	48, // 83: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	12, // 84: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	15, // 85: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	17, // 86: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	19, // 87: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	22, // 88: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	24, // 89: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	26, // 90: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	28, // 91: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	30, // 92: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	32, // 93: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	34, // 94: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	36, // 95: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	38, // 96: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	40, // 97: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	45, // 98: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	47, // 99: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	49, // 100: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	84, // [84:101] is the sub-list for method output_type
-	67, // [67:84] is the sub-list for method input_type
-	67, // [67:67] is the sub-list for extension type_name
-	67, // [67:67] is the sub-list for extension extendee
-	0,  // [0:67] is the sub-list for field type_name
+	67,  // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	68,  // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	3,   // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
+	6,   // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
+	6,   // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
+	4,   // 5: rollcall.v1.ServiceRecord.lease:type_name -> rollcall.v1.Lease
+	67,  // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	10,  // 7: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
+	68,  // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	69,  // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	67,  // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	69,  // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
+	10,  // 12: rollcall.v1.Lease.actor:type_name -> rollcall.v1.Actor
+	68,  // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
+	68,  // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
+	68,  // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
+	69,  // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
+	68,  // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
+	68,  // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
+	67,  // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	10,  // 20: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
+	68,  // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	68,  // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	68,  // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	10,  // 24: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
+	68,  // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	8,   // 26: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
+	0,   // 27: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
+	68,  // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	10,  // 29: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
+	67,  // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	67,  // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	67,  // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	68,  // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	57,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	8,   // 35: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
+	7,   // 36: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
+	4,   // 37: rollcall.v1.Event.lease:type_name -> rollcall.v1.Lease
+	5,   // 38: rollcall.v1.Event.lease_guard:type_name -> rollcall.v1.LeaseGuard
+	68,  // 39: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	67,  // 40: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	2,   // 41: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	8,   // 42: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	67,  // 43: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	15,  // 44: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	2,   // 45: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	8,   // 46: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	8,   // 47: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	67,  // 48: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	69,  // 49: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	6,   // 50: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
+	22,  // 51: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	8,   // 52: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	67,  // 53: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	67,  // 54: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	6,   // 55: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
+	22,  // 56: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	8,   // 57: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	7,   // 58: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
+	69,  // 59: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	67,  // 60: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	69,  // 61: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
+	69,  // 62: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
+	69,  // 63: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
+	67,  // 64: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	5,   // 65: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	38,  // 66: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
+	13,  // 67: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
+	16,  // 68: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
+	18,  // 69: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
+	31,  // 70: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
+	40,  // 71: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
+	14,  // 72: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
+	17,  // 73: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
+	19,  // 74: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
+	32,  // 75: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
+	70,  // 76: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
+	12,  // 77: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	2,   // 78: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	67,  // 79: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	12,  // 80: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	2,   // 81: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	6,   // 82: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	4,   // 83: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
+	5,   // 84: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	7,   // 85: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	2,   // 86: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	11,  // 87: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	68,  // 88: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	68,  // 89: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,   // 90: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	11,  // 91: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	57,  // 92: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,   // 93: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	69,  // 94: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	68,  // 95: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	69,  // 96: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	59,  // 97: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	58,  // 98: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	66,  // 99: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	13,  // 100: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	16,  // 101: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	18,  // 102: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	20,  // 103: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	23,  // 104: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	25,  // 105: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	27,  // 106: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	29,  // 107: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
+	31,  // 108: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
+	33,  // 109: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
+	35,  // 110: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
+	37,  // 111: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
+	41,  // 112: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	43,  // 113: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	45,  // 114: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	49,  // 115: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	47,  // 116: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
+	51,  // 117: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	53,  // 118: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	55,  // 119: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	60,  // 120: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	62,  // 121: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	64,  // 122: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	14,  // 123: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	17,  // 124: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	19,  // 125: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	21,  // 126: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	24,  // 127: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	26,  // 128: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	28,  // 129: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	30,  // 130: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
+	32,  // 131: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
+	34,  // 132: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
+	36,  // 133: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
+	39,  // 134: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
+	42,  // 135: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	44,  // 136: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	46,  // 137: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	50,  // 138: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	48,  // 139: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
+	52,  // 140: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	54,  // 141: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	56,  // 142: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	61,  // 143: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	63,  // 144: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	65,  // 145: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	123, // [123:146] is the sub-list for method output_type
+	100, // [100:123] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -4696,25 +6318,40 @@ func file_rollcall_v1_rollcall_proto_init() {
 	if File_rollcall_v1_rollcall_proto != nil {
 		return
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[8].OneofWrappers = []any{
+	file_rollcall_v1_rollcall_proto_msgTypes[10].OneofWrappers = []any{
 		(*At_Revision)(nil),
 		(*At_Time)(nil),
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[9].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[11].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[14].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[13].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[16].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[19].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[18].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[21].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[23].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[41].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[25].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[27].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[31].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[36].OneofWrappers = []any{
+		(*StreamedWrite_Set)(nil),
+		(*StreamedWrite_Batch)(nil),
+		(*StreamedWrite_Delete)(nil),
+		(*StreamedWrite_KeepAlive)(nil),
+	}
+	file_rollcall_v1_rollcall_proto_msgTypes[38].OneofWrappers = []any{
+		(*StreamedResult_Set)(nil),
+		(*StreamedResult_Batch)(nil),
+		(*StreamedResult_Delete)(nil),
+		(*StreamedResult_KeepAlive)(nil),
+		(*StreamedResult_Error)(nil),
+	}
+	file_rollcall_v1_rollcall_proto_msgTypes[57].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   49,
+			NumMessages:   65,
 			NumExtensions: 0,
 			NumServices:   3,
 		},

@@ -30,6 +30,11 @@ const (
 	Admin_ClearOverride_FullMethodName         = "/rollcall.v1.Admin/ClearOverride"
 	Admin_SetRule_FullMethodName               = "/rollcall.v1.Admin/SetRule"
 	Admin_RemoveRule_FullMethodName            = "/rollcall.v1.Admin/RemoveRule"
+	Admin_GrantLease_FullMethodName            = "/rollcall.v1.Admin/GrantLease"
+	Admin_KeepAlive_FullMethodName             = "/rollcall.v1.Admin/KeepAlive"
+	Admin_RevokeLease_FullMethodName           = "/rollcall.v1.Admin/RevokeLease"
+	Admin_ReleaseLeaseGuard_FullMethodName     = "/rollcall.v1.Admin/ReleaseLeaseGuard"
+	Admin_WriteStream_FullMethodName           = "/rollcall.v1.Admin/WriteStream"
 )
 
 // AdminClient is the client API for Admin service.
@@ -68,6 +73,21 @@ type AdminClient interface {
 	// not hold refuses only what makes it worse.
 	SetRule(ctx context.Context, in *SetRuleRequest, opts ...grpc.CallOption) (*SetRuleResponse, error)
 	RemoveRule(ctx context.Context, in *RemoveRuleRequest, opts ...grpc.CallOption) (*RemoveRuleResponse, error)
+	// Makes a lease: a promise to renew it. Reports that name it are attached to it. When it is not renewed in
+	// time they turn to its on_expiry status.
+	GrantLease(ctx context.Context, in *GrantLeaseRequest, opts ...grpc.CallOption) (*GrantLeaseResponse, error)
+	// Renews leases, many on one stream, through any node and across elections. Each message gets one answer, in
+	// order: when it has come, each renewed lease lives for its whole ttl from when the message was sent. It is not
+	// written to the log.
+	KeepAlive(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[KeepAliveRequest, KeepAliveResponse], error)
+	// Ends a lease at once, as its reporter's last word.
+	RevokeLease(ctx context.Context, in *RevokeLeaseRequest, opts ...grpc.CallOption) (*RevokeLeaseResponse, error)
+	// Lets leases expire that the lease guard holds because very many are late at once.
+	ReleaseLeaseGuard(ctx context.Context, in *ReleaseLeaseGuardRequest, opts ...grpc.CallOption) (*ReleaseLeaseGuardResponse, error)
+	// Many changes on one stream: each takes effect or fails alone, and is answered as soon as that is known, in
+	// any order. When the stream ends, what was sent and not answered may have been written: send it again with the
+	// same request_id.
+	WriteStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WriteStreamRequest, WriteStreamResponse], error)
 }
 
 type adminClient struct {
@@ -148,6 +168,62 @@ func (c *adminClient) RemoveRule(ctx context.Context, in *RemoveRuleRequest, opt
 	return out, nil
 }
 
+func (c *adminClient) GrantLease(ctx context.Context, in *GrantLeaseRequest, opts ...grpc.CallOption) (*GrantLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GrantLeaseResponse)
+	err := c.cc.Invoke(ctx, Admin_GrantLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) KeepAlive(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[KeepAliveRequest, KeepAliveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[0], Admin_KeepAlive_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[KeepAliveRequest, KeepAliveResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_KeepAliveClient = grpc.BidiStreamingClient[KeepAliveRequest, KeepAliveResponse]
+
+func (c *adminClient) RevokeLease(ctx context.Context, in *RevokeLeaseRequest, opts ...grpc.CallOption) (*RevokeLeaseResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RevokeLeaseResponse)
+	err := c.cc.Invoke(ctx, Admin_RevokeLease_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ReleaseLeaseGuard(ctx context.Context, in *ReleaseLeaseGuardRequest, opts ...grpc.CallOption) (*ReleaseLeaseGuardResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReleaseLeaseGuardResponse)
+	err := c.cc.Invoke(ctx, Admin_ReleaseLeaseGuard_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) WriteStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WriteStreamRequest, WriteStreamResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &Admin_ServiceDesc.Streams[1], Admin_WriteStream_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WriteStreamRequest, WriteStreamResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_WriteStreamClient = grpc.BidiStreamingClient[WriteStreamRequest, WriteStreamResponse]
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -184,6 +260,21 @@ type AdminServer interface {
 	// not hold refuses only what makes it worse.
 	SetRule(context.Context, *SetRuleRequest) (*SetRuleResponse, error)
 	RemoveRule(context.Context, *RemoveRuleRequest) (*RemoveRuleResponse, error)
+	// Makes a lease: a promise to renew it. Reports that name it are attached to it. When it is not renewed in
+	// time they turn to its on_expiry status.
+	GrantLease(context.Context, *GrantLeaseRequest) (*GrantLeaseResponse, error)
+	// Renews leases, many on one stream, through any node and across elections. Each message gets one answer, in
+	// order: when it has come, each renewed lease lives for its whole ttl from when the message was sent. It is not
+	// written to the log.
+	KeepAlive(grpc.BidiStreamingServer[KeepAliveRequest, KeepAliveResponse]) error
+	// Ends a lease at once, as its reporter's last word.
+	RevokeLease(context.Context, *RevokeLeaseRequest) (*RevokeLeaseResponse, error)
+	// Lets leases expire that the lease guard holds because very many are late at once.
+	ReleaseLeaseGuard(context.Context, *ReleaseLeaseGuardRequest) (*ReleaseLeaseGuardResponse, error)
+	// Many changes on one stream: each takes effect or fails alone, and is answered as soon as that is known, in
+	// any order. When the stream ends, what was sent and not answered may have been written: send it again with the
+	// same request_id.
+	WriteStream(grpc.BidiStreamingServer[WriteStreamRequest, WriteStreamResponse]) error
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -214,6 +305,21 @@ func (UnimplementedAdminServer) SetRule(context.Context, *SetRuleRequest) (*SetR
 }
 func (UnimplementedAdminServer) RemoveRule(context.Context, *RemoveRuleRequest) (*RemoveRuleResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveRule not implemented")
+}
+func (UnimplementedAdminServer) GrantLease(context.Context, *GrantLeaseRequest) (*GrantLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GrantLease not implemented")
+}
+func (UnimplementedAdminServer) KeepAlive(grpc.BidiStreamingServer[KeepAliveRequest, KeepAliveResponse]) error {
+	return status.Error(codes.Unimplemented, "method KeepAlive not implemented")
+}
+func (UnimplementedAdminServer) RevokeLease(context.Context, *RevokeLeaseRequest) (*RevokeLeaseResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RevokeLease not implemented")
+}
+func (UnimplementedAdminServer) ReleaseLeaseGuard(context.Context, *ReleaseLeaseGuardRequest) (*ReleaseLeaseGuardResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReleaseLeaseGuard not implemented")
+}
+func (UnimplementedAdminServer) WriteStream(grpc.BidiStreamingServer[WriteStreamRequest, WriteStreamResponse]) error {
+	return status.Error(codes.Unimplemented, "method WriteStream not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -362,6 +468,74 @@ func _Admin_RemoveRule_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_GrantLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GrantLeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).GrantLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_GrantLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).GrantLease(ctx, req.(*GrantLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_KeepAlive_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdminServer).KeepAlive(&grpc.GenericServerStream[KeepAliveRequest, KeepAliveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_KeepAliveServer = grpc.BidiStreamingServer[KeepAliveRequest, KeepAliveResponse]
+
+func _Admin_RevokeLease_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RevokeLeaseRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).RevokeLease(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_RevokeLease_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).RevokeLease(ctx, req.(*RevokeLeaseRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ReleaseLeaseGuard_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReleaseLeaseGuardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ReleaseLeaseGuard(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ReleaseLeaseGuard_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ReleaseLeaseGuard(ctx, req.(*ReleaseLeaseGuardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_WriteStream_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(AdminServer).WriteStream(&grpc.GenericServerStream[WriteStreamRequest, WriteStreamResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Admin_WriteStreamServer = grpc.BidiStreamingServer[WriteStreamRequest, WriteStreamResponse]
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -397,8 +571,33 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "RemoveRule",
 			Handler:    _Admin_RemoveRule_Handler,
 		},
+		{
+			MethodName: "GrantLease",
+			Handler:    _Admin_GrantLease_Handler,
+		},
+		{
+			MethodName: "RevokeLease",
+			Handler:    _Admin_RevokeLease_Handler,
+		},
+		{
+			MethodName: "ReleaseLeaseGuard",
+			Handler:    _Admin_ReleaseLeaseGuard_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "KeepAlive",
+			Handler:       _Admin_KeepAlive_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+		{
+			StreamName:    "WriteStream",
+			Handler:       _Admin_WriteStream_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "rollcall/v1/rollcall.proto",
 }
 
@@ -407,6 +606,7 @@ const (
 	Registry_ListServices_FullMethodName  = "/rollcall.v1.Registry/ListServices"
 	Registry_ListOverrides_FullMethodName = "/rollcall.v1.Registry/ListOverrides"
 	Registry_ListRules_FullMethodName     = "/rollcall.v1.Registry/ListRules"
+	Registry_ListLeases_FullMethodName    = "/rollcall.v1.Registry/ListLeases"
 	Registry_WatchServices_FullMethodName = "/rollcall.v1.Registry/WatchServices"
 	Registry_WatchEvents_FullMethodName   = "/rollcall.v1.Registry/WatchEvents"
 	Registry_ListEvents_FullMethodName    = "/rollcall.v1.Registry/ListEvents"
@@ -428,6 +628,7 @@ type RegistryClient interface {
 	ListServices(ctx context.Context, in *ListServicesRequest, opts ...grpc.CallOption) (*ListServicesResponse, error)
 	ListOverrides(ctx context.Context, in *ListOverridesRequest, opts ...grpc.CallOption) (*ListOverridesResponse, error)
 	ListRules(ctx context.Context, in *ListRulesRequest, opts ...grpc.CallOption) (*ListRulesResponse, error)
+	ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error)
 	// State: everything that matches, then each newest record and each deletion. May skip states, never
 	// goes back.
 	WatchServices(ctx context.Context, in *WatchServicesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchServicesResponse], error)
@@ -479,6 +680,16 @@ func (c *registryClient) ListRules(ctx context.Context, in *ListRulesRequest, op
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ListRulesResponse)
 	err := c.cc.Invoke(ctx, Registry_ListRules_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *registryClient) ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListLeasesResponse)
+	err := c.cc.Invoke(ctx, Registry_ListLeases_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -549,6 +760,7 @@ type RegistryServer interface {
 	ListServices(context.Context, *ListServicesRequest) (*ListServicesResponse, error)
 	ListOverrides(context.Context, *ListOverridesRequest) (*ListOverridesResponse, error)
 	ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error)
+	ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error)
 	// State: everything that matches, then each newest record and each deletion. May skip states, never
 	// goes back.
 	WatchServices(*WatchServicesRequest, grpc.ServerStreamingServer[WatchServicesResponse]) error
@@ -577,6 +789,9 @@ func (UnimplementedRegistryServer) ListOverrides(context.Context, *ListOverrides
 }
 func (UnimplementedRegistryServer) ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListRules not implemented")
+}
+func (UnimplementedRegistryServer) ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListLeases not implemented")
 }
 func (UnimplementedRegistryServer) WatchServices(*WatchServicesRequest, grpc.ServerStreamingServer[WatchServicesResponse]) error {
 	return status.Error(codes.Unimplemented, "method WatchServices not implemented")
@@ -680,6 +895,24 @@ func _Registry_ListRules_Handler(srv interface{}, ctx context.Context, dec func(
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Registry_ListLeases_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListLeasesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(RegistryServer).ListLeases(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Registry_ListLeases_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(RegistryServer).ListLeases(ctx, req.(*ListLeasesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Registry_WatchServices_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchServicesRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -742,6 +975,10 @@ var Registry_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListRules",
 			Handler:    _Registry_ListRules_Handler,
+		},
+		{
+			MethodName: "ListLeases",
+			Handler:    _Registry_ListLeases_Handler,
 		},
 		{
 			MethodName: "ListEvents",

@@ -9,7 +9,7 @@ const (
 	BaseLevel uint32 = 1
 	// Level is the highest level that this binary can fold.
 	Level uint32 = 2
-	// LevelLayers is the level since which there are overrides and safety rules.
+	// LevelLayers is the level since which there are overrides, safety rules and leases.
 	LevelLayers uint32 = 2
 )
 

@@ -33,8 +33,10 @@ const (
 	Kind_KIND_MEMBER      Kind = 2
 	Kind_KIND_REQUEST     Kind = 3
 	Kind_KIND_SETTING     Kind = 4
+	Kind_KIND_LEASE       Kind = 5 // since level 2
 	Kind_KIND_OVERRIDE    Kind = 6 // since level 2
 	Kind_KIND_RULE        Kind = 7 // since level 2
+	Kind_KIND_LEASE_GUARD Kind = 8 // since level 2; one record, whose key is "guard"
 )
 
 // Enum value maps for Kind.
@@ -45,8 +47,10 @@ var (
 		2: "KIND_MEMBER",
 		3: "KIND_REQUEST",
 		4: "KIND_SETTING",
+		5: "KIND_LEASE",
 		6: "KIND_OVERRIDE",
 		7: "KIND_RULE",
+		8: "KIND_LEASE_GUARD",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -54,8 +58,10 @@ var (
 		"KIND_MEMBER":      2,
 		"KIND_REQUEST":     3,
 		"KIND_SETTING":     4,
+		"KIND_LEASE":       5,
 		"KIND_OVERRIDE":    6,
 		"KIND_RULE":        7,
+		"KIND_LEASE_GUARD": 8,
 	}
 )
 
@@ -145,12 +151,18 @@ const (
 	EventType_EVENT_TYPE_UNSPECIFIED      EventType = 0
 	EventType_EVENT_TYPE_REPORTED         EventType = 1
 	EventType_EVENT_TYPE_DELETED          EventType = 2
+	EventType_EVENT_TYPE_EXPIRED          EventType = 3
 	EventType_EVENT_TYPE_OVERRIDE_SET     EventType = 4
 	EventType_EVENT_TYPE_OVERRIDE_CLEARED EventType = 5
 	EventType_EVENT_TYPE_OVERRIDE_EXPIRED EventType = 6
+	EventType_EVENT_TYPE_LEASE_GRANTED    EventType = 7
+	EventType_EVENT_TYPE_LEASE_ENDED      EventType = 8
 	EventType_EVENT_TYPE_MEMBER_CHANGED   EventType = 9
+	EventType_EVENT_TYPE_LEASE_GUARD      EventType = 10
 	EventType_EVENT_TYPE_RULE_SET         EventType = 11
 	EventType_EVENT_TYPE_RULE_REMOVED     EventType = 12
+	EventType_EVENT_TYPE_LEASE_ENDING     EventType = 13
+	EventType_EVENT_TYPE_LEASE_FORGOTTEN  EventType = 14
 )
 
 // Enum value maps for EventType.
@@ -159,23 +171,35 @@ var (
 		0:  "EVENT_TYPE_UNSPECIFIED",
 		1:  "EVENT_TYPE_REPORTED",
 		2:  "EVENT_TYPE_DELETED",
+		3:  "EVENT_TYPE_EXPIRED",
 		4:  "EVENT_TYPE_OVERRIDE_SET",
 		5:  "EVENT_TYPE_OVERRIDE_CLEARED",
 		6:  "EVENT_TYPE_OVERRIDE_EXPIRED",
+		7:  "EVENT_TYPE_LEASE_GRANTED",
+		8:  "EVENT_TYPE_LEASE_ENDED",
 		9:  "EVENT_TYPE_MEMBER_CHANGED",
+		10: "EVENT_TYPE_LEASE_GUARD",
 		11: "EVENT_TYPE_RULE_SET",
 		12: "EVENT_TYPE_RULE_REMOVED",
+		13: "EVENT_TYPE_LEASE_ENDING",
+		14: "EVENT_TYPE_LEASE_FORGOTTEN",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
 		"EVENT_TYPE_REPORTED":         1,
 		"EVENT_TYPE_DELETED":          2,
+		"EVENT_TYPE_EXPIRED":          3,
 		"EVENT_TYPE_OVERRIDE_SET":     4,
 		"EVENT_TYPE_OVERRIDE_CLEARED": 5,
 		"EVENT_TYPE_OVERRIDE_EXPIRED": 6,
+		"EVENT_TYPE_LEASE_GRANTED":    7,
+		"EVENT_TYPE_LEASE_ENDED":      8,
 		"EVENT_TYPE_MEMBER_CHANGED":   9,
+		"EVENT_TYPE_LEASE_GUARD":      10,
 		"EVENT_TYPE_RULE_SET":         11,
 		"EVENT_TYPE_RULE_REMOVED":     12,
+		"EVENT_TYPE_LEASE_ENDING":     13,
+		"EVENT_TYPE_LEASE_FORGOTTEN":  14,
 	}
 )
 
@@ -213,6 +237,7 @@ const (
 	Refusal_REASON_INVALID           Refusal_Reason = 1
 	Refusal_REASON_NOT_FOUND         Refusal_Reason = 2
 	Refusal_REASON_REVISION_MISMATCH Refusal_Reason = 3
+	Refusal_REASON_LEASE_HELD        Refusal_Reason = 4 // held: the id of the live lease
 	Refusal_REASON_RULE_BROKEN       Refusal_Reason = 5 // broken
 	Refusal_REASON_LIMIT             Refusal_Reason = 6 // field: what there are too many of; limit
 	Refusal_REASON_STALE             Refusal_Reason = 7 // value: the term of the entry; current_revision: not set
@@ -225,6 +250,7 @@ var (
 		1: "REASON_INVALID",
 		2: "REASON_NOT_FOUND",
 		3: "REASON_REVISION_MISMATCH",
+		4: "REASON_LEASE_HELD",
 		5: "REASON_RULE_BROKEN",
 		6: "REASON_LIMIT",
 		7: "REASON_STALE",
@@ -234,6 +260,7 @@ var (
 		"REASON_INVALID":           1,
 		"REASON_NOT_FOUND":         2,
 		"REASON_REVISION_MISMATCH": 3,
+		"REASON_LEASE_HELD":        4,
 		"REASON_RULE_BROKEN":       5,
 		"REASON_LIMIT":             6,
 		"REASON_STALE":             7,
@@ -264,7 +291,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -356,7 +383,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -570,6 +597,7 @@ type Command struct {
 	//	*Command_RaiseLevel
 	//	*Command_Record
 	//	*Command_Expire
+	//	*Command_HoldLeases
 	Kind          isCommand_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -703,6 +731,15 @@ func (x *Command) GetExpire() *Expire {
 	return nil
 }
 
+func (x *Command) GetHoldLeases() *HoldLeases {
+	if x != nil {
+		if x, ok := x.Kind.(*Command_HoldLeases); ok {
+			return x.HoldLeases
+		}
+	}
+	return nil
+}
+
 type isCommand_Kind interface {
 	isCommand_Kind()
 }
@@ -735,6 +772,10 @@ type Command_Expire struct {
 	Expire *Expire `protobuf:"bytes,16,opt,name=expire,proto3,oneof"` // since level 2
 }
 
+type Command_HoldLeases struct {
+	HoldLeases *HoldLeases `protobuf:"bytes,17,opt,name=hold_leases,json=holdLeases,proto3,oneof"` // since level 2
+}
+
 func (*Command_TermStart) isCommand_Kind() {}
 
 func (*Command_Write) isCommand_Kind() {}
@@ -748,6 +789,8 @@ func (*Command_RaiseLevel) isCommand_Kind() {}
 func (*Command_Record) isCommand_Kind() {}
 
 func (*Command_Expire) isCommand_Kind() {}
+
+func (*Command_HoldLeases) isCommand_Kind() {}
 
 // RecordCommand is a command of a kind of records that needs no command of its own here: the kind's
 // descriptor in the fold says what the payload is, and what it does.
@@ -992,7 +1035,7 @@ type Change struct {
 	Service       string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
 	Status        Status                 `protobuf:"varint,2,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"` // STATUS_SERVICE_UNKNOWN deletes
 	IfRevision    *int64                 `protobuf:"varint,3,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
-	LeaseId       string                 `protobuf:"bytes,4,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	LeaseId       string                 `protobuf:"bytes,4,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`        // the report is attached to this lease; since level 2
 	MustExist     bool                   `protobuf:"varint,5,opt,name=must_exist,json=mustExist,proto3" json:"must_exist,omitempty"` // a delete of what is not there is refused
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1743,19 +1786,239 @@ func (x *RemoveRule) GetAllowMissing() bool {
 	return false
 }
 
-// Expire ends what has run out. Only a leader proposes it. What changed since the leader looked is left
-// alone.
-type Expire struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // the leader's; an entry of another term refuses it
-	Overrides     []*ExpiredOverride     `protobuf:"bytes,3,rep,name=overrides,proto3" json:"overrides,omitempty"`
+// LeaseCommand is the payload of a RecordCommand of KIND_LEASE.
+type LeaseCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Command:
+	//
+	//	*LeaseCommand_Grant
+	//	*LeaseCommand_Revoke
+	Command       isLeaseCommand_Command `protobuf_oneof:"command"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
+func (x *LeaseCommand) Reset() {
+	*x = LeaseCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseCommand) ProtoMessage() {}
+
+func (x *LeaseCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseCommand.ProtoReflect.Descriptor instead.
+func (*LeaseCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *LeaseCommand) GetCommand() isLeaseCommand_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *LeaseCommand) GetGrant() *GrantLease {
+	if x != nil {
+		if x, ok := x.Command.(*LeaseCommand_Grant); ok {
+			return x.Grant
+		}
+	}
+	return nil
+}
+
+func (x *LeaseCommand) GetRevoke() *RevokeLease {
+	if x != nil {
+		if x, ok := x.Command.(*LeaseCommand_Revoke); ok {
+			return x.Revoke
+		}
+	}
+	return nil
+}
+
+type isLeaseCommand_Command interface {
+	isLeaseCommand_Command()
+}
+
+type LeaseCommand_Grant struct {
+	Grant *GrantLease `protobuf:"bytes,1,opt,name=grant,proto3,oneof"`
+}
+
+type LeaseCommand_Revoke struct {
+	Revoke *RevokeLease `protobuf:"bytes,2,opt,name=revoke,proto3,oneof"`
+}
+
+func (*LeaseCommand_Grant) isLeaseCommand_Command() {}
+
+func (*LeaseCommand_Revoke) isLeaseCommand_Command() {}
+
+// GrantLease makes a lease. The node that takes the request picks the id: it is not part of what a repeated
+// request is compared by, and the first try's stays.
+type GrantLease struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId  string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`                                 // 16 hexadecimal digits, lower case
+	Ttl      int64                  `protobuf:"varint,2,opt,name=ttl,proto3" json:"ttl,omitempty"`                                                       // nanoseconds
+	OnExpiry Status                 `protobuf:"varint,3,opt,name=on_expiry,json=onExpiry,proto3,enum=rollcall.log.v1.Status" json:"on_expiry,omitempty"` // what attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted
+	// Reports that the lease's expiry left are deleted so many nanoseconds of log time later; 0: never.
+	ForgetAfter   int64 `protobuf:"varint,4,opt,name=forget_after,json=forgetAfter,proto3" json:"forget_after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GrantLease) Reset() {
+	*x = GrantLease{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GrantLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GrantLease) ProtoMessage() {}
+
+func (x *GrantLease) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
+func (*GrantLease) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GrantLease) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *GrantLease) GetTtl() int64 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *GrantLease) GetOnExpiry() Status {
+	if x != nil {
+		return x.OnExpiry
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *GrantLease) GetForgetAfter() int64 {
+	if x != nil {
+		return x.ForgetAfter
+	}
+	return 0
+}
+
+// RevokeLease ends a lease at once, by its reporter's wish. The first 10,000 reports change with it, and the
+// lease is ending until Expire has changed the others.
+type RevokeLease struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	// What attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted. Unset: the lease's on_expiry.
+	Status        *Status `protobuf:"varint,2,opt,name=status,proto3,enum=rollcall.log.v1.Status,oneof" json:"status,omitempty"`
+	KeepReports   bool    `protobuf:"varint,3,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"` // they stay as they are, without a lease; not with status
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeLease) Reset() {
+	*x = RevokeLease{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeLease) ProtoMessage() {}
+
+func (x *RevokeLease) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeLease.ProtoReflect.Descriptor instead.
+func (*RevokeLease) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RevokeLease) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *RevokeLease) GetStatus() Status {
+	if x != nil && x.Status != nil {
+		return *x.Status
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *RevokeLease) GetKeepReports() bool {
+	if x != nil {
+		return x.KeepReports
+	}
+	return false
+}
+
+// Expire ends what has run out. Only a leader proposes it. What changed since the leader looked is left
+// alone. One command changes at most 10,000 services.
+type Expire struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Term      uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // the leader's; an entry of another term refuses it
+	Leases    []*ExpiredLease        `protobuf:"bytes,2,rep,name=leases,proto3" json:"leases,omitempty"`
+	Overrides []*ExpiredOverride     `protobuf:"bytes,3,rep,name=overrides,proto3" json:"overrides,omitempty"`
+	// Ended leases whose reports' time to be forgotten has come.
+	ForgottenLeases []string `protobuf:"bytes,4,rep,name=forgotten_leases,json=forgottenLeases,proto3" json:"forgotten_leases,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1767,7 +2030,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1780,7 +2043,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Expire) GetTerm() uint64 {
@@ -1790,11 +2053,80 @@ func (x *Expire) GetTerm() uint64 {
 	return 0
 }
 
+func (x *Expire) GetLeases() []*ExpiredLease {
+	if x != nil {
+		return x.Leases
+	}
+	return nil
+}
+
 func (x *Expire) GetOverrides() []*ExpiredOverride {
 	if x != nil {
 		return x.Overrides
 	}
 	return nil
+}
+
+func (x *Expire) GetForgottenLeases() []string {
+	if x != nil {
+		return x.ForgottenLeases
+	}
+	return nil
+}
+
+// ExpiredLease is a lease that was not renewed in time, or one that is ending already.
+type ExpiredLease struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	// The registry's revision when the leader decided. A lease to which a report was attached since then was
+	// renewed by that, and lives on.
+	SeenRevision  int64 `protobuf:"varint,2,opt,name=seen_revision,json=seenRevision,proto3" json:"seen_revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ExpiredLease) Reset() {
+	*x = ExpiredLease{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ExpiredLease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ExpiredLease) ProtoMessage() {}
+
+func (x *ExpiredLease) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ExpiredLease.ProtoReflect.Descriptor instead.
+func (*ExpiredLease) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ExpiredLease) GetLeaseId() string {
+	if x != nil {
+		return x.LeaseId
+	}
+	return ""
+}
+
+func (x *ExpiredLease) GetSeenRevision() int64 {
+	if x != nil {
+		return x.SeenRevision
+	}
+	return 0
 }
 
 type ExpiredOverride struct {
@@ -1807,7 +2139,7 @@ type ExpiredOverride struct {
 
 func (x *ExpiredOverride) Reset() {
 	*x = ExpiredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +2151,7 @@ func (x *ExpiredOverride) String() string {
 func (*ExpiredOverride) ProtoMessage() {}
 
 func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +2164,7 @@ func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredOverride.ProtoReflect.Descriptor instead.
 func (*ExpiredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *ExpiredOverride) GetPattern() string {
@@ -1849,6 +2181,113 @@ func (x *ExpiredOverride) GetRevision() int64 {
 	return 0
 }
 
+// HoldLeases engages or ends the lease guard. Only a leader proposes it.
+type HoldLeases struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Term          uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // as in Expire
+	Engaged       bool                   `protobuf:"varint,2,opt,name=engaged,proto3" json:"engaged,omitempty"`
+	Late          int64                  `protobuf:"varint,3,opt,name=late,proto3" json:"late,omitempty"` // so many leases are late, or have just expired
+	Live          int64                  `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"` // of so many
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HoldLeases) Reset() {
+	*x = HoldLeases{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HoldLeases) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HoldLeases) ProtoMessage() {}
+
+func (x *HoldLeases) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HoldLeases.ProtoReflect.Descriptor instead.
+func (*HoldLeases) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *HoldLeases) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
+func (x *HoldLeases) GetEngaged() bool {
+	if x != nil {
+		return x.Engaged
+	}
+	return false
+}
+
+func (x *HoldLeases) GetLate() int64 {
+	if x != nil {
+		return x.Late
+	}
+	return 0
+}
+
+func (x *HoldLeases) GetLive() int64 {
+	if x != nil {
+		return x.Live
+	}
+	return 0
+}
+
+// LeaseGuardCommand is the payload of a RecordCommand of KIND_LEASE_GUARD: it lets the leases expire that the
+// guard holds.
+type LeaseGuardCommand struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseGuardCommand) Reset() {
+	*x = LeaseGuardCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseGuardCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseGuardCommand) ProtoMessage() {}
+
+func (x *LeaseGuardCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseGuardCommand.ProtoReflect.Descriptor instead.
+func (*LeaseGuardCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+}
+
 // ServiceRecord is a service as the registry holds it.
 type ServiceRecord struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -1862,7 +2301,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1874,7 +2313,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1887,7 +2326,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -1926,7 +2365,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1938,7 +2377,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1951,7 +2390,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Report) GetStatus() Status {
@@ -2023,7 +2462,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2035,7 +2474,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2048,7 +2487,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Override) GetStatus() Status {
@@ -2139,7 +2578,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2590,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2164,7 +2603,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Rule) GetPattern() string {
@@ -2230,6 +2669,337 @@ func (x *Rule) GetRequestId() string {
 	return ""
 }
 
+// Lease is the record of a lease. The lease's id is its key. It lives until ending is set.
+type Lease struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Ttl         int64                  `protobuf:"varint,1,opt,name=ttl,proto3" json:"ttl,omitempty"`                                                       // nanoseconds
+	OnExpiry    Status                 `protobuf:"varint,2,opt,name=on_expiry,json=onExpiry,proto3,enum=rollcall.log.v1.Status" json:"on_expiry,omitempty"` // STATUS_SERVICE_UNKNOWN: attached reports are deleted
+	ForgetAfter int64                  `protobuf:"varint,3,opt,name=forget_after,json=forgetAfter,proto3" json:"forget_after,omitempty"`                    // nanoseconds of log time; 0: never
+	Reason      string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor       *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time        int64                  `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
+	Revision    int64                  `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"` // of the event that granted it
+	RequestId   string                 `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	// Set when it ends, and then kept for as long as reports are attached to it: until they have all been changed
+	// or, with forget_after, deleted.
+	End           *LeaseEnd `protobuf:"bytes,9,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Lease) Reset() {
+	*x = Lease{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Lease) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Lease) ProtoMessage() {}
+
+func (x *Lease) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Lease.ProtoReflect.Descriptor instead.
+func (*Lease) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Lease) GetTtl() int64 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *Lease) GetOnExpiry() Status {
+	if x != nil {
+		return x.OnExpiry
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *Lease) GetForgetAfter() int64 {
+	if x != nil {
+		return x.ForgetAfter
+	}
+	return 0
+}
+
+func (x *Lease) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Lease) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Lease) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Lease) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Lease) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *Lease) GetEnd() *LeaseEnd {
+	if x != nil {
+		return x.End
+	}
+	return nil
+}
+
+// LeaseEnd is how a lease ends, or has ended.
+type LeaseEnd struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Time        int64                  `protobuf:"varint,1,opt,name=time,proto3" json:"time,omitempty"`
+	Revision    int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`                         // of the event that began it
+	Revoked     bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`                           // else it expired
+	Status      Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"` // what attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted
+	KeepReports bool                   `protobuf:"varint,5,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"`
+	Done        bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`                               // all attached reports have been changed; those that are still attached wait to be forgotten
+	ForgetTime  int64                  `protobuf:"varint,7,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"` // 0: never
+	// Who ended it, and why: those of what Expire still has to change of a revoked lease.
+	Actor         *Actor `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
+	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
+	RequestId     string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseEnd) Reset() {
+	*x = LeaseEnd{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseEnd) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseEnd) ProtoMessage() {}
+
+func (x *LeaseEnd) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseEnd.ProtoReflect.Descriptor instead.
+func (*LeaseEnd) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *LeaseEnd) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *LeaseEnd) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *LeaseEnd) GetRevoked() bool {
+	if x != nil {
+		return x.Revoked
+	}
+	return false
+}
+
+func (x *LeaseEnd) GetStatus() Status {
+	if x != nil {
+		return x.Status
+	}
+	return Status_STATUS_UNKNOWN
+}
+
+func (x *LeaseEnd) GetKeepReports() bool {
+	if x != nil {
+		return x.KeepReports
+	}
+	return false
+}
+
+func (x *LeaseEnd) GetDone() bool {
+	if x != nil {
+		return x.Done
+	}
+	return false
+}
+
+func (x *LeaseEnd) GetForgetTime() int64 {
+	if x != nil {
+		return x.ForgetTime
+	}
+	return 0
+}
+
+func (x *LeaseEnd) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *LeaseEnd) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LeaseEnd) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// LeaseGuard is whether leases are held, so that very many do not expire at once.
+type LeaseGuard struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Engaged  bool                   `protobuf:"varint,1,opt,name=engaged,proto3" json:"engaged,omitempty"`
+	Time     int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"` // since when
+	Revision int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	Late     int64                  `protobuf:"varint,4,opt,name=late,proto3" json:"late,omitempty"` // when it was engaged
+	Live     int64                  `protobuf:"varint,5,opt,name=live,proto3" json:"live,omitempty"`
+	// It was released by hand at this time: it does not engage again for the same leases. 0: it was not.
+	ReleaseTime   int64  `protobuf:"varint,6,opt,name=release_time,json=releaseTime,proto3" json:"release_time,omitempty"`
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"` // of the release
+	Actor         *Actor `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseGuard) Reset() {
+	*x = LeaseGuard{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseGuard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseGuard) ProtoMessage() {}
+
+func (x *LeaseGuard) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseGuard.ProtoReflect.Descriptor instead.
+func (*LeaseGuard) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *LeaseGuard) GetEngaged() bool {
+	if x != nil {
+		return x.Engaged
+	}
+	return false
+}
+
+func (x *LeaseGuard) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetLate() int64 {
+	if x != nil {
+		return x.Late
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetLive() int64 {
+	if x != nil {
+		return x.Live
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetReleaseTime() int64 {
+	if x != nil {
+		return x.ReleaseTime
+	}
+	return 0
+}
+
+func (x *LeaseGuard) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *LeaseGuard) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
 // BrokenRule is a rule that does not hold, or would not.
 type BrokenRule struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2244,7 +3014,7 @@ type BrokenRule struct {
 
 func (x *BrokenRule) Reset() {
 	*x = BrokenRule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2256,7 +3026,7 @@ func (x *BrokenRule) String() string {
 func (*BrokenRule) ProtoMessage() {}
 
 func (x *BrokenRule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2269,7 +3039,7 @@ func (x *BrokenRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokenRule.ProtoReflect.Descriptor instead.
 func (*BrokenRule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *BrokenRule) GetRule() string {
@@ -2318,7 +3088,7 @@ type RuleBreak struct {
 
 func (x *RuleBreak) Reset() {
 	*x = RuleBreak{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +3100,7 @@ func (x *RuleBreak) String() string {
 func (*RuleBreak) ProtoMessage() {}
 
 func (x *RuleBreak) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +3113,7 @@ func (x *RuleBreak) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleBreak.ProtoReflect.Descriptor instead.
 func (*RuleBreak) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RuleBreak) GetBroken() []*BrokenRule {
@@ -2371,7 +3141,7 @@ type LayeredOverride struct {
 
 func (x *LayeredOverride) Reset() {
 	*x = LayeredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2383,7 +3153,7 @@ func (x *LayeredOverride) String() string {
 func (*LayeredOverride) ProtoMessage() {}
 
 func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2396,7 +3166,7 @@ func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayeredOverride.ProtoReflect.Descriptor instead.
 func (*LayeredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *LayeredOverride) GetPattern() string {
@@ -2438,7 +3208,7 @@ type Event struct {
 	StatusTime      int64  `protobuf:"varint,16,opt,name=status_time,json=statusTime,proto3" json:"status_time,omitempty"` // since when the reported status is what the event says
 	// The record is over. It stays as after says until the horizon passes this event, and is then gone.
 	Ends         bool  `protobuf:"varint,17,opt,name=ends,proto3" json:"ends,omitempty"`
-	MatchedCount int64 `protobuf:"varint,18,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services were covered
+	MatchedCount int64 `protobuf:"varint,18,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services were covered; of leases: so many were attached
 	// Of a command with several events only the first one has it.
 	RuleBreak     *RuleBreak `protobuf:"bytes,19,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2447,7 +3217,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2459,7 +3229,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2472,7 +3242,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -2621,7 +3391,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2633,7 +3403,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2646,7 +3416,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -2687,7 +3457,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +3469,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +3482,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -2786,7 +3556,7 @@ type BlockEvent struct {
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2798,7 +3568,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2811,7 +3581,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -2930,7 +3700,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3712,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3725,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -3040,7 +3810,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3822,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3835,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *AffectedService) GetService() string {
@@ -3097,14 +3867,14 @@ type RecordResult struct {
 	Changed       bool                   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
 	Deleted       bool                   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`                               // it does not exist any more
 	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`                                    // else: its bytes
-	MatchedCount  int64                  `protobuf:"varint,6,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services are covered
+	MatchedCount  int64                  `protobuf:"varint,6,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services are covered; of leases: so many are attached
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3116,7 +3886,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3129,7 +3899,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *RecordResult) GetKind() Kind {
@@ -3187,7 +3957,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3199,7 +3969,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3212,7 +3982,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -3250,7 +4020,7 @@ type Refusal struct {
 	Value           int64           `protobuf:"varint,7,opt,name=value,proto3" json:"value,omitempty"` // for REASON_REVISION_MISMATCH: the revision that was asked for
 	Limit           int64           `protobuf:"varint,8,opt,name=limit,proto3" json:"limit,omitempty"`
 	Given           string          `protobuf:"bytes,9,opt,name=given,proto3" json:"given,omitempty"`                                              // as the command has it
-	Held            string          `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                                               // as the registry has it
+	Held            string          `protobuf:"bytes,10,opt,name=held,proto3" json:"held,omitempty"`                                               // as the registry has it; for REASON_LEASE_HELD the lease
 	CurrentRevision int64           `protobuf:"varint,11,opt,name=current_revision,json=currentRevision,proto3" json:"current_revision,omitempty"` // for REASON_REVISION_MISMATCH; 0: does not exist
 	Offset          uint32          `protobuf:"varint,12,opt,name=offset,proto3" json:"offset,omitempty"`                                          // of the code point in the field, in bytes from 0
 	// All rules that would be broken, for REASON_RULE_BROKEN, by name.
@@ -3261,7 +4031,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +4043,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +4056,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -3396,7 +4166,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3408,7 +4178,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3421,7 +4191,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -3491,7 +4261,7 @@ type StoredResult struct {
 
 func (x *StoredResult) Reset() {
 	*x = StoredResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3503,7 +4273,7 @@ func (x *StoredResult) String() string {
 func (*StoredResult) ProtoMessage() {}
 
 func (x *StoredResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3516,7 +4286,7 @@ func (x *StoredResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
 func (*StoredResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *StoredResult) GetRevision() int64 {
@@ -3639,7 +4409,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3651,7 +4421,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3664,7 +4434,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Origin) GetReason() string {
@@ -3719,7 +4489,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3731,7 +4501,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3744,7 +4514,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Setting) GetRequestLimits() *RequestLimits {
@@ -3764,7 +4534,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3776,7 +4546,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3789,7 +4559,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -3830,7 +4600,7 @@ type RegistryMeta struct {
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3842,7 +4612,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3855,7 +4625,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -3954,7 +4724,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3966,7 +4736,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3979,7 +4749,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -4021,7 +4791,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tStateHash\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\x04R\x05index\x12\x12\n" +
-	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xb3\x04\n" +
+	"\x04hash\x18\x03 \x01(\fR\x04hash\"\xf3\x04\n" +
 	"\aCommand\x12,\n" +
 	"\x05actor\x18\x01 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1d\n" +
@@ -4038,7 +4808,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\vraise_level\x18\x0e \x01(\v2\x1b.rollcall.log.v1.RaiseLevelH\x00R\n" +
 	"raiseLevel\x128\n" +
 	"\x06record\x18\x0f \x01(\v2\x1e.rollcall.log.v1.RecordCommandH\x00R\x06record\x121\n" +
-	"\x06expire\x18\x10 \x01(\v2\x17.rollcall.log.v1.ExpireH\x00R\x06expireB\x06\n" +
+	"\x06expire\x18\x10 \x01(\v2\x17.rollcall.log.v1.ExpireH\x00R\x06expire\x12>\n" +
+	"\vhold_leases\x18\x11 \x01(\v2\x1b.rollcall.log.v1.HoldLeasesH\x00R\n" +
+	"holdLeasesB\x06\n" +
 	"\x04kind\"T\n" +
 	"\rRecordCommand\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x18\n" +
@@ -4122,13 +4894,40 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\vif_revision\x18\x02 \x01(\x03H\x00R\n" +
 	"ifRevision\x88\x01\x01\x12#\n" +
 	"\rallow_missing\x18\x03 \x01(\bR\fallowMissingB\x0e\n" +
-	"\f_if_revision\"b\n" +
+	"\f_if_revision\"\x86\x01\n" +
+	"\fLeaseCommand\x123\n" +
+	"\x05grant\x18\x01 \x01(\v2\x1b.rollcall.log.v1.GrantLeaseH\x00R\x05grant\x126\n" +
+	"\x06revoke\x18\x02 \x01(\v2\x1c.rollcall.log.v1.RevokeLeaseH\x00R\x06revokeB\t\n" +
+	"\acommand\"\x92\x01\n" +
+	"\n" +
+	"GrantLease\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x10\n" +
+	"\x03ttl\x18\x02 \x01(\x03R\x03ttl\x124\n" +
+	"\ton_expiry\x18\x03 \x01(\x0e2\x17.rollcall.log.v1.StatusR\bonExpiry\x12!\n" +
+	"\fforget_after\x18\x04 \x01(\x03R\vforgetAfter\"\x8c\x01\n" +
+	"\vRevokeLease\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x124\n" +
+	"\x06status\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusH\x00R\x06status\x88\x01\x01\x12!\n" +
+	"\fkeep_reports\x18\x03 \x01(\bR\vkeepReportsB\t\n" +
+	"\a_status\"\xbe\x01\n" +
 	"\x06Expire\x12\x12\n" +
-	"\x04term\x18\x01 \x01(\x04R\x04term\x12>\n" +
-	"\toverrides\x18\x03 \x03(\v2 .rollcall.log.v1.ExpiredOverrideR\toverridesJ\x04\b\x02\x10\x03\"G\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x125\n" +
+	"\x06leases\x18\x02 \x03(\v2\x1d.rollcall.log.v1.ExpiredLeaseR\x06leases\x12>\n" +
+	"\toverrides\x18\x03 \x03(\v2 .rollcall.log.v1.ExpiredOverrideR\toverrides\x12)\n" +
+	"\x10forgotten_leases\x18\x04 \x03(\tR\x0fforgottenLeases\"N\n" +
+	"\fExpiredLease\x12\x19\n" +
+	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12#\n" +
+	"\rseen_revision\x18\x02 \x01(\x03R\fseenRevision\"G\n" +
 	"\x0fExpiredOverride\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"{\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"b\n" +
+	"\n" +
+	"HoldLeases\x12\x12\n" +
+	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x18\n" +
+	"\aengaged\x18\x02 \x01(\bR\aengaged\x12\x12\n" +
+	"\x04late\x18\x03 \x01(\x03R\x04late\x12\x12\n" +
+	"\x04live\x18\x04 \x01(\x03R\x04live\"\x13\n" +
+	"\x11LeaseGuardCommand\"{\n" +
 	"\rServiceRecord\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12/\n" +
 	"\x06report\x18\x02 \x01(\v2\x17.rollcall.log.v1.ReportR\x06report\x12\x1f\n" +
@@ -4171,7 +4970,42 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04time\x18\a \x01(\x03R\x04time\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\t \x01(\tR\trequestId\"\x82\x01\n" +
+	"request_id\x18\t \x01(\tR\trequestId\"\xb4\x02\n" +
+	"\x05Lease\x12\x10\n" +
+	"\x03ttl\x18\x01 \x01(\x03R\x03ttl\x124\n" +
+	"\ton_expiry\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusR\bonExpiry\x12!\n" +
+	"\fforget_after\x18\x03 \x01(\x03R\vforgetAfter\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x05 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\a \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tR\trequestId\x12+\n" +
+	"\x03end\x18\t \x01(\v2\x19.rollcall.log.v1.LeaseEndR\x03end\"\xc2\x02\n" +
+	"\bLeaseEnd\x12\x12\n" +
+	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
+	"\arevoked\x18\x03 \x01(\bR\arevoked\x12/\n" +
+	"\x06status\x18\x04 \x01(\x0e2\x17.rollcall.log.v1.StatusR\x06status\x12!\n" +
+	"\fkeep_reports\x18\x05 \x01(\bR\vkeepReports\x12\x12\n" +
+	"\x04done\x18\x06 \x01(\bR\x04done\x12\x1f\n" +
+	"\vforget_time\x18\a \x01(\x03R\n" +
+	"forgetTime\x12,\n" +
+	"\x05actor\x18\b \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x16\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\n" +
+	" \x01(\tR\trequestId\"\xe7\x01\n" +
+	"\n" +
+	"LeaseGuard\x12\x18\n" +
+	"\aengaged\x18\x01 \x01(\bR\aengaged\x12\x12\n" +
+	"\x04time\x18\x02 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x12\n" +
+	"\x04late\x18\x04 \x01(\x03R\x04late\x12\x12\n" +
+	"\x04live\x18\x05 \x01(\x03R\x04live\x12!\n" +
+	"\frelease_time\x18\x06 \x01(\x03R\vreleaseTime\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\b \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\"\x82\x01\n" +
 	"\n" +
 	"BrokenRule\x12\x12\n" +
 	"\x04rule\x18\x01 \x01(\tR\x04rule\x12\x18\n" +
@@ -4269,7 +5103,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12%\n" +
-	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xfe\a\n" +
+	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\x8f\b\n" +
 	"\aRefusal\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
@@ -4284,15 +5118,16 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\tR\x04held\x12)\n" +
 	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\x12\x16\n" +
 	"\x06offset\x18\f \x01(\rR\x06offset\x123\n" +
-	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xaa\x01\n" +
+	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xbb\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
 	"\x10REASON_NOT_FOUND\x10\x02\x12\x1c\n" +
-	"\x18REASON_REVISION_MISMATCH\x10\x03\x12\x16\n" +
+	"\x18REASON_REVISION_MISMATCH\x10\x03\x12\x15\n" +
+	"\x11REASON_LEASE_HELD\x10\x04\x12\x16\n" +
 	"\x12REASON_RULE_BROKEN\x10\x05\x12\x10\n" +
 	"\fREASON_LIMIT\x10\x06\x12\x10\n" +
-	"\fREASON_STALE\x10\a\"\x04\b\x04\x10\x04\"\x97\x03\n" +
+	"\fREASON_STALE\x10\a\"\x97\x03\n" +
 	"\aProblem\x12\x17\n" +
 	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
@@ -4370,32 +5205,40 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x04R\x04size*\x91\x01\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size*\xab\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_SERVICE\x10\x01\x12\x0f\n" +
 	"\vKIND_MEMBER\x10\x02\x12\x10\n" +
 	"\fKIND_REQUEST\x10\x03\x12\x10\n" +
-	"\fKIND_SETTING\x10\x04\x12\x11\n" +
+	"\fKIND_SETTING\x10\x04\x12\x0e\n" +
+	"\n" +
+	"KIND_LEASE\x10\x05\x12\x11\n" +
 	"\rKIND_OVERRIDE\x10\x06\x12\r\n" +
-	"\tKIND_RULE\x10\a\"\x04\b\x05\x10\x05\"\x04\b\b\x10\b*d\n" +
+	"\tKIND_RULE\x10\a\x12\x14\n" +
+	"\x10KIND_LEASE_GUARD\x10\b*d\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x16\n" +
 	"\x12STATUS_NOT_SERVING\x10\x02\x12\x1a\n" +
-	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xa4\x02\n" +
+	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xb7\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
-	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x1b\n" +
+	"\x12EVENT_TYPE_DELETED\x10\x02\x12\x16\n" +
+	"\x12EVENT_TYPE_EXPIRED\x10\x03\x12\x1b\n" +
 	"\x17EVENT_TYPE_OVERRIDE_SET\x10\x04\x12\x1f\n" +
 	"\x1bEVENT_TYPE_OVERRIDE_CLEARED\x10\x05\x12\x1f\n" +
-	"\x1bEVENT_TYPE_OVERRIDE_EXPIRED\x10\x06\x12\x1d\n" +
-	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t\x12\x17\n" +
+	"\x1bEVENT_TYPE_OVERRIDE_EXPIRED\x10\x06\x12\x1c\n" +
+	"\x18EVENT_TYPE_LEASE_GRANTED\x10\a\x12\x1a\n" +
+	"\x16EVENT_TYPE_LEASE_ENDED\x10\b\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_CHANGED\x10\t\x12\x1a\n" +
+	"\x16EVENT_TYPE_LEASE_GUARD\x10\n" +
+	"\x12\x17\n" +
 	"\x13EVENT_TYPE_RULE_SET\x10\v\x12\x1b\n" +
-	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\"\x04\b\x03\x10\x03\"\x04\b\a\x10\a\"\x04\b\b\x10\b\"\x04\b\n" +
-	"\x10\n" +
-	"B:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
+	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\x12\x1b\n" +
+	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
+	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0eB:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
 
 var (
 	file_rollcall_log_v1_log_proto_rawDescOnce sync.Once
@@ -4410,57 +5253,66 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
-	(Kind)(0),               // 0: rollcall.log.v1.Kind
-	(Status)(0),             // 1: rollcall.log.v1.Status
-	(EventType)(0),          // 2: rollcall.log.v1.EventType
-	(Refusal_Reason)(0),     // 3: rollcall.log.v1.Refusal.Reason
-	(Refusal_Problem)(0),    // 4: rollcall.log.v1.Refusal.Problem
-	(*Envelope)(nil),        // 5: rollcall.log.v1.Envelope
-	(*Entry)(nil),           // 6: rollcall.log.v1.Entry
-	(*StateHash)(nil),       // 7: rollcall.log.v1.StateHash
-	(*Command)(nil),         // 8: rollcall.log.v1.Command
-	(*RecordCommand)(nil),   // 9: rollcall.log.v1.RecordCommand
-	(*Actor)(nil),           // 10: rollcall.log.v1.Actor
-	(*TermStart)(nil),       // 11: rollcall.log.v1.TermStart
-	(*Write)(nil),           // 12: rollcall.log.v1.Write
-	(*Change)(nil),          // 13: rollcall.log.v1.Change
-	(*AnnounceMember)(nil),  // 14: rollcall.log.v1.AnnounceMember
-	(*Compact)(nil),         // 15: rollcall.log.v1.Compact
-	(*Member)(nil),          // 16: rollcall.log.v1.Member
-	(*RaiseLevel)(nil),      // 17: rollcall.log.v1.RaiseLevel
-	(*OverrideCommand)(nil), // 18: rollcall.log.v1.OverrideCommand
-	(*SetOverride)(nil),     // 19: rollcall.log.v1.SetOverride
-	(*ClearOverride)(nil),   // 20: rollcall.log.v1.ClearOverride
-	(*RuleCommand)(nil),     // 21: rollcall.log.v1.RuleCommand
-	(*SetRule)(nil),         // 22: rollcall.log.v1.SetRule
-	(*RemoveRule)(nil),      // 23: rollcall.log.v1.RemoveRule
-	(*Expire)(nil),          // 24: rollcall.log.v1.Expire
-	(*ExpiredOverride)(nil), // 25: rollcall.log.v1.ExpiredOverride
-	(*ServiceRecord)(nil),   // 26: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),          // 27: rollcall.log.v1.Report
-	(*Override)(nil),        // 28: rollcall.log.v1.Override
-	(*Rule)(nil),            // 29: rollcall.log.v1.Rule
-	(*BrokenRule)(nil),      // 30: rollcall.log.v1.BrokenRule
-	(*RuleBreak)(nil),       // 31: rollcall.log.v1.RuleBreak
-	(*LayeredOverride)(nil), // 32: rollcall.log.v1.LayeredOverride
-	(*Event)(nil),           // 33: rollcall.log.v1.Event
-	(*EventBlock)(nil),      // 34: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),      // 35: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),      // 36: rollcall.log.v1.BlockEvent
-	(*Result)(nil),          // 37: rollcall.log.v1.Result
-	(*AffectedService)(nil), // 38: rollcall.log.v1.AffectedService
-	(*RecordResult)(nil),    // 39: rollcall.log.v1.RecordResult
-	(*ServiceResult)(nil),   // 40: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),         // 41: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),   // 42: rollcall.log.v1.RequestRecord
-	(*StoredResult)(nil),    // 43: rollcall.log.v1.StoredResult
-	(*Origin)(nil),          // 44: rollcall.log.v1.Origin
-	(*Setting)(nil),         // 45: rollcall.log.v1.Setting
-	(*RequestLimits)(nil),   // 46: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),    // 47: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil),  // 48: rollcall.log.v1.SnapshotHeader
+	(Kind)(0),                 // 0: rollcall.log.v1.Kind
+	(Status)(0),               // 1: rollcall.log.v1.Status
+	(EventType)(0),            // 2: rollcall.log.v1.EventType
+	(Refusal_Reason)(0),       // 3: rollcall.log.v1.Refusal.Reason
+	(Refusal_Problem)(0),      // 4: rollcall.log.v1.Refusal.Problem
+	(*Envelope)(nil),          // 5: rollcall.log.v1.Envelope
+	(*Entry)(nil),             // 6: rollcall.log.v1.Entry
+	(*StateHash)(nil),         // 7: rollcall.log.v1.StateHash
+	(*Command)(nil),           // 8: rollcall.log.v1.Command
+	(*RecordCommand)(nil),     // 9: rollcall.log.v1.RecordCommand
+	(*Actor)(nil),             // 10: rollcall.log.v1.Actor
+	(*TermStart)(nil),         // 11: rollcall.log.v1.TermStart
+	(*Write)(nil),             // 12: rollcall.log.v1.Write
+	(*Change)(nil),            // 13: rollcall.log.v1.Change
+	(*AnnounceMember)(nil),    // 14: rollcall.log.v1.AnnounceMember
+	(*Compact)(nil),           // 15: rollcall.log.v1.Compact
+	(*Member)(nil),            // 16: rollcall.log.v1.Member
+	(*RaiseLevel)(nil),        // 17: rollcall.log.v1.RaiseLevel
+	(*OverrideCommand)(nil),   // 18: rollcall.log.v1.OverrideCommand
+	(*SetOverride)(nil),       // 19: rollcall.log.v1.SetOverride
+	(*ClearOverride)(nil),     // 20: rollcall.log.v1.ClearOverride
+	(*RuleCommand)(nil),       // 21: rollcall.log.v1.RuleCommand
+	(*SetRule)(nil),           // 22: rollcall.log.v1.SetRule
+	(*RemoveRule)(nil),        // 23: rollcall.log.v1.RemoveRule
+	(*LeaseCommand)(nil),      // 24: rollcall.log.v1.LeaseCommand
+	(*GrantLease)(nil),        // 25: rollcall.log.v1.GrantLease
+	(*RevokeLease)(nil),       // 26: rollcall.log.v1.RevokeLease
+	(*Expire)(nil),            // 27: rollcall.log.v1.Expire
+	(*ExpiredLease)(nil),      // 28: rollcall.log.v1.ExpiredLease
+	(*ExpiredOverride)(nil),   // 29: rollcall.log.v1.ExpiredOverride
+	(*HoldLeases)(nil),        // 30: rollcall.log.v1.HoldLeases
+	(*LeaseGuardCommand)(nil), // 31: rollcall.log.v1.LeaseGuardCommand
+	(*ServiceRecord)(nil),     // 32: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),            // 33: rollcall.log.v1.Report
+	(*Override)(nil),          // 34: rollcall.log.v1.Override
+	(*Rule)(nil),              // 35: rollcall.log.v1.Rule
+	(*Lease)(nil),             // 36: rollcall.log.v1.Lease
+	(*LeaseEnd)(nil),          // 37: rollcall.log.v1.LeaseEnd
+	(*LeaseGuard)(nil),        // 38: rollcall.log.v1.LeaseGuard
+	(*BrokenRule)(nil),        // 39: rollcall.log.v1.BrokenRule
+	(*RuleBreak)(nil),         // 40: rollcall.log.v1.RuleBreak
+	(*LayeredOverride)(nil),   // 41: rollcall.log.v1.LayeredOverride
+	(*Event)(nil),             // 42: rollcall.log.v1.Event
+	(*EventBlock)(nil),        // 43: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),        // 44: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),        // 45: rollcall.log.v1.BlockEvent
+	(*Result)(nil),            // 46: rollcall.log.v1.Result
+	(*AffectedService)(nil),   // 47: rollcall.log.v1.AffectedService
+	(*RecordResult)(nil),      // 48: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),     // 49: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),           // 50: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),     // 51: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),      // 52: rollcall.log.v1.StoredResult
+	(*Origin)(nil),            // 53: rollcall.log.v1.Origin
+	(*Setting)(nil),           // 54: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),     // 55: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),      // 56: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil),    // 57: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -4472,70 +5324,82 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	15, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
 	17, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
 	9,  // 8: rollcall.log.v1.Command.record:type_name -> rollcall.log.v1.RecordCommand
-	24, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
-	0,  // 10: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
-	13, // 11: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
-	1,  // 12: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
-	16, // 13: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	19, // 14: rollcall.log.v1.OverrideCommand.set:type_name -> rollcall.log.v1.SetOverride
-	20, // 15: rollcall.log.v1.OverrideCommand.clear:type_name -> rollcall.log.v1.ClearOverride
-	1,  // 16: rollcall.log.v1.SetOverride.status:type_name -> rollcall.log.v1.Status
-	22, // 17: rollcall.log.v1.RuleCommand.set:type_name -> rollcall.log.v1.SetRule
-	23, // 18: rollcall.log.v1.RuleCommand.remove:type_name -> rollcall.log.v1.RemoveRule
-	25, // 19: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
-	27, // 20: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	1,  // 21: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	10, // 22: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 23: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
-	10, // 24: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
-	10, // 25: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
-	30, // 26: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
-	28, // 27: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
-	2,  // 28: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	10, // 29: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 30: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
-	1,  // 31: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 32: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 33: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	31, // 34: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
-	35, // 35: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	10, // 36: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 37: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
-	36, // 38: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 39: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 40: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 41: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 42: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	31, // 43: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
-	40, // 44: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	41, // 45: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	39, // 46: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
-	30, // 47: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	32, // 48: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	38, // 49: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
-	1,  // 50: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
-	1,  // 51: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
-	0,  // 52: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
-	26, // 53: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 54: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 55: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 56: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	30, // 57: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
-	41, // 58: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
-	39, // 59: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
-	1,  // 60: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
-	44, // 61: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
-	30, // 62: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	32, // 63: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	10, // 64: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
-	46, // 65: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
-	7,  // 66: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	47, // 67: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	68, // [68:68] is the sub-list for method output_type
-	68, // [68:68] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	27, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
+	30, // 10: rollcall.log.v1.Command.hold_leases:type_name -> rollcall.log.v1.HoldLeases
+	0,  // 11: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
+	13, // 12: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
+	1,  // 13: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
+	16, // 14: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
+	19, // 15: rollcall.log.v1.OverrideCommand.set:type_name -> rollcall.log.v1.SetOverride
+	20, // 16: rollcall.log.v1.OverrideCommand.clear:type_name -> rollcall.log.v1.ClearOverride
+	1,  // 17: rollcall.log.v1.SetOverride.status:type_name -> rollcall.log.v1.Status
+	22, // 18: rollcall.log.v1.RuleCommand.set:type_name -> rollcall.log.v1.SetRule
+	23, // 19: rollcall.log.v1.RuleCommand.remove:type_name -> rollcall.log.v1.RemoveRule
+	25, // 20: rollcall.log.v1.LeaseCommand.grant:type_name -> rollcall.log.v1.GrantLease
+	26, // 21: rollcall.log.v1.LeaseCommand.revoke:type_name -> rollcall.log.v1.RevokeLease
+	1,  // 22: rollcall.log.v1.GrantLease.on_expiry:type_name -> rollcall.log.v1.Status
+	1,  // 23: rollcall.log.v1.RevokeLease.status:type_name -> rollcall.log.v1.Status
+	28, // 24: rollcall.log.v1.Expire.leases:type_name -> rollcall.log.v1.ExpiredLease
+	29, // 25: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
+	33, // 26: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 27: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	10, // 28: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 29: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
+	10, // 30: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
+	10, // 31: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 32: rollcall.log.v1.Lease.on_expiry:type_name -> rollcall.log.v1.Status
+	10, // 33: rollcall.log.v1.Lease.actor:type_name -> rollcall.log.v1.Actor
+	37, // 34: rollcall.log.v1.Lease.end:type_name -> rollcall.log.v1.LeaseEnd
+	1,  // 35: rollcall.log.v1.LeaseEnd.status:type_name -> rollcall.log.v1.Status
+	10, // 36: rollcall.log.v1.LeaseEnd.actor:type_name -> rollcall.log.v1.Actor
+	10, // 37: rollcall.log.v1.LeaseGuard.actor:type_name -> rollcall.log.v1.Actor
+	39, // 38: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
+	34, // 39: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
+	2,  // 40: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	10, // 41: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 42: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
+	1,  // 43: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 44: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 45: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	40, // 46: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	44, // 47: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	10, // 48: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 49: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
+	45, // 50: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 51: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 52: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 53: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 54: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	40, // 55: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	49, // 56: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	50, // 57: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	48, // 58: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	39, // 59: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	41, // 60: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	47, // 61: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
+	1,  // 62: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
+	1,  // 63: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
+	0,  // 64: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	32, // 65: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 66: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 67: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 68: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	39, // 69: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
+	50, // 70: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	48, // 71: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 72: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	53, // 73: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	39, // 74: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	41, // 75: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	10, // 76: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	55, // 77: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 78: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	56, // 79: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	80, // [80:80] is the sub-list for method output_type
+	80, // [80:80] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -4551,6 +5415,7 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_RaiseLevel)(nil),
 		(*Command_Record)(nil),
 		(*Command_Expire)(nil),
+		(*Command_HoldLeases)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[8].OneofWrappers = []any{}
 	file_rollcall_log_v1_log_proto_msgTypes[13].OneofWrappers = []any{
@@ -4565,13 +5430,18 @@ func file_rollcall_log_v1_log_proto_init() {
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[17].OneofWrappers = []any{}
 	file_rollcall_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[19].OneofWrappers = []any{
+		(*LeaseCommand_Grant)(nil),
+		(*LeaseCommand_Revoke)(nil),
+	}
+	file_rollcall_log_v1_log_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   44,
+			NumMessages:   53,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -77,7 +77,7 @@ func (x Hello_Purpose) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Hello_Purpose.Descriptor instead.
 func (Hello_Purpose) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8, 0}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{13, 0}
 }
 
 type ForwardRequest struct {
@@ -385,6 +385,242 @@ func (x *ReadIndexResponse) GetIndex() uint64 {
 	return 0
 }
 
+type RenewRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaseIds      []string               `protobuf:"bytes,1,rep,name=lease_ids,json=leaseIds,proto3" json:"lease_ids,omitempty"` // at most 10,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRequest) Reset() {
+	*x = RenewRequest{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRequest) ProtoMessage() {}
+
+func (x *RenewRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
+func (*RenewRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RenewRequest) GetLeaseIds() []string {
+	if x != nil {
+		return x.LeaseIds
+	}
+	return nil
+}
+
+type RenewResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LostLeaseIds  []string               `protobuf:"bytes,1,rep,name=lost_lease_ids,json=lostLeaseIds,proto3" json:"lost_lease_ids,omitempty"` // they do not live any more; all others are renewed
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewResponse) Reset() {
+	*x = RenewResponse{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewResponse) ProtoMessage() {}
+
+func (x *RenewResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
+func (*RenewResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *RenewResponse) GetLostLeaseIds() []string {
+	if x != nil {
+		return x.LostLeaseIds
+	}
+	return nil
+}
+
+type LeaseTimesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LeaseIds      []string               `protobuf:"bytes,1,rep,name=lease_ids,json=leaseIds,proto3" json:"lease_ids,omitempty"` // at most 10,000
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseTimesRequest) Reset() {
+	*x = LeaseTimesRequest{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseTimesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseTimesRequest) ProtoMessage() {}
+
+func (x *LeaseTimesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseTimesRequest.ProtoReflect.Descriptor instead.
+func (*LeaseTimesRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *LeaseTimesRequest) GetLeaseIds() []string {
+	if x != nil {
+		return x.LeaseIds
+	}
+	return nil
+}
+
+type LeaseTimesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Times         []*LeaseTime           `protobuf:"bytes,1,rep,name=times,proto3" json:"times,omitempty"` // in the order asked
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseTimesResponse) Reset() {
+	*x = LeaseTimesResponse{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseTimesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseTimesResponse) ProtoMessage() {}
+
+func (x *LeaseTimesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseTimesResponse.ProtoReflect.Descriptor instead.
+func (*LeaseTimesResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *LeaseTimesResponse) GetTimes() []*LeaseTime {
+	if x != nil {
+		return x.Times
+	}
+	return nil
+}
+
+type LeaseTime struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Known         bool                   `protobuf:"varint,1,opt,name=known,proto3" json:"known,omitempty"` // false: the leader knows of no live lease of the id
+	Left          int64                  `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"`   // nanoseconds of lived time until it is due; negative: it is overdue for so long
+	Late          bool                   `protobuf:"varint,3,opt,name=late,proto3" json:"late,omitempty"`   // as the lease guard counts
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LeaseTime) Reset() {
+	*x = LeaseTime{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LeaseTime) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LeaseTime) ProtoMessage() {}
+
+func (x *LeaseTime) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LeaseTime.ProtoReflect.Descriptor instead.
+func (*LeaseTime) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *LeaseTime) GetKnown() bool {
+	if x != nil {
+		return x.Known
+	}
+	return false
+}
+
+func (x *LeaseTime) GetLeft() int64 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+func (x *LeaseTime) GetLate() bool {
+	if x != nil {
+		return x.Late
+	}
+	return false
+}
+
 type HashAtRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Index uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"` // of the log entry
@@ -397,7 +633,7 @@ type HashAtRequest struct {
 
 func (x *HashAtRequest) Reset() {
 	*x = HashAtRequest{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +645,7 @@ func (x *HashAtRequest) String() string {
 func (*HashAtRequest) ProtoMessage() {}
 
 func (x *HashAtRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[6]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +658,7 @@ func (x *HashAtRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashAtRequest.ProtoReflect.Descriptor instead.
 func (*HashAtRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{6}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *HashAtRequest) GetIndex() uint64 {
@@ -460,7 +696,7 @@ type HashAtResponse struct {
 
 func (x *HashAtResponse) Reset() {
 	*x = HashAtResponse{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -472,7 +708,7 @@ func (x *HashAtResponse) String() string {
 func (*HashAtResponse) ProtoMessage() {}
 
 func (x *HashAtResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[7]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -485,7 +721,7 @@ func (x *HashAtResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashAtResponse.ProtoReflect.Descriptor instead.
 func (*HashAtResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{7}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *HashAtResponse) GetKnown() bool {
@@ -550,7 +786,7 @@ type Hello struct {
 
 func (x *Hello) Reset() {
 	*x = Hello{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +798,7 @@ func (x *Hello) String() string {
 func (*Hello) ProtoMessage() {}
 
 func (x *Hello) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[8]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +811,7 @@ func (x *Hello) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hello.ProtoReflect.Descriptor instead.
 func (*Hello) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{8}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Hello) GetProtocol() uint32 {
@@ -682,7 +918,7 @@ type ClockReading struct {
 
 func (x *ClockReading) Reset() {
 	*x = ClockReading{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -694,7 +930,7 @@ func (x *ClockReading) String() string {
 func (*ClockReading) ProtoMessage() {}
 
 func (x *ClockReading) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[9]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -707,7 +943,7 @@ func (x *ClockReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockReading.ProtoReflect.Descriptor instead.
 func (*ClockReading) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{9}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ClockReading) GetWall() int64 {
@@ -749,7 +985,7 @@ type LeaderLoss struct {
 
 func (x *LeaderLoss) Reset() {
 	*x = LeaderLoss{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -761,7 +997,7 @@ func (x *LeaderLoss) String() string {
 func (*LeaderLoss) ProtoMessage() {}
 
 func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[10]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -774,7 +1010,7 @@ func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderLoss.ProtoReflect.Descriptor instead.
 func (*LeaderLoss) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *LeaderLoss) GetLeader() string {
@@ -829,7 +1065,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -841,7 +1077,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[11]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -854,7 +1090,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -882,7 +1118,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -894,7 +1130,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[12]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -907,7 +1143,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -935,7 +1171,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1183,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[13]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -960,7 +1196,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -1005,7 +1241,19 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\afailure\x18\x03 \x01(\fR\afailure\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"g\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"+\n" +
+	"\fRenewRequest\x12\x1b\n" +
+	"\tlease_ids\x18\x01 \x03(\tR\bleaseIds\"5\n" +
+	"\rRenewResponse\x12$\n" +
+	"\x0elost_lease_ids\x18\x01 \x03(\tR\flostLeaseIds\"0\n" +
+	"\x11LeaseTimesRequest\x12\x1b\n" +
+	"\tlease_ids\x18\x01 \x03(\tR\bleaseIds\"G\n" +
+	"\x12LeaseTimesResponse\x121\n" +
+	"\x05times\x18\x01 \x03(\v2\x1b.rollcall.peer.v1.LeaseTimeR\x05times\"I\n" +
+	"\tLeaseTime\x12\x14\n" +
+	"\x05known\x18\x01 \x01(\bR\x05known\x12\x12\n" +
+	"\x04left\x18\x02 \x01(\x03R\x04left\x12\x12\n" +
+	"\x04late\x18\x03 \x01(\bR\x04late\"g\n" +
 	"\rHashAtRequest\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12,\n" +
@@ -1061,11 +1309,14 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x0eFoundingMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
-	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xfd\x01\n" +
+	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId2\xa0\x03\n" +
 	"\x04Peer\x12R\n" +
 	"\aForward\x12 .rollcall.peer.v1.ForwardRequest\x1a!.rollcall.peer.v1.ForwardResponse(\x010\x01\x12T\n" +
 	"\tReadIndex\x12\".rollcall.peer.v1.ReadIndexRequest\x1a#.rollcall.peer.v1.ReadIndexResponse\x12K\n" +
-	"\x06HashAt\x12\x1f.rollcall.peer.v1.HashAtRequest\x1a .rollcall.peer.v1.HashAtResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
+	"\x06HashAt\x12\x1f.rollcall.peer.v1.HashAtRequest\x1a .rollcall.peer.v1.HashAtResponse\x12H\n" +
+	"\x05Renew\x12\x1e.rollcall.peer.v1.RenewRequest\x1a\x1f.rollcall.peer.v1.RenewResponse\x12W\n" +
+	"\n" +
+	"LeaseTimes\x12#.rollcall.peer.v1.LeaseTimesRequest\x1a$.rollcall.peer.v1.LeaseTimesResponseB<Z:github.com/rollcallhq/rollcall/api/rollcall/peer/v1;peerv1b\x06proto3"
 
 var (
 	file_rollcall_peer_v1_peer_proto_rawDescOnce sync.Once
@@ -1080,49 +1331,59 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 14)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
-	(Hello_Purpose)(0),        // 0: rollcall.peer.v1.Hello.Purpose
-	(*ForwardRequest)(nil),    // 1: rollcall.peer.v1.ForwardRequest
-	(*ForwardedCommand)(nil),  // 2: rollcall.peer.v1.ForwardedCommand
-	(*ForwardResponse)(nil),   // 3: rollcall.peer.v1.ForwardResponse
-	(*ForwardedResult)(nil),   // 4: rollcall.peer.v1.ForwardedResult
-	(*ReadIndexRequest)(nil),  // 5: rollcall.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil), // 6: rollcall.peer.v1.ReadIndexResponse
-	(*HashAtRequest)(nil),     // 7: rollcall.peer.v1.HashAtRequest
-	(*HashAtResponse)(nil),    // 8: rollcall.peer.v1.HashAtResponse
-	(*Hello)(nil),             // 9: rollcall.peer.v1.Hello
-	(*ClockReading)(nil),      // 10: rollcall.peer.v1.ClockReading
-	(*LeaderLoss)(nil),        // 11: rollcall.peer.v1.LeaderLoss
-	(*MemberAddress)(nil),     // 12: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),          // 13: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),    // 14: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),        // 15: rollcall.log.v1.Command
-	(*v1.Result)(nil),         // 16: rollcall.log.v1.Result
-	(*v1.StateHash)(nil),      // 17: rollcall.log.v1.StateHash
+	(Hello_Purpose)(0),         // 0: rollcall.peer.v1.Hello.Purpose
+	(*ForwardRequest)(nil),     // 1: rollcall.peer.v1.ForwardRequest
+	(*ForwardedCommand)(nil),   // 2: rollcall.peer.v1.ForwardedCommand
+	(*ForwardResponse)(nil),    // 3: rollcall.peer.v1.ForwardResponse
+	(*ForwardedResult)(nil),    // 4: rollcall.peer.v1.ForwardedResult
+	(*ReadIndexRequest)(nil),   // 5: rollcall.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),  // 6: rollcall.peer.v1.ReadIndexResponse
+	(*RenewRequest)(nil),       // 7: rollcall.peer.v1.RenewRequest
+	(*RenewResponse)(nil),      // 8: rollcall.peer.v1.RenewResponse
+	(*LeaseTimesRequest)(nil),  // 9: rollcall.peer.v1.LeaseTimesRequest
+	(*LeaseTimesResponse)(nil), // 10: rollcall.peer.v1.LeaseTimesResponse
+	(*LeaseTime)(nil),          // 11: rollcall.peer.v1.LeaseTime
+	(*HashAtRequest)(nil),      // 12: rollcall.peer.v1.HashAtRequest
+	(*HashAtResponse)(nil),     // 13: rollcall.peer.v1.HashAtResponse
+	(*Hello)(nil),              // 14: rollcall.peer.v1.Hello
+	(*ClockReading)(nil),       // 15: rollcall.peer.v1.ClockReading
+	(*LeaderLoss)(nil),         // 16: rollcall.peer.v1.LeaderLoss
+	(*MemberAddress)(nil),      // 17: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),           // 18: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),     // 19: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),         // 20: rollcall.log.v1.Command
+	(*v1.Result)(nil),          // 21: rollcall.log.v1.Result
+	(*v1.StateHash)(nil),       // 22: rollcall.log.v1.StateHash
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: rollcall.peer.v1.ForwardRequest.commands:type_name -> rollcall.peer.v1.ForwardedCommand
-	15, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
+	20, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
 	4,  // 2: rollcall.peer.v1.ForwardResponse.results:type_name -> rollcall.peer.v1.ForwardedResult
-	16, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
-	17, // 4: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
-	0,  // 5: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	12, // 6: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	13, // 7: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	11, // 8: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
-	14, // 9: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
-	1,  // 10: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
-	5,  // 11: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
-	7,  // 12: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
-	3,  // 13: rollcall.peer.v1.Peer.Forward:output_type -> rollcall.peer.v1.ForwardResponse
-	6,  // 14: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
-	8,  // 15: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
-	13, // [13:16] is the sub-list for method output_type
-	10, // [10:13] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	21, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
+	11, // 4: rollcall.peer.v1.LeaseTimesResponse.times:type_name -> rollcall.peer.v1.LeaseTime
+	22, // 5: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
+	0,  // 6: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
+	17, // 7: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	18, // 8: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	16, // 9: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
+	19, // 10: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	1,  // 11: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
+	5,  // 12: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
+	12, // 13: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
+	7,  // 14: rollcall.peer.v1.Peer.Renew:input_type -> rollcall.peer.v1.RenewRequest
+	9,  // 15: rollcall.peer.v1.Peer.LeaseTimes:input_type -> rollcall.peer.v1.LeaseTimesRequest
+	3,  // 16: rollcall.peer.v1.Peer.Forward:output_type -> rollcall.peer.v1.ForwardResponse
+	6,  // 17: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
+	13, // 18: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
+	8,  // 19: rollcall.peer.v1.Peer.Renew:output_type -> rollcall.peer.v1.RenewResponse
+	10, // 20: rollcall.peer.v1.Peer.LeaseTimes:output_type -> rollcall.peer.v1.LeaseTimesResponse
+	16, // [16:21] is the sub-list for method output_type
+	11, // [11:16] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_peer_v1_peer_proto_init() }
@@ -1136,7 +1397,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   14,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

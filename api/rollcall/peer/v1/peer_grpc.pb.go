@@ -22,9 +22,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Forward_FullMethodName   = "/rollcall.peer.v1.Peer/Forward"
-	Peer_ReadIndex_FullMethodName = "/rollcall.peer.v1.Peer/ReadIndex"
-	Peer_HashAt_FullMethodName    = "/rollcall.peer.v1.Peer/HashAt"
+	Peer_Forward_FullMethodName    = "/rollcall.peer.v1.Peer/Forward"
+	Peer_ReadIndex_FullMethodName  = "/rollcall.peer.v1.Peer/ReadIndex"
+	Peer_HashAt_FullMethodName     = "/rollcall.peer.v1.Peer/HashAt"
+	Peer_Renew_FullMethodName      = "/rollcall.peer.v1.Peer/Renew"
+	Peer_LeaseTimes_FullMethodName = "/rollcall.peer.v1.Peer/LeaseTimes"
 )
 
 // PeerClient is the client API for Peer service.
@@ -44,6 +46,11 @@ type PeerClient interface {
 	// Tells which state hash this node held after applying a log entry. If the asker held another,
 	// this node begins to ask the others too.
 	HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc.CallOption) (*HashAtResponse, error)
+	// Renews leases with the leader: those that a node's callers asked for within a few milliseconds. The leader
+	// answers when a quorum has confirmed it after the request came. A node that does not lead refuses.
+	Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error)
+	// Asks the leader how long leases still live. A node that does not lead refuses.
+	LeaseTimes(ctx context.Context, in *LeaseTimesRequest, opts ...grpc.CallOption) (*LeaseTimesResponse, error)
 }
 
 type peerClient struct {
@@ -87,6 +94,26 @@ func (c *peerClient) HashAt(ctx context.Context, in *HashAtRequest, opts ...grpc
 	return out, nil
 }
 
+func (c *peerClient) Renew(ctx context.Context, in *RenewRequest, opts ...grpc.CallOption) (*RenewResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(RenewResponse)
+	err := c.cc.Invoke(ctx, Peer_Renew_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) LeaseTimes(ctx context.Context, in *LeaseTimesRequest, opts ...grpc.CallOption) (*LeaseTimesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LeaseTimesResponse)
+	err := c.cc.Invoke(ctx, Peer_LeaseTimes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -104,6 +131,11 @@ type PeerServer interface {
 	// Tells which state hash this node held after applying a log entry. If the asker held another,
 	// this node begins to ask the others too.
 	HashAt(context.Context, *HashAtRequest) (*HashAtResponse, error)
+	// Renews leases with the leader: those that a node's callers asked for within a few milliseconds. The leader
+	// answers when a quorum has confirmed it after the request came. A node that does not lead refuses.
+	Renew(context.Context, *RenewRequest) (*RenewResponse, error)
+	// Asks the leader how long leases still live. A node that does not lead refuses.
+	LeaseTimes(context.Context, *LeaseTimesRequest) (*LeaseTimesResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -122,6 +154,12 @@ func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*R
 }
 func (UnimplementedPeerServer) HashAt(context.Context, *HashAtRequest) (*HashAtResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method HashAt not implemented")
+}
+func (UnimplementedPeerServer) Renew(context.Context, *RenewRequest) (*RenewResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Renew not implemented")
+}
+func (UnimplementedPeerServer) LeaseTimes(context.Context, *LeaseTimesRequest) (*LeaseTimesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method LeaseTimes not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -187,6 +225,42 @@ func _Peer_HashAt_Handler(srv interface{}, ctx context.Context, dec func(interfa
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Renew_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RenewRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Renew(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Renew_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Renew(ctx, req.(*RenewRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_LeaseTimes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LeaseTimesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).LeaseTimes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_LeaseTimes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).LeaseTimes(ctx, req.(*LeaseTimesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -201,6 +275,14 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "HashAt",
 			Handler:    _Peer_HashAt_Handler,
+		},
+		{
+			MethodName: "Renew",
+			Handler:    _Peer_Renew_Handler,
+		},
+		{
+			MethodName: "LeaseTimes",
+			Handler:    _Peer_LeaseTimes_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
