@@ -84,8 +84,8 @@ func (f *fakeCluster) endLease(id string, s client.Status, reason string) int64 
 	f.leases.live[id].expiry.Stop()
 	delete(f.leases.live, id)
 	var changed []event
-	for _, service := range slices.Sorted(maps.Keys(f.leases.attached)) {
-		if f.leases.attached[service] == id {
+	for service, held := range f.leases.attached {
+		if held == id {
 			delete(f.leases.attached, service)
 			changed = append(changed, event{service, s, reason})
 		}
@@ -95,7 +95,7 @@ func (f *fakeCluster) endLease(id string, s client.Status, reason string) int64 
 }
 
 // attach has a change of a service made under a lease, "" for none; f.mu is held.
-func (f *fakeCluster) attach(id string, dry bool, service string) error {
+func (f *fakeCluster) attach(id string, dry bool, service string, s client.Status) error {
 	held := f.leases.attached[service]
 	lease := f.leases.live[id]
 	switch {
@@ -106,7 +106,9 @@ func (f *fakeCluster) attach(id string, dry bool, service string) error {
 	case lease == nil:
 		return refusal(codes.NotFound, "NOT_FOUND", map[string]string{"lease": id, "written": "no"})
 	}
-	f.leases.attached[service] = id
+	if f.leases.attached[service] = id; s == missing {
+		delete(f.leases.attached, service)
+	}
 	lease.expiry.Reset(lease.GetTtl().AsDuration())
 	return nil
 }
