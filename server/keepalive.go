@@ -78,8 +78,8 @@ func (a *admin) keepAlive(ctx context.Context, stream grpc.ServerStream, out *fl
 		case err != nil:
 			return err
 		}
-		if f := validateKeepAlive(req); f != nil {
-			return f
+		if err := validateKeepAlive(req); err != nil {
+			return err
 		}
 		if f := out.Take(keepAliveBytes(req)); f != nil {
 			return f
@@ -134,7 +134,7 @@ func distinct(ids []string) []string {
 
 // validateKeepAlive returns nil if nothing is wrong. A message without ids is answered: it shows that both sides
 // live.
-func validateKeepAlive(req *rollcallv1.KeepAliveRequest) *rpcerror.Failure {
+func validateKeepAlive(req *rollcallv1.KeepAliveRequest) error {
 	var vs violations
 	if n := len(req.GetLeaseIds()); n > limits.MaxRenewedAtOnce {
 		vs.add("lease_ids", "has %d entries; at most %d are allowed, send several messages", n, limits.MaxRenewedAtOnce)

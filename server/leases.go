@@ -105,6 +105,9 @@ func (a *admin) ReleaseLeaseGuard(ctx context.Context, req *rollcallv1.ReleaseLe
 	if err != nil {
 		return nil, err
 	}
+	if record.GetDeleted() { // it was never engaged
+		return &rollcallv1.ReleaseLeaseGuardResponse{Revision: result.GetRevision(), ClusterId: a.registry.ClusterID()}, nil
+	}
 	var guard logv1.LeaseGuard
 	if err := guard.UnmarshalVT(record.GetValue()); err != nil {
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OutcomeUnknown("the leader's answer cannot be read: %w", err))
