@@ -77,7 +77,7 @@ type Leases interface {
 	// GetLease returns a lease, one that has ended too, or nil if there is none.
 	GetLease(id string) (l *rollcallv1.Lease, revision int64)
 	// ListLeases returns, of one cut and by id, at most limit leases that stand after the id after; more if others
-	// follow. all: those too that have ended and whose reports wait to be forgotten.
+	// follow. all: those too whose end is done, and whose reports wait to be forgotten.
 	ListLeases(after string, limit int, all bool) (list []*rollcallv1.Lease, more bool, revision int64)
 	// LeaseGuard returns the lease guard; nil if it was never engaged.
 	LeaseGuard() *logv1.LeaseGuard

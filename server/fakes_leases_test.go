@@ -53,7 +53,7 @@ func (f *fakeLeases) ListLeases(after string, limit int, all bool) (list []*roll
 	defer f.mu.Unlock()
 	var ids []string
 	for id, l := range f.leases {
-		if id > after && (all || l.GetEnd() == nil) {
+		if id > after && (all || !l.GetEnd().GetDone()) {
 			ids = append(ids, id)
 		}
 	}

@@ -268,6 +268,7 @@ func TestListLeases(t *testing.T) {
 			c.elect(leader)
 			n := c.nodes["n1"]
 			n.leases.put(10*time.Second, "a", "late b", "c", "lost d")
+			n.leases.leases["ending"] = &logv1.Lease{Ttl: 5, End: &logv1.LeaseEnd{Time: 7}}
 			n.leases.leases["ended"] = &logv1.Lease{Ttl: 5, End: &logv1.LeaseEnd{Time: 7, Done: true, ForgetTime: 9}}
 			list := func(req *rollcallv1.ListLeasesRequest) (got []string, next string) {
 				t.Helper()
@@ -287,22 +288,22 @@ func TestListLeases(t *testing.T) {
 				}
 				return got, res.GetNextPageToken()
 			}
-			live := []string{"a 7s false", "c 7s false", "late b 7s true", "lost d ? false"}
+			live := []string{"a 7s false", "c 7s false", "ending ? false", "late b 7s true", "lost d ? false"}
 			if got, next := list(&rollcallv1.ListLeasesRequest{}); !slices.Equal(got, live) || next != "" {
 				t.Errorf("got %q %q", got, next)
 			}
-			if got, next := list(&rollcallv1.ListLeasesRequest{All: true}); !slices.Equal(got, []string{live[0], live[1], "ended ? false", live[2], live[3]}) || next != "" {
+			if got, next := list(&rollcallv1.ListLeasesRequest{All: true}); !slices.Equal(got, []string{live[0], live[1], "ended ? false", live[2], live[3], live[4]}) || next != "" {
 				t.Errorf("all: %q %q", got, next)
 			}
 			got, next := list(&rollcallv1.ListLeasesRequest{PageSize: 3})
-			if rest, end := list(&rollcallv1.ListLeasesRequest{PageSize: 3, PageToken: next}); !slices.Equal(append(got, rest...), live) || end != "" || len(rest) != 1 {
+			if rest, end := list(&rollcallv1.ListLeasesRequest{PageSize: 3, PageToken: next}); !slices.Equal(append(got, rest...), live) || end != "" || len(rest) != 2 {
 				t.Errorf("pages: %q, %q %q", got, rest, end)
 			}
 			for _, f := range []struct {
 				id   string
 				all  bool
 				want string
-			}{{"c", false, live[1]}, {"ended", false, ""}, {"ended", true, "ended ? false"}, {"nobody", true, ""}} {
+			}{{"c", false, live[1]}, {"ended", false, ""}, {"ending", false, live[2]}, {"ended", true, "ended ? false"}, {"nobody", true, ""}} {
 				if got, next := list(&rollcallv1.ListLeasesRequest{LeaseId: f.id, All: f.all}); strings.Join(got, ",") != f.want || next != "" {
 					t.Errorf("%v: %q", f, got)
 				}
@@ -310,7 +311,7 @@ func TestListLeases(t *testing.T) {
 			// A leader that does not answer costs a second, and what only it knows.
 			c.nodes[leader].lessor.times = func([]string) ([]*peerv1.LeaseTime, error) { return nil, errNotLeading }
 			start := time.Now()
-			if got, _ := list(&rollcallv1.ListLeasesRequest{}); !slices.Equal(got, []string{"a ? false", "c ? false", "late b ? false", "lost d ? false"}) {
+			if got, _ := list(&rollcallv1.ListLeasesRequest{}); !slices.Equal(got, []string{"a ? false", "c ? false", "ending ? false", "late b ? false", "lost d ? false"}) {
 				t.Errorf("got %q", got)
 			}
 			if took := time.Since(start); took != leaseTimesTimeout {

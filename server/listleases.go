@@ -47,7 +47,7 @@ func (s *registryService) listLeases(ctx context.Context, req *rollcallv1.ListLe
 	res := &rollcallv1.ListLeasesResponse{ClusterId: cluster, Guard: convert.LeaseGuard(s.leases.LeaseGuard())}
 	if id := req.GetLeaseId(); id != "" {
 		var l *rollcallv1.Lease
-		if l, res.Revision = s.leases.GetLease(id); l != nil && (req.GetAll() || l.GetEndTime() == nil) {
+		if l, res.Revision = s.leases.GetLease(id); l != nil && (req.GetAll() || !s.leases.Lease(id).GetEnd().GetDone()) {
 			res.Leases = []*rollcallv1.Lease{l}
 		}
 	} else {
