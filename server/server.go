@@ -223,8 +223,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &admin{
+	rollcallv1.RegisterAdminServer(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		ending: ending, cutOff: s.cutOff,
 	})
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		Reads: r, registry: deps.Registry, layers: deps.Layers, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
