@@ -14,9 +14,11 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -29,6 +31,9 @@ type admin struct {
 	registry Registry
 	router   *forward.Router
 	pending  *budget.Budget
+	renewer  *renewal.Renewer
+	renewals *budget.Budget // what large messages of KeepAlive, and their answers, hold
+	fence    *fence.Fence
 	ending   context.Context            // ends when streams are to end
 	cutOff   func(call context.Context) // closes the connection of a call
 	onWrite  func(took time.Duration)   // see Config
@@ -58,6 +63,7 @@ func setChange(req *rollcallv1.SetServingStatusRequest) *logv1.Change {
 		Service:    req.GetService(),
 		Status:     logv1.Status(req.GetStatus()),
 		IfRevision: req.IfRevision,
+		LeaseId:    req.GetLeaseId(),
 	}
 }
 
@@ -104,6 +110,7 @@ func batchChanges(req *rollcallv1.BatchSetServingStatusRequest) []*logv1.Change 
 			Service:    c.GetService(),
 			Status:     logv1.Status(c.GetStatus()),
 			IfRevision: c.IfRevision,
+			LeaseId:    c.GetLeaseId(),
 		}
 	}
 	return changes
@@ -168,6 +175,7 @@ func deleteChange(req *rollcallv1.DeleteServiceRequest) *logv1.Change {
 		Status:     logv1.Status_STATUS_SERVICE_UNKNOWN,
 		IfRevision: req.IfRevision,
 		MustExist:  !req.GetAllowMissing(),
+		LeaseId:    req.GetLeaseId(),
 	}
 }
 

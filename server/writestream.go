@@ -7,9 +7,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
-	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -33,6 +32,7 @@ const (
 // another sends the answers that are ready together. A write has no goroutine.
 type writeStream struct {
 	*admin
+	ctx        context.Context // the stream's
 	connection *peer.Peer
 	caller     string
 	until      time.Time // the stream's own deadline; zero: it has none
@@ -42,11 +42,12 @@ type writeStream struct {
 // streamedWrite is one write, from when its message has come until its answer has left.
 type streamedWrite struct {
 	forward.Call
-	kind  writeKind
-	brief bool
-	began time.Time // when it was started; zero: it was not
-	bytes int64     // that it took from the budget
-	room  int       // about how many bytes its answer has beyond those of a small one
+	kind    writeKind
+	renewal *rollcallv1.KeepAliveRequest
+	brief   bool
+	began   time.Time // when it was started; zero: it was not
+	bytes   int64     // that it took from the budget
+	room    int       // about how many bytes its answer has beyond those of a small one
 }
 
 type writeKind int
@@ -66,7 +67,7 @@ func (a *admin) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteStre
 	if err := a.checkMetadata(ctx); err != nil {
 		return err
 	}
-	s := &writeStream{admin: a, caller: callerAddress(ctx), calls: forward.NewCalls(ctx, maxStreamedWrites)}
+	s := &writeStream{admin: a, ctx: ctx, caller: callerAddress(ctx), calls: forward.NewCalls(ctx, maxStreamedWrites)}
 	s.connection, _ = peer.FromContext(ctx)
 	s.until, _ = ctx.Deadline()
 	if f := a.pending.Take(s.connection, writeStreamBytes); f != nil {
@@ -211,7 +212,7 @@ func (s *writeStream) take(writes []*rollcallv1.StreamedWrite) {
 // call without one. length is about how many bytes its message has up to it.
 func (s *writeStream) deadline(w *rollcallv1.StreamedWrite, now time.Time, length int) time.Time {
 	at := now.Add(s.router.Timeout + deadline.Transfer(length))
-	if t := w.GetTimeout(); t != nil {
+	if t := w.GetTimeout(); t.AsDuration() > 0 { // others are refused
 		at = now.Add(t.AsDuration())
 	}
 	if !s.until.IsZero() && s.until.Before(at) {
@@ -224,9 +225,12 @@ func (s *writeStream) deadline(w *rollcallv1.StreamedWrite, now time.Time, lengt
 func (s *writeStream) start(calls []*forward.Call, errs []error) {
 	valid := make([]*forward.Call, 0, len(calls))
 	for i, c := range calls {
-		if errs[i] != nil {
+		switch write := c.Value.(*streamedWrite); {
+		case errs[i] != nil:
 			c.Fail(errs[i])
-		} else {
+		case write.kind == keepAliveWrite:
+			go s.renewStreamed(write)
+		default:
 			valid = append(valid, c)
 		}
 	}
@@ -235,6 +239,26 @@ func (s *writeStream) start(calls []*forward.Call, errs []error) {
 			c.Fail(err)
 		}
 	}
+}
+
+// renewStreamed answers a keep_alive, which has a goroutine: it renews many leases.
+func (s *writeStream) renewStreamed(write *streamedWrite) {
+	ctx, cancel := context.WithDeadline(s.ctx, write.Deadline)
+	defer cancel()
+	ctx, cancelAnswer := deadline.Answerable(ctx, 0)
+	defer cancelAnswer()
+	if res, err := s.tryRenew(ctx, write.renewal); err != nil {
+		write.Fail(err)
+	} else {
+		write.Done(res)
+	}
+	write.Flush()
+}
+
+// tryRenew returns an error if renewing panicked.
+func (s *writeStream) tryRenew(ctx context.Context, req *rollcallv1.KeepAliveRequest) (_ *rollcallv1.KeepAliveResponse, err error) {
+	defer rpcerror.Recovered(s.log, s.node, "Admin.WriteStream", false, &err)
+	return s.renew(ctx, req), nil
 }
 
 // tryStart returns an error if starting panicked.
@@ -269,6 +293,7 @@ func (s *writeStream) prepare(w *rollcallv1.StreamedWrite) (*streamedWrite, erro
 	var req changeRequest
 	var changes []*logv1.Change
 	var err error
+	timeout := w.GetTimeout()
 	switch w := w.GetWrite().(type) {
 	case *rollcallv1.StreamedWrite_Set:
 		write.kind, req, changes, err = setWrite, w.Set, []*logv1.Change{setChange(w.Set)}, validateSet(w.Set)
@@ -280,8 +305,11 @@ func (s *writeStream) prepare(w *rollcallv1.StreamedWrite) (*streamedWrite, erro
 	case *rollcallv1.StreamedWrite_Delete:
 		write.kind, req, changes, err = deleteWrite, w.Delete, []*logv1.Change{deleteChange(w.Delete)}, validateDelete(w.Delete)
 	case *rollcallv1.StreamedWrite_KeepAlive:
-		write.kind = keepAliveWrite
-		return write, status.Error(codes.Unimplemented, "keep_alive")
+		write.kind, write.renewal, write.room = keepAliveWrite, w.KeepAlive, keepAliveBytes(w.KeepAlive)
+		if err = validateKeepAlive(w.KeepAlive); err == nil {
+			err = validateTimeout(timeout)
+		}
+		return write, err
 	default:
 		var vs violations
 		vs.add("write", "is required: set, batch, delete or keep_alive")
@@ -290,10 +318,16 @@ func (s *writeStream) prepare(w *rollcallv1.StreamedWrite) (*streamedWrite, erro
 	write.Command = command(s.caller, req)
 	write.Command.Kind = &logv1.Command_Write{Write: &logv1.Write{Changes: changes}}
 	write.ValidateOnly = req.GetValidateOnly()
-	if t := w.GetTimeout(); err == nil && t != nil && (t.CheckValid() != nil || t.AsDuration() <= 0) {
-		var vs violations
-		vs.add("timeout", "is not a time that the caller can wait; leave it out to wait as long as the node lets a change work")
-		err = vs.err()
+	if err == nil {
+		err = validateTimeout(timeout)
 	}
 	return write, err
+}
+
+func validateTimeout(t *durationpb.Duration) error {
+	var vs violations
+	if t != nil && (t.CheckValid() != nil || t.AsDuration() <= 0) {
+		vs.add("timeout", "is not a time that the caller can wait; leave it out to wait as long as the node lets a change work")
+	}
+	return vs.err()
 }

@@ -91,6 +91,13 @@ func (s *writeStream) answer(w *streamedWrite) (r *rollcallv1.StreamedResult, si
 // result sets the answer to a write that was done.
 func (s *writeStream) result(w *streamedWrite, r *rollcallv1.StreamedResult) (err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Admin.WriteStream", true, &err)
+	if w.kind == keepAliveWrite {
+		renewed, err := w.Answered()
+		if err == nil {
+			r.Result = &rollcallv1.StreamedResult_KeepAlive{KeepAlive: renewed.(*rollcallv1.KeepAliveResponse)}
+		}
+		return err
+	}
 	result, err := w.Result()
 	if err != nil {
 		return err

@@ -129,7 +129,9 @@ func TestStreamedWritesAreAnsweredAsUnaryOnes(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				field := func(m proto.Message) { m.ProtoReflect().Clear(m.ProtoReflect().Descriptor().Fields().ByName("revision")) }
+				field := func(m proto.Message) {
+					m.ProtoReflect().Clear(m.ProtoReflect().Descriptor().Fields().ByName("revision"))
+				}
 				field(got)
 				field(unary)
 				if !proto.Equal(got, unary) {
@@ -287,6 +289,40 @@ func TestStreamedMessagesThatAreRefused(t *testing.T) {
 	}
 }
 
+// Renewals ride on the stream of writes, beside writes that name their leases.
+func TestStreamedKeepAlives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2)
+		c.elect("n2")
+		stream := c.nodes["n1"].openWriteStream(t, t.Context())
+		defer stream.CloseSend()
+		renew := func(id uint64, leases ...string) *rollcallv1.StreamedWrite {
+			return &rollcallv1.StreamedWrite{Id: id, Write: &rollcallv1.StreamedWrite_KeepAlive{KeepAlive: &rollcallv1.KeepAliveRequest{LeaseIds: leases}}}
+		}
+		set := streamedSet(2, "a", serving)
+		set.GetSet().LeaseId = "0123456789abcdef"
+		short := renew(4, "0123456789abcdef")
+		short.Timeout = durationpb.New(-1)
+		c.nodes["n2"].lessor.onRenew(func(context.Context, []string) ([]string, error) { return []string{"00000000000000aa"}, nil })
+		sendWrites(t, stream, renew(1, "0123456789abcdef", "00000000000000aa"), set, renew(3, ""), short)
+		a := answersOf(t, stream, 4)
+		if got := a[1].GetKeepAlive(); len(got.GetRenewedLeaseIds()) != 1 || len(got.GetLostLeaseIds()) != 1 || got.GetClusterId() != "" {
+			t.Errorf("renewed: %v", a[1])
+		}
+		if a[2].GetSet() == nil || c.nodes["n2"].lastCommand().GetWrite().GetChanges()[0].GetLeaseId() != "0123456789abcdef" {
+			t.Errorf("a leased write: %v", a[2])
+		}
+		checkError(t, errorIn(a[3]), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, "", nil, "lease_ids[0]"})
+		checkError(t, errorIn(a[4]), want{codes.InvalidArgument, rpcerror.ReasonInvalidArgument, rpcerror.WrittenNo, nil, "timeout is not"})
+		c.nodes["n2"].agreement.change(func(st *NodeStatus) { st.Leader, st.Leading = "", false })
+		c.nodes["n1"].agreement.change(func(st *NodeStatus) { st.Leader = "" })
+		sendWrites(t, stream, renew(5, "0123456789abcdef"))
+		if a := answersOf(t, stream, 1); len(a[5].GetKeepAlive().GetWaitingLeaseIds()) != 1 {
+			t.Errorf("without a leader: %v", a[5])
+		}
+	})
+}
+
 func TestWriteStreamOfAnotherCluster(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := single(t)
@@ -398,7 +434,7 @@ func TestAStuckWriteStreamDoesNotHoldUpTheStop(t *testing.T) {
 	}
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", n.log
-	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Layers: n.registry, Followers: n.registry, History: n.registry,
+	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Layers: n.registry, Leases: &n.leases, Lessor: &n.lessor, Followers: n.registry, History: n.registry,
 		Agreement: n.agreement, Node: n.agreement, Peers: peerFunc(nil)})
 	if err != nil {
 		t.Fatal(err)
@@ -555,4 +591,3 @@ func checkStreamedResult(t *testing.T, r *rollcallv1.StreamedResult) {
 		t.Fatalf("%v says nothing of what became of it", e)
 	}
 }
-
