@@ -70,6 +70,7 @@ var rooms = map[string][]string{
 	"node/audit":         {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
 	"node/retention":     {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
 	"node/expiry":        {"api/rollcall/log/v1"},
+	"node/lessor":        {"api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
