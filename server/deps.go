@@ -107,6 +107,9 @@ type History interface {
 type Agreement interface {
 	// Propose returns what the fold made of cmd, refusals included. Only a leader can.
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
+	// Start is Propose of many commands at once: each is answered with what Propose would return. It does not
+	// block, and needs no goroutine for each. Who waits gives a proposal up when its time is over.
+	Start(proposals []*logv1.Proposal)
 	// Preview returns what Propose would at this moment, and changes nothing.
 	Preview(cmd *logv1.Command) *logv1.Result
 	// CheckLevel says why leader, this node or another, cannot take cmd yet: the cluster's feature level

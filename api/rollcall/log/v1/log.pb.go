@@ -1947,7 +1947,8 @@ type RevokeLease struct {
 	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
 	// What attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted. Unset: the lease's on_expiry.
 	Status        *Status `protobuf:"varint,2,opt,name=status,proto3,enum=rollcall.log.v1.Status,oneof" json:"status,omitempty"`
-	KeepReports   bool    `protobuf:"varint,3,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"` // they stay as they are, without a lease; not with status
+	KeepReports   bool    `protobuf:"varint,3,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"`    // they stay as they are, without a lease; not with status
+	AllowMissing  bool    `protobuf:"varint,4,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"` // a lease that does not live is no refusal, and nothing is changed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1999,6 +2000,13 @@ func (x *RevokeLease) GetStatus() Status {
 func (x *RevokeLease) GetKeepReports() bool {
 	if x != nil {
 		return x.KeepReports
+	}
+	return false
+}
+
+func (x *RevokeLease) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
 	}
 	return false
 }
@@ -4904,11 +4912,12 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x10\n" +
 	"\x03ttl\x18\x02 \x01(\x03R\x03ttl\x124\n" +
 	"\ton_expiry\x18\x03 \x01(\x0e2\x17.rollcall.log.v1.StatusR\bonExpiry\x12!\n" +
-	"\fforget_after\x18\x04 \x01(\x03R\vforgetAfter\"\x8c\x01\n" +
+	"\fforget_after\x18\x04 \x01(\x03R\vforgetAfter\"\xb1\x01\n" +
 	"\vRevokeLease\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x124\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusH\x00R\x06status\x88\x01\x01\x12!\n" +
-	"\fkeep_reports\x18\x03 \x01(\bR\vkeepReportsB\t\n" +
+	"\fkeep_reports\x18\x03 \x01(\bR\vkeepReports\x12#\n" +
+	"\rallow_missing\x18\x04 \x01(\bR\fallowMissingB\t\n" +
 	"\a_status\"\xbe\x01\n" +
 	"\x06Expire\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x125\n" +

@@ -1520,6 +1520,16 @@ func (m *RevokeLease) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.AllowMissing {
+		i--
+		if m.AllowMissing {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x20
+	}
 	if m.KeepReports {
 		i--
 		if m.KeepReports {
@@ -4705,6 +4715,9 @@ func (m *RevokeLease) SizeVT() (n int) {
 		n += 1 + protohelpers.SizeOfVarint(uint64(*m.Status))
 	}
 	if m.KeepReports {
+		n += 2
+	}
+	if m.AllowMissing {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -8803,6 +8816,26 @@ func (m *RevokeLease) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.KeepReports = bool(v != 0)
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AllowMissing", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.AllowMissing = bool(v != 0)
 		default:
 			return UnknownField("RevokeLease", fieldNum)
 		}
