@@ -3,7 +3,6 @@ package lessor
 import (
 	"container/heap"
 	"context"
-	"errors"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -72,6 +71,7 @@ func (l *Lessor) expire(ctx context.Context) (more bool) {
 // chooseDue marks leases that were due at a time, and returns the command that ends them. mu is held.
 func (l *Lessor) chooseDue(t *table, dueBy time.Duration, x *expiry) (leases []*lease, cmd *logv1.Expire) {
 	cmd = &logv1.Expire{Term: t.term}
+	l.endGivenUp()
 	seen := l.cfg.Fold.Revision()
 	for e := range t.due {
 		if e.holds > 0 || e.expiring != nil || e.renewed+e.ttl > dueBy {
@@ -244,8 +244,3 @@ type refusedError struct{ reason logv1.Refusal_Reason }
 
 func (e refusedError) Error() string    { return "refused: " + e.reason.String() }
 func (e refusedError) NotWritten() bool { return true }
-
-func notWritten(err error) bool {
-	var not interface{ NotWritten() bool }
-	return errors.As(err, &not) && not.NotWritten()
-}

@@ -116,3 +116,93 @@ func TestHoldWithoutLeading(t *testing.T) {
 		c.endsAfter(id(0), begun, 10*time.Second)
 	})
 }
+
+// waiter notes what it is told.
+type waiter struct{ answers chan error }
+
+func (w waiter) Answer(_ any, err error) { w.answers <- err }
+func (w waiter) Flush()                  {}
+
+// TestProposalsThatAreAnsweredLater hold off the end of their leases until they are, and renew them.
+func TestProposalsThatAreAnsweredLater(t *testing.T) {
+	for name, test := range map[string]struct {
+		answer any
+		err    error
+		giveUp bool
+		renews bool
+	}{
+		"written":             {answer: &logv1.Result{}, renews: true},
+		"refused":             {answer: &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_RULE_BROKEN}}},
+		"surely not written":  {err: surelyNot{errUnknown}},
+		"nobody knows":        {err: errUnknown, renews: true},
+		"nobody waits for it": {giveUp: true, renews: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1, func(t *testing.T, c *cluster) {
+				time.Sleep(8 * time.Second)
+				begun := time.Now()
+				w := waiter{make(chan error, 1)}
+				p := &logv1.Proposal{Command: &logv1.Command{}, Waiter: w}
+				if !c.l.HoldStarted(p, []string{id(0)}, nil) {
+					t.Fatal("it waits, and no Expire is under way")
+				}
+				p.Send()
+				time.Sleep(7 * time.Second)
+				if c.live() != 1 {
+					t.Error("the lease ended while the write was under way")
+				}
+				if test.giveUp {
+					p.GiveUp()
+				} else {
+					p.Answer(test.answer, test.err)
+					if err := <-w.answers; err != test.err {
+						t.Errorf("the waiter was told %v", err)
+					}
+				}
+				if test.renews {
+					c.endsAfter(id(0), begun, 10*time.Second)
+				} else {
+					c.endsAfter(id(0), begun, 7*time.Second)
+				}
+				c.l.mu.Lock()
+				defer c.l.mu.Unlock()
+				if len(c.l.holds) > 0 {
+					t.Error("a hold is left")
+				}
+			})
+		})
+	}
+}
+
+// TestAProposalAwaitsTheExpire that is under way, also if nobody ever learns its outcome.
+func TestAProposalAwaitsTheExpire(t *testing.T) {
+	for name, known := range map[string]bool{"applied": true, "the leadership ends": false} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, 1, func(t *testing.T, c *cluster) {
+				under := make(chan struct{})
+				c.set(func() {
+					c.propose = func(_ context.Context, _ *logv1.Command, apply func() *logv1.Result) (*logv1.Result, error) {
+						c.set(func() { c.propose = nil })
+						close(under)
+						time.Sleep(time.Second)
+						if known {
+							return apply(), nil
+						}
+						c.lead(0)
+						return nil, errUnknown
+					}
+				})
+				<-under
+				begun := time.Now()
+				later := make(chan time.Duration, 1)
+				p := &logv1.Proposal{Command: &logv1.Command{}, Waiter: waiter{make(chan error, 1)}}
+				if c.l.HoldStarted(p, []string{id(0)}, func(*logv1.Proposal) { later <- time.Since(begun) }) {
+					t.Error("it does not wait")
+				}
+				if took := <-later; took != time.Second {
+					t.Errorf("it began after %s", took)
+				}
+			})
+		})
+	}
+}

@@ -62,7 +62,14 @@ type Lessor struct {
 	table *table // of the leadership; nil: none
 	log   bulkLog
 
+	// holds are of proposals under way, and of some that were given up.
+	holds map[*logv1.Proposal]*hold
+
 	warned time.Time // when a failure was logged last; of the goroutine that proposes
+
+	life    context.Context // ends with Run
+	end     context.CancelFunc
+	waiting sync.WaitGroup // proposals that wait for the outcome of an Expire
 }
 
 // changes are the leases that the fold has changed and the table does not know of yet.
@@ -74,11 +81,15 @@ type changes struct {
 
 // New returns a Lessor. It renews at once, and lets nothing expire until Run.
 func New(cfg Config) *Lessor {
-	return &Lessor{cfg: cfg, wake: make(chan struct{}, 1), lived: newLived(cfg.Now)}
+	l := &Lessor{cfg: cfg, wake: make(chan struct{}, 1), lived: newLived(cfg.Now), holds: map[*logv1.Proposal]*hold{}}
+	l.life, l.end = context.WithCancel(context.Background())
+	return l
 }
 
 // Run works until ctx ends.
 func (l *Lessor) Run(ctx context.Context) {
+	defer l.waiting.Wait()
+	defer l.end()
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	// Beside the ticks: lived time passes while a proposal is under way.
@@ -108,6 +119,7 @@ func (l *Lessor) Run(ctx context.Context) {
 func (l *Lessor) count() {
 	l.mu.Lock()
 	l.lived.count()
+	l.endGivenUp()
 	t := l.current()
 	work := t != nil && l.hasWork(t)
 	expired, some := l.log.take(l.cfg.Now())
