@@ -147,34 +147,23 @@ func (l *Lessor) drain(ctx context.Context) (more bool) {
 	return true
 }
 
-// chooseEnding returns a command that goes on with one lease that was revoked, in the name of who did that, or with
-// those that have expired; nil: there are none. mu is held.
+// chooseEnding returns a command that goes on with leases that are ending; nil: there are none. The fold knows who
+// ended them, and why. mu is held.
 func (l *Lessor) chooseEnding(t *table) *logv1.Command {
-	expire := &logv1.Expire{Term: t.term}
-	seen := l.cfg.Fold.Revision()
+	cmd := &logv1.Expire{Term: t.term}
 	for id := range t.ending {
-		end := l.cfg.Fold.Lease(id).GetEnd()
-		if end == nil || end.GetDone() {
-			continue // the change is about to be told
+		if end := l.cfg.Fold.Lease(id).GetEnd(); end == nil || end.GetDone() {
+			continue // the table is about to be told
 		}
-		lease := &logv1.ExpiredLease{LeaseId: id, SeenRevision: seen}
-		if end.GetRevoked() && len(expire.Leases) == 0 {
-			expire.Leases = append(expire.Leases, lease)
-			cmd := l.command(expire, end.GetReason())
-			cmd.Actor = end.GetActor()
-			return cmd
-		}
-		if !end.GetRevoked() {
-			expire.Leases = append(expire.Leases, lease)
-		}
-		if len(expire.Leases) == maxAtOnce {
+		cmd.Leases = append(cmd.Leases, &logv1.ExpiredLease{LeaseId: id})
+		if len(cmd.Leases) == maxAtOnce {
 			break
 		}
 	}
-	if len(expire.Leases) == 0 {
+	if len(cmd.Leases) == 0 {
 		return nil
 	}
-	return l.command(expire, expiredReason)
+	return l.command(cmd, expiredReason)
 }
 
 // forget has the reports deleted of leases that ended long ago, by the cluster's clock.

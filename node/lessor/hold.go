@@ -44,7 +44,7 @@ func (l *Lessor) await(ctx context.Context, ids []string) (*hold, error) {
 		case t == nil:
 			return nil, errNotLeading
 		}
-		if err := t.await(ctx, wait); err != nil {
+		if err := l.awaitOutcome(ctx, t, wait); err != nil {
 			return nil, err
 		}
 	}

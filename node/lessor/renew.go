@@ -34,7 +34,7 @@ func (l *Lessor) Renew(ctx context.Context, ids []string) (lost []string, err er
 		if err != nil || wait == nil {
 			return lost, err
 		}
-		if err := t.await(ctx, wait); err != nil {
+		if err := l.awaitOutcome(ctx, t, wait); err != nil {
 			return nil, err
 		}
 	}
@@ -85,12 +85,14 @@ func (r *renewal) set() (lost []string, wait *expiry, err error) {
 	return lost, wait, nil
 }
 
-// await waits until it is known what became of an Expire.
-func (t *table) await(ctx context.Context, x *expiry) error {
+// awaitOutcome waits until it is known what became of an Expire.
+func (l *Lessor) awaitOutcome(ctx context.Context, t *table, x *expiry) error {
 	select {
 	case <-x.done:
 		return nil
 	case <-t.ended:
+		return errNotLeading
+	case <-l.life.Done():
 		return errNotLeading
 	case <-ctx.Done():
 		return NotLeadingError{ctx.Err()}
