@@ -32,6 +32,7 @@ func (n *Node) deps() server.Deps {
 		Statuses:  n.fsm,
 		Registry:  folded{n.fsm},
 		Layers:    n.fsm,
+		Leases:    n.fsm,
 		Followers: folded{n.fsm},
 		History:   folded{n.fsm},
 		Agreement: n.agreement(),
