@@ -2011,8 +2011,9 @@ func (x *RevokeLease) GetAllowMissing() bool {
 	return false
 }
 
-// Expire ends what has run out. Only a leader proposes it. What changed since the leader looked is left
-// alone. One command changes at most 10,000 services.
+// Expire ends what has run out: overrides or leases, not both. Only a leader proposes it. What changed since the
+// leader looked is left alone. One command changes at most 10,000 services: a lease that does not fit into what
+// the leases before it have left of them is left for a later command.
 type Expire struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Term      uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // the leader's; an entry of another term refuses it
@@ -2796,12 +2797,15 @@ type LeaseEnd struct {
 	Revoked     bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`                           // else it expired
 	Status      Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"` // what attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted
 	KeepReports bool                   `protobuf:"varint,5,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"`
-	Done        bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`                               // all attached reports have been changed; those that are still attached wait to be forgotten
-	ForgetTime  int64                  `protobuf:"varint,7,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"` // 0: never
+	Done        bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"` // all attached reports have been changed; those that are still attached wait to be forgotten
+	// When the reports that it leaves are deleted; they stay attached to it until then. 0: never; the reports are
+	// attached to nothing.
+	ForgetTime int64 `protobuf:"varint,7,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"`
 	// Who ended it, and why: those of what Expire still has to change of a revoked lease.
 	Actor         *Actor `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
 	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	RequestId     string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Attached      int64  `protobuf:"varint,11,opt,name=attached,proto3" json:"attached,omitempty"` // so many reports were attached to it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2904,6 +2908,13 @@ func (x *LeaseEnd) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *LeaseEnd) GetAttached() int64 {
+	if x != nil {
+		return x.Attached
+	}
+	return 0
 }
 
 // LeaseGuard is whether leases are held, so that very many do not expire at once.
@@ -3218,7 +3229,9 @@ type Event struct {
 	Ends         bool  `protobuf:"varint,17,opt,name=ends,proto3" json:"ends,omitempty"`
 	MatchedCount int64 `protobuf:"varint,18,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services were covered; of leases: so many were attached
 	// Of a command with several events only the first one has it.
-	RuleBreak     *RuleBreak `protobuf:"bytes,19,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
+	RuleBreak *RuleBreak `protobuf:"bytes,19,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
+	// The end of the lease lease_id made the event, and the report is not attached to that lease any more.
+	Detached      bool `protobuf:"varint,20,opt,name=detached,proto3" json:"detached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3384,6 +3397,13 @@ func (x *Event) GetRuleBreak() *RuleBreak {
 		return x.RuleBreak
 	}
 	return nil
+}
+
+func (x *Event) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
 }
 
 // EventBlock is how a registry file keeps events: a run of consecutive revisions, stored under the first. It
@@ -3558,6 +3578,7 @@ type BlockEvent struct {
 	Ends            bool                   `protobuf:"varint,11,opt,name=ends,proto3" json:"ends,omitempty"`
 	MatchedCount    int64                  `protobuf:"varint,12,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"`
 	RuleBreak       *RuleBreak             `protobuf:"bytes,13,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
+	Detached        bool                   `protobuf:"varint,14,opt,name=detached,proto3" json:"detached,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3681,6 +3702,13 @@ func (x *BlockEvent) GetRuleBreak() *RuleBreak {
 		return x.RuleBreak
 	}
 	return nil
+}
+
+func (x *BlockEvent) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
 }
 
 // Result is how a command ended: what it changed, or why it was refused.
@@ -4990,7 +5018,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\brevision\x18\a \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\b \x01(\tR\trequestId\x12+\n" +
-	"\x03end\x18\t \x01(\v2\x19.rollcall.log.v1.LeaseEndR\x03end\"\xc2\x02\n" +
+	"\x03end\x18\t \x01(\v2\x19.rollcall.log.v1.LeaseEndR\x03end\"\xde\x02\n" +
 	"\bLeaseEnd\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
@@ -5004,7 +5032,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\n" +
-	" \x01(\tR\trequestId\"\xe7\x01\n" +
+	" \x01(\tR\trequestId\x12\x1a\n" +
+	"\battached\x18\v \x01(\x03R\battached\"\xe7\x01\n" +
 	"\n" +
 	"LeaseGuard\x12\x18\n" +
 	"\aengaged\x18\x01 \x01(\bR\aengaged\x12\x12\n" +
@@ -5028,7 +5057,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"breakGlass\"b\n" +
 	"\x0fLayeredOverride\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x125\n" +
-	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xc9\x05\n" +
+	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xe5\x05\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12.\n" +
@@ -5052,7 +5081,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04ends\x18\x11 \x01(\bR\x04ends\x12#\n" +
 	"\rmatched_count\x18\x12 \x01(\x03R\fmatchedCount\x129\n" +
 	"\n" +
-	"rule_break\x18\x13 \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\"k\n" +
+	"rule_break\x18\x13 \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\x12\x1a\n" +
+	"\bdetached\x18\x14 \x01(\bR\bdetached\"k\n" +
 	"\n" +
 	"EventBlock\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
@@ -5067,7 +5097,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
 	"\x04kind\x18\x06 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x123\n" +
-	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x88\x04\n" +
+	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\xa4\x04\n" +
 	"\n" +
 	"BlockEvent\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x10\n" +
@@ -5085,7 +5115,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04ends\x18\v \x01(\bR\x04ends\x12#\n" +
 	"\rmatched_count\x18\f \x01(\x03R\fmatchedCount\x129\n" +
 	"\n" +
-	"rule_break\x18\r \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\"\xe4\x03\n" +
+	"rule_break\x18\r \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\x12\x1a\n" +
+	"\bdetached\x18\x0e \x01(\bR\bdetached\"\xe4\x03\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +
