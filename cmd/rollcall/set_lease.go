@@ -132,9 +132,6 @@ func (l *setLease) keep(a *app, cmd *cobra.Command, changes []client.Change, opt
 		return errors.Join(doing(l.what(changes), err), k.close(ctx, lease))
 	}
 	silent()
-	if a.forPeople() {
-		fmt.Fprintf(a.stderr, "renewing it; Ctrl-C %s; if nobody renews it for %s: %s\n", l.stopText(), format.Duration(options.TTL), l.flags.ending())
-	}
 	<-ctx.Done()
 	return k.close(ctx, lease)
 }
@@ -194,7 +191,7 @@ func (k *keeping) happened(e client.LeaseEvent) {
 		if k.begun {
 			change.Words = "has the report again of " + k.reports()
 		}
-		k.begun = true
+		defer k.begin()
 	case client.LeaseWasLost:
 		change.Change = leaseLost
 		change.Words = "lost: a new one is granted, and everything is reported again"
@@ -208,6 +205,14 @@ func (k *keeping) happened(e client.LeaseEvent) {
 		return // of a newer client
 	}
 	k.a.printLeaseChange(change)
+}
+
+// begin says how it goes on, when everything is reported for the first time.
+func (k *keeping) begin() {
+	if !k.begun && k.a.forPeople() {
+		fmt.Fprintf(k.a.stderr, "renewing it; Ctrl-C %s; if nobody renews it for %s: %s\n", k.l.stopText(), format.Duration(k.l.flags.ttl), k.l.flags.ending())
+	}
+	k.begun = true
 }
 
 func (k *keeping) names() []string {
