@@ -66,13 +66,16 @@ var rooms = map[string][]string{
 	"server/rpcerror":    {"api/rollcall/convert", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1"},
 	"server/rpcstats":    {},
 	"client/connfailure": {},
-	"client":             {"client/connfailure", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
+	"client":             {"client/connfailure", "client/internal/renewal", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":            {},
 	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/retention"},
 	"node/audit":         {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
 	"node/retention":     {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
 	"node/expiry":        {"api/rollcall/log/v1"},
 	"node/featurelevel":  {"api/rollcall/log/v1"},
+	"client/internal/renewal": {
+		"api/rollcall/limits", "api/rollcall/v1",
+	},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/timeline", "client/connfailure",
