@@ -68,10 +68,11 @@ var rooms = map[string][]string{
 	"client/connfailure": {},
 	"client":             {"client/connfailure", "client/internal/renewal", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":            {},
-	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/retention"},
+	"node":               {"api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention"},
 	"node/audit":         {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
 	"node/retention":     {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
 	"node/expiry":        {"api/rollcall/log/v1"},
+	"node/lessor":        {"api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"node/featurelevel":  {"api/rollcall/log/v1"},
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
