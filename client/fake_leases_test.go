@@ -235,6 +235,10 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 			return refusal(codes.Unavailable, "STOPPING", nil)
 		case req != nil && !silent:
 			resp := n.renew(req)
+			n.cluster.mu.Lock()
+			late := n.late
+			n.cluster.mu.Unlock()
+			lag(ctx, late)
 			if first {
 				first, resp.ClusterId = false, n.clusterID()
 			}

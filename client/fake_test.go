@@ -292,10 +292,11 @@ type fakeNode struct {
 	own      map[string]client.Status
 	hung     bool
 	draining bool
-	deaf     bool   // to min-revision
-	stuck    bool   // within the atomic write of cluster.whole
-	stray    string // another cluster that it belongs to; "": none
-	mute     bool   // it takes renewals, and does nothing with them
+	deaf     bool          // to min-revision
+	stuck    bool          // within the atomic write of cluster.whole
+	stray    string        // another cluster that it belongs to; "": none
+	mute     bool          // it takes renewals, and does nothing with them
+	late     time.Duration // between a renewal and its answer
 	server   *grpc.Server
 	listener net.Listener
 	conns    []net.Conn

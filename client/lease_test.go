@@ -214,6 +214,55 @@ func TestLeaseLivesOnThroughAnotherNode(t *testing.T) {
 	}
 }
 
+// TestLateAnswersCount: from when the renewal was sent, which is all that a node promises.
+func TestLateAnswersCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		late := ttl / 4 // the next endpoint is asked before the answer comes
+		f.do(func() {
+			for _, n := range f.nodes {
+				n.late = late
+			}
+		})
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		k.report(t, "a", serving)
+		for range 1000 {
+			time.Sleep(100 * time.Millisecond)
+			acknowledged := time.Time{} // when the last renewal was received whose answer has come
+			for _, r := range f.renewals() {
+				if time.Since(r.at) > late {
+					acknowledged = r.at
+				}
+			}
+			if until := k.Until(); !acknowledged.IsZero() && (until.Before(acknowledged.Add(ttl-20*time.Millisecond)) || until.After(acknowledged.Add(ttl))) {
+				t.Fatalf("it is said to live until %v after the renewal", until.Sub(acknowledged))
+			}
+		}
+		wantTold(t, k, "granted, reported")
+	})
+}
+
+// TestSlowGrant: the lease has lived since its grant was asked for, as far as the reporter may know.
+func TestSlowGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.nodes[0].onAnswer = func(ctx context.Context, _ int) error {
+			lag(ctx, 1900*time.Millisecond)
+			return nil
+		}
+		began := time.Now()
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		time.Sleep(1950 * time.Millisecond)
+		if lives := k.Until().Sub(began); k.ID() == "" || lives > ttl || lives < ttl-10*time.Millisecond {
+			t.Errorf("it is said to live until %v after the request", lives)
+		}
+		time.Sleep(2 * time.Second)
+		if len(f.renewals()) != 1 {
+			t.Errorf("%d renewals", len(f.renewals()))
+		}
+	})
+}
+
 // TestLeaseOutlivesAnElection: renewals wait, and are tried again, elsewhere and without hurry.
 func TestLeaseOutlivesAnElection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
