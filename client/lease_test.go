@@ -228,14 +228,18 @@ func TestLateAnswersCount(t *testing.T) {
 		k.report(t, "a", serving)
 		for range 1000 {
 			time.Sleep(100 * time.Millisecond)
-			acknowledged := time.Time{} // when the last renewal was received whose answer has come
+			// When the last renewal arrived whose answer has come for certain, or may have.
+			var least, most time.Time
 			for _, r := range f.renewals() {
-				if time.Since(r.at) > late {
-					acknowledged = r.at
+				if time.Since(r.at) > late+20*time.Millisecond {
+					least = r.at
+				}
+				if time.Since(r.at) >= late {
+					most = r.at
 				}
 			}
-			if until := k.Until(); !acknowledged.IsZero() && (until.Before(acknowledged.Add(ttl-20*time.Millisecond)) || until.After(acknowledged.Add(ttl))) {
-				t.Fatalf("it is said to live until %v after the renewal", until.Sub(acknowledged))
+			if until := k.Until(); !least.IsZero() && (until.Before(least.Add(ttl-20*time.Millisecond)) || until.After(most.Add(ttl))) {
+				t.Fatalf("it is said to live until %v or %v after the renewal", until.Sub(least), until.Sub(most))
 			}
 		}
 		wantTold(t, k, "granted, reported")
@@ -376,7 +380,7 @@ func TestManyReportsOfAServiceBecomeFewWrites(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		k.report(t, "a", unknown)
-		if got := len(strings.Fields(f.statuses("a"))); got > 12 {
+		if got := len(strings.Fields(f.statuses("a"))); got > 15 {
 			t.Errorf("%d writes", got)
 		}
 		wantStatus(t, f, "a", unknown)
