@@ -47,7 +47,8 @@ func keep(t *testing.T, f *fakeCluster, c *client.Client, o client.KeepOptions) 
 	return k
 }
 
-// told is the types of the events.
+// told is the types of the events, repeated ones once: a report that comes while others are written may share their
+// event.
 func (k *kept) told() string {
 	synctest.Wait()
 	k.mu.Lock()
@@ -56,7 +57,7 @@ func (k *kept) told() string {
 	for _, e := range k.events {
 		types = append(types, e.Type.String())
 	}
-	return strings.Join(types, ", ")
+	return strings.Join(slices.Compact(types), ", ")
 }
 
 func (k *kept) report(t *testing.T, service string, s client.Status) {
