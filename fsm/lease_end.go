@@ -9,12 +9,6 @@ import (
 
 // This file ends leases: by revoking, by expiry, and by forgetting what an expiry left.
 
-// Reasons of what a leader does to reports of leases.
-const (
-	reasonExpired   = "lease expired"
-	reasonForgotten = "forgotten: its lease ended long ago"
-)
-
 // leasing is what a plan does to the reports of leases that end.
 type leasing struct {
 	parts            []part
@@ -179,12 +173,11 @@ func ended(l *logv1.Lease, end *logv1.LeaseEnd, done bool) *logv1.Lease {
 }
 
 // forget deletes what is still attached to a lease that ended long ago.
-func (e *ending) forget(id string, by *logv1.Actor) {
+func (e *ending) forget(id string, why *cause) {
 	records, more := e.take(id, math.MaxInt64)
 	if more && len(records) == 0 {
 		return
 	}
-	why := &cause{actor: by, reason: reasonForgotten}
 	if !more {
 		e.s.change(e.p, leaseKind, id, nil, logv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN)
 		c := &e.p.changes[len(e.p.changes)-1]
@@ -246,8 +239,9 @@ func (x *part) origin(now int64) *origin {
 
 // expireLeases ends leases that were not renewed in time, goes on with those that are ending, and forgets what
 // leases left that ended long ago.
-func (s *state) expireLeases(p *plan, x *logv1.Expire, by *logv1.Actor) {
+func (s *state) expireLeases(p *plan, cmd *logv1.Command, x *logv1.Expire) {
 	e := newEnding(s, p)
+	by := &cause{actor: cmd.GetActor(), reason: cmd.GetReason()}
 	// next returns a lease unless this command has changed it already.
 	next := func(id string) *logv1.Lease {
 		if _, again := p.newest[recordKey{leaseKind.Number, id}]; again {
@@ -262,7 +256,7 @@ func (s *state) expireLeases(p *plan, x *logv1.Expire, by *logv1.Actor) {
 		case l.End != nil:
 			e.goOn(id, l)
 		case max(l.GetRevision(), s.attached.Newest(id)) <= one.GetSeenRevision():
-			e.begin(id, l, &logv1.LeaseEnd{Status: l.GetOnExpiry(), Actor: by, Reason: reasonExpired})
+			e.begin(id, l, &logv1.LeaseEnd{Status: l.GetOnExpiry(), Actor: by.actor, Reason: by.reason})
 		}
 	}
 	for _, id := range x.GetForgottenLeases() {

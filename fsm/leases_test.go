@@ -239,7 +239,7 @@ func TestForget(t *testing.T) {
 	if have := h.services(); have != "b=SERVING" || h.Lease(leaseA) != nil {
 		t.Errorf("%s, %v", have, h.Lease(leaseA))
 	}
-	const r = " forgotten: its lease ended long ago "
+	const r = " forgotten "
 	if have := eventsText(h.registryFile.events[seen:]); have != "LEASE_FORGOTTEN"+r+"of 2; DELETED a"+r+"a; DELETED c"+r+"a" {
 		t.Error(have)
 	}
