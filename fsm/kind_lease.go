@@ -92,6 +92,9 @@ func evaluateLease(tx *Tx, payload []byte) *logv1.Refusal {
 	if c.UnmarshalVT(payload) != nil {
 		return invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 	}
+	if _, refusal := tx.s.breakGlass(tx.cmd); refusal != nil {
+		return refusal
+	}
 	switch c := c.GetCommand().(type) {
 	case *logv1.LeaseCommand_Grant:
 		return tx.grantLease(c.Grant)

@@ -40,7 +40,7 @@ type cause struct {
 	reason, requestID string
 }
 
-// ending collects what the leases that end in one command change: at most limits.MaxExpireChanges services.
+// ending collects what the leases that end in one command change: at most state.mostEnded services.
 type ending struct {
 	s       *state
 	p       *plan
@@ -59,7 +59,7 @@ type group struct {
 
 func newEnding(s *state, p *plan) *ending {
 	p.leased = &leasing{}
-	return &ending{s: s, p: p, left: limits.MaxExpireChanges}
+	return &ending{s: s, p: p, left: s.mostEnded}
 }
 
 // take returns the reports that are attached to a lease and were made before a revision, if the command may still
@@ -75,7 +75,7 @@ func (e *ending) take(id string, revision int64) (records []*record, more bool) 
 		}
 		return !more
 	})
-	if more && e.left < limits.MaxExpireChanges {
+	if more && e.left < e.s.mostEnded {
 		return nil, true
 	}
 	e.left -= len(records)
@@ -196,7 +196,7 @@ func (e *ending) add(records []*record, status servingStatus, keeps bool, what p
 // first revisions.
 func (e *ending) finish() {
 	s, p := e.s, e.p
-	p.outcomes = make([]outcome, 0, limits.MaxExpireChanges-e.left)
+	p.outcomes = make([]outcome, 0, s.mostEnded-e.left)
 	for i := range e.groups {
 		g := &e.groups[i]
 		var why *origin
