@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/node/audit"
 	"github.com/rollcallhq/rollcall/node/featurelevel"
+	"github.com/rollcallhq/rollcall/node/lessor"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/connlimit"
@@ -51,6 +52,7 @@ type Node struct {
 
 	auditor *audit.Auditor
 	levels  *featurelevel.Monitor
+	lessor  *lessor.Lessor
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
@@ -183,6 +185,9 @@ func (n *Node) PeerAddress() string { return or(n.cfg.PeerListen, n.self.PeerAdd
 func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 	return n.raft.DialPeer(ctx, name)
 }
+
+// LeaseStats is what this node, as the leader, knows of leases.
+func (n *Node) LeaseStats() lessor.Stats { return n.lessor.Stats() }
 
 // HashStats counts the comparisons of state hashes since the node was opened.
 func (n *Node) HashStats() fsm.HashStats { return n.fsm.HashStats() }

@@ -31,6 +31,8 @@ type testNode struct {
 	now       time.Time // by the cluster's clock
 	registry  *fakeRegistry
 	agreement *fakeAgreement
+	leases    fakeLeases
+	lessor    fakeLessor
 	replica   fakeReplica
 	exporter  fakeExporter
 	conn      *grpc.ClientConn // of a client
@@ -40,7 +42,7 @@ type testNode struct {
 
 // testCluster is nodes n1, n2, … that reach each other by name.
 type testCluster struct {
-	t     *testing.T
+	t     testing.TB
 	nodes map[string]*testNode
 	names []string
 
@@ -49,7 +51,7 @@ type testCluster struct {
 	wrap   func(to string, c net.Conn) net.Conn // if set, stands in every peer connection
 }
 
-func newTestCluster(t *testing.T, n int, change ...func(*Config)) *testCluster {
+func newTestCluster(t testing.TB, n int, change ...func(*Config)) *testCluster {
 	t.Helper()
 	c := &testCluster{t: t, nodes: map[string]*testNode{}, refuse: map[string]error{}}
 	for i := range n {
@@ -65,6 +67,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	c.t.Helper()
 	node := &testNode{name: name, now: time.Unix(100_000, 0).UTC(), registry: newFakeRegistry(), peerLis: bufconn.Listen(bufSize)}
 	node.agreement = newFakeAgreement(node.registry)
+	node.lessor.agreement = node.agreement
 	for _, m := range c.names {
 		node.agreement.status.Members = append(node.agreement.status.Members, &rollcallv1.Member{
 			Name: m, ApiAddress: m + ":7600", PeerAddress: m + ":7601", Voter: true,
@@ -78,7 +81,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	var err error
 	node.Server, err = New(cfg, Deps{
-		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
+		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Leases: &node.leases, Lessor: &node.lessor, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
 		LogClock: func() int64 { return node.now.UnixNano() },
 		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },
@@ -186,12 +189,12 @@ func bubble(t *testing.T, name string, do func(t *testing.T)) {
 }
 
 // patient is for calls in real time that take as long as they take: it only ends one that hangs.
-func patient(t *testing.T) context.Context {
+func patient(t testing.TB) context.Context {
 	t.Helper()
 	return timeout(t, 2*time.Minute)
 }
 
-func timeout(t *testing.T, d time.Duration) context.Context {
+func timeout(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
