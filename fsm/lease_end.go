@@ -124,23 +124,20 @@ func (e *ending) change(id string, l *logv1.Lease, end *logv1.LeaseEnd, records 
 		event = logv1.EventType_EVENT_TYPE_EXPIRED
 	}
 	stays := end.GetForgetTime() != 0
-	done := func(now *logv1.Lease, event logv1.EventType) {
-		var v Value
-		if now != nil {
-			v = now
-		}
-		s.change(p, leaseKind, id, v, event)
+	put := func(now Value, event logv1.EventType) *recordChange {
+		s.change(p, leaseKind, id, now, event)
 		c := &p.changes[len(p.changes)-1]
 		c.matched, c.why = end.GetAttached(), why
+		return c
 	}
 	switch {
 	case more && l.End == nil:
-		done(ended(l, end, false), logv1.EventType_EVENT_TYPE_LEASE_ENDING)
+		put(ended(l, end, false), logv1.EventType_EVENT_TYPE_LEASE_ENDING)
 	case more:
 	case stays && (len(records) > 0 || s.attached.Newest(id) != 0):
-		done(ended(l, end, true), logv1.EventType_EVENT_TYPE_LEASE_ENDED)
+		put(ended(l, end, true), logv1.EventType_EVENT_TYPE_LEASE_ENDED)
 	default:
-		done(nil, logv1.EventType_EVENT_TYPE_LEASE_ENDED)
+		put(nil, logv1.EventType_EVENT_TYPE_LEASE_ENDED).last = ended(l, end, true)
 	}
 	e.add(records, servingStatus(end.GetStatus()), end.GetKeepReports(), part{event: event, lease: id, leaves: !stays, why: why})
 }
@@ -173,7 +170,7 @@ func ended(l *logv1.Lease, end *logv1.LeaseEnd, done bool) *logv1.Lease {
 }
 
 // forget deletes what is still attached to a lease that ended long ago.
-func (e *ending) forget(id string, why *cause) {
+func (e *ending) forget(id string, l *logv1.Lease, why *cause) {
 	records, more := e.take(id, math.MaxInt64)
 	if more && len(records) == 0 {
 		return
@@ -181,7 +178,7 @@ func (e *ending) forget(id string, why *cause) {
 	if !more {
 		e.s.change(e.p, leaseKind, id, nil, logv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN)
 		c := &e.p.changes[len(e.p.changes)-1]
-		c.matched, c.why = int64(len(records)), why
+		c.matched, c.why, c.last = int64(len(records)), why, l
 	}
 	e.add(records, serviceUnknown, false, part{lease: id, leaves: true, why: why})
 }
@@ -261,7 +258,7 @@ func (s *state) expireLeases(p *plan, cmd *logv1.Command, x *logv1.Expire) {
 	}
 	for _, id := range x.GetForgottenLeases() {
 		if l := next(id); l.GetEnd().GetDone() && l.GetEnd().GetForgetTime() <= p.time {
-			e.forget(id, by)
+			e.forget(id, l, by)
 		}
 	}
 	e.finish()

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -289,8 +291,8 @@ func TestLeaseGuard(t *testing.T) {
 		{engage(false, 1, 2), nil},
 		{engage(true, 8, 10), &logv1.LeaseGuard{Engaged: true, Time: 3, Revision: 1, Late: 8, Live: 10}},
 		{engage(true, 9, 10), &logv1.LeaseGuard{Engaged: true, Time: 3, Revision: 1, Late: 8, Live: 10}},
-		{engage(false, 1, 10), &logv1.LeaseGuard{Time: 5, Revision: 2, Late: 8, Live: 10}},
-		{because(releaseGuard(), "late"), &logv1.LeaseGuard{Time: 5, Revision: 2, Late: 8, Live: 10}},
+		{engage(false, 1, 10), &logv1.LeaseGuard{Time: 5, Revision: 2, Late: 1, Live: 10}},
+		{because(releaseGuard(), "late"), &logv1.LeaseGuard{Time: 5, Revision: 2, Late: 1, Live: 10}},
 		{engage(true, 3, 4), &logv1.LeaseGuard{Engaged: true, Time: 7, Revision: 3, Late: 3, Live: 4}},
 		{because(releaseGuard(), "they are gone"), &logv1.LeaseGuard{Time: 8, Revision: 4, Late: 3, Live: 4, ReleaseTime: 8, Reason: "they are gone"}},
 		{engage(false, 0, 0), &logv1.LeaseGuard{Time: 8, Revision: 4, Late: 3, Live: 4, ReleaseTime: 8, Reason: "they are gone"}},
@@ -525,4 +527,35 @@ func TestLeaseThatIsNotThere(t *testing.T) {
 	if have := h.services(); have != "a=NOT_SERVING b=NOT_SERVING" {
 		t.Error(have)
 	}
+}
+
+// TestEndOfALeaseSaysWhatItWas: whoever reads the history learns how a lease ended, also if its record is gone.
+func TestEndOfALeaseSaysWhatItWas(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 1, grantOf(leaseA), grantOf(leaseB), grantForgetting(leaseC, second), write(leased("a", serving, leaseC)))
+	h.do(t, 2, expireLeases(99, leaseA), because(revoke(leaseB), "stopped"), expireLeases(99, leaseC))
+	h.do(t, 2*second, forgetLeases(leaseC))
+	ends := 0
+	for _, e := range h.registryFile.events {
+		switch e.Type {
+		case logv1.EventType_EVENT_TYPE_LEASE_ENDED, logv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN:
+		default:
+			continue
+		}
+		ends++
+		l := convert.Event(e).GetLease()
+		if l.GetLeaseId() != e.Key || l.GetTtl().AsDuration() != 10*time.Second || l.GetEndTime().AsTime().UnixNano() != 2 || l.GetRevoked() != (e.Key == leaseB) ||
+			(l.GetForgetTime() != nil) != (e.Key == leaseC) {
+			t.Errorf("event %v says %v", e, l)
+		}
+	}
+	if ends != 4 {
+		t.Errorf("%d ends", ends)
+	}
+	for revision := int64(6); revision <= h.Revision(); revision++ {
+		if v, err := h.RecordAt(t.Context(), logv1.Kind_KIND_LEASE, leaseA, revision); v != nil || err != nil {
+			t.Errorf("at %d: %v, %v", revision, v, err)
+		}
+	}
+	h.sound(t)
 }

@@ -204,11 +204,7 @@ func (m *layeredModel) runLease(cmd *logv1.Command) (refused string) {
 			return ""
 		}
 		m.revision++
-		late, live := h.Late, h.Live
-		if !h.Engaged {
-			late, live = m.guard.Late, m.guard.Live
-		}
-		m.guard = modelGuard{h.Engaged, m.time, late, live, 0}
+		m.guard = modelGuard{h.Engaged, m.time, h.Late, h.Live, 0}
 		return ""
 	}
 	if cmd.GetRecord().Kind == logv1.Kind_KIND_LEASE_GUARD {
