@@ -22,6 +22,8 @@ type batch struct {
 	steps       []layersStep
 	sinceStep   []touched // services that changed since the last step
 	brokeGlass  uint64    // commands that broke rules with break_glass
+	expired     uint64    // leases that ended because they were not renewed
+	revoked     uint64    // leases that their reporters ended
 	mismatch    uint64    // the first index after which a proposer had another state hash than this node; 0: none
 }
 
@@ -51,6 +53,8 @@ func (b *batch) add(p *plan) {
 	for _, key := range p.layering().dropped {
 		b.addRecord(overrideKind, key, nil)
 	}
+	b.expired += p.leasing().expired
+	b.revoked += p.leasing().revoked
 	for i := range p.outcomes {
 		if o := &p.outcomes[i]; o.changed() {
 			b.addService(o.name, o.after)

@@ -29,6 +29,7 @@ type plan struct {
 	level     uint32            // the new value; 0: it stays
 	refusal   *logv1.Refusal
 	layered   *layering // nil: it has nothing to do with overrides or rules
+	leased    *leasing  // nil: it ends no lease
 }
 
 // admit checks a whole entry before any of its commands takes effect. maxLevel is the highest level that this
@@ -41,7 +42,8 @@ func (s *state) admit(e *logv1.Entry, maxLevel uint32) error {
 	clusterID := s.clusterID
 	for i, cmd := range e.GetCommands() {
 		switch kind := cmd.GetKind().(type) {
-		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact, *logv1.Command_Expire:
+		case *logv1.Command_Write, *logv1.Command_AnnounceMember, *logv1.Command_Compact, *logv1.Command_Expire,
+			*logv1.Command_HoldLeases:
 		case *logv1.Command_Record:
 			if s.kinds.commandKind(kind.Record) == nil {
 				return fmt.Errorf("command %d is of a kind of records (%d) this binary does not know; a newer one wrote it", i, kind.Record.GetKind())
@@ -132,7 +134,11 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		}
 	case *logv1.Command_Expire:
 		if p.refusal = checkCaller(cmd); p.refusal == nil {
-			s.evaluateExpire(&p, kind.Expire)
+			s.evaluateExpire(&p, cmd, kind.Expire)
+		}
+	case *logv1.Command_HoldLeases:
+		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			s.evaluateHold(&p, kind.HoldLeases)
 		}
 	default:
 		// Only a preview gets here with an unknown command. In the log, admit halts the fold before.
@@ -152,14 +158,23 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 		found = &finder{}
 	}
 	var why *origin // the origin of the change before this one
+	facts := true   // all changes name a lease
+	var live string // a lease that lives
 	revision := s.revision
 	p.outcomes = make([]outcome, 0, len(w.GetChanges()))
 	for _, c := range w.GetChanges() {
 		before := found.get(s.services, c.GetService())
-		if refusal := checkPreconditions(c, before); refusal != nil {
+		refusal := checkPreconditions(c, before)
+		if c.GetLeaseId() != "" || before != nil && before.origin.leaseID != "" {
+			if bad := s.checkLease(c, before, &live); bad != nil {
+				refusal = bad
+			}
+		}
+		if refusal != nil {
 			p.outcomes, p.refusal = nil, refusal
 			return
 		}
+		facts = facts && c.GetLeaseId() != ""
 		o := outcome{name: c.GetService(), before: before, after: before}
 		if before != nil {
 			o.name = before.name // keep one copy of the string
@@ -192,7 +207,7 @@ func (s *state) evaluateWrite(p *plan, cmd *logv1.Command, w *logv1.Write) {
 		p.outcomes = append(p.outcomes, o)
 	}
 	if !p.layering().counts.Empty() {
-		if p.refusal = p.checkRules(s, glass); p.refusal != nil {
+		if p.refusal = p.checkRules(s, glass, facts); p.refusal != nil {
 			p.outcomes = nil
 			return
 		}
@@ -272,14 +287,18 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 	s.revision = p.revision
 	revision := first
 	events = slices.Grow(events, int(p.revision-first))
-	add := func(e *logv1.Event) {
+	by := cause{cmd.GetActor(), cmd.GetReason(), cmd.GetRequestId()}
+	add := func(e *logv1.Event, why *cause) {
+		if why == nil {
+			why = &by
+		}
 		revision++
 		e.Revision = revision
 		e.CommitRevision = p.revision
 		e.Time = p.time
-		e.Actor = cmd.GetActor()
-		e.Reason = cmd.GetReason()
-		e.RequestId = cmd.GetRequestId()
+		e.Actor = why.actor
+		e.Reason = why.reason
+		e.RequestId = why.requestID
 		if broken, glass := p.layering().broken, cmd.GetBreakGlass(); revision == first+1 && len(broken)+len(glass) > 0 {
 			e.RuleBreak = &logv1.RuleBreak{Broken: broken, BreakGlass: glass}
 		}
@@ -287,6 +306,7 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 	}
 	s.commitRecords(p, add)
 	s.commitLayering(p)
+	parts := p.leasing().parts
 	for i := range p.outcomes {
 		o := &p.outcomes[i]
 		if !o.changed() {
@@ -302,6 +322,10 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 		}
 		if o.before != nil {
 			e.PreviousStatus = logv1.Status(o.before.status)
+			if held := o.before.origin.leaseID; held != "" {
+				s.attached.Remove(held, o.before.revision)
+				e.LeaseId = held // of a report that is deleted
+			}
 		}
 		s.hash.service(o.before, o.after)
 		if o.after != nil {
@@ -311,14 +335,25 @@ func (s *state) commit(p *plan, cmd *logv1.Command, events []*logv1.Event) []*lo
 			if shown := s.layers.Decides(o.name); shown != nil {
 				e.EffectiveStatus = shown.GetStatus()
 			}
-			e.LeaseId = o.after.origin.leaseID
+			if e.LeaseId = o.after.origin.leaseID; e.LeaseId != "" {
+				s.attached.Add(e.LeaseId, o.after.revision, o.after)
+			}
 			e.StatusTime = o.after.statusTime
 		} else {
 			s.services.Delete(o.before)
 			e.Type, e.Deletes = logv1.EventType_EVENT_TYPE_DELETED, true
 			e.StatusTime = p.time
 		}
-		add(e)
+		if len(parts) == 0 {
+			add(e, nil)
+			continue
+		}
+		for i >= parts[0].until {
+			parts = parts[1:]
+		}
+		x := &parts[0]
+		e.Type, e.LeaseId, e.Detached = x.event, x.lease, x.leaves && o.after != nil
+		add(e, x.why)
 	}
 	return events
 }

@@ -234,7 +234,8 @@ func TestLeaseIDIsPartOfTheReport(t *testing.T) {
 	with := func(lease string) *logv1.Command {
 		return write(&logv1.Change{Service: "a", Status: serving, LeaseId: lease}, change("b", serving))
 	}
-	for i, lease := range []string{"l1", "l1", "l2", ""} {
+	h.do(t, 0, grantOf(leaseA), grantOf(leaseB))
+	for i, lease := range []string{leaseA, leaseA, leaseB} {
 		got := h.do(t, int64(i), with(lease))[0]
 		if changed := got.GetServices()[0].GetChanged(); changed != (i != 1) {
 			t.Errorf("step %d: changed is %v", i, changed)
@@ -246,8 +247,8 @@ func TestLeaseIDIsPartOfTheReport(t *testing.T) {
 			t.Errorf("step %d: lease of b is %q", i, id)
 		}
 	}
-	if e := h.registryFile.events[2]; e.LeaseId != "l2" {
-		t.Errorf("event is %v, want lease l2", e)
+	if e := h.registryFile.events[4]; e.LeaseId != leaseB {
+		t.Errorf("event is %v, want lease %s", e, leaseB)
 	}
 	if since := h.registryFile.service("a").StatusTime; since != 0 {
 		t.Errorf("a new lease moved status_time to %d", since)

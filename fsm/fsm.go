@@ -63,6 +63,13 @@ type Config struct {
 	// proposer of a later entry had different state hashes. It is called by raft's goroutine after the batch
 	// is published, for every batch with such an entry. It must not wait. nil: nobody is told.
 	OnMismatch func(index uint64)
+	// OnLease is told of each lease whose record has changed, after the batch that changed it is published, in the
+	// order of the batches; nil: the record is gone. It is called by raft's goroutine and must not block; nil: nobody is
+	// told.
+	OnLease func(id string, l *logv1.Lease)
+	// OnLeasesReplaced is told that a snapshot has replaced the registry, and all leases with it. It must not block;
+	// nil: nobody is told.
+	OnLeasesReplaced func()
 	// Intercept is for tests: called by raft's goroutine before each batch.
 	Intercept func(*FSM)
 	// Kinds are what the registry can hold. Only tests set it; nil: DefaultKinds.
@@ -113,7 +120,9 @@ type FSM struct {
 	revisionWaiters *waiters
 	restores        atomic.Uint64
 	brokeGlass      atomic.Uint64 // see Stats
-	previewing      sync.Mutex    // guards nothing; see Preview
+	expired         atomic.Uint64 // see LayerStats
+	revoked         atomic.Uint64
+	previewing      sync.Mutex // guards nothing; see Preview
 
 	hashes      *hashRing
 	compared    hashCounters
@@ -215,6 +224,9 @@ func (f *FSM) ApplyBatch(logs []*raft.Log) []any {
 	if b.index != 0 {
 		f.publish(&b)
 		f.brokeGlass.Add(b.brokeGlass)
+		f.expired.Add(b.expired)
+		f.revoked.Add(b.revoked)
+		f.tellLeases(&b)
 		if len(b.events) > 0 {
 			f.history.NoteChange(start)
 		}

@@ -32,8 +32,9 @@ type Kind struct {
 	// depends on nothing else. nil: there is no such command.
 	Evaluate func(tx *Tx, payload []byte) *logv1.Refusal
 
-	// applied is told of every record that was loaded, put or deleted (nil).
-	applied func(s *state, key string, v Value)
+	// applied is told of every record that was loaded, put or deleted: what it was, and what it is now (nil: it does
+	// not exist).
+	applied func(s *state, key string, before, after Value)
 	// tuned kinds are not kept in a table of the state; nil: this one is.
 	tuned *tuned
 }
@@ -61,7 +62,8 @@ type Kinds struct{ all []*Kind }
 // DefaultKinds returns the kinds of this binary.
 func DefaultKinds() *Kinds { return defaultKinds }
 
-var defaultKinds = (&Kinds{}).With(serviceKind, memberKind, requestKind, settingKind, overrideKind, ruleKind)
+var defaultKinds = (&Kinds{}).With(serviceKind, memberKind, requestKind, settingKind,
+	leaseKind, overrideKind, ruleKind, leaseGuardKind)
 
 // With returns these and more kinds. It panics if two have the same number.
 func (k *Kinds) With(more ...*Kind) *Kinds {

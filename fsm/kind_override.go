@@ -143,7 +143,7 @@ func (tx *Tx) setOverride(c *logv1.SetOverride) *logv1.Refusal {
 		o.ExpireTime = p.time + c.GetTtl()
 	}
 	s.changeOverride(p, key, o, logv1.EventType_EVENT_TYPE_OVERRIDE_SET)
-	return p.checkRules(s, glass)
+	return p.checkRules(s, glass, false)
 }
 
 func (tx *Tx) clearOverride(c *logv1.ClearOverride) *logv1.Refusal {
@@ -171,7 +171,7 @@ func (tx *Tx) clearOverride(c *logv1.ClearOverride) *logv1.Refusal {
 	}
 	s.endOverride(p, before, logv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED)
 	s.tidyEnded(p)
-	return p.checkRules(s, glass)
+	return p.checkRules(s, glass, false)
 }
 
 // endOverride adds to p that an override ends.
@@ -267,9 +267,16 @@ func (s *state) dropPassed(p *plan, horizon int64) {
 
 // evaluateExpire ends what has run out. What the leader saw otherwise is left alone. Rules do not bind it: what
 // it breaks stands in its first event.
-func (s *state) evaluateExpire(p *plan, e *logv1.Expire) {
-	if e.GetTerm() != s.term {
-		p.refusal = &logv1.Refusal{Reason: logv1.Refusal_REASON_STALE, Value: int64(e.GetTerm())}
+func (s *state) evaluateExpire(p *plan, cmd *logv1.Command, e *logv1.Expire) {
+	if p.refusal = s.checkTerm(e.GetTerm()); p.refusal != nil {
+		return
+	}
+	if len(e.GetLeases())+len(e.GetForgottenLeases()) > 0 {
+		if len(e.GetOverrides()) > 0 {
+			p.refusal = invalid("overrides", logv1.Refusal_PROBLEM_CONFLICT)
+			return
+		}
+		s.expireLeases(p, e, cmd.GetActor())
 		return
 	}
 	for _, x := range e.GetOverrides() {
@@ -281,5 +288,5 @@ func (s *state) evaluateExpire(p *plan, e *logv1.Expire) {
 		s.endOverride(p, o, logv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED)
 	}
 	s.tidyEnded(p)
-	_ = p.checkRules(s, anyRule)
+	_ = p.checkRules(s, anyRule, false)
 }

@@ -72,7 +72,7 @@ func (tx *Tx) setRule(c *logv1.SetRule) *logv1.Refusal {
 		}
 	}
 	s, p := tx.s, tx.p
-	before, _ := s.record(ruleKind, name).(*logv1.Rule)
+	before := s.rule(name)
 	if refusal := compareRevision(ruleKind, name, c.IfRevision, before.GetRevision()); refusal != nil {
 		return refusal
 	}
@@ -113,7 +113,7 @@ func (tx *Tx) removeRule(c *logv1.RemoveRule) *logv1.Refusal {
 		return refusal
 	}
 	s, p := tx.s, tx.p
-	before, _ := s.record(ruleKind, name).(*logv1.Rule)
+	before := s.rule(name)
 	if refusal := compareRevision(ruleKind, name, c.IfRevision, before.GetRevision()); refusal != nil {
 		return refusal
 	}
@@ -126,6 +126,12 @@ func (tx *Tx) removeRule(c *logv1.RemoveRule) *logv1.Refusal {
 	s.change(p, ruleKind, name, nil, logv1.EventType_EVENT_TYPE_RULE_REMOVED)
 	p.setBook(s.buildBook(name, nil))
 	return nil
+}
+
+// rule returns nil if there is none of the name.
+func (s *state) rule(name string) *logv1.Rule {
+	r, _ := s.record(ruleKind, name).(*logv1.Rule)
+	return r
 }
 
 // buildBook returns the book of a state in which a rule is r; nil: there is none of that name. "" is the name of

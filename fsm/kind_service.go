@@ -37,7 +37,7 @@ func serviceAfter(e *logv1.Event) []byte {
 		origin: &origin{
 			reason:    e.GetReason(),
 			requestID: e.GetRequestId(),
-			leaseID:   e.GetLeaseId(),
+			leaseID:   e.AttachedTo(),
 			actor:     internActor(e.GetActor()),
 			time:      e.GetTime(),
 		},

@@ -18,7 +18,7 @@ var settingKind = &Kind{
 		}
 		return nil
 	},
-	applied: func(s *state, _ string, v Value) {
+	applied: func(s *state, _ string, _, v Value) {
 		l := v.(*logv1.Setting).GetRequestLimits()
 		s.requests.limits = requestLimits{int(l.GetRequestIds()), l.GetWindow()}
 	},

@@ -90,8 +90,10 @@ func (s *state) countService(p *plan, name string, before, after *record) {
 	p.layer().counts.Add(s.book, name, by)
 }
 
-// checkRules refuses p if it breaks a rule that glass does not name. The refusal names all such rules.
-func (p *plan) checkRules(s *state, glass breakGlass) *logv1.Refusal {
+// checkRules refuses p if it breaks a rule that glass does not name. The refusal names all such rules. facts says
+// that p tells only what reporters with a lease say is so: then it is refused only by rules that are enforced on
+// reports.
+func (p *plan) checkRules(s *state, glass breakGlass, facts bool) *logv1.Refusal {
 	var broken []*logv1.BrokenRule
 	if l := p.layering(); l.newBook {
 		broken = s.book.BrokenBy(l.book)
@@ -101,7 +103,9 @@ func (p *plan) checkRules(s *state, glass breakGlass) *logv1.Refusal {
 	if len(broken) == 0 {
 		return nil
 	}
-	refused := slices.DeleteFunc(slices.Clone(broken), func(b *logv1.BrokenRule) bool { return glass.names(b.GetRule()) })
+	refused := slices.DeleteFunc(slices.Clone(broken), func(b *logv1.BrokenRule) bool {
+		return glass.names(b.GetRule()) || facts && !s.rule(b.GetRule()).GetEnforceReports()
+	})
 	if len(refused) > 0 {
 		return &logv1.Refusal{Reason: logv1.Refusal_REASON_RULE_BROKEN, Broken: refused}
 	}

@@ -150,7 +150,8 @@ func TestCommandLevels(t *testing.T) {
 func TestNewerRecordsAreRefused(t *testing.T) {
 	file := newMemRegistryFile()
 	h := harnessOn(t, file)
-	h.do(t, 1, termStartWith(10, 1000), member("n1", 1, 0), withID("x", change("a", serving)), over("b", serving), atLeast("r", "a", 1))
+	h.do(t, 1, termStartWith(10, 1000), member("n1", 1, 0), withID("x", change("a", serving)), over("b", serving), atLeast("r", "a", 1),
+		grantOf(leaseA), hold(&logv1.HoldLeases{Term: 1, Engaged: true}))
 	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 500, protowire.VarintType), 1)
 	if len(file.records) != len(DefaultKinds().all) {
 		t.Fatalf("records of %d kinds, there are %d", len(file.records), len(DefaultKinds().all))

@@ -9,6 +9,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/leases"
 	"github.com/rollcallhq/rollcall/fsm/statusmap"
 )
 
@@ -25,7 +26,8 @@ type serviceLoader struct {
 	mu      sync.Mutex // guards what follows while part is called
 	parts   [][]record // by their numbers
 	hash    multiset
-	last    int64              // the newest revision
+	last    int64 // the newest revision
+	leased  []attachedReport
 	origins map[string]*origin // by their encoding
 }
 
@@ -43,6 +45,7 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 		p, before logv1.ServiceBytes
 		ok        bool
 		canonical []byte
+		leased    []attachedReport
 	)
 	for i := range services {
 		size += len(services[i].Key)
@@ -70,6 +73,9 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 		} else if err := l.explain(r, &p); err != nil {
 			return err
 		}
+		if one, ok := leases.Make(r.origin.leaseID, r.revision, r); ok {
+			leased = append(leased, one)
+		}
 		before = p
 		last = max(last, r.revision)
 		canonical = append(appendHead(canonical[:0], logv1.Kind_KIND_SERVICE, r.name), s.Value...)
@@ -82,6 +88,7 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 	}
 	l.parts[number] = records
 	l.last = max(l.last, last)
+	l.leased = append(l.leased, leased...)
 	l.hash.sum(hash)
 	return nil
 }
@@ -116,6 +123,7 @@ func (l *serviceLoader) finish(meta *logv1.RegistryMeta) error {
 	s := l.to.s
 	f := statusmap.NewFilling(l.parts, func(r *record) (string, servingStatus) { return r.name, r.status })
 	var filling sync.WaitGroup
+	filling.Go(func() { s.attached = leases.Fill(l.leased) })
 	for range runtime.GOMAXPROCS(0) - 1 {
 		filling.Go(f.Work)
 	}

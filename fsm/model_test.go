@@ -156,6 +156,9 @@ func (m *model) run(cmd *logv1.Command) string {
 	changed := []bool{}
 	for _, c := range changes {
 		was, ok := m.services[c.Service]
+		if c.LeaseId != "" {
+			return "REASON_NOT_FOUND" // there are no leases in this model
+		}
 		if c.IfRevision != nil && *c.IfRevision != was.revision {
 			return "REASON_REVISION_MISMATCH"
 		}

@@ -83,5 +83,6 @@ func (v *view) Service(name string) *rollcallv1.ServiceRecord {
 }
 
 func (v *view) Ascend(from string, visit func(*rollcallv1.ServiceRecord) (more bool)) {
-	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(v.public(r)) })
+	var lease shownLease
+	v.services.Ascend(&record{name: from}, func(r *record) bool { return visit(v.publicWith(r, &lease)) })
 }

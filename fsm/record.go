@@ -92,7 +92,16 @@ func (r *record) log(by *actorLog) *logv1.ServiceRecord {
 }
 
 // public returns r in the form of the API.
-func (v *view) public(r *record) *rollcallv1.ServiceRecord {
+func (v *view) public(r *record) *rollcallv1.ServiceRecord { return v.publicWith(r, new(shownLease)) }
+
+// shownLease is the lease of the service that was shown last. Neighbours on a list often have the same one.
+type shownLease struct {
+	id    string
+	lease *rollcallv1.Lease
+}
+
+// publicWith is public for one of several services that share the messages of their leases.
+func (v *view) publicWith(r *record, last *shownLease) *rollcallv1.ServiceRecord {
 	by := r.origin.actor.Value()
 	s := convert.Service{
 		Name:       r.name,
@@ -103,6 +112,12 @@ func (v *view) public(r *record) *rollcallv1.ServiceRecord {
 		Actor:      convert.Actor(by.name, by.peer, by.verified),
 		Time:       r.origin.time,
 		Revision:   r.revision,
+	}
+	if id := r.origin.leaseID; id != "" {
+		if last.id != id {
+			last.id, last.lease = id, convert.Lease(id, v.lease(id))
+		}
+		s.LeaseID, s.Lease = id, last.lease
 	}
 	v.layers.Show(&s)
 	return s.Public()

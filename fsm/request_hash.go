@@ -25,6 +25,7 @@ const (
 	tagMustExist  = 8
 	tagRecord     = 9 // a RecordCommand's payload, with its kind before
 	tagBreakGlass = 10
+	tagGrant      = 11 // what a GrantLease asks for, with the kind before
 )
 
 // hashRequest hashes all that a caller asks with a command, but neither the caller's address, which changes
@@ -60,7 +61,14 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 			b = append(b, tagMustExist)
 		}
 	}
-	if r := cmd.GetRecord(); r != nil {
+	if r := cmd.GetRecord(); r.GetKind() == logv1.Kind_KIND_LEASE && grant(r) != nil {
+		// The node that takes the request picks the lease's id.
+		g := grant(r)
+		number(tagGrant, int64(r.GetKind()))
+		for _, n := range [...]int64{g.GetTtl(), int64(g.GetOnExpiry()), g.GetForgetAfter()} {
+			b = binary.AppendVarint(b, n)
+		}
+	} else if r != nil {
 		number(tagRecord, int64(r.GetKind()))
 		b = binary.AppendUvarint(b, uint64(len(r.GetPayload())))
 		b = append(b, r.GetPayload()...)
@@ -70,4 +78,13 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	}
 	sum := sha256.Sum256(b)
 	return requestHash(sum[:16]), b
+}
+
+// grant returns what a command of a lease grants; nil: it is another one.
+func grant(r *logv1.RecordCommand) *logv1.GrantLease {
+	var c logv1.LeaseCommand
+	if c.UnmarshalVT(r.GetPayload()) != nil {
+		return nil
+	}
+	return c.GetGrant()
 }

@@ -49,13 +49,13 @@ func TestP3EveryTryGetsTheFirstAnswer(t *testing.T) {
 		{"delete", withID("1", change("a", gone)), 0},
 		{"delete of nothing", withID("1", change("nothing", gone)), 0},
 		{"batch", withID("1", change("b", serving), change("a", gone), change("new", unknown), change("nothing", gone), change("c", serving)), 0},
-		{"leased", withID("1", &logv1.Change{Service: "a", Status: serving, LeaseId: "l"}, change("c", unknown)), 0},
+		{"leased", withID("1", &logv1.Change{Service: "a", Status: serving, LeaseId: leaseA}, change("c", unknown)), 0},
 		{"another revision", withID("1", changeIf("a", notServing, 9)), logv1.Refusal_REASON_REVISION_MISMATCH},
 		{"does not exist", withID("1", change("c", serving), &logv1.Change{Service: "nothing", Status: gone, MustExist: true}), logv1.Refusal_REASON_NOT_FOUND},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h := withIDs(t, 100, 1000)
-			h.do(t, 5, write(change("a", serving)))
+			h.do(t, 5, write(change("a", serving)), grantOf(leaseA))
 			h.do(t, 6, write(change("b", serving)), writeFor("c", change("c", serving)))
 			first := h.do(t, 7, tc.cmd)[0]
 			if first.GetRefusal().GetReason() != tc.refused || first.GetReplayed() {

@@ -37,6 +37,9 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	f.watches.WakeAll()
+	if f.cfg.OnLeasesReplaced != nil {
+		f.cfg.OnLeasesReplaced()
+	}
 	f.release()
 	f.restores.Add(1)
 	f.cfg.Logger.Info("restored a snapshot",

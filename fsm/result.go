@@ -47,7 +47,11 @@ func (r *Result) broken() []*logv1.BrokenRule {
 
 // result returns how p ends. l are the layers of the state that it was evaluated against.
 func (p *plan) result(l *layers.Layers) Result {
-	return Result{revision: p.revision, time: p.time, outcomes: p.outcomes, changes: p.changes, refusal: p.refusal, layers: l, layered: layeredOf(p)}
+	outcomes := p.outcomes
+	if p.leased != nil {
+		outcomes = nil // nobody asked for all that was attached to a lease
+	}
+	return Result{revision: p.revision, time: p.time, outcomes: outcomes, changes: p.changes, refusal: p.refusal, layers: l, layered: layeredOf(p)}
 }
 
 // cost is how much remembering r counts against the limit of request ids: about as much as it takes.

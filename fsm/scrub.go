@@ -17,15 +17,15 @@ type Scrub struct {
 	Records    int
 
 	version uint32 // of the hashes
-	// Derived says what does not follow from the records although it should: the index of the overrides, or what
-	// the rules count. "": nothing.
+	// Derived says what does not follow from the records although it should: the index of the overrides, what the
+	// rules count, or what is attached to leases. "": nothing.
 	Derived string
 }
 
 // Agrees says whether nothing is wrong.
 func (s Scrub) Agrees() bool { return s.Kept == s.Have && s.Derived == "" }
 
-// derivedDiffers computes the layers and the counts of the rules anew, and compares.
+// derivedDiffers computes the layers, the counts of the rules and what is attached to leases anew, and compares.
 func (v *view) derivedDiffers(step func() error) (what string, err error) {
 	anew := v.buildLayers()
 	if !anew.Same(v.layers) {
@@ -39,7 +39,13 @@ func (v *view) derivedDiffers(step func() error) (what string, err error) {
 	if err == nil && !book.Same(v.book) {
 		return "the rules count other services than there are", nil
 	}
-	return "", err
+	if err != nil {
+		return "", err
+	}
+	if differs, err := v.attachedDiffers(step); differs || err != nil {
+		return "other reports are attached to leases than their records say", err
+	}
+	return "", nil
 }
 
 // slowTree is a tree that makes a step before each service of a scan.

@@ -5,6 +5,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm/layers"
+	"github.com/rollcallhq/rollcall/fsm/leases"
 	"github.com/rollcallhq/rollcall/fsm/rules"
 )
 
@@ -18,8 +19,10 @@ type state struct {
 	clusterID   string
 	revision    int64
 	logTime     int64
-	horizon     int64          // events from here on are all kept; at least firstHorizon
-	level       uint32         // the cluster's feature level; at least logv1.BaseLevel
+	horizon     int64  // events from here on are all kept; at least firstHorizon
+	level       uint32 // the cluster's feature level; at least logv1.BaseLevel
+	attached    *leases.Attached[*record]
+	leaseCounts leaseCounts
 	layers      *layers.Layers // of the overrides
 	book        *rules.Book    // of the rules
 	hashVersion uint32         // see HashVersion; another one in tests only
@@ -57,6 +60,7 @@ func newState(kinds *Kinds) *state {
 		kinds:    kinds,
 		tables:   newTables(kinds),
 		requests: newRequests(),
+		attached: leases.New[*record](),
 		horizon:  firstHorizon,
 		level:    logv1.BaseLevel,
 

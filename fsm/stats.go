@@ -31,18 +31,33 @@ func (f *FSM) Stats() Stats {
 	return s
 }
 
-// LayerStats are the numbers that a node counts of overrides, of one cut.
+// LayerStats are the numbers that a node counts of overrides and leases, of one cut.
 type LayerStats struct {
 	Overrides int // that have not ended
 	// Overridden are the services over which an override decides, by the status that it shows.
-	Overridden map[servingStatus]int64
+	Overridden  map[servingStatus]int64
+	Leases      int // that live or are ending
+	LeasesEnded int // whose reports wait to be forgotten
+	// LeaseGuard says whether the lease guard is engaged.
+	LeaseGuard bool
+	// Leases that ended because they were not renewed, and that their reporters ended, applied since the start.
+	LeasesExpired, LeasesRevoked uint64
 }
 
 // LayerStats takes the longer the more overrides there are, however many services: some 10 ms for 10,000. It counts
 // what a pattern covers without what more specific ones cover.
 func (f *FSM) LayerStats() LayerStats {
 	v := f.view.Load()
-	s := LayerStats{Overrides: v.layers.Live(), Overridden: make(map[servingStatus]int64, serviceUnknown)}
+	ended := v.leaseCounts.ended
+	s := LayerStats{
+		Overrides:     v.layers.Live(),
+		Overridden:    make(map[servingStatus]int64, serviceUnknown),
+		Leases:        v.tables.find(leaseKind).records.Len() - ended,
+		LeasesEnded:   ended,
+		LeaseGuard:    v.leaseGuard().GetEngaged(),
+		LeasesExpired: f.expired.Load(),
+		LeasesRevoked: f.revoked.Load(),
+	}
 	for status := range serviceUnknown {
 		s.Overridden[status] = 0
 	}

@@ -67,7 +67,8 @@ func (s *state) record(kind *Kind, key string) Value {
 func (s *state) put(kind *Kind, key string, v Value) {
 	t := s.tables.find(kind)
 	t.changed = true
-	if before, ok := t.records.Get(key); ok {
+	before, _ := t.records.Get(key)
+	if before != nil {
 		s.hash.remove(s.canonical(kind, key, before))
 	}
 	if v == nil {
@@ -77,7 +78,7 @@ func (s *state) put(kind *Kind, key string, v Value) {
 		t.records.Set(key, v)
 	}
 	if kind.applied != nil {
-		kind.applied(s, key, v)
+		kind.applied(s, key, before, v)
 	}
 }
 
@@ -139,7 +140,7 @@ func (l *tableLoader) finish(*logv1.RegistryMeta) error {
 	for key, v := range l.loaded {
 		t.records.Set(key, v)
 		if l.kind.applied != nil {
-			l.kind.applied(l.s, key, v)
+			l.kind.applied(l.s, key, nil, v)
 		}
 	}
 	l.s.hash.sum(l.hash)

@@ -44,8 +44,9 @@ type recordChange struct {
 	before  Value // nil: did not exist
 	after   Value // nil: does not exist; the same as before: nothing changes
 	event   logv1.EventType
-	ends    bool  // the record is over, though it stays for now
-	matched int64 // of an override: how many services it covers
+	ends    bool   // the record is over, though it stays for now
+	matched int64  // of an override: how many services it covers; of a lease: how many reports were attached to it
+	why     *cause // nil: the command
 }
 
 func (c *recordChange) changed() bool { return c.before != c.after }
@@ -79,7 +80,7 @@ func (s *state) change(p *plan, kind *Kind, key string, v Value, event logv1.Eve
 }
 
 // commitRecords carries out the record changes of p and calls add with their events.
-func (s *state) commitRecords(p *plan, add func(*logv1.Event)) {
+func (s *state) commitRecords(p *plan, add func(*logv1.Event, *cause)) {
 	for i := range p.changes {
 		c := &p.changes[i]
 		if !c.changed() {
@@ -93,6 +94,6 @@ func (s *state) commitRecords(p *plan, add func(*logv1.Event)) {
 		if c.after != nil {
 			e.After = appendValue(nil, c.after)
 		}
-		add(e)
+		add(e, c.why)
 	}
 }

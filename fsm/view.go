@@ -26,6 +26,7 @@ func nextView(s *state, index uint64, hashed Digest, before *view, servicesChang
 	} else {
 		v.book, s.bookChanged = s.book.Snapshot(), false
 	}
+	v.attached = s.attached.Snapshot()
 	if before != nil {
 		v.tables = s.tables.copy(before.tables)
 	} else {
@@ -71,6 +72,7 @@ func (f *FSM) ListServices(prefix, after string, limit int, statuses []servingSt
 func (v *view) list(prefix, after string, limit int, statuses []servingStatus, visits int) Page {
 	page := Page{Revision: v.revision}
 	last := after
+	var lease shownLease
 	v.services.Ascend(&record{name: max(prefix, after)}, func(r *record) bool {
 		if !strings.HasPrefix(r.name, prefix) {
 			// The names with the prefix begin at prefix itself. after may be behind all of them.
@@ -92,7 +94,7 @@ func (v *view) list(prefix, after string, limit int, statuses []servingStatus, v
 			page.More = true
 			return false
 		}
-		page.Records = append(page.Records, v.public(r))
+		page.Records = append(page.Records, v.publicWith(r, &lease))
 		last = r.name
 		return true
 	})

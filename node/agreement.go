@@ -30,6 +30,29 @@ func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 	return a.propose(ctx, cmd)
 }
 
+// Start is Propose of many commands at once.
+func (a agreement) Start(proposals []*logv1.Proposal) {
+	pass := make([]*logv1.Proposal, 0, len(proposals))
+	var refused []*logv1.Proposal
+	for _, p := range proposals {
+		if refusal := a.fsm.RefuseUnknown(p.Command); refusal != nil {
+			p.Answer(&logv1.Result{Refusal: refusal}, nil)
+			refused = append(refused, p)
+			continue
+		}
+		if err := a.levels.Check(a.self, p.Command); err != nil {
+			if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
+				p.Answer(nil, err)
+				refused = append(refused, p)
+				continue
+			}
+		}
+		pass = append(pass, p)
+	}
+	logv1.FlushAll(refused)
+	a.raft.Start(pass)
+}
+
 // propose takes commands of any feature level.
 func (a agreement) propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
 	answer, err := a.raft.Propose(ctx, cmd)

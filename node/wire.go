@@ -21,6 +21,7 @@ func (n *Node) deps() server.Deps {
 		Statuses:  n.fsm,
 		Registry:  folded{n.fsm},
 		Layers:    n.fsm,
+		Leases:    n.fsm,
 		Followers: folded{n.fsm},
 		History:   folded{n.fsm},
 		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},

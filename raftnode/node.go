@@ -310,6 +310,19 @@ func (n *Node) Propose(ctx context.Context, cmd *logv1.Command) (any, error) {
 	return n.proposer.Propose(ctx, cmd)
 }
 
+// Start is Propose of many commands at once: each is answered with what Propose would return. There is no context:
+// whoever waits gives a proposal up.
+func (n *Node) Start(proposals []*logv1.Proposal) {
+	if n.leading.Load() == nil {
+		for _, p := range proposals {
+			p.Answer(nil, NotWrittenError{Err: ErrNotLeader})
+		}
+		logv1.FlushAll(proposals)
+		return
+	}
+	n.proposer.Start(proposals)
+}
+
 func (n *Node) setWaiting(text string) {
 	n.mu.Lock()
 	same := n.waiting == text

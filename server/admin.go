@@ -14,9 +14,11 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/budget"
+	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -29,7 +31,12 @@ type admin struct {
 	registry Registry
 	router   *forward.Router
 	pending  *budget.Budget
-	onWrite  func(took time.Duration) // see Config
+	renewer  *renewal.Renewer
+	renewals *budget.Budget // what large messages of KeepAlive, and their answers, hold
+	fence    *fence.Fence
+	ending   context.Context            // ends when streams are to end
+	cutOff   func(call context.Context) // closes the connection of a call
+	onWrite  func(took time.Duration)   // see Config
 	log      *slog.Logger
 }
 
@@ -46,6 +53,7 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 		Service:    req.GetService(),
 		Status:     logv1.Status(req.GetStatus()),
 		IfRevision: req.IfRevision,
+		LeaseId:    req.GetLeaseId(),
 	}
 	result, err := a.write(ctx, req, change)
 	if err != nil {
@@ -79,6 +87,7 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 			Service:    c.GetService(),
 			Status:     logv1.Status(c.GetStatus()),
 			IfRevision: c.IfRevision,
+			LeaseId:    c.GetLeaseId(),
 		}
 	}
 	result, err := a.write(ctx, req, changes...)
@@ -136,6 +145,7 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 		Status:     logv1.Status_STATUS_SERVICE_UNKNOWN,
 		IfRevision: req.IfRevision,
 		MustExist:  !req.GetAllowMissing(),
+		LeaseId:    req.GetLeaseId(),
 	}
 	result, err := a.write(ctx, req, change)
 	if err != nil {

@@ -29,6 +29,7 @@ type clusterService struct {
 	source        Node
 	registry      Registry
 	layers        Layers
+	leases        Leases
 	logClock      func() int64
 	readiness     *readiness
 	pool          *peerconn.Pool
@@ -75,7 +76,9 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 		return nil, rpcerror.ToStatus(s.node, err) // the caller left: members that seem silent may have had no time to answer
 	}
 	res = s.merge(res, st, answers)
-	res.Problems = append(res.Problems, layerProblems(s.layers, time.Unix(0, s.logClock()))...)
+	now := time.Unix(0, s.logClock())
+	res.Problems = append(res.Problems, guardProblems(s.leases.LeaseGuard(), now)...)
+	res.Problems = append(res.Problems, layerProblems(s.layers, now)...)
 	return res, nil
 }
 

@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/freshness"
@@ -132,6 +134,18 @@ func TestChangesNameTheirCluster(t *testing.T) {
 	}
 	changes["RemoveRule"] = func(ctx context.Context, opts ...grpc.CallOption) error {
 		_, err := n.admin().RemoveRule(ctx, &rollcallv1.RemoveRuleRequest{Name: "r"}, opts...)
+		return err
+	}
+	changes["GrantLease"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(time.Minute)}, opts...)
+		return err
+	}
+	changes["RevokeLease"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().RevokeLease(ctx, &rollcallv1.RevokeLeaseRequest{LeaseId: "a"}, opts...)
+		return err
+	}
+	changes["ReleaseLeaseGuard"] = func(ctx context.Context, opts ...grpc.CallOption) error {
+		_, err := n.admin().ReleaseLeaseGuard(ctx, &rollcallv1.ReleaseLeaseGuardRequest{}, opts...)
 		return err
 	}
 	for name, change := range changes {

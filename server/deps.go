@@ -10,6 +10,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/renewal"
 )
 
 // Status is the standard's status.
@@ -69,6 +70,22 @@ type Layers interface {
 	ListRules() (list []*rollcallv1.Rule, revision int64)
 }
 
+// Leases reads the leases in this node's registry. What Lease and LeaseGuard return is never modified.
+type Leases interface {
+	// Lease returns the newest record of a lease; nil if there is none. It is called for each lease that is renewed.
+	Lease(id string) *logv1.Lease
+	// GetLease returns a lease, one that has ended too, or nil if there is none.
+	GetLease(id string) (l *rollcallv1.Lease, revision int64)
+	// ListLeases returns, of one cut and by id, at most limit leases that stand after the id after; more if others
+	// follow. all: those too whose end is done, and whose reports wait to be forgotten.
+	ListLeases(after string, limit int, all bool) (list []*rollcallv1.Lease, more bool, revision int64)
+	// LeaseGuard returns the lease guard; nil if it was never engaged.
+	LeaseGuard() *logv1.LeaseGuard
+}
+
+// Lessor renews leases while this node leads.
+type Lessor = renewal.Lessor
+
 // Followers sends what changes in the registry. Each call goes at its own pace: a send that blocks holds up
 // nobody else. The errors are ctx's, send's, or wrap a *logv1.CompactedError when what comes next is not kept
 // any more.
@@ -107,6 +124,9 @@ type History interface {
 type Agreement interface {
 	// Propose returns what the fold made of cmd, refusals included. Only a leader can.
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
+	// Start is Propose of many commands at once: each is answered with what Propose would return. It does not
+	// block, and needs no goroutine for each. Who waits gives a proposal up when its time is over.
+	Start(proposals []*logv1.Proposal)
 	// Preview returns what Propose would at this moment, and changes nothing.
 	Preview(cmd *logv1.Command) *logv1.Result
 	// CheckLevel says why leader, this node or another, cannot take cmd yet: the cluster's feature level
@@ -190,6 +210,8 @@ type Deps struct {
 	Statuses  Statuses
 	Registry  Registry
 	Layers    Layers
+	Leases    Leases
+	Lessor    Lessor
 	Followers Followers
 	History   History
 	Agreement Agreement

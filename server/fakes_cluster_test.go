@@ -31,6 +31,8 @@ type testNode struct {
 	now       time.Time // by the cluster's clock
 	registry  *fakeRegistry
 	agreement *fakeAgreement
+	leases    fakeLeases
+	lessor    fakeLessor
 	replica   fakeReplica
 	exporter  fakeExporter
 	conn      *grpc.ClientConn // of a client
@@ -65,6 +67,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	c.t.Helper()
 	node := &testNode{name: name, now: time.Unix(100_000, 0).UTC(), registry: newFakeRegistry(), peerLis: bufconn.Listen(bufSize)}
 	node.agreement = newFakeAgreement(node.registry)
+	node.lessor.agreement = node.agreement
 	for _, m := range c.names {
 		node.agreement.status.Members = append(node.agreement.status.Members, &rollcallv1.Member{
 			Name: m, ApiAddress: m + ":7600", PeerAddress: m + ":7601", Voter: true,
@@ -78,7 +81,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	var err error
 	node.Server, err = New(cfg, Deps{
-		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
+		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Leases: &node.leases, Lessor: &node.lessor, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
 		LogClock: func() int64 { return node.now.UnixNano() },
 		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },

@@ -62,6 +62,8 @@ func previewRecord(cmd *logv1.Command, res *logv1.Result) {
 		if o.GetClear() != nil {
 			missing(o.GetClear().GetPattern(), o.GetClear().GetAllowMissing())
 		}
+	case logv1.Kind_KIND_LEASE, logv1.Kind_KIND_LEASE_GUARD:
+		previewLease(cmd, r, missing)
 	case logv1.Kind_KIND_RULE:
 		var rule logv1.RuleCommand
 		_ = rule.UnmarshalVT(c.GetPayload())

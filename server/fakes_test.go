@@ -15,6 +15,8 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/deadline"
+	"github.com/rollcallhq/rollcall/server/forward"
 )
 
 const (
@@ -270,6 +272,8 @@ type fakeAgreement struct {
 	propose  func(context.Context, *logv1.Command) (*logv1.Result, error)
 	proposed []*logv1.Command
 
+	panics bool // in Start
+
 	readIndex  func(context.Context) (uint64, error)
 	checkLevel func(leader string, cmd *logv1.Command) error // nil: every leader takes every command
 }
@@ -311,6 +315,26 @@ func (f *fakeAgreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1
 		return propose(ctx, cmd)
 	}
 	return f.apply(cmd), nil
+}
+
+// Start gives each command to Propose, until a little before it would be given up.
+func (f *fakeAgreement) Start(proposals []*logv1.Proposal) {
+	if f.panics {
+		panic("boom")
+	}
+	for _, p := range proposals {
+		if !p.Send() {
+			continue
+		}
+		ctx, cancel := context.WithDeadline(context.Background(), p.Waiter.(*forward.Call).Deadline)
+		answerable, end := deadline.Answerable(ctx, 0)
+		go func() {
+			defer cancel()
+			defer end()
+			p.Answer(f.Propose(answerable, p.Command))
+			p.Waiter.Flush()
+		}()
+	}
 }
 
 func (f *fakeAgreement) apply(cmd *logv1.Command) *logv1.Result {

@@ -13,6 +13,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -90,6 +91,16 @@ func divergedNodeServesNothing(t *testing.T) {
 	refused("SetRule", err, rpcerror.WrittenNo)
 	_, err = n.admin().RemoveRule(ctx, &rollcallv1.RemoveRuleRequest{Name: "r"})
 	refused("RemoveRule", err, rpcerror.WrittenNo)
+	_, err = n.admin().GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(time.Minute)})
+	refused("GrantLease", err, rpcerror.WrittenNo)
+	_, err = n.admin().RevokeLease(ctx, &rollcallv1.RevokeLeaseRequest{LeaseId: "a"})
+	refused("RevokeLease", err, rpcerror.WrittenNo)
+	_, err = n.admin().ReleaseLeaseGuard(ctx, &rollcallv1.ReleaseLeaseGuardRequest{})
+	refused("ReleaseLeaseGuard", err, rpcerror.WrittenNo)
+	_, err = openKeepAlive(t, ctx, n).Recv()
+	refused("KeepAlive", err, "")
+	_, err = n.reads().ListLeases(ctx, &rollcallv1.ListLeasesRequest{})
+	refused("ListLeases", err, "")
 
 	// Forwarded to it, a change is surely not written and tried again.
 	short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)

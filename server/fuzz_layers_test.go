@@ -85,3 +85,54 @@ func FuzzLayersValidate(f *testing.F) {
 		}
 	})
 }
+
+// FuzzLeasesValidate: what the door accepts is within the bounds that the fold knows.
+func FuzzLeasesValidate(f *testing.F) {
+	for _, m := range []proto.Message{
+		&rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(1 << 40), OnExpiry: serviceUnknown.Enum(), ForgetAfter: durationpb.New(1 << 50)},
+		&rollcallv1.GrantLeaseRequest{Ttl: &durationpb.Duration{Seconds: 5, Nanos: -1}, OnExpiry: Status(4).Enum()},
+		&rollcallv1.RevokeLeaseRequest{LeaseId: "00112233445566ff", Status: notServing.Enum(), KeepReports: true},
+		&rollcallv1.RevokeLeaseRequest{LeaseId: "a\nb", AllowMissing: true},
+		&rollcallv1.ReleaseLeaseGuardRequest{Reason: "r", RequestId: "id"},
+		&rollcallv1.KeepAliveRequest{LeaseIds: []string{"a", "", "a"}},
+		&rollcallv1.ListLeasesRequest{PageToken: encodeLeasesToken("3f9a", "a"), LeaseId: "b"},
+	} {
+		b, _ := proto.Marshal(m)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		fuzzed(t, b, &rollcallv1.GrantLeaseRequest{}, validateGrantLease, func(r *rollcallv1.GrantLeaseRequest) {
+			acceptedCommon(t, r)
+			if d := r.GetTtl().AsDuration(); r.Ttl == nil || d < limits.MinLeaseTTL || d > limits.MaxLeaseTTL || r.Ttl.CheckValid() != nil {
+				t.Errorf("accepted ttl %v", r.Ttl)
+			}
+			if d := r.GetForgetAfter().AsDuration(); r.ForgetAfter != nil && (d < limits.MinForgetAfter || d > limits.MaxForgetAfter) {
+				t.Errorf("accepted forget_after %v", d)
+			}
+			if s := r.GetOnExpiry(); s < 0 || s > healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
+				t.Errorf("accepted on_expiry %v", s)
+			}
+		})
+		fuzzed(t, b, &rollcallv1.RevokeLeaseRequest{}, validateRevokeLease, func(r *rollcallv1.RevokeLeaseRequest) {
+			acceptedCommon(t, r)
+			if s := r.GetStatus(); r.GetLeaseId() == "" || limits.LeaseID(r.GetLeaseId()) != nil || s < 0 || s > healthpb.HealthCheckResponse_SERVICE_UNKNOWN || r.Status != nil && r.GetKeepReports() {
+				t.Errorf("accepted %v", r)
+			}
+		})
+		fuzzed(t, b, &rollcallv1.ReleaseLeaseGuardRequest{}, validateReleaseLeaseGuard, func(r *rollcallv1.ReleaseLeaseGuardRequest) { acceptedCommon(t, r) })
+		fuzzed(t, b, &rollcallv1.KeepAliveRequest{}, validateKeepAlive, func(r *rollcallv1.KeepAliveRequest) {
+			for _, id := range r.GetLeaseIds() {
+				if id == "" || limits.LeaseID(id) != nil {
+					t.Errorf("accepted the id %q", id)
+				}
+			}
+			before := len(r.GetLeaseIds())
+			if after := distinct(r.GetLeaseIds()); len(after) > before || before > 0 && len(after) == 0 {
+				t.Errorf("%d ids became %d", before, len(after))
+			}
+		})
+		if cluster, after, err := decodeLeasesToken(string(b)); err == nil && after != "" && encodeLeasesToken(cluster, after) != string(b) {
+			t.Errorf("the token %q stands for %q of %q", b, after, cluster)
+		}
+	})
+}

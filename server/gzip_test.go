@@ -21,6 +21,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	reflectionpb "google.golang.org/grpc/reflection/grpc_reflection_v1"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -43,6 +44,7 @@ func TestClientsMayCompress(t *testing.T) {
 				n.registry.set(name, serving)
 				all = append(all, name)
 			}
+			n.leases.put(time.Minute, all...)
 			first := func(stream interface{ RecvMsg(any) error }, err error, m any) error {
 				if err != nil {
 					return err
@@ -99,6 +101,29 @@ func TestClientsMayCompress(t *testing.T) {
 					res, err := n.reads().ListOverrides(ctx, &rollcallv1.ListOverridesRequest{}, opts...)
 					if len(res.GetOverrides()) != 100 {
 						t.Errorf("%d overrides", len(res.GetOverrides()))
+					}
+					return err
+				},
+				"GrantLease": func() error {
+					_, err := n.admin().GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(time.Minute)}, opts...)
+					return err
+				},
+				"KeepAlive": func() error {
+					s, err := n.admin().KeepAlive(ctx, opts...)
+					if err != nil {
+						return err
+					}
+					for range 3 {
+						if res := ask(t, s, all...); len(res.GetRenewedLeaseIds()) != len(all) {
+							t.Errorf("%d of %d leases are renewed", len(res.GetRenewedLeaseIds()), len(all))
+						}
+					}
+					return s.CloseSend()
+				},
+				"ListLeases": func() error {
+					res, err := n.reads().ListLeases(ctx, &rollcallv1.ListLeasesRequest{}, opts...)
+					if len(res.GetLeases()) != len(all) {
+						t.Errorf("%d of %d leases are listed", len(res.GetLeases()), len(all))
 					}
 					return err
 				},

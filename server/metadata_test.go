@@ -39,6 +39,10 @@ var readCalls = map[string]func(ctx context.Context, n *testNode, opts ...grpc.C
 		_, err := n.reads().ListOverrides(ctx, &rollcallv1.ListOverridesRequest{}, opts...)
 		return err
 	},
+	"ListLeases": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
+		_, err := n.reads().ListLeases(ctx, &rollcallv1.ListLeasesRequest{}, opts...)
+		return err
+	},
 	"ListRules": func(ctx context.Context, n *testNode, opts ...grpc.CallOption) error {
 		_, err := n.reads().ListRules(ctx, &rollcallv1.ListRulesRequest{}, opts...)
 		return err

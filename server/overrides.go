@@ -141,15 +141,11 @@ func (vs *violations) overrideTTL(ttl *durationpb.Duration, forever bool) {
 	if ttl == nil {
 		return
 	}
-	const bounds = `1s to 720h (30 days) is allowed, or forever`
-	switch d := ttl.AsDuration(); {
-	case forever:
+	if forever {
 		vs.add("ttl", "is given together with forever; give one of them")
-	case ttl.CheckValid() != nil:
-		vs.add("ttl", "is no duration: seconds %d, nanos %d; %s", ttl.GetSeconds(), ttl.GetNanos(), bounds)
-	case d < limits.MinOverrideTTL || d > limits.MaxOverrideTTL:
-		vs.add("ttl", "is %v; %s", d, bounds)
+		return
 	}
+	vs.duration("ttl", ttl, limits.MinOverrideTTL, limits.MaxOverrideTTL, "1s to 720h (30 days) is allowed, or forever")
 }
 
 func validateClearOverride(req *rollcallv1.ClearOverrideRequest) error {

@@ -2,10 +2,13 @@ package server
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strconv"
 
 	"google.golang.org/grpc"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
@@ -20,6 +23,7 @@ type peerService struct {
 	router    *forward.Router
 	receiver  *forward.Receiver
 	freshness *freshness.Tracker
+	lessor    Lessor
 	replica   Replica // nil: knows no state hashes
 	log       *slog.Logger
 }
@@ -39,4 +43,45 @@ func (s *peerService) ReadIndex(ctx context.Context, _ *peerv1.ReadIndexRequest)
 		return nil, rpcerror.ToStatus(s.node, &rpcerror.Failure{Reason: rpcerror.ReasonNotFresh, Message: err.Error(), Err: err})
 	}
 	return &peerv1.ReadIndexResponse{Index: index}, nil
+}
+
+// Renew implements rollcall.peer.v1.Peer. A node that is stopping still renews, because as long as it leads no
+// other node can.
+func (s *peerService) Renew(ctx context.Context, req *peerv1.RenewRequest) (res *peerv1.RenewResponse, err error) {
+	defer rpcerror.Recovered(s.log, s.node, "Peer.Renew", false, &err)
+	if f := s.leads(ctx, len(req.GetLeaseIds())); f != nil {
+		return nil, rpcerror.ToStatus(s.node, f)
+	}
+	lost, err := s.lessor.Renew(ctx, req.GetLeaseIds())
+	if err != nil {
+		return nil, rpcerror.ToStatus(s.node, &rpcerror.Failure{Reason: rpcerror.ReasonNoLeader, Message: err.Error(), Err: err})
+	}
+	return &peerv1.RenewResponse{LostLeaseIds: lost}, nil
+}
+
+// LeaseTimes implements rollcall.peer.v1.Peer.
+func (s *peerService) LeaseTimes(ctx context.Context, req *peerv1.LeaseTimesRequest) (res *peerv1.LeaseTimesResponse, err error) {
+	defer rpcerror.Recovered(s.log, s.node, "Peer.LeaseTimes", false, &err)
+	if f := s.leads(ctx, len(req.GetLeaseIds())); f != nil {
+		return nil, rpcerror.ToStatus(s.node, f)
+	}
+	times, err := s.lessor.Times(req.GetLeaseIds())
+	if err != nil {
+		return nil, rpcerror.ToStatus(s.node, &rpcerror.Failure{Reason: rpcerror.ReasonNoLeader, Message: err.Error(), Err: err})
+	}
+	return &peerv1.LeaseTimesResponse{Times: times}, nil
+}
+
+// leads says why this node cannot tell another member about so many leases; nil: it can, because it leads.
+func (s *peerService) leads(ctx context.Context, ids int) *rpcerror.Failure {
+	if ids > limits.MaxRenewedAtOnce {
+		return rpcerror.Invalid(rpcerror.Violation{Field: "lease_ids", Description: fmt.Sprintf("has %d entries; at most %d are allowed", ids, limits.MaxRenewedAtOnce)})
+	}
+	if f := s.router.Fence.Refusal(); f != nil {
+		return f
+	}
+	if leader, leading := s.router.TermBegun(ctx); !leading || s.lessor == nil {
+		return &rpcerror.Failure{Reason: rpcerror.ReasonNoLeader, Message: "node " + s.node + " does not lead; as far as it knows the leader is " + strconv.Quote(leader)}
+	}
+	return nil
 }

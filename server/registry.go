@@ -20,6 +20,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -29,6 +30,8 @@ type registryService struct {
 	freshness.Reads
 	registry  Registry
 	layers    Layers
+	leases    Leases
+	renewer   *renewal.Renewer
 	followers Followers
 	history   History
 	logClock  func() int64

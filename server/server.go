@@ -26,6 +26,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/receive"
+	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
 )
@@ -133,6 +134,7 @@ type Server struct {
 	api, peer *grpc.Server
 	pool      *peerconn.Pool
 	router    *forward.Router
+	renewer   *renewal.Renewer
 	readiness *readiness
 	freshness *freshness.Tracker
 	rpcs      *rpcstats.Stats
@@ -165,7 +167,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -190,6 +192,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		Draining:  s.draining,
 		Fence:     s.fence,
 	}
+	s.renewer = renewal.New(renewal.Config{
+		Node: cfg.Node, Agreement: deps.Agreement, Lessor: deps.Lessor, Leases: deps.Leases, Pool: s.pool, Fence: s.fence,
+	})
 	s.readiness = &readiness{
 		node:         deps.Node,
 		agreement:    deps.Agreement,
@@ -214,7 +219,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
-		source: deps.Node, registry: deps.Registry, layers: deps.Layers, logClock: deps.LogClock, readiness: s.readiness,
+		source: deps.Node, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, logClock: deps.LogClock, readiness: s.readiness,
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
@@ -223,18 +228,19 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	rollcallv1.RegisterAdminServer(changing.On(api, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &admin{
+	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
 	})
-	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, layers: deps.Layers, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
+	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
+		Reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
 	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
 
 	peerv1.RegisterPeerServer(peer, &peerService{
-		node: cfg.Node, router: s.router, freshness: s.freshness, replica: deps.Replica, log: s.log,
+		node: cfg.Node, router: s.router, freshness: s.freshness, lessor: deps.Lessor, replica: deps.Replica, log: s.log,
 		receiver: &forward.Receiver{Router: s.router, Validate: validateCommand, Pending: s.budgets.changes, Ending: ending, Log: s.log},
 	})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
@@ -390,6 +396,7 @@ func (s *Server) Stop(ctx context.Context) error {
 		}
 		s.watches.begun.Wait()
 		s.pool.Close()
+		s.renewer.Close()
 		s.router.Forwarder.Close()
 		s.freshness.Close()
 		s.stopReadiness()

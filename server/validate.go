@@ -74,6 +74,7 @@ func validateSet(req *rollcallv1.SetServingStatusRequest) error {
 	vs.text("service", limits.Name(req.GetService()))
 	vs.status("status", req.Status, false)
 	vs.ifRevision("if_revision", req.IfRevision, "a service")
+	vs.lease("lease_id", req.GetLeaseId())
 	vs.common(req)
 	return vs.err()
 }
@@ -82,6 +83,7 @@ func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 	var vs violations
 	vs.text("service", limits.Name(req.GetService()))
 	vs.ifRevision("if_revision", req.IfRevision, "a service")
+	vs.lease("lease_id", req.GetLeaseId())
 	vs.common(req)
 	return vs.err()
 }
@@ -113,12 +115,13 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (a
 		}
 		vs.status(field+".status", c.Status, true)
 		vs.ifRevision(field+".if_revision", c.IfRevision, "a service")
+		vs.lease(field+".lease_id", c.GetLeaseId())
 		if j, again := first[c.GetService()]; again {
 			vs.add(field+".service", "%s is already in changes[%d]; each service may appear once", rpcerror.QuoteShort(c.GetService()), j)
 		} else {
 			first[c.GetService()] = i
 		}
-		size += recordOverhead + len(c.GetService()) + len(req.GetReason()) + len(req.GetActor()) + len(peer)
+		size += recordOverhead + len(c.GetService()) + len(c.GetLeaseId()) + len(req.GetReason()) + len(req.GetActor()) + len(peer)
 	}
 	if size > maxAnswerBytes {
 		vs.add("changes", "would be answered with about %d bytes, which is more than the %d that clients receive; shorten the reason or split the batch",
@@ -129,7 +132,7 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (a
 
 // recordOverhead is the most that a ServiceRecord in a repeated field takes besides its strings:
 // tags, lengths, two timestamps, two statuses, the revision.
-const recordOverhead = 88
+const recordOverhead = 90
 
 // brokenRuleBytes is the most that a BrokenRule in a repeated field takes.
 const brokenRuleBytes = limits.MaxRuleNameBytes + limits.MaxPatternBytes + 48

@@ -34,6 +34,8 @@ type watches struct {
 	open   atomic.Int64     // of all kinds
 	events atomic.Int64     // of those, WatchEvents
 	states atomic.Int64     // of those, WatchServices
+	leases atomic.Int64     // of those, KeepAlive
+	writes atomic.Int64     // of those, WriteStream
 	warned atomic.Int64     // when a refusal was logged last, Unix nanoseconds
 	rpcs   *rpcstats.Counts // of Watch
 
@@ -104,16 +106,15 @@ func (w *watches) refuse(subject, flag, format string, limit int) error {
 	return rpcerror.ToStatus(w.node, rpcerror.LimitReached(subject, format, limit, flag))
 }
 
-// registerStreams registers a service whose streams are all watches, and limits them. It does so in the
+// registerStreams registers a service all of whose streams count as watches, and limits them. It does so in the
 // service's description. An interceptor would be called for every Check too.
 func (w *watches) registerStreams(s grpc.ServiceRegistrar, service *grpc.ServiceDesc, impl any) {
 	desc := *service
 	desc.Streams = slices.Clone(service.Streams)
 	for i, stream := range desc.Streams {
-		kind := &w.states
-		if stream.StreamName == "WatchEvents" {
-			kind = &w.events
-		}
+		kind := map[string]*atomic.Int64{
+			"WatchEvents": &w.events, "WatchServices": &w.states, "KeepAlive": &w.leases, "WriteStream": &w.writes,
+		}[stream.StreamName]
 		desc.Streams[i].Handler = func(srv any, s grpc.ServerStream) error {
 			connection, _ := peer.FromContext(s.Context())
 			if err := w.enter(connection); err != nil {

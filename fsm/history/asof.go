@@ -107,6 +107,7 @@ func (r *Reader) EventAt(ctx context.Context, kind logv1.Kind, key string, revis
 // GetServiceAt returns what the registry held of name at a revision that VisibleRevision returned; nil if
 // nothing.
 func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) (*rollcallv1.ServiceRecord, error) {
+	ctx = ofCall(ctx)
 	e, err := r.EventAt(ctx, logv1.Kind_KIND_SERVICE, name, revision)
 	if e == nil || err != nil {
 		return nil, err
@@ -120,7 +121,8 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 		return nil, err
 	}
 	over.Show(s)
-	return s.Public(), nil
+	record := s.Public()
+	return record, r.showLeases(ctx, revision, []*rollcallv1.ServiceRecord{record})
 }
 
 // ListServicesAt returns the services as of a revision that VisibleRevision returned: by name, at most limit
@@ -132,7 +134,8 @@ func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, aft
 	if err != nil {
 		return nil, "", err
 	}
-	return ListAt(ctx, r, logv1.Kind_KIND_SERVICE, revision, prefix, after, limit, func(e *logv1.Event) (*rollcallv1.ServiceRecord, bool) {
+	ctx = ofCall(ctx)
+	records, next, err = ListAt(ctx, r, logv1.Kind_KIND_SERVICE, revision, prefix, after, limit, func(e *logv1.Event) (*rollcallv1.ServiceRecord, bool) {
 		s := convert.ServiceAfter(e)
 		if s == nil {
 			return nil, false
@@ -140,6 +143,10 @@ func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, aft
 		over.Show(s)
 		return s.Public(), len(statuses) == 0 || slices.Contains(statuses, s.Effective)
 	})
+	if err != nil {
+		return nil, "", err
+	}
+	return records, next, r.showLeases(ctx, revision, records)
 }
 
 // ListAt is EventAt for the records of a kind: by key, at most limit (at least 1) of those whose keys begin

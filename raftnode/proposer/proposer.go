@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,22 +52,29 @@ type Proposer struct {
 	wg        sync.WaitGroup
 
 	mu           sync.Mutex // guards all below
-	queue        []*proposal
-	waitingBytes int
+	queue        []waiting  // some may have been given up
+	waitingBytes int        // of queue
 	closed       bool
 }
 
-// proposal is one command on its way.
-type proposal struct {
-	cmd  *logv1.Command
+// waiting is a proposal that waits for an entry.
+type waiting struct {
+	*logv1.Proposal
 	size int
-	done chan outcome // capacity 1, sent to once
 }
 
 type outcome struct {
 	result any
 	err    error
 }
+
+// caller is the logv1.Waiter of one call of Propose.
+type caller struct {
+	done chan outcome // capacity 1, sent to once
+}
+
+func (c caller) Answer(result any, err error) { c.done <- outcome{result, err} }
+func (caller) Flush()                         {}
 
 // New returns a Proposer that takes commands until Close.
 func New(cfg Config) *Proposer {
@@ -86,27 +94,44 @@ func (p *Proposer) Propose(ctx context.Context, cmd *logv1.Command) (any, error)
 	if err := ctx.Err(); err != nil {
 		return nil, NotWrittenError{err}
 	}
-	pr := &proposal{cmd: cmd, size: cmd.SizeVT(), done: make(chan outcome, 1)}
-	if err := p.enqueue(pr); err != nil {
-		return nil, NotWrittenError{err}
-	}
+	done := make(chan outcome, 1)
+	pr := &logv1.Proposal{Command: cmd, Waiter: caller{done}}
+	p.Start([]*logv1.Proposal{pr})
 	var gaveUp error
 	select {
-	case out := <-pr.done:
+	case out := <-done:
 		return out.result, out.err
 	case <-ctx.Done():
 		gaveUp = ctx.Err()
 	case <-p.abandoned:
 		gaveUp = ErrClosed
 	}
-	if p.withdraw(pr) {
-		return nil, NotWrittenError{gaveUp}
-	}
-	select {
-	case out := <-pr.done:
+	switch sent, ok := pr.GiveUp(); {
+	case !ok: // it was answered at the same moment
+		out := <-done
 		return out.result, out.err
-	default:
+	case sent:
 		return nil, UnknownOutcomeError{gaveUp}
+	}
+	return nil, NotWrittenError{gaveUp}
+}
+
+// Start has each of proposals answered with what Propose would return. They wait until they are answered or
+// given up. Those in an entry that raft never ends are answered after Abandon.
+func (p *Proposer) Start(proposals []*logv1.Proposal) {
+	errs := p.enqueue(proposals)
+	if errs == nil {
+		return
+	}
+	for i, err := range errs {
+		if err != nil {
+			proposals[i].Answer(nil, NotWrittenError{err})
+		}
+	}
+	for i, err := range errs {
+		if err != nil {
+			proposals[i].Waiter.Flush()
+		}
 	}
 }
 
@@ -123,68 +148,91 @@ func (p *Proposer) ProposeNow(cmd *logv1.Command) (uint64, error) {
 	return future.Index(), nil
 }
 
-func (p *Proposer) enqueue(pr *proposal) error {
-	if pr.size > p.cfg.MaxCommandBytes {
-		return QuotaError{fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, pr.size, p.cfg.MaxCommandBytes), "change-bytes"}
-	}
+// enqueue returns an error for each of proposals that cannot wait; nil if all can.
+func (p *Proposer) enqueue(proposals []*logv1.Proposal) (errs []error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch {
-	case p.closed:
-		return ErrClosed
-	case len(p.queue) >= p.cfg.MaxWaiting:
-		return QuotaError{fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue)), "pending-changes"}
-	case len(p.queue) > 0 && p.waitingBytes+pr.size > p.cfg.MaxWaitingBytes:
-		return QuotaError{fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes), "pending-change-bytes"}
+	for i, pr := range proposals {
+		if err := p.enqueueOne(waiting{pr, pr.Command.SizeVT()}); err != nil {
+			if errs == nil {
+				errs = make([]error, len(proposals))
+			}
+			errs[i] = err
+		}
 	}
-	p.queue = append(p.queue, pr)
-	p.waitingBytes += pr.size
 	select {
 	case p.wake <- struct{}{}:
 	default:
 	}
+	return errs
+}
+
+// enqueueOne is enqueue of one proposal. mu is held.
+func (p *Proposer) enqueueOne(w waiting) error {
+	if w.size > p.cfg.MaxCommandBytes {
+		return QuotaError{fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, w.size, p.cfg.MaxCommandBytes), "change-bytes"}
+	}
+	if p.closed {
+		return ErrClosed
+	}
+	if p.full(w.size) {
+		p.forgetGivenUp()
+	}
+	switch {
+	case len(p.queue) >= p.cfg.MaxWaiting:
+		return QuotaError{fmt.Errorf("%w: %d", ErrOverloaded, len(p.queue)), "pending-changes"}
+	case p.full(w.size):
+		return QuotaError{fmt.Errorf("%w: %d bytes", ErrOverloaded, p.waitingBytes), "pending-change-bytes"}
+	}
+	p.queue = append(p.queue, w)
+	p.waitingBytes += w.size
 	return nil
 }
 
-// withdraw takes a proposal back. It returns false when the proposal is in an entry, or answered, already.
-func (p *Proposer) withdraw(pr *proposal) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for i, other := range p.queue {
-		if other == pr {
-			p.queue = append(p.queue[:i], p.queue[i+1:]...)
-			p.waitingBytes -= pr.size
-			return true
+// full reports that a command of so many bytes cannot wait. mu is held.
+func (p *Proposer) full(size int) bool {
+	return len(p.queue) >= p.cfg.MaxWaiting || len(p.queue) > 0 && p.waitingBytes+size > p.cfg.MaxWaitingBytes
+}
+
+// forgetGivenUp takes the proposals out of the queue that were given up. mu is held.
+func (p *Proposer) forgetGivenUp() {
+	p.queue = slices.DeleteFunc(p.queue, func(w waiting) bool {
+		if !w.GivenUp() {
+			return false
 		}
-	}
-	return false
+		p.waitingBytes -= w.size
+		return true
+	})
 }
 
 // Refuse answers all that wait: they are surely not written.
 func (p *Proposer) Refuse(err error) {
 	p.mu.Lock()
-	waiting := p.queue
+	refused := p.queue
 	p.queue, p.waitingBytes = nil, 0
-	// Under the lock: who withdraws finds either the proposal or its answer.
-	refuseAll(waiting, NotWrittenError{err})
 	p.mu.Unlock()
+	batch := make([]*logv1.Proposal, len(refused))
+	for i, w := range refused {
+		batch[i] = w.Proposal
+	}
+	refuseAll(batch, NotWrittenError{err})
 }
 
 // take moves what fits into one entry out of the queue.
-func (p *Proposer) take() []*proposal {
+func (p *Proposer) take() (batch []*logv1.Proposal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(p.queue) && n < p.cfg.MaxEntryCommands {
-		if bytes += p.queue[n].size; n > 0 && bytes > p.cfg.MaxEntryBytes {
+	for ; n < len(p.queue) && len(batch) < p.cfg.MaxEntryCommands; n++ {
+		w := p.queue[n]
+		if len(batch) > 0 && bytes+w.size > p.cfg.MaxEntryBytes {
 			break
 		}
-		n++
-	}
-	batch := make([]*proposal, n)
-	copy(batch, p.queue)
-	for _, pr := range batch {
-		p.waitingBytes -= pr.size
+		p.waitingBytes -= w.size
+		if w.Send() {
+			batch = append(batch, w.Proposal)
+			bytes += w.size
+		}
 	}
 	rest := copy(p.queue, p.queue[n:])
 	clear(p.queue[rest:])
@@ -239,10 +287,10 @@ func (p *Proposer) awaitRoom() bool {
 }
 
 // dispatch proposes a batch as one entry and leaves a goroutine to wait for its end.
-func (p *Proposer) dispatch(batch []*proposal) {
+func (p *Proposer) dispatch(batch []*logv1.Proposal) {
 	commands := make([]*logv1.Command, len(batch))
 	for i, pr := range batch {
-		commands[i] = pr.cmd
+		commands[i] = pr.Command
 	}
 	start := time.Now()
 	future, err := p.start(commands)
@@ -262,8 +310,9 @@ func (p *Proposer) dispatch(batch []*proposal) {
 			p.cfg.OnEntry(len(batch), time.Since(start))
 		}
 		for i, pr := range batch {
-			pr.done <- outcome{result: results[i]}
+			pr.Answer(results[i], nil)
 		}
+		logv1.FlushAll(batch)
 	})
 }
 
@@ -319,10 +368,11 @@ func classify(err error) error {
 	return UnknownOutcomeError{inWords(err)}
 }
 
-func refuseAll(batch []*proposal, err error) {
+func refuseAll(batch []*logv1.Proposal, err error) {
 	for _, pr := range batch {
-		pr.done <- outcome{err: err}
+		pr.Answer(nil, err)
 	}
+	logv1.FlushAll(batch)
 }
 
 // Close refuses what waits and what comes. Entries in flight go on.

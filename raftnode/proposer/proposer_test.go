@@ -391,3 +391,117 @@ func TestFutureThatNeverEnds(t *testing.T) {
 		<-p.Drained()
 	})
 }
+
+// told is a logv1.Waiter that keeps what it was told.
+type told struct {
+	answers []outcome
+	flushed int
+}
+
+func (w *told) Answer(result any, err error) { w.answers = append(w.answers, outcome{result, err}) }
+func (w *told) Flush()                       { w.flushed++ }
+
+func started(n int) (waiters []*told, proposals []*logv1.Proposal) {
+	for i := range n {
+		w := &told{}
+		waiters = append(waiters, w)
+		proposals = append(proposals, &logv1.Proposal{Command: command(fmt.Sprint(i)), Waiter: w})
+	}
+	return waiters, proposals
+}
+
+// Commands that are started together share an entry; each is answered once, and those that were given up are not
+// told, nor proposed if they had not been sent.
+func TestStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, r := newTestProposer(func(c *Config) { c.MaxEntriesInFlight = 1 })
+		defer endProposer(p)
+		waiters, proposals := started(10)
+		p.Start(proposals[:4])
+		synctest.Wait()
+		p.Start(proposals[4:])
+		synctest.Wait()
+		if sent, ok := proposals[3].GiveUp(); !sent || !ok {
+			t.Errorf("one in an entry was given up: sent %t, %t", sent, ok)
+		}
+		if proposals[2].GiveUpUnsent() {
+			t.Error("one in an entry counts as unsent")
+		}
+		if sent, ok := proposals[7].GiveUp(); sent || !ok {
+			t.Errorf("one that waits was given up: sent %t, %t", sent, ok)
+		}
+		if !proposals[8].GiveUpUnsent() {
+			t.Error("one that waits counts as sent")
+		}
+		r.finish(0, nil)
+		synctest.Wait()
+		r.finish(1, nil)
+		synctest.Wait()
+		if got := fmt.Sprint(r.sizes()); got != "[4 4]" {
+			t.Errorf("entries of %s commands", got)
+		}
+		for i, w := range waiters {
+			gone := i == 3 || i == 7 || i == 8
+			switch {
+			case gone != (len(w.answers) == 0):
+				t.Errorf("%d has %d answers", i, len(w.answers))
+			case !gone && (w.answers[0].err != nil || w.answers[0].result != fmt.Sprint(i) || w.flushed == 0):
+				t.Errorf("%d: %v, flushed %d times", i, w.answers, w.flushed)
+			}
+		}
+	})
+}
+
+// What was given up makes room for what comes, also while nothing can be proposed.
+func TestGivenUpMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, r := newTestProposer(func(c *Config) { c.MaxEntriesInFlight, c.MaxWaiting = 1, 5 })
+		defer endProposer(p)
+		_, first := started(1)
+		p.Start(first)
+		synctest.Wait()
+		waiters, proposals := started(12)
+		p.Start(proposals[:6])
+		for _, pr := range proposals[:5] {
+			pr.GiveUp()
+		}
+		p.Start(proposals[6:])
+		r.finish(0, nil)
+		synctest.Wait()
+		r.finish(1, nil)
+		synctest.Wait()
+		for i, w := range waiters[5:] {
+			i += 5
+			if len(w.answers) != 1 || w.flushed == 0 {
+				t.Fatalf("%d has %d answers, flushed %d times", i, len(w.answers), w.flushed)
+			}
+			if err := w.answers[0].err; (err != nil) != (i == 5 || i == 11) || err != nil && !errors.Is(err, ErrOverloaded) {
+				t.Errorf("%d: %v", i, err)
+			}
+		}
+		if p.waitingBytes != 0 || len(p.queue) != 0 {
+			t.Errorf("%d bytes and %d commands wait", p.waitingBytes, len(p.queue))
+		}
+	})
+}
+
+// A future that raft forgets does not hold those who wait, either.
+func TestStartAndAbandon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, _ := newTestProposer(func(c *Config) { c.MaxEntriesInFlight = 1 })
+		waiters, proposals := started(2)
+		p.Start(proposals[:1])
+		synctest.Wait()
+		p.Start(proposals[1:])
+		p.Close()
+		synctest.Wait()
+		if a := waiters[1].answers; len(a) != 1 || !errors.As(a[0].err, new(NotWrittenError)) {
+			t.Errorf("one that waits: %v", a)
+		}
+		p.Abandon()
+		<-p.Drained()
+		if a := waiters[0].answers; len(a) != 1 || !errors.As(a[0].err, new(UnknownOutcomeError)) {
+			t.Errorf("one in an entry: %v", a)
+		}
+	})
+}

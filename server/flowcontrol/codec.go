@@ -17,7 +17,7 @@ var checkAnswers = func() (all [4]mem.BufferSlice) {
 	return all
 }()
 
-// Codec is gRPC's own codec with two additions: it knows StatusSender and PageSender, and it encodes and
+// Codec is gRPC's own codec with two additions: it knows StatusSender, PageSender and AnswerSender, and it encodes and
 // decodes the messages of Check faster.
 type Codec struct{ encoding.CodecV2 }
 
@@ -29,6 +29,8 @@ func (c Codec) Marshal(v any) (mem.BufferSlice, error) {
 	case *StatusSender:
 		return v.marshal(), nil
 	case *PageSender:
+		return v.marshal()
+	case *AnswerSender:
 		return v.marshal()
 	case *answer:
 		return v.marshal()

@@ -54,6 +54,22 @@ func (f *fakeAgreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1
 	return &logv1.Result{Revision: revision}, nil
 }
 
+// Start gives each command to Propose, until a little before it would be given up.
+func (f *fakeAgreement) Start(proposals []*logv1.Proposal) {
+	for _, p := range proposals {
+		if !p.Send() {
+			continue
+		}
+		c := p.Waiter.(*Call)
+		ctx, cancel := context.WithDeadline(c.calls.ctx, answerBy(time.Now(), c.Deadline))
+		go func() {
+			defer cancel()
+			p.Answer(f.Propose(ctx, p.Command))
+			p.Waiter.Flush()
+		}()
+	}
+}
+
 func (f *fakeAgreement) Preview(*logv1.Command) *logv1.Result { return &logv1.Result{Revision: -1} }
 
 func (f *fakeAgreement) CheckLevel(string, *logv1.Command) error {
@@ -91,6 +107,7 @@ type pair struct {
 	lis              *bufconn.Listener
 	wrap             func(net.Conn) net.Conn // nil: the follower's connection as it is
 	unreachable      atomic.Bool
+	silent           atomic.Bool // the leader sends no answers any more
 }
 
 func (p *pair) DialPeer(ctx context.Context, _ string) (net.Conn, error) {
@@ -107,10 +124,24 @@ func (p *pair) DialPeer(ctx context.Context, _ string) (net.Conn, error) {
 type peerService struct {
 	peerv1.UnimplementedPeerServer
 	*Receiver
+	silent *atomic.Bool
 }
 
 func (s *peerService) Forward(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) error {
-	return s.Serve(stream)
+	return s.Serve(&silentStream{stream, s.silent})
+}
+
+// silentStream loses the answers that are sent while silent is set.
+type silentStream struct {
+	grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]
+	silent *atomic.Bool
+}
+
+func (s *silentStream) Send(res *peerv1.ForwardResponse) error {
+	if s.silent.Load() {
+		return nil
+	}
+	return s.BidiStreamingServer.Send(res)
 }
 
 const pending = 8 << 20 // bytes of changes that the leader holds
@@ -136,7 +167,7 @@ func withPair(t *testing.T, test func(t *testing.T, p *pair)) {
 			Ending:   ending, Log: slog.New(slog.DiscardHandler),
 		}
 		s := grpc.NewServer(grpc.ForceServerCodecV2(peerconn.NewCodec()), grpc.MaxRecvMsgSize(peerconn.MaxMessageBytes), grpc.WaitForHandlers(true))
-		peerv1.RegisterPeerServer(s, &peerService{Receiver: p.receiver})
+		peerv1.RegisterPeerServer(s, &peerService{Receiver: p.receiver, silent: &p.silent})
 		served := make(chan error, 1)
 		go func() { served <- s.Serve(p.lis) }()
 		synctest.Wait()

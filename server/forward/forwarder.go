@@ -89,11 +89,43 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 		return nil, rpcerror.NotWritten("no time is left to ask leader %s", leader)
 	}
 	res, sent, err := f.stream(conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, within, latest)
+	return (&callResult{res, err, sent}).outcome(leader)
+}
+
+// start sends the commands of calls to the leader at once. It returns those that it did not take, because it would
+// have to wait for a connection first, or because check refuses them.
+func (f *Forwarder) start(leader string, calls []*Call, check func(*logv1.Command) error) (left []*Call) {
+	conn, err := f.pool.Get(leader)
+	if err != nil || conn.GetState() != connectivity.Ready {
+		return calls
+	}
+	now := time.Now()
+	pending := make([]*pendingCall, 0, len(calls))
+	for _, c := range calls {
+		latest := answerBy(now, c.Deadline)
+		if c.ValidateOnly || !latest.After(now) || check(c.Command) != nil {
+			left = append(left, c)
+			continue
+		}
+		c.leader = leader
+		call := &pendingCall{
+			command: &peerv1.ForwardedCommand{Command: c.Command}, proposal: &c.proposal,
+			within: min(f.timeout, latest.Sub(now)), latest: latest,
+		}
+		call.size = call.command.SizeVT()
+		pending = append(pending, call)
+	}
+	f.stream(conn).start(pending)
+	return left
+}
+
+// outcome is the leader's answer to a command, or a failure that says what is known of the outcome.
+func (r *callResult) outcome(leader string) (*logv1.Result, error) {
 	var full fullError
-	switch {
+	switch res, err := r.result, r.err; {
 	case errors.As(err, &full):
 		return nil, full
-	case err != nil && !sent:
+	case err != nil && !r.sent:
 		return nil, rpcerror.NotWritten("leader %s cannot be reached: %s", leader, peerconn.Describe(err))
 	case err != nil:
 		st, ok := status.FromError(err)
@@ -105,7 +137,7 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 		return res.GetResult(), nil
 	}
 	var failed spb.Status
-	if len(res.GetFailure()) == 0 || proto.Unmarshal(res.GetFailure(), &failed) != nil {
+	if failure := r.result.GetFailure(); len(failure) == 0 || proto.Unmarshal(failure, &failed) != nil {
 		return nil, rpcerror.OutcomeUnknown("leader %s answered without a result", leader)
 	}
 	return nil, forwarded(leader, status.FromProto(&failed))

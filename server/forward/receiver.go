@@ -5,8 +5,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -37,13 +37,12 @@ type Receiver struct {
 
 // Serve receives the commands of one stream, proposes them and answers them, until the stream ends.
 func (s *Receiver) Serve(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	out := &answers{wake: make(chan struct{}, 1)}
+	calls := NewCalls(stream.Context(), maxForwarded)
+	out := &sender{receiver: s, calls: calls}
 	var sending sync.WaitGroup
 	sending.Go(func() { out.run(stream) })
 	received := make(chan error, 1)
-	go func() { received <- s.receive(ctx, stream, out) }()
+	go func() { received <- s.receive(stream, calls) }()
 	var err error
 	select {
 	case err = <-received:
@@ -57,7 +56,7 @@ func (s *Receiver) Serve(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, 
 			err = rpcerror.ToStatus(s.Router.Node, rpcerror.ErrStopping) // which ends receive too
 		}
 	}
-	out.close()
+	calls.Close()
 	sending.Wait()
 	if errors.Is(err, io.EOF) {
 		return nil
@@ -65,50 +64,98 @@ func (s *Receiver) Serve(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, 
 	return err
 }
 
-// receive receives commands and proposes each on a goroutine of its own, until the stream ends.
-func (s *Receiver) receive(ctx context.Context, stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse], out *answers) error {
-	slots := make(chan struct{}, maxForwarded)
-	for {
+// receive receives commands and starts those of a message together, until the stream ends.
+func (s *Receiver) receive(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse], calls *Calls) error {
+	for calls.AwaitRoom() {
 		req, err := stream.Recv()
 		if err != nil {
 			return err
 		}
-		for _, c := range req.GetCommands() {
-			slots <- struct{}{}
-			if !out.expect() {
-				return rpcerror.ErrStopping
-			}
-			bytes := CommandBytes(c.GetCommand())
-			if f := s.Pending.Take(nil, bytes); f != nil {
-				f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
-				out.put(failed(c, rpcerror.ToStatus(s.Router.Node, f)), func() { <-slots })
-				continue
-			}
-			go func() {
-				// A follower that takes no answers keeps its slots and its part of the budget.
-				out.put(s.answer(ctx, c), func() {
-					s.Pending.Give(nil, bytes)
-					<-slots
-				})
-			}()
+		now := time.Now()
+		all := make([]*Call, len(req.GetCommands()))
+		for i, c := range req.GetCommands() {
+			all[i] = &Call{ID: c.GetId(), Command: c.GetCommand(), ValidateOnly: c.GetValidateOnly(), Deadline: now.Add(time.Duration(c.GetTimeout()))}
+		}
+		if len(all) == 0 {
+			continue
+		}
+		if !calls.Add(all) {
+			break
+		}
+		s.start(all)
+	}
+	return rpcerror.ErrStopping
+}
+
+// start proposes the commands of calls. Those that it does not are answered with the reason.
+func (s *Receiver) start(calls []*Call) {
+	if err := s.tryStart(calls); err != nil {
+		for _, c := range calls {
+			c.Fail(err)
 		}
 	}
+	calls[0].Flush()
 }
 
-// answer proposes one command and returns its answer.
-func (s *Receiver) answer(ctx context.Context, c *peerv1.ForwardedCommand) *peerv1.ForwardedResult {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.GetTimeout()))
-	defer cancel()
-	result, err := s.propose(ctx, c.GetCommand(), c.GetValidateOnly())
-	if err != nil {
-		return failed(c, err)
+// tryStart is start without flushing. Its error is that of a panic.
+func (s *Receiver) tryStart(calls []*Call) (err error) {
+	defer rpcerror.Recovered(s.Log, s.Router.Node, "Peer.Forward", true, &err)
+	taken := make([]*Call, 0, len(calls))
+	for _, c := range calls {
+		bytes := CommandBytes(c.Command)
+		f := s.Pending.Take(nil, bytes)
+		if f == nil {
+			c.bytes = bytes // a follower that takes no answers keeps its part of the budget
+			taken = append(taken, c)
+			continue
+		}
+		f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
+		c.Fail(rpcerror.ToStatus(s.Router.Node, f))
 	}
-	return &peerv1.ForwardedResult{Id: c.GetId(), Result: result}
+	if _, leading := s.Router.Agreement.Leader(); !leading || s.refusal() != nil {
+		// It may lead in a moment, and else says why not.
+		for _, c := range taken {
+			c.alone(s.propose)
+		}
+		return nil
+	}
+	valid := taken[:0]
+	for _, c := range taken {
+		if err := s.Validate(c.Command); err != nil {
+			c.Fail(rpcerror.ToStatus(s.Router.Node, err))
+		} else {
+			valid = append(valid, c)
+		}
+	}
+	for _, c := range startHere(s.Router.Agreement, valid) {
+		c.alone(s.propose)
+	}
+	return nil
 }
 
-// failed is the answer to a command that ended with a status.
-func failed(c *peerv1.ForwardedCommand, err error) *peerv1.ForwardedResult {
-	res := &peerv1.ForwardedResult{Id: c.GetId()}
+// refusal says why this node takes no commands, although it may lead.
+func (s *Receiver) refusal() error {
+	node := s.Router.Node
+	switch {
+	case s.Router.Drains():
+		return rpcerror.NotWritten("node %s is stopping", node)
+	case s.Router.Fence.Refusal() != nil:
+		return rpcerror.NotWritten("node %s has stopped serving", node)
+	}
+	return nil
+}
+
+// answer is the answer to a call.
+func (s *Receiver) answer(c *Call) *peerv1.ForwardedResult {
+	res := &peerv1.ForwardedResult{Id: c.ID}
+	result, err := c.Result()
+	if err == nil {
+		res.Result = result
+		return res
+	}
+	if _, ok := status.FromError(err); !ok {
+		err = rpcerror.ToStatus(s.Router.Node, rpcerror.OfChange(err))
+	}
 	// If the status cannot be encoded, for example because its text is not UTF-8, the caller sees an unknown
 	// outcome.
 	res.Failure, _ = proto.Marshal(status.Convert(err).Proto())
@@ -129,11 +176,8 @@ func (s *Receiver) propose(ctx context.Context, cmd *logv1.Command, validateOnly
 	if err := s.Validate(cmd); err != nil {
 		return nil, rpcerror.ToStatus(node, err)
 	}
-	if s.Router.Drains() {
-		return nil, rpcerror.ToStatus(node, rpcerror.NotWritten("node %s is stopping", node))
-	}
-	if s.Router.Fence.Refusal() != nil {
-		return nil, rpcerror.ToStatus(node, rpcerror.NotWritten("node %s has stopped serving", node))
+	if err := s.refusal(); err != nil {
+		return nil, rpcerror.ToStatus(node, err)
 	}
 	if leader, leading := s.Router.TermBegun(ctx); !leading {
 		switch leader {
@@ -153,107 +197,45 @@ func (s *Receiver) propose(ctx context.Context, cmd *logv1.Command, validateOnly
 	return result, nil
 }
 
-// sending is an answer, and a function to call when gRPC has taken the answer, or when it will never be sent.
-type sending struct {
-	result *peerv1.ForwardedResult
-	done   func()
+// sender sends the answers of one stream.
+type sender struct {
+	receiver *Receiver
+	calls    *Calls
+	stopping atomic.Bool // the follower is to be told that this member stops
 }
 
-// answers are the answers that wait to be sent on a stream.
-type answers struct {
-	wake chan struct{} // capacity 1: an answer waits, or no more will come
-
-	mu       sync.Mutex // guards the rest
-	waiting  []sending
-	expected int  // answers that will come
-	stopping bool // the follower is to be told that this member stops
-	closed   bool // nothing more is expected
+func (o *sender) sayStopping() {
+	o.stopping.Store(true)
+	o.calls.Wake()
 }
 
-// expect announces an answer. It returns false if no more answers are taken.
-func (a *answers) expect() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return false
-	}
-	a.expected++
-	return true
-}
-
-// wakeSender has the sender send what waits.
-func (a *answers) wakeSender() {
-	select {
-	case a.wake <- struct{}{}:
-	default: // it is awake, or will be
-	}
-}
-
-func (a *answers) put(r *peerv1.ForwardedResult, done func()) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.expected--
-	a.waiting = append(a.waiting, sending{r, done})
-	a.wakeSender()
-}
-
-func (a *answers) sayStopping() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.stopping = true
-	a.wakeSender()
-}
-
-// close makes run return when it has sent all expected answers.
-func (a *answers) close() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.closed = true
-	a.wakeSender()
-}
-
-func (a *answers) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) {
+func (o *sender) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) {
 	broken := false
-	for range a.wake {
-		for {
-			res, sent, more := a.next()
-			if res == nil {
-				if !more {
-					return
-				}
-				break
-			}
+	for more := true; more; {
+		var answered []*Call
+		answered, more = o.calls.Next()
+		for len(answered) > 0 || o.stopping.Load() {
+			res, n := o.message(answered)
 			// Recv returns why the stream broke. The answers that are left reach nobody.
 			broken = broken || stream.Send(res) != nil
-			for _, s := range sent {
-				s.done()
+			for _, c := range answered[:n] {
+				o.receiver.Pending.Give(nil, c.bytes)
 			}
+			o.calls.Sent(answered[:n])
+			answered = answered[n:]
 		}
 	}
 }
 
-// next returns a message with the answers that wait, nil if none does. False: no more will come.
-func (a *answers) next() (res *peerv1.ForwardResponse, sent []sending, more bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.waiting) == 0 && !a.stopping {
-		return nil, nil, !a.closed || a.expected > 0
-	}
-	n, bytes := 0, 0
-	for ; n < min(len(a.waiting), maxMessageCommands); n++ {
-		if bytes += proto.Size(a.waiting[n].result); n > 0 && bytes > maxMessageBytes {
+// message returns a message with the answers of the first n calls.
+func (o *sender) message(answered []*Call) (res *peerv1.ForwardResponse, n int) {
+	res = &peerv1.ForwardResponse{Stopping: o.stopping.Swap(false)}
+	for bytes := 0; n < min(len(answered), maxMessageCommands); n++ {
+		result := o.receiver.answer(answered[n])
+		if bytes += result.SizeVT(); n > 0 && bytes > maxMessageBytes {
 			break
 		}
+		res.Results = append(res.Results, result)
 	}
-	res = &peerv1.ForwardResponse{Results: make([]*peerv1.ForwardedResult, n), Stopping: a.stopping}
-	sent = slices.Clone(a.waiting[:n])
-	for i := range sent {
-		res.Results[i] = sent[i].result
-	}
-	clear(a.waiting[:n])
-	a.waiting, a.stopping = a.waiting[n:], false
-	if len(a.waiting) == 0 {
-		a.waiting = nil
-	}
-	return res, sent, true
+	return res, n
 }

@@ -13,6 +13,7 @@ import (
 // Agreement is how a command gets into the log, on a leader. It is a part of the server's Agreement.
 type Agreement interface {
 	Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error)
+	Start(proposals []*logv1.Proposal)
 	Preview(cmd *logv1.Command) *logv1.Result
 	CheckLevel(leader string, cmd *logv1.Command) error
 	Leader() (name string, leading bool)
@@ -59,6 +60,54 @@ func (r *Router) Propose(ctx context.Context, cmd *logv1.Command, validateOnly b
 		}
 	}
 	return r.seek(ctx, cmd, validateOnly)
+}
+
+// Start has each of calls, which belong to one Calls, answered as Propose would. The usual case needs no goroutine:
+// this node leads, or is connected to the leader.
+func (r *Router) Start(calls []*Call) {
+	if len(calls) == 0 {
+		return
+	}
+	var refusal error
+	if r.Drains() {
+		refusal = rpcerror.NotWritten("node %s is stopping", r.Node)
+	} else if f := r.Fence.Refusal(); f != nil {
+		refusal = f.AsNotWritten()
+	}
+	if refusal != nil {
+		for _, c := range calls {
+			c.Fail(refusal)
+		}
+		calls[0].Flush()
+		return
+	}
+	for _, c := range calls {
+		c.router = r
+	}
+	left := calls
+	switch leader, leading := r.Agreement.Leader(); {
+	case leading:
+		left = startHere(r.Agreement, calls)
+	case leader != "" && leader != r.Node:
+		left = r.Forwarder.start(leader, calls, func(cmd *logv1.Command) error { return r.Agreement.CheckLevel(leader, cmd) })
+	}
+	for _, c := range left {
+		c.alone(r.Propose)
+	}
+}
+
+// startHere proposes the commands of calls on this node, which must lead. It returns those that are to be previewed.
+func startHere(agreement Agreement, calls []*Call) (previews []*Call) {
+	proposals := make([]*logv1.Proposal, 0, len(calls))
+	for _, c := range calls {
+		if c.ValidateOnly {
+			previews = append(previews, c)
+		} else {
+			proposals = append(proposals, &c.proposal)
+		}
+	}
+	agreement.Start(proposals)
+	return previews
 }
 
 // seek tries until the command has an answer, or patience ends.

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/peerconn"
@@ -65,68 +67,98 @@ type session struct {
 	closing bool // the session takes no more commands
 }
 
-// pendingCall is one command on its way.
+// pendingCall is one command on its way. Its proposal is answered with a *callResult.
 type pendingCall struct {
 	command  *peerv1.ForwardedCommand
+	proposal *logv1.Proposal
+	within   time.Duration // see Do
+	latest   time.Time
 	deadline time.Time // set when the command is queued
 	size     int
-	done     chan callResult // capacity 1, sent to once
 }
 
+// callResult is the answer of a member, or why there is none.
 type callResult struct {
 	result *peerv1.ForwardedResult
-	err    error // why there is no answer
-	sent   bool  // the command had been handed to the stream
+	err    error
+	sent   bool // the command had been handed to the stream
 }
+
+// doer is the logv1.Waiter of one call of Do.
+type doer struct {
+	done chan *callResult // capacity 1, sent to once
+}
+
+func (d doer) Answer(answer any, _ error) { d.done <- answer.(*callResult) }
+func (doer) Flush()                       {}
 
 // Do sends a command and waits for the answer: for within and as long as the command, and those on their way
 // before it, take on a slow link; not after latest, unless latest is zero; and not after ctx has ended. The error
 // says why there is no answer. If sent is false the command never left this node.
 func (l *Stream) Do(ctx context.Context, command *peerv1.ForwardedCommand, within time.Duration, latest time.Time) (_ *peerv1.ForwardedResult, sent bool, err error) {
-	call := &pendingCall{command: command, size: command.SizeVT(), done: make(chan callResult, 1)}
-	s, err := l.enqueue(call, within, latest)
-	if err != nil {
-		return nil, false, err
+	done := make(chan *callResult, 1)
+	call := &pendingCall{
+		command: command, proposal: &logv1.Proposal{Waiter: doer{done}},
+		within: within, latest: latest, size: command.SizeVT(),
 	}
-	if d, ok := ctx.Deadline(); !ok || call.deadline.Before(d) {
+	s := l.start([]*pendingCall{call})
+	if d, ok := ctx.Deadline(); s != nil && (!ok || call.deadline.Before(d)) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithDeadline(ctx, call.deadline)
 		defer cancel()
 	}
 	select {
-	case a := <-call.done:
+	case a := <-done:
 		return a.result, a.sent, a.err
 	case <-ctx.Done():
 	}
-	if s.withdraw(call) {
-		return nil, false, ctx.Err()
-	}
-	select {
-	case a := <-call.done:
+	sent, ok := call.proposal.GiveUp()
+	if !ok { // it was answered at the same moment
+		a := <-done
 		return a.result, a.sent, a.err
-	default:
-		return nil, true, ctx.Err()
 	}
+	if sent {
+		s.forget(call)
+	}
+	return nil, sent, ctx.Err()
 }
 
-// enqueue gives call to the session that is open, or to a new one.
-func (l *Stream) enqueue(call *pendingCall, within time.Duration, latest time.Time) (*session, error) {
+// start gives calls to the session that is open, or to a new one, and returns it. It answers at once those that
+// cannot be sent. nil: none can.
+func (l *Stream) start(calls []*pendingCall) *session {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	s, refused, err := l.enqueue(calls)
+	l.mu.Unlock()
+	answerAll(refused, callResult{err: err})
+	return s
+}
+
+// enqueue is start without answering. mu is held.
+func (l *Stream) enqueue(calls []*pendingCall) (_ *session, refused []*pendingCall, _ error) {
 	if l.closed {
-		return nil, peerconn.ErrClosed
+		return nil, calls, peerconn.ErrClosed
 	}
 	if l.open != nil {
-		if took, err := l.open.take(call, within, latest); took || err != nil {
-			return l.open, err
+		if took, refused := l.open.take(calls); took {
+			return l.open, refused, fullError{l.limit}
 		}
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	s := &session{stop: stop, limit: l.limit, wake: make(chan struct{}, 1), sent: map[uint64]*pendingCall{}}
-	_, err := s.take(call, within, latest)
+	_, refused = s.take(calls)
 	l.open = s
 	l.running.Go(func() { s.run(ctx, l.conn) })
-	return s, err
+	return s, refused, fullError{l.limit}
+}
+
+// answerAll answers calls with r.
+func answerAll(calls []*pendingCall, r callResult) {
+	for _, call := range calls {
+		call.proposal.Answer(&r, nil)
+	}
+	for _, call := range calls {
+		call.proposal.Waiter.Flush()
+	}
 }
 
 // Close ends the stream and waits until nothing of it runs.
@@ -140,26 +172,50 @@ func (l *Stream) Close() {
 	l.running.Wait()
 }
 
-// take queues a call; false: the session takes no more.
-func (s *session) take(call *pendingCall, within time.Duration, latest time.Time) (bool, error) {
+// take queues calls, and returns those for which there is no room. false: the session takes no more.
+func (s *session) take(calls []*pendingCall) (took bool, refused []*pendingCall) {
+	now := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch {
-	case s.closing:
+	if s.closing {
 		return false, nil
-	case len(s.waiting)+len(s.sent) >= s.limit:
-		return false, fullError{s.limit}
 	}
-	s.bytes += call.size
-	call.deadline = time.Now().Add(within + deadline.Transfer(s.bytes))
-	if !latest.IsZero() && latest.Before(call.deadline) {
-		call.deadline = latest
+	if len(s.waiting)+len(s.sent)+len(calls) > s.limit {
+		s.forgetGivenUp()
 	}
-	s.lastID++
-	call.command.Id = s.lastID
-	s.waiting = append(s.waiting, call)
+	for i, call := range calls {
+		if len(s.waiting)+len(s.sent) >= s.limit {
+			refused = calls[i:]
+			break
+		}
+		s.bytes += call.size
+		call.deadline = now.Add(call.within + deadline.Transfer(s.bytes))
+		if !call.latest.IsZero() && call.latest.Before(call.deadline) {
+			call.deadline = call.latest
+		}
+		s.lastID++
+		call.command.Id = s.lastID
+		s.waiting = append(s.waiting, call)
+	}
 	s.wakeSender()
-	return true, nil
+	return true, refused
+}
+
+// forgetGivenUp makes room of calls whose answers nobody waits for. mu is held.
+func (s *session) forgetGivenUp() {
+	s.waiting = slices.DeleteFunc(s.waiting, func(call *pendingCall) bool {
+		if !call.proposal.GivenUp() {
+			return false
+		}
+		s.bytes -= call.size
+		return true
+	})
+	for id, call := range s.sent {
+		if call.proposal.GivenUp() {
+			delete(s.sent, id)
+			s.bytes -= call.size
+		}
+	}
 }
 
 // wakeSender has the sender send what waits.
@@ -170,20 +226,14 @@ func (s *session) wakeSender() {
 	}
 }
 
-// withdraw gives up a call. It returns true if the call was never sent.
-func (s *session) withdraw(call *pendingCall) bool {
+// forget makes room of a call that was sent and given up.
+func (s *session) forget(call *pendingCall) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id := call.command.GetId(); s.sent[id] != nil {
 		delete(s.sent, id)
 		s.bytes -= call.size
 	}
-	i := slices.Index(s.waiting, call)
-	if i >= 0 {
-		s.waiting = slices.Delete(s.waiting, i, i+1)
-		s.bytes -= call.size
-	}
-	return i >= 0
 }
 
 // run opens the stream and sends commands until the stream ends.
@@ -227,13 +277,18 @@ func (s *session) next() (*peerv1.ForwardRequest, bool) {
 	defer s.mu.Unlock()
 	req := &peerv1.ForwardRequest{}
 	n, bytes := 0, 0
-	for ; n < min(len(s.waiting), maxMessageCommands); n++ {
+	for now := time.Now(); n < len(s.waiting) && len(req.Commands) < maxMessageCommands; n++ {
 		call := s.waiting[n]
-		if bytes += call.size; n > 0 && bytes > maxMessageBytes {
+		if len(req.Commands) > 0 && bytes+call.size > maxMessageBytes {
 			break
 		}
+		if !call.proposal.Send() { // it was given up
+			s.bytes -= call.size
+			continue
+		}
+		bytes += call.size
 		// The leader ends a little before the caller stops listening.
-		left := time.Until(call.deadline)
+		left := call.deadline.Sub(now)
 		call.command.Timeout = max(int64(left-left/20), 1)
 		s.sent[call.command.GetId()] = call
 		req.Commands = append(req.Commands, call.command)
@@ -252,40 +307,54 @@ func (s *session) receive(stream grpc.BidiStreamingClient[peerv1.ForwardRequest,
 			s.end(err)
 			return
 		}
-		s.mu.Lock()
-		for _, result := range res.GetResults() {
-			if call := s.sent[result.GetId()]; call != nil {
-				delete(s.sent, result.GetId())
-				s.bytes -= call.size
-				call.done <- callResult{result: result, sent: true}
-			}
+		for _, call := range s.received(res) {
+			call.proposal.Waiter.Flush()
 		}
 		if res.GetStopping() {
 			s.refuse(errors.New("it is stopping"))
 		}
-		s.mu.Unlock()
 	}
 }
 
-// refuse takes no more calls and gives up those that wait. mu is held.
+// received answers the calls that a message answers, and returns them.
+func (s *session) received(res *peerv1.ForwardResponse) []*pendingCall {
+	answered := make([]*pendingCall, 0, len(res.GetResults()))
+	results := make([]callResult, 0, len(res.GetResults()))
+	s.mu.Lock()
+	for _, result := range res.GetResults() {
+		if call := s.sent[result.GetId()]; call != nil {
+			delete(s.sent, result.GetId())
+			s.bytes -= call.size
+			answered, results = append(answered, call), append(results, callResult{result: result, sent: true})
+		}
+	}
+	s.mu.Unlock()
+	for i, call := range answered {
+		call.proposal.Answer(&results[i], nil)
+	}
+	return answered
+}
+
+// refuse takes no more calls and gives up those that wait.
 func (s *session) refuse(err error) {
+	s.mu.Lock()
 	s.closing = true
-	for _, call := range s.waiting {
+	unsent := s.waiting
+	for _, call := range unsent {
 		s.bytes -= call.size
-		call.done <- callResult{err: err}
 	}
 	s.waiting = nil
 	s.wakeSender()
+	s.mu.Unlock()
+	answerAll(unsent, callResult{err: err})
 }
 
 // end gives up all calls, because the stream has ended.
 func (s *session) end(err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.refuse(err)
-	for _, call := range s.sent {
-		s.bytes -= call.size
-		call.done <- callResult{err: err, sent: true}
-	}
+	s.mu.Lock()
+	lost := slices.Collect(maps.Values(s.sent))
 	clear(s.sent)
+	s.mu.Unlock()
+	answerAll(lost, callResult{err: err, sent: true})
 }

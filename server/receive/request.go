@@ -46,7 +46,15 @@ func (q *request) receiveRequest(m any) error {
 
 // receive receives a message. only says that the client sends no other one. The error is a status, or io.EOF
 // if no message comes.
+//
+// A stream of many messages waits for most of its life. So a message of one is a request from its header on;
+// whoever opens the stream bounds how many there are.
 func (l *Limits) receive(q *request, m any, only bool) error {
+	if !only {
+		if err := q.readHeader(only); err != nil {
+			return err
+		}
+	}
 	q.counted = l.active.Add(1) > uncounted
 	err := q.read(m, only)
 	l.active.Add(-1)
@@ -56,6 +64,14 @@ func (l *Limits) receive(q *request, m any, only bool) error {
 		}
 	}
 	return err
+}
+
+func (q *request) readHeader(only bool) error {
+	err := q.from.ReadMessageHeader(q.header[:])
+	if err == io.EOF && only {
+		return status.Error(codes.Internal, "the call has no request")
+	}
+	return asStatus(err)
 }
 
 // take counts bytes that the request holds until it has been received.
@@ -70,11 +86,10 @@ func (q *request) read(m any, only bool) error {
 			return err
 		}
 	}
-	if err := q.from.ReadMessageHeader(q.header[:]); err != nil {
-		if err == io.EOF && only {
-			return status.Error(codes.Internal, "the call has no request")
+	if only {
+		if err := q.readHeader(only); err != nil {
+			return err
 		}
-		return asStatus(err)
 	}
 	size := binary.BigEndian.Uint32(q.header[1:])
 	if int64(size) > int64(q.limits.maxMessage) {
@@ -252,7 +267,7 @@ func manyFields(b []byte) bool {
 
 // asStatus is the status of an error of gRPC's stream.
 func asStatus(err error) error {
-	if err == io.EOF {
+	if err == nil || err == io.EOF {
 		return err
 	}
 	if err == io.ErrUnexpectedEOF {

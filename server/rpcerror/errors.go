@@ -104,6 +104,7 @@ var codeOf = map[string]codes.Code{
 	ReasonNoCluster:          codes.Unavailable,
 	ReasonRuleBroken:         codes.FailedPrecondition,
 	ReasonTableFull:          codes.ResourceExhausted,
+	ReasonLeaseHeld:          codes.FailedPrecondition,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 }
 

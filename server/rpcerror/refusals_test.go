@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -24,6 +26,9 @@ func TestEveryRefusalIsWorded(t *testing.T) {
 		r := &logv1.Refusal{Reason: logv1.Refusal_Reason(number), Kind: logv1.Kind_KIND_SERVICE, Key: "shop/cart", Field: "f", Value: 5}
 		if text := RefusalText(r); text == "" || strings.Contains(text, "%!") {
 			t.Errorf("%s reads %q", name, text)
+		}
+		if f := Refused(r); codeOf[f.Reason] == codes.OK {
+			t.Errorf("%s has the reason %s, which has no code", name, f.Reason)
 		}
 	}
 }

@@ -210,6 +210,7 @@ func (b *eventBlock) event(revision int64) (*logv1.Event, error) {
 		Ends:            one.Ends,
 		MatchedCount:    one.MatchedCount,
 		RuleBreak:       one.RuleBreak,
+		Detached:        one.Detached,
 	}
 	if one.StatusBegan {
 		e.StatusTime = e.Time

@@ -93,7 +93,7 @@ func decoded(b *logv1.EventBlock) (events []*logv1.Event) {
 				Actor: g.GetActor(), Reason: g.GetReason(), RequestId: g.GetRequestId(),
 				Type: one.GetType(), Kind: g.GetKind(), Key: one.GetKey(), Deletes: one.GetDeletes(), After: one.GetAfter(), PreviousStatus: one.GetPreviousStatus(), Status: one.GetStatus(),
 				EffectiveStatus: one.GetEffectiveStatus(), LeaseId: one.GetLeaseId(), StatusTime: one.GetStatusTime(),
-				Ends: one.GetEnds(), MatchedCount: one.GetMatchedCount(), RuleBreak: one.GetRuleBreak()}
+				Ends: one.GetEnds(), MatchedCount: one.GetMatchedCount(), RuleBreak: one.GetRuleBreak(), Detached: one.GetDetached()}
 			if one.GetStatusBegan() {
 				e.StatusTime = e.Time
 			}

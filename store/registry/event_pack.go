@@ -170,6 +170,7 @@ func fillEvent(b *logv1.BlockEvent, e *logv1.Event) {
 	b.PreviousStatus, b.Status, b.EffectiveStatus = e.GetPreviousStatus(), e.GetStatus(), e.GetEffectiveStatus()
 	b.StatusTime = e.GetStatusTime()
 	b.Ends, b.MatchedCount, b.RuleBreak = e.GetEnds(), e.GetMatchedCount(), e.GetRuleBreak()
+	b.Detached = e.GetDetached()
 	if b.StatusBegan = b.StatusTime != 0 && b.StatusTime == e.GetTime(); b.StatusBegan {
 		b.StatusTime = 0
 	}

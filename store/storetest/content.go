@@ -202,6 +202,6 @@ func (Kinds) After(e *logv1.Event) []byte {
 func ServiceAfter(e *logv1.Event) *logv1.ServiceRecord {
 	return &logv1.ServiceRecord{StatusTime: e.GetStatusTime(), Report: &logv1.Report{
 		Status: e.GetStatus(), Reason: e.GetReason(), Actor: e.GetActor(), Time: e.GetTime(), Revision: e.GetRevision(),
-		RequestId: e.GetRequestId(), LeaseId: e.GetLeaseId(),
+		RequestId: e.GetRequestId(), LeaseId: e.AttachedTo(),
 	}}
 }

@@ -137,7 +137,7 @@ func ServiceAfter(e *logv1.Event) *Service {
 		Actor:      actorOf(e.GetActor()),
 		Time:       e.GetTime(),
 		Revision:   e.GetRevision(),
-		LeaseID:    e.GetLeaseId(),
+		LeaseID:    e.AttachedTo(),
 	}
 }
 

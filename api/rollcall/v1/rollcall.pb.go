@@ -3346,7 +3346,10 @@ type StreamedWrite struct {
 	//	*StreamedWrite_KeepAlive
 	Write isStreamedWrite_Write `protobuf_oneof:"write"`
 	// The answer does without what the caller can do without: records of services.
-	Brief         bool `protobuf:"varint,6,opt,name=brief,proto3" json:"brief,omitempty"`
+	Brief bool `protobuf:"varint,6,opt,name=brief,proto3" json:"brief,omitempty"`
+	// How long the caller waits for the answer; unset: as long as the node lets a change work. It counts from when
+	// the message has come.
+	Timeout       *durationpb.Duration `protobuf:"bytes,7,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3436,6 +3439,13 @@ func (x *StreamedWrite) GetBrief() bool {
 		return x.Brief
 	}
 	return false
+}
+
+func (x *StreamedWrite) GetTimeout() *durationpb.Duration {
+	if x != nil {
+		return x.Timeout
+	}
+	return nil
 }
 
 type isStreamedWrite_Write interface {
@@ -5830,7 +5840,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
 	"cluster_id\x18\x04 \x01(\tR\tclusterId\"H\n" +
 	"\x12WriteStreamRequest\x122\n" +
-	"\x06writes\x18\x01 \x03(\v2\x1a.rollcall.v1.StreamedWriteR\x06writes\"\xb8\x02\n" +
+	"\x06writes\x18\x01 \x03(\v2\x1a.rollcall.v1.StreamedWriteR\x06writes\"\xed\x02\n" +
 	"\rStreamedWrite\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x128\n" +
 	"\x03set\x18\x02 \x01(\v2$.rollcall.v1.SetServingStatusRequestH\x00R\x03set\x12A\n" +
@@ -5838,7 +5848,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x06delete\x18\x04 \x01(\v2!.rollcall.v1.DeleteServiceRequestH\x00R\x06delete\x12>\n" +
 	"\n" +
 	"keep_alive\x18\x05 \x01(\v2\x1d.rollcall.v1.KeepAliveRequestH\x00R\tkeepAlive\x12\x14\n" +
-	"\x05brief\x18\x06 \x01(\bR\x05briefB\a\n" +
+	"\x05brief\x18\x06 \x01(\bR\x05brief\x123\n" +
+	"\atimeout\x18\a \x01(\v2\x19.google.protobuf.DurationR\atimeoutB\a\n" +
 	"\x05write\"k\n" +
 	"\x13WriteStreamResponse\x125\n" +
 	"\aresults\x18\x01 \x03(\v2\x1b.rollcall.v1.StreamedResultR\aresults\x12\x1d\n" +
@@ -6231,86 +6242,87 @@ var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
 	16,  // 68: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
 	18,  // 69: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
 	31,  // 70: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
-	40,  // 71: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
-	14,  // 72: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
-	17,  // 73: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
-	19,  // 74: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
-	32,  // 75: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
-	70,  // 76: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
-	12,  // 77: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	2,   // 78: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	67,  // 79: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	12,  // 80: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	2,   // 81: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	6,   // 82: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
-	4,   // 83: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
-	5,   // 84: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	7,   // 85: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
-	2,   // 86: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	11,  // 87: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	68,  // 88: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	68,  // 89: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,   // 90: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	11,  // 91: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	57,  // 92: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,   // 93: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	69,  // 94: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	68,  // 95: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	69,  // 96: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	59,  // 97: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	58,  // 98: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	66,  // 99: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	13,  // 100: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	16,  // 101: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	18,  // 102: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	20,  // 103: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	23,  // 104: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	25,  // 105: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	27,  // 106: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	29,  // 107: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
-	31,  // 108: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
-	33,  // 109: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
-	35,  // 110: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
-	37,  // 111: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
-	41,  // 112: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	43,  // 113: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	45,  // 114: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	49,  // 115: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	47,  // 116: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
-	51,  // 117: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	53,  // 118: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	55,  // 119: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	60,  // 120: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	62,  // 121: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	64,  // 122: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	14,  // 123: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	17,  // 124: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	19,  // 125: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	21,  // 126: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	24,  // 127: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	26,  // 128: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	28,  // 129: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	30,  // 130: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
-	32,  // 131: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
-	34,  // 132: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
-	36,  // 133: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
-	39,  // 134: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
-	42,  // 135: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	44,  // 136: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	46,  // 137: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	50,  // 138: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	48,  // 139: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
-	52,  // 140: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	54,  // 141: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	56,  // 142: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	61,  // 143: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	63,  // 144: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	65,  // 145: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	123, // [123:146] is the sub-list for method output_type
-	100, // [100:123] is the sub-list for method input_type
-	100, // [100:100] is the sub-list for extension type_name
-	100, // [100:100] is the sub-list for extension extendee
-	0,   // [0:100] is the sub-list for field type_name
+	69,  // 71: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
+	40,  // 72: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
+	14,  // 73: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
+	17,  // 74: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
+	19,  // 75: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
+	32,  // 76: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
+	70,  // 77: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
+	12,  // 78: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	2,   // 79: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	67,  // 80: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	12,  // 81: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	2,   // 82: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	6,   // 83: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	4,   // 84: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
+	5,   // 85: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	7,   // 86: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	2,   // 87: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	11,  // 88: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	68,  // 89: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	68,  // 90: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,   // 91: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	11,  // 92: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	57,  // 93: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,   // 94: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	69,  // 95: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	68,  // 96: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	69,  // 97: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	59,  // 98: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	58,  // 99: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	66,  // 100: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	13,  // 101: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	16,  // 102: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	18,  // 103: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	20,  // 104: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	23,  // 105: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	25,  // 106: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	27,  // 107: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	29,  // 108: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
+	31,  // 109: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
+	33,  // 110: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
+	35,  // 111: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
+	37,  // 112: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
+	41,  // 113: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	43,  // 114: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	45,  // 115: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	49,  // 116: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	47,  // 117: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
+	51,  // 118: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	53,  // 119: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	55,  // 120: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	60,  // 121: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	62,  // 122: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	64,  // 123: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	14,  // 124: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	17,  // 125: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	19,  // 126: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	21,  // 127: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	24,  // 128: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	26,  // 129: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	28,  // 130: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	30,  // 131: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
+	32,  // 132: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
+	34,  // 133: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
+	36,  // 134: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
+	39,  // 135: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
+	42,  // 136: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	44,  // 137: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	46,  // 138: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	50,  // 139: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	48,  // 140: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
+	52,  // 141: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	54,  // 142: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	56,  // 143: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	61,  // 144: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	63,  // 145: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	65,  // 146: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	124, // [124:147] is the sub-list for method output_type
+	101, // [101:124] is the sub-list for method input_type
+	101, // [101:101] is the sub-list for extension type_name
+	101, // [101:101] is the sub-list for extension extendee
+	0,   // [0:101] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }

@@ -45,6 +45,14 @@ func (x *Event) ServiceName() string {
 	return x.GetKey()
 }
 
+// AttachedTo is the id of the lease that the report of a service is attached to after e; "": to none.
+func (x *Event) AttachedTo() string {
+	if x.GetDetached() {
+		return ""
+	}
+	return x.GetLeaseId()
+}
+
 // EventSpan says which events a registry file held when it was read: all from Oldest to Newest, and
 // some below Oldest, see Compact.
 type EventSpan struct {

@@ -1947,7 +1947,8 @@ type RevokeLease struct {
 	LeaseId string                 `protobuf:"bytes,1,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
 	// What attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted. Unset: the lease's on_expiry.
 	Status        *Status `protobuf:"varint,2,opt,name=status,proto3,enum=rollcall.log.v1.Status,oneof" json:"status,omitempty"`
-	KeepReports   bool    `protobuf:"varint,3,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"` // they stay as they are, without a lease; not with status
+	KeepReports   bool    `protobuf:"varint,3,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"`    // they stay as they are, without a lease; not with status
+	AllowMissing  bool    `protobuf:"varint,4,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"` // a lease that does not live is no refusal, and nothing is changed
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2003,8 +2004,16 @@ func (x *RevokeLease) GetKeepReports() bool {
 	return false
 }
 
-// Expire ends what has run out. Only a leader proposes it. What changed since the leader looked is left
-// alone. One command changes at most 10,000 services.
+func (x *RevokeLease) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+// Expire ends what has run out: overrides or leases, not both. Only a leader proposes it. What changed since the
+// leader looked is left alone. One command changes at most 10,000 services: a lease that does not fit into what
+// the leases before it have left of them is left for a later command.
 type Expire struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Term      uint64                 `protobuf:"varint,1,opt,name=term,proto3" json:"term,omitempty"` // the leader's; an entry of another term refuses it
@@ -2788,12 +2797,15 @@ type LeaseEnd struct {
 	Revoked     bool                   `protobuf:"varint,3,opt,name=revoked,proto3" json:"revoked,omitempty"`                           // else it expired
 	Status      Status                 `protobuf:"varint,4,opt,name=status,proto3,enum=rollcall.log.v1.Status" json:"status,omitempty"` // what attached reports turn to; STATUS_SERVICE_UNKNOWN: they are deleted
 	KeepReports bool                   `protobuf:"varint,5,opt,name=keep_reports,json=keepReports,proto3" json:"keep_reports,omitempty"`
-	Done        bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"`                               // all attached reports have been changed; those that are still attached wait to be forgotten
-	ForgetTime  int64                  `protobuf:"varint,7,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"` // 0: never
+	Done        bool                   `protobuf:"varint,6,opt,name=done,proto3" json:"done,omitempty"` // all attached reports have been changed; those that are still attached wait to be forgotten
+	// When the reports that it leaves are deleted; they stay attached to it until then. 0: never; the reports are
+	// attached to nothing.
+	ForgetTime int64 `protobuf:"varint,7,opt,name=forget_time,json=forgetTime,proto3" json:"forget_time,omitempty"`
 	// Who ended it, and why: those of what Expire still has to change of a revoked lease.
 	Actor         *Actor `protobuf:"bytes,8,opt,name=actor,proto3" json:"actor,omitempty"`
 	Reason        string `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	RequestId     string `protobuf:"bytes,10,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	Attached      int64  `protobuf:"varint,11,opt,name=attached,proto3" json:"attached,omitempty"` // so many reports were attached to it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2896,6 +2908,13 @@ func (x *LeaseEnd) GetRequestId() string {
 		return x.RequestId
 	}
 	return ""
+}
+
+func (x *LeaseEnd) GetAttached() int64 {
+	if x != nil {
+		return x.Attached
+	}
+	return 0
 }
 
 // LeaseGuard is whether leases are held, so that very many do not expire at once.
@@ -3210,7 +3229,9 @@ type Event struct {
 	Ends         bool  `protobuf:"varint,17,opt,name=ends,proto3" json:"ends,omitempty"`
 	MatchedCount int64 `protobuf:"varint,18,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services were covered; of leases: so many were attached
 	// Of a command with several events only the first one has it.
-	RuleBreak     *RuleBreak `protobuf:"bytes,19,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
+	RuleBreak *RuleBreak `protobuf:"bytes,19,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
+	// The end of the lease lease_id made the event, and the report is not attached to that lease any more.
+	Detached      bool `protobuf:"varint,20,opt,name=detached,proto3" json:"detached,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3376,6 +3397,13 @@ func (x *Event) GetRuleBreak() *RuleBreak {
 		return x.RuleBreak
 	}
 	return nil
+}
+
+func (x *Event) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
 }
 
 // EventBlock is how a registry file keeps events: a run of consecutive revisions, stored under the first. It
@@ -3550,6 +3578,7 @@ type BlockEvent struct {
 	Ends            bool                   `protobuf:"varint,11,opt,name=ends,proto3" json:"ends,omitempty"`
 	MatchedCount    int64                  `protobuf:"varint,12,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"`
 	RuleBreak       *RuleBreak             `protobuf:"bytes,13,opt,name=rule_break,json=ruleBreak,proto3" json:"rule_break,omitempty"`
+	Detached        bool                   `protobuf:"varint,14,opt,name=detached,proto3" json:"detached,omitempty"`
 	unknownFields   protoimpl.UnknownFields
 	sizeCache       protoimpl.SizeCache
 }
@@ -3673,6 +3702,13 @@ func (x *BlockEvent) GetRuleBreak() *RuleBreak {
 		return x.RuleBreak
 	}
 	return nil
+}
+
+func (x *BlockEvent) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
 }
 
 // Result is how a command ended: what it changed, or why it was refused.
@@ -4904,11 +4940,12 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x12\x10\n" +
 	"\x03ttl\x18\x02 \x01(\x03R\x03ttl\x124\n" +
 	"\ton_expiry\x18\x03 \x01(\x0e2\x17.rollcall.log.v1.StatusR\bonExpiry\x12!\n" +
-	"\fforget_after\x18\x04 \x01(\x03R\vforgetAfter\"\x8c\x01\n" +
+	"\fforget_after\x18\x04 \x01(\x03R\vforgetAfter\"\xb1\x01\n" +
 	"\vRevokeLease\x12\x19\n" +
 	"\blease_id\x18\x01 \x01(\tR\aleaseId\x124\n" +
 	"\x06status\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusH\x00R\x06status\x88\x01\x01\x12!\n" +
-	"\fkeep_reports\x18\x03 \x01(\bR\vkeepReportsB\t\n" +
+	"\fkeep_reports\x18\x03 \x01(\bR\vkeepReports\x12#\n" +
+	"\rallow_missing\x18\x04 \x01(\bR\fallowMissingB\t\n" +
 	"\a_status\"\xbe\x01\n" +
 	"\x06Expire\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x125\n" +
@@ -4981,7 +5018,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\brevision\x18\a \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\b \x01(\tR\trequestId\x12+\n" +
-	"\x03end\x18\t \x01(\v2\x19.rollcall.log.v1.LeaseEndR\x03end\"\xc2\x02\n" +
+	"\x03end\x18\t \x01(\v2\x19.rollcall.log.v1.LeaseEndR\x03end\"\xde\x02\n" +
 	"\bLeaseEnd\x12\x12\n" +
 	"\x04time\x18\x01 \x01(\x03R\x04time\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x18\n" +
@@ -4995,7 +5032,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"request_id\x18\n" +
-	" \x01(\tR\trequestId\"\xe7\x01\n" +
+	" \x01(\tR\trequestId\x12\x1a\n" +
+	"\battached\x18\v \x01(\x03R\battached\"\xe7\x01\n" +
 	"\n" +
 	"LeaseGuard\x12\x18\n" +
 	"\aengaged\x18\x01 \x01(\bR\aengaged\x12\x12\n" +
@@ -5019,7 +5057,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"breakGlass\"b\n" +
 	"\x0fLayeredOverride\x12\x18\n" +
 	"\apattern\x18\x01 \x01(\tR\apattern\x125\n" +
-	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xc9\x05\n" +
+	"\boverride\x18\x02 \x01(\v2\x19.rollcall.log.v1.OverrideR\boverride\"\xe5\x05\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12.\n" +
@@ -5043,7 +5081,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04ends\x18\x11 \x01(\bR\x04ends\x12#\n" +
 	"\rmatched_count\x18\x12 \x01(\x03R\fmatchedCount\x129\n" +
 	"\n" +
-	"rule_break\x18\x13 \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\"k\n" +
+	"rule_break\x18\x13 \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\x12\x1a\n" +
+	"\bdetached\x18\x14 \x01(\bR\bdetached\"k\n" +
 	"\n" +
 	"EventBlock\x12\x14\n" +
 	"\x05first\x18\x01 \x01(\x03R\x05first\x12\x12\n" +
@@ -5058,7 +5097,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\n" +
 	"request_id\x18\x05 \x01(\tR\trequestId\x12)\n" +
 	"\x04kind\x18\x06 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x123\n" +
-	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\x88\x04\n" +
+	"\x06events\x18\a \x03(\v2\x1b.rollcall.log.v1.BlockEventR\x06events\"\xa4\x04\n" +
 	"\n" +
 	"BlockEvent\x12.\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x1a.rollcall.log.v1.EventTypeR\x04type\x12\x10\n" +
@@ -5076,7 +5115,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04ends\x18\v \x01(\bR\x04ends\x12#\n" +
 	"\rmatched_count\x18\f \x01(\x03R\fmatchedCount\x129\n" +
 	"\n" +
-	"rule_break\x18\r \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\"\xe4\x03\n" +
+	"rule_break\x18\r \x01(\v2\x1a.rollcall.log.v1.RuleBreakR\truleBreak\x12\x1a\n" +
+	"\bdetached\x18\x0e \x01(\bR\bdetached\"\xe4\x03\n" +
 	"\x06Result\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12:\n" +
 	"\bservices\x18\x02 \x03(\v2\x1e.rollcall.log.v1.ServiceResultR\bservices\x122\n" +

@@ -1520,6 +1520,16 @@ func (m *RevokeLease) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.AllowMissing {
+		i--
+		if m.AllowMissing {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x20
+	}
 	if m.KeepReports {
 		i--
 		if m.KeepReports {
@@ -2239,6 +2249,11 @@ func (m *LeaseEnd) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Attached != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Attached))
+		i--
+		dAtA[i] = 0x58
+	}
 	if len(m.RequestId) > 0 {
 		i -= len(m.RequestId)
 		copy(dAtA[i:], m.RequestId)
@@ -2597,6 +2612,18 @@ func (m *Event) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Detached {
+		i--
+		if m.Detached {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x1
+		i--
+		dAtA[i] = 0xa0
+	}
 	if m.RuleBreak != nil {
 		size, err := m.RuleBreak.MarshalToSizedBufferVT(dAtA[:i])
 		if err != nil {
@@ -2901,6 +2928,16 @@ func (m *BlockEvent) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 	if m.unknownFields != nil {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
+	}
+	if m.Detached {
+		i--
+		if m.Detached {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x70
 	}
 	if m.RuleBreak != nil {
 		size, err := m.RuleBreak.MarshalToSizedBufferVT(dAtA[:i])
@@ -4707,6 +4744,9 @@ func (m *RevokeLease) SizeVT() (n int) {
 	if m.KeepReports {
 		n += 2
 	}
+	if m.AllowMissing {
+		n += 2
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5028,6 +5068,9 @@ func (m *LeaseEnd) SizeVT() (n int) {
 	if l > 0 {
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Attached != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Attached))
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5205,6 +5248,9 @@ func (m *Event) SizeVT() (n int) {
 		l = m.RuleBreak.SizeVT()
 		n += 2 + l + protohelpers.SizeOfVarint(uint64(l))
 	}
+	if m.Detached {
+		n += 3
+	}
 	n += len(m.unknownFields)
 	return n
 }
@@ -5316,6 +5362,9 @@ func (m *BlockEvent) SizeVT() (n int) {
 	if m.RuleBreak != nil {
 		l = m.RuleBreak.SizeVT()
 		n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+	}
+	if m.Detached {
+		n += 2
 	}
 	n += len(m.unknownFields)
 	return n
@@ -8803,6 +8852,26 @@ func (m *RevokeLease) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.KeepReports = bool(v != 0)
+		case 4:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field AllowMissing", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.AllowMissing = bool(v != 0)
 		default:
 			return UnknownField("RevokeLease", fieldNum)
 		}
@@ -10743,6 +10812,25 @@ func (m *LeaseEnd) UnmarshalVT(dAtA []byte) error {
 			}
 			m.RequestId = string(dAtA[iNdEx:postIndex])
 			iNdEx = postIndex
+		case 11:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Attached", wireType)
+			}
+			m.Attached = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Attached |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
 		default:
 			return UnknownField("LeaseEnd", fieldNum)
 		}
@@ -11855,6 +11943,26 @@ func (m *Event) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 20:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Detached", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Detached = bool(v != 0)
 		default:
 			return UnknownField("Event", fieldNum)
 		}
@@ -12564,6 +12672,26 @@ func (m *BlockEvent) UnmarshalVT(dAtA []byte) error {
 				return err
 			}
 			iNdEx = postIndex
+		case 14:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Detached", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Detached = bool(v != 0)
 		default:
 			return UnknownField("BlockEvent", fieldNum)
 		}
