@@ -66,7 +66,7 @@ func TestHistoryModel(t *testing.T) {
 		}},
 		{"a lease, from its grant to its expiry", true, []porcupine.Operation{
 			op(1, 2, grant(1), ok(11)), op(3, 4, leased(batch, 1), ok(13)), op(5, 6, set(0), by(1)), op(7, 8, keepAlive, ok(0)),
-			op(9, 20, ending(kindExpire, one), took(14, 16)), op(10, 11, set(0), by(1)), op(12, 13, get(0), output{outcome: mismatch, revision: 14, writer: expiredWriter}),
+			op(9, 20, ending(kindExpire, one), took(14, 16)), op(10, 11, set(0), by(1)), op(12, 13, get(0), output{outcome: mismatch, revision: 15, writer: expiredWriter}),
 			op(14, 15, keepAlive, gone), op(16, 17, leased(set(0), 1), gone), op(18, 19, set(0), ok(17)),
 		}},
 		{"a lease is taken over, and revoked", true, []porcupine.Operation{
@@ -76,7 +76,7 @@ func TestHistoryModel(t *testing.T) {
 		}},
 		{"two leases expire at once", true, []porcupine.Operation{
 			op(1, 2, grant(1), ok(11)), op(1, 2, grant(2), ok(12)), op(3, 4, leased(set(0), 2), ok(13)), op(3, 4, leased(set(1), 1), ok(14)),
-			op(5, 6, ending(kindExpire, two, one), took(15, 18)), op(7, 8, get(0), at(15)), op(7, 8, get(1), at(17)),
+			op(5, 6, ending(kindExpire, two, one), took(15, 18)), op(7, 8, get(0), at(17)), op(7, 8, get(1), at(18)),
 		}},
 		{"a keep-alive while the lease is expiring", true, []porcupine.Operation{
 			op(1, 2, grant(1), ok(11)), op(3, 6, ending(kindExpire, one), took(12, 12)), op(4, 8, keepAlive, ok(0)), op(5, 9, keepAlive, gone),

@@ -118,8 +118,13 @@ func (s registers) write(in input) registers {
 	return s
 }
 
-// end ends leases: what is attached to each is changed in the order of its revisions, and then the lease is gone.
+// end ends leases. Their own events come first, then what is attached to each is changed, in the order of its
+// revisions.
 func (s *registers) end(endings []leaseEnding, writer int) {
+	for _, e := range endings {
+		s.revision++
+		s.live.remove(e.lease)
+	}
 	for _, e := range endings {
 		var attached []int
 		for i, r := range s.services {
@@ -135,8 +140,6 @@ func (s *registers) end(endings []leaseEnding, writer int) {
 				s.services[i] = register{}
 			}
 		}
-		s.revision++
-		s.live.remove(e.lease)
 	}
 }
 
