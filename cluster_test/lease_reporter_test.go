@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -57,8 +58,13 @@ func report(ctx context.Context, spec []string) error {
 	for _, service := range spec[2:] {
 		all = append(all, client.Report{Service: service, Status: serving, Reason: "it runs"})
 	}
-	if err := lease.ReportBatch(ctx, all); err != nil {
-		return err
+	// A cluster that is new is of the first feature level for a moment.
+	for err = lease.ReportBatch(ctx, all); err != nil; err = lease.ReportBatch(ctx, all) {
+		var e *client.Error
+		if !errors.As(err, &e) || e.Reason != client.ReasonUpgradeIncomplete {
+			return err
+		}
+		pause(ctx, 50*time.Millisecond)
 	}
 	fmt.Println("reported", lease.ID(), 0)
 	<-ctx.Done()
