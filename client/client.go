@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	"github.com/rollcallhq/rollcall/client/internal/renewal"
 )
 
 // Status is the status of a service, as grpc.health.v1 defines it.
@@ -22,6 +24,9 @@ type Client struct {
 	endpoints []*endpoint
 	preferred atomic.Int32           // index of the endpoint to start from
 	cluster   atomic.Pointer[string] // see Cluster; nil: not known yet
+	renewer   *renewal.Renewer       // of all leases that this client keeps
+	// leaseCalls has a place for each call that Leases may make at once.
+	leaseCalls chan struct{}
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -38,19 +43,21 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	c := &Client{cfg: cfg}
+	c := &Client{cfg: cfg, leaseCalls: make(chan struct{}, maxLeaseCalls)}
 	c.life, c.end = context.WithCancel(context.Background())
 	options := dialOptions(cfg)
 	for i, address := range cfg.Endpoints {
 		c.endpoints = append(c.endpoints, &endpoint{index: i, address: address, options: options})
 	}
+	c.renewer = c.newRenewer()
 	return c, nil
 }
 
 // Close ends every call and watch of this client, and its connections. A write that it interrupts has
-// an unknown outcome. Further calls of Close do nothing.
+// an unknown outcome. A Lease that was not closed before is left to expire. Further calls of Close do nothing.
 func (c *Client) Close() error {
 	c.end()
+	c.renewer.Close()
 	var errs []error
 	for _, e := range c.endpoints {
 		errs = append(errs, e.close())

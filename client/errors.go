@@ -55,7 +55,10 @@ const (
 	ReasonUpgradeIncomplete = "UPGRADE_INCOMPLETE"
 	// ReasonRuleBroken: the change would break safety rules, which BrokenRules returns. Nothing was written.
 	ReasonRuleBroken = "RULE_BROKEN"
-	// ReasonTableFull: the cluster has as many overrides, or rules, as it can. Nothing was written.
+	// ReasonLeaseHeld: a live lease holds the report, and the change names no lease. Error.LeaseID is that lease.
+	// Nothing was written.
+	ReasonLeaseHeld = "LEASE_HELD"
+	// ReasonTableFull: the cluster has as many overrides, rules or leases as it can. Nothing was written.
 	ReasonTableFull = "TABLE_FULL"
 	// ReasonClusterChanged: the endpoints serve another cluster; see ErrClusterChanged.
 	ReasonClusterChanged = "CLUSTER_CHANGED"
@@ -69,7 +72,9 @@ const (
 	reasonRevisionMismatch = "REVISION_MISMATCH"
 	currentRevisionKey     = "current_revision"
 	oldestRevisionKey      = "oldest_revision"
+	reasonNotFound         = "NOT_FOUND"
 	clusterIDKey           = "cluster_id"
+	leaseKey               = "lease"
 	writtenKey             = "written" // "no", "unknown"
 )
 
@@ -78,10 +83,11 @@ const (
 type Error struct {
 	Op string // "set", "set batch", "delete", "check", "get", "list", "watch", "wait", "watch events", "watch services",
 	// "list events", "status", "set override", "clear override", "list overrides", "set rule", "remove rule",
-	// "list rules"
+	// "list rules", "grant lease", "revoke lease", "list leases", "release lease guard", "keep alive", "keep lease"
 	Service   string     // whose; "" for calls that are not about one
 	Pattern   string     // of the override; "" for calls that are not about one
 	Rule      string     // its name; "" for calls that are not about one
+	LeaseID   string     // of the lease that the error is about; "" if it is about none
 	Code      codes.Code // never OK
 	Reason    string     // ErrorInfo.reason of a node, or one of this package's; may be empty
 	Message   string
@@ -96,8 +102,9 @@ type Error struct {
 	// ClusterID is the cluster that the endpoints serve now, with ReasonClusterChanged.
 	ClusterID string
 
-	subject string // Service as shown
-	err     error
+	subject      string // Service as shown
+	leaseRefused bool   // a node says so of the lease, not of the service
+	err          error
 }
 
 // Error is one line.
@@ -139,7 +146,7 @@ func (e *Error) doubtful() bool {
 }
 
 func (e *Error) shown() string {
-	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule)
+	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule, e.LeaseID)
 }
 
 func (e *Error) Unwrap() error { return e.err }
@@ -172,6 +179,20 @@ func BrokenRules(err error) []*rollcallv1.BrokenRule {
 		}
 	}
 	return nil
+}
+
+// IsLeaseHeld reports whether err says that a live lease holds the report, and that the change, which named none,
+// was refused for it. Error.LeaseID is that lease.
+func IsLeaseHeld(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Reason == ReasonLeaseHeld
+}
+
+// IsLeaseLost reports whether err says that the lease which a call named has ended, or never was. Nothing was
+// written. Error.LeaseID is that lease.
+func IsLeaseLost(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	return ok && e.Reason == reasonNotFound && e.leaseRefused
 }
 
 func errorInfo(st *status.Status) *errdetails.ErrorInfo {

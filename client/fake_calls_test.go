@@ -225,7 +225,7 @@ func (n *fakeNode) SetServingStatus(ctx context.Context, req *rollcallv1.SetServ
 			return refusal(codes.FailedPrecondition, "REVISION_MISMATCH",
 				map[string]string{"current_revision": strconv.FormatInt(current, 10), "written": "no"})
 		}
-		return nil
+		return n.cluster.attach(req.GetLeaseId(), req.GetValidateOnly(), req.GetService(), req.GetStatus())
 	}
 	revision, err := n.change(ctx, "SetServingStatus", req, req.GetValidateOnly(), allowed, event{req.GetService(), req.GetStatus(), req.GetReason()})
 	if err != nil {
@@ -244,7 +244,15 @@ func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Ba
 	for _, c := range req.GetChanges() {
 		events = append(events, event{c.GetService(), c.GetStatus(), req.GetReason()})
 	}
-	revision, err := n.change(ctx, "BatchSetServingStatus", req, req.GetValidateOnly(), nil, events...)
+	allowed := func() error {
+		for _, c := range req.GetChanges() { // a batch that is refused in the middle does not matter to any test
+			if err := n.cluster.attach(c.GetLeaseId(), req.GetValidateOnly(), c.GetService(), c.GetStatus()); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	revision, err := n.change(ctx, "BatchSetServingStatus", req, req.GetValidateOnly(), allowed, events...)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +260,10 @@ func (n *fakeNode) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Ba
 }
 
 func (n *fakeNode) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (*rollcallv1.DeleteServiceResponse, error) {
-	revision, err := n.change(ctx, "DeleteService", req, req.GetValidateOnly(), nil, event{req.GetService(), missing, req.GetReason()})
+	allowed := func() error {
+		return n.cluster.attach(req.GetLeaseId(), req.GetValidateOnly(), req.GetService(), missing)
+	}
+	revision, err := n.change(ctx, "DeleteService", req, req.GetValidateOnly(), allowed, event{req.GetService(), missing, req.GetReason()})
 	if err != nil {
 		return nil, err
 	}

@@ -51,6 +51,7 @@ type fakeCluster struct {
 	nodes   []*fakeNode
 	answers map[string]answer // first ones, by request id
 	layers  layers
+	leases  leases
 }
 
 type answer struct {
@@ -98,6 +99,7 @@ func startLoopback(count int) (*fakeCluster, error) {
 }
 
 func (f *fakeCluster) stop() {
+	f.leases.stop(f)
 	for _, n := range f.nodes {
 		n.kill()
 	}
@@ -293,6 +295,7 @@ type fakeNode struct {
 	deaf     bool   // to min-revision
 	stuck    bool   // within the atomic write of cluster.whole
 	stray    string // another cluster that it belongs to; "": none
+	mute     bool   // it takes renewals, and does nothing with them
 	server   *grpc.Server
 	listener net.Listener
 	conns    []net.Conn
@@ -314,6 +317,7 @@ type call struct {
 	minRevision int64
 	clusterID   string
 	request     any
+	at          time.Time // of a renewal
 }
 
 func (n *fakeNode) start() { n.serve(bufconn.Listen(64 << 10)) }

@@ -22,18 +22,25 @@ type operation struct {
 	about     bool   // there is a service; its name may be ""
 	pattern   string // of overrides
 	rule      string
+	lease     string
 	write     bool   // changes something
 	requestID string // of writes
 	cluster   string // that must answer; "": any
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {
-	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, Code: code, Message: message, RequestID: op.requestID, err: err}
-	e.subject = cmp.Or(op.service, op.pattern, op.rule)
+	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, LeaseID: op.lease, Code: code, Message: message, RequestID: op.requestID, err: err}
+	e.subject = cmp.Or(op.service, op.pattern, op.rule, op.lease)
 	if op.about && op.service == "" || strings.ContainsFunc(e.subject, odd) {
 		e.subject = strconv.Quote(e.subject)
 	}
 	return e
+}
+
+// aboutService returns op as one about a service.
+func (op operation) aboutService(service string) operation {
+	op.service, op.about = service, true
+	return op
 }
 
 func odd(r rune) bool { return r == '"' || !limits.Shows(r) }
@@ -56,6 +63,9 @@ func (op operation) failed(e *endpoint, err error, w Written) *Error {
 		}
 		if f.Reason == ReasonCompacted {
 			f.OldestRevision, _ = strconv.ParseInt(info.GetMetadata()[oldestRevisionKey], 10, 64)
+		}
+		if id := info.GetMetadata()[leaseKey]; id != "" {
+			f.LeaseID, f.leaseRefused = id, true
 		}
 		if f.Reason == ReasonClusterChanged {
 			f.ClusterID = info.GetMetadata()[clusterIDKey]

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -20,6 +21,7 @@ type Change struct {
 	// IfRevision makes the whole batch depend on this being the revision of the service's report;
 	// 0: that the service does not exist. Nil: no condition.
 	IfRevision *int64
+	LeaseID    string // as WriteOptions.LeaseID, which stands for "" here
 }
 
 // WriteOptions go with any write. The zero value is an unconditional write by Config.Actor.
@@ -37,12 +39,17 @@ type WriteOptions struct {
 	// DryRun asks what would happen and changes nothing. A change that would be refused is the same error. The answer has
 	// no revision.
 	DryRun bool
-	// AllowMissing of Delete, ClearOverride, Resume and RemoveRule: it is no error if there is nothing to
+	// AllowMissing of Delete, ClearOverride, Resume, RemoveRule and RevokeLease: it is no error if there is nothing to
 	// remove.
 	AllowMissing bool
 	// BreakGlass names safety rules that the change may break; "*": all. It needs a Reason, and both stay in
 	// the history. It is not for SetRule and RemoveRule, which break none.
 	BreakGlass []string
+	// LeaseID of Set and Delete is the lease that the change is made under: it must live, and is renewed by the
+	// write. A report stays attached to it, and turns when it ends. "" is no lease: the change is refused with
+	// ReasonLeaseHeld if a live lease holds the report. A change that names another live lease takes it over. Of
+	// SetBatch it is that of each change that names none.
+	LeaseID string
 	// TTL of SetOverride and Shutdown is how long the override lasts, 1 s to 30 days; 0: one hour; Forever:
 	// until it is cleared.
 	TTL time.Duration
@@ -59,6 +66,7 @@ const (
 	optionAllowMissing
 	optionBreakGlass
 	optionTTL
+	optionLease
 )
 
 // refuse returns an error if o has a field set, of those that not every change has, that is not one of
@@ -73,6 +81,7 @@ func (o *WriteOptions) refuse(op operation, allowed option) error {
 		{optionAllowMissing, o.AllowMissing, "AllowMissing"},
 		{optionBreakGlass, len(o.BreakGlass) > 0, "BreakGlass"},
 		{optionTTL, o.TTL != 0, "TTL"},
+		{optionLease, o.LeaseID != "", "LeaseID"},
 	} {
 		if f.set && allowed&f.option == 0 {
 			message := "WriteOptions." + f.name + " is given, and means nothing to this call"
@@ -90,7 +99,7 @@ func (o *WriteOptions) refuse(op operation, allowed option) error {
 func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptions) (*rollcallv1.SetServingStatusResponse, error) {
 	op := c.writing("set", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
-	if err := o.refuse(op, optionIfRevision|optionBreakGlass); err != nil {
+	if err := o.refuse(op, optionIfRevision|optionBreakGlass|optionLease); err != nil {
 		return nil, err
 	}
 	req := &rollcallv1.SetServingStatusRequest{
@@ -100,6 +109,7 @@ func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptio
 		Actor:        o.Actor,
 		RequestId:    o.RequestID,
 		IfRevision:   o.IfRevision,
+		LeaseId:      o.LeaseID,
 		ValidateOnly: o.DryRun,
 		BreakGlass:   o.BreakGlass,
 	}
@@ -109,7 +119,7 @@ func (c *Client) Set(ctx context.Context, service string, s Status, o WriteOptio
 // SetBatch makes all changes or none, and no reader sees some of them.
 func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions) (*rollcallv1.BatchSetServingStatusResponse, error) {
 	op := c.writing("set batch", &o, slices.ContainsFunc(changes, func(change Change) bool { return isConditional(change.IfRevision) }))
-	if err := o.refuse(op, optionBreakGlass); err != nil {
+	if err := o.refuse(op, optionBreakGlass|optionLease); err != nil {
 		return nil, err
 	}
 	req := &rollcallv1.BatchSetServingStatusRequest{
@@ -124,6 +134,7 @@ func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions)
 			Service:    change.Service,
 			Status:     change.Status.Enum(),
 			IfRevision: change.IfRevision,
+			LeaseId:    cmp.Or(change.LeaseID, o.LeaseID),
 		})
 	}
 	return change(ctx, c, op, req, rollcallv1.AdminClient.BatchSetServingStatus)
@@ -133,7 +144,7 @@ func (c *Client) SetBatch(ctx context.Context, changes []Change, o WriteOptions)
 func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*rollcallv1.DeleteServiceResponse, error) {
 	op := c.writing("delete", &o, isConditional(o.IfRevision))
 	op.service, op.about = service, true
-	if err := o.refuse(op, optionIfRevision|optionAllowMissing|optionBreakGlass); err != nil {
+	if err := o.refuse(op, optionIfRevision|optionAllowMissing|optionBreakGlass|optionLease); err != nil {
 		return nil, err
 	}
 	req := &rollcallv1.DeleteServiceRequest{
@@ -143,6 +154,7 @@ func (c *Client) Delete(ctx context.Context, service string, o WriteOptions) (*r
 		RequestId:    o.RequestID,
 		IfRevision:   o.IfRevision,
 		AllowMissing: o.AllowMissing,
+		LeaseId:      o.LeaseID,
 		ValidateOnly: o.DryRun,
 		BreakGlass:   o.BreakGlass,
 	}

@@ -297,24 +297,34 @@ func TestOptionsThatWouldBeIgnoredAreRefused(t *testing.T) {
 		"AllowMissing": {AllowMissing: true},
 		"BreakGlass":   {BreakGlass: []string{"*"}, Reason: "why"},
 		"TTL":          {TTL: time.Minute},
+		"LeaseID":      {LeaseID: "1"},
 	}
 	ctx, c := t.Context(), newClient(t, client.DefaultConfig()) // which could not connect
 	changes := map[string]struct {
 		do  func(o client.WriteOptions) error
 		has []string
 	}{
-		"Set": {func(o client.WriteOptions) error { return set(ctx, c, o) }, []string{"IfRevision", "BreakGlass"}},
+		"Set": {func(o client.WriteOptions) error { return set(ctx, c, o) }, []string{"IfRevision", "BreakGlass", "LeaseID"}},
 		"SetBatch": {func(o client.WriteOptions) error {
 			_, err := c.SetBatch(ctx, []client.Change{{Service: "a"}}, o)
 			return err
-		}, []string{"BreakGlass"}},
-		"Delete":        {func(o client.WriteOptions) error { _, err := c.Delete(ctx, "a", o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass"}},
+		}, []string{"BreakGlass", "LeaseID"}},
+		"Delete":        {func(o client.WriteOptions) error { _, err := c.Delete(ctx, "a", o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass", "LeaseID"}},
 		"SetOverride":   {func(o client.WriteOptions) error { _, err := c.SetOverride(ctx, "a", serving, o); return err }, []string{"IfRevision", "BreakGlass", "TTL"}},
 		"ClearOverride": {func(o client.WriteOptions) error { _, err := c.ClearOverride(ctx, "a", o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass"}},
 		"Shutdown":      {func(o client.WriteOptions) error { _, err := c.Shutdown(ctx, o); return err }, []string{"IfRevision", "BreakGlass", "TTL"}},
 		"Resume":        {func(o client.WriteOptions) error { _, err := c.Resume(ctx, o); return err }, []string{"IfRevision", "AllowMissing", "BreakGlass"}},
 		"SetRule":       {func(o client.WriteOptions) error { _, err := c.SetRule(ctx, client.Rule{Name: "r"}, o); return err }, []string{"IfRevision"}},
 		"RemoveRule":    {func(o client.WriteOptions) error { _, err := c.RemoveRule(ctx, "r", o); return err }, []string{"IfRevision", "AllowMissing"}},
+		"GrantLease": {func(o client.WriteOptions) error {
+			_, err := c.GrantLease(ctx, client.LeaseOptions{TTL: time.Second}, o)
+			return err
+		}, nil},
+		"RevokeLease": {func(o client.WriteOptions) error {
+			_, err := c.RevokeLease(ctx, "1", client.RevokeOptions{}, o)
+			return err
+		}, []string{"AllowMissing"}},
+		"ReleaseLeaseGuard": {func(o client.WriteOptions) error { _, err := c.ReleaseLeaseGuard(ctx, o); return err }, nil},
 	}
 	c.Close()
 	for name, change := range changes {
@@ -334,8 +344,12 @@ func TestWritesAskForWhatTheyAreTold(t *testing.T) {
 		f := startBuffered(t, 1)
 		c := f.client(t)
 		revision := int64(4)
-		o := client.WriteOptions{Reason: "why", Actor: "who", RequestID: "id"}
-		if _, err := c.SetBatch(t.Context(), []client.Change{{"a", notServing, &revision}, {"b", unknown, nil}}, o); err != nil {
+		o := client.WriteOptions{Reason: "why", Actor: "who", RequestID: "id", LeaseID: "lease"}
+		f.grant("lease", time.Hour)
+		f.grant("other", time.Hour)
+		if _, err := c.SetBatch(t.Context(), []client.Change{
+			{Service: "a", Status: notServing, IfRevision: &revision}, {Service: "b", Status: unknown, LeaseID: "other"},
+		}, o); err != nil {
 			t.Fatal(err)
 		}
 		o.AllowMissing, o.IfRevision = true, &revision
@@ -345,9 +359,11 @@ func TestWritesAskForWhatTheyAreTold(t *testing.T) {
 		batch := f.nodes[0].seen("BatchSetServingStatus")[0].request.(*rollcallv1.BatchSetServingStatusRequest)
 		if got := batch.GetChanges(); got[0].GetStatus() != notServing || got[0].GetIfRevision() != 4 || got[1].Status == nil || got[1].IfRevision != nil {
 			t.Errorf("changes %v", got)
+		} else if got[0].GetLeaseId() != "lease" || got[1].GetLeaseId() != "other" {
+			t.Errorf("leases of changes: %v", got)
 		}
 		del := f.nodes[0].seen("DeleteService")[0].request.(*rollcallv1.DeleteServiceRequest)
-		if !del.GetAllowMissing() || del.GetIfRevision() != 4 {
+		if !del.GetAllowMissing() || del.GetIfRevision() != 4 || del.GetLeaseId() != "lease" {
 			t.Errorf("delete %v", del)
 		}
 		for _, r := range []interface {

@@ -76,15 +76,11 @@ func (s *state) evaluateHold(p *plan, c *logv1.HoldLeases) {
 			return
 		}
 	}
-	before := s.leaseGuard()
-	if before.GetEngaged() == c.GetEngaged() {
+	if s.leaseGuard().GetEngaged() == c.GetEngaged() {
 		return
 	}
-	g := &logv1.LeaseGuard{Engaged: c.GetEngaged(), Time: p.time, Revision: p.revision + 1, Late: c.GetLate(), Live: c.GetLive()}
-	if !g.Engaged {
-		g.Late, g.Live = before.GetLate(), before.GetLive()
-	}
-	s.setLeaseGuard(p, g)
+	// The counts are of now, when it ends too: the next leader sees from them whether few were late.
+	s.setLeaseGuard(p, &logv1.LeaseGuard{Engaged: c.GetEngaged(), Time: p.time, Revision: p.revision + 1, Late: c.GetLate(), Live: c.GetLive()})
 }
 
 // checkTerm refuses a command of a leader that stands in an entry of another term: it is too late.

@@ -37,6 +37,10 @@ func layeredOf(p *plan) *layeredResult {
 	return nil
 }
 
+// Refused says whether the command did nothing, because it was refused. Of the answer to an earlier try that is not
+// known, and it says no.
+func (r *Result) Refused() bool { return r.refusal != nil && !r.replayed }
+
 // broken are the rules that the command broke.
 func (r *Result) broken() []*logv1.BrokenRule {
 	if r.layered == nil {

@@ -26,6 +26,7 @@ func full() Reading {
 		LeaderChanges: 3, FastFailovers: 2, Revision: 9, FeatureLevel: 1, MaxFeatureLevel: 2, HistoryOldest: 4, RegistryBacklogBytes: 4096,
 		Services:  map[string]int64{"SERVING": 5, "NOT_SERVING": 1},
 		Overrides: 2, Overridden: map[string]int64{"NOT_SERVING": 4}, Rules: []Rule{{"pay-min", 1, 3}}, BreakGlass: 6,
+		Leases: 52, LeasesLate: 41, LeaseGuard: true, LeaseRenewals: 9000, LeasesExpired: 12,
 		Watchers: 4, Wakes: 8, Restores: 1,
 		Peers: map[string]bool{"n2": true, "n3": false}, ClockOffsets: map[string]time.Duration{"n2": -1500 * time.Millisecond},
 		RPCs:    []RPC{{"grpc.health.v1.Health/Check", "OK", 11}, {"grpc.health.v1.Health/Check", "NotFound", 2}},

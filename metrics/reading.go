@@ -32,6 +32,12 @@ type Reading struct {
 	Rules      []Rule
 	BreakGlass uint64
 
+	Leases        int // that live or are ending
+	LeasesLate    int // of the leader
+	LeaseGuard    bool
+	LeaseRenewals uint64
+	LeasesExpired uint64
+
 	Watchers int64
 	Wakes    uint64
 	Restores uint64
@@ -232,6 +238,16 @@ var families = []family{
 				e(float64(n), status)
 			}
 		}},
+	{"rollcall_leases", "Leases that live, or are ending.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Leases) })},
+	{"rollcall_leases_late", "Leases that the lease guard counts as late, those that are due among them. Only the leader knows; 0 elsewhere.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.LeasesLate) })},
+	{"rollcall_lease_guard_engaged", "1 while the lease guard holds all leases because very many are late.", gauge, nil,
+		one(func(r Reading) float64 { return truth(r.LeaseGuard) })},
+	{"rollcall_lease_renewals_total", "Renewals of leases that this node acknowledged as the leader.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.LeaseRenewals) })},
+	{"rollcall_leases_expired_total", "Leases that ended because nobody renewed them, applied since the node was started.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.LeasesExpired) })},
 	{"rollcall_overrides", "Overrides that have not ended.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Overrides) })},
 	{"rollcall_overridden_services", "Services over which an override decides, by the status that it shows.", gauge, []string{"status"},

@@ -7,6 +7,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/node/featurelevel"
+	"github.com/rollcallhq/rollcall/node/lessor"
 	"github.com/rollcallhq/rollcall/raftnode"
 )
 
@@ -16,6 +17,7 @@ type agreement struct {
 	raft   *raftnode.Node
 	fsm    *fsm.FSM
 	levels *featurelevel.Monitor
+	lessor *lessor.Lessor
 }
 
 func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
@@ -27,7 +29,23 @@ func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 			return nil, err
 		}
 	}
+	if ids := leasesOf(cmd); ids != nil {
+		done := a.lessor.Hold(ctx, ids)
+		result, err := a.propose(ctx, cmd)
+		done(lessor.Written(result, err))
+		return result, err
+	}
 	return a.propose(ctx, cmd)
+}
+
+// leasesOf are the leases that a write names, some perhaps more than once; nil: none.
+func leasesOf(cmd *logv1.Command) (ids []string) {
+	for _, change := range cmd.GetWrite().GetChanges() {
+		if id := change.GetLeaseId(); id != "" && (len(ids) == 0 || ids[len(ids)-1] != id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // Start is Propose of many commands at once.
@@ -47,11 +65,16 @@ func (a agreement) Start(proposals []*logv1.Proposal) {
 				continue
 			}
 		}
+		if ids := leasesOf(p.Command); ids != nil && !a.lessor.HoldStarted(p, ids, a.startOne) {
+			continue
+		}
 		pass = append(pass, p)
 	}
 	logv1.FlushAll(refused)
 	a.raft.Start(pass)
 }
+
+func (a agreement) startOne(p *logv1.Proposal) { a.raft.Start([]*logv1.Proposal{p}) }
 
 // propose takes commands of any feature level.
 func (a agreement) propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {

@@ -101,6 +101,12 @@ type Config struct {
 	// begins; 0: never.
 	ScrubInterval time.Duration
 
+	// When more than LeaseGuardPercent of the leases are late, and there are LeaseGuardMin at least, this node as the
+	// leader holds all leases: none expires until few are late, until the guard is released by hand, or for
+	// LeaseGuardMax. 100: never.
+	LeaseGuardMin, LeaseGuardPercent int
+	LeaseGuardMax                    time.Duration
+
 	// RaftMetrics, if not nil, are shown with this node's metrics: what InstallRaft returned. They are of
 	// all nodes in the process.
 	RaftMetrics *metrics.Raft
@@ -124,6 +130,8 @@ type Faults struct {
 	StoreLogs func([]*raft.Log) error
 	// FlushRegistry runs before each commit of the registry file.
 	FlushRegistry func() error
+	// Now is the monotonic clock by which leases live; nil: time.Now. A process that was stopped finds it leapt.
+	Now func() time.Time
 	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
 	ApplyBatch func(*fsm.FSM)
 	// MaxLevel is the highest feature level that the node can fold; 0: logv1.Level.
@@ -132,6 +140,13 @@ type Faults struct {
 	HashVersion uint32
 	// CommandLevel can say that a command needs a higher feature level than it does.
 	CommandLevel func(*logv1.Command) uint32
+}
+
+func (f Faults) now() func() time.Time {
+	if f.Now == nil {
+		return time.Now
+	}
+	return f.Now
 }
 
 func (c Config) kinds() *fsm.Kinds {
@@ -158,6 +173,9 @@ func DefaultConfig() Config {
 		HistoryEvents:           1_000_000,
 		HistoryAge:              30 * 24 * time.Hour,
 		ScrubInterval:           10 * time.Minute,
+		LeaseGuardMin:           10,
+		LeaseGuardPercent:       50,
+		LeaseGuardMax:           time.Hour,
 		Version:                 "v0.1.0-dev",
 		Logger:                  slog.Default(),
 		Now:                     time.Now,
@@ -174,6 +192,8 @@ const (
 	maxDrainDelay = time.Minute
 	// minHistoryAge is below any use; it catches a number without its unit.
 	minHistoryAge = time.Second
+	// minLeaseGuard is below any use; it catches a number without its unit.
+	minLeaseGuard = time.Second
 	// maxPerConnection is far beyond what one connection can carry.
 	maxPerConnection = 10_000_000
 )
@@ -210,6 +230,12 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--ready-max-staleness is %s; it must be 0 or at least %s", c.ReadyMaxStaleness, server.MinReadyStaleness)
 	case c.ScrubInterval < 0:
 		return fmt.Errorf("--scrub-interval is %s; it must not be negative", c.ScrubInterval)
+	case c.LeaseGuardMin < 1:
+		return fmt.Errorf("--lease-guard-min is %d; it must be at least 1", c.LeaseGuardMin)
+	case c.LeaseGuardPercent < 1 || c.LeaseGuardPercent > 100:
+		return fmt.Errorf("--lease-guard-percent is %d; it must be 1 to 100, and 100 turns the lease guard off", c.LeaseGuardPercent)
+	case c.LeaseGuardMax < minLeaseGuard:
+		return fmt.Errorf("--lease-guard-max is %s; it must be at least %s", c.LeaseGuardMax, minLeaseGuard)
 	case c.HealthListLimit < 1:
 		return fmt.Errorf("--health-list-limit is %d; it must be at least 1", c.HealthListLimit)
 	case c.RequestIDs < 1 || c.RequestIDs > maxRequestIDs:

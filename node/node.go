@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/node/audit"
 	"github.com/rollcallhq/rollcall/node/featurelevel"
+	"github.com/rollcallhq/rollcall/node/lessor"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/connlimit"
@@ -51,6 +52,7 @@ type Node struct {
 
 	auditor *audit.Auditor
 	levels  *featurelevel.Monitor
+	lessor  *lessor.Lessor
 
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup

@@ -34,6 +34,9 @@ func (n *Node) reading() metrics.Reading {
 		Overrides:            layers.Overrides,
 		Overridden:           make(map[string]int64, len(layers.Overridden)),
 		BreakGlass:           f.BreakGlass,
+		Leases:               layers.Leases,
+		LeaseGuard:           layers.LeaseGuard,
+		LeasesExpired:        layers.LeasesExpired,
 		Watchers:             f.Watchers,
 		Wakes:                f.Wakes,
 		Restores:             f.Restores,
@@ -46,6 +49,8 @@ func (n *Node) reading() metrics.Reading {
 		Peers:                make(map[string]bool, len(s.Peers)),
 		ClockOffsets:         make(map[string]time.Duration, len(s.Clocks)),
 	}
+	kept := n.lessor.Stats()
+	r.LeasesLate, r.LeaseRenewals = kept.Late, kept.Renewals
 	for status, count := range f.Services {
 		r.Services[status.String()] = count
 	}

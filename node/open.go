@@ -59,6 +59,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.auditor = audit.New(audit.Config{Node: cfg.Name, ScrubInterval: cfg.ScrubInterval, Logger: n.log})
+	n.lessor = n.newLessor()
 	if err = n.openRegistry(); err != nil {
 		return nil, err
 	}
@@ -109,8 +110,11 @@ func (n *Node) openRegistry() (err error) {
 		OnFailure:    n.fail,
 		OnApplied:    n.metrics.Applied,
 		OnMismatch:   n.auditor.Mismatch,
-		Intercept:    n.cfg.Faults.ApplyBatch,
-		Kinds:        n.cfg.kinds(),
+		OnLease:      n.lessor.OnLease,
+
+		OnLeasesReplaced: n.lessor.OnLeasesReplaced,
+		Intercept:        n.cfg.Faults.ApplyBatch,
+		Kinds:            n.cfg.kinds(),
 
 		MaxLevel:     n.cfg.Faults.MaxLevel,
 		HashVersion:  n.cfg.Faults.HashVersion,
@@ -222,4 +226,5 @@ func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() { n.newCompactor().Run(ctx) })
 	n.wg.Go(func() { n.levels.Run(ctx) })
 	n.wg.Go(func() { n.newExpirer().Run(ctx) })
+	n.wg.Go(func() { n.lessor.Run(ctx) })
 }

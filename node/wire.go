@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/node/audit"
 	"github.com/rollcallhq/rollcall/node/expiry"
@@ -15,6 +16,16 @@ import (
 // This file says what each room is given of the others, and holds the adapters that need no file of their
 // own.
 
+func (n *Node) agreement() agreement {
+	return agreement{n.cfg.Name, n.raft, n.fsm, n.levels, n.lessor}
+}
+
+func (n *Node) proposeAnyLevel(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+	return n.agreement().propose(ctx, cmd)
+}
+
+func (n *Node) confirmLeading(ctx context.Context) error { return n.server.ConfirmLeading(ctx) }
+
 // deps are the rooms behind the server.
 func (n *Node) deps() server.Deps {
 	return server.Deps{
@@ -22,9 +33,10 @@ func (n *Node) deps() server.Deps {
 		Registry:  folded{n.fsm},
 		Layers:    n.fsm,
 		Leases:    n.fsm,
+		Lessor:    n.lessor,
 		Followers: folded{n.fsm},
 		History:   folded{n.fsm},
-		Agreement: agreement{n.cfg.Name, n.raft, n.fsm, n.levels},
+		Agreement: n.agreement(),
 		Peers:     n.raft,
 		Node:      source{n},
 		LogClock:  n.raft.LogClock,
@@ -67,7 +79,7 @@ func (n *Node) newCompactor() *retention.Compactor {
 		RegistryFile: n.registryFile,
 		Horizon:      n.fsm.Horizon,
 		Leading:      n.leading,
-		Propose:      agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
+		Propose:      n.agreement().Propose,
 		LogClock:     n.raft.RetentionClock,
 		Started:      n.loaded,
 		LogTime:      n.loadedLogTime,
@@ -82,7 +94,7 @@ func (n *Node) newExpirer() *expiry.Expirer {
 		Clock:   n.raft.LogClock,
 		Term:    func() uint64 { return n.raft.Status().Term },
 		Leading: n.leading,
-		Propose: agreement{n.cfg.Name, n.raft, n.fsm, n.levels}.Propose,
+		Propose: n.agreement().Propose,
 		Logger:  n.log,
 	})
 }
@@ -98,7 +110,7 @@ func (n *Node) newLevelMonitor() *featurelevel.Monitor {
 		},
 		PeerLevel:   n.raft.PeerLevel,
 		Leading:     n.leading,
-		Propose:     agreement{raft: n.raft, fsm: n.fsm}.propose,
+		Propose:     n.proposeAnyLevel,
 		RefusalText: rpcerror.RefusalText,
 		Logger:      n.log,
 	})

@@ -75,3 +75,18 @@ type leadership struct {
 	term  uint64
 	ended <-chan struct{}
 }
+
+// Leadership returns the term in which this node leads, and what is closed when that ends. Term 0: it does not
+// lead.
+func (n *Node) Leadership() (term uint64, ended <-chan struct{}) {
+	lead := n.leading.Load()
+	if lead == nil {
+		return 0, nil
+	}
+	select {
+	case <-lead.ended:
+		return 0, nil
+	default:
+		return lead.term, lead.ended
+	}
+}

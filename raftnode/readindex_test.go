@@ -182,6 +182,26 @@ func TestReadIndex(t *testing.T) {
 			}
 		})
 	})
+	t.Run("the leadership has a term and an end", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, leader := openThree(t, nil)
+			defer c.closeAll()
+			term, ended := leader.Leadership()
+			if term != leader.Status().Term {
+				t.Errorf("it leads in term %d, status says %d", term, leader.Status().Term)
+			}
+			for _, n := range c.nodes {
+				if term, _ := n.Leadership(); n != leader && term != 0 {
+					t.Errorf("follower %s leads in term %d", n.cfg.Node, term)
+				}
+			}
+			c.network.Isolate(memnet.Stall, leader.cfg.Node)
+			<-ended
+			if term, _ := leader.Leadership(); term != 0 {
+				t.Errorf("afterwards it leads in term %d", term)
+			}
+		})
+	})
 	t.Run("a majority is enough", func(t *testing.T) {
 		for _, how := range []memnet.Cut{memnet.Stall, memnet.Reset} {
 			synctest.Test(t, func(t *testing.T) {

@@ -49,23 +49,32 @@ func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServing
 	if err := validateSet(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	change := &logv1.Change{
+	result, err := a.write(ctx, req, setChange(req))
+	if err != nil {
+		return nil, err
+	}
+	res = a.setResponse(result)
+	res.Service = convert.ServiceResults(result)[0]
+	return res, nil
+}
+
+func setChange(req *rollcallv1.SetServingStatusRequest) *logv1.Change {
+	return &logv1.Change{
 		Service:    req.GetService(),
 		Status:     logv1.Status(req.GetStatus()),
 		IfRevision: req.IfRevision,
 		LeaseId:    req.GetLeaseId(),
 	}
-	result, err := a.write(ctx, req, change)
-	if err != nil {
-		return nil, err
-	}
+}
+
+// setResponse is the answer without the service's record.
+func (a *admin) setResponse(result *logv1.Result) *rollcallv1.SetServingStatusResponse {
 	return &rollcallv1.SetServingStatusResponse{
-		Service:     convert.ServiceResults(result)[0],
 		Changed:     result.GetServices()[0].GetChanged(),
 		Revision:    result.GetRevision(),
 		ClusterId:   a.registry.ClusterID(),
 		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
-	}, nil
+	}
 }
 
 // BatchSetServingStatus implements rollcall.v1.Admin.
@@ -81,8 +90,22 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 	if f := flowcontrol.Reserve(ctx, answer, true); f != nil {
 		return nil, a.notTaken(f)
 	}
+	result, err := a.write(ctx, req, batchChanges(req)...)
+	if err != nil {
+		return nil, err
+	}
+	res = a.batchResponse(result)
+	res.Services = convert.ServiceResults(result)
+	shorten(res, result, maxAnswerBytes)
+	return res, nil
+}
+
+func batchChanges(req *rollcallv1.BatchSetServingStatusRequest) []*logv1.Change {
 	changes := make([]*logv1.Change, len(req.GetChanges()))
 	for i, c := range req.GetChanges() {
+		if c == nil {
+			c = &rollcallv1.StatusChange{}
+		}
 		changes[i] = &logv1.Change{
 			Service:    c.GetService(),
 			Status:     logv1.Status(c.GetStatus()),
@@ -90,28 +113,27 @@ func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.Batch
 			LeaseId:    c.GetLeaseId(),
 		}
 	}
-	result, err := a.write(ctx, req, changes...)
-	if err != nil {
-		return nil, err
-	}
-	res = &rollcallv1.BatchSetServingStatusResponse{
+	return changes
+}
+
+// batchResponse is the answer without the services' records.
+func (a *admin) batchResponse(result *logv1.Result) *rollcallv1.BatchSetServingStatusResponse {
+	res := &rollcallv1.BatchSetServingStatusResponse{
 		Revision:    result.GetRevision(),
 		ClusterId:   a.registry.ClusterID(),
 		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
-		Services:    convert.ServiceResults(result),
 	}
 	for _, r := range result.GetServices() {
 		if r.GetChanged() {
 			res.ChangedCount++
 		}
 	}
-	shorten(res, result)
-	return res, nil
+	return res
 }
 
-// shorten makes the answer to a batch small enough to be received. validateBatch estimated it with this
-// caller's actor and without overrides. First it leaves out what the caller needs least.
-func shorten(res *rollcallv1.BatchSetServingStatusResponse, result *logv1.Result) {
+// shorten makes the answer to a batch small enough to be received: at most so many bytes. validateBatch estimated it
+// with this caller's actor and without overrides. First it leaves out what the caller needs least.
+func shorten(res *rollcallv1.BatchSetServingStatusResponse, result *logv1.Result, most int) {
 	for _, leaveOut := range []func(s *rollcallv1.ServiceRecord, changed bool){
 		func(s *rollcallv1.ServiceRecord, _ bool) { s.Shadowed = nil },
 		// A service that did not change keeps the report of an earlier caller, whose actor may be longer.
@@ -122,7 +144,7 @@ func shorten(res *rollcallv1.BatchSetServingStatusResponse, result *logv1.Result
 		},
 		func(s *rollcallv1.ServiceRecord, _ bool) { s.Override = nil },
 	} {
-		if proto.Size(res) <= maxAnswerBytes {
+		if proto.Size(res) <= most {
 			return
 		}
 		for i, s := range res.GetServices() {
@@ -140,22 +162,29 @@ func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteService
 	if err := validateDelete(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	change := &logv1.Change{
+	result, err := a.write(ctx, req, deleteChange(req))
+	if err != nil {
+		return nil, err
+	}
+	return a.deleteResponse(result), nil
+}
+
+func deleteChange(req *rollcallv1.DeleteServiceRequest) *logv1.Change {
+	return &logv1.Change{
 		Service:    req.GetService(),
 		Status:     logv1.Status_STATUS_SERVICE_UNKNOWN,
 		IfRevision: req.IfRevision,
 		MustExist:  !req.GetAllowMissing(),
 		LeaseId:    req.GetLeaseId(),
 	}
-	result, err := a.write(ctx, req, change)
-	if err != nil {
-		return nil, err
-	}
+}
+
+func (a *admin) deleteResponse(result *logv1.Result) *rollcallv1.DeleteServiceResponse {
 	return &rollcallv1.DeleteServiceResponse{
 		Revision:    result.GetRevision(),
 		ClusterId:   a.registry.ClusterID(),
 		BrokenRules: convert.BrokenRules(result.GetBrokenRules()),
-	}, nil
+	}
 }
 
 // checkMetadata refuses a change that is meant for another cluster, or that carries metadata which only reads
@@ -169,7 +198,7 @@ func (a *admin) checkMetadata(ctx context.Context) error {
 
 // write routes changes of services and returns the result, which has one entry per change, or a status.
 func (a *admin) write(ctx context.Context, req changeRequest, changes ...*logv1.Change) (*logv1.Result, error) {
-	cmd := command(ctx, req)
+	cmd := command(callerAddress(ctx), req)
 	cmd.Kind = &logv1.Command_Write{Write: &logv1.Write{Changes: changes}}
 	result, err := a.propose(ctx, cmd, req.GetValidateOnly())
 	if err != nil {
@@ -188,7 +217,7 @@ func (a *admin) changeRecord(ctx context.Context, req changeRequest, kind logv1.
 	if err != nil {
 		return nil, nil, rpcerror.ToStatus(a.node, rpcerror.NotWritten("%w", err))
 	}
-	cmd := command(ctx, req)
+	cmd := command(callerAddress(ctx), req)
 	cmd.Kind = &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: kind, Payload: b}}
 	result, err := a.propose(ctx, cmd, req.GetValidateOnly())
 	if err != nil {
@@ -266,11 +295,11 @@ type changeRequest interface {
 	GetValidateOnly() bool
 }
 
-// command makes the log's command of a validated request, without its kind. An actor that was not given stays
+// command makes the log's command of a request from caller, without its kind. An actor that was not given stays
 // "": any other text would look like a name that the caller gave.
-func command(ctx context.Context, req changeRequest) *logv1.Command {
+func command(caller string, req changeRequest) *logv1.Command {
 	cmd := &logv1.Command{
-		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: callerAddress(ctx)},
+		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: caller},
 		Reason:    req.GetReason(),
 		RequestId: req.GetRequestId(),
 	}

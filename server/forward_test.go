@@ -172,7 +172,7 @@ func TestForwardedOutcomes(t *testing.T) {
 			want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "leadership lost"}, 1,
 		},
 		"the leader is too slow": {block, want{codes.DeadlineExceeded, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "outcome unknown"}, 1},
-		"the leader panics": {nil, want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "defect"}, 0},
+		"the leader panics":      {nil, want{codes.Unknown, rpcerror.ReasonOutcomeUnknown, rpcerror.WrittenUnknown, nil, "defect"}, 0},
 	} {
 		bubble(t, name, func(t *testing.T) {
 			c := newTestCluster(t, 2)

@@ -227,7 +227,7 @@ func TestAnAnswerWithManyOverridesCanBeReceived(t *testing.T) {
 			res.Services = append(res.Services, s)
 			result.Services = append(result.Services, &logv1.ServiceResult{Changed: true})
 		}
-		shorten(res, result)
+		shorten(res, result, maxAnswerBytes)
 		if size := proto.Size(res); size > maxAnswerBytes {
 			t.Errorf("%d overrides each: %d bytes", covered, size)
 		}
@@ -241,7 +241,7 @@ func TestAnAnswerWithManyOverridesCanBeReceived(t *testing.T) {
 		res.Services = append(res.Services, &rollcallv1.ServiceRecord{Service: fmt.Sprint("s", i), Status: notServing, Override: override})
 		result.Services = append(result.Services, &logv1.ServiceResult{})
 	}
-	if shorten(res, result); proto.Size(res) > maxAnswerBytes || res.GetServices()[0].GetStatus() != notServing {
+	if shorten(res, result, maxAnswerBytes); proto.Size(res) > maxAnswerBytes || res.GetServices()[0].GetStatus() != notServing {
 		t.Errorf("the largest batch: %d bytes", proto.Size(res))
 	}
 }

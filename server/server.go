@@ -352,6 +352,13 @@ func (s *Server) KeepFresh() { s.keepFresh.Do(func() { close(s.announced) }) }
 // ask, which share them, and in the background.
 func (s *Server) ReadIndexRounds() int64 { return s.freshness.Rounds() }
 
+// ConfirmLeading returns nil when a quorum has confirmed, in a round begun after the call, that this node leads. It
+// shares the rounds of linearizable reads.
+func (s *Server) ConfirmLeading(ctx context.Context) error {
+	_, err := s.freshness.LeaderIndex(ctx)
+	return err
+}
+
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.
 func (s *Server) Refresh() { s.readiness.refresh() }

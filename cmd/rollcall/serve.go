@@ -94,6 +94,9 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 	f.Var(cliflag.Bytes(&s.node.ClientMemory), "client-memory", "most `memory` held for clients besides watches: a quarter each for unfinished requests, streams, answers and changes, of which one connection has a quarter")
 	cliflag.DurationVar(f, &s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, say NOT_SERVING and answer reads for this long, so that balancers leave first")
 	cliflag.DurationVar(f, &s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records, in memory and on disk; 0: no checks")
+	f.IntVar(&s.node.LeaseGuardMin, "lease-guard-min", s.node.LeaseGuardMin, "fewest leases for which the lease guard engages while this node leads")
+	f.IntVar(&s.node.LeaseGuardPercent, "lease-guard-percent", s.node.LeaseGuardPercent, "when more than so many percent of the leases are late, none expires; 100: the lease guard never engages")
+	cliflag.DurationVar(f, &s.node.LeaseGuardMax, "lease-guard-max", s.node.LeaseGuardMax, "how long the lease guard holds leases at most")
 	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
 	f.Lookup("fast-failover").Hidden = true // to compare the two
 	complete(cmd, "log-store", node.LogStores()...)

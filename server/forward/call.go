@@ -71,6 +71,13 @@ func (c *Call) Answer(answer any, err error) {
 // Flush implements logv1.Waiter.
 func (c *Call) Flush() { c.calls.wakeSender() }
 
+// Done answers a call that was not started with what is no result of a command, unless it was given up. Answered
+// returns it.
+func (c *Call) Done(answer any) { c.proposal.Answer(answer, nil) }
+
+// Answered returns what Done was given, or why the call has no answer.
+func (c *Call) Answered() (answer any, err error) { return c.answer, c.err }
+
 // alone answers a call that was not started in a goroutine of its own.
 func (c *Call) alone(propose func(context.Context, *logv1.Command, bool) (*logv1.Result, error)) {
 	if _, ok := c.proposal.GiveUp(); ok {

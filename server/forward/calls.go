@@ -19,10 +19,18 @@ type Calls struct {
 	calls    map[uint64]*Call // all whose answers have not left
 	pending  int              // of calls: not answered
 	answered []*Call          // of calls: what Next returns
+	refusals []Refusal        // what Refusals returns
+	refused  int              // ids of refusals
 	ended    bool
 	closed   bool
 	sweeper  *time.Timer // nil: nothing to sweep yet
 	sweepAt  time.Time   // zero: the sweeper does not run
+}
+
+// Refusal is the answer to calls that were never made. It takes little memory, however many they are.
+type Refusal struct {
+	IDs []uint64
+	Err error
 }
 
 // NewCalls returns Calls of a stream whose context is ctx. When ctx ends, all calls are given up. AwaitRoom waits
@@ -37,7 +45,7 @@ func NewCalls(ctx context.Context, limit int) *Calls {
 func (s *Calls) AwaitRoom() bool {
 	for {
 		s.mu.Lock()
-		full, over := len(s.calls) >= s.limit, s.closed || s.ended
+		full, over := len(s.calls)+s.refused >= s.limit, s.closed || s.ended
 		s.mu.Unlock()
 		if !full || over {
 			return !over
@@ -78,6 +86,23 @@ func (s *Calls) Add(calls []*Call) bool {
 	s.pending += len(calls)
 	s.sweepBy(first, now)
 	return true
+}
+
+// Refuse answers calls that were not added. Wake has it sent.
+func (s *Calls) Refuse(r Refusal) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusals = append(s.refusals, r)
+	s.refused += len(r.IDs)
+}
+
+// Refusals returns what Refuse was given, once.
+func (s *Calls) Refusals() []Refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.refusals
+	s.refusals, s.refused = nil, 0
+	return all
 }
 
 // sweepBy has the sweeper run at the latest at a time. mu is held.

@@ -153,7 +153,7 @@ func (s *Receiver) answer(c *Call) *peerv1.ForwardedResult {
 		res.Result = result
 		return res
 	}
-	if _, ok := status.FromError(err); !ok {
+	if _, ok := err.(interface{ GRPCStatus() *status.Status }); !ok {
 		err = rpcerror.ToStatus(s.Router.Node, rpcerror.OfChange(err))
 	}
 	// If the status cannot be encoded, for example because its text is not UTF-8, the caller sees an unknown

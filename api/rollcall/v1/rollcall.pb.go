@@ -508,10 +508,11 @@ func (x *Lease) GetLate() bool {
 // LeaseGuard holds leases that are due, so that a fault which is not the reporters' does not turn very many
 // reports at once.
 type LeaseGuard struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Engaged       bool                   `protobuf:"varint,1,opt,name=engaged,proto3" json:"engaged,omitempty"`
-	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`                                  // since when it is engaged, or is not
-	Late          int64                  `protobuf:"varint,3,opt,name=late,proto3" json:"late,omitempty"`                                 // so many were late, or had just expired, when it was engaged
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Engaged bool                   `protobuf:"varint,1,opt,name=engaged,proto3" json:"engaged,omitempty"`
+	Time    *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"` // since when it is engaged, or is not
+	// So many were late, or had just expired, when it was engaged, or ended by itself.
+	Late          int64                  `protobuf:"varint,3,opt,name=late,proto3" json:"late,omitempty"`
 	Live          int64                  `protobuf:"varint,4,opt,name=live,proto3" json:"live,omitempty"`                                 // of so many
 	ReleaseTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=release_time,json=releaseTime,proto3" json:"release_time,omitempty"` // it was released by hand; unset: it was not
 	unknownFields protoimpl.UnknownFields

@@ -2923,7 +2923,7 @@ type LeaseGuard struct {
 	Engaged  bool                   `protobuf:"varint,1,opt,name=engaged,proto3" json:"engaged,omitempty"`
 	Time     int64                  `protobuf:"varint,2,opt,name=time,proto3" json:"time,omitempty"` // since when
 	Revision int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
-	Late     int64                  `protobuf:"varint,4,opt,name=late,proto3" json:"late,omitempty"` // when it was engaged
+	Late     int64                  `protobuf:"varint,4,opt,name=late,proto3" json:"late,omitempty"` // when it was engaged, or ended; a release by hand leaves both counts
 	Live     int64                  `protobuf:"varint,5,opt,name=live,proto3" json:"live,omitempty"`
 	// It was released by hand at this time: it does not engage again for the same leases. 0: it was not.
 	ReleaseTime   int64  `protobuf:"varint,6,opt,name=release_time,json=releaseTime,proto3" json:"release_time,omitempty"`

@@ -1,0 +1,167 @@
+package client
+
+import (
+	"context"
+	"iter"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client/internal/renewal"
+)
+
+// newRenewer returns what renews the leases of this client. It does nothing until there is one.
+func (c *Client) newRenewer() *renewal.Renewer {
+	return renewal.New(renewal.Config{
+		Endpoints: len(c.endpoints),
+		Open: func(ctx context.Context, endpoint int, cluster string) (renewal.Stream, error) {
+			bounded, cancel := context.WithTimeout(ctx, c.cfg.AttemptTimeout)
+			defer cancel()
+			conn, err := c.endpoints[endpoint].connect(bounded)
+			if err != nil {
+				return nil, err
+			}
+			return rollcallv1.NewAdminClient(conn).KeepAlive(withCluster(ctx, cluster))
+		},
+		OtherCluster: func(err error) bool {
+			return errorInfo(status.Convert(err)).GetReason() == ReasonClusterChanged
+		},
+		Logger: c.cfg.Logger,
+	})
+}
+
+// LeaseState is what is known of a lease.
+type LeaseState int
+
+const (
+	LeaseNone    LeaseState = iota // of a Lease: none is granted yet, or none again after a loss
+	LeaseHeld                      // granted or renewed, less than its TTL ago
+	LeaseOverdue                   // its TTL has passed since the last renewal that was acknowledged was sent: it may be lost
+	LeaseLost                      // it has ended, or never was
+	LeaseClosed                    // of a Lease: Close was called
+)
+
+func (s LeaseState) String() string {
+	switch s {
+	case LeaseNone:
+		return "none"
+	case LeaseHeld:
+		return "held"
+	case LeaseOverdue:
+		return "overdue"
+	case LeaseLost:
+		return "lost"
+	case LeaseClosed:
+		return "closed"
+	}
+	return "unknown"
+}
+
+// leaseStates are what a renewal tells.
+var leaseStates = map[renewal.State]LeaseState{renewal.Held: LeaseHeld, renewal.Overdue: LeaseOverdue, renewal.Lost: LeaseLost}
+
+// Renewal is what became of a lease that KeepAlive renews.
+type Renewal struct {
+	LeaseID string
+	State   LeaseState // LeaseHeld, LeaseOverdue or LeaseLost
+	// Until is when the lease will be overdue, if no renewal is acknowledged until then; the zero time if that
+	// is not known, or if the lease is lost.
+	Until time.Time
+}
+
+// KeepAlive renews leases that were granted before, as a [Lease] renews its own: through whichever node answers, a
+// third of the TTL after the renewal before. It gives each lease when it has been renewed for the first time,
+// and from then on whenever its state changes; states in between can be missing. It ends when all are lost, or
+// with the error of ctx. A slow consumer does not delay the renewals.
+func (c *Client) KeepAlive(ctx context.Context, ids ...string) iter.Seq2[Renewal, error] {
+	return func(yield func(Renewal, error) bool) {
+		op := operation{name: "keep alive"}
+		if len(ids) == 1 {
+			op.lease = ids[0]
+		}
+		if len(ids) == 0 {
+			yield(Renewal{}, op.error(codes.InvalidArgument, "no lease is given", nil))
+			return
+		}
+		ctx, done := c.begin(ctx)
+		defer done()
+		k := &keptAlive{changed: make(chan struct{}, 1), leases: map[string]*keptLease{}}
+		for _, id := range ids {
+			if k.leases[id] == nil {
+				k.leases[id] = &keptLease{}
+			}
+		}
+		left := len(k.leases)
+		for id, l := range k.leases {
+			l.renewal = c.renewer.Add(id, renewal.Options{Cluster: c.Cluster(), Tell: func(change renewal.Change) { k.tell(id, change) }})
+			defer l.renewal.Stop()
+		}
+		for left > 0 {
+			select {
+			case <-k.changed:
+			case <-ctx.Done():
+			}
+			if cause := c.over(ctx); cause != nil {
+				yield(Renewal{}, op.ended(cause, nil))
+				return
+			}
+			for _, r := range k.take() {
+				if r.State == LeaseLost {
+					left--
+				} else {
+					r.Until = k.leases[r.LeaseID].renewal.Until()
+				}
+				if !yield(r, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// keptAlive is one run of KeepAlive.
+type keptAlive struct {
+	changed chan struct{} // capacity 1: some lease has changed
+	leases  map[string]*keptLease
+
+	mu    sync.Mutex
+	order []string // leases that have changed since they were given
+}
+
+type keptLease struct {
+	renewal *renewal.Renewal
+	state   LeaseState // newest; guarded by keptAlive.mu
+	pending bool       // it is in keptAlive.order
+}
+
+func (k *keptAlive) tell(id string, change renewal.Change) {
+	k.mu.Lock()
+	l := k.leases[id]
+	l.state = leaseStates[change.State]
+	if !l.pending {
+		l.pending = true
+		k.order = append(k.order, id)
+	}
+	k.mu.Unlock()
+	select {
+	case k.changed <- struct{}{}:
+	default:
+	}
+}
+
+// take returns what has changed.
+func (k *keptAlive) take() []Renewal {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var changed []Renewal
+	for _, id := range k.order {
+		l := k.leases[id]
+		l.pending = false
+		changed = append(changed, Renewal{LeaseID: id, State: l.state})
+	}
+	k.order = nil
+	return changed
+}

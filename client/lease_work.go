@@ -1,0 +1,368 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	"github.com/rollcallhq/rollcall/client/internal/renewal"
+)
+
+// This file makes the calls of a Lease. It has a goroutine only while there is something to do, because a process
+// may have ten thousand Leases.
+
+const (
+	// leaseCallTimeout bounds a call, so that what hinders it is told. A call of unknown outcome is made again
+	// with the same request id until it is known: only then a newer report of the service may go out, or the
+	// older one could overtake it.
+	leaseCallTimeout = 10 * time.Second
+	// maxLeaseCalls bounds the calls that all Leases of a client make at once.
+	maxLeaseCalls = 64
+	// maxGroups bounds the batches that one Lease writes at once. There are several if the reasons differ.
+	maxGroups = 32
+	// maxGroupBytes bounds a batch, whose answer repeats it.
+	maxGroupBytes = 2 << 20
+	recordBytes   = 200 // of an answer, besides names and reasons
+
+	retryBase  = 100 * time.Millisecond
+	retryMax   = 2 * time.Second
+	refusedMax = time.Minute
+)
+
+// group is what is written at once.
+type group struct {
+	lease, cluster string
+	reports        []Report
+	services       []*leased // of the reports
+	versions       []uint64
+	bytes          int
+}
+
+// startWork has work look again; l.mu is held.
+func (l *Lease) startWork() {
+	if l.life.Err() != nil {
+		return
+	}
+	if !l.working {
+		l.working = true
+		l.workers.Add(1)
+		go l.work()
+		return
+	}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// work grants and reports until nothing is to be done.
+func (l *Lease) work() {
+	defer l.workers.Done()
+	grant := l.newGrant()
+	for failures := 0; ; {
+		granting, groups, wait := l.next()
+		var err error
+		switch {
+		case granting:
+			if err = grant.try(); err == nil {
+				grant = l.newGrant()
+			}
+		case len(groups) > 0:
+			err = l.writeAll(groups)
+		case wait > 0: // for a report that was refused
+			select {
+			case <-time.After(wait):
+			case <-l.wake:
+			case <-l.life.Done():
+			}
+			continue
+		default:
+			return
+		}
+		if err == nil {
+			failures = 0
+			continue
+		}
+		pause(l.life, retryPause(failures, err))
+		failures++
+	}
+}
+
+// retryPause is longer if a node refused, which time alone rarely mends.
+func retryPause(failures int, err error) time.Duration {
+	base, most := retryBase, retryMax
+	if isRefusal(err) {
+		base, most = 10*retryBase, refusedMax
+	}
+	d := min(base<<min(failures, 10), most)
+	return d/2 + rand.N(d/2)
+}
+
+// isRefusal reports whether a node refused for a reason that is not its own state.
+func isRefusal(err error) bool {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Written == WrittenUnknown {
+		return false
+	}
+	switch e.Code {
+	case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented,
+		codes.OutOfRange, codes.NotFound, codes.AlreadyExists:
+		return e.Reason != ReasonClusterChanged
+	}
+	return e.Reason == ReasonTableFull
+}
+
+// next returns what is to be done: grant a lease, write these groups, or wait. If it is nothing of these, work
+// ends.
+func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.life.Err() != nil:
+	case l.id == "" && !l.closing:
+		return true, nil, 0
+	case l.id == "":
+	default:
+		groups, wait = l.take(time.Now())
+	}
+	if len(groups) == 0 && wait == 0 {
+		if l.written && len(l.dirty) == 0 {
+			l.written = false
+			l.tell(LeaseEvent{Type: LeaseReported, LeaseID: l.id})
+		}
+		l.working = false
+	}
+	return false, groups, wait
+}
+
+// take takes as many reports off the queue as are written at once; l.mu is held. wait is how long the first of
+// those left wants to wait, if none is to be written now.
+func (l *Lease) take(now time.Time) (groups []*group, wait time.Duration) {
+	var (
+		left  []*leased
+		total int
+		open  = map[string]*group{} // by reason; withdrawals can be among others
+	)
+	for i, s := range l.dirty {
+		if d := s.notBefore.Sub(now); d > 0 {
+			left = append(left, s)
+			if wait == 0 || d < wait {
+				wait = d
+			}
+			continue
+		}
+		if total == limits.MaxChanges {
+			left = append(left, l.dirty[i:]...)
+			break
+		}
+		r := s.report
+		size := len(r.Service) + len(r.Reason) + recordBytes
+		g := open[r.Reason]
+		if g == nil || s.alone || g.bytes+size > maxGroupBytes {
+			if len(groups) == maxGroups {
+				left = append(left, s)
+				continue
+			}
+			g = &group{lease: l.id, cluster: l.cluster}
+			groups = append(groups, g)
+			if !s.alone {
+				open[r.Reason] = g
+			}
+		}
+		g.reports = append(g.reports, r)
+		g.services = append(g.services, s)
+		g.versions = append(g.versions, s.version)
+		g.bytes += size
+		s.queued, s.busy = false, true
+		total++
+	}
+	l.dirty = left
+	if len(groups) > 0 {
+		wait = 0
+	}
+	return groups, wait
+}
+
+// writeAll writes groups, all at once. It returns an error if one of them is to be tried again soon.
+func (l *Lease) writeAll(groups []*group) error {
+	errs := make([]error, len(groups))
+	var wg sync.WaitGroup
+	for i, g := range groups[1:] {
+		wg.Go(func() { errs[i+1] = l.write(g) })
+	}
+	errs[0] = l.write(groups[0])
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// write writes a group until it is known what became of it. If only some of its reports can be to blame for a
+// refusal, it finds out which.
+func (l *Lease) write(g *group) error {
+	o := WriteOptions{Reason: g.reports[0].Reason, Actor: l.o.Actor, LeaseID: g.lease, Cluster: g.cluster, RequestID: uuid.NewString()}
+	var err error
+	for begun := time.Now(); ; {
+		if err = l.call(func(ctx context.Context) error { return l.c.writeReports(ctx, g.reports, o) }); !IsUnknown(err) || l.life.Err() != nil {
+			break
+		}
+		l.failed("", err)
+		if time.Since(begun) >= repeatFor {
+			break
+		}
+		pause(l.life, retryBase)
+	}
+	e, ok := errors.AsType[*Error](err)
+	if ok && len(g.reports) > 1 && (e.Reason == ReasonRuleBroken || e.Code == codes.InvalidArgument && e.Written == WrittenNo) {
+		a, b := g.halves()
+		return errors.Join(l.write(a), l.write(b))
+	}
+	return l.settleGroup(g, err)
+}
+
+func (g *group) halves() (a, b *group) {
+	n := len(g.reports) / 2
+	a = &group{lease: g.lease, cluster: g.cluster, reports: g.reports[:n], services: g.services[:n], versions: g.versions[:n]}
+	b = &group{lease: g.lease, cluster: g.cluster, reports: g.reports[n:], services: g.services[n:], versions: g.versions[n:]}
+	return a, b
+}
+
+// writeReports writes reports of one reason.
+func (c *Client) writeReports(ctx context.Context, reports []Report, o WriteOptions) error {
+	if len(reports) == 1 {
+		r := reports[0]
+		if r.Status == ServiceUnknown {
+			o.AllowMissing = true
+			_, err := c.Delete(ctx, r.Service, o)
+			return err
+		}
+		_, err := c.Set(ctx, r.Service, r.Status, o)
+		return err
+	}
+	changes := make([]Change, 0, len(reports))
+	for _, r := range reports {
+		changes = append(changes, Change{Service: r.Service, Status: r.Status})
+	}
+	_, err := c.SetBatch(ctx, changes, o)
+	return err
+}
+
+// settleGroup notes what became of a group. It returns an error if it is to be tried again soon.
+func (l *Lease) settleGroup(g *group, err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	refused := isRefusal(err) && !IsLeaseLost(err)
+	later := time.Now().Add(retryPause(g.services[0].refusals, err)) // the same for all, so that they stay together
+	for i, s := range g.services {
+		s.busy = false
+		switch {
+		case err == nil:
+			s.done, s.doneLease = g.versions[i], g.lease
+			s.alone, s.refusals = false, 0
+			s.settle(g.versions[i], nil)
+		case refused:
+			s.alone = len(g.services) == 1
+			if s.version == g.versions[i] {
+				s.notBefore = later
+				s.refusals++
+			}
+			s.settle(g.versions[i], err)
+		}
+		switch {
+		case !l.clean(s):
+			l.queue(s)
+		case s.report.Status == ServiceUnknown:
+			delete(l.services, s.report.Service)
+		}
+	}
+	switch {
+	case err == nil:
+		l.written, l.lastErr = true, nil
+		return nil
+	case IsLeaseLost(err):
+		l.lose(g.lease, err)
+		return nil
+	}
+	service := ""
+	if len(g.reports) == 1 {
+		service = g.reports[0].Service
+	}
+	l.noteFailure(service, err)
+	if refused {
+		return nil // each report waits by itself
+	}
+	return err
+}
+
+// failed tells a failure.
+func (l *Lease) failed(service string, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.noteFailure(service, err)
+}
+
+func (l *Lease) noteFailure(service string, err error) {
+	if l.life.Err() != nil {
+		return // Close ended it
+	}
+	l.lastErr = err
+	l.tell(LeaseEvent{Type: LeaseFailed, LeaseID: l.id, Service: service, Err: err})
+}
+
+// call makes one call, as one of a bounded number.
+func (l *Lease) call(do func(ctx context.Context) error) error {
+	select {
+	case l.c.leaseCalls <- struct{}{}:
+	case <-l.life.Done():
+		return l.op.ended(l.c.over(l.life), nil)
+	}
+	defer func() { <-l.c.leaseCalls }()
+	ctx, cancel := context.WithTimeout(l.life, leaseCallTimeout)
+	defer cancel()
+	return do(ctx)
+}
+
+// grant is a request for a lease, the same in all its tries until its outcome is known.
+type grant struct {
+	l         *Lease
+	requestID string
+	begun     time.Time // zero: not yet
+}
+
+func (l *Lease) newGrant() *grant { return &grant{l: l, requestID: uuid.NewString()} }
+
+func (g *grant) try() error {
+	l := g.l
+	if g.begun.IsZero() {
+		g.begun = time.Now()
+	}
+	return l.call(func(ctx context.Context) error {
+		resp, err := l.c.GrantLease(ctx, l.terms, WriteOptions{
+			Reason: l.o.Reason, Actor: l.o.Actor, RequestID: g.requestID, Cluster: l.o.Cluster,
+		})
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		if err != nil {
+			l.noteFailure("", err)
+			if isRefusal(err) {
+				l.settleAll(err)
+			}
+			if !IsUnknown(err) || time.Since(g.begun) >= repeatFor {
+				*g = *l.newGrant()
+			}
+			return err
+		}
+		id := resp.GetLeaseId()
+		l.id, l.cluster, l.state, l.lastErr = id, resp.GetClusterId(), LeaseHeld, nil
+		l.renewal = l.c.renewer.Add(id, renewal.Options{
+			TTL: l.terms.TTL, Lived: time.Since(g.begun), Cluster: l.cluster,
+			Tell: func(change renewal.Change) { l.onRenewal(id, change) },
+		})
+		l.tell(LeaseEvent{Type: LeaseGranted, LeaseID: id, Revision: resp.GetRevision()})
+		return nil
+	})
+}

@@ -1,0 +1,210 @@
+package lessor
+
+import (
+	"container/heap"
+	"time"
+
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+)
+
+// table is what one leadership knows of the leases. Times in it are lived time.
+type table struct {
+	term  uint64
+	ended <-chan struct{} // the leadership
+
+	leases map[string]*lease // that live
+	due    map[*lease]bool
+	// late are those that the guard counts, due ones among them. unheard are those that are not late, but that
+	// nobody has renewed either since the leadership began.
+	late, unheard int
+
+	buckets map[int64][]*lease // by tick of lived time
+	tick    int64              // the last one that was looked at
+
+	ending    map[string]bool // they have ended, and reports are still to be changed
+	forgotten forgetQueue     // they have ended, and their reports are to be deleted some time
+
+	gone  []gone // what expired lately, oldest first
+	guard guardView
+}
+
+// lease is one that lives.
+type lease struct {
+	id       string
+	ttl      time.Duration
+	renewed  time.Duration // when the last renewal arrived; or first sight
+	interval time.Duration // between the last two renewals; 0: not known
+	heard    bool          // granted or renewed in this leadership
+	late     bool
+	at       int64 // the bucket that holds it; 0: none
+	holds    int   // renewals and writes under way: it must not expire
+	expiring *expiry
+	over     bool // it does not live any more
+}
+
+// expiry is an Expire under way. done is closed when it is known what became of it. If the leadership ends first,
+// it stays open.
+type expiry struct{ done chan struct{} }
+
+// record is what the fold holds of a lease; nil: nothing.
+type record struct {
+	id    string
+	lease *logv1.Lease
+}
+
+// newTable returns the table of a leadership that begins with what the fold holds. It has not heard of any of the
+// leases yet.
+func newTable(term uint64, ended <-chan struct{}, now time.Duration, records []record) *table {
+	t := &table{
+		term: term, ended: ended,
+		leases:  make(map[string]*lease, len(records)),
+		due:     map[*lease]bool{},
+		buckets: map[int64][]*lease{},
+		tick:    int64(now / tickEvery),
+		ending:  map[string]bool{},
+		guard:   guardView{calmSince: -1},
+	}
+	all := make([]lease, len(records))
+	for i, r := range records {
+		if r.lease.GetEnd() == nil {
+			t.add(&all[i], r, now)
+		} else {
+			t.update(r, now)
+		}
+	}
+	t.unheard = len(t.leases)
+	return t
+}
+
+func (t *table) add(e *lease, r record, now time.Duration) {
+	*e = lease{id: r.id, ttl: time.Duration(r.lease.GetTtl()), renewed: now}
+	t.leases[e.id] = e
+	t.schedule(e, now+e.lateAfter())
+}
+
+// update has the table hold what the fold says.
+func (t *table) update(r record, now time.Duration) {
+	end := r.lease.GetEnd()
+	e := t.leases[r.id]
+	switch {
+	case e != nil && (r.lease == nil || end != nil):
+		t.remove(e)
+	case e == nil && r.lease != nil && end == nil:
+		e = &lease{}
+		t.add(e, r, now)
+		e.heard = true // it was just granted
+	}
+	delete(t.ending, r.id)
+	switch {
+	case end == nil:
+	case !end.GetDone():
+		t.ending[r.id] = true
+	case end.GetForgetTime() > 0:
+		heap.Push(&t.forgotten, forgotten{r.id, end.GetForgetTime()})
+	}
+}
+
+func (t *table) remove(e *lease) {
+	t.count(e, -1)
+	delete(t.leases, e.id)
+	delete(t.due, e)
+	e.over = true
+}
+
+// count adds a lease to what is counted, or takes it away.
+func (t *table) count(e *lease, n int) {
+	switch {
+	case e.late:
+		t.late += n
+	case !e.heard:
+		t.unheard += n
+	}
+}
+
+// renew takes a renewal that arrived at a time.
+func (t *table) renew(e *lease, at, now time.Duration) {
+	t.count(e, -1)
+	if at > e.renewed {
+		e.interval = 0
+		if e.heard {
+			e.interval = at - e.renewed
+		}
+		e.renewed = at
+	}
+	e.heard = true
+	t.count(e, 1)
+	t.place(e, now)
+}
+
+// lateAfter is how long after its last renewal a lease is late: the guard then doubts that its reporter lives.
+func (e *lease) lateAfter() time.Duration {
+	return min(e.ttl, max(e.ttl*2/5, e.interval*5/4))
+}
+
+// place puts a lease where its age says.
+func (t *table) place(e *lease, now time.Duration) {
+	age := now - e.renewed
+	t.count(e, -1)
+	e.late = age >= e.lateAfter()
+	t.count(e, 1)
+	switch {
+	case age >= e.ttl:
+		t.due[e] = true
+		return
+	case e.late:
+		t.schedule(e, e.renewed+e.ttl)
+	default:
+		t.schedule(e, e.renewed+e.lateAfter())
+	}
+	delete(t.due, e)
+}
+
+// schedule has a lease looked at when a time has come. A renewal makes that later, and leaves the lease where it
+// is: so a renewal costs no more than a look at it now and then.
+func (t *table) schedule(e *lease, when time.Duration) {
+	at := int64((when + tickEvery - 1) / tickEvery)
+	if e.at > t.tick && e.at <= at {
+		return
+	}
+	e.at = at
+	t.buckets[at] = append(t.buckets[at], e)
+}
+
+// advance looks at the leases whose time may have come. It costs what has to be looked at, not what there is.
+func (t *table) advance(now time.Duration) {
+	for t.tick < int64(now/tickEvery) {
+		t.tick++
+		bucket := t.buckets[t.tick]
+		delete(t.buckets, t.tick)
+		for _, e := range bucket {
+			if e.at == t.tick && !e.over {
+				t.place(e, now)
+			}
+		}
+	}
+	for len(t.gone) > 0 && t.gone[0].at+goneFor <= now {
+		t.gone = t.gone[1:]
+	}
+}
+
+// forgotten is a lease that has ended, and when what is attached to it is to be deleted, in nanoseconds since 1970.
+type forgotten struct {
+	id   string
+	when int64
+}
+
+// forgetQueue is a heap: the one whose time comes first stands first.
+type forgetQueue []forgotten
+
+func (q forgetQueue) Len() int           { return len(q) }
+func (q forgetQueue) Less(i, j int) bool { return q[i].when < q[j].when }
+func (q forgetQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
+func (q *forgetQueue) Push(x any)        { *q = append(*q, x.(forgotten)) }
+func (q *forgetQueue) Pop() any {
+	last := len(*q) - 1
+	x := (*q)[last]
+	*q = (*q)[:last]
+	return x
+}
+
+func (q forgetQueue) due(now int64) bool { return len(q) > 0 && q[0].when <= now }
