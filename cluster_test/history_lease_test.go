@@ -21,6 +21,7 @@ type leaseBook struct {
 	numbers map[string]int  // by id
 	seen    map[int64]int64 // when the first follower was given an event, by its revision, on the history's clock
 	expired int
+	kept    int // renewals by KeepAlive that were acknowledged
 }
 
 type grantedLease struct {
@@ -202,6 +203,9 @@ func (c *historyClient) noteLease(in input, out output, sent time.Time) {
 		c.past, c.lease = in.lease, 0
 	case out.outcome == acknowledged:
 		c.h.record.renewed(l.id, sent, now)
+		if in.kind == kindKeepAlive {
+			c.h.leases.kept++
+		}
 	default:
 		c.h.record.attempted(l.id, now)
 	}

@@ -86,7 +86,8 @@ func (h *history) count(ways ...outcome) int {
 func (h *history) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return fmt.Sprintf("%d calls: %v, and %d refused; %d leases, %d of them expired", len(h.ops), h.done, h.refused, len(h.leases.granted), h.leases.expired)
+	return fmt.Sprintf("%d calls: %v, and %d refused; %d leases, kept alive %d times, %d of them expired",
+		len(h.ops), h.done, h.refused, len(h.leases.granted), h.leases.kept, h.leases.expired)
 }
 
 // historyClient is one client, with one call at a time and one lease at a time.

@@ -180,11 +180,14 @@ func TestRecordsOfOtherProcesses(t *testing.T) {
 	r.renewed("a", now.Add(2), now.Add(3))
 	r.attempted("a", now.Add(5))
 	r.answeredLost("a", now.Add(6))
+	r.revoking("a", now.Add(7))
+	r.revoked("a", now.Add(8))
 	for line := range strings.Lines(told.String()) {
 		must(t, heard.hear(line))
 	}
 	want, got := *r.leases["a"], *heard.leases["a"]
-	if !got.sent.Equal(want.sent) || !got.acked.Equal(want.acked) || !got.tried.Equal(want.tried) || !got.lost.Equal(want.lost) || got.ttl != want.ttl {
+	if !got.sent.Equal(want.sent) || !got.acked.Equal(want.acked) || !got.tried.Equal(want.tried) || !got.lost.Equal(want.lost) ||
+		!got.revoking.Equal(want.revoking) || !got.revoked.Equal(want.revoked) || got.ttl != want.ttl {
 		t.Errorf("heard %+v, want %+v", got, want)
 	}
 	if err := heard.hear("granted"); err == nil {

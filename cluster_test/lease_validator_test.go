@@ -127,6 +127,10 @@ func (r *leaseRecord) hear(line string) error {
 		r.attempted(id, at)
 	case "lost":
 		r.answeredLost(id, at)
+	case "revoking":
+		r.revoking(id, at)
+	case "revoked":
+		r.revoked(id, at)
 	default:
 		return fmt.Errorf("what is %q?", line)
 	}
@@ -137,6 +141,7 @@ func (r *leaseRecord) hear(line string) error {
 func (r *leaseRecord) revoking(id string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("revoking %s %d", id, at.UnixNano())
 	if l := r.lease(id); l.revoking.IsZero() {
 		l.revoking = at
 	}
@@ -145,6 +150,7 @@ func (r *leaseRecord) revoking(id string, at time.Time) {
 func (r *leaseRecord) revoked(id string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("revoked %s %d", id, at.UnixNano())
 	if l := r.lease(id); l.revoked.IsZero() {
 		l.revoked = at
 	}
