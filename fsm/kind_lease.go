@@ -198,6 +198,9 @@ func (tx *Tx) revokeLease(c *logv1.RevokeLease) *logv1.Refusal {
 	s, p := tx.s, tx.p
 	l := s.lease(id)
 	if l == nil || l.End != nil {
+		if c.GetAllowMissing() {
+			return nil
+		}
 		return of(logv1.Kind_KIND_LEASE, id, &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})
 	}
 	end := &logv1.LeaseEnd{

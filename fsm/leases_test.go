@@ -60,6 +60,7 @@ func TestLeaseOfAReport(t *testing.T) {
 		{"a delete of nothing", write(leased("b", gone, leaseB)), "", "a=SERVING@b"},
 		{"of nothing by nobody", write(leased("b", gone, leaseC)), "NOT_FOUND KIND_LEASE " + leaseC, "a=SERVING@b"},
 		{"the first one is revoked, without reports", revoke(leaseA), "", "a=SERVING@b"},
+		{"it may be gone", revoking(&logv1.RevokeLease{LeaseId: leaseA, AllowMissing: true}), "", "a=SERVING@b"},
 		{"it is gone", revoke(leaseA), "NOT_FOUND KIND_LEASE " + leaseA, "a=SERVING@b"},
 		{"a write by it", write(leased("a", serving, leaseA)), "NOT_FOUND KIND_LEASE " + leaseA, "a=SERVING@b"},
 		{"the second one is revoked", because(revoke(leaseB), "stopped"), "", "a=NOT_SERVING(stopped)"},
