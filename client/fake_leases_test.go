@@ -218,6 +218,9 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 			if err != nil {
 				return
 			}
+			n.cluster.mu.Lock()
+			n.calls = append(n.calls, call{method: "renew", request: req, at: time.Now()})
+			n.cluster.mu.Unlock()
 			select {
 			case requests <- arrived{req, time.Now()}:
 			case <-ctx.Done():
@@ -225,10 +228,14 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 			}
 		}
 	}()
+	n.cluster.mu.Lock()
+	stuck := n.stuckStreams > 0
+	n.stuckStreams--
+	n.cluster.mu.Unlock()
 	var req *arrived // to be answered
 	for first := true; ; {
 		n.cluster.mu.Lock()
-		changed, draining, silent := n.cluster.changed, n.draining, n.hung || n.mute
+		changed, draining, silent := n.cluster.changed, n.draining, n.hung || n.mute || stuck
 		n.cluster.mu.Unlock()
 		incoming := requests
 		if req != nil {
@@ -259,9 +266,6 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 				return nil
 			}
 			req = &r
-			n.cluster.mu.Lock()
-			n.calls = append(n.calls, call{method: "renew", request: r.KeepAliveRequest, at: r.at})
-			n.cluster.mu.Unlock()
 		case <-ctx.Done():
 			return ctx.Err()
 		}

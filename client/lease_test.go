@@ -191,8 +191,12 @@ func TestLeaseLivesOnThroughAnotherNode(t *testing.T) {
 					before := len(last.seen("renew"))
 					fault(f, last)
 					at := time.Now()
+					sent := len(last.seen("renew"))
 					time.Sleep(ttl)
 					after := f.renewals()
+					if again := len(last.seen("renew")) - sent; again > 1 && name != "loses its connections" && name != "drains" {
+						t.Errorf("it was asked %d times after that", again)
+					}
 					i := slices.IndexFunc(after, func(c call) bool {
 						return c.at.After(at) && !slices.ContainsFunc(last.seen("renew"), func(d call) bool { return d.at.Equal(c.at) })
 					})
@@ -213,6 +217,29 @@ func TestLeaseLivesOnThroughAnotherNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStreamThatIsNeverAnswered is given up in time, and what is sent on it is bounded.
+func TestStreamThatIsNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.nodes[0].stuckStreams = 1
+		c := f.client(t)
+		k := keep(t, f, c, client.KeepOptions{})
+		k.report(t, "a", serving)
+		for range 100 {
+			keep(t, f, c, client.KeepOptions{})
+		}
+		time.Sleep(ttl / 3 * 12 / 10)
+		if messages := len(f.renewals()); messages > 4 {
+			t.Errorf("%d messages wait for an answer", messages)
+		}
+		time.Sleep(time.Minute)
+		wantTold(t, k, "granted, reported")
+		if f.streams() != 2 || len(f.leases.live) != 101 {
+			t.Errorf("%d streams, %d leases live", f.streams(), len(f.leases.live))
+		}
+	})
 }
 
 // TestLateAnswersCount: from when the renewal was sent, which is all that a node promises.
