@@ -178,7 +178,7 @@ func (r *leaseRecord) saw(e *rollcallv1.Event, at time.Time) {
 		l.ttl = e.GetLease().GetTtl().AsDuration()
 		return
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING, rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED:
-		l.endRevoked = revokes(e)
+		l.endRevoked = e.GetLease().GetRevoked()
 	case rollcallv1.EventType_EVENT_TYPE_EXPIRED:
 	default:
 		return
