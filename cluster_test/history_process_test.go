@@ -71,7 +71,7 @@ func processHistory(t *testing.T, c *processes, seed uint64) *history {
 		wg.Go(func() {
 			tick := time.NewTicker(3 * time.Millisecond)
 			defer tick.Stop()
-			w.run(ctx, func() { <-tick.C })
+			w.run(ctx, func() { <-tick.C }, func(d time.Duration) { pause(ctx, d) })
 		})
 	}
 	rng := rand.New(rand.NewPCG(seed, 1000))
