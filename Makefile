@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss histories failover stalls clean
+.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss histories leases failover stalls clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -37,6 +37,10 @@ soak: ## random kills of real processes under load, checked, for SOAK
 HISTORIES ?= 10m
 histories: ## concurrent clients under faults, checked with porcupine: HISTORIES in virtual time, then as long with processes
 	$(GO) test -run 'Test(Virtual|Process)Histories' -timeout 24h ./cluster_test -histories=$(HISTORIES) -v
+
+SEEDS ?= 1000
+leases: ## P10 of leases in virtual time: SEEDS clusters, each with faults of its own, about a second each
+	$(GO) test -run 'TestVirtualP10LeaseLives' -timeout 24h ./cluster_test -lease-seeds=$(SEEDS)
 
 KILLS ?= 20
 failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without fast failover

@@ -214,7 +214,10 @@ func TestCloseOfTheClientEndsItsLeases(t *testing.T) {
 // TestTenThousandLeasesShareAStream, and have no goroutine each.
 func TestTenThousandLeasesShareAStream(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const count = 10_000
+		count := 10_000
+		if raceEnabled {
+			count = 1_000
+		}
 		f := startBuffered(t, 3)
 		c := f.client(t)
 		var leases []*client.Lease
@@ -242,7 +245,7 @@ func TestTenThousandLeasesShareAStream(t *testing.T) {
 		for _, r := range f.renewals() {
 			ids += len(r.request.(*rollcallv1.KeepAliveRequest).GetLeaseIds())
 		}
-		if messages := len(f.renewals()); f.streams() > 3 || messages > 5000 || ids < 6*count {
+		if messages := len(f.renewals()); f.streams() > 3 || messages > count/2+1000 || ids < 6*count {
 			t.Errorf("%d streams, %d messages, %d renewals", f.streams(), messages, ids)
 		}
 		if len(f.leases.live) != count {

@@ -392,15 +392,17 @@ func TestRefusedReportDoesNotHinderOthers(t *testing.T) {
 		f := startBuffered(t, 1)
 		k := keep(t, f, f.client(t), client.KeepOptions{})
 		k.report(t, "first", serving)
-		allowed := false
+		var allowed atomic.Bool
 		refuse := func(services ...string) error {
-			if slices.Contains(services, "s/7") && !allowed {
+			if slices.Contains(services, "s/7") && !allowed.Load() {
 				return refusal(codes.FailedPrecondition, "RULE_BROKEN", map[string]string{"written": "no"})
 			}
 			return nil
 		}
 		f.nodes[0].onWrite = func(context.Context, int) error {
+			f.mu.Lock()
 			calls := f.nodes[0].calls
+			f.mu.Unlock()
 			switch r := calls[len(calls)-1].request.(type) {
 			case *rollcallv1.SetServingStatusRequest:
 				return refuse(r.GetService())
@@ -426,13 +428,13 @@ func TestRefusedReportDoesNotHinderOthers(t *testing.T) {
 				wantStatus(t, f, fmt.Sprint("s/", i), serving)
 			}
 		}
-		before := len(f.nodes[0].calls)
+		before := len(f.nodes[0].seen("SetServingStatus"))
 		time.Sleep(10 * time.Minute)
-		if tries := len(f.nodes[0].calls) - before - len(f.renewals()); tries < 5 || tries > 30 {
+		if tries := len(f.nodes[0].seen("SetServingStatus")) - before; tries < 5 || tries > 30 {
 			t.Errorf("%d tries in ten minutes", tries)
 		}
 		k.report(t, "later", serving) // at once
-		allowed = true
+		allowed.Store(true)
 		time.Sleep(time.Minute)
 		wantStatus(t, f, "s/7", serving)
 		if got := k.told(); !strings.Contains(got, "failed") || !strings.HasSuffix(got, "reported") {
@@ -445,10 +447,11 @@ func TestRefusedReportDoesNotHinderOthers(t *testing.T) {
 func TestLeaseWithoutAQuorum(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startBuffered(t, 3)
-		notWritten := true
+		var notWritten atomic.Bool
+		notWritten.Store(true)
 		for _, n := range f.nodes {
 			n.onWrite = func(context.Context, int) error {
-				if notWritten {
+				if notWritten.Load() {
 					return refusal(codes.Unavailable, "NOT_WRITTEN", nil)
 				}
 				return nil
@@ -475,7 +478,7 @@ func TestLeaseWithoutAQuorum(t *testing.T) {
 		if calls < 300 || calls > 10_000 {
 			t.Errorf("%d calls in ten minutes", calls)
 		}
-		notWritten = false
+		notWritten.Store(false)
 		time.Sleep(5 * time.Second)
 		if a, b := f.statuses("a"), f.statuses("b"); a != "UNKNOWN" || b != "SERVING" {
 			t.Errorf("a was %s, b was %s", a, b)
@@ -483,6 +486,61 @@ func TestLeaseWithoutAQuorum(t *testing.T) {
 		if f.leases.granted != 1 {
 			t.Errorf("%d leases", f.leases.granted)
 		}
+	})
+}
+
+// TestLeaseDuringAnUpgrade: what needs a level that is still to come waits, as in an outage.
+func TestLeaseDuringAnUpgrade(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		raised := time.Now().Add(time.Minute)
+		for _, n := range f.nodes {
+			n.onWrite = func(context.Context, int) error {
+				if time.Now().Before(raised) {
+					return refusal(codes.FailedPrecondition, "UPGRADE_INCOMPLETE", map[string]string{"written": "no"})
+				}
+				return nil
+			}
+		}
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		began := time.Now()
+		if err := k.Report(within(t, 2*time.Minute), "a", serving, ""); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(began); took > time.Minute+3*time.Second {
+			t.Errorf("it took %v", took)
+		}
+	})
+}
+
+// TestLeaseThatIsRefused: who waits is told, and it is tried again.
+func TestLeaseThatIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		var allowed atomic.Bool
+		for _, n := range f.nodes {
+			n.onWrite = func(context.Context, int) error {
+				if !allowed.Load() {
+					return refusal(codes.PermissionDenied, "PERMISSION", map[string]string{"written": "no"})
+				}
+				return nil
+			}
+		}
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		time.Sleep(time.Hour)
+		tries := 0
+		for _, n := range f.nodes {
+			tries += len(n.seen("GrantLease"))
+		}
+		if tries < 60 || tries > 130 {
+			t.Errorf("%d tries in an hour", tries)
+		}
+		if e := failure(t, k.Report(within(t, 2*time.Minute), "a", serving, "")); e.Code != codes.PermissionDenied {
+			t.Errorf("%v", e)
+		}
+		allowed.Store(true)
+		time.Sleep(time.Minute)
+		wantStatus(t, f, "a", serving)
 	})
 }
 
@@ -496,7 +554,7 @@ func TestLeaseWhoseNodesAreAllAway(t *testing.T) {
 		for _, n := range f.nodes {
 			n.kill()
 		}
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		wantStatus(t, f, "a", notServing)
 		wantTold(t, k, "granted, reported, overdue") // nobody says that it is lost
 		for _, n := range f.nodes {

@@ -104,7 +104,7 @@ func retryPause(failures int, err error) time.Duration {
 	return d/2 + rand.N(d/2)
 }
 
-// isRefusal reports whether a node refused for a reason that is not its own state.
+// isRefusal reports whether a node refused for a reason that neither its own state nor an upgrade under way is.
 func isRefusal(err error) bool {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Written == WrittenUnknown {
@@ -113,7 +113,7 @@ func isRefusal(err error) bool {
 	switch e.Code {
 	case codes.InvalidArgument, codes.FailedPrecondition, codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented,
 		codes.OutOfRange, codes.NotFound, codes.AlreadyExists:
-		return e.Reason != ReasonClusterChanged
+		return e.Reason != ReasonClusterChanged && e.Reason != ReasonUpgradeIncomplete
 	}
 	return e.Reason == ReasonTableFull
 }

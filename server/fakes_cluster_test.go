@@ -42,7 +42,7 @@ type testNode struct {
 
 // testCluster is nodes n1, n2, … that reach each other by name.
 type testCluster struct {
-	t     *testing.T
+	t     testing.TB
 	nodes map[string]*testNode
 	names []string
 
@@ -51,7 +51,7 @@ type testCluster struct {
 	wrap   func(to string, c net.Conn) net.Conn // if set, stands in every peer connection
 }
 
-func newTestCluster(t *testing.T, n int, change ...func(*Config)) *testCluster {
+func newTestCluster(t testing.TB, n int, change ...func(*Config)) *testCluster {
 	t.Helper()
 	c := &testCluster{t: t, nodes: map[string]*testNode{}, refuse: map[string]error{}}
 	for i := range n {
@@ -189,12 +189,12 @@ func bubble(t *testing.T, name string, do func(t *testing.T)) {
 }
 
 // patient is for calls in real time that take as long as they take: it only ends one that hangs.
-func patient(t *testing.T) context.Context {
+func patient(t testing.TB) context.Context {
 	t.Helper()
 	return timeout(t, 2*time.Minute)
 }
 
-func timeout(t *testing.T, d time.Duration) context.Context {
+func timeout(t testing.TB, d time.Duration) context.Context {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strconv"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/peer"
@@ -14,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
+	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -70,8 +72,9 @@ func (a *admin) refusal() *rpcerror.Failure {
 // keepAlive answers message after message until the client has sent its last one.
 func (a *admin) keepAlive(ctx context.Context, stream grpc.ServerStream, out *flowcontrol.AnswerSender) error {
 	cluster := a.registry.ClusterID() // in the first message only
+	// All messages of the stream are received into, and answered from, the same memory.
+	req, answer := &rollcallv1.KeepAliveRequest{}, &keepAliveAnswer{}
 	for {
-		req := &rollcallv1.KeepAliveRequest{}
 		switch err := stream.RecvMsg(req); {
 		case errors.Is(err, io.EOF):
 			return nil
@@ -84,7 +87,7 @@ func (a *admin) keepAlive(ctx context.Context, stream grpc.ServerStream, out *fl
 		if f := out.Take(keepAliveBytes(req)); f != nil {
 			return f
 		}
-		res := a.renew(ctx, req)
+		res := answer.renew(ctx, a.renewer, req)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -95,15 +98,22 @@ func (a *admin) keepAlive(ctx context.Context, stream grpc.ServerStream, out *fl
 	}
 }
 
-// renew renews the leases of a validated message.
-func (a *admin) renew(ctx context.Context, req *rollcallv1.KeepAliveRequest) *rollcallv1.KeepAliveResponse {
-	res := &rollcallv1.KeepAliveResponse{}
-	renewed, lost, waiting, again := a.renewer.Renew(ctx, distinct(req.GetLeaseIds()))
-	res.RenewedLeaseIds, res.LostLeaseIds, res.WaitingLeaseIds = renewed, lost, waiting
+// keepAliveAnswer is the answer to a KeepAliveRequest.
+type keepAliveAnswer struct {
+	message    rollcallv1.KeepAliveResponse
+	renewAfter durationpb.Duration
+}
+
+// renew renews the leases of a validated message. What it returns is valid until the next call. It changes req.
+func (k *keepAliveAnswer) renew(ctx context.Context, by *renewal.Renewer, req *rollcallv1.KeepAliveRequest) *rollcallv1.KeepAliveResponse {
+	renewed, lost, waiting, again := by.Renew(ctx, distinct(req.GetLeaseIds()))
+	m := &k.message
+	m.RenewedLeaseIds, m.LostLeaseIds, m.WaitingLeaseIds, m.RenewAfter = renewed, lost, waiting, nil
 	if again > 0 {
-		res.RenewAfter = durationpb.New(again)
+		k.renewAfter.Seconds, k.renewAfter.Nanos = int64(again/time.Second), int32(again%time.Second)
+		m.RenewAfter = &k.renewAfter
 	}
-	return res
+	return m
 }
 
 // keepAliveBytes is about how many bytes a message and its answer hold until the answer has left.

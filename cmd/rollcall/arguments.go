@@ -46,6 +46,16 @@ func between(least int, names ...string) cobra.PositionalArgs {
 	}
 }
 
+// atLeastOne requires one argument or more.
+func atLeastOne(name string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return fmt.Errorf("%s is missing", name)
+		}
+		return nil
+	}
+}
+
 func tooMany(arg string) error { return fmt.Errorf("%q is one argument too many", arg) }
 
 func noArguments(_ *cobra.Command, args []string) error { return between(0)(nil, args) }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
@@ -33,11 +34,32 @@ var serviceColumns = []column[*rollcallv1.ServiceRecord]{
 	{header: "TIME", wide: true, cell: func(v view, r *rollcallv1.ServiceRecord) format.Cell {
 		return text(v.timeOrDash(r.GetReport().GetTime()))
 	}},
+	leaseColumn(true),
+	{header: "LEASE ID", wide: true, cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell {
+		return text(format.OrDash(r.GetReport().GetLeaseId()))
+	}},
 	{header: "ACTOR", cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell { return text(actorName(r.GetReport())) }},
 	{header: "PEER", wide: true, cell: func(_ view, r *rollcallv1.ServiceRecord) format.Cell {
 		return text(format.OrDash(r.GetReport().GetActor().GetPeer()))
 	}},
 	{header: "REASON", cell: func(v view, r *rollcallv1.ServiceRecord) format.Cell { return text(explain.Reason(v.now, r)) }},
+}
+
+// leaseColumn marks the services whose report is attached to a lease.
+func leaseColumn(wide bool) column[*rollcallv1.ServiceRecord] {
+	return column[*rollcallv1.ServiceRecord]{header: "LEASE", wide: wide, cell: func(v view, r *rollcallv1.ServiceRecord) format.Cell {
+		return text(explain.LeaseMark(v.now, r))
+	}}
+}
+
+// columnsOf are the columns of a list of services: with leases, if there are any.
+func columnsOf(records []*rollcallv1.ServiceRecord) []column[*rollcallv1.ServiceRecord] {
+	if !slices.ContainsFunc(records, func(r *rollcallv1.ServiceRecord) bool { return r.GetReport().GetLeaseId() != "" }) {
+		return serviceColumns
+	}
+	columns := slices.Clone(serviceColumns)
+	columns[slices.IndexFunc(columns, func(c column[*rollcallv1.ServiceRecord]) bool { return c.header == "LEASE" })] = leaseColumn(false)
+	return columns
 }
 
 // statusCell is a status in its tone.

@@ -17,6 +17,7 @@ func newDeleteCommand(a *app) *cobra.Command {
 		dryRun       bool
 		allowMissing bool
 		breaking     breakGlass
+		lease        string
 	)
 	cmd := named(&cobra.Command{
 		Use:        "delete SERVICE",
@@ -40,6 +41,12 @@ SERVICE_UNKNOWN. The history keeps its events. To say that a service is down, us
 				return err
 			}
 			o.AllowMissing, o.DryRun = allowMissing, dryRun
+			if cmd.Flags().Changed("lease") {
+				if err := checkLeases(lease); err != nil {
+					return err
+				}
+				o.LeaseID = lease
+			}
 			if o.BreakGlass, err = breaking.option(o.Reason); err != nil {
 				return err
 			}
@@ -64,6 +71,7 @@ SERVICE_UNKNOWN. The history keeps its events. To say that a service is down, us
 	})
 	w.register(cmd)
 	breaking.register(a, cmd)
+	leaseFlag(a, cmd, &lease, "the lease that the report is attached to, or another one that lives, by its `id`")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a service that does not exist is no error")

@@ -58,24 +58,24 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"actor":         "bench clean, bench watch, bench write, delete, override clear, override set, resume, rule add, rule remove, set, shutdown", // who writes
-		"allow-missing": "delete, override clear, resume, rule remove",
-		"cluster":       "delete, events, get, history, list, override clear, override list, override set, probe, resume, rule add, rule check, rule list, rule remove, set, shutdown, why", // that must answer
+		"actor":         "bench clean, bench watch, bench write, delete, lease grant, lease release-guard, lease revoke, override clear, override set, resume, rule add, rule remove, set, shutdown", // who writes
+		"allow-missing": "delete, lease revoke, override clear, resume, rule remove",
+		"cluster":       "delete, events, get, history, lease grant, lease list, lease release-guard, lease revoke, list, override clear, override list, override set, probe, resume, rule add, rule check, rule list, rule remove, set, shutdown, why", // that must answer
 		"connections":   "bench check, bench watch, bench write",
 		"duration":      "bench check, bench write",
 		"if-revision":   "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
 		"insecure":      "serve, snapshot restore",
 		"limit":         "events, history, list",
-		"linearizable":  "bench check, events, get, history, list, override list, probe, rule check, rule list, why",
+		"linearizable":  "bench check, events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"log-level":     "dev, serve",
 		"log-store":     "serve, snapshot restore",
-		"max-staleness": "events, get, history, list, override list, probe, rule check, rule list, why",
+		"max-staleness": "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"member":        "serve, snapshot restore",
-		"min-revision":  "events, get, history, list, override list, probe, rule check, rule list, why",
+		"min-revision":  "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"node":          "serve, snapshot restore",
 		"rate":          "bench check, bench write",
-		"reason":        "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
-		"request-id":    "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"reason":        "delete, lease grant, lease release-guard, lease revoke, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"request-id":    "delete, lease grant, lease release-guard, lease revoke, override clear, override set, resume, rule add, rule remove, set, shutdown",
 		"reverse":       "events, history",
 		"since":         "events, history",
 		"until":         "events, history",
@@ -94,13 +94,15 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	slices.Sort(only)
 	wantOnly := []string{
 		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
-		"delete --break-glass", "delete --dry-run", "dev --data", "dev --fresh",
-		"events --actor", "events --follow", "events --service", "get --at", "list --at",
+		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh",
+		"events --actor", "events --follow", "events --service", "get --at",
+		"lease grant --dry-run", "lease grant --forget-after", "lease grant --on-expiry", "lease grant --ttl", "lease keep-alive --timeout", "lease list --all", "lease release-guard --dry-run",
+		"lease revoke --dry-run", "lease revoke --keep-reports", "lease revoke --status", "list --at",
 		"override clear --break-glass", "override clear --dry-run",
 		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
 		"resume --break-glass", "resume --dry-run",
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
-		"set --break-glass", "set --dry-run",
+		"set --break-glass", "set --dry-run", "set --forget-after", "set --keep-alive", "set --lease", "set --on-expiry", "set --on-stop", "set --ttl",
 		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
 		"snapshot save --force", "status --wait", "status --watch", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
@@ -166,7 +168,7 @@ func TestFlagsWithoutATextAreRefused(t *testing.T) {
 	f := eventful(t)
 	before := len(f.wrote)
 	for _, args := range []string{
-		"set a up --actor", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
+		"set a up --actor", "set a up --lease", "delete a --lease", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
 		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data",
 		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data",
 	} {

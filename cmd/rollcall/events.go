@@ -309,9 +309,10 @@ var eventColumns = []column[*rollcallv1.Event]{
 	}},
 	{header: "TYPE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(cliflag.EventTypeName(e.GetType())) }},
 	{header: "SERVICE", cell: func(_ view, e *rollcallv1.Event) format.Cell {
-		return text(format.OrDash(cmp.Or(e.GetService(), e.GetPattern())))
+		return text(format.OrDash(explain.Subject(e)))
 	}},
 	{header: "FROM→TO", cell: func(v view, e *rollcallv1.Event) format.Cell { return transition(v, e) }},
+	{header: "LEASE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetLeaseId())) }},
 	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetName())) }},
 	{header: "PEER", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetPeer())) }},
 	{header: "REQUEST ID", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetRequestId())) }},
@@ -321,7 +322,7 @@ var eventColumns = []column[*rollcallv1.Event]{
 // transition returns what an event changed, in the tone of what it is now.
 func transition(v view, e *rollcallv1.Event) format.Cell {
 	switch e.GetType() {
-	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED:
+	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED, rollcallv1.EventType_EVENT_TYPE_EXPIRED:
 		from, to := e.GetPreviousStatus().String(), e.GetStatus().String()
 		if e.GetPreviousStatus() == healthpb.HealthCheckResponse_SERVICE_UNKNOWN {
 			from = "-"

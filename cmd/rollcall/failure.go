@@ -51,6 +51,7 @@ type failure struct {
 	oldest    int64                    // revision that is kept, if an older one was asked for
 	cluster   string                   // that the endpoints serve, if another one was asked for
 	broken    []*rollcallv1.BrokenRule // that refused the change
+	lease     string                   // that refused the change, because it holds the report
 }
 
 func (f *failure) Error() string {
@@ -121,7 +122,8 @@ func (a *app) report(f *failure, asJSON bool) {
 		Oldest    int64            `json:"oldest_revision,omitempty"`
 		ClusterID string           `json:"cluster_id,omitempty"`
 		Broken    []format.Message `json:"broken_rules,omitempty"`
-	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken)})
+		LeaseID   string           `json:"lease_id,omitempty"`
+	}{format.Code(f.code), f.reason, f.Error(), written, f.requestID, f.oldest, f.cluster, format.Messages(f.broken), f.lease})
 	if err != nil {
 		line = []byte(`{"code":"INTERNAL"}`)
 	}
@@ -219,6 +221,8 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.next = "leave --request-id out, or repeat the first command exactly: the same names, statuses, reason and actor"
 	case e.Reason == client.ReasonRuleBroken:
 		explainBroken(f, e)
+	case e.Reason == client.ReasonLeaseHeld:
+		explainHeld(f, e)
 	case e.Reason == client.ReasonUpgradeIncomplete:
 		f.next = `"rollcall status" shows which members are to be upgraded first`
 	case e.Reason == reasonNotWritten:
@@ -267,7 +271,7 @@ var unknownOnce = strings.NewReplacer(
 	"outcome unknown: ", "",
 )
 
-// missingAdvice says where to look for what does not exist: a service, an override or a rule.
+// missingAdvice says where to look for what does not exist: a service, an override, a rule or a lease.
 func missingAdvice(e *client.Error) string {
 	for _, d := range e.GRPCStatus().Details() {
 		info, ok := d.(*errdetails.ErrorInfo)
@@ -275,6 +279,8 @@ func missingAdvice(e *client.Error) string {
 		case !ok:
 		case info.GetMetadata()["rule"] != "":
 			return ruleAdvice
+		case info.GetMetadata()["lease"] != "":
+			return leaseAdvice
 		case info.GetMetadata()["pattern"] != "":
 			return overrideAdvice
 		}

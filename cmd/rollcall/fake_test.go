@@ -49,6 +49,7 @@ type fake struct {
 	unread   error // of every read
 	history  fakeHistory
 	layers   fakeLayers
+	leases   fakeLeases
 	wrote    chan *rollcallv1.SetServingStatusRequest
 }
 
@@ -70,6 +71,7 @@ func serveFake(t *testing.T, l net.Listener, options ...grpc.ServerOption) *fake
 		address:  l.Addr().String(),
 		services: map[string]*rollcallv1.ServiceRecord{},
 		layers:   fakeLayers{overrides: map[string]*rollcallv1.Override{}, rules: map[string]*rollcallv1.Rule{}},
+		leases:   fakeLeases{live: map[string]*rollcallv1.Lease{}},
 		status:   &rollcallv1.GetStatusResponse{},
 		wrote:    make(chan *rollcallv1.SetServingStatusRequest, 16),
 	}
@@ -145,12 +147,15 @@ func (f *fake) SetServingStatus(_ context.Context, req *rollcallv1.SetServingSta
 	if f.refuse != nil {
 		return nil, f.refuse
 	}
+	if err := f.refuseLease(req.GetService(), req.GetLeaseId()); err != nil {
+		return nil, err
+	}
 	old := f.services[req.GetService()]
 	if req.IfRevision != nil && req.GetIfRevision() != old.GetReport().GetRevision() {
 		return nil, refusal(codes.FailedPrecondition, "REVISION_MISMATCH", "the revision of "+req.GetService()+" differs",
 			map[string]string{"current_revision": fmt.Sprint(old.GetReport().GetRevision())})
 	}
-	if old != nil && old.GetStatus() == req.GetStatus() {
+	if old != nil && old.GetStatus() == req.GetStatus() && old.GetReport().GetLeaseId() == req.GetLeaseId() {
 		return &rollcallv1.SetServingStatusResponse{Service: f.shown(old), Revision: f.revision}, nil
 	}
 	future := &rollcallv1.ServiceRecord{Service: req.GetService(), Status: req.GetStatus(), Report: &rollcallv1.Report{Status: req.GetStatus()}}
@@ -162,6 +167,7 @@ func (f *fake) SetServingStatus(_ context.Context, req *rollcallv1.SetServingSta
 		return &rollcallv1.SetServingStatusResponse{Service: f.shown(future), Changed: true, BrokenRules: broken, ClusterId: "3f9a"}, nil
 	}
 	rec := f.put(req.GetService(), req.GetStatus(), req.GetReason(), req.GetActor())
+	f.attach(rec, req.GetLeaseId())
 	return &rollcallv1.SetServingStatusResponse{Service: f.shown(rec), Changed: true, Revision: f.revision, BrokenRules: broken, ClusterId: "3f9a"}, nil
 }
 
@@ -170,6 +176,11 @@ func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSet
 	defer f.mu.Unlock()
 	if f.refuse != nil {
 		return nil, f.refuse
+	}
+	for _, c := range req.GetChanges() {
+		if err := f.refuseLease(c.GetService(), c.GetLeaseId()); err != nil {
+			return nil, err
+		}
 	}
 	broken, err := f.keepRules(req.GetBreakGlass(), true, func() {
 		for _, c := range req.GetChanges() {
@@ -187,7 +198,9 @@ func (f *fake) BatchSetServingStatus(_ context.Context, req *rollcallv1.BatchSet
 			resp.ChangedCount++
 			continue
 		}
-		resp.Services = append(resp.Services, f.put(c.GetService(), c.GetStatus(), req.GetReason(), req.GetActor()))
+		rec := f.put(c.GetService(), c.GetStatus(), req.GetReason(), req.GetActor())
+		f.attach(rec, c.GetLeaseId())
+		resp.Services = append(resp.Services, rec)
 		resp.ChangedCount++
 	}
 	resp.Revision = f.revision
@@ -203,6 +216,9 @@ func (f *fake) DeleteService(_ context.Context, req *rollcallv1.DeleteServiceReq
 	}
 	if f.services[req.GetService()] == nil && !req.GetAllowMissing() {
 		return nil, refusal(codes.NotFound, "NOT_FOUND", req.GetService()+" does not exist", nil)
+	}
+	if err := f.refuseLease(req.GetService(), req.GetLeaseId()); err != nil {
+		return nil, err
 	}
 	broken, err := f.keepRules(req.GetBreakGlass(), true, func() { delete(f.services, req.GetService()) })
 	if err != nil {

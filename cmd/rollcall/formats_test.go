@@ -79,6 +79,11 @@ func TestNames(t *testing.T) {
 		"override list":                  "shop/pay/*",
 		"override set shop/cart serving": "shop/cart",
 		"why shop/cart":                  "shop/cart",
+		"set a serving --ttl 10s":        "a",
+		"lease list":                     leaseID(1),
+		"lease grant":                    leaseID(2),
+		"lease grant --dry-run":          "",
+		"lease revoke " + leaseID(1):     leaseID(1),
 	} {
 		r := rollcallAt(t, clock(), append(shopWithNodes(t, line), "-o", "name")...)
 		if got := strings.Join(strings.Fields(r.stdout), " "); got != want || r.code != 0 || r.stderr != "" {
@@ -87,7 +92,7 @@ func TestNames(t *testing.T) {
 	}
 	r := rollcallAt(t, clock(), append(shopWithNodes(t, "list nothing"), "-o", "name")...)
 	r.want(t, 0, "", "")
-	for _, line := range []string{"events", "history shop/cart", "version", "compact --data DATA", "bench clean"} {
+	for _, line := range []string{"events", "history shop/cart", "version", "compact --data DATA", "bench clean", "lease release-guard"} {
 		r := rollcall(t, append(shopWithNodes(t, line), "-o", "name")...)
 		if r.code != exitNotDone || !strings.Contains(r.stderr, "has no names to print") {
 			t.Errorf("%s: %+v", line, r)
@@ -96,7 +101,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestWideAndHeaders(t *testing.T) {
-	for _, line := range []string{"list", "get shop/cart", "events", "history shop/cart", "status", "rule list", "override list"} {
+	for _, line := range []string{"list", "get shop/cart", "events", "history shop/cart", "status", "rule list", "override list", "lease list"} {
 		plain := rollcallAt(t, clock(), shopWithNodes(t, line)...)
 		wide := rollcallAt(t, clock(), append(shopWithNodes(t, line), "-o", "wide")...)
 		bare := rollcallAt(t, clock(), append(shopWithNodes(t, line), "-o", "wide", "--no-headers")...)

@@ -22,7 +22,8 @@ func newGetCommand(a *app) *cobra.Command {
 		Long: `Shows the status of one service: since when, who reported it, and why.
 
 A status with a star, NOT_SERVING*, is that of an override. What is reported, and other overrides, stand
-beneath it. "rollcall why" says it in sentences.
+beneath it. LEASE is the lease that the report is attached to: how long it has left, and what the report
+turns to then. "rollcall why" says it in sentences.
 
 The first node that answers is asked. It may be a moment behind the others. --linearizable shows every
 change that was acknowledged before; --min-revision and --max-staleness ask for less. With one of
@@ -68,7 +69,11 @@ rollcall.leader. They have a status only. Choose the node with --endpoints.`,
 				if at.Given() && a.forPeople() {
 					at.NoteRevision(a.stderr, resp.GetRevision())
 				}
-				return a.printRecord(resp, at.Given(), options)
+				var guard *rollcallv1.LeaseGuard
+				if !at.Given() {
+					guard = completeLease(ctx, c, resp, options)
+				}
+				return a.printRecord(resp, guard, at.Given(), options)
 			})
 		},
 	})
@@ -86,7 +91,7 @@ type gotten struct {
 	Read     *readJSON      `json:"read,omitempty"`
 }
 
-func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, past bool, o *client.ReadOptions) error {
+func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, guard *rollcallv1.LeaseGuard, past bool, o *client.ReadOptions) error {
 	rec := resp.GetService()
 	out := gotten{format.Message{Message: rec}, resp.GetRevision(), resp.GetClusterId(), readOf(o)}
 	return a.print(out, []string{rec.GetService()}, func() error {
@@ -96,7 +101,7 @@ func (a *app) printRecord(resp *rollcallv1.GetServiceResponse, past bool, o *cli
 		case past:
 			return a.writePastRecord(resp)
 		}
-		return a.writeRecord(rec)
+		return a.writeRecord(rec, guard)
 	})
 }
 
@@ -121,16 +126,16 @@ func (a *app) getOwn(ctx context.Context, c *client.Client, service string, opti
 		if a.output == formatWide {
 			return newGrid(a, serviceColumns).write([]*rollcallv1.ServiceRecord{{Service: service, Status: status}})
 		}
-		return a.writeRecord(&rollcallv1.ServiceRecord{Service: service, Status: status})
+		return a.writeRecord(&rollcallv1.ServiceRecord{Service: service, Status: status}, nil)
 	})
 }
 
-func (a *app) writeRecord(rec *rollcallv1.ServiceRecord) error {
+func (a *app) writeRecord(rec *rollcallv1.ServiceRecord, guard *rollcallv1.LeaseGuard) error {
 	held := ""
 	if since := rec.GetStatusTime(); since != nil {
 		held = " for " + format.Age(a.now(), since)
 	}
-	return a.writeCells(rec, held, "")
+	return a.writeCells(rec, guard, held, "")
 }
 
 // writePastRecord writes a record of the past. It does not say for how long the status has held: it may not
@@ -140,11 +145,11 @@ func (a *app) writePastRecord(resp *rollcallv1.GetServiceResponse) error {
 	if since := resp.GetService().GetStatusTime(); since != nil {
 		held = " since " + format.Timestamp(since)
 	}
-	return a.writeCells(resp.GetService(), held, fmt.Sprintf("revision %d", resp.GetRevision()))
+	return a.writeCells(resp.GetService(), nil, held, fmt.Sprintf("revision %d", resp.GetRevision()))
 }
 
 // writeCells writes a record with a line for each of its parts. held is for how long its status has held.
-func (a *app) writeCells(rec *rollcallv1.ServiceRecord, held, asOf string) error {
+func (a *app) writeCells(rec *rollcallv1.ServiceRecord, guard *rollcallv1.LeaseGuard, held, asOf string) error {
 	var rows [][]format.Cell
 	row := func(header string, cell format.Cell) { rows = append(rows, []format.Cell{text(header), cell}) }
 	row("SERVICE", text(format.Service(rec.GetService())))
@@ -167,6 +172,11 @@ func (a *app) writeCells(rec *rollcallv1.ServiceRecord, held, asOf string) error
 		row("ACTOR", text(describeActor(report.GetActor())))
 		row("TIME", text(fmt.Sprintf("%s (%s)", format.Timestamp(report.GetTime()), format.Ago(a.now(), report.GetTime()))))
 		row("REVISION", text(fmt.Sprint(report.GetRevision())))
+		if l := rec.GetLease(); l != nil {
+			row("LEASE", text(explain.Lease(a.now(), l, guard)))
+		} else if id := report.GetLeaseId(); id != "" {
+			row("LEASE", text(id))
+		}
 	}
 	out := format.Columns{W: a.stdout, Color: a.colors()}
 	return out.Write(rows)

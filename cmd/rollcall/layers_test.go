@@ -152,10 +152,10 @@ func TestLayersForPrograms(t *testing.T) {
 		{"override_list", func(a *app) error { return a.printOverrides(overrides) }},
 		{"rule_list", func(a *app) error { return a.printRules(rules) }},
 		{"why", func(a *app) error {
-			return a.printWhy(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, sampleRules())
+			return a.printWhy(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, nil, sampleRules())
 		}},
 		{"get_overridden", func(a *app) error {
-			return a.printRecord(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, false, nil)
+			return a.printRecord(&rollcallv1.GetServiceResponse{Service: overridden(), Revision: 9, ClusterId: "3f9a"}, nil, false, nil)
 		}},
 		{"list_overridden", func(a *app) error {
 			records := []*rollcallv1.ServiceRecord{record("pay", serving, "", "bob"), overridden()}

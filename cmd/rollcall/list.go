@@ -78,7 +78,8 @@ The first node that answers is asked. A long list comes in pages. Each page show
 different pages can show different moments.
 
 A status with a star, NOT_SERVING*, is that of an override. The last column names the override, its end
-and its reason, and what is reported.
+and its reason, and what is reported. If reports are attached to leases, a column LEASE marks them: with
+the lease's ttl, or with when it ended.
 
 --sort status puts the worst first: NOT_SERVING, UNKNOWN, then SERVING. --sort time puts the newest
 change first. --limit shows only so many; -o json says "more" if there are others.
@@ -185,7 +186,7 @@ func (a *app) writeList(l *listed, f *listFlags) error {
 		fmt.Fprintln(a.stderr, f.nothing())
 		return nil
 	}
-	if err := newGrid(a, serviceColumns).write(l.records); err != nil {
+	if err := newGrid(a, columnsOf(l.records)).write(l.records); err != nil {
 		return err
 	}
 	if l.More {

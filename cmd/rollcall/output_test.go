@@ -64,7 +64,7 @@ func TestTables(t *testing.T) {
 			return a.printStatus(&rollcallv1.GetStatusResponse{Node: "n1", Members: []*rollcallv1.MemberStatus{{Member: &rollcallv1.Member{Name: "n1"}, Role: rollcallv1.Role_ROLE_CANDIDATE, StartTime: timestamppb.New(reported)}}})
 		}},
 		{"get.txt", func(a *app) error {
-			return a.writeRecord(record("shop/cart", notServing, "draining for 1.4.3", "alice@laptop"))
+			return a.writeRecord(record("shop/cart", notServing, "draining for 1.4.3", "alice@laptop"), nil)
 		}},
 		{"list.txt", func(a *app) error {
 			return a.writeList(&listed{records: []*rollcallv1.ServiceRecord{

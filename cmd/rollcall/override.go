@@ -58,7 +58,7 @@ func (l *lifetime) option(cmd *cobra.Command) (time.Duration, error) {
 	case l.forever:
 		return client.Forever, nil
 	case given && (l.ttl < limits.MinOverrideTTL || l.ttl > limits.MaxOverrideTTL):
-		return 0, invalid("--for is %s; it must be from 1s to 30d, or --forever", cliflag.FormatDuration(l.ttl))
+		return 0, invalid("--for is %s; it must be from 1s to 30d, or --forever", format.Duration(l.ttl))
 	case given:
 		return l.ttl, nil
 	}

@@ -102,11 +102,16 @@ type writeFlags struct {
 }
 
 func (w *writeFlags) register(cmd *cobra.Command) {
+	w.identify(cmd)
+	cmd.Flags().Int64Var(&w.ifRevision, "if-revision", 0, "change it only if it has this `revision`; 0: only if it does not exist")
+}
+
+// identify is register for changes that depend on no revision.
+func (w *writeFlags) identify(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&w.reason, "reason", "", "why; stands in the history, at most 1 KiB")
 	f.StringVar(&w.actor, "actor", defaultActor(), "who makes the change; it is not verified")
 	f.StringVar(&w.requestID, "request-id", "", "`id` of this change: the same command with the same id is done once within ten minutes; for exit status 5, the id that was printed (default: a new id)")
-	f.Int64Var(&w.ifRevision, "if-revision", 0, "change it only if it has this `revision`; 0: only if it does not exist")
 	f.StringVar(&w.cluster, "cluster", "", "`id` of the cluster that must make the change; another cluster refuses")
 	cliflag.NotEmpty(f, "actor", "request-id", "cluster")
 	// The account differs from machine to machine, so it is not shown as the default.
@@ -120,7 +125,7 @@ func (w *writeFlags) condition(cmd *cobra.Command, what string) {
 
 func (w *writeFlags) options(cmd *cobra.Command) (client.WriteOptions, error) {
 	o := client.WriteOptions{Reason: w.reason, Actor: w.actor, RequestID: w.requestID, Cluster: w.cluster}
-	if cmd.Flags().Lookup("if-revision").Changed {
+	if cmd.Flags().Changed("if-revision") {
 		if w.ifRevision < 0 {
 			return o, invalid("--if-revision is %d; revisions are 1, 2, 3 …, and 0 means: does not exist", w.ifRevision)
 		}

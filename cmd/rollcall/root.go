@@ -118,7 +118,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	}
 	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
-		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a))
+		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a), newLeaseCommand(a))
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
@@ -144,7 +144,7 @@ func hideGlobals(root *cobra.Command) {
 	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
 	}
 }
@@ -152,7 +152,7 @@ func hideGlobals(root *cobra.Command) {
 // hideTableFlags takes the flags of tables out of the help of commands that print none. They are not refused
 // there: a shell's alias may give them to every command.
 func hideTableFlags(root *cobra.Command) {
-	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check"}
+	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check", "lease list"}
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, c := range cmd.Commands() {

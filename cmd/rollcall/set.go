@@ -21,6 +21,7 @@ func newSetCommand(a *app) *cobra.Command {
 		w        writeFlags
 		dryRun   bool
 		breaking breakGlass
+		lease    setLease
 	)
 	cmd := named(&cobra.Command{
 		Use:     "set SERVICE STATUS | set SERVICE=STATUS ...",
@@ -30,6 +31,11 @@ func newSetCommand(a *app) *cobra.Command {
 not_serving (or down) or unknown. Several SERVICE=STATUS are one write: all of them change or none,
 and no reader sees some.
 
+--lease attaches the reports to a lease, and renews it. --ttl attaches them to a new one: they turn to
+NOT_SERVING, or to --on-expiry, when nobody renews it for so long. With --keep-alive the command goes on
+and renews it, through any node, until Ctrl-C or SIGTERM; then it ends the lease as --on-stop says, at
+once. It prints what becomes of the lease. See "rollcall lease".
+
 Exit status 0: the change is on the disks of a majority. 1: nothing was changed. 5: nobody knows
 whether it was changed, because no answer came back. Then repeat the same command with the
 --request-id that was printed, within ten minutes: the change is made once, and the answer is that of
@@ -38,7 +44,8 @@ the first try. Change nothing else of the command, or it is refused: the reason,
 		Example: `  rollcall set shop/cart serving
   rollcall set shop/cart not-serving --reason "draining for 1.4.3"
   rollcall set shop/cart=serving shop/search=not_serving
-  rollcall set shop/cart serving --if-revision 42`,
+  rollcall set shop/cart serving --if-revision 42
+  rollcall set shop/cart serving --ttl 10s --keep-alive --on-stop withdraw`,
 		ValidArgsFunction: a.completeSet,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			changes, err := parseChanges(args)
@@ -56,16 +63,37 @@ the first try. Change nothing else of the command, or it is refused: the reason,
 			if o.IfRevision != nil && len(changes) > 1 {
 				return invalid("--if-revision compares the revision of one service; %d are given", len(changes))
 			}
-			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
-				if len(changes) == 1 {
-					return a.setOne(ctx, c, changes[0], o)
+			if err := lease.check(cmd, o); err != nil {
+				return err
+			}
+			var granted *client.LeaseOptions
+			if cmd.Flags().Changed("ttl") {
+				options, err := lease.flags.options(cmd)
+				if err != nil {
+					return err
 				}
-				return a.setBatch(ctx, c, changes, o)
+				if lease.keepAlive {
+					return lease.keep(a, cmd, changes, options, o)
+				}
+				granted = &options
+			}
+			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
+				o, note := o, ""
+				if o.LeaseID = lease.id; granted != nil {
+					if note, err = lease.grant(ctx, c, *granted, &o); err != nil {
+						return err
+					}
+				}
+				if len(changes) == 1 {
+					return a.setOne(ctx, c, changes[0], o, note)
+				}
+				return a.setBatch(ctx, c, changes, o, note)
 			})
 		},
 	})
 	w.register(cmd)
 	breaking.register(a, cmd)
+	lease.register(a, cmd)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return cmd
@@ -111,7 +139,7 @@ func withNext(f *failure, next string) *failure {
 	return f
 }
 
-func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions) error {
+func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change, o client.WriteOptions, note string) error {
 	resp, err := c.Set(ctx, change.Service, change.Status, o)
 	if err != nil {
 		return doing("set "+change.Service, err)
@@ -119,6 +147,9 @@ func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change
 	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
 		fmt.Fprintln(w, describeSet(a.now(), resp, o.DryRun))
 		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+		if note != "" {
+			fmt.Fprintln(w, note)
+		}
 	}, change.Service)
 }
 
@@ -142,7 +173,7 @@ func describeSet(now time.Time, resp *rollcallv1.SetServingStatusResponse, dryRu
 	return line
 }
 
-func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.Change, o client.WriteOptions) error {
+func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.Change, o client.WriteOptions, note string) error {
 	resp, err := c.SetBatch(ctx, changes, o)
 	if err != nil {
 		return doing(fmt.Sprintf("set %d services", len(changes)), err)
@@ -159,6 +190,9 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 		})
 		fmt.Fprintln(w, describeBatch(resp, o.DryRun))
 		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+		if note != "" {
+			fmt.Fprintln(w, note)
+		}
 	}, names...)
 }
 

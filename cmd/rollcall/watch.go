@@ -75,10 +75,7 @@ one. Its revisions begin anew. There is no --timeout.`,
 	cmd.Flags().StringArrayVar(&prefixes, "prefix", nil, "follow all services whose names begin with this `prefix`; repeated: with any of them")
 	cliflag.FlagOnly(cmd.Flags(), "prefix")
 	completeFlag(cmd, "prefix", a.completeFlagService)
-	// Hides the global flag: ROLLCALL_TIMEOUT must not end watches.
-	cliflag.DurationVar(cmd.Flags(), &ignored, "timeout", 0, "does not apply")
-	cmd.Flags().Lookup("timeout").Hidden = true
-	cliflag.FlagOnly(cmd.Flags(), "timeout")
+	hideTimeout(cmd, &ignored)
 	return cmd
 }
 

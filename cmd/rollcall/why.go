@@ -19,8 +19,9 @@ func newWhyCommand(a *app) *cobra.Command {
 		Use:   "why SERVICE",
 		Short: "Say why a service has its status: who decides, what is beneath, which rules cover it",
 		Long: `Says in sentences why a service has its status: whether its report or an override decides, who made
-it, when, why and until when; what is beneath, and what will show when the override ends; and which
-rules cover the service, and how many more may stop before each is broken.`,
+it, when, why and until when; what is beneath, and what will show when the override ends; which lease
+the report is attached to, how long that has left, and what comes then; and which rules cover the
+service, and how many more may stop before each is broken.`,
 		Example: `  rollcall why shop/cart
   rollcall why shop/cart -o json`,
 		Args:              exactly("SERVICE"),
@@ -42,22 +43,28 @@ rules cover the service, and how many more may stop before each is broken.`,
 				if err != nil {
 					return &attempt{what: "say why " + service + " is as it is", err: err, notFound: `an override makes no service exist; "rollcall list" shows the services`}
 				}
-				// The rules are not those of an older moment than the service.
-				after := client.ReadOptions{Info: new(client.ReadInfo)}
-				if options != nil {
-					after = *options
-				}
-				after.MinRevision, after.Cluster = max(after.MinRevision, resp.GetRevision()), resp.GetClusterId()
-				rules, err := c.ListRules(reading(ctx, &after))
+				rules, err := c.ListRules(reading(ctx, notBefore(resp, options)))
 				if err != nil {
 					return doing("list rules", err)
 				}
-				return a.printWhy(resp, rules.GetRules())
+				guard := completeLease(ctx, c, resp, options)
+				return a.printWhy(resp, guard, rules.GetRules())
 			})
 		},
 	}
 	flags = addReadFlags(cmd)
 	return named(cmd)
+}
+
+// notBefore are options of a read that shows no older moment than an answer.
+func notBefore(resp *rollcallv1.GetServiceResponse, options *client.ReadOptions) *client.ReadOptions {
+	var after client.ReadOptions
+	if options != nil {
+		after = *options
+	}
+	after.Info = new(client.ReadInfo) // not that of the answer, which may be shown
+	after.MinRevision, after.Cluster = max(after.MinRevision, resp.GetRevision()), resp.GetClusterId()
+	return &after
 }
 
 // whyJSON is the JSON form of the answer.
@@ -75,10 +82,10 @@ type nextJSON struct {
 	Pattern string `json:"pattern"` // of the override that decides then; "": the report does
 }
 
-func (a *app) printWhy(resp *rollcallv1.GetServiceResponse, rules []*rollcallv1.Rule) error {
+func (a *app) printWhy(resp *rollcallv1.GetServiceResponse, guard *rollcallv1.LeaseGuard, rules []*rollcallv1.Rule) error {
 	rec := resp.GetService()
 	return a.print(whyObject(resp, rules), []string{rec.GetService()}, func() error {
-		for _, line := range explain.Why(a.now(), rec, rules) {
+		for _, line := range explain.Why(a.now(), rec, guard, rules) {
 			if _, err := fmt.Fprintln(a.stdout, line); err != nil {
 				return err
 			}

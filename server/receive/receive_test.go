@@ -250,6 +250,54 @@ func TestUncounted(t *testing.T) {
 	}
 }
 
+// TestAStreamThatWaitsIsNoRequest: a stream of many messages counts as a request from the header of a message on. One
+// that waits for its next message holds nothing, and does not make the node busy for others.
+func TestAStreamThatWaitsIsNoRequest(t *testing.T) {
+	l := newLimits(64<<20, 16<<20)
+	l.active.Add(uncounted)
+	receive := func(c *fakeCall) <-chan error {
+		q := l.requests.Get().(*request)
+		q.ctx, q.from = peer.NewContext(context.Background(), &peer.Peer{}), c
+		received := make(chan error, 1)
+		go func() {
+			err := l.receive(q, &healthpb.HealthCheckRequest{}, false)
+			l.end(q)
+			received <- err
+		}()
+		return received
+	}
+	for name, tt := range map[string]struct {
+		sent   []byte
+		active int64
+		least  int64 // bytes
+	}{
+		"nothing":       {nil, 0, 0},
+		"half a header": {[]byte{0, 0, 0}, 0, 0},
+		"a header":      {frame(0, named(20))[:5], 1, callBytes},
+		"a part":        {frame(0, make([]byte, 1<<20))[:1<<19], 1, 1 << 19},
+	} {
+		c := newFakeCall(tt.sent, false)
+		received := receive(c)
+		<-c.waits
+		if active := l.active.Load() - uncounted; active != tt.active || used(l) < tt.least || tt.active == 0 && used(l) != 0 {
+			t.Errorf("%s: %d requests hold %d bytes", name, active, used(l))
+		}
+		c.WriteStatus(nil)
+		if err := <-received; status.Code(err) != codes.Canceled {
+			t.Errorf("%s: %v", name, err)
+		}
+		if l.active.Load() != uncounted || used(l) != 0 {
+			t.Errorf("%s: %d bytes stay counted", name, used(l))
+		}
+	}
+	c := newFakeCall(append(frame(0, named(20)), frame(0, named(100_000))...), true)
+	for _, want := range []error{nil, nil, io.EOF} {
+		if err := <-receive(c); err != want {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+}
+
 // TestWhoHoldsMostIsCutOff: a connection may take its part; when all together take too much, the oldest
 // requests of the largest end, and a newcomer is received.
 func TestWhoHoldsMostIsCutOff(t *testing.T) {

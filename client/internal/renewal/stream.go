@@ -14,7 +14,7 @@ import (
 
 // maxUnanswered bounds the messages on a stream that wait for their answers. Leases that are due meanwhile wait,
 // and share the next message.
-const maxUnanswered = 16
+const maxUnanswered = 4
 
 var errNoAnswer = errors.New("a message was not answered, nor were those after it")
 

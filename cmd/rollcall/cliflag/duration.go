@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 // DurationForms says which forms a duration may have.
@@ -92,34 +94,6 @@ func tooLong(s string) bool {
 	return err == nil
 }
 
-// FormatDuration returns d in a form that ParseDuration reads: 30d, 1d12h, 10m, 1m30s. Nothing is "0".
-func FormatDuration(d time.Duration) string {
-	if d == 0 {
-		return "0"
-	}
-	if d < 0 {
-		if d == math.MinInt64 {
-			return d.String()
-		}
-		return "-" + FormatDuration(-d)
-	}
-	const day = 24 * time.Hour
-	text := ""
-	if days := d / day; days > 0 {
-		text = strconv.FormatInt(int64(days), 10) + "d"
-		if d %= day; d == 0 {
-			return text
-		}
-	}
-	rest := d.String()
-	for _, zero := range []string{"m0s", "h0m"} {
-		if strings.HasSuffix(rest, zero) {
-			rest = rest[:len(rest)-2]
-		}
-	}
-	return text + strings.TrimPrefix(rest, "0h")
-}
-
 // DurationVar defines a flag whose value is a duration.
 func DurationVar(flags *pflag.FlagSet, to *time.Duration, name string, value time.Duration, usage string) {
 	*to = value
@@ -138,7 +112,7 @@ func (d *durationValue) Set(s string) error {
 }
 
 // String implements pflag.Value.
-func (d *durationValue) String() string { return FormatDuration(time.Duration(*d)) }
+func (d *durationValue) String() string { return format.Duration(time.Duration(*d)) }
 
 // Type implements pflag.Value.
 func (*durationValue) Type() string { return "duration" }

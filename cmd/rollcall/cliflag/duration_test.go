@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
 func TestDurations(t *testing.T) {
@@ -56,7 +58,7 @@ func TestADurationIsShownAsItIsRead(t *testing.T) {
 		36 * time.Hour: "1d12h", 90 * time.Second: "1m30s", 250 * time.Millisecond: "250ms", -time.Hour: "-1h", 24*time.Hour + time.Second: "1d1s",
 		time.Hour + 5*time.Second: "1h0m5s", 20 * time.Hour: "20h", 24*time.Hour + 10*time.Minute: "1d10m",
 	} {
-		got := FormatDuration(d)
+		got := format.Duration(d)
 		if back, err := ParseDuration(got); got != want || err != nil || back != d {
 			t.Errorf("%v: %q, read as %v %v, want %q", d, got, back, err, want)
 		}
@@ -75,8 +77,8 @@ func FuzzDuration(f *testing.F) {
 			}
 			return
 		}
-		if back, err := ParseDuration(FormatDuration(d)); err != nil || back != d {
-			t.Errorf("%q is %v, shown as %s, read as %v %v", s, d, FormatDuration(d), back, err)
+		if back, err := ParseDuration(format.Duration(d)); err != nil || back != d {
+			t.Errorf("%q is %v, shown as %s, read as %v %v", s, d, format.Duration(d), back, err)
 		}
 	})
 }

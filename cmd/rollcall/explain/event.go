@@ -1,6 +1,7 @@
 package explain
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -9,27 +10,60 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
-// Change says what an event of an override or a rule changed: "override NOT_SERVING until 15:46, 3 services",
-// "rule pay-min: at least 1". It is "" for events of other types.
+// Change says what an event of an override, a rule or a lease changed: "override NOT_SERVING until 15:46, 3
+// services", "rule pay-min: at least 1", "lease granted, ttl 10s". It is "" for events of other types.
 func Change(now time.Time, e *rollcallv1.Event) string {
-	covered := ", " + format.Count(int(e.GetMatchedCount()), "service", "services")
+	services := ", " + format.Count(int(e.GetMatchedCount()), "service", "services")
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:
 		end := "without end"
 		if t := e.GetExpireTime(); t != nil {
 			end = "until " + Clock(now, t)
 		}
-		return "override " + e.GetStatus().String() + " " + end + covered
+		return "override " + e.GetStatus().String() + " " + end + services
 	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED:
-		return "override cleared" + covered
+		return "override cleared" + services
 	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED:
-		return "override ended" + covered
+		return "override ended" + services
 	case rollcallv1.EventType_EVENT_TYPE_RULE_SET:
 		return fmt.Sprintf("rule %s: %s", format.Printable(e.GetRule().GetName()), Bound(e.GetRule()))
 	case rollcallv1.EventType_EVENT_TYPE_RULE_REMOVED:
 		return fmt.Sprintf("rule %s removed", format.Printable(e.GetRule().GetName()))
+	case rollcallv1.EventType_EVENT_TYPE_LEASE_GRANTED:
+		return "lease granted, ttl " + format.Duration(e.GetLease().GetTtl().AsDuration()) + ", then " + LeaseEnd(now, e.GetLease())
+	case rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING:
+		return "lease ending" + services + ", changed in parts"
+	case rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED:
+		if t := e.GetLease().GetForgetTime(); t != nil {
+			services += ", deleted at " + Clock(now, t)
+		}
+		return "lease ended" + services
+	case rollcallv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN:
+		return "lease forgotten" + services
+	case rollcallv1.EventType_EVENT_TYPE_LEASE_GUARD:
+		return guardChange(e.GetLeaseGuard())
 	}
 	return ""
+}
+
+func guardChange(g *rollcallv1.LeaseGuard) string {
+	switch {
+	case g.GetEngaged():
+		return "lease guard holds leases, " + Late(g)
+	case g.GetReleaseTime() != nil:
+		return "lease guard released"
+	}
+	return "lease guard holds no leases"
+}
+
+// Subject is what an event is about: a service, a pattern or a lease; "" if it is of none.
+func Subject(e *rollcallv1.Event) string {
+	switch e.GetType() {
+	case rollcallv1.EventType_EVENT_TYPE_LEASE_GRANTED, rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING,
+		rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED, rollcallv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN:
+		return e.GetLeaseId()
+	}
+	return cmp.Or(e.GetService(), e.GetPattern())
 }
 
 // EventReason is the reason of an event, and the rules that it broke, in one cell.

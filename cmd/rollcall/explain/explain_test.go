@@ -80,7 +80,7 @@ func TestAnOverriddenServiceShowsWhatIsBeneath(t *testing.T) {
 func TestTextsOfOthersAreEscaped(t *testing.T) {
 	o := override("shop/*", notServing, "a\nRule x covers it.\x1b[2J", time.Hour)
 	o.Actor.Name = "an\u202en"
-	lines := Why(now, record(o), []*rollcallv1.Rule{{Name: "r\n", Pattern: "shop/*"}})
+	lines := Why(now, record(o), nil, []*rollcallv1.Rule{{Name: "r\n", Pattern: "shop/*"}})
 	for _, l := range append(lines, Override(now, o), Reason(now, record(o))) {
 		if strings.ContainsAny(l, "\n\x1b\u202e") {
 			t.Errorf("%q", l)
@@ -167,7 +167,7 @@ Beneath it is the report: cart@host1 said SERVING at 2026-11-21 12:50:00.000: de
 When it ends, shop/cart will be SERVING: the report decides again.
 No rule covers it.`},
 	} {
-		if got := "\n" + strings.Join(Why(now, test.rec, test.rules), "\n"); got != test.want {
+		if got := "\n" + strings.Join(Why(now, test.rec, nil, test.rules), "\n"); got != test.want {
 			t.Errorf("%s:%s\nwant:%s", test.what, got, test.want)
 		}
 	}

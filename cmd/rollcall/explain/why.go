@@ -48,9 +48,9 @@ func EndedNow(rec *rollcallv1.ServiceRecord) *Next {
 }
 
 // Why says in sentences, one a line, why a service has its status: which layer decides, who made it, when and
-// why, what is beneath, what comes when it ends, and which of rules cover the service and how far they are from
-// broken.
-func Why(now time.Time, rec *rollcallv1.ServiceRecord, rules []*rollcallv1.Rule) []string {
+// why, what is beneath, what comes when it ends, which lease the report is attached to, and which of rules cover
+// the service and how far they are from broken. guard may be nil.
+func Why(now time.Time, rec *rollcallv1.ServiceRecord, guard *rollcallv1.LeaseGuard, rules []*rollcallv1.Rule) []string {
 	service := format.Service(rec.GetService())
 	lines := []string{fmt.Sprintf("%s is %s%s.", service, rec.GetStatus(), since(now, rec.GetStatusTime()))}
 	lines = append(lines, decision(now, rec)...)
@@ -62,6 +62,7 @@ func Why(now time.Time, rec *rollcallv1.ServiceRecord, rules []*rollcallv1.Rule)
 			lines = append(lines, end(rec, early, "If it is ended now"))
 		}
 	}
+	lines = append(lines, underLease(now, rec, guard)...)
 	covered := false
 	for _, r := range rules {
 		if !pattern.Covers(r.GetPattern(), rec.GetService()) {

@@ -22,12 +22,15 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		return !hasField(v.GetType(), fd.Name())
 	case *rollcallv1.Member:
 		return fd.Name() == "voter" && of != nil && of.Parent().Name() == "Event" // it does not tell
-	case *rollcallv1.ListOverridesResponse:
+	case *rollcallv1.Lease:
+		return leftOfLease(v, fd.Name(), of)
+	case *rollcallv1.ListOverridesResponse, *rollcallv1.ListLeasesResponse:
 		return fd.Name() == "next_page_token" // all pages are shown
 	case *rollcallv1.Report, *rollcallv1.Override, *rollcallv1.Rule:
 		return fd.Name() == "revision" // of a dry run: there is no such revision
 	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,
-		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse:
+		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse,
+		*rollcallv1.GrantLeaseResponse, *rollcallv1.RevokeLeaseResponse, *rollcallv1.ReleaseLeaseGuardResponse:
 		switch fd.Name() {
 		case "revision", "broken_rules":
 			return true
@@ -38,16 +41,37 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 	return false
 }
 
+// leftOfLease is left for a lease. Events of its end may tell nothing but its id, only lists count its services, and
+// only a leader knows which are late.
+func leftOfLease(l *rollcallv1.Lease, field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
+	listed := of == nil || of.Parent().Name() == "ListLeasesResponse"
+	switch field {
+	case "on_expiry", "reason", "revision":
+		return l.GetTtl() == nil
+	case "revoked":
+		return l.GetEndTime() == nil
+	case "service_count":
+		return !listed
+	case "late":
+		return l.GetTimeLeft() == nil
+	}
+	return false
+}
+
 // Fields of all events, and those of some types. Any other field is written only if it is set.
 var (
 	everyEvent  = []protoreflect.Name{"revision", "commit_revision", "reason", "request_id"}
 	eventFields = map[rollcallv1.EventType][]protoreflect.Name{
 		rollcallv1.EventType_EVENT_TYPE_REPORTED:         {"service", "previous_status", "status", "effective_status"},
 		rollcallv1.EventType_EVENT_TYPE_DELETED:          {"service", "previous_status", "status", "effective_status"},
+		rollcallv1.EventType_EVENT_TYPE_EXPIRED:          {"service", "previous_status", "status", "effective_status"},
 		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:     {"pattern", "status", "matched_count"},
 		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED: {"pattern", "status", "matched_count"},
 		rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED: {"pattern", "status", "matched_count"},
 		rollcallv1.EventType_EVENT_TYPE_RULE_SET:         {"pattern"},
+		rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING:     {"matched_count"},
+		rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED:      {"matched_count"},
+		rollcallv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN:  {"matched_count"},
 	}
 )
 

@@ -2,6 +2,9 @@ package format
 
 import (
 	"fmt"
+	"math"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -62,6 +65,34 @@ func ThreeDigits(d time.Duration) string {
 		step *= 10
 	}
 	return d.Round(step).String()
+}
+
+// Duration returns d exactly, in a form that flags read: 30d, 1d12h, 10m, 1m30s. Nothing is "0".
+func Duration(d time.Duration) string {
+	if d == 0 {
+		return "0"
+	}
+	if d < 0 {
+		if d == math.MinInt64 {
+			return d.String()
+		}
+		return "-" + Duration(-d)
+	}
+	const day = 24 * time.Hour
+	text := ""
+	if days := d / day; days > 0 {
+		text = strconv.FormatInt(int64(days), 10) + "d"
+		if d %= day; d == 0 {
+			return text
+		}
+	}
+	rest := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(rest, zero) {
+			rest = rest[:len(rest)-2]
+		}
+	}
+	return text + strings.TrimPrefix(rest, "0h")
 }
 
 // UTC returns t as RFC 3339 in UTC, with all its digits.

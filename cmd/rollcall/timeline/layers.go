@@ -30,8 +30,11 @@ func layersOf(service string, rec *rollcallv1.ServiceRecord) *layers {
 // apply does what an event did.
 func (l *layers) apply(e *rollcallv1.Event) {
 	switch e.GetType() {
-	case rollcallv1.EventType_EVENT_TYPE_REPORTED:
+	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_EXPIRED:
 		l.report = &rollcallv1.Report{Status: e.GetStatus(), Reason: e.GetReason(), Actor: e.GetActor(), Time: e.GetTime(), Revision: e.GetRevision()}
+		if e.GetType() == rollcallv1.EventType_EVENT_TYPE_REPORTED {
+			l.report.LeaseId = e.GetLeaseId()
+		}
 	case rollcallv1.EventType_EVENT_TYPE_DELETED:
 		l.report, l.deletion = nil, e
 	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:

@@ -22,7 +22,7 @@ type Period struct {
 
 // Types are those of events that a timeline is made of.
 var Types = []rollcallv1.EventType{
-	rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED,
+	rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_DELETED, rollcallv1.EventType_EVENT_TYPE_EXPIRED,
 	rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET, rollcallv1.EventType_EVENT_TYPE_OVERRIDE_CLEARED, rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED,
 }
 

@@ -26,7 +26,7 @@ func timeOf(revision int64) *timestamppb.Timestamp {
 	return timestamppb.New(time.Unix(0, 0).Add(time.Duration(revision) * time.Minute))
 }
 
-// happened makes events of lines such as "up", "gone", "set shop/* down", "clear shop/*", "expire *", from
+// happened makes events of lines such as "up", "gone", "lost", "set shop/* down", "clear shop/*", "expire *", from
 // revision 1 on.
 func happened(lines ...string) (events []*rollcallv1.Event) {
 	status := map[string]healthpb.HealthCheckResponse_ServingStatus{"up": serving, "down": notServing}
@@ -42,6 +42,8 @@ func happened(lines ...string) (events []*rollcallv1.Event) {
 			e.Type, e.Pattern = rollcallv1.EventType_EVENT_TYPE_OVERRIDE_EXPIRED, f[1]
 		case "gone":
 			e.Type, e.Service, e.Status = rollcallv1.EventType_EVENT_TYPE_DELETED, service, none
+		case "lost": // a report whose lease expires
+			e.Type, e.Service, e.Status, e.LeaseId = rollcallv1.EventType_EVENT_TYPE_EXPIRED, service, notServing, "3f9a"
 		default:
 			e.Type, e.Service, e.Status = rollcallv1.EventType_EVENT_TYPE_REPORTED, service, status[line]
 		}
@@ -102,6 +104,8 @@ func TestTimeline(t *testing.T) {
 			"1 SERVING a1\n2 NOT_SERVING a2 by * over SERVING\n3 SERVING a3 by shop/cart over SERVING\n4 NOT_SERVING a4 by ** over SERVING\n5 SERVING a3 by shop/cart over SERVING\n6 NOT_SERVING a2 by * over SERVING\n7 SERVING a1"},
 		{"overrides make nothing exist", happened("set * down", "set shop/* up", "up", "gone", "clear shop/*", "up"),
 			"3 SERVING a2 by shop/* over SERVING\n4 SERVICE_UNKNOWN a4\n6 NOT_SERVING a1 by * over SERVING"},
+		{"a lease expires", happened("up", "lost", "up"), "1 SERVING a1\n2 NOT_SERVING a2\n3 SERVING a3"},
+		{"a lease expires beneath", happened("up", "set * up", "lost", "clear *"), "1 SERVING a1\n2 SERVING a2 by * over SERVING\n3 SERVING a2 by * over NOT_SERVING\n4 NOT_SERVING a3"},
 		{"set anew", happened("up", "set * down", "set * down"), "1 SERVING a1\n2 NOT_SERVING a2 by * over SERVING\n3 NOT_SERVING a3 by * over SERVING"},
 	} {
 		got, err := Build(service, nil, true, test.events, recordsOf(test.events))
@@ -122,12 +126,15 @@ func TestTimeline(t *testing.T) {
 	}
 }
 
-// possible leaves out what cannot happen: deleting what does not exist, ending an override that is not set.
+// possible leaves out what cannot happen: deleting what does not exist, a lease of nothing, ending an override that is not set.
 func possible(lines []string) (out []string) {
 	set := map[string]bool{}
 	for _, line := range lines {
 		f := strings.Fields(line)
 		key, ends := service, f[0] == "gone"
+		if f[0] == "lost" && !set[service] {
+			continue
+		}
 		if len(f) > 1 {
 			key, ends = f[1]+" override", f[0] != "set"
 		}
@@ -144,7 +151,7 @@ func possible(lines []string) (out []string) {
 func TestATimelineBeginsAnywhere(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		lines := rapid.SliceOfN(rapid.SampledFrom([]string{
-			"up", "down", "gone", "set * down", "set * up", "clear *", "set shop/* down", "expire shop/*", "set ** down", "clear **", "set shop/cart up", "clear shop/cart",
+			"up", "down", "gone", "lost", "set * down", "set * up", "clear *", "set shop/* down", "expire shop/*", "set ** down", "clear **", "set shop/cart up", "clear shop/cart",
 		}), 1, 20).Draw(t, "events")
 		events := happened(possible(lines)...)
 		if len(events) == 0 {
