@@ -296,6 +296,7 @@ type fakeNode struct {
 	stuck    bool   // within the atomic write of cluster.whole
 	stray    string // another cluster that it belongs to; "": none
 	mute     bool   // it takes renewals, and does nothing with them
+	streams  error  // why it takes no stream of writes
 	server   *grpc.Server
 	listener net.Listener
 	conns    []net.Conn
