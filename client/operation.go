@@ -37,6 +37,13 @@ func (op operation) error(code codes.Code, message string, err error) *Error {
 	return e
 }
 
+// leaseLost returns an error of the client's own that IsLeaseLost knows.
+func (op operation) leaseLost(message string) *Error {
+	e := op.error(codes.NotFound, message, nil)
+	e.Reason, e.leaseRefused = reasonNotFound, true
+	return e
+}
+
 // aboutService returns op as one about a service.
 func (op operation) aboutService(service string) operation {
 	op.service, op.about = service, true
