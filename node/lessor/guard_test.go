@@ -165,7 +165,7 @@ func TestRareRenewals(t *testing.T) {
 					engaged = 1
 				}
 				c.wantHolds("", engaged, 0)
-				if gone := 100 - c.live(); gone != min(lost, 51) {
+				if gone := 100 - c.live(); gone < min(lost, 45) || gone > 55 {
 					t.Errorf("%d leases expired", gone)
 				}
 			})
