@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss histories leases failover stalls clean
+.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -49,6 +49,10 @@ failover: ## from kill -9 of the leader to the next acknowledged write, KILLS ti
 STALLS ?= 10m
 stalls: ## full write load with stalling disks for STALLS: no election may come of it
 	$(GO) test -run 'TestStallsCauseNoElection' -timeout 24h ./cluster_test -stalls=$(STALLS) -v
+
+PAUSE ?= 60s
+lease-pauses: ## the leader, then all nodes, are stopped for PAUSE while reporters renew: no lease may end
+	$(GO) test -count=1 -run 'TestProcessLeaseLongPause' -timeout 24h ./cluster_test -lease-pause=$(PAUSE) -v
 
 ROUNDS ?= 20
 powerloss: ## ROUNDS losses of power of a cluster's disks, and as many of a data directory in each test of those; needs FUSE

@@ -47,6 +47,8 @@ func command(ctx context.Context, args []string) error {
 		return run(ctx, args)
 	case "watch": // the role of a load process: see watchers.go
 		return watchRole(ctx, args)
+	case "renew": // another one: see renewers.go
+		return renewRole(ctx, args)
 	case "report":
 		return publish(args)
 	}

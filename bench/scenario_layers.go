@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -24,24 +25,28 @@ var layersScenario = scenario{
 	run:   runLayers,
 }
 
-func runLayers(ctx context.Context, s *session, r *report.Scenario) error {
+// fsmBenchmark runs benchmarks of package fsm and returns what they printed. It builds them once.
+func (s *session) fsmBenchmark(ctx context.Context, pattern, benchtime string) (map[string]figures, error) {
 	binary := s.binary("fsm.test")
-	s.progress("building the benchmarks")
-	if err := s.goTool(ctx, s.repo, "test", "-c", "-o", binary, "./fsm"); err != nil {
-		return err
-	}
-	bench := func(pattern, benchtime string) (map[string]figures, error) {
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench="+pattern, "-test.benchmem", "-test.benchtime="+benchtime)
-		cmd.Dir = filepath.Join(s.repo, "fsm")
-		out, err := cmd.CombinedOutput()
-		if err != nil {
-			return nil, fmt.Errorf("%w\n%s", err, out)
+	if _, err := os.Stat(binary); err != nil {
+		s.progress("building the benchmarks")
+		if err := s.goTool(ctx, s.repo, "test", "-c", "-o", binary, "./fsm"); err != nil {
+			return nil, err
 		}
-		return parseFigures(out), nil
 	}
+	cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.bench="+pattern, "-test.benchmem", "-test.benchtime="+benchtime)
+	cmd.Dir = filepath.Join(s.repo, "fsm")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%w\n%s", err, out)
+	}
+	return parseFigures(out), nil
+}
+
+func runLayers(ctx context.Context, s *session, r *report.Scenario) error {
 	for range s.rounds {
 		s.progress("Check")
-		check, err := bench("^BenchmarkCheckUnderOverrides$", (s.duration / 5).String())
+		check, err := s.fsmBenchmark(ctx, "^BenchmarkCheckUnderOverrides$", (s.duration / 5).String())
 		if err != nil {
 			return err
 		}
@@ -49,7 +54,7 @@ func runLayers(ctx context.Context, s *session, r *report.Scenario) error {
 			return err
 		}
 		s.progress("overrides over 100,000 services")
-		over, err := bench("^BenchmarkOverrideOfManyServices$", "10x")
+		over, err := s.fsmBenchmark(ctx, "^BenchmarkOverrideOfManyServices$", "10x")
 		if err != nil {
 			return err
 		}
@@ -57,7 +62,7 @@ func runLayers(ctx context.Context, s *session, r *report.Scenario) error {
 			return err
 		}
 		s.progress("changes under rules")
-		changes, err := bench("^BenchmarkStatusChangeUnderRules$", (s.duration / 5).String())
+		changes, err := s.fsmBenchmark(ctx, "^BenchmarkStatusChangeUnderRules$", (s.duration / 5).String())
 		if err != nil {
 			return err
 		}

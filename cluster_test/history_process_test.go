@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -16,7 +18,7 @@ import (
 func TestProcessHistories(t *testing.T) {
 	needProcesses(t)
 	eachHistory(t, 1, func(t *testing.T, seed uint64) {
-		c := startProcesses(t, processOptions{proxies: true})
+		c := startProcesses(t, processOptions{proxies: true, args: []string{"--lease-guard-min", "1000"}})
 		h := processHistory(t, c, seed)
 		t.Log(h)
 		if w, m := h.count(acknowledged), h.count(mismatch); w < 100 || m < 50 {
@@ -31,7 +33,7 @@ func (h *history) wait(t *testing.T, n int) {
 	t.Helper()
 	deadline := time.NewTimer(patience)
 	defer deadline.Stop()
-	known := func() int { return h.count(acknowledged, mismatch, missing) }
+	known := func() int { return h.count(acknowledged, mismatch, missing, held, lost) }
 	for want := known() + n; known() < want; {
 		select {
 		case <-h.acked:
@@ -51,6 +53,12 @@ func processHistory(t *testing.T, c *processes, seed uint64) *history {
 		return err == nil
 	})
 	h := newHistory("p", base)
+	stopFollowing := c.followLeases(h)
+	defer stopFollowing()
+	var conns []*grpc.ClientConn
+	for _, p := range c.nodes {
+		conns = append(conns, p.dial())
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	stop := func() {
@@ -59,7 +67,7 @@ func processHistory(t *testing.T, c *processes, seed uint64) *history {
 	}
 	defer stop()
 	for i := range 6 {
-		w := h.client(c.client(c.nodes[i%len(c.nodes)]), rand.New(rand.NewPCG(seed, uint64(i))))
+		w := h.client(c.client(c.nodes[i%len(c.nodes)]), conns, rand.New(rand.NewPCG(seed, uint64(i))))
 		wg.Go(func() {
 			tick := time.NewTicker(3 * time.Millisecond)
 			defer tick.Stop()
@@ -101,5 +109,27 @@ func processHistory(t *testing.T, c *processes, seed uint64) *history {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	h.finish(t, c.client(), func() { <-tick.C })
+	stopFollowing()
+	if err := h.record.check(leasePromise{}); err != nil { // how late depends on the machine
+		t.Error(err)
+	}
 	return h
+}
+
+// followLeases follows the events on every node for h, until it is stopped.
+func (c *processes) followLeases(h *history) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	for _, p := range c.nodes {
+		cl := c.client(p)
+		wg.Go(func() {
+			if err := h.follow(ctx, cl); err != nil && ctx.Err() == nil {
+				c.t.Errorf("following events on %s: %v", p.name, err)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
 }

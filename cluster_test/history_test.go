@@ -7,15 +7,16 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"slices"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/anishathalye/porcupine"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 )
 
@@ -24,19 +25,17 @@ var (
 	historySeed = flag.Uint64("history-seed", 0, "the first seed of histories; 0: a random one")
 )
 
-// read is how a history reads: the revision of a service's report, 0 if it does not exist, and the
-// reason in it. It must be linearizable.
-func read(ctx context.Context, cl *client.Client, service string) (revision int64, reason string, err error) {
+// read is how a history reads: a service's report, nil if it does not exist. It must be linearizable.
+func read(ctx context.Context, cl *client.Client, service string) (*rollcallv1.Report, error) {
 	got, err := cl.Get(client.WithReadOptions(ctx, client.ReadOptions{Consistency: client.Linearizable}), service)
 	var e *client.Error
 	switch {
 	case errors.As(err, &e) && e.Reason == "NOT_FOUND":
-		return 0, "", nil
+		return nil, nil
 	case err != nil:
-		return 0, "", err
+		return nil, err
 	}
-	report := got.GetService().GetReport()
-	return report.GetRevision(), report.GetReason(), nil
+	return got.GetService().GetReport(), nil
 }
 
 // history records the calls of concurrent clients, in one order of their beginnings and ends.
@@ -52,10 +51,16 @@ type history struct {
 	writes  int // calls that may write, each with a number of its own, which is the reason it gives
 	done    map[outcome]int
 	refused int // calls that surely did nothing, and are left out
+
+	leases leaseBook
+	record *leaseRecord // for P10
 }
 
 func newHistory(prefix string, base int64) *history {
-	return &history{prefix: prefix, base: base, acked: make(chan struct{}, 1), done: map[outcome]int{}} // capacity 1: a hint
+	return &history{
+		prefix: prefix, base: base, done: map[outcome]int{}, record: newLeaseRecord(), leases: newLeaseBook(),
+		acked: make(chan struct{}, 1), // capacity 1: a hint
+	}
 }
 
 func (h *history) service(i int) string { return h.prefix + "/s" + strconv.Itoa(i) }
@@ -81,20 +86,24 @@ func (h *history) count(ways ...outcome) int {
 func (h *history) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return fmt.Sprintf("%d calls: %v, and %d refused", len(h.ops), h.done, h.refused)
+	return fmt.Sprintf("%d calls: %v, and %d refused; %d leases, kept alive %d times, %d of them expired",
+		len(h.ops), h.done, h.refused, len(h.leases.granted), h.leases.kept, h.leases.expired)
 }
 
-// historyClient is one client, with one call at a time.
+// historyClient is one client, with one call at a time and one lease at a time.
 type historyClient struct {
-	h    *history
-	cl   *client.Client
-	id   int
-	rng  *rand.Rand
-	seen [historyServices]int64 // newest revision it knows of each service, for compare-and-sets
+	h     *history
+	cl    *client.Client
+	conns []*grpc.ClientConn // to each node: renewals go through any of them
+	id    int
+	rng   *rand.Rand
+	seen  [historyServices]int64 // newest revision it knows of each service, for compare-and-sets
+	lease int                    // that it renews; 0: none
+	past  int                    // one that it has had before, and may have lost
 }
 
-func (h *history) client(cl *client.Client, rng *rand.Rand) *historyClient {
-	return &historyClient{h: h, cl: cl, id: h.newClient(), rng: rng}
+func (h *history) client(cl *client.Client, conns []*grpc.ClientConn, rng *rand.Rand) *historyClient {
+	return &historyClient{h: h, cl: cl, conns: conns, id: h.newClient(), rng: rng}
 }
 
 // run calls until ctx ends; pace is called between two calls.
@@ -102,17 +111,22 @@ func (c *historyClient) run(ctx context.Context, pace func()) {
 	for ctx.Err() == nil {
 		in := input{service: c.rng.IntN(historyServices)}
 		switch n := c.rng.IntN(100); {
-		case n < 35:
+		case n < 30:
 			in.kind = kindSet
-		case n < 55:
+		case n < 45:
 			in.kind, in.expect = kindCompareAndSet, c.seen[in.service]
-		case n < 70:
+		case n < 57:
 			in.kind = kindBatch
 			in.second = (in.service + 1 + c.rng.IntN(historyServices-1)) % historyServices
-		case n < 80:
+		case n < 65:
 			in.kind = kindDelete
-		default:
+		case n < 80:
 			in.kind = kindRead
+		default:
+			in = c.ofLease(n)
+		}
+		if in.kind <= kindDelete {
+			in.lease = c.named()
 		}
 		c.call(in)
 		pace()
@@ -127,16 +141,19 @@ func (c *historyClient) call(in input) outcome {
 	in.number = h.writes
 	h.clock++
 	begin := h.clock
+	h.leases.begin(&in, begin)
 	h.mu.Unlock()
 
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	sent := time.Now()
 	out := c.send(ctx, in)
 	cancel()
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.clock++
-	if out.outcome == refused || in.kind == kindRead && out.outcome == unknownOutcome {
+	c.noteLease(in, out, sent)
+	if out.outcome == refused || (in.kind == kindRead || in.kind == kindKeepAlive) && out.outcome == unknownOutcome {
 		h.refused++
 		return out.outcome
 	}
@@ -147,7 +164,9 @@ func (c *historyClient) call(in input) outcome {
 		c.id = h.clients
 		h.clients++
 	} else {
-		c.seen[in.service] = out.revision
+		if in.kind <= kindRead && out.outcome != held && out.outcome != lost {
+			c.seen[in.service] = out.revision
+		}
 		if in.kind == kindDelete {
 			c.seen[in.service] = 0
 		}
@@ -165,7 +184,7 @@ func (c *historyClient) send(ctx context.Context, in input) output {
 	if in.number%2 == 0 {
 		status = notServing
 	}
-	o := client.WriteOptions{Reason: strconv.Itoa(in.number)}
+	o := client.WriteOptions{Reason: strconv.Itoa(in.number), LeaseID: c.h.leaseID(in.lease)}
 	out := output{}
 	var err error
 	switch in.kind {
@@ -195,21 +214,23 @@ func (c *historyClient) send(ctx context.Context, in input) output {
 			out.revision = res.GetRevision()
 		}
 	case kindRead:
-		var reason string
-		if out.revision, reason, err = read(ctx, c.cl, name); err == nil {
-			out.outcome = mismatch
-			if reason != "" {
-				if out.writer, err = strconv.Atoi(reason); err != nil {
-					out.wrong, err = true, nil
-				}
-			}
+		var report *rollcallv1.Report
+		if report, err = read(ctx, c.cl, name); err == nil {
+			c.h.tells(report, &out)
 		}
+	default:
+		out, err = c.sendOfLease(ctx, in, o)
 	}
 	var e *client.Error
 	switch {
 	case err == nil:
 	case errors.As(err, &e) && e.Reason == "REVISION_MISMATCH":
 		out.outcome, out.revision = mismatch, e.CurrentRevision
+	case client.IsLeaseLost(err):
+		out.outcome = lost
+	case client.IsLeaseHeld(err):
+		out.outcome, out.lease = held, c.h.leaseNumber(e.LeaseID)
+		out.wrong = out.lease == 0
 	case e != nil && in.kind == kindDelete && e.Code == codes.NotFound:
 		out.outcome = missing
 	case e != nil && e.Written == client.WrittenNo:
@@ -218,82 +239,6 @@ func (c *historyClient) send(ctx context.Context, in input) output {
 		out.outcome = unknownOutcome
 	}
 	return out
-}
-
-// finish writes once more to every service, until that is acknowledged: from there on, nothing is
-// left to be explained. Then it asks the registry's events what became of the calls whose outcome nobody
-// knows.
-func (h *history) finish(t *testing.T, cl *client.Client, pace func()) {
-	t.Helper()
-	c := h.client(cl, nil)
-	for i := range historyServices {
-		for tries := 0; c.call(input{kind: kindSet, service: i}) != acknowledged; tries++ {
-			if tries > 200 {
-				t.Fatalf("history %s: no last write to %s", h.prefix, h.service(i))
-			}
-			pace()
-		}
-	}
-	for tries := 0; ; tries++ {
-		written, err := h.written(cl)
-		if err == nil {
-			h.settle(t, written)
-			return
-		}
-		if tries > 200 {
-			t.Fatalf("history %s: its events: %v", h.prefix, err)
-		}
-		pace()
-	}
-}
-
-// written returns the revisions of each call that wrote, by its number: more than one if it did so more
-// than once.
-func (h *history) written(cl *client.Client) (map[int][]int64, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	ctx = client.WithReadOptions(ctx, client.ReadOptions{Consistency: client.Linearizable})
-	written := map[int][]int64{}
-	for e, err := range cl.ListEvents(ctx, client.ListEventsOptions{Prefixes: []string{h.prefix + "/"}, From: h.base + 1}) {
-		if err != nil {
-			return nil, err
-		}
-		number, err := strconv.Atoi(e.GetReason())
-		if err != nil {
-			return nil, err
-		}
-		if e.GetRevision() == e.GetCommitRevision() {
-			written[number] = append(written[number], e.GetRevision())
-		}
-	}
-	return written, nil
-}
-
-// settle gives calls of unknown outcome the one that they had: they took effect, some time after they
-// began, or never will. The checker would have to try every place for each, and has no end of it with many.
-func (h *history) settle(t *testing.T, written map[int][]int64) {
-	t.Helper()
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.ops = slices.DeleteFunc(h.ops, func(op porcupine.Operation) bool {
-		in, out := op.Input.(input), op.Output.(output)
-		return out.outcome == unknownOutcome && len(written[in.number]) == 0
-	})
-	for i := range h.ops {
-		in, out := h.ops[i].Input.(input), h.ops[i].Output.(output)
-		revisions := written[in.number]
-		switch {
-		case len(revisions) > 1:
-			t.Errorf("history %s: %s took effect at revisions %v", h.prefix, describe(in, out), revisions)
-		case out.outcome == unknownOutcome:
-			h.ops[i].Output = output{revision: revisions[0]}
-			h.ops[i].Return = h.clock + 1 // at the latest
-		case len(revisions) == 1 && (out.outcome != acknowledged || out.revision != revisions[0]):
-			t.Errorf("history %s: %s took effect at revision %d", h.prefix, describe(in, out), revisions[0])
-		case len(revisions) == 0 && in.kind != kindRead && out.outcome == acknowledged:
-			t.Errorf("history %s: %s is not among the events", h.prefix, describe(in, out))
-		}
-	}
 }
 
 // check looks for an order of all calls that the model allows.

@@ -23,6 +23,9 @@ func (r *leaseRecord) unary(ctx context.Context, method string, req, reply any, 
 		r.revoking(m.GetLeaseId(), time.Now())
 	}
 	sent := time.Now()
+	for _, id := range namedLeases(req) {
+		r.attempted(id, sent)
+	}
 	err := invoke(ctx, method, req, reply, cc, opts...)
 	r.note(req, reply, err, sent, time.Now())
 	return err
@@ -123,8 +126,12 @@ type sentWrite struct {
 }
 
 func (s *recordedKeepAlive) SendMsg(m any) error {
+	w := sentWrite{sent: time.Now(), leases: slices.Clone(m.(*rollcallv1.KeepAliveRequest).GetLeaseIds())}
+	for _, id := range w.leases {
+		s.record.attempted(id, w.sent)
+	}
 	s.mu.Lock()
-	s.waiting = append(s.waiting, sentWrite{sent: time.Now(), leases: slices.Clone(m.(*rollcallv1.KeepAliveRequest).GetLeaseIds())})
+	s.waiting = append(s.waiting, w)
 	s.mu.Unlock()
 	return s.ClientStream.SendMsg(m)
 }
@@ -181,11 +188,17 @@ func (s *recordedWrites) SendMsg(m any) error {
 			write = m.Batch
 		case *rollcallv1.StreamedWrite_Delete:
 			write = m.Delete
-		case *rollcallv1.StreamedWrite_KeepAlive:
-			s.waiting[w.GetId()] = sentWrite{sent: now, leases: slices.Clone(m.KeepAlive.GetLeaseIds())}
-			continue
 		}
-		s.waiting[w.GetId()] = sentWrite{now, namedLeases(write), write.(interface{ GetRequestId() string }).GetRequestId()}
+		waits := sentWrite{sent: now}
+		if renewal := w.GetKeepAlive(); renewal != nil {
+			waits.leases = slices.Clone(renewal.GetLeaseIds())
+		} else {
+			waits.leases, waits.requestID = namedLeases(write), write.(interface{ GetRequestId() string }).GetRequestId()
+		}
+		for _, id := range waits.leases {
+			s.record.attempted(id, now)
+		}
+		s.waiting[w.GetId()] = waits
 	}
 	s.mu.Unlock()
 	return s.ClientStream.SendMsg(m)

@@ -17,7 +17,7 @@ func TestP10ValidatorCanFail(t *testing.T) {
 	at := func(seconds float64) time.Time { return begin.Add(time.Duration(seconds * float64(time.Second))) }
 	const ttl = 10 * time.Second
 	end := func(kind rollcallv1.EventType, revoked bool) *rollcallv1.Event {
-		return &rollcallv1.Event{Type: kind, LeaseId: "a", Lease: &rollcallv1.Lease{Ttl: durationpb.New(ttl), Revoked: revoked}}
+		return &rollcallv1.Event{Type: kind, LeaseId: "a", Actor: &rollcallv1.Actor{Verified: !revoked}, Lease: &rollcallv1.Lease{Ttl: durationpb.New(ttl), Revoked: revoked}}
 	}
 	expired := end(rollcallv1.EventType_EVENT_TYPE_EXPIRED, false)
 	ended := end(rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED, false)
@@ -54,7 +54,7 @@ func TestP10ValidatorCanFail(t *testing.T) {
 			r.saw(ended, at(10.1))
 			r.granted("b", ttl, at(0), at(0.1))
 			r.attempted("b", at(9))
-			r.saw(&rollcallv1.Event{Type: ended.GetType(), LeaseId: "b"}, at(19.9))
+			r.saw(&rollcallv1.Event{Type: ended.GetType(), LeaseId: "b", Actor: ended.GetActor()}, at(19.9))
 		}},
 		{"a new leader gives a whole TTL", 30, "", func(r *leaseRecord) {
 			grant(r)
@@ -160,12 +160,37 @@ func TestP10ValidatorKnowsRepeatedWrites(t *testing.T) {
 	write := &rollcallv1.SetServingStatusRequest{Service: "s", LeaseId: "a", RequestId: "r"}
 	r.note(write, nil, errNotAcknowledged, begin, begin.Add(time.Second))
 	r.note(write, &rollcallv1.SetServingStatusResponse{}, nil, begin.Add(2*time.Second), begin.Add(3*time.Second))
-	if got := r.last("a"); !got.Equal(begin) {
+	if got, _ := r.last("a"); !got.Equal(begin) {
 		t.Errorf("renewed %s after the first try", got.Sub(begin))
 	}
 	write = &rollcallv1.SetServingStatusRequest{Service: "s", LeaseId: "a", RequestId: "r2"}
 	r.note(write, &rollcallv1.SetServingStatusResponse{}, nil, begin.Add(4*time.Second), begin.Add(5*time.Second))
-	if got := r.last("a"); !got.Equal(begin.Add(4 * time.Second)) {
+	if got, _ := r.last("a"); !got.Equal(begin.Add(4 * time.Second)) {
 		t.Errorf("renewed %s after the first try of another write", got.Sub(begin))
+	}
+}
+
+// TestRecordsOfOtherProcesses: what one record tells, another one hears.
+func TestRecordsOfOtherProcesses(t *testing.T) {
+	now := time.Now().Round(0) // without what only this process can compare
+	var told strings.Builder
+	r, heard := newLeaseRecord(), newLeaseRecord()
+	r.sink = &told
+	r.granted("a", 3*time.Second, now, now.Add(1))
+	r.renewed("a", now.Add(2), now.Add(3))
+	r.attempted("a", now.Add(5))
+	r.answeredLost("a", now.Add(6))
+	r.revoking("a", now.Add(7))
+	r.revoked("a", now.Add(8))
+	for line := range strings.Lines(told.String()) {
+		must(t, heard.hear(line))
+	}
+	want, got := *r.leases["a"], *heard.leases["a"]
+	if !got.sent.Equal(want.sent) || !got.acked.Equal(want.acked) || !got.tried.Equal(want.tried) || !got.lost.Equal(want.lost) ||
+		!got.revoking.Equal(want.revoking) || !got.revoked.Equal(want.revoked) || got.ttl != want.ttl {
+		t.Errorf("heard %+v, want %+v", got, want)
+	}
+	if err := heard.hear("granted"); err == nil {
+		t.Error("half a line is heard")
 	}
 }

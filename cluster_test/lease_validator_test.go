@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -16,6 +17,7 @@ type leaseRecord struct {
 	mu        sync.Mutex // guards all
 	leases    map[string]*seenLease
 	disturbed []span
+	sink      io.Writer // is told every renewal, a line each; nil: nobody is
 	// first is when a write whose first try failed was sent, by its request id. A later try may be answered with
 	// what became of the first.
 	first map[string]time.Time
@@ -59,6 +61,7 @@ func (r *leaseRecord) lease(id string) *seenLease {
 func (r *leaseRecord) granted(id string, ttl time.Duration, sent, acked time.Time) {
 	r.mu.Lock()
 	r.lease(id).ttl = ttl
+	r.tell("granted %s %d", id, ttl)
 	r.mu.Unlock()
 	r.renewed(id, sent, acked)
 }
@@ -67,6 +70,7 @@ func (r *leaseRecord) granted(id string, ttl time.Duration, sent, acked time.Tim
 func (r *leaseRecord) renewed(id string, sent, acked time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("renewed %s %d %d", id, sent.UnixNano(), acked.UnixNano())
 	l := r.lease(id)
 	if sent.After(l.sent) {
 		l.sent, l.acked = sent, acked
@@ -74,10 +78,12 @@ func (r *leaseRecord) renewed(id string, sent, acked time.Time) {
 	l.tried = latest(l.tried, acked)
 }
 
-// attempted notes a renewal of which nobody knows whether it counts. It cannot count after over.
+// attempted notes a renewal of which nobody knows whether it counts. It cannot count after over. One that has just
+// been sent is such a one, too.
 func (r *leaseRecord) attempted(id string, over time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("attempted %s %d", id, over.UnixNano())
 	l := r.lease(id)
 	l.tried = latest(l.tried, over)
 }
@@ -86,15 +92,56 @@ func (r *leaseRecord) attempted(id string, over time.Time) {
 func (r *leaseRecord) answeredLost(id string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("lost %s %d", id, at.UnixNano())
 	if l := r.lease(id); l.lost.IsZero() {
 		l.lost = at
 	}
+}
+
+// tell writes a line to the sink. It is called with mu held.
+func (r *leaseRecord) tell(format string, args ...any) {
+	if r.sink != nil {
+		fmt.Fprintf(r.sink, format+"\n", args...)
+	}
+}
+
+// hear notes a line that a record of another process told.
+func (r *leaseRecord) hear(line string) error {
+	var what, id string
+	var n [2]int64
+	if _, err := fmt.Sscan(line, &what, &id, &n[0]); err != nil {
+		return err
+	}
+	at := time.Unix(0, n[0])
+	switch what {
+	case "granted":
+		r.mu.Lock()
+		r.lease(id).ttl = time.Duration(n[0])
+		r.mu.Unlock()
+	case "renewed":
+		if _, err := fmt.Sscan(line, &what, &id, &n[0], &n[1]); err != nil {
+			return err
+		}
+		r.renewed(id, at, time.Unix(0, n[1]))
+	case "attempted":
+		r.attempted(id, at)
+	case "lost":
+		r.answeredLost(id, at)
+	case "revoking":
+		r.revoking(id, at)
+	case "revoked":
+		r.revoked(id, at)
+	default:
+		return fmt.Errorf("what is %q?", line)
+	}
+	return nil
 }
 
 // revoking notes that a revoke is sent, and revoked that it was acknowledged.
 func (r *leaseRecord) revoking(id string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("revoking %s %d", id, at.UnixNano())
 	if l := r.lease(id); l.revoking.IsZero() {
 		l.revoking = at
 	}
@@ -103,6 +150,7 @@ func (r *leaseRecord) revoking(id string, at time.Time) {
 func (r *leaseRecord) revoked(id string, at time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.tell("revoked %s %d", id, at.UnixNano())
 	if l := r.lease(id); l.revoked.IsZero() {
 		l.revoked = at
 	}
@@ -130,7 +178,7 @@ func (r *leaseRecord) saw(e *rollcallv1.Event, at time.Time) {
 		l.ttl = e.GetLease().GetTtl().AsDuration()
 		return
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING, rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED:
-		l.endRevoked = e.GetLease().GetRevoked()
+		l.endRevoked = revokes(e)
 	case rollcallv1.EventType_EVENT_TYPE_EXPIRED:
 	default:
 		return
@@ -138,6 +186,11 @@ func (r *leaseRecord) saw(e *rollcallv1.Event, at time.Time) {
 	if l.ended.IsZero() || at.Before(l.ended) {
 		l.ended, l.endedBy = at, e
 	}
+}
+
+// revokes says if a lease ended by the wish of its reporter. A leader's word is verified.
+func revokes(e *rollcallv1.Event) bool {
+	return e.GetLease().GetRevoked() || !e.GetActor().GetVerified()
 }
 
 // leasePromise is what check asks for.
@@ -210,11 +263,11 @@ func (l *seenLease) overdue(disturbed []span, p leasePromise) string {
 	return ""
 }
 
-// last returns when the newest acknowledged renewal of a lease was sent.
-func (r *leaseRecord) last(id string) time.Time {
+// last returns when the newest acknowledged renewal of a lease was sent, and after when none can count any more.
+func (r *leaseRecord) last(id string) (acknowledged, tried time.Time) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.lease(id).sent
+	return r.lease(id).sent, r.lease(id).tried
 }
 
 // end returns when a lease's end was first seen; zero: it was not.

@@ -37,6 +37,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if spec := os.Getenv(reporterEnv); spec != "" {
+		os.Exit(reporterMain(spec))
+	}
 	flag.Parse()
 	// Tests that are parallel wait for processes most of the time: four at once on two cores.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == "2" {

@@ -92,6 +92,9 @@ func evaluateLease(tx *Tx, payload []byte) *logv1.Refusal {
 	if c.UnmarshalVT(payload) != nil {
 		return invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 	}
+	if _, refusal := tx.s.breakGlass(tx.cmd); refusal != nil {
+		return refusal
+	}
 	switch c := c.GetCommand().(type) {
 	case *logv1.LeaseCommand_Grant:
 		return tx.grantLease(c.Grant)
@@ -198,6 +201,9 @@ func (tx *Tx) revokeLease(c *logv1.RevokeLease) *logv1.Refusal {
 	s, p := tx.s, tx.p
 	l := s.lease(id)
 	if l == nil || l.End != nil {
+		if c.GetAllowMissing() {
+			return nil
+		}
 		return of(logv1.Kind_KIND_LEASE, id, &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})
 	}
 	end := &logv1.LeaseEnd{

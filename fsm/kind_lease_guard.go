@@ -37,6 +37,9 @@ func evaluateLeaseGuard(tx *Tx, payload []byte) *logv1.Refusal {
 	if new(logv1.LeaseGuardCommand).UnmarshalVT(payload) != nil {
 		return invalid("command", logv1.Refusal_PROBLEM_UNKNOWN)
 	}
+	if _, refusal := tx.s.breakGlass(tx.cmd); refusal != nil {
+		return refusal
+	}
 	s, p := tx.s, tx.p
 	g := s.leaseGuard()
 	if g.GetEngaged() {

@@ -276,7 +276,7 @@ func (s *state) evaluateExpire(p *plan, cmd *logv1.Command, e *logv1.Expire) {
 			p.refusal = invalid("overrides", logv1.Refusal_PROBLEM_CONFLICT)
 			return
 		}
-		s.expireLeases(p, e, cmd.GetActor())
+		s.expireLeases(p, cmd, e)
 		return
 	}
 	for _, x := range e.GetOverrides() {

@@ -23,6 +23,10 @@ type layeredModel struct {
 	services  map[string]reported
 	overrides map[string]layered
 	rules     map[string]modelRule
+	leases    map[string]modelLease
+	guard     modelGuard
+	expired   uint64
+	revoked   uint64
 	revision  int64
 	time      int64
 	horizon   int64
@@ -34,8 +38,10 @@ type modelRule struct {
 }
 
 type reported struct {
-	status logv1.Status
-	since  int64
+	status        logv1.Status
+	since         int64
+	reason, lease string
+	revision      int64
 }
 
 type layered struct {
@@ -47,11 +53,12 @@ type layered struct {
 }
 
 func newLayeredModel() layeredModel {
-	return layeredModel{services: map[string]reported{}, overrides: map[string]layered{}, rules: map[string]modelRule{}, horizon: 1, time: 1} // at time 0 nothing could end: 0 is "not yet"
+	return layeredModel{services: map[string]reported{}, overrides: map[string]layered{}, rules: map[string]modelRule{}, leases: map[string]modelLease{}, horizon: 1, time: 1} // at time 0 nothing could end: 0 is "not yet"
 }
 
 func (m layeredModel) clone() layeredModel {
 	m.services, m.overrides, m.rules = maps.Clone(m.services), maps.Clone(m.overrides), maps.Clone(m.rules)
+	m.leases = maps.Clone(m.leases)
 	return m
 }
 
@@ -132,7 +139,7 @@ func (m *layeredModel) end(pattern string) {
 
 // apply returns the reason of a refusal, and the rules that cmd breaks.
 func (m *layeredModel) apply(cmd *logv1.Command) (refused string, broken []*logv1.BrokenRule) {
-	if len(cmd.BreakGlass) > 0 && cmd.GetCompact() == nil && cmd.GetExpire() == nil {
+	if len(cmd.BreakGlass) > 0 && cmd.GetCompact() == nil && cmd.GetExpire() == nil && cmd.GetHoldLeases() == nil {
 		if cmd.Reason == "" {
 			return "INVALID", nil
 		}
@@ -150,7 +157,11 @@ func (m *layeredModel) apply(cmd *logv1.Command) (refused string, broken []*logv
 		broken = m.broken(next)
 	}
 	var bound []*logv1.BrokenRule
+	facts := cmd.GetWrite() != nil && !slices.ContainsFunc(cmd.GetWrite().Changes, func(c *logv1.Change) bool { return c.LeaseId == "" })
 	for _, b := range broken {
+		if cmd.GetRecord().GetKind() == logv1.Kind_KIND_LEASE || facts && !m.rules[b.Rule].EnforceReports {
+			continue // nothing can refuse what is so
+		}
 		if !slices.Contains(cmd.BreakGlass, b.Rule) && !slices.Contains(cmd.BreakGlass, "*") && cmd.GetExpire() == nil {
 			bound = append(bound, b)
 		}
@@ -182,11 +193,14 @@ func (m *layeredModel) run(cmd *logv1.Command) (refused string) {
 		if cmd.GetExpire().Term != 1 {
 			return "STALE"
 		}
+		m.expireLeases(cmd)
 		for _, x := range cmd.GetExpire().Overrides {
 			if o := m.overrides[x.Pattern]; o.revision == x.Revision && o.endedRev == 0 && o.expires != 0 && m.time >= o.expires {
 				m.end(x.Pattern)
 			}
 		}
+	case cmd.GetHoldLeases() != nil, cmd.GetRecord().GetKind() == logv1.Kind_KIND_LEASE, cmd.GetRecord().GetKind() == logv1.Kind_KIND_LEASE_GUARD:
+		return m.runLease(cmd)
 	case o.GetSet() != nil:
 		set := o.GetSet()
 		before, ok := m.overrides[set.Pattern]
@@ -227,6 +241,9 @@ func (m *layeredModel) run(cmd *logv1.Command) (refused string) {
 		delete(m.rules, r.GetRemove().Name)
 	default:
 		for _, c := range cmd.GetWrite().Changes {
+			if refused := m.refusesWrite(c); refused != "" {
+				return refused
+			}
 			was, ok := m.services[c.Service]
 			switch {
 			case c.Status == gone:
@@ -234,9 +251,13 @@ func (m *layeredModel) run(cmd *logv1.Command) (refused string) {
 					m.revision++
 				}
 				delete(m.services, c.Service)
-			case !ok || was.status != c.Status:
+			case !ok || was.status != c.Status || was.reason != cmd.Reason || was.lease != c.LeaseId:
 				m.revision++
-				m.services[c.Service] = reported{c.Status, m.time}
+				since := was.since
+				if !ok || was.status != c.Status {
+					since = m.time
+				}
+				m.services[c.Service] = reported{c.Status, since, cmd.Reason, c.LeaseId, m.revision}
 			}
 		}
 	}
@@ -266,7 +287,9 @@ var genLayered = rapid.Custom(func(t *rapid.T) *logv1.Command {
 })
 
 var genUnglassed = rapid.Custom(func(t *rapid.T) *logv1.Command {
-	switch rapid.IntRange(0, 14).Draw(t, "kind") {
+	switch rapid.IntRange(0, 17).Draw(t, "kind") {
+	case 15, 16, 17:
+		return genLeased.Draw(t, "leased")
 	case 0, 1, 2, 3:
 		set := &logv1.SetOverride{Pattern: genPattern.Draw(t, "pattern"), Status: genShown.Draw(t, "status"),
 			Ttl: rapid.SampledFrom([]int64{0, 0, 1e9, 3e9}).Draw(t, "ttl")}
@@ -278,7 +301,7 @@ var genUnglassed = rapid.Custom(func(t *rapid.T) *logv1.Command {
 		return clearing(&logv1.ClearOverride{Pattern: genPattern.Draw(t, "pattern"), AllowMissing: rapid.Bool().Draw(t, "allow missing")})
 	case 6, 7:
 		pattern := rapid.SampledFrom(slices.DeleteFunc(slices.Clone(layeredPatterns), func(p string) bool { return p == "**" })).Draw(t, "pattern")
-		r := &logv1.SetRule{Name: rapid.SampledFrom(ruleNames).Draw(t, "name"), Pattern: pattern}
+		r := &logv1.SetRule{Name: rapid.SampledFrom(ruleNames).Draw(t, "name"), Pattern: pattern, EnforceReports: rapid.Bool().Draw(t, "enforce reports")}
 		if rapid.Bool().Draw(t, "percent") {
 			r.MinPercent = rapid.SampledFrom([]uint32{1, 34, 50, 100}).Draw(t, "min percent")
 		} else {
@@ -310,13 +333,17 @@ var genUnglassed = rapid.Custom(func(t *rapid.T) *logv1.Command {
 // TestLayersAgreeWithModel: after each command the layers are what a search over all overrides finds, the counts
 // of the rules what a recount finds, a refusal names all rules, and the registry as of every retained revision
 // is what it was then.
-func TestLayersAgreeWithModel(t *testing.T) {
+func TestLayersAgreeWithModel(t *testing.T) { agreeWithModel(t, genLayered, 40) }
+
+func agreeWithModel(t *testing.T, genCommand *rapid.Generator[*logv1.Command], most int) {
 	rapid.Check(t, func(rt *rapid.T) {
-		h, m := rapidHarness(t, rt, newMemRegistryFile()), newLayeredModel()
+		told := map[string]*logv1.Lease{}
+		h, m := rapidHarnessWith(t, rt, Config{RegistryFile: newMemRegistryFile(), OnLease: func(id string, l *logv1.Lease) { told[id] = l }}), newLayeredModel()
+		h.state.mostEnded = modelBudget
 		past := map[int64]layeredModel{0: m.clone()}
-		commands := rapid.IntRange(1, 40).Draw(rt, "commands")
+		commands := rapid.IntRange(1, most).Draw(rt, "commands")
 		for i := range commands {
-			cmd := genLayered.Draw(rt, "command")
+			cmd := genCommand.Draw(rt, "command")
 			if cmd.GetWrite() != nil {
 				cmd.Reason = "r"
 			}
@@ -335,13 +362,14 @@ func TestLayersAgreeWithModel(t *testing.T) {
 			if cmd.GetRecord().GetKind() != logv1.Kind_KIND_RULE && !slices.EqualFunc(said, broken, func(a, b *logv1.BrokenRule) bool { return proto.Equal(a, b) }) {
 				rt.Fatalf("command %d, %v, breaks %v, the model says %v", i, cmd, said, broken)
 			}
-			if cmd.GetExpire() == nil { // a preview knows no term
+			if cmd.GetExpire() == nil && cmd.GetHoldLeases() == nil { // a preview knows no term
 				checkPreview(rt, preview, r, before, m)
 			}
 			if r.Revision != m.revision {
 				rt.Fatalf("command %d, %v: revision %d, want %d", i, cmd, r.Revision, m.revision)
 			}
 			h.checkLayers(rt, m)
+			h.checkLeases(rt, m, told)
 			past[m.revision] = m.clone()
 			checkPast := func(revision int64) {
 				if then, whole := past[revision]; whole {
@@ -364,7 +392,7 @@ func checkPreview(rt *rapid.T, preview, did *logv1.Result, before, after layered
 	for _, name := range slices.Sorted(maps.Keys(after.services)) {
 		a, _ := before.shown(name)
 		b, _ := after.shown(name)
-		if a != b && len(did.GetRecords()) > 0 {
+		if a != b && len(did.GetRecords()) > 0 && did.Records[0].Kind == logv1.Kind_KIND_OVERRIDE {
 			if total++; int(total) > len(affected) || !proto.Equal(affected[total-1], &logv1.AffectedService{Service: name, Before: a, After: b}) {
 				rt.Fatalf("the preview affects %v, not %s, which was %v and is %v", affected, name, a, b)
 			}
@@ -473,6 +501,7 @@ func (h *harness) checkPast(rt *rapid.T, revision int64, then layeredModel) {
 	}
 	for _, r := range list {
 		then.check(rt, r.GetService(), r)
+		then.checkReport(rt, r, then.services[r.GetService()])
 	}
 	name := rapid.SampledFrom(layeredNames).Draw(rt, "past of")
 	r, err := h.GetServiceAt(ctx, name, revision)
@@ -481,5 +510,6 @@ func (h *harness) checkPast(rt *rapid.T, revision int64, then layeredModel) {
 	}
 	if r != nil {
 		then.check(rt, name, r)
+		then.checkReport(rt, r, then.services[name])
 	}
 }

@@ -9,12 +9,6 @@ import (
 
 // This file ends leases: by revoking, by expiry, and by forgetting what an expiry left.
 
-// Reasons of what a leader does to reports of leases.
-const (
-	reasonExpired   = "lease expired"
-	reasonForgotten = "forgotten: its lease ended long ago"
-)
-
 // leasing is what a plan does to the reports of leases that end.
 type leasing struct {
 	parts            []part
@@ -46,7 +40,7 @@ type cause struct {
 	reason, requestID string
 }
 
-// ending collects what the leases that end in one command change: at most limits.MaxExpireChanges services.
+// ending collects what the leases that end in one command change: at most state.mostEnded services.
 type ending struct {
 	s       *state
 	p       *plan
@@ -65,7 +59,7 @@ type group struct {
 
 func newEnding(s *state, p *plan) *ending {
 	p.leased = &leasing{}
-	return &ending{s: s, p: p, left: limits.MaxExpireChanges}
+	return &ending{s: s, p: p, left: s.mostEnded}
 }
 
 // take returns the reports that are attached to a lease and were made before a revision, if the command may still
@@ -81,7 +75,7 @@ func (e *ending) take(id string, revision int64) (records []*record, more bool) 
 		}
 		return !more
 	})
-	if more && e.left < limits.MaxExpireChanges {
+	if more && e.left < e.s.mostEnded {
 		return nil, true
 	}
 	e.left -= len(records)
@@ -130,23 +124,20 @@ func (e *ending) change(id string, l *logv1.Lease, end *logv1.LeaseEnd, records 
 		event = logv1.EventType_EVENT_TYPE_EXPIRED
 	}
 	stays := end.GetForgetTime() != 0
-	done := func(now *logv1.Lease, event logv1.EventType) {
-		var v Value
-		if now != nil {
-			v = now
-		}
-		s.change(p, leaseKind, id, v, event)
+	put := func(now Value, event logv1.EventType) *recordChange {
+		s.change(p, leaseKind, id, now, event)
 		c := &p.changes[len(p.changes)-1]
 		c.matched, c.why = end.GetAttached(), why
+		return c
 	}
 	switch {
 	case more && l.End == nil:
-		done(ended(l, end, false), logv1.EventType_EVENT_TYPE_LEASE_ENDING)
+		put(ended(l, end, false), logv1.EventType_EVENT_TYPE_LEASE_ENDING)
 	case more:
 	case stays && (len(records) > 0 || s.attached.Newest(id) != 0):
-		done(ended(l, end, true), logv1.EventType_EVENT_TYPE_LEASE_ENDED)
+		put(ended(l, end, true), logv1.EventType_EVENT_TYPE_LEASE_ENDED)
 	default:
-		done(nil, logv1.EventType_EVENT_TYPE_LEASE_ENDED)
+		put(nil, logv1.EventType_EVENT_TYPE_LEASE_ENDED).last = ended(l, end, true)
 	}
 	e.add(records, servingStatus(end.GetStatus()), end.GetKeepReports(), part{event: event, lease: id, leaves: !stays, why: why})
 }
@@ -179,16 +170,15 @@ func ended(l *logv1.Lease, end *logv1.LeaseEnd, done bool) *logv1.Lease {
 }
 
 // forget deletes what is still attached to a lease that ended long ago.
-func (e *ending) forget(id string, by *logv1.Actor) {
+func (e *ending) forget(id string, l *logv1.Lease, why *cause) {
 	records, more := e.take(id, math.MaxInt64)
 	if more && len(records) == 0 {
 		return
 	}
-	why := &cause{actor: by, reason: reasonForgotten}
 	if !more {
 		e.s.change(e.p, leaseKind, id, nil, logv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN)
 		c := &e.p.changes[len(e.p.changes)-1]
-		c.matched, c.why = int64(len(records)), why
+		c.matched, c.why, c.last = int64(len(records)), why, l
 	}
 	e.add(records, serviceUnknown, false, part{lease: id, leaves: true, why: why})
 }
@@ -203,7 +193,7 @@ func (e *ending) add(records []*record, status servingStatus, keeps bool, what p
 // first revisions.
 func (e *ending) finish() {
 	s, p := e.s, e.p
-	p.outcomes = make([]outcome, 0, limits.MaxExpireChanges-e.left)
+	p.outcomes = make([]outcome, 0, s.mostEnded-e.left)
 	for i := range e.groups {
 		g := &e.groups[i]
 		var why *origin
@@ -246,8 +236,9 @@ func (x *part) origin(now int64) *origin {
 
 // expireLeases ends leases that were not renewed in time, goes on with those that are ending, and forgets what
 // leases left that ended long ago.
-func (s *state) expireLeases(p *plan, x *logv1.Expire, by *logv1.Actor) {
+func (s *state) expireLeases(p *plan, cmd *logv1.Command, x *logv1.Expire) {
 	e := newEnding(s, p)
+	by := &cause{actor: cmd.GetActor(), reason: cmd.GetReason()}
 	// next returns a lease unless this command has changed it already.
 	next := func(id string) *logv1.Lease {
 		if _, again := p.newest[recordKey{leaseKind.Number, id}]; again {
@@ -262,12 +253,12 @@ func (s *state) expireLeases(p *plan, x *logv1.Expire, by *logv1.Actor) {
 		case l.End != nil:
 			e.goOn(id, l)
 		case max(l.GetRevision(), s.attached.Newest(id)) <= one.GetSeenRevision():
-			e.begin(id, l, &logv1.LeaseEnd{Status: l.GetOnExpiry(), Actor: by, Reason: reasonExpired})
+			e.begin(id, l, &logv1.LeaseEnd{Status: l.GetOnExpiry(), Actor: by.actor, Reason: by.reason})
 		}
 	}
 	for _, id := range x.GetForgottenLeases() {
 		if l := next(id); l.GetEnd().GetDone() && l.GetEnd().GetForgetTime() <= p.time {
-			e.forget(id, by)
+			e.forget(id, l, by)
 		}
 	}
 	e.finish()

@@ -48,11 +48,11 @@ func expireLeases(seen int64, ids ...string) *logv1.Command {
 	for _, id := range ids {
 		x.Leases = append(x.Leases, &logv1.ExpiredLease{LeaseId: id, SeenRevision: seen})
 	}
-	return &logv1.Command{Actor: &logv1.Actor{Name: "node n1"}, Kind: &logv1.Command_Expire{Expire: x}}
+	return &logv1.Command{Actor: &logv1.Actor{Name: "node n1"}, Reason: "lease expired", Kind: &logv1.Command_Expire{Expire: x}}
 }
 
 func forgetLeases(ids ...string) *logv1.Command {
-	return &logv1.Command{Actor: &logv1.Actor{Name: "node n1"}, Kind: &logv1.Command_Expire{Expire: &logv1.Expire{Term: 1, ForgottenLeases: ids}}}
+	return &logv1.Command{Actor: &logv1.Actor{Name: "node n1"}, Reason: "forgotten", Kind: &logv1.Command_Expire{Expire: &logv1.Expire{Term: 1, ForgottenLeases: ids}}}
 }
 
 func hold(c *logv1.HoldLeases) *logv1.Command {

@@ -158,7 +158,11 @@ func (h *harness) feed(rt *rapid.T, logs []*raft.Log) map[uint64]string {
 
 // rapidHarness closes at the end of a run, of which one test has many.
 func rapidHarness(t *testing.T, rt *rapid.T, j *memRegistryFile) *harness {
-	h := harnessWith(t, Config{RegistryFile: j, MaxLevel: modelLevel})
+	return rapidHarnessWith(t, rt, Config{RegistryFile: j, MaxLevel: modelLevel})
+}
+
+func rapidHarnessWith(t *testing.T, rt *rapid.T, cfg Config) *harness {
+	h := harnessWith(t, cfg)
 	rt.Cleanup(func() { h.Close() })
 	return h
 }

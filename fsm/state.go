@@ -3,6 +3,7 @@ package fsm
 import (
 	"github.com/tidwall/btree"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm/layers"
 	"github.com/rollcallhq/rollcall/fsm/leases"
@@ -33,7 +34,10 @@ type state struct {
 	// Used by raft's goroutine alone; nil in a view.
 	found   *finder
 	scratch []byte // memory for what is hashed
-	term    uint64 // of the entry that is folded
+	// mostEnded is how many services the ends of leases change in one command; fewer than limits.MaxExpireChanges
+	// in tests only.
+	mostEnded int
+	term      uint64 // of the entry that is folded
 	// bookChanged says that book is not as in the newest view.
 	bookChanged bool
 }
@@ -65,6 +69,7 @@ func newState(kinds *Kinds) *state {
 		level:    logv1.BaseLevel,
 
 		hashVersion: HashVersion,
+		mostEnded:   limits.MaxExpireChanges,
 		found:       &finder{},
 	}
 }

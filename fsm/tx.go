@@ -47,6 +47,7 @@ type recordChange struct {
 	ends    bool   // the record is over, though it stays for now
 	matched int64  // of an override: how many services it covers; of a lease: how many reports were attached to it
 	why     *cause // nil: the command
+	last    Value  // of a lease that is deleted: what it was at its end
 }
 
 func (c *recordChange) changed() bool { return c.before != c.after }
@@ -93,6 +94,8 @@ func (s *state) commitRecords(p *plan, add func(*logv1.Event, *cause)) {
 		e := &logv1.Event{Type: c.event, Kind: c.kind.Number, Key: c.key, Deletes: c.after == nil, Ends: c.ends, MatchedCount: c.matched}
 		if c.after != nil {
 			e.After = appendValue(nil, c.after)
+		} else if c.last != nil {
+			e.After = appendValue(nil, c.last)
 		}
 		add(e, c.why)
 	}

@@ -16,7 +16,7 @@ import (
 func TestP9OnlyValuesAreReplicated(t *testing.T) {
 	// A rune that Unicode 15 does not know and a later version may: %q writes it as it is or escaped.
 	const strange = "shop/\U0001FAE9"
-	h := withIDs(t, 1000, 1000)
+	h := withIDs(t, 1000, 1000*second)
 	given := map[string]bool{"": true}
 	for i, cmd := range []*logv1.Command{
 		withID("1", change(strange, serving)),
@@ -36,9 +36,17 @@ func TestP9OnlyValuesAreReplicated(t *testing.T) {
 		announce(nil),
 		compact(-1),
 		compact(99),
+		grantForgetting(leaseA, second), grantForgetting(leaseB, second), write(leased("a", serving, leaseA), leased("b", serving, leaseB)),
+		write(leased("a", serving, leaseC)), write(change("a", serving)),
+		expireLeases(99, leaseA), because(revoke(leaseB), "stopped"), forgetLeases(leaseA, leaseB),
+		hold(&logv1.HoldLeases{Term: 1, Engaged: true}), because(releaseGuard(), "ours"),
 	} {
 		texts(cmd.ProtoReflect(), func(s string) { given[s] = true })
-		result := h.do(t, int64(i), cmd)[0]
+		if cmd.GetRecord().GetKind() == logv1.Kind_KIND_LEASE {
+			texts(decode(cmd.GetRecord().Payload, &logv1.LeaseCommand{}).ProtoReflect(), func(s string) { given[s] = true })
+		}
+		given[leaseGuardKey] = true
+		result := h.do(t, int64(i)*second, cmd)[0]
 		texts(result.ProtoReflect(), func(s string) {
 			if !given[s] && !isField(s) {
 				t.Errorf("command %d, %v: the result says %q, which nobody gave", i, cmd, s)
@@ -86,8 +94,13 @@ func (j *memRegistryFile) replicated() (all []proto.Message) {
 	for _, d := range j.deltas {
 		for _, e := range d.Events {
 			all = append(all, e)
-			if e.Kind == logv1.Kind_KIND_MEMBER {
+			switch e.Kind {
+			case logv1.Kind_KIND_MEMBER:
 				all = append(all, decode(e.After, &logv1.Member{}))
+			case logv1.Kind_KIND_LEASE:
+				all = append(all, decode(e.After, &logv1.Lease{}))
+			case logv1.Kind_KIND_LEASE_GUARD:
+				all = append(all, decode(e.After, &logv1.LeaseGuard{}))
 			}
 		}
 		for _, r := range d.Records {
@@ -105,6 +118,10 @@ func (j *memRegistryFile) replicated() (all []proto.Message) {
 				all = append(all, decode(value, &logv1.Member{}))
 			case logv1.Kind_KIND_SETTING:
 				all = append(all, decode(value, &logv1.Setting{}))
+			case logv1.Kind_KIND_LEASE:
+				all = append(all, decode(value, &logv1.Lease{}))
+			case logv1.Kind_KIND_LEASE_GUARD:
+				all = append(all, decode(value, &logv1.LeaseGuard{}))
 			default:
 				panic(r.Kind)
 			}

@@ -80,7 +80,7 @@ func (s *peerService) leads(ctx context.Context, ids int) *rpcerror.Failure {
 	if f := s.router.Fence.Refusal(); f != nil {
 		return f
 	}
-	if leader, leading := s.router.TermBegun(ctx); !leading || s.lessor == nil {
+	if leader, leading := s.router.TermBegun(ctx); !leading {
 		return &rpcerror.Failure{Reason: rpcerror.ReasonNoLeader, Message: "node " + s.node + " does not lead; as far as it knows the leader is " + strconv.Quote(leader)}
 	}
 	return nil

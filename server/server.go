@@ -167,7 +167,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{

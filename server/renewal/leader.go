@@ -18,7 +18,6 @@ const retryPause = 100 * time.Millisecond
 
 var (
 	errNoLeader   = errors.New("no leader is known")
-	errNoLessor   = errors.New("this node renews no leases")
 	errAnswer     = errors.New("the leader's answer does not fit the question")
 	errTermToCome = errors.New("this node was elected, and its term has not begun")
 )
@@ -99,8 +98,6 @@ func (r *Renewer) askLeader(ctx context.Context, changed <-chan struct{}, do fun
 	switch {
 	case leader == "":
 		return "", errNoLeader
-	case leading && r.Lessor == nil:
-		return leader, errNoLessor
 	case leading:
 		return leader, do(ctx, nil)
 	case leader == r.Node:

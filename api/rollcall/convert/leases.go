@@ -55,9 +55,8 @@ func LeaseGuard(g *logv1.LeaseGuard) *rollcallv1.LeaseGuard {
 func leaseEvent(p *rollcallv1.Event, e *logv1.Event) {
 	p.LeaseId = e.GetKey()
 	var l logv1.Lease
-	if err := l.UnmarshalVT(e.GetAfter()); err != nil || e.GetDeletes() {
-		p.Lease = &rollcallv1.Lease{LeaseId: e.GetKey()}
-		return
+	if err := l.UnmarshalVT(e.GetAfter()); err != nil {
+		l.Reset() // a newer binary's; its id is known all the same
 	}
 	p.Lease = Lease(e.GetKey(), &l)
 }

@@ -3217,7 +3217,7 @@ type Event struct {
 	Key            string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
 	Deletes        bool                   `protobuf:"varint,10,opt,name=deletes,proto3" json:"deletes,omitempty"` // the record does not exist after it
 	// The record's bytes as of after the event, as the registry file holds them. Not set for services,
-	// whose record follows from the event's other fields.
+	// whose record follows from the event's other fields. Of a lease that the event deletes: as it was at its end.
 	After []byte `protobuf:"bytes,11,opt,name=after,proto3" json:"after,omitempty"`
 	// Of services only.
 	PreviousStatus  Status `protobuf:"varint,12,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"`    // STATUS_SERVICE_UNKNOWN: did not exist
