@@ -298,6 +298,7 @@ type fakeNode struct {
 	mute         bool          // it takes renewals, and does nothing with them
 	late         time.Duration // between a renewal and its answer
 	stuckStreams int           // so many KeepAlive streams, from now on, are never answered
+	streams      error         // why it takes no stream of writes
 	server       *grpc.Server
 	listener     net.Listener
 	conns        []net.Conn

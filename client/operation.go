@@ -23,9 +23,10 @@ type operation struct {
 	pattern   string // of overrides
 	rule      string
 	lease     string
-	write     bool   // changes something
-	requestID string // of writes
-	cluster   string // that must answer; "": any
+	write     bool            // changes something
+	requestID string          // of writes
+	cluster   string          // that must answer; "": any
+	streamed  *streamedChange // nil: it is never sent over a stream of writes
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {
