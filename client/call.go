@@ -33,6 +33,7 @@ const (
 type try struct {
 	err    error
 	unsent bool // surely
+	stuck  bool // it was not sent because others waited to be sent before it, to a node that is connected
 }
 
 // unknownOutcome is the first try of a write that may have been done; err is nil if there was none. From
@@ -118,11 +119,11 @@ func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *E
 			f := op.failed(e, t.err, w)
 			cause = c.over(ctx)
 			c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "an endpoint did not settle a call", slog.String("endpoint", e.address), slog.Any("error", f))
-			if w == WrittenUnknown {
+			if w == WrittenUnknown || t.stuck {
 				c.leave(e, cause)
-				if unknown.err == nil {
-					unknown = unknownOutcome{f, begun}
-				}
+			}
+			if w == WrittenUnknown && unknown.err == nil {
+				unknown = unknownOutcome{f, begun}
 			}
 			switch {
 			case unknown.err == f && cause != nil:
@@ -187,12 +188,23 @@ func (c *Client) try(ctx context.Context, e *endpoint, op operation, round int, 
 		}
 		return try{err: err, unsent: true}
 	}
-	tracked, t := track(withCluster(bounded, op.cluster))
-	err = call(tracked, conn)
-	if err != nil && bounded.Err() != nil && ctx.Err() == nil && errorInfo(status.Convert(err)) == nil {
-		err = status.Error(codes.DeadlineExceeded, fmt.Sprintf("no answer within %v", timeout))
+	t, done := try{}, false
+	if op.streamed != nil {
+		// A write that is alone is a call of its own, which is as fast and leaves nothing open.
+		if e.writes.Begin() {
+			t, done = e.tryStream(bounded, op)
+		}
+		defer e.writes.End()
 	}
-	return try{err: err, unsent: t.unsent()}
+	if !done {
+		tracked, sends := track(withCluster(bounded, op.cluster))
+		t.err = call(tracked, conn)
+		t.unsent = sends.unsent()
+	}
+	if t.err != nil && bounded.Err() != nil && ctx.Err() == nil && errorInfo(status.Convert(t.err)) == nil {
+		t.err = status.Error(codes.DeadlineExceeded, fmt.Sprintf("no answer within %v", timeout))
+	}
+	return t
 }
 
 // endsWithin reports whether the deadline of ctx is less than d away.

@@ -47,7 +47,9 @@ func New(cfg Config) (*Client, error) {
 	c.life, c.end = context.WithCancel(context.Background())
 	options := dialOptions(cfg)
 	for i, address := range cfg.Endpoints {
-		c.endpoints = append(c.endpoints, &endpoint{index: i, address: address, options: options})
+		e := &endpoint{index: i, address: address, options: options}
+		e.writes = e.newWriter(cfg)
+		c.endpoints = append(c.endpoints, e)
 	}
 	c.renewer = c.newRenewer()
 	return c, nil

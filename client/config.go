@@ -30,8 +30,12 @@ type Config struct {
 	Logger *slog.Logger
 	// DialOptions come after the client's own and so prevail over them, credentials for example
 	// (default: plain text). Not over these: gRPC's own retries and service configs are always off.
-	// An interceptor that makes calls other ones undoes what this package says of writes.
+	// An interceptor that makes calls other ones undoes what this package says of writes. Interceptors of unary calls do
+	// not see writes that go over a stream: see UnaryWrites.
 	DialOptions []grpc.DialOption
+	// UnaryWrites makes each write a call of its own. Otherwise writes that wait at the same time share a stream, which
+	// costs a node and this process a fraction.
+	UnaryWrites bool
 }
 
 const defaultAttemptTimeout = 2 * time.Second

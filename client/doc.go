@@ -86,6 +86,36 @@
 // [ReasonRuleBroken]: [BrokenRules] returns them. Who must break a rule all the same names it in
 // [WriteOptions].BreakGlass, and says why; both stay in the history.
 //
+// # Leases
+//
+// A report stays until somebody changes it, also when its reporter is dead. A report that is attached to a lease
+// turns NOT_SERVING by itself when the lease is not renewed for its TTL ([LeaseOptions] can say something else). [Client.KeepLease]
+// does all that a reporter needs:
+//
+//	lease, err := c.KeepLease(client.LeaseOptions{TTL: 10 * time.Second}, client.KeepOptions{})
+//	if err != nil {
+//		return err // the options are wrong
+//	}
+//	defer lease.Close(context.Background()) // its reports turn NOT_SERVING; see OnStop
+//	err = lease.Report(ctx, "shop/cart/10.0.0.7:8080", client.Serving, "all checks pass")
+//
+// The [Lease] is renewed when a third of its TTL has passed, a little earlier or later so that reporters do not
+// renew together. When a node has not answered for a sixth of the TTL, another one is asked: so a lease lives on
+// when the node that it used dies, hangs or is cut off, and during an election it waits. All Leases of a Client
+// share one stream to the node that they use, and a Lease at rest has no goroutine: a process may have ten
+// thousand. Close the Leases before the Client.
+//
+//   - Overdue: the whole TTL has passed since the last renewal that was acknowledged was sent, by a clock that is
+//     monotonic and counts the time too in which the machine was suspended. The lease may be lost. A process that
+//     must not work while others believe it dead stops here. It says so by [LeaseBecameOverdue].
+//   - Lost: the cluster says that the lease has ended. Another one is granted, and the newest report of each
+//     service is written anew, in batches. Between the two the services are what [LeaseOptions].OnExpiry says.
+//   - A process that is killed says nothing, and the TTL ends its reports.
+//
+// While a lease lives, changes of its reports that name no lease are refused with [ReasonLeaseHeld]: [IsLeaseHeld]. A
+// change that names another live lease takes the report over. A call that names a lease which has ended is
+// refused: [IsLeaseLost].
+//
 // # Another cluster
 //
 // A cluster that was restored from a backup, or founded anew, on the same addresses is another cluster: it has

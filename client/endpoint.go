@@ -15,6 +15,8 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/client/internal/writestream"
 )
 
 const (
@@ -54,6 +56,7 @@ type endpoint struct {
 	index   int
 	address string
 	options []grpc.DialOption
+	writes  *writestream.Writer
 
 	mu     sync.Mutex       // guards what follows
 	conn   *grpc.ClientConn // nil until first used
@@ -125,6 +128,7 @@ func (e *endpoint) redial(ctx context.Context, conn *grpc.ClientConn) {
 }
 
 func (e *endpoint) close() error {
+	defer e.writes.Close() // after the connection, which ends what waits
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true

@@ -206,7 +206,11 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 	if err := n.enter(ctx, "KeepAlive", nil); err != nil {
 		return err
 	}
-	requests := make(chan *rollcallv1.KeepAliveRequest)
+	type arrived struct {
+		*rollcallv1.KeepAliveRequest
+		at time.Time
+	}
+	requests := make(chan arrived, 64)
 	go func() {
 		defer close(requests)
 		for {
@@ -214,17 +218,24 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 			if err != nil {
 				return
 			}
+			n.cluster.mu.Lock()
+			n.calls = append(n.calls, call{method: "renew", request: req, at: time.Now()})
+			n.cluster.mu.Unlock()
 			select {
-			case requests <- req:
+			case requests <- arrived{req, time.Now()}:
 			case <-ctx.Done():
 				return
 			}
 		}
 	}()
-	var req *rollcallv1.KeepAliveRequest // to be answered
+	n.cluster.mu.Lock()
+	stuck := n.stuckStreams > 0
+	n.stuckStreams--
+	n.cluster.mu.Unlock()
+	var req *arrived // to be answered
 	for first := true; ; {
 		n.cluster.mu.Lock()
-		changed, draining, silent := n.cluster.changed, n.draining, n.hung || n.mute
+		changed, draining, silent := n.cluster.changed, n.draining, n.hung || n.mute || stuck
 		n.cluster.mu.Unlock()
 		incoming := requests
 		if req != nil {
@@ -234,7 +245,11 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 		case draining:
 			return refusal(codes.Unavailable, "STOPPING", nil)
 		case req != nil && !silent:
-			resp := n.renew(req)
+			resp := n.renew(req.KeepAliveRequest)
+			n.cluster.mu.Lock()
+			late := n.late
+			n.cluster.mu.Unlock()
+			lag(ctx, max(0, late-time.Since(req.at)))
 			if first {
 				first, resp.ClusterId = false, n.clusterID()
 			}
@@ -250,10 +265,7 @@ func (n *fakeNode) KeepAlive(stream rollcallv1.Admin_KeepAliveServer) error {
 			if !ok {
 				return nil
 			}
-			req = r
-			n.cluster.mu.Lock()
-			n.calls = append(n.calls, call{method: "renew", request: r, at: time.Now()})
-			n.cluster.mu.Unlock()
+			req = &r
 		case <-ctx.Done():
 			return ctx.Err()
 		}

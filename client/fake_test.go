@@ -288,17 +288,20 @@ type fakeNode struct {
 	cluster *fakeCluster
 	name    string
 
-	applied  int64
-	own      map[string]client.Status
-	hung     bool
-	draining bool
-	deaf     bool   // to min-revision
-	stuck    bool   // within the atomic write of cluster.whole
-	stray    string // another cluster that it belongs to; "": none
-	mute     bool   // it takes renewals, and does nothing with them
-	server   *grpc.Server
-	listener net.Listener
-	conns    []net.Conn
+	applied      int64
+	own          map[string]client.Status
+	hung         bool
+	draining     bool
+	deaf         bool          // to min-revision
+	stuck        bool          // within the atomic write of cluster.whole
+	stray        string        // another cluster that it belongs to; "": none
+	mute         bool          // it takes renewals, and does nothing with them
+	late         time.Duration // between a renewal and its answer
+	stuckStreams int           // so many KeepAlive streams, from now on, are never answered
+	streams      error         // why it takes no stream of writes
+	server       *grpc.Server
+	listener     net.Listener
+	conns        []net.Conn
 
 	calls    []call
 	readLag  time.Duration // before GetService reads

@@ -83,7 +83,8 @@ type Lease struct {
 	id       string // "": none
 	cluster  string // that granted it
 	renewal  *renewal.Renewal
-	closing  bool // nothing more is reported or granted
+	closing  bool // Close was called: nothing more is taken
+	flushing bool // and what was taken is still to be written, if need be under a new lease
 	working  bool // work runs
 	telling  bool // tellAll runs
 	events   []LeaseEvent
@@ -194,8 +195,8 @@ func (l *Lease) lose(id string, err error) {
 	l.renewal.Stop()
 	l.id, l.cluster, l.renewal, l.state = "", "", nil, LeaseLost
 	l.tell(LeaseEvent{Type: LeaseWasLost, LeaseID: id, Err: err})
-	if l.closing {
-		l.settleAll(l.op.error(codes.NotFound, "the lease was lost while it was closed", nil))
+	if l.closing && !l.flushing {
+		l.settleAll(l.op.leaseLost("the lease was lost while it was closed"))
 		return
 	}
 	for _, s := range sortedServices(l.services) {

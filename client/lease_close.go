@@ -35,10 +35,12 @@ func (l *Lease) Close(ctx context.Context) error {
 	defer close(l.closed)
 	ctx, cancel := context.WithTimeout(ctx, closeTimeout)
 	defer cancel()
-	l.flush(ctx)
+	unwritten := l.flush(ctx)
 	l.end()
 	l.workers.Wait() // a lease that is granted at the last moment is to be revoked
-	l.closeErr = l.revoke(ctx)
+	if l.closeErr = l.revoke(ctx); l.closeErr == nil {
+		l.closeErr = unwritten
+	}
 	l.mu.Lock()
 	if l.renewal != nil {
 		l.renewal.Stop()
@@ -58,29 +60,39 @@ func (l *Lease) Close(ctx context.Context) error {
 	return l.closeErr
 }
 
-// flush waits until what Close must still write is written, for half of the time.
-func (l *Lease) flush(ctx context.Context) {
+// flush waits until what Close must still write is written, for half of the time. Its error says that some is not.
+func (l *Lease) flush(ctx context.Context) (err error) {
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithTimeout(ctx, time.Until(deadline)/2)
 	defer cancel()
 	l.mu.Lock()
+	defer l.mu.Unlock()
 	needed := func(s *leased) bool {
-		return l.id != "" && (l.o.OnStop == StopLeave || l.o.OnStop == StopNotServing && s.report.Status == ServiceUnknown)
+		return l.o.OnStop == StopLeave || l.o.OnStop == StopNotServing && s.report.Status == ServiceUnknown && l.id != ""
 	}
 	l.dirty = slices.DeleteFunc(l.dirty, func(s *leased) bool {
 		s.queued = s.queued && needed(s)
 		return !s.queued
 	})
-	w := &wait{left: 1, done: make(chan struct{})}
-	for _, s := range l.services {
-		if needed(s) && !l.clean(s) {
-			w.left++
-			s.waits = append(s.waits, pending{s.version, w})
+	l.flushing = l.o.OnStop == StopLeave
+	for err == nil { // a lease that is lost meanwhile has all written again
+		w := &wait{left: 1, done: make(chan struct{})}
+		for _, s := range l.services {
+			if needed(s) && !l.clean(s) {
+				w.left++
+				s.waits = append(s.waits, pending{s.version, w})
+			}
 		}
+		if w.left == 1 {
+			break
+		}
+		w.settle(nil)
+		l.mu.Unlock()
+		err = l.await(ctx, w)
+		l.mu.Lock()
 	}
-	w.settle(nil)
-	l.mu.Unlock()
-	_ = l.await(ctx, w) // what is not written by then, is not
+	l.flushing = false
+	return err
 }
 
 // revoke ends the lease, if there is one.
@@ -92,9 +104,7 @@ func (l *Lease) revoke(ctx context.Context) error {
 	op.name = "close lease"
 	if id == "" {
 		if lost && reported && l.unlikeExpiry() {
-			e := op.error(codes.NotFound, "the lease was lost, and not granted anew yet; its reports are what they turn to at its expiry", nil)
-			e.Reason, e.leaseRefused = reasonNotFound, true
-			return e
+			return op.leaseLost("the lease was lost, and not granted anew yet; its reports are what they turn to at its expiry")
 		}
 		return nil
 	}

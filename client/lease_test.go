@@ -47,7 +47,8 @@ func keep(t *testing.T, f *fakeCluster, c *client.Client, o client.KeepOptions) 
 	return k
 }
 
-// told is the types of the events.
+// told is the types of the events, repeated ones once: a report that comes while others are written may share their
+// event.
 func (k *kept) told() string {
 	synctest.Wait()
 	k.mu.Lock()
@@ -56,7 +57,7 @@ func (k *kept) told() string {
 	for _, e := range k.events {
 		types = append(types, e.Type.String())
 	}
-	return strings.Join(types, ", ")
+	return strings.Join(slices.Compact(types), ", ")
 }
 
 func (k *kept) report(t *testing.T, service string, s client.Status) {
@@ -190,8 +191,12 @@ func TestLeaseLivesOnThroughAnotherNode(t *testing.T) {
 					before := len(last.seen("renew"))
 					fault(f, last)
 					at := time.Now()
+					sent := len(last.seen("renew"))
 					time.Sleep(ttl)
 					after := f.renewals()
+					if again := len(last.seen("renew")) - sent; again > 1 && name != "loses its connections" && name != "drains" {
+						t.Errorf("it was asked %d times after that", again)
+					}
 					i := slices.IndexFunc(after, func(c call) bool {
 						return c.at.After(at) && !slices.ContainsFunc(last.seen("renew"), func(d call) bool { return d.at.Equal(c.at) })
 					})
@@ -212,6 +217,82 @@ func TestLeaseLivesOnThroughAnotherNode(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStreamThatIsNeverAnswered is given up in time, and what is sent on it is bounded.
+func TestStreamThatIsNeverAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.nodes[0].stuckStreams = 1
+		c := f.client(t)
+		k := keep(t, f, c, client.KeepOptions{})
+		k.report(t, "a", serving)
+		for range 100 {
+			keep(t, f, c, client.KeepOptions{})
+		}
+		time.Sleep(ttl / 3 * 12 / 10)
+		if messages := len(f.renewals()); messages > 4 {
+			t.Errorf("%d messages wait for an answer", messages)
+		}
+		time.Sleep(time.Minute)
+		wantTold(t, k, "granted, reported")
+		if f.streams() != 2 || len(f.leases.live) != 101 {
+			t.Errorf("%d streams, %d leases live", f.streams(), len(f.leases.live))
+		}
+	})
+}
+
+// TestLateAnswersCount: from when the renewal was sent, which is all that a node promises.
+func TestLateAnswersCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		late := ttl / 4 // the next endpoint is asked before the answer comes
+		f.do(func() {
+			for _, n := range f.nodes {
+				n.late = late
+			}
+		})
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		k.report(t, "a", serving)
+		for range 1000 {
+			time.Sleep(100 * time.Millisecond)
+			// When the last renewal arrived whose answer has come for certain, or may have.
+			var least, most time.Time
+			for _, r := range f.renewals() {
+				if time.Since(r.at) > late+20*time.Millisecond {
+					least = r.at
+				}
+				if time.Since(r.at) >= late {
+					most = r.at
+				}
+			}
+			if until := k.Until(); !least.IsZero() && (until.Before(least.Add(ttl-20*time.Millisecond)) || until.After(most.Add(ttl))) {
+				t.Fatalf("it is said to live until %v or %v after the renewal", until.Sub(least), until.Sub(most))
+			}
+		}
+		wantTold(t, k, "granted, reported")
+	})
+}
+
+// TestSlowGrant: the lease has lived since its grant was asked for, as far as the reporter may know.
+func TestSlowGrant(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.nodes[0].onAnswer = func(ctx context.Context, _ int) error {
+			lag(ctx, 1900*time.Millisecond)
+			return nil
+		}
+		began := time.Now()
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		time.Sleep(1950 * time.Millisecond)
+		if lives := k.Until().Sub(began); k.ID() == "" || lives > ttl || lives < ttl-10*time.Millisecond {
+			t.Errorf("it is said to live until %v after the request", lives)
+		}
+		time.Sleep(2 * time.Second)
+		if len(f.renewals()) != 1 {
+			t.Errorf("%d renewals", len(f.renewals()))
+		}
+	})
 }
 
 // TestLeaseOutlivesAnElection: renewals wait, and are tried again, elsewhere and without hurry.
@@ -327,7 +408,7 @@ func TestManyReportsOfAServiceBecomeFewWrites(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 		k.report(t, "a", unknown)
-		if got := len(strings.Fields(f.statuses("a"))); got > 12 {
+		if got := len(strings.Fields(f.statuses("a"))); got > 15 {
 			t.Errorf("%d writes", got)
 		}
 		wantStatus(t, f, "a", unknown)

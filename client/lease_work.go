@@ -125,7 +125,7 @@ func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
 	defer l.mu.Unlock()
 	switch {
 	case l.life.Err() != nil:
-	case l.id == "" && !l.closing:
+	case l.id == "" && (!l.closing || l.flushing):
 		return true, nil, 0
 	case l.id == "":
 	default:

@@ -23,9 +23,10 @@ type operation struct {
 	pattern   string // of overrides
 	rule      string
 	lease     string
-	write     bool   // changes something
-	requestID string // of writes
-	cluster   string // that must answer; "": any
+	write     bool            // changes something
+	requestID string          // of writes
+	cluster   string          // that must answer; "": any
+	streamed  *streamedChange // nil: it is never sent over a stream of writes
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {
@@ -34,6 +35,13 @@ func (op operation) error(code codes.Code, message string, err error) *Error {
 	if op.about && op.service == "" || strings.ContainsFunc(e.subject, odd) {
 		e.subject = strconv.Quote(e.subject)
 	}
+	return e
+}
+
+// leaseLost returns an error of the client's own that IsLeaseLost knows.
+func (op operation) leaseLost(message string) *Error {
+	e := op.error(codes.NotFound, message, nil)
+	e.Reason, e.leaseRefused = reasonNotFound, true
 	return e
 }
 

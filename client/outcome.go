@@ -18,6 +18,9 @@ const (
 // judge says what a failed try means, and what became of a write.
 func (op operation) judge(t try) (verdict, Written) {
 	st := status.Convert(t.err)
+	if t.stuck {
+		return verdictRetry, WrittenNo
+	}
 	if t.unsent {
 		switch st.Code() {
 		case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:

@@ -183,12 +183,18 @@ func (c *Client) writing(name string, o *WriteOptions, conditional bool) operati
 	return op
 }
 
-// change makes one change, and remembers the cluster that answered.
+// change makes one change, over a stream if several wait (package writestream), and remembers the cluster that answered.
 func change[Request any, Response interface{ GetClusterId() string }](
 	ctx context.Context, c *Client, op operation, req Request,
 	call func(rollcallv1.AdminClient, context.Context, Request, ...grpc.CallOption) (Response, error),
 ) (Response, error) {
 	var resp Response
+	if op.write && !c.cfg.UnaryWrites {
+		op.streamed = newStreamedChange(ctx, req, func(answer any) (ok bool) {
+			resp, ok = answer.(Response)
+			return ok
+		})
+	}
 	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
 		resp, err = call(rollcallv1.NewAdminClient(conn), ctx, req)
 		return err

@@ -33,7 +33,7 @@ func full() Reading {
 		Budgets: []Budget{{"answer-bytes", 4096, 268435456, 3}},
 		Ready:   true, Storage: &Storage{Registry: 1 << 20, Log: 2 << 20, Snapshots: 3 << 20, Free: 4 << 20}, LastSnapshot: time.Now().Add(-time.Hour),
 		Connections: []Connections{{"api", 7, 10_000}, {"http", 1, 256}},
-		Watches:     9, EventWatches: 3, StateWatches: 2, WatchesLimit: 200_000,
+		Watches:     9, EventWatches: 3, StateWatches: 2, LeaseStreams: 4, WriteStreams: 5, WatchesLimit: 200_000,
 		ServicesAsked: true, ServiceStatuses: []ServiceStatus{{"shop/cart", "SERVING"}},
 	}
 }
@@ -111,6 +111,8 @@ func TestScrape(t *testing.T) {
 		"rollcall_watches_limit 200000",
 		"rollcall_event_watchers 3",
 		"rollcall_state_watchers 2",
+		"rollcall_lease_streams 4",
+		"rollcall_write_streams 5",
 		`rollcall_service_status{service="shop/cart",status="SERVING"} 1`,
 		"rollcall_service_status_truncated 0",
 		"rollcall_write_duration_seconds_sum 2",

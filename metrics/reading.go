@@ -58,6 +58,7 @@ type Reading struct {
 
 	Connections                         []Connections
 	Watches, EventWatches, StateWatches int64 // all kinds of watches; those of events; those of state
+	LeaseStreams, WriteStreams          int64 // streams that count as watches: of renewals, of writes
 	WatchesLimit                        int64
 
 	ServiceStatuses   []ServiceStatus // of the services that were asked for, at most MaxServiceSeries
@@ -163,6 +164,10 @@ var families = []family{
 		one(func(r Reading) float64 { return float64(r.EventWatches) })},
 	{"rollcall_state_watchers", "Watches of the state of many services (WatchServices) among them.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.StateWatches) })},
+	{"rollcall_lease_streams", "Streams of renewals of leases (KeepAlive) among them.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.LeaseStreams) })},
+	{"rollcall_write_streams", "Streams of writes (WriteStream) among them.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.WriteStreams) })},
 	{"rollcall_service_status", "1 for the effective status of each service under a prefix of --metric-services; at most 1000 services. No sample without that flag.", gauge, []string{"service", "status"},
 		func(r Reading, e emit) {
 			for _, s := range r.ServiceStatuses {

@@ -82,6 +82,7 @@ func (n *Node) readUsage(r *metrics.Reading) {
 	u := n.server.Usage()
 	r.Ready, r.ReadsReady = n.server.Ready()
 	r.Watches, r.EventWatches, r.StateWatches, r.WatchesLimit = u.Watches, u.EventWatches, u.StateWatches, int64(n.cfg.MaxWatches)
+	r.LeaseStreams, r.WriteStreams = u.LeaseStreams, u.WriteStreams
 	r.Connections = []metrics.Connections{{Port: "api", Open: u.Connections, Limit: n.connections.API}}
 	if n.httpServer != nil {
 		r.Connections = append(r.Connections, metrics.Connections{Port: "http", Open: n.httpServer.Open(), Limit: n.connections.HTTP})

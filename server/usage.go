@@ -3,8 +3,8 @@ package server
 // Usage is how much of what is limited clients use at one moment.
 type Usage struct {
 	Connections int // of the API
-	// Watches of all kinds, and those of events and of state among them.
-	Watches, EventWatches, StateWatches int64
+	// Watches of all kinds, and among them those of events, those of state, and the streams of renewals and of writes.
+	Watches, EventWatches, StateWatches, LeaseStreams, WriteStreams int64
 }
 
 // Usage takes the same time however many watches there are.
@@ -16,6 +16,8 @@ func (s *Server) Usage() Usage {
 		Watches:      s.watches.open.Load(),
 		EventWatches: s.watches.events.Load(),
 		StateWatches: s.watches.states.Load(),
+		LeaseStreams: s.watches.leases.Load(),
+		WriteStreams: s.watches.writes.Load(),
 	}
 	if clients != nil {
 		u.Connections = clients.Open()

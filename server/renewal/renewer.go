@@ -45,14 +45,15 @@ type Config struct {
 }
 
 const (
-	// gathering is how long ids wait for others. It is short beside the shortest TTL.
-	gathering = 5 * time.Millisecond
+	// gathering is how long ids wait for others: the leader pays for questions more than for ids. It is short beside
+	// the shortest TTL.
+	gathering = 10 * time.Millisecond
 	// patience is how long a leader is looked for, and asked.
 	patience = time.Second
 	// answered is the part of the shortest TTL after which a caller has an answer in any case. A client takes a
 	// node that is silent for a sixth of the TTL for dead.
 	answered = 8
-	// renewed is the part of the shortest TTL after which a lease should be renewed again.
+	// renewedAgain is the part of the shortest TTL after which a lease should be renewed again.
 	renewedAgain = 3
 )
 
