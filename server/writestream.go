@@ -32,7 +32,7 @@ const (
 // another sends the answers that are ready together. A write has no goroutine.
 type writeStream struct {
 	*admin
-	ctx        context.Context // the stream's
+	ctx        context.Context // ends with the stream, or when the node stops
 	connection *peer.Peer
 	caller     string
 	until      time.Time // the stream's own deadline; zero: it has none
@@ -67,7 +67,9 @@ func (a *admin) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteStre
 	if err := a.checkMetadata(ctx); err != nil {
 		return err
 	}
-	s := &writeStream{admin: a, ctx: ctx, caller: callerAddress(ctx), calls: forward.NewCalls(ctx, maxStreamedWrites)}
+	working, giveUp := context.WithCancel(ctx)
+	defer giveUp()
+	s := &writeStream{admin: a, ctx: working, caller: callerAddress(ctx), calls: forward.NewCalls(working, maxStreamedWrites)}
 	s.connection, _ = peer.FromContext(ctx)
 	s.until, _ = ctx.Deadline()
 	if f := a.pending.Take(s.connection, writeStreamBytes); f != nil {
@@ -91,29 +93,31 @@ func (a *admin) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteStre
 		err = rpcerror.ToStatus(a.node, rpcerror.ErrStopping.AsNotWritten())
 	}
 	s.calls.Close()
-	s.awaitSent(ctx, sent)
+	s.awaitSent(ctx, sent, giveUp)
 	if errors.Is(err, io.EOF) {
 		return nil
 	}
 	return err
 }
 
-// awaitSent waits until the answers to all writes that were taken have left. When the node stops, a client that does
-// not read is cut off: the status that ends the stream would wait behind the unread answers, and Stop would wait for
-// it.
-func (s *writeStream) awaitSent(ctx context.Context, sent <-chan struct{}) {
+// awaitSent waits until the answers to all writes that were taken have left. When the node stops, it gives up the writes
+// that are not answered soon, and then cuts off a client that does not read: the status that ends the stream would wait
+// behind the unread answers, and Stop would wait for it.
+func (s *writeStream) awaitSent(ctx context.Context, sent <-chan struct{}, giveUp context.CancelFunc) {
 	select {
 	case <-sent:
 		return
 	case <-s.ending.Done():
 	}
-	grace := time.NewTimer(flowcontrol.StuckGrace)
-	defer grace.Stop()
-	select {
-	case <-sent:
-		return
-	case <-grace.C:
-		s.cutOff(ctx)
+	for _, next := range []func(){giveUp, func() { s.cutOff(ctx) }} {
+		grace := time.NewTimer(flowcontrol.StuckGrace)
+		select {
+		case <-sent:
+			grace.Stop()
+			return
+		case <-grace.C:
+			next()
+		}
 	}
 	<-sent
 }
@@ -187,7 +191,7 @@ func (s *writeStream) take(writes []*rollcallv1.StreamedWrite) {
 			continue
 		}
 		write.bytes = bytes
-		length += int(bytes)
+		length += write.Command.SizeVT()
 		write.Deadline = s.deadline(w, now, length)
 		if err == nil && write.room > 0 {
 			err = s.reserve(write)
@@ -209,7 +213,7 @@ func (s *writeStream) take(writes []*rollcallv1.StreamedWrite) {
 }
 
 // deadline is when a write of a message that came now is given up. Without a timeout it may work as long as a unary
-// call without one. length is about how many bytes its message has up to it.
+// call without one. length is how many bytes the commands of its message have up to it.
 func (s *writeStream) deadline(w *rollcallv1.StreamedWrite, now time.Time, length int) time.Time {
 	at := now.Add(s.router.Timeout + deadline.Transfer(length))
 	if t := w.GetTimeout(); t.AsDuration() > 0 { // others are refused
