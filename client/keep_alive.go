@@ -37,10 +37,10 @@ func (c *Client) newRenewer() *renewal.Renewer {
 type LeaseState int
 
 const (
-	LeaseNone    LeaseState = iota // of a Lease: none is granted yet, or none again after a loss
+	LeaseNone    LeaseState = iota // of a Lease: none is granted yet
 	LeaseHeld                      // granted or renewed, less than its TTL ago
 	LeaseOverdue                   // its TTL has passed since the last renewal that was acknowledged was sent: it may be lost
-	LeaseLost                      // it has ended, or never was
+	LeaseLost                      // it has ended, or never was; of a Lease: and another one is not granted yet
 	LeaseClosed                    // of a Lease: Close was called
 )
 

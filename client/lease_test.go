@@ -676,6 +676,71 @@ func TestNewerReportDoesNotOvertakeAnOlderOne(t *testing.T) {
 	})
 }
 
+// TestOutcomeThatStaysUnknown: a grant and a report are asked for again, each as the same request.
+func TestOutcomeThatStaysUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		until := time.Now().Add(35 * time.Second)
+		for _, n := range f.nodes {
+			n.onAnswer = func(context.Context, int) error {
+				if time.Now().Before(until) {
+					return refusal(codes.Unavailable, "OUTCOME_UNKNOWN", nil)
+				}
+				return nil
+			}
+		}
+		l, err := f.client(t).KeepLease(client.LeaseOptions{TTL: time.Hour}, client.KeepOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Report(within(t, time.Minute), "a", serving, ""); err != nil {
+			t.Fatal(err)
+		}
+		until = time.Now().Add(35 * time.Second)
+		if err := l.Submit(client.Report{Service: "a", Status: unknown}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(5 * time.Second)
+		if err := l.Report(within(t, time.Minute), "a", notServing, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := f.statuses("a"); got != "SERVING UNKNOWN NOT_SERVING" || f.leases.granted != 1 {
+			t.Errorf("a was %s, under %d leases", got, f.leases.granted)
+		}
+		if err := l.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestReportWhoseLeaseIsLostMeanwhile: it was written, and turned before its answer came.
+func TestReportWhoseLeaseIsLostMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		k.report(t, "a", serving)
+		for len(f.renewals()) == 0 {
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(ttl/3*9/10 - 200*time.Millisecond)
+		for _, n := range f.nodes {
+			n.onAnswer = func(ctx context.Context, _ int) error {
+				lag(ctx, 1500*time.Millisecond)
+				return nil
+			}
+		}
+		if err := k.Submit(client.Report{Service: "a", Status: unknown}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+		f.expire(k.ID())
+		time.Sleep(ttl)
+		if got := f.statuses("a"); got != "SERVING UNKNOWN NOT_SERVING UNKNOWN" {
+			t.Errorf("a was %s", got)
+		}
+	})
+}
+
 // TestLostAnswerOfAGrant: the lease of the first try is the one that is kept.
 func TestLostAnswerOfAGrant(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
