@@ -3292,8 +3292,10 @@ func (x *ReleaseLeaseGuardResponse) GetClusterId() string {
 }
 
 type WriteStreamRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Writes        []*StreamedWrite       `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"` // at most 10,000 changes in all
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 10,000 changes in all, ids of leases included. A message with more, or with an id that waits for an answer
+	// already, is not done, and ends the stream with INVALID_ARGUMENT when what came before it is answered.
+	Writes        []*StreamedWrite `protobuf:"bytes,1,rep,name=writes,proto3" json:"writes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
