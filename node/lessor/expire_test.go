@@ -177,7 +177,7 @@ func TestALeadershipEndsInTheRoundOfAnExpiry(t *testing.T) {
 				c.renew(id(0))
 			}
 		})
-		time.Sleep(2 * time.Second)
+		time.Sleep(3 * time.Second)
 		c.set(func() {
 			for _, cmd := range c.proposed {
 				t.Errorf("proposed %v", cmd)
