@@ -67,6 +67,11 @@
 // second time, and a caller who must know reads first. A retry that changes anything of the request, the
 // reason or the actor for example, is refused with [ReasonRequestIDReused].
 //
+// # Many writes
+//
+// Writes that several goroutines make at the same time share a stream to the endpoint ([Config].UnaryWrites: never),
+// which costs a fraction of as many calls. Each keeps its own deadline, outcome and retries, as if it were alone.
+//
 // # Watching
 //
 // [Client.Watch] gives the current status at once and then, always in the end, the latest one. It may skip

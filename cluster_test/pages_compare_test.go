@@ -32,6 +32,7 @@ var placeholders = []struct {
 	{"entries", regexp.MustCompile(`\b(\d+) entries\b`), false},
 	{"size", regexp.MustCompile(`\b([\d,.]+ ?(?:bytes|[KMGT]i?B))\b`), false}, // files consist of the machine's pages
 	{"leader", regexp.MustCompile(`\bleader (n\d)\b`), false},
+	{"leader", regexp.MustCompile(`\bnode (n\d)\b`), false}, // as an actor
 	{"role", regexp.MustCompile(`(?m)^n\d  +(leader|follower)\b`), false},
 	// In JSON and YAML.
 	{"number", regexp.MustCompile(`\b(?:\w+_(?:seconds|bytes)|applied_index|lag_entries|term|index)"?: ?(-?[\d.e+-]+)`), false},

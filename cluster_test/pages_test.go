@@ -175,7 +175,7 @@ func TestProcessPagesCommandsExist(t *testing.T) {
 				for _, m := range rollcallCommand.FindAllStringSubmatch(s.command, -1) {
 					words := strings.Fields(strings.ReplaceAll(m[1], "\\\n", " "))
 					name := []string{}
-					for len(words) > 0 && regexp.MustCompile(`^[a-z]+$`).MatchString(words[0]) && len(name) < 2 {
+					for len(words) > 0 && regexp.MustCompile(`^[a-z]+(-[a-z]+)*$`).MatchString(words[0]) && len(name) < 2 {
 						name, words = append(name, words[0]), words[1:]
 					}
 					key := strings.Join(name, " ")

@@ -11,8 +11,10 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first signal asks for an orderly end; stop restores the default, so a second ends at once.
-	context.AfterFunc(ctx, stop)
+	// The first signal asks for an orderly end; stop restores the default, so a later one ends at once. What comes
+	// right after the first is the same request: timeout(1), for one, signals its child and then the child's group.
+	const together = 300 * time.Millisecond
+	context.AfterFunc(ctx, func() { time.AfterFunc(together, stop) })
 	// A command whose reader has gone ends as if it were still there, and a node outlives what reads its log:
 	// writing to a closed pipe is an error, see output, and no longer ends the process.
 	signal.Ignore(syscall.SIGPIPE)

@@ -133,6 +133,60 @@ func TestNoRoundOfBeforeCounts(t *testing.T) {
 	})
 }
 
+// TestWhatBecomesDueInARoundAwaitsTheNext.
+func TestWhatBecomesDueInARoundAwaitsTheNext(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, c *cluster) {
+		c.grant(id(1), 10200*time.Millisecond)
+		time.Sleep(9 * time.Second)
+		c.set(func() { c.slow = 400 * time.Millisecond })
+		time.Sleep(2 * time.Second)
+		cmds := c.commands()
+		if len(cmds) != 2 || len(cmds[0].GetExpire().GetLeases()) != 1 || c.live() != 0 {
+			t.Errorf("proposed %v", cmds)
+		}
+	})
+}
+
+// TestARoundOfALaterLeadership does not renew what came to the one before: another node led in between.
+func TestARoundOfALaterLeadership(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, c *cluster) {
+		c.set(func() {
+			c.within = func() {
+				c.lead(0)
+				c.put(id(0), nil) // another leader ended it
+				c.lead(3)
+			}
+		})
+		if lost, err := c.l.Renew(t.Context(), []string{id(0)}); !notWritten(err) {
+			t.Errorf("lost %v, %v", lost, err)
+		}
+	})
+}
+
+// TestALeadershipEndsInTheRoundOfAnExpiry: what was due in it is not due in the next one.
+func TestALeadershipEndsInTheRoundOfAnExpiry(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, c *cluster) {
+		var from time.Time
+		time.Sleep(9 * time.Second)
+		c.set(func() {
+			c.within = func() {
+				c.lead(0)
+				time.Sleep(time.Second)
+				c.lead(3)
+				from = time.Now()
+				c.renew(id(0))
+			}
+		})
+		time.Sleep(3 * time.Second)
+		c.set(func() {
+			for _, cmd := range c.proposed {
+				t.Errorf("proposed %v", cmd)
+			}
+		})
+		c.endsAfter(id(0), from, 10*time.Second)
+	})
+}
+
 // TestAnExpireOfAnEarlierLeadership: it was decided before another node led and renewed, and reaches the log after.
 func TestAnExpireOfAnEarlierLeadership(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, c *cluster) {

@@ -40,6 +40,7 @@ type cluster struct {
 	rounds   int
 	noQuorum bool
 	slow     time.Duration // the next round takes so long
+	within   func()        // happens within the next round, which is then answered all the same
 
 	// propose stands between the proposer and the log: it calls apply, or not, and returns what the proposer hears.
 	propose func(ctx context.Context, cmd *logv1.Command, apply func() *logv1.Result) (*logv1.Result, error)
@@ -143,9 +144,13 @@ func (c *cluster) leadership() (uint64, <-chan struct{}) {
 func (c *cluster) round(ctx context.Context) error {
 	c.mu.Lock()
 	c.rounds++
-	leads, no, slow := c.leads, c.noQuorum, c.slow
-	c.slow = 0
+	leads, no, slow, within := c.leads, c.noQuorum, c.slow, c.within
+	c.slow, c.within = 0, nil
 	c.mu.Unlock()
+	if within != nil {
+		within()
+		return nil
+	}
 	if leads == nil {
 		return errors.New("no leader")
 	}

@@ -85,8 +85,10 @@ type AdminClient interface {
 	// Lets leases expire that the lease guard holds because very many are late at once.
 	ReleaseLeaseGuard(ctx context.Context, in *ReleaseLeaseGuardRequest, opts ...grpc.CallOption) (*ReleaseLeaseGuardResponse, error)
 	// Many changes on one stream: each takes effect or fails alone, and is answered as soon as that is known, in
-	// any order. When the stream ends, what was sent and not answered may have been written: send it again with the
-	// same request_id.
+	// any order. They take effect in any order, too: who needs one waits for the answer. The node's first message comes
+	// at once. Metadata rollcall-cluster holds for all. When the stream ends, what was sent and not answered may have
+	// been written: send it again with the same request_id. It was surely not written if the status says so (written
+	// "no"), as when the node stops.
 	WriteStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[WriteStreamRequest, WriteStreamResponse], error)
 }
 
@@ -272,8 +274,10 @@ type AdminServer interface {
 	// Lets leases expire that the lease guard holds because very many are late at once.
 	ReleaseLeaseGuard(context.Context, *ReleaseLeaseGuardRequest) (*ReleaseLeaseGuardResponse, error)
 	// Many changes on one stream: each takes effect or fails alone, and is answered as soon as that is known, in
-	// any order. When the stream ends, what was sent and not answered may have been written: send it again with the
-	// same request_id.
+	// any order. They take effect in any order, too: who needs one waits for the answer. The node's first message comes
+	// at once. Metadata rollcall-cluster holds for all. When the stream ends, what was sent and not answered may have
+	// been written: send it again with the same request_id. It was surely not written if the status says so (written
+	// "no"), as when the node stops.
 	WriteStream(grpc.BidiStreamingServer[WriteStreamRequest, WriteStreamResponse]) error
 	mustEmbedUnimplementedAdminServer()
 }
