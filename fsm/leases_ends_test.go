@@ -559,3 +559,22 @@ func TestEndOfALeaseSaysWhatItWas(t *testing.T) {
 	}
 	h.sound(t)
 }
+
+// TestAViewKeepsItsLeases: what is read of one cut never changes.
+func TestAViewKeepsItsLeases(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 1, grantForgetting(leaseA, second), write(leased("a", serving, leaseA), leased("b", serving, leaseA)))
+	v := h.view.Load()
+	h.do(t, 2, write(change("x", serving)))
+	if same := h.view.Load(); same.attached != v.attached {
+		t.Error("a write without a lease made another index for the view")
+	}
+	h.do(t, 2, write(leased("c", serving, leaseA), leased("a", gone, leaseA)))
+	h.do(t, 3, expireLeases(99, leaseA))
+	if l := v.countedLease(leaseA, v.lease(leaseA)); l.ServiceCount != 2 || l.EndTime != nil || v.attached.Newest(leaseA) != 3 || v.leaseCounts.ended != 0 {
+		t.Errorf("the view of before shows %v", l)
+	}
+	if l, _ := h.GetLease(leaseA); l.ServiceCount != 2 || l.EndTime == nil {
+		t.Errorf("the newest shows %v", l)
+	}
+}
