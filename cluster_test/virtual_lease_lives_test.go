@@ -304,9 +304,11 @@ func (c *virtual) leaseFault(rng *rand.Rand, all clocks, pauses map[string]*paus
 		c.pause(pauses[n.cfg.Name], n, time.Duration(rng.Int64N(int64(5*time.Second))))
 	case 6:
 		c.t.Logf("stalled disk of %s", n.cfg.Name)
-		n.storeDelay.Store(rng.Int64N(int64(4 * time.Second)))
+		stall := time.Duration(rng.Int64N(int64(4 * time.Second)))
+		n.storeDelay.Store(int64(stall))
 		upTo(4 * time.Second)
 		n.storeDelay.Store(0)
+		time.Sleep(stall) // of an append that has just begun
 	case 7:
 		step := time.Duration(rng.Int64N(int64(2*time.Hour))) - time.Hour
 		c.t.Logf("the clock of %s steps by %s", n.cfg.Name, step)
