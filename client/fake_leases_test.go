@@ -283,7 +283,7 @@ func (n *fakeNode) renew(req *rollcallv1.KeepAliveRequest) *rollcallv1.KeepAlive
 		switch l := f.leases.live[id]; {
 		case f.leases.leaderless:
 			resp.WaitingLeaseIds = append(resp.WaitingLeaseIds, id)
-		case l == nil:
+		case l == nil || n.stray != "": // another cluster knows none of them
 			resp.LostLeaseIds = append(resp.LostLeaseIds, id)
 		default:
 			resp.RenewedLeaseIds = append(resp.RenewedLeaseIds, id)

@@ -45,11 +45,11 @@ type attachedReport = leases.Report[*record]
 
 // leaseCounts are how many leases there are of those that have ended. They follow from the records.
 type leaseCounts struct {
-	ended     int // all their reports have been changed
-	forgotten int // what they leave is to be forgotten, or will be when they have ended
+	ended     int32 // all their reports have been changed
+	forgotten int32 // what they leave is to be forgotten, or will be when they have ended
 }
 
-func (c *leaseCounts) add(l *logv1.Lease, n int) {
+func (c *leaseCounts) add(l *logv1.Lease, n int32) {
 	if l.GetEnd().GetDone() {
 		c.ended += n
 	}
@@ -168,7 +168,7 @@ func (tx *Tx) grantLease(c *logv1.GrantLease) *logv1.Refusal {
 		r.Given, r.Held = id, id
 		return r
 	}
-	if s.tables.find(leaseKind).records.Len()-s.leaseCounts.ended >= limits.MaxLeases {
+	if s.tables.find(leaseKind).records.Len()-int(s.leaseCounts.ended) >= limits.MaxLeases {
 		return tooMany("leases", limits.MaxLeases)
 	}
 	s.change(p, leaseKind, id, &logv1.Lease{

@@ -276,7 +276,9 @@ func (s *state) evaluateExpire(p *plan, cmd *logv1.Command, e *logv1.Expire) {
 			p.refusal = invalid("overrides", logv1.Refusal_PROBLEM_CONFLICT)
 			return
 		}
-		s.expireLeases(p, cmd, e)
+		tried := plan{revision: p.revision, time: p.time} // so that the plans of all other commands stay on the stack
+		s.expireLeases(&tried, cmd, e)
+		*p = tried
 		return
 	}
 	for _, x := range e.GetOverrides() {

@@ -59,7 +59,7 @@ type group struct {
 
 func newEnding(s *state, p *plan) *ending {
 	p.leased = &leasing{}
-	return &ending{s: s, p: p, left: s.mostEnded}
+	return &ending{s: s, p: p, left: int(s.mostEnded)}
 }
 
 // take returns the reports that are attached to a lease and were made before a revision, if the command may still
@@ -75,7 +75,7 @@ func (e *ending) take(id string, revision int64) (records []*record, more bool) 
 		}
 		return !more
 	})
-	if more && e.left < e.s.mostEnded {
+	if more && e.left < int(e.s.mostEnded) {
 		return nil, true
 	}
 	e.left -= len(records)
@@ -94,7 +94,7 @@ func (e *ending) begin(id string, l *logv1.Lease, end *logv1.LeaseEnd) {
 		end.Attached = int64(s.attached.Count(id))
 	}
 	if l.GetForgetAfter() != 0 && !end.GetKeepReports() && end.GetStatus() != logv1.Status_STATUS_SERVICE_UNKNOWN &&
-		len(records) > 0 && s.leaseCounts.forgotten+e.forgets < limits.MaxEndedLeases {
+		len(records) > 0 && int(s.leaseCounts.forgotten)+e.forgets < limits.MaxEndedLeases {
 		end.ForgetTime = p.time + l.GetForgetAfter()
 		e.forgets++
 	}
@@ -193,7 +193,7 @@ func (e *ending) add(records []*record, status servingStatus, keeps bool, what p
 // first revisions.
 func (e *ending) finish() {
 	s, p := e.s, e.p
-	p.outcomes = make([]outcome, 0, s.mostEnded-e.left)
+	p.outcomes = make([]outcome, 0, int(s.mostEnded)-e.left)
 	for i := range e.groups {
 		g := &e.groups[i]
 		var why *origin

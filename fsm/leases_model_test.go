@@ -17,11 +17,10 @@ import (
 )
 
 type modelLease struct {
-	onExpiry        logv1.Status
-	forgetAfter     int64
-	revision        int64
-	end             *modelEnd // never modified
-	endsIn, endedIn int       // the commands in which its end began, and was done
+	onExpiry    logv1.Status
+	forgetAfter int64
+	revision    int64
+	end         *modelEnd // never modified
 }
 
 type modelEnd struct {

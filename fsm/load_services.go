@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,8 +27,8 @@ type serviceLoader struct {
 	mu      sync.Mutex // guards what follows while part is called
 	parts   [][]record // by their numbers
 	hash    multiset
-	last    int64 // the newest revision
-	leased  []attachedReport
+	last    int64              // the newest revision
+	leased  [][]attachedReport // of the parts
 	origins map[string]*origin // by their encoding
 }
 
@@ -74,6 +75,9 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 			return err
 		}
 		if one, ok := leases.Make(r.origin.leaseID, r.revision, r); ok {
+			if leased == nil {
+				leased = make([]attachedReport, 0, len(services)-i)
+			}
 			leased = append(leased, one)
 		}
 		before = p
@@ -88,7 +92,7 @@ func (l *serviceLoader) part(number int, services []logv1.KeyValue) error {
 	}
 	l.parts[number] = records
 	l.last = max(l.last, last)
-	l.leased = append(l.leased, leased...)
+	l.leased = append(l.leased, leased)
 	l.hash.sum(hash)
 	return nil
 }
@@ -123,7 +127,7 @@ func (l *serviceLoader) finish(meta *logv1.RegistryMeta) error {
 	s := l.to.s
 	f := statusmap.NewFilling(l.parts, func(r *record) (string, servingStatus) { return r.name, r.status })
 	var filling sync.WaitGroup
-	filling.Go(func() { s.attached = leases.Fill(l.leased) })
+	filling.Go(func() { s.attached = leases.Fill(slices.Concat(l.leased...)) })
 	for range runtime.GOMAXPROCS(0) - 1 {
 		filling.Go(f.Work)
 	}

@@ -22,11 +22,11 @@ type state struct {
 	logTime     int64
 	horizon     int64  // events from here on are all kept; at least firstHorizon
 	level       uint32 // the cluster's feature level; at least logv1.BaseLevel
+	hashVersion uint32 // see HashVersion; another one in tests only
 	attached    *leases.Attached[*record]
 	leaseCounts leaseCounts
 	layers      *layers.Layers // of the overrides
 	book        *rules.Book    // of the rules
-	hashVersion uint32         // see HashVersion; another one in tests only
 	hash        multiset       // of all records but the request ids; see digest
 	// remembered is the hash of the request ids. It is kept apart from hash, because a view holds this hash
 	// but not the table: see ScrubMemory.
@@ -34,12 +34,12 @@ type state struct {
 	// Used by raft's goroutine alone; nil in a view.
 	found   *finder
 	scratch []byte // memory for what is hashed
-	// mostEnded is how many services the ends of leases change in one command; fewer than limits.MaxExpireChanges
-	// in tests only.
-	mostEnded int
-	term      uint64 // of the entry that is folded
+	term    uint64 // of the entry that is folded
 	// bookChanged says that book is not as in the newest view.
 	bookChanged bool
+	// mostEnded is how many services the ends of leases change in one command; fewer than limits.MaxExpireChanges
+	// in tests only.
+	mostEnded int32
 }
 
 // finder finds services in the tree. It remembers the place of the last one, so that finding the same service

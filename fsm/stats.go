@@ -48,7 +48,7 @@ type LayerStats struct {
 // what a pattern covers without what more specific ones cover.
 func (f *FSM) LayerStats() LayerStats {
 	v := f.view.Load()
-	ended := v.leaseCounts.ended
+	ended := int(v.leaseCounts.ended)
 	s := LayerStats{
 		Overrides:     v.layers.Live(),
 		Overridden:    make(map[servingStatus]int64, serviceUnknown),

@@ -9,7 +9,8 @@
 //
 //	health.go       Check and List
 //	watch.go        the standard's Watch; watches.go counts the open ones and refuses those above the limits
-//	admin.go        writes; validate.go checks their fields (with api/rollcall/limits)
+//	admin.go        writes; validate.go checks their fields (with api/rollcall/limits); writestream.go many on
+//	                one stream, writestream_answers.go what they are answered
 //	overrides.go    changes and lists of overrides; rules.go of safety rules
 //	registry.go     reads of services; events.go and asof.go read the past
 //	follow.go       WatchEvents and WatchServices

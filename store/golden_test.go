@@ -96,13 +96,20 @@ var goldenEvents = []*logv1.Event{
 		Status: logv1.Status_STATUS_UNKNOWN, EffectiveStatus: logv1.Status_STATUS_UNKNOWN, LeaseId: "l1", StatusTime: goldenTime - 5},
 }
 
-// What level 2 adds: overrides and rules.
+// What level 2 adds: overrides, rules and leases.
 var (
 	layersOverride = &logv1.Override{Status: logv1.Status_STATUS_NOT_SERVING, StatusTime: goldenTime, ExpireTime: goldenTime + 3_600_000_000_000,
 		Reason: "disk swap", Actor: goldenActor, Time: goldenTime, Revision: 6, RequestId: "r3"}
 	layersEnded = &logv1.Override{Status: logv1.Status_STATUS_SERVING, StatusTime: goldenTime, EndedTime: goldenTime, EndedRevision: 8,
 		Time: goldenTime, Revision: 7}
-	layersRule   = &logv1.Rule{Pattern: "shop/*", MinServing: 1, MinPercent: 34, EnforceReports: true, Reason: "never all", Actor: goldenActor, Time: goldenTime, Revision: 9, RequestId: "r4"}
+	layersRule  = &logv1.Rule{Pattern: "shop/*", MinServing: 1, MinPercent: 34, EnforceReports: true, Reason: "never all", Actor: goldenActor, Time: goldenTime, Revision: 9, RequestId: "r4"}
+	layersLease = &logv1.Lease{Ttl: 10_000_000_000, OnExpiry: logv1.Status_STATUS_NOT_SERVING, Reason: "agent", Actor: goldenActor, Time: goldenTime, Revision: 10, RequestId: "r5"}
+	layersWaits = &logv1.Lease{Ttl: 1_000_000_000, OnExpiry: logv1.Status_STATUS_NOT_SERVING, ForgetAfter: 60_000_000_000, Time: goldenTime, Revision: 2, End: &logv1.LeaseEnd{
+		Time: goldenTime, Revision: 11, Status: logv1.Status_STATUS_NOT_SERVING, Done: true, ForgetTime: goldenTime + 60_000_000_000, Actor: layersNode, Reason: "lease expired", Attached: 1}}
+	layersGone = &logv1.Lease{Ttl: 1_000_000_000, OnExpiry: logv1.Status_STATUS_UNKNOWN, Time: goldenTime, Revision: 3, End: &logv1.LeaseEnd{
+		Time: goldenTime, Revision: 13, Revoked: true, KeepReports: true, Done: true, Actor: goldenActor, Reason: "moves", RequestId: "r6", Attached: 1}}
+	layersGuard  = &logv1.LeaseGuard{Engaged: true, Time: goldenTime, Revision: 15, Late: 41, Live: 52}
+	layersNode   = &logv1.Actor{Name: "node n1", Verified: true}
 	layersBroken = []*logv1.BrokenRule{{Rule: "shop-min", Pattern: "shop/*", Needed: 1, Serving: 0, Total: 2}}
 	layersEntry  = &logv1.Entry{Time: goldenTime, StateHash: goldenHash, Level: 2, Commands: []*logv1.Command{
 		{Actor: goldenActor, Reason: "disk swap", RequestId: "r3", BreakGlass: []string{"shop-min"}, Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{
@@ -111,11 +118,27 @@ var (
 		{Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: logv1.Kind_KIND_RULE, Payload: storetest.Bytes(&logv1.RuleCommand{
 			Command: &logv1.RuleCommand_Set{Set: &logv1.SetRule{Name: "shop-min", Pattern: "shop/*", MinServing: 1, MinPercent: 34, EnforceReports: true}}})}}},
 		{Kind: &logv1.Command_Expire{Expire: &logv1.Expire{Term: 2, Overrides: []*logv1.ExpiredOverride{{Pattern: "shop/*", Revision: 6}}}}},
+		{Actor: goldenActor, RequestId: "r5", Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: logv1.Kind_KIND_LEASE, Payload: storetest.Bytes(&logv1.LeaseCommand{
+			Command: &logv1.LeaseCommand_Grant{Grant: &logv1.GrantLease{LeaseId: "a00000000000000a", Ttl: 10_000_000_000, OnExpiry: logv1.Status_STATUS_NOT_SERVING}}})}}},
+		{Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{{Service: "shop/bag", Status: logv1.Status_STATUS_SERVING, LeaseId: "a00000000000000a"}}}}},
+		{Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: logv1.Kind_KIND_LEASE, Payload: storetest.Bytes(&logv1.LeaseCommand{
+			Command: &logv1.LeaseCommand_Revoke{Revoke: &logv1.RevokeLease{LeaseId: "c00000000000000c", KeepReports: true}}})}}},
+		{Actor: layersNode, Reason: "lease expired", Kind: &logv1.Command_Expire{Expire: &logv1.Expire{Term: 2, Leases: []*logv1.ExpiredLease{{LeaseId: "b00000000000000b", SeenRevision: 10}},
+			ForgottenLeases: []string{"d00000000000000d"}}}},
+		{Kind: &logv1.Command_HoldLeases{HoldLeases: &logv1.HoldLeases{Term: 2, Engaged: true, Late: 41, Live: 52}}},
+		{Actor: goldenActor, Reason: "they are gone", Kind: &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: logv1.Kind_KIND_LEASE_GUARD}}},
 	}}
 	layersRecords = append(slices.Clone(goldenRecords),
 		logv1.Record{Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/*", Value: layersOverride},
 		logv1.Record{Kind: logv1.Kind_KIND_OVERRIDE, Key: "shop/pay", Value: layersEnded},
 		logv1.Record{Kind: logv1.Kind_KIND_RULE, Key: "shop-min", Value: layersRule},
+		logv1.Record{Kind: logv1.Kind_KIND_LEASE, Key: "a00000000000000a", Value: layersLease},
+		logv1.Record{Kind: logv1.Kind_KIND_LEASE, Key: "b00000000000000b", Value: layersWaits},
+		logv1.Record{Kind: logv1.Kind_KIND_LEASE_GUARD, Key: "guard", Value: layersGuard},
+		storetest.Service(&logv1.ServiceRecord{Service: "shop/bag", StatusTime: goldenTime, Report: &logv1.Report{Status: logv1.Status_STATUS_NOT_SERVING,
+			Reason: "lease expired", Actor: layersNode, Time: goldenTime, Revision: 12, LeaseId: "b00000000000000b"}}),
+		storetest.Service(&logv1.ServiceRecord{Service: "shop/hat", StatusTime: goldenTime - 5, Report: &logv1.Report{Status: logv1.Status_STATUS_SERVING,
+			Reason: "moves", Actor: goldenActor, Time: goldenTime, Revision: 14, RequestId: "r6"}}),
 		storetest.Request(5, 1, &logv1.RequestRecord{RequestId: "r3", Hash: []byte("sixteen bytes oh"), Time: goldenTime, Cost: 2,
 			Result: storetest.Bytes(&logv1.StoredResult{Revision: 6, Time: goldenTime, BrokenRules: layersBroken,
 				Overrides: []*logv1.LayeredOverride{{Pattern: "shop/*", Override: layersOverride}},
@@ -130,8 +153,22 @@ var (
 			After: storetest.Bytes(layersEnded), Ends: true, MatchedCount: 1},
 		&logv1.Event{Revision: 9, CommitRevision: 9, Type: logv1.EventType_EVENT_TYPE_RULE_SET, Time: goldenTime, Actor: goldenActor, Reason: "never all", RequestId: "r4",
 			Kind: logv1.Kind_KIND_RULE, Key: "shop-min", After: storetest.Bytes(layersRule)},
+		&logv1.Event{Revision: 10, CommitRevision: 10, Type: logv1.EventType_EVENT_TYPE_LEASE_GRANTED, Time: goldenTime, Actor: goldenActor, Reason: "agent", RequestId: "r5",
+			Kind: logv1.Kind_KIND_LEASE, Key: "a00000000000000a", After: storetest.Bytes(layersLease)},
+		&logv1.Event{Revision: 11, CommitRevision: 12, Type: logv1.EventType_EVENT_TYPE_LEASE_ENDED, Time: goldenTime, Actor: layersNode, Reason: "lease expired",
+			Kind: logv1.Kind_KIND_LEASE, Key: "b00000000000000b", After: storetest.Bytes(layersWaits), MatchedCount: 1, RuleBreak: &logv1.RuleBreak{Broken: layersBroken}},
+		&logv1.Event{Revision: 12, CommitRevision: 12, Type: logv1.EventType_EVENT_TYPE_EXPIRED, Time: goldenTime, Actor: layersNode, Reason: "lease expired",
+			Kind: logv1.Kind_KIND_SERVICE, Key: "shop/bag", PreviousStatus: logv1.Status_STATUS_SERVING, Status: logv1.Status_STATUS_NOT_SERVING,
+			EffectiveStatus: logv1.Status_STATUS_NOT_SERVING, LeaseId: "b00000000000000b", StatusTime: goldenTime},
+		&logv1.Event{Revision: 13, CommitRevision: 14, Type: logv1.EventType_EVENT_TYPE_LEASE_ENDED, Time: goldenTime, Actor: goldenActor, Reason: "moves", RequestId: "r6",
+			Kind: logv1.Kind_KIND_LEASE, Key: "c00000000000000c", Deletes: true, After: storetest.Bytes(layersGone), MatchedCount: 1},
+		&logv1.Event{Revision: 14, CommitRevision: 14, Type: logv1.EventType_EVENT_TYPE_REPORTED, Time: goldenTime, Actor: goldenActor, Reason: "moves", RequestId: "r6",
+			Kind: logv1.Kind_KIND_SERVICE, Key: "shop/hat", PreviousStatus: logv1.Status_STATUS_SERVING, Status: logv1.Status_STATUS_SERVING,
+			EffectiveStatus: logv1.Status_STATUS_SERVING, LeaseId: "c00000000000000c", Detached: true, StatusTime: goldenTime - 5},
+		&logv1.Event{Revision: 15, CommitRevision: 15, Type: logv1.EventType_EVENT_TYPE_LEASE_GUARD, Time: goldenTime, Actor: layersNode,
+			Kind: logv1.Kind_KIND_LEASE_GUARD, Key: "guard", After: storetest.Bytes(layersGuard)},
 	)
-	layersContent = storetest.Holding(&logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 9, LogTime: goldenTime,
+	layersContent = storetest.Holding(&logv1.RegistryMeta{Format: logv1.RegistryFormat, ClusterId: "3f9a", Index: 5, Term: 2, Revision: 15, LogTime: goldenTime,
 		Horizon: 4, Compacted: 4, StateHash: goldenHash, Level: 2}, layersRecords...)
 )
 

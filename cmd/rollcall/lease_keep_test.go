@@ -18,6 +18,7 @@ import (
 
 // goingOn is a command that goes on, in a bubble.
 type goingOn struct {
+	t         *testing.T
 	out, err  *growing
 	interrupt context.CancelFunc
 	ended     chan int
@@ -44,7 +45,7 @@ func (g *growing) String() string {
 // goOn runs a command until it is interrupted. stdout is its output; nil: what goingOn has.
 func goOn(t *testing.T, f *fake, stdout io.Writer, args ...string) *goingOn {
 	t.Helper()
-	r := &goingOn{out: &growing{}, err: &growing{}, ended: make(chan int, 1)}
+	r := &goingOn{t: t, out: &growing{}, err: &growing{}, ended: make(chan int, 1)}
 	if stdout == nil {
 		stdout = r.out
 	}
@@ -61,9 +62,17 @@ func (r *goingOn) stop() result {
 	return r.end()
 }
 
+// end waits for the end of the command, which must come by itself.
 func (r *goingOn) end() result {
-	code := <-r.ended
-	return result{r.out.String(), r.err.String(), code}
+	r.t.Helper()
+	select {
+	case code := <-r.ended:
+		return result{r.out.String(), r.err.String(), code}
+	case <-time.After(time.Hour): // of the bubble
+		r.interrupt()
+		r.t.Fatalf("it does not end:\n%s%s", r.out, r.err)
+		return result{}
+	}
 }
 
 // changes are the lines that were printed, without their times.
@@ -209,8 +218,9 @@ func TestSetWithALeaseFails(t *testing.T) {
 	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
 		f.refuseWrites(refusal(codes.FailedPrecondition, "UPGRADE_INCOMPLETE", "not written: leases need feature level 2", map[string]string{"written": "no"}))
 		run("set", "host1/a", "up", "--ttl", "10s").want(t, 1, "", "rollcall: cannot grant a lease: not written: leases need feature level 2; \"rollcall status\" shows which members are to be upgraded first\n")
+		f.refuseWrites(refusal(codes.ResourceExhausted, "TABLE_FULL", "not written: there are 100000 leases, and there cannot be more; remove some first", map[string]string{"written": "no"}))
 		end := goOn(t, f, nil, "set", "host1/a", "up", "--ttl", "10s", "--keep-alive").end()
-		if end.code != exitNotDone || !strings.HasSuffix(end.stderr, "rollcall: cannot set host1/a: not written: leases need feature level 2; \"rollcall status\" shows which members are to be upgraded first\n") {
+		if end.code != exitNotDone || !strings.HasSuffix(end.stderr, "rollcall: cannot set host1/a: not written: there are 100000 leases, and there cannot be more; remove some first\n") {
 			t.Errorf("%+v", end)
 		}
 		f.refuseWrites(refusal(codes.Unavailable, "NOT_WRITTEN", "not written: no leader is known", map[string]string{"written": "no"}))

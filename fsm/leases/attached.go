@@ -82,7 +82,10 @@ func Make[R any](lease string, revision int64, value R) (r Report[R], ok bool) {
 // Fill returns an Attached of all reports. It sorts them.
 func Fill[R any](reports []Report[R]) *Attached[R] {
 	slices.SortFunc(reports, func(a, b Report[R]) int {
-		return cmp.Or(cmp.Compare(a.lease, b.lease), cmp.Compare(a.Revision, b.Revision))
+		if a.lease != b.lease {
+			return cmp.Compare(a.lease, b.lease)
+		}
+		return cmp.Compare(a.Revision, b.Revision)
 	})
 	a := New[R]()
 	for _, r := range reports {

@@ -1,7 +1,6 @@
 package lessor
 
 import (
-	"container/heap"
 	"context"
 	"time"
 
@@ -164,42 +163,6 @@ func (l *Lessor) chooseEnding(t *table) *logv1.Command {
 		return nil
 	}
 	return l.command(cmd, expiredReason)
-}
-
-// forget has the reports deleted of leases that ended long ago, by the cluster's clock.
-func (l *Lessor) forget(ctx context.Context) (more bool) {
-	l.mu.Lock()
-	t := l.current()
-	if t == nil {
-		l.mu.Unlock()
-		return false
-	}
-	cmd := &logv1.Expire{Term: t.term}
-	now := l.cfg.Clock()
-	for t.forgotten.due(now) && len(cmd.ForgottenLeases) < maxAtOnce {
-		id := heap.Pop(&t.forgotten).(forgotten).id
-		if l.cfg.Fold.Lease(id).GetEnd().GetDone() {
-			cmd.ForgottenLeases = append(cmd.ForgottenLeases, id)
-		}
-	}
-	l.mu.Unlock()
-	if len(cmd.ForgottenLeases) == 0 {
-		return false
-	}
-	err := l.propose(ctx, l.command(cmd, forgottenReason))
-	if err != nil {
-		l.warn(t, "the reports of leases that ended long ago cannot be deleted; it is tried again", err)
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, id := range cmd.GetForgottenLeases() {
-		if end := l.cfg.Fold.Lease(id).GetEnd(); end.GetDone() {
-			heap.Push(&t.forgotten, forgotten{id, end.GetForgetTime()})
-		} else {
-			more = true
-		}
-	}
-	return more && err == nil
 }
 
 const (

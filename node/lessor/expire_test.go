@@ -163,6 +163,30 @@ func TestARoundOfALaterLeadership(t *testing.T) {
 	})
 }
 
+// TestALeadershipEndsInTheRoundOfAnExpiry: what was due in it is not due in the next one.
+func TestALeadershipEndsInTheRoundOfAnExpiry(t *testing.T) {
+	inBubble(t, 1, func(t *testing.T, c *cluster) {
+		var from time.Time
+		time.Sleep(9 * time.Second)
+		c.set(func() {
+			c.within = func() {
+				c.lead(0)
+				time.Sleep(time.Second)
+				c.lead(3)
+				from = time.Now()
+				c.renew(id(0))
+			}
+		})
+		time.Sleep(3 * time.Second)
+		c.set(func() {
+			for _, cmd := range c.proposed {
+				t.Errorf("proposed %v", cmd)
+			}
+		})
+		c.endsAfter(id(0), from, 10*time.Second)
+	})
+}
+
 // TestAnExpireOfAnEarlierLeadership: it was decided before another node led and renewed, and reaches the log after.
 func TestAnExpireOfAnEarlierLeadership(t *testing.T) {
 	inBubble(t, 1, func(t *testing.T, c *cluster) {

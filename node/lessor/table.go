@@ -1,7 +1,6 @@
 package lessor
 
 import (
-	"container/heap"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -18,8 +17,7 @@ type table struct {
 	// nobody has renewed either since the leadership began.
 	late, unheard int
 
-	buckets map[int64][]*lease // by tick of lived time
-	tick    int64              // the last one that was looked at
+	schedule schedule
 
 	ending    map[string]bool // they have ended, and reports are still to be changed
 	forgotten forgetQueue     // they have ended, and their reports are to be deleted some time
@@ -36,10 +34,11 @@ type lease struct {
 	interval time.Duration // between the last two renewals; 0: not known
 	heard    bool          // granted or renewed in this leadership
 	late     bool
-	at       int64 // the bucket that holds it; 0: none
-	holds    int   // renewals and writes under way: it must not expire
+	holds    int // renewals and writes under way: it must not expire
 	expiring *expiry
 	over     bool // it does not live any more
+
+	scheduled
 }
 
 // expiry is an Expire under way. done is closed when it is known what became of it. If the leadership ends first,
@@ -57,12 +56,11 @@ type record struct {
 func newTable(term uint64, ended <-chan struct{}, now time.Duration, records []record) *table {
 	t := &table{
 		term: term, ended: ended,
-		leases:  make(map[string]*lease, len(records)),
-		due:     map[*lease]bool{},
-		buckets: map[int64][]*lease{},
-		tick:    int64(now / tickEvery),
-		ending:  map[string]bool{},
-		guard:   guardView{calmSince: -1},
+		leases:   make(map[string]*lease, len(records)),
+		due:      map[*lease]bool{},
+		schedule: newSchedule(now),
+		ending:   map[string]bool{},
+		guard:    guardView{calmSince: -1},
 	}
 	all := make([]lease, len(records))
 	for i, r := range records {
@@ -79,7 +77,7 @@ func newTable(term uint64, ended <-chan struct{}, now time.Duration, records []r
 func (t *table) add(e *lease, r record, now time.Duration) {
 	*e = lease{id: r.id, ttl: time.Duration(r.lease.GetTtl()), renewed: now}
 	t.leases[e.id] = e
-	t.schedule(e, now+e.lateAfter())
+	t.schedule.put(e, now+e.lateAfter())
 }
 
 // update has the table hold what the fold says.
@@ -94,13 +92,15 @@ func (t *table) update(r record, now time.Duration) {
 		t.add(e, r, now)
 		e.heard = true // it was just granted
 	}
-	delete(t.ending, r.id)
-	switch {
-	case end == nil:
-	case !end.GetDone():
+	if end != nil && !end.GetDone() {
 		t.ending[r.id] = true
-	case end.GetForgetTime() > 0:
-		heap.Push(&t.forgotten, forgotten{r.id, end.GetForgetTime()})
+	} else {
+		delete(t.ending, r.id)
+	}
+	if end.GetDone() && end.GetForgetTime() > 0 {
+		t.forgotten.put(r.id, end.GetForgetTime())
+	} else {
+		t.forgotten.remove(r.id)
 	}
 }
 
@@ -108,6 +108,7 @@ func (t *table) remove(e *lease) {
 	t.count(e, -1)
 	delete(t.leases, e.id)
 	delete(t.due, e)
+	t.schedule.remove(e)
 	e.over = true
 }
 
@@ -152,59 +153,19 @@ func (t *table) place(e *lease, now time.Duration) {
 		t.due[e] = true
 		return
 	case e.late:
-		t.schedule(e, e.renewed+e.ttl)
+		t.schedule.put(e, e.renewed+e.ttl)
 	default:
-		t.schedule(e, e.renewed+e.lateAfter())
+		t.schedule.put(e, e.renewed+e.lateAfter())
 	}
 	delete(t.due, e)
 }
 
-// schedule has a lease looked at when a time has come. A renewal makes that later, and leaves the lease where it
-// is: so a renewal costs no more than a look at it now and then.
-func (t *table) schedule(e *lease, when time.Duration) {
-	at := int64((when + tickEvery - 1) / tickEvery)
-	if e.at > t.tick && e.at <= at {
-		return
-	}
-	e.at = at
-	t.buckets[at] = append(t.buckets[at], e)
-}
-
 // advance looks at the leases whose time may have come. It costs what has to be looked at, not what there is.
 func (t *table) advance(now time.Duration) {
-	for t.tick < int64(now/tickEvery) {
-		t.tick++
-		bucket := t.buckets[t.tick]
-		delete(t.buckets, t.tick)
-		for _, e := range bucket {
-			if e.at == t.tick && !e.over {
-				t.place(e, now)
-			}
-		}
+	for e := t.schedule.next(now); e != nil; e = t.schedule.next(now) {
+		t.place(e, now)
 	}
 	for len(t.gone) > 0 && t.gone[0].at+goneFor <= now {
 		t.gone = t.gone[1:]
 	}
 }
-
-// forgotten is a lease that has ended, and when what is attached to it is to be deleted, in nanoseconds since 1970.
-type forgotten struct {
-	id   string
-	when int64
-}
-
-// forgetQueue is a heap: the one whose time comes first stands first.
-type forgetQueue []forgotten
-
-func (q forgetQueue) Len() int           { return len(q) }
-func (q forgetQueue) Less(i, j int) bool { return q[i].when < q[j].when }
-func (q forgetQueue) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-func (q *forgetQueue) Push(x any)        { *q = append(*q, x.(forgotten)) }
-func (q *forgetQueue) Pop() any {
-	last := len(*q) - 1
-	x := (*q)[last]
-	*q = (*q)[:last]
-	return x
-}
-
-func (q forgetQueue) due(now int64) bool { return len(q) > 0 && q[0].when <= now }

@@ -1029,18 +1029,20 @@ type Event struct {
 	// override's.
 	PreviousStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,10,opt,name=previous_status,json=previousStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"previous_status,omitempty"`
 	Status         grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,11,opt,name=status,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"status,omitempty"`
-	// Of REPORTED and DELETED: what Check answered from here on; differs from status under an override.
+	// Of REPORTED, EXPIRED and DELETED: what Check answered from here on; differs from status under an override.
 	EffectiveStatus grpc_health_v1.HealthCheckResponse_ServingStatus `protobuf:"varint,12,opt,name=effective_status,json=effectiveStatus,proto3,enum=grpc.health.v1.HealthCheckResponse_ServingStatus" json:"effective_status,omitempty"`
-	ExpireTime      *timestamppb.Timestamp                           `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`        // of OVERRIDE_SET; unset: it lasts until it is cleared
-	LeaseId         string                                           `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`                 // of LEASE_…, and of reports that are attached to one
-	Member          *Member                                          `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`                                  // of MEMBER_CHANGED
-	MatchedCount    int64                                            `protobuf:"varint,16,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of OVERRIDE_…: how many services the pattern covered; of LEASE_…: were attached
+	ExpireTime      *timestamppb.Timestamp                           `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // of OVERRIDE_SET; unset: it lasts until it is cleared
+	// Of LEASE_…, and of a service: the lease that the report is attached to, or whose end made the event, or that held
+	// the report that was deleted.
+	LeaseId      string  `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	Member       *Member `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`                                  // of MEMBER_CHANGED
+	MatchedCount int64   `protobuf:"varint,16,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of OVERRIDE_…: how many services the pattern covered; of LEASE_…: were attached
 	// The rules that the change broke all the same, and those it was allowed to break. Of an atomic write the
 	// first event has both.
 	BrokenRules   []*BrokenRule `protobuf:"bytes,17,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"`
 	BreakGlass    []string      `protobuf:"bytes,18,rep,name=break_glass,json=breakGlass,proto3" json:"break_glass,omitempty"`
 	Rule          *Rule         `protobuf:"bytes,19,opt,name=rule,proto3" json:"rule,omitempty"`                               // of RULE_…; a removed one has only its name
-	Lease         *Lease        `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`                             // of LEASE_…
+	Lease         *Lease        `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`                             // of LEASE_…: as the event left it; LEASE_ENDED says how it ended also if nothing is left of it
 	LeaseGuard    *LeaseGuard   `protobuf:"bytes,21,opt,name=lease_guard,json=leaseGuard,proto3" json:"lease_guard,omitempty"` // of LEASE_GUARD
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -37,13 +37,24 @@ func Change(now time.Time, e *rollcallv1.Event) string {
 		if t := e.GetLease().GetForgetTime(); t != nil {
 			services += ", deleted at " + Clock(now, t)
 		}
-		return "lease ended" + services
+		return "lease " + howEnded(e.GetLease()) + services
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN:
 		return "lease forgotten" + services
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_GUARD:
 		return guardChange(e.GetLeaseGuard())
 	}
 	return ""
+}
+
+// howEnded says how a lease ended: "expired", "revoked"; "ended" if that is not known.
+func howEnded(l *rollcallv1.Lease) string {
+	switch {
+	case l.GetEndTime() == nil:
+		return "ended"
+	case l.GetRevoked():
+		return "revoked"
+	}
+	return "expired"
 }
 
 func guardChange(g *rollcallv1.LeaseGuard) string {
