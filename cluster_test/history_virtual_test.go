@@ -108,6 +108,7 @@ func virtualHistory(t *testing.T, c *virtual, seed uint64) *history {
 	all := c.client()
 	defer all.Close()
 	h.finish(t, all, func() { time.Sleep(20 * time.Millisecond) })
+	time.Sleep(6 * time.Second) // no lease is renewed any more: all must end
 	stopFollowing()
 	if err := h.record.check(leasePromise{late: 2 * time.Second, now: time.Now()}); err != nil {
 		t.Error(err)
