@@ -45,8 +45,8 @@ type Config struct {
 }
 
 const (
-	// gathering is how long ids wait for others: the leader pays for questions more than for ids, and answers of one round leave a connection together. It is short beside
-	// the shortest TTL.
+	// gathering is how long ids wait for others: the leader pays for questions more than for ids, and the answers of
+	// one round leave a connection together. It is short beside the shortest TTL.
 	gathering = 20 * time.Millisecond
 	// patience is how long a leader is looked for, and asked.
 	patience = time.Second
