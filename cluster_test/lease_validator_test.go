@@ -188,11 +188,6 @@ func (r *leaseRecord) saw(e *rollcallv1.Event, at time.Time) {
 	}
 }
 
-// revokes says if a lease ended by the wish of its reporter. A leader's word is verified.
-func revokes(e *rollcallv1.Event) bool {
-	return e.GetLease().GetRevoked() || !e.GetActor().GetVerified()
-}
-
 // leasePromise is what check asks for.
 type leasePromise struct {
 	// late is how much later than its TTL after its last renewal a lease may end; 0: that is not asked. Each
