@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client/internal/renewal"
 )
@@ -75,7 +77,8 @@ type Renewal struct {
 // KeepAlive renews leases that were granted before, as a [Lease] renews its own: through whichever node answers, a
 // third of the TTL after the renewal before. It gives each lease when it has been renewed for the first time,
 // and from then on whenever its state changes; states in between can be missing. It ends when all are lost, or
-// with the error of ctx. A slow consumer does not delay the renewals.
+// with the error of ctx; at once if no lease is given, or an id that no lease can have. A slow consumer does not
+// delay the renewals.
 func (c *Client) KeepAlive(ctx context.Context, ids ...string) iter.Seq2[Renewal, error] {
 	return func(yield func(Renewal, error) bool) {
 		op := operation{name: "keep alive"}
@@ -85,6 +88,16 @@ func (c *Client) KeepAlive(ctx context.Context, ids ...string) iter.Seq2[Renewal
 		if len(ids) == 0 {
 			yield(Renewal{}, op.error(codes.InvalidArgument, "no lease is given", nil))
 			return
+		}
+		for _, id := range ids {
+			switch bad := limits.LeaseID(id); {
+			case bad != nil:
+				yield(Renewal{}, op.error(codes.InvalidArgument, fmt.Sprintf("the lease's id %v", bad), bad))
+				return
+			case id == "":
+				yield(Renewal{}, op.error(codes.InvalidArgument, "the lease's id is empty", nil))
+				return
+			}
 		}
 		ctx, done := c.begin(ctx)
 		defer done()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,27 @@ func TestKeepAlive(t *testing.T) {
 		}
 		if long > 60 {
 			t.Errorf("long was renewed %d times", long)
+		}
+	})
+}
+
+// An id that no lease can have would never be renewed, nor lost.
+func TestKeepAliveRefusesWhatIsNoID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		c := f.client(t)
+		f.grant("a", ttl)
+		for _, ids := range [][]string{nil, {"a", ""}, {strings.Repeat("x", 65), "a"}, {"b\n"}} {
+			n := 0
+			for r, err := range c.KeepAlive(within(t, time.Hour), ids...) {
+				n++
+				if e := failure(t, err); e.Code != codes.InvalidArgument || r != (client.Renewal{}) {
+					t.Errorf("%q: %v, %v", ids, r, err)
+				}
+			}
+			if n != 1 || len(f.renewals()) > 0 {
+				t.Errorf("%q: %d answers, renewed %d times", ids, n, len(f.renewals()))
+			}
 		}
 	})
 }

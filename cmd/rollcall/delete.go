@@ -64,7 +64,7 @@ SERVICE_UNKNOWN. The history keeps its events. To say that a service is down, us
 					default:
 						fmt.Fprintf(w, "%s deleted, revision %d\n", service, resp.GetRevision())
 					}
-					writeBroken(w, resp.GetBrokenRules(), dryRun)
+					writeBroken(w, resp.GetBrokenRules(), o.BreakGlass, dryRun)
 				}, service)
 			})
 		},

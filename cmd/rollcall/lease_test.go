@@ -228,3 +228,32 @@ func TestCompletionOffersLeases(t *testing.T) {
 		}
 	}
 }
+
+// A report with a lease breaks rules that do not bind it, without --break-glass.
+func TestABrokenRuleSaysWhoAllowedIt(t *testing.T) {
+	broken := []*rollcallv1.BrokenRule{{Rule: "pay-min", Pattern: "pay/*", Needed: 2, Serving: 1, Total: 2}}
+	for _, test := range []struct {
+		breakGlass []string
+		dryRun     bool
+		want       string
+	}{
+		{nil, false, "! it broke pay-min (pay/*: 2 needed, 1 of 2 serve)\n"},
+		{nil, true, "! it would break pay-min (pay/*: 2 needed, 1 of 2 would serve)\n"},
+		{[]string{"*"}, false, "! it broke pay-min (pay/*: 2 needed, 1 of 2 serve), as --break-glass allows\n"},
+	} {
+		var out bytes.Buffer
+		if writeBroken(&out, broken, test.breakGlass, test.dryRun); out.String() != test.want {
+			t.Errorf("%v, dry run %v: %s", test.breakGlass, test.dryRun, out.String())
+		}
+	}
+}
+
+// A program reads which lease was not there.
+func TestAMissingLeaseIsNamedForPrograms(t *testing.T) {
+	_, run := shop(t)
+	for _, args := range [][]string{{"set", "a", "up", "--lease", "3f9a"}, {"lease", "revoke", "3f9a"}, {"lease", "list", "3f9a"}} {
+		if r := run(append(args, "-o", "json")...); r.code != exitNotDone || !strings.Contains(r.stderr, `"lease_id":"3f9a"}`) {
+			t.Errorf("%v: %d %s", args, r.code, r.stderr)
+		}
+	}
+}

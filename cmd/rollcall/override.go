@@ -133,7 +133,7 @@ func (a *app) setOverride(cmd *cobra.Command, pattern string, s client.Status, o
 			} else {
 				fmt.Fprintln(w, describe(a.now(), resp))
 			}
-			writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+			writeBroken(w, resp.GetBrokenRules(), o.BreakGlass, o.DryRun)
 		}, pattern)
 	})
 }
@@ -170,14 +170,19 @@ func writeAffected(w io.Writer, affected []*rollcallv1.AffectedService, total, m
 	fmt.Fprintf(w, "%s of %s would change; dry run, nothing changed\n", format.Grouped(uint64(total)), format.Count(int(matched), "service", "services"))
 }
 
-// writeBroken says which rules --break-glass allowed to be broken.
-func writeBroken(w io.Writer, broken []*rollcallv1.BrokenRule, dryRun bool) {
+// writeBroken says which rules were broken: because --break-glass allowed it, or by a report with a lease, which
+// rules do not bind.
+func writeBroken(w io.Writer, broken []*rollcallv1.BrokenRule, breakGlass []string, dryRun bool) {
+	allowed := ""
+	if len(breakGlass) > 0 {
+		allowed = ", as --break-glass allows"
+	}
 	switch {
 	case len(broken) == 0:
 	case dryRun:
-		fmt.Fprintf(w, "! it would break %s, as --break-glass allows\n", explain.Broken(broken, "would serve"))
+		fmt.Fprintf(w, "! it would break %s%s\n", explain.Broken(broken, "would serve"), allowed)
 	default:
-		fmt.Fprintf(w, "! it broke %s, as --break-glass allows\n", explain.Broken(broken, "serve"))
+		fmt.Fprintf(w, "! it broke %s%s\n", explain.Broken(broken, "serve"), allowed)
 	}
 }
 
@@ -242,7 +247,7 @@ func (a *app) printCleared(resp *rollcallv1.ClearOverrideResponse, pattern strin
 		default:
 			fmt.Fprintf(w, "%s, revision %d; covered %s\n", done, resp.GetRevision(), format.Count(int(resp.GetMatchedCount()), "service", "services"))
 		}
-		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+		writeBroken(w, resp.GetBrokenRules(), o.BreakGlass, o.DryRun)
 	}, pattern)
 }
 

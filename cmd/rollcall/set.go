@@ -146,7 +146,7 @@ func (a *app) setOne(ctx context.Context, c *client.Client, change client.Change
 	}
 	return a.printWrite(resp, o.DryRun, func(w io.Writer) {
 		fmt.Fprintln(w, describeSet(a.now(), resp, o.DryRun))
-		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+		writeBroken(w, resp.GetBrokenRules(), o.BreakGlass, o.DryRun)
 		if note != "" {
 			fmt.Fprintln(w, note)
 		}
@@ -189,7 +189,7 @@ func (a *app) setBatch(ctx context.Context, c *client.Client, changes []client.C
 			}
 		})
 		fmt.Fprintln(w, describeBatch(resp, o.DryRun))
-		writeBroken(w, resp.GetBrokenRules(), o.DryRun)
+		writeBroken(w, resp.GetBrokenRules(), o.BreakGlass, o.DryRun)
 		if note != "" {
 			fmt.Fprintln(w, note)
 		}

@@ -1440,7 +1440,7 @@ type SetServingStatusResponse struct {
 	// Send as rollcall-min-revision, with cluster_id as rollcall-cluster, to read this write anywhere.
 	Revision      int64         `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	ClusterId     string        `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	BrokenRules   []*BrokenRule `protobuf:"bytes,5,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
+	BrokenRules   []*BrokenRule `protobuf:"bytes,5,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass, or because all its changes name a lease
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1669,7 +1669,7 @@ type BatchSetServingStatusResponse struct {
 	ChangedCount  int32                  `protobuf:"varint,2,opt,name=changed_count,json=changedCount,proto3" json:"changed_count,omitempty"`
 	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	BrokenRules   []*BrokenRule          `protobuf:"bytes,5,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
+	BrokenRules   []*BrokenRule          `protobuf:"bytes,5,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass, or because all its changes name a lease
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1851,7 +1851,7 @@ type DeleteServiceResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	BrokenRules   []*BrokenRule          `protobuf:"bytes,3,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass
+	BrokenRules   []*BrokenRule          `protobuf:"bytes,3,rep,name=broken_rules,json=brokenRules,proto3" json:"broken_rules,omitempty"` // thanks to break_glass, or because all its changes name a lease
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
