@@ -13,7 +13,7 @@ import (
 const beforeName = "before"
 
 // beforeScenarios are the scenarios that two trees of Rollcall can take turns in.
-var beforeScenarios = []string{"check", "writes", "batches", "reads", "restart", "memory"}
+var beforeScenarios = []string{"check", "writes", "writestream", "batches", "reads", "restart", "memory"}
 
 // beforeTolerance is how much worse than before a figure may be.
 const beforeTolerance = 0.03

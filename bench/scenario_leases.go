@@ -227,7 +227,11 @@ func expiryBesideWrites(ctx context.Context, s *session, r *report.Scenario) err
 // leased makes services SERVING that are attached to one lease.
 func (c *rollcall) leased(ctx context.Context, member, services int, ttl time.Duration) error {
 	admin := rollcallv1.NewAdminClient(c.conns[member])
-	lease, err := admin.GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(ttl), Actor: "bench"})
+	var lease *rollcallv1.GrantLeaseResponse
+	err := c.nodes[member].process.until(ctx, "of the feature level that has leases", func(ctx context.Context) (err error) {
+		lease, err = admin.GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(ttl), Actor: "bench"})
+		return err
+	})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func runWriteStream(ctx context.Context, s *session, r *report.Scenario) error {
 				return fmt.Errorf("%s, %s: %w", name, c.who(), err)
 			}
 			r.Row(name, "writes/s", report.RatioAtLeast(work.etcd, work.etcd), rollcallName, etcdName, natsName).Add(c.who(), l.perSecond())
-			if work.nats > 0 && c.who() != etcdName {
+			if work.nats > 0 && s.before == "" && c.who() != etcdName {
 				r.Row(name, "writes/s, beside NATS", report.RatioAtLeast(work.nats, work.nats), rollcallName, natsName).Add(c.who(), l.perSecond())
 			}
 			r.Row(name, "ms p50", nil, rollcallName, etcdName, natsName).Add(c.who(), l.quantileMillis(0.5))

@@ -118,6 +118,16 @@ func (c *historyClient) ofLease(n int) input {
 	return input{kind: kindKeepAlive, lease: c.lease}
 }
 
+// beLate renews the lease, and again about when it expires, by a write.
+func (c *historyClient) beLate(wait func(time.Duration)) {
+	lease := c.lease
+	if c.call(input{kind: kindKeepAlive, lease: lease}) != acknowledged {
+		return
+	}
+	wait(c.h.leaseOf(lease).ttl + time.Duration(c.rng.IntN(int(120*time.Millisecond))))
+	c.call(input{kind: kindSet, service: c.rng.IntN(historyServices), lease: lease})
+}
+
 func (h *history) mayGrant() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/client"
 )
 
 // TestProcessHistories has clients of every node call while processes are killed and stopped, and
@@ -23,6 +24,9 @@ func TestProcessHistories(t *testing.T) {
 		t.Log(h)
 		if w, m := h.count(acknowledged), h.count(mismatch); w < 100 || m < 50 {
 			t.Errorf("%d acknowledged writes and %d reads: too few to prove anything", w, m)
+		}
+		if h.count(held) < 10 || h.leases.kept < 5 {
+			t.Error("too few of what leases do to prove anything")
 		}
 		h.check(t)
 	})
@@ -45,6 +49,10 @@ func (h *history) wait(t *testing.T, n int) {
 
 func processHistory(t *testing.T, c *processes, seed uint64) *history {
 	t.Helper()
+	eventually(t, "a feature level that has leases", func(ctx context.Context) bool {
+		_, err := c.client().GrantLease(ctx, client.LeaseOptions{TTL: time.Second}, client.WriteOptions{DryRun: true})
+		return err == nil
+	})
 	c.caughtUp()
 	var base int64
 	eventually(t, "the revision", func(ctx context.Context) bool {
@@ -71,7 +79,7 @@ func processHistory(t *testing.T, c *processes, seed uint64) *history {
 		wg.Go(func() {
 			tick := time.NewTicker(3 * time.Millisecond)
 			defer tick.Stop()
-			w.run(ctx, func() { <-tick.C })
+			w.run(ctx, func() { <-tick.C }, func(d time.Duration) { pause(ctx, d) })
 		})
 	}
 	rng := rand.New(rand.NewPCG(seed, 1000))

@@ -79,7 +79,7 @@ func (h *history) eventsOf(cl *client.Client) (*historyLog, error) {
 		case rollcallv1.EventType_EVENT_TYPE_LEASE_GRANTED:
 			log.grants[number] = e.GetLeaseId()
 		case rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED:
-			if !revokes(e) {
+			if !e.GetLease().GetRevoked() {
 				ended = append(ended, e.GetLeaseId())
 			}
 		}

@@ -106,9 +106,13 @@ func (h *history) client(cl *client.Client, conns []*grpc.ClientConn, rng *rand.
 	return &historyClient{h: h, cl: cl, conns: conns, id: h.newClient(), rng: rng}
 }
 
-// run calls until ctx ends; pace is called between two calls.
-func (c *historyClient) run(ctx context.Context, pace func()) {
+// run calls until ctx ends; pace is called between two calls, and wait where it must take longer.
+func (c *historyClient) run(ctx context.Context, pace func(), wait func(time.Duration)) {
 	for ctx.Err() == nil {
+		if c.lease != 0 && c.rng.IntN(100) < 3 {
+			c.beLate(wait)
+			continue
+		}
 		in := input{service: c.rng.IntN(historyServices)}
 		switch n := c.rng.IntN(100); {
 		case n < 30:

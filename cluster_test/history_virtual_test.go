@@ -51,7 +51,9 @@ func virtualHistory(t *testing.T, c *virtual, seed uint64) *history {
 		cl := c.client(c.nodes[i%len(c.nodes)])
 		defer cl.Close()
 		w := h.client(cl, conns, rng)
-		c.wg.Go(func() { w.run(ctx, func() { time.Sleep(time.Duration(rng.IntN(int(40 * time.Millisecond)))) }) })
+		c.wg.Go(func() {
+			w.run(ctx, func() { time.Sleep(time.Duration(rng.IntN(int(40 * time.Millisecond)))) }, time.Sleep)
+		})
 	}
 	rng := rand.New(rand.NewPCG(seed, 1000))
 	upTo := func(d time.Duration) { time.Sleep(time.Duration(rng.Int64N(int64(d)))) }
@@ -106,6 +108,7 @@ func virtualHistory(t *testing.T, c *virtual, seed uint64) *history {
 	all := c.client()
 	defer all.Close()
 	h.finish(t, all, func() { time.Sleep(20 * time.Millisecond) })
+	time.Sleep(6 * time.Second) // no lease is renewed any more: all must end
 	stopFollowing()
 	if err := h.record.check(leasePromise{late: 2 * time.Second, now: time.Now()}); err != nil {
 		t.Error(err)

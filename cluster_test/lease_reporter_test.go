@@ -3,7 +3,6 @@ package cluster_test
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -58,13 +57,8 @@ func report(ctx context.Context, spec []string) error {
 	for _, service := range spec[2:] {
 		all = append(all, client.Report{Service: service, Status: serving, Reason: "it runs"})
 	}
-	// A cluster that is new is of the first feature level for a moment.
-	for err = lease.ReportBatch(ctx, all); err != nil; err = lease.ReportBatch(ctx, all) {
-		var e *client.Error
-		if !errors.As(err, &e) || e.Reason != client.ReasonUpgradeIncomplete {
-			return err
-		}
-		pause(ctx, 50*time.Millisecond)
+	if err := lease.ReportBatch(ctx, all); err != nil {
+		return err
 	}
 	fmt.Println("reported", lease.ID(), 0)
 	<-ctx.Done()

@@ -178,7 +178,7 @@ func (r *leaseRecord) saw(e *rollcallv1.Event, at time.Time) {
 		l.ttl = e.GetLease().GetTtl().AsDuration()
 		return
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING, rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED:
-		l.endRevoked = revokes(e)
+		l.endRevoked = e.GetLease().GetRevoked()
 	case rollcallv1.EventType_EVENT_TYPE_EXPIRED:
 	default:
 		return
@@ -186,11 +186,6 @@ func (r *leaseRecord) saw(e *rollcallv1.Event, at time.Time) {
 	if l.ended.IsZero() || at.Before(l.ended) {
 		l.ended, l.endedBy = at, e
 	}
-}
-
-// revokes says if a lease ended by the wish of its reporter. A leader's word is verified.
-func revokes(e *rollcallv1.Event) bool {
-	return e.GetLease().GetRevoked() || !e.GetActor().GetVerified()
 }
 
 // leasePromise is what check asks for.

@@ -10,6 +10,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 )
 
@@ -140,6 +145,72 @@ func TestProcessLeaseOutlivesNodes(t *testing.T) {
 			at := w.until(t, p.name, "shop/cart", notServing, acknowledged)
 			t.Logf("the reporter and the leader died: NOT_SERVING on %s %s after the last renewal", p.name, at.Sub(acknowledged).Round(time.Millisecond))
 		}
+	}
+	w.promised(t)
+}
+
+// TestProcessLeasePausedLeader: renewals wait for a leader whose process is stopped, while another one leads and lets
+// the lease expire. When the process runs again it must not acknowledge them.
+func TestProcessLeasePausedLeader(t *testing.T) {
+	t.Parallel()
+	const ttl = time.Second
+	c := startProcesses(t, processOptions{})
+	record := newLeaseRecord()
+	c.set("shop/cart", serving)
+	w := c.watchLeases(record, "shop/cart")
+	for range 3 {
+		leader := c.leader()
+		conn, err := grpc.NewClient(leader.api, append(record.ofCalls(), grpc.WithTransportCredentials(insecure.NewCredentials()))...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		admin := rollcallv1.NewAdminClient(conn)
+		var lease string
+		eventually(t, "a lease and its report", func(ctx context.Context) bool {
+			res, err := admin.GrantLease(ctx, &rollcallv1.GrantLeaseRequest{Ttl: durationpb.New(ttl)})
+			if err != nil {
+				return false
+			}
+			lease = res.GetLeaseId()
+			_, err = admin.SetServingStatus(ctx, &rollcallv1.SetServingStatusRequest{Service: "shop/cart", Status: serving.Enum(), LeaseId: lease})
+			return err == nil
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		stream, err := admin.KeepAlive(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		leader.signal(syscall.SIGSTOP)
+		stopped := time.Now()
+		answered := make(chan struct{})
+		go func() { // its answers, if there are any
+			defer close(answered)
+			for {
+				if _, err := stream.Recv(); err != nil {
+					return
+				}
+			}
+		}()
+		other := c.others(leader)[0].name
+		var expired time.Time
+		for expired.IsZero() && time.Since(stopped) < patience {
+			if err := stream.Send(&rollcallv1.KeepAliveRequest{LeaseIds: []string{lease}}); err != nil {
+				t.Fatal(err)
+			}
+			pause(ctx, 20*time.Millisecond)
+			for _, s := range w.from(other, "shop/cart", stopped) {
+				if s.status == notServing {
+					expired = s.at
+				}
+			}
+		}
+		leader.signal(syscall.SIGCONT)
+		c.waitReady()
+		w.until(t, leader.name, "shop/cart", notServing, stopped)
+		cancel()
+		<-answered
+		conn.Close()
+		t.Logf("expired %s after the leader was stopped", expired.Sub(stopped).Round(time.Millisecond))
 	}
 	w.promised(t)
 }

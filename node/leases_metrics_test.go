@@ -66,7 +66,7 @@ func TestLeasesShowInMetrics(t *testing.T) {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}
-	if s := n.LeaseStats(); s.Live != 1 || s.Expired != 1 {
+	if s := n.lessor.Stats(); s.Live != 1 || s.Expired != 1 {
 		t.Errorf("the lessor counts %+v", s)
 	}
 }

@@ -186,8 +186,5 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 	return n.raft.DialPeer(ctx, name)
 }
 
-// LeaseStats is what this node, as the leader, knows of leases.
-func (n *Node) LeaseStats() lessor.Stats { return n.lessor.Stats() }
-
 // HashStats counts the comparisons of state hashes since the node was opened.
 func (n *Node) HashStats() fsm.HashStats { return n.fsm.HashStats() }

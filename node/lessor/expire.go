@@ -7,8 +7,12 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
-// maxAtOnce is how many leases one command ends.
-const maxAtOnce = 1000
+const (
+	// maxAtOnce is how many leases one command ends.
+	maxAtOnce = 1000
+	// mostGivenWay is the longest pause between two commands.
+	mostGivenWay = 20 * time.Millisecond
+)
 
 // hasWork says whether there may be something to propose. mu is held.
 func (l *Lessor) hasWork(t *table) bool {
@@ -16,13 +20,28 @@ func (l *Lessor) hasWork(t *table) bool {
 }
 
 // work proposes until nothing is left to be proposed, or something fails: the next tick tries it again. The steps
-// take turns, and each waits until its command is applied, so that others' writes come in between.
+// take turns, and each waits until its command is applied. Then others' writes that have waited meanwhile go first.
 func (l *Lessor) work(ctx context.Context) {
 	for more := true; more && ctx.Err() == nil; {
 		more = false
 		for _, step := range []func(context.Context) bool{l.expire, l.drain, l.forget} {
-			more = step(ctx) || more
+			begun := l.cfg.Now()
+			if step(ctx) {
+				more = true
+				l.giveWay(ctx, l.cfg.Now().Sub(begun))
+			}
 		}
+	}
+}
+
+// giveWay waits a part of the time that a command took. Without that, writes which waited for the command would go
+// into one entry of the log with the next command, and wait for that, too.
+func (l *Lessor) giveWay(ctx context.Context, took time.Duration) {
+	timer := time.NewTimer(min(took/4, mostGivenWay))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
 	}
 }
 

@@ -45,9 +45,9 @@ type Config struct {
 }
 
 const (
-	// gathering is how long ids wait for others: the leader pays for questions more than for ids. It is short beside
-	// the shortest TTL.
-	gathering = 10 * time.Millisecond
+	// gathering is how long ids wait for others: the leader pays for questions more than for ids, and the answers of
+	// one round leave a connection together. It is short beside the shortest TTL.
+	gathering = 20 * time.Millisecond
 	// patience is how long a leader is looked for, and asked.
 	patience = time.Second
 	// answered is the part of the shortest TTL after which a caller has an answer in any case. A client takes a
