@@ -191,6 +191,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		requestID: e.RequestID,
 		oldest:    e.OldestRevision,
 		cluster:   e.ClusterID,
+		lease:     e.LeaseID,
 	}
 	message := a.clientMessage(e)
 	if e.Written == client.WrittenUnknown {

@@ -61,9 +61,9 @@ func (l *leaseFlags) options(cmd *cobra.Command) (client.LeaseOptions, error) {
 	switch {
 	case l.ttl < limits.MinLeaseTTL || l.ttl > limits.MaxLeaseTTL:
 		return o, invalid("--ttl is %s; it must be from 1s to 24h", format.Duration(l.ttl))
-	case l.forgetAfter == 0 && !cmd.Flags().Changed("forget-after"):
+	case l.forgetAfter == 0: // never
 	case l.forgetAfter < limits.MinForgetAfter || l.forgetAfter > limits.MaxForgetAfter:
-		return o, invalid("--forget-after is %s; it must be from 1s to 365d", format.Duration(l.forgetAfter))
+		return o, invalid("--forget-after is %s; it must be from 1s to 365d, or 0: never", format.Duration(l.forgetAfter))
 	case o.OnExpiry != nil && *o.OnExpiry == client.ServiceUnknown:
 		return o, invalid("--on-expiry delete leaves no reports that --forget-after could delete")
 	}
@@ -151,7 +151,7 @@ func newLeaseRevokeCommand(a *app) *cobra.Command {
 --status. With --keep-reports they stay as they are, attached to nothing. No rule refuses it: it is its
 reporter's last word.
 
-If very many reports are attached, their leader changes them within the next seconds.`,
+If very many reports are attached, the leader changes them within the next seconds.`,
 		Example: `  rollcall lease revoke 3f9ac2d18e6b4f05 --reason "host1 is retired"
   rollcall lease revoke 3f9ac2d18e6b4f05 --status delete
   rollcall lease revoke 3f9ac2d18e6b4f05 --keep-reports`,
@@ -279,14 +279,13 @@ func explainHeld(f *failure, e *client.Error) {
 			service = format.Printable(info.GetMetadata()["service"]) // of a batch
 		}
 	}
-	f.lease = e.LeaseID
 	f.err = fmt.Errorf("not written: lease %s holds the report of %s, and its reporter lives", format.Printable(e.LeaseID), service)
 	f.next = fmt.Sprintf("%q decides over what it reports; its reporter gives --lease %s", "rollcall override set "+service+" STATUS", format.Printable(e.LeaseID))
 }
 
 // leaseMissing is the failure of a command that names a lease which does not live.
 func leaseMissing(id string) *failure {
-	return &failure{exit: exitNotDone, code: codes.NotFound, reason: reasonNotFound, err: fmt.Errorf("lease %s does not exist", format.Printable(id)), next: leaseAdvice}
+	return &failure{exit: exitNotDone, code: codes.NotFound, reason: reasonNotFound, lease: id, err: fmt.Errorf("lease %s does not exist", format.Printable(id)), next: leaseAdvice}
 }
 
 const leaseAdvice = `it may have ended; "rollcall lease list --all" shows the leases`

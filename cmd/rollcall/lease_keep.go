@@ -117,7 +117,7 @@ const (
 	leaseRenewed  = "renewed"
 	leaseOverdue  = "overdue"
 	leaseLost     = "lost"
-	leaseFailed   = "failed" // to grant it or to report; it is tried again
+	leaseFailed   = "failed" // to grant it or to report
 	leaseRevoked  = "revoked"
 )
 
@@ -128,6 +128,7 @@ type leaseChange struct {
 	Until    time.Time // it surely lives until then; zero: nothing is sure
 	Revision int64     // of the event that granted it
 	Service  string    // that could not be reported
+	First    bool      // it was to be reported for the first time: if it is refused, nothing is tried again
 	Err      error
 	Words    string   // for people, instead of the usual ones
 	Names    []string // for -o name; none: the lease
@@ -150,7 +151,11 @@ func (a *app) printLeaseChange(c leaseChange) error {
 		out.Until = &format.Time{Time: c.Until}
 	}
 	if c.Err != nil {
-		out.Error = a.explain(c.Err).Error()
+		f := a.explain(c.Err)
+		if len(f.broken) > 0 {
+			f.next = "" // what goes on cannot break rules
+		}
+		out.Error = f.Error()
 	}
 	names := c.Names
 	if len(names) == 0 {
@@ -175,6 +180,8 @@ func (c *leaseChange) text(why string) string {
 		return lease + " overdue: no renewal was acknowledged for its whole ttl, it may be lost"
 	case c.Change == leaseLost:
 		return lease + " lost: it has ended, or never was"
+	case c.Change == leaseFailed && c.First:
+		return fmt.Sprintf("%s: %s is not reported: %s", lease, format.Service(c.Service), why)
 	case c.Change == leaseFailed && c.Service != "":
 		return fmt.Sprintf("%s: %s is not reported, it is tried again: %s", lease, format.Service(c.Service), why)
 	case c.Change == leaseFailed:

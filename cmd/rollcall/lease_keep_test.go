@@ -213,6 +213,29 @@ func TestSetReportsAgain(t *testing.T) {
 	})
 }
 
+// A rule may bind leased reports too. What goes on cannot be told to break it.
+func TestSetSaysHowALeasedReportBreaksARule(t *testing.T) {
+	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+		run("set", "host1/a", "up").want(t, 0, "…", "")
+		run("rule", "add", "host1-min", "host1/*", "--min", "1", "--enforce-reports").want(t, 0, "…", "")
+		for _, stop := range []string{"not_serving", "leave"} {
+			f.leases.granted = 0
+			r := goOn(t, f, nil, "set", "host1/a", "down", "--ttl", "10s", "--keep-alive", "--on-stop", stop)
+			end := r.end()
+			const why = "not written: breaks host1-min (host1/*: 1 needed, 0 of 1 would serve)"
+			want := "lease " + leaseID(1) + ": host1/a is not reported: " + why + "\n"
+			if stop != "leave" { // which tries to leave the report to the end
+				want += "lease " + leaseID(1) + " revoked\n"
+			}
+			if end.code != exitNotDone || end.stderr != "rollcall: "+why+"; to do it all the same, report without --keep-alive: --break-glass host1-min and a --reason; \"rollcall lease keep-alive\" renews its lease then\n" ||
+				r.changes() != want {
+				t.Errorf("--on-stop %s: %d\n%s\n%s", stop, end.code, r.changes(), end.stderr)
+			}
+		}
+		run("set", "host1/a", "down", "--ttl", "10s").want(t, 1, "", "rollcall: not written: breaks host1-min (host1/*: 1 needed, 0 of 1 would serve); to do it all the same: --break-glass host1-min and a --reason\n")
+	})
+}
+
 // What is refused ends it; what may come goes on.
 func TestSetWithALeaseFails(t *testing.T) {
 	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {

@@ -22,8 +22,8 @@ func TestMistakesWithLeasesAreOneLine(t *testing.T) {
 		{"lease grant --ttl 0s", `--ttl is 0; it must be from 1s to 24h`},
 		{"lease grant --ttl 10", `--ttl: "10" has no unit; use 10s, 10m, 10h or 10d; see "rollcall lease grant --help"`},
 		{"lease grant --on-expiry gone", `--on-expiry: "gone" is no status; use not_serving, unknown, serving or delete; see "rollcall lease grant --help"`},
-		{"lease grant --forget-after 0s", `--forget-after is 0; it must be from 1s to 365d`},
-		{"lease grant --forget-after 366d", `--forget-after is 366d; it must be from 1s to 365d`},
+		{"lease grant --forget-after 999ms", `--forget-after is 999ms; it must be from 1s to 365d, or 0: never`},
+		{"lease grant --forget-after 366d", `--forget-after is 366d; it must be from 1s to 365d, or 0: never`},
 		{"lease grant --forget-after 1d --on-expiry delete", `--on-expiry delete leaves no reports that --forget-after could delete`},
 		{"lease grant --if-revision 5", `unknown flag: --if-revision; …`},
 		{"lease revoke", `ID is missing; see "rollcall lease revoke --help"`},
@@ -94,6 +94,7 @@ func TestLeasesSendTheirFlags(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
 		{"lease grant --request-id i --reason r", `ttl:{seconds:10} actor:"ann" request_id:"i" reason:"r"`},
 		{"lease grant --request-id i --ttl 1m --on-expiry delete --dry-run", `ttl:{seconds:60} on_expiry:SERVICE_UNKNOWN actor:"ann" request_id:"i" validate_only:true`},
+		{"lease grant --request-id i --forget-after 0 --on-expiry delete", `ttl:{seconds:10} on_expiry:SERVICE_UNKNOWN actor:"ann" request_id:"i"`},
 		{"lease grant --request-id i --ttl 1m --on-expiry UNKNOWN --forget-after 1h", `ttl:{seconds:60} on_expiry:UNKNOWN actor:"ann" request_id:"i" forget_after:{seconds:3600}`},
 		{"lease revoke x --request-id i --allow-missing", `lease_id:"x" actor:"ann" request_id:"i" allow_missing:true`},
 		{"lease revoke x --request-id i --status delete --reason r --allow-missing --dry-run", `lease_id:"x" reason:"r" actor:"ann" request_id:"i" status:SERVICE_UNKNOWN allow_missing:true validate_only:true`},

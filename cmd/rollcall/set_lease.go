@@ -2,8 +2,8 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/codes"
@@ -11,6 +11,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -129,7 +130,7 @@ func (l *setLease) keep(a *app, cmd *cobra.Command, changes []client.Change, opt
 		if ctx.Err() != nil {
 			err = &failure{exit: exitNotDone, code: codes.Canceled, reason: reasonInterrupted, err: fmt.Errorf("interrupted: %s not done", l.what(changes))}
 		}
-		return errors.Join(doing(l.what(changes), err), k.close(ctx, lease))
+		return k.abandon(ctx, lease, err)
 	}
 	silent()
 	<-ctx.Done()
@@ -170,11 +171,15 @@ type keeping struct {
 	a       *app
 	l       *setLease
 	changes []client.Change
-	begun   bool // everything was reported once
+	begun   bool        // everything was reported once
+	ending  atomic.Bool // the first report failed: what happens from here on is not told
 }
 
 // happened prints what becomes of the lease. An error of the output is reported at the end: see finish.
 func (k *keeping) happened(e client.LeaseEvent) {
+	if k.ending.Load() {
+		return
+	}
 	change := leaseChange{LeaseID: e.LeaseID, Service: e.Service, Err: e.Err}
 	if k.a.output == formatName && (k.begun || e.Type != client.LeaseReported) {
 		return
@@ -200,7 +205,7 @@ func (k *keeping) happened(e client.LeaseEvent) {
 	case client.LeaseRenewedAgain:
 		change.Change, change.Words = leaseRenewed, "renewed again"
 	case client.LeaseFailed:
-		change.Change = leaseFailed
+		change.Change, change.First = leaseFailed, e.Service != "" && !k.begun
 	default:
 		return // of a newer client
 	}
@@ -229,6 +234,25 @@ func (k *keeping) reports() string {
 		return k.changes[0].Service + " " + k.changes[0].Status.String()
 	}
 	return format.Count(len(k.changes), "service", "services")
+}
+
+// abandon ends a lease whose first report failed, and returns what to say of why. ctx may be over.
+func (k *keeping) abandon(ctx context.Context, lease *client.Lease, why error) error {
+	k.ending.Store(true)
+	f := k.a.explain(doing(k.l.what(k.changes), why))
+	if len(f.broken) > 0 {
+		f.next = "to do it all the same, report without --keep-alive: --break-glass " + explain.Names(f.broken) + " and a --reason; \"rollcall lease keep-alive\" renews its lease then"
+	}
+	id := lease.ID()
+	ctx, cancel, err := k.a.withTimeout(context.WithoutCancel(ctx))
+	if err != nil {
+		return f
+	}
+	defer cancel()
+	if lease.Close(ctx) == nil && id != "" && k.a.output != formatName {
+		k.a.printLeaseChange(leaseChange{LeaseID: id, Change: leaseRevoked})
+	}
+	return f // a lease that could not be revoked expires
 }
 
 // close ends the lease as its reporter's last word. ctx may be over.

@@ -159,6 +159,7 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		BrokenRules:     BrokenRules(e.GetRuleBreak().GetBroken()),
 		BreakGlass:      e.GetRuleBreak().GetBreakGlass(),
 		LeaseId:         e.GetLeaseId(),
+		Detached:        e.GetDetached(),
 	}
 	switch e.GetKind() {
 	case logv1.Kind_KIND_MEMBER:

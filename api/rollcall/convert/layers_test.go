@@ -22,3 +22,12 @@ func TestAnEventOfAnOverrideSaysNothingOfChecks(t *testing.T) {
 		}
 	}
 }
+
+func TestAnEventSaysThatTheReportIsDetached(t *testing.T) {
+	for _, detached := range []bool{false, true} {
+		e := Event(&logv1.Event{Type: logv1.EventType_EVENT_TYPE_REPORTED, Kind: logv1.Kind_KIND_SERVICE, Key: "a", LeaseId: "3f9a", Detached: detached})
+		if e.GetLeaseId() != "3f9a" || e.GetDetached() != detached {
+			t.Errorf("detached %v: %v", detached, e)
+		}
+	}
+}

@@ -1044,6 +1044,7 @@ type Event struct {
 	Rule          *Rule         `protobuf:"bytes,19,opt,name=rule,proto3" json:"rule,omitempty"`                               // of RULE_…; a removed one has only its name
 	Lease         *Lease        `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`                             // of LEASE_…: as the event left it; LEASE_ENDED says how it ended also if nothing is left of it
 	LeaseGuard    *LeaseGuard   `protobuf:"bytes,21,opt,name=lease_guard,json=leaseGuard,proto3" json:"lease_guard,omitempty"` // of LEASE_GUARD
+	Detached      bool          `protobuf:"varint,22,opt,name=detached,proto3" json:"detached,omitempty"`                      // of a service: the end of lease_id made the event, and the report is attached to no lease any more
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1223,6 +1224,13 @@ func (x *Event) GetLeaseGuard() *LeaseGuard {
 		return x.LeaseGuard
 	}
 	return nil
+}
+
+func (x *Event) GetDetached() bool {
+	if x != nil {
+		return x.Detached
+	}
+	return false
 }
 
 // At is a point in time; unset means now.
@@ -2916,7 +2924,8 @@ type KeepAliveResponse struct {
 	// Nobody leads, or the leader did not answer in time: not renewed, and not lost as far as is known. Send them
 	// again, on this stream or through another node.
 	WaitingLeaseIds []string `protobuf:"bytes,3,rep,name=waiting_lease_ids,json=waitingLeaseIds,proto3" json:"waiting_lease_ids,omitempty"`
-	// When to send the next message at the latest: a third of the shortest ttl of those renewed.
+	// When to send the next message at the latest: a third of the shortest ttl of those renewed. Of a lease that is so new that
+	// this node has no record of it yet, the ttl is taken to be 1 s.
 	RenewAfter    *durationpb.Duration `protobuf:"bytes,4,opt,name=renew_after,json=renewAfter,proto3" json:"renew_after,omitempty"`
 	ClusterId     string               `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"` // in the first message only
 	unknownFields protoimpl.UnknownFields
@@ -5598,7 +5607,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xd4\a\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xf0\a\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12*\n" +
@@ -5625,7 +5634,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x04rule\x18\x13 \x01(\v2\x11.rollcall.v1.RuleR\x04rule\x12(\n" +
 	"\x05lease\x18\x14 \x01(\v2\x12.rollcall.v1.LeaseR\x05lease\x128\n" +
 	"\vlease_guard\x18\x15 \x01(\v2\x17.rollcall.v1.LeaseGuardR\n" +
-	"leaseGuard\"Z\n" +
+	"leaseGuard\x12\x1a\n" +
+	"\bdetached\x18\x16 \x01(\bR\bdetached\"Z\n" +
 	"\x02At\x12\x1c\n" +
 	"\brevision\x18\x01 \x01(\x03H\x00R\brevision\x120\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04timeB\x04\n" +

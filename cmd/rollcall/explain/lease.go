@@ -79,7 +79,7 @@ func Lease(now time.Time, l *rollcallv1.Lease, guard *rollcallv1.LeaseGuard) str
 	}
 	switch left := l.GetTimeLeft(); {
 	case left == nil:
-		text += ": unless it is renewed"
+		text += ": expires unless it is renewed"
 	case left.AsDuration() >= 0:
 		text += fmt.Sprintf(": expires in %s unless it is renewed", timeLeft(left.AsDuration()))
 	case guard.GetEngaged():

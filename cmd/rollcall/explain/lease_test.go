@@ -51,7 +51,7 @@ func TestALeaseInALine(t *testing.T) {
 		{lease(left(90*time.Second), deletes), nil, "expires in 1m30s unless it is renewed; then deleted", "1m30s"},
 		{lease(left(0), late), released, "expires in 0s unless it is renewed; then NOT_SERVING", "0s, late"},
 		{lease(left(20*time.Hour), forgets), nil, "expires in 20h unless it is renewed; then NOT_SERVING, deleted 1d later", "20h"},
-		{lease(), engaged, "unless it is renewed; then NOT_SERVING", "-"},
+		{lease(), engaged, "expires unless it is renewed; then NOT_SERVING", "-"},
 		{lease(left(-3*time.Minute), late), engaged, "due for 3m, held by the lease guard; then NOT_SERVING", "due for 3m"},
 		{lease(left(-200*time.Millisecond), late), nil, "due for 200ms, about to expire; then NOT_SERVING", "due for 200ms"},
 		{lease(left(-200*time.Millisecond), late), released, "due for 200ms, about to expire; then NOT_SERVING", "due for 200ms"},

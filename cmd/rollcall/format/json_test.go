@@ -59,6 +59,8 @@ func TestLeasesInJSON(t *testing.T) {
 			&rollcallv1.Event{Revision: 1, CommitRevision: 1, Type: rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED, LeaseId: "3f", Lease: &rollcallv1.Lease{LeaseId: "3f"}}},
 		`{"revision":1,"commit_revision":1,"type":"expired","reason":"","request_id":"","service":"a","previous_status":"UNKNOWN","status":"UNKNOWN","effective_status":"UNKNOWN","lease_id":"3f"}`: {
 			&rollcallv1.Event{Revision: 1, CommitRevision: 1, Type: rollcallv1.EventType_EVENT_TYPE_EXPIRED, Service: "a", LeaseId: "3f"}},
+		`{"revision":1,"commit_revision":1,"type":"reported","reason":"","request_id":"","service":"a","previous_status":"UNKNOWN","status":"UNKNOWN","effective_status":"UNKNOWN","lease_id":"3f","detached":true}`: {
+			&rollcallv1.Event{Revision: 1, CommitRevision: 1, Type: rollcallv1.EventType_EVENT_TYPE_REPORTED, Service: "a", LeaseId: "3f", Detached: true}},
 		`{"revision":1,"commit_revision":1,"type":"lease-guard","reason":"","request_id":"","lease_guard":{"engaged":true,"late":41,"live":52}}`: {
 			&rollcallv1.Event{Revision: 1, CommitRevision: 1, Type: rollcallv1.EventType_EVENT_TYPE_LEASE_GUARD, LeaseGuard: &rollcallv1.LeaseGuard{Engaged: true, Late: 41, Live: 52}}},
 		`{"lease_id":"","ttl_seconds":10,"cluster_id":""}`:   {&rollcallv1.GrantLeaseResponse{Ttl: ttl}},

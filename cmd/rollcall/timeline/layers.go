@@ -32,7 +32,7 @@ func (l *layers) apply(e *rollcallv1.Event) {
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_REPORTED, rollcallv1.EventType_EVENT_TYPE_EXPIRED:
 		l.report = &rollcallv1.Report{Status: e.GetStatus(), Reason: e.GetReason(), Actor: e.GetActor(), Time: e.GetTime(), Revision: e.GetRevision()}
-		if e.GetType() == rollcallv1.EventType_EVENT_TYPE_REPORTED {
+		if !e.GetDetached() {
 			l.report.LeaseId = e.GetLeaseId()
 		}
 	case rollcallv1.EventType_EVENT_TYPE_DELETED:

@@ -17,7 +17,7 @@ type Period struct {
 	Reason   string                                     // why
 	Revision int64                                      // of the event that began it
 	Override *rollcallv1.Override                       // that decides; nil: none does
-	Report   *rollcallv1.Report                         // beneath Override
+	Report   *rollcallv1.Report                         // beneath Override, the last one in this time
 }
 
 // Types are those of events that a timeline is made of.
@@ -68,6 +68,8 @@ func (b *builder) add(e *rollcallv1.Event, recordAt func(int64) (*rollcallv1.Ser
 	}
 	if len(b.periods) == 0 || b.now.decision() != b.last {
 		b.begin(e.GetTime().AsTime(), e.GetRevision())
+	} else if last := &b.periods[len(b.periods)-1]; last.Report != nil {
+		last.Report = b.now.report
 	}
 	return nil
 }

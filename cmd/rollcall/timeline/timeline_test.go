@@ -43,7 +43,13 @@ func happened(lines ...string) (events []*rollcallv1.Event) {
 		case "gone":
 			e.Type, e.Service, e.Status = rollcallv1.EventType_EVENT_TYPE_DELETED, service, none
 		case "lost": // a report whose lease expires
+			e.Type, e.Service, e.Status, e.LeaseId, e.Detached = rollcallv1.EventType_EVENT_TYPE_EXPIRED, service, notServing, "3f9a", true
+		case "overdue": // the same, of a lease that remembers it: --forget-after
 			e.Type, e.Service, e.Status, e.LeaseId = rollcallv1.EventType_EVENT_TYPE_EXPIRED, service, notServing, "3f9a"
+		case "leased":
+			e.Type, e.Service, e.Status, e.LeaseId = rollcallv1.EventType_EVENT_TYPE_REPORTED, service, serving, "3f9a"
+		case "kept": // a report whose lease is revoked with --keep-reports
+			e.Type, e.Service, e.Status, e.LeaseId, e.Detached = rollcallv1.EventType_EVENT_TYPE_REPORTED, service, serving, "3f9a", true
 		default:
 			e.Type, e.Service, e.Status = rollcallv1.EventType_EVENT_TYPE_REPORTED, service, status[line]
 		}
@@ -87,6 +93,23 @@ func show(periods []Period) string {
 		lines = append(lines, line)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// A report beneath an override says which lease it is attached to.
+func TestAReportBeneathKnowsItsLease(t *testing.T) {
+	for lines, want := range map[string]string{
+		"leased, set * down": "3f9a", "set * down, leased": "3f9a", "set * down, leased, up": "",
+		"leased, set * down, kept": "", "leased, kept, set * down": "", "leased, set * down, lost": "", "leased, set * down, overdue": "3f9a",
+	} {
+		events := happened(strings.Split(lines, ", ")...)
+		got, err := Build(service, nil, true, events, recordsOf(events))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if last := got[len(got)-1]; last.Report == nil || last.Report.GetLeaseId() != want {
+			t.Errorf("%s: the report is %v, want lease %q", lines, last.Report, want)
+		}
+	}
 }
 
 func TestTimeline(t *testing.T) {
