@@ -254,7 +254,7 @@ func TestVirtualLeaseGuard(t *testing.T) {
 	})
 }
 
-// TestVirtualALeaseOfManyServices: what is attached to it changes 10,000 services at a time, once each, with others'
+// TestVirtualALeaseOfManyServices: what is attached to it changes part by part, each service once, with others'
 // writes in between; the next leader goes on where one has stopped. Of a lease that was revoked all changes are made
 // in the name of who did that.
 func TestVirtualALeaseOfManyServices(t *testing.T) {

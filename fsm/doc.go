@@ -28,7 +28,7 @@
 // A lease is a record, and each report says which lease it is attached to. Which reports a lease has is an index
 // (fsm/leases) that follows from the services, as above. The fold knows no renewals: a leader proposes Expire, and
 // the fold ends what the leader saw, if it is still so (lease_end.go). The end of a lease changes at most
-// limits.MaxExpireChanges services in one command, the oldest reports first; what is left is done by later ones.
+// limits.MaxExpireChanges services in one command (limits.MaxRevokeChanges when it is revoked), the oldest reports first; what is left is done by later ones.
 // Reports with a lease, revokes and expiries are facts: rules do not refuse them, but record that they break.
 //
 // # Request ids

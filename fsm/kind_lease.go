@@ -217,7 +217,7 @@ func (tx *Tx) revokeLease(c *logv1.RevokeLease) *logv1.Refusal {
 	if c.Status != nil {
 		end.Status = c.GetStatus()
 	}
-	e := newEnding(s, p)
+	e := newEnding(s, p, s.mostRevoked)
 	e.begin(id, l, end)
 	e.finish()
 	return nil

@@ -339,7 +339,7 @@ func agreeWithModel(t *testing.T, genCommand *rapid.Generator[*logv1.Command], m
 	rapid.Check(t, func(rt *rapid.T) {
 		told := map[string]*logv1.Lease{}
 		h, m := rapidHarnessWith(t, rt, Config{RegistryFile: newMemRegistryFile(), OnLease: func(id string, l *logv1.Lease) { told[id] = l }}), newLayeredModel()
-		h.state.mostEnded = modelBudget
+		h.state.mostRevoked, h.state.mostExpired = modelBudget, modelBudget
 		past := map[int64]layeredModel{0: m.clone()}
 		commands := rapid.IntRange(1, most).Draw(rt, "commands")
 		for i := range commands {

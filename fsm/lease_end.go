@@ -40,8 +40,9 @@ type cause struct {
 	reason, requestID string
 }
 
-// ending collects what the leases that end in one command change: at most state.mostEnded services.
+// ending collects what the leases that end in one command change.
 type ending struct {
+	most    int // so many services
 	s       *state
 	p       *plan
 	left    int // so many more services may change
@@ -57,9 +58,9 @@ type group struct {
 	part    part
 }
 
-func newEnding(s *state, p *plan) *ending {
+func newEnding(s *state, p *plan, most int32) *ending {
 	p.leased = &leasing{}
-	return &ending{s: s, p: p, left: int(s.mostEnded)}
+	return &ending{s: s, p: p, most: int(most), left: int(most)}
 }
 
 // take returns the reports that are attached to a lease and were made before a revision, if the command may still
@@ -75,7 +76,7 @@ func (e *ending) take(id string, revision int64) (records []*record, more bool) 
 		}
 		return !more
 	})
-	if more && e.left < int(e.s.mostEnded) {
+	if more && e.left < e.most {
 		return nil, true
 	}
 	e.left -= len(records)
@@ -193,7 +194,7 @@ func (e *ending) add(records []*record, status servingStatus, keeps bool, what p
 // first revisions.
 func (e *ending) finish() {
 	s, p := e.s, e.p
-	p.outcomes = make([]outcome, 0, int(s.mostEnded)-e.left)
+	p.outcomes = make([]outcome, 0, e.most-e.left)
 	for i := range e.groups {
 		g := &e.groups[i]
 		var why *origin
@@ -237,7 +238,7 @@ func (x *part) origin(now int64) *origin {
 // expireLeases ends leases that were not renewed in time, goes on with those that are ending, and forgets what
 // leases left that ended long ago.
 func (s *state) expireLeases(p *plan, cmd *logv1.Command, x *logv1.Expire) {
-	e := newEnding(s, p)
+	e := newEnding(s, p, s.mostExpired)
 	by := &cause{actor: cmd.GetActor(), reason: cmd.GetReason()}
 	// next returns a lease unless this command has changed it already.
 	next := func(id string) *logv1.Lease {

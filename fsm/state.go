@@ -37,9 +37,9 @@ type state struct {
 	term    uint64 // of the entry that is folded
 	// bookChanged says that book is not as in the newest view.
 	bookChanged bool
-	// mostEnded is how many services the ends of leases change in one command; fewer than limits.MaxExpireChanges
-	// in tests only.
-	mostEnded int32
+	// How many services a revocation changes at once, and an Expire: fewer than limits.MaxRevokeChanges and
+	// limits.MaxExpireChanges in tests only.
+	mostRevoked, mostExpired int32
 }
 
 // finder finds services in the tree. It remembers the place of the last one, so that finding the same service
@@ -69,7 +69,8 @@ func newState(kinds *Kinds) *state {
 		level:    logv1.BaseLevel,
 
 		hashVersion: HashVersion,
-		mostEnded:   limits.MaxExpireChanges,
+		mostRevoked: limits.MaxRevokeChanges,
+		mostExpired: limits.MaxExpireChanges,
 		found:       &finder{},
 	}
 }

@@ -70,7 +70,8 @@ func (f *fakeLeases) LeaseGuard() *logv1.LeaseGuard {
 	return f.guard
 }
 
-// fakeLessor is Lessor: of one node. Leases whose id begins with "lost" are lost.
+// fakeLessor is Lessor: of one node. Leases whose id begins with "lost" are lost, and the end
+// of those with "ends" is under way.
 type fakeLessor struct {
 	agreement *fakeAgreement
 
@@ -95,9 +96,9 @@ func (f *fakeLessor) count() (calls int, ids []string) {
 
 var errNotLeading = notWrittenErr{errors.New("not leading")}
 
-func (f *fakeLessor) Renew(ctx context.Context, ids []string) (lost []string, err error) {
+func (f *fakeLessor) Renew(ctx context.Context, ids []string) (lost, waiting []string, err error) {
 	if _, leading := f.agreement.Leader(); !leading {
-		return nil, errNotLeading
+		return nil, nil, errNotLeading
 	}
 	f.mu.Lock()
 	f.calls++
@@ -105,14 +106,18 @@ func (f *fakeLessor) Renew(ctx context.Context, ids []string) (lost []string, er
 	renew := f.renew
 	f.mu.Unlock()
 	if renew != nil {
-		return renew(ctx, ids)
+		lost, err = renew(ctx, ids)
+		return lost, nil, err
 	}
 	for _, id := range ids {
-		if strings.HasPrefix(id, "lost") {
+		switch {
+		case strings.HasPrefix(id, "lost"):
 			lost = append(lost, id)
+		case strings.HasPrefix(id, "ends"):
+			waiting = append(waiting, id)
 		}
 	}
-	return lost, nil
+	return lost, waiting, nil
 }
 
 func (f *fakeLessor) Times(ids []string) ([]*peerv1.LeaseTime, error) {

@@ -159,8 +159,8 @@ func TestKeepAliveSurvivesElections(t *testing.T) {
 			if res := ask(t, stream, ids...); told(res) != want {
 				t.Errorf("got %s, want %s", told(res), want)
 			}
-			// How far real work has gone within a virtual moment is not told.
-			if is := time.Since(start); is < took || is > took+10*time.Millisecond {
+			// Ids are gathered for a while, and how far real work has gone within a virtual moment is not told.
+			if is := time.Since(start); is < took || is > took+30*time.Millisecond {
 				t.Errorf("took %v, want %v", is, took)
 			}
 		}

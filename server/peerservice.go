@@ -52,11 +52,11 @@ func (s *peerService) Renew(ctx context.Context, req *peerv1.RenewRequest) (res 
 	if f := s.leads(ctx, len(req.GetLeaseIds())); f != nil {
 		return nil, rpcerror.ToStatus(s.node, f)
 	}
-	lost, err := s.lessor.Renew(ctx, req.GetLeaseIds())
+	lost, waiting, err := s.lessor.Renew(ctx, req.GetLeaseIds())
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.node, &rpcerror.Failure{Reason: rpcerror.ReasonNoLeader, Message: err.Error(), Err: err})
 	}
-	return &peerv1.RenewResponse{LostLeaseIds: lost}, nil
+	return &peerv1.RenewResponse{LostLeaseIds: lost, WaitingLeaseIds: waiting}, nil
 }
 
 // LeaseTimes implements rollcall.peer.v1.Peer.

@@ -39,7 +39,7 @@ func BenchmarkRenewTenThousand(b *testing.B) {
 	ids := idsUpTo(10_000)
 	for b.Loop() {
 		pass(tickEvery)
-		if lost, err := l.Renew(context.Background(), ids); err != nil || len(lost) > 0 {
+		if lost, _, err := l.Renew(context.Background(), ids); err != nil || len(lost) > 0 {
 			b.Fatal(len(lost), err)
 		}
 	}
@@ -52,7 +52,7 @@ func BenchmarkTickHundredThousand(b *testing.B) {
 	ids := idsUpTo(leases)
 	next := 0
 	renew := func() {
-		if _, err := l.Renew(context.Background(), ids[next:next+part]); err != nil {
+		if _, _, err := l.Renew(context.Background(), ids[next:next+part]); err != nil {
 			b.Fatal(err)
 		}
 		next = (next + part) % leases

@@ -11,8 +11,8 @@
 //   - Within one leadership a lease is due when a whole TTL of lived time has passed since the arrival of its last
 //     renewal. Lived time is never faster than real time (lived.go).
 //   - What is due ends by an entry of the log that names the leader's term. If another leadership came between,
-//     the fold refuses the entry. While the entry is under way, a renewal of the lease and a write that names the
-//     lease wait for its outcome. While a renewal or a write is under way, no entry that ends the lease is
+//     the fold refuses the entry. While the entry is under way, the lease is not renewed, and a write that names
+//     the lease waits for its outcome. While a renewal or a write is under way, no entry that ends the lease is
 //     proposed.
 //   - A write whose outcome its proposer never learned may still be applied. So the entry says up to which revision
 //     the leader had seen the registry, and the fold leaves alone what was attached to a lease since.

@@ -7,14 +7,18 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
-// Renew renews leases. It returns those that do not live any more; all others are renewed. The error is a
-// NotLeadingError, and then nothing is known of any.
-func (l *Lessor) Renew(ctx context.Context, ids []string) (lost []string, err error) {
+// outcomeWait is how long a renewal waits for the outcome of an Expire. It is short: others are renewed in the same
+// call, and wait with it.
+const outcomeWait = 50 * time.Millisecond
+
+// Renew renews leases. It returns those that do not live any more, and those whose end is under way and takes long:
+// ask again what became of it. All others are renewed. The error is a NotLeadingError, and then nothing is known of any.
+func (l *Lessor) Renew(ctx context.Context, ids []string) (lost, waiting []string, err error) {
 	l.mu.Lock()
 	t := l.current()
 	if t == nil {
 		l.mu.Unlock()
-		return nil, errNotLeading
+		return nil, nil, errNotLeading
 	}
 	r := renewal{lessor: l, table: t, ids: ids, leases: make([]*lease, len(ids)), arrived: l.lived.read()}
 	for i, id := range ids {
@@ -27,17 +31,24 @@ func (l *Lessor) Renew(ctx context.Context, ids []string) (lost []string, err er
 	defer r.release()
 
 	if err := l.cfg.Round(ctx); err != nil {
-		return nil, NotLeadingError{err}
+		return nil, nil, NotLeadingError{err}
 	}
-	for {
-		lost, wait, err := r.set()
-		if err != nil || wait == nil {
-			return lost, err
-		}
-		if err := l.awaitOutcome(ctx, t, wait); err != nil {
-			return nil, err
-		}
+	lost, waiting, wait, err := r.set()
+	if wait == nil {
+		return lost, waiting, err
 	}
+	patient, cancel := context.WithTimeout(ctx, outcomeWait)
+	defer cancel()
+	for wait != nil && l.awaitOutcome(patient, t, wait) == nil {
+		lost, waiting, wait, err = r.set()
+	}
+	if ctx.Err() != nil {
+		return nil, nil, NotLeadingError{ctx.Err()}
+	}
+	if wait != nil { // the leadership may have ended meanwhile
+		lost, waiting, _, err = r.set()
+	}
+	return lost, waiting, err
 }
 
 // renewal is one call of Renew.
@@ -47,6 +58,7 @@ type renewal struct {
 	ids     []string
 	leases  []*lease // nil: it did not live
 	arrived time.Duration
+	counted int // renewals that are in Lessor.renewals
 }
 
 func (r *renewal) release() {
@@ -59,14 +71,14 @@ func (r *renewal) release() {
 	}
 }
 
-// set renews, now that a quorum has confirmed the leadership, which must still be the one of the arrival. If the
-// end of a lease is under way, set returns what to wait for.
-func (r *renewal) set() (lost []string, wait *expiry, err error) {
+// set renews, now that a quorum has confirmed the leadership, which must still be the one of the arrival. Leases
+// whose end is under way are not renewed; wait is for the outcome of one of them. set may be called again.
+func (r *renewal) set() (lost, waiting []string, wait *expiry, err error) {
 	l := r.lessor
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.current() != r.table {
-		return nil, nil, errNotLeading
+		return nil, nil, nil, errNotLeading
 	}
 	now := l.lived.read()
 	for i, e := range r.leases {
@@ -74,15 +86,15 @@ func (r *renewal) set() (lost []string, wait *expiry, err error) {
 		case e == nil || e.over:
 			lost = append(lost, r.ids[i])
 		case e.expiring != nil:
-			wait = e.expiring
+			waiting, wait = append(waiting, r.ids[i]), e.expiring
 		default:
 			r.table.renew(e, r.arrived, now)
 		}
 	}
-	if wait == nil {
-		l.renewals.Add(uint64(len(r.ids) - len(lost)))
-	}
-	return lost, wait, nil
+	renewed := len(r.ids) - len(lost) - len(waiting)
+	l.renewals.Add(uint64(renewed - r.counted))
+	r.counted = renewed
+	return lost, waiting, wait, nil
 }
 
 // awaitOutcome waits until it is known what became of an Expire.

@@ -318,8 +318,8 @@ func (c *cluster) set(change func()) {
 // renew wants all to be renewed.
 func (c *cluster) renew(ids ...string) {
 	c.t.Helper()
-	if lost, err := c.l.Renew(c.t.Context(), ids); err != nil || len(lost) > 0 {
-		c.t.Errorf("renew: lost %v, %v", lost, err)
+	if lost, waiting, err := c.l.Renew(c.t.Context(), ids); err != nil || len(lost)+len(waiting) > 0 {
+		c.t.Errorf("renew: lost %v, waiting %v, %v", lost, waiting, err)
 	}
 }
 
@@ -336,7 +336,7 @@ func (c *cluster) renewing(every time.Duration, ids ...string) (stop func()) {
 				case <-ctx.Done():
 					return
 				}
-				_, _ = c.l.Renew(ctx, []string{id})
+				_, _, _ = c.l.Renew(ctx, []string{id})
 				wait.Reset(every)
 			}
 		})

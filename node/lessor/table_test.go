@@ -22,7 +22,7 @@ func TestNothingIsLeftOfLeasesThatAreGone(t *testing.T) {
 			end := &logv1.LeaseEnd{Done: true, ForgetTime: time.Now().Add(time.Hour).UnixNano()}
 			c.put(id(11), &logv1.Lease{End: end})
 			for range 5 { // its reporter does not know
-				if lost, err := c.l.Renew(t.Context(), []string{id(11)}); err != nil || len(lost) != 1 {
+				if lost, _, err := c.l.Renew(t.Context(), []string{id(11)}); err != nil || len(lost) != 1 {
 					t.Fatal(lost, err)
 				}
 			}

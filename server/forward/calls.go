@@ -99,9 +99,12 @@ func (s *Calls) Refuse(r Refusal) {
 // Refusals returns what Refuse was given, once.
 func (s *Calls) Refusals() []Refusal {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	all := s.refusals
 	s.refusals, s.refused = nil, 0
+	s.mu.Unlock()
+	if len(all) > 0 {
+		s.signalRoom()
+	}
 	return all
 }
 
@@ -207,6 +210,11 @@ func (s *Calls) Sent(calls []*Call) {
 		delete(s.calls, c.ID)
 	}
 	s.mu.Unlock()
+	s.signalRoom()
+}
+
+// signalRoom has AwaitRoom look again.
+func (s *Calls) signalRoom() {
 	select {
 	case s.room <- struct{}{}:
 	default:

@@ -23,17 +23,17 @@ var (
 )
 
 // renew renews leases with whoever leads. It tries again until ctx ends.
-func (r *Renewer) renew(ctx context.Context, ids []string) (lost []string, err error) {
+func (r *Renewer) renew(ctx context.Context, ids []string) (lost, waiting []string, err error) {
 	err = r.ask(ctx, true, func(ctx context.Context, leader *peerconn.Conn) error {
 		if leader == nil {
-			lost, err = r.Lessor.Renew(ctx, ids)
+			lost, waiting, err = r.Lessor.Renew(ctx, ids)
 			return err
 		}
 		res, err := peerv1.NewPeerClient(leader).Renew(ctx, &peerv1.RenewRequest{LeaseIds: ids})
-		lost = res.GetLostLeaseIds()
+		lost, waiting = res.GetLostLeaseIds(), res.GetWaitingLeaseIds()
 		return err
 	})
-	return lost, err
+	return lost, waiting, err
 }
 
 // Times asks the leader how long leases still live. It answers for each id, in the order asked. It does not wait

@@ -21,9 +21,9 @@ type Agreement interface {
 // Lessor renews leases while this node leads.
 type Lessor interface {
 	// Renew gives each lease its whole TTL from the call on, and returns once a quorum has confirmed that this
-	// node leads. Leases that are lost do not live any more, or never did. With an error nobody was renewed, as
-	// far as the caller may know.
-	Renew(ctx context.Context, ids []string) (lost []string, err error)
+	// node leads. Leases that are lost do not live any more, or never did. Of those that wait it is not known
+	// yet. With an error nobody was renewed, as far as the caller may know.
+	Renew(ctx context.Context, ids []string) (lost, waiting []string, err error)
 	// Times returns, for each id, how long the lease still lives. Only a leader can.
 	Times(ids []string) ([]*peerv1.LeaseTime, error)
 }
@@ -75,8 +75,9 @@ type round struct {
 	timer *time.Timer
 
 	done chan struct{} // closed when the rest may be read
-	lost map[string]struct{}
-	ok   bool // the leader has answered
+	ok   bool          // the leader has answered
+	// not are the ids that were not renewed, and whether they are lost.
+	not map[string]bool
 }
 
 // New returns a Renewer. It must be closed.
@@ -97,7 +98,7 @@ func (r *Renewer) Close() {
 
 // Renew renews leases, at most limits.MaxRenewedAtOnce, and returns each id in one of three lists. Those that are
 // renewed live for their whole TTL from the call on; those that are lost have ended, or never were; for those
-// that wait no leader answered in time. renewAfter is when to renew those renewed again: after a third of the
+// that wait no leader answered in time, or their end is under way. renewAfter is when to renew those renewed again: after a third of the
 // shortest TTL. It is 0 if none is renewed. The lists may share the memory of ids.
 func (r *Renewer) Renew(ctx context.Context, ids []string) (renewed, lost, waiting []string, renewAfter time.Duration) {
 	if len(ids) == 0 {
@@ -109,17 +110,20 @@ func (r *Renewer) Renew(ctx context.Context, ids []string) (renewed, lost, waiti
 		return nil, nil, ids, 0
 	}
 	renewed = ids
-	if len(x.lost) > 0 {
+	if len(x.not) > 0 {
 		renewed = nil
 		for _, id := range ids {
-			if _, is := x.lost[id]; is {
+			switch gone, not := x.not[id]; {
+			case gone:
 				lost = append(lost, id)
-			} else {
+			case not:
+				waiting = append(waiting, id)
+			default:
 				renewed = append(renewed, id)
 			}
 		}
 		if len(renewed) == 0 {
-			return nil, lost, nil, 0
+			return nil, lost, waiting, 0
 		}
 		shortest, all = r.shortestTTL(renewed)
 	}
@@ -127,7 +131,7 @@ func (r *Renewer) Renew(ctx context.Context, ids []string) (renewed, lost, waiti
 		// This node has not applied yet that a lease was granted, and does not know its TTL.
 		shortest = limits.MinLeaseTTL
 	}
-	return renewed, lost, nil, shortest / renewedAgain
+	return renewed, lost, waiting, shortest / renewedAgain
 }
 
 // shortestTTL returns the shortest TTL of the leases that this node knows, limits.MaxLeaseTTL if it knows none.
@@ -207,15 +211,18 @@ func (r *Renewer) run(x *round) {
 	defer close(x.done)
 	ctx, cancel := context.WithTimeout(r.life, patience)
 	defer cancel()
-	lost, err := r.renew(ctx, x.ids)
+	lost, waiting, err := r.renew(ctx, x.ids)
 	if err != nil {
 		return
 	}
 	x.ok = true
-	if len(lost) > 0 {
-		x.lost = make(map[string]struct{}, len(lost))
-		for _, id := range lost {
-			x.lost[id] = struct{}{}
-		}
+	if n := len(lost) + len(waiting); n > 0 {
+		x.not = make(map[string]bool, n)
+	}
+	for _, id := range waiting {
+		x.not[id] = false
+	}
+	for _, id := range lost {
+		x.not[id] = true
 	}
 }

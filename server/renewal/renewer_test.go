@@ -16,7 +16,8 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 )
 
-// fakeNode is a leader: Agreement, Lessor and Leases. It renews all but leases whose id begins with "lost", and knows
+// fakeNode is a leader: Agreement, Lessor and Leases. It renews all but leases whose id begins with "lost", and those
+// with "ends", whose end is under way. It knows
 // the TTL, in seconds, of those whose id ends with it.
 type fakeNode struct {
 	mu      sync.Mutex
@@ -61,7 +62,7 @@ func (f *fakeNode) Lease(id string) *logv1.Lease {
 	return nil
 }
 
-func (f *fakeNode) Renew(ctx context.Context, ids []string) (lost []string, err error) {
+func (f *fakeNode) Renew(ctx context.Context, ids []string) (lost, waiting []string, err error) {
 	f.mu.Lock()
 	f.asked = append(f.asked, slices.Clone(ids))
 	delay, err := f.delay, f.err
@@ -69,14 +70,17 @@ func (f *fakeNode) Renew(ctx context.Context, ids []string) (lost []string, err 
 	select {
 	case <-time.After(delay):
 	case <-ctx.Done():
-		return nil, ctx.Err()
+		return nil, nil, ctx.Err()
 	}
 	for _, id := range ids {
-		if strings.HasPrefix(id, "lost") {
+		switch {
+		case strings.HasPrefix(id, "lost"):
 			lost = append(lost, id)
+		case strings.HasPrefix(id, "ends"):
+			waiting = append(waiting, id)
 		}
 	}
-	return lost, err
+	return lost, waiting, err
 }
 
 func (f *fakeNode) Times(ids []string) ([]*peerv1.LeaseTime, error) {
@@ -109,6 +113,8 @@ func TestRenew(t *testing.T) {
 		"the shortest of two":    {[]string{"a:30", "b:3"}, nil, "[a:30 b:3] [] [] 1s", gathering},
 		"the shortest is lost":   {[]string{"a:30", "lost:3"}, nil, "[a:30] [lost:3] [] 10s", gathering},
 		"all are lost":           {[]string{"lost 1", "lost 2"}, nil, "[] [lost 1 lost 2] [] 0s", gathering},
+		"one ends":               {[]string{"a:30", "ends:3", "lost:3"}, nil, "[a:30] [lost:3] [ends:3] 10s", gathering},
+		"all end":                {[]string{"ends 1", "ends 2"}, nil, "[] [] [ends 1 ends 2] 0s", gathering},
 		"not known here yet":     {[]string{"a:30", "b"}, nil, "[a:30 b] [] [] 333.333333ms", gathering},
 		"lost, not known here":   {[]string{"lost", "a:30"}, nil, "[a:30] [lost] [] 10s", gathering},
 		"a slow leader":          {[]string{"a:8"}, func(f *fakeNode) { f.delay = 900 * time.Millisecond }, "[a:8] [] [] 2.666666666s", gathering + 900*time.Millisecond},

@@ -44,7 +44,8 @@ const (
 	MaxLeases        = 100_000 // that live or are ending
 	MaxEndedLeases   = 100_000 // whose reports wait to be forgotten
 	MaxRenewedAtOnce = 10_000  // ids of one message
-	MaxExpireChanges = 10_000  // services that one command of a leader changes
+	MaxRevokeChanges = 10_000  // services that change at once with the revocation of a lease
+	MaxExpireChanges = 2_000   // services that one command of a leader changes because leases end
 
 	MinLeaseTTL    = time.Second
 	MaxLeaseTTL    = 24 * time.Hour

@@ -2012,7 +2012,7 @@ func (x *RevokeLease) GetAllowMissing() bool {
 }
 
 // Expire ends what has run out: overrides or leases, not both. Only a leader proposes it. What changed since the
-// leader looked is left alone. One command changes at most 10,000 services: a lease that does not fit into what
+// leader looked is left alone. One command changes at most 2,000 services: a lease that does not fit into what
 // the leases before it have left of them is left for a later command.
 type Expire struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`

@@ -430,10 +430,12 @@ func (x *RenewRequest) GetLeaseIds() []string {
 }
 
 type RenewResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	LostLeaseIds  []string               `protobuf:"bytes,1,rep,name=lost_lease_ids,json=lostLeaseIds,proto3" json:"lost_lease_ids,omitempty"` // they do not live any more; all others are renewed
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	LostLeaseIds []string               `protobuf:"bytes,1,rep,name=lost_lease_ids,json=lostLeaseIds,proto3" json:"lost_lease_ids,omitempty"` // they do not live any more
+	// Their end is under way, and what becomes of it is not known yet. All that are neither these nor lost are renewed.
+	WaitingLeaseIds []string `protobuf:"bytes,2,rep,name=waiting_lease_ids,json=waitingLeaseIds,proto3" json:"waiting_lease_ids,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *RenewResponse) Reset() {
@@ -469,6 +471,13 @@ func (*RenewResponse) Descriptor() ([]byte, []int) {
 func (x *RenewResponse) GetLostLeaseIds() []string {
 	if x != nil {
 		return x.LostLeaseIds
+	}
+	return nil
+}
+
+func (x *RenewResponse) GetWaitingLeaseIds() []string {
+	if x != nil {
+		return x.WaitingLeaseIds
 	}
 	return nil
 }
@@ -1243,9 +1252,10 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"+\n" +
 	"\fRenewRequest\x12\x1b\n" +
-	"\tlease_ids\x18\x01 \x03(\tR\bleaseIds\"5\n" +
+	"\tlease_ids\x18\x01 \x03(\tR\bleaseIds\"a\n" +
 	"\rRenewResponse\x12$\n" +
-	"\x0elost_lease_ids\x18\x01 \x03(\tR\flostLeaseIds\"0\n" +
+	"\x0elost_lease_ids\x18\x01 \x03(\tR\flostLeaseIds\x12*\n" +
+	"\x11waiting_lease_ids\x18\x02 \x03(\tR\x0fwaitingLeaseIds\"0\n" +
 	"\x11LeaseTimesRequest\x12\x1b\n" +
 	"\tlease_ids\x18\x01 \x03(\tR\bleaseIds\"G\n" +
 	"\x12LeaseTimesResponse\x121\n" +

@@ -380,6 +380,15 @@ func (m *RenewResponse) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if len(m.WaitingLeaseIds) > 0 {
+		for iNdEx := len(m.WaitingLeaseIds) - 1; iNdEx >= 0; iNdEx-- {
+			i -= len(m.WaitingLeaseIds[iNdEx])
+			copy(dAtA[i:], m.WaitingLeaseIds[iNdEx])
+			i = protohelpers.EncodeVarint(dAtA, i, uint64(len(m.WaitingLeaseIds[iNdEx])))
+			i--
+			dAtA[i] = 0x12
+		}
+	}
 	if len(m.LostLeaseIds) > 0 {
 		for iNdEx := len(m.LostLeaseIds) - 1; iNdEx >= 0; iNdEx-- {
 			i -= len(m.LostLeaseIds[iNdEx])
@@ -1193,6 +1202,12 @@ func (m *RenewResponse) SizeVT() (n int) {
 	_ = l
 	if len(m.LostLeaseIds) > 0 {
 		for _, s := range m.LostLeaseIds {
+			l = len(s)
+			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
+		}
+	}
+	if len(m.WaitingLeaseIds) > 0 {
+		for _, s := range m.WaitingLeaseIds {
 			l = len(s)
 			n += 1 + l + protohelpers.SizeOfVarint(uint64(l))
 		}
@@ -2115,6 +2130,38 @@ func (m *RenewResponse) UnmarshalVT(dAtA []byte) error {
 				return io.ErrUnexpectedEOF
 			}
 			m.LostLeaseIds = append(m.LostLeaseIds, string(dAtA[iNdEx:postIndex]))
+			iNdEx = postIndex
+		case 2:
+			if wireType != 2 {
+				return fmt.Errorf("proto: wrong wireType = %d for field WaitingLeaseIds", wireType)
+			}
+			var stringLen uint64
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				stringLen |= uint64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			intStringLen := int(stringLen)
+			if intStringLen < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			postIndex := iNdEx + intStringLen
+			if postIndex < 0 {
+				return protohelpers.ErrInvalidLength
+			}
+			if postIndex > l {
+				return io.ErrUnexpectedEOF
+			}
+			m.WaitingLeaseIds = append(m.WaitingLeaseIds, string(dAtA[iNdEx:postIndex]))
 			iNdEx = postIndex
 		default:
 			return v1.UnknownField("RenewResponse", fieldNum)
