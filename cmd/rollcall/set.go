@@ -34,7 +34,8 @@ and no reader sees some.
 --lease attaches the reports to a lease, and renews it. --ttl attaches them to a new one: they turn to
 NOT_SERVING, or to --on-expiry, when nobody renews it for so long. With --keep-alive the command goes on
 and renews it, through any node, until Ctrl-C or SIGTERM; then it ends the lease as --on-stop says, at
-once. It prints what becomes of the lease. See "rollcall lease".
+once. It prints what becomes of the lease. See "rollcall lease". Its reports are no single write: one
+that is refused does not hold back the others, but ends the command.
 
 Exit status 0: the change is on the disks of a majority. 1: nothing was changed. 5: nobody knows
 whether it was changed, because no answer came back. Then repeat the same command with the
