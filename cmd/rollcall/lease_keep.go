@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -62,6 +63,7 @@ func hideTimeout(cmd *cobra.Command, ignored *time.Duration) {
 
 // keepAlive renews leases until ctx ends or all are lost.
 func (a *app) keepAlive(ctx context.Context, c *client.Client, ids []string) error {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
 	if err := a.reach(ctx, c, "renew leases"); err != nil {
 		return err
 	}
