@@ -8,6 +8,7 @@ import (
 // TestProcessSurelyNotWrittenCommand: without a quorum nothing is written, whichever endpoints refuse
 // connections, and the command says so.
 func TestProcessSurelyNotWrittenCommand(t *testing.T) {
+	t.Parallel()
 	c := newProcesses(t, processOptions{})
 	notWritten := func(when string) {
 		t.Helper()

@@ -98,6 +98,7 @@ func (c *processes) restoreOnSameAddresses(backup string) {
 // TestProcessRestoredUnderOpenWatches restores a backup on the ports of a cluster that is watched by commands
 // and a Go client.
 func TestProcessRestoredUnderOpenWatches(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	c.set("payments", serving)
 	c.set("orders", serving)

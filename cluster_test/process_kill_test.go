@@ -67,6 +67,7 @@ func TestProcessP1Durable(t *testing.T) {
 
 // TestProcessRandomKills kills and stops what it likes, when it likes; -soak makes it long.
 func TestProcessRandomKills(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{proxies: true})
 	rounds := 5
 	end := time.Now().Add(*soak)
@@ -237,6 +238,7 @@ func TestProcessP7FailStatic(t *testing.T) {
 
 // TestProcessP1WipedNode takes a node's disk away while another is down: it must not vote.
 func TestProcessP1WipedNode(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
@@ -270,6 +272,7 @@ func TestProcessP1WipedNode(t *testing.T) {
 
 // TestProcessStopSignal stops the three nodes in turn, orderly, under load.
 func TestProcessRollingRestart(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	l := startLoad(t, c.client(), 4)
 	for _, p := range c.nodes {

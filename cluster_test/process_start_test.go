@@ -87,6 +87,7 @@ func (p *process) lastLine() string {
 
 // TestProcessWrongDirectory starts processes on directories that are not theirs.
 func TestProcessWrongDirectory(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	n1, n2 := c.nodes[0], c.nodes[1]
 

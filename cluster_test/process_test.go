@@ -41,9 +41,9 @@ func TestMain(m *testing.M) {
 		os.Exit(reporterMain(spec))
 	}
 	flag.Parse()
-	// Tests that are parallel wait for processes most of the time: four at once on two cores.
+	// Tests that are parallel wait for processes most of the time: six at once on two cores.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == "2" {
-		f.Value.Set("4")
+		f.Value.Set("6")
 	}
 	os.Exit(testMain(m))
 }

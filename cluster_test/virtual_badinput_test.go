@@ -230,6 +230,7 @@ func TestVirtualP12BadCommand(t *testing.T) {
 		cl := c.client()
 		defer cl.Close()
 		c.set(cl, "payments", serving)
+		c.awaitLevel(logv1.LevelLayers)
 		leader := c.leader()
 		revision := c.caughtUp()
 		follower := c.others(leader)[0]
