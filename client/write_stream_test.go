@@ -194,6 +194,10 @@ func TestAnIdleWriteStreamEnds(t *testing.T) {
 		time.Sleep(time.Minute)
 		openStream(t, f, c)
 		before := len(f.nodes[0].seen("streamed"))
+		// All of them wait at the same time.
+		f.do(func() {
+			f.nodes[0].onWrite = func(context.Context, int) error { time.Sleep(time.Millisecond); return nil }
+		})
 		requireNone(t, crowd(t.Context(), c, 20, client.WriteOptions{}))
 		wantCalls(t, f.nodes[0], "WriteStream", 2)
 		if got := len(f.nodes[0].seen("streamed")) - before; got < 15 {
