@@ -243,6 +243,9 @@ func leasesLive(t *testing.T, seed uint64) {
 					n.start()
 				}
 			}
+			// A fault that is over can still cost the leader: a voter that has not heard it for long enough stands for
+			// election.
+			time.Sleep(2 * time.Second)
 			c.leader()
 			c.waitReady()
 			record.disturb(from, time.Now())
