@@ -3,6 +3,7 @@ package lessor
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -47,6 +48,36 @@ func TestEndingLeasesAreDrained(t *testing.T) {
 			t.Errorf("stats: %+v", s)
 		}
 	})
+}
+
+// TestOthersGoFirstBetweenTwoCommands: the Lessor waits a quarter of the time that a command took, and not for long.
+func TestOthersGoFirstBetweenTwoCommands(t *testing.T) {
+	for took, want := range map[time.Duration]time.Duration{40 * time.Millisecond: 10 * time.Millisecond, time.Second: mostGivenWay} {
+		inBubble(t, 0, func(t *testing.T, c *cluster) {
+			var begun []time.Time
+			c.set(func() {
+				c.propose = func(context.Context, *logv1.Command, func() *logv1.Result) (*logv1.Result, error) {
+					begun = append(begun, time.Now())
+					time.Sleep(took)
+					if len(begun) == 3 {
+						c.put(id(1), nil)
+					}
+					return &logv1.Result{}, nil
+				}
+			})
+			c.put(id(1), &logv1.Lease{End: &logv1.LeaseEnd{Revoked: true}})
+			time.Sleep(10 * time.Second)
+			synctest.Wait()
+			if len(begun) != 3 {
+				t.Fatalf("%d commands", len(begun))
+			}
+			for i := range 2 {
+				if pause := begun[i+1].Sub(begun[i]) - took; pause != want {
+					t.Errorf("after a command of %s it waits %s, want %s", took, pause, want)
+				}
+			}
+		})
+	}
 }
 
 // TestEndedLeasesAreForgotten by the cluster's clock, also by a leader that did not see them end.
