@@ -74,6 +74,9 @@ var rooms = map[string][]string{
 	"node/expiry":                 {"api/rollcall/log/v1"},
 	"node/lessor":                 {"api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"node/featurelevel":           {"api/rollcall/log/v1"},
+	"client/aware":                {},
+	"client/balancer":             {},
+	"client/resolver":             {},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",

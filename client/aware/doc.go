@@ -1,0 +1,2 @@
+// Package aware makes gRPC clients that know which services are switched off.
+package aware

@@ -1,0 +1,3 @@
+// Package resolver lets a gRPC channel find the instances of a service in the registry, and the nodes of the
+// registry itself.
+package resolver
