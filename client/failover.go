@@ -56,9 +56,9 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 	if !utf8.ValidString(w.op.service) {
 		return w.op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
 	}
-	endpoints, _, bad := w.c.order(ctx, w.op)
+	endpoints, _, bad := w.c.order(ctx)
 	if bad != nil {
-		return bad
+		return w.op.error(codes.InvalidArgument, bad.Error(), nil)
 	}
 	w.tell, _ = ctx.Value(watchStateKey{}).(func(WatchState))
 	var (
