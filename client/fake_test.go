@@ -310,7 +310,9 @@ type fakeNode struct {
 	onRead  func(ctx context.Context, method string) error
 	onWrite func(ctx context.Context, n int) error
 	// onAnswer may refuse, or keep back, the answer to a write that was done.
-	onAnswer func(ctx context.Context, n int) error
+	onAnswer     func(ctx context.Context, n int) error
+	ignoresNames bool // a watch of services gives all, as of a node that knows no watch by names
+	hasty        bool // a watch of services says at first that none of its names exist
 }
 
 type call struct {
