@@ -15,7 +15,7 @@ type leadership interface {
 // supersededGrace is how long the answers of a leader are still waited for when another one is known. One that handed
 // over answers within that time. One that hangs, or is cut off, never does: without an end its callers would wait as
 // long as they can, although a leader would take the same request at once.
-const supersededGrace = 100 * time.Millisecond
+const supersededGrace = 50 * time.Millisecond
 
 var errSuperseded = errors.New("another member leads now")
 
