@@ -26,7 +26,7 @@ func (f *FSM) publish(b *batch) {
 	for _, p := range patterns {
 		f.watches.Sweep(p)
 	}
-	f.followers.Publish(f.view.Load(), func(yield func(string) bool) {
+	f.followers.Publish(func(yield func(string) bool) {
 		for i := range b.services {
 			if !yield(b.services[i].name) {
 				return

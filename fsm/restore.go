@@ -40,7 +40,7 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	f.watches.WakeAll()
-	f.followers.Publish(f.view.Load(), slices.Values([]string(nil)), []string{pattern.All})
+	f.followers.Publish(slices.Values([]string(nil)), []string{pattern.All})
 	if f.cfg.OnLeasesReplaced != nil {
 		f.cfg.OnLeasesReplaced()
 	}

@@ -87,10 +87,11 @@ func New(cfg Config) *Followers { return &Followers{cfg: cfg, marks: newMarks(cf
 // Close ends the goroutine that marks what changes, and waits for it. Followers of names are told nothing more.
 func (f *Followers) Close() { f.marks.close() }
 
-// Publish says which names changed, and which patterns' overrides, between the cut published before and this one,
-// which must be shown already. The caller is one goroutine. It need not wait for any follower.
-func (f *Followers) Publish(cut Cut, names iter.Seq[string], patterns []string) {
-	f.marks.publish(cut, names, patterns)
+// Publish says which names changed, and which patterns' overrides, between the newest cut and the one that was the
+// newest when it was called before. It is called after each change of the newest cut, by one goroutine, and waits for
+// no follower.
+func (f *Followers) Publish(names iter.Seq[string], patterns []string) {
+	f.marks.publish(f.cfg.Registry.Newest(), names, patterns)
 }
 
 // Topics is how many names are followed.

@@ -92,8 +92,8 @@ func (m *marks) close() {
 // shown returns the cut up to which everything is marked.
 func (m *marks) shown() Cut { return *m.cut.Load() }
 
-// publish queues what changed up to a cut, which must be shown already: who joins after a topic was looked up in
-// vain reads the newest cut.
+// publish queues what changed up to a cut, the newest: who joins after a topic was looked up in vain reads this cut,
+// or a later one.
 func (m *marks) publish(cut Cut, names iter.Seq[string], patterns []string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
