@@ -137,12 +137,15 @@ func TestNamesAtAnyMoment(t *testing.T) {
 		}
 		var clients []*client
 		happens := func() {
-			switch rapid.IntRange(0, 9).Draw(rt, "happens") {
-			case 0, 1, 2:
+			switch what := rapid.IntRange(0, 9).Draw(rt, "happens"); what {
+			case 0, 1, 2, 8:
 				w.publish()
 				all := rapid.SliceOfNDistinct(rapid.SampledFrom(worldNames), 0, 4, rapid.ID).Draw(rt, "touched")
 				n := rapid.IntRange(0, len(all)).Draw(rt, "set")
 				w.change(all[:n:n], slices.DeleteFunc(slices.Clone(all[n:]), func(name string) bool { return w.newest().services[name] == 0 }))
+				if what == 8 {
+					w.settle()
+				}
 			case 3, 4:
 				w.publish()
 			case 5:
@@ -157,7 +160,11 @@ func TestNamesAtAnyMoment(t *testing.T) {
 			case <-c.n.one.changed:
 			default:
 			}
-			w.read = happens
+			w.read = func() {
+				for range rapid.SampledFrom([]int{0, 0, 0, 1, 6}).Draw(rt, "meanwhile") {
+					happens()
+				}
+			}
 			m, err := c.n.Next(context.Background(), true)
 			w.read = nil
 			if err != nil {
@@ -275,4 +282,35 @@ func TestManyPatternsBecomeOne(t *testing.T) {
 	if woken := w.finish(); len(woken) != 1 || len(n.one.marked) != 2 {
 		t.Errorf("%d followers were woken, %d names marked", len(woken), len(n.one.marked))
 	}
+}
+
+// TestTheCutWaitsForTheRound: a change that touches no name which is followed does not move the cut past one that
+// does and is not marked yet.
+func TestTheCutWaitsForTheRound(t *testing.T) {
+	w := newWorld(history.PageLimits{Count: 10, Bytes: 1 << 20})
+	n := w.f.Follow([]string{"a"}, logv1.Following{})
+	defer n.Close()
+	want := func(why string, want int64) {
+		t.Helper()
+		if got := w.f.marks.shown().Revision(); got != want {
+			t.Errorf("%s: the cut is of %d, want %d", why, got, want)
+		}
+	}
+	w.change([]string{"other"}, nil)
+	w.publish()
+	want("nothing to mark", 1)
+	w.change([]string{"a"}, nil)
+	w.publish()
+	w.change([]string{"other"}, nil)
+	w.publish()
+	want("queued", 1)
+	w.take()
+	w.change([]string{"other"}, nil)
+	w.publish()
+	want("under way", 1)
+	w.finish()
+	want("done", 3)
+	w.take()
+	w.finish()
+	want("done again", 4)
 }
