@@ -112,8 +112,8 @@ type fixture struct {
 	stop func() error
 }
 
-// begin makes a Runner, which start runs.
-func begin(t *testing.T, opts ...RunnerOption) *fixture {
+// newFixture makes a Runner, which start runs.
+func newFixture(t *testing.T, opts ...RunnerOption) *fixture {
 	t.Helper()
 	f := &fixture{t: t, told: &notes{}}
 	f.Runner = NewRunner(append([]RunnerOption{To(f.told)}, opts...)...)

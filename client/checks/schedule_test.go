@@ -18,7 +18,7 @@ const s = time.Second
 
 func TestFirstRunAtOnceThenAtTheInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		p := newProbe("a", sleep(3*s))
 		f.add("x", p)
 		pass(7 * s) // nothing runs before Run
@@ -40,7 +40,7 @@ func TestFirstRunAtOnceThenAtTheInterval(t *testing.T) {
 
 func TestJitterStaysInItsBoundsAndDiffers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		p := newProbe("a", nil)
 		if err := f.Add("x", p); err != nil { // the default, 10 %
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func TestJitterStaysInItsBoundsAndDiffers(t *testing.T) {
 
 func TestLateRunFailsAtItsTimeoutAndIsStuckUntilItReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		calls := 0
 		p := newProbe("a", func(context.Context) error {
 			if calls++; calls == 2 {
@@ -107,7 +107,7 @@ func TestLateRunFailsAtItsTimeoutAndIsStuckUntilItReturns(t *testing.T) {
 
 func TestStuckCheckTurns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t, WithMaxParallel(1))
+		f := newFixture(t, WithMaxParallel(1))
 		never := make(chan struct{})
 		calls := 0
 		f.add("x", newProbe("a", func(context.Context) error {
@@ -139,7 +139,7 @@ func TestStuckCheckTurns(t *testing.T) {
 
 func TestLateRunsErrorIsShown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		f.add("x", newProbe("heeds", func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("dial: %w", ctx.Err()) }))
 		f.add("x", newProbe("bare", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }))
 		f.add("x", newProbe("nil", func(ctx context.Context) error { <-ctx.Done(); return nil }))
@@ -166,7 +166,7 @@ func TestLateRunsErrorIsShown(t *testing.T) {
 
 func TestTimeoutLongerThanInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		p := newProbe("a", sleep(3*s))
 		f.add("x", p, Interval(2*s), Timeout(10*s))
 		f.start()
@@ -179,7 +179,7 @@ func TestTimeoutLongerThanInterval(t *testing.T) {
 
 func TestMaxParallel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t, WithMaxParallel(2))
+		f := newFixture(t, WithMaxParallel(2))
 		var inside, most atomic.Int32
 		var all []*probe
 		for i := range 6 {
@@ -215,7 +215,7 @@ func TestMaxParallel(t *testing.T) {
 
 func TestStuckCheckTakesNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t, WithMaxParallel(1))
+		f := newFixture(t, WithMaxParallel(1))
 		never := make(chan struct{})
 		defer close(never)
 		f.add("x", newProbe("a", func(context.Context) error { <-never; return nil }))
@@ -231,7 +231,7 @@ func TestStuckCheckTakesNoPlace(t *testing.T) {
 
 func TestManyStuckChecksHaveOneGoroutineEach(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		never := make(chan struct{})
 		var inside atomic.Int32
 		for i := range 100 {
@@ -248,7 +248,7 @@ func TestManyStuckChecksHaveOneGoroutineEach(t *testing.T) {
 
 func TestPanicsAreContained(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		var none *probe
 		f.add("x", Func("nil map", func(context.Context) error { var m map[string]int; m["a"] = 1; return nil }))
 		f.add("x", Func("nil pointer", func(context.Context) error { _ = none.name; return nil }))
@@ -282,7 +282,7 @@ func (badError) Error() string { panic("my own fault") }
 
 func TestCleanStopTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		f.add("x", newProbe("a", results(nil, errBad)), Fall(1), Interval(time.Hour))
 		calls := 0
 		f.add("y", newProbe("heeds", func(ctx context.Context) error {
@@ -333,7 +333,7 @@ func TestStopWaitsFiveSeconds(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f := begin(t)
+				f := newFixture(t)
 				f.add("x", newProbe("a", sleep(tt.takes)), Timeout(time.Minute))
 				f.start()
 				before := time.Now()
@@ -357,7 +357,7 @@ func TestStopWaitsFiveSeconds(t *testing.T) {
 
 func TestRunTwiceAndRunThatIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		p := newProbe("a", nil)
 		f.add("x", p)
 		f.start()
@@ -366,7 +366,7 @@ func TestRunTwiceAndRunThatIsOver(t *testing.T) {
 		}
 		f.expect("x UNKNOWN", "x SERVING")
 
-		g := begin(t)
+		g := newFixture(t)
 		g.add("x", p)
 		over, cancel := context.WithCancel(t.Context())
 		cancel()
@@ -383,7 +383,7 @@ func TestRunTwiceAndRunThatIsOver(t *testing.T) {
 // A check that heeds the deadline of Run's context notices it before the context itself does.
 func TestDeadlineOfRunIsNoFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		ctx, cancel := context.WithTimeout(t.Context(), 12*s)
 		defer cancel()
 		calls := 0
@@ -404,7 +404,7 @@ func TestDeadlineOfRunIsNoFailure(t *testing.T) {
 
 func TestRemoveEndsARunAndANewOneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		f := begin(t)
+		f := newFixture(t)
 		release := make(chan struct{})
 		calls := 0
 		p := newProbe("a", nil)
