@@ -84,6 +84,10 @@ func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *E
 	if !utf8.ValidString(op.service) {
 		return op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
 	}
+	endpoints, chosen, bad := c.order(ctx, op)
+	if bad != nil {
+		return bad
+	}
 	ctx, done := c.begin(ctx)
 	defer done()
 	var latest *Error // of the failures that were not the end of ctx: a node's answer if there is one
@@ -96,7 +100,10 @@ func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *E
 			worth    bool          // of another round
 			hint     time.Duration // how long a node asked to be left alone
 		)
-		for _, e := range c.order() {
+		if !chosen && round > 0 {
+			endpoints, _, _ = c.order(ctx, op)
+		}
+		for _, e := range endpoints {
 			cause := c.over(ctx)
 			switch {
 			case unknown.err != nil && (cause != nil || unknown.expired()):
@@ -112,7 +119,9 @@ func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *E
 			begun := time.Now()
 			t := c.try(ctx, e, op, round, call)
 			if t.err == nil {
-				c.prefer(e)
+				if !chosen {
+					c.prefer(e)
+				}
 				return nil
 			}
 			v, w := op.judge(t)
@@ -139,7 +148,7 @@ func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *E
 				}
 				return op.ended(cause, latest)
 			case v == verdictFinal:
-				if !t.unsent {
+				if !t.unsent && !chosen {
 					c.prefer(e)
 				}
 				return f.because(cause)

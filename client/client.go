@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -21,7 +23,8 @@ var ErrClosed = errors.New("the client is closed")
 // Client talks to one cluster. It is safe for use by many goroutines.
 type Client struct {
 	cfg       Config
-	endpoints []*endpoint
+	endpoints []*endpoint            // in the order in which they are tried
+	ring      []*endpoint            // endpoints twice, so that an order that starts at any of them is a part of it
 	preferred atomic.Int32           // index of the endpoint to start from
 	cluster   atomic.Pointer[string] // see Cluster; nil: not known yet
 	renewer   *renewal.Renewer       // of all leases that this client keeps
@@ -46,11 +49,16 @@ func New(cfg Config) (*Client, error) {
 	c := &Client{cfg: cfg, leaseCalls: make(chan struct{}, maxLeaseCalls)}
 	c.life, c.end = context.WithCancel(context.Background())
 	options := dialOptions(cfg)
-	for i, address := range cfg.Endpoints {
+	addresses := slices.Clone(cfg.Endpoints)
+	if !cfg.KeepOrder {
+		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
+	}
+	for i, address := range addresses {
 		e := &endpoint{index: i, address: address, options: options}
 		e.writes = e.newWriter(cfg)
 		c.endpoints = append(c.endpoints, e)
 	}
+	c.ring = append(slices.Clone(c.endpoints), c.endpoints...)
 	c.renewer = c.newRenewer()
 	return c, nil
 }
@@ -94,19 +102,4 @@ func (c *Client) over(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", err, cause)
 	}
 	return err
-}
-
-// order returns the endpoints in the order in which to try them.
-func (c *Client) order() []*endpoint {
-	first := int(c.preferred.Load())
-	return append(append([]*endpoint(nil), c.endpoints[first:]...), c.endpoints[:first]...)
-}
-
-func (c *Client) prefer(e *endpoint) {
-	c.preferred.Store(int32(e.index))
-}
-
-// avoid makes calls start after e, if they would start with it.
-func (c *Client) avoid(e *endpoint) {
-	c.preferred.CompareAndSwap(int32(e.index), int32((e.index+1)%len(c.endpoints)))
 }

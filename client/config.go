@@ -20,6 +20,9 @@ type Config struct {
 	// (scheme:...). One is enough to work, all of them to survive the loss of a node. The name of a host is
 	// looked up at each dial, so that nodes which moved to other addresses are found within seconds.
 	Endpoints []string
+	// KeepOrder has the endpoints tried in the order of Endpoints. Otherwise the order is random, drawn once by
+	// New, so that the clients of many processes spread over the nodes.
+	KeepOrder bool
 	// Actor is who makes the changes, unless WriteOptions says; at most 256 bytes.
 	Actor string
 	// AttemptTimeout bounds one try at one endpoint: of a read or a write, of connecting, and of the first

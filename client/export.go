@@ -37,7 +37,11 @@ func (c *Client) ExportSnapshot(ctx context.Context, w io.Writer, o ExportOption
 		latest      *Error
 		unreachable []*Error
 	)
-	for _, e := range c.order() {
+	endpoints, chosen, bad := c.order(ctx, op)
+	if bad != nil {
+		return Export{}, bad
+	}
+	for _, e := range endpoints {
 		if cause := c.over(ctx); cause != nil {
 			return Export{}, op.ended(cause, latest)
 		}
@@ -45,7 +49,9 @@ func (c *Client) ExportSnapshot(ctx context.Context, w io.Writer, o ExportOption
 		var own *writeError
 		switch {
 		case err == nil:
-			c.prefer(e)
+			if !chosen {
+				c.prefer(e)
+			}
 			return Export{Bytes: n, Endpoint: e.address}, nil
 		case errors.As(err, &own):
 			return Export{Bytes: n, Endpoint: e.address}, own.error

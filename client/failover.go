@@ -37,13 +37,14 @@ type failover struct {
 	// onClusterChanged prepares the watch for another cluster. Its error ends the watch.
 	onClusterChanged func(*Error) error
 
-	delivered   bool   // something was given to the consumer
-	minRevision int64  // nothing that is given from now on may be older
-	cluster     string // that minRevision belongs to; "": not known yet
-	connected   bool   // some endpoint could be connected to
-	answered    bool   // the current stream sent a message
-	reopens     int    // in a row
-	lastError   *Error // since a node last sent a message
+	delivered   bool             // something was given to the consumer
+	minRevision int64            // nothing that is given from now on may be older
+	cluster     string           // that minRevision belongs to; "": not known yet
+	connected   bool             // some endpoint could be connected to
+	answered    bool             // the current stream sent a message
+	tell        func(WatchState) // nil: nobody wants to know
+	reopens     int              // in a row
+	lastError   *Error           // since a node last sent a message
 }
 
 // run opens a stream at one endpoint after the other. It returns nil if the consumer left.
@@ -55,11 +56,15 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 	if !utf8.ValidString(w.op.service) {
 		return w.op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
 	}
+	endpoints, _, bad := w.c.order(ctx, w.op)
+	if bad != nil {
+		return bad
+	}
+	w.tell, _ = ctx.Value(watchStateKey{}).(func(WatchState))
 	var (
-		endpoints = w.c.order()
-		moves     int      // since the last stable stream
-		first     []*Error // of the first round
-		changed   clusterChange
+		moves   int      // since the last stable stream
+		first   []*Error // of the first round
+		changed clusterChange
 	)
 	for at := 0; ; {
 		e := endpoints[at]
@@ -67,7 +72,13 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		w.answered = false
 		err := follow(ctx, e, w.c.attemptTimeout(moves/len(endpoints)))
 		if errors.Is(err, errStopped) {
+			if w.answered {
+				w.tellEnded(e, nil)
+			}
 			return nil
+		}
+		if w.answered {
+			w.tellEnded(e, w.op.failed(e, err, WrittenNo))
 		}
 		if cause := w.c.over(ctx); cause != nil {
 			return w.op.ended(cause, w.lastError)
@@ -178,6 +189,9 @@ func receive[M any](ctx context.Context, w *failover, e *endpoint, timeout time.
 			}
 		}
 		w.answered, w.lastError = true, nil
+		if first {
+			w.tellConnected(e)
+		}
 		err = handle(ctx, conn, m)
 	}
 	if !t.unsent() {

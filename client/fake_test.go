@@ -108,7 +108,7 @@ func (f *fakeCluster) stop() {
 // config reaches the nodes of a cluster in memory.
 func (f *fakeCluster) config() client.Config {
 	cfg := client.DefaultConfig()
-	cfg.Endpoints = nil
+	cfg.Endpoints, cfg.KeepOrder = nil, true
 	for _, n := range f.nodes {
 		cfg.Endpoints = append(cfg.Endpoints, "passthrough:///"+n.name)
 	}

@@ -110,6 +110,7 @@ func TestNoEndpointIsToldAtOnce(t *testing.T) {
 
 func TestNoEndpointOnRealSockets(t *testing.T) {
 	cfg := client.DefaultConfig()
+	cfg.KeepOrder = true
 	cfg.Endpoints = []string{"127.0.0.1:1", "127.0.0.1:2"} // ports that no test is given
 	_, err := newClient(t, cfg).Check(t.Context(), "a")
 	if want := "check a: no endpoint answers: tried 127.0.0.1:1, 127.0.0.1:2: connection refused"; err == nil || err.Error() != want {
@@ -131,6 +132,7 @@ func TestReadMovesPastStoppedProcess(t *testing.T) {
 	}
 	t.Cleanup(func() { stopped.Close() })
 	cfg := client.DefaultConfig()
+	cfg.KeepOrder = true
 	cfg.Endpoints = []string{stopped.Addr().String(), f.nodes[0].name}
 	cfg.AttemptTimeout = 50 * time.Millisecond
 	c := newClient(t, cfg)

@@ -24,7 +24,11 @@ type Update struct {
 	// Revision is that of the record's report, whether or not an override decides; if there is none, one at
 	// which the service did not exist; 0 for the node's own names.
 	Revision int64
-	Cluster  string // that Revision belongs to; "" for the node's own names
+	// AsOf is the registry's revision that the update shows. Unlike Revision it grows with an override too: of two
+	// updates of one cluster, also from two watches, the one with the higher AsOf is newer. 0 for the node's own
+	// names.
+	AsOf    int64
+	Cluster string // that Revision and AsOf belong to; "" for the node's own names
 	// ClusterChanged means that the endpoints serve another cluster than the update before came from: it was
 	// restored from a backup, or founded anew. Revisions are those of the new cluster from here on, and can
 	// be lower. Such an update comes also if the status is the same.
@@ -118,7 +122,7 @@ func (w *watch) handle(ctx context.Context, e *endpoint, conn grpc.ClientConnInt
 			return status.Error(codes.Unavailable, fmt.Sprintf("is at revision %d, behind %d", revision, w.minRevision))
 		}
 		w.minRevision = revision
-		u.Record, u.Status, u.Revision = record, record.GetStatus(), record.GetReport().GetRevision()
+		u.Record, u.Status, u.Revision, u.AsOf = record, record.GetStatus(), record.GetReport().GetRevision(), revision
 		if record == nil {
 			u.Status, u.Revision = healthpb.HealthCheckResponse_SERVICE_UNKNOWN, revision
 		}

@@ -167,6 +167,7 @@ func TestNodeDiesWithWriteInHand(t *testing.T) {
 	dies := f.nodes[0]
 	die := func(ctx context.Context, _ int) error { dies.breakConnections(); <-ctx.Done(); return ctx.Err() }
 	cfg := client.DefaultConfig()
+	cfg.KeepOrder = true
 	cfg.Endpoints = []string{f.nodes[0].name, f.nodes[1].name}
 	for i, set := range []func(){func() { dies.onWrite = die }, func() { dies.onWrite, dies.onAnswer = nil, die }} {
 		f.do(set)

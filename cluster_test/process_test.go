@@ -211,7 +211,7 @@ func (c *processes) endpoints() []string {
 func (c *processes) client(nodes ...*process) *client.Client {
 	c.t.Helper()
 	cfg := client.DefaultConfig()
-	cfg.Endpoints = c.endpoints()
+	cfg.Endpoints, cfg.KeepOrder = c.endpoints(), true
 	if len(nodes) > 0 {
 		cfg.Endpoints = nil
 		for _, p := range nodes {

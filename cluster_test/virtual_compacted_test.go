@@ -30,6 +30,7 @@ func TestVirtualP6Compacted(t *testing.T) {
 		var mu sync.Mutex // guards conns
 		var conns []net.Conn
 		stuckConfig := client.DefaultConfig()
+		stuckConfig.KeepOrder = true
 		stuckConfig.Endpoints = []string{c.nodes[0].api, c.nodes[1].api, c.nodes[2].api}
 		stuckConfig.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
 			conn, err := c.dialer(ctx, address)

@@ -29,7 +29,7 @@ type virtualKeeper struct {
 func (c *virtual) keep(onStop client.OnStop) *virtualKeeper {
 	c.t.Helper()
 	cfg := client.DefaultConfig()
-	cfg.Endpoints = nil
+	cfg.Endpoints, cfg.KeepOrder = nil, true
 	for _, n := range c.nodes {
 		cfg.Endpoints = append(cfg.Endpoints, n.api)
 	}

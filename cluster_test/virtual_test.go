@@ -154,7 +154,7 @@ func (c *virtual) client(nodes ...*virtualNode) *client.Client {
 		nodes = c.nodes
 	}
 	cfg := client.DefaultConfig()
-	cfg.Endpoints = nil
+	cfg.Endpoints, cfg.KeepOrder = nil, true
 	for _, n := range nodes {
 		cfg.Endpoints = append(cfg.Endpoints, n.api)
 	}

@@ -186,7 +186,7 @@ func (a *app) dial() (*client.Client, error) {
 		return nil, err
 	}
 	cfg := client.DefaultConfig()
-	cfg.Endpoints = endpoints
+	cfg.Endpoints, cfg.KeepOrder = endpoints, true
 	cfg.Logger = slog.New(slog.DiscardHandler)
 	cfg.DialOptions = a.dialer
 	return client.New(cfg)

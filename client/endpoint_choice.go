@@ -1,0 +1,64 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc/codes"
+)
+
+type chosenEndpointsKey struct{}
+
+// WithEndpoints has calls and watches that get ctx use only these of the client's endpoints, in this order. They
+// are named as [Config].Endpoints names them. A call fails with INVALID_ARGUMENT if none is given, if one is given
+// twice, or if the client does not have one. A watch belongs to the cluster of these endpoints alone. Leases take no
+// notice.
+func WithEndpoints(ctx context.Context, endpoints ...string) context.Context {
+	return context.WithValue(ctx, chosenEndpointsKey{}, slices.Clone(endpoints))
+}
+
+// Endpoints returns the addresses of the client's endpoints, in the order in which this client tries them.
+func (c *Client) Endpoints() []string {
+	addresses := make([]string, len(c.endpoints))
+	for i, e := range c.endpoints {
+		addresses[i] = e.address
+	}
+	return addresses
+}
+
+// order returns the endpoints of a call in the order in which to try them. The caller must not change it. chosen
+// means that the call's context names them: then how they do says nothing about where other calls should start.
+func (c *Client) order(ctx context.Context, op operation) (endpoints []*endpoint, chosen bool, _ *Error) {
+	addresses, chosen := ctx.Value(chosenEndpointsKey{}).([]string)
+	if !chosen {
+		first := int(c.preferred.Load())
+		return c.ring[first : first+len(c.endpoints)], false, nil
+	}
+	if len(addresses) == 0 {
+		return nil, true, op.error(codes.InvalidArgument, "the call's context names no endpoint", nil)
+	}
+	for i, address := range addresses {
+		at := slices.IndexFunc(c.endpoints, func(e *endpoint) bool { return e.address == address })
+		switch {
+		case at < 0:
+			return nil, true, op.error(codes.InvalidArgument, fmt.Sprintf("the client has no endpoint %q, which the call's context names", address), nil)
+		case slices.Contains(addresses[:i], address):
+			return nil, true, op.error(codes.InvalidArgument, fmt.Sprintf("the call's context names the endpoint %q twice", address), nil)
+		}
+		endpoints = append(endpoints, c.endpoints[at])
+	}
+	return endpoints, true, nil
+}
+
+// prefer makes calls start at e.
+func (c *Client) prefer(e *endpoint) {
+	if c.preferred.Load() != int32(e.index) {
+		c.preferred.Store(int32(e.index))
+	}
+}
+
+// avoid makes calls start after e, if they would start with it.
+func (c *Client) avoid(e *endpoint) {
+	c.preferred.CompareAndSwap(int32(e.index), int32((e.index+1)%len(c.endpoints)))
+}
