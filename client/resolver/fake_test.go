@@ -27,6 +27,7 @@ type registry struct {
 	feeds   map[string]chan item // by the first endpoint of a half
 	open    atomic.Int64         // watches
 	opened  atomic.Int64         // since the beginning
+	ends    chan struct{}        // Run waits for it before it ends; nil: not
 
 	mu      sync.Mutex // guards what follows
 	opinion view.Opinion
@@ -86,7 +87,13 @@ func (r *registry) source(ctx context.Context, endpoints []string, prefix string
 	}
 }
 
-func (r *registry) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+func (r *registry) Run(ctx context.Context) error {
+	<-ctx.Done()
+	if r.ends != nil {
+		<-r.ends
+	}
+	return ctx.Err()
+}
 
 func (r *registry) Get(string) view.Opinion {
 	r.mu.Lock()

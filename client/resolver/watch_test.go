@@ -53,9 +53,12 @@ func TestServingInstancesAreGiven(t *testing.T) {
 		c.resolver.ResolveNow(resolver.ResolveNowOptions{})
 		c.has(t, a3)
 
+		r.say("a", 7, is(a1, client.Serving))
+		c.has(t, a1+" "+a3)
+
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		if len(c.state.Addresses) != 1 || c.state.Addresses[0].Addr != a3 {
+		if len(c.state.Addresses) != 2 || c.state.Addresses[0].Addr != a1 || c.state.Addresses[1].Addr != a3 {
 			t.Errorf("Addresses: %v", c.state.Addresses)
 		}
 		if c.state.ServiceConfig != nil {
@@ -64,7 +67,7 @@ func TestServingInstancesAreGiven(t *testing.T) {
 		if c.state.Addresses[0].ServerName != "" || c.state.Endpoints[0].Addresses[0].ServerName != "" {
 			t.Error("what reporters write decides whom TLS trusts")
 		}
-		if want := []string{"checkout 2 3 0", "checkout 3 3 0", "checkout 2 3 0", "checkout 1 3 0", "checkout 0 3 0", "checkout 1 3 0"}; !slices.Equal(r.counts, want) {
+		if want := []string{"checkout 2 3 0", "checkout 3 3 0", "checkout 2 3 0", "checkout 1 3 0", "checkout 0 3 0", "checkout 1 3 0", "checkout 2 3 0"}; !slices.Equal(r.counts, want) {
 			t.Errorf("counted %q; want %q", r.counts, want)
 		}
 	})
@@ -291,6 +294,7 @@ func TestPanic(t *testing.T) {
 		"an operator's are not given": {50, records(is(a1, client.NotServing), overridden(a2, client.NotServing, nil)), false, a1, "checkout 0 0 1"},
 		"all are an operator's":       {50, records(overridden(a1, client.NotServing, nil)), false, "none", "checkout 0 0 0"},
 		"SERVICE is off":              {50, records(is(a1, client.NotServing), is(a2, client.Serving)), true, "none", "checkout 0 0 0"},
+		"the skipped do not count":    {50, records(is(a1, client.Serving), is(a2, client.NotServing), is("x", client.NotServing), is("y", client.NotServing)), false, a1, "checkout 1 2 0"},
 		"what is skipped":             {50, records(is(a1, client.NotServing), is("x", client.Serving), is("y", client.NotServing)), false, a1, "checkout 0 2 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -425,6 +429,56 @@ func TestSlowChannelDelaysNoOther(t *testing.T) {
 		close(busy)
 		slow.has(t, a1)
 		slow.resolver.Close()
+	})
+}
+
+func TestCloseWaitsForTheChannel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(t)
+		busy := make(chan struct{})
+		c, other := r.channelOf(&conn{busy: busy}), r.channel()
+		defer other.resolver.Close()
+		r.off(false)
+		r.both(1, is(a1, client.Serving))
+		closed := make(chan struct{})
+		go func() {
+			c.resolver.Close()
+			close(closed)
+		}()
+		synctest.Wait()
+		select {
+		case <-closed:
+			t.Error("Close came back while UpdateState was called")
+		default:
+		}
+		close(busy)
+		<-closed
+	})
+}
+
+// TestChannelWhileTheLastOneCloses: the two share what is known, one after the other.
+func TestChannelWhileTheLastOneCloses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRegistry(t)
+		r.ends = make(chan struct{})
+		c := r.channel()
+		r.off(false)
+		r.both(1, is(a1, client.Serving))
+		closed := make(chan struct{})
+		go func() {
+			c.resolver.Close()
+			close(closed)
+		}()
+		synctest.Wait()
+		next := r.channel()
+		if r.opened.Load() != 2 {
+			t.Errorf("%d watches were opened before the first two had ended", r.opened.Load())
+		}
+		close(r.ends)
+		<-closed
+		r.both(2, is(a2, client.Serving))
+		next.has(t, a2)
+		next.resolver.Close()
 	})
 }
 
