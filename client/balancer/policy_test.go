@@ -189,6 +189,17 @@ func TestBestOfTooFew(t *testing.T) {
 	})
 }
 
+// TestShareIsNotCount: two of five are less than one of two.
+func TestShareIsNotCount(t *testing.T) {
+	inZones(t, "80", []int{2, 5}, func(t *testing.T, z *zones) {
+		z.set(0, 1, notServing)
+		for i := range 3 {
+			z.set(1, i+1, notServing)
+		}
+		z.want("10.0.0.2:80:120")
+	})
+}
+
 func TestKillsAndRecovery(t *testing.T) {
 	inZones(t, "50", []int{2, 2}, func(t *testing.T, z *zones) {
 		z.kill(0, 1)
