@@ -23,7 +23,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client/aware"
-	"github.com/rollcallhq/rollcall/client/internal/grpctest"
+	"github.com/rollcallhq/rollcall/internal/grpctest"
 )
 
 const (

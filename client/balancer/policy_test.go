@@ -19,7 +19,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client/balancer"
-	"github.com/rollcallhq/rollcall/client/internal/grpctest"
+	"github.com/rollcallhq/rollcall/internal/grpctest"
 )
 
 const (

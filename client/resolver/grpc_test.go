@@ -20,7 +20,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/aware"
-	"github.com/rollcallhq/rollcall/client/internal/grpctest"
+	"github.com/rollcallhq/rollcall/internal/grpctest"
 )
 
 // dialed makes a channel of stock gRPC to the servers of the registry's instances.

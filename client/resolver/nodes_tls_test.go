@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client/aware"
-	"github.com/rollcallhq/rollcall/client/internal/grpctest"
+	"github.com/rollcallhq/rollcall/internal/grpctest"
 )
 
 // certificate makes one that is its own authority, for one host.
