@@ -127,8 +127,12 @@ func (r *registry) logged(text string) bool {
 
 // off says whether SERVICE itself is switched off.
 func (r *registry) off(is bool) {
+	r.opine(view.Opinion{Heard: true, Off: is, Cluster: "X", Status: client.ServiceUnknown})
+}
+
+func (r *registry) opine(o view.Opinion) {
 	r.mu.Lock()
-	r.opinion = view.Opinion{Heard: true, Off: is}
+	r.opinion = o
 	close(r.changed)
 	r.changed = make(chan struct{})
 	r.mu.Unlock()

@@ -6,6 +6,9 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/view"
 )
 
 const (
@@ -28,12 +31,13 @@ type state struct {
 	service      string
 	panicPercent int
 
-	off      bool // SERVICE itself is switched off
-	offHeard bool // by these watches
-	seen     *observation
-	heard    bool // seen, by these watches
-	halves   []halfState
-	began    time.Time // these watches
+	off        bool   // SERVICE itself is switched off
+	offCluster string // that said so
+	offHeard   bool   // by these watches
+	seen       *observation
+	heard      bool // seen, by these watches
+	halves     []halfState
+	began      time.Time // these watches
 
 	// What was so in the cluster before, while the new one has not spoken of it.
 	held      map[string]bool      // instances that were SERVING
@@ -57,13 +61,14 @@ type list struct {
 	serving   int      // of them, those that are SERVING
 	panicked  int      // of them, the others
 	held      int      // of them, those that the cluster of today does not know
+	keptOff   int      // SERVING instances that an operator switched off in a cluster before
 	skipped   int      // instances that are not HOST:PORT
 	err       error    // nothing is known, and why; then there is no list
 }
 
 func (l *list) equal(o *list) bool {
 	return o != nil && l.err == nil && o.err == nil && l.serving == o.serving && l.panicked == o.panicked &&
-		l.held == o.held && l.skipped == o.skipped && slices.Equal(l.addresses, o.addresses)
+		l.held == o.held && l.keptOff == o.keptOff && l.skipped == o.skipped && slices.Equal(l.addresses, o.addresses)
 }
 
 // start is called when watches begin.
@@ -72,8 +77,18 @@ func (s *state) start(now time.Time, halves int) {
 	s.offHeard, s.heard, s.emptySince, s.current = false, false, time.Time{}, nil
 }
 
-// opinion notes whether SERVICE itself is switched off.
-func (s *state) opinion(off bool) { s.off, s.offHeard = off, true }
+// opinion notes whether SERVICE itself is switched off. The view holds what another cluster has not spoken of; here
+// that is done for a channel which was idle when the cluster changed, and has a new view.
+func (s *state) opinion(o view.Opinion) {
+	if !o.Heard {
+		return
+	}
+	s.offHeard = true
+	if s.off && !o.Off && o.Cluster != s.offCluster && o.Status == client.ServiceUnknown {
+		return
+	}
+	s.off, s.offCluster = o.Off, o.Cluster
+}
 
 // take notes what a half tells.
 func (s *state) take(now time.Time, e event) {
@@ -223,7 +238,11 @@ func (s *state) list(now time.Time) (*list, time.Time) {
 		switch {
 		case i.skipped:
 			l.skipped++
-		case i.drained || drained:
+		case i.drained:
+		case drained:
+			if i.serving {
+				l.keptOff++
+			}
 		case i.serving:
 			l.addresses = append(l.addresses, address)
 		default:

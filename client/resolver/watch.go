@@ -81,9 +81,7 @@ func (w *watch) run(ctx context.Context, before *watch) {
 	defer timer.Stop()
 	for {
 		opinionChanged := about.Changed()
-		if o := about.Get(s.service); o.Heard {
-			s.opinion(o.Off)
-		}
+		s.opinion(about.Get(s.service))
 		next, wake := s.next(time.Now())
 		if current, _ := w.get(); next != current {
 			w.tell(next)
@@ -129,6 +127,10 @@ func (w *watch) tell(l *list) {
 	}
 	if l.held > 0 && before.held == 0 {
 		w.b.logger.Warn("another cluster answers and does not know instances that were SERVING: they stay in use", service, slog.Int("held", l.held))
+	}
+	if l.keptOff > 0 && before.keptOff == 0 {
+		w.b.logger.Warn("another cluster answers and does not know that an operator switched instances off: they stay off until one speaks of them", service,
+			slog.Int("kept_off", l.keptOff))
 	}
 	if l.skipped > 0 && before.skipped == 0 {
 		w.b.logger.Warn("instances of a service are not used: their names do not end with HOST:PORT", service, slog.Int("skipped", l.skipped))
