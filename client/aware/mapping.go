@@ -20,7 +20,7 @@ type Mapping map[string]string
 // targets is a Mapping made fit for looking up.
 type targets struct {
 	methods  map[string]*target // by "/pkg.Service/Method"
-	services map[string]*target // by "/pkg.Service/"; nil is never refused
+	services map[string]*target // by "/pkg.Service/"
 	others   *target            // nil: none
 }
 
@@ -32,7 +32,7 @@ func (m Mapping) compile(names []string) (*targets, error) {
 	if len(m) == 0 {
 		return nil, errors.New("aware: the mapping is empty: no call would be refused")
 	}
-	t := &targets{methods: map[string]*target{}, services: map[string]*target{healthMethods: nil}}
+	t := &targets{methods: map[string]*target{}, services: map[string]*target{}}
 	byName := map[string]*target{}
 	for key, name := range m {
 		if !slices.Contains(names, name) {
@@ -67,13 +67,18 @@ const maxNamesBytes = 300
 
 // of returns what a method depends on; nil: nothing.
 func (t *targets) of(method string) *target {
-	if to := t.methods[method]; to != nil {
-		return to
-	}
-	if slash := strings.LastIndexByte(method, '/'); slash >= 0 {
-		if to, mapped := t.services[method[:slash+1]]; mapped {
+	if len(t.methods) > 0 {
+		if to := t.methods[method]; to != nil {
 			return to
 		}
+	}
+	if len(t.services) > 0 {
+		if to := t.services[method[:strings.LastIndexByte(method, '/')+1]]; to != nil {
+			return to
+		}
+	}
+	if strings.HasPrefix(method, healthMethods) {
+		return nil
 	}
 	return t.others
 }

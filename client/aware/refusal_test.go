@@ -101,7 +101,7 @@ func TestRefusalIsMadeOnceAChange(t *testing.T) {
 	second.Revision = 8
 	later := second // the same report, beneath an override that came and went
 	later.Revision = 9
-	held := second
+	held := later
 	held.Held = true
 	g, s := gateOf(t, map[string]view.Opinion{"checkout": first}, Mapping{"": "checkout"})
 	_, before := unary(g, "/a.B/C")
