@@ -121,7 +121,7 @@ func TestKilledInstance(t *testing.T) {
 				conn := test.dial(t, n)
 				warm(t, conn)
 				load := grpctest.StartLoad(conn, 45, 5*time.Second)
-				time.Sleep(time.Second)
+				time.Sleep(time.Second + 20*time.Millisecond) // in the middle of calls
 				backends[0].Kill()
 				time.Sleep(time.Second)
 				n.Start(addresses[0]).Health.SetServingStatus("checkout", serving)
