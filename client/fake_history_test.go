@@ -54,6 +54,13 @@ func chosen(service string, prefixes []string) bool {
 	return len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(service, p) })
 }
 
+func wanted(service string, req *rollcallv1.WatchServicesRequest) bool {
+	if len(req.GetServices()) > 0 {
+		return slices.Contains(req.GetServices(), service)
+	}
+	return chosen(service, req.GetPrefixes())
+}
+
 func (n *fakeNode) ListEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (*rollcallv1.ListEventsResponse, error) {
 	if err := n.enter(ctx, "ListEvents", req); err != nil {
 		return nil, err
@@ -163,26 +170,38 @@ func (n *fakeNode) WatchEvents(req *rollcallv1.WatchEventsRequest, stream grpc.S
 	})
 }
 
-// WatchServices sends one service a message at first.
+// WatchServices sends one service a message at first, and then, of a watch by names, those that do not exist.
 func (n *fakeNode) WatchServices(req *rollcallv1.WatchServicesRequest, stream grpc.ServerStreamingServer[rollcallv1.WatchServicesResponse]) error {
 	if err := n.enter(stream.Context(), "WatchServices", req); err != nil {
 		return err
+	}
+	if n.ignoresNames {
+		req = &rollcallv1.WatchServicesRequest{Prefixes: req.GetPrefixes()}
 	}
 	var queue []*rollcallv1.WatchServicesResponse
 	at := int64(-1)
 	return follow(n, stream, func() (*rollcallv1.WatchServicesResponse, error) {
 		if at < 0 {
 			at = n.applied
+			if n.hasty {
+				queue = append(queue, &rollcallv1.WatchServicesResponse{Deleted: req.GetServices()})
+			}
 			names := map[string]bool{}
 			for _, e := range n.cluster.events[:at] {
-				names[e.service] = chosen(e.service, req.GetPrefixes())
+				names[e.service] = wanted(e.service, req)
 			}
 			for _, name := range sorted(names) {
 				if r := n.cluster.record(name, at); r != nil && names[name] {
 					queue = append(queue, &rollcallv1.WatchServicesResponse{Services: []*rollcallv1.ServiceRecord{r}, Revision: at})
 				}
 			}
-			queue = append(queue, &rollcallv1.WatchServicesResponse{Revision: at, Synced: true})
+			last := &rollcallv1.WatchServicesResponse{Revision: at, Synced: true}
+			for _, name := range req.GetServices() {
+				if n.cluster.record(name, at) == nil {
+					last.Deleted = append(last.Deleted, name)
+				}
+			}
+			queue = append(queue, last)
 			queue[0].ClusterId = n.cluster.id
 		}
 		for ; len(queue) == 0 && at < n.applied; at++ {
@@ -190,7 +209,7 @@ func (n *fakeNode) WatchServices(req *rollcallv1.WatchServicesRequest, stream gr
 			m := &rollcallv1.WatchServicesResponse{Revision: at + 1, Synced: true}
 			if e.GetService() == "" { // of an override, perhaps
 				for _, name := range n.cluster.covered(at + 1) {
-					if r := n.cluster.record(name, at+1); r != nil && chosen(name, req.GetPrefixes()) {
+					if r := n.cluster.record(name, at+1); r != nil && wanted(name, req) {
 						m.Services = append(m.Services, r)
 					}
 				}
@@ -202,7 +221,7 @@ func (n *fakeNode) WatchServices(req *rollcallv1.WatchServicesRequest, stream gr
 			} else {
 				m.Deleted = append(m.Deleted, e.GetService())
 			}
-			if chosen(e.GetService(), req.GetPrefixes()) {
+			if wanted(e.GetService(), req) {
 				queue = append(queue, m)
 			}
 		}

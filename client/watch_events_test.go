@@ -77,20 +77,25 @@ func takeServices(t *testing.T, c *client.Client, prefixes ...string) *taken {
 	t.Helper()
 	return take(t, func(ctx context.Context) iter.Seq2[client.ServicesUpdate, error] {
 		return c.WatchServices(ctx, prefixes...)
-	}, func(u client.ServicesUpdate) string {
-		var parts []string
-		for _, r := range u.Services {
-			parts = append(parts, fmt.Sprintf("%s=%d", r.GetService(), r.GetReport().GetRevision()))
-		}
-		for _, name := range u.Deleted {
-			parts = append(parts, "-"+name)
-		}
-		s := fmt.Sprintf("%s@%d", strings.Join(parts, ","), u.Revision)
-		if u.Synced {
-			s += "!"
-		}
-		return s
-	})
+	}, shortUpdate)
+}
+
+func shortUpdate(u client.ServicesUpdate) string {
+	var parts []string
+	for _, r := range u.Services {
+		parts = append(parts, fmt.Sprintf("%s=%d", r.GetService(), r.GetReport().GetRevision()))
+	}
+	for _, name := range u.Deleted {
+		parts = append(parts, "-"+name)
+	}
+	if u.Reset {
+		parts = append([]string{"reset:"}, parts...)
+	}
+	s := fmt.Sprintf("%s@%d", strings.Join(parts, ","), u.Revision)
+	if u.Synced {
+		s += "!"
+	}
+	return s
 }
 
 // TestWatchEventsMoves: nodes die, hang, break and drain under a watch, and others are behind; it gets

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"iter"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,7 +19,9 @@ type ServicesUpdate struct {
 	// the first update.
 	Reset    bool
 	Services []*rollcallv1.ServiceRecord // new, or newer than given before
-	Deleted  []string                    // given before, and gone
+	// Deleted were given before, and are gone. Those of a WatchNames that never existed are here once, in the
+	// first update of a cluster that is Synced.
+	Deleted []string
 	// Revision is what the update is as of.
 	Revision int64
 	Cluster  string // that Revision belongs to
@@ -36,12 +39,33 @@ type ServicesUpdate struct {
 //
 // A slow consumer delays nobody else. The client keeps the name of every service that was given.
 func (c *Client) WatchServices(ctx context.Context, prefixes ...string) iter.Seq2[ServicesUpdate, error] {
+	return c.watchServices(ctx, operation{name: "watch services"}, &rollcallv1.WatchServicesRequest{Prefixes: prefixes})
+}
+
+// servicesWatch is one run of a WatchServices or a WatchNames.
+type servicesWatch struct {
+	failover
+	yield func(ServicesUpdate, error) bool
+
+	known  map[string]given // what was given, by name
+	found  map[string]bool  // names in this stream so far; nil once it is synced
+	names  map[string]bool  // those asked for, true: something was given of it; nil: it is a watch by prefixes
+	synced bool             // as the last update said
+	anew   bool             // the next update is a Reset
+}
+
+// watchServices runs a watch by prefixes, or by names if req has any.
+func (c *Client) watchServices(ctx context.Context, op operation, req *rollcallv1.WatchServicesRequest) iter.Seq2[ServicesUpdate, error] {
 	return func(yield func(ServicesUpdate, error) bool) {
 		ctx, done := c.begin(ctx)
 		defer done()
-		w := &servicesWatch{failover: failover{c: c, op: operation{name: "watch services"}}, yield: yield, known: map[string]given{}}
-		w.onClusterChanged = w.reset
-		req := &rollcallv1.WatchServicesRequest{Prefixes: prefixes}
+		w := &servicesWatch{failover: failover{c: c, op: op}, yield: yield}
+		w.forget(req.GetServices())
+		w.onClusterChanged = func(*Error) error {
+			w.anew = w.delivered
+			w.forget(req.GetServices())
+			return nil
+		}
 		err := w.run(ctx, func(ctx context.Context, e *endpoint, timeout time.Duration) error {
 			w.found = map[string]bool{}
 			return receive(ctx, &w.failover, e, timeout,
@@ -58,15 +82,15 @@ func (c *Client) WatchServices(ctx context.Context, prefixes ...string) iter.Seq
 	}
 }
 
-// servicesWatch is one run of a WatchServices.
-type servicesWatch struct {
-	failover
-	yield func(ServicesUpdate, error) bool
-
-	known  map[string]given // what was given, by name
-	found  map[string]bool  // names in this stream so far; nil once it is synced
-	synced bool             // as the last update said
-	anew   bool             // the next update is a Reset
+// forget drops what was given, if anything: nothing of it belongs to the cluster that comes.
+func (w *servicesWatch) forget(names []string) {
+	w.known, w.synced = map[string]given{}, false
+	if len(names) > 0 {
+		w.names = make(map[string]bool, len(names))
+		for _, name := range names {
+			w.names[name] = false
+		}
+	}
 }
 
 // given tells one state of a service from another.
@@ -91,19 +115,18 @@ func stateOf(r *rollcallv1.ServiceRecord) given {
 	return g
 }
 
-// reset forgets what was given, because it belongs to another cluster.
-func (w *servicesWatch) reset(*Error) error {
-	w.anew = w.delivered
-	w.known, w.synced = map[string]given{}, false
-	return nil
-}
-
 // handle gives what of a message differs from what was given. Every stream begins with the whole state, and
 // is no older than minRevision: so what it does not hold, once it is synced, is gone.
 func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse) error {
 	u := ServicesUpdate{Reset: w.anew, Revision: m.GetRevision(), Cluster: w.cluster, Synced: m.GetSynced(), Endpoint: e.address}
 	for _, r := range m.GetServices() {
 		name, state := r.GetService(), stateOf(r)
+		if w.names != nil {
+			if _, asked := w.names[name]; !asked {
+				continue // of a node that knows no watch by names and sends all
+			}
+			w.names[name] = true
+		}
 		if w.found != nil {
 			w.found[name] = true
 		}
@@ -130,6 +153,7 @@ func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse)
 			}
 		}
 		w.found = nil
+		w.tellMissing(&u)
 	}
 	news := u.Reset || len(u.Services)+len(u.Deleted) > 0 || u.Synced && (!w.synced || u.Revision > w.minRevision)
 	w.minRevision = max(w.minRevision, u.Revision)
@@ -141,4 +165,17 @@ func (w *servicesWatch) handle(e *endpoint, m *rollcallv1.WatchServicesResponse)
 		return errStopped
 	}
 	return nil
+}
+
+// tellMissing adds the names that were asked for and of which nothing was given yet. The state is complete, so
+// they do not exist. Before it was, the node may not have known.
+func (w *servicesWatch) tellMissing(u *ServicesUpdate) {
+	from := len(u.Deleted)
+	for name, told := range w.names {
+		if !told {
+			w.names[name] = true
+			u.Deleted = append(u.Deleted, name)
+		}
+	}
+	slices.Sort(u.Deleted[from:])
 }

@@ -26,6 +26,7 @@ const (
 
 	MaxChanges      = 10_000 // of one atomic write
 	MaxPrefixes     = 100    // of a watch or a list of events
+	MaxWatchedNames = 10_000 // that one watch of services names
 	DefaultPageSize = 1_000
 	MaxPageSize     = 10_000
 	MaxBreakGlass   = 100 // rules that a change names

@@ -4302,9 +4302,15 @@ func (x *ListRulesResponse) GetClusterId() string {
 // Ends with UNAVAILABLE when the node stops, and with reason FELL_BEHIND if the caller reads so slowly
 // that what it missed is compacted: begin anew, on another node with rollcall-min-revision at the
 // revision received last, so that nothing goes back.
+// With neither field: all services. Not both: a stream by names costs nothing while others change, one by prefixes
+// looks at every event.
 type WatchServicesRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Prefixes      []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // none: all; at most 100
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Prefixes []string               `protobuf:"bytes,1,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // at most 100
+	// Exactly these, at most 10,000; one that is named twice counts once. A name that does not exist is in deleted
+	// when the state is complete, so that after synced each name was told of. None of the node's own, which have no
+	// record. A node that does not know this field yet sends all services.
+	Services      []string `protobuf:"bytes,2,rep,name=services,proto3" json:"services,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4346,14 +4352,23 @@ func (x *WatchServicesRequest) GetPrefixes() []string {
 	return nil
 }
 
+func (x *WatchServicesRequest) GetServices() []string {
+	if x != nil {
+		return x.Services
+	}
+	return nil
+}
+
 // One part of the state, as of revision. What is known of a name after a message is never older than
 // after the message before.
 type WatchServicesResponse struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Services []*ServiceRecord       `protobuf:"bytes,1,rep,name=services,proto3" json:"services,omitempty"`
 	// Do not exist. Can name what was never sent.
-	Deleted  []string `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
-	Revision int64    `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // never less than before
+	Deleted []string `protobuf:"bytes,2,rep,name=deleted,proto3" json:"deleted,omitempty"`
+	// Never less than before. A stream by prefixes also sends it alone when it moved, within about 10 s. A stream by
+	// names is silent while they do not change: its state then holds for later revisions, too.
+	Revision int64 `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
 	// What was sent so far, with this message, is exactly the registry at revision: every match, nothing
 	// else, and no half of an atomic write. Without it, more follows soon; then the state so far can be of
 	// several revisions. The first state ends with it, also if it is empty.
@@ -5928,9 +5943,10 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05rules\x18\x01 \x03(\v2\x11.rollcall.v1.RuleR\x05rules\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x03 \x01(\tR\tclusterId\"2\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"N\n" +
 	"\x14WatchServicesRequest\x12\x1a\n" +
-	"\bprefixes\x18\x01 \x03(\tR\bprefixes\"\xbc\x01\n" +
+	"\bprefixes\x18\x01 \x03(\tR\bprefixes\x12\x1a\n" +
+	"\bservices\x18\x02 \x03(\tR\bservices\"\xbc\x01\n" +
 	"\x15WatchServicesResponse\x126\n" +
 	"\bservices\x18\x01 \x03(\v2\x1a.rollcall.v1.ServiceRecordR\bservices\x12\x18\n" +
 	"\adeleted\x18\x02 \x03(\tR\adeleted\x12\x1a\n" +

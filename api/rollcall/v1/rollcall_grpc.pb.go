@@ -634,7 +634,7 @@ type RegistryClient interface {
 	ListRules(ctx context.Context, in *ListRulesRequest, opts ...grpc.CallOption) (*ListRulesResponse, error)
 	ListLeases(ctx context.Context, in *ListLeasesRequest, opts ...grpc.CallOption) (*ListLeasesResponse, error)
 	// State: everything that matches, then each newest record and each deletion. May skip states, never
-	// goes back.
+	// goes back. By prefixes or by exact names.
 	WatchServices(ctx context.Context, in *WatchServicesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchServicesResponse], error)
 	// Log: every event, in order, once. Resumable on any node.
 	WatchEvents(ctx context.Context, in *WatchEventsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchEventsResponse], error)
@@ -766,7 +766,7 @@ type RegistryServer interface {
 	ListRules(context.Context, *ListRulesRequest) (*ListRulesResponse, error)
 	ListLeases(context.Context, *ListLeasesRequest) (*ListLeasesResponse, error)
 	// State: everything that matches, then each newest record and each deletion. May skip states, never
-	// goes back.
+	// goes back. By prefixes or by exact names.
 	WatchServices(*WatchServicesRequest, grpc.ServerStreamingServer[WatchServicesResponse]) error
 	// Log: every event, in order, once. Resumable on any node.
 	WatchEvents(*WatchEventsRequest, grpc.ServerStreamingServer[WatchEventsResponse]) error
