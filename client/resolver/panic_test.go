@@ -40,7 +40,12 @@ func TestPanic(t *testing.T) {
 					t.Fatal(err)
 				}
 				c := r.channel()
-				defer c.resolver.Close()
+				defer func() {
+					c.resolver.Close()
+					if r.logged("enough instances") {
+						t.Error("the last channel was closed, and somebody was told that all is well")
+					}
+				}()
 				r.off(test.off)
 				r.both(1, test.records...)
 				c.has(t, test.want)

@@ -76,7 +76,7 @@ func (w *watch) run(ctx context.Context, before *watch) {
 	}
 
 	s.start(time.Now(), len(halves))
-	defer w.tell(nil)
+	defer w.observe(&list{})
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -85,6 +85,7 @@ func (w *watch) run(ctx context.Context, before *watch) {
 		next, wake := s.next(time.Now())
 		if current, _ := w.get(); next != current {
 			w.tell(next)
+			w.observe(next)
 			w.set(next)
 		}
 		if wake.IsZero() {
@@ -106,11 +107,15 @@ func (w *watch) run(ctx context.Context, before *watch) {
 	}
 }
 
-// tell logs and observes a list that is about to be given; nil: none any more.
-func (w *watch) tell(l *list) {
-	if l == nil {
-		l = &list{}
+// observe counts a list.
+func (w *watch) observe(l *list) {
+	if w.b.observer != nil {
+		w.b.observer.Endpoints(w.state.service, l.serving, l.skipped, l.panicked)
 	}
+}
+
+// tell logs how a list that is about to be given differs from the one before.
+func (w *watch) tell(l *list) {
 	before, _ := w.get()
 	if before == nil {
 		before = &list{}
@@ -134,8 +139,5 @@ func (w *watch) tell(l *list) {
 	}
 	if l.skipped > 0 && before.skipped == 0 {
 		w.b.logger.Warn("instances of a service are not used: their names do not end with HOST:PORT", service, slog.Int("skipped", l.skipped))
-	}
-	if w.b.observer != nil {
-		w.b.observer.Endpoints(w.state.service, l.serving, l.skipped, l.panicked)
 	}
 }
