@@ -1,20 +1,12 @@
 package healthserver
 
 import (
-	"context"
 	"time"
 
 	"github.com/rollcallhq/rollcall/client"
 )
 
 // This file makes one verdict of what the registry says.
-
-// source is what the registry last said: a view.View.
-type source interface {
-	Run(ctx context.Context) error
-	Get(name string) opinion
-	Changed() <-chan struct{}
-}
 
 // Verdicts.
 const (

@@ -76,19 +76,19 @@ func New(service string, opts ...Option) (*Server, error) {
 	if s.Server == nil {
 		s.Server = health.NewServer()
 	}
-	if o.client == nil {
+	if o.registry == nil {
 		s.settled = true
 		return s, nil
 	}
 	if o.publish != nil {
-		s.publish = newPublisher(o.client, *o.publish)
+		s.publish = newPublisher(o.registry.keepLease, *o.publish)
 	}
 	var seed map[string]opinion
 	if o.stateFile != "" {
 		s.state = newStateFile(o.stateFile, service, o.instance, s.logger)
 		seed = s.state.load()
 	}
-	if s.source, err = o.newSource(s.names(), seed, s.logger); err != nil {
+	if s.source, err = o.registry.newSource(s.names(), seed, s.logger); err != nil {
 		return nil, fmt.Errorf("healthserver: %w", err)
 	}
 	s.settled = s.initialWait == 0
