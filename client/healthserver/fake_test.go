@@ -12,6 +12,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/view"
 )
 
 const (
@@ -19,6 +20,8 @@ const (
 	address  = "10.0.0.7:8080"
 	instance = service + "/" + address
 )
+
+type opinion = view.Opinion
 
 // fakeSource is a view that says what a test wants.
 type fakeSource struct {

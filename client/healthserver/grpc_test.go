@@ -85,7 +85,9 @@ func dial(t *testing.T, checked bool, hosts ...*host) *grpc.ClientConn {
 	r.InitialState(state)
 	cc, err := grpc.NewClient("test:///", grpc.WithResolvers(r), grpc.WithDefaultServiceConfig(config),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, name string) (net.Conn, error) { return byName[name].listener.DialContext(ctx) }))
+		grpc.WithContextDialer(func(ctx context.Context, name string) (net.Conn, error) {
+			return byName[name].listener.DialContext(ctx)
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,23 +2,22 @@ package healthserver
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/view"
 )
 
 // registry is what a Server needs of the registry.
 type registry struct {
-	newSource func(names []string, seed map[string]opinion, logger *slog.Logger) (source, error)
+	newSource func(names []string, initial map[string]view.Opinion, logger *slog.Logger) (source, error)
 	keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error)
 }
 
 // source is what the registry last said: a view.View.
 type source interface {
 	Run(ctx context.Context) error
-	Get(name string) opinion
+	Get(name string) view.Opinion
 	Changed() <-chan struct{}
 }
 
@@ -30,15 +29,16 @@ type lease interface {
 
 func newRegistry(c *client.Client) *registry {
 	return &registry{
-		newSource: func([]string, map[string]opinion, *slog.Logger) (source, error) { return nil, errors.New("not yet") },
+		newSource: func(names []string, initial map[string]view.Opinion, logger *slog.Logger) (source, error) {
+			return view.New(c, names, view.WithLogger(logger), view.WithInitial(initial))
+		},
 		keepLease: func(terms client.LeaseOptions, o client.KeepOptions) (lease, error) { return c.KeepLease(terms, o) },
 	}
 }
 
-type opinion struct {
-	Off, Heard, Held bool
-	Status           client.Status
-	Record           *rollcallv1.ServiceRecord
-	Revision         int64
-	Cluster          string
+// View returns the view that the Server stands on, of SERVICE and SERVICE/INSTANCE: who switched the process off, and
+// for how long the registry has not been heard. It is nil without WithClient. Run runs it.
+func (s *Server) View() *view.View {
+	v, _ := s.source.(*view.View)
+	return v
 }
