@@ -76,8 +76,10 @@ var rooms = map[string][]string{
 	"node/featurelevel":           {"api/rollcall/log/v1"},
 	"client/aware":                {},
 	"client/balancer":             {},
+	"client/checks":               {"api/rollcall/limits", "client"},
 	"client/healthserver":         {"client", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/resolver":             {},
+	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
