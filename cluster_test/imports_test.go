@@ -77,7 +77,7 @@ var rooms = map[string][]string{
 	"client/aware":                {},
 	"client/balancer":             {},
 	"client/checks":               {"api/rollcall/limits", "client"},
-	"client/healthserver":         {"client", "api/rollcall/limits", "api/rollcall/v1"},
+	"client/healthserver":         {"client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/resolver":             {},
 	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
 	"client/internal/writestream": {"api/rollcall/v1"},
