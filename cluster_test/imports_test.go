@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	// For tests.
+	"internal/grpctest":   {},
 	"store/lossyfs":       {},
 	"store/storetest":     {"api/rollcall/log/v1"},
 	"store/disktest":      {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/storetest", "store/vfs"},
@@ -74,12 +75,12 @@ var rooms = map[string][]string{
 	"node/expiry":                 {"api/rollcall/log/v1"},
 	"node/lessor":                 {"api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"node/featurelevel":           {"api/rollcall/log/v1"},
-	"client/aware":                {},
+	"client/aware":                {"api/rollcall/v1", "client/view"},
 	"client/balancer":             {},
 	"client/checks":               {"api/rollcall/limits", "client", "client/connfailure"},
 	"client/checks/host":          {"client/checks"},
-	"client/healthserver":         {"client", "api/rollcall/limits", "api/rollcall/v1"},
-	"client/resolver":             {},
+	"client/healthserver":         {"client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
+	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/view"},
 	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
