@@ -1,11 +1,9 @@
 package client
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"time"
 	"unicode/utf8"
@@ -13,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 )
 
@@ -29,189 +28,91 @@ const (
 	repeatFor = 5 * time.Minute
 )
 
-// try is how one attempt at one endpoint failed.
+// invoke makes the RPC of an operation on conn. Two endpoints can be asked at the same time: it must change nothing
+// that both would.
+type invoke func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error)
+
+// answer is what a node answered.
+type answer struct {
+	message         any         // what the RPC returned
+	header, trailer metadata.MD // if the operation wants them
+}
+
+// try is what became of one attempt.
 type try struct {
+	answer
 	err    error
 	unsent bool // surely
 	stuck  bool // it was not sent because others waited to be sent before it, to a node that is connected
 }
 
-// unknownOutcome is the first try of a write that may have been done; err is nil if there was none. From
-// then on only an answer that all tries of the request would get settles what became of it.
-type unknownOutcome struct {
-	err   *Error
-	since time.Time // when the try began
-}
-
-func (u *unknownOutcome) expired() bool { return u.err != nil && time.Since(u.since) >= repeatFor }
-
-// ended returns the error of a write that cannot be tried any longer.
-func (u *unknownOutcome) ended(op operation, cause error) *Error {
-	if cause == nil {
-		f := *u.err
-		f.Message = fmt.Sprintf("%s; tried again for %v", cmp.Or(f.Message, f.Code.String()), repeatFor)
-		return &f
-	}
-	f := op.ended(cause, u.err)
-	f.Written = WrittenUnknown
-	return f
-}
-
-// addAnswer notes what another try was answered, which does not settle the outcome.
-func (u *unknownOutcome) addAnswer(f *Error) *Error {
-	u.err.Message += "; then, from " + f.Endpoint + ": " + oneLine(f.Message)
-	return u.err
-}
-
-// invoke makes the RPC of an operation on conn.
-type invoke func(ctx context.Context, conn grpc.ClientConnInterface) error
-
 // run makes a call. If it fails with ErrClusterChanged, the client belongs to the other cluster from then on:
-// the caller is told so by the error.
-func (c *Client) run(ctx context.Context, op operation, call invoke) error {
-	err := c.tryEndpoints(ctx, op, call)
+// the caller is told so by the error. With an error, the answer is the last one.
+func (c *Client) run(ctx context.Context, op operation, call invoke) (answer, error) {
+	if !utf8.ValidString(op.service) {
+		return answer{}, op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
+	}
+	endpoints, chosen, bad := c.order(ctx)
+	if bad != nil {
+		return answer{}, op.error(codes.InvalidArgument, bad.Error(), nil)
+	}
+	ctx, done := c.begin(ctx)
+	defer done()
+	p := &pursuit{c: c, ctx: ctx, op: op, call: call, round: round{endpoints: endpoints}, chosen: chosen}
+	p.out = p.place[:0]
+	err := p.alone()
 	if err == nil {
-		return nil
+		return p.answer, nil
 	}
 	if err.Reason == ReasonClusterChanged {
 		c.adoptCluster(err.ClusterID)
 	}
-	return err
+	return p.answer, err
 }
 
-// tryEndpoints tries call at one endpoint after the other until one of them settles it.
-func (c *Client) tryEndpoints(ctx context.Context, op operation, call invoke) *Error {
-	if !utf8.ValidString(op.service) {
-		return op.error(codes.InvalidArgument, "the service's name is not valid UTF-8", nil)
-	}
-	endpoints, chosen, bad := c.order(ctx, op)
-	if bad != nil {
-		return bad
-	}
-	ctx, done := c.begin(ctx)
-	defer done()
-	var latest *Error // of the failures that were not the end of ctx: a node's answer if there is one
-	var unknown unknownOutcome
-	for round := 0; ; round++ {
-		var (
-			failures []*Error
-			reached  bool          // an endpoint could be connected to
-			settled  *Error        // an answer that another round would not change
-			worth    bool          // of another round
-			hint     time.Duration // how long a node asked to be left alone
-		)
-		if !chosen && round > 0 {
-			endpoints, _, _ = c.order(ctx, op)
-		}
-		for _, e := range endpoints {
-			cause := c.over(ctx)
-			switch {
-			case unknown.err != nil && (cause != nil || unknown.expired()):
-				return unknown.ended(op, cause)
-			case cause != nil:
-				return op.ended(cause, latest)
-			case op.write && unknown.err == nil && latest != nil && latest.Reason == reasonNotWritten && endsWithin(ctx, leastTry):
-				return op.ended(context.DeadlineExceeded, latest)
-			}
-			if unknown.err != nil && op.cluster == "" {
-				op.cluster = c.Cluster() // only this cluster remembers the request id
-			}
-			begun := time.Now()
-			t := c.try(ctx, e, op, round, call)
-			if t.err == nil {
-				if !chosen {
-					c.prefer(e)
-				}
-				return nil
-			}
-			v, w := op.judge(t)
-			f := op.failed(e, t.err, w)
-			cause = c.over(ctx)
-			c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "an endpoint did not settle a call", slog.String("endpoint", e.address), slog.Any("error", f))
-			if w == WrittenUnknown || t.stuck {
-				c.leave(e, cause)
-			}
-			if w == WrittenUnknown && unknown.err == nil {
-				unknown = unknownOutcome{f, begun}
-			}
-			switch {
-			case unknown.err == f && cause != nil:
-				return f.because(cause)
-			case unknown.err != nil && v == verdictFinal && !decides(f):
-				// It is said of this try alone, and another try would get the same.
-				return unknown.addAnswer(f).because(cause)
-			case unknown.err != nil && cause != nil && v != verdictFinal:
-				return unknown.ended(op, cause)
-			case cause != nil && (v != verdictFinal || t.unsent):
-				if latest == nil {
-					latest = f
-				}
-				return op.ended(cause, latest)
-			case v == verdictFinal:
-				if !t.unsent && !chosen {
-					c.prefer(e)
-				}
-				return f.because(cause)
-			}
-			// What a node says tells more than that another cannot be reached.
-			if latest == nil || f.Reason != "" || latest.Reason == "" {
-				latest = f
-			}
-			failures = append(failures, f)
-			if v == verdictUnsent {
-				continue
-			}
-			reached = true
-			if v == verdictRetry {
-				worth = true
-			} else {
-				settled = f
-			}
-			hint = max(hint, retryDelay(t.err))
-		}
-		switch {
-		case reached && !worth && unknown.err != nil:
-			if settled != unknown.err {
-				unknown.addAnswer(settled)
-			}
-			return unknown.err
-		case reached && !worth:
-			return settled
-		case !reached && unknown.err == nil:
-			return op.unanswered(failures)
-		}
-		pause(ctx, max(roundPause(round), min(hint, backoffMax)))
-	}
-}
-
-// try makes one attempt at e, bounded in time. A write that is given up may still be done, and the next try
+// attempt is one try at one endpoint, bounded in time. A write that is given up may still be done, and the next try
 // of it then gets its answer.
-func (c *Client) try(ctx context.Context, e *endpoint, op operation, round int, call invoke) try {
-	timeout := c.attemptTimeout(round)
-	bounded, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	conn, err := e.connect(bounded)
+type attempt struct {
+	e       *endpoint
+	ctx     context.Context
+	cancel  context.CancelFunc
+	timeout time.Duration
+	begun   time.Time
+	cluster string // that the request is for; "": any
+	heard   uint64 // what e.heard was when it began
+}
+
+// make makes an attempt. It changes nothing of p: others can be under way.
+func (p *pursuit) make(a *attempt) try {
+	conn, err := a.e.connect(a.ctx)
 	if err != nil {
-		if bounded.Err() != nil && ctx.Err() == nil {
-			err = status.Error(codes.Unavailable, fmt.Sprintf("no connection within %v", timeout))
+		if a.ctx.Err() != nil && p.ctx.Err() == nil {
+			err = status.Error(codes.Unavailable, fmt.Sprintf("no connection within %v", a.timeout))
 		}
 		return try{err: err, unsent: true}
 	}
 	t, done := try{}, false
-	if op.streamed != nil {
+	if p.op.streamed != nil {
 		// A write that is alone is a call of its own, which is as fast and leaves nothing open.
-		if e.writes.Begin() {
-			t, done = e.tryStream(bounded, op)
+		if a.e.writes.Begin() {
+			t, done = a.e.tryStream(a.ctx, p.op.streamed, a.cluster)
 		}
-		defer e.writes.End()
+		defer a.e.writes.End()
 	}
 	if !done {
-		tracked, sends := track(withCluster(bounded, op.cluster))
-		t.err = call(tracked, conn)
+		tracked, sends := track(withCluster(a.ctx, a.cluster))
+		if p.op.headers {
+			// gRPC sends the headers of an error in a trailer.
+			t.message, t.err = p.call(tracked, conn, grpc.Header(&t.header), grpc.Trailer(&t.trailer))
+		} else {
+			t.message, t.err = p.call(tracked, conn)
+		}
 		t.unsent = sends.unsent()
 	}
-	if t.err != nil && bounded.Err() != nil && ctx.Err() == nil && errorInfo(status.Convert(t.err)) == nil {
-		t.err = status.Error(codes.DeadlineExceeded, fmt.Sprintf("no answer within %v", timeout))
+	if t.err == nil || errorInfo(status.Convert(t.err)) != nil {
+		a.e.noteHeard()
+	} else if a.ctx.Err() != nil && p.ctx.Err() == nil {
+		t.err = status.Error(codes.DeadlineExceeded, fmt.Sprintf("no answer within %v", a.timeout))
 	}
 	return t
 }

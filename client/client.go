@@ -23,9 +23,10 @@ var ErrClosed = errors.New("the client is closed")
 // Client talks to one cluster. It is safe for use by many goroutines.
 type Client struct {
 	cfg       Config
-	endpoints []*endpoint            // in the order in which they are tried
-	ring      []*endpoint            // endpoints twice, so that an order that starts at any of them is a part of it
-	preferred atomic.Int32           // index of the endpoint to start from
+	endpoints []*endpoint  // in the order in which they are tried
+	ring      []*endpoint  // endpoints twice, so that an order that starts at any of them is a part of it
+	preferred atomic.Int32 // index of the endpoint to start from
+	hedges    hedgeTokens
 	cluster   atomic.Pointer[string] // see Cluster; nil: not known yet
 	renewer   *renewal.Renewer       // of all leases that this client keeps
 	// leaseCalls has a place for each call that Leases may make at once.
@@ -42,6 +43,9 @@ func New(cfg Config) (*Client, error) {
 	}
 	if cfg.AttemptTimeout == 0 {
 		cfg.AttemptTimeout = defaultAttemptTimeout
+	}
+	if cfg.Hedge == 0 {
+		cfg.Hedge = defaultHedge
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)

@@ -26,9 +26,13 @@ type Config struct {
 	// Actor is who makes the changes, unless WriteOptions says; at most 256 bytes.
 	Actor string
 	// AttemptTimeout bounds one try at one endpoint: of a read or a write, of connecting, and of the first
-	// answer to a watch. Later rounds allow up to five times as much, so that a slow network delays
-	// and does not fail. 0 means 2 s.
+	// answer to a watch. Then the try is given up; Hedge is when others are made beside it. Later rounds allow up to
+	// five times as much, so that a slow network delays and does not fail. 0 means 2 s.
 	AttemptTimeout time.Duration
+	// Hedge is how long the endpoints that work on a call may be silent before the next one is asked beside them. The
+	// first answer that settles the call counts; the package's comment says more. 0 means 300 ms; less than 0: never,
+	// each endpoint has AttemptTimeout for itself.
+	Hedge time.Duration
 	// Logger logs, at debug level, endpoints that failed. Nil logs nothing.
 	Logger *slog.Logger
 	// DialOptions come after the client's own and so prevail over them, credentials for example
@@ -41,7 +45,10 @@ type Config struct {
 	UnaryWrites bool
 }
 
-const defaultAttemptTimeout = 2 * time.Second
+const (
+	defaultAttemptTimeout = 2 * time.Second
+	defaultHedge          = 300 * time.Millisecond
+)
 
 // DefaultConfig reaches the three nodes that "rollcall dev" starts.
 func DefaultConfig() Config {

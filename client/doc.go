@@ -34,13 +34,24 @@
 //
 // # Endpoints
 //
-// A call starts at the endpoint that answered last and goes through the others in order. Reads move on when a
-// connection fails, and when an endpoint accepts the call but says nothing for [Config.AttemptTimeout] (a
-// stopped process does that). After a round without an answer the client pauses, for 50 ms at first and 1 s at
+// The endpoints have an order, which [New] draws at random, so that the clients of many processes spread over the nodes
+// ([Config].KeepOrder: as they are given). A call starts at the endpoint that answered last and goes through the others
+// in order. It moves on when a connection fails, when a node refuses what another may do, and when an endpoint has said
+// nothing for [Config.AttemptTimeout]. After a round without an answer the client pauses, for 50 ms at first and 1 s at
 // most, with jitter, and begins another, until the caller's context ends: give it a deadline. There is one
 // exception, so that people at a terminal learn at once that nothing runs: a round in which no endpoint could
 // even be connected to ends the call with code UNAVAILABLE and [ReasonNoEndpoint], which names all that were
 // tried. (Not a write of unknown outcome, see below.)
+//
+// A call is hedged: when an endpoint has said nothing for [Config.Hedge] (300 ms), the next one is asked beside it, and
+// after the same time the one after that. Connecting counts, so that a stopped process and an address that answers
+// nothing cost 300 ms. The first answer that settles the call counts; the others are withdrawn, and later calls start
+// where the answer came from. To ask another endpoint costs one of ten tokens, and a call that needed none brings a tenth of
+// a token back: so an overloaded cluster, where every answer is late, gets a tenth more calls and not twice as many.
+// Calls that wait for an endpoint which another one has outrun cost nothing.
+//
+// [WithEndpoints] has a call or a watch use some endpoints only, and [Client.Endpoints] returns them all in their
+// order: two watches of two halves of them do not depend on one node.
 //
 // # Outcomes of a write
 //
@@ -55,7 +66,8 @@
 //
 // A try can end without an answer: its connection breaks, its node hangs or loses the leadership, or
 // [Config.AttemptTimeout] passes. Such a write is tried again, on the next endpoint, with the same request id,
-// until the context ends. That is safe for every write, one with IfRevision too: nodes remember how they
+// until the context ends. A hedge is the same before its time: another try of the request, in the same cluster. A node's
+// refusal that is of one try alone, a limit or a permission, does not settle a write while another try may still do it. That is safe for every write, one with IfRevision too: nodes remember how they
 // answered a request id, and answer another try of the request the same way, a refusal included, without
 // changing anything. It holds even if the first try was slow rather than lost and arrives after the second:
 // then it is the one that is only answered.

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -57,6 +58,8 @@ type endpoint struct {
 	address string
 	options []grpc.DialOption
 	writes  *writestream.Writer
+	heard   atomic.Uint64 // answers of its node so far
+	silent  atomic.Bool   // another endpoint outran it, and nothing was heard of its node since
 
 	mu     sync.Mutex       // guards what follows
 	conn   *grpc.ClientConn // nil until first used
@@ -116,6 +119,14 @@ func (e *endpoint) open() (*grpc.ClientConn, error) {
 		e.conn = conn
 	}
 	return e.conn, nil
+}
+
+// noteHeard is called when its node has answered a call.
+func (e *endpoint) noteHeard() {
+	e.heard.Add(1)
+	if e.silent.Load() {
+		e.silent.Store(false)
+	}
 }
 
 // redial waits a moment for an endpoint that was down when last seen. gRPC dials again by itself, and until

@@ -2,10 +2,9 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
-
-	"google.golang.org/grpc/codes"
 )
 
 type chosenEndpointsKey struct{}
@@ -28,27 +27,33 @@ func (c *Client) Endpoints() []string {
 }
 
 // order returns the endpoints of a call in the order in which to try them. The caller must not change it. chosen
-// means that the call's context names them: then how they do says nothing about where other calls should start.
-func (c *Client) order(ctx context.Context, op operation) (endpoints []*endpoint, chosen bool, _ *Error) {
+// means that the call's context names them: then how they do says nothing about where other calls should start. The
+// error says what is wrong with those that the context names.
+func (c *Client) order(ctx context.Context) (endpoints []*endpoint, chosen bool, _ error) {
 	addresses, chosen := ctx.Value(chosenEndpointsKey{}).([]string)
 	if !chosen {
-		first := int(c.preferred.Load())
-		return c.ring[first : first+len(c.endpoints)], false, nil
+		return c.rotated(), false, nil
 	}
 	if len(addresses) == 0 {
-		return nil, true, op.error(codes.InvalidArgument, "the call's context names no endpoint", nil)
+		return nil, true, errors.New("the call's context names no endpoint")
 	}
 	for i, address := range addresses {
 		at := slices.IndexFunc(c.endpoints, func(e *endpoint) bool { return e.address == address })
 		switch {
 		case at < 0:
-			return nil, true, op.error(codes.InvalidArgument, fmt.Sprintf("the client has no endpoint %q, which the call's context names", address), nil)
+			return nil, true, fmt.Errorf("the client has no endpoint %q, which the call's context names", address)
 		case slices.Contains(addresses[:i], address):
-			return nil, true, op.error(codes.InvalidArgument, fmt.Sprintf("the call's context names the endpoint %q twice", address), nil)
+			return nil, true, fmt.Errorf("the call's context names the endpoint %q twice", address)
 		}
 		endpoints = append(endpoints, c.endpoints[at])
 	}
 	return endpoints, true, nil
+}
+
+// rotated returns all endpoints, the preferred one first.
+func (c *Client) rotated() []*endpoint {
+	first := int(c.preferred.Load())
+	return c.ring[first : first+len(c.endpoints)]
 }
 
 // prefer makes calls start at e.

@@ -37,9 +37,9 @@ func (c *Client) ExportSnapshot(ctx context.Context, w io.Writer, o ExportOption
 		latest      *Error
 		unreachable []*Error
 	)
-	endpoints, chosen, bad := c.order(ctx, op)
+	endpoints, chosen, bad := c.order(ctx)
 	if bad != nil {
-		return Export{}, bad
+		return Export{}, op.error(codes.InvalidArgument, bad.Error(), nil)
 	}
 	for _, e := range endpoints {
 		if cause := c.over(ctx); cause != nil {

@@ -108,16 +108,15 @@ func (c *Client) ListLeases(ctx context.Context, o ListLeasesOptions) iter.Seq2[
 		op := operation{name: "list leases", lease: o.LeaseID}
 		read := c.newReading(ctx, &op, false)
 		for revision := int64(0); ; {
-			var page *rollcallv1.ListLeasesResponse
-			err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-				page, err = rollcallv1.NewRegistryClient(conn).ListLeases(read.atLeast(ctx, revision), req, read.callOptions()...)
-				return err
+			a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+				return rollcallv1.NewRegistryClient(conn).ListLeases(read.atLeast(ctx, revision), req, o...)
 			})
-			read.done()
+			read.done(a)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			page := a.message.(*rollcallv1.ListLeasesResponse)
 			c.learnCluster(page.GetClusterId())
 			op.cluster = page.GetClusterId()
 			if o.AsOf != nil {

@@ -49,16 +49,15 @@ func (c *Client) ListEvents(ctx context.Context, o ListEventsOptions) iter.Seq2[
 		op := operation{name: "list events", service: o.Service, about: o.Service != ""}
 		read := c.newReading(ctx, &op, o.From > 0 || o.To > 0)
 		for {
-			var page *rollcallv1.ListEventsResponse
-			err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-				page, err = rollcallv1.NewRegistryClient(conn).ListEvents(read.outgoing(ctx), req, read.callOptions()...)
-				return err
+			a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+				return rollcallv1.NewRegistryClient(conn).ListEvents(read.outgoing(ctx), req, o...)
 			})
-			read.done()
+			read.done(a)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			page := a.message.(*rollcallv1.ListEventsResponse)
 			c.learnCluster(page.GetClusterId())
 			op.cluster = page.GetClusterId()
 			for _, e := range page.GetEvents() {

@@ -27,6 +27,8 @@ type operation struct {
 	requestID string          // of writes
 	cluster   string          // that must answer; "": any
 	streamed  *streamedChange // nil: it is never sent over a stream of writes
+	headers   bool            // those of the answer are wanted
+	alone     bool            // it is work for the nodes, so that it is not hedged
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {

@@ -93,16 +93,15 @@ func (c *Client) ListOverrides(ctx context.Context, o ListOverridesOptions) iter
 		op := operation{name: "list overrides"}
 		read := c.newReading(ctx, &op, false)
 		for revision := int64(0); ; {
-			var page *rollcallv1.ListOverridesResponse
-			err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-				page, err = rollcallv1.NewRegistryClient(conn).ListOverrides(read.atLeast(ctx, revision), req, read.callOptions()...)
-				return err
+			a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+				return rollcallv1.NewRegistryClient(conn).ListOverrides(read.atLeast(ctx, revision), req, o...)
 			})
-			read.done()
+			read.done(a)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			page := a.message.(*rollcallv1.ListOverridesResponse)
 			c.learnCluster(page.GetClusterId())
 			op.cluster = page.GetClusterId()
 			if o.AsOf != nil {

@@ -15,18 +15,16 @@ import (
 // Check asks one node for a status, as it knows it, or as [WithReadOptions] says. A service that does not
 // exist is SERVICE_UNKNOWN with an *Error of code NOT_FOUND. The node's own names can be asked too.
 func (c *Client) Check(ctx context.Context, service string) (Status, error) {
-	var resp *healthpb.HealthCheckResponse
 	op := operation{name: "check", service: service, about: true}
 	read := c.newReading(ctx, &op, false)
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = healthpb.NewHealthClient(conn).Check(read.outgoing(ctx), &healthpb.HealthCheckRequest{Service: service}, read.callOptions()...)
-		return err
+	a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+		return healthpb.NewHealthClient(conn).Check(read.outgoing(ctx), &healthpb.HealthCheckRequest{Service: service}, o...)
 	})
-	read.done()
+	read.done(a)
 	if err != nil {
 		return healthpb.HealthCheckResponse_SERVICE_UNKNOWN, err
 	}
-	return resp.GetStatus(), nil
+	return a.message.(*healthpb.HealthCheckResponse).GetStatus(), nil
 }
 
 // Get reads one service's record from one node, as that knows it, or as [WithReadOptions] says.
@@ -37,17 +35,16 @@ func (c *Client) Get(ctx context.Context, service string) (*rollcallv1.GetServic
 // GetAt is Get as of a point in time; nil is now. An *Error with ReasonCompacted means that it is too long
 // ago.
 func (c *Client) GetAt(ctx context.Context, service string, at *rollcallv1.At) (*rollcallv1.GetServiceResponse, error) {
-	var resp *rollcallv1.GetServiceResponse
 	op := operation{name: "get", service: service, about: true}
 	read := c.newReading(ctx, &op, isRevision(at))
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewRegistryClient(conn).GetService(read.outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service, At: at}, read.callOptions()...)
-		return err
+	a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+		return rollcallv1.NewRegistryClient(conn).GetService(read.outgoing(ctx), &rollcallv1.GetServiceRequest{Service: service, At: at}, o...)
 	})
-	read.done()
+	read.done(a)
 	if err != nil {
 		return nil, err
 	}
+	resp := a.message.(*rollcallv1.GetServiceResponse)
 	c.learnCluster(resp.GetClusterId())
 	return resp, nil
 }
@@ -103,16 +100,15 @@ func (c *Client) List(ctx context.Context, o ListOptions) iter.Seq2[*rollcallv1.
 		op := operation{name: "list"}
 		read := c.newReading(ctx, &op, isRevision(o.At))
 		for revision := int64(0); ; {
-			var page *rollcallv1.ListServicesResponse
-			err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-				page, err = rollcallv1.NewRegistryClient(conn).ListServices(read.atLeast(ctx, revision), req, read.callOptions()...)
-				return err
+			a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+				return rollcallv1.NewRegistryClient(conn).ListServices(read.atLeast(ctx, revision), req, o...)
 			})
-			read.done()
+			read.done(a)
 			if err != nil {
 				yield(nil, err)
 				return
 			}
+			page := a.message.(*rollcallv1.ListServicesResponse)
 			c.learnCluster(page.GetClusterId())
 			op.cluster = page.GetClusterId()
 			if o.Page != nil {

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 )
 
@@ -115,8 +114,7 @@ func ReadInfoFrom(header metadata.MD) ReadInfo {
 // reading is a read with options: its metadata, and where its headers go.
 type reading struct {
 	ReadOptions
-	op              *operation // names the cluster
-	header, trailer metadata.MD
+	op *operation // names the cluster
 }
 
 // newReading returns the read that ctx asks for, and makes op name its cluster. revision is true if the read
@@ -127,6 +125,7 @@ func (c *Client) newReading(ctx context.Context, op *operation, revision bool) *
 	if op.cluster == "" && (revision || o.MinRevision > 0) {
 		op.cluster = c.Cluster()
 	}
+	op.headers = o.Info != nil
 	return &reading{ReadOptions: o, op: op}
 }
 
@@ -144,23 +143,15 @@ func (r *reading) atLeast(ctx context.Context, revision int64) context.Context {
 	return o.outgoing(ctx, r.op.cluster != "")
 }
 
-// callOptions collect the headers, if the caller wants them. gRPC sends those of an error in a trailer.
-func (r *reading) callOptions() []grpc.CallOption {
-	if r.Info == nil {
-		return nil
-	}
-	return []grpc.CallOption{grpc.Header(&r.header), grpc.Trailer(&r.trailer)}
-}
-
 // done sets Info.
-func (r *reading) done() {
+func (r *reading) done(a answer) {
 	if r.Info == nil {
 		return
 	}
-	if len(r.header.Get(nodeKey)) == 0 {
-		r.header = r.trailer
+	if len(a.header.Get(nodeKey)) == 0 {
+		a.header = a.trailer
 	}
-	*r.Info = ReadInfoFrom(r.header)
+	*r.Info = ReadInfoFrom(a.header)
 }
 
 // atLeast asks a node to answer only once it has seen revision.

@@ -150,21 +150,33 @@ func TestReadMovesPastStoppedProcess(t *testing.T) {
 }
 
 func TestReadMovesPastHungEndpoints(t *testing.T) {
-	tests := map[string]bool{"while connecting": false, "on a standing connection": true}
-	for name, connected := range tests {
+	for name, test := range map[string]struct {
+		connected bool
+		hedge     time.Duration
+		want      time.Duration
+	}{
+		"while connecting":                     {false, 0, 300 * time.Millisecond},
+		"on a standing connection":             {true, 0, 300 * time.Millisecond},
+		"while connecting, unhedged":           {false, -1, 2 * time.Second},
+		"on a standing connection, unhedged":   {true, -1, 2 * time.Second},
+		"while connecting, early":              {false, 70 * time.Millisecond, 70 * time.Millisecond},
+		"on a standing connection, late hedge": {true, time.Minute, 2 * time.Second},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				f := startBuffered(t, 2)
 				f.write(event{service: "a", status: serving})
-				c := f.client(t)
-				if connected {
+				cfg := f.config()
+				cfg.Hedge = test.hedge
+				c := newClient(t, cfg)
+				if test.connected {
 					wantCheck(t, c, "a", serving)
 				}
 				f.do(func() { f.nodes[0].hung = true })
 				began := time.Now()
 				wantCheck(t, c, "a", serving)
-				if took := time.Since(began); took != 2*time.Second {
-					t.Errorf("took %v, want AttemptTimeout", took)
+				if took := time.Since(began); took != test.want {
+					t.Errorf("took %v, want %v", took, test.want)
 				}
 				began = time.Now()
 				wantCheck(t, c, "a", serving)
@@ -332,7 +344,7 @@ func TestCloseEndsCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startBuffered(t, 2)
 		block := func(ctx context.Context, _ string) error { <-ctx.Done(); return ctx.Err() }
-		f.nodes[0].onRead = block
+		f.nodes[0].onRead, f.nodes[1].onRead = block, block
 		cfg := f.config()
 		cfg.AttemptTimeout = time.Hour
 		c := newClient(t, cfg)

@@ -88,20 +88,24 @@ func TestRefusalsAreAskedForAgain(t *testing.T) {
 
 // TestAHungNodeKeepsNoWrite: it is asked elsewhere once the node has had its time.
 func TestAHungNodeKeepsNoWrite(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := startBuffered(t, 2)
-		c := f.client(t)
-		wantCheck(t, c, "", serving)
-		f.do(func() { f.nodes[0].hung = true })
-		began := time.Now()
-		if err := set(within(t, 5*time.Second), c, client.WriteOptions{}); err != nil {
-			t.Error(err)
-		}
-		if took := time.Since(began); took < time.Second || took > 3*time.Second {
-			t.Errorf("it took %v", took)
-		}
-		f.do(func() { f.nodes[0].hung = false })
-	})
+	for hedge, want := range map[time.Duration]time.Duration{-1: 2 * time.Second, 0: 300 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			f := startBuffered(t, 2)
+			cfg := f.config()
+			cfg.Hedge = hedge
+			c := newClient(t, cfg)
+			wantCheck(t, c, "", serving)
+			f.do(func() { f.nodes[0].hung = true })
+			began := time.Now()
+			if err := set(within(t, 5*time.Second), c, client.WriteOptions{}); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took != want {
+				t.Errorf("it took %v, want %v", took, want)
+			}
+			f.do(func() { f.nodes[0].hung = false })
+		})
+	}
 }
 
 // TestDoubtStays: what is said later of another try alone proves nothing of the first.

@@ -70,17 +70,16 @@ func (c *Client) RemoveRule(ctx context.Context, name string, o WriteOptions) (*
 // ListRules returns all rules, by name, each with how many services it needs to be SERVING and how many are, as
 // one node knows it, or as [WithReadOptions] says.
 func (c *Client) ListRules(ctx context.Context) (*rollcallv1.ListRulesResponse, error) {
-	var resp *rollcallv1.ListRulesResponse
 	op := operation{name: "list rules"}
 	read := c.newReading(ctx, &op, false)
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = rollcallv1.NewRegistryClient(conn).ListRules(read.outgoing(ctx), &rollcallv1.ListRulesRequest{}, read.callOptions()...)
-		return err
+	a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+		return rollcallv1.NewRegistryClient(conn).ListRules(read.outgoing(ctx), &rollcallv1.ListRulesRequest{}, o...)
 	})
-	read.done()
+	read.done(a)
 	if err != nil {
 		return nil, err
 	}
+	resp := a.message.(*rollcallv1.ListRulesResponse)
 	c.learnCluster(resp.GetClusterId())
 	return resp, nil
 }

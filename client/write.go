@@ -188,21 +188,20 @@ func change[Request any, Response interface{ GetClusterId() string }](
 	ctx context.Context, c *Client, op operation, req Request,
 	call func(rollcallv1.AdminClient, context.Context, Request, ...grpc.CallOption) (Response, error),
 ) (Response, error) {
-	var resp Response
 	if op.write && !c.cfg.UnaryWrites {
-		op.streamed = newStreamedChange(ctx, req, func(answer any) (ok bool) {
-			resp, ok = answer.(Response)
+		op.streamed = newStreamedChange(ctx, req, func(answer any) bool {
+			_, ok := answer.(Response)
 			return ok
 		})
 	}
-	err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface) (err error) {
-		resp, err = call(rollcallv1.NewAdminClient(conn), ctx, req)
-		return err
+	a, err := c.run(ctx, op, func(ctx context.Context, conn grpc.ClientConnInterface, o ...grpc.CallOption) (any, error) {
+		return call(rollcallv1.NewAdminClient(conn), ctx, req, o...)
 	})
 	if err != nil {
 		var none Response
 		return none, err
 	}
+	resp := a.message.(Response)
 	c.learnCluster(resp.GetClusterId())
 	return resp, nil
 }

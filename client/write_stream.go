@@ -15,9 +15,9 @@ import (
 
 // streamedChange is a change as a stream of writes carries it.
 type streamedChange struct {
-	write    *rollcallv1.StreamedWrite // without id; each try makes its own of it
-	size     int
-	answered func(*rollcallv1.StreamedResult) bool // takes the answer; false: it is not of this change
+	write  *rollcallv1.StreamedWrite // without id; each try makes its own of it
+	size   int
+	answer func(*rollcallv1.StreamedResult) (any, bool) // false: it is not of this change
 }
 
 // changeWeight is what a change of a batch counts beyond its bytes: a node takes 10,000 changes in one message.
@@ -25,7 +25,7 @@ const changeWeight = 128
 
 // newStreamedChange returns nil for a change that goes as a call of its own: streams carry none of its kind, it is
 // large, it cannot be encoded, which would end the stream for others too, or its caller gives metadata.
-func newStreamedChange(ctx context.Context, req any, answered func(any) bool) *streamedChange {
+func newStreamedChange(ctx context.Context, req any, isAnswer func(any) bool) *streamedChange {
 	if md, ok := metadata.FromOutgoingContext(ctx); ok && len(md) > 0 {
 		return nil
 	}
@@ -53,16 +53,17 @@ func newStreamedChange(ctx context.Context, req any, answered func(any) bool) *s
 	if size > writestream.MaxWriteBytes {
 		return nil
 	}
-	return &streamedChange{write: w, size: size, answered: func(r *rollcallv1.StreamedResult) bool {
+	return &streamedChange{write: w, size: size, answer: func(r *rollcallv1.StreamedResult) (any, bool) {
+		var answer any
 		switch r := r.GetResult().(type) {
 		case *rollcallv1.StreamedResult_Set:
-			return answered(r.Set)
+			answer = r.Set
 		case *rollcallv1.StreamedResult_Batch:
-			return answered(r.Batch)
+			answer = r.Batch
 		case *rollcallv1.StreamedResult_Delete:
-			return answered(r.Delete)
+			answer = r.Delete
 		}
-		return false
+		return answer, isAnswer(answer)
 	}}
 }
 
@@ -79,10 +80,9 @@ func encodable(texts ...string) bool {
 // tryStream makes one attempt over the endpoint's stream of writes. false: the attempt is to be made as a call of its
 // own. The stream names no cluster, so a change that is for one goes over it only if the node said that it is of that
 // one.
-func (e *endpoint) tryStream(ctx context.Context, op operation) (try, bool) {
-	change := op.streamed
+func (e *endpoint) tryStream(ctx context.Context, change *streamedChange, cluster string) (try, bool) {
 	write := &rollcallv1.StreamedWrite{Write: change.write.GetWrite()}
-	out, ok := e.writes.Do(ctx, write, change.size, op.cluster)
+	out, ok := e.writes.Do(ctx, write, change.size, cluster)
 	switch {
 	case !ok:
 		return try{}, false
@@ -93,10 +93,12 @@ func (e *endpoint) tryStream(ctx context.Context, op operation) (try, bool) {
 		return try{err: out.Err}, true
 	case out.Result.GetError() != nil:
 		return try{err: status.FromProto(out.Result.GetError()).Err()}, true
-	case !change.answered(out.Result):
+	}
+	message, ok := change.answer(out.Result)
+	if !ok {
 		return try{err: status.Error(codes.Internal, "the node answered another kind of change")}, true
 	}
-	return try{}, true
+	return try{answer: answer{message: message}}, true
 }
 
 // newWriter returns what carries writes to e over a stream.

@@ -215,7 +215,9 @@ func TestDeadlineBeforeSendingIsNotWritten(t *testing.T) {
 func TestAfterAnUnknownOutcomeCallsStartElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startBuffered(t, 2)
-		c := f.client(t)
+		cfg := f.config()
+		cfg.Hedge = -1
+		c := newClient(t, cfg)
 		wantCheck(t, c, "", serving)
 		f.do(func() { f.nodes[0].hung = true })
 		// Too short a time for another try.

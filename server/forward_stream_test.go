@@ -24,7 +24,7 @@ func streamTo(t testing.TB, dial func(context.Context, string) (net.Conn, error)
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := forward.NewStream(conn, 10_000)
+	l := forward.NewStream(conn, 10_000, nil)
 	t.Cleanup(func() {
 		conn.Close()
 		l.Close()

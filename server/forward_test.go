@@ -393,7 +393,7 @@ func TestDrainFreesWaitingChanges(t *testing.T) {
 
 // forwardCommand sends one command on a stream of its own.
 func forwardCommand(ctx context.Context, conn *grpc.ClientConn, cmd *logv1.Command) error {
-	l := forward.NewStream(conn, 10_000)
+	l := forward.NewStream(conn, 10_000, nil)
 	defer l.Close()
 	res, _, err := l.Do(ctx, &peerv1.ForwardedCommand{Command: cmd}, time.Minute, time.Time{})
 	if err != nil || res.GetResult() != nil {

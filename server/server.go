@@ -187,7 +187,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.router = &forward.Router{
 		Node:      cfg.Node,
 		Agreement: deps.Agreement,
-		Forwarder: forward.NewForwarder(s.pool, cfg.ForwardTimeout, cfg.MaxForwarded),
+		Forwarder: forward.NewForwarder(s.pool, deps.Agreement, cfg.ForwardTimeout, cfg.MaxForwarded),
 		Timeout:   cfg.WriteTimeout,
 		Draining:  s.draining,
 		Fence:     s.fence,

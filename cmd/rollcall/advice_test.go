@@ -41,7 +41,7 @@ func checkAdvice(t *testing.T, where, line string) string {
 	line, _, _ = strings.Cut(line, " #")
 	line, _, _ = strings.Cut(line, " | ")
 	line, _, _ = strings.Cut(line, " > ")
-	words := strings.Fields(line)
+	words := probeArguments(strings.Fields(line))
 	cmd := testRoot()
 	for cmd.HasAvailableSubCommands() && len(words) > 0 {
 		name := strings.Trim(words[0], ".,;:)")

@@ -100,6 +100,8 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"lease revoke --dry-run", "lease revoke --keep-reports", "lease revoke --status", "list --at",
 		"override clear --break-glass", "override clear --dry-run",
 		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
+		"probe --addr", "probe --gzip", "probe --rpc-header", "probe --service", "probe --tls", "probe --tls-ca-cert", "probe --tls-client-cert", "probe --tls-client-key",
+		"probe --tls-no-verify", "probe --tls-server-name", "probe --user-agent", "probe --verbose",
 		"resume --break-glass", "resume --dry-run",
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
 		"set --break-glass", "set --dry-run", "set --forget-after", "set --keep-alive", "set --lease", "set --on-expiry", "set --on-stop", "set --ttl",

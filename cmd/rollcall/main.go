@@ -18,7 +18,7 @@ func main() {
 	// A command whose reader has gone ends as if it were still there, and a node outlives what reads its log:
 	// writing to a closed pipe is an error, see output, and no longer ends the process.
 	signal.Ignore(syscall.SIGPIPE)
-	os.Exit(run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	os.Exit(run(ctx, programArguments(os.Args[0], os.Args[1:]), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // run executes one command line and returns its exit status. It returns soon after ctx ends.
@@ -33,6 +33,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
+	args = probeArguments(args)
 	out := &output{w: a.stdout}
 	a.stdout = out
 	root := newRootCommand(a)

@@ -25,7 +25,7 @@ import (
 // notForPeople are words of Go's packages, of gRPC and of defects, which nobody but programmers can read.
 var notForPeople = []string{
 	"strconv", "parsing", "time:", "context deadline", "context canceled", "rpc error", "code =", "desc =", "dial tcp", "listen tcp", "read tcp", "write tcp",
-	"<nil>", "%!", "runtime error", "invalid memory", "EOF", "http2", "x509", "tls:", "too many colons", "missing port in address", " json:", "proto:",
+	"<nil>", "%!", "runtime error", "invalid memory", "EOF", "http2", "x509", " tls:", "too many colons", "missing port in address", " json:", "proto:",
 	"goroutine", "panic", "pflag", "syscall", "transport:", "server preface", "name resolver", "invalid argument", "invalid syntax", "invalid character",
 	"unexpected end of", "encoding/", "openat", "lstat", "fdopendir", "interface {}", "(*", "&{", "map[", "Did you mean this", "0xc0", ".go:",
 }

@@ -9,12 +9,13 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/encoding/gzip"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client/connfailure"
-	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/dial"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -26,38 +27,46 @@ const (
 	probeNotServing = 4
 )
 
+// probe is one question to one server.
+type probe struct {
+	address        string
+	service        string
+	connectTimeout time.Duration
+	rpcTimeout     time.Duration
+	userAgent      string // "" is gRPC's own
+	gzip           bool
+	verbose        bool
+	headers        metadata.MD
+	credentials    credentials.TransportCredentials
+}
+
 func newProbeCommand(a *app) *cobra.Command {
-	var connectTimeout, rpcTimeout time.Duration
-	var flags *readFlags
+	var p probe
+	var flags probeFlags
+	var reading *readFlags
 	cmd := &cobra.Command{
 		Use:   "probe [SERVICE]",
 		Short: "Ask one node by plain grpc.health.v1, for probes of containers",
-		Long: `Asks one node, the first of the --endpoints, for the status of SERVICE by grpc.health.v1. Without
-SERVICE it asks for "", the node itself. It works with every server that speaks grpc.health.v1; only
-Rollcall understands --linearizable, --min-revision and --max-staleness.
+		Long: `Asks one server for the status of SERVICE by grpc.health.v1: the one at --addr, or else the first of the
+--endpoints. Without SERVICE it asks for "", the node itself. It works with every server that speaks
+grpc.health.v1; only Rollcall understands --linearizable, --min-revision and --max-staleness.
 
-Exit status, as of grpc_health_probe: 0 serving; 1 wrong command line; 2 no connection; 3 the call
-failed, or there is no such service; 4 not serving.
+It takes the place of grpc_health_probe: it has the same flags, also with one dash, and the same exit
+status. A link to this program that is called grpc_health_probe is this command.
+
+Exit status: 0 serving; 1 wrong command line; 2 no connection; 3 the call failed, or there is no such
+service; 4 not serving.
 
 For the liveness probe of a node ask rollcall.live, for its readiness rollcall.reads.`,
-		Example:           `  rollcall probe rollcall.live -e 127.0.0.1:7600`,
+		Example: `  rollcall probe rollcall.live -e 127.0.0.1:7600
+  rollcall probe -addr=:8080 -service=checkout -connect-timeout=250ms`,
 		Args:              between(0, "SERVICE"),
 		ValidArgsFunction: a.completeServices(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			service := ""
-			if len(args) == 1 {
-				service = args[0]
-			}
-			endpoints, err := a.endpointList()
-			if err != nil {
+			if err := flags.read(a, args, &p); err != nil {
 				return err
 			}
-			for flag, d := range map[string]time.Duration{"connect-timeout": connectTimeout, "rpc-timeout": rpcTimeout} {
-				if d <= 0 {
-					return invalid("--%s is %s; it must be more than 0", flag, d)
-				}
-			}
-			options, err := flags.options()
+			options, err := reading.options()
 			if err != nil {
 				return err
 			}
@@ -66,41 +75,56 @@ For the liveness probe of a node ask rollcall.live, for its readiness rollcall.r
 				return err
 			}
 			defer cancel()
+			if len(p.headers) > 0 {
+				ctx = metadata.NewOutgoingContext(ctx, p.headers)
+			}
 			if options != nil {
 				ctx = options.Outgoing(ctx)
 			}
-			return a.probe(ctx, endpoints[0], service, connectTimeout, rpcTimeout)
+			return a.probe(ctx, p)
 		},
 	}
-	cliflag.DurationVar(cmd.Flags(), &connectTimeout, "connect-timeout", time.Second, "how long to wait for a connection")
-	cliflag.DurationVar(cmd.Flags(), &rpcTimeout, "rpc-timeout", time.Second, "how long to wait for the answer")
-	flags = addReadFlags(cmd)
+	flags.add(cmd, &p)
+	reading = addReadFlags(cmd)
 	return named(cmd)
 }
 
-func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeout, rpcTimeout time.Duration) error {
-	conn, err := grpc.NewClient(endpoint, append([]grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())}, a.dialer...)...)
+func (a *app) probe(ctx context.Context, p probe) error {
+	options := []grpc.DialOption{grpc.WithTransportCredentials(p.credentials)}
+	if p.userAgent != "" {
+		options = append(options, grpc.WithUserAgent(p.userAgent))
+	}
+	conn, err := grpc.NewClient(p.address, append(options, a.dialer...)...)
 	if err != nil {
 		return invalid("%s: %w", cmp.Or(a.endpointsName, "--endpoints"), err)
 	}
 	defer conn.Close()
-	if err := dial.Wait(ctx, conn, connectTimeout); err != nil {
+	begun := time.Now()
+	if err := dial.Wait(ctx, conn, p.connectTimeout); err != nil {
 		return &failure{
 			exit:   probeConnection,
 			code:   codes.Unavailable,
 			reason: reasonNotReachable,
-			err:    fmt.Errorf("cannot connect to %s: %w", endpoint, err),
+			err:    fmt.Errorf("cannot connect to %s: %w", p.address, err),
 		}
 	}
-	rpcCtx, cancel := context.WithTimeout(ctx, rpcTimeout)
+	connected := time.Now()
+	rpcCtx, cancel := context.WithTimeout(ctx, p.rpcTimeout)
 	defer cancel()
-	resp, err := healthpb.NewHealthClient(conn).Check(rpcCtx, &healthpb.HealthCheckRequest{Service: service})
+	var call []grpc.CallOption
+	if p.gzip {
+		call = append(call, grpc.UseCompressor(gzip.Name))
+	}
+	resp, err := healthpb.NewHealthClient(conn).Check(rpcCtx, &healthpb.HealthCheckRequest{Service: p.service}, call...)
+	if p.verbose {
+		fmt.Fprintf(a.stderr, "%s: connected in %s, answered in %s\n", p.address, connected.Sub(begun).Round(time.Microsecond), time.Since(connected).Round(time.Microsecond))
+	}
 	if err != nil {
 		s := status.Convert(err)
 		return &failure{
 			exit: probeRPC,
 			code: s.Code(),
-			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(service), endpoint, format.Code(s.Code()), probeMessage(s)),
+			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(p.service), p.address, format.Code(s.Code()), probeMessage(s)),
 		}
 	}
 	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
@@ -108,16 +132,16 @@ func (a *app) probe(ctx context.Context, endpoint, service string, connectTimeou
 			exit:   probeNotServing,
 			code:   codes.FailedPrecondition,
 			reason: reasonNotAsAsked,
-			err:    fmt.Errorf("%s is %s at %s", format.Service(service), resp.GetStatus(), endpoint),
+			err:    fmt.Errorf("%s is %s at %s", format.Service(p.service), resp.GetStatus(), p.address),
 		}
 	}
 	out := struct {
 		Service  string `json:"service"`
 		Status   string `json:"status"`
 		Endpoint string `json:"endpoint"`
-	}{service, resp.GetStatus().String(), endpoint}
-	return a.print(out, []string{service}, func() error {
-		_, err := fmt.Fprintf(a.stdout, "%s %s\n", format.Service(service), resp.GetStatus())
+	}{p.service, resp.GetStatus().String(), p.address}
+	return a.print(out, []string{p.service}, func() error {
+		_, err := fmt.Fprintf(a.stdout, "%s %s\n", format.Service(p.service), resp.GetStatus())
 		return err
 	})
 }

@@ -155,7 +155,7 @@ func withPair(t *testing.T, test func(t *testing.T, p *pair)) {
 		p.leader.elect("n2", true)
 		pool := peerconn.NewPool(p)
 		p.router = &Router{
-			Node: "n1", Agreement: p.follower, Forwarder: NewForwarder(pool, 5*time.Second, 10),
+			Node: "n1", Agreement: p.follower, Forwarder: NewForwarder(pool, p.follower, 5*time.Second, 10),
 			Timeout: 5 * time.Second, Draining: p.draining, Fence: fence.New(),
 		}
 		var ending context.Context

@@ -24,6 +24,7 @@ import (
 // Forwarder sends a command one hop, to the leader. The other side (Receiver) never forwards.
 type Forwarder struct {
 	pool    *peerconn.Pool
+	leaders leadership
 	timeout time.Duration // the most that a small forwarded call may work
 	limit   int           // of the commands on their way to one member
 
@@ -31,20 +32,21 @@ type Forwarder struct {
 	streams map[*peerconn.Conn]*Stream
 }
 
-// NewForwarder returns a Forwarder over the connections of pool. A forwarded call works for timeout at
+// NewForwarder returns a Forwarder over the connections of pool. Calls to a member end soon when leaders tells of another
+// leader. A forwarded call works for timeout at
 // most, and for longer if it is large or behind large ones (deadline.Transfer). At most limit of them are on
 // their way to one member.
-func NewForwarder(pool *peerconn.Pool, timeout time.Duration, limit int) *Forwarder {
-	return &Forwarder{pool: pool, timeout: timeout, limit: limit, streams: make(map[*peerconn.Conn]*Stream)}
+func NewForwarder(pool *peerconn.Pool, leaders leadership, timeout time.Duration, limit int) *Forwarder {
+	return &Forwarder{pool: pool, leaders: leaders, timeout: timeout, limit: limit, streams: make(map[*peerconn.Conn]*Stream)}
 }
 
-// stream returns the forward stream on conn.
-func (f *Forwarder) stream(conn *peerconn.Conn) *Stream {
+// stream returns the forward stream on conn, which leads to member.
+func (f *Forwarder) stream(member string, conn *peerconn.Conn) *Stream {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	s := f.streams[conn]
 	if s == nil {
-		s = NewStream(conn, f.limit)
+		s = NewStream(conn, f.limit, func(ctx context.Context, giveUp func()) { watchLeader(ctx, f.leaders, member, giveUp) })
 		f.streams[conn] = s
 	}
 	return s
@@ -88,7 +90,7 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	if within <= 0 {
 		return nil, rpcerror.NotWritten("no time is left to ask leader %s", leader)
 	}
-	res, sent, err := f.stream(conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, within, latest)
+	res, sent, err := f.stream(leader, conn).Do(ctx, &peerv1.ForwardedCommand{Command: cmd, ValidateOnly: validateOnly}, within, latest)
 	return (&callResult{res, err, sent}).outcome(leader)
 }
 
@@ -115,7 +117,7 @@ func (f *Forwarder) start(leader string, calls []*Call, check func(*logv1.Comman
 		call.size = call.command.SizeVT()
 		pending = append(pending, call)
 	}
-	f.stream(conn).start(pending)
+	f.stream(leader, conn).start(pending)
 	return left
 }
 

@@ -39,7 +39,8 @@ func (fullError) Quota() string    { return "forwarded-changes" }
 // message. One gRPC call for each command would cost this node and the leader several times as much.
 type Stream struct {
 	conn  grpc.ClientConnInterface
-	limit int // most commands that wait, or are sent and not answered
+	limit int                           // most commands that wait, or are sent and not answered
+	watch func(context.Context, func()) // see NewStream
 
 	mu      sync.Mutex // guards open and closed
 	open    *session   // the newest; nil: none yet
@@ -48,9 +49,10 @@ type Stream struct {
 }
 
 // NewStream returns a forward stream on conn that has at most limit commands on their way. It is opened
-// with the first command.
-func NewStream(conn grpc.ClientConnInterface, limit int) *Stream {
-	return &Stream{conn: conn, limit: limit}
+// with the first command. While it is open, watch runs until its context ends; when it calls its argument, the commands
+// that are on their way are given up, and later ones go over a new gRPC stream. nil: nothing watches.
+func NewStream(conn grpc.ClientConnInterface, limit int, watch func(ctx context.Context, giveUp func())) *Stream {
+	return &Stream{conn: conn, limit: limit, watch: watch}
 }
 
 // session is one gRPC stream, from its opening to its end.
@@ -148,6 +150,9 @@ func (l *Stream) enqueue(calls []*pendingCall) (_ *session, refused []*pendingCa
 	_, refused = s.take(calls)
 	l.open = s
 	l.running.Go(func() { s.run(ctx, l.conn) })
+	if l.watch != nil {
+		l.running.Go(func() { l.watch(ctx, s.supersede) })
+	}
 	return s, refused, fullError{l.limit}
 }
 
@@ -347,6 +352,12 @@ func (s *session) refuse(err error) {
 	s.wakeSender()
 	s.mu.Unlock()
 	answerAll(unsent, callResult{err: err})
+}
+
+// supersede ends the session because another member leads.
+func (s *session) supersede() {
+	s.end(errSuperseded)
+	s.stop()
 }
 
 // end gives up all calls, because the stream has ended.

@@ -1,0 +1,120 @@
+package healthserver
+
+import (
+	"context"
+	"time"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// Observer is told what becomes of publishing. Its methods are called one at a time, and must not call Stop.
+type Observer interface {
+	// Published is called with nil when the newest report was written; with an error when it, or the lease that it
+	// needs, failed or was refused. It is tried again then, after up to a minute.
+	Published(err error)
+	// LeaseLost is called when the registry took this process for dead. It reports itself anew by itself.
+	LeaseLost()
+}
+
+// publishInterval is the least time between two reports, so that a process whose status flaps costs the registry no
+// more than others do.
+const publishInterval = time.Second
+
+// publisher reports what the process says of "".
+type publisher struct {
+	keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error)
+	terms     client.LeaseOptions
+	onStop    client.OnStop
+}
+
+func newPublisher(keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error), p Publish) *publisher {
+	return &publisher{keepLease: keepLease, terms: client.LeaseOptions{TTL: p.TTL, ForgetAfter: p.ForgetAfter}, onStop: p.OnStop}
+}
+
+// runPublisher reports until ctx ends, and then ends the lease.
+func (s *Server) runPublisher(ctx context.Context) {
+	l, err := s.publish.keepLease(s.publish.terms, client.KeepOptions{
+		Reason: "an instance started", OnStop: s.publish.onStop, StopReason: "the instance stopped", OnEvent: s.onLease,
+	})
+	if err != nil { // New has checked the terms
+		s.logger.Error("nothing can be published; the registry does not know this instance", "err", err)
+		return
+	}
+	s.report(ctx, l)
+	ctx, cancel := s.closing()
+	defer cancel()
+	if err := l.Close(ctx); err != nil {
+		s.logger.Warn("the lease could not be ended in order; it ends by its TTL", "ttl", s.publish.terms.TTL, "err", err)
+	}
+}
+
+// report has l report the newest of what the process says of "", until ctx ends.
+func (s *Server) report(ctx context.Context, l lease) {
+	ctx, cancel := context.WithCancel(ctx)
+	said := s.follow(ctx, "")
+	defer said.Wait() // after cancel
+	defer cancel()
+	var (
+		last     client.Report
+		next     time.Time // when the next one may go out
+		stopping = s.stopping
+	)
+	for {
+		var wait <-chan time.Time
+		if st, ok := said.status(); ok {
+			r := client.Report{Service: s.instance, Status: reported(st), Reason: "what the process says"}
+			switch pause := time.Until(next); {
+			case r == last:
+			case pause > 0 && stopping != nil:
+				wait = time.After(pause)
+			default:
+				if err := l.Submit(r); err != nil {
+					s.logger.Error("the status cannot be published", "err", err)
+				}
+				last, next = r, time.Now().Add(publishInterval)
+			}
+		}
+		select {
+		case <-said.changed:
+		case <-wait:
+		case <-stopping: // what comes now goes out at once
+			stopping = nil
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// reported is what is published of a status. What is not one of a report's is no statement: UNKNOWN.
+func reported(st client.Status) client.Status {
+	if st == client.Serving || st == client.NotServing {
+		return st
+	}
+	return client.Unknown
+}
+
+// onLease logs and tells what happened to the lease.
+func (s *Server) onLease(e client.LeaseEvent) {
+	switch e.Type {
+	case client.LeaseGranted:
+		s.logger.Info("publishing", "instance", s.instance, "lease", e.LeaseID)
+	case client.LeaseBecameOverdue:
+		s.logger.Warn("the lease was not renewed in time; the registry may take this instance for dead", "lease", e.LeaseID, "err", e.Err)
+	case client.LeaseRenewedAgain:
+		s.logger.Info("the lease is renewed again", "lease", e.LeaseID)
+	case client.LeaseWasLost:
+		s.logger.Warn("the lease was lost; this instance reports itself anew", "lease", e.LeaseID, "err", e.Err)
+		if s.observer != nil {
+			s.observer.LeaseLost()
+		}
+	case client.LeaseFailed:
+		s.logger.Warn("publishing failed; it is tried again", "err", e.Err)
+		if s.observer != nil {
+			s.observer.Published(e.Err)
+		}
+	case client.LeaseReported:
+		if s.observer != nil {
+			s.observer.Published(nil)
+		}
+	}
+}

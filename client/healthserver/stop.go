@@ -1,0 +1,93 @@
+package healthserver
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/grpc"
+)
+
+// goAwayPause is how long Stop leaves the Watches open after GracefulStop has begun. grpc-go does not tell when it has
+// sent GOAWAY to all connections; it does so at once. A client that sees its Watch end before would open it again.
+const goAwayPause = 100 * time.Millisecond
+
+// Stop ends the process's service so that no call fails:
+//
+//  1. Shutdown: everybody who watches or asks is told NOT_SERVING, and it is published.
+//  2. The drain (WithDrain): calls are still served, and the callers move away.
+//  3. g.GracefulStop begins: connections get GOAWAY, calls under way end. The lease ends, as Publish.OnStop says.
+//  4. EndWatches, without which GracefulStop would wait for ever.
+//
+// When ctx ends before, g.Stop ends what is left at once; so give it a deadline that is longer than the drain and the
+// longest call. When Stop returns, Run is over too, unless ctx ended or Run was not called. g may be nil; then the
+// program stops its server itself, after Stop. A second call waits for the first.
+func (s *Server) Stop(ctx context.Context, g *grpc.Server) {
+	s.once.Lock()
+	first := !s.stops
+	s.stops = true
+	s.once.Unlock()
+	if !first {
+		select {
+		case <-s.stopped:
+		case <-ctx.Done():
+		}
+		return
+	}
+	defer close(s.stopped)
+	s.logger.Info("stopping", "drain", s.drain)
+	s.Shutdown()
+	close(s.stopping)
+	sleep(ctx, s.drain)
+	ran := s.endRun(ctx)
+	if g == nil {
+		s.EndWatches()
+	} else {
+		s.stopServer(ctx, g)
+	}
+	select {
+	case <-ran:
+	case <-ctx.Done():
+	}
+}
+
+// stopServer ends g.
+func (s *Server) stopServer(ctx context.Context, g *grpc.Server) {
+	done := make(chan struct{})
+	go func() {
+		g.GracefulStop()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(goAwayPause):
+	case <-ctx.Done():
+	}
+	s.EndWatches()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		s.logger.Warn("calls that are still under way are ended", "err", ctx.Err())
+		g.Stop() // GracefulStop returns, too, when the handlers have
+	}
+}
+
+// endRun has Run end the lease, within ctx, and return. The channel is closed when it has.
+func (s *Server) endRun(ctx context.Context) <-chan struct{} {
+	s.once.Lock()
+	defer s.once.Unlock()
+	s.closeCtx = ctx
+	s.end()
+	if s.begun {
+		return s.ran
+	}
+	never := make(chan struct{})
+	close(never)
+	return never
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
