@@ -22,7 +22,7 @@ func (v *View) update(w *watch, u client.ServicesUpdate) {
 		if v.disputed() {
 			v.attend()
 		} else {
-			v.move(w.cluster, "no watch hears the old one")
+			v.move(w.cluster, "no watch hears the old one", false)
 		}
 		return
 	}
@@ -32,7 +32,7 @@ func (v *View) update(w *watch, u client.ServicesUpdate) {
 	}
 	if u.Synced {
 		for i := range w.behind {
-			if w.revision >= v.ordered[i].opinion.Load().Revision {
+			if w.revision >= v.ordered[i].judged {
 				changed = v.judge(w, v.ordered[i], now) || changed
 			}
 		}
@@ -44,9 +44,10 @@ func (v *View) update(w *watch, u client.ServicesUpdate) {
 // held.
 func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 	said, ok := w.of(s.index)
-	if !ok {
+	if !ok || said.revision < s.judged {
 		return false
 	}
+	s.judged = said.revision
 	last := s.opinion.Load()
 	next := last.judge(said.record, v.home, said.revision, now)
 	if next.Record != nil && sameRecord(next.Record, said.record) {
@@ -63,7 +64,7 @@ func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 	}
 	for _, other := range v.watches {
 		if other.spoke && other.cluster == v.home {
-			if known, ok := other.of(s.index); next.Held || ok && known.revision >= next.Revision {
+			if known, ok := other.of(s.index); ok && known.revision >= s.judged {
 				delete(other.behind, s.index)
 			} else {
 				other.behind[s.index] = struct{}{}
@@ -73,7 +74,8 @@ func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 	return changed
 }
 
-// tell tells those who wait, after opinions may have changed by what w knows. v.mu is held.
+// tell tells those who wait that opinions have changed, if they have, and that all were heard, if w knows all. v.mu is
+// held.
 func (v *View) tell(w *watch, changed bool) {
 	if changed {
 		next := make(chan struct{})
@@ -85,29 +87,39 @@ func (v *View) tell(w *watch, changed bool) {
 	}
 }
 
-// move makes another cluster the home of the View. v.mu is held.
-func (v *View) move(to, why string) {
+// move makes another cluster, which a watch hears, the home of the View. changed says whether opinions have changed
+// before. v.mu is held.
+func (v *View) move(to, why string, changed bool) {
 	v.logger.Warn("the registry is another cluster; what the old one had switched off stays off until the new one speaks of it",
 		slog.String("cluster", to), slog.String("before", v.home), slog.String("why", why))
 	v.home = to
 	now := time.Now()
+	for _, s := range v.ordered {
+		s.judged = 0
+		var newest *watch
+		for _, w := range v.watches {
+			if w.spoke && w.cluster == to && (newest == nil || w.newer(newest, s.index)) {
+				newest = w
+			}
+		}
+		changed = v.judge(newest, s, now) || changed
+	}
 	for _, w := range v.watches {
-		if !w.spoke || w.cluster != to {
-			continue
+		if w.spoke && w.cluster == to {
+			v.tell(w, changed)
+			changed = false
 		}
-		changed := false
-		for _, s := range v.ordered {
-			changed = v.judge(w, s, now) || changed
-		}
-		v.tell(w, changed)
 	}
 }
 
-// forget drops the opinions of a cluster that the View took for its registry by mistake. v.mu is held.
-func (v *View) forget(cluster string) {
+// forget drops the opinions of a cluster that the View took for its registry by mistake. It reports whether there were
+// any. v.mu is held.
+func (v *View) forget(cluster string) (changed bool) {
 	for _, s := range v.ordered {
 		if o := s.opinion.Load(); o.Heard && o.Cluster == cluster {
 			s.opinion.Store(&Opinion{})
+			changed = true
 		}
 	}
+	return changed
 }

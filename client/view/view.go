@@ -44,6 +44,7 @@ type View struct {
 type slot struct {
 	index   int // of names
 	opinion atomic.Pointer[Opinion]
+	judged  int64 // revision of the home cluster that opinion takes into account; View.mu guards it
 }
 
 // New makes a View of these names, at least one and at most 10,000; one that is named twice counts once. It connects to

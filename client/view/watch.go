@@ -48,6 +48,13 @@ func (w *watch) of(i int) (s saying, ok bool) {
 	return s, s.known
 }
 
+// newer reports whether w knows something newer of a name than other.
+func (w *watch) newer(other *watch, i int) bool {
+	a, ok := w.of(i)
+	b, also := other.of(i)
+	return ok && (!also || a.revision > b.revision)
+}
+
 // take keeps what an update says. It returns the names that the update is about.
 func (w *watch) take(u client.ServicesUpdate, slots map[string]*slot) []*slot {
 	about := make([]*slot, 0, len(u.Services)+len(u.Deleted))
