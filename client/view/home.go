@@ -93,7 +93,7 @@ func (v *View) review() (wait time.Duration, disputed bool) {
 		if !now.Before(v.dueAt) {
 			v.dueAt = time.Time{}
 			for _, w := range v.watches {
-				if w.spoke && w.cluster == v.home {
+				if w.speaksOf(v.home) {
 					v.reconsider(w, now)
 				}
 			}
@@ -110,7 +110,7 @@ func (v *View) review() (wait time.Duration, disputed bool) {
 	var other *watch // that is heard
 	for _, w := range v.watches {
 		switch {
-		case w.spoke && w.cluster == v.home && w.hears:
+		case w.speaksOf(v.home) && w.hears:
 			v.homeHeard = now
 		case w.spoke && w.cluster != v.home && w.hears:
 			other = w

@@ -11,7 +11,7 @@ import (
 func (v *View) update(w *watch, u client.ServicesUpdate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !w.spoke || u.Reset || u.Cluster != w.cluster {
+	if !w.spoke || w.anew || u.Reset || u.Cluster != w.cluster {
 		w.begin(u.Cluster, len(v.names))
 	}
 	about := w.take(u, v.slots)
@@ -26,15 +26,16 @@ func (v *View) update(w *watch, u client.ServicesUpdate) {
 		}
 		return
 	}
+	if u.Synced {
+		v.known = max(v.known, u.Revision)
+	}
 	now, changed := time.Now(), false
 	for _, s := range about {
 		changed = v.judge(w, s, now) || changed
 	}
-	if u.Synced {
+	if u.Synced && w.revision == v.known {
 		for i := range w.behind {
-			if w.revision >= v.ordered[i].judged {
-				changed = v.judge(w, v.ordered[i], now) || changed
-			}
+			changed = v.judge(w, v.ordered[i], now) || changed
 		}
 	}
 	v.tell(w, changed)
@@ -44,13 +45,17 @@ func (v *View) update(w *watch, u client.ServicesUpdate) {
 // held.
 func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 	said, ok := w.of(s.index)
-	if !ok || said.revision < s.judged {
+	if !ok {
+		return false
+	}
+	if said.revision < max(s.judged, v.known) {
+		w.behind[s.index] = struct{}{}
 		return false
 	}
 	s.judged = said.revision
 	last := s.opinion.Load()
 	next := last.judge(said.record, v.home, said.revision, now)
-	if next.Record != nil && sameRecord(next.Record, said.record) {
+	if next.Record != nil && next.Cluster == v.home && sameRecord(next.Record, said.record) {
 		w.said[s.index].record = next.Record
 	}
 	if next.Held && said.record != nil {
@@ -63,7 +68,7 @@ func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 		s.opinion.Store(&next)
 	}
 	for _, other := range v.watches {
-		if other.spoke && other.cluster == v.home {
+		if other.speaksOf(v.home) {
 			if known, ok := other.of(s.index); ok && known.revision >= s.judged {
 				delete(other.behind, s.index)
 			} else {
@@ -93,19 +98,23 @@ func (v *View) move(to, why string, changed bool) {
 	v.logger.Warn("the registry is another cluster; what the old one had switched off stays off until the new one speaks of it",
 		slog.String("cluster", to), slog.String("before", v.home), slog.String("why", why))
 	v.home = to
+	v.known = 0
 	now := time.Now()
 	for _, s := range v.ordered {
 		s.judged = 0
 		var newest *watch
 		for _, w := range v.watches {
-			if w.spoke && w.cluster == to && (newest == nil || w.newer(newest, s.index)) {
+			if w.speaksOf(to) && (newest == nil || w.newer(newest, s.index)) {
 				newest = w
 			}
 		}
 		changed = v.judge(newest, s, now) || changed
 	}
 	for _, w := range v.watches {
-		if w.spoke && w.cluster == to {
+		if w.speaksOf(to) {
+			if w.synced {
+				v.known = max(v.known, w.revision)
+			}
 			v.tell(w, changed)
 			changed = false
 		}
