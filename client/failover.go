@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -21,6 +22,11 @@ const (
 	// clusterChangedAfter is how long endpoints that cannot be reached are waited for when others belong to
 	// another cluster: they may be nodes of the old one that restart.
 	clusterChangedAfter = 5 * time.Second
+	// reconnectMax is the longest pause before a watch opens its next stream, reconnectLateMax after it has failed for
+	// reconnectPatience.
+	reconnectMax      = time.Second
+	reconnectLateMax  = 5 * time.Second
+	reconnectPatience = time.Minute
 )
 
 var (
@@ -62,8 +68,9 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 	}
 	w.tell, _ = ctx.Value(watchStateKey{}).(func(WatchState))
 	var (
-		moves   int      // since the last stable stream
-		first   []*Error // of the first round
+		moves   int       // since the last stable stream
+		failing time.Time // when the first of them was
+		first   []*Error  // of the first round
 		changed clusterChange
 	)
 	for at := 0; ; {
@@ -109,6 +116,9 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		if w.delivered && time.Since(began) >= stableAfter {
 			moves = 0
 		}
+		if moves == 0 {
+			failing = time.Now()
+		}
 		moves++
 		if !w.connected {
 			if first = append(first, f); len(first) == len(endpoints) {
@@ -117,8 +127,19 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		}
 		at = (at + 1) % len(endpoints)
 		// Also before the first move: when a node stops, all its watchers move at once.
-		pause(ctx, roundPause(moves/len(endpoints)))
+		pause(ctx, reconnectPause((moves-1)/len(endpoints), time.Since(failing)))
 	}
+}
+
+// reconnectPause returns the pause before a watch opens its next stream. It grows with each round, and further when no
+// stream has been stable for a minute; it is anything up to that, so that the watches of many processes which lost a
+// node, or all nodes, at the same moment spread over the whole of it.
+func reconnectPause(round int, failing time.Duration) time.Duration {
+	longest := reconnectMax
+	if failing >= reconnectPatience {
+		longest = reconnectLateMax
+	}
+	return rand.N(min(backoffBase<<min(round, 10), longest))
 }
 
 // clusterChange collects what endpoints say of their cluster, since one last served the watch.

@@ -322,7 +322,7 @@ type call struct {
 	minRevision int64
 	clusterID   string
 	request     any
-	at          time.Time // of a renewal
+	at          time.Time
 }
 
 func (n *fakeNode) start() { n.serve(bufconn.Listen(64 << 10)) }
@@ -390,7 +390,7 @@ func (n *fakeNode) seen(method string) []call {
 
 // enter notes a call, waits for its min-revision, and answers with the node's revision.
 func (n *fakeNode) enter(ctx context.Context, method string, request any) error {
-	c := call{method: method, request: request}
+	c := call{method: method, request: request, at: time.Now()}
 	if r, ok := request.(interface {
 		GetRequestId() string
 		GetActor() string

@@ -219,7 +219,7 @@ func TestWatchWaitsWhileNoNodeAnswers(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		w.want(t, "SERVING")
 		f.nodes[1].start()
-		time.Sleep(5 * time.Second)
+		time.Sleep(2 * 6 * time.Second) // the longest pause before each of two endpoints
 		w.want(t, "SERVING NOT_SERVING")
 	})
 }
@@ -235,6 +235,67 @@ func TestWatchDoesNotHammer(t *testing.T) {
 		if n := len(f.nodes[0].seen("Watch")); n < 20 || n > 80 {
 			t.Errorf("a node was asked %d times in a minute", n)
 		}
+	})
+}
+
+// TestWatchesSpreadTheirReturn: the pauses before a stream grow to 1 s, after a minute to 5 s, each anything up to that.
+func TestWatchesSpreadTheirReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 1)
+		f.write(event{service: "a", status: serving})
+		w := watch(t, f.client(t), "a")
+		time.Sleep(10 * time.Second)
+		lost := time.Now()
+		f.do(func() {
+			f.nodes[0].onRead = func(context.Context, string) error { return refusal(codes.Unavailable, "STOPPING", nil) }
+		})
+		f.nodes[0].drain()
+		time.Sleep(5 * time.Minute)
+		var early, late []time.Duration // pauses
+		last := lost
+		for _, c := range f.nodes[0].seen("Watch")[1:] {
+			pause := c.at.Sub(last)
+			if c.at.Before(lost.Add(time.Minute)) {
+				early = append(early, pause)
+			} else {
+				late = append(late, pause)
+			}
+			last = c.at
+		}
+		for i, bound := range []time.Duration{50, 100, 200, 400, 800} {
+			if early[i] >= bound*time.Millisecond {
+				t.Errorf("pause %d is %v", i+1, early[i])
+			}
+		}
+		for name, tt := range map[string]struct {
+			pauses   []time.Duration
+			most     time.Duration
+			atLeast  int
+			atMost   int
+			longOnes time.Duration
+		}{
+			"early": {early[5:], time.Second, 70, 200, 700 * time.Millisecond},
+			"late":  {late[1:], 5 * time.Second, 60, 180, 3500 * time.Millisecond},
+		} {
+			short, long := slices.Min(tt.pauses), slices.Max(tt.pauses)
+			if long > tt.most || long < tt.longOnes || short > tt.most/5 || len(tt.pauses) < tt.atLeast || len(tt.pauses) > tt.atMost {
+				t.Errorf("%s: %d pauses from %v to %v", name, len(tt.pauses), short, long)
+			}
+		}
+		// A stream that was stable begins all over.
+		f.nodes[0].kill()
+		f.do(func() { f.nodes[0].onRead = nil })
+		f.nodes[0].start()
+		time.Sleep(20 * time.Second)
+		again := time.Now()
+		before := len(f.nodes[0].seen("Watch"))
+		f.nodes[0].drain()
+		synctest.Wait()
+		time.Sleep(50 * time.Millisecond)
+		if n := len(f.nodes[0].seen("Watch")); n == before {
+			t.Errorf("no stream within %v of the end of a stable one", time.Since(again))
+		}
+		w.want(t, "SERVING")
 	})
 }
 

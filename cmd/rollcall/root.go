@@ -96,7 +96,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return err })
 
 	flags := root.PersistentFlags()
-	cliflag.ListVarP(flags, &a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, host:port; comma separated or repeated")
+	cliflag.ListVarP(flags, &a.endpoints, "endpoints", "e", client.DefaultConfig().Endpoints, "API addresses of the nodes to ask, in this order, host:port; comma separated or repeated")
 	flags.VarP(&a.output, "output", "o", "output `format`: "+format.Alternatives(outputFormats)+"; wide is a table with more columns")
 	flags.Var(&a.color, "color", "`when` to use colours: "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
