@@ -79,6 +79,7 @@ var rooms = map[string][]string{
 	"client/checks":               {"api/rollcall/limits", "client"},
 	"client/healthserver":         {"client", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/resolver":             {},
+	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
