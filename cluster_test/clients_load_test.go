@@ -21,7 +21,6 @@ import (
 
 // workLoad is a stock client that calls the instances of both cells all the time.
 type workLoad struct {
-	t      *testing.T
 	conn   *grpc.ClientConn
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -64,7 +63,7 @@ func stockChannel(t *testing.T, config string, instances []*instance) *grpc.Clie
 // startWorkLoad makes a call a tick in each of some goroutines.
 func startWorkLoad(t *testing.T, conn *grpc.ClientConn, callers int, tick time.Duration) *workLoad {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &workLoad{t: t, conn: conn, cancel: cancel}
+	l := &workLoad{conn: conn, cancel: cancel}
 	for range callers {
 		l.wg.Go(func() {
 			ticker := time.NewTicker(tick)
@@ -151,14 +150,14 @@ func (l *workLoad) check(t *testing.T) {
 }
 
 // settles waits until n calls in a row went to exactly these instances, and returns which calls came before.
-func (l *workLoad) settles(what string, n int, instances ...*instance) {
-	l.t.Helper()
+func (l *workLoad) settles(t *testing.T, what string, n int, instances ...*instance) {
+	t.Helper()
 	want := map[string]bool{}
 	for _, i := range instances {
 		want[i.address] = true
 	}
 	from := l.count()
-	eventually(l.t, fmt.Sprintf("%d calls to exactly %d instances, %s", n, len(instances), what), func(context.Context) bool {
+	eventually(t, fmt.Sprintf("%d calls to exactly %d instances, %s", n, len(instances), what), func(context.Context) bool {
 		calls := l.since(from)
 		seen := map[string]bool{}
 		for k, c := range calls {

@@ -34,6 +34,7 @@ var cellNames = [2]string{"cell-a/checkout", "cell-b/checkout"}
 // nodes, and instances, fail in every way there is. No call may fail.
 func TestProcessClients(t *testing.T) {
 	t.Parallel()
+	begun := time.Now()
 	f := &cells{t: t, c: startProcesses(t, processOptions{})}
 	f.cl, f.stalls = f.c.client(), startStallMeter(t)
 	for cell, service := range cellNames {
@@ -44,7 +45,8 @@ func TestProcessClients(t *testing.T) {
 		}
 	}
 	f.calls(fmt.Sprintf(bareConfig, "checkout"))
-	f.load.settles("at the start", 100, f.all()...)
+	f.load.settles(t, "at the start", 100, f.all()...)
+	f.load.excuse(begun, time.Now()) // before all instances served
 	for _, part := range []struct {
 		name string
 		run  func(t *testing.T)
@@ -59,7 +61,7 @@ func TestProcessClients(t *testing.T) {
 		{"FoundedAnew", f.foundedAnew},
 		{"InstanceKilled", f.instanceKilled},
 	} {
-		begun := time.Now()
+		begun = time.Now()
 		ok := t.Run(part.name, func(t *testing.T) {
 			part.run(t)
 			f.load.check(t)
@@ -144,7 +146,7 @@ func (f *cells) off(t *testing.T, w way, cell int) (last time.Duration) {
 	t.Helper()
 	from := f.load.count()
 	at := acked(t, w.name+" off", func(ctx context.Context) error { return w.off(ctx, cell) })
-	f.load.settles(w.name+" off", 100, f.instances[1-cell]...)
+	f.load.settles(t, w.name+" off", 100, f.instances[1-cell]...)
 	for _, c := range f.load.since(from) {
 		if f.serves(cell, c) {
 			last = max(last, c.served.Sub(at))
@@ -158,7 +160,7 @@ func (f *cells) on(t *testing.T, w way, cell int) (back time.Duration) {
 	t.Helper()
 	from := f.load.count()
 	at := acked(t, w.name+" on", func(ctx context.Context) error { return w.on(ctx, cell) })
-	f.load.settles(w.name+" on", 12, f.all()...)
+	f.load.settles(t, w.name+" on", 12, f.all()...)
 	first := map[string]time.Duration{}
 	for _, c := range f.load.since(from) {
 		if _, seen := first[c.address]; !seen && f.serves(cell, c) {
@@ -231,9 +233,9 @@ func (f *cells) flips(t *testing.T) {
 func (f *cells) instanceStopped(t *testing.T) {
 	i := f.instances[1][2]
 	i.stop()
-	f.load.settles("an instance stopped", 60, slices.Concat(f.instances[0], f.instances[1][:2])...)
+	f.load.settles(t, "an instance stopped", 60, slices.Concat(f.instances[0], f.instances[1][:2])...)
 	i.start()
-	f.load.settles("it is back", 12, f.all()...)
+	f.load.settles(t, "it is back", 12, f.all()...)
 }
 
 // registryShutDown: the switch of all services at once. Only then do calls fail.
@@ -252,7 +254,7 @@ func (f *cells) registryShutDown(t *testing.T) {
 		_, err := f.cl.Resume(ctx, client.WriteOptions{AllowMissing: true})
 		return err
 	})
-	f.load.settles("resume", 12, f.all()...)
+	f.load.settles(t, "resume", 12, f.all()...)
 	f.load.excuse(begun, time.Now())
 }
 
@@ -283,10 +285,10 @@ func (f *cells) allNodesKilled(t *testing.T) {
 	f.off(t, f.set(), 0)
 	from := f.load.count()
 	f.c.killAll()
-	f.load.settles("all nodes are dead", 300, f.instances[1]...)
+	f.load.settles(t, "all nodes are dead", 300, f.instances[1]...)
 	f.c.start()
 	f.c.waitReady()
-	f.load.settles("all nodes are back", 100, f.instances[1]...)
+	f.load.settles(t, "all nodes are back", 100, f.instances[1]...)
 	f.untouched(t, from, 0)
 	f.on(t, f.set(), 0)
 }
@@ -308,7 +310,7 @@ func (f *cells) restored(t *testing.T) {
 	mustRun(t, "snapshot", "save", backup, "-e", f.c.nodes[0].api)
 	f.on(t, f.set(), 1)
 	f.c.restoreOnSameAddresses(backup)
-	f.load.settles("as the backup says", 100, f.instances[0]...)
+	f.load.settles(t, "as the backup says", 100, f.instances[0]...)
 	f.on(t, f.set(), 1)
 	f.off(t, f.set(), 0)
 	f.on(t, f.set(), 0)
@@ -327,7 +329,7 @@ func (f *cells) foundedAnew(t *testing.T) {
 	for _, i := range f.all() {
 		f.reported(t, i)
 	}
-	f.load.settles("another cluster", 300, f.instances[0]...)
+	f.load.settles(t, "another cluster", 300, f.instances[0]...)
 	f.untouched(t, from, 1)
 	f.on(t, f.set(), 1)
 	f.off(t, f.set(), 0)
@@ -352,7 +354,7 @@ func (f *cells) instanceKilled(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.calls(config)
-	f.load.settles("with retries", 12, f.all()...)
+	f.load.settles(t, "with retries", 12, f.all()...)
 	i := f.instances[0][0]
 	f.reported(t, i)
 	i.kill()
@@ -373,13 +375,13 @@ func (f *cells) instanceKilled(t *testing.T) {
 		t.Errorf("the registry knew %s after it, the TTL is %s", seen, instanceTTL)
 	}
 	t.Logf("the registry knew after %s; the TTL is %s", seen.Round(time.Millisecond), instanceTTL)
-	f.load.settles("an instance is dead", 100, slices.Concat(f.instances[0][1:], f.instances[1])...)
+	f.load.settles(t, "an instance is dead", 100, slices.Concat(f.instances[0][1:], f.instances[1])...)
 
 	f.off(t, f.set(), 0)
 	from := f.load.count()
 	i.start()
 	f.reported(t, i)
-	f.load.settles("it started while it is off", 300, f.instances[1]...)
+	f.load.settles(t, "it started while it is off", 300, f.instances[1]...)
 	f.untouched(t, from, 0)
 	f.on(t, f.set(), 0)
 }
