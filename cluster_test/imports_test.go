@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	// For tests.
+	"internal/grpctest":   {},
 	"store/lossyfs":       {},
 	"store/storetest":     {"api/rollcall/log/v1"},
 	"store/disktest":      {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/storetest", "store/vfs"},
@@ -74,12 +75,13 @@ var rooms = map[string][]string{
 	"node/expiry":                 {"api/rollcall/log/v1"},
 	"node/lessor":                 {"api/rollcall/log/v1", "api/rollcall/peer/v1"},
 	"node/featurelevel":           {"api/rollcall/log/v1"},
-	"client/aware":                {},
+	"client/aware":                {"api/rollcall/v1", "client/view"},
 	"client/balancer":             {},
 	"client/checks":               {"api/rollcall/limits", "client", "client/connfailure"},
 	"client/checks/host":          {"client/checks"},
-	"client/healthserver":         {"client", "api/rollcall/limits", "api/rollcall/v1"},
-	"client/resolver":             {},
+	"client/healthserver":         {"client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
+	"client/metrics":              {"client", "client/checks", "client/view"},
+	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/view"},
 	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
@@ -87,17 +89,19 @@ var rooms = map[string][]string{
 	},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
-		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/timeline", "client/connfailure",
+		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "client/connfailure",
 	},
-	"cmd/rollcall/ballast":    {},
-	"cmd/rollcall/cliflag":    {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
-	"cmd/rollcall/devcluster": {"cmd/rollcall/format"},
-	"cmd/rollcall/dial":       {"client/connfailure"},
-	"cmd/rollcall/plain":      {"client/connfailure"},
-	"cmd/rollcall/explain":    {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
-	"cmd/rollcall/timeline":   {"api/rollcall/pattern", "api/rollcall/v1"},
-	"cmd/rollcall/format":     {"api/rollcall/limits", "api/rollcall/v1"},
-	"cmd/rollcall/loadgen":    {"api/rollcall/v1", "client", "client/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
+	"cmd/rollcall/ballast":        {},
+	"cmd/rollcall/servicemanager": {},
+	"deploy/systemd":              {},
+	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
+	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
+	"cmd/rollcall/dial":           {"client/connfailure"},
+	"cmd/rollcall/plain":          {"client/connfailure"},
+	"cmd/rollcall/explain":        {"api/rollcall/pattern", "api/rollcall/v1", "cmd/rollcall/format"},
+	"cmd/rollcall/timeline":       {"api/rollcall/pattern", "api/rollcall/v1"},
+	"cmd/rollcall/format":         {"api/rollcall/limits", "api/rollcall/v1"},
+	"cmd/rollcall/loadgen":        {"api/rollcall/v1", "client", "client/connfailure", "cmd/rollcall/dial", "cmd/rollcall/format"},
 }
 
 func TestImportArrows(t *testing.T) {
@@ -136,5 +140,34 @@ func TestImportArrows(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("room %s is gone", name)
 		}
+	}
+}
+
+// TestOnlyMetricsImportsPrometheus: who uses a package of the client gets no Prometheus with it, but with client/metrics.
+func TestOnlyMetricsImportsPrometheus(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Deps", module+"client/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	with := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg struct {
+			ImportPath string
+			Deps       []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		imports := slices.ContainsFunc(pkg.Deps, func(d string) bool { return strings.HasPrefix(d, "github.com/prometheus/") })
+		if pkg.ImportPath == module+"client/metrics" && imports {
+			with++
+		} else if imports {
+			t.Errorf("%s brings Prometheus with it", pkg.ImportPath)
+		}
+	}
+	if with != 1 {
+		t.Error("client/metrics is not among the packages that were looked at")
 	}
 }
