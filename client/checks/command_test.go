@@ -63,8 +63,8 @@ func TestCommandSurroundings(t *testing.T) {
 	wantOK(t, within(t, Command("x", []string{"test", "$(echo *);`id`", "=", "$(echo *);`id`"}), 5*time.Second))
 }
 
-// gone waits until the process whose number stands in file has ended; a zombie has.
-func gone(t *testing.T, file string) {
+// hasEnded waits until the process whose number stands in file has ended; a zombie has.
+func hasEnded(t *testing.T, file string) {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -98,7 +98,7 @@ func TestCommandsChildrenAreKilled(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			wantLate(t, within(t, shell(script), hang), "the command (begun) did not end")
-			gone(t, pid)
+			hasEnded(t, pid)
 		})
 	}
 	t.Run("left behind with the outputs open", func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestCommandsChildrenAreKilled(t *testing.T) {
 		if took := time.Since(start); took > 30*time.Second {
 			t.Errorf("it took %v: the child was waited for", took)
 		}
-		gone(t, pid)
+		hasEnded(t, pid)
 	})
 	t.Run("a child that left the group is not waited for", func(t *testing.T) {
 		start := time.Now()
