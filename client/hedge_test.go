@@ -18,7 +18,10 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-const hedge = 300 * time.Millisecond // Config.Hedge by default
+const (
+	hedge       = 300 * time.Millisecond // Config.Hedge by default
+	hedgeTokens = 10                     // so many hedges at first
+)
 
 // tookAbout compares with a time in which the pauses between rounds, which are random, add up to slack at most.
 func tookAbout(t *testing.T, began time.Time, want, slack time.Duration) {
@@ -360,6 +363,46 @@ func TestAnOverloadedClusterIsNotDoubled(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAnEndpointThatAnswersOthersIsNotSilent: not to wait for it costs tokens, although it was outrun.
+func TestAnEndpointThatAnswersOthersIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.write(event{"a", serving, ""})
+		c := f.client(t)
+		f.nodes[0].onRead = func(ctx context.Context, method string) error {
+			if method == "Check" {
+				lag(ctx, time.Second)
+			}
+			return ctx.Err()
+		}
+		ctx := client.WithEndpoints(t.Context(), c.Endpoints()...) // always n1 first
+		began := time.Now()
+		var all sync.WaitGroup
+		var hedged, late atomic.Int64
+		for range hedgeTokens + 5 {
+			all.Go(func() {
+				if _, err := c.Check(ctx, "a"); err != nil {
+					t.Error(err)
+				}
+				if time.Since(began) == hedge {
+					hedged.Add(1)
+				}
+				if time.Since(began) == time.Second {
+					late.Add(1)
+				}
+			})
+		}
+		time.Sleep(hedge / 2)
+		if _, err := c.Get(ctx, "a"); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		if hedged.Load() != hedgeTokens || late.Load() != 5 {
+			t.Errorf("%d were answered at once by the second endpoint, %d by the first", hedged.Load(), late.Load())
+		}
+	})
 }
 
 // TestAnEndpointThatWasSilentIsHeardAgain: from its next answer on, not to wait for it costs tokens again.
