@@ -1,20 +1,12 @@
 package healthserver
 
 import (
-	"context"
 	"time"
 
 	"github.com/rollcallhq/rollcall/client"
 )
 
 // This file makes one verdict of what the registry says.
-
-// source is what the registry last said: a view.View.
-type source interface {
-	Run(ctx context.Context) error
-	Get(name string) opinion
-	Changed() <-chan struct{}
-}
 
 // Verdicts.
 const (
@@ -106,11 +98,10 @@ func (s *Server) opinions() (off []offName, heard bool) {
 		return off, heard
 	}
 	own := s.source.Get(s.instance)
-	heard = heard && own.Heard && (s.publish == nil || own.Record != nil)
-	if s.hold.see(s.instance, &own, s.judge); s.hold.off {
-		off = append(off, s.hold.by)
+	if own.Off && own.Record.GetOverride() != nil {
+		off = append(off, newOffName(s.instance, &own))
 	}
-	return off, heard
+	return off, heard && own.Heard && (s.publish == nil || own.Record != nil)
 }
 
 // changes returns the verdict, and a channel that is closed when it changes.

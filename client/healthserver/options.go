@@ -17,7 +17,7 @@ type Option func(*options) error
 
 type options struct {
 	health      *health.Server
-	client      *client.Client
+	registry    *registry
 	instance    string
 	initialWait time.Duration
 	stateFile   string
@@ -68,7 +68,7 @@ func WithClient(c *client.Client) Option {
 		if c == nil {
 			return errors.New("the client is nil")
 		}
-		o.client = c
+		o.registry = newRegistry(c)
 		return nil
 	}
 }
@@ -210,9 +210,9 @@ func newOptions(service string, opts []Option) (*options, error) {
 	switch {
 	case service == livenessName || o.unmerged[service]:
 		return nil, fmt.Errorf("the service %q cannot be unmerged: the registry could not switch the process off", service)
-	case o.stateFile != "" && o.client == nil:
+	case o.stateFile != "" && o.registry == nil:
 		return nil, errors.New("a state file needs WithClient: it keeps what the registry said")
-	case o.publish != nil && o.client == nil:
+	case o.publish != nil && o.registry == nil:
 		return nil, errors.New("publishing needs WithClient")
 	case o.publish != nil && o.instance == "":
 		return nil, errors.New("publishing needs WithInstance: the address at which others reach this process")

@@ -20,41 +20,36 @@ type Observer interface {
 // more than others do.
 const publishInterval = time.Second
 
-// leases makes leases: a client.Client.
-type leases interface {
-	KeepLease(terms client.LeaseOptions, o client.KeepOptions) (*client.Lease, error)
-}
-
 // publisher reports what the process says of "".
 type publisher struct {
-	leases leases
-	terms  client.LeaseOptions
-	onStop client.OnStop
+	keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error)
+	terms     client.LeaseOptions
+	onStop    client.OnStop
 }
 
-func newPublisher(c leases, p Publish) *publisher {
-	return &publisher{leases: c, terms: client.LeaseOptions{TTL: p.TTL, ForgetAfter: p.ForgetAfter}, onStop: p.OnStop}
+func newPublisher(keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error), p Publish) *publisher {
+	return &publisher{keepLease: keepLease, terms: client.LeaseOptions{TTL: p.TTL, ForgetAfter: p.ForgetAfter}, onStop: p.OnStop}
 }
 
 // runPublisher reports until ctx ends, and then ends the lease.
 func (s *Server) runPublisher(ctx context.Context) {
-	lease, err := s.publish.leases.KeepLease(s.publish.terms, client.KeepOptions{
+	l, err := s.publish.keepLease(s.publish.terms, client.KeepOptions{
 		Reason: "an instance started", OnStop: s.publish.onStop, StopReason: "the instance stopped", OnEvent: s.onLease,
 	})
 	if err != nil { // New has checked the terms
 		s.logger.Error("nothing can be published; the registry does not know this instance", "err", err)
 		return
 	}
-	s.report(ctx, lease)
+	s.report(ctx, l)
 	ctx, cancel := s.closing()
 	defer cancel()
-	if err := lease.Close(ctx); err != nil {
+	if err := l.Close(ctx); err != nil {
 		s.logger.Warn("the lease could not be ended in order; it ends by its TTL", "ttl", s.publish.terms.TTL, "err", err)
 	}
 }
 
-// report has lease report the newest of what the process says of "", until ctx ends.
-func (s *Server) report(ctx context.Context, lease *client.Lease) {
+// report has l report the newest of what the process says of "", until ctx ends.
+func (s *Server) report(ctx context.Context, l lease) {
 	ctx, cancel := context.WithCancel(ctx)
 	said := s.follow(ctx, "")
 	defer said.Wait() // after cancel
@@ -73,7 +68,7 @@ func (s *Server) report(ctx context.Context, lease *client.Lease) {
 			case pause > 0 && stopping != nil:
 				wait = time.After(pause)
 			default:
-				if err := lease.Submit(r); err != nil {
+				if err := l.Submit(r); err != nil {
 					s.logger.Error("the status cannot be published", "err", err)
 				}
 				last, next = r, time.Now().Add(publishInterval)

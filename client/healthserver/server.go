@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/view"
 )
 
 // Server is a health.Server of grpc-go that the registry can switch off. It is registered as the original is, and
@@ -45,7 +46,6 @@ type Server struct {
 	settled bool          // the first opinions were heard, or the initial wait is over
 	ended   bool          // EndWatches was called
 	ends    chan struct{} // closed then
-	hold    hold          // of the instance
 	*life
 }
 
@@ -76,19 +76,19 @@ func New(service string, opts ...Option) (*Server, error) {
 	if s.Server == nil {
 		s.Server = health.NewServer()
 	}
-	if o.client == nil {
+	if o.registry == nil {
 		s.settled = true
 		return s, nil
 	}
 	if o.publish != nil {
-		s.publish = newPublisher(o.client, *o.publish)
+		s.publish = newPublisher(o.registry.keepLease, *o.publish)
 	}
-	var seed map[string]opinion
+	var initial map[string]view.Opinion
 	if o.stateFile != "" {
 		s.state = newStateFile(o.stateFile, service, o.instance, s.logger)
-		seed = s.state.load()
+		initial = s.state.load()
 	}
-	if s.source, err = o.newSource(s.names(), seed, s.logger); err != nil {
+	if s.source, err = o.registry.newSource(s.names(), initial, s.logger); err != nil {
 		return nil, fmt.Errorf("healthserver: %w", err)
 	}
 	s.settled = s.initialWait == 0

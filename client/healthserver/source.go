@@ -1,21 +1,44 @@
 package healthserver
 
 import (
-	"errors"
+	"context"
 	"log/slog"
 
-	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/view"
 )
 
-type opinion struct {
-	Off, Heard, Held bool
-	Status           client.Status
-	Record           *rollcallv1.ServiceRecord
-	Revision         int64
-	Cluster          string
+// registry is what a Server needs of the registry.
+type registry struct {
+	newSource func(names []string, initial map[string]view.Opinion, logger *slog.Logger) (source, error)
+	keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error)
 }
 
-func (o *options) newSource(names []string, seed map[string]opinion, logger *slog.Logger) (source, error) {
-	return nil, errors.New("not yet")
+// source is what the registry last said: a view.View.
+type source interface {
+	Run(ctx context.Context) error
+	Get(name string) view.Opinion
+	Changed() <-chan struct{}
+}
+
+// lease reports under a lease: a client.Lease.
+type lease interface {
+	Submit(reports ...client.Report) error
+	Close(ctx context.Context) error
+}
+
+func newRegistry(c *client.Client) *registry {
+	return &registry{
+		newSource: func(names []string, initial map[string]view.Opinion, logger *slog.Logger) (source, error) {
+			return view.New(c, names, view.WithLogger(logger), view.WithInitial(initial))
+		},
+		keepLease: func(terms client.LeaseOptions, o client.KeepOptions) (lease, error) { return c.KeepLease(terms, o) },
+	}
+}
+
+// View returns the view that the Server stands on, of SERVICE and SERVICE/INSTANCE: who switched the process off, and
+// for how long the registry has not been heard. It is nil without WithClient. Run runs it.
+func (s *Server) View() *view.View {
+	v, _ := s.source.(*view.View)
+	return v
 }

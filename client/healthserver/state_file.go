@@ -18,6 +18,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/view"
 )
 
 // This file keeps which names are switched off, for a restart while the registry cannot be reached.
@@ -46,7 +47,7 @@ type offName struct {
 	Expires  time.Time `json:"expires,omitzero"` // of the override; zero: never
 }
 
-func newOffName(name string, o *opinion) offName {
+func newOffName(name string, o *view.Opinion) offName {
 	n := offName{Name: name, Cluster: o.Cluster, Revision: o.Revision, Override: o.Record.GetOverride().GetPattern()}
 	if end := o.Record.GetOverride().GetExpireTime(); end != nil {
 		n.Expires = end.AsTime()
@@ -55,7 +56,7 @@ func newOffName(name string, o *opinion) offName {
 }
 
 // opinion is what n was made of, as far as it matters.
-func (n offName) opinion() opinion {
+func (n offName) opinion() view.Opinion {
 	record := &rollcallv1.ServiceRecord{Service: n.Name, Status: client.NotServing}
 	if n.Override != "" {
 		record.Override = &rollcallv1.Override{Pattern: n.Override, Status: client.NotServing}
@@ -63,7 +64,7 @@ func (n offName) opinion() opinion {
 			record.Override.ExpireTime = timestamppb.New(n.Expires)
 		}
 	}
-	return opinion{Off: true, Status: client.NotServing, Record: record, Revision: n.Revision, Cluster: n.Cluster}
+	return view.Opinion{Off: true, Heard: true, Status: client.NotServing, Record: record, Revision: n.Revision, Cluster: n.Cluster}
 }
 
 // stateFile reads and writes the file. It fails without harm: one line in the log.
@@ -91,7 +92,7 @@ func newStateFile(path, service, instance string, logger *slog.Logger) *stateFil
 var errDamaged = errors.New("it is damaged")
 
 // load returns the opinions that the file holds; none if it cannot be used.
-func (f *stateFile) load() map[string]opinion {
+func (f *stateFile) load() map[string]view.Opinion {
 	st, err := f.read()
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -105,11 +106,11 @@ func (f *stateFile) load() map[string]opinion {
 		return nil
 	}
 	f.holds, f.written = st, true
-	seed := map[string]opinion{}
+	initial := map[string]view.Opinion{}
 	for _, n := range st.Off {
-		seed[n.Name] = n.opinion()
+		initial[n.Name] = n.opinion()
 	}
-	return seed
+	return initial
 }
 
 func (f *stateFile) read() (state, error) {

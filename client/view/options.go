@@ -1,0 +1,38 @@
+package view
+
+import (
+	"errors"
+	"log/slog"
+	"maps"
+)
+
+// Option is an option of [New].
+type Option func(*options) error
+
+type options struct {
+	logger  *slog.Logger
+	initial map[string]Opinion
+}
+
+// WithLogger has the View log when no node is heard, when nodes refuse it, and when the cluster changes. Without it
+// nothing is logged.
+func WithLogger(l *slog.Logger) Option {
+	return func(o *options) error {
+		if l == nil {
+			return errors.New("view: the logger is nil")
+		}
+		o.logger = l
+		return nil
+	}
+}
+
+// WithInitial begins with opinions that the program kept from an earlier run. They count as what the registry said
+// last, and as soon as it says anything of a name, that counts. An opinion of another cluster than the one that then
+// answers is held, if it is Off. Names that are not of the View are ignored.
+func WithInitial(opinions map[string]Opinion) Option {
+	opinions = maps.Clone(opinions)
+	return func(o *options) error {
+		o.initial = opinions
+		return nil
+	}
+}
