@@ -23,7 +23,7 @@ const (
 
 // serviceOf returns the SERVICE of a target.
 func serviceOf(t resolver.Target) (string, error) {
-	service, err := path(t.URL, Scheme+":///SERVICE")
+	service, err := path(t.URL, scheme+":///SERVICE")
 	if err != nil {
 		return "", err
 	}
