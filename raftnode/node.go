@@ -54,6 +54,7 @@ type Node struct {
 	seen    string // the leader that refresh saw last
 	elected uint64 // see Status.LeaderChanges
 	changed chan struct{}
+	asked   <-chan struct{} // closed when raft's main loop answers; nil: it is not asked
 
 	failing  sync.Once
 	closing  sync.Once

@@ -159,4 +159,10 @@ func splitMethod(m string) (service, method string, err error) {
 }
 
 // notInMethods tells characters that no name of a method has.
-func notInMethods(r rune) bool { return r <= ' ' || r > '~' }
+func notInMethods(r rune) bool {
+	switch {
+	case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '/', r == '.', r == '_', r == '-':
+		return false
+	}
+	return true
+}

@@ -21,6 +21,16 @@ type Check interface {
 	Check(ctx context.Context) error
 }
 
+// waker is a Check that knows when its result changes.
+type waker interface {
+	// wake has the Check call run when its next run should start at once, until stop is called. run does not block,
+	// and may be called a moment after stop.
+	wake(run func()) (stop func())
+}
+
+// defaulter is a Check that has other defaults than most.
+type defaulter interface{ defaults() []CheckOption }
+
 // Func makes a [Check] of a function.
 func Func(name string, f func(ctx context.Context) error) Check { return &funcCheck{name, f} }
 

@@ -99,7 +99,7 @@ type checkOptions struct {
 
 func defaultCheckOptions(c Check) checkOptions {
 	n, ok := c.(interface{ NonCriticalByDefault() bool })
-	return checkOptions{
+	o := checkOptions{
 		interval: defaultInterval,
 		timeout:  defaultTimeout,
 		jitter:   defaultJitter,
@@ -107,6 +107,12 @@ func defaultCheckOptions(c Check) checkOptions {
 		fall:     defaultFall,
 		critical: !ok || !n.NonCriticalByDefault(),
 	}
+	if d, ok := c.(defaulter); ok {
+		for _, opt := range d.defaults() {
+			opt(&o)
+		}
+	}
+	return o
 }
 
 func (o *checkOptions) validate() error {

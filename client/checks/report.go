@@ -11,8 +11,8 @@ import (
 // Reporter is told the status of services. A *health.Server of gRPC is one, and so is everything that embeds one.
 //
 // A Runner tells each Reporter every change of a service, in order and from one goroutine of this Reporter's own.
-// A Reporter that blocks delays nobody else; when it returns, it is told the newest status and not those in between.
-// It is never told the same status of a service twice in a row.
+// A Reporter that blocks delays nobody else; when it returns, it is told the newest status of each service and not
+// those in between. It is never told the same status of a service twice in a row.
 type Reporter interface {
 	// SetServingStatus is called with SERVING, NOT_SERVING, UNKNOWN, or SERVICE_UNKNOWN when the last check of
 	// the service was removed.
@@ -33,6 +33,8 @@ type Observer interface {
 	// CheckDone is called after each run of a check with its result: when the run returned, or at its timeout if
 	// it did not return. While a check is stuck it is called each time that counts as one more failure.
 	CheckDone(r Result)
+	// CheckRemoved is called when a check was removed.
+	CheckRemoved(service, check string)
 	// StatusChanged is called when the status of a service changes, with the names of the checks that made it
 	// NOT_SERVING or UNKNOWN, sorted. SERVICE_UNKNOWN means that its last check was removed.
 	StatusChanged(service string, s client.Status, reasons []string)

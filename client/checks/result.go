@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -53,32 +54,59 @@ func errorText(text string) string {
 
 // visible makes one line of text, in which every character shows, and cuts it off after limit bytes.
 func visible(text string, limit int) string {
-	const cut = "…"
 	var b strings.Builder
-	for i := 0; i < len(text); {
+	for i := 0; i < len(text) && b.Len() <= limit; {
 		r, n := utf8.DecodeRuneInString(text[i:])
-		part := text[i : i+n]
 		switch {
 		case r == utf8.RuneError && n == 1:
-			part = fmt.Sprintf(`\x%02x`, text[i])
+			fmt.Fprintf(&b, `\x%02x`, text[i])
 		case r == '\n':
-			part = `\n`
+			b.WriteString(`\n`)
 		case r == '\t':
-			part = `\t`
+			b.WriteString(`\t`)
 		case r == '\r':
-			part = `\r`
-		case r != ' ' && !limits.Shows(r):
-			part = fmt.Sprintf(`\U%08x`, r)
-			if r <= 0xffff {
-				part = fmt.Sprintf(`\u%04x`, r)
-			}
+			b.WriteString(`\r`)
+		case r == ' ' || limits.Shows(r):
+			b.WriteString(text[i : i+n])
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
 		}
-		if b.Len()+len(part) > limit-len(cut) {
-			b.WriteString(cut)
-			break
-		}
-		b.WriteString(part)
 		i += n
 	}
-	return b.String()
+	return cutOff(b.String(), limit)
+}
+
+// cutOff cuts text, which is UTF-8, off so that it has at most limit bytes.
+func cutOff(text string, limit int) string {
+	const mark = "…"
+	if len(text) <= limit {
+		return text
+	}
+	end := limit - len(mark)
+	for end > 0 && !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end] + mark
+}
+
+// result is what is known of e. The caller holds Runner.mu.
+func (e *entry) result() Result {
+	r := Result{
+		Service: e.service.name, Check: e.name, Critical: e.o.critical,
+		Status: e.status, Since: e.since,
+		Error: e.text, Degraded: e.degraded, LastRun: e.lastRun, Took: e.took,
+		Successes: e.successes, Failures: e.failures,
+		Running: e.inside, Stuck: e.state == stuck && e.late,
+		Interval: e.o.interval, Timeout: e.o.timeout, Rise: e.o.rise, Fall: e.o.fall,
+	}
+	if e.state != stuck {
+		r.NextRun = e.due
+	}
+	return r
+}
+
+func compareResults(a, b Result) int {
+	return cmp.Or(strings.Compare(a.Service, b.Service), strings.Compare(a.Check, b.Check))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/devcluster"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/servicemanager"
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/node"
 )
@@ -152,6 +153,7 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 		return stopped(cfg.Name, err)
 	}
 	fmt.Fprintln(a.stdout, servingLine(cfg, n.APIAddress(), n.PeerAddress(), n.HTTPAddress()))
+	notifier := servicemanager.Start(n, cfg.Logger.With("node", cfg.Name))
 	var failed error
 	select {
 	case <-ctx.Done():
@@ -160,6 +162,7 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 			failed = errors.New("it ended without a reason")
 		}
 	}
+	notifier.Stop()
 	err = closeNode(n, cfg.DrainDelay)
 	switch {
 	case failed != nil:

@@ -1,0 +1,317 @@
+package checks
+
+import (
+	"encoding/json"
+	"fmt"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// Handler returns a page that shows every service, its status and why, and the result of each check. It may be served
+// under any path.
+//
+//	GET /checks                       all services; the HTTP status is 200
+//	GET /checks?service=shop/cart     one service, for probes and load balancers: 200 if it is SERVING, 503 if it
+//	                                  is NOT_SERVING or UNKNOWN, 404 if it has no check. ?service= is the process
+//	                                  itself, ""
+//	GET /checks?format=json           JSON; so does the header Accept: application/json. Otherwise plain text
+//
+// HEAD gives the same without a body, other methods get 405. The status is that of the Runner's checks alone: the page
+// does not know what an operator has switched off in the registry. Before [Runner.Run] it is UNKNOWN, or SERVING
+// without critical checks, and after Run it stays what it was.
+//
+// The page shows what the checks return: measured values, addresses, and secrets that a library puts into its errors.
+// Serve it on a port that only those reach who may read them.
+//
+// # JSON
+//
+// Fields and rules are those of docs/json.md: times are RFC 3339 in UTC, durations are numbers of seconds. New fields
+// may be added.
+//
+//	{
+//	  "time": "…",              when the page was made
+//	  "running": true,          Run has been called, and has not been told to stop
+//	  "services": [{
+//	    "service": "shop/cart", "" is the process itself
+//	    "status": "NOT_SERVING",
+//	    "since": "…",           when it became so
+//	    "reasons": ["database"],  the critical checks that made it NOT_SERVING or UNKNOWN
+//	    "warnings": ["disk"],     checks that are not well and do not change the status
+//	    "checks": [{
+//	      "check": "database",
+//	      "critical": true,
+//	      "status": "NOT_SERVING",    damped by rise and fall
+//	      "since": "…",
+//	      "error": "dial tcp …",      of the last run; "" if it passed
+//	      "degraded": false,          the error is a warning, and the run counts as a success
+//	      "last_run": "…",            left out before the first run is over
+//	      "took_seconds": 0.0021,     left out before the first run is over
+//	      "next_run": "…",            left out while the check is stuck; in the past while it waits
+//	      "successes": 0,             in a row
+//	      "failures": 4,              in a row
+//	      "running": false,
+//	      "stuck": false,             it has not returned at its timeout
+//	      "interval_seconds": 10,
+//	      "timeout_seconds": 5,
+//	      "rise": 1,
+//	      "fall": 3
+//	    }]
+//	  }]
+//	}
+func (r *Runner) Handler() http.Handler { return http.HandlerFunc(r.servePage) }
+
+type page struct {
+	Time     time.Time     `json:"time"`
+	Running  bool          `json:"running"`
+	Services []pageService `json:"services"`
+}
+
+type pageService struct {
+	Service  string      `json:"service"`
+	Status   string      `json:"status"`
+	Since    time.Time   `json:"since"`
+	Reasons  []string    `json:"reasons"`
+	Warnings []string    `json:"warnings"`
+	Checks   []pageCheck `json:"checks"`
+
+	status  client.Status
+	results []Result
+}
+
+type pageCheck struct {
+	Check     string     `json:"check"`
+	Critical  bool       `json:"critical"`
+	Status    string     `json:"status"`
+	Since     time.Time  `json:"since"`
+	Error     string     `json:"error"`
+	Degraded  bool       `json:"degraded"`
+	LastRun   *time.Time `json:"last_run,omitempty"`
+	Took      *float64   `json:"took_seconds,omitempty"`
+	NextRun   *time.Time `json:"next_run,omitempty"`
+	Successes int        `json:"successes"`
+	Failures  int        `json:"failures"`
+	Running   bool       `json:"running"`
+	Stuck     bool       `json:"stuck"`
+	Interval  float64    `json:"interval_seconds"`
+	Timeout   float64    `json:"timeout_seconds"`
+	Rise      int        `json:"rise"`
+	Fall      int        `json:"fall"`
+}
+
+func (r *Runner) servePage(w http.ResponseWriter, req *http.Request) {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Vary", "Accept")
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	answer := func(code int, body []byte) {
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+		w.WriteHeader(code)
+		if req.Method != http.MethodHead {
+			_, _ = w.Write(body) // the caller may have gone
+		}
+	}
+	if req.Method != http.MethodGet && req.Method != http.MethodHead {
+		h.Set("Allow", "GET, HEAD")
+		answer(http.StatusMethodNotAllowed, []byte("use GET or HEAD\n"))
+		return
+	}
+	query := req.URL.Query()
+	asJSON := prefersJSON(req.Header.Values("Accept"))
+	switch format := query.Get("format"); format {
+	case "":
+	case "json", "text":
+		asJSON = format == "json"
+	default:
+		answer(http.StatusBadRequest, []byte("the format is json or text\n"))
+		return
+	}
+	names, one := query["service"]
+	if len(names) > 1 {
+		answer(http.StatusBadRequest, []byte("name one service, or none for all\n"))
+		return
+	}
+	var p page
+	code := http.StatusOK
+	if one {
+		p = r.page(names[0], true)
+		switch {
+		case len(p.Services) == 0:
+			code = http.StatusNotFound
+		case p.Services[0].status != client.Serving:
+			code = http.StatusServiceUnavailable
+		}
+	} else {
+		p = r.page("", false)
+	}
+	if !asJSON {
+		answer(code, p.text())
+		return
+	}
+	h.Set("Content-Type", "application/json")
+	body, err := json.MarshalIndent(&p, "", "  ")
+	if err != nil { // a time beyond the year 9999
+		h.Set("Content-Type", "text/plain; charset=utf-8")
+		answer(http.StatusInternalServerError, []byte("the page cannot be made\n"))
+		return
+	}
+	answer(code, append(body, '\n'))
+}
+
+// page is what is known at one moment of all services, or of one.
+func (r *Runner) page(only string, one bool) page {
+	p := page{Services: []pageService{}}
+	r.mu.Lock()
+	now := time.Now()
+	p.Time, p.Running = now.UTC(), !r.stopping(now)
+	for _, s := range r.services {
+		if !one || s.name == only {
+			p.Services = append(p.Services, s.page())
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(p.Services, func(a, b pageService) int { return strings.Compare(a.Service, b.Service) })
+	for i := range p.Services {
+		s := &p.Services[i]
+		slices.SortFunc(s.results, compareResults)
+		s.Checks = make([]pageCheck, 0, len(s.results))
+		for _, result := range s.results {
+			s.Checks = append(s.Checks, checkOnPage(result))
+		}
+	}
+	return p
+}
+
+func (s *service) page() pageService {
+	p := pageService{
+		Service: s.name, Status: s.status.String(), Since: s.since.UTC(), status: s.status,
+		Reasons: notNil(s.reasons()), Warnings: notNil(s.warnings()),
+		results: make([]Result, 0, len(s.checks)),
+	}
+	for _, e := range s.checks {
+		p.results = append(p.results, e.result())
+	}
+	return p
+}
+
+func notNil(names []string) []string {
+	if names == nil {
+		return []string{}
+	}
+	return names
+}
+
+func checkOnPage(r Result) pageCheck {
+	c := pageCheck{
+		Check: r.Check, Critical: r.Critical, Status: r.Status.String(), Since: r.Since.UTC(),
+		Error: r.Error, Degraded: r.Degraded,
+		Successes: r.Successes, Failures: r.Failures, Running: r.Running, Stuck: r.Stuck,
+		Interval: r.Interval.Seconds(), Timeout: r.Timeout.Seconds(), Rise: r.Rise, Fall: r.Fall,
+	}
+	if !r.LastRun.IsZero() {
+		last, took := r.LastRun.UTC(), r.Took.Seconds()
+		c.LastRun, c.Took = &last, &took
+	}
+	if !r.NextRun.IsZero() {
+		next := r.NextRun.UTC()
+		c.NextRun = &next
+	}
+	return c
+}
+
+// prefersJSON reports whether the caller names JSON and likes plain text no better (RFC 9110, section 12.5.1).
+func prefersJSON(accept []string) bool {
+	var asJSON, asText float64
+	textIs := 0 // how exactly asText was named
+	for part := range strings.SplitSeq(strings.Join(accept, ","), ",") {
+		kind, params, err := mime.ParseMediaType(part)
+		if err != nil {
+			continue
+		}
+		q := 1.0
+		if value, ok := params["q"]; ok {
+			if q, err = strconv.ParseFloat(value, 64); err != nil {
+				continue
+			}
+		}
+		exact := map[string]int{"*/*": 1, "text/*": 2, "text/plain": 3}[kind]
+		switch {
+		case kind == "application/json":
+			asJSON = q
+		case exact > textIs:
+			textIs, asText = exact, q
+		}
+	}
+	return asJSON > 0 && asJSON >= asText
+}
+
+// text is the page for people.
+func (p *page) text() []byte {
+	var b strings.Builder
+	if !p.Running {
+		b.WriteString("The checks do not run.\n\n")
+	}
+	if len(p.Services) == 0 {
+		b.WriteString("There are no checks.\n")
+	}
+	for i, s := range p.Services {
+		if i > 0 {
+			b.WriteString("\n")
+		}
+		name := s.Service
+		if name == "" {
+			name = `"" (this process)`
+		}
+		fmt.Fprintf(&b, "%s: %s since %s", name, s.Status, stamp(s.Since))
+		if len(s.Reasons) > 0 {
+			fmt.Fprintf(&b, ", %s", reasonText(s.status, s.Reasons))
+		}
+		b.WriteString("\n")
+		for _, r := range s.results {
+			p.check(&b, r)
+		}
+	}
+	return []byte(b.String())
+}
+
+// check writes one check: what it is first, then what needs a look.
+func (p *page) check(b *strings.Builder, r Result) {
+	fmt.Fprintf(b, "  %s: %s since %s", r.Check, r.Status, stamp(r.Since))
+	if !r.Critical {
+		b.WriteString(", not critical")
+	}
+	switch {
+	case r.Failures > 0:
+		fmt.Fprintf(b, ", failures in a row: %d (fall %d)", r.Failures, r.Fall)
+	case r.Successes > 0:
+		fmt.Fprintf(b, ", successes in a row: %d (rise %d)", r.Successes, r.Rise)
+	}
+	b.WriteString("\n    ")
+	switch {
+	case r.Stuck:
+		b.WriteString("stuck: a run has not returned within its timeout; ")
+	case r.Running:
+		b.WriteString("running; ")
+	}
+	if !r.LastRun.IsZero() {
+		fmt.Fprintf(b, "last run %s, took %v; ", stamp(r.LastRun), r.Took.Round(time.Microsecond))
+	}
+	if !r.NextRun.IsZero() {
+		fmt.Fprintf(b, "next run %s; ", stamp(r.NextRun))
+	}
+	fmt.Fprintf(b, "interval %v, timeout %v\n", r.Interval, r.Timeout)
+	switch {
+	case r.Degraded:
+		fmt.Fprintf(b, "    warning: %s\n", r.Error)
+	case r.Error != "":
+		fmt.Fprintf(b, "    error: %s\n", r.Error)
+	}
+}
+
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -1,0 +1,3 @@
+// Package servicemanager tells systemd how a node does, by sd_notify(3): that it serves, what it does, that it is alive
+// (the watchdog), and that it stops. Without systemd, or with another service manager, it does nothing.
+package servicemanager
