@@ -122,7 +122,7 @@ func TestVirtualHealthServerIsFailStatic(t *testing.T) {
 		for _, now := range []client.Status{notServing, serving} {
 			cl := c.client()
 			c.set(cl, shopCart, now)
-			i.within(time.Second, "a flip", now)
+			i.within(10*time.Second, "a flip", now) // after a long silence watches pause up to 5 s
 			cl.Close()
 			for _, n := range c.nodes {
 				n.stop()
