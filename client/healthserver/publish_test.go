@@ -74,6 +74,11 @@ func TestTheOpinionIsNotPublished(t *testing.T) {
 		wantStatus(t, s, "", client.NotServing)
 		time.Sleep(time.Hour)
 		wantReports(t, l, client.Serving)
+		s.SetServingStatus("", client.Unknown) // beneath
+		time.Sleep(time.Hour)
+		s.SetServingStatus("", client.Serving)
+		time.Sleep(time.Hour)
+		wantReports(t, l, client.Serving, client.Unknown, client.Serving)
 	})
 }
 
