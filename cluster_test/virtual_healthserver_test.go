@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 	"testing"
 	"time"
@@ -202,4 +203,92 @@ func TestVirtualHealthServerThatDies(t *testing.T) {
 			t.Errorf("the report was %v", got)
 		}
 	})
+}
+
+// TestVirtualHealthServerInAnotherCluster: a registry that lost everything switches nobody on.
+func TestVirtualHealthServerInAnotherCluster(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		c.awaitLevel(2)
+		cl := c.client()
+		c.override(cl, shopCartInstance, notServing, client.WriteOptions{TTL: client.Forever})
+		cl.Close()
+		i := c.instance(healthserver.WithPublish(healthserver.Publish{}))
+		defer i.stop()
+		c.until("the report", func() bool { return c.nodes[0].check(shopCartInstance) == notServing })
+		i.within(time.Second, "the start", notServing)
+		c.replace("")
+		c.awaitLevel(2)
+		c.until("the report in the other cluster", func() bool { return c.nodes[0].check(shopCartInstance) == serving })
+		for range 60 {
+			time.Sleep(time.Second)
+			if got := i.shows(); got != notServing {
+				t.Fatalf("another cluster, and it shows %v", got)
+			}
+		}
+		cl = c.client()
+		defer cl.Close()
+		c.override(cl, shopCartInstance, serving, client.WriteOptions{})
+		i.within(10*time.Second, "a word of an operator", serving)
+		c.override(cl, shopCartInstance, notServing, client.WriteOptions{})
+		i.within(time.Second, "the next flip", notServing)
+	})
+}
+
+// TestVirtualHealthServerRemembersOff: a process that is restarted while the registry is away stays off, until the
+// registry says otherwise; another cluster that knows nothing says nothing.
+func TestVirtualHealthServerRemembersOff(t *testing.T) {
+	for _, by := range []string{shopCart, shopCartInstance} {
+		t.Run(by, func(t *testing.T) {
+			inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+				c.awaitLevel(2)
+				opts := []healthserver.Option{
+					healthserver.WithStateFile(filepath.Join(t.TempDir(), "off")),
+					healthserver.WithPublish(healthserver.Publish{OnStop: client.StopWithdraw}),
+				}
+				cl := c.client()
+				c.override(cl, by, notServing, client.WriteOptions{TTL: client.Forever})
+				if by == shopCart {
+					c.set(cl, shopCart, serving) // an override makes no service exist
+				}
+				cl.Close()
+				i := c.instance(opts...)
+				i.within(time.Second, "the start", notServing)
+				c.until("the report", func() bool { return c.nodes[0].check(shopCartInstance) != unknown })
+				i.within(time.Second, "the override", notServing)
+				i.stop()
+				for _, n := range c.nodes {
+					n.stop()
+				}
+
+				i = c.instance(opts...)
+				stays := func(what string) {
+					t.Helper()
+					for range 60 {
+						time.Sleep(time.Second)
+						if got := i.shows(); got != notServing {
+							t.Fatalf("%s: it shows %v", what, got)
+						}
+					}
+				}
+				stays("the registry is away")
+				for _, n := range c.nodes {
+					n.start()
+				}
+				c.waitReady()
+				stays("the registry is back")
+				c.replace("")
+				c.awaitLevel(2)
+				stays("another cluster")
+				cl = c.client()
+				defer cl.Close()
+				if by == shopCart {
+					c.set(cl, shopCart, serving)
+				} else {
+					c.override(cl, by, serving, client.WriteOptions{})
+				}
+				i.within(10*time.Second, "a word of an operator", serving)
+				i.stop()
+			})
+		})
+	}
 }
