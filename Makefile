@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls examples clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -52,6 +52,9 @@ leases: ## P10 of leases in virtual time: SEEDS clusters, each with faults of it
 KILLS ?= 20
 failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without fast failover
 	$(GO) test -run 'TestProcessFailoverTime' -timeout 2h ./cluster_test -kills=$(KILLS) -v
+
+examples: ## runs every example against rollcall dev; the first time SQLite is compiled, about a minute
+	cd examples && $(GO) test -count=1 ./...
 
 STALLS ?= 10m
 stalls: ## full write load with stalling disks for STALLS: no election may come of it
@@ -113,6 +116,7 @@ verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy wo
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	$(GO) vet ./...
+	cd examples && $(GO) mod tidy -diff && $(GO) vet ./...
 	cd bench && $(GO) mod tidy -diff && $(GO) vet . ./report ./workload ./peers/health && $(GO) test ./report
 	$(BIN)/staticcheck ./...
 	$(BIN)/nametables -check $(NAMETABLES)

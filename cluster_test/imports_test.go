@@ -80,6 +80,7 @@ var rooms = map[string][]string{
 	"client/checks":               {"api/rollcall/limits", "client", "client/connfailure"},
 	"client/checks/host":          {"client/checks"},
 	"client/healthserver":         {"client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
+	"client/metrics":              {"client", "client/checks", "client/view"},
 	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/view"},
 	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
 	"client/internal/writestream": {"api/rollcall/v1"},
@@ -140,5 +141,34 @@ func TestImportArrows(t *testing.T) {
 		if !seen[name] {
 			t.Errorf("room %s is gone", name)
 		}
+	}
+}
+
+// TestOnlyMetricsImportsPrometheus: who uses a package of the client gets no Prometheus with it, but with client/metrics.
+func TestOnlyMetricsImportsPrometheus(t *testing.T) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Deps", module+"client/...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	with := 0
+	for dec := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var pkg struct {
+			ImportPath string
+			Deps       []string
+		}
+		if err := dec.Decode(&pkg); errors.Is(err, io.EOF) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		imports := slices.ContainsFunc(pkg.Deps, func(d string) bool { return strings.HasPrefix(d, "github.com/prometheus/") })
+		if pkg.ImportPath == module+"client/metrics" && imports {
+			with++
+		} else if imports {
+			t.Errorf("%s brings Prometheus with it", pkg.ImportPath)
+		}
+	}
+	if with != 1 {
+		t.Error("client/metrics is not among the packages that were looked at")
 	}
 }

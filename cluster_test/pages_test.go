@@ -117,7 +117,7 @@ func openLoop(command string) bool {
 func pages(t *testing.T) []*page {
 	t.Helper()
 	var all []*page
-	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "bench/*.md", "cluster_test/*.md"} {
+	for _, pattern := range []string{"*.md", "docs/*.md", "docs/decisions/*.md", "bench/*.md", "cluster_test/*.md", "examples/*.md"} {
 		files, err := filepath.Glob(filepath.Join("..", pattern))
 		if err != nil || len(files) == 0 {
 			t.Fatalf("%s: %d files, %v", pattern, len(files), err)

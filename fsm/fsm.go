@@ -192,9 +192,10 @@ func New(cfg Config) (*FSM, error) {
 	return f, nil
 }
 
-// Close stops waking watchers. Reads and waits go on; WatchStatus ends with its context.
+// Close stops waking watchers and followers. Reads and waits go on; WatchStatus ends with its context.
 func (f *FSM) Close() error {
 	f.watches.Close()
+	f.followers.Close()
 	return nil
 }
 

@@ -19,11 +19,20 @@ func (f *FSM) publish(b *batch) {
 	for _, topic := range wake {
 		f.watches.Wake(topic)
 	}
+	var patterns []string
 	for i := range b.steps {
-		for _, p := range b.steps[i].patterns {
-			f.watches.Sweep(p)
-		}
+		patterns = append(patterns, b.steps[i].patterns...)
 	}
+	for _, p := range patterns {
+		f.watches.Sweep(p)
+	}
+	f.followers.Publish(func(yield func(string) bool) {
+		for i := range b.services {
+			if !yield(b.services[i].name) {
+				return
+			}
+		}
+	}, patterns)
 	if len(b.events) > 0 {
 		f.watches.WakeSubscribers()
 	}

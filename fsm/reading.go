@@ -25,6 +25,11 @@ func (f *FSM) FollowServices(ctx context.Context, prefixes []string, how logv1.F
 	return f.followers.Services(ctx, prefixes, how, complete, send)
 }
 
+// FollowNames is follow.Followers.Names.
+func (f *FSM) FollowNames(ctx context.Context, names []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return f.followers.Names(ctx, names, how, complete, send)
+}
+
 // RecentEvents is history.Reader.Recent.
 func (f *FSM) RecentEvents(revision int64, limit int) ([]*logv1.Event, bool) {
 	return f.history.Recent(revision, limit)

@@ -3,9 +3,12 @@ package fsm
 import (
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 )
 
 // Snapshot returns raft.ErrNothingNewToSnapshot until raft has delivered the entries that the registry file
@@ -37,6 +40,7 @@ func (f *FSM) Restore(rc io.ReadCloser) error {
 		return err
 	}
 	f.watches.WakeAll()
+	f.followers.Publish(slices.Values([]string(nil)), []string{pattern.All})
 	if f.cfg.OnLeasesReplaced != nil {
 		f.cfg.OnLeasesReplaced()
 	}

@@ -39,6 +39,11 @@ func (r folded) FollowServices(ctx context.Context, prefixes []string, how logv1
 	return r.FSM.FollowServices(byConnection(ctx), prefixes, how, complete, send)
 }
 
+// FollowNames implements server.Followers.
+func (r folded) FollowNames(ctx context.Context, names []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return r.FSM.FollowNames(ctx, names, how, complete, send) // it reads no history
+}
+
 // ReadEvents implements server.History.
 func (r folded) ReadEvents(ctx context.Context, q logv1.EventQuery, limit int, keep func(*logv1.Event) bool) (logv1.EventPage, error) {
 	return r.FSM.ReadEvents(byConnection(ctx), q, limit, keep)

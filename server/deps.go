@@ -99,6 +99,8 @@ type Followers interface {
 	// and the revision is another, it does so with nothing else new. complete is closed once the node knows
 	// that it holds all there is (nil: it does); no message is synced before.
 	FollowServices(ctx context.Context, prefixes []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
+	// FollowNames is FollowServices of exactly these services. It sends nothing while they do not change.
+	FollowNames(ctx context.Context, names []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error
 }
 
 // History reads what is on disk: events and points in time, up to the revision that this node had reached

@@ -96,6 +96,13 @@ func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, ho
 	})
 }
 
+func (f *fakeRegistry) FollowNames(ctx context.Context, names []string, how logv1.Following, complete <-chan struct{}, send func(*rollcallv1.WatchServicesResponse) error) error {
+	return f.FollowServices(ctx, nil, how, complete, func(m *rollcallv1.WatchServicesResponse) error {
+		m.Services = slices.DeleteFunc(m.Services, func(r *rollcallv1.ServiceRecord) bool { return !slices.Contains(names, r.GetService()) })
+		return send(m)
+	})
+}
+
 func recordOf(e *logv1.Event) *rollcallv1.ServiceRecord {
 	return &rollcallv1.ServiceRecord{Service: e.GetKey(), Status: Status(e.GetStatus()), Report: &rollcallv1.Report{Revision: e.GetRevision()}}
 }

@@ -36,7 +36,7 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	vs.revision("from_revision", req.GetFromRevision())
-	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
+	return s.follow(stream, vs, 0, func(ctx context.Context, out *flowcontrol.PageSender) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
 		var begun bool   // the last message ended within an atomic write
@@ -72,16 +72,25 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.WatchServices", false, &err)
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
-	return s.follow(stream, vs, func(ctx context.Context, out *flowcontrol.PageSender) error {
+	vs.names(req)
+	prefixes, names := req.GetPrefixes(), req.GetServices()
+	req = nil // the names that others watch too are not kept twice
+	return s.follow(stream, vs, namesBytes(names), func(ctx context.Context, out *flowcontrol.PageSender) error {
 		complete, done := s.Complete(ctx, s.completePatience)
 		defer done()
 		first := true
-		err := s.followers.FollowServices(ctx, req.GetPrefixes(), following(out), complete, func(m *rollcallv1.WatchServicesResponse) error {
+		send := func(m *rollcallv1.WatchServicesResponse) error {
 			if first {
 				first, m.ClusterId = false, s.registry.ClusterID()
 			}
 			return out.Send(ctx, stream, m)
-		})
+		}
+		if len(names) > 0 {
+			these := names
+			names = nil
+			return s.followers.FollowNames(ctx, these, following(out), complete, send)
+		}
+		err := s.followers.FollowServices(ctx, prefixes, following(out), complete, send)
 		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
 			return &rpcerror.Failure{
 				Reason:  rpcerror.ReasonFellBehind,
@@ -94,7 +103,8 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 }
 
 // follow runs a watch of the registry until its stream ends, the node stops, or the fence is raised.
-func (s *registryService) follow(stream grpc.ServerStream, bad violations, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
+// The watch holds kept bytes beside what it sends.
+func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept int64, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
@@ -105,36 +115,30 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, run f
 	if len(bad) > 0 {
 		return rpcerror.ToStatus(s.Node, rpcerror.Invalid(bad...))
 	}
+	connection, _ := peer.FromContext(ctx)
+	out, f := flowcontrol.NewPageSender(s.pages, connection, kept)
+	if f != nil {
+		return rpcerror.ToStatus(s.Node, f)
+	}
+	defer out.Close()
 	heading, err := s.Await(ctx)
 	s.SetHeader(ctx, heading)
 	if heading.Leader != nil {
 		defer context.AfterFunc(heading.Leader, func() { cancel(freshness.ErrNoLeader) })()
 	}
 	if err == nil {
-		err = s.send(ctx, stream, run)
+		err = run(ctx, out)
+	}
+	if s.Ending.Err() != nil && !out.Gone(stream) {
+		// The client does not read. The status that ends the stream would wait behind the unread pages, and
+		// Stop would wait for it.
+		s.cutOff(stream.Context())
 	}
 	// A watch that this node ended says why.
 	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
 	}
 	return rpcerror.ToStatus(s.Node, err)
-}
-
-// send runs a watch of the registry with a sender of pages.
-func (s *registryService) send(ctx context.Context, stream grpc.ServerStream, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
-	connection, _ := peer.FromContext(ctx)
-	out, f := flowcontrol.NewPageSender(s.pages, connection)
-	if f != nil {
-		return f
-	}
-	defer out.Close()
-	err := run(ctx, out)
-	if s.Ending.Err() != nil && !out.Gone(stream) {
-		// The client does not read. The status that ends the stream would wait behind the unread pages, and
-		// Stop would wait for it.
-		s.cutOff(stream.Context())
-	}
-	return err
 }
 
 // following returns the options of reading for one watch of the registry.
@@ -184,6 +188,40 @@ func (vs *violations) prefixes(prefixes []string) {
 	for i, p := range prefixes {
 		vs.text(fmt.Sprintf("prefixes[%d]", i), limits.Lookup(p))
 	}
+}
+
+// names checks the names of a watch of services.
+func (vs *violations) names(req *rollcallv1.WatchServicesRequest) {
+	names := req.GetServices()
+	switch {
+	case len(names) == 0:
+		return
+	case len(names) > limits.MaxWatchedNames:
+		vs.add("services", "has %d entries; at most %d are allowed, open another watch for the others", len(names), limits.MaxWatchedNames)
+		return
+	case len(req.GetPrefixes()) > 0:
+		vs.add("services", "cannot be given together with prefixes; open a watch for each")
+	}
+	for i, name := range names {
+		field := "services[" + strconv.Itoa(i) + "]"
+		if bad := limits.Lookup(name); bad != nil {
+			vs.text(field, bad)
+		} else if rollcallv1.IsOwn(name) {
+			vs.add(field, "is %s, one of the node's own names, which have no record; grpc.health.v1.Health/Watch follows them", rpcerror.QuoteShort(name))
+		}
+	}
+}
+
+// nameBytes is the most memory that a watch takes for each of its names, beside the name itself, once and while the
+// first state is sent.
+const nameBytes = 192
+
+// namesBytes is the most memory that a watch of names takes for them.
+func namesBytes(names []string) (bytes int64) {
+	for _, name := range names {
+		bytes += nameBytes + int64(len(name))
+	}
+	return bytes
 }
 
 func (vs *violations) revision(field string, revision int64) {

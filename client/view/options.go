@@ -4,6 +4,8 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+
+	"github.com/rollcallhq/rollcall/client"
 )
 
 // Option is an option of [New].
@@ -32,6 +34,14 @@ func WithLogger(l *slog.Logger) Option {
 func WithInitial(opinions map[string]Opinion) Option {
 	opinions = maps.Clone(opinions)
 	return func(o *options) error {
+		for name, initial := range opinions {
+			if initial.Off {
+				initial.Status = client.NotServing
+			}
+			initial.Off = initial.Status == client.NotServing
+			initial.Held = initial.Held && initial.Off
+			opinions[name] = initial
+		}
 		o.initial = opinions
 		return nil
 	}

@@ -17,21 +17,36 @@ import (
 // View is what the registry last said of some names. Make one with [New]. All methods are safe for use by many
 // goroutines, before, during and after Run.
 type View struct {
-	client *client.Client
-	logger *slog.Logger
-	names  []string
-	slots  map[string]*slot // by name; it never changes
+	client  *client.Client
+	logger  *slog.Logger
+	names   []string
+	slots   map[string]*slot // by name; it never changes
+	ordered []*slot          // as names
+	watches []*watch
 
-	changed atomic.Pointer[chan struct{}] // closed and replaced after slots have changed
-	ready   chan struct{}
-	started atomic.Bool
-	made    time.Time
-	heard   atomic.Int64 // watches that hear a node now
-	silent  atomic.Int64 // nanoseconds after made at which heard last became 0
+	changed   atomic.Pointer[chan struct{}] // closed and replaced after slots have changed
+	ready     chan struct{}
+	started   atomic.Bool
+	attention chan struct{} // settle is to look; capacity 1, so that a wish stays
+
+	mu        sync.Mutex // guards all below, and what changes of watches; slots change under it
+	home      string     // the cluster that counts, if homeKnown
+	homeKnown bool
+	known     int64     // revision of home that all opinions take into account: what is older is nothing new
+	homeHeard time.Time // when a watch last heard it, while watches disagree
+	dueAt     time.Time // when something held may end; zero: nothing may
+	spoken    bool      // ready is closed
+	hearing   int       // watches that hear a node
+	silent    time.Time // when hearing last became 0; of New at first
+	journal   journal
 }
 
 // slot is what Get reads.
-type slot struct{ opinion atomic.Pointer[Opinion] }
+type slot struct {
+	index   int // of names
+	opinion atomic.Pointer[Opinion]
+	judged  int64 // revision of the home cluster that opinion takes into account; View.mu guards it
+}
 
 // New makes a View of these names, at least one and at most 10,000; one that is named twice counts once. It connects to
 // nothing yet: see [View.Run]. The names are services', as they are written: neither patterns, nor the node's own names
@@ -52,19 +67,20 @@ func New(c *client.Client, names []string, opts ...Option) (*View, error) {
 			return nil, err
 		}
 	}
-	v := &View{client: c, logger: o.logger, slots: map[string]*slot{}, ready: make(chan struct{}), made: time.Now()}
+	v := &View{
+		client: c, logger: o.logger, slots: map[string]*slot{}, watches: halves(c.Endpoints()),
+		ready: make(chan struct{}), attention: make(chan struct{}, 1), silent: time.Now(),
+	}
 	for _, name := range names {
 		if err := limits.Name(name); err != nil {
-			return nil, fmt.Errorf("view: the name %w", err)
+			return nil, fmt.Errorf("view: a name %w", err)
 		}
 		if v.slots[name] != nil {
 			continue
 		}
-		s := &slot{}
-		first := o.initial[name]
+		s, first := &slot{index: len(v.names)}, o.initial[name]
 		s.opinion.Store(&first)
-		v.slots[name] = s
-		v.names = append(v.names, name)
+		v.slots[name], v.ordered, v.names = s, append(v.ordered, s), append(v.names, name)
 	}
 	if n := len(v.names); n > limits.MaxWatchedNames {
 		return nil, fmt.Errorf("view: %d names are given; at most %d are allowed, make another View for the others", n, limits.MaxWatchedNames)
@@ -72,6 +88,16 @@ func New(c *client.Client, names []string, opts ...Option) (*View, error) {
 	changed := make(chan struct{})
 	v.changed.Store(&changed)
 	return v, nil
+}
+
+// halves returns a watch for each half of the endpoints; one if there is one endpoint.
+func halves(endpoints []string) []*watch {
+	half := (len(endpoints) + 1) / 2
+	watches := []*watch{{endpoints: endpoints[:half]}}
+	if half < len(endpoints) {
+		watches = append(watches, &watch{endpoints: endpoints[half:]})
+	}
+	return watches
 }
 
 // Names returns the names of the View, in the order in which New got them.
@@ -108,10 +134,12 @@ func (v *View) Ready() <-chan struct{} { return v.ready }
 // Silent returns for how long no node has been heard: 0 while a watch is open, and the time since New if none was ever.
 // A node that hangs counts as heard until that is noticed, after 15 s.
 func (v *View) Silent() time.Duration {
-	if v.heard.Load() > 0 {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.hearing > 0 {
 		return 0
 	}
-	return max(0, time.Since(v.made)-time.Duration(v.silent.Load()))
+	return time.Since(v.silent)
 }
 
 // Run follows the names until ctx ends, and then returns the error of ctx, after all that it started has ended. Nothing
@@ -122,7 +150,10 @@ func (v *View) Run(ctx context.Context) error {
 		return errors.New("view: Run was called before")
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { v.follow(ctx) })
+	for _, w := range v.watches {
+		wg.Go(func() { v.follow(ctx, w) })
+	}
+	wg.Go(func() { v.settle(ctx) })
 	wg.Wait()
 	return ctx.Err()
 }

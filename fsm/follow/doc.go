@@ -1,5 +1,5 @@
-// Package follow tells followers what changes in the registry: every event (events.go), or the newest
-// state of every service (services.go).
+// Package follow tells followers what changes in the registry: every event (events.go), the newest state of
+// every service (services.go), or that of some by their names (names.go).
 //
 // A follower has a goroutine, a cursor and nothing else. It subscribes to changes, reads on from its
 // cursor in the history, and waits. A send that blocks holds up only its own follower and keeps only its
@@ -9,12 +9,17 @@
 // An event of an override says of no service what becomes of it: a follower of services reads again what the
 // override covers (spans.go).
 //
+// A follower of names reads no events, and is not woken by changes of other names. It has a member in the topic of
+// each of its names (topics.go). The members are marked when the name may have changed (marks.go), in rounds, each of
+// which moves a cut: what is marked is all that changed up to it.
+//
 // What a page of events holds and where it is read belongs to fsm/history, waking to fsm/watch, messages
 // of the API and their streams to server.
 package follow
 
 import (
 	"context"
+	"iter"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -56,7 +61,10 @@ type Config struct {
 }
 
 // Followers are all that follow the registry of one node.
-type Followers struct{ cfg Config }
+type Followers struct {
+	cfg   Config
+	marks *marks
+}
 
 // page returns the limits of a follower's next page.
 func (f *Followers) page(how logv1.Following) history.PageLimits {
@@ -73,5 +81,18 @@ func idle(how logv1.Following) {
 	}
 }
 
-// New returns Followers of cfg.
-func New(cfg Config) *Followers { return &Followers{cfg} }
+// New returns Followers of cfg. Close them.
+func New(cfg Config) *Followers { return &Followers{cfg: cfg, marks: newMarks(cfg.Registry.Newest())} }
+
+// Close ends the goroutine that marks what changes, and waits for it. Followers of names are told nothing more.
+func (f *Followers) Close() { f.marks.close() }
+
+// Publish says which names changed, and which patterns' overrides, between the newest cut and the one that was the
+// newest when it was called before. It is called after each change of the newest cut, by one goroutine, and waits for
+// no follower.
+func (f *Followers) Publish(names iter.Seq[string], patterns []string) {
+	f.marks.publish(f.cfg.Registry.Newest(), names, patterns)
+}
+
+// Topics is how many names are followed.
+func (f *Followers) Topics() int { return f.marks.topics.len() }

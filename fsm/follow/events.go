@@ -60,17 +60,22 @@ func (f *Followers) Events(ctx context.Context, from int64, how logv1.Following,
 	}
 }
 
-// await waits for changed, or complete. Every time that quiet passes meanwhile, onQuiet is called.
+// await waits for changed, or complete. Every time that quiet passes meanwhile, onQuiet is called; 0: never.
 func await(ctx context.Context, changed, complete <-chan struct{}, quiet time.Duration, onQuiet func() error) error {
-	timer := time.NewTimer(quiet)
-	defer timer.Stop()
+	var passed <-chan time.Time
+	timer := &time.Timer{}
+	if quiet > 0 {
+		timer = time.NewTimer(quiet)
+		passed = timer.C
+		defer timer.Stop()
+	}
 	for {
 		select {
 		case <-changed:
 			return ctx.Err()
 		case <-complete:
 			return ctx.Err()
-		case <-timer.C:
+		case <-passed:
 			if err := onQuiet(); err != nil {
 				return err
 			}

@@ -27,21 +27,30 @@ func (f *Followers) Services(ctx context.Context, prefixes []string, how logv1.F
 	changed, leave := f.cfg.Subscribe()
 	defer leave()
 	s := f.Scan(prefixes, how)
+	next := func(ctx context.Context, _ bool) (*rollcallv1.WatchServicesResponse, error) { return s.Next(ctx) }
+	return tell(ctx, changed, how, complete, next, send)
+}
+
+// tell sends what next reads, page by page, and again after each change. It marks none as synced before complete is
+// closed.
+func tell(ctx context.Context, changed <-chan struct{}, how logv1.Following, complete <-chan struct{},
+	next func(ctx context.Context, complete bool) (*rollcallv1.WatchServicesResponse, error), send func(*rollcallv1.WatchServicesResponse) error,
+) error {
 	var told *rollcallv1.WatchServicesResponse // the last one
 	tell := func(m *rollcallv1.WatchServicesResponse) error {
 		told = &rollcallv1.WatchServicesResponse{Revision: m.GetRevision(), Synced: m.GetSynced()}
 		return send(m)
 	}
 	for {
-		if isClosed(complete) { // before Next, which then reads all that the node knew
+		if isClosed(complete) { // before next, which then reads all that the node knew
 			complete = nil
 		}
-		m, err := s.Next(ctx)
+		m, err := next(ctx, complete == nil)
 		if err != nil {
 			return err
 		}
-		scanned := m.GetSynced()
-		m.Synced = scanned && complete == nil
+		read := m.GetSynced()
+		m.Synced = read && complete == nil
 		at, synced := m.GetRevision(), m.GetSynced()
 		if told == nil || len(m.GetServices())+len(m.GetDeleted()) > 0 || synced && !told.GetSynced() {
 			page := m
@@ -50,7 +59,7 @@ func (f *Followers) Services(ctx context.Context, prefixes []string, how logv1.F
 				return err
 			}
 		}
-		if !scanned {
+		if !read {
 			if err := ctx.Err(); err != nil {
 				return err
 			}

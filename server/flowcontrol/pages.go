@@ -34,26 +34,28 @@ const (
 type PageSender struct {
 	budget     *budget.Budget
 	connection *peer.Peer
-	extra      atomic.Int64 // taken from the budget in addition to StreamBytes
+	base       int64        // taken from the budget while it is open
+	extra      atomic.Int64 // taken from the budget in addition to base
 
 	message proto.Message // set during SendMsg
 	queued  bool
 	left    chan struct{} // capacity 1: it is not any more; the buffer's last owner must not wait
 }
 
-// NewPageSender returns a sender for one stream, or refuses the stream if the budget has no room for it.
-// It must be closed.
-func NewPageSender(b *budget.Budget, connection *peer.Peer) (*PageSender, *rpcerror.Failure) {
-	if f := b.Take(connection, StreamBytes); f != nil {
+// NewPageSender returns a sender for one stream, which holds kept bytes beside its pages while it is open. It
+// refuses the stream if the budget has no room for it. It must be closed.
+func NewPageSender(b *budget.Budget, connection *peer.Peer, kept int64) (*PageSender, *rpcerror.Failure) {
+	base := StreamBytes + kept
+	if f := b.Take(connection, base); f != nil {
 		return nil, f
 	}
-	return &PageSender{budget: b, connection: connection, left: make(chan struct{}, 1)}, nil
+	return &PageSender{budget: b, connection: connection, base: base, left: make(chan struct{}, 1)}, nil
 }
 
 // Close gives back what the stream has taken from the budget.
 func (o *PageSender) Close() {
 	o.shrink(0)
-	o.budget.Give(o.connection, StreamBytes)
+	o.budget.Give(o.connection, o.base)
 }
 
 // Room returns about how many bytes the next page may have, and takes them from the budget. They are given
