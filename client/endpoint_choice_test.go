@@ -132,8 +132,9 @@ func TestCallsUseTheEndpointsThatTheirContextNames(t *testing.T) {
 		if got := fmt.Sprint(counts(f, "SetServingStatus")); got != "map[n1:1 n2:1 n3:0]" {
 			t.Errorf("writes of the nodes: %s", got)
 		}
+		f.write(event{"c", serving, ""})
 		for u, err := range c.Watch(client.WithEndpoints(t.Context(), e[0]), "a") {
-			if err != nil || u.Endpoint != e[0] || u.AsOf != 4 {
+			if err != nil || u.Endpoint != e[0] || u.Revision != 4 || u.AsOf != 5 {
 				t.Errorf("%+v, %v", u, err)
 			}
 			break
