@@ -262,6 +262,49 @@ func TestSilenceThatEndsNeverIsUnknown(t *testing.T) {
 	})
 }
 
+// TestTheLastMomentOfAHedgedWrite: a try that one node did not take is not followed by one that cannot be answered in
+// time, and those under way are waited for.
+func TestTheLastMomentOfAHedgedWrite(t *testing.T) {
+	const left = 20 * time.Millisecond
+	for name, test := range map[string]struct {
+		connected bool          // to n1, which then was sent the write
+		answers   time.Duration // of n1
+		want      string
+	}{
+		"nothing was sent":           {false, time.Hour, "not written"},
+		"it may be done":             {true, time.Hour, "unknown"},
+		"it is done at the last one": {true, hedge + left/2, "done"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := startBuffered(t, 3)
+				c := f.client(t)
+				if test.connected {
+					wantCheck(t, c, "", serving)
+				} else {
+					f.do(func() { f.nodes[0].hung = true })
+				}
+				f.nodes[0].onWrite = answerAfter(test.answers, nil)
+				f.nodes[1].onWrite = answerAfter(0, refusal(codes.Unavailable, "NOT_WRITTEN", nil))
+				f.nodes[2].onWrite = answerAfter(time.Hour, nil)
+				err := set(within(t, hedge+left), c, client.WriteOptions{})
+				got := "done"
+				switch {
+				case client.IsUnknown(err):
+					got = "unknown"
+				case client.IsNotWritten(err):
+					got = "not written"
+				}
+				if got != test.want || (err != nil) != errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("%s: %v", got, err)
+				}
+				wantCalls(t, f.nodes[2], "SetServingStatus", 0)
+				f.do(func() { f.nodes[0].hung = false })
+			})
+		})
+	}
+}
+
 // TestCloseEndsAHedgedCall, and so does its caller.
 func TestCloseEndsAHedgedCall(t *testing.T) {
 	for name, closes := range map[string]bool{"Close": true, "caller": false} {
