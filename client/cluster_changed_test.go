@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -365,6 +366,42 @@ func TestAWriteOfUnknownOutcomeIsNotRepeatedInAnotherCluster(t *testing.T) {
 		}
 		if n := len(f.events); n != 2 {
 			t.Errorf("it was done in the other cluster: %d events", n)
+		}
+	})
+}
+
+// TestAWatchOfSomeEndpointsBelongsToTheirCluster, whatever cluster the others belong to.
+func TestAWatchOfSomeEndpointsBelongsToTheirCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		f.write(event{"a", serving, ""})
+		c := f.client(t)
+		last := map[string]string{}
+		var mu sync.Mutex
+		follow := func(name string, endpoints ...string) {
+			go func() {
+				for u, err := range c.Watch(client.WithEndpoints(t.Context(), endpoints...), "a") {
+					if err == nil {
+						mu.Lock()
+						last[name] = describe(u)
+						mu.Unlock()
+					}
+				}
+			}()
+		}
+		e := c.Endpoints()
+		follow("one", e[0])
+		follow("half", e[2], e[1])
+		time.Sleep(10 * time.Second)
+		f.do(func() { f.nodes[0].stray = "b00c" })
+		f.nodes[0].drain()
+		f.nodes[0].kill()
+		f.nodes[0].start()
+		time.Sleep(2 * time.Second) // less than what a watch waits when others may serve the old cluster
+		mu.Lock()
+		defer mu.Unlock()
+		if last["one"] != "b00c SERVING@1 changed" || last["half"] != "3f9a SERVING@1" {
+			t.Errorf("%q", last)
 		}
 	})
 }

@@ -91,6 +91,12 @@
 // node: it carries the revision that it has seen, and a node that is behind it is made to catch up or is
 // passed over.
 //
+// All watches move on when their node goes away or falls silent, which is noticed after 15 s, with a pause of up to
+// 50 ms. The pauses grow to 1 s, and to 5 s when no node has served the watch for a minute; each is anything up to
+// that, so that the watches of many processes do not come back together. [WithWatchState] tells when a watch hears a
+// node and when it does not. A program that must not wait for a node that hangs watches twice, at two halves of
+// [Client.Endpoints], and takes the update with the higher Update.AsOf.
+//
 // # Overrides and safety rules
 //
 // [Client.SetOverride] has a status shown for all services that a pattern covers, whatever is reported of them,

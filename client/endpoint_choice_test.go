@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -96,6 +97,16 @@ func TestCallsUseTheEndpointsThatTheirContextNames(t *testing.T) {
 		if got := fmt.Sprint(counts(f, "Check")); got != "map[n1:1 n2:0 n3:1]" {
 			t.Errorf("calls of the nodes: %s", got)
 		}
+		f.do(func() { f.nodes[0].hung = true })
+		short, cancel := context.WithTimeout(client.WithEndpoints(t.Context(), e[0]), 100*time.Millisecond)
+		defer cancel()
+		if _, err := c.Set(short, "b", serving, client.WriteOptions{}); !client.IsUnknown(err) {
+			t.Error(err)
+		}
+		f.do(func() { f.nodes[0].hung = false })
+		if _, err := c.Check(t.Context(), "a"); err != nil || len(f.nodes[0].seen("Check")) != 2 {
+			t.Errorf("%v; calls of the nodes: %v", err, counts(f, "Check"))
+		}
 		f.nodes[2].kill()
 		if _, err := c.Set(ctx, "a", notServing, client.WriteOptions{}); err != nil {
 			t.Fatal(err)
@@ -105,11 +116,11 @@ func TestCallsUseTheEndpointsThatTheirContextNames(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "tried "+e[2]+", "+e[1]+":") {
 			t.Errorf("both are gone: %v", err)
 		}
-		if got := fmt.Sprint(counts(f, "SetServingStatus")); got != "map[n1:0 n2:1 n3:0]" {
+		if got := fmt.Sprint(counts(f, "SetServingStatus")); got != "map[n1:1 n2:1 n3:0]" {
 			t.Errorf("writes of the nodes: %s", got)
 		}
 		for u, err := range c.Watch(client.WithEndpoints(t.Context(), e[0]), "a") {
-			if err != nil || u.Endpoint != e[0] || u.AsOf != 2 {
+			if err != nil || u.Endpoint != e[0] || u.AsOf != 3 {
 				t.Errorf("%+v, %v", u, err)
 			}
 			break

@@ -18,7 +18,10 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-const hedge = 300 * time.Millisecond // Config.Hedge by default
+const (
+	hedge       = 300 * time.Millisecond // Config.Hedge by default
+	hedgeTokens = 10                     // so many hedges at first
+)
 
 // tookAbout compares with a time in which the pauses between rounds, which are random, add up to slack at most.
 func tookAbout(t *testing.T, began time.Time, want, slack time.Duration) {
@@ -362,6 +365,90 @@ func TestAnOverloadedClusterIsNotDoubled(t *testing.T) {
 	}
 }
 
+// TestAnEndpointThatAnswersOthersIsNotSilent: not to wait for it costs tokens, although it was outrun.
+func TestAnEndpointThatAnswersOthersIsNotSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.write(event{"a", serving, ""})
+		c := f.client(t)
+		f.nodes[0].onRead = func(ctx context.Context, method string) error {
+			if method == "Check" {
+				lag(ctx, time.Second)
+			}
+			return ctx.Err()
+		}
+		ctx := client.WithEndpoints(t.Context(), c.Endpoints()...) // always n1 first
+		began := time.Now()
+		var all sync.WaitGroup
+		var hedged, late atomic.Int64
+		for range hedgeTokens + 5 {
+			all.Go(func() {
+				if _, err := c.Check(ctx, "a"); err != nil {
+					t.Error(err)
+				}
+				if time.Since(began) == hedge {
+					hedged.Add(1)
+				}
+				if time.Since(began) == time.Second {
+					late.Add(1)
+				}
+			})
+		}
+		time.Sleep(hedge / 2)
+		if _, err := c.Get(ctx, "a"); err != nil {
+			t.Error(err)
+		}
+		all.Wait()
+		if hedged.Load() != hedgeTokens || late.Load() != 5 {
+			t.Errorf("%d were answered at once by the second endpoint, %d by the first", hedged.Load(), late.Load())
+		}
+	})
+}
+
+// TestAnEndpointThatWasSilentIsHeardAgain: from its next answer on, not to wait for it costs tokens again.
+func TestAnEndpointThatWasSilentIsHeardAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		f.write(event{"a", serving, ""})
+		c := f.client(t)
+		ctx := client.WithEndpoints(t.Context(), c.Endpoints()...) // always n1 first
+		check := func() {
+			if _, err := c.Check(ctx, "a"); err != nil {
+				t.Error(err)
+			}
+		}
+		check() // and connected
+		f.do(func() { f.nodes[0].hung = true })
+		for range 30 { // free of charge after the first one
+			began := time.Now()
+			check()
+			tookAbout(t, began, hedge, 0)
+		}
+		f.do(func() { f.nodes[0].hung = false })
+		time.Sleep(time.Minute)
+		before := len(f.nodes[0].seen("Check"))
+		check()
+		wantCalls(t, f.nodes[0], "Check", before+1)
+		f.do(func() {
+			for _, n := range f.nodes {
+				n.calls, n.onRead = nil, func(ctx context.Context, _ string) error { lag(ctx, time.Second); return ctx.Err() }
+			}
+		})
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(check)
+		}
+		all.Wait()
+		made := 0
+		for _, n := range counts(f, "Check") {
+			made += n
+		}
+		if made != 110 {
+			t.Errorf("%d calls were made of 100", made)
+		}
+	})
+}
+
 // TestHedgesComeBack: a client that hedged a lot may again after calls that were answered in time.
 func TestHedgesComeBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -432,11 +519,6 @@ func TestCallsThatWaitForAHungNodeAreNotBounded(t *testing.T) {
 					t.Errorf("%d request ids", len(ids)-before)
 				}
 				f.do(func() { f.nodes[0].hung = false })
-				// It is heard again, so that its silence costs again.
-				time.Sleep(time.Minute)
-				if _, err := c.Check(client.WithEndpoints(t.Context(), c.Endpoints()[0]), ""); err != nil {
-					t.Error(err)
-				}
 			})
 		})
 	}

@@ -124,8 +124,7 @@ func (p *pursuit) stop() *Error {
 		return p.unknown.ended(p.op, cause)
 	case cause != nil:
 		return p.op.ended(cause, p.latest)
-	case p.op.write && p.unknown.err == nil && len(p.out) == 0 &&
-		p.latest != nil && p.latest.Reason == reasonNotWritten && endsWithin(p.ctx, leastTry):
+	case p.op.write && p.unknown.err == nil && p.latest != nil && p.latest.Reason == reasonNotWritten && endsWithin(p.ctx, leastTry):
 		return p.op.ended(context.DeadlineExceeded, p.latest)
 	}
 	return nil

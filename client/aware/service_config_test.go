@@ -28,9 +28,9 @@ func TestServiceConfig(t *testing.T) {
 	}{
 		"zero": {aware.Options{},
 			`{"loadBalancingConfig":[{"round_robin":{}}],"healthCheckConfig":{"serviceName":""},"methodConfig":[{"name":[{}],` + retries + `}],"retryThrottling":{"maxTokens":1000,"tokenRatio":1}}`},
-		"all": {aware.Options{Service: "shop/checkout", Policy: "ring_hash_experimental", PolicyConfig: json.RawMessage(`{"requestHashHeader":"user"}`),
+		"all": {aware.Options{Service: "shop/checkout", Policy: "least_request_experimental", PolicyConfig: json.RawMessage(`{"choiceCount":3}`),
 			Unsafe: []string{"/shop.Checkout/Pay", "/shop.Admin/", "/shop.Checkout/Pay"}},
-			`{"loadBalancingConfig":[{"ring_hash_experimental":{"requestHashHeader":"user"}}],"healthCheckConfig":{"serviceName":"shop/checkout"},` +
+			`{"loadBalancingConfig":[{"least_request_experimental":{"choiceCount":3}}],"healthCheckConfig":{"serviceName":"shop/checkout"},` +
 				`"methodConfig":[{"name":[{}],` + retries + `},{"name":[{"service":"shop.Checkout","method":"Pay"},{"service":"shop.Admin"}]}],"retryThrottling":{"maxTokens":1000,"tokenRatio":1}}`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func (b *outbox[K, V]) put(key K, v V) {
 	values := b.waiting[key]
 	switch {
 	case b.closed:
-	case len(values) > 0 && !b.busy.IsZero() && time.Since(b.busy) > patience:
+	case len(values) > 0 && b.late():
 		clear(values)
 		b.waiting[key] = append(values[:0], v)
 	default:
@@ -48,6 +48,9 @@ func (b *outbox[K, V]) put(key K, v V) {
 	b.mu.Unlock()
 	b.signal()
 }
+
+// late reports whether the consumer does not keep up. The caller holds b.mu.
+func (b *outbox[K, V]) late() bool { return !b.busy.IsZero() && time.Since(b.busy) > patience }
 
 // close has run return when it has delivered what waits.
 func (b *outbox[K, V]) close() {
@@ -97,12 +100,15 @@ func (b *outbox[K, V]) next() (key K, v V, ok, closed bool) {
 		key = b.queue[0]
 		b.queue = b.queue[1:]
 		values := b.waiting[key]
-		switch len(values) {
-		case 0:
+		if len(values) == 0 {
 			continue
-		case 1:
+		}
+		if b.late() {
+			values = values[len(values)-1:]
+		}
+		if len(values) == 1 {
 			delete(b.waiting, key)
-		default:
+		} else {
 			b.waiting[key] = values[1:]
 		}
 		if b.busy.IsZero() {

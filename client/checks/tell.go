@@ -148,6 +148,7 @@ func (b *outboxes) ran(e *entry, before event) {
 	switch {
 	case now.panicked && !before.panicked:
 		l.level, l.text = slog.LevelError, "a check panicked"
+		l.attrs = append(l.attrs, slog.String("status", now.status.String()), slog.String("stack", e.stack))
 	case now.status == client.NotServing && before.status != now.status:
 		l.level, l.text = slog.LevelWarn, "a check has turned NOT_SERVING"
 	case now.late && before.late && e.inside && e.failures == 2:
@@ -159,9 +160,6 @@ func (b *outboxes) ran(e *entry, before event) {
 	}
 	if e.text != "" {
 		l.attrs = append(l.attrs, slog.String("error", e.text), slog.Int("failures", e.failures))
-	}
-	if now.panicked {
-		l.attrs = append(l.attrs, slog.String("stack", e.stack))
 	}
 	b.log.put(id, l)
 }

@@ -62,6 +62,22 @@ func TestWipedRegistryHoldsUntilTheOverrideWouldHaveEnded(t *testing.T) {
 	})
 }
 
+// TestExpiredLeaseEndsNoHold: what it leaves has no lease, and is no operator's word.
+func TestExpiredLeaseEndsNoHold(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *registry, c *conn) {
+		r.off(false)
+		r.both(900, is(a1, client.Serving), overridden(a2, client.NotServing, nil))
+		r.connect("a", false)
+		r.connect("b", false)
+		r.begin("Y", "a", 1, is(a1, client.Serving), is(a2, client.Serving))
+		expired := is(a2, client.NotServing)
+		expired.Report.LeaseId = ""
+		r.sayOf("Y", "a", 2, expired)
+		r.sayOf("Y", "a", 3, is(a2, client.Serving)) // it starts again
+		c.has(t, a1)
+	})
+}
+
 // TestReportOfAnOperatorEndsTheHold: one without a lease is nobody's own.
 func TestReportOfAnOperatorEndsTheHold(t *testing.T) {
 	inBubble(t, func(t *testing.T, r *registry, c *conn) {

@@ -119,7 +119,7 @@ func New(c *client.Client, opts ...Option) (*Builder, error) {
 }
 
 // Scheme is that of the targets.
-func (b *Builder) Scheme() string { return Scheme }
+func (b *Builder) Scheme() string { return scheme }
 
 // CheckTarget says what is wrong with a target; nil if nothing is. grpc.NewClient asks no resolver: there a wrong
 // target is the error of each call. aware.Dial asks.

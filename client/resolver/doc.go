@@ -55,7 +55,7 @@
 //   - instances that were SERVING stay in use, until a minute after the first instances have reported to the new
 //     cluster.
 //   - an instance that an operator's override switched off stays off until that override would have ended, or until an
-//     operator speaks of the instance again, by an override or by a report without a lease. That the instance itself
+//     operator speaks of the instance again, by an override or by a report of SERVING without a lease. That the instance itself
 //     reports SERVING does not end it.
 //   - if SERVICE was switched off it stays off; see client/view.
 //

@@ -11,11 +11,9 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/base"
 	_ "google.golang.org/grpc/balancer/leastrequest"
-	_ "google.golang.org/grpc/balancer/ringhash"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
 	testpb "google.golang.org/grpc/interop/grpc_testing"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client"
@@ -38,7 +36,6 @@ func dialed(t *testing.T, n *grpctest.Network, r *registry, target, policy strin
 func call(conn *grpc.ClientConn) (server string, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	ctx = metadata.AppendToOutgoingContext(ctx, "user", time.Now().String()) // for ring_hash
 	resp, err := testpb.NewTestServiceClient(conn).UnaryCall(ctx, &testpb.SimpleRequest{})
 	return resp.GetServerId(), err
 }
@@ -64,7 +61,7 @@ func TestWithEveryPolicy(t *testing.T) {
 	balancer.Register(base.NewBalancerBuilder("old_style", oldStyle{}, base.Config{}))
 	for _, policy := range []string{
 		`{"round_robin": {}}`, `{"pick_first": {}}`, `{"pick_first": {"shuffleAddressList": true}}`, `{"least_request_experimental": {}}`,
-		`{"ring_hash_experimental": {"requestHashHeader": "user"}}`, `{"old_style": {}}`,
+		`{"old_style": {}}`,
 	} {
 		t.Run(policy, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -83,7 +80,6 @@ func TestWithEveryPolicy(t *testing.T) {
 					revision++
 					r.say("a", revision, overridden(off, client.NotServing, nil))
 					for range 50 {
-						time.Sleep(time.Millisecond) // so that ring_hash hashes something else
 						if server, err := call(conn); err != nil || server == off {
 							t.Fatalf("%s is switched off: a call went to %q: %v", off, server, err)
 						}

@@ -17,7 +17,8 @@ type instance struct {
 	// is cleared).
 	drained      bool
 	drainedUntil time.Time
-	// decided means that an operator's word shows: an override, or a report without a lease.
+	// decided means that an operator's word shows: an override, or a report of SERVING without a lease. (Of NOT_SERVING
+	// without a lease is what a lease leaves that expired.)
 	decided bool
 }
 
@@ -26,7 +27,7 @@ func newInstance(service string, r *rollcallv1.ServiceRecord) instance {
 	i := instance{
 		address: strings.TrimPrefix(r.GetService(), service+"/"),
 		serving: r.GetStatus() == client.Serving,
-		decided: r.GetOverride() != nil || r.GetReport().GetLeaseId() == "",
+		decided: r.GetOverride() != nil || r.GetReport().GetLeaseId() == "" && r.GetReport().GetStatus() == client.Serving,
 	}
 	i.skipped = checkAddress(i.address) != nil
 	if o := r.GetOverride(); o != nil && !i.serving {

@@ -15,7 +15,7 @@ func NewNodes() resolver.Builder { return nodesBuilder{} }
 type nodesBuilder struct{}
 
 // Scheme is that of the targets.
-func (nodesBuilder) Scheme() string { return NodesScheme }
+func (nodesBuilder) Scheme() string { return nodesScheme }
 
 // CheckTarget says what is wrong with a target; package aware asks it.
 func (nodesBuilder) CheckTarget(t resolver.Target) error {

@@ -17,13 +17,13 @@ import (
 
 // The schemes of targets.
 const (
-	Scheme      = "rollcall"       // rollcall:///SERVICE: New
-	NodesScheme = "rollcall-nodes" // rollcall-nodes:///HOST:PORT,HOST:PORT: NewNodes
+	scheme      = "rollcall"       // rollcall:///SERVICE: New
+	nodesScheme = "rollcall-nodes" // rollcall-nodes:///HOST:PORT,HOST:PORT: NewNodes
 )
 
 // serviceOf returns the SERVICE of a target.
 func serviceOf(t resolver.Target) (string, error) {
-	service, err := path(t.URL, Scheme+":///SERVICE")
+	service, err := path(t.URL, scheme+":///SERVICE")
 	if err != nil {
 		return "", err
 	}
@@ -42,7 +42,7 @@ func serviceOf(t resolver.Target) (string, error) {
 
 // nodesOf returns the addresses of a target.
 func nodesOf(t resolver.Target) ([]string, error) {
-	list, err := path(t.URL, NodesScheme+":///HOST:PORT,HOST:PORT")
+	list, err := path(t.URL, nodesScheme+":///HOST:PORT,HOST:PORT")
 	if err != nil {
 		return nil, err
 	}
