@@ -72,6 +72,7 @@ func TestP8HostileFollowers(t *testing.T) {
 	}{
 		"events": {rollcallv1.Registry_WatchEvents_FullMethodName, &rollcallv1.WatchEventsRequest{FromRevision: 1}, true},
 		"state":  {rollcallv1.Registry_WatchServices_FullMethodName, &rollcallv1.WatchServicesRequest{}, true},
+		"names":  {rollcallv1.Registry_WatchServices_FullMethodName, &rollcallv1.WatchServicesRequest{Services: filledNames(700)}, true},
 		"pages":  {rollcallv1.Registry_ListEvents_FullMethodName, &rollcallv1.ListEventsRequest{PageSize: 10_000}, false},
 	} {
 		for way, hostile := range map[string]func(s *solo, wg *sync.WaitGroup, leave <-chan struct{}, begin func(r *raw) (uint32, error)){

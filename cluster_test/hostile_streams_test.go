@@ -34,6 +34,15 @@ func (s *solo) fill(batches int) {
 	}
 }
 
+// filledNames are some of the 10,000 names that fill writes. A raw client has room for one frame a request, and for
+// the window of its connection in all.
+func filledNames(n int) (names []string) {
+	for i := range n {
+		names = append(names, fmt.Sprintf("filled/%05d", i))
+	}
+	return names
+}
+
 // used is how much memory the node counts as held for clients.
 func (s *solo) used() (bytes int64) {
 	for _, b := range s.node.ClientMemory() {
@@ -54,6 +63,7 @@ func TestP8UnreadStreamsAreBounded(t *testing.T) {
 	}{
 		"events":          {rollcallv1.Registry_WatchEvents_FullMethodName, &rollcallv1.WatchEventsRequest{FromRevision: 1}, 48 << 20},
 		"state":           {rollcallv1.Registry_WatchServices_FullMethodName, &rollcallv1.WatchServicesRequest{}, 48 << 20},
+		"names":           {rollcallv1.Registry_WatchServices_FullMethodName, &rollcallv1.WatchServicesRequest{Services: filledNames(700)}, 48 << 20},
 		"pages of events": {rollcallv1.Registry_ListEvents_FullMethodName, &rollcallv1.ListEventsRequest{PageSize: 10_000}, 96 << 20},
 		"pages of state":  {rollcallv1.Registry_ListServices_FullMethodName, &rollcallv1.ListServicesRequest{PageSize: 10_000}, 96 << 20},
 		"pages of the past": {rollcallv1.Registry_ListServices_FullMethodName, &rollcallv1.ListServicesRequest{

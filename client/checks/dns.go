@@ -8,6 +8,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"github.com/rollcallhq/rollcall/client/connfailure"
 )
 
 // DNSOption is an option of DNS.
@@ -65,8 +67,13 @@ func (c *dnsCheck) validate() error {
 
 func (c *dnsCheck) lookup(ctx context.Context) error {
 	a := begin(ctx)
-	found, err := c.resolver.LookupNetIP(ctx, "ip", c.host)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found, err := c.oneRun(ctx).LookupNetIP(ctx, "ip", c.host)
 	if err != nil {
+		if inner := (*net.DNSError)(nil); errors.As(err, &inner) && !a.isLate(err) {
+			return &wordedError{c.host + ": " + foreign(connfailure.Text(inner.Err)), err}
+		}
 		return a.network(c.host, err)
 	}
 	for i, ip := range found {
@@ -81,4 +88,24 @@ func (c *dnsCheck) lookup(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// oneRun returns a resolver like the check's for one run, whose connections are closed when ctx ends: by itself a
+// Resolver goes on asking a silent name server for seconds after its caller has left.
+func (c *dnsCheck) oneRun(ctx context.Context) *net.Resolver {
+	dial := c.resolver.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return &net.Resolver{
+		PreferGo:     c.resolver.PreferGo,
+		StrictErrors: c.resolver.StrictErrors,
+		Dial: func(_ context.Context, network, addr string) (net.Conn, error) {
+			conn, err := dial(ctx, network, addr)
+			if err == nil {
+				context.AfterFunc(ctx, func() { conn.Close() })
+			}
+			return conn, err
+		},
+	}
 }

@@ -70,7 +70,6 @@ type httpCheck struct {
 	tlsSet       bool
 	transport    http.RoundTripper
 	transportSet bool
-	client       *http.Client
 }
 
 // HTTP returns a check that requests rawURL, http or https, and fails unless the answer has a status from 200 to
@@ -131,12 +130,13 @@ func (c *httpCheck) validate() error {
 		return errors.New("the text of HTTPBody is longer than the 64 KiB of a body that are read")
 	}
 	switch {
+	case c.tlsSet && c.tls == nil:
+		return errors.New("HTTPTLS needs a configuration; it is nil")
 	case c.transportSet && c.tlsSet:
 		return errors.New("HTTPTLS and HTTPTransport exclude each other: set up TLS in the transport")
 	case c.transportSet && c.transport == nil:
 		return errors.New("HTTPTransport needs a transport; it is nil")
 	}
-	c.setUp()
 	return nil
 }
 
@@ -150,18 +150,26 @@ func isToken(s string) bool {
 
 var errRedirects = errors.New("too many redirects")
 
-func (c *httpCheck) setUp() {
+// oneRun returns a client for one run, whose connections are closed when ctx ends: by itself a Transport goes on with
+// a TLS handshake that nobody waits for any more, for ever when the server says nothing.
+func (c *httpCheck) oneRun(ctx context.Context) *http.Client {
 	transport := c.transport
 	if !c.transportSet {
 		transport = &http.Transport{
-			DialContext:            (&net.Dialer{}).DialContext,
+			DialContext: func(_ context.Context, network, addr string) (net.Conn, error) {
+				conn, err := (&net.Dialer{}).DialContext(ctx, network, addr)
+				if err == nil {
+					context.AfterFunc(ctx, func() { conn.Close() })
+				}
+				return conn, err
+			},
 			DisableKeepAlives:      true,
 			ForceAttemptHTTP2:      true,
 			MaxResponseHeaderBytes: maxHTTPHeader,
 			TLSClientConfig:        c.tls,
 		}
 	}
-	c.client = &http.Client{Transport: transport, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
+	return &http.Client{Transport: transport, CheckRedirect: func(_ *http.Request, via []*http.Request) error {
 		switch {
 		case !c.follow:
 			return http.ErrUseLastResponse
@@ -174,6 +182,8 @@ func (c *httpCheck) setUp() {
 
 func (c *httpCheck) get(ctx context.Context) error {
 	a := begin(ctx)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, c.method, c.url, nil)
 	if err != nil {
 		return errors.New(c.shown + ": the request cannot be made")
@@ -189,7 +199,7 @@ func (c *httpCheck) get(ctx context.Context) error {
 			req.Header.Set(h[0], h[1])
 		}
 	}
-	resp, err := c.client.Do(req)
+	resp, err := c.oneRun(ctx).Do(req)
 	if err != nil {
 		return c.failed(a, err)
 	}
@@ -233,6 +243,7 @@ func (c *httpCheck) wanted() string {
 var httpCauses = []struct{ holds, means string }{
 	{"server gave HTTP response to HTTPS client", "it speaks HTTP, not HTTPS"},
 	{"malformed HTTP", "it does not speak HTTP"},
+	{"readLoopPeekFail", "it does not speak HTTP"},
 	{"malformed MIME header", "it does not speak HTTP"},
 	{"invalid header", "it does not speak HTTP"},
 	{"Content-Length", "it does not speak HTTP"},

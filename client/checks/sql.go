@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // SQL returns a check that runs query on db and reads its first row whole. It fails when the query fails, returns
@@ -22,7 +23,7 @@ func SQL(name string, db *sql.DB, query string) Check {
 	switch {
 	case db == nil:
 		c.err = errors.New("SQL needs a database; it is nil")
-	case query == "":
+	case strings.TrimSpace(query) == "":
 		c.err = errors.New("SQL needs a query; it is empty")
 	}
 	return c

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
@@ -142,7 +143,9 @@ func (r *fakeRegistry) found(c *fakeCluster, nodes ...*fakeNode) {
 func (n *fakeNode) start() {
 	n.r.mu.Lock()
 	defer n.r.mu.Unlock()
-	n.l, n.server = bufconn.Listen(64<<10), grpc.NewServer()
+	// As a node enforces it.
+	enforced := grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second})
+	n.l, n.server = bufconn.Listen(64<<10), grpc.NewServer(enforced)
 	rollcallv1.RegisterRegistryServer(n.server, n)
 	go n.server.Serve(n.l) //nolint:errcheck // it ends with the server
 }

@@ -40,7 +40,7 @@ func (v *View) follow(ctx context.Context, w *watch) {
 			return
 		}
 		at, refused := refusal(err)
-		v.fail(w, at, err)
+		v.fail(w, at, err) // and the next one begins anew
 		if i := slices.Index(order, at); refused && i >= 0 {
 			// Another endpoint may not refuse: the next try begins after the one that did.
 			order = slices.Concat(order[i+1:], order[:i+1])

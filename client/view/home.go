@@ -93,7 +93,7 @@ func (v *View) review() (wait time.Duration, disputed bool) {
 		if !now.Before(v.dueAt) {
 			v.dueAt = time.Time{}
 			for _, w := range v.watches {
-				if w.spoke && w.cluster == v.home {
+				if w.speaksOf(v.home) {
 					v.reconsider(w, now)
 				}
 			}
@@ -110,7 +110,7 @@ func (v *View) review() (wait time.Duration, disputed bool) {
 	var other *watch // that is heard
 	for _, w := range v.watches {
 		switch {
-		case w.spoke && w.cluster == v.home && w.hears:
+		case w.speaksOf(v.home) && w.hears:
 			v.homeHeard = now
 		case w.spoke && w.cluster != v.home && w.hears:
 			other = w
@@ -122,7 +122,7 @@ func (v *View) review() (wait time.Duration, disputed bool) {
 			slog.String("cluster", v.home), slog.Any("endpoints", v.client.Endpoints()))
 	}
 	if other != nil && now.Sub(v.homeHeard) >= silentHome {
-		v.move(other.cluster, "the old one is heard no more")
+		v.move(other.cluster, "the old one is heard no more", false)
 	}
 	return min(wait, time.Second), true
 }
@@ -175,10 +175,8 @@ func (v *View) decide(count map[string]int) {
 		}
 		// A watch that never heard the home cluster says that this was none of the registry's: then it was heard first by
 		// chance, and what it switched off is not to be held.
-		if !w.belonged[v.home] {
-			v.forget(v.home)
-		}
-		v.move(w.cluster, "most endpoints belong to it")
+		forgot := !w.belonged[v.home] && v.forget(v.home)
+		v.move(w.cluster, "most endpoints belong to it", forgot)
 		return
 	}
 }

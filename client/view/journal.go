@@ -40,11 +40,12 @@ func (j *journal) silence(logger *slog.Logger, heard bool, silent time.Duration)
 	return time.Hour
 }
 
-// fail keeps, and logs if it is new, that a watch could not be opened. endpoint is the one that refused it; "": none
+// fail keeps, and logs if it is new, that a watch ended or could not be opened; it begins anew. endpoint is the one that refused it; "": none
 // could be reached.
 func (v *View) fail(w *watch, endpoint string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	w.anew = true
 	if endpoint == "" {
 		endpoint = w.endpoints[0]
 	}

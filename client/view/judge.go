@@ -23,7 +23,7 @@ func (o Opinion) judge(r *rollcallv1.ServiceRecord, cluster string, revision int
 		said.Status = r.GetStatus()
 	}
 	said.Off = said.Status == client.NotServing
-	if sameRecord(o.Record, r) {
+	if o.Cluster == cluster && sameRecord(o.Record, r) {
 		said.Record = o.Record // one of both is kept in memory
 	}
 	return said

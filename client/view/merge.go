@@ -11,7 +11,7 @@ import (
 func (v *View) update(w *watch, u client.ServicesUpdate) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	if !w.spoke || u.Reset || u.Cluster != w.cluster {
+	if !w.spoke || w.anew || u.Reset || u.Cluster != w.cluster {
 		w.begin(u.Cluster, len(v.names))
 	}
 	about := w.take(u, v.slots)
@@ -22,19 +22,20 @@ func (v *View) update(w *watch, u client.ServicesUpdate) {
 		if v.disputed() {
 			v.attend()
 		} else {
-			v.move(w.cluster, "no watch hears the old one")
+			v.move(w.cluster, "no watch hears the old one", false)
 		}
 		return
+	}
+	if u.Synced {
+		v.known = max(v.known, u.Revision)
 	}
 	now, changed := time.Now(), false
 	for _, s := range about {
 		changed = v.judge(w, s, now) || changed
 	}
-	if u.Synced {
+	if u.Synced && w.revision == v.known {
 		for i := range w.behind {
-			if w.revision >= v.ordered[i].opinion.Load().Revision {
-				changed = v.judge(w, v.ordered[i], now) || changed
-			}
+			changed = v.judge(w, v.ordered[i], now) || changed
 		}
 	}
 	v.tell(w, changed)
@@ -47,9 +48,14 @@ func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 	if !ok {
 		return false
 	}
+	if said.revision < max(s.judged, v.known) {
+		w.behind[s.index] = struct{}{}
+		return false
+	}
+	s.judged = said.revision
 	last := s.opinion.Load()
 	next := last.judge(said.record, v.home, said.revision, now)
-	if next.Record != nil && sameRecord(next.Record, said.record) {
+	if next.Record != nil && next.Cluster == v.home && sameRecord(next.Record, said.record) {
 		w.said[s.index].record = next.Record
 	}
 	if next.Held && said.record != nil {
@@ -62,8 +68,8 @@ func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 		s.opinion.Store(&next)
 	}
 	for _, other := range v.watches {
-		if other.spoke && other.cluster == v.home {
-			if known, ok := other.of(s.index); next.Held || ok && known.revision >= next.Revision {
+		if other.speaksOf(v.home) {
+			if known, ok := other.of(s.index); ok && known.revision >= s.judged {
 				delete(other.behind, s.index)
 			} else {
 				other.behind[s.index] = struct{}{}
@@ -73,7 +79,8 @@ func (v *View) judge(w *watch, s *slot, now time.Time) bool {
 	return changed
 }
 
-// tell tells those who wait, after opinions may have changed by what w knows. v.mu is held.
+// tell tells those who wait that opinions have changed, if they have, and that all were heard, if w knows all. v.mu is
+// held.
 func (v *View) tell(w *watch, changed bool) {
 	if changed {
 		next := make(chan struct{})
@@ -85,29 +92,43 @@ func (v *View) tell(w *watch, changed bool) {
 	}
 }
 
-// move makes another cluster the home of the View. v.mu is held.
-func (v *View) move(to, why string) {
+// move makes another cluster, which a watch hears, the home of the View. changed says whether opinions have changed
+// before. v.mu is held.
+func (v *View) move(to, why string, changed bool) {
 	v.logger.Warn("the registry is another cluster; what the old one had switched off stays off until the new one speaks of it",
 		slog.String("cluster", to), slog.String("before", v.home), slog.String("why", why))
 	v.home = to
+	v.known = 0
 	now := time.Now()
+	for _, s := range v.ordered {
+		s.judged = 0
+		var newest *watch
+		for _, w := range v.watches {
+			if w.speaksOf(to) && (newest == nil || w.newer(newest, s.index)) {
+				newest = w
+			}
+		}
+		changed = v.judge(newest, s, now) || changed
+	}
 	for _, w := range v.watches {
-		if !w.spoke || w.cluster != to {
-			continue
+		if w.speaksOf(to) {
+			if w.synced {
+				v.known = max(v.known, w.revision)
+			}
+			v.tell(w, changed)
+			changed = false
 		}
-		changed := false
-		for _, s := range v.ordered {
-			changed = v.judge(w, s, now) || changed
-		}
-		v.tell(w, changed)
 	}
 }
 
-// forget drops the opinions of a cluster that the View took for its registry by mistake. v.mu is held.
-func (v *View) forget(cluster string) {
+// forget drops the opinions of a cluster that the View took for its registry by mistake. It reports whether there were
+// any. v.mu is held.
+func (v *View) forget(cluster string) (changed bool) {
 	for _, s := range v.ordered {
 		if o := s.opinion.Load(); o.Heard && o.Cluster == cluster {
 			s.opinion.Store(&Opinion{})
+			changed = true
 		}
 	}
+	return changed
 }

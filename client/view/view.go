@@ -32,6 +32,7 @@ type View struct {
 	mu        sync.Mutex // guards all below, and what changes of watches; slots change under it
 	home      string     // the cluster that counts, if homeKnown
 	homeKnown bool
+	known     int64     // revision of home that all opinions take into account: what is older is nothing new
 	homeHeard time.Time // when a watch last heard it, while watches disagree
 	dueAt     time.Time // when something held may end; zero: nothing may
 	spoken    bool      // ready is closed
@@ -44,6 +45,7 @@ type View struct {
 type slot struct {
 	index   int // of names
 	opinion atomic.Pointer[Opinion]
+	judged  int64 // revision of the home cluster that opinion takes into account; View.mu guards it
 }
 
 // New makes a View of these names, at least one and at most 10,000; one that is named twice counts once. It connects to

@@ -96,7 +96,7 @@ func TestSilence(t *testing.T) {
 		for _, n := range v.r.nodes {
 			n.kill()
 		}
-		v.after(time.Hour)
+		v.after(10 * time.Minute)
 		v.is(shop, "NOT_SERVING in c1, off")
 		v.is("open", "SERVING in c1")
 		select {
@@ -104,7 +104,7 @@ func TestSilence(t *testing.T) {
 			t.Error("Changed is closed")
 		default:
 		}
-		if s := v.Silent(); s != time.Hour {
+		if s := v.Silent(); s != 10*time.Minute {
 			t.Errorf("it is silent for %v", s)
 		}
 		if n := v.logs.count("no node of the registry is heard"); n != 1 {
@@ -328,13 +328,13 @@ func TestReady(t *testing.T) {
 			n.kill()
 		}
 		v := startView(t, r, []string{shop, "missing"})
-		time.Sleep(time.Hour)
+		time.Sleep(10 * time.Minute)
 		select {
 		case <-v.Ready():
 			t.Fatal("it is ready before it heard anything")
 		default:
 		}
-		if v.Silent() != time.Hour || v.logs.count("cannot be followed") != 2 {
+		if v.Silent() != 10*time.Minute || v.logs.count("cannot be followed") != 2 {
 			t.Errorf("silent for %v; logged: %q", v.Silent(), v.logs.lines)
 		}
 		r.nodes[2].start()

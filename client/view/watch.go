@@ -10,6 +10,7 @@ type watch struct {
 	endpoints []string // never changes
 
 	hears    bool            // a node, now
+	anew     bool            // it begins anew: the next update knows nothing of what was said before
 	spoke    bool            // it has said something of cluster
 	cluster  string          // that it said last it belongs to
 	belonged map[string]bool // clusters that it ever said so of
@@ -30,7 +31,7 @@ type saying struct {
 
 // begin forgets what was said, because from now on the watch speaks of this cluster.
 func (w *watch) begin(cluster string, names int) {
-	w.spoke, w.cluster = true, cluster
+	w.spoke, w.anew, w.cluster = true, false, cluster
 	w.synced, w.revision = false, 0
 	w.said, w.behind = make([]saying, names), map[int]struct{}{}
 	if w.belonged == nil {
@@ -39,13 +40,26 @@ func (w *watch) begin(cluster string, names int) {
 	w.belonged[cluster] = true
 }
 
+// speaksOf reports whether a cluster is the one that w speaks of.
+func (w *watch) speaksOf(cluster string) bool { return w.spoke && w.cluster == cluster }
+
 // of returns what the watch knows of a name, and the revision as of which it knows that.
 func (w *watch) of(i int) (s saying, ok bool) {
+	if !w.spoke {
+		return saying{}, false
+	}
 	s = w.said[i]
 	if w.synced && w.revision >= s.revision {
 		s.known, s.revision = true, w.revision
 	}
 	return s, s.known
+}
+
+// newer reports whether w knows something newer of a name than other.
+func (w *watch) newer(other *watch, i int) bool {
+	a, ok := w.of(i)
+	b, also := other.of(i)
+	return ok && (!also || a.revision > b.revision)
 }
 
 // take keeps what an update says. It returns the names that the update is about.

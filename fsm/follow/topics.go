@@ -85,6 +85,9 @@ func (t *topics) leave(one *member) {
 	defer s.mu.Unlock()
 	if tp.joined--; tp.joined == 0 {
 		delete(s.names, tp.name)
+		if len(s.names) == 0 {
+			s.names = map[string]*topic{} // a map keeps the room of all that it ever held
+		}
 	}
 }
 
