@@ -6,10 +6,17 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls flips examples clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls flips examples clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
+
+DIST ?= dist
+release: ## what is released, in DIST: for amd64 and arm64 a tar.gz and a .deb, and their checksums; the same source gives the same bytes
+	deploy/package/build.sh $(VERSION) $(DIST)
+
+packages: ## builds the packages twice, installs, upgrades and removes them; needs root and Debian's dpkg
+	$(GO) test -count=1 -v ./deploy/package -packages
 
 test: ## what the README promises: everything, under five minutes on two cores
 	$(GO) test ./...
