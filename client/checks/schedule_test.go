@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -363,9 +364,13 @@ func TestStopWaitsFiveSeconds(t *testing.T) {
 				f.expect("x UNKNOWN")
 				pass(time.Hour) // and what returns later counts for nothing
 				f.expect()
-				if r := f.only(); r.Status != client.Unknown {
+				if r := f.only(); r.Status != client.Unknown || r.Running || r.Stuck {
 					t.Errorf("got %+v", r)
 				}
+				if !f.Remove("x", "a") || len(f.Results()) != 0 {
+					t.Error("Remove after the stop")
+				}
+				f.expect()
 			})
 		})
 	}
@@ -458,6 +463,80 @@ func TestRemoveEndsARunAndANewOneWaits(t *testing.T) {
 		f.expect("x SERVING")
 		if p.overlap {
 			t.Error("two runs at once")
+		}
+	})
+}
+
+func TestStuckCheckThatReturnsAfterTheStop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.add("x", newProbe("a", sleep(time.Minute)))
+		f.add("x", newProbe("removed", sleep(time.Minute)))
+		f.add("x", newProbe("removed when stuck", sleep(time.Minute)))
+		f.start()
+		f.Remove("x", "removed")
+		pass(20 * s)
+		f.Remove("x", "removed when stuck")
+		f.told.take()
+		const want = `checks: the runner has stopped, and 5s later these have not returned: check "a" of service "x", ` +
+			`check "removed when stuck" of service "x", check "removed" of service "x"`
+		if err := f.stop(); err == nil || err.Error() != want {
+			t.Errorf("got  %v\nwant %s", err, want)
+		}
+		if r := f.only(); !r.Stuck || !r.Running {
+			t.Errorf("before it returns: %+v", r)
+		}
+		pass(time.Minute)
+		if r := f.only(); r.Stuck || r.Running || r.Failures != 2 {
+			t.Errorf("after it returned: %+v", r)
+		}
+		f.Remove("x", "a")
+		f.expect()
+	})
+}
+
+// Everything that a program may do at once, for the race detector. What comes of it is the model's.
+func TestManyGoroutines(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t, WithMaxParallel(3), WithObserver(&observed{&notes{}}))
+		f.start()
+		var all sync.WaitGroup
+		for g := range 8 {
+			all.Go(func() {
+				name := fmt.Sprint(g % 4)
+				for i := range 100 {
+					w := &waking{probe: newProbe(name, slow(time.Duration(i%7)*s, map[bool]error{true: errBad}[i%3 == 0]))}
+					if err := f.Add("x", w, Interval(2*s), Timeout(3*s), Fall(1)); err != nil && !strings.Contains(err.Error(), "already") {
+						t.Error(err)
+					}
+					time.Sleep(time.Duration(g+i) * 100 * time.Millisecond)
+					if w.run != nil {
+						w.run()
+					}
+					for _, r := range f.Results() {
+						if r.Successes > 0 && r.Failures > 0 || r.Stuck && !r.NextRun.IsZero() {
+							t.Errorf("got %+v", r)
+						}
+					}
+					f.get("GET", "?service=x")
+					if i%2 == 0 {
+						f.Remove("x", name)
+					}
+				}
+			})
+		}
+		all.Wait()
+		for g := range 4 {
+			f.Remove("x", fmt.Sprint(g))
+		}
+		pass(time.Minute)
+		if f.places != 3 || len(f.due) != 0 || len(f.deadlines) != 0 || len(f.leaving) != 0 || f.inside != 0 || len(f.services) != 0 {
+			t.Errorf("left over: %d places, %d due, %d deadlines, %d leaving, %d inside, %d services",
+				f.places, len(f.due), len(f.deadlines), len(f.leaving), f.inside, len(f.services))
+		}
+		lines := f.told.take()
+		if len(lines) == 0 || lines[len(lines)-1] != "x SERVICE_UNKNOWN" {
+			t.Errorf("told %q at last", lines)
 		}
 	})
 }
