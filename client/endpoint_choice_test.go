@@ -97,6 +97,19 @@ func TestCallsUseTheEndpointsThatTheirContextNames(t *testing.T) {
 		if got := fmt.Sprint(counts(f, "Check")); got != "map[n1:1 n2:0 n3:1]" {
 			t.Errorf("calls of the nodes: %s", got)
 		}
+		// Also in later rounds.
+		f.nodes[1].onWrite = func(_ context.Context, n int) error {
+			if n < 5 {
+				return refusal(codes.Unavailable, "NOT_WRITTEN", nil)
+			}
+			return nil
+		}
+		if _, err := c.SetBatch(client.WithEndpoints(t.Context(), e[1]), []client.Change{{Service: "a", Status: serving}}, client.WriteOptions{}); err != nil {
+			t.Error(err)
+		}
+		if got := fmt.Sprint(counts(f, "BatchSetServingStatus")); got != "map[n1:0 n2:5 n3:0]" {
+			t.Errorf("batches of the nodes: %s", got)
+		}
 		f.do(func() { f.nodes[0].hung = true })
 		short, cancel := context.WithTimeout(client.WithEndpoints(t.Context(), e[0]), 100*time.Millisecond)
 		defer cancel()
@@ -119,8 +132,9 @@ func TestCallsUseTheEndpointsThatTheirContextNames(t *testing.T) {
 		if got := fmt.Sprint(counts(f, "SetServingStatus")); got != "map[n1:1 n2:1 n3:0]" {
 			t.Errorf("writes of the nodes: %s", got)
 		}
+		f.write(event{"c", serving, ""})
 		for u, err := range c.Watch(client.WithEndpoints(t.Context(), e[0]), "a") {
-			if err != nil || u.Endpoint != e[0] || u.AsOf != 3 {
+			if err != nil || u.Endpoint != e[0] || u.Revision != 4 || u.AsOf != 5 {
 				t.Errorf("%+v, %v", u, err)
 			}
 			break

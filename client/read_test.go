@@ -189,6 +189,33 @@ func TestReadMovesPastHungEndpoints(t *testing.T) {
 	}
 }
 
+// An address from which nothing ever comes, not even a refusal, costs no more than a node that hangs.
+func TestReadMovesPastABlackHole(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 2)
+		f.write(event{service: "a", status: serving})
+		cfg := f.config()
+		cfg.DialOptions = []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, name string) (net.Conn, error) {
+			if name == f.nodes[0].name {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return f.dial(ctx, name)
+		})}
+		c := newClient(t, cfg)
+		ctx := client.WithEndpoints(t.Context(), c.Endpoints()...) // always n1 first
+		for range 60 {                                             // longer than gRPC dials
+			began := time.Now()
+			if _, err := c.Check(ctx, "a"); err != nil {
+				t.Error(err)
+			}
+			if took := time.Since(began); took > 300*time.Millisecond {
+				t.Errorf("took %v", took)
+			}
+		}
+	})
+}
+
 func TestLaterRoundsAreMorePatient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := startBuffered(t, 2)

@@ -295,6 +295,14 @@ func TestWatchesSpreadTheirReturn(t *testing.T) {
 		if n := len(f.nodes[0].seen("Watch")); n == before {
 			t.Errorf("no stream within %v of the end of a stable one", time.Since(again))
 		}
+		f.do(func() {
+			f.nodes[0].onRead = func(context.Context, string) error { return refusal(codes.Unavailable, "STOPPING", nil) }
+		})
+		before = len(f.nodes[0].seen("Watch"))
+		time.Sleep(50 * time.Second)
+		if n := len(f.nodes[0].seen("Watch")) - before; n < 60 {
+			t.Errorf("%d streams in 50 s after a stable one", n)
+		}
 		w.want(t, "SERVING")
 	})
 }

@@ -94,6 +94,7 @@ var rooms = map[string][]string{
 	"cmd/rollcall/ballast":        {},
 	"cmd/rollcall/servicemanager": {},
 	"deploy/systemd":              {},
+	"deploy/package":              {},
 	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
 	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":           {"client/connfailure"},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -56,6 +57,13 @@ func TestForwardedCallsEndWhenAnotherLeads(t *testing.T) {
 			time.Sleep(supersededGrace - 1)
 			p.follower.elect("n2", false)
 		}, 5 * time.Second},
+		"another, then it again, then another": {func(p *pair) {
+			p.follower.elect("n3", false)
+			time.Sleep(supersededGrace - 1)
+			p.follower.elect("n2", false)
+			time.Sleep(time.Second)
+			p.follower.elect("n3", false)
+		}, 2*time.Second + 2*supersededGrace - 1},
 		"another, which changes": {func(p *pair) {
 			p.follower.elect("n3", false)
 			time.Sleep(supersededGrace / 2)
@@ -80,6 +88,28 @@ func TestForwardedCallsEndWhenAnotherLeads(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestTheLeaderBeforeStopsWorkingOnIt: it is told that nobody waits any more, so that when it goes on after a hang it
+// proposes nothing old.
+func TestTheLeaderBeforeStopsWorkingOnIt(t *testing.T) {
+	withPair(t, func(t *testing.T, p *pair) {
+		var ended atomic.Int64
+		p.leader.propose = func(ctx context.Context, _ *logv1.Command) (*logv1.Result, error) {
+			<-ctx.Done()
+			ended.Add(1)
+			return nil, ctx.Err()
+		}
+		go func() {
+			time.Sleep(time.Second)
+			p.follower.elect("n3", false)
+		}()
+		began := time.Now()
+		p.forwardBoth(t)
+		if synctest.Wait(); ended.Load() != 2 || time.Since(began) > 2*time.Second {
+			t.Errorf("it works on %d of 2 after %v", 2-ended.Load(), time.Since(began))
+		}
+	})
 }
 
 // TestALeaderThatHandsOverIsHeard: what it answers soon after another leads is the answer.
