@@ -6,7 +6,7 @@ TOOLS   := $(BIN)/.tools
 PROTOS  := rollcall/v1/rollcall.proto rollcall/log/v1/log.proto rollcall/peer/v1/peer.proto
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 
-.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls examples clean
+.PHONY: build release packages test race cluster cluster-boltdb fuzz bench bench-peers bench-watch stock-clients hostile lint proto tables verify soak powerloss lease-pauses histories leases failover stalls flips examples clean
 
 build: ## the binary, in bin/rollcall
 	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN)/rollcall ./cmd/rollcall
@@ -52,6 +52,10 @@ leases: ## P10 of leases in virtual time: SEEDS clusters, each with faults of it
 KILLS ?= 20
 failover: ## from kill -9 of the leader to the next acknowledged write, KILLS times with and without fast failover
 	$(GO) test -run 'TestProcessFailoverTime' -timeout 2h ./cluster_test -kills=$(KILLS) -v
+
+FLIPS ?= 100
+flips: ## FLIPS times a cell of instances is switched off and on under 2,000 calls/s of a stock client, then all that can fail does: a table of how soon calls move
+	$(GO) test -count=1 -run 'TestProcessClients$$' -timeout 2h ./cluster_test -flips=$(FLIPS) -v
 
 examples: ## runs every example against rollcall dev; the first time SQLite is compiled, about a minute
 	cd examples && $(GO) test -count=1 ./...

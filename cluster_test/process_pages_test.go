@@ -147,6 +147,8 @@ func (tr *tour) run() {
 	}
 }
 
+const goExamples = "go -C examples"
+
 // export is a command for the shell that all terminals share.
 var export = regexp.MustCompile(`^export (\w+)="(.*)"$`)
 
@@ -334,8 +336,16 @@ func (tr *tour) lines(from, to int) string {
 
 var pagePortNumber = regexp.MustCompile(`\b76[0-5]\d\b`)
 
-// ports puts this test's ports into a command.
+// ports puts this test's ports into a command, and the directory of the examples, which pages name as seen from the
+// root of the repository.
 func (tr *tour) ports(command string) string {
+	if strings.HasPrefix(command, goExamples) {
+		dir, err := filepath.Abs(filepath.Join("..", "examples"))
+		if err != nil {
+			tr.t.Fatal(err)
+		}
+		command = "go -C " + dir + strings.TrimPrefix(command, goExamples)
+	}
 	return pagePortNumber.ReplaceAllStringFunc(command, func(port string) string {
 		n, _ := strconv.Atoi(port)
 		return strconv.Itoa(n - pagePort + tr.base)

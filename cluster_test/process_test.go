@@ -40,6 +40,9 @@ func TestMain(m *testing.M) {
 	if spec := os.Getenv(reporterEnv); spec != "" {
 		os.Exit(reporterMain(spec))
 	}
+	if spec := os.Getenv(instanceEnv); spec != "" {
+		os.Exit(instanceMain(spec))
+	}
 	flag.Parse()
 	// Tests that are parallel wait for processes most of the time: six at once on two cores.
 	if f := flag.Lookup("test.parallel"); f.Value.String() == "2" {

@@ -454,7 +454,7 @@ func TestAware(t *testing.T) {
 func TestGate(t *testing.T) {
 	t.Parallel()
 	at := freeAddress(t)
-	server := start(t, "gate", registryFlag(), "-service=gated", "-listen="+at)
+	server := start(t, "gate", registryFlag(), "-service=gated", "-instance="+at)
 	// A caller that checks no health: the name that its view knows of is never switched off.
 	caller := start(t, "aware", registryFlag(), "-service=nobody", "-server="+at)
 	caller.calls(at)

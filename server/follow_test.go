@@ -130,7 +130,7 @@ func TestWatchServices(t *testing.T) {
 	checkError(t, err, want{codes.Unavailable, rpcerror.ReasonFellBehind, "", nil, "begin it anew"})
 }
 
-// What ends, refuses and counts watches of services does so with those of events and of all services.
+// What ends, refuses and counts watches of services does so with those of events, of all services and of names.
 func TestWatchesOfTheRegistryEnd(t *testing.T) {
 	open := func(t *testing.T, n *testNode, ctx context.Context) (recv []func() error) {
 		t.Helper()
@@ -139,9 +139,14 @@ func TestWatchesOfTheRegistryEnd(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		names, err := n.reads().WatchServices(ctx, &rollcallv1.WatchServicesRequest{Services: []string{"a"}})
+		if err != nil {
+			t.Fatal(err)
+		}
 		return []func() error{
 			func() error { _, err := events.Recv(); return err },
 			func() error { _, err := services.Recv(); return err },
+			func() error { _, err := names.Recv(); return err },
 		}
 	}
 	opened := func(t *testing.T, n *testNode, ctx context.Context) []func() error {
@@ -163,7 +168,7 @@ func TestWatchesOfTheRegistryEnd(t *testing.T) {
 	t.Run("with the node", func(t *testing.T) {
 		n := single(t)
 		recv := opened(t, n, patient(t))
-		if n.OpenWatches() != 2 {
+		if n.OpenWatches() != 3 {
 			t.Errorf("%d watches are counted", n.OpenWatches())
 		}
 		if err := n.Stop(patient(t)); err != nil {
@@ -183,7 +188,7 @@ func TestWatchesOfTheRegistryEnd(t *testing.T) {
 		checkError(t, err, diverged)
 	})
 	t.Run("at the limit", func(t *testing.T) {
-		n := single(t, func(c *Config) { c.MaxWatchesPerConnection = 2 })
+		n := single(t, func(c *Config) { c.MaxWatchesPerConnection = 3 })
 		ctx, cancel := context.WithCancel(patient(t))
 		opened(t, n, ctx)
 		check(t, open(t, n, ctx), want{codes.ResourceExhausted, rpcerror.ReasonLimitReached, "", nil, "--max-watches-per-connection"})

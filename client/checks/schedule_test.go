@@ -164,6 +164,22 @@ func TestLateRunsErrorIsShown(t *testing.T) {
 	})
 }
 
+func TestTookOfALateRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.add("x", newProbe("a", sleep(7*s)))
+		f.start()
+		var elapsed time.Duration
+		for _, want := range []time.Duration{5 * s, 7 * s} {
+			pass(want - elapsed)
+			elapsed = want
+			if r := f.only(); r.Took != want || r.Stuck == (want == 7*s) {
+				t.Errorf("%v: %+v", want, r)
+			}
+		}
+	})
+}
+
 func TestTimeoutLongerThanInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -406,11 +422,13 @@ func TestRemoveEndsARunAndANewOneWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
 		release := make(chan struct{})
+		var ended time.Time
 		calls := 0
 		p := newProbe("a", nil)
 		p.run = func(ctx context.Context) error {
 			if calls++; calls == 1 {
 				<-ctx.Done()
+				ended = time.Now()
 				<-release // it takes its time
 				return errBad
 			}
@@ -422,8 +440,16 @@ func TestRemoveEndsARunAndANewOneWaits(t *testing.T) {
 		if !f.Remove("x", "a") || f.Remove("x", "a") {
 			t.Error("Remove must find the check, and only once")
 		}
+		synctest.Wait()
+		if ended != time.Now() {
+			t.Error("Remove did not end the run's context")
+		}
 		f.add("x", p)
-		pass(5 * s)
+		pass(5*s - 1)
+		if r := f.Results()[0]; r.Stuck || r.Running || r.Failures != 0 {
+			t.Errorf("before it is late: %+v", r)
+		}
+		pass(1)
 		f.expect("x UNKNOWN", "x SERVING", "x UNKNOWN", "x NOT_SERVING")
 		if r := f.Results()[0]; !r.Stuck || r.Running || r.Error != "the run of a check with this name, which was removed, has not returned" {
 			t.Errorf("got %+v", r)

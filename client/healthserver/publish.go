@@ -2,8 +2,10 @@ package healthserver
 
 import (
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
 )
 
@@ -55,23 +57,27 @@ func (s *Server) report(ctx context.Context, l lease) {
 	defer said.Wait() // after cancel
 	defer cancel()
 	var (
-		last     client.Report
+		last     = client.Status(-1)
 		next     time.Time // when the next one may go out
 		stopping = s.stopping
 	)
 	for {
 		var wait <-chan time.Time
 		if st, ok := said.status(); ok {
-			r := client.Report{Service: s.instance, Status: reported(st), Reason: "what the process says"}
+			st = reported(st)
 			switch pause := time.Until(next); {
-			case r == last:
+			case st == last:
 			case pause > 0 && stopping != nil:
 				wait = time.After(pause)
 			default:
-				if err := l.Submit(r); err != nil {
+				reason := s.reasonOf(st)
+				if stopping == nil {
+					reason = "the process stops"
+				}
+				if err := l.Submit(client.Report{Service: s.instance, Status: st, Reason: reason}); err != nil {
 					s.logger.Error("the status cannot be published", "err", err)
 				}
-				last, next = r, time.Now().Add(publishInterval)
+				last, next = st, time.Now().Add(publishInterval)
 			}
 		}
 		select {
@@ -83,6 +89,35 @@ func (s *Server) report(ctx context.Context, l lease) {
 			return
 		}
 	}
+}
+
+// Report is SetServingStatus with a reason, for a checks.Runner. The reason of "" is published with the status when
+// that changes; a new reason alone is not published. At most 1 KiB of valid text: with any other the status is set,
+// and the error returned.
+func (s *Server) Report(service string, st client.Status, reason string) error {
+	var err error
+	if bad := limits.Reason(reason); bad != nil {
+		reason, err = "", fmt.Errorf("healthserver: the reason %w", bad)
+	}
+	if service == "" {
+		s.why.Store(&why{st, reason})
+	}
+	s.SetServingStatus(service, st)
+	return err
+}
+
+// why is the reason of a status of "".
+type why struct {
+	status client.Status
+	reason string
+}
+
+// reasonOf is the reason that goes with a status of "".
+func (s *Server) reasonOf(st client.Status) string {
+	if w := s.why.Load(); w != nil && reported(w.status) == st && w.reason != "" {
+		return w.reason
+	}
+	return "the process says so"
 }
 
 // reported is what is published of a status. What is not one of a report's is no statement: UNKNOWN.

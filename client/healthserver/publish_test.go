@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/checks"
 )
 
 // newPublishing returns a Server that publishes to a fake, on a registry that thinks nothing.
@@ -72,6 +74,11 @@ func TestTheOpinionIsNotPublished(t *testing.T) {
 		wantStatus(t, s, "", client.NotServing)
 		time.Sleep(time.Hour)
 		wantReports(t, l, client.Serving)
+		s.SetServingStatus("", client.Unknown) // beneath
+		time.Sleep(time.Hour)
+		s.SetServingStatus("", client.Serving)
+		time.Sleep(time.Hour)
+		wantReports(t, l, client.Serving, client.Unknown, client.Serving)
 	})
 }
 
@@ -184,3 +191,42 @@ func TestTheObserverIsToldOfTheLease(t *testing.T) {
 		}
 	})
 }
+
+// What a checks.Runner says goes to the registry with its reason, and only with a change of the status.
+func TestReasonsArePublished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, l := newPublishing(t, Publish{})
+		run(t, s)
+		say := func(do func()) {
+			do()
+			synctest.Wait()
+			time.Sleep(time.Minute)
+		}
+		say(func() {})
+		say(func() { _ = s.Report("", client.NotServing, "database") })
+		say(func() { _ = s.Report("", client.NotServing, "database, disk") }) // a new reason alone
+		say(func() { _ = s.Report("cart", client.Serving, "of another name") })
+		say(func() { s.SetServingStatus("", client.Serving) })
+		say(func() {
+			if err := s.Report("", client.NotServing, strings.Repeat("x", 1025)); err == nil {
+				t.Error("a reason of 1025 bytes is accepted")
+			}
+		})
+		wantStatus(t, s, "cart", client.Serving)
+		say(s.Resume)
+		say(func() { close(s.stopping); s.Shutdown() })
+		var got []string
+		for _, r := range l.reports {
+			got = append(got, r.Status.String()+": "+r.Reason)
+		}
+		want := []string{
+			"SERVING: the process says so", "NOT_SERVING: database", "SERVING: the process says so", "NOT_SERVING: the process says so",
+			"SERVING: the process says so", "NOT_SERVING: the process stops",
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("published %q, want %q", got, want)
+		}
+	})
+}
+
+var _ checks.ReasonReporter = (*Server)(nil)

@@ -33,8 +33,9 @@ type Server struct {
 	observer Observer // may be nil
 	source   source   // nil without WithClient
 	state    *stateFile
-	publish  *publisher // nil without WithPublish
-	refusal  error      // of the gates
+	publish  *publisher          // nil without WithPublish
+	refusal  error               // of the gates
+	why      atomic.Pointer[why] // of what is said of ""; nil: no reason was given
 
 	// verdict is what is made of the registry's opinions. It is written with mu held.
 	verdict     atomic.Int32

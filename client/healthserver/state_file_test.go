@@ -3,6 +3,7 @@ package healthserver
 import (
 	"bytes"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -174,11 +175,17 @@ func TestAStateFileThatCannotBeWritten(t *testing.T) {
 	if err := os.WriteFile(file, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
+	socket := filepath.Join(dir, "socket")
+	listener, err := net.Listen("unix", socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
 	for name, path := range map[string]string{
 		"a directory":            dir,
 		"no directory":           filepath.Join(dir, "missing", "state"),
 		"in a file":              filepath.Join(file, "state"),
-		"a device":               "/dev/null",
+		"a socket":               socket,
 		"the temporary is taken": filepath.Join(dir, "state"),
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -201,7 +208,7 @@ func TestAStateFileThatCannotBeWritten(t *testing.T) {
 			})
 		})
 	}
-	if info, err := os.Stat("/dev/null"); err != nil || info.Mode().IsRegular() {
-		t.Errorf("/dev/null is %v, %v", info, err)
+	if info, err := os.Stat(socket); err != nil || info.Mode().IsRegular() {
+		t.Errorf("the socket is %v, %v", info, err)
 	}
 }

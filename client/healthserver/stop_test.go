@@ -102,7 +102,9 @@ func TestStopDoesNotHangOnARawWatch(t *testing.T) {
 		start := time.Now()
 		stopped := make(chan struct{})
 		go func() {
-			s.Stop(context.Background(), h.Server)
+			ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+			defer cancel()
+			s.Stop(ctx, h.Server)
 			close(stopped)
 		}()
 		wantNext(client.NotServing)

@@ -179,7 +179,8 @@ func find(root *cobra.Command, path string) *cobra.Command {
 	return cmd
 }
 
-// dial returns a client of the --endpoints. It does no I/O yet.
+// dial returns a client of the --endpoints, which asks them in this order: who sets and then gets sees what was set. It
+// does no I/O yet.
 func (a *app) dial() (*client.Client, error) {
 	endpoints, err := a.endpointList()
 	if err != nil {

@@ -3,10 +3,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"log"
 	"log/slog"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -22,7 +24,7 @@ import (
 )
 
 var (
-	registry = flag.String("registry", "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620", "nodes of the registry")
+	registry = flag.String("registry", cmp.Or(os.Getenv("ROLLCALL_ENDPOINTS"), "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620"), "nodes of the registry")
 	name     = flag.String("service", "checkout", "what operators switch")
 	server   = flag.String("server", "127.0.0.1:8080", "who is called")
 )

@@ -1,13 +1,16 @@
-// Gate is an instance that refuses calls itself while it is switched off, for callers that check no health, as those
-// of Node (grpc-js). It publishes nothing.
+// Gate is an instance that can be switched off, without a database. It also refuses calls itself while it is off, for
+// callers that check no health, as those of Node (grpc-js).
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -22,9 +25,9 @@ import (
 )
 
 var (
-	registry = flag.String("registry", "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620", "nodes of the registry")
+	registry = flag.String("registry", cmp.Or(os.Getenv("ROLLCALL_ENDPOINTS"), "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620"), "nodes of the registry")
 	name     = flag.String("service", "checkout", "what operators switch")
-	listen   = flag.String("listen", "127.0.0.1:8080", "where this process serves")
+	instance = flag.String("instance", "127.0.0.1:8080", "the address at which others reach this process")
 )
 
 func main() {
@@ -36,20 +39,21 @@ func main() {
 
 func run() error {
 	config := client.DefaultConfig()
-	config.Endpoints = strings.Split(*registry, ",")
+	config.Endpoints, config.Actor = strings.Split(*registry, ","), *instance
 	c, err := client.New(config)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	health, err := healthserver.New(*name, healthserver.WithClient(c), healthserver.WithLogger(slog.Default()))
+	health, err := healthserver.New(*name, healthserver.WithClient(c), healthserver.WithInstance(*instance),
+		healthserver.WithPublish(healthserver.Publish{}), healthserver.WithLogger(slog.New(slog.NewTextHandler(os.Stderr, nil))))
 	if err != nil {
 		return err
 	}
 	server := grpc.NewServer(grpc.UnaryInterceptor(health.UnaryGate), grpc.StreamInterceptor(health.StreamGate))
 	healthpb.RegisterHealthServer(server, health)
-	shop.Register(server, func(_ context.Context, item string) (string, error) { return *listen + " has " + item, nil })
-	listener, err := net.Listen("tcp", *listen)
+	shop.Register(server, func(_ context.Context, item string) (string, error) { return *instance + " has " + item, nil })
+	listener, err := net.Listen("tcp", *instance)
 	if err != nil {
 		return err
 	}
@@ -66,7 +70,7 @@ func run() error {
 		health.Stop(deadline, server)
 		close(done)
 	}()
-	log.Printf("serving %s at %s", *name, *listen)
+	fmt.Println("serving", *name, "at", *instance)
 	if err := server.Serve(listener); err != nil {
 		return err
 	}

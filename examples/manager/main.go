@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"os/signal"
 	"strings"
 	"sync"
@@ -32,7 +34,7 @@ import (
 )
 
 var (
-	registry = flag.String("registry", "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620", "nodes of the registry")
+	registry = flag.String("registry", cmp.Or(os.Getenv("ROLLCALL_ENDPOINTS"), "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620"), "nodes of the registry")
 	name     = flag.String("service", "shop", "the prefix of what is reported: shop/orders, shop/storage")
 	listen   = flag.String("listen", "127.0.0.1:8085", "grpc.health.v1")
 	page     = flag.String("page", "127.0.0.1:8086", "http: / has the results, /metrics is for Prometheus")
@@ -60,7 +62,7 @@ func run(ctx context.Context) error {
 		return err
 	}
 	config := client.DefaultConfig()
-	config.Endpoints = strings.Split(*registry, ",")
+	config.Endpoints, config.Actor = strings.Split(*registry, ","), *name
 	c, err := client.New(config)
 	if err != nil {
 		return err

@@ -2,10 +2,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
 	"log"
+	"os"
 	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -18,7 +20,7 @@ import (
 )
 
 var (
-	registry = flag.String("registry", "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620", "nodes of the registry")
+	registry = flag.String("registry", cmp.Or(os.Getenv("ROLLCALL_ENDPOINTS"), "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620"), "nodes of the registry")
 	name     = flag.String("service", "checkout", "whose status is asked for")
 	times    = flag.Int("times", 9, "how often")
 )

@@ -2,10 +2,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"flag"
 	"log"
 	"log/slog"
+	"os"
 	"os/signal"
 	"strings"
 	"syscall"
@@ -21,7 +23,7 @@ import (
 )
 
 var (
-	registry = flag.String("registry", "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620", "nodes of the registry")
+	registry = flag.String("registry", cmp.Or(os.Getenv("ROLLCALL_ENDPOINTS"), "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620"), "nodes of the registry")
 	first    = flag.String("first", "cell-a/checkout", "the service that is preferred")
 	second   = flag.String("second", "cell-b/checkout", "the one that takes over")
 )

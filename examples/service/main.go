@@ -2,9 +2,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"flag"
+	"fmt"
 	"log"
 	"log/slog"
 	"net"
@@ -25,7 +27,7 @@ import (
 )
 
 var (
-	registry = flag.String("registry", "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620", "nodes of the registry")
+	registry = flag.String("registry", cmp.Or(os.Getenv("ROLLCALL_ENDPOINTS"), "127.0.0.1:7600,127.0.0.1:7610,127.0.0.1:7620"), "nodes of the registry")
 	name     = flag.String("service", "cell-a/checkout", "what operators switch")
 	instance = flag.String("instance", "127.0.0.1:8080", "the address at which others reach this process")
 	database = flag.String("database", "orders.db", "the SQLite file")
@@ -49,7 +51,7 @@ func run() error {
 	}
 
 	config := client.DefaultConfig()
-	config.Endpoints = strings.Split(*registry, ",")
+	config.Endpoints, config.Actor = strings.Split(*registry, ","), *instance
 	c, err := client.New(config)
 	if err != nil {
 		return err
@@ -100,7 +102,7 @@ func run() error {
 		health.Stop(deadline, server)
 		close(done)
 	}()
-	log.Printf("serving %s at %s", *name, *instance)
+	fmt.Println("serving", *name, "at", *instance)
 	if err := server.Serve(listener); err != nil {
 		return err
 	}
