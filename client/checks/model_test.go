@@ -245,7 +245,7 @@ func drawActions(rt *rapid.T) []action {
 			},
 			steps: steps.Draw(rt, "steps"),
 		}
-	}), 1, 60).Draw(rt, "actions")
+	}), 15, 80).Draw(rt, "actions")
 }
 
 // TestRunnerAgainstModel adds and removes checks, and lets time pass. Moments are chosen so that no two things whose
