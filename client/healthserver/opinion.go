@@ -98,7 +98,7 @@ func (s *Server) opinions() (off []offName, heard bool) {
 		return off, heard
 	}
 	own := s.source.Get(s.instance)
-	if own.Off && own.Record.GetOverride() != nil {
+	if own.OffByOverride() {
 		off = append(off, newOffName(s.instance, &own))
 	}
 	return off, heard && own.Heard && (s.publish == nil || own.Record != nil)
