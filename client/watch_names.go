@@ -2,10 +2,8 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"iter"
 	"slices"
-	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 
@@ -24,18 +22,8 @@ import (
 // INVALID_ARGUMENT.
 func (c *Client) WatchNames(ctx context.Context, names ...string) iter.Seq2[ServicesUpdate, error] {
 	op := operation{name: "watch names"}
-	refuse := func(message string) iter.Seq2[ServicesUpdate, error] {
-		return func(yield func(ServicesUpdate, error) bool) {
-			yield(ServicesUpdate{}, op.error(codes.InvalidArgument, message, nil))
-		}
-	}
-	if len(names) == 0 {
-		return refuse("no name is given") // the request would mean all services
-	}
-	for _, name := range names {
-		if !utf8.ValidString(name) {
-			return refuse(fmt.Sprintf("the name %q is not valid UTF-8", name))
-		}
+	if len(names) == 0 { // the request would mean all services
+		return refused(op.error(codes.InvalidArgument, "no name is given", nil))
 	}
 	return c.watchServices(ctx, op, &rollcallv1.WatchServicesRequest{Services: slices.Clone(names)})
 }

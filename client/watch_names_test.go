@@ -101,6 +101,11 @@ func TestWatchNamesRefusesWhatNoNodeIsAsked(t *testing.T) {
 				t.Errorf("%q: %v, want %s", names, err, want)
 			}
 		}
+		for _, err := range c.WatchServices(t.Context(), "a", "b\xff") {
+			if e, ok := errors.AsType[*client.Error](err); !ok || e.Code != codes.InvalidArgument {
+				t.Errorf("%v", err)
+			}
+		}
 		if n != 1 || len(f.nodes[0].seen("WatchServices")) > 0 {
 			t.Errorf("%q: %d updates", names, n)
 		}

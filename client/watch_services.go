@@ -2,11 +2,14 @@ package client
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -56,6 +59,11 @@ type servicesWatch struct {
 
 // watchServices runs a watch by prefixes, or by names if req has any.
 func (c *Client) watchServices(ctx context.Context, op operation, req *rollcallv1.WatchServicesRequest) iter.Seq2[ServicesUpdate, error] {
+	for _, text := range slices.Concat(req.GetPrefixes(), req.GetServices()) {
+		if !utf8.ValidString(text) {
+			return refused(op.error(codes.InvalidArgument, fmt.Sprintf("%q is not valid UTF-8", text), nil))
+		}
+	}
 	return func(yield func(ServicesUpdate, error) bool) {
 		ctx, done := c.begin(ctx)
 		defer done()
@@ -80,6 +88,11 @@ func (c *Client) watchServices(ctx context.Context, op operation, req *rollcallv
 			yield(ServicesUpdate{}, err)
 		}
 	}
+}
+
+// refused is a watch that no node is asked for.
+func refused(err *Error) iter.Seq2[ServicesUpdate, error] {
+	return func(yield func(ServicesUpdate, error) bool) { yield(ServicesUpdate{}, err) }
 }
 
 // forget drops what was given, if anything: nothing of it belongs to the cluster that comes.

@@ -15,7 +15,7 @@ type Reading struct {
 	CommitIndex   uint64
 	AppliedIndex  uint64
 	LeaderChanges uint64
-	// FastFailovers is how often this node stood for election because its leader's process had ended.
+	// FastFailovers is how often this node stood for election because its leader's process had ended, or was silent.
 	FastFailovers uint64
 	Revision      int64
 	// FeatureLevel is the cluster's, MaxFeatureLevel the highest that this binary can fold.
@@ -212,7 +212,7 @@ var families = []family{
 		}},
 	{"rollcall_leader_changes_total", "How often another leader became known to this node, or one again after none was.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.LeaderChanges) })},
-	{"rollcall_fast_failovers_total", "How often this node stood for election at once because its leader's process had ended.", counter, nil,
+	{"rollcall_fast_failovers_total", "How often this node stood for election before raft's timeout, because its leader's process had ended or its leader was silent.", counter, nil,
 		one(func(r Reading) float64 { return float64(r.FastFailovers) })},
 	{"rollcall_term", "Raft's term.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Term) })},

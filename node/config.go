@@ -93,8 +93,8 @@ type Config struct {
 	// 0: none. A level that is higher already stays.
 	HoldLevel uint32
 
-	// FastFailover lets this node stand for election as soon as its leader's process has ended, without
-	// waiting for raft's timeout.
+	// FastFailover lets this node stand for election as soon as its leader's process has ended, and after a second
+	// when its leader is silent, without waiting for raft's timeout.
 	FastFailover bool
 
 	// ScrubInterval is how long after a check of all records, in memory and in the registry file, the next one

@@ -74,8 +74,9 @@ type Config struct {
 	EnqueueTimeout   time.Duration // until raft takes an entry
 	CloseTimeout     time.Duration // until Close gives up
 
-	// FastFailover lets this node stand for election at once when its leader's process has ended, and
-	// answer others that would: see package failover. Without it nodes wait for the heartbeat timeout.
+	// FastFailover lets this node stand for election at once when its leader's process has ended, and after a second
+	// when its leader is silent, and answer others that would: see package failover. Without it nodes wait for raft's
+	// own timeouts.
 	FastFailover bool
 
 	// MaxPeerConnections is the most connections between this node and others; members need a few each.

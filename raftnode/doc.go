@@ -9,7 +9,7 @@
 // Beneath it one package holds one idea: peerport the connections between nodes, transport raft's network
 // over them and who has acknowledged this leader (what renews its leadership: raft's heartbeats), proposer
 // from commands to log entries, forming the decisions of a node without a cluster, failover the fast
-// election after a leader's process has ended, clock the time that a leader stamps on entries, raftlogger
+// election after a leader's process has ended or is silent, clock the time that a leader stamps on entries, raftlogger
 // raft's log lines, workaround what rests on the insides of hashicorp/raft, memnet the network of tests.
 //
 // What does not belong here: what an entry means (it takes a raft.FSM, and of the fold it calls only what

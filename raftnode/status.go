@@ -35,7 +35,7 @@ type Status struct {
 	Leader    string // "": none known
 	// LeaderChanges counts how often a leader became known to this node that was not before.
 	LeaderChanges uint64
-	// FastFailovers counts how often this node stood for election because its leader's process had ended.
+	// FastFailovers counts how often this node stood for election because its leader's process had ended, or was silent.
 	FastFailovers uint64
 	// LeaderContact is when a follower last heard from the leader: now for the leader, zero if never.
 	LeaderContact time.Time

@@ -232,7 +232,7 @@ func drawActions(rt *rapid.T) []action {
 	}), 1, 5)
 	return rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) action {
 		return action{
-			passes: seconds(rt, "passes", 0, 20) + 7*time.Millisecond,
+			passes: time.Duration(rapid.SampledFrom([]int{0, 0, 1, 2, 3, 5, 12, 20}).Draw(rt, "passes"))*s + 7*time.Millisecond,
 			id: entryID{
 				rapid.SampledFrom([]string{"", "x", "y"}).Draw(rt, "service"),
 				rapid.SampledFrom([]string{"a", "b"}).Draw(rt, "check"),
@@ -245,7 +245,7 @@ func drawActions(rt *rapid.T) []action {
 			},
 			steps: steps.Draw(rt, "steps"),
 		}
-	}), 1, 60).Draw(rt, "actions")
+	}), 15, 80).Draw(rt, "actions")
 }
 
 // TestRunnerAgainstModel adds and removes checks, and lets time pass. Moments are chosen so that no two things whose

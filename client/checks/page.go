@@ -170,8 +170,12 @@ func (r *Runner) page(only string, one bool) page {
 	r.mu.Lock()
 	now := time.Now()
 	p.Time, p.Running = now.UTC(), !r.stopping(now)
-	for _, s := range r.services {
-		if !one || s.name == only {
+	if one {
+		if s := r.services[only]; s != nil {
+			p.Services = append(p.Services, s.page())
+		}
+	} else {
+		for _, s := range r.services {
 			p.Services = append(p.Services, s.page())
 		}
 	}

@@ -345,6 +345,9 @@ func TestWakeRunsAtOnce(t *testing.T) {
 		if got, want := w.started(), []time.Duration{0, 4 * s, 5 * s, 15 * s, 25 * s}; !slices.Equal(got, want) {
 			t.Errorf("started at %v, want %v", got, want)
 		}
+		if w.stopped {
+			t.Error("stop was called before Remove")
+		}
 		f.Remove("x", "a")
 		if !w.stopped {
 			t.Error("stop was not called")

@@ -235,10 +235,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	r.ctx = ctx
 	now := time.Now()
-	if !r.stopping(now) {
-		for _, s := range r.services {
-			r.refresh(s, now, true)
-		}
+	for _, s := range r.services {
+		r.refresh(s, now, true)
 	}
 	r.mu.Unlock()
 
@@ -357,7 +355,11 @@ func (r *Runner) refresh(s *service, now time.Time, anyway bool) {
 // Results returns the results of all checks as they were at one moment, sorted by service and name.
 func (r *Runner) Results() []Result {
 	r.mu.Lock()
-	var all []Result
+	n := 0
+	for _, s := range r.services {
+		n += len(s.checks)
+	}
+	all := make([]Result, 0, n)
 	for _, s := range r.services {
 		for _, e := range s.checks {
 			all = append(all, e.result())

@@ -160,7 +160,7 @@ func (r *Runner) finish(e *entry, o *outcome) {
 	e.cancel()
 	r.inside--
 	if r.stopping(now) {
-		e.inside = false
+		r.rest(e)
 		if r.stopped && r.inside == 0 {
 			close(r.empty)
 		}
@@ -193,6 +193,19 @@ func (r *Runner) finish(e *entry, o *outcome) {
 		r.schedule(e, now)
 	}
 	r.advanceAndPoke(now)
+}
+
+// rest is finish when the Runner stops: the result counts for nothing.
+func (r *Runner) rest(e *entry) {
+	if e.state == running || e.state == stuck {
+		heap.Remove(&r.deadlines, e.index)
+		e.state = gone
+	}
+	e.inside = false
+	if !e.removed {
+		e.state = idle
+		r.queueUp(&r.due, e, e.due)
+	}
 }
 
 // schedule has the next run of e start when it is due. e is in no queue.

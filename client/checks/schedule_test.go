@@ -3,7 +3,6 @@ package checks
 import (
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -164,6 +163,22 @@ func TestLateRunsErrorIsShown(t *testing.T) {
 	})
 }
 
+func TestTookOfALateRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		f.add("x", newProbe("a", sleep(7*s)))
+		f.start()
+		var elapsed time.Duration
+		for _, want := range []time.Duration{5 * s, 7 * s} {
+			pass(want - elapsed)
+			elapsed = want
+			if r := f.only(); r.Took != want || r.Stuck == (want == 7*s) {
+				t.Errorf("%v: %+v", want, r)
+			}
+		}
+	})
+}
+
 func TestTimeoutLongerThanInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -243,195 +258,5 @@ func TestManyStuckChecksHaveOneGoroutineEach(t *testing.T) {
 			t.Errorf("%d runs that have not returned", n)
 		}
 		close(never)
-	})
-}
-
-func TestPanicsAreContained(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		var none *probe
-		f.add("x", Func("nil map", func(context.Context) error { var m map[string]int; m["a"] = 1; return nil }))
-		f.add("x", Func("nil pointer", func(context.Context) error { _ = none.name; return nil }))
-		f.add("x", Func("panic(nil)", func(context.Context) error { panic(nil) }))
-		f.add("x", Func("bad error", func(context.Context) error { return badError{} }))
-		f.add("x", Func("goexit", func(context.Context) error { runtime.Goexit(); return nil }))
-		f.add("x", Func("works", func(context.Context) error { return nil }))
-		f.start()
-		pass(20 * s)
-		for _, r := range f.Results() {
-			want := map[string]string{
-				"nil map":     "panic: assignment to entry in nil map (checks.TestPanicsAreContained.func",
-				"nil pointer": "panic: runtime error: invalid memory address or nil pointer dereference (checks.TestPanicsAreContained.func",
-				"panic(nil)":  "panic: panic called with nil argument",
-				"bad error":   "panic: my own fault (checks.badError.Error, schedule_test.go:",
-				"goexit":      "it ended its goroutine instead of returning",
-			}[r.Check]
-			if !strings.HasPrefix(r.Error, want) || (want == "") != (r.Error == "") || want != "" && r.Failures != 3 {
-				t.Errorf("%s: %d failures, %q", r.Check, r.Failures, r.Error)
-			}
-			if want != "" && r.Check != "goexit" && !strings.Contains(r.Error, ", schedule_test.go:") {
-				t.Errorf("%s: %q does not say where", r.Check, r.Error)
-			}
-		}
-	})
-}
-
-type badError struct{}
-
-func (badError) Error() string { panic("my own fault") }
-
-func TestCleanStopTellsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		f.add("x", newProbe("a", results(nil, errBad)), Fall(1), Interval(time.Hour))
-		calls := 0
-		f.add("y", newProbe("heeds", func(ctx context.Context) error {
-			if calls++; calls == 1 {
-				return nil
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}), Fall(1))
-		f.start()
-		pass(12 * s)
-		f.told.take()
-		before := time.Now()
-		if err := f.stop(); err != nil {
-			t.Error(err)
-		}
-		if d := time.Since(before); d != 0 {
-			t.Errorf("the stop took %v", d)
-		}
-		f.expect()
-		for _, r := range f.Results() {
-			if r.Status != client.Serving || r.Failures != 0 || r.Running {
-				t.Errorf("after the stop: %+v", r)
-			}
-		}
-		if err := f.Add("x", newProbe("b", nil)); err == nil || !strings.Contains(err.Error(), "too late") {
-			t.Errorf("Add after the stop: %v", err)
-		}
-		if err := f.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "runs once") {
-			t.Errorf("Run after the stop: %v", err)
-		}
-		pass(time.Hour)
-		if calls != 2 {
-			t.Errorf("%d runs", calls)
-		}
-	})
-}
-
-func TestStopWaitsFiveSeconds(t *testing.T) {
-	for _, tt := range []struct {
-		name  string
-		takes time.Duration
-		want  time.Duration
-		err   string
-	}{
-		{"for what returns", 4 * s, 4 * s, ""},
-		{"and no longer", time.Minute, 5 * s, `checks: the runner has stopped, and 5s later these have not returned: check "a" of service "x"`},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				f := newFixture(t)
-				f.add("x", newProbe("a", sleep(tt.takes)), Timeout(time.Minute))
-				f.start()
-				before := time.Now()
-				err := f.stop()
-				if (tt.err == "") != (err == nil) || err != nil && err.Error() != tt.err {
-					t.Errorf("got %v", err)
-				}
-				if d := time.Since(before); d != tt.want {
-					t.Errorf("the stop took %v", d)
-				}
-				f.expect("x UNKNOWN")
-				pass(time.Hour) // and what returns later counts for nothing
-				f.expect()
-				if r := f.only(); r.Status != client.Unknown {
-					t.Errorf("got %+v", r)
-				}
-			})
-		})
-	}
-}
-
-func TestRunTwiceAndRunThatIsOver(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		p := newProbe("a", nil)
-		f.add("x", p)
-		f.start()
-		if err := f.Run(t.Context()); err == nil || err.Error() != "checks: Run was called before; a runner runs once" {
-			t.Errorf("a second Run: %v", err)
-		}
-		f.expect("x UNKNOWN", "x SERVING")
-
-		g := newFixture(t)
-		g.add("x", p)
-		over, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := g.Run(over); err != nil {
-			t.Error(err)
-		}
-		g.expect()
-		if len(p.started()) != 1 {
-			t.Error("a check ran though the context had ended")
-		}
-	})
-}
-
-// A check that heeds the deadline of Run's context notices it before the context itself does.
-func TestDeadlineOfRunIsNoFailure(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		ctx, cancel := context.WithTimeout(t.Context(), 12*s)
-		defer cancel()
-		calls := 0
-		f.add("x", newProbe("a", func(ctx context.Context) error {
-			if calls++; calls == 1 {
-				return nil
-			}
-			end, _ := ctx.Deadline()
-			time.Sleep(time.Until(end))
-			return context.DeadlineExceeded
-		}), Fall(1))
-		if err := f.Run(ctx); err != nil {
-			t.Error(err)
-		}
-		f.expect("x UNKNOWN", "x SERVING")
-	})
-}
-
-func TestRemoveEndsARunAndANewOneWaits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		f := newFixture(t)
-		release := make(chan struct{})
-		calls := 0
-		p := newProbe("a", nil)
-		p.run = func(ctx context.Context) error {
-			if calls++; calls == 1 {
-				<-ctx.Done()
-				<-release // it takes its time
-				return errBad
-			}
-			return nil
-		}
-		f.add("x", p)
-		f.add("x", newProbe("stays", nil))
-		f.start()
-		if !f.Remove("x", "a") || f.Remove("x", "a") {
-			t.Error("Remove must find the check, and only once")
-		}
-		f.add("x", p)
-		pass(5 * s)
-		f.expect("x UNKNOWN", "x SERVING", "x UNKNOWN", "x NOT_SERVING")
-		if r := f.Results()[0]; !r.Stuck || r.Running || r.Error != "the run of a check with this name, which was removed, has not returned" {
-			t.Errorf("got %+v", r)
-		}
-		close(release)
-		f.expect("x SERVING")
-		if p.overlap {
-			t.Error("two runs at once")
-		}
 	})
 }

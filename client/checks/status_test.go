@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -132,6 +133,9 @@ func TestDerivedStatus(t *testing.T) {
 				}
 				pass(3 * s)
 				f.expect(tt.want...)
+				if last := tt.want[len(tt.want)-1]; strings.HasSuffix(last, "SERVICE_UNKNOWN") != (len(f.page("", false).Services) == 0) {
+					t.Errorf("%s, and the page has %d services", last, len(f.page("", false).Services))
+				}
 			})
 		})
 	}

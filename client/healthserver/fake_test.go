@@ -28,6 +28,7 @@ type fakeSource struct {
 	mu       sync.Mutex
 	opinions map[string]opinion
 	changed  chan struct{}
+	once     func() // called once, after an opinion was got and before it is looked at
 }
 
 func newFakeSource() *fakeSource {
@@ -41,8 +42,13 @@ func (f *fakeSource) Run(ctx context.Context) error {
 
 func (f *fakeSource) Get(name string) opinion {
 	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.opinions[name]
+	o, once := f.opinions[name], f.once
+	f.once = nil
+	f.mu.Unlock()
+	if once != nil {
+		once()
+	}
+	return o
 }
 
 func (f *fakeSource) Changed() <-chan struct{} {
@@ -116,6 +122,12 @@ func (l *fakeLease) Close(context.Context) error {
 	defer l.mu.Unlock()
 	l.closed = true
 	return nil
+}
+
+func (l *fakeLease) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
 }
 
 func (l *fakeLease) statuses() []client.Status {

@@ -144,7 +144,7 @@ func TestTermsOfPublishing(t *testing.T) {
 				if l.terms != test.want || l.options.OnStop != test.p.OnStop {
 					t.Errorf("the lease has %+v and %v", l.terms, l.options.OnStop)
 				}
-				if !l.closed {
+				if !l.isClosed() {
 					t.Error("Run did not end the lease")
 				}
 			})

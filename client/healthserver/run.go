@@ -45,6 +45,9 @@ func (s *Server) Run(ctx context.Context) error {
 		return errors.New("healthserver: Run was called before")
 	}
 	defer close(s.ran)
+	if s.over.Err() != nil {
+		return nil
+	}
 	inner, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(s.over, cancel)()

@@ -178,11 +178,11 @@ func TestStopPublishesAtOnceAndEndsTheLeaseAndRun(t *testing.T) {
 		synctest.Wait()
 		wantReports(t, l, client.Serving, client.NotServing) // within the second after the first
 		time.Sleep(defaultDrain - time.Millisecond)
-		if l.closed {
+		if l.isClosed() {
 			t.Error("the lease ended before the drain")
 		}
 		<-stopped
-		if !l.closed {
+		if !l.isClosed() {
 			t.Error("the lease did not end")
 		}
 		select {
@@ -221,9 +221,16 @@ func TestStopInOddOrders(t *testing.T) {
 		s, l := newPublishing(t, Publish{})
 		ctx, cancel := context.WithCancel(context.Background())
 		cancel()
-		if err := s.Run(ctx); !errors.Is(err, context.Canceled) || !l.closed {
-			t.Errorf("Run returns %v, lease ended: %v", err, l.closed)
+		if err := s.Run(ctx); !errors.Is(err, context.Canceled) || !l.isClosed() {
+			t.Errorf("Run returns %v, lease ended: %v", err, l.isClosed())
 		}
 		s.Stop(context.Background(), nil) // after Run
+	})
+	synctest.Test(t, func(t *testing.T) {
+		s, l := newPublishing(t, Publish{})
+		s.Stop(context.Background(), nil)
+		if err := s.Run(context.Background()); err != nil || l.terms.TTL != 0 {
+			t.Errorf("Run after Stop returns %v; a lease was made: %v", err, l.terms)
+		}
 	})
 }

@@ -86,6 +86,50 @@ func TestWatchDoesNotEndWhileServing(t *testing.T) {
 	})
 }
 
+// A change that comes while the status before it is being looked at, or sent, is not missed.
+func TestChangesAreNotMissed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := newFakeSource()
+		src.say(map[string]opinion{service: absent()})
+		s := mustNew(t, withRegistry(src, &fakeLease{}))
+		src.once = func() { src.say(map[string]opinion{service: report(client.NotServing, "")}) }
+		run(t, s)
+		synctest.Wait()
+		wantStatus(t, s, "", client.NotServing)
+
+		ctx, cancel := context.WithCancel(t.Context())
+		w := &interrupted{stream: &stream{ctx: ctx}, once: func() {
+			src.say(map[string]opinion{service: absent()})
+			s.judge()
+		}}
+		ended := make(chan struct{})
+		go func() {
+			_ = s.Watch(&healthpb.HealthCheckRequest{}, w)
+			close(ended)
+		}()
+		synctest.Wait()
+		if got := w.all(); !slices.Equal(got, []client.Status{client.NotServing, client.Serving}) {
+			t.Errorf("Watch sent %v", got)
+		}
+		cancel()
+		<-ended
+	})
+}
+
+// interrupted is a stream during whose first message something happens.
+type interrupted struct {
+	*stream
+	once func()
+}
+
+func (s *interrupted) Send(r *healthpb.HealthCheckResponse) error {
+	if s.once != nil {
+		s.once()
+		s.once = nil
+	}
+	return s.stream.Send(r)
+}
+
 func TestEndWatches(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := mustNew(t)

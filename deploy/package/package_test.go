@@ -114,7 +114,7 @@ func TestThePackageIsInstalledAndRemoved(t *testing.T) {
 	if _, err := exec.LookPath("systemd-analyze"); err == nil {
 		out, _ := exec.Command("systemd-analyze", "verify", "--root="+root, "rollcall.service").CombinedOutput()
 		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "rollcall.service:") {
+			if strings.Contains(line, "rollcall.service:") && !strings.Contains(line, "sysinit.target not found") { // there is no system
 				t.Errorf("systemd says: %s", line)
 			}
 		}

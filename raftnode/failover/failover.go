@@ -27,12 +27,31 @@ const (
 	// redialPause is the wait before a port is dialed again that took a connection and broke it: its
 	// process is ending. The wait doubles each time.
 	redialPause = 2 * time.Millisecond
+	// A leader is silent when this node, while it ran itself, has looked silentLooks times, lookEvery apart, and has
+	// heard nothing since the first look.
+	lookEvery   = 50 * time.Millisecond
+	silentLooks = 20
 )
+
+// sign is how a leader is missing.
+type sign int
+
+const (
+	ended  sign = iota // its connections have ended, and its port refuses
+	silent             // it sends nothing
+)
+
+func (s sign) String() string {
+	if s == silent {
+		return "the leader is silent"
+	}
+	return "the leader's process has ended"
+}
 
 // Config is what a Failover is made of.
 type Config struct {
 	Node      string
-	Timeout   time.Duration // for one leader's end; by then raft's own timeouts have come
+	Timeout   time.Duration // raft's heartbeat timeout, which bounds the search for one successor
 	Port      *peerport.Port
 	Transport *transport.Transport
 	Raft      *raft.Raft
@@ -41,7 +60,7 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
-// Failover is a node's part in finding a new leader for one whose process has ended.
+// Failover is a node's part in finding a new leader for one whose process has ended, or that is silent.
 type Failover struct {
 	cfg Config
 
@@ -55,7 +74,7 @@ type Failover struct {
 // New returns a Failover that does nothing before Run.
 func New(cfg Config) *Failover { return &Failover{cfg: cfg} }
 
-// Count is how often this node stood for election because its leader's process had ended.
+// Count is how often this node stood for election because its leader's process had ended, or was silent.
 func (f *Failover) Count() uint64 { return f.total.Load() }
 
 // voter is what this node knows of a voter while the leader is missing. A voter is lost when it has lost the
@@ -111,19 +130,42 @@ func (f *Failover) LeaderChanged() {
 
 // Run serves until ctx ends.
 func (f *Failover) Run(ctx context.Context) {
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	var quiet quiet
 	for {
 		select {
 		case <-f.cfg.Port.FromPeers().Ended():
-			f.replace(ctx)
+			f.replace(ctx, ended)
+		case <-look.C:
+			if quiet.look(f.cfg.Raft.State() == raft.Follower, f.cfg.Raft.LastContact()) {
+				f.replace(ctx, silent)
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// replace finds out what became of the leader, and stands if its process has ended and it is this
-// node's turn.
-func (f *Failover) replace(ctx context.Context) {
+// quiet counts how often this node has looked and heard nothing. Time in which this process did not run does not
+// count: then it was not the leader that was silent.
+type quiet struct {
+	contact time.Time // when the leader was last heard
+	looks   int       // since then
+}
+
+// look reports that the leader is silent.
+func (q *quiet) look(following bool, contact time.Time) bool {
+	if !following || contact.IsZero() || !contact.Equal(q.contact) {
+		*q = quiet{contact: contact}
+		return false
+	}
+	q.looks++
+	return q.looks >= silentLooks
+}
+
+// replace finds out what became of the leader, and stands if it is missing and it is this node's turn.
+func (f *Failover) replace(ctx context.Context, why sign) {
 	ctx, stop := context.WithTimeout(ctx, f.cfg.Timeout)
 	defer stop()
 	f.mu.Lock()
@@ -136,13 +178,13 @@ func (f *Failover) replace(ctx context.Context) {
 	}()
 	_, id := f.cfg.Raft.LeaderWithID()
 	leader, term := string(id), f.cfg.Raft.CurrentTerm()
-	if leader == "" || !f.may(leader, term) {
+	if leader == "" || !f.may(leader, term, why) {
 		return
 	}
 	begin := time.Now()
 	waited := false
-	for f.refuses(ctx, leader) {
-		own, others, voters := f.askVoters(ctx, leader, term)
+	for f.missing(ctx, leader, why) {
+		own, others, voters := f.askVoters(ctx, leader, term, why)
 		before, stand := turn(own, others, voters)
 		switch {
 		case ctx.Err() != nil || begun(own, others):
@@ -160,13 +202,13 @@ func (f *Failover) replace(ctx context.Context) {
 			}
 			continue // whoever goes before has had its time
 		}
-		if !f.may(leader, term) {
+		if !f.may(leader, term, why) {
 			return
 		}
 		if f.cfg.Transport.Offer(ctx, workaround.TimeoutNow(f.cfg.Node)) {
 			f.stood.Store(term)
 			f.total.Add(1)
-			f.cfg.Logger.Info("standing for election: the leader's process has ended", "leader", leader, "term", term,
+			f.cfg.Logger.Info("standing for election: "+why.String(), "leader", leader, "term", term,
 				"took", time.Since(begin).Round(10*time.Microsecond).String())
 			return
 		}
@@ -174,12 +216,12 @@ func (f *Failover) replace(ctx context.Context) {
 	}
 }
 
-// may says whether this node is a voter that follows the leader in the term, has no connection left
-// from it, and has not yet stood to succeed it.
-func (f *Failover) may(leader string, term uint64) bool {
+// may says whether this node is a voter that follows the leader in the term, has not heard it since it showed the sign,
+// and has not yet stood to succeed it.
+func (f *Failover) may(leader string, term uint64, why sign) bool {
 	_, id := f.cfg.Raft.LeaderWithID()
 	return f.cfg.Raft.State() == raft.Follower && string(id) == leader && f.cfg.Raft.CurrentTerm() == term &&
-		f.cfg.Port.FromPeers().EndedBy(leader) && f.stood.Load() < term && !f.cfg.Stopping() && slices.Contains(f.voters(), f.cfg.Node)
+		(why == silent && f.unheard() || why == ended && f.cfg.Port.FromPeers().EndedBy(leader)) && f.stood.Load() < term && !f.cfg.Stopping() && slices.Contains(f.voters(), f.cfg.Node)
 }
 
 func (f *Failover) voters() []string {
@@ -190,6 +232,21 @@ func (f *Failover) voters() []string {
 		}
 	}
 	return names
+}
+
+// missing says whether the leader still shows the sign.
+func (f *Failover) missing(ctx context.Context, leader string, why sign) bool {
+	if why == silent {
+		return ctx.Err() == nil && f.unheard()
+	}
+	return f.refuses(ctx, leader)
+}
+
+// unheard says whether the leader has not been heard for raft's heartbeat timeout: raft too would let this node stand,
+// when it looks next.
+func (f *Failover) unheard() bool {
+	contact := f.cfg.Raft.LastContact()
+	return !contact.IsZero() && time.Since(contact) >= f.cfg.Timeout
 }
 
 // refuses says whether nothing listens where a peer should. A port that takes the connection and then
@@ -208,9 +265,9 @@ func (f *Failover) refuses(ctx context.Context, name string) bool {
 
 // askVoters returns this voter and what the others answered, all but the leader, until a quorum has
 // lost the leader too, or all have answered, or ctx ends.
-func (f *Failover) askVoters(ctx context.Context, leader string, term uint64) (own voter, others []voter, voters int) {
+func (f *Failover) askVoters(ctx context.Context, leader string, term uint64, why sign) (own voter, others []voter, voters int) {
 	own = f.own(term)
-	question := &peerv1.LeaderLoss{Leader: leader, Term: term, LastLogTerm: own.logTerm, LastLogIndex: own.logIndex}
+	question := &peerv1.LeaderLoss{Leader: leader, Term: term, LastLogTerm: own.logTerm, LastLogIndex: own.logIndex, Silent: why == silent}
 	names := f.voters()
 	answers := make(chan voter, len(names)) // one from each at most
 	var wg sync.WaitGroup
@@ -260,15 +317,21 @@ func (f *Failover) own(term uint64) voter {
 	return v
 }
 
-// Answer is for another voter that has lost its leader. This node has lost it too when it has none of
-// the leader's connections open and the leader's port refuses it; a slow disk may keep it from
-// noticing the first, so that is waited for.
+// Answer is for another voter that has lost its leader. This node has lost a leader that has ended when it has none of
+// the leader's connections open and the leader's port refuses it; a slow disk may keep it from noticing the first, so
+// that is waited for. It has lost a silent one when it has not heard it for a heartbeat timeout.
 func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss {
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Timeout/2)
 	defer cancel()
 	leader := q.GetLeader()
-	lost := leader != f.cfg.Node && leader != "" && slices.Contains(f.voters(), asker) && slices.Contains(f.voters(), leader) &&
-		f.cfg.Port.FromPeers().AwaitNone(ctx, leader) && f.refuses(ctx, leader)
+	lost := leader != f.cfg.Node && leader != "" && slices.Contains(f.voters(), asker) && slices.Contains(f.voters(), leader)
+	switch {
+	case !lost:
+	case q.GetSilent():
+		lost = f.cfg.Raft.State() != raft.Leader && f.unheard()
+	default:
+		lost = f.cfg.Port.FromPeers().AwaitNone(ctx, leader) && f.refuses(ctx, leader)
+	}
 	if _, id := f.cfg.Raft.LeaderWithID(); id != "" && string(id) != leader {
 		lost = false
 	}

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
@@ -49,5 +50,37 @@ func TestTurn(t *testing.T) {
 				t.Errorf("turn %d, want %d", got, test.want)
 			}
 		})
+	}
+}
+
+func TestQuiet(t *testing.T) {
+	at := func(ms int) time.Time { return time.UnixMilli(1_000_000 + int64(ms)) }
+	var q quiet
+	looks := func(n int, following bool, contact time.Time) (silent bool) {
+		for range n {
+			silent = q.look(following, contact)
+		}
+		return silent
+	}
+	for i, step := range []struct {
+		looks     int
+		following bool
+		contact   time.Time
+		want      bool
+	}{
+		{100, true, time.Time{}, false},       // never heard: the start
+		{silentLooks, true, at(0), false},     // the first look only learns when it was heard
+		{1, true, at(0), true},                // a second of looks
+		{1, true, at(0), true},                // still
+		{1, true, at(1), false},               // heard
+		{silentLooks - 1, true, at(1), false}, // not yet
+		{1, false, at(1), false},              // no follower any more
+		{silentLooks - 1, true, at(1), false}, // counted anew
+		{1, true, at(1), true},
+		{1, true, at(0), false}, // the clock went back
+	} {
+		if got := looks(step.looks, step.following, step.contact); got != step.want {
+			t.Errorf("step %d: %t, want %t", i, got, step.want)
+		}
 	}
 }

@@ -985,9 +985,11 @@ type LeaderLoss struct {
 	// How far the log goes.
 	LastLogTerm  uint64 `protobuf:"varint,3,opt,name=last_log_term,json=lastLogTerm,proto3" json:"last_log_term,omitempty"`
 	LastLogIndex uint64 `protobuf:"varint,4,opt,name=last_log_index,json=lastLogIndex,proto3" json:"last_log_index,omitempty"`
-	// No connection from that leader is open any more, and its port refuses.
+	// In an answer: no connection from that leader is open any more, and its port refuses; of a silent leader: it was not
+	// heard for a heartbeat timeout.
 	Lost          bool `protobuf:"varint,5,opt,name=lost,proto3" json:"lost,omitempty"`
 	Standing      bool `protobuf:"varint,6,opt,name=standing,proto3" json:"standing,omitempty"` // has begun to stand for election because of it
+	Silent        bool `protobuf:"varint,7,opt,name=silent,proto3" json:"silent,omitempty"`     // in a question: the leader has not ended, it is not heard
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1060,6 +1062,13 @@ func (x *LeaderLoss) GetLost() bool {
 func (x *LeaderLoss) GetStanding() bool {
 	if x != nil {
 		return x.Standing
+	}
+	return false
+}
+
+func (x *LeaderLoss) GetSilent() bool {
+	if x != nil {
+		return x.Silent
 	}
 	return false
 }
@@ -1300,7 +1309,7 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\fClockReading\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x19\n" +
 	"\blog_time\x18\x02 \x01(\x03R\alogTime\x12\x14\n" +
-	"\x05leads\x18\x03 \x01(\bR\x05leads\"\xb2\x01\n" +
+	"\x05leads\x18\x03 \x01(\bR\x05leads\"\xca\x01\n" +
 	"\n" +
 	"LeaderLoss\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
@@ -1308,7 +1317,8 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\rlast_log_term\x18\x03 \x01(\x04R\vlastLogTerm\x12$\n" +
 	"\x0elast_log_index\x18\x04 \x01(\x04R\flastLogIndex\x12\x12\n" +
 	"\x04lost\x18\x05 \x01(\bR\x04lost\x12\x1a\n" +
-	"\bstanding\x18\x06 \x01(\bR\bstanding\"F\n" +
+	"\bstanding\x18\x06 \x01(\bR\bstanding\x12\x16\n" +
+	"\x06silent\x18\a \x01(\bR\x06silent\"F\n" +
 	"\rMemberAddress\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\"e\n" +

@@ -878,6 +878,16 @@ func (m *LeaderLoss) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.Silent {
+		i--
+		if m.Silent {
+			dAtA[i] = 1
+		} else {
+			dAtA[i] = 0
+		}
+		i--
+		dAtA[i] = 0x38
+	}
 	if m.Standing {
 		i--
 		if m.Standing {
@@ -1417,6 +1427,9 @@ func (m *LeaderLoss) SizeVT() (n int) {
 		n += 2
 	}
 	if m.Standing {
+		n += 2
+	}
+	if m.Silent {
 		n += 2
 	}
 	n += len(m.unknownFields)
@@ -3364,6 +3377,26 @@ func (m *LeaderLoss) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			m.Standing = bool(v != 0)
+		case 7:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Silent", wireType)
+			}
+			var v int
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				v |= int(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+			m.Silent = bool(v != 0)
 		default:
 			return v1.UnknownField("LeaderLoss", fieldNum)
 		}
