@@ -157,7 +157,7 @@ func (f *cells) allNodesKilled(t *testing.T) {
 	f.off(t, f.set(), 0)
 	from := f.load.count()
 	f.c.killAll()
-	f.load.settles(t, "all nodes are dead", 300, f.instances[1]...)
+	f.load.settles(t, "all nodes are dead", 500, f.instances[1]...)
 	f.c.start()
 	f.c.waitReady()
 	f.load.settles(t, "all nodes are back", 100, f.instances[1]...)
