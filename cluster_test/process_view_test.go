@@ -2,8 +2,10 @@ package cluster_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -149,4 +151,45 @@ func TestProcessView(t *testing.T) {
 	v.shows("view/drained", false, false)
 	c.set("view/drained", notServing)
 	v.shows("view/drained", true, false)
+}
+
+var viewFlips = flag.Int("view-flips", 10, "how many flips TestProcessViewFlips makes, and measures")
+
+// TestProcessViewFlips measures how long after a write is acknowledged a view has told of it. The processes are local.
+func TestProcessViewFlips(t *testing.T) {
+	t.Parallel()
+	c := startProcesses(t, processOptions{})
+	c.set("view/flips", serving)
+	v := c.view("view/flips", "view/flips/10.0.0.7:8080")
+	cl := c.client()
+	var late, wrote []time.Duration
+	for i := range *viewFlips {
+		s := []client.Status{notServing, serving}[i%2]
+		seen := make(chan time.Time, 1)
+		go func() {
+			for {
+				changed := v.Changed()
+				if v.Get("view/flips").Status == s {
+					seen <- time.Now()
+					return
+				}
+				<-changed
+			}
+		}()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		began := time.Now()
+		_, err := cl.Set(ctx, "view/flips", s, client.WriteOptions{})
+		acknowledged := time.Now()
+		cancel()
+		if err != nil && !client.IsUnknown(err) {
+			t.Fatal(err)
+		}
+		wrote = append(wrote, acknowledged.Sub(began))
+		late = append(late, max(0, (<-seen).Sub(acknowledged)))
+	}
+	slices.Sort(late)
+	slices.Sort(wrote)
+	for what, took := range map[string][]time.Duration{"a write": wrote, "from its acknowledgement to Changed": late} {
+		t.Logf("%d flips: %s p50 %v, p99 %v, max %v", len(took), what, took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
+	}
 }

@@ -144,7 +144,7 @@ func Memory(name string, opts ...Option) checks.Check {
 func Load(name string, warn, fail float64) checks.Check {
 	c := &check{name: name, nonCritical: true, measure: func(ctx context.Context) error {
 		if runtime.GOOS == "windows" {
-			return errors.New("Windows has no load average")
+			return errors.New("there is no load average on Windows")
 		}
 		avg, err := load.AvgWithContext(ctx)
 		if err != nil {
