@@ -50,7 +50,7 @@ const (
 	defaultHedge          = 300 * time.Millisecond
 )
 
-// DefaultConfig reaches the three nodes that "rollcall dev" starts.
+// DefaultConfig reaches the three nodes that "rollcall dev" starts: 127.0.0.1:7600, 127.0.0.1:7610, 127.0.0.1:7620.
 func DefaultConfig() Config {
 	return Config{
 		Endpoints:      []string{"127.0.0.1:7600", "127.0.0.1:7610", "127.0.0.1:7620"},

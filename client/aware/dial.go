@@ -29,7 +29,7 @@ const (
 	keepaliveTimeout = 10 * time.Second
 )
 
-// Option changes the channel that Dial makes.
+// Option is an option of [Dial].
 type Option func(*dial) error
 
 // dial is what the options of Dial say.
@@ -70,9 +70,9 @@ func WithView(v *view.View, m Mapping, opts ...InterceptorOption) Option {
 	}
 }
 
-// WithResolver has the channel find its servers by a resolver, if the target has the resolver's scheme. If the
-// resolver has a method CheckTarget(resolver.Target) error, as those of client/resolver, Dial returns what is wrong
-// with the target.
+// WithResolver has the channel find its servers by b, a Builder of google.golang.org/grpc/resolver, if the target has
+// its scheme. It may be given more than once. If the resolver has a method CheckTarget(resolver.Target) error, as
+// those of client/resolver, Dial returns what is wrong with the target.
 func WithResolver(b resolver.Builder) Option {
 	return func(d *dial) error {
 		if b == nil {

@@ -15,10 +15,10 @@ type Observer interface {
 	Refused(service string)
 }
 
-// InterceptorOption changes what an interceptor does.
+// InterceptorOption is an option of [UnaryInterceptor], [StreamInterceptor] and [WithView].
 type InterceptorOption func(*gate) error
 
-// WithObserver sets who counts refused calls.
+// WithObserver sets the [Observer], for metrics. There is none by default. Dial takes it through WithView.
 func WithObserver(o Observer) InterceptorOption {
 	return func(g *gate) error {
 		if o == nil {

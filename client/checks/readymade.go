@@ -27,7 +27,7 @@ func (r *readymade) Check(ctx context.Context) error {
 	return r.run(ctx)
 }
 
-// Validate tells what is wrong with the arguments that the check was made with. Runner.Add asks it.
+// Validate says what is wrong with the arguments that the check was made with; nil if nothing is. Runner.Add calls it.
 func (r *readymade) Validate() error { return r.err }
 
 // NonCriticalByDefault is true for checks of another host, which many instances ask at the same time.

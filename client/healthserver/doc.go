@@ -49,8 +49,10 @@
 // With WithPublish what the process says of "" is reported as SERVICE/INSTANCE under a lease: all of the registry's
 // clients see it, and if the process dies it turns NOT_SERVING when the TTL has passed. It is shown here first. Of
 // changes within a second only the newest is written. SERVING, NOT_SERVING and UNKNOWN are reported as they are,
-// anything else as UNKNOWN. A process that never says anything of "" is reported SERVING, because grpc-go's server says
-// so of it from the start; one that needs time to start calls SetServingStatus("", NOT_SERVING) before Run.
+// anything else as UNKNOWN. A process that never says anything of "" is reported SERVING, because grpc-go's server
+// says so of it from the start; one that needs time to start calls SetServingStatus("", NOT_SERVING) before Run.
+//
+// SERVICE itself is not made of its instances: it does not exist in the registry until an operator sets it.
 //
 // An override of "shop/checkout/*" covers names that exist: only those that publish.
 //
@@ -66,7 +68,9 @@
 // # Callers that do no health checking
 //
 // Some do not, as grpc-js and the policy pick_first. UnaryGate and StreamGate, as interceptors of the server, refuse
-// their calls with UNAVAILABLE while the process is switched off.
+// their calls with UNAVAILABLE while the process is switched off:
+//
+//	g := grpc.NewServer(grpc.ChainUnaryInterceptor(hs.UnaryGate), grpc.ChainStreamInterceptor(hs.StreamGate))
 //
 // # Two cells
 //

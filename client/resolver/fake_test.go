@@ -23,7 +23,7 @@ import (
 // registry gives watches what a test says, each half its own.
 type registry struct {
 	t       *testing.T
-	builder *Builder
+	builder *builder
 	feeds   map[string]chan item // by the first endpoint of a half
 	open    atomic.Int64         // watches
 	opened  atomic.Int64         // since the beginning
@@ -52,7 +52,7 @@ func newRegistry(t *testing.T, endpoints ...string) *registry {
 	for _, half := range halvesOf(endpoints) {
 		r.feeds[half[0]] = make(chan item)
 	}
-	r.builder = &Builder{
+	r.builder = &builder{
 		logger: slog.New(slog.NewTextHandler(r, nil)), services: map[string]*service{}, endpoints: endpoints, observer: r,
 		source: r.source, opinions: func(string) (opinions, error) { return r, nil },
 	}

@@ -18,7 +18,7 @@ type opinions interface {
 
 // watch follows one service for all channels to it. It lives as long as there is a channel.
 type watch struct {
-	b     *Builder
+	b     *builder
 	state *state // belongs to run
 
 	cancel context.CancelFunc
