@@ -70,10 +70,10 @@
 //
 // # The end
 //
-// When the context of Run ends, nothing more is told: a check that is cut off has not failed. What clients are to be
-// told when the process stops, Shutdown of the health server and Close of the lease tell. So the order is: the health
-// server's Shutdown, then the end of Run's context, then Close of the lease. With client/healthserver: its Stop,
-// which does the first and the last, then the end of Run's context.
+// When the context of Run ends, nothing more is told: a check that is cut off has not failed. Shutdown of the health
+// server and Close of the lease tell clients that the process stops. So the order is: the health server's Shutdown,
+// then the end of Run's context, then Close of the lease. With client/healthserver: its Stop, which does the first
+// and the last, then the end of Run's context.
 //
 // # What it costs
 //
