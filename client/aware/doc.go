@@ -24,7 +24,9 @@
 //
 // # What the name of the service means
 //
-// Dial's second parameter is what servers are asked for. "" is the whole server, which every health server knows.
+// Dial's second parameter is what servers are asked for. It is one of their own names, and not one of the registry's:
+// "" is the whole server, which every health server knows. (A client/healthserver knows the name of its SERVICE,
+// too.)
 //
 //	the server answers                  calls
 //	SERVING                             go there

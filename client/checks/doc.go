@@ -60,10 +60,11 @@
 // # Who is told
 //
 // Each [Reporter] is told each change of a service's status, and UNKNOWN when Run begins. A *health.Server is one,
-// and so is the server of client/healthserver; [ToRegistry] makes one of a lease in the registry. A reporter that
-// takes reasons gets the names of the checks that made the status: never what they measured, and never because only
-// the names have changed, as each report is an event in the registry's history that operators read. An [Observer] is
-// told each result, for metrics; client/metrics has one.
+// and so is the server of client/healthserver; [ToRegistry] makes one of a lease in the registry (a
+// client/healthserver that publishes reports "" itself and needs none). A reporter that takes reasons gets the names
+// of the checks that made the status: never what they measured, and never because only the names have changed, as
+// each report is an event in the registry's history that operators read. An [Observer] is told each result, for
+// metrics; client/metrics has one.
 //
 // Each of them has a goroutine of its own, so one that blocks delays neither checks nor the others. It is told the
 // newest status when it returns.

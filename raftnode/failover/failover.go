@@ -41,13 +41,6 @@ const (
 	silent             // it sends nothing
 )
 
-func (s sign) String() string {
-	if s == silent {
-		return "the leader is silent"
-	}
-	return "the leader's process has ended"
-}
-
 // Config is what a Failover is made of.
 type Config struct {
 	Node      string
@@ -208,8 +201,12 @@ func (f *Failover) replace(ctx context.Context, why sign) {
 		if f.cfg.Transport.Offer(ctx, workaround.TimeoutNow(f.cfg.Node)) {
 			f.stood.Store(term)
 			f.total.Add(1)
-			f.cfg.Logger.Info("standing for election: "+why.String(), "leader", leader, "term", term,
-				"took", time.Since(begin).Round(10*time.Microsecond).String())
+			log := f.cfg.Logger.With("leader", leader, "term", term, "took", time.Since(begin).Round(10*time.Microsecond).String())
+			if why == silent {
+				log.Info("standing for election: the leader is silent")
+			} else {
+				log.Info("standing for election: the leader's process has ended")
+			}
 			return
 		}
 		// Something else came first: raft has it now, and another look is due.
