@@ -57,6 +57,7 @@ type Config struct {
 type Failover struct {
 	cfg Config
 
+	asked chan struct{} // capacity 1: another voter has found the leader silent, and so has this one
 	stood atomic.Uint64 // the newest term whose leader this node stood to replace
 	total atomic.Uint64
 
@@ -65,7 +66,7 @@ type Failover struct {
 }
 
 // New returns a Failover that does nothing before Run.
-func New(cfg Config) *Failover { return &Failover{cfg: cfg} }
+func New(cfg Config) *Failover { return &Failover{cfg: cfg, asked: make(chan struct{}, 1)} }
 
 // Count is how often this node stood for election because its leader's process had ended, or was silent.
 func (f *Failover) Count() uint64 { return f.total.Load() }
@@ -134,6 +135,8 @@ func (f *Failover) Run(ctx context.Context) {
 			if quiet.look(f.cfg.Raft.State() == raft.Follower, f.cfg.Raft.LastContact()) {
 				f.replace(ctx, silent)
 			}
+		case <-f.asked:
+			f.replace(ctx, silent)
 		case <-ctx.Done():
 			return
 		}
@@ -326,6 +329,13 @@ func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.LeaderLos
 	case !lost:
 	case q.GetSilent():
 		lost = f.cfg.Raft.State() != raft.Leader && f.unheard()
+		if lost {
+			// The asker takes for granted that all who agree look for a successor at the same time.
+			select {
+			case f.asked <- struct{}{}:
+			default:
+			}
+		}
 	default:
 		lost = f.cfg.Port.FromPeers().AwaitNone(ctx, leader) && f.refuses(ctx, leader)
 	}
