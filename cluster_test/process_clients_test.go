@@ -50,6 +50,9 @@ func TestProcessClients(t *testing.T) {
 	f.calls(fmt.Sprintf(bareConfig, "checkout"))
 	f.load.settles(t, "at the start", 100, f.all()...)
 	f.load.excuse(begun, time.Now()) // before all instances served
+	for _, i := range f.all() {
+		f.reported(t, i) // an override of a pattern covers what is registered
+	}
 	for _, part := range []struct {
 		name string
 		run  func(t *testing.T)
