@@ -9,7 +9,8 @@ import (
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
-// Observer counts refused calls. It is called by the goroutine of the call, and must be safe for use by many.
+// Observer is told of refused calls. It is called by the goroutine of the call: it must not block, and must be safe
+// for use by many.
 type Observer interface {
 	// Refused is called for each call that was refused because service, a name of the view, is switched off.
 	Refused(service string)

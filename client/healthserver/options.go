@@ -101,8 +101,8 @@ func WithInitialWait(d time.Duration) Option {
 }
 
 // WithStateFile sets a file that keeps whether the process is switched off, for a restart while the registry cannot
-// be reached. Each process needs its own. A file that cannot be used is logged once, and the process serves without
-// it; a file that belongs to something else is left as it is. It needs WithClient.
+// be reached. Each process needs its own, in a directory that exists. A file that cannot be used is logged once, and
+// the process serves without it; a file that belongs to something else is left as it is. It needs WithClient.
 func WithStateFile(path string) Option {
 	return func(o *options) error {
 		if path == "" {

@@ -9,12 +9,14 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// Observer is told what becomes of publishing. Its methods are called one at a time, and must not call Stop.
+// Observer is told what becomes of publishing. Its methods are called one at a time, and must not call Stop. An
+// Observer that blocks delays no report, but it delays Stop, and can miss what happens meanwhile.
 type Observer interface {
 	// Published is called with nil when the newest report was written; with an error when it, or the lease that it
 	// needs, failed or was refused. It is tried again then, after up to a minute.
 	Published(err error)
-	// LeaseLost is called when the registry took this process for dead. It reports itself anew by itself.
+	// LeaseLost is called when the registry took this process for dead. The Server reports the process anew by
+	// itself.
 	LeaseLost()
 }
 

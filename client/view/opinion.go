@@ -13,7 +13,7 @@ type Opinion struct {
 	Off   bool // effectively NOT_SERVING: by the override that decides, else by what is reported
 	Heard bool // the registry said so, or WithInitial did
 	// Held: the endpoints serve another cluster, which does not speak of the name, and what an older cluster said
-	// stays. All other fields are of that cluster. Only what is Off is held.
+	// stays. All other fields are the older cluster's. Only what is Off is held.
 	Held   bool
 	Status client.Status // effective; ServiceUnknown: there is no such service. Unknown if not Heard
 	// Record has the report, and the override that decides. Nil: there is no such service. It is shared: do not change

@@ -142,9 +142,9 @@ func (v *View) Silent() time.Duration {
 	return time.Since(v.silent)
 }
 
-// Run follows the names until ctx ends, and then returns the error of ctx, after all that it started has ended. Nothing
-// else ends it: while no node can be reached, or all refuse, it logs that once and goes on trying. It may be called once;
-// another call returns an error at once.
+// Run follows the names until ctx ends, and then returns the error of ctx, after all that it started has ended.
+// Nothing else ends it, not even Close of the client: while no node can be reached, or all refuse, it logs that once
+// and goes on trying. It may be called once; another call returns an error at once.
 func (v *View) Run(ctx context.Context) error {
 	if v.started.Swap(true) {
 		return errors.New("view: Run was called before")
