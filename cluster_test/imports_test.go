@@ -95,6 +95,7 @@ var rooms = map[string][]string{
 	"cmd/rollcall/servicemanager": {},
 	"deploy/systemd":              {},
 	"deploy/package":              {},
+	"deploy/docker":               {},
 	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
 	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":           {"internal/connfailure"},

@@ -103,22 +103,25 @@ func (s *state) take(now time.Time, e event) {
 	case e.seen != nil:
 		h.seen = e.seen
 	}
-	for _, h := range s.halves {
-		if h.seen != nil && s.newer(h.seen) {
+	for i := range s.halves {
+		if h := &s.halves[i]; h.seen != nil && s.newer(h) {
 			s.see(now, h.seen)
 		}
 	}
 }
 
-// newer reports whether o is to replace what is seen. Of another cluster it is when no half hears the old one.
-func (s *state) newer(o *observation) bool {
-	switch {
+// newer reports whether what a half saw is to replace what is seen. Of another cluster it is when that half hears it
+// now, and no half hears the old one: what a half that hears nothing saw before may be of a cluster that is gone.
+func (s *state) newer(of *halfState) bool {
+	switch o := of.seen; {
 	case o == s.seen:
 		return false
 	case s.seen == nil:
 		return true
 	case o.cluster == s.seen.cluster:
 		return o.revision >= s.seen.revision
+	case !of.connected:
+		return false
 	}
 	return !slices.ContainsFunc(s.halves, func(h halfState) bool {
 		return h.connected && h.seen != nil && h.seen.cluster == s.seen.cluster
