@@ -107,8 +107,8 @@ func (s *story) list() string {
 	return strings.Join(all, " ")
 }
 
-// TestOperatorsWhileNodesAreWiped: what an operator drained gets no call before an operator says so, and silence
-// changes nothing.
+// TestOperatorsWhileNodesAreWiped: what an operator drained gets no call before an operator says so, silence
+// changes nothing, and at last the last word counts.
 func TestOperatorsWhileNodesAreWiped(t *testing.T) {
 	for seed := range uint64(200) {
 		ok := t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -129,6 +129,18 @@ func TestOperatorsWhileNodesAreWiped(t *testing.T) {
 						t.Fatalf("the list was %q, and is %q after silence: %s", before, now, strings.Join(s.told, "; "))
 					}
 					before = now
+				}
+				// At last both halves hear one registry, and operators have spoken of all.
+				for _, half := range []string{"a", "b"} {
+					if !s.hears[half] {
+						s.reconnect(half)
+					}
+				}
+				s.put(a1, overridden(a1, client.NotServing, nil), false)
+				s.put(a2, overridden(a2, client.Serving, nil), false)
+				s.put(a3, overridden(a3, client.NotServing, nil), false)
+				if now := s.list(); now != a2 {
+					t.Errorf("at last the list is %q: %s", now, strings.Join(s.told, "; "))
 				}
 			})
 		})
