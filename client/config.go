@@ -71,6 +71,9 @@ func (c Config) Validate() error {
 			return fmt.Errorf("client: endpoint %q is listed twice", e)
 		}
 	}
+	if slices.Contains(c.DialOptions, nil) {
+		return errors.New("client: one of the dial options is nil")
+	}
 	if c.AttemptTimeout < 0 {
 		return fmt.Errorf("client: the attempt timeout %v is negative", c.AttemptTimeout)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -88,6 +89,9 @@ func WithResolver(b resolver.Builder) Option {
 // has no effect. grpc.WithDisableHealthCheck and grpc.WithDisableRetry undo what Dial does.
 func WithDialOptions(options ...grpc.DialOption) Option {
 	return func(d *dial) error {
+		if slices.Contains(options, nil) {
+			return errors.New("aware: an option of gRPC is nil")
+		}
 		d.options = append(d.options, options...)
 		return nil
 	}

@@ -41,10 +41,20 @@ func NewTTL(name string, ttl time.Duration) *TTL {
 func (t *TTL) Name() string { return t.check.Name() }
 
 // Check returns what was fed last, or an error if that is too long ago. A Runner calls it.
-func (t *TTL) Check(ctx context.Context) error { return t.check.Check(ctx) }
+func (t *TTL) Check(ctx context.Context) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	return t.check.Check(ctx)
+}
 
 // Validate says what is wrong with the arguments of NewTTL; nil if nothing is. Runner.Add calls it.
-func (t *TTL) Validate() error { return t.check.Validate() }
+func (t *TTL) Validate() error {
+	if t.ttl == 0 && t.check.err == nil {
+		return errors.New("this TTL was not made by NewTTL")
+	}
+	return t.check.Validate()
+}
 
 // OK says that all is well.
 func (t *TTL) OK() { t.feed(nil) }

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,7 +31,7 @@ func halvesOf(endpoints []string) [][]string {
 type half struct {
 	index     int
 	service   string
-	endpoints []string
+	endpoints []string // in the order in which they are tried
 	source    source
 	events    chan<- event
 
@@ -59,10 +60,22 @@ func (h *half) run(ctx context.Context) {
 		if errors.Is(err, client.ErrClosed) {
 			return
 		}
+		h.passOver(err)
 		if time.Since(opened) > stableAfter {
 			began = time.Now()
 		}
 		pause(ctx, time.Since(began))
+	}
+}
+
+// passOver has the next watch begin after the endpoint that refused this one, because another one may not refuse.
+func (h *half) passOver(err error) {
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok || e.Reason == client.ReasonNoEndpoint {
+		return
+	}
+	if i := slices.Index(h.endpoints, e.Endpoint); i >= 0 {
+		h.endpoints = slices.Concat(h.endpoints[i+1:], h.endpoints[:i+1])
 	}
 }
 
