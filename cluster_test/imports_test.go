@@ -81,8 +81,9 @@ var rooms = map[string][]string{
 	"client/checks/host":          {"client/checks"},
 	"client/healthserver":         {"client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/metrics":              {"client", "client/checks", "client/view"},
-	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/view"},
-	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client"},
+	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/internal/halves", "client/view"},
+	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client", "client/internal/halves"},
+	"client/internal/halves":      {},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",

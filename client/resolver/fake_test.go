@@ -17,6 +17,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/internal/halves"
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
@@ -49,7 +50,7 @@ func newRegistry(t *testing.T, endpoints ...string) *registry {
 		endpoints = []string{"a", "b"}
 	}
 	r := &registry{t: t, feeds: map[string]chan item{}, changed: make(chan struct{})}
-	for _, half := range halvesOf(endpoints) {
+	for _, half := range halves.Of(endpoints) {
 		r.feeds[half[0]] = make(chan item)
 	}
 	r.builder = &builder{

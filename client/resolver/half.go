@@ -17,16 +17,6 @@ import (
 // when the watch begins to hear a node, and when it hears it no more.
 type source func(ctx context.Context, endpoints []string, prefix string, connected func(bool)) iter.Seq2[client.ServicesUpdate, error]
 
-// The registry is watched twice, at disjoint halves of its endpoints, and the newer word counts: a node that hangs
-// is noticed after many seconds only, and must not keep the other half's news from a channel.
-func halvesOf(endpoints []string) [][]string {
-	if len(endpoints) < 2 {
-		return [][]string{endpoints}
-	}
-	middle := len(endpoints) / 2
-	return [][]string{endpoints[:middle], endpoints[middle:]}
-}
-
 // half is one of the two watches. Its fields belong to its goroutine.
 type half struct {
 	index     int

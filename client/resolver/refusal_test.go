@@ -15,7 +15,7 @@ import (
 func TestOneNodeRefuses(t *testing.T) {
 	for _, code := range []codes.Code{codes.PermissionDenied, codes.Unauthenticated, codes.Unimplemented, codes.InvalidArgument} {
 		synctest.Test(t, func(t *testing.T) {
-			r := newRegistry(t, "a", "b", "c") // halves: a; b and c
+			r := newRegistry(t, "b", "c", "a") // halves: b and c; a
 			r.feeds["c"] = make(chan item)
 			c := r.channel()
 			defer c.resolver.Close()

@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/internal/halves"
 )
 
 // View is what the registry last said of some names. Make one with [New]. All methods are safe for use by many
@@ -68,7 +69,7 @@ func New(c *client.Client, names []string, opts ...Option) (*View, error) {
 		}
 	}
 	v := &View{
-		client: c, logger: o.logger, slots: map[string]*slot{}, watches: halves(c.Endpoints()),
+		client: c, logger: o.logger, slots: map[string]*slot{}, watches: newWatches(c.Endpoints()),
 		ready: make(chan struct{}), attention: make(chan struct{}, 1), silent: time.Now(),
 	}
 	for _, name := range names {
@@ -90,12 +91,10 @@ func New(c *client.Client, names []string, opts ...Option) (*View, error) {
 	return v, nil
 }
 
-// halves returns a watch for each half of the endpoints; one if there is one endpoint.
-func halves(endpoints []string) []*watch {
-	half := (len(endpoints) + 1) / 2
-	watches := []*watch{{endpoints: endpoints[:half]}}
-	if half < len(endpoints) {
-		watches = append(watches, &watch{endpoints: endpoints[half:]})
+// newWatches returns a watch for each half of the endpoints; one if there is one endpoint.
+func newWatches(endpoints []string) (watches []*watch) {
+	for _, half := range halves.Of(endpoints) {
+		watches = append(watches, &watch{endpoints: half})
 	}
 	return watches
 }
