@@ -50,7 +50,7 @@ const (
 	defaultHedge          = 300 * time.Millisecond
 )
 
-// DefaultConfig reaches the three nodes that "rollcall dev" starts.
+// DefaultConfig reaches the three nodes that "rollcall dev" starts: 127.0.0.1:7600, 127.0.0.1:7610, 127.0.0.1:7620.
 func DefaultConfig() Config {
 	return Config{
 		Endpoints:      []string{"127.0.0.1:7600", "127.0.0.1:7610", "127.0.0.1:7620"},
@@ -70,6 +70,9 @@ func (c Config) Validate() error {
 		if slices.Contains(c.Endpoints[:i], e) {
 			return fmt.Errorf("client: endpoint %q is listed twice", e)
 		}
+	}
+	if slices.Contains(c.DialOptions, nil) {
+		return errors.New("client: one of the dial options is nil")
 	}
 	if c.AttemptTimeout < 0 {
 		return fmt.Errorf("client: the attempt timeout %v is negative", c.AttemptTimeout)

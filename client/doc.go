@@ -130,7 +130,7 @@
 //
 //   - Overdue: the whole TTL has passed since the last renewal that was acknowledged was sent, by a clock that is
 //     monotonic and counts the time too in which the machine was suspended. The lease may be lost. A process that
-//     must not work while others believe it dead stops here. It says so by [LeaseBecameOverdue].
+//     must not work while others believe it dead stops here. The Lease says so by [LeaseBecameOverdue].
 //   - Lost: the cluster says that the lease has ended. Another one is granted, and the newest report of each
 //     service is written anew, in batches. Between the two the services are what [LeaseOptions].OnExpiry says.
 //   - A process that is killed says nothing, and the TTL ends its reports.
@@ -156,4 +156,17 @@
 // the one that answered first, until an error or an update has told the caller of another. A program that
 // keeps revisions for long, or uses one Client from several goroutines, should keep the cluster with each
 // revision (answers carry it) and name it.
+//
+// # Packages beneath this one
+//
+//   - client/healthserver: a gRPC server's health service, which operators can switch off, and which reports the process
+//   - client/checks: runs health checks and tells what follows from them; client/checks/host: those of the machine
+//   - client/view: what the registry last said of some services, in memory, for programs that ask on every call
+//   - client/aware: gRPC channels that leave servers which are switched off
+//   - client/resolver: the instances of a service, for gRPC channels; client/balancer: a policy that prefers the nearest
+//   - client/metrics: what these do, for Prometheus
+//
+// All of them use a Client and none closes it. A program that stops ends them in this order, as far as it has them:
+// Stop of a healthserver.Server, which ends its Run too; the contexts of Run of a checks.Runner and of a view.View, and
+// wait until both have returned; Close of the gRPC channels; Close of the Leases; Close of the Client.
 package client

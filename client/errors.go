@@ -82,8 +82,9 @@ const (
 // (also when a node noticed first), ErrClosed, and the status that came from gRPC.
 type Error struct {
 	Op string // "set", "set batch", "delete", "check", "get", "list", "watch", "wait", "watch events", "watch services",
-	// "list events", "status", "set override", "clear override", "list overrides", "set rule", "remove rule",
-	// "list rules", "grant lease", "revoke lease", "list leases", "release lease guard", "keep alive", "keep lease"
+	// "watch names", "list events", "status", "verify", "export a snapshot", "set override", "clear override",
+	// "list overrides", "set rule", "remove rule", "list rules", "grant lease", "revoke lease", "list leases",
+	// "release lease guard", "keep alive", "keep lease"
 	Service   string     // whose; "" for calls that are not about one
 	Pattern   string     // of the override; "" for calls that are not about one
 	Rule      string     // its name; "" for calls that are not about one

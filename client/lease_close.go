@@ -22,7 +22,9 @@ const closeTimeout = 10 * time.Second
 func (l *Lease) Close(ctx context.Context) error {
 	l.mu.Lock()
 	first := !l.closing
-	l.closing = true
+	if first { // both at once: else work could end before it learns that something is still to be written
+		l.closing, l.flushing = true, l.o.OnStop == StopLeave
+	}
 	l.mu.Unlock()
 	if !first {
 		select {
@@ -74,7 +76,6 @@ func (l *Lease) flush(ctx context.Context) (err error) {
 		s.queued = s.queued && needed(s)
 		return !s.queued
 	})
-	l.flushing = l.o.OnStop == StopLeave
 	for err == nil { // a lease that is lost meanwhile has all written again
 		w := &wait{left: 1, done: make(chan struct{})}
 		for _, s := range l.services {
@@ -87,6 +88,7 @@ func (l *Lease) flush(ctx context.Context) (err error) {
 			break
 		}
 		w.settle(nil)
+		l.startWork()
 		l.mu.Unlock()
 		err = l.await(ctx, w)
 		l.mu.Lock()

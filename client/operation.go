@@ -12,7 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
-	"github.com/rollcallhq/rollcall/client/connfailure"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // operation describes a call: for its errors, and for how it may be retried.

@@ -434,6 +434,7 @@ func TestConfigValidate(t *testing.T) {
 		"URL":               {client.Config{Endpoints: []string{"http://host:7600"}}, "leave out http://"},
 		"path":              {client.Config{Endpoints: []string{"host/x:7600"}}, "is not host:port"},
 		"own resolver":      {client.Config{Endpoints: []string{"mine:///x"}, DialOptions: []grpc.DialOption{grpc.WithUserAgent("x")}}, ""},
+		"nil option":        {client.Config{Endpoints: []string{"a:1"}, DialOptions: []grpc.DialOption{nil}}, "nil"},
 		"twice":             {client.Config{Endpoints: []string{"a:1", "a:1"}}, "listed twice"},
 		"negative duration": {client.Config{Endpoints: []string{"a:1"}, AttemptTimeout: -1}, "negative"},
 	}

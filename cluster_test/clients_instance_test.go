@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -173,4 +175,47 @@ func (i *instance) stop() {
 		i.t.Errorf("%s, which was to stop: %v", i.name, err)
 	}
 	i.cmd = nil
+}
+
+// rawWatch is a Watch of an instance's health that no channel's health check holds, so that nobody gives it up.
+type rawWatch struct {
+	cancel context.CancelFunc
+	began  chan struct{} // closed when the first status has come
+	done   chan struct{}
+	seen   []client.Status // after done: each that was sent
+	err    error           // after done: how it ended
+}
+
+// watch opens a Watch as soon as the instance serves, if it does not yet.
+func (i *instance) watch(t *testing.T) *rawWatch {
+	t.Helper()
+	soon := backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond}
+	conn, err := grpc.NewClient(i.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: patience}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	w := &rawWatch{cancel: cancel, began: make(chan struct{}), done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		defer conn.Close()
+		stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		for err == nil {
+			var m *healthpb.HealthCheckResponse
+			if m, err = stream.Recv(); err == nil {
+				if w.seen = append(w.seen, m.GetStatus()); len(w.seen) == 1 {
+					close(w.began)
+				}
+			}
+		}
+		w.err = err
+	}()
+	t.Cleanup(w.stop)
+	return w
+}
+
+func (w *rawWatch) stop() {
+	w.cancel()
+	<-w.done
 }

@@ -220,6 +220,19 @@ func TestProcessStockJavaScript(t *testing.T) {
 	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "grpc-js"))); err != nil {
 		t.Fatal(err)
 	}
+	for _, proto := range []string{"rollcall/v1/rollcall.proto", "grpc/health/v1/health.proto", "google/rpc/status.proto"} {
+		to := filepath.Join(dir, "api", proto)
+		b, err := os.ReadFile(filepath.Join("..", "api", proto))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(to, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	run := func(name string, args ...string) string {
@@ -238,15 +251,43 @@ func TestProcessStockJavaScript(t *testing.T) {
 	c.set("orders", notServing)
 	for _, p := range c.nodes {
 		p.waitStatus("orders", notServing)
-		out := run("node", "health.js", p.api)
+		out := run("node", "health.js", p.api, "from-grpc-js-1") // a request id: the second and third write are the first
 		for _, want := range []string{
 			"check payments SERVING", "check orders NOT_SERVING", "check nobody NOT_FOUND", "check rollcall.reads SERVING",
-			"watch nobody SERVICE_UNKNOWN", "watch payments SERVING",
+			"watch nobody SERVICE_UNKNOWN", "watch payments SERVING", "list payments SERVING",
+			"set from/node", "watch from/node NOT_SERVING", "set without a status INVALID_ARGUMENT",
 			"balanced on rollcall.reads SERVING",
 		} {
 			if !strings.Contains(out, want+"\n") {
 				t.Errorf("%s: no %q in\n%s", p.name, want, out)
 			}
 		}
+	}
+}
+
+// TestProcessStockPython runs grpcio against a node where Debian's python3-grpcio is.
+func TestProcessStockPython(t *testing.T) {
+	needProcesses(t)
+	python := ""
+	for _, candidate := range []string{"/usr/bin/python3", "python3"} {
+		if exec.Command(candidate, "-c", "import grpc").Run() == nil {
+			python = candidate
+			break
+		}
+	}
+	if python == "" {
+		t.Skip("no python3 here has grpcio")
+	}
+	c := startProcesses(t, processOptions{nodes: 1})
+	c.set("payments", serving)
+	c.set("orders", notServing)
+	c.nodes[0].waitStatus("orders", notServing)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, python, filepath.Join("testdata", "python", "health.py"), c.nodes[0].api).CombinedOutput()
+	want := "check payments SERVING\ncheck orders NOT_SERVING\ncheck nobody NOT_FOUND\ncheck rollcall.reads SERVING\n" +
+		"watch nobody SERVICE_UNKNOWN\nwatch payments SERVING\n"
+	if err != nil || string(out) != want {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -36,6 +36,9 @@ var (
 	binary string
 )
 
+// podsEnv has the binary, for the part of a test that runs in namespaces: see pods_linux_test.go.
+const podsEnv = "ROLLCALL_TEST_PODS"
+
 func TestMain(m *testing.M) {
 	if spec := os.Getenv(reporterEnv); spec != "" {
 		os.Exit(reporterMain(spec))
@@ -52,7 +55,8 @@ func TestMain(m *testing.M) {
 }
 
 func testMain(m *testing.M) int {
-	if !testing.Short() {
+	binary = os.Getenv(podsEnv) // of the run outside of the namespaces
+	if !testing.Short() && binary == "" {
 		dir, err := os.MkdirTemp("", "rollcall-cluster-test-")
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -161,6 +161,41 @@ func TestASilentLeaderIsReplaced(t *testing.T) {
 	}
 }
 
+// Who agrees that the leader is silent looks for a successor at once, too: else two could stand one after the other,
+// and split the votes.
+func TestWhoAgreesThatTheLeaderIsSilentStandsToo(t *testing.T) {
+	tried := 0
+	for range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			c, old := openThreeSettled(t, nil)
+			defer c.closeAll()
+			time.Sleep(rand.N(2 * time.Second))
+			term := old.Status().Term
+			c.network.Isolate(memnet.Stall, old.cfg.Node)
+			time.Sleep(old.cfg.HeartbeatTimeout + 10*time.Millisecond)
+			rest := c.followers(old)
+			for _, name := range rest {
+				if s := c.nodes[name].Status(); s.Leader != old.cfg.Node || s.Role != RoleFollower {
+					return // raft's own timeout came first
+				}
+			}
+			asker, asked := c.nodes[rest[1]], c.nodes[rest[0]] // of equals the one with the lower name stands
+			answer, err := asker.port.AskFailover(t.Context(), asked.cfg.Node, &peerv1.LeaderLoss{Leader: old.cfg.Node, Term: term, Silent: true})
+			if err != nil || !answer.GetLost() {
+				t.Errorf("%v, %v", answer, err)
+			}
+			time.Sleep(100 * time.Millisecond)
+			if s := asked.Status(); !s.Leading && s.Role != RoleCandidate && s.Leader != asker.cfg.Node {
+				t.Errorf("after it was asked: %+v", s)
+			}
+			tried++
+		})
+	}
+	if tried < 3 {
+		t.Errorf("only %d rounds came so far", tried)
+	}
+}
+
 // A leader that one follower does not hear is heard by the others, and stays. In some of the rounds the follower asks
 // them, in others raft's own timeout comes first.
 func TestALeaderThatOneFollowerDoesNotHearStays(t *testing.T) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -29,7 +30,7 @@ const (
 	keepaliveTimeout = 10 * time.Second
 )
 
-// Option changes the channel that Dial makes.
+// Option is an option of [Dial].
 type Option func(*dial) error
 
 // dial is what the options of Dial say.
@@ -70,9 +71,9 @@ func WithView(v *view.View, m Mapping, opts ...InterceptorOption) Option {
 	}
 }
 
-// WithResolver has the channel find its servers by a resolver, if the target has the resolver's scheme. If the
-// resolver has a method CheckTarget(resolver.Target) error, as those of client/resolver, Dial returns what is wrong
-// with the target.
+// WithResolver has the channel find its servers by b, a Builder of google.golang.org/grpc/resolver, if the target has
+// its scheme. It may be given more than once. If the resolver has a method CheckTarget(resolver.Target) error, as
+// those of client/resolver, Dial returns what is wrong with the target.
 func WithResolver(b resolver.Builder) Option {
 	return func(d *dial) error {
 		if b == nil {
@@ -88,6 +89,9 @@ func WithResolver(b resolver.Builder) Option {
 // has no effect. grpc.WithDisableHealthCheck and grpc.WithDisableRetry undo what Dial does.
 func WithDialOptions(options ...grpc.DialOption) Option {
 	return func(d *dial) error {
+		if slices.Contains(options, nil) {
+			return errors.New("aware: an option of gRPC is nil")
+		}
 		d.options = append(d.options, options...)
 		return nil
 	}

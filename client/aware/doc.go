@@ -24,7 +24,9 @@
 //
 // # What the name of the service means
 //
-// Dial's second parameter is what servers are asked for. "" is the whole server, which every health server knows.
+// Dial's second parameter is what servers are asked for. It is one of their own names, and not one of the registry's:
+// "" is the whole server, which every health server knows. (A client/healthserver knows the name of its SERVICE,
+// too.)
 //
 //	the server answers                  calls
 //	SERVING                             go there
@@ -38,10 +40,11 @@
 //
 // # Retries
 //
-// A call that fails with UNAVAILABLE is tried up to 4 times, after 0.1 s, 0.2 s and 0.4 s with jitter. When an
-// instance is killed, the calls under way on it fail without that, and with it they are done elsewhere. The connection
-// may have broken after the call was done. So name with WithUnsafe the methods that must not be done twice. Streams
-// are retried only until their first answer.
+// A call that fails with UNAVAILABLE is tried up to 4 times, after 0.1 s, 0.2 s and 0.4 s with jitter. So the calls
+// that were under way on an instance that is killed are done elsewhere. The connection may have broken after the call
+// was done: name with WithUnsafe the methods that must not be done twice. Streams are retried only until their first
+// answer. A call that finds no server which is SERVING is retried, too: it fails after about 0.7 s, or when its
+// context ends.
 //
 // The retry throttle is 1000 tokens, of which a failure takes one and a success gives one back, and retries stop
 // below 500. The calls that one killed instance takes along do not empty it; a service that fails altogether does.

@@ -9,16 +9,17 @@ import (
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
-// Observer counts refused calls. It is called by the goroutine of the call, and must be safe for use by many.
+// Observer is told of refused calls. It is called by the goroutine of the call: it must not block, and must be safe
+// for use by many.
 type Observer interface {
 	// Refused is called for each call that was refused because service, a name of the view, is switched off.
 	Refused(service string)
 }
 
-// InterceptorOption changes what an interceptor does.
+// InterceptorOption is an option of [UnaryInterceptor], [StreamInterceptor] and [WithView].
 type InterceptorOption func(*gate) error
 
-// WithObserver sets who counts refused calls.
+// WithObserver sets the [Observer], for metrics. There is none by default. Dial takes it through WithView.
 func WithObserver(o Observer) InterceptorOption {
 	return func(g *gate) error {
 		if o == nil {

@@ -8,8 +8,8 @@ import (
 	"unicode/utf8"
 )
 
-// Options say what a service config holds. The zero value checks the health of "", the whole server, takes turns
-// (round_robin) and retries all methods.
+// Options say what the service config of ServiceConfig holds; Dial has a function for each field. The zero value
+// checks the health of "", the whole server, takes turns (round_robin) and retries all methods.
 type Options struct {
 	// Service is the name whose health is watched on each connection; "" is the whole server. A name that no server
 	// knows makes all calls fail: the servers answer SERVICE_UNKNOWN.

@@ -32,11 +32,11 @@
 //
 // # Which tier
 //
-// Tiers are tried from the lowest number up. The first one takes all calls of which at least readyPercent of its
-// endpoints are READY. If there is none, the tier takes them with the greatest share of READY endpoints, the
-// nearest of those with the same share. While no endpoint of any tier is READY, calls wait as long as one is being
-// connected to, and otherwise fail with UNAVAILABLE. The tier is chosen anew whenever an endpoint changes, so calls
-// come back by themselves.
+// Tiers are tried from the lowest number up. The first one of which at least readyPercent of the endpoints are READY
+// takes all calls (1 to 100; the default is 50). If there is none, the tier takes them with the greatest share of
+// READY endpoints, the nearest of those with the same share. While no endpoint of any tier is READY, calls wait as
+// long as one is being connected to, and otherwise fail with UNAVAILABLE. The tier is chosen anew whenever an
+// endpoint changes, so calls come back by themselves.
 //
 // Every endpoint of every tier is connected to and health-checked, so that another tier takes over at once. While a
 // channel starts, its first calls can go to a farther tier if that is READY earlier. An endpoint that is listed

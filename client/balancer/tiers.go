@@ -18,9 +18,10 @@ const DefaultName = "rollcall_tiers"
 // defaultReadyPercent is Config's readyPercent unless the service config says it.
 const defaultReadyPercent = 50
 
-// Tier says how near an endpoint is: 0, 1, 2 and so on, the lowest number is the nearest. The numbers need not
-// follow each other. It is called for each endpoint of each list that the resolver gives; an endpoint has at least
-// one address. It must not block, and must be safe for use by many channels at once.
+// Tier says how near an endpoint of google.golang.org/grpc/resolver is: 0, 1, 2 and so on, the lowest number is the
+// nearest. The numbers may have gaps, and may be negative. It is called for each endpoint of each list that the
+// resolver gives; an endpoint has at least one address. It must not block, and must be safe for use by many channels
+// at once.
 type Tier func(resolver.Endpoint) int
 
 // New returns a policy of that name, for balancer.Register of google.golang.org/grpc/balancer. Programs that need

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"math"
 	"net"
 	"os"
 	"time"
@@ -43,10 +45,10 @@ type certCheck struct {
 func newCertCheck(name string, opts []CertOption) *certCheck {
 	c := &certCheck{warn: defaultCertWarning}
 	c.name = name
-	for _, opt := range opts {
-		opt(c)
-	}
+	err := apply(c, opts)
 	switch {
+	case err != nil:
+		c.err = err
 	case c.warn < 0 || c.fail < 0:
 		c.err = errors.New("CertBefore needs times of zero or more")
 	case c.fail > c.warn:
@@ -114,6 +116,10 @@ func CertEndpoint(name, addr string, opts ...CertOption) Check {
 }
 
 func readCerts(path string) ([]*x509.Certificate, error) {
+	// To open a pipe, or to read a device, may never end.
+	if info, err := os.Stat(path); err == nil && !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a file, but %s", path, kindOf(info))
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, fileError(path, err)
@@ -144,6 +150,19 @@ func readCerts(path string) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
+// kindOf names what is not a regular file.
+func kindOf(info fs.FileInfo) string {
+	switch mode := info.Mode(); {
+	case mode.IsDir():
+		return "a directory"
+	case mode&fs.ModeNamedPipe != 0:
+		return "a pipe"
+	case mode&fs.ModeSocket != 0:
+		return "a socket"
+	}
+	return "a device"
+}
+
 func (c *certCheck) judge(where string, certs []*x509.Certificate) error {
 	if len(certs) == 0 {
 		return fmt.Errorf("%s: there is no certificate", where)
@@ -158,7 +177,7 @@ func (c *certCheck) judge(where string, certs []*x509.Certificate) error {
 			first = cert
 		}
 	}
-	left := first.NotAfter.Sub(now)
+	left := max(first.NotAfter.Sub(now), -math.MaxInt64) // so that it has an opposite
 	expires := fmt.Errorf("%s: the certificate of %s expires in %s, on %s", where, subject(first), span(left), date(first.NotAfter))
 	switch {
 	case left <= 0:

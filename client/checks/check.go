@@ -17,7 +17,8 @@ type Check interface {
 	Name() string
 	// Check returns nil if it works, a [Degraded] error as a warning, and any other error if it does not work. It
 	// should return when ctx ends: that happens at the timeout, when the check is removed, and when the Runner
-	// stops. A panic counts as a failure. A Runner never calls it twice at once for one service.
+	// stops. A panic counts as a failure. A Runner never calls it twice at once for one service, but for several
+	// services it may.
 	Check(ctx context.Context) error
 }
 

@@ -55,10 +55,9 @@ type commandCheck struct {
 func Command(name string, args []string, opts ...CommandOption) Check {
 	c := &commandCheck{args: slices.Clone(args)}
 	c.name, c.run = name, c.exec
-	for _, opt := range opts {
-		opt(c)
+	if c.err = apply(c, opts); c.err == nil {
+		c.err = c.validate()
 	}
-	c.err = c.validate()
 	return c
 }
 

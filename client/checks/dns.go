@@ -9,7 +9,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rollcallhq/rollcall/client/connfailure"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // DNSOption is an option of DNS.
@@ -38,10 +38,9 @@ type dnsCheck struct {
 func DNS(name, host string, opts ...DNSOption) Check {
 	c := &dnsCheck{host: host, resolver: net.DefaultResolver}
 	c.name, c.nonCritical, c.run = name, true, c.lookup
-	for _, opt := range opts {
-		opt(c)
+	if c.err = apply(c, opts); c.err == nil {
+		c.err = c.validate()
 	}
-	c.err = c.validate()
 	return c
 }
 

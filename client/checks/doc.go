@@ -59,20 +59,22 @@
 //
 // # Who is told
 //
-// [Reporter]s are told each change of a service's status, and UNKNOWN when Run begins. A *health.Server is one, and so
-// is the server of client/healthserver; [ToRegistry] makes one of a lease in the registry. A reporter that takes
-// reasons gets the names of the checks that made the status: never what they measured, and never because only the
-// names have changed, as each report is an event in the registry's history that operators read. An [Observer] is told
-// each result, for metrics; client/metrics has one.
+// Each [Reporter] is told each change of a service's status, and UNKNOWN when Run begins. A *health.Server is one,
+// and so is the server of client/healthserver; [ToRegistry] makes one of a lease in the registry (a
+// client/healthserver that publishes reports "" itself and needs none). A reporter that takes reasons gets the names
+// of the checks that made the status: never what they measured, and never because only the names have changed, as
+// each report is an event in the registry's history that operators read. An [Observer] is told each result, for
+// metrics; client/metrics has one.
 //
 // Each of them has a goroutine of its own, so one that blocks delays neither checks nor the others. It is told the
 // newest status when it returns.
 //
 // # The end
 //
-// When the context of Run ends, nothing more is told: a check that is cut off has not failed. What clients are to be
-// told when the process stops, Shutdown of the health server and Close of the lease tell. So the order is: the
-// health server's Shutdown, then the end of Run's context, then Close of the lease.
+// When the context of Run ends, nothing more is told: a check that is cut off has not failed. Shutdown of the health
+// server and Close of the lease tell clients that the process stops. So the order is: the health server's Shutdown,
+// then the end of Run's context, then Close of the lease. With client/healthserver: its Stop, which does the first
+// and the last, then the end of Run's context.
 //
 // # What it costs
 //

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 
 	"google.golang.org/grpc"
@@ -16,7 +17,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/rollcallhq/rollcall/client/connfailure"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // GRPCOption is an option of GRPC.
@@ -56,16 +57,17 @@ type grpcCheck struct {
 func GRPC(name, target string, opts ...GRPCOption) Check {
 	c := &grpcCheck{target: target}
 	c.name, c.run = name, c.ask
-	for _, opt := range opts {
-		opt(c)
+	if c.err = apply(c, opts); c.err == nil {
+		c.err = c.validate()
 	}
-	c.err = c.validate()
 	c.nonCritical = otherTarget(target)
 	return c
 }
 
 func (c *grpcCheck) validate() error {
 	switch {
+	case slices.Contains(c.dial, nil):
+		return errors.New("an option of the connection is nil")
 	case c.tlsSet && c.tls == nil:
 		return errors.New("GRPCTLS needs a configuration; it is nil")
 	case !strings.Contains(c.target, ":"):

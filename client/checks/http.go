@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/rollcallhq/rollcall/client/connfailure"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 const (
@@ -84,10 +84,9 @@ type httpCheck struct {
 func HTTP(name, rawURL string, opts ...HTTPOption) Check {
 	c := &httpCheck{url: rawURL, method: http.MethodGet}
 	c.name, c.run = name, c.get
-	for _, opt := range opts {
-		opt(c)
+	if c.err = apply(c, opts); c.err == nil {
+		c.err = c.validate()
 	}
-	c.err = c.validate()
 	return c
 }
 
@@ -134,7 +133,7 @@ func (c *httpCheck) validate() error {
 		return errors.New("HTTPTLS needs a configuration; it is nil")
 	case c.transportSet && c.tlsSet:
 		return errors.New("HTTPTLS and HTTPTransport exclude each other: set up TLS in the transport")
-	case c.transportSet && c.transport == nil:
+	case c.transportSet && isNil(c.transport):
 		return errors.New("HTTPTransport needs a transport; it is nil")
 	}
 	return nil

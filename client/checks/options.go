@@ -38,7 +38,8 @@ func (o *runnerOptions) fault(err error) {
 }
 
 // To has the Runner tell these reporters the status of each service. A *health.Server of gRPC is a [Reporter], and
-// [ToRegistry] makes one. To may be given more than once.
+// [ToRegistry] makes one. To may be given more than once. Without it nobody is told: the page and Results show the
+// status.
 func To(reporters ...Reporter) RunnerOption {
 	return func(o *runnerOptions) {
 		for _, r := range reporters {
@@ -51,8 +52,8 @@ func To(reporters ...Reporter) RunnerOption {
 	}
 }
 
-// WithLogger has the Runner log when a check turns, hangs or panics, and when the status of a service changes.
-// Without it nothing is logged. A logger that blocks delays no check; lines are lost meanwhile.
+// WithLogger sets the logger. It gets a line when a check turns, hangs or panics, and when the status of a service
+// changes. The default logs nothing. A logger that blocks delays no check; lines are lost meanwhile.
 func WithLogger(l *slog.Logger) RunnerOption {
 	return func(o *runnerOptions) {
 		if l == nil {
@@ -63,7 +64,7 @@ func WithLogger(l *slog.Logger) RunnerOption {
 	}
 }
 
-// WithObserver has the Runner tell o what happens, for metrics.
+// WithObserver sets the [Observer], for metrics. There is none by default.
 func WithObserver(observer Observer) RunnerOption {
 	return func(o *runnerOptions) {
 		if isNil(observer) {
@@ -152,8 +153,8 @@ func Fall(n int) CheckOption { return func(o *checkOptions) { o.fall = n } }
 // NonCritical makes a check that is shown and does not change the status of its service.
 func NonCritical() CheckOption { return func(o *checkOptions) { o.critical = false } }
 
-// Critical makes a check that its service needs. That is the default, except of checks that say otherwise: see
-// [Check].
+// Critical makes a check whose failure turns its service. That is the default, except of checks that say otherwise:
+// see [Check].
 func Critical() CheckOption { return func(o *checkOptions) { o.critical = true } }
 
 // isNil reports whether v is nil, or an interface that holds a nil pointer or a nil function.

@@ -3,6 +3,7 @@ package checks
 import (
 	"context"
 	"errors"
+	"math"
 	"net"
 	"net/netip"
 	"strconv"
@@ -27,11 +28,22 @@ func (r *readymade) Check(ctx context.Context) error {
 	return r.run(ctx)
 }
 
-// Validate tells what is wrong with the arguments that the check was made with. Runner.Add asks it.
+// Validate says what is wrong with the arguments that the check was made with; nil if nothing is. Runner.Add calls it.
 func (r *readymade) Validate() error { return r.err }
 
 // NonCriticalByDefault is true for checks of another host, which many instances ask at the same time.
 func (r *readymade) NonCriticalByDefault() bool { return r.nonCritical }
+
+// apply applies the options of a constructor. It tells that one is nil.
+func apply[C any, O ~func(C)](c C, opts []O) error {
+	for _, opt := range opts {
+		if opt == nil {
+			return errors.New("an option is nil")
+		}
+		opt(c)
+	}
+	return nil
+}
 
 // hostPort tells what is wrong with an address to connect to; nil for a host and a port from 1 to 65535.
 func hostPort(addr string) error {
@@ -64,7 +76,7 @@ func span(d time.Duration) string {
 	const day = 24 * time.Hour
 	switch {
 	case d < 0:
-		return "-" + span(-d)
+		return "-" + span(-max(d, -math.MaxInt64)) // the least Duration has no opposite
 	case d >= 2*day:
 		return strconv.FormatInt(int64(d/day), 10) + "d"
 	case d >= time.Minute:

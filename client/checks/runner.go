@@ -219,7 +219,8 @@ func (r *Runner) takeOut(service, name string) (deaf func(), ok bool) {
 }
 
 // Run runs the checks until ctx ends: all of them at once, and then each at its interval. It tells the reporters
-// UNKNOWN of each service that has critical checks, until they have run. It may be called once.
+// UNKNOWN of each service that has critical checks, until they have run. It may be called once; another call returns
+// an error at once.
 //
 // When ctx ends, nothing new is told: the contexts of the checks end and their results count for nothing, so each
 // service keeps the status that it has. Run returns nil when all checks and reporters have returned. After 5 s it

@@ -16,8 +16,8 @@ import (
 // A Runner sees at once what changes, and when the time is over, whatever the Interval. One failure turns the check,
 // unless Add gets another Fall: the program itself decides when to say Fail.
 type TTL struct {
-	readymade
-	ttl time.Duration
+	check readymade // what is common to ready-made checks
+	ttl   time.Duration
 
 	mu    sync.Mutex         // guards what follows
 	fed   time.Time          // zero: never
@@ -30,11 +30,30 @@ type TTL struct {
 // the longest round.
 func NewTTL(name string, ttl time.Duration) *TTL {
 	t := &TTL{ttl: ttl, wakes: map[*func()]func(){}}
-	t.name, t.run = name, t.state
+	t.check.name, t.check.run = name, t.state
 	if ttl <= 0 {
-		t.err = errors.New("the ttl must be above zero")
+		t.check.err = errors.New("the ttl must be above zero")
 	}
 	return t
+}
+
+// Name is the name that NewTTL got.
+func (t *TTL) Name() string { return t.check.Name() }
+
+// Check returns what was fed last, or an error if that is too long ago. A Runner calls it.
+func (t *TTL) Check(ctx context.Context) error {
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	return t.check.Check(ctx)
+}
+
+// Validate says what is wrong with the arguments of NewTTL; nil if nothing is. Runner.Add calls it.
+func (t *TTL) Validate() error {
+	if t.ttl == 0 && t.check.err == nil {
+		return errors.New("this TTL was not made by NewTTL")
+	}
+	return t.check.Validate()
 }
 
 // OK says that all is well.

@@ -28,16 +28,16 @@
 //	never set          NOT_FOUND; of a Watch SERVICE_UNKNOWN             the same
 //	"liveness"         as said; SERVING if never set                     the same
 //
-// Every name of the process is switched off at once, whatever it is called. Two names are special. SERVICE answers as
-// "" does until the process sets it. "liveness", and what WithUnmerged adds, is never switched off: point probes that
-// restart a process at such a name, or a switched off process would be restarted over and over. List has the names
-// that the process has set.
+// All names of the process are switched off together, whatever they are called. Two names are special. SERVICE
+// answers as "" does until the process sets it. "liveness", and what WithUnmerged adds, is never switched off: point
+// probes that restart a process at such a name, or a switched off process would be restarted over and over. List has
+// the names that the process has set.
 //
 // # When the registry is not there
 //
 // Nothing that happens to the registry changes what is shown, unless an operator asked for it. The last opinion stays
 // while no node answers, and when Run has ended. A registry that lost its disk, or was restored, is another cluster:
-// what was off stays off until that one says something of the name (the process's own report is nothing said; an
+// what was off stays off until that one says something of the name (the process's own report does not count; an
 // override with an end is held no longer than it would have lasted).
 //
 // A process that starts shows NOT_SERVING until it has heard the registry, for WithInitialWait at most (500 ms; a few
@@ -47,10 +47,13 @@
 // # Publishing
 //
 // With WithPublish what the process says of "" is reported as SERVICE/INSTANCE under a lease: all of the registry's
-// clients see it, and if the process dies it turns NOT_SERVING when the TTL has passed. It is shown here first. Of
-// changes within a second only the newest is written. SERVING, NOT_SERVING and UNKNOWN are reported as they are,
-// anything else as UNKNOWN. A process that never says anything of "" is reported SERVING, because grpc-go's server says
-// so of it from the start; one that needs time to start calls SetServingStatus("", NOT_SERVING) before Run.
+// clients see it, and if the process dies it turns NOT_SERVING when the TTL has passed. A change is shown here before
+// it is reported. Of changes within a second only the newest is written. SERVING, NOT_SERVING and UNKNOWN are
+// reported as they are, anything else as UNKNOWN. A process that never says anything of "" is reported SERVING,
+// because grpc-go's server says so of it from the start; one that needs time to start calls SetServingStatus("",
+// NOT_SERVING) before Run.
+//
+// SERVICE itself is not made of its instances: it does not exist in the registry until an operator sets it.
 //
 // An override of "shop/checkout/*" covers names that exist: only those that publish.
 //
@@ -66,7 +69,9 @@
 // # Callers that do no health checking
 //
 // Some do not, as grpc-js and the policy pick_first. UnaryGate and StreamGate, as interceptors of the server, refuse
-// their calls with UNAVAILABLE while the process is switched off.
+// their calls with UNAVAILABLE while the process is switched off:
+//
+//	g := grpc.NewServer(grpc.ChainUnaryInterceptor(hs.UnaryGate), grpc.ChainStreamInterceptor(hs.StreamGate))
 //
 // # Two cells
 //

@@ -39,7 +39,7 @@ func checkHostPort(hostport string) error {
 	case err != nil && (strings.Contains(host, ":") || strings.Trim(host, "0123456789.") == ""):
 		return errors.New("has a host that looks like an IP address and is none")
 	case err != nil:
-		return nil // a name
+		return checkHostName(host)
 	case ip.Zone() != "":
 		return errors.New("has a zone, which means something else on each host")
 	}
@@ -48,6 +48,20 @@ func checkHostPort(hostport string) error {
 		return errors.New("is an address to listen at; give the one at which others reach this process, as 10.0.0.7:8080")
 	case ip.IsMulticast(), ip == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return errors.New("is the address of many hosts; give that of this process")
+	}
+	return nil
+}
+
+// checkHostName says why gRPC could not connect to a host by this name. What it refuses, package resolver skips.
+func checkHostName(host string) error {
+	switch {
+	case host == "unix":
+		return errors.New("has a host, unix, that gRPC takes for a Unix socket")
+	case host[0] == '-' || strings.ContainsFunc(host, func(r rune) bool {
+		letter := 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9'
+		return !letter && r != '-' && r != '.' && r != '_'
+	}):
+		return errors.New("has a host that is no name as the DNS has them: ASCII letters, digits, '-', '.' and '_'")
 	}
 	return nil
 }

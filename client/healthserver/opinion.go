@@ -87,7 +87,8 @@ func (s *Server) newVerdict() (before, now int32) {
 // names that exist: so a Server that publishes has heard of its own one when that is in the registry.
 //
 // What is reported of SERVICE/INSTANCE comes from this process, or from one before it, and is no opinion: only an
-// override is.
+// override is. While a Server that publishes is not in the registry, as between its start and its first report, an
+// override of it would not show: so what was off stays off until the registry has the name.
 func (s *Server) opinions() (off []offName, heard bool) {
 	o := s.source.Get(s.service)
 	heard = o.Heard
@@ -98,8 +99,15 @@ func (s *Server) opinions() (off []offName, heard bool) {
 		return off, heard
 	}
 	own := s.source.Get(s.instance)
-	if own.OffByOverride() {
-		off = append(off, newOffName(s.instance, &own))
+	switch overridden := own.OffByOverride(); {
+	case overridden:
+		by := newOffName(s.instance, &own)
+		s.instanceOff = &by
+	case s.publish == nil || own.Record != nil:
+		s.instanceOff = nil
+	}
+	if s.instanceOff != nil {
+		off = append(off, *s.instanceOff)
 	}
 	return off, heard && own.Heard && (s.publish == nil || own.Record != nil)
 }

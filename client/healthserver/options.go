@@ -12,7 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// Option changes what a Server does.
+// Option is an option of [New].
 type Option func(*options) error
 
 type options struct {
@@ -33,8 +33,9 @@ type Publish struct {
 	// TTL is how long after the last sign of life the registry takes this process for dead: its report turns
 	// NOT_SERVING. 1 s to 24 h; 0 means 10 s.
 	TTL time.Duration
-	// OnStop is what becomes of the report when the process stops in order: it turns NOT_SERVING, is deleted, or
-	// stays. As Stop calls Shutdown first, what stays is NOT_SERVING too, and nothing deletes it.
+	// OnStop is what becomes of the report when the process stops in order: it turns NOT_SERVING
+	// (client.StopNotServing, the default), is deleted (client.StopWithdraw), or stays (client.StopLeave). As Stop
+	// calls Shutdown first, what stays is NOT_SERVING too, and nothing deletes it.
 	OnStop client.OnStop
 	// ForgetAfter is how long after the end of the process its report is deleted, unless somebody has changed it: so
 	// addresses that never come back do not pile up. 1 s to 365 days; 0 means 24 h, client.Forever never.
@@ -49,8 +50,8 @@ const (
 	livenessName       = "liveness"
 )
 
-// WithHealthServer sets the grpc-go server that keeps what the process says, for a process that has one already. It
-// must not be registered itself.
+// WithHealthServer sets the grpc-go server that keeps what the process says, for a process that has one already.
+// Register the Server in place of it. The default is a new one.
 func WithHealthServer(h *health.Server) Option {
 	return func(o *options) error {
 		if h == nil {
@@ -73,8 +74,9 @@ func WithClient(c *client.Client) Option {
 	}
 }
 
-// WithInstance sets the address at which others reach this process, host:port. SERVICE/INSTANCE is then the name of
-// this process in the registry: an operator can switch off it alone.
+// WithInstance sets the address at which others reach this process, HOST:PORT; not one to listen at, as 0.0.0.0:8080
+// or port 0. SERVICE/INSTANCE is then the name of this process in the registry: an operator can switch off this
+// process alone.
 func WithInstance(hostport string) Option {
 	return func(o *options) error {
 		if err := checkInstance(hostport); err != nil {
@@ -99,8 +101,8 @@ func WithInitialWait(d time.Duration) Option {
 }
 
 // WithStateFile sets a file that keeps whether the process is switched off, for a restart while the registry cannot
-// be reached. Each process needs its own. A file that cannot be used is logged once, and the process serves without
-// it; a file that belongs to something else is left as it is. It needs WithClient.
+// be reached. Each process needs its own, in a directory that exists. A file that cannot be used is logged once, and
+// the process serves without it; a file that belongs to something else is left as it is. It needs WithClient.
 func WithStateFile(path string) Option {
 	return func(o *options) error {
 		if path == "" {
@@ -140,7 +142,7 @@ func WithDrain(d time.Duration) Option {
 }
 
 // WithPublish has what the process says of "" reported as SERVICE/INSTANCE, under a lease. It needs WithClient and
-// WithInstance.
+// WithInstance. The actor of the reports is that of the client's Config.
 func WithPublish(p Publish) Option {
 	return func(o *options) error {
 		if p.TTL == 0 {
@@ -166,7 +168,8 @@ func WithPublish(p Publish) Option {
 	}
 }
 
-// WithLogger sets where the Server logs. The default logs nothing.
+// WithLogger sets the logger. It gets a line when the process is switched off or on, when publishing begins or fails,
+// and when the process stops. The default logs nothing.
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		if l == nil {
@@ -177,7 +180,7 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithObserver sets who is told what becomes of publishing.
+// WithObserver sets the [Observer], for metrics. There is none by default.
 func WithObserver(observer Observer) Option {
 	return func(o *options) error {
 		if observer == nil {

@@ -9,12 +9,14 @@ import (
 	"github.com/rollcallhq/rollcall/client"
 )
 
-// Observer is told what becomes of publishing. Its methods are called one at a time, and must not call Stop.
+// Observer is told what becomes of publishing. Its methods are called one at a time, and must not call Stop. An
+// Observer that blocks delays no report, but it delays Stop, and can miss what happens meanwhile.
 type Observer interface {
 	// Published is called with nil when the newest report was written; with an error when it, or the lease that it
 	// needs, failed or was refused. It is tried again then, after up to a minute.
 	Published(err error)
-	// LeaseLost is called when the registry took this process for dead. It reports itself anew by itself.
+	// LeaseLost is called when the registry took this process for dead. The Server reports the process anew by
+	// itself.
 	LeaseLost()
 }
 
@@ -39,14 +41,14 @@ func (s *Server) runPublisher(ctx context.Context) {
 		Reason: "an instance started", OnStop: s.publish.onStop, StopReason: "the instance stopped", OnEvent: s.onLease,
 	})
 	if err != nil { // New has checked the terms
-		s.logger.Error("nothing can be published; the registry does not know this instance", "err", err)
+		s.logger.Error("nothing can be published; the registry does not know this instance", "error", err)
 		return
 	}
 	s.report(ctx, l)
 	ctx, cancel := s.closing()
 	defer cancel()
 	if err := l.Close(ctx); err != nil {
-		s.logger.Warn("the lease could not be ended in order; it ends by its TTL", "ttl", s.publish.terms.TTL, "err", err)
+		s.logger.Warn("the lease could not be ended in order; it ends by its TTL", "ttl", s.publish.terms.TTL, "error", err)
 	}
 }
 
@@ -75,7 +77,7 @@ func (s *Server) report(ctx context.Context, l lease) {
 					reason = "the process stops"
 				}
 				if err := l.Submit(client.Report{Service: s.instance, Status: st, Reason: reason}); err != nil {
-					s.logger.Error("the status cannot be published", "err", err)
+					s.logger.Error("the status cannot be published", "error", err)
 				}
 				last, next = st, time.Now().Add(publishInterval)
 			}
@@ -134,16 +136,16 @@ func (s *Server) onLease(e client.LeaseEvent) {
 	case client.LeaseGranted:
 		s.logger.Info("publishing", "instance", s.instance, "lease", e.LeaseID)
 	case client.LeaseBecameOverdue:
-		s.logger.Warn("the lease was not renewed in time; the registry may take this instance for dead", "lease", e.LeaseID, "err", e.Err)
+		s.logger.Warn("the lease was not renewed in time; the registry may take this instance for dead", "lease", e.LeaseID, "error", e.Err)
 	case client.LeaseRenewedAgain:
 		s.logger.Info("the lease is renewed again", "lease", e.LeaseID)
 	case client.LeaseWasLost:
-		s.logger.Warn("the lease was lost; this instance reports itself anew", "lease", e.LeaseID, "err", e.Err)
+		s.logger.Warn("the lease was lost; this instance reports itself anew", "lease", e.LeaseID, "error", e.Err)
 		if s.observer != nil {
 			s.observer.LeaseLost()
 		}
 	case client.LeaseFailed:
-		s.logger.Warn("publishing failed; it is tried again", "err", e.Err)
+		s.logger.Warn("publishing failed; it is tried again", "error", e.Err)
 		if s.observer != nil {
 			s.observer.Published(e.Err)
 		}

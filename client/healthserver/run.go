@@ -30,12 +30,12 @@ func newLife() *life {
 	return l
 }
 
-// Run follows the registry and publishes, until ctx ends or Stop has drained; then it ends the lease, which takes 5 s
-// at most, and returns the error of ctx, or nil. It outlives every failure of the registry: the last opinion stays.
-// Without WithClient it does nothing but wait.
+// Run follows the registry and publishes, until ctx ends or Stop has drained. Then it ends the lease, which takes 5 s
+// at most, and returns: nil after Stop, else the error of ctx. It outlives every failure of the registry: the last
+// opinion stays. Without WithClient it does nothing but wait.
 //
-// Give it a context that lives until Stop was called: if ctx ends before, the lease ends before the callers are
-// told. It can be called once.
+// Give it a context that lives until Stop was called: if ctx ends before, the lease ends before the callers are told.
+// Run may be called once; another call returns an error at once. After Stop it returns nil at once.
 func (s *Server) Run(ctx context.Context) error {
 	s.once.Lock()
 	begun := s.begun
@@ -73,7 +73,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 func (s *Server) runSource(ctx context.Context) {
 	if err := s.source.Run(ctx); err != nil && ctx.Err() == nil {
-		s.logger.Error("the registry is not followed any more; its last opinion stays", "err", err)
+		s.logger.Error("the registry is not followed any more; its last opinion stays", "error", err)
 	}
 }
 

@@ -47,6 +47,8 @@ type Server struct {
 	settled bool          // the first opinions were heard, or the initial wait is over
 	ended   bool          // EndWatches was called
 	ends    chan struct{} // closed then
+	// instanceOff is the override that switches SERVICE/INSTANCE off; nil: none does.
+	instanceOff *offName
 	*life
 }
 

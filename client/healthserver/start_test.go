@@ -128,6 +128,41 @@ func TestAPublisherWaitsForItsOwnName(t *testing.T) {
 	})
 }
 
+// A process that is off and comes back withdrew its report when it stopped. The override shows again only when the new
+// report is there.
+func TestWhatIsOffStaysOffUntilTheNameIsThereAgain(t *testing.T) {
+	for publishes, want := range map[bool]client.Status{true: client.NotServing, false: client.Serving} {
+		synctest.Test(t, func(t *testing.T) {
+			src := newFakeSource()
+			src.say(map[string]opinion{service: absent(), instance: overridden(client.NotServing)}) // as from a state file
+			opts := []Option{withRegistry(src, &fakeLease{}), WithInstance(address)}
+			if publishes {
+				opts = append(opts, WithPublish(Publish{}))
+			}
+			s := mustNew(t, opts...)
+			run(t, s)
+			w := watch(t, s, "")
+			synctest.Wait()
+			wantStatus(t, s, "", client.NotServing)
+			src.say(map[string]opinion{instance: absent()})
+			synctest.Wait()
+			time.Sleep(time.Hour)
+			wantStatus(t, s, "", want)
+			src.say(map[string]opinion{instance: overridden(client.NotServing)})
+			synctest.Wait()
+			if sent := w.all(); publishes && len(sent) != 1 {
+				t.Errorf("Watch sent %v", sent)
+			}
+			src.say(map[string]opinion{instance: report(client.Serving, "lease-1")})
+			synctest.Wait()
+			wantStatus(t, s, "", client.Serving)
+			src.say(map[string]opinion{instance: absent()}) // deleted, and nothing was off
+			synctest.Wait()
+			wantStatus(t, s, "", client.Serving)
+		})
+	}
+}
+
 func TestWithoutAClientTheProcessAloneDecides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := mustNew(t, WithInstance(address))

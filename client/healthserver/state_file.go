@@ -98,11 +98,11 @@ func (f *stateFile) load() map[string]view.Opinion {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case errors.Is(err, errDamaged):
-		f.logger.Warn("the state file is ignored, and will be replaced", "err", err)
+		f.logger.Warn("the state file is ignored, and will be replaced", "error", err)
 		return nil
 	case err != nil:
 		f.foreign = true
-		f.logger.Warn("the state file cannot be used and is left as it is; give another path, or remove the file", "err", err)
+		f.logger.Warn("the state file cannot be used and is left as it is; give another path, or remove the file", "error", err)
 		return nil
 	}
 	f.holds, f.written = st, true
@@ -199,7 +199,7 @@ func (f *stateFile) keep(off []offName) {
 		f.written = false
 		if !f.failed {
 			f.failed = true
-			f.logger.Warn("the state file cannot be written; a restart without the registry forgets what is switched off", "err", err)
+			f.logger.Warn("the state file cannot be written; a restart without the registry forgets what is switched off", "error", err)
 		}
 		return
 	}

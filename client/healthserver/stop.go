@@ -20,7 +20,9 @@ const goAwayPause = 100 * time.Millisecond
 //
 // When ctx ends before, g.Stop ends what is left at once; so give it a deadline that is longer than the drain and the
 // longest call. When Stop returns, Run is over too, unless ctx ended or Run was not called. g may be nil; then the
-// program stops its server itself, after Stop. A second call waits for the first.
+// program stops its server itself, after Stop. Another call waits for the first, or until its own ctx ends.
+//
+// SetServingStatus changes nothing any more after Stop was called, so what feeds the Server may go on until then.
 func (s *Server) Stop(ctx context.Context, g *grpc.Server) {
 	s.once.Lock()
 	first := !s.stops
@@ -66,7 +68,7 @@ func (s *Server) stopServer(ctx context.Context, g *grpc.Server) {
 	select {
 	case <-done:
 	case <-ctx.Done():
-		s.logger.Warn("calls that are still under way are ended", "err", ctx.Err())
+		s.logger.Warn("calls that are still under way are ended", "error", ctx.Err())
 		g.Stop() // GracefulStop returns, too, when the handlers have
 	}
 }

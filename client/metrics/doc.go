@@ -9,9 +9,10 @@
 //	conn, err := aware.Dial(target, "checkout", aware.WithView(v, mapping, aware.WithObserver(m)))
 //	m.AddView(v)
 //
-// A Metrics is a prometheus.Collector, and the Observer of each of these packages. One is enough for a program. Two of
-// them must be in two registries, or be registered under different labels (prometheus.WrapRegistererWith): a registry
-// refuses the second one, as it does with any collector.
+// A Metrics is a prometheus.Collector, and the Observer of each of these packages. One is enough for a program, for
+// any number of servers, runners, resolvers and channels. Two of them must be in two registries, or be registered
+// under different labels (prometheus.WrapRegistererWith): a registry refuses the second one, as it does with any
+// collector.
 //
 // # What there is
 //

@@ -23,8 +23,8 @@ type Observer interface {
 	Endpoints(service string, serving, skipped, panicked int)
 }
 
-// Option changes what New makes.
-type Option func(*Builder) error
+// Option is an option of [New].
+type Option func(*builder) error
 
 // WithPanic sets the panic threshold, in percent from 0 to 100; 0, the default, is off. When fewer instances than
 // that are SERVING, of those that no operator switched off by an override, all of these are given: when most
@@ -34,7 +34,7 @@ type Option func(*Builder) error
 // It helps only where the channel does not check health on its connections: with a healthCheckConfig, instances that
 // say themselves that they are not SERVING get no calls.
 func WithPanic(percent int) Option {
-	return func(b *Builder) error {
+	return func(b *builder) error {
 		if percent < 0 || percent > 100 {
 			return fmt.Errorf("resolver: the panic threshold is %d %%; it must be from 0 (off) to 100", percent)
 		}
@@ -43,10 +43,10 @@ func WithPanic(percent int) Option {
 	}
 }
 
-// WithLogger sets who is told of panic, of instances that are skipped or held, and of a registry that cannot be
-// asked. The default logs nothing.
+// WithLogger sets the logger. It gets a line when a panic begins or ends, when instances are skipped or held, and when
+// the registry cannot be asked. The default logs nothing.
 func WithLogger(l *slog.Logger) Option {
-	return func(b *Builder) error {
+	return func(b *builder) error {
 		if l == nil {
 			return errors.New("resolver: the logger is nil")
 		}
@@ -55,9 +55,9 @@ func WithLogger(l *slog.Logger) Option {
 	}
 }
 
-// WithObserver sets who counts.
+// WithObserver sets the [Observer], for metrics. There is none by default.
 func WithObserver(o Observer) Option {
-	return func(b *Builder) error {
+	return func(b *builder) error {
 		if o == nil {
 			return errors.New("resolver: the observer is nil")
 		}
@@ -69,7 +69,7 @@ func WithObserver(o Observer) Option {
 // Builder is the resolver of rollcall:///SERVICE, for grpc.WithResolvers. Channels to one SERVICE share what they
 // watch. A Builder may be used by any number of channels at once, and needs no closing: it watches while there are
 // channels that do.
-type Builder struct {
+type builder struct {
 	panicPercent int
 	logger       *slog.Logger
 	observer     Observer
@@ -82,19 +82,23 @@ type Builder struct {
 	services map[string]*service // that channels were made to
 }
 
-// service is one SERVICE of a Builder.
+// service is one SERVICE of a builder.
 type service struct {
 	state    *state
 	channels int
 	watch    *watch // nil if there is no channel and was none
 }
 
-// New returns a resolver that asks the cluster of c, which must stay open while channels use the resolver.
-func New(c *client.Client, opts ...Option) (*Builder, error) {
+// New returns the resolver of rollcall:///SERVICE, for grpc.WithResolvers or aware.WithResolver. It is a Builder of
+// google.golang.org/grpc/resolver. New connects to nothing; its errors are those of its arguments.
+//
+// Any number of channels may use one resolver at the same time. Channels to one SERVICE share what they watch. The
+// resolver needs no closing: it watches while there are channels that use it. Close these channels before c.
+func New(c *client.Client, opts ...Option) (resolver.Builder, error) {
 	if c == nil {
 		return nil, errors.New("resolver: the client is nil")
 	}
-	b := &Builder{
+	b := &builder{
 		logger:    slog.New(slog.DiscardHandler),
 		services:  map[string]*service{},
 		endpoints: c.Endpoints(),
@@ -119,17 +123,17 @@ func New(c *client.Client, opts ...Option) (*Builder, error) {
 }
 
 // Scheme is that of the targets.
-func (b *Builder) Scheme() string { return scheme }
+func (b *builder) Scheme() string { return scheme }
 
 // CheckTarget says what is wrong with a target; nil if nothing is. grpc.NewClient asks no resolver: there a wrong
 // target is the error of each call. aware.Dial asks.
-func (b *Builder) CheckTarget(t resolver.Target) error {
+func (b *builder) CheckTarget(t resolver.Target) error {
 	_, err := serviceOf(t)
 	return err
 }
 
 // Build is called by gRPC when a channel is used for the first time, and when it was idle.
-func (b *Builder) Build(t resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
+func (b *builder) Build(t resolver.Target, cc resolver.ClientConn, _ resolver.BuildOptions) (resolver.Resolver, error) {
 	name, err := serviceOf(t)
 	if err != nil {
 		return nil, err
@@ -141,7 +145,7 @@ func (b *Builder) Build(t resolver.Target, cc resolver.ClientConn, _ resolver.Bu
 }
 
 // join returns the watch of a service, and starts it for the first channel.
-func (b *Builder) join(name string) *watch {
+func (b *builder) join(name string) *watch {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	s := b.services[name]
@@ -159,7 +163,7 @@ func (b *Builder) join(name string) *watch {
 }
 
 // leave ends the watch with the last channel, and waits.
-func (b *Builder) leave(name string) {
+func (b *builder) leave(name string) {
 	b.mu.Lock()
 	s := b.services[name]
 	s.channels--

@@ -11,7 +11,7 @@ import (
 type channel struct {
 	cc     resolver.ClientConn
 	watch  *watch
-	leave  func() // tells the Builder that the watch is not needed any more
+	leave  func() // tells the builder that the watch is not needed any more
 	cancel context.CancelFunc
 	done   chan struct{}
 }

@@ -24,8 +24,8 @@
 //
 // All instances that are effectively SERVING, overrides included, in the order of their addresses. An instance that
 // is switched off, or whose lease expired, is taken out within milliseconds; calls under way on its connection go on
-// to their end. If SERVICE itself is NOT_SERVING there are none, and calls fail with UNAVAILABLE. If SERVICE does not
-// exist that means nothing. Names below SERVICE/ that do not end with HOST:PORT, of one process that others can
+// to their end. If SERVICE itself is NOT_SERVING there are none, and calls fail with UNAVAILABLE. A SERVICE that does
+// not exist switches nothing off. Names below SERVICE/ that do not end with HOST:PORT, of one process that others can
 // reach, are skipped and counted.
 //
 // The list trusts what is reported. With a healthCheckConfig each connection asks the instance itself, too, which
@@ -61,8 +61,8 @@
 //
 // # Panic threshold
 //
-// With WithPanic a channel gets instances that are not SERVING, too, when few are. That is off by default. Read there
-// what it does not do.
+// With WithPanic a channel gets instances that are not SERVING, too, when few are SERVING. The default is off.
+// WithPanic says when that does not help.
 //
 // # Targets
 //

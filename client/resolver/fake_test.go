@@ -17,13 +17,14 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/internal/halves"
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
 // registry gives watches what a test says, each half its own.
 type registry struct {
 	t       *testing.T
-	builder *Builder
+	builder *builder
 	feeds   map[string]chan item // by the first endpoint of a half
 	open    atomic.Int64         // watches
 	opened  atomic.Int64         // since the beginning
@@ -49,10 +50,10 @@ func newRegistry(t *testing.T, endpoints ...string) *registry {
 		endpoints = []string{"a", "b"}
 	}
 	r := &registry{t: t, feeds: map[string]chan item{}, changed: make(chan struct{})}
-	for _, half := range halvesOf(endpoints) {
+	for _, half := range halves.Of(endpoints) {
 		r.feeds[half[0]] = make(chan item)
 	}
-	r.builder = &Builder{
+	r.builder = &builder{
 		logger: slog.New(slog.NewTextHandler(r, nil)), services: map[string]*service{}, endpoints: endpoints, observer: r,
 		source: r.source, opinions: func(string) (opinions, error) { return r, nil },
 	}

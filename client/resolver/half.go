@@ -6,6 +6,7 @@ import (
 	"iter"
 	"maps"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,21 +17,11 @@ import (
 // when the watch begins to hear a node, and when it hears it no more.
 type source func(ctx context.Context, endpoints []string, prefix string, connected func(bool)) iter.Seq2[client.ServicesUpdate, error]
 
-// The registry is watched twice, at disjoint halves of its endpoints, and the newer word counts: a node that hangs
-// is noticed after many seconds only, and must not keep the other half's news from a channel.
-func halvesOf(endpoints []string) [][]string {
-	if len(endpoints) < 2 {
-		return [][]string{endpoints}
-	}
-	middle := len(endpoints) / 2
-	return [][]string{endpoints[:middle], endpoints[middle:]}
-}
-
 // half is one of the two watches. Its fields belong to its goroutine.
 type half struct {
 	index     int
 	service   string
-	endpoints []string
+	endpoints []string // in the order in which they are tried
 	source    source
 	events    chan<- event
 
@@ -59,10 +50,22 @@ func (h *half) run(ctx context.Context) {
 		if errors.Is(err, client.ErrClosed) {
 			return
 		}
+		h.passOver(err)
 		if time.Since(opened) > stableAfter {
 			began = time.Now()
 		}
 		pause(ctx, time.Since(began))
+	}
+}
+
+// passOver has the next watch begin after the endpoint that refused this one, because another one may not refuse.
+func (h *half) passOver(err error) {
+	e, ok := errors.AsType[*client.Error](err)
+	if !ok || e.Reason == client.ReasonNoEndpoint {
+		return
+	}
+	if i := slices.Index(h.endpoints, e.Endpoint); i >= 0 {
+		h.endpoints = slices.Concat(h.endpoints[i+1:], h.endpoints[:i+1])
 	}
 }
 

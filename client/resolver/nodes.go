@@ -5,8 +5,8 @@ import (
 )
 
 // NewNodes returns the resolver of rollcall-nodes:///HOST:PORT,HOST:PORT, which gives the registry's own nodes that
-// the target lists. The name of a host is looked up at each dial. With TLS each node is checked against the host
-// that the target says.
+// the target lists. It is a Builder of google.golang.org/grpc/resolver. The name of a host is looked up at each dial.
+// With TLS each node is checked against the host that the target says.
 //
 // It needs a service config that checks the health of "rollcall.reads" (the node can answer reads) and has the nodes
 // take turns. The package's comment has both in one line.

@@ -52,6 +52,7 @@ type state struct {
 type halfState struct {
 	seen      *observation
 	connected bool
+	spoke     bool  // seen is of the connection of now, and not of one before
 	err       error // why its last watch ended; nil while connected
 }
 
@@ -95,30 +96,35 @@ func (s *state) take(now time.Time, e event) {
 	h := &s.halves[e.half]
 	switch {
 	case e.err != nil:
-		h.err, h.connected = e.err, false
+		h.err, h.connected, h.spoke = e.err, false, false
 	case e.connected != nil:
+		h.spoke = false
 		if h.connected = *e.connected; h.connected {
 			h.err = nil
 		}
 	case e.seen != nil:
-		h.seen = e.seen
+		h.seen, h.spoke = e.seen, true
 	}
-	for _, h := range s.halves {
-		if h.seen != nil && s.newer(h.seen) {
+	for i := range s.halves {
+		if h := &s.halves[i]; h.seen != nil && s.newer(h) {
 			s.see(now, h.seen)
 		}
 	}
 }
 
-// newer reports whether o is to replace what is seen. Of another cluster it is when no half hears the old one.
-func (s *state) newer(o *observation) bool {
-	switch {
+// newer reports whether what a half saw is to replace what is seen. Of another cluster it is when that half was told so
+// over the connection that it has now, and no half hears the old one: what was seen over a connection before may be of a
+// cluster that is gone.
+func (s *state) newer(of *halfState) bool {
+	switch o := of.seen; {
 	case o == s.seen:
 		return false
 	case s.seen == nil:
 		return true
 	case o.cluster == s.seen.cluster:
 		return o.revision >= s.seen.revision
+	case !of.spoke:
+		return false
 	}
 	return !slices.ContainsFunc(s.halves, func(h halfState) bool {
 		return h.connected && h.seen != nil && h.seen.cluster == s.seen.cluster

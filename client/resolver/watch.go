@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcallhq/rollcall/client/internal/halves"
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
@@ -18,7 +19,7 @@ type opinions interface {
 
 // watch follows one service for all channels to it. It lives as long as there is a channel.
 type watch struct {
-	b     *Builder
+	b     *builder
 	state *state // belongs to run
 
 	cancel context.CancelFunc
@@ -69,13 +70,13 @@ func (w *watch) run(ctx context.Context, before *watch) {
 	}
 	started.Go(func() { _ = about.Run(ctx) }) // it ends with ctx
 	events := make(chan event)
-	halves := halvesOf(w.b.endpoints)
-	for i, endpoints := range halves {
+	parts := halves.Of(w.b.endpoints)
+	for i, endpoints := range parts {
 		h := &half{index: i, service: s.service, endpoints: endpoints, source: w.b.source, events: events}
 		started.Go(func() { h.run(ctx) })
 	}
 
-	s.start(time.Now(), len(halves))
+	s.start(time.Now(), len(parts))
 	defer w.observe(&list{})
 	timer := time.NewTimer(0)
 	defer timer.Stop()

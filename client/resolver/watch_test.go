@@ -12,6 +12,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/internal/halves"
 )
 
 // inBubble runs a test on a virtual clock, with one channel to checkout.
@@ -273,7 +274,7 @@ func TestOneEndpoint(t *testing.T) {
 
 func TestHalvesAreDisjoint(t *testing.T) {
 	for _, endpoints := range [][]string{{"a"}, {"a", "b"}, {"a", "b", "c"}, {"a", "b", "c", "d"}, {"a", "b", "c", "d", "e"}} {
-		halves := halvesOf(endpoints)
+		halves := halves.Of(endpoints)
 		if got := slices.Concat(halves...); !slices.Equal(got, endpoints) {
 			t.Errorf("%q became %q", endpoints, halves)
 		}

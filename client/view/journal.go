@@ -64,7 +64,7 @@ func (v *View) fail(w *watch, endpoint string, err error) {
 	f.count++
 	if f.what != what {
 		f.what = what
-		v.logger.Warn("the registry cannot be followed at these endpoints; it is tried for ever", slog.Any("endpoints", w.endpoints), slog.Any("err", err))
+		v.logger.Warn("the registry cannot be followed at these endpoints; it is tried for ever", slog.Any("endpoints", w.endpoints), slog.Any("error", err))
 	}
 }
 

@@ -16,8 +16,8 @@ type options struct {
 	initial map[string]Opinion
 }
 
-// WithLogger has the View log when no node is heard, when nodes refuse it, and when the cluster changes. Without it
-// nothing is logged.
+// WithLogger sets the logger. It gets a line when no node is heard, when nodes refuse the View, and when the cluster
+// changes. The default logs nothing.
 func WithLogger(l *slog.Logger) Option {
 	return func(o *options) error {
 		if l == nil {

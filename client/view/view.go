@@ -12,6 +12,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/client/internal/halves"
 )
 
 // View is what the registry last said of some names. Make one with [New]. All methods are safe for use by many
@@ -68,7 +69,7 @@ func New(c *client.Client, names []string, opts ...Option) (*View, error) {
 		}
 	}
 	v := &View{
-		client: c, logger: o.logger, slots: map[string]*slot{}, watches: halves(c.Endpoints()),
+		client: c, logger: o.logger, slots: map[string]*slot{}, watches: newWatches(c.Endpoints()),
 		ready: make(chan struct{}), attention: make(chan struct{}, 1), silent: time.Now(),
 	}
 	for _, name := range names {
@@ -90,12 +91,10 @@ func New(c *client.Client, names []string, opts ...Option) (*View, error) {
 	return v, nil
 }
 
-// halves returns a watch for each half of the endpoints; one if there is one endpoint.
-func halves(endpoints []string) []*watch {
-	half := (len(endpoints) + 1) / 2
-	watches := []*watch{{endpoints: endpoints[:half]}}
-	if half < len(endpoints) {
-		watches = append(watches, &watch{endpoints: endpoints[half:]})
+// newWatches returns a watch for each half of the endpoints; one if there is one endpoint.
+func newWatches(endpoints []string) (watches []*watch) {
+	for _, half := range halves.Of(endpoints) {
+		watches = append(watches, &watch{endpoints: half})
 	}
 	return watches
 }
@@ -142,9 +141,9 @@ func (v *View) Silent() time.Duration {
 	return time.Since(v.silent)
 }
 
-// Run follows the names until ctx ends, and then returns the error of ctx, after all that it started has ended. Nothing
-// else ends it: while no node can be reached, or all refuse, it logs that once and goes on trying. It may be called once;
-// another call returns an error at once.
+// Run follows the names until ctx ends, and then returns the error of ctx, after all that it started has ended.
+// Nothing else ends it, not even Close of the client: while no node can be reached, or all refuse, it logs that once
+// and goes on trying. It may be called once; another call returns an error at once.
 func (v *View) Run(ctx context.Context) error {
 	if v.started.Swap(true) {
 		return errors.New("view: Run was called before")

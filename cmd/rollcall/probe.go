@@ -15,9 +15,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/rollcallhq/rollcall/client/connfailure"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/dial"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // Exit statuses of probe: those of github.com/grpc-ecosystem/grpc-health-probe.

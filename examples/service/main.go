@@ -65,7 +65,7 @@ func run() error {
 		return err
 	}
 
-	// The check decides over the whole process, "". One failure of three in a row turns nothing.
+	// The check decides over the whole process, "". Three failures in a row turn it, one success turns it back.
 	runner := checks.NewRunner(checks.To(health), checks.WithLogger(slog.Default()))
 	if err := runner.Add("", checks.SQL("database", db, "SELECT count(*) FROM orders"), checks.Interval(time.Second), checks.Timeout(time.Second)); err != nil {
 		return err

@@ -41,13 +41,6 @@ const (
 	silent             // it sends nothing
 )
 
-func (s sign) String() string {
-	if s == silent {
-		return "the leader is silent"
-	}
-	return "the leader's process has ended"
-}
-
 // Config is what a Failover is made of.
 type Config struct {
 	Node      string
@@ -64,6 +57,7 @@ type Config struct {
 type Failover struct {
 	cfg Config
 
+	asked chan struct{} // capacity 1: another voter has found the leader silent, and so has this one
 	stood atomic.Uint64 // the newest term whose leader this node stood to replace
 	total atomic.Uint64
 
@@ -72,7 +66,7 @@ type Failover struct {
 }
 
 // New returns a Failover that does nothing before Run.
-func New(cfg Config) *Failover { return &Failover{cfg: cfg} }
+func New(cfg Config) *Failover { return &Failover{cfg: cfg, asked: make(chan struct{}, 1)} }
 
 // Count is how often this node stood for election because its leader's process had ended, or was silent.
 func (f *Failover) Count() uint64 { return f.total.Load() }
@@ -141,6 +135,8 @@ func (f *Failover) Run(ctx context.Context) {
 			if quiet.look(f.cfg.Raft.State() == raft.Follower, f.cfg.Raft.LastContact()) {
 				f.replace(ctx, silent)
 			}
+		case <-f.asked:
+			f.replace(ctx, silent)
 		case <-ctx.Done():
 			return
 		}
@@ -208,8 +204,12 @@ func (f *Failover) replace(ctx context.Context, why sign) {
 		if f.cfg.Transport.Offer(ctx, workaround.TimeoutNow(f.cfg.Node)) {
 			f.stood.Store(term)
 			f.total.Add(1)
-			f.cfg.Logger.Info("standing for election: "+why.String(), "leader", leader, "term", term,
-				"took", time.Since(begin).Round(10*time.Microsecond).String())
+			log := f.cfg.Logger.With("leader", leader, "term", term, "took", time.Since(begin).Round(10*time.Microsecond).String())
+			if why == silent {
+				log.Info("standing for election: the leader is silent")
+			} else {
+				log.Info("standing for election: the leader's process has ended")
+			}
 			return
 		}
 		// Something else came first: raft has it now, and another look is due.
@@ -329,6 +329,13 @@ func (f *Failover) Answer(ctx context.Context, asker string, q *peerv1.LeaderLos
 	case !lost:
 	case q.GetSilent():
 		lost = f.cfg.Raft.State() != raft.Leader && f.unheard()
+		if lost {
+			// The asker takes for granted that all who agree look for a successor at the same time.
+			select {
+			case f.asked <- struct{}{}:
+			default:
+			}
+		}
 	default:
 		lost = f.cfg.Port.FromPeers().AwaitNone(ctx, leader) && f.refuses(ctx, leader)
 	}

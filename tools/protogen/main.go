@@ -68,6 +68,11 @@ func run(ctx context.Context, args []string) error {
 	for _, fd := range compiled {
 		add(fd)
 	}
+	for _, fd := range req.ProtoFile {
+		if err := asLinkedIn(fd); err != nil {
+			return err
+		}
+	}
 	for _, plugin := range []string{"protoc-gen-go", "protoc-gen-go-grpc"} {
 		if err := generate(ctx, plugin, root, req, nil); err != nil {
 			return fmt.Errorf("%s: %w", plugin, err)
@@ -96,6 +101,20 @@ func linkedIn(path string) (protocompile.SearchResult, error) {
 		return protocompile.SearchResult{}, err
 	}
 	return protocompile.SearchResult{Desc: fd}, nil
+}
+
+// asLinkedIn returns an error if fd is a copy of a standard proto and differs from the original.
+func asLinkedIn(fd *descriptorpb.FileDescriptorProto) error {
+	original, err := protoregistry.GlobalFiles.FindFileByPath(fd.GetName())
+	if err != nil {
+		return nil // it is ours alone
+	}
+	bare := proto.Clone(fd).(*descriptorpb.FileDescriptorProto)
+	bare.SourceCodeInfo = nil
+	if !proto.Equal(bare, protodesc.ToFileDescriptorProto(original)) {
+		return fmt.Errorf("%s differs from the standard's", fd.GetName())
+	}
+	return nil
 }
 
 // fileProto keeps the comments, which protodesc drops.

@@ -1,5 +1,5 @@
-// Package host has checks of the machine that a program runs on: free disk space, free memory, load. They are
-// [checks.Check]s for a [checks.Runner] of package github.com/rollcallhq/rollcall/client/checks:
+// Package host has checks of the machine that a program runs on: free disk space, free memory, load. Each is a
+// [checks.Check] for a [checks.Runner] of package github.com/rollcallhq/rollcall/client/checks:
 //
 //	err := runner.Add("", host.Disk("disk", "/var/lib/shop"))
 //

@@ -58,6 +58,10 @@ func (c *check) NonCriticalByDefault() bool { return c.nonCritical }
 func newCheck(name string, opts []Option) *check {
 	c := &check{name: name, warnPercent: 10, failPercent: 5}
 	for _, opt := range opts {
+		if opt == nil {
+			c.err = errors.New("an option is nil")
+			return c
+		}
 		opt(c)
 	}
 	switch {

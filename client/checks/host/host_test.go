@@ -85,6 +85,7 @@ func TestWrongArguments(t *testing.T) {
 		Disk("d", ""), Disk("d", "/", FreePercent(5, 10)), Disk("d", "/", FreePercent(101, 5)), Disk("d", "/", FreePercent(5, -1)), Disk("d", "/", FreePercent(nan, 1)),
 		Disk("d", "/", FreePercent(1, nan)), Disk("d", "/", FreeBytes(1, 2)), Disk("d", "/", FreePercent(0, 0)), Memory("m", FreePercent(5, 10)),
 		Load("l", 0, 1), Load("l", 2, 1), Load("l", nan, 1), Load("l", 1, nan), Load("l", 1, math.Inf(1)), Load("l", -1, 1),
+		Disk("d", "/", nil), Memory("m", nil),
 	} {
 		if c.(*check).Validate() == nil || c.Check(t.Context()) == nil {
 			t.Errorf("%s with wrong arguments is taken", c.Name())

@@ -11,7 +11,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
-	"github.com/rollcallhq/rollcall/client/connfailure"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // Wait returns nil once conn is ready. It returns an error if the first attempt failed, or after timeout.

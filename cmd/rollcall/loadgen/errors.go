@@ -11,8 +11,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/client/connfailure"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // maxErrorKinds bounds how many kinds Errors keeps.

@@ -4,7 +4,7 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/rollcallhq/rollcall/client/connfailure"
+	"github.com/rollcallhq/rollcall/internal/connfailure"
 )
 
 // rules are applied one after the other, each wherever it matches.
