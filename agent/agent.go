@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,12 +37,14 @@ const (
 type Options struct {
 	Logger      *slog.Logger      // nil: nothing is logged
 	DialOptions []grpc.DialOption // of the connections to the registry
+	// Listen makes the listener of a port; nil: TCP.
+	Listen func(address string) (net.Listener, error)
 }
 
 // Agent watches services. Make one with New, and run it with Run. Its methods may be called by many goroutines.
 type Agent struct {
 	logger   *slog.Logger
-	client   *client.Client
+	registry registry
 	runner   *checks.Runner
 	services *services
 	board    *board
@@ -77,23 +80,29 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{logger: logger, client: c, agenda: newAgenda(), metrics: metrics.New(), reloads: newReloadMetrics(), config: cfg}
+	a := newAgent(cfg, newRegistry(c, cfg, logger), logger)
+	listener := o.Listen
+	if listener == nil {
+		listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+	}
+	if a.ports, err = listen(cfg, a.board, newHTTP(a), listener); err != nil {
+		a.end()
+		return nil, errors.Join(err, c.Close())
+	}
+	return a, nil
+}
+
+// newAgent makes an Agent without ports.
+func newAgent(cfg *config.Config, r registry, logger *slog.Logger) *Agent {
+	a := &Agent{logger: logger, registry: r, agenda: newAgenda(), metrics: metrics.New(), reloads: newReloadMetrics(), config: cfg}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.taking, a.endTaking = context.WithCancel(a.life)
 	a.board = newBoard(a.startWait)
 	a.services = newServices(a.said)
 	a.runner = checks.NewRunner(checks.To(a.services), checks.WithLogger(logger), checks.WithObserver(a.metrics))
-	a.reports = newReports(func(stop client.OnStop) (lease, error) {
-		return c.KeepLease(client.LeaseOptions{TTL: cfg.TTL, ForgetAfter: cfg.ForgetAfter}, client.KeepOptions{
-			Reason: "rollcall agent", OnStop: stop, StopReason: "rollcall agent stopped", OnEvent: a.leaseEvent,
-		})
-	}, a.agenda, logger)
-	a.opinions = newOpinions(a.life, c, logger, a.judge)
-	if a.ports, err = listen(cfg, a.board, newHTTP(a)); err != nil {
-		a.end()
-		return nil, errors.Join(err, c.Close())
-	}
-	return a, nil
+	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvent) }, a.agenda, logger)
+	a.opinions = newOpinions(a.life, r, a.judge)
+	return a
 }
 
 // Close frees what New took, if Run is not called. After Run it does nothing.
@@ -103,7 +112,7 @@ func (a *Agent) Close() error {
 	}
 	a.end()
 	a.ports.close()
-	return a.client.Close()
+	return a.registry.close()
 }
 
 // said takes what a service says of itself now. services.mu is held.
@@ -183,7 +192,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.end()
 		run.Wait()
 		a.opinions.stop()
-		if err := a.client.Close(); err != nil {
+		if err := a.registry.close(); err != nil {
 			a.logger.Warn("the connections to the registry did not end in order", "error", err)
 		}
 	}()

@@ -2,12 +2,10 @@ package agent
 
 import (
 	"context"
-	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
@@ -17,8 +15,7 @@ const viewNames = 10_000
 // opinions follows what the registry says of all services. One view has all their names, or as few as can have them.
 // When the names change there are new views, which begin with what the old ones knew.
 type opinions struct {
-	client  *client.Client
-	logger  *slog.Logger
+	newView func(names []string, known map[string]view.Opinion) (source, error)
 	life    context.Context
 	changed func() // called when there may be something new, from several goroutines
 
@@ -28,15 +25,23 @@ type opinions struct {
 	running *sync.WaitGroup
 }
 
+// source is what the registry says of some names: a view.View.
+type source interface {
+	Run(ctx context.Context) error
+	Get(name string) view.Opinion
+	Changed() <-chan struct{}
+	Silent() time.Duration
+}
+
 // views are what the registry says of some names. They do not change.
 type views struct {
 	names []string // sorted
-	all   []*view.View
-	of    map[string]*view.View
+	all   []source
+	of    map[string]source
 }
 
-func newOpinions(life context.Context, c *client.Client, logger *slog.Logger, changed func()) *opinions {
-	return &opinions{client: c, logger: logger, life: life, changed: changed, views: &views{}, end: func() {}, running: &sync.WaitGroup{}}
+func newOpinions(life context.Context, r registry, changed func()) *opinions {
+	return &opinions{newView: r.newView, life: life, changed: changed, views: &views{}, end: func() {}, running: &sync.WaitGroup{}}
 }
 
 func (o *opinions) newest() *views {
@@ -79,9 +84,9 @@ func (o *opinions) prepare(names []string) (*views, error) {
 			known[name] = opinion
 		}
 	}
-	next := &views{names: names, of: make(map[string]*view.View, len(names))}
+	next := &views{names: names, of: make(map[string]source, len(names))}
 	for chunk := range slices.Chunk(names, viewNames) {
-		v, err := view.New(o.client, chunk, view.WithLogger(o.logger), view.WithInitial(known))
+		v, err := o.newView(chunk, known)
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +118,7 @@ func (o *opinions) follow(next *views) {
 
 // heed has changed called when opinions change. With ten thousand services that takes a while, so it rests then: it
 // takes a tenth of a core at most.
-func (o *opinions) heed(ctx context.Context, v *view.View) {
+func (o *opinions) heed(ctx context.Context, v source) {
 	for {
 		changed := v.Changed()
 		begun := time.Now()

@@ -34,7 +34,7 @@ type ports struct {
 }
 
 // listen begins to listen.
-func listen(cfg *config.Config, b *board, h httpServer) (*ports, error) {
+func listen(cfg *config.Config, b *board, h httpServer, listener func(address string) (net.Listener, error)) (*ports, error) {
 	p := &ports{grpc: grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest)), http: h}
 	healthpb.RegisterHealthServer(p.grpc, health{board: b})
 	for _, one := range []struct {
@@ -44,7 +44,7 @@ func listen(cfg *config.Config, b *board, h httpServer) (*ports, error) {
 		if one.address == "" {
 			continue
 		}
-		l, err := net.Listen("tcp", one.address)
+		l, err := listener(one.address)
 		if err != nil {
 			p.close()
 			return nil, fmt.Errorf("%s: cannot listen at %s: %w", one.key, one.address, err)

@@ -9,9 +9,9 @@ import (
 	"google.golang.org/grpc"
 )
 
-// goAwayPause is how long streams stay open after GracefulStop has begun. grpc-go does not tell when it has sent GOAWAY
+// GoAwayPause is how long streams stay open after GracefulStop has begun. grpc-go does not tell when it has sent GOAWAY
 // to all connections; it does so at once. A client that sees its stream end before would open it again.
-const goAwayPause = 100 * time.Millisecond
+const GoAwayPause = 100 * time.Millisecond
 
 // Stop ends g: connections get GOAWAY, calls that are under way end, and endStreams ends the streams without whose end
 // GracefulStop would wait for ever. If ctx ends before, what is left is ended at once, and Stop returns the error of
@@ -24,7 +24,7 @@ func Stop(ctx context.Context, g *grpc.Server, endStreams func()) error {
 	}()
 	select {
 	case <-done:
-	case <-time.After(goAwayPause):
+	case <-time.After(GoAwayPause):
 	case <-ctx.Done():
 	}
 	endStreams()
