@@ -26,6 +26,7 @@ const (
 	tagRecord     = 9 // a RecordCommand's payload, with its kind before
 	tagBreakGlass = 10
 	tagGrant      = 11 // what a GrantLease asks for, with the kind before
+	tagOnBehalfOf = 12
 )
 
 // hashRequest hashes all that a caller asks with a command, but neither the caller's address, which changes
@@ -49,6 +50,7 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	if cmd.GetActor().GetVerified() {
 		b = append(b, tagVerified)
 	}
+	optional(tagOnBehalfOf, cmd.GetActor().GetOnBehalfOf())
 	optional(tagReason, cmd.GetReason())
 	for _, c := range cmd.GetWrite().GetChanges() {
 		text(tagChange, c.GetService())
