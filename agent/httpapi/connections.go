@@ -1,0 +1,172 @@
+package httpapi
+
+import (
+	"container/list"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// grace is how long a new connection may take to send its request before another one may take its place.
+const grace = time.Second
+
+// connections bounds how many connections are open. At the bound a new connection takes the place of the one that
+// has been without a request for longest. One that is younger than grace, or has a request, keeps its place: then the
+// new one waits, and more of them wait in the kernel's queue. So a burst is slow and not refused.
+type connections struct {
+	limit int
+	log   *slog.Logger
+
+	mu     sync.Mutex // guards what follows
+	open   map[*conn]*list.Element
+	idle   list.List     // of those without a request, the longest first
+	room   chan struct{} // has a token when a connection was closed or became idle; capacity 1: one accept waits
+	ended  chan struct{} // closed by end
+	over   bool
+	warned time.Time
+}
+
+type conn struct {
+	net.Conn
+	owner    *connections
+	since    time.Time // when it was opened, or had its last answer
+	answered bool      // it has had an answer
+}
+
+func newConnections(limit int, log *slog.Logger) *connections {
+	return &connections{limit: limit, log: log, open: map[*conn]*list.Element{}, room: make(chan struct{}, 1), ended: make(chan struct{})}
+}
+
+// count is how many connections are open.
+func (c *connections) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.open)
+}
+
+// end ends the wait of connections for which there is no room.
+func (c *connections) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.over {
+		c.over = true
+		close(c.ended)
+	}
+}
+
+// state is told by net/http what each connection does.
+func (c *connections) state(nc net.Conn, state http.ConnState) {
+	one, ok := nc.(*conn)
+	if !ok {
+		return
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	e, open := c.open[one]
+	switch {
+	case !open: // it has lost its place
+	case state == http.StateActive && e != nil:
+		c.idle.Remove(e)
+		c.open[one] = nil
+	case state == http.StateIdle && e == nil:
+		one.since, one.answered = time.Now(), true
+		c.open[one] = c.idle.PushBack(one)
+		c.wake()
+	}
+}
+
+func (c *connections) wake() {
+	select {
+	case c.room <- struct{}{}:
+	default:
+	}
+}
+
+// forget counts one no more. c.mu is held.
+func (c *connections) forget(one *conn) {
+	if e := c.open[one]; e != nil {
+		c.idle.Remove(e)
+	}
+	if _, ok := c.open[one]; ok {
+		delete(c.open, one)
+		c.wake()
+	}
+}
+
+// admit gives a connection a place. If there is none it returns nil and how long to wait at most before it is asked
+// again.
+func (c *connections) admit(nc net.Conn) (admitted *conn, wait time.Duration) {
+	now := time.Now()
+	c.mu.Lock()
+	var evicted *conn
+	defer func() {
+		c.mu.Unlock()
+		if evicted != nil {
+			evicted.Conn.Close()
+		}
+	}()
+	if len(c.open) >= c.limit {
+		if now.Sub(c.warned) > time.Minute {
+			c.warned = now
+			c.log.Warn("the HTTP port has as many connections as it may: new ones take the place of idle ones or wait; find who opens so many", "limit", c.limit)
+		}
+		if evicted = c.victim(now); evicted == nil {
+			return nil, grace / 4
+		}
+		c.forget(evicted)
+	}
+	admitted = &conn{Conn: nc, owner: c, since: now}
+	c.open[admitted] = c.idle.PushBack(admitted)
+	return admitted, 0
+}
+
+// victim is the connection that loses its place: the one that has been idle for longest of those that may. c.mu is held.
+func (c *connections) victim(now time.Time) *conn {
+	for e := c.idle.Front(); e != nil; e = e.Next() {
+		if one := e.Value.(*conn); one.answered || now.Sub(one.since) > grace {
+			return one
+		}
+	}
+	return nil
+}
+
+// Close implements net.Conn.
+func (one *conn) Close() error {
+	one.owner.mu.Lock()
+	one.owner.forget(one)
+	one.owner.mu.Unlock()
+	return one.Conn.Close()
+}
+
+type boundListener struct {
+	net.Listener
+	c *connections
+}
+
+func (c *connections) bound(l net.Listener) net.Listener { return &boundListener{l, c} }
+
+// Accept implements net.Listener. It waits until there is room.
+func (l *boundListener) Accept() (net.Conn, error) {
+	nc, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	for {
+		admitted, wait := l.c.admit(nc)
+		if admitted != nil {
+			return admitted, nil
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-l.c.room:
+		case <-timer.C:
+		case <-l.c.ended:
+			timer.Stop()
+			nc.Close()
+			return nil, net.ErrClosed
+		}
+		timer.Stop()
+	}
+}
