@@ -9,12 +9,13 @@ import (
 	"time"
 )
 
-// grace is how long a new connection may take to send its request before another one may take its place.
+// grace is how long a connection is without a request before another one may take its place.
 const grace = time.Second
 
-// connections bounds how many connections are open. At the bound a new connection takes the place of the one that
-// has been without a request for longest. One that is younger than grace, or has a request, keeps its place: then the
-// new one waits, and more of them wait in the kernel's queue. So a burst is slow and not refused.
+// connections bounds how many connections are open. From three quarters of the bound on, answers end their connections
+// (crowded), so that places become free without a race with the next request. At the bound a new connection takes the
+// place of the one that has been without a request for longest, if that is more than grace. Else the new one waits, and
+// more of them wait in the kernel's queue. So a burst is slow and not refused.
 type connections struct {
 	limit int
 	log   *slog.Logger
@@ -30,9 +31,8 @@ type connections struct {
 
 type conn struct {
 	net.Conn
-	owner    *connections
-	since    time.Time // when it was opened, or had its last answer
-	answered bool      // it has had an answer
+	owner *connections
+	since time.Time // when it was opened, or had its last answer
 }
 
 func newConnections(limit int, log *slog.Logger) *connections {
@@ -45,6 +45,9 @@ func (c *connections) count() int {
 	defer c.mu.Unlock()
 	return len(c.open)
 }
+
+// crowded reports whether answers are to end their connections.
+func (c *connections) crowded() bool { return c.count() >= max(1, c.limit*3/4) }
 
 // end ends the wait of connections for which there is no room.
 func (c *connections) end() {
@@ -71,7 +74,7 @@ func (c *connections) state(nc net.Conn, state http.ConnState) {
 		c.idle.Remove(e)
 		c.open[one] = nil
 	case state == http.StateIdle && e == nil:
-		one.since, one.answered = time.Now(), true
+		one.since = time.Now()
 		c.open[one] = c.idle.PushBack(one)
 		c.wake()
 	}
@@ -122,12 +125,10 @@ func (c *connections) admit(nc net.Conn) (admitted *conn, wait time.Duration) {
 	return admitted, 0
 }
 
-// victim is the connection that loses its place: the one that has been idle for longest of those that may. c.mu is held.
+// victim is the connection that loses its place; nil if none may. c.mu is held.
 func (c *connections) victim(now time.Time) *conn {
-	for e := c.idle.Front(); e != nil; e = e.Next() {
-		if one := e.Value.(*conn); one.answered || now.Sub(one.since) > grace {
-			return one
-		}
+	if e := c.idle.Front(); e != nil && now.Sub(e.Value.(*conn).since) > grace {
+		return e.Value.(*conn)
 	}
 	return nil
 }

@@ -19,13 +19,14 @@ const (
 type handler struct {
 	source  Source
 	guard   *guard
+	crowded func() bool
 	metrics *metrics
 	scrape  http.Handler
 	large   chan struct{} // has a token for each large answer that is made; capacity: so many at a time
 }
 
 func newHandler(source Source, o Options, c *connections) *handler {
-	h := &handler{source: source, guard: newGuard(o), metrics: newMetrics(source, c), large: make(chan struct{}, largeAnswers)}
+	h := &handler{source: source, guard: newGuard(o), crowded: c.crowded, metrics: newMetrics(source, c), large: make(chan struct{}, largeAnswers)}
 	h.scrape = promhttp.HandlerFor(h.metrics.registry(o.Collectors), promhttp.HandlerOpts{})
 	return h
 }
@@ -33,6 +34,9 @@ func newHandler(source Source, o Options, c *connections) *handler {
 // ServeHTTP implements http.Handler. It goes by the path as it is: http.ServeMux would clean it, and names may have
 // "//", "." and ".." in them.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if h.crowded() {
+		w.Header().Set("Connection", "close")
+	}
 	if code, why := h.guard.refuse(r); code != 0 {
 		h.metrics.refused(r)
 		text(w, r, code, why)
