@@ -99,7 +99,7 @@ func (s *Server) opinions() (off []offName, heard bool) {
 		return off, heard
 	}
 	own := s.source.Get(s.instance)
-	switch overridden := own.Off && own.Record.GetOverride() != nil; {
+	switch overridden := own.OffByOverride(); {
 	case overridden:
 		by := newOffName(s.instance, &own)
 		s.instanceOff = &by

@@ -23,3 +23,7 @@ type Opinion struct {
 	Cluster  string    // that Revision belongs to
 	HeardAt  time.Time // when a watch last said so; other fields may have been the same before
 }
+
+// OffByOverride reports whether an override has switched the name off. A program goes by it for a name that it
+// reports itself: its own NOT_SERVING there is no opinion of the registry's.
+func (o *Opinion) OffByOverride() bool { return o.Off && o.Record.GetOverride() != nil }

@@ -11,6 +11,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/internal/duration"
 )
 
 // TimeForms says which forms a time may have.
@@ -81,7 +82,7 @@ func parseAnyTime(s string, now time.Time) (time.Time, error) {
 	switch d, err := parseAgo(s); {
 	case err == nil:
 		return now.Add(-d), nil
-	case errors.Is(err, errTooLong):
+	case errors.Is(err, duration.ErrTooLong):
 		return time.Time{}, fmt.Errorf("%q is too far away: %w", s, errTimeRange)
 	}
 	return time.Time{}, fmt.Errorf("%q is no time; use %s", s, TimeForms)
@@ -103,15 +104,15 @@ func parseAgo(s string) (time.Duration, error) {
 	rest, minus := strings.CutPrefix(s, "-")
 	if before, ago := strings.CutSuffix(rest, "ago"); ago {
 		if minus {
-			return 0, errNoDuration
+			return 0, duration.ErrNoDuration
 		}
 		rest = strings.TrimSpace(before)
 	}
 	// A number alone is no duration here either, though Go reads "0".
 	if rest == "" || rest[0] == '-' || rest[0] == '+' || rest == "0" {
-		return 0, errNoDuration
+		return 0, duration.ErrNoDuration
 	}
-	return parseDuration(rest)
+	return duration.Read(rest)
 }
 
 func (p *PointInTime) String() string { return p.text }
