@@ -216,7 +216,7 @@ func (c Config) Validate() error {
 	if err != nil {
 		return err
 	}
-	if err := c.TLS.validate(); err != nil {
+	if err := c.TLS.validate(c.memberNames()); err != nil {
 		return err
 	}
 	for _, l := range []struct{ what, address string }{
@@ -304,6 +304,14 @@ func (c Config) validateMembers() error {
 		}
 	}
 	return nil
+}
+
+func (c Config) memberNames() []string {
+	var names []string
+	for _, m := range c.Members {
+		names = append(names, m.Name)
+	}
+	return names
 }
 
 func (c Config) self() (Member, error) {

@@ -26,14 +26,24 @@ type TLS struct {
 	SharedPeerIdentity bool
 }
 
-func (t TLS) validate() error {
+func (t TLS) validate(members []string) error {
 	if t.Mode == tlsport.Off {
 		return nil
 	}
 	if t.Files.Cert == "" || t.Files.Key == "" || len(t.Files.CA) == 0 {
 		return fmt.Errorf("--tls %s needs --cert, --key and --ca: this node's certificate, its key, and the CAs that it believes", t.Mode)
 	}
-	return nil
+	if t.SharedPeerIdentity {
+		return nil
+	}
+	return t.peerNames().Ambiguous(members)
+}
+
+func (t TLS) peerNames() certs.PeerNames {
+	if len(t.PeerNames) == 0 {
+		return certs.DefaultPeerNames()
+	}
+	return t.PeerNames
 }
 
 // names says why a certificate is not the named member's; nil: each is.
@@ -41,11 +51,7 @@ func (t TLS) names() func(certificate *x509.Certificate, member string) error {
 	if t.SharedPeerIdentity {
 		return nil
 	}
-	patterns := t.PeerNames
-	if len(patterns) == 0 {
-		patterns = certs.DefaultPeerNames()
-	}
-	return patterns.Match
+	return t.peerNames().Match
 }
 
 // securePorts are the ports with TLS. All are nil in plain text.

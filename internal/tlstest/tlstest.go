@@ -41,6 +41,9 @@ func NewCA(t testing.TB, name string) *CA {
 	return ca
 }
 
+// T is the test that the authority was made for.
+func (ca *CA) T() testing.TB { return ca.t }
+
 // PEM is the certificate of the authority.
 func (ca *CA) PEM() []byte {
 	b, err := os.ReadFile(ca.File)
@@ -56,6 +59,11 @@ type Option func(*x509.Certificate)
 // Expired makes a certificate that ended an hour ago.
 func Expired(c *x509.Certificate) {
 	c.NotBefore, c.NotAfter = time.Now().Add(-2*time.Hour), time.Now().Add(-time.Hour)
+}
+
+// ExpiresIn makes a certificate that ends soon.
+func ExpiresIn(d time.Duration) Option {
+	return func(c *x509.Certificate) { c.NotAfter = time.Now().Add(d) }
 }
 
 // Issue makes a certificate for names, which are DNS names, addresses or URIs, into new files.

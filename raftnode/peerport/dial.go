@@ -93,9 +93,11 @@ func (p *Port) exchange(ctx context.Context, name, address string, purpose peerv
 	// A deadline does not know of a cancelled context.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	if secured {
-		if conn, err = p.secure(ctx, conn, name); err != nil {
+		over, err := p.secure(ctx, conn, name)
+		if err != nil {
 			return nil, nil, err
 		}
+		conn = over
 	}
 	v := p.cfg.View()
 	own := v.Question(purpose, name)
