@@ -83,7 +83,7 @@ addresses beyond loopback need --insecure.`,
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
-	s.tls.register(cmd)
+	s.tls.register(a, cmd)
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster although some members do not answer; acknowledged writes are lost if one of them had data")
 	cliflag.DurationVar(f, &s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
@@ -104,8 +104,8 @@ addresses beyond loopback need --insecure.`,
 	cliflag.DurationVar(f, &s.node.LeaseGuardMax, "lease-guard-max", s.node.LeaseGuardMax, "how long the lease guard holds leases at most")
 	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
 	f.Lookup("fast-failover").Hidden = true // to compare the two
-	complete(cmd, "log-store", node.LogStores()...)
-	s.log.register(cmd, "info")
+	a.complete(cmd, "log-store", node.LogStores()...)
+	s.log.register(a, cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
@@ -228,11 +228,11 @@ var (
 	logFormats = []string{"text", "json"}
 )
 
-func (l *logFlags) register(cmd *cobra.Command, level string) {
+func (l *logFlags) register(a *app, cmd *cobra.Command, level string) {
 	cmd.Flags().StringVar(&l.level, "log-level", level, "least level to log: debug, info, warn or error")
 	cmd.Flags().StringVar(&l.format, "log-format", "text", "format of the log: text or json")
-	complete(cmd, "log-level", logLevels...)
-	complete(cmd, "log-format", logFormats...)
+	a.complete(cmd, "log-level", logLevels...)
+	a.complete(cmd, "log-format", logFormats...)
 }
 
 func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {

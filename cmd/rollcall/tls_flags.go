@@ -63,7 +63,7 @@ type nodeTLS struct {
 
 var peerIdentities = []string{"name", "ca"}
 
-func (t *nodeTLS) register(cmd *cobra.Command) {
+func (t *nodeTLS) register(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&t.mode, "tls", tlsport.Off.String(), "off, permissive (TLS and plain text, for a change from off to required), or required: TLS on the API, peer and HTTP ports")
 	f.StringVar(&t.Files.Cert, "cert", "", "with --tls: `file` of this node's certificate; it is read again when it changes")
@@ -71,8 +71,8 @@ func (t *nodeTLS) register(cmd *cobra.Command) {
 	cliflag.ListVarP(f, &t.Files.CA, "ca", "", nil, "with --tls: `files` of the CAs that certificates of members and clients are verified against; comma separated or repeated")
 	cliflag.ListVarP(f, &t.peerNames, "peer-name", "", nil, "with --tls: the `name` in a member's certificate, {node} being the member's, as {node}.example.org, {node}.* or spiffe://*/rollcall/{node} (default: {node}); comma separated or repeated: any of them")
 	f.StringVar(&t.peerIdentity, "peer-identity", peerIdentities[0], "what proves that a caller is a member: name: its certificate names it; ca: it has a certificate of one of the CAs, so members may share one")
-	complete(cmd, "tls", tlsport.Modes()...)
-	complete(cmd, "peer-identity", peerIdentities...)
+	a.complete(cmd, "tls", tlsport.Modes()...)
+	a.complete(cmd, "peer-identity", peerIdentities...)
 	cliflag.NotEmpty(f, "cert", "key")
 }
 
