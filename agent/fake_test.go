@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -118,11 +119,16 @@ func (r *fakeRegistry) record(name string) (fakeRecord, bool) {
 	return record, ok
 }
 
-// reports returns what was written of a name.
-func (r *fakeRegistry) reports(name string) (all []event) {
+// all returns what was written.
+func (r *fakeRegistry) all() []event {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, e := range r.written {
+	return slices.Clone(r.written)
+}
+
+// reports returns what was written of a name.
+func (r *fakeRegistry) reports(name string) (all []event) {
+	for _, e := range r.all() {
 		if e.name == name {
 			all = append(all, e)
 		}

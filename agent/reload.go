@@ -151,8 +151,11 @@ func (a *Agent) takeOver(old, next *config.Service) (ttl *checks.TTL) {
 	defer a.services.mu.Unlock()
 	one := a.services.add(next.Name)
 	one.config = *next
-	if len(next.Checks) == 0 {
+	switch {
+	case len(next.Checks) == 0:
 		one.checked = said{status: client.Unknown, at: time.Now()}
+	case len(old.Checks) == 0: // until they have run
+		one.checked = one.own
 	}
 	if !next.Pushable() {
 		one.pushed = nil

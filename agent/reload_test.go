@@ -30,7 +30,7 @@ func TestReloadIsNoFlap(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(10*time.Second + time.Millisecond)
-		before, runs := len(reg.written), same.runs.Load()
+		before, runs := len(reg.all()), same.runs.Load()
 		var changed []<-chan struct{}
 		for _, name := range []string{"same", "other", "ill", "pushed"} {
 			changed = append(changed, a.changed(name))
@@ -54,8 +54,8 @@ func TestReloadIsNoFlap(t *testing.T) {
 		} else if time.Sleep(10 * time.Second); old.runs.Load() != runs {
 			t.Error("the old check goes on")
 		}
-		if got := len(reg.written); got != before {
-			t.Errorf("%v was written by the reload", reg.written[before:])
+		if got := len(reg.all()); got != before {
+			t.Errorf("%v was written by the reload", reg.all()[before:])
 		}
 		time.Sleep(time.Minute)
 		a.shows("other", notServing) // the result of the new check: it is late
@@ -184,7 +184,7 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 					t.Fatal(err)
 				}
 				synctest.Wait()
-				before, followed := len(reg.written), a.opinions.newest()
+				before, followed := len(reg.all()), a.opinions.newest()
 				err := a.Reload(tt.cfg)
 				if err == nil || !strings.Contains(err.Error(), tt.says) {
 					t.Errorf("Reload returns %v, want what says %q", err, tt.says)
@@ -193,8 +193,8 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 				a.shows("kept", serving)
 				a.shows("pushed", serving)
 				a.shows("added", missing)
-				if got := len(reg.written); got != before || p.runs.Load() != 0 || a.opinions.newest() != followed {
-					t.Errorf("something has changed: written was %v", reg.written[before:])
+				if got := len(reg.all()); got != before || p.runs.Load() != 0 || a.opinions.newest() != followed {
+					t.Errorf("something has changed: written was %v", reg.all()[before:])
 				}
 				if got := valueOf(t, a.reloads.total.WithLabelValues("refused")); got != 1 {
 					t.Errorf("%v refused reloads are counted", got)
