@@ -44,7 +44,10 @@ type model struct {
 	silent bool
 	heard  map[string]client.Status // what the registry says, when it was last heard, of NAME and NAME/INSTANCE; by override or not at all of the latter
 	held   map[string]bool          // service: switched off by an override of its instance
-	left   map[string]client.Status // what services that are gone have left in the registry
+	// dropped are services that the last reload took a push from: what the checks said counts again, until they have
+	// run anew.
+	dropped map[string]bool
+	left    map[string]client.Status // what services that are gone have left in the registry
 }
 
 type modelService struct {
@@ -57,7 +60,7 @@ type modelService struct {
 func newModel(t *testing.T, seed uint64) *model {
 	m := &model{
 		t: t, r: rand.New(rand.NewPCG(seed, 1)), reg: newFakeRegistry(), now: map[string]*modelService{}, probes: map[string]*probe{},
-		left: map[string]client.Status{}, held: map[string]bool{},
+		left: map[string]client.Status{}, held: map[string]bool{}, dropped: map[string]bool{},
 	}
 	m.agent = start(t, m.reg, m.next())
 	time.Sleep(settles)
@@ -80,13 +83,14 @@ func (m *model) run(steps int) {
 		for _, name := range modelNames {
 			changed[name] = m.agent.changed(name)
 		}
+		clear(m.dropped)
 		what := m.step()
 		m.log = append(m.log, what)
 		time.Sleep(settles)
 		m.settle()
 		for name, s := range m.now {
 			was, known := before[name]
-			if !known || was != m.shown(name, s) {
+			if !known || was != m.shown(name, s) || m.dropped[name] {
 				continue
 			}
 			synctest.Wait()
@@ -191,6 +195,7 @@ func (m *model) next() *config.Config {
 		one := m.now[name]
 		one.cfg = s
 		if !s.Pushable() {
+			m.dropped[name] = one.pushed != nil
 			one.pushed = nil
 		}
 	}

@@ -174,6 +174,8 @@ func TestReloadIsAllOrNothing(t *testing.T) {
 		"endpoints":       {with(func(c *config.Config) { c.Endpoints = []string{"b:1"} }), "needs a restart: cluster.endpoints"},
 		"listen, grpc":    {with(func(c *config.Config) { c.GRPC = "127.0.0.1:1" }), "needs a restart: listen.grpc"},
 		"listen, http":    {with(func(c *config.Config) { c.HTTP = "127.0.0.1:1" }), "needs a restart: listen.http"},
+		"instance":        {with(func(c *config.Config) { c.Instance = address }), "needs a restart: instance"},
+		"pushes":          {with(func(c *config.Config) { c.AllowRemotePush = true }), "needs a restart: listen.allow_remote_push"},
 		"several of them": {with(func(c *config.Config) { c.HTTP, c.TTL = "127.0.0.1:1", time.Minute }), "ttl, listen.http"},
 	} {
 		t.Run(name, func(t *testing.T) {
