@@ -409,7 +409,7 @@ func start(t *testing.T, reg *fakeRegistry, cfg *config.Config) *running {
 	logger := slog.New(slog.DiscardHandler)
 	a := newAgent(cfg, reg.registry(), logger)
 	var err error
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), nil); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

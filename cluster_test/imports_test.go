@@ -80,7 +80,7 @@ var rooms = map[string][]string{
 	"node/featurelevel":           {"api/rollcall/log/v1"},
 	"client/aware":                {"api/rollcall/v1", "client/view"},
 	"client/balancer":             {},
-	"client/checks":               {"api/rollcall/limits", "client", "internal/connfailure"},
+	"client/checks":               {"api/rollcall/limits", "client", "internal/connfailure", "internal/duration"},
 	"client/checks/host":          {"client/checks"},
 	"client/healthserver":         {"internal/grpcstop", "client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/metrics":              {"client", "client/checks", "client/view"},
@@ -91,7 +91,8 @@ var rooms = map[string][]string{
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
 	},
-	"agent":             {"agent/config", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
+	"agent":             {"agent/config", "agent/httpapi", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
+	"agent/httpapi":     {"api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/view", "internal/duration"},
 	"agent/config":      {"api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
 	"internal/duration": {},
 	"internal/grpcstop": {},

@@ -9,21 +9,21 @@ import (
 	"time"
 )
 
-// grace is how long a connection is without a request before another one may take its place.
+// grace is how long a new connection may take to begin its request before another one may take its place.
 const grace = time.Second
 
 // connections bounds how many connections are open. From three quarters of the bound on, answers end their connections
-// (crowded), so that places become free without a race with the next request. At the bound a new connection takes the
-// place of the one that has been without a request for longest, if that is more than grace. Else the new one waits, and
-// more of them wait in the kernel's queue. So a burst is slow and not refused.
+// (crowded). So those that are kept for a next request fill three quarters at most, and none is closed while its next
+// request is on its way. At the bound a new connection takes the place of one that has begun no request for longer than
+// grace. Else the new one waits, and more of them wait in the kernel's queue. So a burst is slow and not refused.
 type connections struct {
 	limit int
 	log   *slog.Logger
 
 	mu     sync.Mutex // guards what follows
 	open   map[*conn]*list.Element
-	idle   list.List     // of those without a request, the longest first
-	room   chan struct{} // has a token when a connection was closed or became idle; capacity 1: one accept waits
+	silent list.List     // of those that have begun no request, the oldest first
+	room   chan struct{} // has a token when a connection was closed; capacity 1: one accept waits
 	ended  chan struct{} // closed by end
 	over   bool
 	warned time.Time
@@ -32,7 +32,7 @@ type connections struct {
 type conn struct {
 	net.Conn
 	owner *connections
-	since time.Time // when it was opened, or had its last answer
+	since time.Time // when it was admitted
 }
 
 func newConnections(limit int, log *slog.Logger) *connections {
@@ -68,33 +68,23 @@ func (c *connections) state(nc net.Conn, state http.ConnState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	e, open := c.open[one]
-	switch {
-	case !open: // it has lost its place
-	case state == http.StateActive && e != nil:
-		c.idle.Remove(e)
+	if open && state == http.StateActive && e != nil {
+		c.silent.Remove(e)
 		c.open[one] = nil
-	case state == http.StateIdle && e == nil:
-		one.since = time.Now()
-		c.open[one] = c.idle.PushBack(one)
-		c.wake()
-	}
-}
-
-func (c *connections) wake() {
-	select {
-	case c.room <- struct{}{}:
-	default:
 	}
 }
 
 // forget counts one no more. c.mu is held.
 func (c *connections) forget(one *conn) {
 	if e := c.open[one]; e != nil {
-		c.idle.Remove(e)
+		c.silent.Remove(e)
 	}
 	if _, ok := c.open[one]; ok {
 		delete(c.open, one)
-		c.wake()
+		select {
+		case c.room <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -113,7 +103,7 @@ func (c *connections) admit(nc net.Conn) (admitted *conn, wait time.Duration) {
 	if len(c.open) >= c.limit {
 		if now.Sub(c.warned) > time.Minute {
 			c.warned = now
-			c.log.Warn("the HTTP port has as many connections as it may: new ones take the place of idle ones or wait; find who opens so many", "limit", c.limit)
+			c.log.Warn("the HTTP port has as many connections as it may: new ones wait; find who opens so many", "limit", c.limit)
 		}
 		if evicted = c.victim(now); evicted == nil {
 			return nil, grace / 4
@@ -121,13 +111,13 @@ func (c *connections) admit(nc net.Conn) (admitted *conn, wait time.Duration) {
 		c.forget(evicted)
 	}
 	admitted = &conn{Conn: nc, owner: c, since: now}
-	c.open[admitted] = c.idle.PushBack(admitted)
+	c.open[admitted] = c.silent.PushBack(admitted)
 	return admitted, 0
 }
 
 // victim is the connection that loses its place; nil if none may. c.mu is held.
 func (c *connections) victim(now time.Time) *conn {
-	if e := c.idle.Front(); e != nil && now.Sub(e.Value.(*conn).since) > grace {
+	if e := c.silent.Front(); e != nil && now.Sub(e.Value.(*conn).since) > grace {
 		return e.Value.(*conn)
 	}
 	return nil

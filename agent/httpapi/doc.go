@@ -4,6 +4,7 @@
 //	GET  /                    all services, why each is what it is, and its checks: HTML, plain text or JSON
 //	GET  /?service=NAME       the same of one service
 //	PUT  /v1/status/NAME      a service says its status: "NOT_SERVING disk full", or JSON
+//	DELETE /v1/status/NAME    takes back what was said: the checks alone decide
 //	GET  /v1/status/NAME      as /?service=NAME
 //	GET  /readyz/NAME         for readiness probes: 200 while NAME is SERVING, else 503 and why
 //	GET  /readyz              200 when each check has run once
@@ -20,8 +21,8 @@
 //
 // # What it costs
 //
-// At most MaxConnections connections are open. At the bound an idle one gives its place to a new one; if none is idle,
-// the new one waits in the kernel's queue. A connection that dawdles with its request is ended after seconds.
+// At most MaxConnections connections are open, of which three quarters may be kept idle. At the bound new ones wait. A
+// connection that dawdles with its request is ended after seconds.
 //
 // What belongs here: HTTP. What does not: what a service's status is (package agent), and the checks (client/checks).
 package httpapi

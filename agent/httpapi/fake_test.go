@@ -86,6 +86,17 @@ func (f *fake) Push(name string, st client.Status, reason string) error {
 	return nil
 }
 
+func (f *fake) Release(name string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.services[name]
+	if s == nil {
+		return ErrUnknown
+	}
+	s.Pushed = nil
+	return nil
+}
+
 // said is what was pushed of a service last: "NOT_SERVING disk full"; "" if nothing was.
 func (f *fake) said(name string) string {
 	s, ok := f.Service(name)

@@ -60,10 +60,10 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
 	switch {
-	case path == statusPath && r.Method == http.MethodPut:
+	case path == statusPath && (r.Method == http.MethodPut || r.Method == http.MethodDelete):
 		h.push(w, r, name)
 	case path == statusPath && !reads:
-		w.Header().Set("Allow", "GET, HEAD, PUT")
+		w.Header().Set("Allow", "DELETE, GET, HEAD, PUT")
 		text(w, r, http.StatusMethodNotAllowed, fmt.Sprintf("use PUT to say a status: curl -X PUT -d SERVING http://%s%s/NAME", hostForPeople(r), statusPath))
 	case path != "/" && path != statusPath && path != readyPath && path != "/livez" && path != "/metrics":
 		text(w, r, http.StatusNotFound, "there is nothing here; try /, /livez, /readyz, /readyz/NAME, /metrics, or PUT /v1/status/NAME")
@@ -103,7 +103,7 @@ func queryOf(r *http.Request, path string, named bool) (url.Values, error) {
 	}
 	for key := range query {
 		switch {
-		case key == "format" && path != readyPath && r.Method != http.MethodPut:
+		case key == "format" && path != readyPath && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		case key == "service" && !named:
 		case path == readyPath && !named: // /readyz?verbose
 		case key == "service":

@@ -95,7 +95,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		counts[s.Status]++
 		gauge(servingDesc, number(s.Status == client.Serving), s.Name)
 		gauge(ownDesc, number(s.Own.Status == client.Serving), s.Name)
-		gauge(offDesc, number(s.Whole.Off || s.Reported.OffByOverride()), s.Name)
+		gauge(offDesc, number(s.Whole.Off || s.Off != nil), s.Name)
 		if s.Pushed != nil {
 			gauge(pushTimeDesc, float64(s.Pushed.Since.UnixMilli())/1000, s.Name)
 		}

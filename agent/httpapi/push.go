@@ -38,10 +38,15 @@ func bad(code int, format string, args ...any) error {
 	return &badPush{code, fmt.Sprintf(format, args...)}
 }
 
-// push takes the status of a service.
+// push takes the status of a service, or takes it back.
 func (h *handler) push(w http.ResponseWriter, r *http.Request, name string) {
-	err := h.take(w, r, name)
-	h.metrics.pushed(err)
+	var err error
+	if r.Method == http.MethodDelete {
+		err = h.source.Release(name)
+	} else {
+		err = h.take(w, r, name)
+		h.metrics.pushed(err)
+	}
 	var refused *badPush
 	switch {
 	case err == nil:

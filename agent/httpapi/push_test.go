@@ -129,7 +129,8 @@ func TestPushIsRefused(t *testing.T) {
 		{"PUT", "/", 405, "use GET or HEAD"},
 		{"PUT", "/readyz/shop/cart", 405, "use GET or HEAD"},
 		{"POST", "/v1/status/shop/cart", 405, "curl -X PUT -d SERVING http://localhost:7612/v1/status/NAME"},
-		{"DELETE", "/v1/status/shop/cart", 405, "use PUT"},
+		{"DELETE", "/v1/status/pay", 404, "does not watch"},
+		{"DELETE", "/readyz/shop/cart", 405, "use GET or HEAD"},
 		{"PATCH", "/v1/status/shop/cart", 405, "use PUT"},
 		{"OPTIONS", "/v1/status/shop/cart", 405, "use PUT"},
 		{"BREW", "/v1/status/shop/cart", 405, "use PUT"},
@@ -139,7 +140,7 @@ func TestPushIsRefused(t *testing.T) {
 		if code != test.code || !strings.Contains(body, test.has) {
 			t.Errorf("%s %.80s: %d %q, want %d with %q", test.method, test.target, code, body, test.code, test.has)
 		}
-		if allow := header.Get("Allow"); code == 405 && allow != "GET, HEAD, PUT" && allow != "GET, HEAD" {
+		if allow := header.Get("Allow"); code == 405 && allow != "DELETE, GET, HEAD, PUT" && allow != "GET, HEAD" {
 			t.Errorf("%s %s allows %q", test.method, test.target, allow)
 		}
 	}
@@ -148,6 +149,18 @@ func TestPushIsRefused(t *testing.T) {
 	}
 	f.ended = true
 	if code, _, body := raw(t, address, request("PUT", "/v1/status/a%20b", "SERVING")); code != 503 || !strings.Contains(body, "stopping") {
+		t.Errorf("%d %q", code, body)
+	}
+}
+
+func TestPushIsTakenBack(t *testing.T) {
+	f := newFake("a")
+	_, address := serve(t, f, Options{})
+	raw(t, address, request("PUT", "/v1/status/a", "NOT_SERVING"))
+	if code, _, body := raw(t, address, request("DELETE", "/v1/status/a", "", "Origin: http://evil.example")); code != 403 || f.said("a") == "" {
+		t.Errorf("by a page of another origin: %d %q", code, body)
+	}
+	if code, _, body := raw(t, address, request("DELETE", "/v1/status/a", "")); code != 204 || f.said("a") != "" {
 		t.Errorf("%d %q", code, body)
 	}
 }

@@ -80,8 +80,10 @@ func TestReadinessOfAService(t *testing.T) {
 			s.Own, s.Whole = Word{Status: client.Serving}, off("shop/cart", "shop/*", "ann", "maintenance\n\x1b", now, time.Hour)
 		}, 503, []string{`NOT_SERVING` + "\n" + `the registry has switched it off: "shop/cart" is NOT_SERVING by the override of "shop/*" that ann set since `, " left), ", `"maintenance\n\x1b"` + "\n"}},
 		{"the instance is switched off", func() {
-			s.Whole, s.Reported = s.Reported, off("shop/cart/10.0.0.7:8080", "shop/cart/10.0.0.7:8080", "", "", now, 0)
+			by := off("shop/cart/10.0.0.7:8080", "shop/cart/10.0.0.7:8080", "", "", now, 0)
+			s.Whole, s.Off = s.Reported, &by
 		}, 503, []string{"NOT_SERVING\nthe registry has switched this instance off: ", `by the override of "shop/cart/10.0.0.7:8080" since`, ", no reason was given\n"}},
+		{"the agent stops", func() { s.Off = nil }, 503, []string{"NOT_SERVING\nthe agent is stopping\n"}},
 	} {
 		test.change()
 		code, body := get("/readyz/shop/cart")
@@ -103,7 +105,7 @@ func TestReadinessOfAService(t *testing.T) {
 	} {
 		code, body := get(target)
 		wantCode, text, _ := strings.Cut(has, " ")
-		if strings.TrimSpace(strings.Join([]string{wantCode}, "")) != itoa(code) || !strings.Contains(body, text) {
+		if wantCode != itoa(code) || !strings.Contains(body, text) {
 			t.Errorf("%s: %d %q, want %s", target, code, body, has)
 		}
 	}

@@ -23,8 +23,8 @@ func (s *Service) reasons(now time.Time) []string {
 	if s.Whole.Off {
 		all = append(all, "the registry has switched it off: "+judgement(s.Name, &s.Whole, now))
 	}
-	if s.Reported.OffByOverride() {
-		all = append(all, "the registry has switched this instance off: "+judgement(s.reportedAs(), &s.Reported, now))
+	if s.Off != nil {
+		all = append(all, "the registry has switched this instance off: "+judgement(s.reportedAs(), s.Off, now))
 	}
 	if s.Waiting {
 		all = append(all, "the registry has not been heard yet; after a moment the agent decides without it")
@@ -36,6 +36,9 @@ func (s *Service) reasons(now time.Time) []string {
 				all = append(all, fmt.Sprintf("check %s: %s", c.Check, cmp.Or(c.Error, "its last run passed, but not enough of them in a row")))
 			}
 		}
+	}
+	if len(all) == 0 {
+		all = append(all, "the agent is stopping")
 	}
 	return all
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
-// Errors of Source.Push.
+// Errors of Source.Push and Source.Release.
 var (
 	ErrUnknown     = errors.New("the agent does not watch this service")
 	ErrNotPushable = errors.New("the agent takes no push for this service")
@@ -31,6 +31,8 @@ type Source interface {
 	Silent() time.Duration
 	// Push takes what a service says of itself. Its errors are ErrUnknown, ErrNotPushable, ErrStopping or wrap them.
 	Push(name string, s client.Status, reason string) error
+	// Release takes back what was pushed: the checks alone decide. Its errors are those of Push.
+	Release(name string) error
 }
 
 // Service is what is known of one service at one moment.
@@ -45,8 +47,9 @@ type Service struct {
 	Pushed  *Word // what was pushed last; nil: nothing
 	Waiting bool  // the registry was not heard yet, and the agent still waits for it
 
-	Whole    view.Opinion // what the registry says of Name
-	Reported view.Opinion // and of Name/Instance
+	Whole    view.Opinion  // what the registry says of Name
+	Reported view.Opinion  // and of Name/Instance
+	Off      *view.Opinion // of Name/Instance, by which this instance is switched off; nil: it is not
 
 	Checks []checks.Result // sorted by name
 }
