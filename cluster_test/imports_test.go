@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"store/snapshot":       {"api/rollcall/log/v1", "store/vfs"},
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
+	"certs":                {"api/rollcall/limits"},
 	// For tests.
 	"internal/connfailure": {},
 	"internal/grpctest":    {},
