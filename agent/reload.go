@@ -30,29 +30,10 @@ func (a *Agent) tryReload(cfg *config.Config) error {
 	}
 	a.reload.Lock()
 	defer a.reload.Unlock()
-	if fixed := needRestart(a.config, cfg); fixed != nil {
+	if fixed := a.config.NeedsRestart(cfg); fixed != nil {
 		return fmt.Errorf("what has changed needs a restart: %s", strings.Join(fixed, ", "))
 	}
 	return a.apply(cfg)
-}
-
-// needRestart returns the keys that differ and that a running agent does not change.
-func needRestart(old, next *config.Config) (keys []string) {
-	for _, fixed := range []struct {
-		key  string
-		same bool
-	}{
-		{"cluster.endpoints", slices.Equal(old.Endpoints, next.Endpoints)},
-		{"ttl", old.TTL == next.TTL},
-		{"forget_after", old.ForgetAfter == next.ForgetAfter},
-		{"listen.grpc", old.GRPC == next.GRPC},
-		{"listen.http", old.HTTP == next.HTTP},
-	} {
-		if !fixed.same {
-			keys = append(keys, fixed.key)
-		}
-	}
-	return keys
 }
 
 // apply goes over from the services of a.config to those of cfg: all, or none. a.reload is held, or nothing runs yet.

@@ -91,7 +91,7 @@ var rooms = map[string][]string{
 	},
 	"agent":               {"agent/config", "agent/readinessgate", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
 	"agent/readinessgate": {"client"},
-	"agent/config":        {"api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
+	"agent/config":        {"agent/readinessgate", "api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
 	"internal/duration":   {},
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
