@@ -19,7 +19,7 @@ import (
 
 const (
 	tokenDir  = "/var/run/secrets/kubernetes.io/serviceaccount"
-	agentEnd  = 12 // seconds that an agent needs at most to end: agent.StopTimeout
+	agentEnd  = 13 // seconds that an agent needs at most to end: agent.StopTimeout
 	serverEnd = 10 // seconds that are left for the program
 )
 
