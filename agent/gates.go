@@ -21,44 +21,57 @@ const (
 	gateReasons   = 15 * time.Second       // for another reason of the same status
 )
 
+// gate is a readinessgate.Gate.
+type gate interface {
+	Run(ctx context.Context)
+	Set(s client.Status, why string)
+	State() readinessgate.State
+}
+
 // gates are the readiness gates of the pod that the agent runs in. A nil *gates has none.
 type gates struct {
-	pod *readinessgate.Pod
-	all map[string]*readinessgate.Gate // by the service
+	all   map[string]gate // by the service
+	close func()          // of the connections to Kubernetes
 
 	writes, failures, pending, status *prometheus.Desc
 }
 
 // newGates returns the gates of a configuration, nil if no service has one.
 func newGates(cfg *config.Config, getenv func(string) string, logger *slog.Logger) (*gates, error) {
-	g := &gates{all: map[string]*readinessgate.Gate{}}
+	all := map[string]gate{}
+	var pod *readinessgate.Pod
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		if s.ReadinessGate == "" {
 			continue
 		}
-		if g.pod == nil {
+		if pod == nil {
 			var err error
-			g.pod, err = readinessgate.Find(readinessgate.Places{ServiceAccount: cfg.Kubernetes.ServiceAccount, PodInfo: cfg.Kubernetes.PodInfo, Getenv: getenv})
+			pod, err = readinessgate.Find(readinessgate.Places{ServiceAccount: cfg.Kubernetes.ServiceAccount, PodInfo: cfg.Kubernetes.PodInfo, Getenv: getenv})
 			if err != nil {
 				return nil, fmt.Errorf("service %q has a readiness gate: %w", s.Name, err)
 			}
 		}
-		gate, err := readinessgate.New(g.pod, s.ReadinessGate, logger.With("service", s.Name))
+		gate, err := readinessgate.New(pod, s.ReadinessGate, logger.With("service", s.Name))
 		if err != nil {
 			return nil, fmt.Errorf("service %q: readiness_gate: %w", s.Name, err)
 		}
-		g.all[s.Name] = gate
+		all[s.Name] = gate
 	}
-	if g.pod == nil {
+	if pod == nil {
 		return nil, nil
 	}
+	return gatesOf(all, pod.Close), nil
+}
+
+func gatesOf(all map[string]gate, closePod func()) *gates {
+	g := &gates{all: all, close: closePod}
 	labels := []string{"service", "condition"}
 	g.status = prometheus.NewDesc("rollcall_agent_readiness_gate_status", "1 while the agent says SERVING for the readiness gate of the service, else 0; nothing before the first word.", labels, nil)
 	g.pending = prometheus.NewDesc("rollcall_agent_readiness_gate_pending_seconds", "For how long Kubernetes is not known to have what the agent says; 0 while it has.", labels, nil)
 	g.writes = prometheus.NewDesc("rollcall_agent_readiness_gate_writes_total", "How often the condition of the pod was written.", labels, nil)
 	g.failures = prometheus.NewDesc("rollcall_agent_readiness_gate_failures_total", "How many requests to Kubernetes' API server failed.", labels, nil)
-	return g, nil
+	return g
 }
 
 // run keeps the conditions until ctx ends. Then they stay as they are: an agent that ends says nothing of the services.
@@ -69,7 +82,7 @@ func (g *gates) run(ctx context.Context, word func(name string) (client.Status, 
 	if g == nil {
 		return
 	}
-	defer g.pod.Close()
+	defer g.close()
 	var running sync.WaitGroup
 	defer running.Wait()
 	for name, gate := range g.all {
