@@ -22,7 +22,7 @@ func newHTTP(a *Agent, cfg *config.Config) httpServer {
 		AllowRemotePush: cfg.AllowRemotePush,
 		Hosts:           hosts(cfg),
 		Collectors: []prometheus.Collector{
-			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.metrics, a.reloads,
+			collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.metrics, a.reloads, a.gates,
 		},
 	})
 }
