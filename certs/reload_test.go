@@ -339,7 +339,7 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 		for i, step := range []struct {
 			wait time.Duration
 			left string
-		}{{day + time.Hour, `left="29 days"`}, {23 * day, `left="6 days"`}, {6 * day, `left=23h`}} {
+		}{{day + time.Hour, `left="29 days"`}, {23 * day, `left="6 days"`}, {6 * day, `left=22h59m0s`}} {
 			r.skip(step.wait)
 			if warned(soon) != i+1 || warned(step.left) != 1 || warned("level=ERROR") != 0 {
 				t.Fatalf("step %d:\n%s", i, r.log.buf.String())
