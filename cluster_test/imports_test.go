@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	"certs":                {"api/rollcall/limits"},
+	"certs/issue":          {"api/rollcall/limits", "certs"},
 	"tlsport":              {"certs"},
 	"internal/tlstest":     {"certs"},
 	// For tests.
@@ -98,7 +99,7 @@ var rooms = map[string][]string{
 	"internal/duration":   {},
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
-		"certs", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
+		"certs", "certs/issue", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
 	},
 	"cmd/rollcall/ballast":        {},
