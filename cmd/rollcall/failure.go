@@ -33,6 +33,8 @@ const (
 	reasonInterrupted  = "INTERRUPTED"
 	reasonNotAsAsked   = "NOT_AS_ASKED"
 	reasonNodeStopped  = "NODE_STOPPED"
+	reasonAgentStopped = "AGENT_STOPPED"
+	reasonAgentFile    = "AGENT_FILE"
 	reasonDev          = "DEV"
 	reasonNotReachable = "CONNECTION_FAILED"
 	reasonOutput       = "OUTPUT"
