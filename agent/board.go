@@ -241,3 +241,10 @@ func (b *board) switchedOff() (n int) {
 	}
 	return n
 }
+
+// changes returns a channel that is closed when what is shown of a name changes next.
+func (b *board) changes(name string) <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.cell(name).changed
+}

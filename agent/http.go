@@ -134,7 +134,7 @@ func (a *Agent) handler() http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.HandleFunc("/readyz", a.ready)
-	mux.HandleFunc(pushPath, a.push)
+	mux.HandleFunc(pushPath, a.servePush)
 	return http.MaxBytesHandler(mux, maxPush)
 }
 

@@ -31,7 +31,7 @@ type pushed struct {
 	Reason string `json:"reason,omitempty"`
 }
 
-// push answers /v1/status/NAME, where NAME may have slashes:
+// servePush answers /v1/status/NAME, where NAME may have slashes:
 //
 //	PUT     pushes a status, in the query (?status=serving&reason=…), as text (the status, and in further words the
 //	        reason), or as JSON ({"status": "serving", "reason": "…"}). 204
@@ -39,7 +39,7 @@ type pushed struct {
 //	GET     what the agent serves of NAME. 200
 //
 // 400: the status or the reason is wrong; 404: the agent does not watch NAME; 405: another method.
-func (a *Agent) push(w http.ResponseWriter, r *http.Request) {
+func (a *Agent) servePush(w http.ResponseWriter, r *http.Request) {
 	name := strings.TrimPrefix(r.URL.Path, pushPath)
 	if name == "" {
 		http.Error(w, "the path has no service; use "+pushPath+"NAME", http.StatusNotFound)
@@ -60,10 +60,10 @@ func (a *Agent) push(w http.ResponseWriter, r *http.Request) {
 		var st client.Status
 		var reason string
 		if st, reason, err = readPush(r); err == nil {
-			err = a.services.push(name, st, reason)
+			err = a.push(name, st, reason)
 		}
 	case http.MethodDelete:
-		err = a.services.release(name)
+		err = a.release(name)
 	default:
 		notAllowed(w, "DELETE, GET, HEAD, PUT")
 		return

@@ -95,7 +95,10 @@ func worse(a, b client.Status) bool {
 	return rank(a) > rank(b)
 }
 
-var errNotWatched = errors.New("the agent does not watch this service")
+var (
+	errNotWatched  = errors.New("the agent does not watch this service")
+	errNotPushable = errors.New("the service takes no pushed status: it has checks, none of kind ttl, and no push: true")
+)
 
 // push takes a pushed status, and feeds the ttl check of the service.
 func (s *services) push(name string, st client.Status, reason string) error {
@@ -104,6 +107,10 @@ func (s *services) push(name string, st client.Status, reason string) error {
 	if one == nil {
 		s.mu.Unlock()
 		return errNotWatched
+	}
+	if !one.config.Pushable() {
+		s.mu.Unlock()
+		return errNotPushable
 	}
 	one.pushed = &push{st, reason, time.Now()}
 	s.derive(one)

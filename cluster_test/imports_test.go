@@ -88,6 +88,9 @@ var rooms = map[string][]string{
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
 	},
+	"agent":             {"agent/config", "api/rollcall/limits", "client", "client/checks", "client/metrics", "client/view"},
+	"agent/config":      {"api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
+	"internal/duration": {},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
@@ -97,7 +100,7 @@ var rooms = map[string][]string{
 	"deploy/systemd":              {},
 	"deploy/package":              {},
 	"deploy/docker":               {},
-	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format"},
+	"cmd/rollcall/cliflag":        {"api/rollcall/v1", "client", "node", "cmd/rollcall/format", "internal/duration"},
 	"cmd/rollcall/devcluster":     {"cmd/rollcall/format"},
 	"cmd/rollcall/dial":           {"internal/connfailure"},
 	"cmd/rollcall/plain":          {"internal/connfailure"},

@@ -260,7 +260,7 @@ func TestPeerThatIsAwayIsLoggedOnce(t *testing.T) {
 				t.Errorf("%s: %q, want %q", p.Name, p.Err, want)
 			}
 			if p.Name == "n2" && p.Since.Sub(away) > time.Second {
-				t.Errorf("n2 is away since %s", p.Since)
+				t.Errorf("n2 is away since %s, %s after its end\n%s", p.Since, p.Since.Sub(away), log.String())
 			}
 		}
 		c.open("n2")

@@ -44,6 +44,13 @@ type Service struct {
 	Instance string // where others reach it on this machine, host:port
 	OnStop   client.OnStop
 	Checks   []Check // none: its status is pushed
+	Push     bool    // a status may be pushed though it has checks
+}
+
+// Pushable reports whether a status of the service may be pushed: if Push says so, if it has a ttl check, or if it has
+// no checks.
+func (s *Service) Pushable() bool {
+	return s.Push || len(s.Checks) == 0 || slices.ContainsFunc(s.Checks, func(c Check) bool { return c.TTL > 0 })
 }
 
 // Reported is the name under which the agent reports the service: SERVICE/INSTANCE.

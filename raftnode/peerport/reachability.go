@@ -113,7 +113,7 @@ func (p *reachability) heard(name string) {
 	}
 }
 
-// list returns the peers in order of their names, each as it was found last.
+// list returns the peers in order of their names, each as it was found last by a dial of any purpose.
 func (p *reachability) list() []PeerStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -124,9 +124,28 @@ func (p *reachability) list() []PeerStatus {
 		}
 	}
 	all := make([]PeerStatus, 0, len(newest))
-	for _, s := range newest {
+	for name, s := range newest {
+		s.Since = p.since(name, s.PeerStatus)
 		all = append(all, s.PeerStatus)
 	}
 	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.Name, b.Name) })
 	return all
+}
+
+// since returns since when a peer has been as it was found last. Each purpose dials at times of its own, so another
+// one may have found the same earlier; what it found before the peer was last otherwise does not count.
+func (p *reachability) since(name string, found PeerStatus) time.Time {
+	var otherwise time.Time
+	for key, s := range p.states {
+		if key.name == name && s.Err != found.Err && s.tried.After(otherwise) {
+			otherwise = s.tried
+		}
+	}
+	since := found.Since
+	for key, s := range p.states {
+		if key.name == name && s.Err == found.Err && s.Since.After(otherwise) && s.Since.Before(since) {
+			since = s.Since
+		}
+	}
+	return since
 }
