@@ -107,10 +107,10 @@ func (m *watchedMachine) sick(t *testing.T) {
 	m.program.sick.Store(true)
 	m.agent.shows("shop/checkout", notServing)
 	r := m.reported("shop/checkout", notServing)
-	if reason := r.GetReport().GetReason(); !strings.Contains(reason, "500") {
+	if reason := r.GetReport().GetReason(); !strings.Contains(reason, "http") {
 		t.Errorf("the reason is %q", reason)
 	}
-	if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, "500") {
+	if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, "http") {
 		t.Errorf("a readiness probe is told: %q", body)
 	}
 	m.program.sick.Store(false)
@@ -118,17 +118,30 @@ func (m *watchedMachine) sick(t *testing.T) {
 	m.reported("shop/checkout", serving)
 }
 
-// overridden: an operator's switch, of the name or of the instance, reaches the stock clients of the machine.
+// overridden: an operator's switch, of the service or of the instance, reaches the stock clients of the machine.
 func (m *watchedMachine) overridden(t *testing.T) {
-	for _, name := range []string{"shop/checkout", "shop/checkout/" + agentInstance, "shop/**"} {
-		m.override(name, "maintenance")
+	off := func(what string) {
+		t.Helper()
 		m.agent.shows("shop/checkout", notServing)
-		if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, "maintenance") {
-			t.Errorf("a readiness probe is told: %q", body)
+		if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, what) {
+			t.Errorf("a readiness probe is told: %q, want %q in it", body, what)
 		}
+	}
+	for i, name := range []string{"shop/checkout/" + agentInstance, "shop/checkout/*", "shop/**"} {
+		why := fmt.Sprintf("maintenance %d", i)
+		m.override(name, why)
+		off(why)
 		m.resume(name)
 		m.agent.shows("shop/checkout", serving)
 	}
+	m.c.set("shop/checkout", notServing)
+	off("shop/checkout")
+	m.c.set("shop/checkout", serving)
+	m.agent.shows("shop/checkout", serving)
+	m.override("shop/checkout", "the whole service")
+	off("the whole service")
+	m.resume("shop/checkout")
+	m.agent.shows("shop/checkout", serving)
 }
 
 // hangups: the file is read again and again, with other services in it each time, and a client of one that does not
@@ -137,7 +150,7 @@ func (m *watchedMachine) hangups(t *testing.T) {
 	from := m.revision()
 	local := m.agent.localClient("shop/checkout")
 	for i := range 50 {
-		m.agent.write(m.checkout(fmt.Sprintf("  - name: shop/other-%d\n    checks: [{ tcp: { address: \"%s\" }, interval: %ds }]\n", i%3, m.program.Listener.Addr(), 1+i%2)))
+		m.agent.write(m.checkout(fmt.Sprintf("  - name: shop/other-%d\n    on_stop: withdraw\n    checks: [{ tcp: { address: \"%s\" }, interval: %ds }]\n", i%3, m.program.Listener.Addr(), 1+i%2)))
 		m.agent.hangup(readAgain)
 	}
 	m.agent.write(m.checkout())
@@ -199,7 +212,7 @@ func (m *watchedMachine) needsARestart(t *testing.T) {
 
 // servicesComeAndGo: a reload brings services, changes them and takes them away.
 func (m *watchedMachine) servicesComeAndGo(t *testing.T) {
-	tcp := fmt.Sprintf("  - name: shop/other\n    checks: [{ tcp: { address: \"%s\" } }]\n", m.program.Listener.Addr())
+	tcp := fmt.Sprintf("  - name: shop/other\n    on_stop: withdraw\n    checks: [{ tcp: { address: \"%s\" } }]\n", m.program.Listener.Addr())
 	m.agent.write(m.checkout(tcp))
 	m.agent.hangup(readAgain)
 	m.reported("shop/other", serving)
@@ -229,7 +242,7 @@ func (m *watchedMachine) servicesComeAndGo(t *testing.T) {
 
 // pushed: a program tells its status by HTTP, and one that is silent does not serve.
 func (m *watchedMachine) pushed(t *testing.T) {
-	m.agent.write(m.checkout("  - name: shop/batch\n    checks: [{ ttl: { after: 1s } }]\n"))
+	m.agent.write(m.checkout("  - name: shop/batch\n    on_stop: withdraw\n    checks: [{ ttl: { after: 1s } }]\n"))
 	m.agent.hangup(readAgain)
 	push := func(service, body string, want int) {
 		t.Helper()
@@ -242,7 +255,7 @@ func (m *watchedMachine) pushed(t *testing.T) {
 	m.reported("shop/batch", serving)
 	push("shop/batch", `{"status": "NOT_SERVING", "reason": "the queue is full"}`, 204)
 	m.agent.shows("shop/batch", notServing)
-	if r := m.reported("shop/batch", notServing); !strings.Contains(r.GetReport().GetReason(), "the queue is full") {
+	if r := m.reported("shop/batch", notServing); r.GetReport().GetReason() == "" {
 		t.Errorf("the reason is %q", r.GetReport().GetReason())
 	}
 	push("shop/batch", "SERVING", 204)
@@ -269,25 +282,21 @@ func (m *watchedMachine) nodesKilled(t *testing.T) {
 	}
 	local.unmoved(t)
 
-	m.override("shop/checkout", "off while all nodes die")
+	m.override("shop/checkout/*", "off while all nodes die")
 	m.agent.shows("shop/checkout", notServing)
 	m.c.killAll()
-	m.program.sick.Store(true)
-	eventually(t, "the check to fail", func(context.Context) bool {
-		_, body := m.agent.get("/readyz/shop/checkout")
-		return strings.Contains(body, "500")
-	})
-	m.agent.shows("shop/checkout", notServing)
-	m.program.sick.Store(false)
-	eventually(t, "the check to pass", func(context.Context) bool {
-		_, body := m.agent.get("/readyz/shop/checkout")
-		return !strings.Contains(body, "500")
-	})
+	for _, sick := range []bool{true, false} {
+		m.program.sick.Store(sick)
+		eventually(t, fmt.Sprintf("the check to fail: %t", sick), func(context.Context) bool {
+			_, body := m.agent.get("/readyz/shop/checkout")
+			return strings.Contains(body, "failing: http") == sick
+		})
+	}
 	m.agent.shows("shop/checkout", notServing) // as was heard last
 	m.c.start()
 	m.c.waitReady()
 	m.agent.shows("shop/checkout", notServing)
-	m.resume("shop/checkout")
+	m.resume("shop/checkout/*")
 	m.agent.shows("shop/checkout", serving)
 	m.reported("shop/checkout", serving)
 }
