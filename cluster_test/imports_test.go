@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"store/snapshot":       {"api/rollcall/log/v1", "store/vfs"},
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
+	"certs":                {"api/rollcall/limits"},
 	// For tests.
 	"internal/connfailure": {},
 	"internal/grpctest":    {},
@@ -79,7 +80,7 @@ var rooms = map[string][]string{
 	"client/balancer":             {},
 	"client/checks":               {"api/rollcall/limits", "client", "internal/connfailure"},
 	"client/checks/host":          {"client/checks"},
-	"client/healthserver":         {"client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
+	"client/healthserver":         {"internal/grpcstop", "client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/metrics":              {"client", "client/checks", "client/view"},
 	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/internal/halves", "client/view"},
 	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client", "client/internal/halves"},
@@ -88,9 +89,10 @@ var rooms = map[string][]string{
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
 	},
-	"agent":             {"agent/config", "api/rollcall/limits", "client", "client/checks", "client/metrics", "client/view"},
+	"agent":             {"agent/config", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
 	"agent/config":      {"api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
 	"internal/duration": {},
+	"internal/grpcstop": {},
 	"cmd/rollcall": {
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
