@@ -34,6 +34,8 @@ type app struct {
 	noHeaders     bool
 	timeout       time.Duration
 
+	completing bool // a shell asks what it can offer
+
 	// cluster is what --cluster of the command asks for; "": nothing.
 	cluster string
 
@@ -101,8 +103,8 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	flags.Var(&a.color, "color", "`when` to use colours: "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
 	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
-	complete(root, "output", outputFormats...)
-	complete(root, "color", colorModes...)
+	a.complete(root, "output", outputFormats...)
+	a.complete(root, "color", colorModes...)
 
 	root.AddGroup(
 		&cobra.Group{ID: groupRun, Title: "Run nodes and agents:"},

@@ -100,8 +100,8 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 	cliflag.DurationVar(f, &s.node.LeaseGuardMax, "lease-guard-max", s.node.LeaseGuardMax, "how long the lease guard holds leases at most")
 	f.BoolVar(&s.node.FastFailover, "fast-failover", s.node.FastFailover, "stand for election as soon as the leader's process has ended; off: wait for raft's timeout")
 	f.Lookup("fast-failover").Hidden = true // to compare the two
-	complete(cmd, "log-store", node.LogStores()...)
-	s.log.register(cmd, "info")
+	a.complete(cmd, "log-store", node.LogStores()...)
+	s.log.register(a, cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
@@ -220,11 +220,11 @@ var (
 	logFormats = []string{"text", "json"}
 )
 
-func (l *logFlags) register(cmd *cobra.Command, level string) {
+func (l *logFlags) register(a *app, cmd *cobra.Command, level string) {
 	cmd.Flags().StringVar(&l.level, "log-level", level, "least level to log: debug, info, warn or error")
 	cmd.Flags().StringVar(&l.format, "log-format", "text", "format of the log: text or json")
-	complete(cmd, "log-level", logLevels...)
-	complete(cmd, "log-format", logFormats...)
+	a.complete(cmd, "log-level", logLevels...)
+	a.complete(cmd, "log-format", logFormats...)
 }
 
 func (l *logFlags) logger(w io.Writer) (*slog.Logger, error) {
