@@ -69,7 +69,7 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 	flags.StringVar(&f.file, "config", "", "the YAML `file` that says what is checked")
 	flags.BoolVar(&f.check, "check-config", false, "read the file, say what is wrong with it, and run nothing")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow plain text beyond loopback")
-	f.log.register(cmd, "info")
+	f.log.register(a, cmd, "info")
 	cliflag.FlagOnly(flags, "check-config")
 	cliflag.NotEmpty(flags, "config")
 	flags.SetAnnotation("config", cobra.BashCompFilenameExt, []string{"yaml", "yml"})
