@@ -110,9 +110,6 @@ func (m *watchedMachine) sick(t *testing.T) {
 	if reason := r.GetReport().GetReason(); !strings.Contains(reason, "http") {
 		t.Errorf("the reason is %q", reason)
 	}
-	if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, "http") {
-		t.Errorf("a readiness probe is told: %q", body)
-	}
 	m.program.sick.Store(false)
 	m.agent.shows("shop/checkout", serving)
 	m.reported("shop/checkout", serving)
@@ -120,26 +117,19 @@ func (m *watchedMachine) sick(t *testing.T) {
 
 // overridden: an operator's switch, of the service or of the instance, reaches the stock clients of the machine.
 func (m *watchedMachine) overridden(t *testing.T) {
-	off := func(what string) {
-		t.Helper()
-		m.agent.shows("shop/checkout", notServing)
-		if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, what) {
-			t.Errorf("a readiness probe is told: %q, want %q in it", body, what)
-		}
-	}
 	for i, name := range []string{"shop/checkout/" + agentInstance, "shop/checkout/*", "shop/*"} {
 		why := fmt.Sprintf("maintenance %d", i)
 		m.override(name, why)
-		off(why)
+		m.agent.shows("shop/checkout", notServing)
 		m.resume(name)
 		m.agent.shows("shop/checkout", serving)
 	}
 	m.c.set("shop/checkout", notServing)
-	off("shop/checkout")
+	m.agent.shows("shop/checkout", notServing)
 	m.c.set("shop/checkout", serving)
 	m.agent.shows("shop/checkout", serving)
 	m.override("shop/checkout", "the whole service")
-	off("the whole service")
+	m.agent.shows("shop/checkout", notServing)
 	m.resume("shop/checkout")
 	m.agent.shows("shop/checkout", serving)
 }
@@ -235,14 +225,12 @@ func (m *watchedMachine) servicesComeAndGo(t *testing.T) {
 	if _, err := m.agent.check(t.Context(), "shop/other"); status.Code(err) != codes.NotFound {
 		t.Errorf("a service that is gone: %v", err)
 	}
-	if code, body := m.agent.get("/readyz/shop/other"); code != 404 {
-		t.Errorf("a service that is gone: %d %s", code, body)
-	}
 }
 
 // pushed: a program tells its status by HTTP, and one that is silent does not serve.
 func (m *watchedMachine) pushed(t *testing.T) {
-	m.agent.write(m.checkout("  - name: shop/batch\n    on_stop: withdraw\n    checks: [{ ttl: { after: 1s } }]\n"))
+	const batch = "  - name: shop/batch\n    on_stop: withdraw\n    checks: [{ ttl: { after: 10m } }]\n"
+	m.agent.write(m.checkout(batch))
 	m.agent.hangup(readAgain)
 	push := func(service, body string, want int) {
 		t.Helper()
@@ -262,7 +250,9 @@ func (m *watchedMachine) pushed(t *testing.T) {
 	m.agent.shows("shop/batch", serving)
 	push("shop/nothing", "SERVING", 404)
 	push("shop/batch", "FINE", 400)
-	m.reported("shop/batch", notServing) // silent for a second
+	m.agent.write(m.checkout(strings.Replace(batch, "10m", "100ms", 1)))
+	m.agent.hangup(readAgain)
+	m.reported("shop/batch", notServing) // it is silent
 	m.agent.shows("shop/batch", notServing)
 	m.agent.write(m.checkout())
 	m.agent.hangup(readAgain)
@@ -285,12 +275,17 @@ func (m *watchedMachine) nodesKilled(t *testing.T) {
 	m.override("shop/checkout/*", "off while all nodes die")
 	m.agent.shows("shop/checkout", notServing)
 	m.c.killAll()
-	for _, sick := range []bool{true, false} {
-		m.program.sick.Store(sick)
-		eventually(t, fmt.Sprintf("the check to fail: %t", sick), func(context.Context) bool {
-			_, body := m.agent.get("/readyz/shop/checkout")
-			return strings.Contains(body, "failing: http") == sick
-		})
+	for _, turn := range []struct {
+		sick bool
+		says client.Status
+	}{{true, notServing}, {false, serving}} {
+		line := fmt.Sprintf("msg=\"the status of a service is %s\" service=shop/checkout\n", turn.says)
+		if turn.sick {
+			line = strings.Replace(line, "\n", " reason=\"failing: http\"\n", 1)
+		}
+		before := m.agent.logged(line)
+		m.program.sick.Store(turn.sick)
+		eventually(t, line, func(context.Context) bool { return m.agent.logged(line) > before })
 	}
 	m.agent.shows("shop/checkout", notServing) // as was heard last
 	m.c.start()

@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -24,6 +26,7 @@ type agentFlags struct {
 	file     string
 	check    bool
 	insecure bool
+	instance string
 	log      logFlags
 }
 
@@ -69,19 +72,38 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 	flags.StringVar(&f.file, "config", "", "the YAML `file` that says what is checked")
 	flags.BoolVar(&f.check, "check-config", false, "read the file, say what is wrong with it, and run nothing")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow plain text beyond loopback")
+	flags.StringVar(&f.instance, "instance", "", "`host:port` at which others reach the services of this machine, in place of the file's own")
 	f.log.register(a, cmd, "info")
 	cliflag.FlagOnly(flags, "check-config")
-	cliflag.NotEmpty(flags, "config")
+	cliflag.NotEmpty(flags, "config", "instance")
 	flags.SetAnnotation("config", cobra.BashCompFilenameExt, []string{"yaml", "yml"})
 	return cmd
 }
 
 func (f agentFlags) load() (*config.Config, error) {
-	cfg, err := config.Load(f.file, config.Options{Insecure: f.insecure})
+	cfg, err := config.Load(f.file, config.Options{Insecure: f.insecure, Instance: f.instance})
 	if err != nil {
-		return nil, &failure{exit: exitNotDone, code: codes.InvalidArgument, reason: reasonAgentFile, err: err}
+		return nil, fileFailure(err)
 	}
 	return cfg, nil
+}
+
+// fileFailure is the failure of a file. It has a line for each fault, and shows where in the file the fault is.
+func fileFailure(err error) *failure {
+	f := &failure{exit: exitNotDone, code: codes.InvalidArgument, reason: reasonAgentFile, err: err}
+	faults := config.Errors{}
+	if all, ok := errors.AsType[config.Errors](err); ok {
+		faults = all
+	} else if one, ok := errors.AsType[*config.Error](err); ok {
+		faults = config.Errors{one}
+	}
+	for _, fault := range faults {
+		f.lines = append(f.lines, "rollcall: "+format.Printable(fault.Error()))
+		if fault.Source != "" {
+			f.lines = append(f.lines, strings.Split(fault.Source, "\n")...)
+		}
+	}
+	return f
 }
 
 func checkedLine(file string, cfg *config.Config) string {
@@ -205,14 +227,16 @@ func (r *reloader) reload() {
 	r.notifier.Reloading()
 	defer r.notifier.Reloaded()
 	cfg, err := r.flags.load()
-	if err == nil {
+	if err != nil {
+		r.agent.ReloadRefused()
+	} else {
 		err = r.agent.Reload(cfg)
 	}
 	r.mu.Lock()
 	r.refused = err != nil
 	r.mu.Unlock()
 	if err != nil {
-		r.logger.Error("the configuration file is not taken, and nothing has changed", "file", r.flags.file, "error", err)
+		r.logger.Error("the configuration file is not taken, and nothing has changed", "file", r.flags.file, "error", strings.ReplaceAll(err.Error(), "\n", "; "))
 		return
 	}
 	r.logger.Info("the configuration file was read again", "file", r.flags.file, "services", len(cfg.Services))
