@@ -28,7 +28,7 @@ func newHTTP(a *Agent) httpServer {
 // handler is the HTTP port.
 func (a *Agent) handler() http.Handler {
 	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.metrics, a.reloads, newCollector(a))
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), a.metrics, a.reloads, a.gates, newCollector(a))
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	mux.Handle("/{$}", a.runner.Handler())

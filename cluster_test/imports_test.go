@@ -91,10 +91,11 @@ var rooms = map[string][]string{
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
 	},
-	"agent":             {"agent/config", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
-	"agent/config":      {"api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
-	"internal/duration": {},
-	"internal/grpcstop": {},
+	"agent":               {"agent/config", "agent/readinessgate", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
+	"agent/readinessgate": {"client"},
+	"agent/config":        {"agent/readinessgate", "api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
+	"internal/duration":   {},
+	"internal/grpcstop":   {},
 	"cmd/rollcall": {
 		"agent", "agent/config", "certs", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",

@@ -176,11 +176,11 @@ func TestServeConfig(t *testing.T) {
 	if !strings.Contains(out.String(), "2 members survive as few failures as 1: 0; use an odd number") {
 		t.Errorf("no advice: %s", out.String())
 	}
-	if line := servingLine(cfg, "a:1", "a:2", ""); line != "n1 serving: api a:1 peer a:2" {
+	if line := servingLine(cfg, "a:1", "a:2", "", ""); line != "n1 serving: api a:1 peer a:2" {
 		t.Error(line)
 	}
 	cfg.HTTPListen = "a:0"
-	if line := servingLine(cfg, "a:1", "a:2", "a:3"); line != "n1 serving: api a:1 peer a:2 http a:3" {
+	if line := servingLine(cfg, "a:1", "a:2", "a:3", ""); line != "n1 serving: api a:1 peer a:2 http a:3" {
 		t.Error(line)
 	}
 }
