@@ -125,7 +125,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a), newLeaseCommand(a))
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
-	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
+	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newCertCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
 	root.AddCommand(version, completion)
@@ -152,7 +152,7 @@ func hideGlobals(root *cobra.Command) {
 			hideGlobal(find(root, path), root, tlsFlagNames...)
 		}
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "cert", "cert ca", "cert node", "cert client"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
 		hideGlobal(find(root, path), root, tlsFlagNames...)
 	}

@@ -14,7 +14,7 @@ import (
 
 func TestMistakesAreOneLine(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"sett a serving", `unknown command "sett" for "rollcall"; did you mean "set" or "get"? see "rollcall --help"`},
+		{"sett a serving", `unknown command "sett" for "rollcall"; did you mean "set" or "cert" or "get"? see "rollcall --help"`},
 		{"frobnicate", `unknown command "frobnicate" for "rollcall"; see "rollcall --help"`},
 		{"set a serving --reson x", `unknown flag: --reson; did you mean --reason? see "rollcall set --help"`},
 		{"set a serving --zzzzzz x", `unknown flag: --zzzzzz; see "rollcall set --help"`},
