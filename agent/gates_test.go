@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -122,6 +125,38 @@ func TestAGateHearsThatTheServiceIsOff(t *testing.T) {
 		start(t, reg, file(watched("shop", checked("c", "1", &probe{}))), with)
 		time.Sleep(gateUnsettled)
 		g.heard(t, notServing)
+	})
+}
+
+// brokenPort is a port that cannot be served after a while.
+type brokenPort struct{ net.Listener }
+
+func (brokenPort) Accept() (net.Conn, error) {
+	time.Sleep(time.Minute)
+	return nil, errors.New("no more files")
+}
+func (brokenPort) Close() error { return nil }
+
+// TestAGateHearsNothingOfAnAgentThatFails: the condition stays as it is.
+func TestAGateHearsNothingOfAnAgentThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg, closed := newFakeRegistry(), false
+		cfg := file(watched("shop", checked("c", "1", &probe{})))
+		cfg.GRPC = "broken"
+		g, with := gated("shop", &closed)
+		a := newAgent(cfg, reg.registry(), slog.New(slog.DiscardHandler))
+		with(a)
+		var err error
+		if a.ports, err = listen(cfg, a.board, newHTTP(a), func(string) (net.Listener, error) { return brokenPort{}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no more files") {
+			t.Errorf("Run returns %v", err)
+		}
+		g.heard(t, serving)
+		if g.runs || !closed {
+			t.Errorf("after the end the gate runs: %v; its connections are closed: %v", g.runs, closed)
+		}
 	})
 }
 
