@@ -135,7 +135,8 @@ func (brokenPort) Accept() (net.Conn, error) {
 	time.Sleep(time.Minute)
 	return nil, errors.New("no more files")
 }
-func (brokenPort) Close() error { return nil }
+func (brokenPort) Close() error   { return nil }
+func (brokenPort) Addr() net.Addr { return &net.TCPAddr{} }
 
 // TestAGateHearsNothingOfAnAgentThatFails: the condition stays as it is.
 func TestAGateHearsNothingOfAnAgentThatFails(t *testing.T) {
@@ -147,7 +148,7 @@ func TestAGateHearsNothingOfAnAgentThatFails(t *testing.T) {
 		a := newAgent(cfg, reg.registry(), slog.New(slog.DiscardHandler))
 		with(a)
 		var err error
-		if a.ports, err = listen(cfg, a.board, newHTTP(a), func(string) (net.Listener, error) { return brokenPort{}, nil }); err != nil {
+		if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), func(string) (net.Listener, error) { return brokenPort{}, nil }); err != nil {
 			t.Fatal(err)
 		}
 		if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no more files") {
