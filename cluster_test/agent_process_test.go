@@ -123,13 +123,22 @@ func (a *agentProcess) check(ctx context.Context, service string) (client.Status
 	return r.GetStatus(), err
 }
 
-// shows waits until stock clients learn a status.
+// shows waits until stock clients, and probes, learn a status.
 func (a *agentProcess) shows(service string, s client.Status) {
 	a.t.Helper()
 	eventually(a.t, fmt.Sprintf("the agent to show %s %s", service, s), func(ctx context.Context) bool {
 		got, err := a.check(ctx, service)
 		return err == nil && got == s
 	})
+	code, body := a.get("/readyz/" + service)
+	if want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[s == serving]; code != want {
+		a.t.Errorf("%s is %s, and a readiness probe gets %d: %s", service, s, code, body)
+	}
+}
+
+func (a *agentProcess) get(path string) (int, string) {
+	a.t.Helper()
+	return a.request(http.MethodGet, path, "")
 }
 
 func (a *agentProcess) request(method, path, body string) (int, string) {
