@@ -32,7 +32,8 @@ type agentProcess struct {
 	t          *testing.T
 	file       string
 	grpc, http string
-	head       string // of the file: all but the services
+	head       string   // of the file: all but the services
+	env        []string // further variables
 	cmd        *exec.Cmd
 	log        *syncBuffer
 	conn       *grpc.ClientConn
@@ -73,6 +74,7 @@ func (a *agentProcess) write(services string) {
 func (a *agentProcess) start() {
 	a.t.Helper()
 	a.cmd = exec.Command(binary, "agent", "--config", a.file)
+	a.cmd.Env = append(os.Environ(), a.env...)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	must(a.t, a.cmd.Start())
 }
