@@ -99,8 +99,8 @@ hostile: ## hostile watchers, a million of each kind
 	$(GO) test -run 'TestP8|TestVirtualP8' -v -timeout 1h ./cluster_test \
 	  -args -hostile-flips=100000 -hostile-names=1000000 -hostile-resets=1000000 -hostile-streams=100000
 
-stock-clients: ## stock clients against real processes, grpc-js from npm included; grpcurl if it is on the PATH
-	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain' -v ./cluster_test
+stock-clients: ## stock clients and the programs of docs/languages.md against real processes: grpc-js from npm, Java if Debian's libgrpc-java is here, grpcurl if it is on the PATH
+	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain|TestProcessPage(Python|Java)' -v ./cluster_test
 
 $(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/nametables/*.go)
 	@mkdir -p $(BIN)

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -16,44 +18,68 @@ import (
 	"github.com/rollcallhq/rollcall/client/metrics"
 )
 
-// Times of an orderly end. All of them together are StopTimeout at most.
+// Times of an orderly end.
 const (
-	closeTimeout = 5 * time.Second // for the registry to take the last word
-	serveTimeout = 2 * time.Second // for answers that are under way
+	checksTimeout = 5 * time.Second // for checks that are under way; the Runner takes no longer
+	closeTimeout  = 5 * time.Second // for the registry to take the last word
+	serveTimeout  = 2 * time.Second // for answers that are under way
 	// StopTimeout bounds the orderly end of Run.
-	StopTimeout = 5*time.Second + closeTimeout + serveTimeout
+	StopTimeout = checksTimeout + closeTimeout + serveTimeout + time.Second
 )
 
-// Options are of New.
+// How long a service that says SERVING is shown as NOT_SERVING while the registry was not heard of it, at most.
+const (
+	waitUnheard = 500 * time.Millisecond // if no node of the registry is heard
+	waitHeard   = 5 * time.Second        // if one is: it will have the agent's report soon
+)
+
+// Options are of New. The zero value is useful.
 type Options struct {
-	Logger      *slog.Logger
+	Logger      *slog.Logger      // nil: nothing is logged
 	DialOptions []grpc.DialOption // of the connections to the registry
+	// Listen makes the listener of a port; nil: TCP.
+	Listen func(address string) (net.Listener, error)
+	// Getenv says which pod of Kubernetes this is, for readiness gates; nil: os.Getenv.
+	Getenv func(name string) string
 }
 
 // Agent watches services. Make one with New, and run it with Run. Its methods may be called by many goroutines.
 type Agent struct {
 	logger   *slog.Logger
-	client   *client.Client
+	registry registry
 	runner   *checks.Runner
 	services *services
 	board    *board
+	agenda   *agenda
 	reports  *reports
 	opinions *opinions
 	metrics  *metrics.Metrics
-	servers  *servers
+	reloads  *reloadMetrics
+	ports    *ports
+	gates    *gates
 
-	life   context.Context // of what runs until the agent has said its last word
-	end    context.CancelFunc
-	waits  sync.WaitGroup // initial waits
-	reload sync.Mutex     // one reload at a time; guards config
+	life       context.Context // of what runs until the agent has said its last word
+	end        context.CancelFunc
+	taking     context.Context // ends when a reload is taken no more
+	endTaking  context.CancelFunc
+	begun      atomic.Bool // Run or Close was called
+	running    atomic.Bool // Run runs
+	firstRound atomic.Bool // of checks is done
+	alone      atomic.Bool // it was logged that an initial wait ended without the registry
+
+	reload sync.Mutex // one reload at a time; guards config
 	config *config.Config
 }
 
-// New makes an Agent, and begins to listen. It connects to no registry yet.
+// New makes an Agent, and begins to listen. It connects to no registry yet, and starts nothing: call Run, or Close.
 func New(cfg *config.Config, o Options) (*Agent, error) {
 	logger := o.Logger
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
+	}
+	gates, err := newGates(cfg, o.Getenv, logger)
+	if err != nil {
+		return nil, err
 	}
 	cc := client.DefaultConfig()
 	cc.Endpoints, cc.Logger, cc.DialOptions = cfg.Endpoints, logger, o.DialOptions
@@ -61,52 +87,93 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &Agent{logger: logger, client: c, board: newBoard(), metrics: metrics.New(), config: cfg}
-	a.life, a.end = context.WithCancel(context.Background())
-	a.services = newServices(a.said)
-	a.runner = checks.NewRunner(checks.To(a.services), checks.WithLogger(logger), checks.WithObserver(a.metrics))
-	a.reports = newReports(a.life, func(stop client.OnStop) (lease, error) {
-		return c.KeepLease(client.LeaseOptions{TTL: cfg.TTL, ForgetAfter: cfg.ForgetAfter}, client.KeepOptions{
-			Reason: "rollcall agent", OnStop: stop, StopReason: "rollcall agent stopped", OnEvent: a.leaseEvent,
-		})
-	})
-	a.opinions = newOpinions(a.life, c, logger, a.judge)
-	if a.servers, err = listen(cfg, a); err != nil {
+	a := newAgent(cfg, newRegistry(c, cfg, logger), logger)
+	a.gates = gates
+	listener := o.Listen
+	if listener == nil {
+		listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
+	}
+	if a.ports, err = listen(cfg, a.board, newHTTP(a), listener); err != nil {
 		a.end()
-		c.Close()
-		return nil, err
+		return nil, errors.Join(err, c.Close())
 	}
 	return a, nil
 }
 
-// said takes what a service says of itself now.
+// newAgent makes an Agent without ports.
+func newAgent(cfg *config.Config, r registry, logger *slog.Logger) *Agent {
+	a := &Agent{logger: logger, registry: r, agenda: newAgenda(), metrics: metrics.New(), reloads: newReloadMetrics(), config: cfg}
+	a.life, a.end = context.WithCancel(context.Background())
+	a.taking, a.endTaking = context.WithCancel(a.life)
+	a.board = newBoard(a.startWait)
+	a.services = newServices(a.said)
+	a.runner = checks.NewRunner(checks.To(a.services), checks.WithLogger(logger), checks.WithObserver(a.metrics))
+	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvent) }, a.agenda, logger)
+	a.opinions = newOpinions(a.life, r, a.judge)
+	return a
+}
+
+// Close frees what New took, if Run is not called. After Run it does nothing.
+func (a *Agent) Close() error {
+	if a.begun.Swap(true) {
+		return nil
+	}
+	a.end()
+	a.ports.close()
+	return a.registry.close()
+}
+
+// said takes what a service says of itself now. services.mu is held.
 func (a *Agent) said(s *service) {
-	a.board.say(s.config.Name, s.said)
-	a.report(s)
+	a.board.say(s.config.Name, s.own.status)
+	if s.spoke {
+		a.report(s)
+	}
 }
 
 func (a *Agent) report(s *service) {
-	report := client.Report{Service: s.config.Reported(), Status: s.said, Reason: s.why}
-	if err := a.reports.report(s.config.OnStop, report); err != nil {
-		a.logger.Error("a status was not reported", "service", report.Service, "error", err)
-	}
+	a.reports.report(s.config.OnStop, client.Report{Service: s.config.Reported(), Status: s.own.status, Reason: s.own.reason})
 }
 
 // judge takes what the registry says of the services.
 func (a *Agent) judge() {
 	a.services.mu.Lock()
 	defer a.services.mu.Unlock()
+	opinion := a.opinions.reader()
 	for name, s := range a.services.all {
-		whole, own := a.opinions.get(name), a.opinions.get(s.config.Reported())
-		// An override of a pattern shows only on names that exist: so what the registry says is known when it has
-		// the agent's report.
-		heard := whole.Heard && own.Heard && own.Record != nil
-		a.board.judged(name, whole.Off || own.OffByOverride(), heard)
+		whole := opinion(name)
+		by, heard := s.instance.Judge(opinion(s.config.Reported()))
+		s.off = by
+		a.board.judged(name, whole.Off || by != nil, whole.Heard && heard)
+	}
+}
+
+// startWait starts the initial wait of a service.
+func (a *Agent) startWait(name string) {
+	a.agenda.at(time.Now().Add(waitUnheard), func() {
+		if a.opinions.silent() > 0 {
+			a.endWait(name, waitUnheard)
+			return
+		}
+		a.agenda.at(time.Now().Add(waitHeard-waitUnheard), func() { a.endWait(name, waitHeard) })
+	})
+}
+
+func (a *Agent) endWait(name string, waited time.Duration) {
+	if a.board.endWait(name) && !a.alone.Swap(true) {
+		a.logger.Warn("the registry was not heard within the initial wait; until it is, this agent alone decides", "waited", waited, "service", name)
 	}
 }
 
 func (a *Agent) leaseEvent(e client.LeaseEvent) {
 	switch e.Type {
+	case client.LeaseGranted:
+		a.logger.Info("reporting", "lease", e.LeaseID)
+	case client.LeaseReported:
+		a.metrics.Published(nil)
+	case client.LeaseFailed:
+		a.metrics.Published(e.Err)
+		a.logger.Warn("reporting failed; it is tried again", "service", e.Service, "error", e.Err)
 	case client.LeaseWasLost:
 		a.metrics.LeaseLost()
 		a.logger.Warn("the registry took this agent for dead; all is reported anew", "lease", e.LeaseID, "error", e.Err)
@@ -118,67 +185,84 @@ func (a *Agent) leaseEvent(e client.LeaseEvent) {
 }
 
 // Addresses returns where the agent serves grpc.health.v1 and HTTP; "" where it does not.
-func (a *Agent) Addresses() (grpc, http string) { return a.servers.addresses() }
+func (a *Agent) Addresses() (grpc, http string) { return a.ports.addresses() }
 
-// Run watches the services until ctx ends, and then ends in order: it takes no more from checks, tells the registry
-// its last word, which on_stop says, and ends what it serves. Call it once.
+// Run watches the services until ctx ends, and then ends in order, which takes StopTimeout at most: it takes no more
+// from checks, tells the registry its last word, which on_stop says, and ends what it serves. It returns an error if a
+// port cannot be served any more, or if it was called before.
 func (a *Agent) Run(ctx context.Context) error {
-	defer a.client.Close()
-	defer a.end()
+	if a.begun.Swap(true) {
+		return errors.New("this agent has run, or was closed")
+	}
+	var run sync.WaitGroup // ends with life
+	defer func() {
+		a.running.Store(false)
+		a.end()
+		run.Wait()
+		a.opinions.stop()
+		if err := a.registry.close(); err != nil {
+			a.logger.Warn("the connections to the registry did not end in order", "error", err)
+		}
+	}()
 	first := a.config
 	a.config = &config.Config{}
 	if err := a.apply(first); err != nil { // what config has checked
-		a.servers.stop(a.board)
+		a.ports.close()
 		return err
 	}
-	serving, failed := a.servers.serve()
+	a.reloads.started()
+	run.Go(func() { a.agenda.run(a.life) })
+	failed := a.ports.serve()
 	checking, stopChecks := context.WithCancel(ctx)
 	defer stopChecks()
 	var ran error
-	var running sync.WaitGroup
-	running.Go(func() { ran = a.runner.Run(checking) })
+	var runs sync.WaitGroup
+	runs.Go(func() { ran = a.runner.Run(checking) })
+	gating, endGates := context.WithCancel(ctx)
+	defer endGates()
+	run.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
+	a.running.Store(true)
 
 	var err error
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
+	a.logger.Info("stopping")
+	endGates() // before anything says NOT_SERVING because the agent ends
+	a.endTaking()
+	a.reload.Lock() // a reload that is under way is over
+	a.services.end()
+	a.reload.Unlock()
 	a.board.say("", client.NotServing)
 	stopChecks()
-	running.Wait()
+	runs.Wait()
 	if ran != nil {
 		a.logger.Warn("checks have not returned", "error", ran)
 	}
-	closing, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	a.lastWord()
+	a.board.shutdown()
+	stopping, cancel := context.WithTimeout(context.Background(), serveTimeout)
 	defer cancel()
-	if closed := a.reports.close(closing); closed != nil {
-		a.logger.Warn("the registry has not taken the last word of this agent; what it reported turns NOT_SERVING when the ttl is over", "error", closed)
-	}
-	a.servers.stop(a.board)
-	serving.Wait()
-	a.end()
-	a.waits.Wait()
-	a.opinions.stop()
+	a.ports.stop(stopping, a.board.endWatches)
 	return err
 }
 
-// Alive implements what a service manager's watchdog asks: it returns an error if the agent is stuck until ctx ends.
-func (a *Agent) Alive(ctx context.Context) error {
-	const pause = 10 * time.Millisecond
-	for !a.services.mu.TryLock() {
-		select {
-		case <-ctx.Done():
-			return errors.New("the agent's services are locked and do not come free")
-		case <-time.After(pause):
-		}
+// lastWord ends the leases.
+func (a *Agent) lastWord() {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if err := a.reports.close(ctx); err != nil {
+		a.logger.Warn("the registry has not taken the last word of this agent; what it reported turns NOT_SERVING when the ttl is over", "error", err)
 	}
-	a.services.mu.Unlock()
-	return nil
 }
 
 // Role says in a few words what the agent does.
 func (a *Agent) Role() string {
-	counts := a.board.statuses()
+	if !a.running.Load() {
+		return "starting"
+	}
+	counts, _ := a.board.statuses()
 	total := 0
 	for _, n := range counts {
 		total += n

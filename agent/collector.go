@@ -31,10 +31,10 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	counts := c.a.board.statuses()
+	counts, off := c.a.board.statuses()
 	for _, s := range []client.Status{client.Serving, client.NotServing, client.Unknown} {
 		ch <- prometheus.MustNewConstMetric(c.services, prometheus.GaugeValue, float64(counts[s]), s.String())
 	}
 	ch <- prometheus.MustNewConstMetric(c.silent, prometheus.GaugeValue, c.a.opinions.silent().Seconds())
-	ch <- prometheus.MustNewConstMetric(c.off, prometheus.GaugeValue, float64(c.a.board.switchedOff()))
+	ch <- prometheus.MustNewConstMetric(c.off, prometheus.GaugeValue, float64(off))
 }

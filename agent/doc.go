@@ -4,8 +4,9 @@
 // client/healthserver.
 //
 // The parts: services.go says what each service says of itself (its checks and what was pushed); reports.go brings
-// that to the registry; opinions.go follows what the registry says; board.go makes one answer of both and serves it;
-// push.go and http.go are the HTTP port; reload.go takes a new configuration.
+// that to the registry; opinions.go follows what the registry says; board.go makes one answer of both, which health.go
+// serves; agenda.go does what is due later; reload.go takes a new configuration; ports.go has the listeners, and http.go
+// the HTTP port.
 //
 // What belongs here: the course of an agent. What does not: the file's schema (agent/config), what checks do
 // (client/checks), flags and signals (cmd/rollcall).

@@ -2,13 +2,10 @@ package agent
 
 import (
 	"context"
-	"log/slog"
-	"maps"
 	"slices"
 	"sync"
 	"time"
 
-	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/view"
 )
 
@@ -18,97 +15,120 @@ const viewNames = 10_000
 // opinions follows what the registry says of all services. One view has all their names, or as few as can have them.
 // When the names change there are new views, which begin with what the old ones knew.
 type opinions struct {
-	client  *client.Client
-	logger  *slog.Logger
+	newView func(names []string, known map[string]view.Opinion) (source, error)
 	life    context.Context
 	changed func() // called when there may be something new, from several goroutines
 
 	mu      sync.Mutex // guards what follows
-	names   []string
-	views   []*view.View
-	viewOf  map[string]*view.View
-	end     context.CancelFunc // of the views that run
-	running *sync.WaitGroup    // and what they run
+	views   *views
+	end     context.CancelFunc // of what runs
+	running *sync.WaitGroup
 }
 
-func newOpinions(life context.Context, c *client.Client, logger *slog.Logger, changed func()) *opinions {
-	return &opinions{client: c, logger: logger, life: life, changed: changed, end: func() {}, running: &sync.WaitGroup{}}
+// source is what the registry says of some names: a view.View.
+type source interface {
+	Run(ctx context.Context) error
+	Get(name string) view.Opinion
+	Changed() <-chan struct{}
+	Silent() time.Duration
 }
 
-// get returns what is known of a name.
-func (o *opinions) get(name string) view.Opinion {
-	o.mu.Lock()
-	v := o.viewOf[name]
-	o.mu.Unlock()
-	if v == nil {
-		return view.Opinion{}
-	}
-	return v.Get(name)
+// views are what the registry says of some names. They do not change.
+type views struct {
+	names []string // sorted
+	all   []source
+	of    map[string]source
 }
 
-// all returns the views that run.
-func (o *opinions) all() []*view.View {
+func newOpinions(life context.Context, r registry, changed func()) *opinions {
+	return &opinions{newView: r.newView, life: life, changed: changed, views: &views{}, end: func() {}, running: &sync.WaitGroup{}}
+}
+
+func (o *opinions) newest() *views {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return slices.Clone(o.views)
+	return o.views
+}
+
+// reader returns what reads the opinion of a name.
+func (o *opinions) reader() func(name string) view.Opinion {
+	of := o.newest().of
+	return func(name string) view.Opinion {
+		if v := of[name]; v != nil {
+			return v.Get(name)
+		}
+		return view.Opinion{}
+	}
 }
 
 // silent returns for how long no node of the registry has been heard.
 func (o *opinions) silent() (longest time.Duration) {
-	for _, v := range o.all() {
+	for _, v := range o.newest().all {
 		longest = max(longest, v.Silent())
 	}
 	return longest
 }
 
-// follow has these names followed, and no others.
-func (o *opinions) follow(names []string) error {
-	names = slices.Sorted(slices.Values(names))
-	o.mu.Lock()
-	same := slices.Equal(names, o.names)
-	before := o.viewOf
-	o.mu.Unlock()
-	if same {
-		return nil
+// prepare makes the views of names. They know what the views of now know, and do not run. nil: the names are those of
+// now.
+func (o *opinions) prepare(names []string) (*views, error) {
+	slices.Sort(names)
+	names = slices.Compact(names)
+	now := o.newest()
+	if slices.Equal(names, now.names) {
+		return nil, nil
 	}
 	known := map[string]view.Opinion{}
-	for name, v := range before {
+	for name, v := range now.of {
 		if opinion := v.Get(name); opinion.Heard {
 			known[name] = opinion
 		}
 	}
-	var views []*view.View
-	viewOf := make(map[string]*view.View, len(names))
+	next := &views{names: names, of: make(map[string]source, len(names))}
 	for chunk := range slices.Chunk(names, viewNames) {
-		v, err := view.New(o.client, chunk, view.WithLogger(o.logger), view.WithInitial(known))
+		v, err := o.newView(chunk, known)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		views = append(views, v)
+		next.all = append(next.all, v)
 		for _, name := range chunk {
-			viewOf[name] = v
+			next.of[name] = v
 		}
 	}
-	ctx, cancel := context.WithCancel(o.life)
-	running := &sync.WaitGroup{}
-	o.mu.Lock()
-	end, ended := o.end, o.running
-	o.names, o.views, o.viewOf, o.end, o.running = names, views, maps.Clone(viewOf), cancel, running
-	o.mu.Unlock()
-	for _, v := range views {
-		running.Go(func() { _ = v.Run(ctx) }) // it ends with ctx and by nothing else
-		running.Go(func() { o.heed(ctx, v) })
-	}
-	end()
-	ended.Wait()
-	o.changed()
-	return nil
+	return next, nil
 }
 
-func (o *opinions) heed(ctx context.Context, v *view.View) {
+// follow goes over to views that prepare made.
+func (o *opinions) follow(next *views) {
+	ctx, cancel := context.WithCancel(o.life)
+	running := &sync.WaitGroup{}
+	for _, v := range next.all {
+		running.Go(func() { _ = v.Run(ctx) }) // it ends with ctx and by nothing else
+	}
+	o.mu.Lock()
+	end, ended := o.end, o.running
+	o.views, o.end, o.running = next, cancel, running
+	o.mu.Unlock()
+	end()
+	ended.Wait()
+	for _, v := range next.all {
+		running.Go(func() { o.heed(ctx, v) })
+	}
+}
+
+// heed has changed called when opinions change. With ten thousand services that takes a while, so it rests then: it
+// takes a tenth of a core at most.
+func (o *opinions) heed(ctx context.Context, v source) {
 	for {
 		changed := v.Changed()
+		begun := time.Now()
 		o.changed()
+		rest := time.NewTimer(9 * time.Since(begun))
+		select {
+		case <-rest.C:
+		case <-ctx.Done():
+		}
+		rest.Stop()
 		select {
 		case <-changed:
 		case <-ctx.Done():

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/rollcallhq/rollcall/agent/config"
@@ -12,124 +13,141 @@ import (
 )
 
 // Reload goes over to a new configuration. What did not change keeps its state, and nothing is reported of it. A
-// service that is gone is withdrawn from the registry, whatever its on_stop. If Reload returns an error, nothing has
-// changed.
+// service with other checks keeps its status until they have run. One that is gone ends as its OnStop was. If Reload
+// returns an error, nothing has changed.
 func (a *Agent) Reload(cfg *config.Config) error {
+	err := a.tryReload(cfg)
+	a.reloads.reloaded(err)
+	return err
+}
+
+// ReloadRefused counts a reload that did not come to Reload, because its file is wrong.
+func (a *Agent) ReloadRefused() { a.reloads.reloaded(errors.New("the file is wrong")) }
+
+func (a *Agent) tryReload(cfg *config.Config) error {
+	if !a.running.Load() {
+		return errors.New("the agent is starting, or has stopped")
+	}
 	a.reload.Lock()
-	old := a.config
-	a.reload.Unlock()
-	for _, fixed := range []struct {
-		key  string
-		same bool
-	}{
-		{"cluster.endpoints", slices.Equal(old.Endpoints, cfg.Endpoints)},
-		{"ttl", old.TTL == cfg.TTL},
-		{"forget_after", old.ForgetAfter == cfg.ForgetAfter},
-		{"listen.grpc", old.GRPC == cfg.GRPC},
-		{"listen.http", old.HTTP == cfg.HTTP},
-	} {
-		if !fixed.same {
-			return fmt.Errorf("%s has changed, which needs a restart", fixed.key)
-		}
+	defer a.reload.Unlock()
+	if fixed := a.config.NeedsRestart(cfg); len(fixed) > 0 {
+		return fmt.Errorf("what has changed needs a restart: %s", strings.Join(fixed, ", "))
 	}
 	return a.apply(cfg)
 }
 
-// apply goes over from the services of a.config to those of cfg.
+// apply goes over from the services of a.config to those of cfg: all, or none. a.reload is held, or nothing runs yet.
 func (a *Agent) apply(cfg *config.Config) error {
-	a.reload.Lock()
-	defer a.reload.Unlock()
-	if a.life.Err() != nil {
-		return errors.New("the agent has stopped")
-	}
 	before := map[string]*config.Service{}
 	for i := range a.config.Services {
 		before[a.config.Services[i].Name] = &a.config.Services[i]
 	}
-	var added []string
+	// What can fail comes first. It changes nothing.
+	if err := try(cfg); err != nil {
+		return err
+	}
+	views, err := a.opinions.prepare(names(cfg.Services))
+	if err != nil {
+		return err
+	}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if old := before[s.Name]; len(s.Checks) > 0 && (old == nil || len(old.Checks) == 0) {
+			if err := a.services.forgotten(a.taking, s.Name); err != nil {
+				return errEnded
+			}
+		}
+	}
+	if a.taking.Err() != nil {
+		return errEnded
+	}
 	for i := range cfg.Services {
 		s := &cfg.Services[i]
 		old := before[s.Name]
 		delete(before, s.Name)
 		if old == nil {
 			old = &config.Service{}
-			added = append(added, s.Name)
-			a.board.add(s.Name)
 		}
-		if err := a.change(old, s); err != nil {
-			return err
-		}
+		a.change(old, s)
 	}
 	for _, gone := range before {
 		a.drop(gone)
 	}
 	a.config = cfg
-	if err := a.opinions.follow(a.services.names()); err != nil {
-		return err
-	}
-	if len(added) > 0 {
-		a.waits.Go(func() { a.wait(added) })
+	if views != nil {
+		a.opinions.follow(views)
 	}
 	return nil
 }
 
-// wait ends the initial wait of services.
-func (a *Agent) wait(names []string) {
-	timer := time.NewTimer(initialWait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-a.life.Done():
+// try adds all to a runner that does not run, which finds what is wrong with it.
+func try(cfg *config.Config) error {
+	trial := checks.NewRunner()
+	named := map[string]bool{}
+	for i := range cfg.Services {
+		s := &cfg.Services[i]
+		if named[s.Name] {
+			return fmt.Errorf("service %q stands there twice", s.Name)
+		}
+		named[s.Name] = true
+		for _, c := range s.Checks {
+			if err := trial.Add(s.Name, c.New(), c.Options...); err != nil {
+				return err
+			}
+		}
 	}
-	if n := a.board.endWait(names); n > 0 {
-		a.logger.Warn("the registry was not heard of some services within the initial wait; until it is, this agent alone decides", "services", n, "waited", initialWait)
-	}
+	return nil
 }
 
 // change goes over from a service to a newer one of the same name. A new one has an old one without a name.
-func (a *Agent) change(old, next *config.Service) error {
+func (a *Agent) change(old, next *config.Service) {
+	a.board.add(next.Name, next.OnStop == client.StopLeave)
 	ttl := a.takeOver(old, next)
-	for _, c := range old.Checks {
-		if i := slices.IndexFunc(next.Checks, func(n config.Check) bool { return n.Name == c.Name }); i < 0 || next.Checks[i].Spec != c.Spec {
-			a.runner.Remove(old.Name, c.Name)
-		}
-	}
 	for _, c := range next.Checks {
-		if slices.ContainsFunc(old.Checks, func(o config.Check) bool { return o.Name == c.Name && o.Spec == c.Spec }) {
+		if i := find(old.Checks, c.Name); i >= 0 && old.Checks[i].Equal(c) {
 			continue
 		}
 		check := c.New()
 		if c.TTL > 0 {
 			check = ttl
 		}
-		if err := a.runner.Add(next.Name, check, c.Options...); err != nil {
-			return err
+		if err := a.runner.Replace(next.Name, check, c.Options...); err != nil { // try has found none
+			a.logger.Error("a check cannot be run", "service", next.Name, "check", c.Name, "error", err)
 		}
 	}
-	return nil
+	for _, c := range old.Checks { // after those that take their place: else the service would be without any
+		if find(next.Checks, c.Name) < 0 {
+			a.runner.Remove(old.Name, c.Name)
+		}
+	}
+}
+
+func find(in []config.Check, name string) int {
+	return slices.IndexFunc(in, func(c config.Check) bool { return c.Name == name })
 }
 
 // takeOver goes over to what a service says from now on, without its checks. It returns the ttl check of the service.
 func (a *Agent) takeOver(old, next *config.Service) (ttl *checks.TTL) {
 	a.services.mu.Lock()
 	defer a.services.mu.Unlock()
-	one := a.services.all[next.Name]
-	if one == nil {
-		one = &service{checked: client.Unknown, said: client.ServiceUnknown}
-		a.services.all[next.Name] = one
-	}
+	one := a.services.add(next.Name)
 	one.config = *next
-	if len(next.Checks) == 0 {
-		one.checked, one.reason = client.Unknown, ""
+	switch {
+	case len(next.Checks) == 0:
+		one.checked = said{status: client.Unknown, at: time.Now()}
+	case len(old.Checks) == 0: // until they have run
+		one.checked = one.own
+	}
+	if !next.Pushable() {
+		one.pushed = nil
 	}
 	one.setTTL(old, next)
-	if old.Name != "" && old.Reported() != next.Reported() {
-		a.withdraw(old)
+	reported := old.Name != "" && one.spoke
+	if reported && old.Reported() != next.Reported() {
+		a.reports.remove(old.Reported())
 	}
-	moved := old.Name != "" && (old.Reported() != next.Reported() || old.OnStop != next.OnStop)
-	said := one.said
 	a.services.derive(one)
-	if moved && one.said == said {
+	if reported && (old.Reported() != next.Reported() || old.OnStop != next.OnStop) {
 		a.report(one)
 	}
 	return one.ttl
@@ -137,7 +155,7 @@ func (a *Agent) takeOver(old, next *config.Service) (ttl *checks.TTL) {
 
 // setTTL goes over to the ttl check of next. One that is new goes on from what was pushed last, if that is not stale.
 func (s *service) setTTL(old, next *config.Service) {
-	find := func(c *config.Service) *config.Check {
+	ttl := func(c *config.Service) *config.Check {
 		for i := range c.Checks {
 			if c.Checks[i].TTL > 0 {
 				return &c.Checks[i]
@@ -145,11 +163,11 @@ func (s *service) setTTL(old, next *config.Service) {
 		}
 		return nil
 	}
-	was, is := find(old), find(next)
+	was, is := ttl(old), ttl(next)
 	switch {
 	case is == nil:
 		s.ttl = nil
-	case was != nil && was.Name == is.Name && was.Spec == is.Spec:
+	case was != nil && was.Equal(*is):
 	default:
 		s.ttl = is.New().(*checks.TTL)
 		if p := s.pushed; p != nil && time.Since(p.at) < is.TTL {
@@ -162,17 +180,10 @@ func (s *service) setTTL(old, next *config.Service) {
 func (a *Agent) drop(s *config.Service) {
 	a.services.mu.Lock()
 	delete(a.services.all, s.Name)
-	a.withdraw(s)
+	a.reports.remove(s.Reported())
+	a.board.remove(s.Name)
 	a.services.mu.Unlock()
 	for _, c := range s.Checks {
 		a.runner.Remove(s.Name, c.Name)
-	}
-	a.board.remove(s.Name)
-}
-
-func (a *Agent) withdraw(s *config.Service) {
-	report := client.Report{Service: s.Reported(), Status: client.ServiceUnknown, Reason: "not in the agent's configuration any more"}
-	if err := a.reports.report(s.OnStop, report); err != nil {
-		a.logger.Error("a service was not withdrawn", "service", report.Service, "error", err)
 	}
 }

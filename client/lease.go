@@ -200,7 +200,9 @@ func (l *Lease) lose(id string, err error) {
 		return
 	}
 	for _, s := range sortedServices(l.services) {
-		l.queue(s)
+		if !s.released {
+			l.queue(s)
+		}
 	}
 	l.startWork()
 }

@@ -70,7 +70,7 @@ func (l *Lease) flush(ctx context.Context) (err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	needed := func(s *leased) bool {
-		return l.o.OnStop == StopLeave || l.o.OnStop == StopNotServing && s.report.Status == ServiceUnknown && l.id != ""
+		return !s.released && (l.o.OnStop == StopLeave || l.o.OnStop == StopNotServing && s.report.Status == ServiceUnknown && l.id != "")
 	}
 	l.dirty = slices.DeleteFunc(l.dirty, func(s *leased) bool {
 		s.queued = s.queued && needed(s)

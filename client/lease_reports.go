@@ -26,9 +26,12 @@ type leased struct {
 	queued  bool   // it is in Lease.dirty
 	busy    bool   // it is being written
 	waits   []pending
+	leaves  []*wait // of Release, until it is not busy any more
 
 	done      uint64 // the version that was written last
 	doneLease string // and the lease under which it was
+
+	released bool // it is forgotten when it is not busy any more
 
 	alone     bool // it was refused, and not for the others of its batch
 	refusals  int  // in a row
@@ -84,6 +87,47 @@ func (l *Lease) Withdraw(ctx context.Context, services ...string) error {
 	return l.ReportBatch(ctx, reports)
 }
 
+// Release has the Lease forget services, whose reports another Lease, or nobody, is to keep from now on: reports of
+// them that are not written yet are dropped, and if the lease is lost, they are not reported anew. What the cluster
+// has stays as it is, and attached to the lease until another one reports it. Release waits until no write of these
+// services is under way, so that none overtakes the next reporter's; if ctx ends before, the error is that of ctx, and
+// they are forgotten all the same.
+func (l *Lease) Release(ctx context.Context, services ...string) error {
+	w := &wait{left: 1, done: make(chan struct{})}
+	l.mu.Lock()
+	for _, name := range services {
+		s := l.services[name]
+		if s == nil {
+			continue
+		}
+		s.queued = false
+		if !s.busy {
+			l.forget(s)
+			continue
+		}
+		s.released = true
+		w.left++
+		s.leaves = append(s.leaves, w)
+	}
+	l.dirty = slices.DeleteFunc(l.dirty, func(s *leased) bool { return !s.queued })
+	w.settle(nil)
+	l.mu.Unlock()
+	select {
+	case <-w.done:
+		return nil
+	case <-ctx.Done():
+		return l.op.ended(ctx.Err(), nil)
+	case <-l.closed:
+		return nil
+	}
+}
+
+// forget drops a service of which no write is under way. l.mu is held.
+func (l *Lease) forget(s *leased) {
+	delete(l.services, s.report.Service)
+	s.settle(s.version, l.op.error(codes.Canceled, "the service was released", nil))
+}
+
 // Submit is ReportBatch that does not wait. Its errors are those of the arguments, and of a closed Lease: then
 // nothing is reported.
 func (l *Lease) Submit(reports ...Report) error { return l.submit(reports, nil) }
@@ -113,6 +157,7 @@ func (l *Lease) submit(reports []Report, w *wait) error {
 			s = &leased{}
 			l.services[r.Service] = s
 		}
+		s.released = false
 		if s.version == 0 || s.report != r {
 			s.report = r
 			s.version++

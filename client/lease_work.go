@@ -272,7 +272,13 @@ func (l *Lease) settleGroup(g *group, err error) error {
 			}
 			s.settle(g.versions[i], err)
 		}
+		for _, w := range s.leaves {
+			w.settle(nil)
+		}
+		s.leaves = nil
 		switch {
+		case s.released:
+			l.forget(s)
 		case !l.clean(s):
 			l.queue(s)
 		case s.report.Status == ServiceUnknown:

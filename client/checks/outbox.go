@@ -20,6 +20,7 @@ type outbox[K comparable, V any] struct {
 	queue   []K       // a key for each value in waiting, and some for values that newer ones replaced
 	waiting map[K][]V // in order
 	busy    time.Time // since when run has been delivering; zero while it rests
+	began   time.Time // when the delivery of now began; of use while busy is not zero
 	closed  bool      // nothing more comes
 }
 
@@ -51,6 +52,16 @@ func (b *outbox[K, V]) put(key K, v V) {
 
 // late reports whether the consumer does not keep up. The caller holds b.mu.
 func (b *outbox[K, V]) late() bool { return !b.busy.IsZero() && time.Since(b.busy) > patience }
+
+// delivers returns for how long the consumer has been busy with one delivery; 0 while it rests.
+func (b *outbox[K, V]) delivers() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.busy.IsZero() {
+		return 0
+	}
+	return time.Since(b.began)
+}
 
 // close has run return when it has delivered what waits.
 func (b *outbox[K, V]) close() {
@@ -111,8 +122,9 @@ func (b *outbox[K, V]) next() (key K, v V, ok, closed bool) {
 		} else {
 			b.waiting[key] = values[1:]
 		}
+		b.began = time.Now()
 		if b.busy.IsZero() {
-			b.busy = time.Now()
+			b.busy = b.began
 		}
 		return key, values[0], true, b.closed
 	}

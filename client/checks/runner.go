@@ -70,6 +70,17 @@ func NewRunner(opts ...RunnerOption) *Runner {
 // The check runs at once, or as soon as Run is called. While Run runs, a critical check that is added makes its
 // service UNKNOWN until it has run. The same Check may be added to several services; it runs for each of them.
 func (r *Runner) Add(service string, c Check, opts ...CheckOption) error {
+	return r.add(service, c, opts, false)
+}
+
+// Replace is Add, and if the service has a check with this name, that one is removed at the same moment. So the
+// service is never without a check meanwhile, and nobody is told that a check was removed. A check that is critical
+// makes its service UNKNOWN until it has run.
+func (r *Runner) Replace(service string, c Check, opts ...CheckOption) error {
+	return r.add(service, c, opts, true)
+}
+
+func (r *Runner) add(service string, c Check, opts []CheckOption, replace bool) error {
 	if r.o.err != nil {
 		return r.o.err
 	}
@@ -82,7 +93,10 @@ func (r *Runner) Add(service string, c Check, opts ...CheckOption) error {
 	if err != nil {
 		return fmt.Errorf("checks: service %q: %w", service, err)
 	}
-	e, err := r.insert(service, name, c, o)
+	e, before, err := r.insert(service, name, c, o, replace)
+	if before != nil && before.deaf != nil {
+		before.deaf()
+	}
 	if err != nil {
 		return err
 	}
@@ -92,21 +106,25 @@ func (r *Runner) Add(service string, c Check, opts ...CheckOption) error {
 	return nil
 }
 
-func (r *Runner) insert(service, name string, c Check, o checkOptions) (*entry, error) {
+// insert adds a check. It returns the one that it replaces.
+func (r *Runner) insert(service, name string, c Check, o checkOptions, replace bool) (added, before *entry, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stopped {
-		return nil, fmt.Errorf("checks: service %q: check %q comes too late: the runner has stopped", service, name)
+		return nil, nil, fmt.Errorf("checks: service %q: check %q comes too late: the runner has stopped", service, name)
 	}
 	now := time.Now()
 	s := r.services[service]
 	if s == nil {
 		s = newService(service, now)
 	}
-	if s.checks[name] != nil {
-		return nil, fmt.Errorf("checks: service %q has a check %q already", service, name)
-	}
 	fresh := len(s.checks) == 0
+	if before = s.checks[name]; before != nil {
+		if !replace {
+			return nil, nil, fmt.Errorf("checks: service %q has a check %q already", service, name)
+		}
+		r.detach(before)
+	}
 	e := &entry{service: s, name: name, check: c, o: o, since: now, due: now}
 	s.checks[name] = e
 	s.count(e, +1)
@@ -119,7 +137,7 @@ func (r *Runner) insert(service, name string, c Check, o checkOptions) (*entry, 
 	}
 	r.refresh(s, now, fresh)
 	r.advanceAndPoke(now)
-	return e, nil
+	return e, before, nil
 }
 
 // hear has the next run of e start at once when its check asks for it.
@@ -192,12 +210,25 @@ func (r *Runner) takeOut(service, name string) (deaf func(), ok bool) {
 		return nil, false
 	}
 	e := s.checks[name]
-	delete(s.checks, name)
-	s.count(e, -1)
+	r.detach(e)
+	if len(s.checks) == 0 {
+		delete(r.services, service)
+	}
+	if r.telling() {
+		r.tell.removed(service, name)
+	}
+	r.refresh(s, time.Now(), false)
+	return e.deaf, true
+}
+
+// detach takes e from its service and from its queue.
+func (r *Runner) detach(e *entry) {
+	delete(e.service.checks, e.name)
+	e.service.count(e, -1)
 	e.removed = true
 	if e.inside {
 		e.cancel()
-		r.leaving[entryID{service, name}] = e
+		r.leaving[entryID{e.service.name, e.name}] = e
 	}
 	switch e.state {
 	case idle:
@@ -208,14 +239,6 @@ func (r *Runner) takeOut(service, name string) (deaf func(), ok bool) {
 		e.state = gone
 	case running: // it has its place until it returns, at its timeout at the latest
 	}
-	if len(s.checks) == 0 {
-		delete(r.services, service)
-	}
-	if r.telling() {
-		r.tell.removed(service, name)
-	}
-	r.refresh(s, time.Now(), false)
-	return e.deaf, true
 }
 
 // Run runs the checks until ctx ends: all of them at once, and then each at its interval. It tells the reporters

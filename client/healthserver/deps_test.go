@@ -29,7 +29,7 @@ func TestWhatAProgramGains(t *testing.T) {
 	}
 	want := []string{
 		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "client/healthserver",
-		"client/internal/halves", "client/internal/renewal", "client/internal/writestream", "client/view", "internal/connfailure",
+		"client/internal/halves", "client/internal/renewal", "client/internal/writestream", "client/view", "internal/connfailure", "internal/grpcstop",
 	}
 	if slices.Sort(packages); !slices.Equal(packages, want) {
 		t.Errorf("it gains our packages %v, want %v", packages, want)

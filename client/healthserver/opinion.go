@@ -83,12 +83,7 @@ func (s *Server) newVerdict() (before, now int32) {
 	return before, now
 }
 
-// opinions says which names switch the process off, and whether all were heard. An override of a pattern shows only on
-// names that exist: so a Server that publishes has heard of its own one when that is in the registry.
-//
-// What is reported of SERVICE/INSTANCE comes from this process, or from one before it, and is no opinion: only an
-// override is. While a Server that publishes is not in the registry, as between its start and its first report, an
-// override of it would not show: so what was off stays off until the registry has the name.
+// opinions says which names switch the process off, and whether all were heard.
 func (s *Server) opinions() (off []offName, heard bool) {
 	o := s.source.Get(s.service)
 	heard = o.Heard
@@ -98,18 +93,11 @@ func (s *Server) opinions() (off []offName, heard bool) {
 	if s.instance == "" {
 		return off, heard
 	}
-	own := s.source.Get(s.instance)
-	switch overridden := own.OffByOverride(); {
-	case overridden:
-		by := newOffName(s.instance, &own)
-		s.instanceOff = &by
-	case s.publish == nil || own.Record != nil:
-		s.instanceOff = nil
+	by, also := s.own.Judge(s.source.Get(s.instance))
+	if by != nil {
+		off = append(off, newOffName(s.instance, by))
 	}
-	if s.instanceOff != nil {
-		off = append(off, *s.instanceOff)
-	}
-	return off, heard && own.Heard && (s.publish == nil || own.Record != nil)
+	return off, heard && also
 }
 
 // changes returns the verdict, and a channel that is closed when it changes.

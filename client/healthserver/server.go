@@ -47,8 +47,7 @@ type Server struct {
 	settled bool          // the first opinions were heard, or the initial wait is over
 	ended   bool          // EndWatches was called
 	ends    chan struct{} // closed then
-	// instanceOff is the override that switches SERVICE/INSTANCE off; nil: none does.
-	instanceOff *offName
+	own     view.Instance // whether SERVICE/INSTANCE is switched off
 	*life
 }
 
@@ -85,6 +84,7 @@ func New(service string, opts ...Option) (*Server, error) {
 	}
 	if o.publish != nil {
 		s.publish = newPublisher(o.registry.keepLease, *o.publish)
+		s.own.Reports = true
 	}
 	var initial map[string]view.Opinion
 	if o.stateFile != "" {

@@ -5,11 +5,9 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-)
 
-// goAwayPause is how long Stop leaves the Watches open after GracefulStop has begun. grpc-go does not tell when it has
-// sent GOAWAY to all connections; it does so at once. A client that sees its Watch end before would open it again.
-const goAwayPause = 100 * time.Millisecond
+	"github.com/rollcallhq/rollcall/internal/grpcstop"
+)
 
 // Stop ends the process's service so that no call fails:
 //
@@ -44,32 +42,13 @@ func (s *Server) Stop(ctx context.Context, g *grpc.Server) {
 	if g == nil {
 		s.EndWatches()
 	} else {
-		s.stopServer(ctx, g)
+		if err := grpcstop.Stop(ctx, g, s.EndWatches); err != nil {
+			s.logger.Warn("calls that are still under way are ended", "error", err)
+		}
 	}
 	select {
 	case <-ran:
 	case <-ctx.Done():
-	}
-}
-
-// stopServer ends g.
-func (s *Server) stopServer(ctx context.Context, g *grpc.Server) {
-	done := make(chan struct{})
-	go func() {
-		g.GracefulStop()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-time.After(goAwayPause):
-	case <-ctx.Done():
-	}
-	s.EndWatches()
-	select {
-	case <-done:
-	case <-ctx.Done():
-		s.logger.Warn("calls that are still under way are ended", "error", ctx.Err())
-		g.Stop() // GracefulStop returns, too, when the handlers have
 	}
 }
 

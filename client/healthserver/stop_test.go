@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/internal/grpcstop"
 )
 
 // load makes calls until stop, and counts those that failed.
@@ -68,7 +69,7 @@ func TestStopUnderLoadFailsNoCall(t *testing.T) {
 			}
 			start := time.Now()
 			one.Stop(t.Context(), a.Server)
-			if took := time.Since(start); took > drain+goAwayPause+50*time.Millisecond {
+			if took := time.Since(start); took > drain+grpcstop.GoAwayPause+50*time.Millisecond {
 				t.Errorf("Stop took %v", took)
 			}
 			time.Sleep(time.Second)
@@ -117,11 +118,11 @@ func TestStopDoesNotHangOnARawWatch(t *testing.T) {
 		if _, err := w.Recv(); status.Code(err) != codes.Unavailable {
 			t.Errorf("Watch ends with %v", err)
 		}
-		if took := time.Since(start); took < defaultDrain+goAwayPause {
+		if took := time.Since(start); took < defaultDrain+grpcstop.GoAwayPause {
 			t.Errorf("Watch ends after %v, before GOAWAY", took)
 		}
 		<-stopped
-		if took := time.Since(start); took != defaultDrain+goAwayPause {
+		if took := time.Since(start); took != defaultDrain+grpcstop.GoAwayPause {
 			t.Errorf("Stop took %v", took)
 		}
 	})
@@ -134,7 +135,7 @@ func TestStopEndsWithItsContext(t *testing.T) {
 		drain, within time.Duration
 	}{
 		{"in the drain", time.Hour, time.Second},
-		{"in the pause", 0, goAwayPause / 2},
+		{"in the pause", 0, grpcstop.GoAwayPause / 2},
 		{"in GracefulStop", time.Second, 10 * time.Second},
 		{"before", time.Second, 0},
 	} {

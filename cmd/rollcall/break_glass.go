@@ -15,7 +15,7 @@ func (b *breakGlass) register(a *app, cmd *cobra.Command) {
 	cliflag.NotEmpty(cmd.Flags(), "break-glass")
 	// A variable would break every rule from then on, unseen.
 	cliflag.FlagOnly(cmd.Flags(), "break-glass")
-	completeFlag(cmd, "break-glass", a.completeFlagRule)
+	a.completeFlag(cmd, "break-glass", a.completeFlagRule)
 }
 
 // option returns what client.WriteOptions.BreakGlass is to be, given the reason.

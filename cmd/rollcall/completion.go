@@ -19,15 +19,25 @@ const (
 )
 
 // complete offers fixed values of a flag.
-func complete(cmd *cobra.Command, flag string, values ...string) {
-	completeFlag(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+func (a *app) complete(cmd *cobra.Command, flag string, values ...string) {
+	a.completeFlag(cmd, flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
-func completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+// completeFlag has f offer values of a flag, in the run of a shell that asks for them. Cobra keeps what is registered
+// for as long as the process lives, and with it all commands: tests make thousands of them.
+func (a *app) completeFlag(cmd *cobra.Command, flag string, f cobra.CompletionFunc) {
+	if !a.completing {
+		return
+	}
 	// The only error is that cmd has no such flag, which is a defect of this program.
 	if err := cmd.RegisterFlagCompletionFunc(flag, f); err != nil {
 		panic(err)
 	}
+}
+
+// isCompletion says whether a shell asks what it can offer.
+func isCompletion(args []string) bool {
+	return len(args) > 0 && (args[0] == cobra.ShellCompRequestCmd || args[0] == cobra.ShellCompNoDescRequestCmd)
 }
 
 // completeServices offers service names for at most so many arguments.

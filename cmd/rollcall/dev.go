@@ -77,7 +77,7 @@ ends. The data stay in --data and are used again; --fresh removes them first.`,
 	f.BoolVar(&cfg.fresh, "fresh", false, "remove the data of an earlier run first")
 	f.BoolVar(&noRestart, "no-restart", false, "leave a node that died dead")
 	f.StringVar(&cfg.logLevel, "log-level", "warn", "least level of the nodes' logs to show: debug, info, warn or error")
-	complete(cmd, "log-level", logLevels...)
+	a.complete(cmd, "log-level", logLevels...)
 	cliflag.FlagOnly(f, "data", "fresh") // ROLLCALL_DATA is of one node
 	cliflag.NotEmpty(f, "data")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)

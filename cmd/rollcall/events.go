@@ -100,8 +100,8 @@ next page, not for all of them.`,
 	f.read = addReadFlags(cmd)
 	cliflag.FlagOnly(flags, "actor", "follow", "service")
 	cliflag.NotEmpty(flags, "actor")
-	complete(cmd, "type", cliflag.EventTypeNames()...)
-	completeFlag(cmd, "service", a.completeFlagService)
+	a.complete(cmd, "type", cliflag.EventTypeNames()...)
+	a.completeFlag(cmd, "service", a.completeFlagService)
 	return cmd
 }
 

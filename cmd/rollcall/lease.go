@@ -45,14 +45,14 @@ type leaseFlags struct {
 	forgetAfter time.Duration
 }
 
-func (l *leaseFlags) register(cmd *cobra.Command, ttl time.Duration, usage string) {
+func (l *leaseFlags) register(a *app, cmd *cobra.Command, ttl time.Duration, usage string) {
 	f := cmd.Flags()
 	cliflag.DurationVar(f, &l.ttl, "ttl", ttl, usage)
 	l.onExpiry = cliflag.NewEnding("not_serving")
 	f.Var(&l.onExpiry, "on-expiry", "what the reports turn to if the lease expires: "+format.Alternatives(cliflag.Endings))
 	cliflag.DurationVar(f, &l.forgetAfter, "forget-after", 0, "delete the reports that its end left so long after it, 1s to 365d, unless somebody changes them; 0: never")
 	cliflag.FlagOnly(f, "ttl", "on-expiry", "forget-after")
-	complete(cmd, "on-expiry", cliflag.Endings...)
+	a.complete(cmd, "on-expiry", cliflag.Endings...)
 }
 
 // options returns what a lease is to be like.
@@ -121,7 +121,7 @@ its whole ttl. So has each lease when another node becomes the leader.`,
 		},
 	}
 	w.identify(cmd)
-	lease.register(cmd, 10*time.Second, "how long it lives after it was last renewed, 1s to 24h")
+	lease.register(a, cmd, 10*time.Second, "how long it lives after it was last renewed, 1s to 24h")
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return named(cmd)
@@ -181,7 +181,7 @@ If very many reports are attached, the leader changes them within the next secon
 	w.identify(cmd)
 	f := cmd.Flags()
 	f.Var(&status, "status", "what its reports turn to: "+format.Alternatives(cliflag.Endings)+" (default: what the lease says)")
-	complete(cmd, "status", cliflag.Endings...)
+	a.complete(cmd, "status", cliflag.Endings...)
 	f.BoolVar(&revoke.KeepReports, "keep-reports", false, "its reports stay as they are, attached to nothing")
 	f.BoolVar(&dryRun, "dry-run", false, "say how many services it would change, and change nothing")
 	f.BoolVar(&allowMissing, "allow-missing", false, "a lease that does not live is no error")

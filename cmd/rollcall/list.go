@@ -124,12 +124,12 @@ and never half of an atomic write.`,
 		},
 	})
 	cmd.Flags().Var(&statuses, "status", "only services with this `status`; comma separated or repeated")
-	complete(cmd, "status", cliflag.Reportable...)
+	a.complete(cmd, "status", cliflag.Reportable...)
 	cmd.Flags().Var(&at, "at", cliflag.PointInTimeUsage)
 	cliflag.FlagOnly(cmd.Flags(), "at")
 	cmd.Flags().Var(&f.sort, "sort", "`order`: "+format.Alternatives(listSorts))
 	cmd.Flags().IntVar(&f.limit, "limit", 0, "at most so many services; 0: all")
-	complete(cmd, "sort", listSorts...)
+	a.complete(cmd, "sort", listSorts...)
 	flags = addReadFlags(cmd)
 	return cmd
 }

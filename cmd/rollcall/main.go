@@ -36,6 +36,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	args = probeArguments(args)
 	out := &output{w: a.stdout}
 	a.stdout = out
+	a.completing = isCompletion(args)
 	root := newRootCommand(a)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	root.SetIn(a.stdin)

@@ -26,11 +26,11 @@ type setLease struct {
 func (l *setLease) register(a *app, cmd *cobra.Command) {
 	f := cmd.Flags()
 	leaseFlag(a, cmd, &l.id, "attach the reports to this lease, by its `id`")
-	l.flags.register(cmd, 0, "attach the reports to a new lease, which expires when it is not renewed for so long, 1s to 24h")
+	l.flags.register(a, cmd, 0, "attach the reports to a new lease, which expires when it is not renewed for so long, 1s to 24h")
 	f.BoolVar(&l.keepAlive, "keep-alive", false, "with --ttl: renew the lease until Ctrl-C")
 	f.Var(&l.onStop, "on-stop", "with --keep-alive: what Ctrl-C does to the reports: "+format.Alternatives(cliflag.Stops))
 	cliflag.FlagOnly(f, "keep-alive", "on-stop")
-	complete(cmd, "on-stop", cliflag.Stops...)
+	a.complete(cmd, "on-stop", cliflag.Stops...)
 }
 
 // leaseFlag is the flag --lease.
@@ -39,7 +39,7 @@ func leaseFlag(a *app, cmd *cobra.Command, id *string, usage string) {
 	cliflag.NotEmpty(cmd.Flags(), "lease")
 	// A variable would attach every report from then on, unseen.
 	cliflag.FlagOnly(cmd.Flags(), "lease")
-	completeFlag(cmd, "lease", a.completeFlagLease)
+	a.completeFlag(cmd, "lease", a.completeFlagLease)
 }
 
 // check refuses flags that make no sense together.

@@ -177,7 +177,7 @@ The directory must be missing or empty. A damaged file is refused, and nothing i
 	f.StringVar(&cfg.LogStore, "log-store", "", logStoreUsage)
 	f.BoolVar(&cfg.Insecure, "insecure", false, "allow addresses beyond loopback, as serve --insecure does")
 	cliflag.NotEmpty(f, "token")
-	complete(cmd, "log-store", node.LogStores()...)
+	a.complete(cmd, "log-store", node.LogStores()...)
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
 }

@@ -52,7 +52,7 @@ variable ROLLCALL_TIMEOUT is not used here.`,
 	cmd.Flags().Var(&want, "for", "`status` to wait for")
 	cliflag.DurationVar(cmd.Flags(), &timeout, "timeout", 30*time.Second, "how long to wait")
 	cliflag.FlagOnly(cmd.Flags(), "timeout") // ROLLCALL_TIMEOUT is for what is quick
-	complete(cmd, "for", cliflag.Awaitable()...)
+	a.complete(cmd, "for", cliflag.Awaitable()...)
 	return cmd
 }
 

@@ -74,7 +74,7 @@ one. Its revisions begin anew. There is no --timeout.`,
 	})
 	cmd.Flags().StringArrayVar(&prefixes, "prefix", nil, "follow all services whose names begin with this `prefix`; repeated: with any of them")
 	cliflag.FlagOnly(cmd.Flags(), "prefix")
-	completeFlag(cmd, "prefix", a.completeFlagService)
+	a.completeFlag(cmd, "prefix", a.completeFlagService)
 	hideTimeout(cmd, &ignored)
 	return cmd
 }

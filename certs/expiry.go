@@ -1,0 +1,111 @@
+package certs
+
+import (
+	"crypto/sha256"
+	"crypto/x509"
+	"fmt"
+	"time"
+)
+
+const day = 24 * time.Hour
+
+// Expiry is when something ends that connections rest on.
+type Expiry struct {
+	Use string    // "certificate": the process's own and the CAs above it; "ca": the CAs that it trusts
+	End time.Time // the earliest end
+}
+
+// Expiries returns when the certificates end, those that there are: one's own, with the CAs above it, and the
+// first of the CAs that had not ended when the files were taken.
+func (s *Source) Expiries() []Expiry {
+	b := s.current.Load()
+	var all []Expiry
+	if b.cert != nil {
+		all = append(all, Expiry{"certificate", earliest(b.chain)})
+	}
+	if b.roots != nil {
+		all = append(all, Expiry{"ca", earliest(b.live)})
+	}
+	return all
+}
+
+func earliest(certs []*x509.Certificate) time.Time {
+	end := certs[0].NotAfter
+	for _, cert := range certs[1:] {
+		if cert.NotAfter.Before(end) {
+			end = cert.NotAfter
+		}
+	}
+	return end
+}
+
+// stillValid are the CAs that have not ended; all of them if there is none. An old CA that nobody needs any more
+// may stand in the file for ever.
+func stillValid(cas []*x509.Certificate, now time.Time) []*x509.Certificate {
+	var live []*x509.Certificate
+	for _, ca := range cas {
+		if !now.After(ca.NotAfter) {
+			live = append(live, ca)
+		}
+	}
+	if live == nil {
+		return cas
+	}
+	return live
+}
+
+// warnings remember what was warned of.
+type warnings struct {
+	generation uint64                              // of the bundle that they are about
+	last       map[[sha256.Size]byte]time.Duration // by certificate: the bound that was last warned of
+}
+
+// bounds are what may be left of a certificate when Run warns: 30, 7 and 1 days. One that lives for less than a
+// day is renewed by a program; there the bound is a quarter of its life.
+func bounds(cert *x509.Certificate) []time.Duration {
+	if life := cert.NotAfter.Sub(cert.NotBefore); life < day {
+		return []time.Duration{0, life / 4}
+	}
+	return []time.Duration{0, day, 7 * day, 30 * day}
+}
+
+// warn logs which certificates end soon, each once per bound.
+func (s *Source) warn() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b, now := s.current.Load(), s.now()
+	if s.warnings.generation != b.generation {
+		kept := map[[sha256.Size]byte]time.Duration{}
+		for _, cert := range b.watched() {
+			if last, ok := s.warnings.last[fingerprint(cert)]; ok {
+				kept[fingerprint(cert)] = last
+			}
+		}
+		s.warnings = warnings{generation: b.generation, last: kept}
+	}
+	for _, cert := range b.watched() {
+		left := cert.NotAfter.Sub(now)
+		for _, bound := range bounds(cert) {
+			if left > bound {
+				continue
+			}
+			if last, ok := s.warnings.last[fingerprint(cert)]; ok && last <= bound {
+				break
+			}
+			s.warnings.last[fingerprint(cert)] = bound
+			if left <= 0 {
+				s.opts.Logger.Error("a certificate has expired: connections that need it fail; put a new one into its file", "holder", holder(cert), "expired", cert.NotAfter.UTC())
+			} else {
+				s.opts.Logger.Warn("a certificate expires soon; put a new one into its file", "holder", holder(cert), "expires", cert.NotAfter.UTC(), "left", leftWords(left))
+			}
+			break
+		}
+	}
+}
+
+func leftWords(left time.Duration) string {
+	if left >= 2*day {
+		return fmt.Sprintf("%d days", left/day)
+	}
+	return left.Truncate(time.Minute).String()
+}
