@@ -235,7 +235,7 @@ func TestVirtualLayersOnceUnderFaults(t *testing.T) {
 				}
 			})
 		}
-		for range 3 {
+		for range 6 {
 			time.Sleep(2 * time.Second)
 			c.net.Isolate(memnet.Reset, c.leader().cfg.Name)
 			time.Sleep(2 * time.Second)

@@ -33,7 +33,7 @@ func TestVirtualP3ExactlyOnce(t *testing.T) {
 			for _, n := range c.nodes {
 				n.storeDelay.Store(int64(30 * time.Millisecond))
 			}
-			for i := range 4 {
+			for i := range 8 {
 				time.Sleep(time.Second + time.Duration(13*i)*time.Millisecond)
 				c.net.Isolate([]memnet.Cut{memnet.Stall, memnet.Reset}[i%2], c.leader().cfg.Name)
 				time.Sleep(2 * time.Second)
