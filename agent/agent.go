@@ -93,7 +93,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if listener == nil {
 		listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), listener); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), listener); err != nil {
 		a.end()
 		return nil, errors.Join(err, c.Close())
 	}
@@ -220,7 +220,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	runs.Go(func() { ran = a.runner.Run(checking) })
 	gating, endGates := context.WithCancel(ctx)
 	defer endGates()
-	run.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
+	var gate sync.WaitGroup
+	gate.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
 	a.running.Store(true)
 
 	var err error
@@ -230,6 +231,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.logger.Info("stopping")
 	endGates() // before anything says NOT_SERVING because the agent ends
+	gate.Wait()
 	a.endTaking()
 	a.reload.Lock() // a reload that is under way is over
 	a.services.end()

@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"store/registry":       {"api/rollcall/log/v1", "store/boltfile", "store/snapshot", "store/vfs", "store/watchdog"},
 	"store/verify":         {"api/rollcall/log/v1", "store", "store/raftlog", "store/registry", "store/snapshot", "store/vfs"},
 	"certs":                {"api/rollcall/limits"},
+	"certs/issue":          {"api/rollcall/limits", "certs"},
 	"tlsport":              {"certs"},
 	"internal/tlstest":     {"certs"},
 	// For tests.
@@ -80,7 +81,7 @@ var rooms = map[string][]string{
 	"node/featurelevel":           {"api/rollcall/log/v1"},
 	"client/aware":                {"api/rollcall/v1", "client/view"},
 	"client/balancer":             {},
-	"client/checks":               {"api/rollcall/limits", "client", "internal/connfailure"},
+	"client/checks":               {"api/rollcall/limits", "client", "internal/connfailure", "internal/duration"},
 	"client/checks/host":          {"client/checks"},
 	"client/healthserver":         {"internal/grpcstop", "client", "client/view", "api/rollcall/limits", "api/rollcall/v1"},
 	"client/metrics":              {"client", "client/checks", "client/view"},
@@ -91,13 +92,14 @@ var rooms = map[string][]string{
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
 	},
-	"agent":               {"agent/config", "agent/readinessgate", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
+	"agent/httpapi":       {"api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/view", "internal/duration"},
+	"agent":               {"agent/config", "agent/httpapi", "agent/readinessgate", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
 	"agent/readinessgate": {"client"},
 	"agent/config":        {"agent/readinessgate", "api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
 	"internal/duration":   {},
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
-		"certs", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
+		"agent", "agent/config", "certs", "certs/issue", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
 	},
 	"cmd/rollcall/ballast":        {},
