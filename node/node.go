@@ -45,6 +45,7 @@ type Node struct {
 	metrics                   *metrics.Metrics
 	slowAppends, fullBacklogs notice
 
+	tls        securePorts
 	api, http  net.Listener
 	httpServer *httpserver.Server
 	// connections are the most of each port.

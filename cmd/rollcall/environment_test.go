@@ -84,7 +84,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	}
 	for name, paths := range shared {
 		switch name {
-		case "endpoints", "output", "color", "no-headers", "timeout":
+		case "endpoints", "output", "color", "no-headers", "timeout", "ca", "cert", "key":
 			continue // of all commands that ask nodes or print
 		}
 		if got := strings.Join(paths, ", "); got != want[name] {

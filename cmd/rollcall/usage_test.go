@@ -68,7 +68,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"get a --at soon", `--at: "soon" is no point in time; use a revision, ` + cliflag.TimeForms + `; see "rollcall get --help"`},
 		{"wait a --for gone", `--for: "gone" is no status; use serving (or up), not_serving (or down), unknown or service_unknown; see "rollcall wait --help"`},
 		{"serve", `serve needs --node, --data, --member; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
-		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; --insecure allows it`},
+		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; use --tls, or --insecure to allow it`},
 		{"serve --node n9 --data d --member n1,host=localhost", `node "n9" is not in the member list`},
 		{"serve --node n1 --data d --member n1,host=localhost --member n1,host=127.0.0.1", `member n1 is listed twice`},
 		{"serve --node n1 --data d --member n1,host=localhost --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
@@ -156,7 +156,7 @@ func TestMembersFromTheEnvironment(t *testing.T) {
 
 func TestServeConfig(t *testing.T) {
 	var out strings.Builder
-	s := serveFlags{node: node.DefaultConfig(), log: logFlags{level: "warn", format: "text"}}
+	s := serveFlags{tls: nodeTLS{mode: "off", peerIdentity: "name"}, node: node.DefaultConfig(), log: logFlags{level: "warn", format: "text"}}
 	s.node.Name, s.node.DataDir = "n1", "d"
 	for _, m := range []string{"n1,host=localhost", "n2,api=127.0.0.1:7610,peer=127.0.0.1:7611"} {
 		if err := s.members.Set(m); err != nil {
