@@ -403,13 +403,16 @@ type running struct {
 	once sync.Once
 }
 
-// start runs an Agent; it is stopped at the end of the test.
-func start(t *testing.T, reg *fakeRegistry, cfg *config.Config) *running {
+// start runs an Agent, which the functions change before; it is stopped at the end of the test.
+func start(t *testing.T, reg *fakeRegistry, cfg *config.Config, change ...func(*Agent)) *running {
 	t.Helper()
 	logger := slog.New(slog.DiscardHandler)
 	a := newAgent(cfg, reg.registry(), logger)
+	for _, one := range change {
+		one(a)
+	}
 	var err error
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), nil); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

@@ -42,6 +42,8 @@ type Config struct {
 	// Addresses to listen on, host:port. Empty means this member's own address; for HTTPListen,
 	// no HTTP.
 	APIListen, PeerListen, HTTPListen string
+	// HealthListen is an address for plain probes of this node's own names, also with TLS; "": none.
+	HealthListen string
 
 	// TLS secures the API, peer and HTTP ports.
 	TLS TLS
@@ -228,6 +230,14 @@ func (c Config) Validate() error {
 			continue
 		}
 		if err := c.checkAddress(l.what, l.address); err != nil {
+			return err
+		}
+	}
+	if c.HealthListen != "" {
+		// It tells nothing but whether this node is well, so it may be plain text anywhere.
+		plain := c
+		plain.Insecure = true
+		if err := plain.checkAddress("address of --health-listen", c.HealthListen); err != nil {
 			return err
 		}
 	}

@@ -58,6 +58,11 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 			return nil, fmt.Errorf("listen for HTTP: %w", err)
 		}
 	}
+	if cfg.HealthListen != "" {
+		if n.probes, err = cfg.Network.Listen(cfg.HealthListen); err != nil {
+			return nil, fmt.Errorf("listen for probes (--health-listen): %w", err)
+		}
+	}
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
@@ -209,6 +214,9 @@ func (n *Node) serverConfig() server.Config {
 	return cfg
 }
 
+// maxProbeConnections is plenty for probes; at the limit a new connection takes the place of the oldest.
+const maxProbeConnections = 64
+
 // serve starts what answers others, and what this member does by itself.
 func (n *Node) serve(ctx context.Context) {
 	n.wg.Go(func() {
@@ -220,6 +228,14 @@ func (n *Node) serve(ctx context.Context) {
 		n.httpServer = httpserver.New(n.httpHandler(), n.connections.HTTP, n.log)
 		n.wg.Go(func() {
 			if err := n.httpServer.Serve(n.secured(n.http)); !errors.Is(err, http.ErrServerClosed) {
+				n.fail(err)
+			}
+		})
+	}
+	if n.probes != nil {
+		n.probePort = httpserver.NewHTTP2(n.server.ProbeHandler(), maxProbeConnections, n.log)
+		n.wg.Go(func() {
+			if err := n.probePort.Serve(n.probes); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)
 			}
 		})

@@ -81,6 +81,7 @@ addresses beyond loopback need --insecure.`,
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
+	f.StringVar(&s.node.HealthListen, "health-listen", "", "`address` to serve gRPC probes of this node on, in plain text also with --tls: Check of \"\" and of the names that begin with rollcall., nothing else (default: none)")
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	s.tls.register(a, cmd)
@@ -160,7 +161,7 @@ func (a *app) serve(ctx context.Context, cfg node.Config, hangups *hangups) erro
 		return stopped(cfg.Name, err)
 	}
 	hangups.node.Store(n)
-	fmt.Fprintln(a.stdout, servingLine(cfg, n.APIAddress(), n.PeerAddress(), n.HTTPAddress()))
+	fmt.Fprintln(a.stdout, servingLine(cfg, n.APIAddress(), n.PeerAddress(), n.HTTPAddress(), n.HealthAddress()))
 	notifier := servicemanager.Start(n, cfg.Logger.With("node", cfg.Name))
 	var failed error
 	select {
@@ -200,10 +201,13 @@ func closeNode(n *node.Node, drainDelay time.Duration) error {
 	}
 }
 
-func servingLine(cfg node.Config, api, peer, http string) string {
+func servingLine(cfg node.Config, api, peer, http, health string) string {
 	line := fmt.Sprintf("%s serving: api %s peer %s", cfg.Name, api, peer)
 	if cfg.HTTPListen != "" {
 		line += " http " + http
+	}
+	if cfg.HealthListen != "" {
+		line += " health " + health
 	}
 	return line
 }
