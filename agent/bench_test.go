@@ -86,7 +86,7 @@ func benchAgent(b *testing.B, cfg *config.Config) *Agent {
 	logger := slog.New(slog.DiscardHandler)
 	a := newAgent(cfg, (&echo{}).registry(), logger)
 	var err error
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), nil); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), nil); err != nil {
 		b.Fatal(err)
 	}
 	return a

@@ -130,6 +130,9 @@ func TestVirtualAgentFollowsTheRegistry(t *testing.T) {
 		for _, name := range []string{"bank", "mail", shopCart} {
 			c.until("the report of "+name, func() bool { return reported(name) == serving })
 		}
+		if who := c.nodes[0].services()["bank/"+shopCartAddress].GetReport().GetActor().GetName(); !strings.HasPrefix(who, "agent") {
+			t.Errorf("the reports are by %q", who)
+		}
 		c.set(cl, shopCart, notServing)
 		a.within(time.Second, "SERVICE off", notServing)
 		if got := reported(shopCart); got != serving {
