@@ -137,6 +137,15 @@ func (a *apiServer) delete() {
 	a.tell()
 }
 
+// replace has another pod of the same name in the place of this one.
+func (a *apiServer) replace(uid types.UID) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.pod = a.pod.DeepCopy()
+	a.pod.UID, a.pod.Status.Conditions = uid, nil
+	a.tell()
+}
+
 // tell tells that the pod changed. a.mu is held.
 func (a *apiServer) tell() {
 	close(a.changed)
