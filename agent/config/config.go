@@ -237,7 +237,7 @@ func (b *builder) listen(key string, address text) {
 		return
 	}
 	if !b.options.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		b.at(address.place, "%s is %s, which is beyond loopback, and its traffic is plain text; --insecure allows it", key, address.value)
+		b.at(address.place, "%s is %q, which is beyond loopback, and its traffic is plain text; --insecure allows it", key, address.value)
 	}
 }
 

@@ -187,7 +187,7 @@ func TestOptions(t *testing.T) {
 		"a flag for a file with":      {whole, Options{Instance: "10.1.1.1:1"}, "10.1.1.1:1"},
 		"neither":                     {noInstance, Options{}, `agent.yaml:3:19: service "checkout" has no instance; give it one, or all of them by instance at the top: the address at which others reach it, as 10.0.0.7:8080`},
 		"a flag with a wrong address": {whole, Options{Instance: ":8080"}, `agent.yaml: --instance: the instance ":8080" has no host; give the address at which others reach this process, as 10.0.0.7:8080`},
-		"beyond loopback":             {strings.Replace(whole, "http: 127.0.0.1", "http: 0.0.0.0", 1), Options{}, "agent.yaml:3:16: listen.http is 0.0.0.0:7612, which is beyond loopback, and its traffic is plain text; --insecure allows it"},
+		"beyond loopback":             {strings.Replace(whole, "http: 127.0.0.1", "http: 0.0.0.0", 1), Options{}, `agent.yaml:3:16: listen.http is "0.0.0.0:7612", which is beyond loopback, and its traffic is plain text; --insecure allows it`},
 		"beyond loopback, allowed":    {strings.Replace(whole, "http: 127.0.0.1", "http: 0.0.0.0", 1), Options{Insecure: true}, "10.0.0.7:8080"},
 	} {
 		t.Run(name, func(t *testing.T) {

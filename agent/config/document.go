@@ -33,14 +33,19 @@ func document(text []byte) (*yaml.Node, *Error) {
 	first, err := next(d)
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, place{1, 1}.errorf("the file is empty; it needs cluster and services at least")
+		return nil, place{1, 1}.errorf(empty)
 	case err != nil:
 		return nil, notYAML(text, err)
 	}
+	if isNull(first) && first.Value == "" {
+		first = nil
+	}
 	second, err := next(d)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) && first != nil:
 		return first, nil
+	case errors.Is(err, io.EOF):
+		return nil, place{1, 1}.errorf(empty)
 	case err != nil:
 		return nil, notYAML(text, err)
 	}
@@ -166,7 +171,10 @@ func aliasIn(text []byte, name string) (at place, ok bool) {
 	return at, false
 }
 
-const secondDocument = "a second document begins here; a file has one"
+const (
+	empty          = "the file is empty; it needs cluster and services at least"
+	secondDocument = "a second document begins here; a file has one"
+)
 
 // words returns what a message means, or other if it is not among the plainWords.
 func words(message, other string) string {

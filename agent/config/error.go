@@ -52,7 +52,28 @@ func (e Errors) Unwrap() (all []error) {
 type place struct{ line, column int }
 
 func (p place) errorf(format string, args ...any) *Error {
-	return &Error{Line: p.line, Column: p.column, Text: fmt.Sprintf(format, args...)}
+	return &Error{Line: p.line, Column: p.column, Text: oneLine(fmt.Sprintf(format, args...))}
+}
+
+// oneLine makes a text with parts of the file fit for a line of a terminal or a log.
+func oneLine(s string) string {
+	const longest = 500 // characters
+	n := 0
+	for i := range s {
+		if n++; n > longest {
+			s = s[:i] + "…"
+			break
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 // faults collects what is wrong with a file.
@@ -82,9 +103,13 @@ func (f *faults) err(file string, text []byte) error {
 	lines := strings.Split(string(text), "\n")
 	for _, e := range all {
 		e.File = file
-		if e.Line > 0 && e.Line <= len(lines) {
-			e.Source = excerpt(lines[e.Line-1], e.Line, max(e.Column, 1))
+		if e.Line == 0 {
+			continue
 		}
+		if e.Line > len(lines) { // the end of the file: the library puts a value that is missing there
+			e.Line, e.Column = len(lines), len(lines[len(lines)-1])+1
+		}
+		e.Source = excerpt(lines[e.Line-1], e.Line, max(e.Column, 1))
 	}
 	if len(all) == 1 {
 		return all[0]

@@ -57,6 +57,9 @@ func TestFaults(t *testing.T) {
 		"colon and space in an argument": {check("command: {run: [echo, a: b]}"), "7:27: an entry of run must be one value, and this is a mapping; a value with a colon and a space needs quotes"},
 		"zero byte by an escape":         {check(`command: {run: ["a\0b"]}`), "7:21: an entry of run has a zero byte"},
 
+		"key of two lines":       {whole + "\"a\\nb\\e\": c\n", "5:1: unknown key \"a\\nb\\x1b\"; here stand"},
+		"key of two lines twice": {check("command: {run: [x], env: {\"a\\nb\\e\": c, \"a\\nb\\e\": d}}"), "7:44: a b\ufffd is given twice"},
+
 		// durations
 		"no unit":                {whole + "ttl: 30\n", `5:6: ttl: "30" has no unit; use 30s, 30m, 30h or 30d`},
 		"no unit in quotes":      {whole + "ttl: \"30\"\n", `5:6: ttl: "30" has no unit`},
@@ -101,7 +104,7 @@ func TestFaults(t *testing.T) {
 		"listen at no number":     {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.1:http", 1), `3:16: listen.http is "127.0.0.1:http"; its port must be a number from 0 to 65535`},
 		"listen at 65536":         {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.1:65536", 1), `3:16: listen.http is "127.0.0.1:65536"; its port must be`},
 		"listen at no address":    {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.256:1", 1), `3:16: listen.http is "127.0.0.256:1"; its host is no address of this machine`},
-		"listen at all addresses": {strings.Replace(whole, "127.0.0.1:7612", `":7612"`, 1), "3:16: listen.http is :7612, which is beyond loopback"},
+		"listen at all addresses": {strings.Replace(whole, "127.0.0.1:7612", `":7612"`, 1), `3:16: listen.http is ":7612", which is beyond loopback`},
 		"one address for two":     {strings.Replace(whole, "{http:", "{grpc: 127.0.0.1:7612, http:", 1), "3:38: listen.http and listen.grpc are the same address; each needs its own"},
 
 		// services
@@ -264,5 +267,12 @@ func TestSourceOfAnError(t *testing.T) {
 		if e, ok := err.(*Error); !ok || e.Source != want {
 			t.Errorf("%v\ngot\n%s\nwant\n%s", err, e.Source, want)
 		}
+	}
+}
+
+func TestLongValuesAreCut(t *testing.T) {
+	err := refuse(t, whole+"ttl: "+strings.Repeat("é", 100_000)+"\n")
+	if n := len([]rune(err.Error())); n > 600 || !strings.HasSuffix(err.Error(), "…") {
+		t.Errorf("%d characters: %.700s", n, err)
 	}
 }
