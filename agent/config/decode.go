@@ -66,6 +66,9 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 			return
 		}
 		for _, item := range n.Content {
+			if d.full() {
+				return
+			}
 			v := reflect.New(to.Type().Elem()).Elem()
 			if isNull(item) {
 				d.at(placeOf(item), "an entry of %s has no value", key)
@@ -104,7 +107,7 @@ func (d *decoder) mapping(n *yaml.Node, to reflect.Value, key string) {
 // entries calls f for each key of a mapping and its value. It finds keys that stand there twice.
 func (d *decoder) entries(n *yaml.Node, f func(name string, at place, value *yaml.Node)) {
 	first := map[string]place{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		at := placeOf(key)
 		if e := plain(key); e != nil {

@@ -158,6 +158,9 @@ func notYAML(text []byte, err error) *Error {
 
 // aliasIn returns the first place of an alias.
 func aliasIn(text []byte, name string) (at place, ok bool) {
+	if len(text) > maxLocated {
+		return at, false
+	}
 	defer func() {
 		if recover() != nil {
 			ok = false
@@ -188,8 +191,14 @@ func words(message, other string) string {
 
 func indentation(line string) string { return line[:len(line)-len(strings.TrimLeft(line, " \t"))] }
 
+// maxLocated bounds the texts in which a place is looked for, in bytes: goccy needs seconds for a MiB of brackets.
+const maxLocated = 4 << 20
+
 // locate asks goccy's parser where a text is no YAML. It has no answer if that parser accepts the text.
 func locate(text []byte) (at place, why string, ok bool) {
+	if len(text) > maxLocated {
+		return at, "", false
+	}
 	defer func() {
 		if recover() != nil {
 			ok = false

@@ -8,8 +8,10 @@ import (
 	"unicode"
 )
 
-// maxFaults is how many faults of one file are told; the rest is counted.
-const maxFaults = 20
+const (
+	maxFaults    = 20  // of one file that are told; the rest is counted
+	enoughFaults = 100 // after these nobody looks for more
+)
 
 // Error says what is wrong with a file, and where.
 type Error struct {
@@ -28,7 +30,7 @@ func (e *Error) Error() string {
 }
 
 // Errors are the faults of a file, two at least, in the order in which they stand there; at most 21: the last one
-// may say how many more there are.
+// may say that there are more.
 type Errors []*Error
 
 // Error has a line for each fault.
@@ -88,6 +90,9 @@ func (f *faults) add(e *Error) {
 
 func (f *faults) at(p place, format string, args ...any) { f.add(p.errorf(format, args...)) }
 
+// full reports whether there are so many faults that it makes no sense to look for more.
+func (f *faults) full() bool { return len(f.all) >= enoughFaults }
+
 // err returns the faults as an error: nil, an *Error or Errors.
 func (f *faults) err(file string, text []byte) error {
 	if len(f.all) == 0 {
@@ -98,7 +103,11 @@ func (f *faults) err(file string, text []byte) error {
 	})
 	all := slices.CompactFunc(f.all, func(a, b *Error) bool { return *a == *b })
 	if more := len(all) - maxFaults; more > 0 {
-		all = append(all[:maxFaults:maxFaults], &Error{Text: fmt.Sprintf("there are %d more faults", more)})
+		text := fmt.Sprintf("there are %d more faults", more)
+		if f.full() {
+			text = "there are many more faults"
+		}
+		all = append(all[:maxFaults:maxFaults], &Error{Text: text})
 	}
 	lines := strings.Split(string(text), "\n")
 	for _, e := range all {

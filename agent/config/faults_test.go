@@ -255,6 +255,26 @@ func TestMoreFaultsThanAreTold(t *testing.T) {
 	}
 }
 
+// TestManyFaults has files in which nearly all is wrong: after the first faults nobody looks for more, because each takes
+// time.
+func TestManyFaults(t *testing.T) {
+	var keys strings.Builder
+	for i := range 200_000 {
+		fmt.Fprintf(&keys, "k%d: 1\n", i)
+	}
+	for name, text := range map[string]string{
+		"keys":     keys.String(),
+		"services": file(strings.Repeat("- x\n", MaxServices)),
+		"names":    file(strings.Repeat("- name: rollcall.x\n", MaxServices)),
+		"headers":  check("http: {url: http://127.0.0.1/, headers: {" + strings.Repeat("A: [b], ", 10_000) + "}}"),
+	} {
+		err := refuse(t, text)
+		if all, ok := err.(Errors); name != "headers" && (!ok || len(all) != maxFaults+1 || all[maxFaults].Error() != "agent.yaml: there are many more faults") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestSourceOfAnError(t *testing.T) {
 	for text, want := range map[string]string{
 		whole + "tll: 5s\n":                "    5 | tll: 5s\n      | ^",

@@ -65,6 +65,9 @@ func (b *builder) services(cfg *Config) {
 	}
 	named, gates := map[string]place{}, map[string]string{}
 	for i := range all {
+		if b.full() {
+			return
+		}
 		k := &all[i]
 		if k.line == 0 {
 			continue // it is no mapping, which is a fault already
