@@ -39,6 +39,8 @@ type Options struct {
 	DialOptions []grpc.DialOption // of the connections to the registry
 	// Listen makes the listener of a port; nil: TCP.
 	Listen func(address string) (net.Listener, error)
+	// Getenv says which pod of Kubernetes this is, for readiness gates; nil: os.Getenv.
+	Getenv func(name string) string
 }
 
 // Agent watches services. Make one with New, and run it with Run. Its methods may be called by many goroutines.
@@ -54,6 +56,7 @@ type Agent struct {
 	metrics  *metrics.Metrics
 	reloads  *reloadMetrics
 	ports    *ports
+	gates    *gates
 
 	life       context.Context // of what runs until the agent has said its last word
 	end        context.CancelFunc
@@ -74,6 +77,10 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	gates, err := newGates(cfg, o.Getenv, logger)
+	if err != nil {
+		return nil, err
+	}
 	cc := client.DefaultConfig()
 	cc.Endpoints, cc.Logger, cc.DialOptions = cfg.Endpoints, logger, o.DialOptions
 	c, err := client.New(cc)
@@ -81,11 +88,12 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 		return nil, err
 	}
 	a := newAgent(cfg, newRegistry(c, cfg, logger), logger)
+	a.gates = gates
 	listener := o.Listen
 	if listener == nil {
 		listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), listener); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), listener); err != nil {
 		a.end()
 		return nil, errors.Join(err, c.Close())
 	}
@@ -210,6 +218,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	var ran error
 	var runs sync.WaitGroup
 	runs.Go(func() { ran = a.runner.Run(checking) })
+	gating, endGates := context.WithCancel(ctx)
+	defer endGates()
+	run.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
 	a.running.Store(true)
 
 	var err error
@@ -218,6 +229,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	a.logger.Info("stopping")
+	endGates() // before anything says NOT_SERVING because the agent ends
 	a.endTaking()
 	a.reload.Lock() // a reload that is under way is over
 	a.services.end()

@@ -136,3 +136,22 @@ func (f Files) validate(use Use) error {
 	}
 	return nil
 }
+
+// ReadKeyPair reads a certificate, those of the CAs above it that stand in the same file, and its key. It verifies
+// that they belong together, and nothing else.
+func ReadKeyPair(certFile, keyFile string) ([]*x509.Certificate, crypto.Signer, error) {
+	f := Files{Cert: certFile, Key: keyFile}
+	c, err := f.readSteady(readFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	certs, err := parseCertificates(certFile, c.cert)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := parseKey(keyFile, c.key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return certs, key, f.fits(certs, key)
+}

@@ -115,10 +115,7 @@ func (c *Connections) stale() map[*connection]error {
 }
 
 func (conn *connection) check(b *bundle) error {
-	if b.pool == nil && conn.usage == x509.ExtKeyUsageClientAuth {
-		return refuse(ReasonUnknownCA, "no CAs are given here, so no certificate of a client is accepted")
-	}
-	if _, err := verifyChain(conn.shown, b.pool, conn.usage, conn.since); err != nil {
+	if err := b.verify(conn.shown, conn.usage, conn.since); err != nil {
 		return err
 	}
 	if conn.verify == nil {

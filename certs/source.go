@@ -47,8 +47,8 @@ type Options struct {
 
 // Source holds the certificates of a process. Its methods may be called by several goroutines.
 type Source struct {
-	files Files
-	opts  Options
+	from Files
+	opts Options
 
 	current atomic.Pointer[bundle]
 
@@ -83,8 +83,8 @@ func Open(files Files, opts Options) (*Source, error) {
 	if err := files.validate(opts.Use); err != nil {
 		return nil, err
 	}
-	s := &Source{files: files, opts: opts, updated: make(chan struct{})}
-	c, err := files.readSteady()
+	s := &Source{from: files, opts: opts, updated: make(chan struct{})}
+	c, err := files.readSteady(readFile)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +100,7 @@ func Open(files Files, opts Options) (*Source, error) {
 func (s *Source) now() time.Time { return s.opts.Now() }
 
 func (s *Source) load(c contents) (*bundle, error) {
-	b, err := s.files.load(c, s.opts.Use, s.now())
+	b, err := s.from.load(c, s.opts.Use, s.now())
 	if err == nil && s.opts.Check != nil && b.cert != nil {
 		err = s.opts.Check(b.cert.Leaf)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -31,6 +32,7 @@ type virtual struct {
 	t     *testing.T
 	net   *memnet.Network
 	nodes []*virtualNode
+	creds credentials.TransportCredentials // of clients
 	// ctx ends, and wg is waited for, before the nodes are closed: a bubble must end empty.
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -66,7 +68,7 @@ func inVirtualTime(t *testing.T, configure func(*node.Config), test func(t *test
 
 func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 	t.Helper()
-	c := &virtual{t: t, net: memnet.New()}
+	c := &virtual{t: t, net: memnet.New(), creds: insecure.NewCredentials()}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	var members []node.Member
 	for i := range size {
@@ -158,7 +160,7 @@ func (c *virtual) client(nodes ...*virtualNode) *client.Client {
 	for _, n := range nodes {
 		cfg.Endpoints = append(cfg.Endpoints, n.api)
 	}
-	cfg.DialOptions = []grpc.DialOption{grpc.WithContextDialer(c.dialer)}
+	cfg.DialOptions = []grpc.DialOption{grpc.WithContextDialer(c.dialer), grpc.WithTransportCredentials(c.creds)}
 	cl, err := client.New(cfg)
 	if err != nil {
 		c.t.Fatal(err)
@@ -170,7 +172,7 @@ func (c *virtual) client(nodes ...*virtualNode) *client.Client {
 func (n *virtualNode) dial() *grpc.ClientConn {
 	n.c.t.Helper()
 	if n.conn == nil {
-		conn, err := grpc.NewClient(n.api, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(n.c.dialer))
+		conn, err := grpc.NewClient(n.api, grpc.WithTransportCredentials(n.c.creds), grpc.WithContextDialer(n.c.dialer))
 		if err != nil {
 			n.c.t.Fatal(err)
 		}

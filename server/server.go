@@ -29,6 +29,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // Config is what a server needs to know. Begin with DefaultConfig.
@@ -74,6 +75,9 @@ type Config struct {
 	// it was; the read itself takes microseconds.
 	// Both must not block; nil: nobody is told.
 	OnWrite, OnLinearizableRead func(took time.Duration)
+
+	// TLS secures the API port; nil: plain text.
+	TLS *tlsport.Port
 
 	Logger *slog.Logger
 }

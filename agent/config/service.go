@@ -1,10 +1,10 @@
 package config
 
 import (
-	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/rollcallhq/rollcall/agent/readinessgate"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/healthserver"
 )
@@ -97,8 +97,10 @@ func (b *builder) service(cfg *Config, k *serviceKeys) Service {
 	if k.OnStop.ok() {
 		s.OnStop = b.onStop(k.OnStop)
 	}
-	if k.ReadinessGate.ok() && !isCondition(s.ReadinessGate) {
-		b.at(k.ReadinessGate.place, "readiness_gate is %q; it must be the type of a condition of a pod, as example.com/ready", s.ReadinessGate)
+	if k.ReadinessGate.ok() {
+		if err := readinessgate.CheckCondition(s.ReadinessGate); err != nil {
+			b.at(k.ReadinessGate.place, "readiness_gate: %s", err)
+		}
 	}
 	if len(k.Checks) > MaxChecks {
 		b.at(k.Checks[MaxChecks].place, "this is one check too many; a service has at most %d", MaxChecks)
@@ -189,18 +191,4 @@ func (b *builder) pushes(cfg *Config, k *serviceKeys, s *Service, ttl place) {
 	default:
 		b.missing(k.Name.place, "service %q has no checks, so its status must be pushed, for which the agent needs listen.http, as 127.0.0.1:7612", s.Name)
 	}
-}
-
-// A condition of a pod has a qualified name: an optional DNS subdomain, and a name.
-var (
-	subdomain = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
-	qualified = regexp.MustCompile(`^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$`)
-)
-
-func isCondition(s string) bool {
-	domain, name, ok := strings.Cut(s, "/")
-	if !ok {
-		domain, name = "x", s
-	}
-	return len(domain) <= 253 && len(name) <= 63 && subdomain.MatchString(domain) && qualified.MatchString(name)
 }

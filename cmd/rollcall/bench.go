@@ -122,7 +122,11 @@ func (a *app) benchConnect(ctx context.Context, n int) (*loadgen.Connections, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := loadgen.Connect(ctx, endpoints, n, a.dialer, func(endpoint string, err error) {
+	options, err := a.dialOptions()
+	if err != nil {
+		return nil, err
+	}
+	c, err := loadgen.Connect(ctx, endpoints, n, options, func(endpoint string, err error) {
 		a.note(fmt.Sprintf("no load on %s: %s", endpoint, format.OneLine(err.Error())))
 	})
 	if errors.Is(err, loadgen.ErrNoEndpoint) {

@@ -49,6 +49,15 @@ func New(h http.Handler, limit int, log *slog.Logger) *Server {
 	return s
 }
 
+// NewHTTP2 is New for a server that speaks HTTP/2 in plain text, to clients that begin with it, as gRPC's do.
+func NewHTTP2(h http.Handler, limit int, log *slog.Logger) *Server {
+	s := New(h, limit, log)
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetUnencryptedHTTP2(true)
+	s.http.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 16}
+	return s
+}
+
 // Serve answers on l until Close. Its error is never nil; after Close it is http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(&listener{l, s}) }
 
