@@ -249,9 +249,34 @@ func (c *codes) take(n *yaml.Node, key string) *Error {
 	return nil
 }
 
+// texts is one text, or a list of them.
+type texts struct {
+	given
+	values []string
+}
+
+func (t *texts) take(n *yaml.Node, key string) *Error {
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	if len(items) == 0 {
+		return placeOf(n).errorf("%s is an empty list; leave the key out, or name one at least", key)
+	}
+	for _, item := range items {
+		var one text
+		if e := one.take(item, key); e != nil {
+			return e
+		}
+		t.values = append(t.values, one.value)
+	}
+	t.given = given{placeOf(n)}
+	return nil
+}
+
 // notYet is a key that a later version has.
 type notYet struct{}
 
 func (*notYet) take(n *yaml.Node, key string) *Error {
-	return placeOf(n).errorf("%s cannot be used yet: this version speaks to the registry in plain text only; leave the key out", key)
+	return placeOf(n).errorf("%s cannot be used yet: this version knows no tokens; leave the key out", key)
 }

@@ -138,6 +138,10 @@ func TestNeedsRestart(t *testing.T) {
 	before := accept(t, everyKey)
 	for _, c := range [][3]string{
 		{"10.0.0.1:7600", "10.0.0.2:7600", "[cluster.endpoints]"},
+		{"[ca.pem, old-ca.pem]", "ca.pem", "[cluster.ca, cert or key]"},
+		{"agent.crt", "other.crt", "[cluster.ca, cert or key]"},
+		{"agent.key", "other.key", "[cluster.ca, cert or key]"},
+		{"[ca.pem, old-ca.pem]", "[ca.pem, 'old-ca.pem']", "[]"},
 		{"instance: 10.0.0.7:8080", "instance: 10.0.0.8:8080", "[instance]"},
 		{"ttl: 45s", "ttl: 46s", "[ttl]"},
 		{"forget_after: 7d", "forget_after: 8d", "[forget_after]"},
