@@ -214,7 +214,7 @@ func short(d time.Duration) string {
 func (b *builder) cluster(cfg *Config) {
 	c := &b.file.Cluster
 	if len(c.Endpoints) == 0 {
-		at := c.place
+		at := c.listPlace("endpoints")
 		if at.line == 0 {
 			at = b.file.place
 		}

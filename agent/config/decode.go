@@ -88,8 +88,12 @@ func (d *decoder) mapping(n *yaml.Node, to reflect.Value, key string) {
 		d.at(placeOf(n), "%s must be a mapping with keys; possible keys are %s", key, oneOf(keysOf(to.Type())))
 		return
 	}
-	if v, ok := to.Addr().Interface().(interface{ setPlace(place) }); ok {
-		v.setPlace(placeOf(n))
+	keeper, keeps := to.Addr().Interface().(interface {
+		setPlace(place)
+		setEmpty(key string, at place)
+	})
+	if keeps {
+		keeper.setPlace(placeOf(n))
 	}
 	d.entries(n, func(name string, at place, value *yaml.Node) {
 		index, ok := fieldOf(to.Type(), name)
@@ -99,6 +103,9 @@ func (d *decoder) mapping(n *yaml.Node, to reflect.Value, key string) {
 		case isNull(value):
 			d.at(at, "%s has no value; give it one, or leave the key out", name)
 		default:
+			if keeps && value.Kind == yaml.SequenceNode && len(value.Content) == 0 {
+				keeper.setEmpty(name, at)
+			}
 			d.decode(value, to.FieldByIndex(index), name)
 		}
 	})

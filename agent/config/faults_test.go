@@ -94,7 +94,7 @@ func TestFaults(t *testing.T) {
 		// cluster and listen
 		"no cluster":              {strings.SplitAfterN(whole, "\n", 2)[1], "1:1: cluster.endpoints is missing or empty; name the API addresses of the registry's nodes"},
 		"cluster without":         {strings.Replace(whole, "{endpoints: [127.0.0.1:7600]}", "{}", 1), "1:10: cluster.endpoints is missing or empty"},
-		"no endpoints":            {strings.Replace(whole, "[127.0.0.1:7600]", "[]", 1), "1:10: cluster.endpoints is missing or empty"},
+		"no endpoints":            {strings.Replace(whole, "[127.0.0.1:7600]", "[]", 1), "1:11: cluster.endpoints is missing or empty"},
 		"endpoint without a port": {strings.Replace(whole, "[127.0.0.1:7600]", "[127.0.0.1]", 1), `1:23: cluster.endpoints: endpoint "127.0.0.1" is not host:port`},
 		"endpoint twice":          {strings.Replace(whole, "[127.0.0.1:7600]", "[127.0.0.1:7600, 127.0.0.1:7600]", 1), "1:39: cluster.endpoints has 127.0.0.1:7600 twice"},
 		"endpoint with a scheme":  {strings.Replace(whole, "[127.0.0.1:7600]", `["http://127.0.0.1:7600"]`, 1), `1:23: cluster.endpoints: endpoint "http://127.0.0.1:7600" is not host:port: leave out http://`},
@@ -113,7 +113,7 @@ func TestFaults(t *testing.T) {
 
 		// services
 		"no services":                     {strings.Replace(whole, "services: [{name: checkout}]\n", "", 1), "1:1: services is missing or empty; an agent needs at least one service"},
-		"empty services":                  {strings.Replace(whole, "[{name: checkout}]", "[]", 1), "1:1: services is missing or empty"},
+		"empty services":                  {strings.Replace(whole, "[{name: checkout}]", "[]", 1), "4:1: services is missing or empty"},
 		"service without a name":          {file("- on_stop: leave\n"), "5:3: a service has no name"},
 		"own name":                        {file("- name: rollcall.x\n"), `5:9: the service's name "rollcall.x" begins with "rollcall.", which is kept for the node's own names`},
 		"pattern":                         {file("- name: 'shop/*'\n"), `5:9: `},

@@ -17,9 +17,27 @@ type given struct{ place }
 func (g given) ok() bool { return g.line > 0 }
 
 // placed is embedded by a mapping that keeps its place.
-type placed struct{ place }
+type placed struct {
+	place
+	empty map[string]place // of keys whose value is an empty list
+}
 
 func (p *placed) setPlace(at place) { p.place = at }
+
+func (p *placed) setEmpty(key string, at place) {
+	if p.empty == nil {
+		p.empty = map[string]place{}
+	}
+	p.empty[key] = at
+}
+
+// listPlace is the place of a list without an entry: of its key, or of the mapping that does not have the key.
+func (p *placed) listPlace(key string) place {
+	if at, ok := p.empty[key]; ok {
+		return at
+	}
+	return p.place
+}
 
 // scalar returns the text of a value as it stands in the file, without quotes: 8080 is "8080", yes is "yes".
 func scalar(n *yaml.Node, key string) (string, given, *Error) {
