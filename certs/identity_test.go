@@ -297,7 +297,7 @@ func FuzzPeerName(f *testing.F) {
 	f.Fuzz(func(t *testing.T, pattern, name, member, other string) {
 		p, err := ParsePeerName(pattern)
 		if err != nil {
-			if len(err.Error()) > 1000 || strings.ContainsAny(err.Error(), "\n\r\x00\x1b") {
+			if len(err.Error()) > 1500 || strings.ContainsAny(err.Error(), "\n\r\x00\x1b") {
 				t.Fatalf("%q", err)
 			}
 			return
