@@ -93,7 +93,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if listener == nil {
 		listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), listener); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), listener); err != nil {
 		a.end()
 		return nil, errors.Join(err, c.Close())
 	}

@@ -412,7 +412,7 @@ func start(t *testing.T, reg *fakeRegistry, cfg *config.Config, change ...func(*
 		one(a)
 	}
 	var err error
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), nil); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), nil); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())

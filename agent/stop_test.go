@@ -82,7 +82,7 @@ func TestStopEndsWatches(t *testing.T) {
 		l := bufconn.Listen(64 << 10)
 		a := newAgent(cfg, reg.registry(), slog.New(slog.DiscardHandler))
 		var err error
-		if a.ports, err = listen(cfg, a.board, newHTTP(a), func(string) (net.Listener, error) { return l, nil }); err != nil {
+		if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), func(string) (net.Listener, error) { return l, nil }); err != nil {
 			t.Fatal(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
@@ -106,6 +107,8 @@ func reasonOf(err error) string {
 		return "there is no such file"
 	case errors.Is(err, os.ErrPermission):
 		return "this user may not read it"
+	case errors.Is(err, syscall.EINVAL):
+		return "no file can have that name"
 	}
 	var path *os.PathError
 	if errors.As(err, &path) {

@@ -110,7 +110,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	a.complete(root, "color", colorModes...)
 
 	root.AddGroup(
-		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
+		&cobra.Group{ID: groupRun, Title: "Run nodes and agents:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
 		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
@@ -121,7 +121,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
+	add(groupRun, newDevCommand(a), newServeCommand(a), newAgentCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a), newLeaseCommand(a))
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
@@ -146,7 +146,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 // hideGlobals takes out of commands the global flags that do nothing there.
 func hideGlobals(root *cobra.Command) {
 	hideTableFlags(root)
-	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
+	for _, path := range []string{"dev", "serve", "agent", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
 		if path != "serve" { // which has flags of these names of its own
 			hideGlobal(find(root, path), root, tlsFlagNames...)
