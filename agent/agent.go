@@ -220,7 +220,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	runs.Go(func() { ran = a.runner.Run(checking) })
 	gating, endGates := context.WithCancel(ctx)
 	defer endGates()
-	run.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
+	var gate sync.WaitGroup
+	gate.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
 	a.running.Store(true)
 
 	var err error
@@ -230,6 +231,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	a.logger.Info("stopping")
 	endGates() // before anything says NOT_SERVING because the agent ends
+	gate.Wait()
 	a.endTaking()
 	a.reload.Lock() // a reload that is under way is over
 	a.services.end()

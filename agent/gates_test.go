@@ -2,6 +2,9 @@ package agent
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -48,14 +51,19 @@ func (g *fakeGate) State() readinessgate.State {
 	return readinessgate.State{Condition: "example.com/ready", Status: client.Serving, Pending: 3 * time.Second, Writes: 7, Failures: 2}
 }
 
-// heard fails if the gate was not told want.
-func (g *fakeGate) heard(t *testing.T, want ...client.Status) {
-	t.Helper()
+// told returns what the gate was told, the last reason, and whether it runs.
+func (g *fakeGate) told() (said []client.Status, why string, runs bool) {
 	synctest.Wait()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !slices.Equal(g.said, want) {
-		t.Errorf("the gate was told %v, want %v", g.said, want)
+	return slices.Clone(g.said), g.why, g.runs
+}
+
+// heard fails if the gate was not told want.
+func (g *fakeGate) heard(t *testing.T, want ...client.Status) {
+	t.Helper()
+	if said, _, _ := g.told(); !slices.Equal(said, want) {
+		t.Errorf("the gate was told %v, want %v", said, want)
 	}
 }
 
@@ -77,22 +85,22 @@ func TestAGateHearsWhatIsSettled(t *testing.T) {
 		g.heard(t)
 		p.hangs.Store(false)
 		time.Sleep(3 * time.Minute)
-		first := slices.Clone(g.said)
+		first, _, _ := g.told()
 		if len(first) == 0 || first[len(first)-1] != serving {
 			t.Fatalf("the gate was told %v", first)
 		}
 		reg.set("shop", serving)
 		reg.override("shop", notServing)
 		g.heard(t, append(first, notServing)...)
-		if !strings.Contains(g.why, "maintenance") {
-			t.Errorf("the reason is %q", g.why)
+		if _, why, _ := g.told(); !strings.Contains(why, "maintenance") {
+			t.Errorf("the reason is %q", why)
 		}
 		reg.override("shop", missing)
 		g.heard(t, append(first, notServing, serving)...)
 		a.stop()
 		g.heard(t, append(first, notServing, serving)...)
-		if g.runs || !closed {
-			t.Errorf("after the end the gate runs: %v; its connections are closed: %v", g.runs, closed)
+		if _, _, runs := g.told(); runs || !closed {
+			t.Errorf("after the end the gate runs: %v; its connections are closed: %v", runs, closed)
 		}
 	})
 }
@@ -125,6 +133,39 @@ func TestAGateHearsThatTheServiceIsOff(t *testing.T) {
 	})
 }
 
+// brokenPort is a port that cannot be served after a while.
+type brokenPort struct{ net.Listener }
+
+func (brokenPort) Accept() (net.Conn, error) {
+	time.Sleep(time.Minute)
+	return nil, errors.New("no more files")
+}
+func (brokenPort) Close() error   { return nil }
+func (brokenPort) Addr() net.Addr { return &net.TCPAddr{} }
+
+// TestAGateHearsNothingOfAnAgentThatFails: the condition stays as it is.
+func TestAGateHearsNothingOfAnAgentThatFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg, closed := newFakeRegistry(), false
+		cfg := file(watched("shop", checked("c", "1", &probe{})))
+		cfg.GRPC = "broken"
+		g, with := gated("shop", &closed)
+		a := newAgent(cfg, reg.registry(), slog.New(slog.DiscardHandler))
+		with(a)
+		var err error
+		if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), func(string) (net.Listener, error) { return brokenPort{}, nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "no more files") {
+			t.Errorf("Run returns %v", err)
+		}
+		g.heard(t, serving)
+		if _, _, runs := g.told(); runs || !closed {
+			t.Errorf("after the end the gate runs: %v; its connections are closed: %v", runs, closed)
+		}
+	})
+}
+
 // TestAGateOfAPushedServiceWaitsForAPush.
 func TestAGateOfAPushedServiceWaitsForAPush(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -142,8 +183,8 @@ func TestAGateOfAPushedServiceWaitsForAPush(t *testing.T) {
 			t.Fatal(err)
 		}
 		time.Sleep(gateReasons)
-		if synctest.Wait(); !strings.Contains(g.why, "out of paper") {
-			t.Errorf("the reason is %q", g.why)
+		if _, why, _ := g.told(); !strings.Contains(why, "out of paper") {
+			t.Errorf("the reason is %q", why)
 		}
 	})
 }

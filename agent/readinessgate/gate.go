@@ -190,14 +190,12 @@ func (g *Gate) bring(ctx context.Context) error {
 	if next.Status == g.have.Status && !g.have.LastTransitionTime.IsZero() {
 		next.LastTransitionTime = g.have.LastTransitionTime
 	}
-	g.known = false // until it is answered: the server may have taken what it does not answer
 	o, err := g.pods.write(ctx, next)
 	if err != nil {
 		return err
 	}
 	g.look(o)
 	if !g.have.says(next) {
-		g.known = false
 		return fmt.Errorf("the API server took the condition and shows %s with the status %q", g.conditionType, g.have.Status)
 	}
 	g.mu.Lock()
@@ -235,7 +233,7 @@ func (g *Gate) fail(err error) time.Duration {
 		g.since = time.Now()
 	}
 	g.mu.Unlock()
-	g.known = false
+	g.known = false // the server may have taken what it did not answer
 	g.backoff = min(max(2*g.backoff, minBackoff), maxBackoff)
 	pause := g.backoff/2 + rand.N(g.backoff/2)
 	var a *answerError

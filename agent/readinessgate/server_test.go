@@ -45,7 +45,7 @@ func newAPIServer(t *testing.T) *apiServer {
 	a := &apiServer{t: t, dir: t.TempDir(), tokens: []string{"token-1"}, uid: podUID,
 		conditions: []map[string]any{{"type": "Ready", "status": "False"}, {"type": "ContainersReady", "status": "True"}}}
 	a.srv = httptest.NewUnstartedServer(a)
-	a.srv.Config.ErrorLog = nil
+	a.srv.EnableHTTP2 = true // as the real one
 	a.srv.StartTLS()
 	t.Cleanup(a.srv.Close)
 	a.put("token", "token-1\n")
