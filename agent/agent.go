@@ -82,7 +82,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 		return nil, err
 	}
 	cc := client.DefaultConfig()
-	cc.Endpoints, cc.Logger, cc.DialOptions = cfg.Endpoints, logger, o.DialOptions
+	cc.Endpoints, cc.Logger, cc.DialOptions, cc.Actor = cfg.Endpoints, logger, o.DialOptions, actor()
 	c, err := client.New(cc)
 	if err != nil {
 		return nil, err

@@ -135,6 +135,9 @@ type Faults struct {
 	StoreLogs func([]*raft.Log) error
 	// FlushRegistry runs before each commit of the registry file.
 	FlushRegistry func() error
+	// CommitTimeout is raftnode.Config.CommitTimeout; 0: its default. An idle leader sends to each follower once or
+	// twice in that time, which is most of what an idle cluster does.
+	CommitTimeout time.Duration
 	// Now is the monotonic clock by which leases live; nil: time.Now. A process that was stopped finds it leapt.
 	Now func() time.Time
 	// ApplyBatch runs before each batch is folded, on the fold's goroutine.

@@ -187,6 +187,7 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.RequestIDs = n.cfg.RequestIDs
 	cfg.MaxPeerConnections = n.connections.Peer
 	cfg.FastFailover = n.cfg.FastFailover
+	cfg.CommitTimeout = cmp.Or(n.cfg.Faults.CommitTimeout, cfg.CommitTimeout)
 	cfg.Now = n.cfg.Now
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed

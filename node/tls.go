@@ -66,6 +66,9 @@ var (
 	peerProtocols = []string{"rollcall-peer"}
 )
 
+// maxPending is the most connections of a port whose handshake is not over. They take some KiB each.
+const maxPending = 1024
+
 // openTLS reads the certificates and verifies them.
 func (n *Node) openTLS() error {
 	t := n.cfg.TLS
@@ -88,7 +91,8 @@ func (n *Node) openTLS() error {
 	}
 	port := func(name string, ask certs.ClientCertificate, protocols []string) *tlsport.Port {
 		return tlsport.New(tlsport.Config{
-			Name: name, Mode: t.Mode, Source: source, ClientCertificate: ask, Protocols: protocols, Logger: n.log,
+			Name: name, Mode: t.Mode, Source: source, ClientCertificate: ask, Protocols: protocols,
+			MaxPending: min(maxPending, n.connections.API/2), Logger: n.log,
 		})
 	}
 	n.tls = securePorts{

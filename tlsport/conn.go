@@ -31,6 +31,9 @@ type Conn struct {
 	forget  func()      // ends the note of its certificates
 	ready   atomic.Bool // the handshake is over and has not failed
 
+	gone    chan struct{} // closed when the connection ends before its handshake is over
+	aborted sync.Once
+
 	// ending is set when the connection is to be closed at the next quiet moment; busy is when something was read or
 	// written since, in nanoseconds since 1970.
 	ending atomic.Bool
@@ -41,7 +44,9 @@ type Conn struct {
 // connection is closed if it fails, once the other side has had time to hear why.
 func (c *Conn) Handshake() error {
 	c.once.Do(func() {
-		if c.failure = c.port.secure(c); c.failure != nil {
+		c.failure = c.port.secure(c)
+		c.port.pending.remove(c)
+		if c.failure != nil {
 			linger(c.Conn, c.failure)
 			_ = c.Conn.Close()
 			return
@@ -88,13 +93,21 @@ func (c *Conn) Write(b []byte) (int, error) {
 // Close implements net.Conn. It waits for no handshake, and tells the other side if the handshake is over.
 func (c *Conn) Close() error {
 	if !c.ready.Load() {
-		return c.Conn.Close() // which ends a handshake that is under way
+		c.port.pending.remove(c)
+		c.abort()
+		return nil
 	}
 	if c.forget != nil {
 		c.forget()
 		c.port.ending.remove(c)
 	}
 	return c.secured.Close()
+}
+
+// abort ends the connection, and its handshake if that is under way.
+func (c *Conn) abort() {
+	c.aborted.Do(func() { close(c.gone) })
+	_ = c.Conn.Close()
 }
 
 // SyscallConn implements syscall.Conn, for socket options.

@@ -21,7 +21,9 @@ type Config struct {
 	ClientCertificate certs.ClientCertificate
 	// Protocols are what may be spoken over TLS (ALPN): the other side must name one. None: it is not asked.
 	Protocols []string
-	Logger    *slog.Logger
+	// MaxPending is the most connections whose handshake is not over; the oldest makes room for a new one.
+	MaxPending int
+	Logger     *slog.Logger
 }
 
 // Port secures the connections of one port, those that it accepts and those that are dialed from it.
@@ -29,6 +31,7 @@ type Port struct {
 	cfg      Config
 	server   *tls.Config
 	slots    slots
+	pending  pending
 	open     *certs.Connections
 	ending   *ending
 	refusals refusals
@@ -41,6 +44,7 @@ func New(cfg Config) *Port {
 		cfg:      cfg,
 		server:   cfg.Source.Server(certs.Accept{ClientCertificate: cfg.ClientCertificate, NextProtos: cfg.Protocols}),
 		open:     certs.NewConnections(cfg.Source, log),
+		pending:  pending{limit: max(1, cfg.MaxPending)},
 		ending:   newEnding(),
 		refusals: refusals{log: log},
 	}
@@ -65,7 +69,11 @@ func (p *Port) Mode() Mode { return p.cfg.Mode }
 
 // Accept returns what conn, which was just accepted, will be. It waits for nothing; see Conn. A deadline of conn should
 // bound the handshake.
-func (p *Port) Accept(conn net.Conn) *Conn { return &Conn{Conn: conn, port: p} }
+func (p *Port) Accept(conn net.Conn) *Conn {
+	c := &Conn{Conn: conn, port: p, gone: make(chan struct{})}
+	p.pending.add(c)
+	return c
+}
 
 // secure does the handshake of a connection that came. Its error is a *HandshakeError.
 func (p *Port) secure(c *Conn) error {
@@ -80,7 +88,7 @@ func (p *Port) secure(c *Conn) error {
 		c.secured = conn
 		return nil
 	}
-	slot := p.slots.take(HandshakeTimeout, func() { _ = c.Conn.Close() })
+	slot := p.slots.take(HandshakeTimeout, c.gone, c.abort)
 	if slot == nil {
 		return p.failed(c, errCrowded)
 	}
@@ -122,7 +130,7 @@ func (p *Port) Refuse(c *Conn, refusal error) { _ = p.failed(c, refusal) }
 // The other side may still refuse this node's certificate when Dial has returned: in TLS 1.3 the first Read tells it,
 // see ReadError.
 func (p *Port) Dial(ctx context.Context, conn net.Conn, accept func(certificate *x509.Certificate) error) (*Conn, error) {
-	c := &Conn{Conn: conn, port: p}
+	c := &Conn{Conn: conn, port: p, gone: make(chan struct{})}
 	c.once.Do(func() {
 		secured := tls.Client(conn, p.cfg.Source.Client(certs.Dial{NextProtos: p.cfg.Protocols, Verify: accept}))
 		err := secured.HandshakeContext(ctx)

@@ -57,7 +57,7 @@ func open(t *testing.T, mode Mode, ask certs.ClientCertificate, files certs.File
 	p := &testPort{t: t, net: memnet.New(), log: &syncBuffer{}, conns: make(chan *Conn, 1000)}
 	log := slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	source := tlstest.Open(t, files)
-	p.Port = New(Config{Name: "test", Mode: mode, Source: source, ClientCertificate: ask, Protocols: []string{"echo"}, Logger: log})
+	p.Port = New(Config{Name: "test", Mode: mode, Source: source, ClientCertificate: ask, Protocols: []string{"echo"}, MaxPending: 400, Logger: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := p.net.Listen(at)
 	if err != nil {
@@ -365,6 +365,50 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 		synctest.Wait()
 		if len(p.slots.held) != 0 || len(p.slots.waiting) != 0 {
 			t.Errorf("in the end %d hold a slot, %d wait", len(p.slots.held), len(p.slots.waiting))
+		}
+	})
+}
+
+// TestTheOldestMakesRoom: of connections whose handshake is not over there are only so many.
+func TestTheOldestMakesRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := tlstest.NewCA(t, "ca")
+		p := open(t, Required, certs.Optional, ca.Issue([]string{"n1"}))
+		defer p.cancel()
+		used := p.client(certs.Files{CA: []string{ca.File}})
+		if _, err := echo(used); err != nil {
+			t.Fatal(err)
+		}
+		var all []net.Conn
+		for range 500 {
+			conn := p.dial()
+			if _, err := conn.Write([]byte{firstTLSByte}); err != nil {
+				t.Fatal(err)
+			}
+			all = append(all, conn)
+			synctest.Wait()
+		}
+		if n := p.pending.len(); n != 400 {
+			t.Errorf("%d are pending", n)
+		}
+		if n := len(p.slots.held) + len(p.slots.waiting); n != 400 {
+			t.Errorf("%d are in their handshake", n)
+		}
+		for i, conn := range all {
+			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, err := conn.Read(make([]byte, 1))
+			if closed := !errors.Is(err, os.ErrDeadlineExceeded); closed != (i < 100) {
+				t.Errorf("connection %d: %v", i, err)
+			}
+			conn.Close()
+		}
+		if got, err := echo(used); got != "Hello" || err != nil {
+			t.Errorf("one that is in use: %q %v", got, err)
+		}
+		used.Close()
+		synctest.Wait()
+		if n := p.pending.len(); n != 0 {
+			t.Errorf("%d are pending in the end", n)
 		}
 	})
 }

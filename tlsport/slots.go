@@ -32,9 +32,9 @@ type slot struct {
 	begun    time.Time     // when it was
 }
 
-// take waits for a slot, until timeout at the latest. takeBack must end the handshake soon; it is called while others
+// take waits for a slot, until timeout or until gone is closed. takeBack must end the handshake soon; it is called while others
 // wait and the slot has been held for slotTime. take returns nil if there is no slot in time, or none any more.
-func (s *slots) take(timeout time.Duration, takeBack func()) *slot {
+func (s *slots) take(timeout time.Duration, gone <-chan struct{}, takeBack func()) *slot {
 	t := &slot{takeBack: takeBack, given: make(chan struct{})}
 	s.mu.Lock()
 	switch {
@@ -54,6 +54,7 @@ func (s *slots) take(timeout time.Duration, takeBack func()) *slot {
 	select {
 	case <-t.given:
 	case <-late.C:
+	case <-gone:
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -137,7 +137,7 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 	})
 }
 
-// TestSilentConnectionsKeepNobodyOut: connections that never send a request lose their places after a second.
+// TestSilentConnectionsKeepNobodyOut: connections that never send a request lose their places after grace.
 func TestSilentConnectionsKeepNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPipes()
@@ -264,7 +264,7 @@ func TestTenThousandPushes(t *testing.T) {
 	s, address := serve(t, f, Options{})
 	var pushing sync.WaitGroup
 	work := make(chan string)
-	for i := range 1500 {
+	for i := range 1200 {
 		pushing.Go(func() {
 			transport := &http.Transport{DisableKeepAlives: i%2 == 0}
 			defer transport.CloseIdleConnections()
