@@ -81,8 +81,12 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
+	secured, err := secure(cfg.TLS, logger)
+	if err != nil {
+		return nil, err
+	}
 	cc := client.DefaultConfig()
-	cc.Endpoints, cc.Logger, cc.DialOptions, cc.Actor = cfg.Endpoints, logger, o.DialOptions, actor()
+	cc.Endpoints, cc.Logger, cc.DialOptions, cc.Actor = cfg.Endpoints, logger, append(secured, o.DialOptions...), actor()
 	c, err := client.New(cc)
 	if err != nil {
 		return nil, err

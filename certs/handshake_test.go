@@ -184,7 +184,7 @@ func TestAServerWithoutCAs(t *testing.T) {
 	if s, _ := shake(t, config, ops.Client(Dial{ServerName: "n1"})); Reason(s.err) != ReasonUnknownCA {
 		t.Error(s.err)
 	}
-	if err := n1.Verify([]*x509.Certificate{clientOf(ca, t, "ops").cert}, x509.ExtKeyUsageClientAuth); Reason(err) != ReasonUnknownCA {
+	if err := n1.Verify([]*x509.Certificate{clientOf(ca, t, "ops").cert}, x509.ExtKeyUsageClientAuth); Reason(err) != ReasonUnknownCA || !strings.Contains(err.Error(), "no CAs are given here") {
 		t.Error(err)
 	}
 }
