@@ -121,7 +121,8 @@ func TestPushOverHTTP(t *testing.T) {
 
 		p.ask("GET", "/readyz/checked", "", 200)
 		probe.failing.Store(true)
-		time.Sleep(1500 * time.Millisecond) // the check runs each second, and not at the moment of the question
+		time.Sleep(time.Second)
+		synctest.Wait()
 		p.ask("GET", "/readyz/checked", "", 503, "failing: c", "check c: no\n")
 
 		a.stop()
