@@ -198,6 +198,22 @@ func TestRunKeepsWhatIsGood(t *testing.T) {
 	}
 }
 
+// Who writes another wrong file is told that it is wrong, too.
+func TestEachChangeIsLogged(t *testing.T) {
+	virtual(t, func(t *testing.T, ca *issued, r *running) {
+		for i := range 3 {
+			r.write(r.files.Key, virtualNode(t, ca, "n1").keyPEM(t))
+			after(time.Minute)
+			if got := r.log.count("does not belong to"); got != i+1 {
+				t.Errorf("%d lines after %d wrong keys", got, i+1)
+			}
+		}
+		if got := r.Reloads(); got != (Reloads{Refused: 3}) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestFilesThatComeBackAreNoReload(t *testing.T) {
 	virtual(t, func(t *testing.T, _ *issued, r *running) {
 		key, err := os.ReadFile(r.files.Key)

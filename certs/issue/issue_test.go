@@ -192,6 +192,15 @@ func TestReadCA(t *testing.T) {
 	}
 }
 
+// A CA that was made on a machine whose clock is ahead signs nothing that is valid before it.
+func TestNothingIsValidBeforeItsCA(t *testing.T) {
+	ca := newCA(t, begin)
+	p, err := ca.Client("ops", 1, begin.Add(-2*time.Minute))
+	if err != nil || !p.Cert.NotBefore.Equal(ca.Cert.NotBefore) {
+		t.Errorf("%v, %v", p.Cert.NotBefore, err)
+	}
+}
+
 // OpenSSL accepts what is made here, in its strictest mode.
 func TestOpenSSLVerifies(t *testing.T) {
 	openssl, err := exec.LookPath("openssl")
