@@ -139,7 +139,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		"two keys":    {func(d directory) { d.write(d.files.Key, append(n1.keyPEM(t), ca.keyPEM(t)...)) }, []string{"holds several keys"}, reasonOther},
 		"damaged key": {func(d directory) { d.write(d.files.Key, block("EC PRIVATE KEY", []byte{1, 2})) }, []string{"the key in", "cannot be read"}, reasonOther},
 		"too large":   {func(d directory) { d.write(d.files.CA[0], make([]byte, maxFileBytes+1)) }, []string{"larger than 1 MiB"}, reasonOther},
-		"key on P-224": {func(d directory) {
+		"unusual curve": {func(d directory) {
 			key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 			if err != nil {
 				t.Fatal(err)
