@@ -267,6 +267,27 @@ func TestOpenTakes(t *testing.T) {
 	}
 }
 
+// The CAs of a client are those of servers. Its own certificate may be of another CA, which only servers know.
+func TestAClientsCertificateMayBeOfAnotherCA(t *testing.T) {
+	servers, clients := newCA(t, "servers"), newCA(t, "clients")
+	ops, d := opened(t, ForClient, clientOf(clients, t, "ops"), servers)
+	nodeDirectory := newDirectory(t)
+	nodeDirectory.put(servers.node(t, "n1"), servers, clients)
+	n1, err := Open(nodeDirectory.files, nodeAt(begin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, c := shake(t, n1.Server(Accept{}), ops.Client(Dial{ServerName: "n1"})); s.err != nil || c.err != nil {
+		t.Errorf("%v; %v", s.err, c.err)
+	}
+	if _, err := Open(d.files, nodeAt(begin)); Reason(err) != ReasonUnknownCA {
+		t.Errorf("for a node: %v", err)
+	}
+	if _, err := Open(d.files, Options{Now: func() time.Time { return begin.Add(999 * day) }}); Reason(err) != ReasonExpired {
+		t.Errorf("expired: %v", err)
+	}
+}
+
 func TestCheckIsAsked(t *testing.T) {
 	d := newDirectory(t)
 	ca := newCA(t, "ca")
