@@ -3,11 +3,13 @@ package certs
 import (
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"io"
 	"log/slog"
+	"math/big"
 	"net"
 	"strings"
 	"sync"
@@ -184,7 +186,7 @@ func TestAServerWithoutCAs(t *testing.T) {
 	if s, _ := shake(t, config, ops.Client(Dial{ServerName: "n1"})); Reason(s.err) != ReasonUnknownCA {
 		t.Error(s.err)
 	}
-	if err := n1.Verify([]*x509.Certificate{clientOf(ca, t, "ops").cert}, x509.ExtKeyUsageClientAuth); Reason(err) != ReasonUnknownCA {
+	if err := n1.Verify([]*x509.Certificate{clientOf(ca, t, "ops").cert}, x509.ExtKeyUsageClientAuth); Reason(err) != ReasonUnknownCA || !strings.Contains(err.Error(), "no CAs are given here") {
 		t.Error(err)
 	}
 }
@@ -375,6 +377,36 @@ func TestAWrongClockClosesNothing(t *testing.T) {
 			if got := all.Stale(); len(got) != 0 {
 				t.Errorf("%v", got)
 			}
+		}
+		r.skip(20 * 365 * day)
+		after(2 * time.Hour) // the certificate was for one
+		if got := all.Stale(); len(got) != 0 {
+			t.Errorf("%v", got)
+		}
+	})
+}
+
+// A CA that is renewed with the same name and key closes nothing, though it was not valid at the time of the handshakes.
+func TestARenewedCAClosesNothing(t *testing.T) {
+	virtual(t, func(t *testing.T, ca *issued, r *running) {
+		all := NewConnections(r.Source, slog.New(slog.DiscardHandler))
+		var conn closeOnce
+		all.Accepted(&conn, "a", stateOf(virtualNode(t, ca, "a")), nil)
+		after(2 * time.Hour)
+		template := caTemplate("ca one")
+		template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(7), time.Now(), time.Now().Add(3650*day)
+		der, err := x509.CreateCertificate(rand.Reader, template, template, ca.key.Public(), ca.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.put(virtualNode(t, ca, "n1"), &issued{cert, ca.key})
+		after(2 * pollEvery)
+		if got := all.Stale(); r.Generation() != 2 || len(got) != 0 {
+			t.Errorf("generation %d: %v", r.Generation(), got)
 		}
 	})
 }

@@ -198,6 +198,22 @@ func TestRunKeepsWhatIsGood(t *testing.T) {
 	}
 }
 
+// Who writes another wrong file is told that it is wrong, too.
+func TestEachChangeIsLogged(t *testing.T) {
+	virtual(t, func(t *testing.T, ca *issued, r *running) {
+		for i := range 3 {
+			r.write(r.files.Key, virtualNode(t, ca, "n1").keyPEM(t))
+			after(time.Minute)
+			if got := r.log.count("does not belong to"); got != i+1 {
+				t.Errorf("%d lines after %d wrong keys", got, i+1)
+			}
+		}
+		if got := r.Reloads(); got != (Reloads{Refused: 3}) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
 func TestFilesThatComeBackAreNoReload(t *testing.T) {
 	virtual(t, func(t *testing.T, _ *issued, r *running) {
 		key, err := os.ReadFile(r.files.Key)
@@ -339,7 +355,7 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 		for i, step := range []struct {
 			wait time.Duration
 			left string
-		}{{day + time.Hour, `left="29 days"`}, {23 * day, `left="6 days"`}, {6 * day, `left=22h59m0s`}} {
+		}{{day + time.Hour, `left="30 days"`}, {23 * day, `left="7 days"`}, {6 * day, `left=22h59m0s`}} {
 			r.skip(step.wait)
 			if warned(soon) != i+1 || warned(step.left) != 1 || warned("level=ERROR") != 0 {
 				t.Fatalf("step %d:\n%s", i, r.log.buf.String())
@@ -352,7 +368,7 @@ func TestExpiryIsWarnedOf(t *testing.T) {
 		next := virtualUntil(t, ca, time.Now(), r.now().Add(5*day), "n1")
 		r.put(next, ca)
 		after(time.Minute)
-		if warned(soon) != 4 || warned(`left="4 days"`) != 1 {
+		if warned(soon) != 4 || warned(`left="5 days"`) != 1 {
 			t.Fatal(r.log.buf.String())
 		}
 		// Another file that changes does not repeat the warning.
