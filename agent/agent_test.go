@@ -208,6 +208,40 @@ func TestInitialWait(t *testing.T) {
 	}
 }
 
+// TestInitialWaitHidesOnlySERVING: what is no better than NOT_SERVING shows as it is, and the wait goes on.
+func TestInitialWaitHidesOnlySERVING(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := newFakeRegistry()
+		reg.hush(true)
+		a := start(t, reg, file(watched("shop")))
+		for _, tt := range []struct{ push, want client.Status }{{serving, notServing}, {unknown, unknown}, {serving, notServing}} {
+			if err := a.push("shop", tt.push, ""); err != nil {
+				t.Fatal(err)
+			}
+			a.shows("shop", tt.want)
+		}
+		time.Sleep(waitUnheard)
+		a.shows("shop", serving)
+	})
+}
+
+// TestInitialWaitOfAServiceThatComesBack is a whole one.
+func TestInitialWaitOfAServiceThatComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := newFakeRegistry()
+		reg.hush(true)
+		shop := watched("shop", checked("c", "1", &probe{}))
+		a := start(t, reg, file(shop, watched("other")))
+		time.Sleep(waitUnheard - time.Millisecond)
+		a.mustReload(file(watched("other")))
+		a.mustReload(file(shop, watched("other")))
+		time.Sleep(waitUnheard - time.Millisecond)
+		a.shows("shop", notServing)
+		time.Sleep(2 * time.Millisecond)
+		a.shows("shop", serving)
+	})
+}
+
 // TestReportsKeepAPace: of changes within a second the newest goes out, of a new reason alone the newest within a
 // minute; local clients are told at once.
 func TestReportsKeepAPace(t *testing.T) {

@@ -35,7 +35,7 @@ func TestReloadIsNoFlap(t *testing.T) {
 		for _, name := range []string{"same", "other", "ill", "pushed"} {
 			changed = append(changed, a.changed(name))
 		}
-		a.mustReload(file(watched("same", checked("c", "1", same)), watched("other", checked("c", "2", slow)), watched("ill", checked("d", "1", slow)), pushed))
+		a.mustReload(file(watched("same", checked("c", "1", same)), watched("other", checked("c", "2", slow)), watched("ill", checked("d", "1", slow)), pushed, watched("new")))
 		synctest.Wait()
 		for i, c := range changed {
 			select {
@@ -54,6 +54,11 @@ func TestReloadIsNoFlap(t *testing.T) {
 		} else if time.Sleep(10 * time.Second); old.runs.Load() != runs {
 			t.Error("the old check goes on")
 		}
+		reg.mu.Lock()
+		if len(reg.views) != 1 {
+			t.Errorf("%d views run", len(reg.views))
+		}
+		reg.mu.Unlock()
 		if got := len(reg.all()); got != before {
 			t.Errorf("%v was written by the reload", reg.all()[before:])
 		}
@@ -280,4 +285,42 @@ func valueOf(t *testing.T, m prometheus.Metric) float64 {
 		t.Fatal(err)
 	}
 	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
+}
+
+// TestReloadWaitsForWhatTheRunnerHasToTell: what it still tells of checks that are gone would be taken for the word of
+// those that come. The end of the agent ends the wait.
+func TestReloadWaitsForWhatTheRunnerHasToTell(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			a := start(t, newFakeRegistry(), file(watched("shop")))
+			if err := a.services.Report("shop", serving, ""); err != nil { // of an earlier life
+				t.Fatal(err)
+			}
+			reloaded := make(chan error, 1)
+			slow := &probe{}
+			slow.hangs.Store(true)
+			go func() { reloaded <- a.Reload(file(watched("shop", checked("c", "1", slow)), watched("other"))) }()
+			time.Sleep(time.Minute)
+			select {
+			case err := <-reloaded:
+				t.Fatalf("Reload returns %v at once", err)
+			default:
+			}
+			if ends {
+				a.stop()
+				if err := <-reloaded; err != errEnded {
+					t.Errorf("Reload returns %v", err)
+				}
+				a.shows("other", missing)
+				return
+			}
+			if err := a.services.Report("shop", missing, ""); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-reloaded; err != nil {
+				t.Error(err)
+			}
+			a.shows("shop", unknown)
+		})
+	}
 }

@@ -131,9 +131,8 @@ func TestStopEndsWatches(t *testing.T) {
 func TestWatchesOfNamesThatComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := start(t, newFakeRegistry(), file(watched("other")))
-		s := &fakeStream{ctx: t.Context()}
 		ctx, cancel := context.WithCancel(t.Context())
-		s.ctx = ctx
+		s := &fakeStream{ctx: ctx}
 		done := make(chan error, 1)
 		go func() { done <- health{board: a.board}.Watch(&healthpb.HealthCheckRequest{Service: "shop"}, s) }()
 		synctest.Wait()
@@ -160,14 +159,38 @@ func TestWatchesOfNamesThatComeAndGo(t *testing.T) {
 
 type fakeStream struct {
 	grpc.ServerStream
-	ctx  context.Context
-	sent []client.Status
+	ctx    context.Context
+	sent   []client.Status
+	during func() // called by Send; may be nil
 }
 
 func (s *fakeStream) Context() context.Context { return s.ctx }
 func (s *fakeStream) Send(r *healthpb.HealthCheckResponse) error {
 	s.sent = append(s.sent, r.GetStatus())
+	if s.during != nil {
+		s.during()
+	}
 	return nil
+}
+
+// TestWatchSendsNoStatusTwice: one that changed and changed back while the stream was busy.
+func TestWatchSendsNoStatusTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBoard(func(string, *cell) {})
+		ctx, cancel := context.WithCancel(t.Context())
+		s := &fakeStream{ctx: ctx, during: func() {
+			b.say("", notServing)
+			b.say("", serving)
+		}}
+		done := make(chan error, 1)
+		go func() { done <- health{board: b}.Watch(&healthpb.HealthCheckRequest{}, s) }()
+		synctest.Wait()
+		cancel()
+		<-done
+		if !slices.Equal(s.sent, []client.Status{serving}) {
+			t.Errorf("sent was %v", s.sent)
+		}
+	})
 }
 
 // TestCloseWithoutRun frees the ports.

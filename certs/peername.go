@@ -52,7 +52,7 @@ func ParsePeerName(pattern string) (PeerName, error) {
 		}
 		plain := strings.ReplaceAll(part, nodeWord, "x")
 		if isSPIFFE := strings.HasPrefix(pattern, spiffeScheme); isSPIFFE && i == 0 && !trustDomain.MatchString(plain) || isSPIFFE && i > 0 && !spiffeSegment.MatchString(plain) || !isSPIFFE && !dnsName.MatchString(plain) {
-			return wrong(fmt.Sprintf("has a part %q that no name has", part))
+			return wrong(fmt.Sprintf("has a part %q that no name has", cut(part)))
 		}
 	}
 	if stars > 1 && !strings.HasPrefix(pattern, spiffeScheme) {

@@ -97,11 +97,6 @@ func verifyChain(shown []*x509.Certificate, roots *x509.CertPool, usage x509.Ext
 	}
 	var invalid x509.CertificateInvalidError
 	if !errors.As(err, &invalid) {
-		for _, cert := range shown[1:] { // x509 hides this behind "unknown authority"
-			if err := inTime(cert, now); err != nil {
-				return nil, err
-			}
-		}
 		return nil, refuse(ReasonUnknownCA, "the certificate of %s is signed by no CA that is trusted here; its issuer is %q", holder(leaf), cut(leaf.Issuer.String()))
 	}
 	switch invalid.Reason {

@@ -32,7 +32,8 @@ type agentProcess struct {
 	t          *testing.T
 	file       string
 	grpc, http string
-	head       string // of the file: all but the services
+	head       string   // of the file: all but the services
+	env        []string // further variables
 	cmd        *exec.Cmd
 	log        *syncBuffer
 	conn       *grpc.ClientConn
@@ -73,6 +74,7 @@ func (a *agentProcess) write(services string) {
 func (a *agentProcess) start() {
 	a.t.Helper()
 	a.cmd = exec.Command(binary, "agent", "--config", a.file)
+	a.cmd.Env = append(os.Environ(), a.env...)
 	a.cmd.Stdout, a.cmd.Stderr = a.log, a.log
 	must(a.t, a.cmd.Start())
 }
@@ -123,13 +125,22 @@ func (a *agentProcess) check(ctx context.Context, service string) (client.Status
 	return r.GetStatus(), err
 }
 
-// shows waits until stock clients learn a status.
+// shows waits until stock clients, and probes, learn a status.
 func (a *agentProcess) shows(service string, s client.Status) {
 	a.t.Helper()
 	eventually(a.t, fmt.Sprintf("the agent to show %s %s", service, s), func(ctx context.Context) bool {
 		got, err := a.check(ctx, service)
 		return err == nil && got == s
 	})
+	code, body := a.get("/readyz/" + service)
+	if want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[s == serving]; code != want {
+		a.t.Errorf("%s is %s, and a readiness probe gets %d: %s", service, s, code, body)
+	}
+}
+
+func (a *agentProcess) get(path string) (int, string) {
+	a.t.Helper()
+	return a.request(http.MethodGet, path, "")
 }
 
 func (a *agentProcess) request(method, path, body string) (int, string) {

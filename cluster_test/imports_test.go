@@ -93,7 +93,7 @@ var rooms = map[string][]string{
 		"api/rollcall/limits", "api/rollcall/v1",
 	},
 	"agent/httpapi":       {"api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/view", "internal/duration"},
-	"agent":               {"agent/config", "agent/httpapi", "agent/readinessgate", "api/rollcall/limits", "api/rollcall/v1", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop"},
+	"agent":               {"agent/config", "agent/httpapi", "agent/readinessgate", "api/rollcall/limits", "api/rollcall/v1", "certs", "client", "client/checks", "client/metrics", "client/view", "internal/grpcstop", "tlsport"},
 	"agent/readinessgate": {"client"},
 	"agent/config":        {"agent/readinessgate", "api/rollcall/limits", "client", "client/checks", "client/checks/host", "client/healthserver", "internal/duration"},
 	"internal/duration":   {},

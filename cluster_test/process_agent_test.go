@@ -110,6 +110,9 @@ func (m *watchedMachine) sick(t *testing.T) {
 	if reason := r.GetReport().GetReason(); !strings.Contains(reason, "http") {
 		t.Errorf("the reason is %q", reason)
 	}
+	if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, "http") {
+		t.Errorf("a readiness probe is told: %q", body)
+	}
 	m.program.sick.Store(false)
 	m.agent.shows("shop/checkout", serving)
 	m.reported("shop/checkout", serving)
@@ -117,19 +120,26 @@ func (m *watchedMachine) sick(t *testing.T) {
 
 // overridden: an operator's switch, of the service or of the instance, reaches the stock clients of the machine.
 func (m *watchedMachine) overridden(t *testing.T) {
+	off := func(what string) {
+		t.Helper()
+		m.agent.shows("shop/checkout", notServing)
+		if _, body := m.agent.get("/readyz/shop/checkout"); !strings.Contains(body, what) {
+			t.Errorf("a readiness probe is told: %q, want %q in it", body, what)
+		}
+	}
 	for i, name := range []string{"shop/checkout/" + agentInstance, "shop/checkout/*", "shop/*"} {
 		why := fmt.Sprintf("maintenance %d", i)
 		m.override(name, why)
-		m.agent.shows("shop/checkout", notServing)
+		off(why)
 		m.resume(name)
 		m.agent.shows("shop/checkout", serving)
 	}
 	m.c.set("shop/checkout", notServing)
-	m.agent.shows("shop/checkout", notServing)
+	off("shop/checkout")
 	m.c.set("shop/checkout", serving)
 	m.agent.shows("shop/checkout", serving)
 	m.override("shop/checkout", "the whole service")
-	m.agent.shows("shop/checkout", notServing)
+	off("the whole service")
 	m.resume("shop/checkout")
 	m.agent.shows("shop/checkout", serving)
 }
@@ -224,6 +234,9 @@ func (m *watchedMachine) servicesComeAndGo(t *testing.T) {
 	m.gone("shop/other/10.0.0.7:9090")
 	if _, err := m.agent.check(t.Context(), "shop/other"); status.Code(err) != codes.NotFound {
 		t.Errorf("a service that is gone: %v", err)
+	}
+	if code, body := m.agent.get("/readyz/shop/other"); code != 404 {
+		t.Errorf("a service that is gone: %d %s", code, body)
 	}
 }
 

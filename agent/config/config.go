@@ -33,6 +33,7 @@ const (
 // Config is what an agent does.
 type Config struct {
 	Endpoints       []string      // of the registry's nodes
+	TLS             TLS           // with which the agent connects to them
 	Instance        string        // of services that name none, host:port; "": each service names its own
 	TTL             time.Duration // of the leases
 	ForgetAfter     time.Duration // after an agent died, until what it reported is deleted
@@ -41,6 +42,17 @@ type Config struct {
 	Kubernetes      Kubernetes
 	Services        []Service // sorted by name
 }
+
+// SystemCAs, in the place of the one file of TLS.CA, are the CAs that the machine believes.
+const SystemCAs = "system"
+
+// TLS names the files with which the agent connects to the registry. Without CA it connects in plain text.
+type TLS struct {
+	CA        []string // that the nodes' certificates are verified against; only SystemCAs: those of the machine
+	Cert, Key string   // that the agent shows; "": none
+}
+
+func (t TLS) equal(o TLS) bool { return slices.Equal(t.CA, o.CA) && t.Cert == o.Cert && t.Key == o.Key }
 
 // Kubernetes says where a pod finds its own things. "" is the place that Kubernetes gives them by default.
 type Kubernetes struct {
@@ -55,6 +67,7 @@ func (c *Config) NeedsRestart(next *Config) (keys []string) {
 		same bool
 	}{
 		{"cluster.endpoints", slices.Equal(c.Endpoints, next.Endpoints)},
+		{"cluster.ca, cert or key", c.TLS.equal(next.TLS)},
 		{"instance", c.Instance == next.Instance},
 		{"ttl", c.TTL == next.TTL},
 		{"forget_after", c.ForgetAfter == next.ForgetAfter},
@@ -167,6 +180,7 @@ func (b *builder) config() *Config {
 		b.at(f.ForgetAfter.place, "forget_after is %s; it must be from %s to %s", short(cfg.ForgetAfter), short(limits.MinForgetAfter), short(limits.MaxForgetAfter))
 	}
 	b.cluster(cfg)
+	b.tls(cfg)
 	b.listen("listen.grpc", f.Listen.GRPC)
 	b.listen("listen.http", f.Listen.HTTP)
 	if cfg.GRPC != "" && cfg.GRPC == cfg.HTTP && !strings.HasSuffix(cfg.GRPC, ":0") {
@@ -200,7 +214,7 @@ func short(d time.Duration) string {
 func (b *builder) cluster(cfg *Config) {
 	c := &b.file.Cluster
 	if len(c.Endpoints) == 0 {
-		at := c.place
+		at := c.listPlace("endpoints")
 		if at.line == 0 {
 			at = b.file.place
 		}
@@ -217,6 +231,22 @@ func (b *builder) cluster(cfg *Config) {
 			b.at(e.place, "cluster.endpoints has %s twice", e.value)
 		}
 		cfg.Endpoints = append(cfg.Endpoints, e.value)
+	}
+}
+
+// tls looks at the files for TLS. It does not read them: that is for who connects.
+func (b *builder) tls(cfg *Config) {
+	c := &b.file.Cluster
+	cfg.TLS = TLS{CA: c.CA.values, Cert: c.Cert.value, Key: c.Key.value}
+	switch {
+	case len(cfg.TLS.CA) > 1 && slices.Contains(cfg.TLS.CA, SystemCAs):
+		b.at(c.CA.place, "ca is %q and files beside it; name either", SystemCAs)
+	case c.Cert.ok() && !c.Key.ok():
+		b.missing(c.Cert.place, "cert needs key, the file of its key")
+	case c.Key.ok() && !c.Cert.ok():
+		b.missing(c.Key.place, "key needs cert, the file of its certificate")
+	case c.Cert.ok() && !c.CA.ok():
+		b.missing(c.Cert.place, "cert and key need ca, the files of the CAs that the nodes' certificates are verified against; system are those of this machine")
 	}
 }
 
@@ -240,7 +270,7 @@ func (b *builder) listen(key string, address text) {
 		return
 	}
 	if !b.options.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		b.at(address.place, "%s is %s, which is beyond loopback, and its traffic is plain text; --insecure allows it", key, address.value)
+		b.at(address.place, "%s is %q, which is beyond loopback, and its traffic is plain text; --insecure allows it", key, address.value)
 	}
 }
 

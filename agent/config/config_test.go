@@ -14,7 +14,7 @@ import (
 
 // everyKey is a file with each key that a file can have, but those that cannot be used yet.
 const everyKey = `
-cluster: {endpoints: [10.0.0.1:7600, "[::1]:7600", registry.example.com:7600]}
+cluster: {endpoints: [10.0.0.1:7600, "[::1]:7600", registry.example.com:7600], ca: [ca.pem, old-ca.pem], cert: agent.crt, key: agent.key}
 instance: 10.0.0.7:8080
 ttl: 45s
 forget_after: 7d
@@ -60,7 +60,8 @@ func TestEveryKey(t *testing.T) {
 	services := cfg.Services
 	cfg.Services = nil
 	want := &Config{
-		Endpoints: []string{"10.0.0.1:7600", "[::1]:7600", "registry.example.com:7600"}, Instance: "10.0.0.7:8080",
+		Endpoints: []string{"10.0.0.1:7600", "[::1]:7600", "registry.example.com:7600"},
+		TLS:       TLS{CA: []string{"ca.pem", "old-ca.pem"}, Cert: "agent.crt", Key: "agent.key"}, Instance: "10.0.0.7:8080",
 		TTL: 45 * time.Second, ForgetAfter: 7 * 24 * time.Hour, GRPC: "127.0.0.1:7610", HTTP: "[::1]:7612", AllowRemotePush: true,
 		Kubernetes: Kubernetes{ServiceAccount: "/var/run/token", PodInfo: "/etc/podinfo"},
 	}
@@ -187,7 +188,7 @@ func TestOptions(t *testing.T) {
 		"a flag for a file with":      {whole, Options{Instance: "10.1.1.1:1"}, "10.1.1.1:1"},
 		"neither":                     {noInstance, Options{}, `agent.yaml:3:19: service "checkout" has no instance; give it one, or all of them by instance at the top: the address at which others reach it, as 10.0.0.7:8080`},
 		"a flag with a wrong address": {whole, Options{Instance: ":8080"}, `agent.yaml: --instance: the instance ":8080" has no host; give the address at which others reach this process, as 10.0.0.7:8080`},
-		"beyond loopback":             {strings.Replace(whole, "http: 127.0.0.1", "http: 0.0.0.0", 1), Options{}, "agent.yaml:3:16: listen.http is 0.0.0.0:7612, which is beyond loopback, and its traffic is plain text; --insecure allows it"},
+		"beyond loopback":             {strings.Replace(whole, "http: 127.0.0.1", "http: 0.0.0.0", 1), Options{}, `agent.yaml:3:16: listen.http is "0.0.0.0:7612", which is beyond loopback, and its traffic is plain text; --insecure allows it`},
 		"beyond loopback, allowed":    {strings.Replace(whole, "http: 127.0.0.1", "http: 0.0.0.0", 1), Options{Insecure: true}, "10.0.0.7:8080"},
 	} {
 		t.Run(name, func(t *testing.T) {

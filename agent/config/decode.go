@@ -66,6 +66,9 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 			return
 		}
 		for _, item := range n.Content {
+			if d.full() {
+				return
+			}
 			v := reflect.New(to.Type().Elem()).Elem()
 			if isNull(item) {
 				d.at(placeOf(item), "an entry of %s has no value", key)
@@ -85,8 +88,12 @@ func (d *decoder) mapping(n *yaml.Node, to reflect.Value, key string) {
 		d.at(placeOf(n), "%s must be a mapping with keys; possible keys are %s", key, oneOf(keysOf(to.Type())))
 		return
 	}
-	if v, ok := to.Addr().Interface().(interface{ setPlace(place) }); ok {
-		v.setPlace(placeOf(n))
+	keeper, keeps := to.Addr().Interface().(interface {
+		setPlace(place)
+		setEmpty(key string, at place)
+	})
+	if keeps {
+		keeper.setPlace(placeOf(n))
 	}
 	d.entries(n, func(name string, at place, value *yaml.Node) {
 		index, ok := fieldOf(to.Type(), name)
@@ -96,6 +103,9 @@ func (d *decoder) mapping(n *yaml.Node, to reflect.Value, key string) {
 		case isNull(value):
 			d.at(at, "%s has no value; give it one, or leave the key out", name)
 		default:
+			if keeps && value.Kind == yaml.SequenceNode && len(value.Content) == 0 {
+				keeper.setEmpty(name, at)
+			}
 			d.decode(value, to.FieldByIndex(index), name)
 		}
 	})
@@ -104,7 +114,7 @@ func (d *decoder) mapping(n *yaml.Node, to reflect.Value, key string) {
 // entries calls f for each key of a mapping and its value. It finds keys that stand there twice.
 func (d *decoder) entries(n *yaml.Node, f func(name string, at place, value *yaml.Node)) {
 	first := map[string]place{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
+	for i := 0; i+1 < len(n.Content) && !d.full(); i += 2 {
 		key, value := n.Content[i], n.Content[i+1]
 		at := placeOf(key)
 		if e := plain(key); e != nil {

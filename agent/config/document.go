@@ -33,14 +33,19 @@ func document(text []byte) (*yaml.Node, *Error) {
 	first, err := next(d)
 	switch {
 	case errors.Is(err, io.EOF):
-		return nil, place{1, 1}.errorf("the file is empty; it needs cluster and services at least")
+		return nil, place{1, 1}.errorf(empty)
 	case err != nil:
 		return nil, notYAML(text, err)
 	}
+	if isNull(first) && first.Value == "" {
+		first = nil
+	}
 	second, err := next(d)
 	switch {
-	case errors.Is(err, io.EOF):
+	case errors.Is(err, io.EOF) && first != nil:
 		return first, nil
+	case errors.Is(err, io.EOF):
+		return nil, place{1, 1}.errorf(empty)
 	case err != nil:
 		return nil, notYAML(text, err)
 	}
@@ -153,6 +158,9 @@ func notYAML(text []byte, err error) *Error {
 
 // aliasIn returns the first place of an alias.
 func aliasIn(text []byte, name string) (at place, ok bool) {
+	if len(text) > maxLocated {
+		return at, false
+	}
 	defer func() {
 		if recover() != nil {
 			ok = false
@@ -166,7 +174,10 @@ func aliasIn(text []byte, name string) (at place, ok bool) {
 	return at, false
 }
 
-const secondDocument = "a second document begins here; a file has one"
+const (
+	empty          = "the file is empty; it needs cluster and services at least"
+	secondDocument = "a second document begins here; a file has one"
+)
 
 // words returns what a message means, or other if it is not among the plainWords.
 func words(message, other string) string {
@@ -180,8 +191,14 @@ func words(message, other string) string {
 
 func indentation(line string) string { return line[:len(line)-len(strings.TrimLeft(line, " \t"))] }
 
+// maxLocated bounds the texts in which a place is looked for, in bytes: goccy needs seconds for a MiB of brackets.
+const maxLocated = 4 << 20
+
 // locate asks goccy's parser where a text is no YAML. It has no answer if that parser accepts the text.
 func locate(text []byte) (at place, why string, ok bool) {
+	if len(text) > maxLocated {
+		return at, "", false
+	}
 	defer func() {
 		if recover() != nil {
 			ok = false

@@ -8,8 +8,10 @@ import (
 	"unicode"
 )
 
-// maxFaults is how many faults of one file are told; the rest is counted.
-const maxFaults = 20
+const (
+	maxFaults    = 20  // of one file that are told; the rest is counted
+	enoughFaults = 100 // after these nobody looks for more
+)
 
 // Error says what is wrong with a file, and where.
 type Error struct {
@@ -28,7 +30,7 @@ func (e *Error) Error() string {
 }
 
 // Errors are the faults of a file, two at least, in the order in which they stand there; at most 21: the last one
-// may say how many more there are.
+// may say that there are more.
 type Errors []*Error
 
 // Error has a line for each fault.
@@ -52,7 +54,28 @@ func (e Errors) Unwrap() (all []error) {
 type place struct{ line, column int }
 
 func (p place) errorf(format string, args ...any) *Error {
-	return &Error{Line: p.line, Column: p.column, Text: fmt.Sprintf(format, args...)}
+	return &Error{Line: p.line, Column: p.column, Text: oneLine(fmt.Sprintf(format, args...))}
+}
+
+// oneLine makes a text with parts of the file fit for a line of a terminal or a log.
+func oneLine(s string) string {
+	const longest = 500 // characters
+	n := 0
+	for i := range s {
+		if n++; n > longest {
+			s = s[:i] + "…"
+			break
+		}
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsPrint(r):
+			return r
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return unicode.ReplacementChar
+	}, s)
 }
 
 // faults collects what is wrong with a file.
@@ -67,6 +90,9 @@ func (f *faults) add(e *Error) {
 
 func (f *faults) at(p place, format string, args ...any) { f.add(p.errorf(format, args...)) }
 
+// full reports whether there are so many faults that it makes no sense to look for more.
+func (f *faults) full() bool { return len(f.all) >= enoughFaults }
+
 // err returns the faults as an error: nil, an *Error or Errors.
 func (f *faults) err(file string, text []byte) error {
 	if len(f.all) == 0 {
@@ -77,14 +103,22 @@ func (f *faults) err(file string, text []byte) error {
 	})
 	all := slices.CompactFunc(f.all, func(a, b *Error) bool { return *a == *b })
 	if more := len(all) - maxFaults; more > 0 {
-		all = append(all[:maxFaults:maxFaults], &Error{Text: fmt.Sprintf("there are %d more faults", more)})
+		text := fmt.Sprintf("there are %d more faults", more)
+		if f.full() {
+			text = "there are many more faults"
+		}
+		all = append(all[:maxFaults:maxFaults], &Error{Text: text})
 	}
 	lines := strings.Split(string(text), "\n")
 	for _, e := range all {
 		e.File = file
-		if e.Line > 0 && e.Line <= len(lines) {
-			e.Source = excerpt(lines[e.Line-1], e.Line, max(e.Column, 1))
+		if e.Line == 0 {
+			continue
 		}
+		if e.Line > len(lines) { // the end of the file: the library puts a value that is missing there
+			e.Line, e.Column = len(lines), len(lines[len(lines)-1])+1
+		}
+		e.Source = excerpt(lines[e.Line-1], e.Line, max(e.Column, 1))
 	}
 	if len(all) == 1 {
 		return all[0]

@@ -57,6 +57,9 @@ func TestFaults(t *testing.T) {
 		"colon and space in an argument": {check("command: {run: [echo, a: b]}"), "7:27: an entry of run must be one value, and this is a mapping; a value with a colon and a space needs quotes"},
 		"zero byte by an escape":         {check(`command: {run: ["a\0b"]}`), "7:21: an entry of run has a zero byte"},
 
+		"key of two lines":       {whole + "\"a\\nb\\e\": c\n", "5:1: unknown key \"a\\nb\\x1b\"; here stand"},
+		"key of two lines twice": {check("command: {run: [x], env: {\"a\\nb\\e\": c, \"a\\nb\\e\": d}}"), "7:44: a b\ufffd is given twice"},
+
 		// durations
 		"no unit":                {whole + "ttl: 30\n", `5:6: ttl: "30" has no unit; use 30s, 30m, 30h or 30d`},
 		"no unit in quotes":      {whole + "ttl: \"30\"\n", `5:6: ttl: "30" has no unit`},
@@ -91,22 +94,26 @@ func TestFaults(t *testing.T) {
 		// cluster and listen
 		"no cluster":              {strings.SplitAfterN(whole, "\n", 2)[1], "1:1: cluster.endpoints is missing or empty; name the API addresses of the registry's nodes"},
 		"cluster without":         {strings.Replace(whole, "{endpoints: [127.0.0.1:7600]}", "{}", 1), "1:10: cluster.endpoints is missing or empty"},
-		"no endpoints":            {strings.Replace(whole, "[127.0.0.1:7600]", "[]", 1), "1:10: cluster.endpoints is missing or empty"},
+		"no endpoints":            {strings.Replace(whole, "[127.0.0.1:7600]", "[]", 1), "1:11: cluster.endpoints is missing or empty"},
 		"endpoint without a port": {strings.Replace(whole, "[127.0.0.1:7600]", "[127.0.0.1]", 1), `1:23: cluster.endpoints: endpoint "127.0.0.1" is not host:port`},
 		"endpoint twice":          {strings.Replace(whole, "[127.0.0.1:7600]", "[127.0.0.1:7600, 127.0.0.1:7600]", 1), "1:39: cluster.endpoints has 127.0.0.1:7600 twice"},
 		"endpoint with a scheme":  {strings.Replace(whole, "[127.0.0.1:7600]", `["http://127.0.0.1:7600"]`, 1), `1:23: cluster.endpoints: endpoint "http://127.0.0.1:7600" is not host:port: leave out http://`},
-		"ca":                      {strings.Replace(whole, "}", ", ca: ca.pem}", 1), "1:44: ca cannot be used yet: this version speaks to the registry in plain text only; leave the key out"},
 		"token_file":              {strings.Replace(whole, "}", ", token_file: token}", 1), "1:52: token_file cannot be used yet"},
+		"cert without key":        {strings.Replace(whole, "}", ", ca: a, cert: x}", 1), "1:53: cert needs key, the file of its key"},
+		"key without cert":        {strings.Replace(whole, "}", ", ca: a, key: x}", 1), "1:52: key needs cert, the file of its certificate"},
+		"cert without ca":         {strings.Replace(whole, "}", ", cert: x, key: y}", 1), "1:46: cert and key need ca"},
+		"no ca":                   {strings.Replace(whole, "}", ", ca: []}", 1), "1:44: ca is an empty list"},
+		"system and a file":       {strings.Replace(whole, "}", ", ca: [system, ca.pem]}", 1), `1:44: ca is "system" and files beside it; name either`},
 		"listen without a port":   {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.1", 1), `3:16: listen.http is "127.0.0.1", which is not HOST:PORT`},
 		"listen at no number":     {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.1:http", 1), `3:16: listen.http is "127.0.0.1:http"; its port must be a number from 0 to 65535`},
 		"listen at 65536":         {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.1:65536", 1), `3:16: listen.http is "127.0.0.1:65536"; its port must be`},
 		"listen at no address":    {strings.Replace(whole, "127.0.0.1:7612", "127.0.0.256:1", 1), `3:16: listen.http is "127.0.0.256:1"; its host is no address of this machine`},
-		"listen at all addresses": {strings.Replace(whole, "127.0.0.1:7612", `":7612"`, 1), "3:16: listen.http is :7612, which is beyond loopback"},
+		"listen at all addresses": {strings.Replace(whole, "127.0.0.1:7612", `":7612"`, 1), `3:16: listen.http is ":7612", which is beyond loopback`},
 		"one address for two":     {strings.Replace(whole, "{http:", "{grpc: 127.0.0.1:7612, http:", 1), "3:38: listen.http and listen.grpc are the same address; each needs its own"},
 
 		// services
 		"no services":                     {strings.Replace(whole, "services: [{name: checkout}]\n", "", 1), "1:1: services is missing or empty; an agent needs at least one service"},
-		"empty services":                  {strings.Replace(whole, "[{name: checkout}]", "[]", 1), "1:1: services is missing or empty"},
+		"empty services":                  {strings.Replace(whole, "[{name: checkout}]", "[]", 1), "4:1: services is missing or empty"},
 		"service without a name":          {file("- on_stop: leave\n"), "5:3: a service has no name"},
 		"own name":                        {file("- name: rollcall.x\n"), `5:9: the service's name "rollcall.x" begins with "rollcall.", which is kept for the node's own names`},
 		"pattern":                         {file("- name: 'shop/*'\n"), `5:9: `},
@@ -253,6 +260,26 @@ func TestMoreFaultsThanAreTold(t *testing.T) {
 	}
 }
 
+// TestManyFaults has files in which nearly all is wrong: after the first faults nobody looks for more, because each takes
+// time.
+func TestManyFaults(t *testing.T) {
+	var keys strings.Builder
+	for i := range 200_000 {
+		fmt.Fprintf(&keys, "k%d: 1\n", i)
+	}
+	for name, text := range map[string]string{
+		"keys":     keys.String(),
+		"services": file(strings.Repeat("- x\n", MaxServices)),
+		"names":    file(strings.Repeat("- name: rollcall.x\n", MaxServices)),
+		"headers":  check("http: {url: http://127.0.0.1/, headers: {" + strings.Repeat("A: [b], ", 10_000) + "}}"),
+	} {
+		err := refuse(t, text)
+		if all, ok := err.(Errors); name != "headers" && (!ok || len(all) != maxFaults+1 || all[maxFaults].Error() != "agent.yaml: there are many more faults") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
 func TestSourceOfAnError(t *testing.T) {
 	for text, want := range map[string]string{
 		whole + "tll: 5s\n":                "    5 | tll: 5s\n      | ^",
@@ -265,5 +292,12 @@ func TestSourceOfAnError(t *testing.T) {
 		if e, ok := err.(*Error); !ok || e.Source != want {
 			t.Errorf("%v\ngot\n%s\nwant\n%s", err, e.Source, want)
 		}
+	}
+}
+
+func TestLongValuesAreCut(t *testing.T) {
+	err := refuse(t, whole+"ttl: "+strings.Repeat("é", 100_000)+"\n")
+	if n := len([]rune(err.Error())); n > 600 || !strings.HasSuffix(err.Error(), "…") {
+		t.Errorf("%d characters: %.700s", n, err)
 	}
 }

@@ -17,9 +17,27 @@ type given struct{ place }
 func (g given) ok() bool { return g.line > 0 }
 
 // placed is embedded by a mapping that keeps its place.
-type placed struct{ place }
+type placed struct {
+	place
+	empty map[string]place // of keys whose value is an empty list
+}
 
 func (p *placed) setPlace(at place) { p.place = at }
+
+func (p *placed) setEmpty(key string, at place) {
+	if p.empty == nil {
+		p.empty = map[string]place{}
+	}
+	p.empty[key] = at
+}
+
+// listPlace is the place of a list without an entry: of its key, or of the mapping that does not have the key.
+func (p *placed) listPlace(key string) place {
+	if at, ok := p.empty[key]; ok {
+		return at
+	}
+	return p.place
+}
 
 // scalar returns the text of a value as it stands in the file, without quotes: 8080 is "8080", yes is "yes".
 func scalar(n *yaml.Node, key string) (string, given, *Error) {
@@ -249,9 +267,34 @@ func (c *codes) take(n *yaml.Node, key string) *Error {
 	return nil
 }
 
+// texts is one text, or a list of them.
+type texts struct {
+	given
+	values []string
+}
+
+func (t *texts) take(n *yaml.Node, key string) *Error {
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	if len(items) == 0 {
+		return placeOf(n).errorf("%s is an empty list; leave the key out, or name one at least", key)
+	}
+	for _, item := range items {
+		var one text
+		if e := one.take(item, key); e != nil {
+			return e
+		}
+		t.values = append(t.values, one.value)
+	}
+	t.given = given{placeOf(n)}
+	return nil
+}
+
 // notYet is a key that a later version has.
 type notYet struct{}
 
 func (*notYet) take(n *yaml.Node, key string) *Error {
-	return placeOf(n).errorf("%s cannot be used yet: this version speaks to the registry in plain text only; leave the key out", key)
+	return placeOf(n).errorf("%s cannot be used yet: this version knows no tokens; leave the key out", key)
 }

@@ -17,9 +17,9 @@ type fileLayout struct {
 type clusterKeys struct {
 	placed
 	Endpoints []text `key:"endpoints"`
-	CA        notYet `key:"ca"`
-	Cert      notYet `key:"cert"`
-	Key       notYet `key:"key"`
+	CA        texts  `key:"ca"`
+	Cert      text   `key:"cert"`
+	Key       text   `key:"key"`
 	TokenFile notYet `key:"token_file"`
 }
 

@@ -56,7 +56,7 @@ func (b *builder) instance(cfg *Config) {
 func (b *builder) services(cfg *Config) {
 	all := b.file.Services
 	if len(all) == 0 {
-		b.missing(b.file.place, "services is missing or empty; an agent needs at least one service")
+		b.missing(b.file.listPlace("services"), "services is missing or empty; an agent needs at least one service")
 		return
 	}
 	if len(all) > MaxServices {
@@ -65,6 +65,9 @@ func (b *builder) services(cfg *Config) {
 	}
 	named, gates := map[string]place{}, map[string]string{}
 	for i := range all {
+		if b.full() {
+			return
+		}
 		k := &all[i]
 		if k.line == 0 {
 			continue // it is no mapping, which is a fault already

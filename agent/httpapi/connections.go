@@ -4,17 +4,17 @@ import (
 	"container/list"
 	"log/slog"
 	"net"
-	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
-// grace is how long a new connection may take to begin its request before another one may take its place.
-const grace = time.Second
+// grace is how long a new connection may be silent before another one may take its place.
+const grace = 2 * time.Second
 
 // connections bounds how many connections are open. From three quarters of the bound on, answers end their connections
 // (crowded). So those that are kept for a next request fill three quarters at most, and none is closed while its next
-// request is on its way. At the bound a new connection takes the place of one that has begun no request for longer than
+// request is on its way. At the bound a new connection takes the place of one that has been silent for longer than
 // grace. Else the new one waits, and more of them wait in the kernel's queue. So a burst is slow and not refused.
 type connections struct {
 	limit int
@@ -22,7 +22,7 @@ type connections struct {
 
 	mu     sync.Mutex // guards what follows
 	open   map[*conn]*list.Element
-	silent list.List     // of those that have begun no request, the oldest first
+	silent list.List     // of those from which no byte has come yet, in the order in which they are waited for
 	room   chan struct{} // has a token when a connection was closed; capacity 1: one accept waits
 	ended  chan struct{} // closed by end
 	over   bool
@@ -32,7 +32,8 @@ type connections struct {
 type conn struct {
 	net.Conn
 	owner *connections
-	since time.Time // when it was admitted
+	heard atomic.Bool // a byte has come
+	since time.Time   // when the first byte is waited for; zero: not yet
 }
 
 func newConnections(limit int, log *slog.Logger) *connections {
@@ -59,16 +60,34 @@ func (c *connections) end() {
 	}
 }
 
-// state is told by net/http what each connection does.
-func (c *connections) state(nc net.Conn, state http.ConnState) {
-	one, ok := nc.(*conn)
-	if !ok {
-		return
+// Read implements net.Conn. The time of silence begins with the first Read: before it, this process was slow and not
+// the caller.
+func (one *conn) Read(b []byte) (int, error) {
+	if one.heard.Load() {
+		return one.Conn.Read(b)
 	}
+	one.owner.awaits(one)
+	n, err := one.Conn.Read(b)
+	if n > 0 {
+		one.owner.hears(one)
+	}
+	return n, err
+}
+
+func (c *connections) awaits(one *conn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e, open := c.open[one]
-	if open && state == http.StateActive && e != nil {
+	if e, open := c.open[one]; open && e == nil && one.since.IsZero() {
+		one.since = time.Now()
+		c.open[one] = c.silent.PushBack(one)
+	}
+}
+
+func (c *connections) hears(one *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	one.heard.Store(true)
+	if e := c.open[one]; e != nil {
 		c.silent.Remove(e)
 		c.open[one] = nil
 	}
@@ -110,8 +129,8 @@ func (c *connections) admit(nc net.Conn) (admitted *conn, wait time.Duration) {
 		}
 		c.forget(evicted)
 	}
-	admitted = &conn{Conn: nc, owner: c, since: now}
-	c.open[admitted] = c.silent.PushBack(admitted)
+	admitted = &conn{Conn: nc, owner: c}
+	c.open[admitted] = nil
 	return admitted, 0
 }
 

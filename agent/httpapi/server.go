@@ -55,7 +55,6 @@ func New(source Source, o Options) *Server {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ConnState:         s.connections.state,
 		ErrorLog:          slog.NewLogLogger(logger.With("part", "http").Handler(), slog.LevelDebug),
 	}
 	return s

@@ -23,6 +23,7 @@ type fakePods struct {
 	pod    object
 	fails  func() error  // nil: every request is answered
 	drops  bool          // takes no write, and answers as if it had
+	loses  bool          // takes a write, and does not answer
 	took   time.Duration // of each request
 	reads  []time.Time   // when the pod was read
 	writes []condition   // in order
@@ -76,6 +77,9 @@ func (p *fakePods) write(ctx context.Context, c condition) (*object, error) {
 	p.writes, p.at = append(p.writes, c), append(p.at, time.Now())
 	if !p.drops {
 		p.put(c)
+	}
+	if p.loses {
+		return nil, errors.New("the connection broke")
 	}
 	o := p.pod
 	return &o, nil
@@ -405,6 +409,32 @@ func TestAConflictIsLookedAt(t *testing.T) {
 	})
 }
 
+// TestAPodThatIsReplacedEndsTheGateQuietly: a conflict, and then the look shows another pod of the name.
+func TestAPodThatIsReplacedEndsTheGateQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFakePods()
+		g, log, _ := run(t, p)
+		g.Set(client.Serving, "")
+		after(2 * time.Second)
+		answers := []error{&answerError{code: http.StatusConflict}, errGone}
+		p.set(func() {
+			p.fails = func() error {
+				if len(answers) == 0 {
+					return errors.New("a request too many")
+				}
+				err := answers[0]
+				answers = answers[1:]
+				return err
+			}
+		})
+		g.Set(client.NotServing, "")
+		after(time.Hour)
+		if s := g.State(); !s.Gone || strings.Contains(log.String(), "WARN") {
+			t.Errorf("state: %+v, log:\n%s", s, log)
+		}
+	})
+}
+
 // TestAPodThatIsGoneEndsTheGateQuietly: one word at level INFO, and no request more.
 func TestAPodThatIsGoneEndsTheGateQuietly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -453,6 +483,27 @@ func TestAWriteThatHasNoEffectIsAFailure(t *testing.T) {
 		after(10 * time.Minute)
 		if s := g.State(); s.Writes != 0 || s.Failures == 0 || s.Pending < 9*time.Minute || !strings.Contains(log.String(), "took the condition and shows") {
 			t.Errorf("state: %+v\n%s", s, log)
+		}
+	})
+}
+
+// TestAWriteWhoseAnswerIsLost: what the pod has is not known then, so a change back is not taken for written.
+func TestAWriteWhoseAnswerIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFakePods()
+		g, _, _ := run(t, p)
+		for range 20 {
+			g.Set(client.Serving, "")
+			after(2 * time.Second)
+			p.set(func() { p.loses = true })
+			g.Set(client.NotServing, "")
+			after(0)
+			p.set(func() { p.loses = false })
+			g.Set(client.Serving, "")
+			after(2 * time.Second)
+			if c := p.pod.Status.Conditions[0]; c.Status != "True" {
+				t.Fatalf("SERVING was said last; the pod has %s", c.Status)
+			}
 		}
 	})
 }

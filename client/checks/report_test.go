@@ -220,6 +220,8 @@ func TestLog(t *testing.T) {
 		}), Fall(2))
 		f.start()
 		pass(time.Minute)
+		f.Remove("x", "a")
+		pass(s)
 		if err := f.stop(); err != nil {
 			t.Error(err)
 		}
@@ -232,6 +234,7 @@ func TestLog(t *testing.T) {
 			`level=ERROR msg="a check panicked" service=x check=a status=SERVING error="panic: oh (PLACE)" failures=1`,
 			`level=INFO msg="a check has turned SERVING" service=x check=a`,
 			`level=INFO msg="a check has turned SERVING" service=x check=a`,
+			`level=INFO msg="a service has no checks any more" service=x`,
 			`level=INFO msg="the status of a service is SERVING" service=x`,
 			`level=INFO msg="the status of a service is SERVING" service=x`,
 			`level=INFO msg="the status of a service is SERVING" service=x`,
@@ -240,6 +243,7 @@ func TestLog(t *testing.T) {
 			`level=WARN msg="a check has turned NOT_SERVING" service=x check=a error="panic: oh (PLACE)" failures=2`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=NOT_SERVING error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=NOT_SERVING error="the lease is closed"`,
+			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVICE_UNKNOWN error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVING error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVING error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVING error="the lease is closed"`,

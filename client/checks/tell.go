@@ -109,8 +109,11 @@ func (b *outboxes) changed(service string, c change) {
 	}
 	if b.log != nil {
 		l := line{slog.LevelInfo, "the status of a service is " + c.status.String(), []slog.Attr{slog.String("service", service)}}
-		if c.status == client.NotServing {
+		switch c.status {
+		case client.NotServing:
 			l.level = slog.LevelWarn
+		case client.ServiceUnknown:
+			l.text = "a service has no checks any more"
 		}
 		if len(c.reasons) > 0 {
 			l.attrs = append(l.attrs, slog.String("reason", reasonText(c.status, c.reasons)))

@@ -62,6 +62,9 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 				return err
 			}
 			if f.check {
+				if err := agent.CheckFiles(cfg); err != nil {
+					return fileFailure(&config.Error{File: f.file, Text: err.Error()})
+				}
 				fmt.Fprintln(a.stdout, checkedLine(f.file, cfg))
 				return nil
 			}

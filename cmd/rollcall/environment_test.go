@@ -97,7 +97,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"agent --check-config",
 		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
 		"cert ca --days", "cert ca --dir", "cert client --days", "cert client --dir", "cert node --days", "cert node --dir", "cert node --host",
-		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh",
+		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh", "dev --tls",
 		"events --actor", "events --follow", "events --service", "get --at",
 		"lease grant --dry-run", "lease grant --forget-after", "lease grant --on-expiry", "lease grant --ttl", "lease keep-alive --timeout", "lease list --all", "lease release-guard --dry-run",
 		"lease revoke --dry-run", "lease revoke --keep-reports", "lease revoke --status", "list --at",
