@@ -95,6 +95,9 @@ func TestStop(t *testing.T) {
 				if err := <-called; err == nil {
 					t.Error("the call that hangs has an answer")
 				}
+				if took := time.Since(begun); took > 3*time.Second {
+					t.Errorf("the call that hangs ends after %v", took)
+				}
 			}
 			if err := <-served; err != nil {
 				t.Errorf("Serve returns %v", err)
