@@ -153,18 +153,18 @@ func (a *Agent) judge() {
 }
 
 // startWait starts the initial wait of a service.
-func (a *Agent) startWait(name string) {
+func (a *Agent) startWait(name string, c *cell) {
 	a.agenda.at(time.Now().Add(waitUnheard), func() {
 		if a.opinions.silent() > 0 {
-			a.endWait(name, waitUnheard)
+			a.endWait(name, c, waitUnheard)
 			return
 		}
-		a.agenda.at(time.Now().Add(waitHeard-waitUnheard), func() { a.endWait(name, waitHeard) })
+		a.agenda.at(time.Now().Add(waitHeard-waitUnheard), func() { a.endWait(name, c, waitHeard) })
 	})
 }
 
-func (a *Agent) endWait(name string, waited time.Duration) {
-	if a.board.endWait(name) && !a.alone.Swap(true) {
+func (a *Agent) endWait(name string, c *cell, waited time.Duration) {
+	if a.board.endWait(name, c) && !a.alone.Swap(true) {
 		a.logger.Warn("the registry was not heard within the initial wait; until it is, this agent alone decides", "waited", waited, "service", name)
 	}
 }

@@ -225,6 +225,23 @@ func TestInitialWaitHidesOnlySERVING(t *testing.T) {
 	})
 }
 
+// TestInitialWaitOfAServiceThatComesBack is a whole one.
+func TestInitialWaitOfAServiceThatComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		reg := newFakeRegistry()
+		reg.hush(true)
+		shop := watched("shop", checked("c", "1", &probe{}))
+		a := start(t, reg, file(shop, watched("other")))
+		time.Sleep(waitUnheard - time.Millisecond)
+		a.mustReload(file(watched("other")))
+		a.mustReload(file(shop, watched("other")))
+		time.Sleep(waitUnheard - time.Millisecond)
+		a.shows("shop", notServing)
+		time.Sleep(2 * time.Millisecond)
+		a.shows("shop", serving)
+	})
+}
+
 // TestReportsKeepAPace: of changes within a second the newest goes out, of a new reason alone the newest within a
 // minute; local clients are told at once.
 func TestReportsKeepAPace(t *testing.T) {

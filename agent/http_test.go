@@ -122,6 +122,7 @@ func TestPushOverHTTP(t *testing.T) {
 		p.ask("GET", "/readyz/checked", "", 200)
 		probe.failing.Store(true)
 		time.Sleep(time.Second)
+		synctest.Wait()
 		p.ask("GET", "/readyz/checked", "", 503, "failing: c", "check c: no\n")
 
 		a.stop()

@@ -176,7 +176,7 @@ func (s *fakeStream) Send(r *healthpb.HealthCheckResponse) error {
 // TestWatchSendsNoStatusTwice: one that changed and changed back while the stream was busy.
 func TestWatchSendsNoStatusTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBoard(func(string) {})
+		b := newBoard(func(string, *cell) {})
 		ctx, cancel := context.WithCancel(t.Context())
 		s := &fakeStream{ctx: ctx, during: func() {
 			b.say("", notServing)

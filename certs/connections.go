@@ -16,8 +16,8 @@ const spread = 10 * time.Second
 // Connections are the open connections of a port whose other side has shown a certificate. When files are taken,
 // those that no longer verify are closed.
 //
-// A connection whose certificate has expired since its handshake stays: whether it verifies is asked about the
-// time of its handshake. So a clock that is wrong closes nothing.
+// A connection whose certificate has expired since its handshake stays: it is enough that it verifies at the time of
+// its handshake. So a clock that is wrong closes nothing.
 type Connections struct {
 	source *Source
 	log    *slog.Logger
@@ -104,18 +104,19 @@ func (c *Connections) stale() map[*connection]error {
 		open = append(open, conn)
 	}
 	c.mu.Unlock()
-	b := c.source.current.Load()
+	b, now := c.source.current.Load(), c.source.now()
 	why := map[*connection]error{}
 	for _, conn := range open {
-		if err := conn.check(b); err != nil {
+		if err := conn.check(b, now); err != nil {
 			why[conn] = err
 		}
 	}
 	return why
 }
 
-func (conn *connection) check(b *bundle) error {
-	if err := b.verify(conn.shown, conn.usage, conn.since); err != nil {
+// check asks about the time of the handshake, and about now: a CA that was renewed since may not have been valid then.
+func (conn *connection) check(b *bundle, now time.Time) error {
+	if err := b.verify(conn.shown, conn.usage, conn.since); err != nil && b.verify(conn.shown, conn.usage, now) != nil {
 		return err
 	}
 	if conn.verify == nil {

@@ -105,7 +105,7 @@ func (s *Source) warn() {
 
 func leftWords(left time.Duration) string {
 	if left >= 2*day {
-		return fmt.Sprintf("%d days", left/day)
+		return fmt.Sprintf("%d days", (left+day/2)/day)
 	}
 	return left.Truncate(time.Minute).String()
 }

@@ -139,7 +139,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		"two keys":    {func(d directory) { d.write(d.files.Key, append(n1.keyPEM(t), ca.keyPEM(t)...)) }, []string{"holds several keys"}, reasonOther},
 		"damaged key": {func(d directory) { d.write(d.files.Key, block("EC PRIVATE KEY", []byte{1, 2})) }, []string{"the key in", "cannot be read"}, reasonOther},
 		"too large":   {func(d directory) { d.write(d.files.CA[0], make([]byte, maxFileBytes+1)) }, []string{"larger than 1 MiB"}, reasonOther},
-		"key on P-224": {func(d directory) {
+		"unusual curve": {func(d directory) {
 			key, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
 			if err != nil {
 				t.Fatal(err)
@@ -264,6 +264,27 @@ func TestOpenTakes(t *testing.T) {
 				t.Errorf("%s, generation %d", got, s.Generation())
 			}
 		})
+	}
+}
+
+// The CAs of a client are those of servers. Its own certificate may be of another CA, which only servers know.
+func TestAClientsCertificateMayBeOfAnotherCA(t *testing.T) {
+	servers, clients := newCA(t, "servers"), newCA(t, "clients")
+	ops, d := opened(t, ForClient, clientOf(clients, t, "ops"), servers)
+	nodeDirectory := newDirectory(t)
+	nodeDirectory.put(servers.node(t, "n1"), servers, clients)
+	n1, err := Open(nodeDirectory.files, nodeAt(begin))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, c := shake(t, n1.Server(Accept{}), ops.Client(Dial{ServerName: "n1"})); s.err != nil || c.err != nil {
+		t.Errorf("%v; %v", s.err, c.err)
+	}
+	if _, err := Open(d.files, nodeAt(begin)); Reason(err) != ReasonUnknownCA {
+		t.Errorf("for a node: %v", err)
+	}
+	if _, err := Open(d.files, Options{Now: func() time.Time { return begin.Add(999 * day) }}); Reason(err) != ReasonExpired {
+		t.Errorf("expired: %v", err)
 	}
 }
 

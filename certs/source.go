@@ -22,17 +22,9 @@ const (
 type Use int
 
 const (
-	ForClient Use = iota // it is shown to servers
-	ForNode              // it is shown to servers and to clients
+	ForClient Use = iota // it is shown to servers, whose CAs need not be those that sign clients
+	ForNode              // it is shown to servers and to clients, and must verify as both against the CAs
 )
-
-// own are the usages that a certificate of one's own must have.
-func (u Use) own() []x509.ExtKeyUsage {
-	if u == ForNode {
-		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-	}
-	return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-}
 
 // Options of a Source. The zero value is that of a client.
 type Options struct {
@@ -71,8 +63,9 @@ type Reloads struct {
 	Refused uint64 // each content once, not each time that it is read
 }
 
-// Open reads the files and verifies them: they are in PEM form, the key belongs to the certificate, the
-// certificate is valid now and verifies against the CAs. The error names the file and says what is wrong.
+// Open reads the files and verifies them: they are in PEM form, the key belongs to the certificate, and the
+// certificate is valid now. That of a node must also verify against the CAs. The error names the file and says what
+// is wrong.
 func Open(files Files, opts Options) (*Source, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)

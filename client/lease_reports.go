@@ -117,8 +117,6 @@ func (l *Lease) Release(ctx context.Context, services ...string) error {
 		return nil
 	case <-ctx.Done():
 		return l.op.ended(ctx.Err(), nil)
-	case <-l.closed:
-		return nil
 	}
 }
 

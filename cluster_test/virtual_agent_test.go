@@ -3,6 +3,7 @@ package cluster_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"github.com/rollcallhq/rollcall/agent/config"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/checks"
+	"github.com/rollcallhq/rollcall/client/healthserver"
 )
 
 // virtualAgent is an agent that watches services of a real registry, and a stock client that asks it.
@@ -331,6 +333,72 @@ func TestVirtualAgentReloads(t *testing.T) {
 		c.caughtUp()
 		if bank, mail, post := reported("bank"), reported("mail"), reported("post"); bank != notServing || mail == serving || post != notServing {
 			t.Errorf("after the end bank is %v, mail is %v, post is %v", bank, mail, post)
+		}
+	})
+}
+
+// TestVirtualAgentAndHealthServerAgree: an agent, and a process with client/healthserver that publishes, show the same
+// of a service, whatever operators do and whatever becomes of the registry.
+func TestVirtualAgentAndHealthServerAgree(t *testing.T) {
+	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		c.awaitLevel(2)
+		const other = "10.0.0.8:8080" // of the agent
+		var failing atomic.Bool
+		cfg := c.agentFile(config.Service{Name: shopCart, OnStop: client.StopWithdraw, Checks: []config.Check{agentCheck(&failing)}})
+		cfg.Services[0].Instance = other
+		a := c.agent(cfg)
+		defer func() { a.stop() }()
+		i := c.instance(healthserver.WithPublish(healthserver.Publish{TTL: cfg.TTL, OnStop: client.StopWithdraw}))
+		defer i.stop()
+		r := rand.New(rand.NewPCG(1, 2))
+		seen := map[client.Status]int{}
+		for step := range 120 {
+			cl := c.client()
+			pattern := []string{shopCart, shopCart + "/*", "*", "instance"}[r.IntN(4)]
+			patterns := []string{pattern}
+			if pattern == "instance" {
+				patterns = []string{shopCartInstance, shopCart + "/" + other}
+			}
+			switch r.IntN(6) {
+			case 0, 1, 2:
+				s, ttl := []client.Status{serving, notServing}[r.IntN(2)], []time.Duration{time.Minute, client.Forever}[r.IntN(2)]
+				for _, p := range patterns {
+					c.override(cl, p, s, client.WriteOptions{TTL: ttl})
+				}
+			case 3:
+				for _, p := range patterns {
+					_, _ = cl.ClearOverride(c.patiently(), p, client.WriteOptions{}) // there may be none
+				}
+			case 4:
+				c.set(cl, shopCart, []client.Status{serving, notServing, unknown}[r.IntN(3)])
+			case 5:
+				failing.Store(!failing.Load())
+				i.SetServingStatus("", map[bool]client.Status{true: notServing, false: serving}[failing.Load()])
+			}
+			cl.Close()
+			switch step {
+			case 40, 80:
+				c.replace("") // founded anew
+				c.awaitLevel(2)
+			case 60:
+				for _, n := range c.nodes {
+					n.stop()
+				}
+				time.Sleep(time.Minute)
+				for _, n := range c.nodes {
+					n.start()
+				}
+				c.waitReady()
+			}
+			time.Sleep(10 * time.Second)
+			got, want := a.shows(shopCart), i.shows()
+			if got != want {
+				t.Fatalf("step %d, %s: the agent shows %v, the health server %v", step, pattern, got, want)
+			}
+			seen[got]++
+		}
+		if seen[serving] < 10 || seen[notServing] < 10 {
+			t.Errorf("it was no test: shown was %v", seen)
 		}
 	})
 }

@@ -92,7 +92,7 @@ func TestPageHasEveryKey(t *testing.T) {
 
 // TestFaultsOfThePage makes the faults that the page shows.
 func TestFaultsOfThePage(t *testing.T) {
-	_, after, _ := strings.Cut(section(t), "```\nrollcall: ")
+	_, after, _ := strings.Cut(section(t), "```text\nrollcall: ")
 	shown, _, _ := strings.Cut(after, "```\n")
 	text := "cluster: {endpoints: [127.0.0.1:7600]}\ninstance: 10.0.0.7:8080\n\n\nservices:\n  - name: a\n    checks:\n      - load: {}\n        intervall: 5s\n        timeout: 5\n"
 	var got strings.Builder

@@ -130,7 +130,11 @@ func TestIdleConnectionsKeepNobodyOut(t *testing.T) {
 				t.Errorf("connection %d: %v", i, err)
 			}
 		}
-		time.Sleep(idleTimeout + time.Second)
+		time.Sleep(idleTimeout - time.Second)
+		if n := s.connections.count(); n != 5 {
+			t.Errorf("%d connections are open before the idle timeout", n)
+		}
+		time.Sleep(2 * time.Second)
 		if n := s.connections.count(); n != 0 {
 			t.Errorf("%d connections are open after the idle timeout", n)
 		}

@@ -29,6 +29,8 @@ func TestWhoMayAsk(t *testing.T) {
 		{"HTTP/1.0 without a host", "PUT", "127.0.0.1:50000", loopback, "", "", Options{}, 204},
 		{"by a name that the agent has", "PUT", "127.0.0.1:50000", loopback, "Agent:7612", "", Options{Hosts: []string{"agent"}}, 204},
 		{"by this machine's own address", "PUT", "10.0.0.7:50000", machine, "10.0.0.7:7612", "", Options{}, 204},
+		{"by another loopback address", "PUT", "127.0.0.1:50000", "127.0.0.2:7612", "127.0.0.2:7612", "", Options{}, 204},
+		{"by this machine's own address in IPv6", "PUT", "[::ffff:10.0.0.7]:50000", "[::ffff:10.0.0.7]:7612", "10.0.0.7:7612", "", Options{}, 204},
 
 		{"another machine", "PUT", other, machine, "10.0.0.7:7612", "", Options{}, 403},
 		{"another machine that may", "PUT", other, machine, "10.0.0.7:7612", "", Options{AllowRemotePush: true}, 204},
@@ -47,6 +49,7 @@ func TestWhoMayAsk(t *testing.T) {
 		{"a rebound name reads", "GET", "127.0.0.1:50000", loopback, "evil.example:7612", "", Options{}, 421},
 		{"a rebound name without a port", "HEAD", "127.0.0.1:50000", loopback, "evil.example", "", Options{}, 421},
 		{"a rebound name like localhost", "GET", "127.0.0.1:50000", loopback, "localhost.evil.example:7612", "", Options{}, 421},
+		{"a rebound name that ends like localhost", "GET", "127.0.0.1:50000", loopback, "evil-localhost:7612", "", Options{}, 421},
 		{"a rebound name like an address", "GET", "127.0.0.1:50000", loopback, "127.0.0.1.evil.example:7612", "", Options{}, 421},
 		{"a rebound name of another address", "PUT", other, machine, "evil.example:7612", "Origin: http://evil.example:7612", Options{AllowRemotePush: true}, 421},
 		{"an unknown way here", "GET", "127.0.0.1:50000", "", "evil.example", "", Options{}, 421},

@@ -95,6 +95,9 @@ func TestReadinessOfAService(t *testing.T) {
 				t.Errorf("%s: %q has no %q", test.name, body, has)
 			}
 		}
+		if strings.Contains(body, "check disk") || strings.Contains(body, "check http") {
+			t.Errorf("%s: %q names checks that turn nothing", test.name, body)
+		}
 		if code == 200 && body != "SERVING\n" {
 			t.Errorf("%s: %q", test.name, body)
 		}

@@ -191,6 +191,11 @@ func (g *Gate) bring(ctx context.Context) error {
 		next.LastTransitionTime = g.have.LastTransitionTime
 	}
 	o, err := g.pods.write(ctx, next)
+	if a := (*answerError)(nil); errors.As(err, &a) && a.code == http.StatusConflict {
+		if _, looked := g.pods.read(ctx); errors.Is(looked, errGone) { // another pod has the name
+			return looked
+		}
+	}
 	if err != nil {
 		return err
 	}

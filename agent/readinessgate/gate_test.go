@@ -409,6 +409,32 @@ func TestAConflictIsLookedAt(t *testing.T) {
 	})
 }
 
+// TestAPodThatIsReplacedEndsTheGateQuietly: a conflict, and then the look shows another pod of the name.
+func TestAPodThatIsReplacedEndsTheGateQuietly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newFakePods()
+		g, log, _ := run(t, p)
+		g.Set(client.Serving, "")
+		after(2 * time.Second)
+		answers := []error{&answerError{code: http.StatusConflict}, errGone}
+		p.set(func() {
+			p.fails = func() error {
+				if len(answers) == 0 {
+					return errors.New("a request too many")
+				}
+				err := answers[0]
+				answers = answers[1:]
+				return err
+			}
+		})
+		g.Set(client.NotServing, "")
+		after(time.Hour)
+		if s := g.State(); !s.Gone || strings.Contains(log.String(), "WARN") {
+			t.Errorf("state: %+v, log:\n%s", s, log)
+		}
+	})
+}
+
 // TestAPodThatIsGoneEndsTheGateQuietly: one word at level INFO, and no request more.
 func TestAPodThatIsGoneEndsTheGateQuietly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

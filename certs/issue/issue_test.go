@@ -73,7 +73,8 @@ func TestMemberVerifies(t *testing.T) {
 func TestClientVerifies(t *testing.T) {
 	dir := t.TempDir()
 	ca := newCA(t, begin)
-	caFile, _ := ca.write(t, dir, "ca")
+	roots := x509.NewCertPool()
+	roots.AddCert(ca.Cert)
 	for _, name := range []string{"ops", "alice@example.org", "Ünal, İpek", "spiffe://example.org/shop/cart", "spiffe://example.org"} {
 		p, err := ca.Client(name, 1, begin)
 		if err != nil {
@@ -84,8 +85,13 @@ func TestClientVerifies(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 		certFile, keyFile := p.write(t, dir, "client")
-		if _, err := certs.Open(certs.Files{Cert: certFile, Key: keyFile, CA: []string{caFile}}, certs.Options{Now: func() time.Time { return begin }}); err != nil {
+		if _, err := certs.Open(certs.Files{Cert: certFile, Key: keyFile}, certs.Options{Now: func() time.Time { return begin }}); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		for usage, want := range map[x509.ExtKeyUsage]bool{x509.ExtKeyUsageClientAuth: true, x509.ExtKeyUsageServerAuth: false} {
+			if _, err := p.Cert.Verify(x509.VerifyOptions{Roots: roots, CurrentTime: begin, KeyUsages: []x509.ExtKeyUsage{usage}}); (err == nil) != want {
+				t.Errorf("%s, usage %d: %v", name, usage, err)
+			}
 		}
 	}
 }
@@ -189,6 +195,15 @@ func TestReadCA(t *testing.T) {
 	}
 	if other.Cert.Subject.CommonName == ca.Cert.Subject.CommonName || other.Cert.SerialNumber.Cmp(ca.Cert.SerialNumber) == 0 {
 		t.Error("two CAs are called the same")
+	}
+}
+
+// A CA that was made on a machine whose clock is ahead signs nothing that is valid before it.
+func TestNothingIsValidBeforeItsCA(t *testing.T) {
+	ca := newCA(t, begin)
+	p, err := ca.Client("ops", 1, begin.Add(-2*time.Minute))
+	if err != nil || !p.Cert.NotBefore.Equal(ca.Cert.NotBefore) {
+		t.Errorf("%v, %v", p.Cert.NotBefore, err)
 	}
 }
 

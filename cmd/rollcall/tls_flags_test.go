@@ -63,7 +63,7 @@ func TestCommandsConnectWithTLS(t *testing.T) {
 		"the machine's CAs":        {"-e " + may + " --ca system", probeConnection, "is signed by no CA that is trusted here"},
 		"for another host":         {"-e " + misnamed + " --ca " + ca.File, probeConnection, `is not for the address "127.0.0.1"`},
 		"none where one is needed": {"-e " + must + " --ca " + ca.File, probeConnection, "it asks for a certificate"},
-		"a certificate of another": {"-e " + may + " --ca " + ca.File + " --cert " + stranger.Cert + " --key " + stranger.Key, 1, ""},
+		"a certificate of another": {"-e " + may + " --ca " + ca.File + " --cert " + stranger.Cert + " --key " + stranger.Key, probeConnection, "it does not accept the certificate that is shown"},
 		"expired":                  {"-e " + may + " --ca " + ca.File + " --cert " + expired.Cert + " --key " + expired.Key, 1, "expired on"},
 		"no key":                   {"-e " + may + " --ca " + ca.File + " --cert " + alice.Cert, 1, "--ca, --cert and --key: a certificate is given and no key; give both"},
 		"another's key":            {"-e " + may + " --ca " + ca.File + " --cert " + alice.Cert + " --key " + node.Key, 1, "does not belong to the certificate"},

@@ -127,6 +127,11 @@ func TestPodLife(t *testing.T) {
 		t.Errorf("the restart wrote %d patches", n-patches)
 	}
 
+	// What others wrote into the status is there.
+	if c := conditionOf(pod, corev1.PodScheduled); c.Status != corev1.ConditionTrue {
+		t.Errorf("the agent's patches have removed PodScheduled: %v", pod.Status.Conditions)
+	}
+
 	// The pod ends: preStop, the program, then the agent, which withdraws what it reported and leaves the condition.
 	if err := p.kubelet.stop(program.Name, patience); err != nil {
 		t.Error(err)
@@ -159,33 +164,48 @@ func TestPodLife(t *testing.T) {
 	}
 }
 
-// TestPodIsGone: the pod is deleted by force while its agent still runs. The agent goes on without it.
+// TestPodIsGone: the pod is deleted by force while its agent still runs, and perhaps another one has its name. The agent
+// goes on without it.
 func TestPodIsGone(t *testing.T) {
 	if testing.Short() {
 		t.Skip("needs processes")
 	}
-	p := newPodLife(t)
-	agent, program := p.spec.InitContainers[0], p.spec.Containers[0]
-	p.kubelet.start(agent, process(p.binary, p.agentArgs, p.agentEnv, p.log))
-	p.kubelet.start(program, p.program.run)
-	p.ready(true)
-	p.api.delete()
-	p.rollcall("set", "orders", "not_serving")
-	p.eventually("the agent to learn it", func() bool { return len(p.log.lines("the pod is deleted")) == 1 })
-	requests := p.api.count()
-	for status, want := range map[string]string{"serving": "1", "not_serving": "0"} {
-		p.rollcall("set", "orders", status)
-		p.eventually("the agent to hear "+status, func() bool { return p.metric("rollcall_agent_readiness_gate_status") == want })
-	}
-	if n := p.api.count(); n != requests {
-		t.Errorf("%d requests for a pod that is gone", n-requests)
-	}
-	for _, level := range []string{`"level":"ERROR"`, `"level":"WARN"`} {
-		for _, line := range p.log.lines(level) {
-			if strings.Contains(line, "pod") {
-				t.Errorf("not quiet: %s", line)
+	for _, tc := range []struct {
+		name string
+		end  func(*apiServer)
+	}{
+		{"deleted", (*apiServer).delete},
+		{"replaced", func(a *apiServer) { a.replace("7c1d4e2f-0000-4000-8000-00000000cafe") }},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			p := newPodLife(t)
+			agent, program := p.spec.InitContainers[0], p.spec.Containers[0]
+			p.kubelet.start(agent, process(p.binary, p.agentArgs, p.agentEnv, p.log))
+			p.kubelet.start(program, p.program.run)
+			p.ready(true)
+			tc.end(p.api)
+			p.rollcall("set", "orders", "not_serving")
+			p.eventually("the agent to learn it", func() bool { return len(p.log.lines("the pod is deleted")) == 1 })
+			requests := p.api.count()
+			for _, status := range []string{"serving", "not_serving"} {
+				p.rollcall("set", "orders", status)
+				want := map[string]string{"serving": "1", "not_serving": "0"}[status]
+				p.eventually("the agent to hear "+status, func() bool { return p.metric("rollcall_agent_readiness_gate_status") == want })
 			}
-		}
+			if n := p.api.count(); n != requests {
+				t.Errorf("%d requests for a pod that is gone", n-requests)
+			}
+			if pod, _ := p.api.get(); pod != nil && conditionOf(pod, condition).Status != "" {
+				t.Errorf("another pod of the name has the condition %+v", conditionOf(pod, condition))
+			}
+			for _, level := range []string{`"level":"ERROR"`, `"level":"WARN"`} {
+				for _, line := range p.log.lines(level) {
+					if strings.Contains(line, "pod") {
+						t.Errorf("not quiet: %s", line)
+					}
+				}
+			}
+		})
 	}
 }
 
@@ -300,18 +320,6 @@ func newPodLife(t *testing.T) *podLife {
 		}
 	})
 	return p
-}
-
-// build builds the program of this repository.
-func build(t *testing.T) string {
-	t.Helper()
-	at := filepath.Join(t.TempDir(), "rollcall")
-	cmd := exec.Command("go", "build", "-o", at, "./cmd/rollcall")
-	cmd.Dir = filepath.Join("..", "..")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return at
 }
 
 // freePorts returns ports that nobody listens at, each with the two after it.
