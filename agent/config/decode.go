@@ -9,9 +9,6 @@ import (
 // This file puts a document into the structs of schema.go. The library's own decoder is not used, because it gives
 // values of our types no place, and speaks of Go's types.
 
-// maxDepth is how deep lists and mappings may lie in each other; the schema needs 7 levels.
-const maxDepth = 16
-
 func placeOf(n *yaml.Node) place { return place{n.Line, n.Column} }
 
 // leaf takes a value that is no mapping of the schema's keys.
@@ -19,10 +16,8 @@ type leaf interface {
 	take(n *yaml.Node, key string) *Error
 }
 
-type decoder struct {
-	faults
-	depth int
-}
+// decoder goes as deep into a document as the schema, whatever the document has.
+type decoder struct{ faults }
 
 const noAlias = "aliases as *%s are not used here; write the value out"
 
@@ -47,11 +42,6 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 		d.add(e)
 		return
 	}
-	if d.depth++; d.depth > maxDepth {
-		d.at(placeOf(n), "lists and mappings lie more than %d deep in each other here", maxDepth)
-		return
-	}
-	defer func() { d.depth-- }()
 	if l, ok := to.Addr().Interface().(leaf); ok {
 		d.add(l.take(n, key))
 		return
