@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Agent struct {
 	endTaking  context.CancelFunc
 	begun      atomic.Bool // Run or Close was called
 	running    atomic.Bool // Run runs
+	judging    atomic.Bool // judge is to be called soon
 	firstRound atomic.Bool // of checks is done
 	alone      atomic.Bool // it was logged that an initial wait ended without the registry
 
@@ -144,11 +146,20 @@ func (a *Agent) judge() {
 	a.services.mu.Lock()
 	defer a.services.mu.Unlock()
 	opinion := a.opinions.reader()
+	var again []string
 	for name, s := range a.services.all {
 		whole := opinion(name)
-		by, heard := s.instance.Judge(opinion(s.config.Reported()))
+		reported := opinion(s.config.Reported())
+		by, heard := s.instance.Judge(reported)
+		var gone bool
+		if s.rival, gone = a.reports.heard(s.config.Reported(), &reported); gone {
+			again = append(again, s.config.Reported())
+		}
 		s.off = by
 		a.board.judged(name, whole.Off || by != nil, whole.Heard && heard)
+	}
+	if len(again) > 0 {
+		a.logger.Warn("another reporter had instances of this agent, and is gone; this agent reports them again", "instances", len(again), "one", slices.Min(again))
 	}
 }
 
@@ -175,6 +186,7 @@ func (a *Agent) leaseEvent(e client.LeaseEvent) {
 		a.logger.Info("reporting", "lease", e.LeaseID)
 	case client.LeaseReported:
 		a.metrics.Published(nil)
+		a.judgeSoon()
 	case client.LeaseFailed:
 		a.metrics.Published(e.Err)
 		a.logger.Warn("reporting failed; it is tried again", "service", e.Service, "error", e.Err)

@@ -91,6 +91,22 @@ func judgement(name string, o *view.Opinion, now time.Time) string {
 	return b.String()
 }
 
+// rivalText says who else reports the instance; "" if nobody does.
+func (s *Service) rivalText() string {
+	if s.Rival == nil {
+		return ""
+	}
+	text := "another reporter"
+	if by := s.Rival.GetReport().GetActor(); by.GetName() != "" {
+		text += ", " + plain(by.GetName())
+		if by.GetPeer() != "" {
+			text += " from " + by.GetPeer()
+		}
+		text += ","
+	}
+	return text + fmt.Sprintf(" has reported %q after this agent, and its word stands; give each agent an instance of its own", s.reportedAs())
+}
+
 // since is " since TIME (4m12s ago)"; "" if the time is not known.
 func since(t, now time.Time) string {
 	if t.IsZero() {
