@@ -50,6 +50,12 @@ Its own ports are plain text: addresses beyond loopback need --insecure.`,
   rollcall agent --config /etc/rollcall/agent.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Who gives these believes that the agent goes by them.
+			for _, name := range append([]string{"endpoints"}, tlsFlagNames...) {
+				if cmd.Flags().Changed(name) {
+					return withNext(invalid("--%s is not for the agent", name), "its file says how it reaches the registry: cluster.endpoints, ca, cert and key")
+				}
+			}
 			if f.file == "" {
 				return withNext(invalid("agent needs --config"), `name its YAML file, see "rollcall agent --help"`)
 			}
