@@ -45,7 +45,7 @@ pushed statuses and shows metrics at listen.http. While the registry cannot be r
 SIGHUP reads the file again. Services that did not change keep their state. A file with a fault changes
 nothing. --check-config reads the file, says what is wrong with it, and runs nothing.
 
-Traffic is not encrypted: addresses beyond loopback need --insecure.`,
+Its own ports are plain text: addresses beyond loopback need --insecure.`,
 		Example: `  rollcall agent --config /etc/rollcall/agent.yaml --check-config
   rollcall agent --config /etc/rollcall/agent.yaml`,
 		Args: noArguments,
