@@ -114,7 +114,7 @@ func newAgent(cfg *config.Config, r registry, logger *slog.Logger) *Agent {
 	a.board = newBoard(a.startWait)
 	a.services = newServices(a.said)
 	a.runner = checks.NewRunner(checks.To(a.services), checks.WithLogger(logger), checks.WithObserver(a.metrics))
-	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvent) }, a.agenda, logger)
+	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvents()) }, a.agenda, logger)
 	a.opinions = newOpinions(a.life, r, a.judge)
 	return a
 }
@@ -177,26 +177,6 @@ func (a *Agent) startWait(name string, c *cell) {
 func (a *Agent) endWait(name string, c *cell, waited time.Duration) {
 	if a.board.endWait(name, c) && !a.alone.Swap(true) {
 		a.logger.Warn("the registry was not heard within the initial wait; until it is, this agent alone decides", "waited", waited, "service", name)
-	}
-}
-
-func (a *Agent) leaseEvent(e client.LeaseEvent) {
-	switch e.Type {
-	case client.LeaseGranted:
-		a.logger.Info("reporting", "lease", e.LeaseID)
-	case client.LeaseReported:
-		a.metrics.Published(nil)
-		a.judgeSoon()
-	case client.LeaseFailed:
-		a.metrics.Published(e.Err)
-		a.logger.Warn("reporting failed; it is tried again", "service", e.Service, "error", e.Err)
-	case client.LeaseWasLost:
-		a.metrics.LeaseLost()
-		a.logger.Warn("the registry took this agent for dead; all is reported anew", "lease", e.LeaseID, "error", e.Err)
-	case client.LeaseBecameOverdue:
-		a.logger.Warn("the registry has not been reached for a whole ttl, and may take this agent for dead", "lease", e.LeaseID, "error", e.Err)
-	case client.LeaseRenewedAgain:
-		a.logger.Info("the registry is reached again", "lease", e.LeaseID)
 	}
 }
 
