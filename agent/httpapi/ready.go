@@ -30,7 +30,8 @@ func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
 	text(w, r, http.StatusOK, "ok")
 }
 
-// readyService answers for one service, as grpc.health.v1 of the agent does, and says why it is not SERVING.
+// readyService answers for one service, as grpc.health.v1 of the agent does, and says why it is not SERVING, and
+// what else is not well.
 func (h *handler) readyService(w http.ResponseWriter, r *http.Request, name string) {
 	s, ok := h.source.Service(name)
 	if !ok {
@@ -41,5 +42,6 @@ func (h *handler) readyService(w http.ResponseWriter, r *http.Request, name stri
 	if s.Status != client.Serving {
 		code = http.StatusServiceUnavailable
 	}
-	text(w, r, code, strings.Join(append([]string{s.Status.String()}, s.reasons(time.Now())...), "\n"))
+	lines := append([]string{s.Status.String()}, s.reasons(time.Now())...)
+	text(w, r, code, strings.Join(append(lines, s.warnings()...), "\n"))
 }

@@ -43,6 +43,21 @@ func (s *Service) reasons(now time.Time) []string {
 	return all
 }
 
+// warnings are what checks found that turns nothing, one line each.
+func (s *Service) warnings() []string {
+	var all []string
+	for _, c := range s.Checks {
+		switch {
+		case c.Error == "" || c.Critical && !c.Degraded || !c.Degraded && c.Status != client.NotServing:
+		case c.Critical:
+			all = append(all, fmt.Sprintf("warning: check %s: %s", c.Check, c.Error))
+		default:
+			all = append(all, fmt.Sprintf("warning: check %s, which turns nothing: %s", c.Check, c.Error))
+		}
+	}
+	return all
+}
+
 func (s *Service) reportedAs() string { return s.Name + "/" + s.Instance }
 
 // text is a word for people: NOT_SERVING since …: "disk full".
