@@ -14,7 +14,7 @@ import (
 func TestProbesOfTheAgent(t *testing.T) {
 	f := newFake("a")
 	_, address := serve(t, f, Options{})
-	for _, target := range []string{"/livez", "/livez?verbose", "/readyz", "/readyz?verbose", "/readyz/", "/readyz?service="} {
+	for _, target := range []string{"/livez", "/readyz", "/readyz/", "/readyz?service="} {
 		if code, _, body := raw(t, address, request("GET", target, "")); code != 200 || body != "ok\n" {
 			t.Errorf("%s: %d %q", target, code, body)
 		}
@@ -28,6 +28,30 @@ func TestProbesOfTheAgent(t *testing.T) {
 	}
 	if code, _, _ := raw(t, address, request("GET", "/livez", "")); code != 200 {
 		t.Errorf("/livez of an agent that is not ready: %d", code)
+	}
+}
+
+// TestVerboseProbes: ?verbose lists the parts, as the probes of a node do. The registry is shown and does not count.
+func TestVerboseProbes(t *testing.T) {
+	f := newFake("a")
+	_, address := serve(t, f, Options{})
+	for _, test := range []struct {
+		change func()
+		target string
+		code   int
+		want   string
+	}{
+		{func() {}, "/readyz?verbose", 200, "[+]checks ok\n[+]registry ok\nreadyz check passed\n"},
+		{func() {}, "/livez?verbose", 200, "[+]loops ok\nlivez check passed\n"},
+		{func() { f.silent = 90 * time.Second }, "/readyz?verbose=1", 200, "[+]checks ok\n[+]registry ok: it has not been heard for 1m30s, and what it said last stays\nreadyz check passed\n"},
+		{func() { f.ready = errors.New("3 checks have not run yet") }, "/readyz?verbose", 503, "[-]checks failed: 3 checks have not run yet\n[+]registry ok: it has not been heard for 1m30s, and what it said last stays\nreadyz check failed\n"},
+		{func() { f.alive = errors.New("the agent is stuck") }, "/livez?verbose", 503, "[-]loops failed: the agent is stuck\nlivez check failed\n"},
+		{func() {}, "/readyz", 503, "3 checks have not run yet\n"},
+	} {
+		test.change()
+		if code, _, body := raw(t, address, request("GET", test.target, "")); code != test.code || body != test.want {
+			t.Errorf("%s: %d %q, want %q", test.target, code, body, test.want)
+		}
 	}
 }
 
