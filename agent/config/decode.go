@@ -2,6 +2,7 @@ package config
 
 import (
 	"reflect"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -52,7 +53,7 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 		d.decode(n, to.Elem(), key)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			d.at(placeOf(n), "%s must be a list", key)
+			d.at(placeOf(n), "%s must be a list%s", key, howToList(n))
 			return
 		}
 		for _, item := range n.Content {
@@ -70,6 +71,19 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 	default:
 		d.mapping(n, to, key)
 	}
+}
+
+// howToList says how what stands where a list must be is made one.
+func howToList(n *yaml.Node) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ./:_-"
+	words := strings.Fields(n.Value)
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "; begin each entry with -"
+	case len(words) == 0 || len(n.Value) > 100 || strings.Trim(n.Value, plain) != "":
+		return ", as [A, B]"
+	}
+	return ", as [" + strings.Join(words, ", ") + "]"
 }
 
 // mapping puts a mapping into a struct, whose fields have their keys as tags.
