@@ -147,6 +147,7 @@ func (a *Agent) judge() {
 	defer a.services.mu.Unlock()
 	opinion := a.opinions.reader()
 	var again []string
+	var switched switches
 	for name, s := range a.services.all {
 		whole := opinion(name)
 		reported := opinion(s.config.Reported())
@@ -157,7 +158,9 @@ func (a *Agent) judge() {
 		}
 		s.off = by
 		a.board.judged(name, whole.Off || by != nil, whole.Heard && heard)
+		switched.add(s, whole.Off || by != nil)
 	}
+	a.logSwitches(&switched)
 	if len(again) > 0 {
 		a.logger.Warn("another reporter had instances of this agent, and is gone; this agent reports them again", "instances", len(again), "one", slices.Min(again))
 	}

@@ -37,6 +37,7 @@ type service struct {
 	instance view.Instance             // decides whether the registry has switched SERVICE/INSTANCE off
 	off      *view.Opinion             // by which it has; nil: it has not
 	rival    *rollcallv1.ServiceRecord // of another reporter that has taken SERVICE/INSTANCE over; nil: none has
+	switched bool                      // the registry had switched it off, when that was told last
 }
 
 // said is a status with its reason.
