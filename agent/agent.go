@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -64,6 +65,7 @@ type Agent struct {
 	endTaking  context.CancelFunc
 	begun      atomic.Bool // Run or Close was called
 	running    atomic.Bool // Run runs
+	judging    atomic.Bool // judge is to be called soon
 	firstRound atomic.Bool // of checks is done
 	alone      atomic.Bool // it was logged that an initial wait ended without the registry
 
@@ -112,7 +114,7 @@ func newAgent(cfg *config.Config, r registry, logger *slog.Logger) *Agent {
 	a.board = newBoard(a.startWait)
 	a.services = newServices(a.said)
 	a.runner = checks.NewRunner(checks.To(a.services), checks.WithLogger(logger), checks.WithObserver(a.metrics))
-	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvent) }, a.agenda, logger)
+	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvents()) }, a.agenda, logger)
 	a.opinions = newOpinions(a.life, r, a.judge)
 	return a
 }
@@ -144,11 +146,23 @@ func (a *Agent) judge() {
 	a.services.mu.Lock()
 	defer a.services.mu.Unlock()
 	opinion := a.opinions.reader()
+	var again []string
+	var switched switches
 	for name, s := range a.services.all {
 		whole := opinion(name)
-		by, heard := s.instance.Judge(opinion(s.config.Reported()))
+		reported := opinion(s.config.Reported())
+		by, heard := s.instance.Judge(reported)
+		var gone bool
+		if s.rival, gone = a.reports.heard(s.config.Reported(), &reported); gone {
+			again = append(again, s.config.Reported())
+		}
 		s.off = by
 		a.board.judged(name, whole.Off || by != nil, whole.Heard && heard)
+		switched.add(s, whole.Off || by != nil)
+	}
+	a.logSwitches(&switched)
+	if len(again) > 0 {
+		a.logger.Warn("another reporter had instances of this agent, and is gone; this agent reports them again", "instances", len(again), "one", slices.Min(again))
 	}
 }
 
@@ -166,25 +180,6 @@ func (a *Agent) startWait(name string, c *cell) {
 func (a *Agent) endWait(name string, c *cell, waited time.Duration) {
 	if a.board.endWait(name, c) && !a.alone.Swap(true) {
 		a.logger.Warn("the registry was not heard within the initial wait; until it is, this agent alone decides", "waited", waited, "service", name)
-	}
-}
-
-func (a *Agent) leaseEvent(e client.LeaseEvent) {
-	switch e.Type {
-	case client.LeaseGranted:
-		a.logger.Info("reporting", "lease", e.LeaseID)
-	case client.LeaseReported:
-		a.metrics.Published(nil)
-	case client.LeaseFailed:
-		a.metrics.Published(e.Err)
-		a.logger.Warn("reporting failed; it is tried again", "service", e.Service, "error", e.Err)
-	case client.LeaseWasLost:
-		a.metrics.LeaseLost()
-		a.logger.Warn("the registry took this agent for dead; all is reported anew", "lease", e.LeaseID, "error", e.Err)
-	case client.LeaseBecameOverdue:
-		a.logger.Warn("the registry has not been reached for a whole ttl, and may take this agent for dead", "lease", e.LeaseID, "error", e.Err)
-	case client.LeaseRenewedAgain:
-		a.logger.Info("the registry is reached again", "lease", e.LeaseID)
 	}
 }
 

@@ -126,6 +126,8 @@ func (e *echo) Submit(...client.Report) error {
 
 func (e *echo) ReportBatch(context.Context, []client.Report) error { return nil }
 func (e *echo) Release(context.Context, ...string) error           { return nil }
+func (e *echo) Acknowledged(string) (client.Acknowledged, bool)    { return client.Acknowledged{}, true }
+func (e *echo) Rewrite(...string)                                  {}
 func (e *echo) Close(context.Context) error                        { return nil }
 
 type echoView struct {

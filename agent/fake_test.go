@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"github.com/rollcallhq/rollcall/agent/config"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
@@ -38,6 +40,7 @@ type fakeRegistry struct {
 	views     map[*fakeView]bool       // those that run
 	leases    map[client.OnStop]*fakeLease
 	written   []event
+	revision  int64
 	silent    bool // no view hears anything
 	hangs     bool // nothing is written
 	thaw      chan struct{}
@@ -47,6 +50,8 @@ type fakeRecord struct {
 	status client.Status
 	reason string
 	lease  *fakeLease // nil: none
+	rival  string     // the lease of another reporter that it is attached to
+	ended  bool       // and whether that has ended
 }
 
 type event struct {
@@ -67,6 +72,7 @@ func newFakeRegistry() *fakeRegistry {
 func (r *fakeRegistry) do(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.revision++
 	change()
 	r.tell()
 }
@@ -146,13 +152,22 @@ func (r *fakeRegistry) statuses(name string) (all []client.Status) {
 
 // opinion is what a node says of a name. r.mu is held.
 func (r *fakeRegistry) opinion(name string) view.Opinion {
-	o := view.Opinion{Heard: true, Status: missing, Cluster: "a"}
+	o := view.Opinion{Heard: true, Status: missing, Cluster: "a", Revision: r.revision}
 	record, ok := r.records[name]
 	if !ok {
 		return o
 	}
 	o.Status = record.status
-	o.Record = &rollcallv1.ServiceRecord{Service: name, Status: record.status, Report: &rollcallv1.Report{Status: record.status, Reason: record.reason}}
+	o.Record = &rollcallv1.ServiceRecord{Service: name, Status: record.status, Report: &rollcallv1.Report{Status: record.status, Reason: record.reason, LeaseId: record.rival, Actor: &rollcallv1.Actor{Name: "bob", Peer: "10.0.0.8:1"}}}
+	switch {
+	case record.lease != nil:
+		o.Record.Report.LeaseId = record.lease.id()
+	case record.rival != "":
+		o.Record.Lease = &rollcallv1.Lease{LeaseId: record.rival}
+		if record.ended {
+			o.Record.Lease.EndTime = timestamppb.Now()
+		}
+	}
 	longest := -1
 	for pattern, s := range r.overrides {
 		prefix, wild := strings.CutSuffix(pattern, "*")
@@ -181,7 +196,7 @@ func (r *fakeRegistry) registry() registry {
 		newLease: func(stop client.OnStop, onEvent func(client.LeaseEvent)) (lease, error) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			l := &fakeLease{r: r, stop: stop, services: map[string]client.Report{}, onEvent: onEvent}
+			l := &fakeLease{r: r, stop: stop, services: map[string]client.Report{}, written: map[string]int64{}, onEvent: onEvent}
 			r.leases[stop] = l
 			return l, nil
 		},
@@ -248,6 +263,7 @@ type fakeLease struct {
 	stop     client.OnStop
 	onEvent  func(client.LeaseEvent)
 	services map[string]client.Report // that it keeps
+	written  map[string]int64         // at which revision
 	waiting  []client.Report
 	closed   bool
 }
@@ -269,14 +285,36 @@ func (l *fakeLease) Submit(reports ...client.Report) error {
 	return nil
 }
 
+func (l *fakeLease) id() string { return "lease of " + l.stop.String() }
+
+func (l *fakeLease) Acknowledged(service string) (client.Acknowledged, bool) {
+	l.r.mu.Lock()
+	defer l.r.mu.Unlock()
+	revision, ok := l.written[service]
+	return client.Acknowledged{LeaseID: l.id(), Cluster: "a", Revision: revision}, ok
+}
+
+func (l *fakeLease) Rewrite(services ...string) {
+	l.r.mu.Lock()
+	defer l.r.mu.Unlock()
+	for _, name := range services {
+		if p, ok := l.services[name]; ok && !l.closed {
+			l.write(p)
+		}
+	}
+	l.r.tell()
+}
+
 // write writes a report. r.mu is held.
 func (l *fakeLease) write(p client.Report) {
+	l.r.revision++
 	if p.Status == missing {
 		delete(l.services, p.Service)
 		delete(l.r.records, p.Service)
 	} else {
 		l.services[p.Service] = p
-		l.r.records[p.Service] = fakeRecord{p.Status, p.Reason, l}
+		l.r.records[p.Service] = fakeRecord{status: p.Status, reason: p.Reason, lease: l}
+		l.written[p.Service] = l.r.revision
 	}
 	l.r.written = append(l.r.written, event{time.Now(), p.Service, p.Status, p.Reason})
 }

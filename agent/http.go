@@ -75,7 +75,7 @@ func (s httpSource) Services() []httpapi.Service {
 func (s *snapshot) shown() httpapi.Service {
 	one := httpapi.Service{
 		Name: s.name, Instance: s.instance, Status: s.status, Since: s.since,
-		Own: s.own.word(), Waiting: s.waiting, Whole: s.whole, Reported: s.reported, Off: s.instanceOff,
+		Own: s.own.word(), Waiting: s.waiting, Whole: s.whole, Reported: s.reported, Off: s.instanceOff, Rival: s.rival,
 	}
 	if s.pushed != nil {
 		pushed := s.pushed.word()

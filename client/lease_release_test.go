@@ -91,6 +91,42 @@ func TestReleaseDropsWhatIsNotWritten(t *testing.T) {
 	})
 }
 
+// TestReleaseThenReportAgain: a report that comes while Release still waits is written, and kept.
+func TestReleaseThenReportAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startBuffered(t, 3)
+		k := keep(t, f, f.client(t), client.KeepOptions{})
+		k.report(t, "a", serving)
+		f.do(func() {
+			for _, n := range f.nodes {
+				n.onWrite = func(ctx context.Context, _ int) error {
+					lag(ctx, time.Second)
+					return nil
+				}
+			}
+		})
+		if err := k.Submit(client.Report{Service: "a", Status: notServing}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait() // it is being written
+		released := make(chan error, 1)
+		go func() { released <- k.Release(t.Context(), "a") }()
+		synctest.Wait()
+		if err := k.Submit(client.Report{Service: "a", Status: unknown}); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-released; err != nil {
+			t.Error(err)
+		}
+		time.Sleep(10 * time.Second)
+		f.expire(k.ID())
+		time.Sleep(time.Minute)
+		if a := f.statuses("a"); a != "SERVING NOT_SERVING UNKNOWN NOT_SERVING UNKNOWN" {
+			t.Errorf("a was %s", a)
+		}
+	})
+}
+
 // TestReleaseAtTheEnd waits for nothing.
 func TestReleaseAtTheEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

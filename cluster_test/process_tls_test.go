@@ -372,12 +372,13 @@ func TestProcessTLSHalfHandshakes(t *testing.T) {
 	open(n1.peer, 1000)
 	open(n1.http, 1000)
 	open(n1.api, 8000)
-	out, err := n1.probe(&ca.File)
+	// On a busy machine one probe may be among those that make room; whoever probes asks again.
+	eventually(t, "a probe to be answered", func(context.Context) bool {
+		_, err := n1.probe(&ca.File)
+		return err == nil
+	})
 	most = max(most, n1.residentBytes())
 	t.Logf("resident: %d MB before, %d MB at most", before>>20, most>>20)
-	if err != nil {
-		t.Errorf("a probe: %v: %s", err, out)
-	}
 	if most-before > 64<<20 && !raceEnabled {
 		t.Errorf("resident: %d MB before, %d MB at most", before>>20, most>>20)
 	}

@@ -83,6 +83,7 @@ func apiOptions(cfg Config) []grpc.ServerOption {
 
 func peerOptions() []grpc.ServerOption {
 	return append(serverOptions(0), // members stay connected
+		grpc.Creds(peerconn.ServerCredentials()),
 		grpc.ForceServerCodecV2(peerconn.NewCodec()),
 		grpc.MaxRecvMsgSize(peerconn.MaxMessageBytes),
 		grpc.MaxSendMsgSize(peerconn.MaxMessageBytes),

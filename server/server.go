@@ -245,7 +245,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 	peerv1.RegisterPeerServer(peer, &peerService{
 		node: cfg.Node, router: s.router, freshness: s.freshness, lessor: deps.Lessor, replica: deps.Replica, log: s.log,
-		receiver: &forward.Receiver{Router: s.router, Validate: validateCommand, Pending: s.budgets.changes, Ending: ending, Log: s.log},
+		receiver: &forward.Receiver{Router: s.router, Pending: s.budgets.changes, Ending: ending, Log: s.log},
 	})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 

@@ -180,7 +180,7 @@ func TestRefusals(t *testing.T) {
 			"other protocol": {raw(ca.Issue([]string{"n2"}), "h2"), ReasonProtocol, "", "the other side speaks another protocol over TLS; is it the right port?"},
 			"no protocol":    {raw(ca.Issue([]string{"n2"}), ""), ReasonProtocol, "another protocol", ""},
 		} {
-			before := p.Refusals()[test.reason]
+			before, warned := p.Refusals()[test.reason], strings.Count(p.log.String(), "level=WARN")
 			_, err := echo(test.conn)
 			if err == nil {
 				t.Errorf("%s: not refused", name)
@@ -191,12 +191,27 @@ func TestRefusals(t *testing.T) {
 			}
 			test.conn.NetConn().Close()
 			synctest.Wait()
+			if quiet := test.reason == ReasonProtocol; quiet != (strings.Count(p.log.String(), "level=WARN") == warned) {
+				t.Errorf("%s: log\n%s", name, p.log)
+			}
 			if p.Refusals()[test.reason] != before+1 || !strings.Contains(p.log.String(), test.log) {
 				t.Errorf("%s: counts %v, log\n%s", name, p.Refusals(), p.log)
 			}
 		}
 		if p.open.Len() != 0 {
 			t.Errorf("%d connections are remembered", p.open.Len())
+		}
+		// One reason is logged once a minute.
+		warned := strings.Count(p.log.String(), "level=WARN")
+		for i := range 3 {
+			conn := raw(other.Issue([]string{"n2"}), "echo")
+			_, _ = echo(conn)
+			conn.NetConn().Close()
+			synctest.Wait()
+			if got := strings.Count(p.log.String(), "level=WARN"); got != warned+i/2 {
+				t.Errorf("the log has %d warnings, had %d", got, warned)
+			}
+			time.Sleep(quietFor / 2)
 		}
 	})
 }

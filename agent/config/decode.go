@@ -2,15 +2,13 @@ package config
 
 import (
 	"reflect"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 )
 
 // This file puts a document into the structs of schema.go. The library's own decoder is not used, because it gives
 // values of our types no place, and speaks of Go's types.
-
-// maxDepth is how deep lists and mappings may lie in each other; the schema needs 7 levels.
-const maxDepth = 16
 
 func placeOf(n *yaml.Node) place { return place{n.Line, n.Column} }
 
@@ -19,10 +17,8 @@ type leaf interface {
 	take(n *yaml.Node, key string) *Error
 }
 
-type decoder struct {
-	faults
-	depth int
-}
+// decoder goes as deep into a document as the schema, whatever the document has.
+type decoder struct{ faults }
 
 const noAlias = "aliases as *%s are not used here; write the value out"
 
@@ -47,11 +43,6 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 		d.add(e)
 		return
 	}
-	if d.depth++; d.depth > maxDepth {
-		d.at(placeOf(n), "lists and mappings lie more than %d deep in each other here", maxDepth)
-		return
-	}
-	defer func() { d.depth-- }()
 	if l, ok := to.Addr().Interface().(leaf); ok {
 		d.add(l.take(n, key))
 		return
@@ -62,7 +53,7 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 		d.decode(n, to.Elem(), key)
 	case reflect.Slice:
 		if n.Kind != yaml.SequenceNode {
-			d.at(placeOf(n), "%s must be a list", key)
+			d.at(placeOf(n), "%s must be a list%s", key, howToList(n))
 			return
 		}
 		for _, item := range n.Content {
@@ -80,6 +71,19 @@ func (d *decoder) decode(n *yaml.Node, to reflect.Value, key string) {
 	default:
 		d.mapping(n, to, key)
 	}
+}
+
+// howToList says how what stands where a list must be is made one.
+func howToList(n *yaml.Node) string {
+	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 ./:_-"
+	words := strings.Fields(n.Value)
+	switch {
+	case n.Kind == yaml.MappingNode:
+		return "; begin each entry with -"
+	case len(words) == 0 || len(n.Value) > 100 || strings.Trim(n.Value, plain) != "":
+		return ", as [A, B]"
+	}
+	return ", as [" + strings.Join(words, ", ") + "]"
 }
 
 // mapping puts a mapping into a struct, whose fields have their keys as tags.

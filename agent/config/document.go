@@ -29,7 +29,7 @@ func document(text []byte) (*yaml.Node, *Error) {
 	if e := checkCharacters(text); e != nil {
 		return nil, e
 	}
-	d := yaml.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, bom)))
+	d := yaml.NewDecoder(bytes.NewReader(text))
 	first, err := next(d)
 	switch {
 	case errors.Is(err, io.EOF):

@@ -141,7 +141,7 @@ func (c *count) take(n *yaml.Node, key string) *Error {
 	}
 	v, err := strconv.ParseInt(t, 10, 32)
 	if err != nil || v < 1 || !decimal(t) {
-		return at.errorf("%s is %q; it must be a whole number, 1 or more", key, t)
+		return at.errorf("%s is %q; it must be a whole number from 1 to %d", key, t, math.MaxInt32)
 	}
 	c.given, c.value = at, int(v)
 	return nil

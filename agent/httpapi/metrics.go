@@ -20,6 +20,8 @@ var (
 		"1 while the registry has switched service, or this instance of it, off, else 0.", []string{"service"}, nil)
 	pushTimeDesc = prometheus.NewDesc("rollcall_agent_last_push_timestamp_seconds",
 		"When service was pushed last. Services that were not are not shown.", []string{"service"}, nil)
+	rivalDesc = prometheus.NewDesc("rollcall_agent_service_rival",
+		"1 while another reporter, with a lease of its own, has taken over what the agent reports of service, else 0.", []string{"service"}, nil)
 	silentDesc = prometheus.NewDesc("rollcall_agent_registry_silent_seconds",
 		"For how long no node of the registry was heard; 0 while one is. What was heard last stays meanwhile.", nil, nil)
 	readyDesc = prometheus.NewDesc("rollcall_agent_ready",
@@ -79,7 +81,7 @@ func (m *metrics) refused(r *http.Request) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{servicesDesc, servingDesc, ownDesc, offDesc, pushTimeDesc, silentDesc, readyDesc, connectionsDesc, connectionsLimitDesc} {
+	for _, d := range []*prometheus.Desc{servicesDesc, servingDesc, ownDesc, offDesc, rivalDesc, pushTimeDesc, silentDesc, readyDesc, connectionsDesc, connectionsLimitDesc} {
 		ch <- d
 	}
 	m.pushes.Describe(ch)
@@ -96,6 +98,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(servingDesc, number(s.Status == client.Serving), s.Name)
 		gauge(ownDesc, number(s.Own.Status == client.Serving), s.Name)
 		gauge(offDesc, number(s.Whole.Off || s.Off != nil), s.Name)
+		gauge(rivalDesc, number(s.Rival != nil), s.Name)
 		if s.Pushed != nil {
 			gauge(pushTimeDesc, float64(s.Pushed.Since.UnixMilli())/1000, s.Name)
 		}

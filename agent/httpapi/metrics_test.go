@@ -8,6 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 )
 
@@ -17,6 +18,7 @@ func TestMetrics(t *testing.T) {
 	now := time.Now()
 	f.services["a"].Status, f.services["a"].Own.Status = client.NotServing, client.Serving
 	f.services["a"].Whole = off("a", "*", "ann", "", now, 0)
+	f.services["b"].Rival = &rollcallv1.ServiceRecord{}
 	f.silent = 1500 * time.Millisecond
 	extra := prometheus.NewGauge(prometheus.GaugeOpts{Name: "more", Help: "More."})
 	_, address := serve(t, f, Options{Collectors: []prometheus.Collector{extra}})
@@ -35,6 +37,7 @@ func TestMetrics(t *testing.T) {
 		`rollcall_agent_service_serving{service="a"} 0`, `rollcall_agent_service_serving{service="b"} 1`,
 		`rollcall_agent_service_own_serving{service="a"} 1`, `rollcall_agent_service_own_serving{service="db"} 0`,
 		`rollcall_agent_service_off{service="a"} 1`, `rollcall_agent_service_off{service="b"} 0`,
+		`rollcall_agent_service_rival{service="a"} 0`, `rollcall_agent_service_rival{service="b"} 1`,
 		`rollcall_agent_last_push_timestamp_seconds{service="b"} `,
 		`rollcall_agent_registry_silent_seconds 1.5`, `rollcall_agent_ready 1`, `rollcall_agent_http_connections `, `rollcall_agent_http_connections_limit 1000`,
 		`rollcall_agent_pushes_total{result="accepted"} 2`, `rollcall_agent_pushes_total{result="unknown_service"} 1`,

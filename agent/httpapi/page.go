@@ -166,6 +166,9 @@ func (s *Service) lines(now time.Time) []string {
 		all = append(all, "pushed: "+p.text(now))
 	}
 	all = append(all, "registry: "+judgement(s.Name, &s.Whole, now), "registry: "+judgement(s.reportedAs(), &s.Reported, now))
+	if s.Rival != nil {
+		all = append(all, "warning: "+s.rivalText())
+	}
 	for _, c := range s.Checks {
 		for i, line := range c.Lines(now) {
 			if i == 0 {

@@ -25,6 +25,7 @@ type jsonService struct {
 	Since    *time.Time      `json:"since,omitempty"`
 	Reasons  []string        `json:"reasons"`
 	Waiting  bool            `json:"waiting"`
+	Rival    string          `json:"rival,omitempty"` // who else reports the instance
 	Own      jsonWord        `json:"own"`
 	Pushed   *jsonWord       `json:"pushed,omitempty"`
 	Registry []jsonOpinion   `json:"registry"`
@@ -74,7 +75,7 @@ func (p *page) json() jsonPage {
 		s := &p.services[i]
 		one := jsonService{
 			Service: s.Name, Instance: s.Instance, Status: s.Status.String(), Since: known(s.Since), Reasons: s.reasons(p.now), Waiting: s.Waiting,
-			Own: s.Own.json(), Checks: s.Checks,
+			Own: s.Own.json(), Checks: s.Checks, Rival: s.rivalText(),
 			Registry: []jsonOpinion{opinionJSON(s.Name, &s.Whole), opinionJSON(s.reportedAs(), &s.Reported)},
 		}
 		if s.Pushed != nil {

@@ -117,6 +117,29 @@ web: SERVING since 2000-01-01T00:00:00Z (4m12s ago)
 	})
 }
 
+// TestPageTellsOfARival: another reporter that has taken an instance over.
+func TestPageTellsOfARival(t *testing.T) {
+	withServices(t, func(t *testing.T, get func(target, accept string) *httptest.ResponseRecorder, f *fake) {
+		for _, tt := range []struct {
+			actor *rollcallv1.Actor
+			want  string
+		}{
+			{&rollcallv1.Actor{Name: "agent@host2", Peer: "10.0.0.9:4711"}, `another reporter, agent@host2 from 10.0.0.9:4711, has reported`},
+			{nil, `another reporter has reported`},
+		} {
+			f.services["web"].Rival = &rollcallv1.ServiceRecord{Report: &rollcallv1.Report{Actor: tt.actor}}
+			want := tt.want + ` "web/10.0.0.7:8080" after this agent, and its word stands; give each agent an instance of its own`
+			if got := get("/?service=web", "").Body.String(); !strings.Contains(got, "\n  warning: "+want+"\n") {
+				t.Errorf("no %s in\n%s", want, got)
+			}
+			var page struct{ Services []struct{ Rival string } }
+			if err := json.Unmarshal(get("/?service=web&format=json", "").Body.Bytes(), &page); err != nil || page.Services[0].Rival != want {
+				t.Errorf("%v: %+v", err, page)
+			}
+		}
+	})
+}
+
 func TestPageHTML(t *testing.T) {
 	withServices(t, func(t *testing.T, get func(target, accept string) *httptest.ResponseRecorder, f *fake) {
 		const browser = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"

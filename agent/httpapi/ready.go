@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/internal/duration"
 )
 
 // aliveTimeout is how long the agent may be busy before /livez says that it is stuck.
@@ -15,22 +16,33 @@ const aliveTimeout = 2 * time.Second
 func (h *handler) live(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), aliveTimeout)
 	defer cancel()
-	if err := h.source.Alive(ctx); err != nil {
-		text(w, r, http.StatusServiceUnavailable, err.Error())
-		return
-	}
-	text(w, r, http.StatusOK, "ok")
+	probe(w, r, "livez", "loops", h.source.Alive(ctx))
 }
 
 func (h *handler) ready(w http.ResponseWriter, r *http.Request) {
-	if err := h.source.Ready(); err != nil {
-		text(w, r, http.StatusServiceUnavailable, err.Error())
-		return
+	registry := "[+]registry ok" // it does not count
+	if silent := h.source.Silent(); silent > 0 {
+		registry += ": it has not been heard for " + duration.Age(silent) + ", and what it said last stays"
 	}
-	text(w, r, http.StatusOK, "ok")
+	probe(w, r, "readyz", "checks", h.source.Ready(), registry)
 }
 
-// readyService answers for one service, as grpc.health.v1 of the agent does, and says why it is not SERVING.
+// probe answers a probe of the agent, which has one part that decides. ?verbose has it answer in the words of a node's
+// probes, with more lines.
+func probe(w http.ResponseWriter, r *http.Request, name, part string, err error, more ...string) {
+	code, short, line, end := http.StatusOK, "ok", "[+]"+part+" ok", name+" check passed"
+	if err != nil {
+		code, short = http.StatusServiceUnavailable, err.Error()
+		line, end = "[-]"+part+" failed: "+short, name+" check failed"
+	}
+	if _, verbose := r.URL.Query()["verbose"]; verbose {
+		short = strings.Join(append(append([]string{line}, more...), end), "\n")
+	}
+	text(w, r, code, short)
+}
+
+// readyService answers for one service, as grpc.health.v1 of the agent does, and says why it is not SERVING, and
+// what else is not well.
 func (h *handler) readyService(w http.ResponseWriter, r *http.Request, name string) {
 	s, ok := h.source.Service(name)
 	if !ok {
@@ -41,5 +53,6 @@ func (h *handler) readyService(w http.ResponseWriter, r *http.Request, name stri
 	if s.Status != client.Serving {
 		code = http.StatusServiceUnavailable
 	}
-	text(w, r, code, strings.Join(append([]string{s.Status.String()}, s.reasons(time.Now())...), "\n"))
+	lines := append([]string{s.Status.String()}, s.reasons(time.Now())...)
+	text(w, r, code, strings.Join(append(lines, s.warnings()...), "\n"))
 }

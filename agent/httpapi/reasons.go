@@ -43,6 +43,21 @@ func (s *Service) reasons(now time.Time) []string {
 	return all
 }
 
+// warnings are what checks found that turns nothing, one line each.
+func (s *Service) warnings() []string {
+	var all []string
+	for _, c := range s.Checks {
+		switch {
+		case c.Error == "" || c.Critical && !c.Degraded || !c.Degraded && c.Status != client.NotServing:
+		case c.Critical:
+			all = append(all, fmt.Sprintf("warning: check %s: %s", c.Check, c.Error))
+		default:
+			all = append(all, fmt.Sprintf("warning: check %s, which turns nothing: %s", c.Check, c.Error))
+		}
+	}
+	return all
+}
+
 func (s *Service) reportedAs() string { return s.Name + "/" + s.Instance }
 
 // text is a word for people: NOT_SERVING since …: "disk full".
@@ -89,6 +104,22 @@ func judgement(name string, o *view.Opinion, now time.Time) string {
 		b.WriteString("; an older cluster said so, and the one that answers now has not spoken of it")
 	}
 	return b.String()
+}
+
+// rivalText says who else reports the instance; "" if nobody does.
+func (s *Service) rivalText() string {
+	if s.Rival == nil {
+		return ""
+	}
+	text := "another reporter"
+	if by := s.Rival.GetReport().GetActor(); by.GetName() != "" {
+		text += ", " + plain(by.GetName())
+		if by.GetPeer() != "" {
+			text += " from " + by.GetPeer()
+		}
+		text += ","
+	}
+	return text + fmt.Sprintf(" has reported %q after this agent, and its word stands; give each agent an instance of its own", s.reportedAs())
 }
 
 // since is " since TIME (4m12s ago)"; "" if the time is not known.

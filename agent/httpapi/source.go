@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/checks"
 	"github.com/rollcallhq/rollcall/client/view"
@@ -50,6 +51,10 @@ type Service struct {
 	Whole    view.Opinion  // what the registry says of Name
 	Reported view.Opinion  // and of Name/Instance
 	Off      *view.Opinion // of Name/Instance, by which this instance is switched off; nil: it is not
+
+	// Rival is what the registry has of Name/Instance if another reporter, whose lease lives, has taken it over: a second
+	// agent with the same instance. Nil: none has.
+	Rival *rollcallv1.ServiceRecord
 
 	Checks []checks.Result // sorted by name
 }

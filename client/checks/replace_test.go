@@ -2,11 +2,14 @@ package checks
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/rollcallhq/rollcall/client"
 )
 
 // TestReplace: the old check ends, the new one waits until it has returned, and nobody is told of a removal.
@@ -127,6 +130,42 @@ func TestAlive(t *testing.T) {
 		}
 		if err := r.Alive(t.Context()); err != nil {
 			t.Errorf("after Run: %v", err)
+		}
+	})
+}
+
+// slowly is a Reporter that takes a while.
+type slowly time.Duration
+
+func (d slowly) SetServingStatus(string, client.Status) { time.Sleep(time.Duration(d)) }
+
+// TestAliveWhileAReporterIsBusy: one that has much to do and does it is not stuck.
+func TestAliveWhileAReporterIsBusy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := NewRunner(To(slowly(time.Second)))
+		for i := range 30 {
+			if err := r.Add(fmt.Sprint("s", i), newProbe("c", nil)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error, 1)
+		go func() { done <- r.Run(ctx) }()
+		time.Sleep(25 * time.Second)
+		b := r.tell.reporters[0]
+		b.mu.Lock()
+		rests := b.busy.IsZero()
+		b.mu.Unlock()
+		if rests {
+			t.Error("it was no test: the reporter rests")
+		}
+		if err := r.Alive(t.Context()); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
 		}
 	})
 }

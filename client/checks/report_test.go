@@ -257,6 +257,35 @@ func TestLog(t *testing.T) {
 	})
 }
 
+// A check that returns at its timeout each time is late, and not stuck. One that does not return is told once,
+// whatever it was before.
+func TestLogOfAStuckCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		f := newFixture(t, WithLogger(slog.New(slog.NewTextHandler(&b, nil))))
+		f.add("x", newProbe("late", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }))
+		calls := 0
+		f.add("x", newProbe("hangs", func(context.Context) error {
+			if calls++; calls == 4 {
+				time.Sleep(time.Minute)
+			}
+			return errBad
+		}))
+		f.start()
+		pass(5 * time.Minute)
+		var got []string
+		for line := range strings.Lines(b.String()) {
+			if _, after, ok := strings.Cut(line, "a check is stuck: "); ok {
+				got = append(got, strings.TrimSpace(after))
+			}
+		}
+		want := []string{`it has not returned long after its timeout" service=x check=hangs error="it did not return within 5s" failures=5`}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s", strings.Join(got, "\n"))
+		}
+	})
+}
+
 type refusing struct{}
 
 func (refusing) SetServingStatus(string, client.Status) {}

@@ -45,11 +45,17 @@ pushed statuses and shows metrics at listen.http. While the registry cannot be r
 SIGHUP reads the file again. Services that did not change keep their state. A file with a fault changes
 nothing. --check-config reads the file, says what is wrong with it, and runs nothing.
 
-Traffic is not encrypted: addresses beyond loopback need --insecure.`,
+Its own ports are plain text: addresses beyond loopback need --insecure.`,
 		Example: `  rollcall agent --config /etc/rollcall/agent.yaml --check-config
   rollcall agent --config /etc/rollcall/agent.yaml`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			// Who gives these believes that the agent goes by them.
+			for _, name := range append([]string{"endpoints"}, tlsFlagNames...) {
+				if cmd.Flags().Changed(name) {
+					return withNext(invalid("--%s is not for the agent", name), "its file says how it reaches the registry: cluster.endpoints, ca, cert and key")
+				}
+			}
 			if f.file == "" {
 				return withNext(invalid("agent needs --config"), `name its YAML file, see "rollcall agent --help"`)
 			}

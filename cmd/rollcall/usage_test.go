@@ -76,6 +76,8 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"serve --node n1 --data d --member n1,host=localhost --log-store leveldb", `log-store is "leveldb"; it must be one of boltdb, wal`},
 		{"agent", `agent needs --config; name its YAML file, see "rollcall agent --help"`},
 		{"agent --config " + nowhere, nowhere + `: there is no such file`},
+		{"agent --config f --ca ca.pem", `--ca is not for the agent; its file says how it reaches the registry: cluster.endpoints, ca, cert and key`},
+		{"agent --config f -e 10.0.0.1:7600", `--endpoints is not for the agent; its file says how it reaches the registry: cluster.endpoints, ca, cert and key`},
 		{"agent --config f --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
 		{"dev --nodes 0", `--nodes is 0; use 1 to 9, 3 or 5 for choice`},
 		{"dev --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},

@@ -60,3 +60,15 @@ func TestTheUnitsAreHardened(t *testing.T) {
 		}
 	}
 }
+
+// TestAStopDoesNotReachTheCommandsOfChecks: if systemd sent SIGTERM to them, too, they would fail, and with
+// "on_stop: leave" that could be the agent's last word.
+func TestAStopDoesNotReachTheCommandsOfChecks(t *testing.T) {
+	b, err := os.ReadFile("rollcall-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(b), "\nKillMode=mixed\n") {
+		t.Error("the unit of the agent has no KillMode=mixed")
+	}
+}

@@ -166,7 +166,7 @@ func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpo
 	if err != nil {
 		return nil, err
 	}
-	if conn = p.handoffs[purpose].set.add(conn, nil); conn == nil {
+	if conn = p.handoffs[purpose].set.add(conn, name, nil); conn == nil {
 		return nil, ErrClosed
 	}
 	return conn, nil

@@ -17,22 +17,23 @@ func Reason(err error) string {
 	var (
 		several addressErrors
 		silent  *noHelloError
-		secured *tlsport.HandshakeError
 		errno   syscall.Errno
 		dns     *net.DNSError
 		timeout net.Error
+
+		handshake *tlsport.HandshakeError
 	)
 	switch {
 	case errors.As(err, &several):
 		return several.Error()
 	case errors.As(err, &silent):
 		return silent.Error()
+	case errors.As(err, &handshake):
+		return handshake.Error()
 	case errors.As(err, &dns):
 		return "host not found: " + dns.Name
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return "no answer"
-	case errors.As(err, &secured):
-		return secured.Error()
 	case errors.As(err, &errno):
 		return errno.Error()
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
