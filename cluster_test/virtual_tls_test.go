@@ -305,3 +305,44 @@ func TestVirtualTLSRotation(t *testing.T) {
 		}
 	})
 }
+
+// TestVirtualTLSMixed: members of which some need TLS and others have none, or not the right certificate, say what is
+// wrong: both in their logs.
+func TestVirtualTLSMixed(t *testing.T) {
+	for name, test := range map[string]struct {
+		mode          tlsport.Mode
+		stranger      bool   // the certificate of the other is signed by another CA
+		others, other string // in the logs of those with TLS, and in that of the other
+	}{
+		"without TLS":              {tlsport.Off, false, "closed the connection during the TLS handshake; does it speak TLS?", "closed the connection without a hello; does it need TLS (--tls required)?"},
+		"permissive, of no use":    {tlsport.Permissive, true, "signed by no CA that is trusted here", "the other side does not accept this node's certificate"},
+		"permissive, as it should": {tlsport.Permissive, false, "leader changed", "leader=n1"},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ca := tlstest.NewCA(t, "ca")
+				c, logs := secureVirtual(t, 3, tlsport.Required, ca)
+				defer c.close()
+				for _, n := range c.nodes {
+					n.start()
+				}
+				c.waitReady()
+				other := c.nodes[2]
+				other.stop()
+				other.cfg.TLS.Mode = test.mode
+				if test.stranger {
+					other.cfg.TLS.Files = tlstest.NewCA(t, "stranger").Issue([]string{"n3", "127.0.0.3"})
+					other.cfg.TLS.Files.CA = append(other.cfg.TLS.Files.CA, ca.File)
+				}
+				other.start()
+				time.Sleep(time.Minute)
+				if got := logs["n1"].String() + logs["n2"].String(); !strings.Contains(got, test.others) {
+					t.Errorf("the others do not say %q:\n%s", test.others, got)
+				}
+				if got := logs["n3"].String(); !strings.Contains(got, test.other) || test.mode == tlsport.Permissive && strings.Contains(got, "hello") {
+					t.Errorf("it does not say %q:\n%s", test.other, got)
+				}
+			})
+		})
+	}
+}

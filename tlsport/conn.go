@@ -45,10 +45,12 @@ type Conn struct {
 func (c *Conn) Handshake() error {
 	c.once.Do(func() {
 		c.failure = c.port.secure(c)
-		c.port.pending.remove(c)
 		if c.failure != nil {
 			linger(c.Conn, c.failure)
 			_ = c.Conn.Close()
+		}
+		c.port.pending.remove(c)
+		if c.failure != nil {
 			return
 		}
 		c.ready.Store(true)
@@ -151,10 +153,14 @@ const (
 )
 
 // linger waits until the other side has ended a connection that is refused. A system that closes a connection while
-// something has come over it that nobody has read resets it, and the other side would not hear why it is refused.
+// something has come over it that nobody has read resets it, and the other side would not hear why it is refused. Who
+// sends plain text hears that the connection has ended, and not that it is broken.
 func linger(conn net.Conn, failure error) {
-	if e, ok := errors.AsType[*HandshakeError](failure); !ok || e.byStranger() || e.Reason == ReasonPlainText || e.Reason == ReasonCrowded {
+	if e, ok := errors.AsType[*HandshakeError](failure); !ok || e.byStranger() || e.Reason == ReasonCrowded {
 		return
+	}
+	if half, ok := conn.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite() // the other side need not wait until this one has heard enough
 	}
 	if conn.SetReadDeadline(time.Now().Add(hearing)) == nil {
 		_, _ = io.CopyN(io.Discard, conn, lingering)

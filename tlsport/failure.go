@@ -95,7 +95,7 @@ func newHandshakeError(err error) *HandshakeError {
 		return failure(ReasonTimeout, "the other side did not finish the TLS handshake in time")
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, io.ErrClosedPipe), errors.Is(err, net.ErrClosed),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		return failure(ReasonClosed, "the connection was closed during the TLS handshake")
+		return failure(ReasonClosed, "the other side closed the connection during the TLS handshake; does it speak TLS?")
 	}
 	return failure(ReasonProtocol, "the TLS handshake failed: "+strings.TrimPrefix(err.Error(), "tls: "))
 }

@@ -214,7 +214,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.reason, f.err = reasonInterrupted, fmt.Errorf("interrupted: %s not done", what)
 	case e.Reason == client.ReasonNoEndpoint:
 		f.err = errors.New(message)
-		f.next = noNodeAdvice
+		f.next = a.connectAdvice(message)
 	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
 		it, _ := compared(what)
 		f.err = fmt.Errorf("cannot %s: %s does not exist, so it has no revision that --if-revision could name", what, it)

@@ -226,8 +226,8 @@ func TestWrongEndpointsInPlainWords(t *testing.T) {
 		"HTTP": {portOf(t, func(c net.Conn) {
 			io.CopyN(io.Discard, c, 24)
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-		}), "is this an HTTP or TLS port?"},
-		"TLS":          {portOf(t, func(c net.Conn) { tls.Server(c, config).Handshake() }), "TLS port?"},
+		}), "does it need TLS, or is this an HTTP port?"},
+		"TLS":          {portOf(t, func(c net.Conn) { tls.Server(c, config).Handshake() }), "does it need TLS"},
 		"closes":       {portOf(t, func(c net.Conn) {}), ""},
 		"a banner":     {portOf(t, func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n"); io.Copy(io.Discard, c) }), "it does not speak gRPC"},
 		"zeros":        {portOf(t, func(c net.Conn) { c.Write(make([]byte, 4096)); io.Copy(io.Discard, c) }), ""},

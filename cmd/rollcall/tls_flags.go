@@ -25,7 +25,7 @@ func (a *app) addTLSFlags(flags *pflag.FlagSet) {
 	cliflag.ListVarP(flags, &a.tls.CA, "ca", "", nil, "connect with TLS; the `files` of the CAs that the nodes' certificates are verified against, comma separated or repeated; system: those of this machine")
 	flags.StringVar(&a.tls.Cert, "cert", "", "with TLS: `file` of the certificate that this command shows; needs --key")
 	flags.StringVar(&a.tls.Key, "key", "", "with TLS: `file` of its key")
-	cliflag.NotEmpty(flags, "cert", "key")
+	cliflag.NotEmpty(flags, "ca", "cert", "key")
 }
 
 // credentials are those with which a command connects to nodes.
@@ -34,8 +34,11 @@ func (a *app) credentials() (credentials.TransportCredentials, error) {
 	if len(files.CA) == 0 && files.Cert == "" && files.Key == "" {
 		return insecure.NewCredentials(), nil
 	}
-	if slices.Equal(files.CA, []string{systemCAs}) {
+	switch {
+	case slices.Equal(files.CA, []string{systemCAs}):
 		files.CA = nil
+	case slices.Contains(files.CA, systemCAs):
+		return nil, invalid("--ca: %s means the CAs of this machine and no others; leave it out, or give it alone", systemCAs)
 	}
 	source, err := certs.Open(files, certs.Options{})
 	if err != nil {
@@ -59,6 +62,7 @@ type nodeTLS struct {
 	mode         string
 	peerNames    []string
 	peerIdentity string
+	flags        *pflag.FlagSet // nil: none were given
 }
 
 var peerIdentities = []string{"name", "ca"}
@@ -73,7 +77,8 @@ func (t *nodeTLS) register(a *app, cmd *cobra.Command) {
 	f.StringVar(&t.peerIdentity, "peer-identity", peerIdentities[0], "what proves that a caller is a member: name: its certificate names it; ca: it has a certificate of one of the CAs, so members may share one")
 	a.complete(cmd, "tls", tlsport.Modes()...)
 	a.complete(cmd, "peer-identity", peerIdentities...)
-	cliflag.NotEmpty(f, "cert", "key")
+	cliflag.NotEmpty(f, "ca", "cert", "key")
+	t.flags = f
 }
 
 // read returns what the flags say.
@@ -86,12 +91,40 @@ func (t *nodeTLS) read() (node.TLS, error) {
 	if cfg.PeerNames, err = certs.ParsePeerNames(t.peerNames); err != nil {
 		return cfg, invalid("--peer-name: %w", err)
 	}
+	if name := t.withoutMode(); name != "" {
+		return cfg, invalid("--%s is given and --tls is not, so that traffic would be plain text; add --tls required, or --tls off if that is meant", name)
+	}
+	if cfg.Mode != tlsport.Off && slices.Contains(cfg.Files.CA, systemCAs) {
+		return cfg, invalid("--ca %s is for clients; a node believes only CAs whose files are named", systemCAs)
+	}
 	switch t.peerIdentity {
 	case "name":
 	case "ca":
+		if cliflag.Given(t.flags, "peer-name") {
+			return cfg, invalid("with --peer-identity ca nobody looks at names, so --peer-name would have no effect; give one of them")
+		}
 		cfg.SharedPeerIdentity = true
 	default:
 		return cfg, invalid("--peer-identity is %q; use name or ca", t.peerIdentity)
 	}
 	return cfg, nil
+}
+
+// withoutMode is a flag that says that TLS is meant, while --tls is not given; "" if there is none. ROLLCALL_CA is set
+// for clients, too.
+func (t *nodeTLS) withoutMode() string {
+	if t.flags == nil || t.flags.Changed("tls") {
+		return ""
+	}
+	for _, name := range []string{"cert", "key"} {
+		if t.flags.Changed(name) {
+			return name
+		}
+	}
+	for _, name := range []string{"ca", "peer-name", "peer-identity"} {
+		if cliflag.Given(t.flags, name) {
+			return name
+		}
+	}
+	return ""
 }

@@ -7,8 +7,8 @@ import (
 
 // Words for what several causes lead to.
 const (
-	speaksOther  = "it does not speak gRPC: is this an HTTP or TLS port?"
-	closedAtOnce = "it closed the connection at once: is this a peer or TLS port?"
+	speaksOther  = "it does not speak gRPC: does it need TLS, or is this an HTTP port?"
+	closedAtOnce = "it closed the connection at once: does it need TLS, or is this a peer port?"
 	saysNothing  = "it accepts connections and says nothing; is this the API port of a node?"
 	broke        = "the connection broke"
 	unknownHost  = "the host is not known"

@@ -66,8 +66,12 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 		}
 		return conn, h, err
 	}
-	if conn, h, err = p.exchange(ctx, name, address, purpose, q, false); err == nil {
+	conn, h, err = p.exchange(ctx, name, address, purpose, q, false)
+	if err == nil {
 		p.dialedPlain(name, failure)
+	}
+	if _, silent := errors.AsType[*noHelloError](err); silent {
+		err = failure // it needs TLS, so that is what is wrong
 	}
 	return conn, h, err
 }
@@ -102,12 +106,15 @@ func (p *Port) exchange(ctx context.Context, name, address string, purpose peerv
 	v := p.cfg.View()
 	own := v.Question(purpose, name)
 	own.LeaderLoss = q
-	if err := WriteHello(conn, own); err != nil {
-		return nil, nil, err
+	var h *peerv1.Hello
+	if err = WriteHello(conn, own); err == nil {
+		h, err = ReadHello(conn)
 	}
-	h, err := ReadHello(conn)
-	if err != nil {
+	switch {
+	case err != nil && secured:
 		return nil, nil, tlsport.ReadError(err)
+	case err != nil:
+		return nil, nil, withoutHello(err)
 	}
 	p.cfg.Met(h)
 	if h.GetNode() == name && v.Stranger(h) == "" {

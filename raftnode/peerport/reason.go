@@ -16,6 +16,7 @@ import (
 func Reason(err error) string {
 	var (
 		several addressErrors
+		silent  *noHelloError
 		errno   syscall.Errno
 		dns     *net.DNSError
 		timeout net.Error
@@ -25,6 +26,8 @@ func Reason(err error) string {
 	switch {
 	case errors.As(err, &several):
 		return several.Error()
+	case errors.As(err, &silent):
+		return silent.Error()
 	case errors.As(err, &handshake):
 		return handshake.Error()
 	case errors.As(err, &dns):

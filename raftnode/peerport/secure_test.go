@@ -60,7 +60,7 @@ func TestBothSidesCompareTheName(t *testing.T) {
 		"permissive to required":         {permissive, required, [2]string{"n1", "n3"}, [2]bool{true, true}, "", true},
 		"a wrong one in permissive":      {permissive, permissive, [2]string{"n1", "n2"}, [2]bool{true, true}, "", false},
 		"off to required":                {off, required, [2]string{"n1", "n3"}, [2]bool{true, true}, "closed the connection", false},
-		"required to off, in plain text": {required, off, [2]string{"n1", "n3"}, [2]bool{true, true}, "the connection was closed during the TLS handshake", false},
+		"required to off, in plain text": {required, off, [2]string{"n1", "n3"}, [2]bool{true, true}, "the other side closed the connection during the TLS handshake; does it speak TLS?", false},
 	} {
 		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
