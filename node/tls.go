@@ -66,8 +66,8 @@ var (
 	peerProtocols = []string{"rollcall-peer"}
 )
 
-// maxPending is the most connections of a port whose handshake is not over. They take some KiB each.
-const maxPending = 1024
+// maxPending is the most connections of a port whose handshake is not over. They take about 60 KiB each.
+const maxPending = 384
 
 // openTLS reads the certificates and verifies them.
 func (n *Node) openTLS() error {
@@ -89,17 +89,17 @@ func (n *Node) openTLS() error {
 	if err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
-	port := func(name string, ask certs.ClientCertificate, protocols []string) *tlsport.Port {
+	port := func(name string, ask certs.ClientCertificate, protocols []string, connections int) *tlsport.Port {
 		return tlsport.New(tlsport.Config{
 			Name: name, Mode: t.Mode, Source: source, ClientCertificate: ask, Protocols: protocols,
-			MaxPending: min(maxPending, n.connections.API/2), Logger: n.log,
+			MaxPending: min(maxPending, connections/2), Logger: n.log,
 		})
 	}
 	n.tls = securePorts{
 		source: source,
-		api:    port("api", certs.Optional, apiProtocols),
-		peer:   port("peer", certs.Required, peerProtocols),
-		http:   port("http", certs.Optional, nil),
+		api:    port("api", certs.Optional, apiProtocols, n.connections.API),
+		peer:   port("peer", certs.Required, peerProtocols, n.connections.API),
+		http:   port("http", certs.Optional, nil, n.connections.HTTP),
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/rollcallhq/rollcall/certs"
 )
@@ -88,13 +89,11 @@ func (p *Port) secure(c *Conn) error {
 		c.secured = conn
 		return nil
 	}
-	slot := p.slots.take(HandshakeTimeout, c.gone, c.abort)
-	if slot == nil {
-		return p.failed(c, errCrowded)
-	}
-	defer p.slots.put(slot)
-	secured := tls.Server(conn, p.server)
-	if err := secured.Handshake(); err != nil {
+	work := &working{Conn: conn, c: c, until: time.Now().Add(HandshakeTimeout), limit: maxHelloBytes}
+	secured := tls.Server(work, p.server)
+	err = secured.Handshake()
+	work.done()
+	if err != nil {
 		return p.failed(c, err)
 	}
 	if err := p.secured(c, secured); err != nil {

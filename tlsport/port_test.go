@@ -6,12 +6,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -337,36 +339,53 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// TestStrangersKeepNobodyOut: handshakes that are not finished take 64 slots at most, and who comes now is served within
-// a second.
+// TestStrangersKeepNobodyOut: handshakes that are not finished hold no slot while they wait for the other side, and who
+// comes now is served at once, also while strangers go on coming.
 func TestStrangersKeepNobodyOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := tlstest.NewCA(t, "ca")
 		p := open(t, Required, certs.Optional, ca.Issue([]string{"n1"}))
 		defer p.cancel()
 		var strangers []net.Conn
-		for i := range 100 + 3*MaxHandshakes {
+		stranger := func(i int) {
 			conn := p.dial()
-			if i >= 100 { // others say nothing at all
+			if i%3 > 0 { // others say nothing at all
 				if _, err := conn.Write([]byte{firstTLSByte, 3, 1}); err != nil {
-					t.Fatal(err)
+					t.Error(err)
 				}
 			}
 			strangers = append(strangers, conn)
+		}
+		for i := range 3 * MaxHandshakes {
+			stranger(i)
 			synctest.Wait()
 		}
-		synctest.Wait()
-		if len(p.slots.held) != MaxHandshakes || len(p.slots.waiting) != 2*MaxHandshakes {
+		if len(p.slots.held) != 0 || len(p.slots.waiting) != 0 {
 			t.Errorf("%d hold a slot, %d wait", len(p.slots.held), len(p.slots.waiting))
 		}
+		stop, stopped := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(stopped)
+			for i := range 100 {
+				stranger(i)
+				select {
+				case <-stop:
+					return
+				case <-time.After(time.Millisecond):
+				}
+			}
+		}()
 		for range 3 {
 			begun := time.Now()
 			conn := p.client(certs.Files{CA: []string{ca.File}})
-			if _, err := echo(conn); err != nil || time.Since(begun) > time.Second {
+			if _, err := echo(conn); err != nil || time.Since(begun) > 100*time.Millisecond {
 				t.Errorf("%v after %v", err, time.Since(begun))
 			}
 			conn.Close()
+			time.Sleep(10 * time.Millisecond)
 		}
+		close(stop)
+		<-stopped
 		begun := time.Now()
 		for _, conn := range strangers {
 			if _, err := conn.Read(make([]byte, 1)); err == nil {
@@ -378,8 +397,87 @@ func TestStrangersKeepNobodyOut(t *testing.T) {
 			t.Errorf("the last stranger was there for %v", took)
 		}
 		synctest.Wait()
-		if len(p.slots.held) != 0 || len(p.slots.waiting) != 0 {
-			t.Errorf("in the end %d hold a slot, %d wait", len(p.slots.held), len(p.slots.waiting))
+		if n := p.pending.len(); n != 0 {
+			t.Errorf("in the end %d are pending", n)
+		}
+	})
+}
+
+// TestLargeHellos: what is sent during a handshake stays in memory, so there is a limit.
+func TestLargeHellos(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca := tlstest.NewCA(t, "ca")
+		p := open(t, Required, certs.Optional, ca.Issue([]string{"n1"}))
+		defer p.cancel()
+		conn := p.dial()
+		hello := append([]byte{firstTLSByte, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff}, make([]byte, maxHelloBytes)...)
+		if _, err := conn.Write(hello); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		if _, err := io.Copy(io.Discard, conn); time.Since(begun) > time.Second {
+			t.Errorf("ended after %v: %v", time.Since(begun), err)
+		}
+		conn.Close()
+		synctest.Wait()
+		if !strings.Contains(p.log.String(), errTooLarge.Error()) || p.Refusals()[ReasonProtocol] != 1 {
+			t.Errorf("counts %v, log\n%s", p.Refusals(), p.log)
+		}
+		// A chain of certificates may be larger than a hello.
+		names := []string{"alice"}
+		for i := range 400 {
+			names = append(names, fmt.Sprintf("a-rather-long-name-%d.example.org", i))
+		}
+		big := p.client(ca.Issue(names))
+		if got, err := echo(big); got != "Hello" || err != nil {
+			t.Errorf("a large certificate: %q %v", got, err)
+		}
+		big.Close()
+	})
+}
+
+// TestSlots: 64 are handed out at once. Of those that wait the newest is next, and one that is held for long is taken
+// back.
+func TestSlots(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var s slots
+		var late [MaxHandshakes]atomic.Bool
+		var held []*slot
+		for i := range MaxHandshakes {
+			held = append(held, s.take(time.Second, nil, func() { late[i].Store(true) }))
+		}
+		next := make(chan int, 3) // all that wait
+		wait := func(i int, gone chan struct{}) {
+			go func() {
+				if s.take(HandshakeTimeout, gone, func() {}) == nil {
+					i = -i
+				}
+				next <- i
+			}()
+			synctest.Wait()
+		}
+		gone := make(chan struct{})
+		wait(1, nil)
+		wait(2, nil)
+		wait(3, gone)
+		close(gone)
+		if got := <-next; got != -3 {
+			t.Errorf("who is gone: %d", got)
+		}
+		s.put(held[0])
+		if got := <-next; got != 2 {
+			t.Errorf("the next is %d", got)
+		}
+		time.Sleep(2 * slotTime)
+		synctest.Wait()
+		for i := range late {
+			if late[i].Load() != (i > 0) {
+				t.Errorf("slot %d is taken back: %v", i, late[i].Load())
+			}
+		}
+		s.close()
+		if got := <-next; got != -1 || s.take(time.Second, nil, nil) != nil {
+			t.Errorf("after close: %d", got)
 		}
 	})
 }
@@ -405,9 +503,6 @@ func TestTheOldestMakesRoom(t *testing.T) {
 		}
 		if n := p.pending.len(); n != 400 {
 			t.Errorf("%d are pending", n)
-		}
-		if n := len(p.slots.held) + len(p.slots.waiting); n != 400 {
-			t.Errorf("%d are in their handshake", n)
 		}
 		for i, conn := range all {
 			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))

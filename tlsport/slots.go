@@ -7,12 +7,13 @@ import (
 )
 
 const (
-	// MaxHandshakes is how many handshakes a port works on at once. Each costs memory and the time of a processor.
+	// MaxHandshakes is how many handshakes a port works on at once: each costs the time of a processor. One that waits
+	// for the other side does not count.
 	MaxHandshakes = 64
 	// HandshakeTimeout is how long a handshake may take, the wait for a slot included.
 	HandshakeTimeout = 5 * time.Second
-	// slotTime is how long a handshake keeps its slot while others wait for one. A handshake takes a few milliseconds
-	// and one round trip.
+	// slotTime is how long a handshake keeps its slot while others wait for one. What it computes takes a few
+	// milliseconds.
 	slotTime = 500 * time.Millisecond
 )
 
