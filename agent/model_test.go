@@ -36,7 +36,6 @@ type model struct {
 	r      *rand.Rand
 	reg    *fakeRegistry
 	agent  *running
-	specs  int
 	now    map[string]*modelService
 	probes map[string]*probe // by service, check and spec
 	log    []string

@@ -52,7 +52,8 @@ func (*clientCredentials) ServerHandshake(net.Conn) (net.Conn, credentials.AuthI
 
 // Info implements credentials.TransportCredentials.
 func (c *clientCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3", ServerName: c.serverName}
+	//lint:ignore SA1019 gRPC takes the authority from it
+	return credentials.ProtocolInfo{SecurityProtocol: "tls", ServerName: c.serverName}
 }
 
 // Clone implements credentials.TransportCredentials.

@@ -54,7 +54,7 @@ func (serverCredentials) ClientHandshake(context.Context, string, net.Conn) (net
 
 // Info implements credentials.TransportCredentials.
 func (serverCredentials) Info() credentials.ProtocolInfo {
-	return credentials.ProtocolInfo{SecurityProtocol: "tls", SecurityVersion: "1.3"}
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
 }
 
 // Clone implements credentials.TransportCredentials.
