@@ -13,6 +13,9 @@ import (
 // spread is how long closing connections takes at most, so that not all their clients come back at once.
 const spread = 10 * time.Second
 
+// maxLogged is how many connections are logged each, of those that are closed because of one change.
+const maxLogged = 20
+
 // Connections are the open connections of a port whose other side has shown a certificate. When files are taken,
 // those that no longer verify are closed.
 //
@@ -66,7 +69,7 @@ func (c *Connections) add(conn *connection) (remove func()) {
 }
 
 // Run closes connections that no longer verify, each time that files are taken, until ctx ends. It takes 10 s at
-// most, and logs each.
+// most, and logs maxLogged each, and the number of the others.
 func (c *Connections) Run(ctx context.Context) {
 	for {
 		updated := c.source.Updated() // before they are looked through: none is missed
@@ -132,8 +135,16 @@ func (c *Connections) closeStale(ctx context.Context) bool {
 	if len(stale) > 0 {
 		pause = min(spread/time.Duration(len(stale)), 100*time.Millisecond)
 	}
+	closed := 0
+	defer func() {
+		if closed > maxLogged {
+			c.log.Warn("more connections closed: their certificates no longer verify", "count", closed-maxLogged)
+		}
+	}()
 	for conn, why := range stale {
-		c.log.Warn("connection closed: its certificate no longer verifies", "peer", conn.remote, "err", why)
+		if closed++; closed <= maxLogged {
+			c.log.Warn("connection closed: its certificate no longer verifies", "peer", conn.remote, "err", why)
+		}
 		conn.conn.Close()
 		select {
 		case <-time.After(pause):

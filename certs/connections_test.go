@@ -90,7 +90,8 @@ func TestConnectionsOfAnOldCAAreClosed(t *testing.T) {
 func TestManyConnectionsAreClosedInTime(t *testing.T) {
 	virtual(t, func(t *testing.T, one *issued, r *running) {
 		two := newVirtualCA(t, "ca two")
-		all := NewConnections(r.Source, slog.New(slog.DiscardHandler))
+		log := &lines{}
+		all := NewConnections(r.Source, log.logger())
 		shown := stateOf(virtualNode(t, one, "a"))
 		conns := make([]closeOnce, 1000)
 		for i := range conns {
@@ -115,6 +116,9 @@ func TestManyConnectionsAreClosedInTime(t *testing.T) {
 		after(spread/2 + time.Second)
 		if got := closed(); got != 1000 {
 			t.Errorf("%d closed", got)
+		}
+		if log.count("connection closed") != maxLogged || log.count("count=980") != 1 {
+			t.Error(log.buf.String())
 		}
 		cancel()
 		synctest.Wait()

@@ -226,7 +226,7 @@ func (n *Node) serve(ctx context.Context) {
 		}
 	})
 	if n.http != nil {
-		n.httpServer = httpserver.New(n.httpHandler(), n.connections.HTTP, n.log)
+		n.httpServer = httpserver.New(n.httpHandler(), n.connections.HTTP, n.log.With("port", "http"))
 		n.wg.Go(func() {
 			if err := n.httpServer.Serve(n.secured(n.http)); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)
@@ -234,7 +234,7 @@ func (n *Node) serve(ctx context.Context) {
 		})
 	}
 	if n.probes != nil {
-		n.probePort = httpserver.NewHTTP2(n.server.ProbeHandler(), maxProbeConnections, n.log)
+		n.probePort = httpserver.NewHTTP2(n.server.ProbeHandler(), maxProbeConnections, n.log.With("port", "health"))
 		n.wg.Go(func() {
 			if err := n.probePort.Serve(n.probes); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)

@@ -97,7 +97,7 @@ func (s *Server) admit(c net.Conn) net.Conn {
 	if len(s.open) >= s.limit {
 		if now := time.Now(); now.Sub(s.warned) > time.Minute {
 			s.warned = now
-			s.log.Warn("the HTTP port has as many connections as it may: new ones take the place of idle ones; find who opens so many", "limit", s.limit)
+			s.log.Warn("the port has as many connections as it may: new ones take the place of idle ones; find who opens so many", "limit", s.limit)
 		}
 		if s.idle.Len() == 0 {
 			s.mu.Unlock()
