@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,6 +40,8 @@ type Options struct {
 	DialOptions []grpc.DialOption // of the connections to the registry
 	// Listen makes the listener of a port; nil: TCP.
 	Listen func(address string) (net.Listener, error)
+	// Getenv says which pod of Kubernetes this is, for readiness gates; nil: os.Getenv.
+	Getenv func(name string) string
 }
 
 // Agent watches services. Make one with New, and run it with Run. Its methods may be called by many goroutines.
@@ -54,6 +57,7 @@ type Agent struct {
 	metrics  *metrics.Metrics
 	reloads  *reloadMetrics
 	ports    *ports
+	gates    *gates
 
 	life       context.Context // of what runs until the agent has said its last word
 	end        context.CancelFunc
@@ -61,6 +65,7 @@ type Agent struct {
 	endTaking  context.CancelFunc
 	begun      atomic.Bool // Run or Close was called
 	running    atomic.Bool // Run runs
+	judging    atomic.Bool // judge is to be called soon
 	firstRound atomic.Bool // of checks is done
 	alone      atomic.Bool // it was logged that an initial wait ended without the registry
 
@@ -74,18 +79,27 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if logger == nil {
 		logger = slog.New(slog.DiscardHandler)
 	}
+	gates, err := newGates(cfg, o.Getenv, logger)
+	if err != nil {
+		return nil, err
+	}
+	secured, err := secure(cfg.TLS, logger)
+	if err != nil {
+		return nil, err
+	}
 	cc := client.DefaultConfig()
-	cc.Endpoints, cc.Logger, cc.DialOptions = cfg.Endpoints, logger, o.DialOptions
+	cc.Endpoints, cc.Logger, cc.DialOptions, cc.Actor = cfg.Endpoints, logger, append(secured, o.DialOptions...), actor()
 	c, err := client.New(cc)
 	if err != nil {
 		return nil, err
 	}
 	a := newAgent(cfg, newRegistry(c, cfg, logger), logger)
+	a.gates = gates
 	listener := o.Listen
 	if listener == nil {
 		listener = func(address string) (net.Listener, error) { return net.Listen("tcp", address) }
 	}
-	if a.ports, err = listen(cfg, a.board, newHTTP(a), listener); err != nil {
+	if a.ports, err = listen(cfg, a.board, newHTTP(a, cfg), listener); err != nil {
 		a.end()
 		return nil, errors.Join(err, c.Close())
 	}
@@ -100,7 +114,7 @@ func newAgent(cfg *config.Config, r registry, logger *slog.Logger) *Agent {
 	a.board = newBoard(a.startWait)
 	a.services = newServices(a.said)
 	a.runner = checks.NewRunner(checks.To(a.services), checks.WithLogger(logger), checks.WithObserver(a.metrics))
-	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvent) }, a.agenda, logger)
+	a.reports = newReports(func(stop client.OnStop) (lease, error) { return r.newLease(stop, a.leaseEvents()) }, a.agenda, logger)
 	a.opinions = newOpinions(a.life, r, a.judge)
 	return a
 }
@@ -132,47 +146,40 @@ func (a *Agent) judge() {
 	a.services.mu.Lock()
 	defer a.services.mu.Unlock()
 	opinion := a.opinions.reader()
+	var again []string
+	var switched switches
 	for name, s := range a.services.all {
 		whole := opinion(name)
-		by, heard := s.instance.Judge(opinion(s.config.Reported()))
+		reported := opinion(s.config.Reported())
+		by, heard := s.instance.Judge(reported)
+		var gone bool
+		if s.rival, gone = a.reports.heard(s.config.Reported(), &reported); gone {
+			again = append(again, s.config.Reported())
+		}
 		s.off = by
 		a.board.judged(name, whole.Off || by != nil, whole.Heard && heard)
+		switched.add(s, whole.Off || by != nil)
+	}
+	a.logSwitches(&switched)
+	if len(again) > 0 {
+		a.logger.Warn("another reporter had instances of this agent, and is gone; this agent reports them again", "instances", len(again), "one", slices.Min(again))
 	}
 }
 
 // startWait starts the initial wait of a service.
-func (a *Agent) startWait(name string) {
+func (a *Agent) startWait(name string, c *cell) {
 	a.agenda.at(time.Now().Add(waitUnheard), func() {
 		if a.opinions.silent() > 0 {
-			a.endWait(name, waitUnheard)
+			a.endWait(name, c, waitUnheard)
 			return
 		}
-		a.agenda.at(time.Now().Add(waitHeard-waitUnheard), func() { a.endWait(name, waitHeard) })
+		a.agenda.at(time.Now().Add(waitHeard-waitUnheard), func() { a.endWait(name, c, waitHeard) })
 	})
 }
 
-func (a *Agent) endWait(name string, waited time.Duration) {
-	if a.board.endWait(name) && !a.alone.Swap(true) {
+func (a *Agent) endWait(name string, c *cell, waited time.Duration) {
+	if a.board.endWait(name, c) && !a.alone.Swap(true) {
 		a.logger.Warn("the registry was not heard within the initial wait; until it is, this agent alone decides", "waited", waited, "service", name)
-	}
-}
-
-func (a *Agent) leaseEvent(e client.LeaseEvent) {
-	switch e.Type {
-	case client.LeaseGranted:
-		a.logger.Info("reporting", "lease", e.LeaseID)
-	case client.LeaseReported:
-		a.metrics.Published(nil)
-	case client.LeaseFailed:
-		a.metrics.Published(e.Err)
-		a.logger.Warn("reporting failed; it is tried again", "service", e.Service, "error", e.Err)
-	case client.LeaseWasLost:
-		a.metrics.LeaseLost()
-		a.logger.Warn("the registry took this agent for dead; all is reported anew", "lease", e.LeaseID, "error", e.Err)
-	case client.LeaseBecameOverdue:
-		a.logger.Warn("the registry has not been reached for a whole ttl, and may take this agent for dead", "lease", e.LeaseID, "error", e.Err)
-	case client.LeaseRenewedAgain:
-		a.logger.Info("the registry is reached again", "lease", e.LeaseID)
 	}
 }
 
@@ -210,6 +217,10 @@ func (a *Agent) Run(ctx context.Context) error {
 	var ran error
 	var runs sync.WaitGroup
 	runs.Go(func() { ran = a.runner.Run(checking) })
+	gating, endGates := context.WithCancel(ctx)
+	defer endGates()
+	var gate sync.WaitGroup
+	gate.Go(func() { a.gates.run(gating, a.gateWord, a.changed) })
 	a.running.Store(true)
 
 	var err error
@@ -218,6 +229,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	case err = <-failed:
 	}
 	a.logger.Info("stopping")
+	endGates() // before anything says NOT_SERVING because the agent ends
+	gate.Wait()
 	a.endTaking()
 	a.reload.Lock() // a reload that is under way is over
 	a.services.end()

@@ -16,11 +16,13 @@ type snapshot struct {
 	name, instance  string
 	status          client.Status // as local clients are told
 	since           time.Time
-	own             said         // what the service says of itself
-	pushed          *said        // nil: nothing is pushed
-	waiting         bool         // shown as NOT_SERVING until the registry was heard of it
-	whole, reported view.Opinion // what the registry says of NAME, and of NAME/INSTANCE
-	off             []string     // why the registry has switched it off; nil: it has not
+	own             said                      // what the service says of itself
+	pushed          *said                     // nil: nothing is pushed
+	waiting         bool                      // shown as NOT_SERVING until the registry was heard of it
+	whole, reported view.Opinion              // what the registry says of NAME, and of NAME/INSTANCE
+	instanceOff     *view.Opinion             // of NAME/INSTANCE, by which this instance is switched off; nil: it is not
+	off             []string                  // why the registry has switched it off; nil: it has not
+	rival           *rollcallv1.ServiceRecord // of another reporter that has NAME/INSTANCE; nil: none has
 }
 
 // reasons say why the service is not SERVING; nil if it is.
@@ -69,7 +71,7 @@ func (a *Agent) lookAll() []snapshot {
 func (a *Agent) snapshot(one *service, opinion func(string) view.Opinion) snapshot {
 	s := snapshot{
 		name: one.config.Name, instance: one.config.Instance, own: one.own, pushed: one.pushed,
-		whole: opinion(one.config.Name), reported: opinion(one.config.Reported()),
+		whole: opinion(one.config.Name), reported: opinion(one.config.Reported()), rival: one.rival,
 	}
 	if c, ok := a.board.cell(s.name); ok {
 		s.status, s.since, s.waiting = c.shown, c.since, c.waits == waits
@@ -78,6 +80,7 @@ func (a *Agent) snapshot(one *service, opinion func(string) view.Opinion) snapsh
 		s.off = append(s.off, offReason(s.name, &s.whole))
 	}
 	if by := one.off; by != nil {
+		s.instanceOff = by
 		s.off = append(s.off, offReason(one.config.Reported(), by))
 	}
 	return s

@@ -15,7 +15,7 @@ import (
 // that it is on.
 type board struct {
 	// wait is called, with mu held, when the initial wait of a service begins.
-	wait func(name string)
+	wait func(name string, c *cell)
 
 	mu     sync.Mutex // guards what follows
 	cells  map[string]*cell
@@ -45,7 +45,7 @@ const (
 	settled                // the registry was heard of it, or the wait is over
 )
 
-func newBoard(wait func(name string)) *board {
+func newBoard(wait func(name string, c *cell)) *board {
 	b := &board{wait: wait, cells: map[string]*cell{}, ends: make(chan struct{})}
 	b.cells[""] = &cell{said: client.Serving, waits: settled, shown: client.Serving, since: time.Now()}
 	return b
@@ -89,10 +89,11 @@ func (b *board) judged(name string, off, heard bool) {
 	})
 }
 
-// endWait ends the initial wait of a service, and reports whether it waited.
-func (b *board) endWait(name string) (waited bool) {
+// endWait ends the initial wait of a service, and reports whether it waited. A service that went and came back has
+// another cell, and another wait.
+func (b *board) endWait(name string, of *cell) (waited bool) {
 	b.change(name, func(c *cell) {
-		if waited = c.waits == waits; waited {
+		if waited = c == of && c.waits == waits; waited {
 			c.waits = settled
 		}
 	})
@@ -112,7 +113,7 @@ func (b *board) remove(name string) {
 func (b *board) show(name string, c *cell) {
 	if c.waits == unheard && c.said == client.Serving {
 		c.waits = waits
-		b.wait(name)
+		b.wait(name, c)
 	}
 	shown := c.said
 	switch {

@@ -30,29 +30,10 @@ func (a *Agent) tryReload(cfg *config.Config) error {
 	}
 	a.reload.Lock()
 	defer a.reload.Unlock()
-	if fixed := needRestart(a.config, cfg); fixed != nil {
+	if fixed := a.config.NeedsRestart(cfg); len(fixed) > 0 {
 		return fmt.Errorf("what has changed needs a restart: %s", strings.Join(fixed, ", "))
 	}
 	return a.apply(cfg)
-}
-
-// needRestart returns the keys that differ and that a running agent does not change.
-func needRestart(old, next *config.Config) (keys []string) {
-	for _, fixed := range []struct {
-		key  string
-		same bool
-	}{
-		{"cluster.endpoints", slices.Equal(old.Endpoints, next.Endpoints)},
-		{"ttl", old.TTL == next.TTL},
-		{"forget_after", old.ForgetAfter == next.ForgetAfter},
-		{"listen.grpc", old.GRPC == next.GRPC},
-		{"listen.http", old.HTTP == next.HTTP},
-	} {
-		if !fixed.same {
-			keys = append(keys, fixed.key)
-		}
-	}
-	return keys
 }
 
 // apply goes over from the services of a.config to those of cfg: all, or none. a.reload is held, or nothing runs yet.
@@ -123,7 +104,7 @@ func (a *Agent) change(old, next *config.Service) {
 	a.board.add(next.Name, next.OnStop == client.StopLeave)
 	ttl := a.takeOver(old, next)
 	for _, c := range next.Checks {
-		if i := find(old.Checks, c.Name); i >= 0 && old.Checks[i].Spec == c.Spec {
+		if i := find(old.Checks, c.Name); i >= 0 && old.Checks[i].Equal(c) {
 			continue
 		}
 		check := c.New()
@@ -151,8 +132,11 @@ func (a *Agent) takeOver(old, next *config.Service) (ttl *checks.TTL) {
 	defer a.services.mu.Unlock()
 	one := a.services.add(next.Name)
 	one.config = *next
-	if len(next.Checks) == 0 {
+	switch {
+	case len(next.Checks) == 0:
 		one.checked = said{status: client.Unknown, at: time.Now()}
+	case len(old.Checks) == 0: // until they have run
+		one.checked = one.own
 	}
 	if !next.Pushable() {
 		one.pushed = nil
@@ -183,7 +167,7 @@ func (s *service) setTTL(old, next *config.Service) {
 	switch {
 	case is == nil:
 		s.ttl = nil
-	case was != nil && was.Name == is.Name && was.Spec == is.Spec:
+	case was != nil && was.Equal(*is):
 	default:
 		s.ttl = is.New().(*checks.TTL)
 		if p := s.pushed; p != nil && time.Since(p.at) < is.TTL {

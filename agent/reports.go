@@ -23,6 +23,8 @@ type lease interface {
 	Submit(reports ...client.Report) error
 	ReportBatch(ctx context.Context, reports []client.Report) error
 	Release(ctx context.Context, services ...string) error
+	Acknowledged(service string) (client.Acknowledged, bool)
+	Rewrite(services ...string)
 	Close(ctx context.Context) error
 }
 
@@ -42,6 +44,7 @@ type reports struct {
 	leaves []*row          // that leave their leases; move takes them
 	moves  bool            // move runs
 	closed bool            // nothing is taken any more
+	rivals map[string]bool // leases of others of which it was told that they have a report of this agent
 }
 
 // row is one SERVICE/INSTANCE.
@@ -60,7 +63,7 @@ type row struct {
 }
 
 func newReports(newLease func(client.OnStop) (lease, error), a *agenda, logger *slog.Logger) *reports {
-	r := &reports{newLease: newLease, agenda: a, logger: logger, leases: map[client.OnStop]lease{}, rows: map[string]*row{}}
+	r := &reports{newLease: newLease, agenda: a, logger: logger, leases: map[client.OnStop]lease{}, rows: map[string]*row{}, rivals: map[string]bool{}}
 	r.life, r.end = context.WithCancel(context.Background())
 	return r
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/rollcallhq/rollcall/agent/config"
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/client/checks"
 	"github.com/rollcallhq/rollcall/client/view"
@@ -31,10 +32,12 @@ type service struct {
 	pushed  *said       // nil: nothing was pushed, or it was taken back
 	ttl     *checks.TTL // its ttl check; nil: it has none
 
-	own      said          // what it says; what tell was told last
-	spoke    bool          // it has said something: a result of a check, or a push
-	instance view.Instance // decides whether the registry has switched SERVICE/INSTANCE off
-	off      *view.Opinion // by which it has; nil: it has not
+	own      said                      // what it says; what tell was told last
+	spoke    bool                      // it has said something: a result of a check, or a push
+	instance view.Instance             // decides whether the registry has switched SERVICE/INSTANCE off
+	off      *view.Opinion             // by which it has; nil: it has not
+	rival    *rollcallv1.ServiceRecord // of another reporter that has taken SERVICE/INSTANCE over; nil: none has
+	switched bool                      // the registry had switched it off, when that was told last
 }
 
 // said is a status with its reason.

@@ -17,7 +17,7 @@ type bundle struct {
 	contents   contents
 	generation uint64
 	cert       *tls.Certificate    // nil: a client without one
-	chain      []*x509.Certificate // from cert to its root, as verified; only cert's file if there are no CAs
+	chain      []*x509.Certificate // from cert to its root, as verified; that of cert's file if it is not verified
 	roots      []*x509.Certificate // of the CA files; nil: those of the system
 	live       []*x509.Certificate // of roots, those that had not ended then
 	pool       *x509.CertPool      // of roots; nil if roots is
@@ -79,11 +79,11 @@ func (f Files) load(c contents, use Use, now time.Time) (*bundle, error) {
 	if err := inTime(certs[0], now); err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Cert, err)
 	}
-	if b.roots == nil {
-		return b, nil
+	if b.roots == nil || use == ForClient {
+		return b, nil // the CAs are those of servers; servers may trust others
 	}
-	for _, u := range use.own() {
-		chain, err := verifyChain(certs, b.pool, u, now)
+	for _, usage := range []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth} {
+		chain, err := verifyChain(certs, b.pool, usage, now)
 		if err != nil {
 			return nil, fmt.Errorf("%s does not verify against %s: %w", f.Cert, strings.Join(f.CA, ", "), err)
 		}
@@ -135,4 +135,23 @@ func (f Files) validate(use Use) error {
 		}
 	}
 	return nil
+}
+
+// ReadKeyPair reads a certificate, those of the CAs above it that stand in the same file, and its key. It verifies
+// that they belong together, and nothing else.
+func ReadKeyPair(certFile, keyFile string) ([]*x509.Certificate, crypto.Signer, error) {
+	f := Files{Cert: certFile, Key: keyFile}
+	c, err := f.readSteady(readFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	certs, err := parseCertificates(certFile, c.cert)
+	if err != nil {
+		return nil, nil, err
+	}
+	key, err := parseKey(keyFile, c.key)
+	if err != nil {
+		return nil, nil, err
+	}
+	return certs, key, f.fits(certs, key)
 }

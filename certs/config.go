@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"time"
 )
 
 // ClientCertificate says whether a server asks clients for a certificate.
@@ -58,7 +59,7 @@ func (s *Source) serverConfig(a Accept) *tls.Config {
 		if len(state.PeerCertificates) == 0 && a.ClientCertificate == Optional {
 			return nil
 		}
-		if err := s.verifyClient(b, state.PeerCertificates); err != nil {
+		if err := b.verify(state.PeerCertificates, x509.ExtKeyUsageClientAuth, s.now()); err != nil {
 			return err
 		}
 		if a.Verify == nil {
@@ -69,11 +70,18 @@ func (s *Source) serverConfig(a Accept) *tls.Config {
 	return cfg
 }
 
-func (s *Source) verifyClient(b *bundle, shown []*x509.Certificate) error {
-	if b.pool == nil {
+// Verify says what is wrong with the certificates that the other side of a connection has shown, its own first, by
+// the CAs that were taken last. usage is ExtKeyUsageClientAuth for a connection that came in, ExtKeyUsageServerAuth
+// for one that went out. Names are not looked at.
+func (s *Source) Verify(shown []*x509.Certificate, usage x509.ExtKeyUsage) error {
+	return s.current.Load().verify(shown, usage, s.now())
+}
+
+func (b *bundle) verify(shown []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) error {
+	if b.pool == nil && usage == x509.ExtKeyUsageClientAuth {
 		return refuse(ReasonUnknownCA, "no CAs are given here, so no certificate of a client is accepted")
 	}
-	_, err := verifyChain(shown, b.pool, x509.ExtKeyUsageClientAuth, s.now())
+	_, err := verifyChain(shown, b.pool, usage, now)
 	return err
 }
 
@@ -111,7 +119,7 @@ func (s *Source) Client(d Dial) *tls.Config {
 			if d.ServerName == "" && d.Verify == nil {
 				return errors.New("nothing says which name the server's certificate must have")
 			}
-			if _, err := verifyChain(state.PeerCertificates, b.pool, x509.ExtKeyUsageServerAuth, s.now()); err != nil {
+			if err := b.verify(state.PeerCertificates, x509.ExtKeyUsageServerAuth, s.now()); err != nil {
 				return err
 			}
 			if d.ServerName != "" {

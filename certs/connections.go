@@ -13,11 +13,14 @@ import (
 // spread is how long closing connections takes at most, so that not all their clients come back at once.
 const spread = 10 * time.Second
 
+// maxLogged is how many connections are logged each, of those that are closed because of one change.
+const maxLogged = 20
+
 // Connections are the open connections of a port whose other side has shown a certificate. When files are taken,
 // those that no longer verify are closed.
 //
-// A connection whose certificate has expired since its handshake stays: whether it verifies is asked about the
-// time of its handshake. So a clock that is wrong closes nothing.
+// A connection whose certificate has expired since its handshake stays: it is enough that it verifies at the time of
+// its handshake. So a clock that is wrong closes nothing.
 type Connections struct {
 	source *Source
 	log    *slog.Logger
@@ -66,7 +69,7 @@ func (c *Connections) add(conn *connection) (remove func()) {
 }
 
 // Run closes connections that no longer verify, each time that files are taken, until ctx ends. It takes 10 s at
-// most, and logs each.
+// most, and logs maxLogged each, and the number of the others.
 func (c *Connections) Run(ctx context.Context) {
 	for {
 		updated := c.source.Updated() // before they are looked through: none is missed
@@ -104,21 +107,19 @@ func (c *Connections) stale() map[*connection]error {
 		open = append(open, conn)
 	}
 	c.mu.Unlock()
-	b := c.source.current.Load()
+	b, now := c.source.current.Load(), c.source.now()
 	why := map[*connection]error{}
 	for _, conn := range open {
-		if err := conn.check(b); err != nil {
+		if err := conn.check(b, now); err != nil {
 			why[conn] = err
 		}
 	}
 	return why
 }
 
-func (conn *connection) check(b *bundle) error {
-	if b.pool == nil && conn.usage == x509.ExtKeyUsageClientAuth {
-		return refuse(ReasonUnknownCA, "no CAs are given here, so no certificate of a client is accepted")
-	}
-	if _, err := verifyChain(conn.shown, b.pool, conn.usage, conn.since); err != nil {
+// check asks about the time of the handshake, and about now: a CA that was renewed since may not have been valid then.
+func (conn *connection) check(b *bundle, now time.Time) error {
+	if err := b.verify(conn.shown, conn.usage, conn.since); err != nil && b.verify(conn.shown, conn.usage, now) != nil {
 		return err
 	}
 	if conn.verify == nil {
@@ -134,8 +135,16 @@ func (c *Connections) closeStale(ctx context.Context) bool {
 	if len(stale) > 0 {
 		pause = min(spread/time.Duration(len(stale)), 100*time.Millisecond)
 	}
+	closed := 0
+	defer func() {
+		if closed > maxLogged {
+			c.log.Warn("more connections closed: their certificates no longer verify", "count", closed-maxLogged)
+		}
+	}()
 	for conn, why := range stale {
-		c.log.Warn("connection closed: its certificate no longer verifies", "peer", conn.remote, "err", why)
+		if closed++; closed <= maxLogged {
+			c.log.Warn("connection closed: its certificate no longer verifies", "peer", conn.remote, "err", why)
+		}
 		conn.conn.Close()
 		select {
 		case <-time.After(pause):

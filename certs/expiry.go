@@ -94,9 +94,9 @@ func (s *Source) warn() {
 			}
 			s.warnings.last[fingerprint(cert)] = bound
 			if left <= 0 {
-				s.opts.Logger.Error("a certificate has expired: connections that need it fail; put a new one into its file", "holder", holder(cert), "expired", cert.NotAfter.UTC())
+				s.opts.Logger.Error("a certificate has expired: connections that need it fail; put a new one into its file", "holder", holderName(cert), "expired", cert.NotAfter.UTC())
 			} else {
-				s.opts.Logger.Warn("a certificate expires soon; put a new one into its file", "holder", holder(cert), "expires", cert.NotAfter.UTC(), "left", leftWords(left))
+				s.opts.Logger.Warn("a certificate expires soon; put a new one into its file", "holder", holderName(cert), "expires", cert.NotAfter.UTC(), "left", leftWords(left))
 			}
 			break
 		}
@@ -105,7 +105,7 @@ func (s *Source) warn() {
 
 func leftWords(left time.Duration) string {
 	if left >= 2*day {
-		return fmt.Sprintf("%d days", left/day)
+		return fmt.Sprintf("%d days", (left+day/2)/day)
 	}
 	return left.Truncate(time.Minute).String()
 }

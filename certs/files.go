@@ -30,19 +30,19 @@ type contents struct {
 	ca        [][]byte
 }
 
-func (f Files) read() (contents, error) {
+func (f Files) read(file func(path string) ([]byte, error)) (contents, error) {
 	var c contents
 	var err error
 	if f.Cert != "" {
-		if c.cert, err = readFile(f.Cert); err != nil {
+		if c.cert, err = file(f.Cert); err != nil {
 			return contents{}, err
 		}
-		if c.key, err = readFile(f.Key); err != nil {
+		if c.key, err = file(f.Key); err != nil {
 			return contents{}, err
 		}
 	}
 	for _, path := range f.CA {
-		pem, err := readFile(path)
+		pem, err := file(path)
 		if err != nil {
 			return contents{}, err
 		}
@@ -53,14 +53,14 @@ func (f Files) read() (contents, error) {
 
 // readSteady reads the files until two readings agree. Files that are exchanged in between, by rename or by a
 // symlink of their directory, are then all old or all new.
-func (f Files) readSteady() (contents, error) {
-	last, err := f.read()
+func (f Files) readSteady(file func(path string) ([]byte, error)) (contents, error) {
+	last, err := f.read(file)
 	for range 5 {
 		if err != nil {
 			return contents{}, err
 		}
 		var next contents
-		if next, err = f.read(); err == nil && next.equal(last) {
+		if next, err = f.read(file); err == nil && next.equal(last) {
 			return next, nil
 		}
 		last = next

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// node stands for the name of a member in a pattern.
-const node = "{node}"
+// nodeWord stands for the name of a member in a pattern.
+const nodeWord = "{node}"
 
 // PeerName is a pattern of the names that certificates of members have: "{node}" is the name of the member. In a
 // DNS name "*" is one or more whole parts between dots: "{node}.*" is any name that begins with the member's. In a
@@ -20,7 +20,7 @@ type PeerName struct{ pattern string }
 type PeerNames []PeerName
 
 // DefaultPeerNames is "{node}": the certificate has the name of the member itself.
-func DefaultPeerNames() PeerNames { return PeerNames{{node}} }
+func DefaultPeerNames() PeerNames { return PeerNames{{nodeWord}} }
 
 // ParsePeerName reads a pattern, or says what is wrong with it.
 func ParsePeerName(pattern string) (PeerName, error) {
@@ -30,15 +30,15 @@ func ParsePeerName(pattern string) (PeerName, error) {
 	switch {
 	case len(pattern) > 1024:
 		return wrong("is longer than 1024 bytes")
-	case strings.Count(pattern, node) == 0:
+	case strings.Count(pattern, nodeWord) == 0:
 		return wrong("does not hold {node}, so that one certificate would do for every member")
-	case strings.Count(pattern, node) > 1:
+	case strings.Count(pattern, nodeWord) > 1:
 		return wrong("holds {node} more than once")
 	}
-	parts, stars := splitDNS(pattern), 0
+	parts, stars := strings.Split(pattern, "."), 0
 	if path, ok := strings.CutPrefix(pattern, spiffeScheme); ok {
 		parts = strings.Split(path, "/")
-		if strings.Contains(parts[0], node) {
+		if strings.Contains(parts[0], nodeWord) {
 			return wrong("holds {node} in the trust domain; it belongs in the path")
 		}
 	}
@@ -50,9 +50,9 @@ func ParsePeerName(pattern string) (PeerName, error) {
 			}
 			continue
 		}
-		plain := strings.ReplaceAll(part, node, "x")
+		plain := strings.ReplaceAll(part, nodeWord, "x")
 		if isSPIFFE := strings.HasPrefix(pattern, spiffeScheme); isSPIFFE && i == 0 && !trustDomain.MatchString(plain) || isSPIFFE && i > 0 && !spiffeSegment.MatchString(plain) || !isSPIFFE && !dnsName.MatchString(plain) {
-			return wrong(fmt.Sprintf("has a part %q that no name has", part))
+			return wrong(fmt.Sprintf("has a part %q that no name has", cut(part)))
 		}
 	}
 	if stars > 1 && !strings.HasPrefix(pattern, spiffeScheme) {
@@ -81,22 +81,19 @@ func (p PeerName) String() string { return p.pattern }
 
 const spiffeScheme = "spiffe://"
 
-// splitDNS splits at dots, but the one of "{node}" is none: member names may hold dots.
-func splitDNS(name string) []string { return strings.Split(name, ".") }
-
-// Match says what is wrong if no name of a verified certificate is that of a member by any of the patterns. DNS
-// names and URIs count; a common name counts if the certificate has no other names.
+// Match says what is wrong if a verified certificate is not that of a member. It must be one for servers and for
+// clients, so that no client's is taken for a member's, and one of its DNS names and URIs must match one of the
+// patterns. The common name does not count.
 func (p PeerNames) Match(cert *x509.Certificate, member string) error {
-	dns := slices.Clone(cert.DNSNames)
-	if len(cert.DNSNames)+len(cert.URIs)+len(cert.IPAddresses)+len(cert.EmailAddresses) == 0 {
-		dns = append(dns, cert.Subject.CommonName)
+	if !forServersAndClients(cert) {
+		return refuse(ReasonWrongUsage, "the certificate of %s is not that of member %q: a member's is for servers and for clients (extended key usage)", holder(cert), cut(member))
 	}
 	for _, pattern := range p {
-		if pattern.matchesAny(dns, cert.URIs, member) {
+		if pattern.matchesAny(cert.DNSNames, cert.URIs, member) {
 			return nil
 		}
 	}
-	shown := dns
+	shown := slices.Clone(cert.DNSNames)
 	for _, uri := range cert.URIs {
 		shown = append(shown, uri.String())
 	}
@@ -107,6 +104,11 @@ func (p PeerNames) Match(cert *x509.Certificate, member string) error {
 		shown = append(shown[:10:10], "…")
 	}
 	return refuse(ReasonWrongName, "the certificate is not that of member %q: it is for %q, and must match %v", cut(member), shown, []PeerName(p))
+}
+
+func forServersAndClients(cert *x509.Certificate) bool {
+	has := func(usage x509.ExtKeyUsage) bool { return slices.Contains(cert.ExtKeyUsage, usage) }
+	return len(cert.ExtKeyUsage)+len(cert.UnknownExtKeyUsage) == 0 || has(x509.ExtKeyUsageAny) || has(x509.ExtKeyUsageServerAuth) && has(x509.ExtKeyUsageClientAuth)
 }
 
 func (p PeerName) matchesAny(dns []string, uris []*url.URL, member string) bool {
@@ -124,14 +126,14 @@ func (p PeerName) matchesURI(uri *url.URL, member string) bool {
 	if err != nil {
 		return false
 	}
-	want := strings.Split(strings.ReplaceAll(p.pattern[len(spiffeScheme):], node, member), "/")
+	want := strings.Split(strings.ReplaceAll(p.pattern[len(spiffeScheme):], nodeWord, member), "/")
 	have := strings.Split(id[len(spiffeScheme):], "/")
 	return slices.EqualFunc(want, have, func(w, h string) bool { return w == "*" && h != "" || w == h })
 }
 
 // matchesDNS compares exactly: members' names are in lower case, and two that differ in case only would be one.
 func (p PeerName) matchesDNS(name, member string) bool {
-	want := strings.ReplaceAll(p.pattern, node, member)
+	want := strings.ReplaceAll(p.pattern, nodeWord, member)
 	before, after, star := strings.Cut(want, "*")
 	if !star {
 		return name == want
@@ -151,7 +153,7 @@ func (p PeerNames) Ambiguous(members []string) error {
 		}
 		for _, a := range members {
 			for _, b := range members {
-				if a != b && pattern.matchesDNS(strings.ReplaceAll(strings.ReplaceAll(pattern.pattern, node, b), "*", "x"), a) {
+				if a != b && pattern.matchesDNS(strings.ReplaceAll(strings.ReplaceAll(pattern.pattern, nodeWord, b), "*", "x"), a) {
 					return fmt.Errorf("with %s, a certificate of member %q could be one of member %q; use {node}, or other names", pattern, b, a)
 				}
 			}

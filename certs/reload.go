@@ -7,14 +7,14 @@ import "fmt"
 func (s *Source) Reload() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.take(s.files.readSteady())
+	return s.take(s.from.readSteady(readFile))
 }
 
 // look reads the files once, and reports whether they hold something that was neither taken nor refused yet.
 func (s *Source) look() (seen contents, isNew bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.files.read()
+	c, err := s.from.read(readFile)
 	if err != nil {
 		return contents{}, s.refused.why != whyOf(err)
 	}
@@ -29,7 +29,7 @@ func (s *Source) look() (seen contents, isNew bool) {
 func (s *Source) poll(seen contents) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c, err := s.files.readSteady()
+	c, err := s.from.readSteady(readFile)
 	if err != nil || c.equal(seen) {
 		s.take(c, err) // logged there
 	}

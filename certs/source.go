@@ -22,17 +22,9 @@ const (
 type Use int
 
 const (
-	ForClient Use = iota // it is shown to servers
-	ForNode              // it is shown to servers and to clients
+	ForClient Use = iota // it is shown to servers, whose CAs need not be those that sign clients
+	ForNode              // it is shown to servers and to clients, and must verify as both against the CAs
 )
-
-// own are the usages that a certificate of one's own must have.
-func (u Use) own() []x509.ExtKeyUsage {
-	if u == ForNode {
-		return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}
-	}
-	return []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
-}
 
 // Options of a Source. The zero value is that of a client.
 type Options struct {
@@ -47,8 +39,8 @@ type Options struct {
 
 // Source holds the certificates of a process. Its methods may be called by several goroutines.
 type Source struct {
-	files Files
-	opts  Options
+	from Files
+	opts Options
 
 	current atomic.Pointer[bundle]
 
@@ -71,8 +63,9 @@ type Reloads struct {
 	Refused uint64 // each content once, not each time that it is read
 }
 
-// Open reads the files and verifies them: they are in PEM form, the key belongs to the certificate, the
-// certificate is valid now and verifies against the CAs. The error names the file and says what is wrong.
+// Open reads the files and verifies them: they are in PEM form, the key belongs to the certificate, and the
+// certificate is valid now. That of a node must also verify against the CAs. The error names the file and says what
+// is wrong.
 func Open(files Files, opts Options) (*Source, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.New(slog.DiscardHandler)
@@ -83,8 +76,8 @@ func Open(files Files, opts Options) (*Source, error) {
 	if err := files.validate(opts.Use); err != nil {
 		return nil, err
 	}
-	s := &Source{files: files, opts: opts, updated: make(chan struct{})}
-	c, err := files.readSteady()
+	s := &Source{from: files, opts: opts, updated: make(chan struct{})}
+	c, err := files.readSteady(readFile)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +93,7 @@ func Open(files Files, opts Options) (*Source, error) {
 func (s *Source) now() time.Time { return s.opts.Now() }
 
 func (s *Source) load(c contents) (*bundle, error) {
-	b, err := s.files.load(c, s.opts.Use, s.now())
+	b, err := s.from.load(c, s.opts.Use, s.now())
 	if err == nil && s.opts.Check != nil && b.cert != nil {
 		err = s.opts.Check(b.cert.Leaf)
 	}

@@ -28,8 +28,9 @@ type leased struct {
 	waits   []pending
 	leaves  []*wait // of Release, until it is not busy any more
 
-	done      uint64 // the version that was written last
-	doneLease string // and the lease under which it was
+	done         uint64 // the version that was written last
+	doneLease    string // and the lease under which it was
+	acknowledged Acknowledged
 
 	released bool // it is forgotten when it is not busy any more
 
@@ -117,8 +118,6 @@ func (l *Lease) Release(ctx context.Context, services ...string) error {
 		return nil
 	case <-ctx.Done():
 		return l.op.ended(ctx.Err(), nil)
-	case <-l.closed:
-		return nil
 	}
 }
 

@@ -42,6 +42,8 @@ type group struct {
 	services       []*leased // of the reports
 	versions       []uint64
 	bytes          int
+	at             int64  // revision of the answer
+	in             string // and cluster
 }
 
 // startWork has work look again; l.mu is held.
@@ -207,7 +209,7 @@ func (l *Lease) write(g *group) error {
 	o := WriteOptions{Reason: g.reports[0].Reason, Actor: l.o.Actor, LeaseID: g.lease, Cluster: g.cluster, RequestID: uuid.NewString()}
 	var err error
 	for begun := time.Now(); ; {
-		if err = l.call(func(ctx context.Context) error { return l.c.writeReports(ctx, g.reports, o) }); !IsUnknown(err) || l.life.Err() != nil {
+		if err = l.call(func(ctx context.Context) error { return l.c.writeReports(ctx, g, o) }); !IsUnknown(err) || l.life.Err() != nil {
 			break
 		}
 		l.failed("", err)
@@ -231,24 +233,34 @@ func (g *group) halves() (a, b *group) {
 	return a, b
 }
 
-// writeReports writes reports of one reason.
-func (c *Client) writeReports(ctx context.Context, reports []Report, o WriteOptions) error {
-	if len(reports) == 1 {
-		r := reports[0]
+// writeReports writes the reports of a group.
+func (c *Client) writeReports(ctx context.Context, g *group, o WriteOptions) error {
+	if len(g.reports) == 1 {
+		r := g.reports[0]
 		if r.Status == ServiceUnknown {
 			o.AllowMissing = true
 			_, err := c.Delete(ctx, r.Service, o)
 			return err
 		}
-		_, err := c.Set(ctx, r.Service, r.Status, o)
+		resp, err := c.Set(ctx, r.Service, r.Status, o)
+		g.acknowledged(resp)
 		return err
 	}
-	changes := make([]Change, 0, len(reports))
-	for _, r := range reports {
+	changes := make([]Change, 0, len(g.reports))
+	for _, r := range g.reports {
 		changes = append(changes, Change{Service: r.Service, Status: r.Status})
 	}
-	_, err := c.SetBatch(ctx, changes, o)
+	resp, err := c.SetBatch(ctx, changes, o)
+	g.acknowledged(resp)
 	return err
+}
+
+// acknowledged notes what the cluster said of a write. resp may be a nil message: then the write failed.
+func (g *group) acknowledged(resp interface {
+	GetRevision() int64
+	GetClusterId() string
+}) {
+	g.at, g.in = resp.GetRevision(), resp.GetClusterId()
 }
 
 // settleGroup notes what became of a group. It returns an error if it is to be tried again soon.
@@ -262,6 +274,7 @@ func (l *Lease) settleGroup(g *group, err error) error {
 		switch {
 		case err == nil:
 			s.done, s.doneLease = g.versions[i], g.lease
+			s.acknowledged = Acknowledged{LeaseID: g.lease, Cluster: g.in, Revision: g.at}
 			s.alone, s.refusals = false, 0
 			s.settle(g.versions[i], nil)
 		case refused:

@@ -262,9 +262,23 @@ func (p *pursuit) roundOver() *Error {
 	case r.reached && !r.worth:
 		return r.settled
 	case !r.reached && p.unknown.err == nil:
-		return p.op.unanswered(r.failures)
+		return p.op.unanswered(r.inOrder())
 	}
 	return nil
+}
+
+// inOrder returns the failures in the order in which the endpoints were tried: one that was waited for longer fails
+// after one that was asked beside it.
+func (r *round) inOrder() []*Error {
+	var failures []*Error
+	for _, e := range r.endpoints {
+		for _, f := range r.failures {
+			if f.Endpoint == e.address {
+				failures = append(failures, f)
+			}
+		}
+	}
+	return failures
 }
 
 func (p *pursuit) roundPause() time.Duration {

@@ -189,8 +189,14 @@ type rawWatch struct {
 // watch opens a Watch as soon as the instance serves, if it does not yet.
 func (i *instance) watch(t *testing.T) *rawWatch {
 	t.Helper()
+	return watchRaw(t, i.address, "")
+}
+
+// watchRaw opens a Watch of a service at an address.
+func watchRaw(t *testing.T, address, service string) *rawWatch {
+	t.Helper()
 	soon := backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1, MaxDelay: time.Millisecond}
-	conn, err := grpc.NewClient(i.address, grpc.WithTransportCredentials(insecure.NewCredentials()),
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: soon, MinConnectTimeout: patience}))
 	if err != nil {
 		t.Fatal(err)
@@ -200,7 +206,7 @@ func (i *instance) watch(t *testing.T) *rawWatch {
 	go func() {
 		defer close(w.done)
 		defer conn.Close()
-		stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		stream, err := healthpb.NewHealthClient(conn).Watch(ctx, &healthpb.HealthCheckRequest{Service: service}, grpc.WaitForReady(true))
 		for err == nil {
 			var m *healthpb.HealthCheckResponse
 			if m, err = stream.Recv(); err == nil {

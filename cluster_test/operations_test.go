@@ -18,7 +18,7 @@ import (
 // above.
 func TestOperationsDoc(t *testing.T) {
 	logged := map[string]string{} // message → where
-	for _, room := range []string{"fsm", "node", "raftnode", "server", "store"} {
+	for _, room := range []string{"certs", "fsm", "node", "raftnode", "server", "store", "tlsport"} {
 		err := filepath.WalkDir(filepath.Join("..", room), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err

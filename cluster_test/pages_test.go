@@ -85,8 +85,8 @@ func readPage(t *testing.T, file string) *page {
 	return p
 }
 
-// steps reads the commands between two lines. A command goes on in the next line after a backslash, and a loop
-// up to its "done".
+// steps reads the commands between two lines. A command goes on in the next line after a backslash, a loop up to its
+// "done", and a text for the command (<<'END') up to that word.
 func (p *page) steps(from, end int) []step {
 	var steps []step
 	for i := from; i < end; i++ {
@@ -99,7 +99,7 @@ func (p *page) steps(from, end int) []step {
 			continue
 		}
 		s := step{line: i, command: command}
-		for (strings.HasSuffix(s.command, `\`) || openLoop(s.command)) && i+1 < end {
+		for (strings.HasSuffix(s.command, `\`) || openLoop(s.command) || openText(s.command)) && i+1 < end {
 			i++
 			s.command += "\n" + p.lines[i]
 		}
@@ -111,6 +111,13 @@ func (p *page) steps(from, end int) []step {
 
 func openLoop(command string) bool {
 	return strings.Contains(command, "; do\n") && !strings.Contains(command, "\ndone") || strings.HasSuffix(command, "; do")
+}
+
+var textBegins = regexp.MustCompile(`<<'(\w+)'`)
+
+func openText(command string) bool {
+	m := textBegins.FindStringSubmatch(command)
+	return m != nil && !strings.Contains(command+"\n", "\n"+m[1]+"\n")
 }
 
 // pages are all that may hold commands.

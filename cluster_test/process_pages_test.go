@@ -352,8 +352,11 @@ func (tr *tour) ports(command string) string {
 	})
 }
 
-// asInPage puts the page's ports into what was printed, and keeps the width of columns.
+// asInPage puts the page's ports, and its machine, into what was printed, and keeps the width of columns.
 func (tr *tour) asInPage(printed string) string {
+	if host, err := os.Hostname(); err == nil {
+		printed = strings.ReplaceAll(printed, "agent@"+host, "agent@laptop")
+	}
 	return portPrinted.ReplaceAllStringFunc(printed, func(at string) string {
 		m := portPrinted.FindStringSubmatch(at)
 		n, _ := strconv.Atoi(m[2])

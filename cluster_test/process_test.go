@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -18,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -113,6 +115,7 @@ type process struct {
 	exited          chan struct{}
 	log             *syncBuffer
 	proxy           *proxy
+	creds           credentials.TransportCredentials // of clients
 	conn            *grpc.ClientConn
 }
 
@@ -120,6 +123,7 @@ type processOptions struct {
 	nodes   int
 	proxies bool // a proxy in front of every peer port, so that links can be cut
 	args    []string
+	creds   credentials.TransportCredentials // of clients; nil: plain text
 }
 
 func newProcesses(t *testing.T, o processOptions) *processes {
@@ -127,6 +131,9 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 	needProcesses(t)
 	if o.nodes == 0 {
 		o.nodes = 3
+	}
+	if o.creds == nil {
+		o.creds = insecure.NewCredentials()
 	}
 	c := &processes{t: t}
 	var members []string
@@ -138,8 +145,10 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 			api:  freePort(t),
 			peer: freePort(t),
 			http: freePort(t),
-			args: o.args,
+			args: slices.Clone(o.args),
 			log:  &syncBuffer{},
+
+			creds: o.creds,
 		}
 		p.peerListen = p.peer
 		if o.proxies {
@@ -225,6 +234,7 @@ func (c *processes) client(nodes ...*process) *client.Client {
 			cfg.Endpoints = append(cfg.Endpoints, p.api)
 		}
 	}
+	cfg.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(c.nodes[0].creds)}
 	cl, err := client.New(cfg)
 	if err != nil {
 		c.t.Fatal(err)
@@ -369,7 +379,7 @@ func (p *process) dial() *grpc.ClientConn {
 	defer p.mu.Unlock()
 	if p.conn == nil {
 		conn, err := grpc.NewClient(p.api,
-			grpc.WithTransportCredentials(insecure.NewCredentials()),
+			grpc.WithTransportCredentials(p.creds),
 			grpc.WithConnectParams(grpc.ConnectParams{MinConnectTimeout: time.Second}))
 		if err != nil {
 			p.t.Fatal(err)

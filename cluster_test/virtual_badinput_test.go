@@ -2,8 +2,11 @@ package cluster_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -270,6 +273,7 @@ func TestVirtualP12BadCommand(t *testing.T) {
 			"negative if_revision":  write(&logv1.Change{Service: "payments", IfRevision: &negative}),
 			"service twice":         write(change("payments"), change("payments")),
 			"one bad among good":    write(change("fresh"), change("a b")),
+			"another member":        {Kind: &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{Name: leader.cfg.Name, ApiAddress: "127.0.0.9:1", PeerAddress: "127.0.0.9:2", DirectoryId: directoryID(t, leader.cfg.DataDir), Level: logv1.LevelNumber(logv1.Level)}}}},
 			"long lease id":         write(&logv1.Change{Service: "payments", LeaseId: long}),
 			"long reason":           with(func(cmd *logv1.Command) { cmd.Reason = long }),
 			"long actor":            with(func(cmd *logv1.Command) { cmd.Actor = &logv1.Actor{Name: long} }),
@@ -298,6 +302,20 @@ func TestVirtualP12BadCommand(t *testing.T) {
 			}
 		}
 	})
+}
+
+// directoryID is the id of a data directory.
+func directoryID(t *testing.T, data string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(data, "identity.json"))
+	must(t, err)
+	var identity struct {
+		DirectoryID string `json:"directory_id"`
+	}
+	if must(t, json.Unmarshal(b, &identity)); identity.DirectoryID == "" {
+		t.Fatalf("%s", b)
+	}
+	return identity.DirectoryID
 }
 
 // forward sends a command as a follower would, on a stream of its own.

@@ -239,7 +239,7 @@ func TestVirtualClockOfOneMember(t *testing.T) {
 		write("b")
 		c.wantClockProblem("n1: its clock is 60 days ahead: check its time service")
 		ahead.Store(0)
-		time.Sleep(2 * time.Hour)
+		time.Sleep(75 * time.Minute)
 		write("c")
 		c.wantClockProblem()
 		if oldest() != 1 {
@@ -258,7 +258,7 @@ func TestVirtualClockOfOneMember(t *testing.T) {
 		ahead.Store(0)
 		n.start()
 		c.waitReady()
-		time.Sleep(3 * time.Hour)
+		time.Sleep(75 * time.Minute)
 		if oldest() != 1 {
 			t.Errorf("started with a wrong clock, then with the right one: the history begins at %d", oldest())
 		}

@@ -46,6 +46,9 @@ func TestVirtualOverridesExpireByTheClustersClock(t *testing.T) {
 		}
 		expired := func(within time.Duration) {
 			t.Helper()
+			for _, at := range want {
+				time.Sleep(time.Until(at) - time.Second/2)
+			}
 			c.until("the overrides to end", func() bool { return len(c.leader().overrides()) == 0 })
 			c.caughtUp()
 			got := c.expiries()
@@ -76,6 +79,7 @@ func TestVirtualOverridesExpireByTheClustersClock(t *testing.T) {
 		override("**", 5*time.Second)
 		c.net.Isolate(memnet.Stall, leader.cfg.Name)
 		next := c.leader(c.others(leader)...)
+		time.Sleep(time.Until(want["**"]) - time.Second/2)
 		c.until("the next leader to end it", func() bool { return len(next.overrides()) == 0 })
 		c.net.Heal()
 		expired(10 * time.Second)

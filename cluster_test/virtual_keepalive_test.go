@@ -202,9 +202,13 @@ func TestVirtualKeepAliveSurvivesElections(t *testing.T) {
 				leader.start()
 			}
 			c.net.Heal()
-			stream.renew(id)
-			c.waitReady()
-			stream.renew(id)
+			// The nodes may take longer than the lease lives until all of them are ready: its reporter goes on.
+			c.until("all nodes to be ready", func() bool {
+				if lost := stream.renew(id).GetLostLeaseIds(); len(lost) > 0 {
+					t.Fatalf("after %s: the lease was lost", name)
+				}
+				return !slices.ContainsFunc(c.nodes, func(n *virtualNode) bool { return n.check(rollcallv1.OwnReady) != serving })
+			})
 		}
 	})
 }

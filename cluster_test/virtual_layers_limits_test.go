@@ -3,6 +3,8 @@ package cluster_test
 import (
 	"fmt"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -12,6 +14,20 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
 )
+
+// together calls do for 0 to n-1, twenty at a time.
+func together(n int, do func(i int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				do(i)
+			}
+		})
+	}
+	all.Wait()
+}
 
 // TestVirtualLayersAreLimited: as many prefix overrides and rules as there can be, and no more; a change that
 // breaks all rules at once is one error that clients can receive.
@@ -33,9 +49,11 @@ func TestVirtualLayersAreLimited(t *testing.T) {
 				t.Errorf("%s: no QuotaFailure in %v", what, err)
 			}
 		}
-		for i := range limits.MaxPrefixOverrides {
-			c.override(cl, fmt.Sprintf("o/%d/*", i), notServing, client.WriteOptions{})
-		}
+		together(limits.MaxPrefixOverrides, func(i int) {
+			if _, err := cl.SetOverride(c.patiently(), fmt.Sprintf("o/%d/*", i), notServing, client.WriteOptions{}); err != nil {
+				t.Errorf("override %d: %v", i, err)
+			}
+		})
 		_, err := cl.SetOverride(c.patiently(), "o/more/*", notServing, client.WriteOptions{})
 		full("prefix overrides", err)
 		_, err = cl.SetOverride(c.patiently(), "o/more/*", notServing, client.WriteOptions{DryRun: true})
@@ -46,9 +64,11 @@ func TestVirtualLayersAreLimited(t *testing.T) {
 		c.override(cl, "o/more/*", notServing, client.WriteOptions{})
 
 		c.set(cl, "pay", serving)
-		for i := range limits.MaxRules {
-			c.rule(cl, client.Rule{Name: fmt.Sprintf("rule-%03d", i), Pattern: "*", MinServing: 1})
-		}
+		together(limits.MaxRules, func(i int) {
+			if _, err := cl.SetRule(c.patiently(), client.Rule{Name: fmt.Sprintf("rule-%03d", i), Pattern: "*", MinServing: 1}, client.WriteOptions{}); err != nil {
+				t.Errorf("rule %d: %v", i, err)
+			}
+		})
 		_, err = cl.SetRule(c.patiently(), client.Rule{Name: "more", Pattern: "*", MinServing: 1}, client.WriteOptions{})
 		full("rules", err)
 		for _, n := range c.nodes {

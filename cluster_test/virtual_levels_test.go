@@ -183,8 +183,9 @@ func TestVirtualRollingUpgrade(t *testing.T) {
 						if i == len(order)-1 {
 							break
 						}
-						// State hashes of the two versions are not compared.
-						if stats := n.node.HashStats(); stats.Mismatched > 0 || leader != n && stats.OtherVersion == 0 {
+						// State hashes of the two versions are not compared. The leader may be of the newer version already.
+						stats, older := n.node.HashStats(), slices.Contains(order[i+1:], c.leader())
+						if stats.Mismatched > 0 || leader != n && older && stats.OtherVersion == 0 {
 							t.Errorf("%s compared state hashes: %+v", n.cfg.Name, stats)
 						}
 						for _, done := range order[:i+1] {

@@ -41,20 +41,18 @@ func TestVirtualP3ExactlyOnce(t *testing.T) {
 			}
 		}},
 		{"nodes restart", func(c *virtual) {
-			for range 2 {
-				for range c.nodes {
-					time.Sleep(time.Second)
-					leader := c.leader()
-					// A leader whose disk hangs has writes in hand when it is cut off, and stops.
-					leader.storeDelay.Store(int64(400 * time.Millisecond))
-					time.Sleep(500 * time.Millisecond)
-					c.net.Isolate(memnet.Reset, leader.cfg.Name)
-					leader.stop()
-					c.net.Heal()
-					leader.storeDelay.Store(0)
-					time.Sleep(time.Second)
-					leader.start()
-				}
+			for range c.nodes {
+				time.Sleep(time.Second)
+				leader := c.leader()
+				// A leader whose disk hangs has writes in hand when it is cut off, and stops.
+				leader.storeDelay.Store(int64(400 * time.Millisecond))
+				time.Sleep(500 * time.Millisecond)
+				c.net.Isolate(memnet.Reset, leader.cfg.Name)
+				leader.stop()
+				c.net.Heal()
+				leader.storeDelay.Store(0)
+				time.Sleep(time.Second)
+				leader.start()
 			}
 		}},
 	} {

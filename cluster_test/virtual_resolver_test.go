@@ -30,6 +30,9 @@ type resolved struct {
 	load      *grpctest.Load
 }
 
+// usually is how long a call takes.
+const usually = 50 * time.Millisecond
+
 var instances = []string{"10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"}
 
 func resolve(t *testing.T, c *virtual, opts ...aware.Option) *resolved {
@@ -47,7 +50,7 @@ func resolve(t *testing.T, c *virtual, opts ...aware.Option) *resolved {
 	must(t, err)
 	for _, i := range instances {
 		r.backends[i] = net.Start(i)
-		r.backends[i].Set(50*time.Millisecond, nil)
+		r.backends[i].Set(usually, nil)
 		r.reporters[i] = c.keep(client.StopLeave)
 		r.reporters[i].report("checkout/"+i, serving)
 	}
@@ -105,11 +108,27 @@ func (r *resolved) leaves(i string) time.Duration {
 	return last.Sub(began)
 }
 
+// slowly is how long the calls of a slow load take.
+const slowly = time.Second
+
+// idle lets some time pass under a slow load, and then a moment under the usual one.
+func (r *resolved) idle(long time.Duration) {
+	r.t.Helper()
+	for _, b := range r.backends {
+		b.Set(slowly, nil)
+	}
+	time.Sleep(long)
+	for _, b := range r.backends {
+		b.Set(usually, nil)
+	}
+	time.Sleep(slowly + usually) // the slow calls are over
+}
+
 // stays fails the test if a call goes to an instance within some time.
 func (r *resolved) stays(when, i string, long time.Duration) {
 	r.t.Helper()
 	calls := r.backends[i].Calls()
-	time.Sleep(long)
+	r.idle(long)
 	if more := r.backends[i].Calls() - calls; more > 0 {
 		r.t.Errorf("%s: %d calls went to %s", when, more, i)
 	}
@@ -125,7 +144,7 @@ func (r *resolved) comesBack(when, i string) time.Duration {
 // TestVirtualResolverFlips switches instances off and on, by report, by override and by pattern, also while any one
 // node hangs or is cut off, and while the whole cluster is away.
 func TestVirtualResolverFlips(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+	inVirtualTime(t, likeInProduction, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
 		flip := func(when, i string) {
@@ -150,10 +169,10 @@ func TestVirtualResolverFlips(t *testing.T) {
 		for _, n := range c.nodes {
 			c.net.Partition(memnet.Stall, n.cfg.Name, "app")
 			flip(n.cfg.Name+" hangs", instances[0])
-			time.Sleep(20 * time.Second) // gRPC notices
+			r.idle(20 * time.Second) // gRPC notices
 			flip(n.cfg.Name+" has hung", instances[1])
 			c.net.Heal()
-			time.Sleep(20 * time.Second)
+			r.idle(20 * time.Second)
 		}
 		for _, n := range c.nodes {
 			n.stop()

@@ -11,6 +11,9 @@ import (
 // there is none of the id. It allocates nothing, and must not be modified.
 func (f *FSM) Lease(id string) *logv1.Lease { return f.view.Load().lease(id) }
 
+// LeaseReports returns how many reports are attached to a lease in the newest cut.
+func (f *FSM) LeaseReports(id string) int { return f.view.Load().attached.Count(id) }
+
 // GetLease is Lease in the form of the API, with how many reports are attached to it, and the revision of the cut.
 func (f *FSM) GetLease(id string) (*rollcallv1.Lease, int64) {
 	v := f.view.Load()

@@ -61,9 +61,24 @@ type Reading struct {
 	LeaseStreams, WriteStreams          int64 // streams that count as watches: of renewals, of writes
 	WatchesLimit                        int64
 
+	TLS *TLS // nil: plain text
+
 	ServiceStatuses   []ServiceStatus // of the services that were asked for, at most MaxServiceSeries
 	ServicesTruncated bool            // more were asked for
 	ServicesAsked     bool
+}
+
+// TLS is what a node with TLS tells of it.
+type TLS struct {
+	Expiries                     map[string]time.Time // by use: "certificate", "ca"
+	ReloadsTaken, ReloadsRefused uint64
+	Failed                       []FailedHandshakes
+}
+
+// FailedHandshakes are those of one port that failed for one reason.
+type FailedHandshakes struct {
+	Port, Reason string
+	Count        uint64
 }
 
 // MaxServiceSeries is the most services that have a series of their own.
@@ -294,6 +309,31 @@ var families = []family{
 		func(r Reading, e emit) {
 			for member, up := range r.Peers {
 				e(truth(up), member)
+			}
+		}},
+	{"rollcall_tls_certificate_expiry_timestamp_seconds", "When the node's certificate, with the CAs above it, or the first of the CAs that it believes expires, in seconds since 1970. No sample with --tls off.", gauge, []string{"use"},
+		func(r Reading, e emit) {
+			if r.TLS == nil {
+				return
+			}
+			for use, end := range r.TLS.Expiries {
+				e(float64(end.Unix()), use)
+			}
+		}},
+	{"rollcall_tls_reloads_total", "Files of certificates that changed, by what became of them: taken, or refused and the old ones kept.", counter, []string{"result"},
+		func(r Reading, e emit) {
+			if r.TLS != nil {
+				e(float64(r.TLS.ReloadsTaken), "taken")
+				e(float64(r.TLS.ReloadsRefused), "refused")
+			}
+		}},
+	{"rollcall_tls_handshakes_failed_total", "Connections that were refused during the TLS handshake or because of the certificate, by port (api, peer, http) and reason.", counter, []string{"port", "reason"},
+		func(r Reading, e emit) {
+			if r.TLS == nil {
+				return
+			}
+			for _, f := range r.TLS.Failed {
+				e(float64(f.Count), f.Port, f.Reason)
 			}
 		}},
 	{"rollcall_clock_offset_seconds", "How far that member's clock is ahead of the cluster's clock, as this node measured it lately. Above 0.5 its time service needs attention.", gauge, []string{"member"},

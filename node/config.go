@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // Member is one voting node of the cluster, as every node's configuration lists it.
@@ -41,7 +42,11 @@ type Config struct {
 	// Addresses to listen on, host:port. Empty means this member's own address; for HTTPListen,
 	// no HTTP.
 	APIListen, PeerListen, HTTPListen string
+	// HealthListen is an address for plain probes of this node's own names, also with TLS; "": none.
+	HealthListen string
 
+	// TLS secures the API, peer and HTTP ports.
+	TLS TLS
 	// Insecure allows plain text beyond loopback.
 	Insecure bool
 	// ForceBootstrap forms a cluster without hearing from every member.
@@ -130,6 +135,9 @@ type Faults struct {
 	StoreLogs func([]*raft.Log) error
 	// FlushRegistry runs before each commit of the registry file.
 	FlushRegistry func() error
+	// CommitTimeout is raftnode.Config.CommitTimeout; 0: its default. An idle leader sends to each follower once or
+	// twice in that time, which is most of what an idle cluster does.
+	CommitTimeout time.Duration
 	// Now is the monotonic clock by which leases live; nil: time.Now. A process that was stopped finds it leapt.
 	Now func() time.Time
 	// ApplyBatch runs before each batch is folded, on the fold's goroutine.
@@ -213,6 +221,9 @@ func (c Config) Validate() error {
 	if err != nil {
 		return err
 	}
+	if err := c.TLS.validate(c.memberNames()); err != nil {
+		return err
+	}
 	for _, l := range []struct{ what, address string }{
 		{"API listen address", or(c.APIListen, self.APIAddress)},
 		{"peer listen address", or(c.PeerListen, self.PeerAddress)},
@@ -222,6 +233,14 @@ func (c Config) Validate() error {
 			continue
 		}
 		if err := c.checkAddress(l.what, l.address); err != nil {
+			return err
+		}
+	}
+	if c.HealthListen != "" {
+		// It tells nothing but whether this node is well, so it may be plain text anywhere.
+		plain := c
+		plain.Insecure = true
+		if err := plain.checkAddress("address of --health-listen", c.HealthListen); err != nil {
 			return err
 		}
 	}
@@ -300,6 +319,14 @@ func (c Config) validateMembers() error {
 	return nil
 }
 
+func (c Config) memberNames() []string {
+	var names []string
+	for _, m := range c.Members {
+		names = append(names, m.Name)
+	}
+	return names
+}
+
 func (c Config) self() (Member, error) {
 	for _, m := range c.Members {
 		if m.Name == c.Name {
@@ -320,8 +347,12 @@ func (c Config) checkAddress(what, address string) error {
 	if bad := limits.Address(address); bad != nil {
 		return fmt.Errorf("%s %w", what, bad)
 	}
-	if !c.Insecure && !loopback(host) {
-		return fmt.Errorf("%s %s is beyond loopback and its traffic would be plain text; --insecure allows it", what, address)
+	switch {
+	case c.Insecure || c.TLS.Mode == tlsport.Required || loopback(host):
+	case c.TLS.Mode == tlsport.Permissive:
+		return fmt.Errorf("%s %s is beyond loopback, and --tls permissive accepts plain text there; --insecure allows it", what, address)
+	default:
+		return fmt.Errorf("%s %s is beyond loopback and its traffic would be plain text; use --tls, or --insecure to allow it", what, address)
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ func (n *Node) newLessor() *lessor.Lessor {
 type leases struct{ *Node }
 
 func (n leases) Lease(id string) *logv1.Lease  { return n.fsm.Lease(id) }
+func (n leases) LeaseReports(id string) int    { return n.fsm.LeaseReports(id) }
 func (n leases) LeaseGuard() *logv1.LeaseGuard { return n.fsm.LeaseGuard() }
 func (n leases) Revision() int64               { return n.fsm.Revision() }
 func (n leases) ScanLeases(visit func(id string, l *logv1.Lease) bool) int64 {

@@ -45,8 +45,11 @@ type Node struct {
 	metrics                   *metrics.Metrics
 	slowAppends, fullBacklogs notice
 
+	tls        securePorts
 	api, http  net.Listener
 	httpServer *httpserver.Server
+	probes     net.Listener // for probes in plain text; nil: none
+	probePort  *httpserver.Server
 	// connections are the most of each port.
 	connections connlimit.Connections
 
@@ -133,6 +136,11 @@ func (n *Node) release(ctx context.Context) error {
 	} else if n.http != nil {
 		closing("HTTP", n.http.Close())
 	}
+	if n.probePort != nil {
+		closing("the port for probes", n.probePort.Close())
+	} else if n.probes != nil {
+		closing("the port for probes", n.probes.Close())
+	}
 	if n.server != nil {
 		closing("the server", n.server.Stop(ctx))
 	} else if n.api != nil {
@@ -176,6 +184,14 @@ func (n *Node) HTTPAddress() string {
 		return ""
 	}
 	return n.http.Addr().String()
+}
+
+// HealthAddress is where probes in plain text are answered; "" without Config.HealthListen.
+func (n *Node) HealthAddress() string {
+	if n.probes == nil {
+		return ""
+	}
+	return n.probes.Addr().String()
 }
 
 // PeerAddress is where other members connect.

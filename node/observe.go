@@ -91,6 +91,7 @@ func (n *Node) readUsage(r *metrics.Reading) {
 		r.Storage = &metrics.Storage{Registry: s.Registry, Log: s.Log, Snapshots: s.Snapshots, Free: s.Free}
 	}
 	r.LastSnapshot = n.snapshots.Taken()
+	r.TLS = n.readTLS()
 	r.ServicesAsked = len(n.cfg.MetricServices) > 0
 	r.ServiceStatuses, r.ServicesTruncated = n.metricServices()
 }

@@ -46,6 +46,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	}()
 
 	n.planConnections()
+	if err = n.openTLS(); err != nil {
+		return nil, err
+	}
 	// The ports first: a port in use must be said before anything is created.
 	if n.api, err = cfg.Network.Listen(or(cfg.APIListen, self.APIAddress)); err != nil {
 		return nil, fmt.Errorf("listen for the API: %w", err)
@@ -53,6 +56,11 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if cfg.HTTPListen != "" {
 		if n.http, err = cfg.Network.Listen(cfg.HTTPListen); err != nil {
 			return nil, fmt.Errorf("listen for HTTP: %w", err)
+		}
+	}
+	if cfg.HealthListen != "" {
+		if n.probes, err = cfg.Network.Listen(cfg.HealthListen); err != nil {
+			return nil, fmt.Errorf("listen for probes (--health-listen): %w", err)
 		}
 	}
 	if err = n.openStore(); err != nil {
@@ -172,12 +180,14 @@ func (n *Node) raftConfig() raftnode.Config {
 	cfg.FSM = n.fsm
 	cfg.State = n.fsm
 	cfg.Network = n.cfg.Network
+	cfg.TLS, cfg.CertificateNames = n.tls.peer, n.cfg.TLS.names()
 	cfg.SnapshotInterval = cmp.Or(n.cfg.SnapshotInterval, cfg.SnapshotInterval)
 	cfg.SnapshotThreshold = cmp.Or(n.cfg.SnapshotThreshold, cfg.SnapshotThreshold)
 	cfg.TrailingLogs = cmp.Or(n.cfg.TrailingLogs, cfg.TrailingLogs)
 	cfg.RequestIDs = n.cfg.RequestIDs
 	cfg.MaxPeerConnections = n.connections.Peer
 	cfg.FastFailover = n.cfg.FastFailover
+	cfg.CommitTimeout = cmp.Or(n.cfg.Faults.CommitTimeout, cfg.CommitTimeout)
 	cfg.Now = n.cfg.Now
 	cfg.Logger = n.cfg.Logger
 	cfg.OnEntry = n.metrics.Committed
@@ -201,8 +211,12 @@ func (n *Node) serverConfig() server.Config {
 	cfg.OnWrite = n.metrics.Wrote
 	cfg.OnLinearizableRead = n.metrics.ReadLinearizable
 	cfg.Logger = n.cfg.Logger
+	cfg.TLS = n.tls.api
 	return cfg
 }
+
+// maxProbeConnections is plenty for probes; at the limit a new connection takes the place of the oldest.
+const maxProbeConnections = 64
 
 // serve starts what answers others, and what this member does by itself.
 func (n *Node) serve(ctx context.Context) {
@@ -212,13 +226,22 @@ func (n *Node) serve(ctx context.Context) {
 		}
 	})
 	if n.http != nil {
-		n.httpServer = httpserver.New(n.httpHandler(), n.connections.HTTP, n.log)
+		n.httpServer = httpserver.New(n.httpHandler(), n.connections.HTTP, n.log.With("port", "http"))
 		n.wg.Go(func() {
-			if err := n.httpServer.Serve(n.http); !errors.Is(err, http.ErrServerClosed) {
+			if err := n.httpServer.Serve(n.secured(n.http)); !errors.Is(err, http.ErrServerClosed) {
 				n.fail(err)
 			}
 		})
 	}
+	if n.probes != nil {
+		n.probePort = httpserver.NewHTTP2(n.server.ProbeHandler(), maxProbeConnections, n.log.With("port", "health"))
+		n.wg.Go(func() {
+			if err := n.probePort.Serve(n.probes); !errors.Is(err, http.ErrServerClosed) {
+				n.fail(err)
+			}
+		})
+	}
+	n.runTLS(ctx)
 	n.wg.Go(func() { n.announce(ctx) })
 	leaders := &leaderLog{log: n.log, raft: n.raft}
 	n.wg.Go(func() { leaders.run(ctx) })

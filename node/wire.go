@@ -117,4 +117,7 @@ func (n *Node) newLevelMonitor() *featurelevel.Monitor {
 }
 
 // leading says whether this node leads and its registry is the cluster's.
-func (n *Node) leading() bool { return n.raft.Status().Leading && !n.auditor.Diverged() }
+func (n *Node) leading() bool {
+	_, leading := n.raft.Leader() // and not Status: this is asked ten times a second
+	return leading && !n.auditor.Diverged()
+}

@@ -3,6 +3,7 @@ package raftnode
 import (
 	"cmp"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,6 +21,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // State is what agreement asks of the fold.
@@ -64,6 +66,10 @@ type Config struct {
 	FSM       raft.FSM
 	State     State
 	Network   peerport.Network
+	// TLS secures the connections between members; nil: plain text. CertificateNames says why a certificate is not that
+	// of the named member; nil: each that verifies is one of any member.
+	TLS              *tlsport.Port
+	CertificateNames func(certificate *x509.Certificate, member string) error
 
 	// HeartbeatTimeout is raft's heartbeat, election and leader lease timeout in one. It must be well
 	// above the slowest fsync, as heartbeats wait for it: see transport.Transport.SetHeartbeatHandler.

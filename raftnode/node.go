@@ -96,6 +96,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		Resolve:        n.addresses,
 		Met:            n.met,
 		Failover:       n.answerFailover,
+		TLS:            cfg.TLS,
+		Names:          cfg.CertificateNames,
 	})
 	if err != nil {
 		n.cancel()

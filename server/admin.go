@@ -316,8 +316,9 @@ func callerAddress(ctx context.Context) string {
 	return ""
 }
 
-// validateCommand checks what a leader must not take on trust in a command that a follower validated.
-func validateCommand(cmd *logv1.Command) error {
+// validateForwarded checks what a leader must not take on trust in a command that another member validated. caller is
+// that member; "": it is not known.
+func validateForwarded(caller string, cmd *logv1.Command) error {
 	var problem string
 	switch kind := cmd.GetKind().(type) {
 	case *logv1.Command_Write:
@@ -328,8 +329,11 @@ func validateCommand(cmd *logv1.Command) error {
 			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, limits.MaxChanges)
 		}
 	case *logv1.Command_AnnounceMember:
-		if kind.AnnounceMember.GetMember().GetName() == "" {
+		switch name := kind.AnnounceMember.GetMember().GetName(); {
+		case name == "":
 			problem = "announces a member without a name"
+		case caller != "" && name != caller:
+			problem = fmt.Sprintf("announces %q, and comes from %s: a member announces itself only", name, caller)
 		}
 	case *logv1.Command_Record:
 		// The fold knows the kinds of records. The leader has it check the command before it proposes it.

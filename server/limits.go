@@ -67,7 +67,7 @@ func serverOptions(idle time.Duration) []grpc.ServerOption {
 }
 
 func apiOptions(cfg Config) []grpc.ServerOption {
-	return append(serverOptions(idleTime),
+	options := append(serverOptions(idleTime),
 		grpc.ForceServerCodecV2(flowcontrol.NewCodec()),
 		grpc.MaxRecvMsgSize(maxRequestBytes),
 		grpc.MaxSendMsgSize(maxAnswerBytes),
@@ -75,10 +75,15 @@ func apiOptions(cfg Config) []grpc.ServerOption {
 		grpc.StaticStreamWindowSize(streamWindow),
 		grpc.StaticConnWindowSize(connWindow),
 	)
+	if cfg.TLS != nil {
+		options = append(options, grpc.Creds(cfg.TLS.Credentials()))
+	}
+	return options
 }
 
 func peerOptions() []grpc.ServerOption {
 	return append(serverOptions(0), // members stay connected
+		grpc.Creds(peerconn.ServerCredentials()),
 		grpc.ForceServerCodecV2(peerconn.NewCodec()),
 		grpc.MaxRecvMsgSize(peerconn.MaxMessageBytes),
 		grpc.MaxSendMsgSize(peerconn.MaxMessageBytes),

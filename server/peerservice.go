@@ -9,9 +9,11 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -30,7 +32,9 @@ type peerService struct {
 
 // Forward implements rollcall.peer.v1.Peer.
 func (s *peerService) Forward(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peerv1.ForwardResponse]) error {
-	return s.receiver.Serve(stream)
+	receiver := *s.receiver
+	receiver.Validate = func(cmd *logv1.Command) error { return validateForwarded(peerconn.CallerOf(stream.Context()), cmd) }
+	return receiver.Serve(stream)
 }
 
 // ReadIndex implements rollcall.peer.v1.Peer. A node that is stopping still answers, because as long as it

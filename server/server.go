@@ -29,6 +29,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 	"github.com/rollcallhq/rollcall/server/rpcstats"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // Config is what a server needs to know. Begin with DefaultConfig.
@@ -74,6 +75,9 @@ type Config struct {
 	// it was; the read itself takes microseconds.
 	// Both must not block; nil: nobody is told.
 	OnWrite, OnLinearizableRead func(took time.Duration)
+
+	// TLS secures the API port; nil: plain text.
+	TLS *tlsport.Port
 
 	Logger *slog.Logger
 }
@@ -241,7 +245,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 	peerv1.RegisterPeerServer(peer, &peerService{
 		node: cfg.Node, router: s.router, freshness: s.freshness, lessor: deps.Lessor, replica: deps.Replica, log: s.log,
-		receiver: &forward.Receiver{Router: s.router, Validate: validateCommand, Pending: s.budgets.changes, Ending: ending, Log: s.log},
+		receiver: &forward.Receiver{Router: s.router, Pending: s.budgets.changes, Ending: ending, Log: s.log},
 	})
 	rollcallv1.RegisterClusterServer(peer, &localCluster{cluster: cluster})
 

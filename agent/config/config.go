@@ -3,24 +3,25 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"reflect"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/client"
-	"github.com/rollcallhq/rollcall/client/checks"
-	"github.com/rollcallhq/rollcall/client/healthserver"
 )
 
 // Bounds of a file.
 const (
 	MaxServices = 10_000
-	maxBytes    = 64 << 20
+	MaxBytes    = 16 << 20
+	MaxChecks   = 100 // of one service
 )
 
 // Defaults of keys that a file leaves out.
@@ -31,47 +32,82 @@ const (
 
 // Config is what an agent does.
 type Config struct {
-	Endpoints   []string      // of the registry's nodes
-	TTL         time.Duration // of the leases
-	ForgetAfter time.Duration // after an agent died, until what it reported is deleted
-	GRPC, HTTP  string        // addresses to serve at; "": it does not serve
-	Services    []Service     // sorted by name
+	Endpoints       []string      // of the registry's nodes
+	TLS             TLS           // with which the agent connects to them
+	Instance        string        // of services that name none, host:port; "": each service names its own
+	TTL             time.Duration // of the leases
+	ForgetAfter     time.Duration // after an agent died, until what it reported is deleted
+	GRPC, HTTP      string        // addresses to serve at; "": it does not serve
+	AllowRemotePush bool          // callers beyond loopback may push
+	Kubernetes      Kubernetes
+	Services        []Service // sorted by name
 }
 
-// Service is one service that the agent watches on this machine.
-type Service struct {
-	Name     string // in the registry, and in grpc.health.v1 of the agent
-	Instance string // where others reach it on this machine, host:port
-	OnStop   client.OnStop
-	Checks   []Check // none: its status is pushed
-	Push     bool    // a status may be pushed though it has checks
+// SystemCAs, in the place of the one file of TLS.CA, are the CAs that the machine believes.
+const SystemCAs = "system"
+
+// TLS names the files with which the agent connects to the registry. Without CA it connects in plain text.
+type TLS struct {
+	CA        []string // that the nodes' certificates are verified against; only SystemCAs: those of the machine
+	Cert, Key string   // that the agent shows; "": none
 }
 
-// Pushable reports whether a status of the service may be pushed: if Push says so, if it has a ttl check, or if it has
-// no checks.
-func (s *Service) Pushable() bool {
-	return s.Push || len(s.Checks) == 0 || slices.ContainsFunc(s.Checks, func(c Check) bool { return c.TTL > 0 })
+func (t TLS) equal(o TLS) bool { return slices.Equal(t.CA, o.CA) && t.Cert == o.Cert && t.Key == o.Key }
+
+// Kubernetes says where a pod finds its own things. "" is the place that Kubernetes gives them by default.
+type Kubernetes struct {
+	ServiceAccount string // directory of the token and the authority of the API server
+	PodInfo        string // directory of the pod's name and namespace
 }
 
-// Reported is the name under which the agent reports the service: SERVICE/INSTANCE.
-func (s *Service) Reported() string { return s.Name + "/" + s.Instance }
+// NeedsRestart returns the keys in which next differs and that a running agent cannot change.
+func (c *Config) NeedsRestart(next *Config) (keys []string) {
+	for _, one := range []struct {
+		key  string
+		same bool
+	}{
+		{"cluster.endpoints", slices.Equal(c.Endpoints, next.Endpoints)},
+		{"cluster.ca, cert or key", c.TLS.equal(next.TLS)},
+		{"instance", c.Instance == next.Instance},
+		{"ttl", c.TTL == next.TTL},
+		{"forget_after", c.ForgetAfter == next.ForgetAfter},
+		{"listen.grpc", c.GRPC == next.GRPC},
+		{"listen.http", c.HTTP == next.HTTP},
+		{"listen.allow_remote_push", c.AllowRemotePush == next.AllowRemotePush},
+		{"kubernetes", c.Kubernetes == next.Kubernetes},
+		{"readiness_gate", slices.Equal(c.gates(), next.gates())},
+	} {
+		if !one.same {
+			keys = append(keys, one.key)
+		}
+	}
+	return keys
+}
+
+// gates are the services with a readiness gate, each with its gate.
+func (c *Config) gates() (all []string) {
+	for i := range c.Services {
+		if s := &c.Services[i]; s.ReadinessGate != "" {
+			all = append(all, s.Name+" "+s.ReadinessGate)
+		}
+	}
+	return all
+}
 
 // Options are what a command line adds to a file.
 type Options struct {
-	Insecure bool // addresses beyond loopback are allowed
+	Insecure bool   // addresses beyond loopback are allowed
+	Instance string // is used instead of the file's own instance; "": the file decides
 }
 
-// Load reads a file. Its errors are *[Error]s.
+// Load reads a file, MaxBytes at most. Its error is an *[Error], or [Errors] if more than one thing is wrong.
 func Load(path string, o Options) (*Config, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, &Error{File: path, Text: reasonOf(err)}
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > maxBytes {
-		return nil, &Error{File: path, Text: fmt.Sprintf("it has %d bytes; at most %d are read", info.Size(), maxBytes)}
-	}
-	text, err := os.ReadFile(path)
+	text, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
 		return nil, &Error{File: path, Text: reasonOf(err)}
 	}
@@ -84,6 +120,8 @@ func reasonOf(err error) string {
 		return "there is no such file"
 	case errors.Is(err, os.ErrPermission):
 		return "this user may not read it"
+	case errors.Is(err, syscall.EINVAL):
+		return "no file can have that name"
 	}
 	var path *os.PathError
 	if errors.As(err, &path) {
@@ -92,163 +130,148 @@ func reasonOf(err error) string {
 	return "it cannot be read: " + err.Error()
 }
 
-// Parse reads the text of a file, which errors call by its name. Its errors are *[Error]s.
+// Parse reads the text of a file, which errors call by its name. Its errors are those of Load.
 func Parse(name string, text []byte, o Options) (*Config, error) {
-	cfg, err := parse(text, o)
-	if err != nil {
-		var e *Error
-		if !errors.As(err, &e) {
-			e = &Error{Text: err.Error()}
-		}
-		e.File = name
-		return nil, e
+	if len(text) > MaxBytes {
+		return nil, &Error{File: name, Text: fmt.Sprintf("it is too large; a file has at most %d MiB", MaxBytes>>20)}
 	}
-	return cfg, nil
-}
-
-func parse(text []byte, o Options) (*Config, error) {
-	node, err := document(text)
-	if err != nil {
-		return nil, err
+	node, e := document(text)
+	if e != nil {
+		one := faults{all: []*Error{e}}
+		return nil, one.err(name, text)
 	}
 	var f fileLayout
-	d := newDecoder()
-	if err := d.decode(node, reflect.ValueOf(&f).Elem(), "the file"); err != nil {
+	d := decoder{}
+	d.decode(node, reflect.ValueOf(&f).Elem(), "the file")
+	b := builder{file: &f, options: o, faults: d.faults, read: len(d.all) == 0}
+	cfg := b.config()
+	if err := b.err(name, text); err != nil {
 		return nil, err
 	}
-	return f.config(o)
-}
-
-func (f *fileLayout) config(o Options) (*Config, error) {
-	cfg := &Config{TTL: f.TTL.or(DefaultTTL), ForgetAfter: f.ForgetAfter.or(DefaultForgetAfter), GRPC: f.Listen.GRPC.value, HTTP: f.Listen.HTTP.value}
-	if cfg.TTL < limits.MinLeaseTTL || cfg.TTL > limits.MaxLeaseTTL {
-		return nil, f.TTL.errorf("ttl is %v; it must be from %v to %v", cfg.TTL, limits.MinLeaseTTL, limits.MaxLeaseTTL)
-	}
-	if cfg.ForgetAfter < limits.MinForgetAfter || cfg.ForgetAfter > limits.MaxForgetAfter {
-		return nil, f.ForgetAfter.errorf("forget_after is %v; it must be from %v to 365d", cfg.ForgetAfter, limits.MinForgetAfter)
-	}
-	if err := f.cluster(cfg); err != nil {
-		return nil, err
-	}
-	for _, l := range []struct {
-		key string
-		at  text
-	}{{"listen.grpc", f.Listen.GRPC}, {"listen.http", f.Listen.HTTP}} {
-		if err := checkListen(l.key, l.at, o); err != nil {
-			return nil, err
-		}
-	}
-	if len(f.Services) == 0 {
-		return nil, &Error{Text: "services is missing or empty; an agent needs at least one"}
-	}
-	if len(f.Services) > MaxServices {
-		return nil, f.Services[MaxServices].errorf("this is one service too many; an agent has at most %d", MaxServices)
-	}
-	trial := checks.NewRunner()
-	named := map[string]bool{}
-	for i := range f.Services {
-		s, err := f.service(&f.Services[i], trial)
-		if err != nil {
-			return nil, err
-		}
-		if named[s.Name] {
-			return nil, f.Services[i].Name.errorf("service %q stands in this file twice", s.Name)
-		}
-		named[s.Name] = true
-		cfg.Services = append(cfg.Services, s)
-	}
-	slices.SortFunc(cfg.Services, func(a, b Service) int { return strings.Compare(a.Name, b.Name) })
 	return cfg, nil
 }
 
-func (f *fileLayout) cluster(cfg *Config) error {
-	if len(f.Cluster.Endpoints) == 0 {
-		at := f.Cluster.place
-		return at.errorf("cluster.endpoints is missing; name the API addresses of the registry's nodes, as [10.0.0.1:7600]")
+// builder makes a Config of a file, and collects what is wrong.
+type builder struct {
+	file    *fileLayout
+	options Options
+	faults
+	read bool // the file was read without a fault, so that a key that is not there is missing
+}
+
+// missing adds the fault that a key is missing. If the file has other faults the key may be there, mistyped.
+func (b *builder) missing(p place, format string, args ...any) {
+	if b.read {
+		b.at(p, format, args...)
 	}
-	for i, e := range f.Cluster.Endpoints {
-		if err := (client.Config{Endpoints: []string{e.value}}).Validate(); err != nil {
-			return e.errorf("cluster.endpoints: %s", plainText(err))
+}
+
+func (b *builder) config() *Config {
+	f := b.file
+	cfg := &Config{
+		TTL: f.TTL.or(DefaultTTL), ForgetAfter: f.ForgetAfter.or(DefaultForgetAfter),
+		GRPC: f.Listen.GRPC.value, HTTP: f.Listen.HTTP.value, AllowRemotePush: f.Listen.AllowRemotePush.value,
+		Kubernetes: Kubernetes{ServiceAccount: f.Kubernetes.ServiceAccount.value, PodInfo: f.Kubernetes.PodInfo.value},
+	}
+	if cfg.TTL < limits.MinLeaseTTL || cfg.TTL > limits.MaxLeaseTTL {
+		b.at(f.TTL.place, "ttl is %s; it must be from %s to %s", short(cfg.TTL), short(limits.MinLeaseTTL), short(limits.MaxLeaseTTL))
+	}
+	if cfg.ForgetAfter < limits.MinForgetAfter || cfg.ForgetAfter > limits.MaxForgetAfter {
+		b.at(f.ForgetAfter.place, "forget_after is %s; it must be from %s to %s", short(cfg.ForgetAfter), short(limits.MinForgetAfter), short(limits.MaxForgetAfter))
+	}
+	b.cluster(cfg)
+	b.tls(cfg)
+	b.listen("listen.grpc", f.Listen.GRPC)
+	b.listen("listen.http", f.Listen.HTTP)
+	if cfg.GRPC != "" && cfg.GRPC == cfg.HTTP && !strings.HasSuffix(cfg.GRPC, ":0") {
+		b.at(f.Listen.HTTP.place, "listen.http and listen.grpc are the same address; each needs its own")
+	}
+	if f.Listen.AllowRemotePush.value && !f.Listen.HTTP.ok() {
+		b.missing(f.Listen.AllowRemotePush.place, "listen.allow_remote_push needs listen.http, at which the agent takes pushes")
+	}
+	f.Defaults.check(&b.faults)
+	b.instance(cfg)
+	b.services(cfg)
+	return cfg
+}
+
+// short writes a duration as the file would have it.
+func short(d time.Duration) string {
+	const day = 24 * time.Hour
+	if d >= 2*day && d%day == 0 {
+		return fmt.Sprintf("%dd", d/day)
+	}
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+func (b *builder) cluster(cfg *Config) {
+	c := &b.file.Cluster
+	if len(c.Endpoints) == 0 {
+		at := c.listPlace("endpoints")
+		if at.line == 0 {
+			at = b.file.place
 		}
-		if slices.Contains(cfg.Endpoints[:i], e.value) {
-			return e.errorf("cluster.endpoints has %s twice", e.value)
+		b.missing(at, "cluster.endpoints is missing or empty; name the API addresses of the registry's nodes, as cluster: {endpoints: [10.0.0.1:7600]}")
+	}
+	for _, e := range c.Endpoints {
+		if !e.ok() {
+			continue // a fault that stands already
+		}
+		if err := (client.Config{Endpoints: []string{e.value}}).Validate(); err != nil {
+			b.at(e.place, "cluster.endpoints: %s", plainText(err))
+		}
+		if slices.Contains(cfg.Endpoints, e.value) {
+			b.at(e.place, "cluster.endpoints has %s twice", e.value)
 		}
 		cfg.Endpoints = append(cfg.Endpoints, e.value)
 	}
-	return nil
 }
 
-// checkListen says what is wrong with an address to serve at.
-func checkListen(key string, address text, o Options) error {
+// tls looks at the files for TLS. It does not read them: that is for who connects.
+func (b *builder) tls(cfg *Config) {
+	c := &b.file.Cluster
+	cfg.TLS = TLS{CA: c.CA.values, Cert: c.Cert.value, Key: c.Key.value}
+	switch {
+	case len(cfg.TLS.CA) > 1 && slices.Contains(cfg.TLS.CA, SystemCAs):
+		b.at(c.CA.place, "ca is %q and files beside it; name either", SystemCAs)
+	case c.Cert.ok() && !c.Key.ok():
+		b.missing(c.Cert.place, "cert needs key, the file of its key")
+	case c.Key.ok() && !c.Cert.ok():
+		b.missing(c.Key.place, "key needs cert, the file of its certificate")
+	case c.Cert.ok() && !c.CA.ok():
+		b.missing(c.Cert.place, "cert and key need ca, the files of the CAs that the nodes' certificates are verified against; system are those of this machine")
+	}
+}
+
+// listen looks at an address to serve at.
+func (b *builder) listen(key string, address text) {
 	if !address.ok() {
-		return nil
+		return
 	}
 	host, port, err := net.SplitHostPort(address.value)
 	if err != nil {
-		return address.errorf("%s is %q, which is not HOST:PORT", key, address.value)
+		b.at(address.place, "%s is %q, which is not HOST:PORT; an IPv6 address stands in brackets", key, address.value)
+		return
 	}
-	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
-		return address.errorf("%s is %q; its port must be a number from 0 to 65535", key, address.value)
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || strconv.FormatUint(n, 10) != port {
+		b.at(address.place, "%s is %q; its port must be a number from 0 to 65535", key, address.value)
+		return
 	}
 	ip := net.ParseIP(host)
-	if !o.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return address.errorf("%s is %s, which is beyond loopback, and its traffic is plain text; --insecure allows it", key, address.value)
+	if ip == nil && (strings.Contains(host, ":") || host != "" && strings.Trim(host, "0123456789.") == "" || strings.ContainsAny(host, "/@ ?#")) {
+		b.at(address.place, "%s is %q; its host is no address of this machine", key, address.value)
+		return
 	}
-	return nil
-}
-
-var stops = []client.OnStop{client.StopWithdraw, client.StopNotServing, client.StopLeave}
-
-func (f *fileLayout) service(k *serviceKeys, trial *checks.Runner) (Service, error) {
-	s := Service{Name: k.Name.value, Instance: k.Instance.value, OnStop: client.StopNotServing}
-	if !k.Name.ok() {
-		return s, k.errorf("a service has no name")
+	if !b.options.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		b.at(address.place, "%s is %q, which is beyond loopback, and its traffic is plain text; --insecure allows it", key, address.value)
 	}
-	at := k.Instance
-	if !at.ok() {
-		at = f.Instance
-		s.Instance = at.value
-	}
-	if _, err := healthserver.New(s.Name); err != nil {
-		return s, k.Name.errorf("%s", plainText(err))
-	}
-	if !at.ok() {
-		return s, k.errorf("service %q has no instance; give it one, or all of them by instance at the top: the address at which others reach it, as 10.0.0.7:8080", s.Name)
-	}
-	if _, err := healthserver.New(s.Name, healthserver.WithInstance(s.Instance)); err != nil {
-		return s, at.errorf("%s", plainText(err))
-	}
-	if k.OnStop.ok() {
-		var names []string
-		found := false
-		for _, stop := range stops {
-			names = append(names, stop.String())
-			if stop.String() == k.OnStop.value {
-				s.OnStop, found = stop, true
-			}
-		}
-		if !found {
-			return s, k.OnStop.errorf("on_stop is %q; use %s", k.OnStop.value, oneOf(names))
-		}
-	}
-	ttls := 0
-	for i := range k.Checks {
-		keys := &k.Checks[i]
-		c, err := keys.check(&f.Defaults)
-		if err != nil {
-			return s, err
-		}
-		if keys.TTL != nil {
-			if ttls++; ttls > 1 {
-				return s, keys.errorf("service %q has two ttl checks; one is fed by all that is pushed", s.Name)
-			}
-		}
-		if err := trial.Add(s.Name, c.New(), c.Options...); err != nil {
-			return s, keys.errorf("%s", plainText(err))
-		}
-		s.Checks = append(s.Checks, c)
-	}
-	return s, nil
 }
 
 // plainText is the text of an error of a package of the client, without the package's name.

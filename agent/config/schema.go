@@ -3,11 +3,13 @@ package config
 // This file is what a file may hold. The tags are the keys.
 
 type fileLayout struct {
+	placed
 	Cluster     clusterKeys   `key:"cluster"`
 	Instance    text          `key:"instance"`
 	TTL         span          `key:"ttl"`
 	ForgetAfter span          `key:"forget_after"`
 	Listen      listenKeys    `key:"listen"`
+	Kubernetes  kubeKeys      `key:"kubernetes"`
 	Defaults    timing        `key:"defaults"`
 	Services    []serviceKeys `key:"services"`
 }
@@ -15,11 +17,21 @@ type fileLayout struct {
 type clusterKeys struct {
 	placed
 	Endpoints []text `key:"endpoints"`
+	CA        texts  `key:"ca"`
+	Cert      text   `key:"cert"`
+	Key       text   `key:"key"`
+	TokenFile notYet `key:"token_file"`
 }
 
 type listenKeys struct {
-	GRPC text `key:"grpc"`
-	HTTP text `key:"http"`
+	GRPC            text    `key:"grpc"`
+	HTTP            text    `key:"http"`
+	AllowRemotePush boolean `key:"allow_remote_push"`
+}
+
+type kubeKeys struct {
+	ServiceAccount text `key:"service_account"`
+	PodInfo        text `key:"pod_info"`
 }
 
 type timing struct {
@@ -31,19 +43,18 @@ type timing struct {
 
 type serviceKeys struct {
 	placed
-	Name     text        `key:"name"`
-	Instance text        `key:"instance"`
-	OnStop   text        `key:"on_stop"`
-	Checks   []checkKeys `key:"checks"`
+	Name          text        `key:"name"`
+	Instance      text        `key:"instance"`
+	OnStop        text        `key:"on_stop"`
+	Push          boolean     `key:"push"`
+	ReadinessGate text        `key:"readiness_gate"`
+	Checks        []checkKeys `key:"checks"`
 }
 
 type checkKeys struct {
 	placed
-	Name     text         `key:"name"`
-	Interval span         `key:"interval"`
-	Timeout  span         `key:"timeout"`
-	Rise     count        `key:"rise"`
-	Fall     count        `key:"fall"`
+	Name text `key:"name"`
+	timing
 	Critical boolean      `key:"critical"`
 	HTTP     *httpKeys    `key:"http"`
 	TCP      *tcpKeys     `key:"tcp"`

@@ -16,6 +16,7 @@ type outcome struct {
 	text     string // "" if the check passed
 	degraded bool   // text is a warning
 	late     bool   // it had not returned at its timeout
+	missed   bool   // it is a run that could not start, because the one before it has not returned
 	stack    string // of a panic
 }
 

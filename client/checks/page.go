@@ -73,35 +73,14 @@ type page struct {
 }
 
 type pageService struct {
-	Service  string      `json:"service"`
-	Status   string      `json:"status"`
-	Since    time.Time   `json:"since"`
-	Reasons  []string    `json:"reasons"`
-	Warnings []string    `json:"warnings"`
-	Checks   []pageCheck `json:"checks"`
+	Service  string    `json:"service"`
+	Status   string    `json:"status"`
+	Since    time.Time `json:"since"`
+	Reasons  []string  `json:"reasons"`
+	Warnings []string  `json:"warnings"`
+	Checks   []Result  `json:"checks"`
 
-	status  client.Status
-	results []Result
-}
-
-type pageCheck struct {
-	Check     string     `json:"check"`
-	Critical  bool       `json:"critical"`
-	Status    string     `json:"status"`
-	Since     time.Time  `json:"since"`
-	Error     string     `json:"error"`
-	Degraded  bool       `json:"degraded"`
-	LastRun   *time.Time `json:"last_run,omitempty"`
-	Took      *float64   `json:"took_seconds,omitempty"`
-	NextRun   *time.Time `json:"next_run,omitempty"`
-	Successes int        `json:"successes"`
-	Failures  int        `json:"failures"`
-	Running   bool       `json:"running"`
-	Stuck     bool       `json:"stuck"`
-	Interval  float64    `json:"interval_seconds"`
-	Timeout   float64    `json:"timeout_seconds"`
-	Rise      int        `json:"rise"`
-	Fall      int        `json:"fall"`
+	status client.Status
 }
 
 func (r *Runner) servePage(w http.ResponseWriter, req *http.Request) {
@@ -182,12 +161,7 @@ func (r *Runner) page(only string, one bool) page {
 	r.mu.Unlock()
 	slices.SortFunc(p.Services, func(a, b pageService) int { return strings.Compare(a.Service, b.Service) })
 	for i := range p.Services {
-		s := &p.Services[i]
-		slices.SortFunc(s.results, compareResults)
-		s.Checks = make([]pageCheck, 0, len(s.results))
-		for _, result := range s.results {
-			s.Checks = append(s.Checks, checkOnPage(result))
-		}
+		slices.SortFunc(p.Services[i].Checks, compareResults)
 	}
 	return p
 }
@@ -196,10 +170,10 @@ func (s *service) page() pageService {
 	p := pageService{
 		Service: s.name, Status: s.status.String(), Since: s.since.UTC(), status: s.status,
 		Reasons: notNil(s.reasons()), Warnings: notNil(s.warnings()),
-		results: make([]Result, 0, len(s.checks)),
+		Checks: make([]Result, 0, len(s.checks)),
 	}
 	for _, e := range s.checks {
-		p.results = append(p.results, e.result())
+		p.Checks = append(p.Checks, e.result())
 	}
 	return p
 }
@@ -209,24 +183,6 @@ func notNil(names []string) []string {
 		return []string{}
 	}
 	return names
-}
-
-func checkOnPage(r Result) pageCheck {
-	c := pageCheck{
-		Check: r.Check, Critical: r.Critical, Status: r.Status.String(), Since: r.Since.UTC(),
-		Error: r.Error, Degraded: r.Degraded,
-		Successes: r.Successes, Failures: r.Failures, Running: r.Running, Stuck: r.Stuck,
-		Interval: r.Interval.Seconds(), Timeout: r.Timeout.Seconds(), Rise: r.Rise, Fall: r.Fall,
-	}
-	if !r.LastRun.IsZero() {
-		last, took := r.LastRun.UTC(), r.Took.Seconds()
-		c.LastRun, c.Took = &last, &took
-	}
-	if !r.NextRun.IsZero() {
-		next := r.NextRun.UTC()
-		c.NextRun = &next
-	}
-	return c
 }
 
 // prefersJSON reports whether the caller names JSON and likes plain text no better (RFC 9110, section 12.5.1).
@@ -272,50 +228,16 @@ func (p *page) text() []byte {
 		if name == "" {
 			name = `"" (this process)`
 		}
-		fmt.Fprintf(&b, "%s: %s since %s", name, s.Status, stamp(s.Since))
+		fmt.Fprintf(&b, "%s: %s since %s", name, s.Status, stampAge(s.Since, p.Time))
 		if len(s.Reasons) > 0 {
 			fmt.Fprintf(&b, ", %s", reasonText(s.status, s.Reasons))
 		}
 		b.WriteString("\n")
-		for _, r := range s.results {
-			p.check(&b, r)
+		for _, r := range s.Checks {
+			for _, line := range r.Lines(p.Time) {
+				b.WriteString("  " + line + "\n")
+			}
 		}
 	}
 	return []byte(b.String())
 }
-
-// check writes one check: what it is first, then what needs a look.
-func (p *page) check(b *strings.Builder, r Result) {
-	fmt.Fprintf(b, "  %s: %s since %s", r.Check, r.Status, stamp(r.Since))
-	if !r.Critical {
-		b.WriteString(", not critical")
-	}
-	switch {
-	case r.Failures > 0:
-		fmt.Fprintf(b, ", failures in a row: %d (fall %d)", r.Failures, r.Fall)
-	case r.Successes > 0:
-		fmt.Fprintf(b, ", successes in a row: %d (rise %d)", r.Successes, r.Rise)
-	}
-	b.WriteString("\n    ")
-	switch {
-	case r.Stuck:
-		b.WriteString("stuck: a run has not returned within its timeout; ")
-	case r.Running:
-		b.WriteString("running; ")
-	}
-	if !r.LastRun.IsZero() {
-		fmt.Fprintf(b, "last run %s, took %v; ", stamp(r.LastRun), r.Took.Round(time.Microsecond))
-	}
-	if !r.NextRun.IsZero() {
-		fmt.Fprintf(b, "next run %s; ", stamp(r.NextRun))
-	}
-	fmt.Fprintf(b, "interval %v, timeout %v\n", r.Interval, r.Timeout)
-	switch {
-	case r.Degraded:
-		fmt.Fprintf(b, "    warning: %s\n", r.Error)
-	case r.Error != "":
-		fmt.Fprintf(b, "    error: %s\n", r.Error)
-	}
-}
-
-func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000Z") }

@@ -201,23 +201,23 @@ func TestPageText(t *testing.T) {
 		if resp.StatusCode != 200 || resp.Header.Get("Content-Type") != "text/plain; charset=utf-8" {
 			t.Errorf("%d %v", resp.StatusCode, resp.Header)
 		}
-		want := `"" (this process): SERVING since 2000-01-01T00:00:00.000Z
-  a: SERVING since 2000-01-01T00:00:00.000Z, successes in a row: 3 (rise 1)
-    last run 2000-01-01T00:00:20.000Z, took 0s; next run 2000-01-01T00:00:30.000Z; interval 10s, timeout 5s
+		want := `"" (this process): SERVING since 2000-01-01T00:00:00.000Z (25s ago)
+  a: SERVING since 2000-01-01T00:00:00.000Z (25s ago), successes in a row: 3 (rise 1)
+    last run 2000-01-01T00:00:20.000Z (5s ago), took 0s; next run 2000-01-01T00:00:30.000Z; interval 10s, timeout 5s
 
-shop/cart: NOT_SERVING since 2000-01-01T00:00:00.002Z, failing: db
-  db: NOT_SERVING since 2000-01-01T00:00:00.002Z, failures in a row: 3 (fall 3)
-    last run 2000-01-01T00:00:20.000Z, took 2ms; next run 2000-01-01T00:00:30.000Z; interval 10s, timeout 5s
+shop/cart: NOT_SERVING since 2000-01-01T00:00:00.002Z (24s ago), failing: db
+  db: NOT_SERVING since 2000-01-01T00:00:00.002Z (24s ago), failures in a row: 3 (fall 3)
+    last run 2000-01-01T00:00:20.000Z (5s ago), took 2ms; next run 2000-01-01T00:00:30.000Z; interval 10s, timeout 5s
     error: dial\n\u001b[31m<b>tcp</b>
-  disk: SERVING since 2000-01-01T00:00:00.000Z, not critical, successes in a row: 2 (rise 1)
-    last run 2000-01-01T00:00:20.000Z, took 0s; next run 2000-01-01T00:00:40.000Z; interval 20s, timeout 5s
+  disk: SERVING since 2000-01-01T00:00:00.000Z (25s ago), not critical, successes in a row: 2 (rise 1)
+    last run 2000-01-01T00:00:20.000Z (5s ago), took 0s; next run 2000-01-01T00:00:40.000Z; interval 20s, timeout 5s
     warning: 93 % full
 
-shop/pay: UNKNOWN since 2000-01-01T00:00:00.000Z, not run yet: queue
-  queue: UNKNOWN since 2000-01-01T00:00:00.000Z
+shop/pay: UNKNOWN since 2000-01-01T00:00:00.000Z (25s ago), not run yet: queue
+  queue: UNKNOWN since 2000-01-01T00:00:00.000Z (25s ago)
     running; next run 2000-01-01T00:00:10.000Z; interval 10s, timeout 1m0s
-  stuck: NOT_SERVING since 2000-01-01T00:00:07.000Z, not critical, failures in a row: 2 (fall 3)
-    stuck: a run has not returned within its timeout; last run 2000-01-01T00:00:00.000Z, took 7s; interval 10s, timeout 7s
+  stuck: NOT_SERVING since 2000-01-01T00:00:07.000Z (18s ago), not critical, failures in a row: 2 (fall 3)
+    stuck: a run has not returned within its timeout; last run 2000-01-01T00:00:00.000Z (25s ago), took 7s; interval 10s, timeout 7s
     error: it did not return within 7s
 `
 		if body != want {
@@ -346,4 +346,19 @@ func TestErrorTexts(t *testing.T) {
 	if got := errorText(strings.Repeat("a", maxErrorBytes)); len(got) != maxErrorBytes || strings.HasSuffix(got, "…") {
 		t.Errorf("what fits was cut off")
 	}
+}
+
+func TestResultsOfOneService(t *testing.T) {
+	withPage(t, func(t *testing.T, f *fixture) {
+		var names []string
+		for _, r := range f.ResultsOf("shop/cart") {
+			names = append(names, r.Service+" "+r.Check+" "+r.Status.String())
+		}
+		if got := strings.Join(names, ", "); got != "shop/cart db NOT_SERVING, shop/cart disk SERVING" {
+			t.Errorf("got %s", got)
+		}
+		if got := f.ResultsOf("shop"); got != nil {
+			t.Errorf("a service without checks has %v", got)
+		}
+	})
 }

@@ -220,6 +220,8 @@ func TestLog(t *testing.T) {
 		}), Fall(2))
 		f.start()
 		pass(time.Minute)
+		f.Remove("x", "a")
+		pass(s)
 		if err := f.stop(); err != nil {
 			t.Error(err)
 		}
@@ -232,6 +234,7 @@ func TestLog(t *testing.T) {
 			`level=ERROR msg="a check panicked" service=x check=a status=SERVING error="panic: oh (PLACE)" failures=1`,
 			`level=INFO msg="a check has turned SERVING" service=x check=a`,
 			`level=INFO msg="a check has turned SERVING" service=x check=a`,
+			`level=INFO msg="a service has no checks any more" service=x`,
 			`level=INFO msg="the status of a service is SERVING" service=x`,
 			`level=INFO msg="the status of a service is SERVING" service=x`,
 			`level=INFO msg="the status of a service is SERVING" service=x`,
@@ -240,6 +243,7 @@ func TestLog(t *testing.T) {
 			`level=WARN msg="a check has turned NOT_SERVING" service=x check=a error="panic: oh (PLACE)" failures=2`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=NOT_SERVING error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=NOT_SERVING error="the lease is closed"`,
+			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVICE_UNKNOWN error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVING error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVING error="the lease is closed"`,
 			`level=WARN msg="a reporter refused the status of a service" service=x status=SERVING error="the lease is closed"`,
@@ -247,6 +251,35 @@ func TestLog(t *testing.T) {
 			`level=WARN msg="the status of a service is NOT_SERVING" service=x reason="failing: a"`,
 			`level=WARN msg="the status of a service is NOT_SERVING" service=x reason="failing: a"`,
 		}
+		if !slices.Equal(got, want) {
+			t.Errorf("got\n%s", strings.Join(got, "\n"))
+		}
+	})
+}
+
+// A check that returns at its timeout each time is late, and not stuck. One that does not return is told once,
+// whatever it was before.
+func TestLogOfAStuckCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var b bytes.Buffer
+		f := newFixture(t, WithLogger(slog.New(slog.NewTextHandler(&b, nil))))
+		f.add("x", newProbe("late", func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }))
+		calls := 0
+		f.add("x", newProbe("hangs", func(context.Context) error {
+			if calls++; calls == 4 {
+				time.Sleep(time.Minute)
+			}
+			return errBad
+		}))
+		f.start()
+		pass(5 * time.Minute)
+		var got []string
+		for line := range strings.Lines(b.String()) {
+			if _, after, ok := strings.Cut(line, "a check is stuck: "); ok {
+				got = append(got, strings.TrimSpace(after))
+			}
+		}
+		want := []string{`it has not returned long after its timeout" service=x check=hangs error="it did not return within 5s" failures=5`}
 		if !slices.Equal(got, want) {
 			t.Errorf("got\n%s", strings.Join(got, "\n"))
 		}

@@ -393,3 +393,18 @@ func (r *Runner) Results() []Result {
 	slices.SortFunc(all, compareResults)
 	return all
 }
+
+// ResultsOf returns the results of the checks of one service as they were at one moment, sorted by name; none if it
+// has no checks.
+func (r *Runner) ResultsOf(service string) []Result {
+	var all []Result
+	r.mu.Lock()
+	if s := r.services[service]; s != nil {
+		for _, e := range s.checks {
+			all = append(all, e.result())
+		}
+	}
+	r.mu.Unlock()
+	slices.SortFunc(all, compareResults)
+	return all
+}

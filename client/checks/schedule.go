@@ -142,7 +142,7 @@ func (r *Runner) expire(e *entry, now time.Time) {
 		text = "it did not return within " + e.o.timeout.String()
 		e.lastRun, e.took = e.started, e.o.timeout
 	}
-	r.record(e, &outcome{text: text, late: true}, now)
+	r.record(e, &outcome{text: text, late: true, missed: e.inside && !inTime}, now)
 	// The run that should be next cannot start. So it is late when its timeout is over, too, and a check that stays
 	// stuck turns after Fall failures as any other does.
 	if !inTime {

@@ -109,8 +109,11 @@ func (b *outboxes) changed(service string, c change) {
 	}
 	if b.log != nil {
 		l := line{slog.LevelInfo, "the status of a service is " + c.status.String(), []slog.Attr{slog.String("service", service)}}
-		if c.status == client.NotServing {
+		switch c.status {
+		case client.NotServing:
 			l.level = slog.LevelWarn
+		case client.ServiceUnknown:
+			l.text = "a service has no checks any more"
 		}
 		if len(c.reasons) > 0 {
 			l.attrs = append(l.attrs, slog.String("reason", reasonText(c.status, c.reasons)))
@@ -128,11 +131,11 @@ func (b *outboxes) removed(service, check string) {
 // event is what the log compares.
 type event struct {
 	status   client.Status
-	late     bool
+	missed   bool
 	panicked bool
 }
 
-func (e *entry) event() event { return event{e.status, e.late, e.stack != ""} }
+func (e *entry) event() event { return event{e.status, e.missed, e.stack != ""} }
 
 // ran tells of a run that is over or late.
 func (b *outboxes) ran(e *entry, before event) {
@@ -151,7 +154,7 @@ func (b *outboxes) ran(e *entry, before event) {
 		l.attrs = append(l.attrs, slog.String("status", now.status.String()), slog.String("stack", e.stack))
 	case now.status == client.NotServing && before.status != now.status:
 		l.level, l.text = slog.LevelWarn, "a check has turned NOT_SERVING"
-	case now.late && before.late && e.inside && e.failures == 2:
+	case now.missed && !before.missed:
 		l.level, l.text = slog.LevelWarn, "a check is stuck: it has not returned long after its timeout"
 	case now.status == client.Serving && before.status == client.NotServing:
 		l.level, l.text = slog.LevelInfo, "a check has turned SERVING"

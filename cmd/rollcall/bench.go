@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -122,11 +123,19 @@ func (a *app) benchConnect(ctx context.Context, n int) (*loadgen.Connections, er
 	if err != nil {
 		return nil, err
 	}
-	c, err := loadgen.Connect(ctx, endpoints, n, a.dialer, func(endpoint string, err error) {
+	options, err := a.dialOptions()
+	if err != nil {
+		return nil, err
+	}
+	var why strings.Builder
+	c, err := loadgen.Connect(ctx, endpoints, n, options, func(endpoint string, err error) {
+		why.WriteString(err.Error())
 		a.note(fmt.Sprintf("no load on %s: %s", endpoint, format.OneLine(err.Error())))
 	})
 	if errors.Is(err, loadgen.ErrNoEndpoint) {
-		return nil, a.noNodeAnswers("")
+		f := a.noNodeAnswers("")
+		f.next = a.connectAdvice(why.String())
+		return nil, f
 	}
 	return c, err
 }

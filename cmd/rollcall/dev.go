@@ -28,6 +28,7 @@ type devConfig struct {
 	data        string
 	basePort    int
 	fresh       bool
+	tls         bool
 	logLevel    string
 
 	restart      time.Duration // pause before a node that died is started again; 0: it is not
@@ -51,8 +52,12 @@ port base-port + 10 (i - 1), other nodes on the next port, HTTP on the one after
 the first three nodes if you give no --endpoints.
 
 Kill a node to see that the others go on. It is started again after 5 s. All nodes end when this command
-ends. The data stay in --data and are used again; --fresh removes them first.`,
+ends. The data stay in --data and are used again; --fresh removes them first.
+
+With --tls every port speaks TLS, with certificates that are made in tls/ of the data. What you need to
+call the nodes is printed.`,
 		Example: `  rollcall dev
+  rollcall dev --tls
   rollcall dev --nodes 5 --fresh`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -75,10 +80,11 @@ ends. The data stay in --data and are used again; --fresh removes them first.`,
 	f.StringVar(&cfg.data, "data", "./rollcall-dev", "`directory` of the data; made if missing")
 	f.IntVar(&cfg.basePort, "base-port", 7600, "API `port` of the first node")
 	f.BoolVar(&cfg.fresh, "fresh", false, "remove the data of an earlier run first")
+	f.BoolVar(&cfg.tls, "tls", false, "TLS on all ports of the nodes")
 	f.BoolVar(&noRestart, "no-restart", false, "leave a node that died dead")
 	f.StringVar(&cfg.logLevel, "log-level", "warn", "least level of the nodes' logs to show: debug, info, warn or error")
 	a.complete(cmd, "log-level", logLevels...)
-	cliflag.FlagOnly(f, "data", "fresh") // ROLLCALL_DATA is of one node
+	cliflag.FlagOnly(f, "data", "fresh", "tls") // ROLLCALL_DATA and ROLLCALL_TLS are of one node
 	cliflag.NotEmpty(f, "data")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
@@ -117,6 +123,11 @@ func (a *app) dev(ctx context.Context, cfg devConfig) error {
 	if err := dir.Begin(cfg.nodes, cfg.basePort, cfg.fresh); err != nil {
 		return devFailure(err)
 	}
+	if cfg.tls {
+		if err := makeDevTLS(cfg, nodes, a.now()); err != nil {
+			return devFailure(err)
+		}
+	}
 	return a.runDev(ctx, cfg, nodes)
 }
 
@@ -132,6 +143,11 @@ func serveArguments(cfg devConfig, self devcluster.Node, nodes []devcluster.Node
 		"--api-listen", self.APIAddress, "--peer-listen", self.PeerAddress, "--http", self.HTTPAddress,
 		"--force-bootstrap=false", "--log-level", cfg.logLevel,
 	}
+	secure, err := devTLSArguments(cfg, self.Name)
+	if err != nil {
+		return nil, err
+	}
+	args = append(args, secure...)
 	for _, n := range nodes {
 		args = append(args, "--member", fmt.Sprintf("%s,api=%s,peer=%s", n.Name, n.APIAddress, n.PeerAddress))
 	}
@@ -147,6 +163,13 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devcluster.N
 		tried   sync.WaitGroup                          // the first start of each
 		running sync.WaitGroup
 	)
+	if cfg.tls {
+		files, err := cfg.devFiles("")
+		if err != nil {
+			return devFailure(err)
+		}
+		out.ca = files.CA[0]
+	}
 	processes, first := make([]*devcluster.Process, len(nodes)), make([]func(), len(nodes))
 	for i, n := range nodes {
 		args, err := serveArguments(cfg, n, nodes)
@@ -211,7 +234,7 @@ func describe(processes []*devcluster.Process) []devcluster.Node {
 
 // awaitDev waits until the cluster is ready as a whole.
 func awaitDev(ctx context.Context, cfg devConfig, nodes []devcluster.Node) error {
-	c, err := devClient(nodes)
+	c, err := devClient(cfg, nodes)
 	if err != nil {
 		return err
 	}
@@ -220,8 +243,15 @@ func awaitDev(ctx context.Context, cfg devConfig, nodes []devcluster.Node) error
 	return err
 }
 
-func devClient(nodes []devcluster.Node) (*client.Client, error) {
+func devClient(cfg devConfig, nodes []devcluster.Node) (*client.Client, error) {
 	a := app{endpoints: devEndpoints(nodes)}
+	if cfg.tls {
+		files, err := cfg.devFiles("")
+		if err != nil {
+			return nil, err
+		}
+		a.tls = files
+	}
 	return a.dial()
 }
 
@@ -237,6 +267,7 @@ func devEndpoints(nodes []devcluster.Node) []string {
 type devOutput struct {
 	app     *app
 	restart time.Duration // pause before a node that ended is started again; 0: it is not
+	ca      string        // file of the CA, with TLS
 
 	mu     sync.Mutex     // guards what follows and the app's standard output
 	starts map[string]int // by node
@@ -305,8 +336,9 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 			Ready   bool              `json:"ready"`
 			Problem string            `json:"problem,omitempty"`
 			Data    string            `json:"data"`
+			CA      string            `json:"ca,omitempty"`
 			Nodes   []devcluster.Node `json:"nodes"`
-		}{"nodes", err == nil, problem, data, nodes})
+		}{"nodes", err == nil, problem, data, o.ca, nodes})
 		return
 	}
 	if problem != "" {
@@ -314,17 +346,18 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 	} else {
 		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), data)
 	}
-	fmt.Fprint(a.stdout, hints(nodes))
+	fmt.Fprint(a.stdout, hints(nodes, o.devTLSHint()))
 }
 
-// hints returns commands to try. It names the endpoints if they are not the default ones.
-func hints(nodes []devcluster.Node) string {
+// hints returns commands to try. It names the endpoints if they are not the default ones; secure is the line for TLS.
+func hints(nodes []devcluster.Node, secure string) string {
 	endpoints := devEndpoints(nodes)
 	var b strings.Builder
 	b.WriteString("\ntry, in another terminal:\n")
 	if !slices.Equal(endpoints, client.DefaultConfig().Endpoints) {
 		fmt.Fprintf(&b, "  export ROLLCALL_ENDPOINTS=%s\n", strings.Join(endpoints, ","))
 	}
+	b.WriteString(secure)
 	b.WriteString("  rollcall watch shop/cart\n")
 	b.WriteString("  rollcall set shop/cart serving --reason \"hello\"\n")
 	b.WriteString("  rollcall status\n")

@@ -64,10 +64,11 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"connections":   "bench check, bench watch, bench write",
 		"duration":      "bench check, bench write",
 		"if-revision":   "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
-		"insecure":      "serve, snapshot restore",
+		"insecure":      "agent, serve, snapshot restore",
 		"limit":         "events, history, list",
 		"linearizable":  "bench check, events, get, history, lease list, list, override list, probe, rule check, rule list, why",
-		"log-level":     "dev, serve",
+		"log-format":    "agent, serve",
+		"log-level":     "agent, dev, serve",
 		"log-store":     "serve, snapshot restore",
 		"max-staleness": "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"member":        "serve, snapshot restore",
@@ -84,7 +85,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	}
 	for name, paths := range shared {
 		switch name {
-		case "endpoints", "output", "color", "no-headers", "timeout":
+		case "endpoints", "output", "color", "no-headers", "timeout", "ca", "cert", "key":
 			continue // of all commands that ask nodes or print
 		}
 		if got := strings.Join(paths, ", "); got != want[name] {
@@ -93,8 +94,10 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	}
 	slices.Sort(only)
 	wantOnly := []string{
+		"agent --check-config",
 		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
-		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh",
+		"cert ca --days", "cert ca --dir", "cert client --days", "cert client --dir", "cert node --days", "cert node --dir", "cert node --host",
+		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh", "dev --tls",
 		"events --actor", "events --follow", "events --service", "get --at",
 		"lease grant --dry-run", "lease grant --forget-after", "lease grant --on-expiry", "lease grant --ttl", "lease keep-alive --timeout", "lease list --all", "lease release-guard --dry-run",
 		"lease revoke --dry-run", "lease revoke --keep-reports", "lease revoke --status", "list --at",
@@ -171,7 +174,7 @@ func TestFlagsWithoutATextAreRefused(t *testing.T) {
 	before := len(f.wrote)
 	for _, args := range []string{
 		"set a up --actor", "set a up --lease", "delete a --lease", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
-		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data",
+		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data", "agent --config",
 		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data",
 	} {
 		flag := args[strings.Index(args, "--"):]

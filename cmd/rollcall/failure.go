@@ -33,6 +33,8 @@ const (
 	reasonInterrupted  = "INTERRUPTED"
 	reasonNotAsAsked   = "NOT_AS_ASKED"
 	reasonNodeStopped  = "NODE_STOPPED"
+	reasonAgentStopped = "AGENT_STOPPED"
+	reasonAgentFile    = "AGENT_FILE"
 	reasonDev          = "DEV"
 	reasonNotReachable = "CONNECTION_FAILED"
 	reasonOutput       = "OUTPUT"
@@ -52,6 +54,7 @@ type failure struct {
 	cluster   string                   // that the endpoints serve, if another one was asked for
 	broken    []*rollcallv1.BrokenRule // that refused the change
 	lease     string                   // that refused the change, because it holds the report
+	lines     []string                 // for people, in place of the one line: faults of a file, with their places in it
 }
 
 func (f *failure) Error() string {
@@ -105,6 +108,10 @@ func (a *app) explain(err error) *failure {
 
 // report prints f on one line, or as one JSON object.
 func (a *app) report(f *failure, asJSON bool) {
+	if !asJSON && f.lines != nil {
+		fmt.Fprintln(a.stderr, strings.Join(f.lines, "\n"))
+		return
+	}
 	if !asJSON {
 		fmt.Fprintf(a.stderr, "rollcall: %s\n", f.Error())
 		return
@@ -207,7 +214,7 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 		f.reason, f.err = reasonInterrupted, fmt.Errorf("interrupted: %s not done", what)
 	case e.Reason == client.ReasonNoEndpoint:
 		f.err = errors.New(message)
-		f.next = noNodeAdvice
+		f.next = a.connectAdvice(message)
 	case e.Reason == reasonRevisionMismatch && e.CurrentRevision == 0:
 		it, _ := compared(what)
 		f.err = fmt.Errorf("cannot %s: %s does not exist, so it has no revision that --if-revision could name", what, it)

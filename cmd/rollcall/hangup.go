@@ -2,35 +2,59 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
+
+	"github.com/rollcallhq/rollcall/node"
 )
 
-// ignoreHangups makes SIGHUP do nothing, where it would end the process without a drain. Elsewhere the signal
-// means "read the configuration again"; serve has nothing that can be read again, and says so. The function
-// that it returns ends this.
-func ignoreHangups(log *slog.Logger) (stop func()) {
-	hangups := make(chan os.Signal, 1) // one line for several at once
-	signal.Notify(hangups, syscall.SIGHUP)
+// hangups are the SIGHUPs of "serve": read the certificates again. Without one the signal would end the process, and
+// without a drain.
+type hangups struct {
+	node atomic.Pointer[node.Node] // nil: not open yet
+	stop func()                    // ends the handling
+}
+
+func handleHangups(log *slog.Logger) *hangups {
+	h := &hangups{}
+	signals := make(chan os.Signal, 1) // one reading for several at once
+	signal.Notify(signals, syscall.SIGHUP)
 	done := make(chan struct{})
-	var logging sync.WaitGroup
-	logging.Go(func() {
+	var handling sync.WaitGroup
+	handling.Go(func() {
 		for {
 			select {
-			case <-hangups:
-				log.Info("SIGHUP ignored: there is nothing to reload; SIGTERM stops this node in order")
+			case <-signals:
+				h.reload(log)
 			case <-done:
 				return
 			}
 		}
 	})
-	return func() {
-		signal.Stop(hangups)
+	h.stop = func() {
+		signal.Stop(signals)
 		close(done)
-		logging.Wait()
+		handling.Wait()
+	}
+	return h
+}
+
+func (h *hangups) reload(log *slog.Logger) {
+	err := node.ErrNoTLS
+	if n := h.node.Load(); n != nil {
+		err = n.ReloadCertificates()
+	}
+	switch {
+	case errors.Is(err, node.ErrNoTLS):
+		log.Info("SIGHUP ignored: there is nothing to reload; SIGTERM stops this node in order")
+	case err != nil: // it is in the log
+	default:
+		log.Info("SIGHUP: certificates are read again, other settings need a restart")
 	}
 }
 

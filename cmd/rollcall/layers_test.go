@@ -32,6 +32,8 @@ func TestOverrideSetAndClear(t *testing.T) {
 	run("override", "set", "shop/cart", "serving", "--forever").want(t, 0, "override shop/cart SERVING without end, revision 6; covers 1 service\n", "")
 	run("override", "set", "shop/cart", "serving", "--forever").want(t, 0, "override shop/cart SERVING already without end since revision 6; nothing changed\n", "")
 	run("override", "set", "zoo.*", "unknown", "--for", "5s").want(t, 0, "override zoo.* UNKNOWN overdue since 10:00:05, revision 7; covers no service yet\n", "")
+	run("override", "set", "shop/pay", "not_serving", "--dry-run").want(t, 0, "0 of 0 services would change; dry run, nothing changed\n"+
+		"! nobody reports shop/pay itself, and its instances are not covered (2 services); they are by: rollcall override set 'shop/pay/*' not_serving\n", "")
 	run("override", "clear", "shop/*", "--dry-run").want(t, 0, ""+
 		"SERVICE     NOW          THEN\n"+
 		"shop/pay/a  NOT_SERVING  SERVING\n"+

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
@@ -134,9 +135,38 @@ func (a *app) setOverride(cmd *cobra.Command, pattern string, s client.Status, o
 				fmt.Fprintln(w, describe(a.now(), resp))
 			}
 			writeBroken(w, resp.GetBrokenRules(), o.BreakGlass, o.DryRun)
+			if resp.GetMatchedCount() == 0 {
+				writeInstances(ctx, w, c, pattern, s)
+			}
 		}, pattern)
 	})
 }
+
+// writeInstances says that an override of a name covers none of its instances, if nobody reports the name and somebody
+// reports them: an operator who means to switch a service off must not take this for done.
+func writeInstances(ctx context.Context, w io.Writer, c *client.Client, name string, s client.Status) {
+	if _, many := pattern.Prefix(name); many {
+		return
+	}
+	n := 0
+	for _, err := range c.List(ctx, client.ListOptions{Prefix: name + "/", PageSize: maxInstances}) {
+		if err != nil || n == maxInstances {
+			break
+		}
+		n++
+	}
+	if n > 0 {
+		more := ""
+		if n == maxInstances {
+			more = "at least "
+		}
+		fmt.Fprintf(w, "! nobody reports %s itself, and its instances are not covered (%s%s); they are by: rollcall override set %s %s\n",
+			format.Service(name), more, format.Count(n, "service", "services"), "'"+format.Printable(name)+"/*'", strings.ToLower(s.String()))
+	}
+}
+
+// maxInstances bounds what is counted for a hint.
+const maxInstances = 100
 
 func describeOverrideSet(now time.Time, resp *rollcallv1.SetOverrideResponse) string {
 	o := resp.GetOverride()

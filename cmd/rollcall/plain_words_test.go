@@ -58,7 +58,7 @@ var nowhere = filepath.Join(os.TempDir(), "rollcall-test-no-such-directory", "ba
 var unsaved = filepath.Join(os.TempDir(), "rollcall-test-unsaved-backup")
 
 // offline are command lines that ask no node, none of which can do anything.
-var offline = []string{"serve", "dev --nodes 0", "compact --data " + nowhere, "snapshot inspect " + nowhere, "snapshot restore " + nowhere, "version", "completion bash", "completion zsh", "completion fish", "completion powershell", "help"}
+var offline = []string{"serve", "agent --config " + nowhere, "dev --nodes 0", "compact --data " + nowhere, "snapshot inspect " + nowhere, "snapshot restore " + nowhere, "cert ca --dir " + nowhere, "cert node n1 --dir " + nowhere, "cert client ops --dir " + nowhere, "version", "completion bash", "completion zsh", "completion fish", "completion powershell", "help"}
 
 func TestEveryCommandIsTriedWithBadInput(t *testing.T) {
 	tried := map[string]bool{}
@@ -131,7 +131,7 @@ func TestWrongArgumentsInPlainWords(t *testing.T) {
 		"help sett", "help snapshot foo", "help set foo", "completion", "completion tcsh", "completion bash zsh", "list -q", "list -timeout 3s", "list a b", "--zzz", "-e x frob", "-e",
 		"list --", "list -- -q", "set", "set a", "set a b c", "set =", "set a=", "set =up", "set a=up a=down", "set a=up,b=up", "set \x00 up", "set a \x00", "get", "get \xff", "get a b",
 		"delete", "delete a b", "delete rollcall.live", "history", "history rollcall.live", "watch", "watch a b", "watch a --prefix b", "wait", "wait a b", "probe a b", "events \xff",
-		"status now", "verify now", "version now", "serve now", "dev now", "compact now", "compact", "serve", "bench check a b", "bench write a", "ls a b", "rm", "put",
+		"status now", "verify now", "version now", "serve now", "dev now", "agent now", "agent", "agent --check-config", "compact now", "compact", "serve", "bench check a b", "bench write a", "cert", "cert foo", "cert ca x", "cert node", "cert node a b", "cert node N1", "cert node ../x", "cert client", "cert client a b", "cert client \x00", "ls a b", "rm", "put",
 		"get a --at soon", "get a --at 99999999999999999999", "get a --at -5", "events --since 42", "events --from 3 --to 2", "get " + strings.Repeat("x", 300), "set " + strings.Repeat("x", 300) + " up",
 		"set a up --reason " + strings.Repeat("x", 5000), "set a up --actor " + strings.Repeat("x", 5000), "set a up --request-id " + strings.Repeat("x", 5000),
 	} {
@@ -145,7 +145,7 @@ func TestWrongArgumentsInPlainWords(t *testing.T) {
 		r := rollcall(t, args...)
 		checkWords(t, args, r)
 		switch line {
-		case "snapshot", "bench", "completion":
+		case "snapshot", "bench", "completion", "cert":
 			continue // the help
 		}
 		if r.code == exitDone {
@@ -226,8 +226,8 @@ func TestWrongEndpointsInPlainWords(t *testing.T) {
 		"HTTP": {portOf(t, func(c net.Conn) {
 			io.CopyN(io.Discard, c, 24)
 			io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
-		}), "is this an HTTP or TLS port?"},
-		"TLS":          {portOf(t, func(c net.Conn) { tls.Server(c, config).Handshake() }), "TLS port?"},
+		}), "does it need TLS, or is this an HTTP port?"},
+		"TLS":          {portOf(t, func(c net.Conn) { tls.Server(c, config).Handshake() }), "does it need TLS"},
 		"closes":       {portOf(t, func(c net.Conn) {}), ""},
 		"a banner":     {portOf(t, func(c net.Conn) { io.WriteString(c, "SSH-2.0-OpenSSH_9.6\r\n"); io.Copy(io.Discard, c) }), "it does not speak gRPC"},
 		"zeros":        {portOf(t, func(c net.Conn) { c.Write(make([]byte, 4096)); io.Copy(io.Discard, c) }), ""},

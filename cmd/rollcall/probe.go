@@ -101,12 +101,16 @@ func (a *app) probe(ctx context.Context, p probe) error {
 	defer conn.Close()
 	begun := time.Now()
 	if err := dial.Wait(ctx, conn, p.connectTimeout); err != nil {
-		return &failure{
+		f := &failure{
 			exit:   probeConnection,
 			code:   codes.Unavailable,
 			reason: reasonNotReachable,
 			err:    fmt.Errorf("cannot connect to %s: %w", p.address, err),
 		}
+		if advice := a.connectAdvice(err.Error()); advice != noNodeAdvice {
+			f.next = advice
+		}
+		return f
 	}
 	connected := time.Now()
 	rpcCtx, cancel := context.WithTimeout(ctx, p.rpcTimeout)

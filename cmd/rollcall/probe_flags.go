@@ -12,7 +12,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 
 	"github.com/rollcallhq/rollcall/client"
@@ -96,7 +95,7 @@ func (f *probeFlags) read(a *app, args []string, p *probe) error {
 	if p.headers, err = readHeaders(f.headers); err != nil {
 		return err
 	}
-	p.credentials, err = f.readTLS()
+	p.credentials, err = f.readTLS(a)
 	return err
 }
 
@@ -124,7 +123,7 @@ func readHeaders(given []string) (metadata.MD, error) {
 }
 
 // readTLS returns the credentials that the flags ask for.
-func (f *probeFlags) readTLS() (credentials.TransportCredentials, error) {
+func (f *probeFlags) readTLS(a *app) (credentials.TransportCredentials, error) {
 	flags := f.cmd.Flags()
 	if !f.tls {
 		for _, name := range probeNames {
@@ -132,7 +131,7 @@ func (f *probeFlags) readTLS() (credentials.TransportCredentials, error) {
 				return nil, invalid("--%s is given without --tls", name)
 			}
 		}
-		return insecure.NewCredentials(), nil
+		return a.credentials()
 	}
 	switch {
 	case f.noVerify && f.ca != "":

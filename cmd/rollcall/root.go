@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 
+	"github.com/rollcallhq/rollcall/certs"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -26,6 +27,7 @@ type app struct {
 	stderr io.Writer // safe for use by several goroutines
 	now    func() time.Time
 	dialer []grpc.DialOption // of every connection to a node; nil: as gRPC does by itself
+	tls    certs.Files       // of --ca, --cert and --key; none: plain text
 
 	endpoints     []string
 	endpointsName string // of the variable that they come from; "": of the flag
@@ -103,11 +105,12 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	flags.Var(&a.color, "color", "`when` to use colours: "+format.Alternatives(colorModes)+"; auto: on a terminal, unless NO_COLOR is set")
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
 	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
+	a.addTLSFlags(flags)
 	a.complete(root, "output", outputFormats...)
 	a.complete(root, "color", colorModes...)
 
 	root.AddGroup(
-		&cobra.Group{ID: groupRun, Title: "Run nodes:"},
+		&cobra.Group{ID: groupRun, Title: "Run nodes and agents:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
 		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
@@ -118,11 +121,11 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 			root.AddCommand(c)
 		}
 	}
-	add(groupRun, newDevCommand(a), newServeCommand(a), newCompactCommand(a))
+	add(groupRun, newDevCommand(a), newServeCommand(a), newAgentCommand(a), newCompactCommand(a))
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a), newLeaseCommand(a))
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
-	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newBenchCommand(a))
+	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newCertCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
 	root.AddCommand(version, completion)
@@ -143,11 +146,15 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 // hideGlobals takes out of commands the global flags that do nothing there.
 func hideGlobals(root *cobra.Command) {
 	hideTableFlags(root)
-	for _, path := range []string{"dev", "serve", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
+	for _, path := range []string{"dev", "serve", "agent", "help", "completion", "completion bash", "completion zsh", "completion fish", "completion powershell"} {
 		hideGlobal(find(root, path), root, "endpoints", "output", "timeout")
+		if path != "serve" { // which has flags of these names of its own
+			hideGlobal(find(root, path), root, tlsFlagNames...)
+		}
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "cert", "cert ca", "cert node", "cert client"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout")
+		hideGlobal(find(root, path), root, tlsFlagNames...)
 	}
 }
 
@@ -191,7 +198,9 @@ func (a *app) dial() (*client.Client, error) {
 	cfg := client.DefaultConfig()
 	cfg.Endpoints, cfg.KeepOrder = endpoints, true
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	cfg.DialOptions = a.dialer
+	if cfg.DialOptions, err = a.dialOptions(); err != nil {
+		return nil, err
+	}
 	return client.New(cfg)
 }
 

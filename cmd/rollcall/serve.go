@@ -33,6 +33,7 @@ var installRaftMetrics = sync.OnceValues(metrics.InstallRaft)
 type serveFlags struct {
 	node           node.Config
 	members        cliflag.Members
+	tls            nodeTLS
 	log            logFlags
 	exitWithParent bool
 }
@@ -49,7 +50,8 @@ Give --member once for each node of the cluster, this one too, and the same list
 host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member has
 answered. In ROLLCALL_MEMBER, separate members by spaces.
 
-Traffic is not encrypted: addresses beyond loopback need --insecure.`,
+With --tls, members and clients talk over TLS 1.3: see docs/security.md. Without, traffic is plain text, and
+addresses beyond loopback need --insecure.`,
 		Example: `  rollcall serve --node n1 --data /var/lib/rollcall --insecure \
     --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3`,
 		Args: noArguments,
@@ -58,7 +60,8 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 			if err != nil {
 				return err
 			}
-			defer ignoreHangups(cfg.Logger.With("node", cfg.Name))()
+			hangups := handleHangups(cfg.Logger.With("node", cfg.Name))
+			defer hangups.stop()
 			if cfg.RaftMetrics, err = installRaftMetrics(); err != nil {
 				return stopped(cfg.Name, err)
 			}
@@ -67,7 +70,7 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 			if s.exitWithParent {
 				devcluster.EndWithParent(a.stdin, cancel)
 			}
-			return a.serve(ctx, cfg)
+			return a.serve(ctx, cfg, hangups)
 		},
 	}
 	f := cmd.Flags()
@@ -78,8 +81,10 @@ Traffic is not encrypted: addresses beyond loopback need --insecure.`,
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
+	f.StringVar(&s.node.HealthListen, "health-listen", "", "`address` to serve gRPC probes of this node on, in plain text also with --tls: Check of \"\" and of the names that begin with rollcall., nothing else (default: none)")
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
+	s.tls.register(a, cmd)
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster although some members do not answer; acknowledged writes are lost if one of them had data")
 	cliflag.DurationVar(f, &s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
@@ -131,6 +136,9 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 		return cfg, err
 	}
 	cfg.Members = s.members
+	if cfg.TLS, err = s.tls.read(); err != nil {
+		return cfg, err
+	}
 	cfg.Version = buildVersion()
 	cfg.Logger = logger
 	if err := cfg.Validate(); err != nil {
@@ -143,7 +151,7 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 }
 
 // serve runs a node until ctx ends or it fails.
-func (a *app) serve(ctx context.Context, cfg node.Config) error {
+func (a *app) serve(ctx context.Context, cfg node.Config, hangups *hangups) error {
 	defer runtime.KeepAlive(ballast.New())
 	n, err := node.Open(ctx, cfg)
 	if err != nil {
@@ -152,7 +160,8 @@ func (a *app) serve(ctx context.Context, cfg node.Config) error {
 		}
 		return stopped(cfg.Name, err)
 	}
-	fmt.Fprintln(a.stdout, servingLine(cfg, n.APIAddress(), n.PeerAddress(), n.HTTPAddress()))
+	hangups.node.Store(n)
+	fmt.Fprintln(a.stdout, servingLine(cfg, n.APIAddress(), n.PeerAddress(), n.HTTPAddress(), n.HealthAddress()))
 	notifier := servicemanager.Start(n, cfg.Logger.With("node", cfg.Name))
 	var failed error
 	select {
@@ -192,10 +201,13 @@ func closeNode(n *node.Node, drainDelay time.Duration) error {
 	}
 }
 
-func servingLine(cfg node.Config, api, peer, http string) string {
+func servingLine(cfg node.Config, api, peer, http, health string) string {
 	line := fmt.Sprintf("%s serving: api %s peer %s", cfg.Name, api, peer)
 	if cfg.HTTPListen != "" {
 		line += " http " + http
+	}
+	if cfg.HealthListen != "" {
+		line += " health " + health
 	}
 	return line
 }

@@ -36,3 +36,21 @@ func TestTheEnvironmentFileOfTheUnitIsUnderstood(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// packagedAgentFile is the file of the agent that the package installs.
+const packagedAgentFile = "../../deploy/systemd/agent.yaml"
+
+// The agent's file of the package is good as it is, and the environment of its unit is the command's.
+func TestTheAgentsFileOfThePackageIsGood(t *testing.T) {
+	rollcall(t, "agent", "--config", packagedAgentFile, "--check-config").
+		want(t, exitDone, packagedAgentFile+": no fault: 1 service, 1 check\n", "")
+	unit, err := os.ReadFile("../../deploy/systemd/rollcall-agent.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(unit), "\nEnvironment=ROLLCALL_CONFIG=/etc/rollcall/agent.yaml\n") {
+		t.Error("the unit does not name the file of the package")
+	}
+	t.Setenv("ROLLCALL_CONFIG", packagedAgentFile)
+	rollcall(t, "agent", "--check-config").want(t, exitDone, packagedAgentFile+": no fault: 1 service, 1 check\n", "")
+}

@@ -61,6 +61,9 @@ that does not come in time, it shows what there is, and the exit status is 4.
 			defer c.Close()
 			s, err := awaitCluster(cmd.Context(), c, wait)
 			if s == nil {
+				if f, ok := errors.AsType[*failure](err); ok && f.next == noNodeAdvice {
+					f.next = a.connectAdvice(f.err.Error())
+				}
 				return err
 			}
 			return errors.Join(a.printStatus(s), err)

@@ -14,7 +14,7 @@ import (
 
 func TestMistakesAreOneLine(t *testing.T) {
 	for _, test := range []struct{ args, want string }{
-		{"sett a serving", `unknown command "sett" for "rollcall"; did you mean "set" or "get"? see "rollcall --help"`},
+		{"sett a serving", `unknown command "sett" for "rollcall"; did you mean "set" or "cert" or "get"? see "rollcall --help"`},
 		{"frobnicate", `unknown command "frobnicate" for "rollcall"; see "rollcall --help"`},
 		{"set a serving --reson x", `unknown flag: --reson; did you mean --reason? see "rollcall set --help"`},
 		{"set a serving --zzzzzz x", `unknown flag: --zzzzzz; see "rollcall set --help"`},
@@ -68,12 +68,17 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"get a --at soon", `--at: "soon" is no point in time; use a revision, ` + cliflag.TimeForms + `; see "rollcall get --help"`},
 		{"wait a --for gone", `--for: "gone" is no status; use serving (or up), not_serving (or down), unknown or service_unknown; see "rollcall wait --help"`},
 		{"serve", `serve needs --node, --data, --member; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
-		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; --insecure allows it`},
+		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; use --tls, or --insecure to allow it`},
 		{"serve --node n9 --data d --member n1,host=localhost", `node "n9" is not in the member list`},
 		{"serve --node n1 --data d --member n1,host=localhost --member n1,host=127.0.0.1", `member n1 is listed twice`},
 		{"serve --node n1 --data d --member n1,host=localhost --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
 		{"serve --node n1 --data d --member n1,host=localhost --log-format xml", `--log-format is "xml"; use text or json`},
 		{"serve --node n1 --data d --member n1,host=localhost --log-store leveldb", `log-store is "leveldb"; it must be one of boltdb, wal`},
+		{"agent", `agent needs --config; name its YAML file, see "rollcall agent --help"`},
+		{"agent --config " + nowhere, nowhere + `: there is no such file`},
+		{"agent --config f --ca ca.pem", `--ca is not for the agent; its file says how it reaches the registry: cluster.endpoints, ca, cert and key`},
+		{"agent --config f -e 10.0.0.1:7600", `--endpoints is not for the agent; its file says how it reaches the registry: cluster.endpoints, ca, cert and key`},
+		{"agent --config f --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
 		{"dev --nodes 0", `--nodes is 0; use 1 to 9, 3 or 5 for choice`},
 		{"dev --log-level loud", `--log-level is "loud"; use debug, info, warn or error`},
 	} {
@@ -156,7 +161,7 @@ func TestMembersFromTheEnvironment(t *testing.T) {
 
 func TestServeConfig(t *testing.T) {
 	var out strings.Builder
-	s := serveFlags{node: node.DefaultConfig(), log: logFlags{level: "warn", format: "text"}}
+	s := serveFlags{tls: nodeTLS{mode: "off", peerIdentity: "name"}, node: node.DefaultConfig(), log: logFlags{level: "warn", format: "text"}}
 	s.node.Name, s.node.DataDir = "n1", "d"
 	for _, m := range []string{"n1,host=localhost", "n2,api=127.0.0.1:7610,peer=127.0.0.1:7611"} {
 		if err := s.members.Set(m); err != nil {
@@ -173,11 +178,11 @@ func TestServeConfig(t *testing.T) {
 	if !strings.Contains(out.String(), "2 members survive as few failures as 1: 0; use an odd number") {
 		t.Errorf("no advice: %s", out.String())
 	}
-	if line := servingLine(cfg, "a:1", "a:2", ""); line != "n1 serving: api a:1 peer a:2" {
+	if line := servingLine(cfg, "a:1", "a:2", "", ""); line != "n1 serving: api a:1 peer a:2" {
 		t.Error(line)
 	}
 	cfg.HTTPListen = "a:0"
-	if line := servingLine(cfg, "a:1", "a:2", "a:3"); line != "n1 serving: api a:1 peer a:2 http a:3" {
+	if line := servingLine(cfg, "a:1", "a:2", "a:3", ""); line != "n1 serving: api a:1 peer a:2 http a:3" {
 		t.Error(line)
 	}
 }

@@ -134,6 +134,12 @@ func (a *app) nobodyAnswers(ctx context.Context, c *client.Client, within string
 	defer cancel()
 	for _, err := range c.List(ctx, client.ListOptions{PageSize: 1}) {
 		e, ok := errors.AsType[*client.Error](err)
+		if ok && e.Reason == client.ReasonNoEndpoint && a.connectAdvice(e.Message) != noNodeAdvice {
+			f := a.noNodeAnswers(within)
+			f.err = fmt.Errorf("no node answers%s: %s", within, strings.TrimPrefix(e.Message, "no endpoint answers: "))
+			f.next = a.connectAdvice(e.Message)
+			return f
+		}
 		if !ok || e.Reason == client.ReasonNoEndpoint {
 			break
 		}

@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -20,8 +21,8 @@ import (
 // tree is the files of the manifests by their paths below this directory.
 type tree map[string]string
 
-// dirs are the directories that have a kustomization: the nodes, and a service that uses them.
-var dirs = []string{".", "example"}
+// dirs are the directories that have a kustomization: the nodes, a service that uses them, and one that has an agent.
+var dirs = []string{".", "example", "sidecar"}
 
 // kustomization is all of one that these manifests use, so that anything else is refused.
 type kustomization struct {
@@ -55,6 +56,9 @@ type manifests struct {
 	accounts       []corev1.ServiceAccount
 	budgets        []policyv1.PodDisruptionBudget
 	policies       []networkingv1.NetworkPolicy
+	configs        []corev1.ConfigMap
+	roles          []rbacv1.Role
+	bindings       []rbacv1.RoleBinding
 }
 
 // meta is what every object has.
@@ -143,6 +147,18 @@ func (m *manifests) add(dir string, document []byte) error {
 		var o networkingv1.NetworkPolicy
 		err = yaml.UnmarshalStrict(document, &o)
 		m.policies, object = append(m.policies, o), o.ObjectMeta
+	case "v1 ConfigMap":
+		var o corev1.ConfigMap
+		err = yaml.UnmarshalStrict(document, &o)
+		m.configs, object = append(m.configs, o), o.ObjectMeta
+	case "rbac.authorization.k8s.io/v1 Role":
+		var o rbacv1.Role
+		err = yaml.UnmarshalStrict(document, &o)
+		m.roles, object = append(m.roles, o), o.ObjectMeta
+	case "rbac.authorization.k8s.io/v1 RoleBinding":
+		var o rbacv1.RoleBinding
+		err = yaml.UnmarshalStrict(document, &o)
+		m.bindings, object = append(m.bindings, o), o.ObjectMeta
 	default:
 		return fmt.Errorf("%q is no kind that these manifests have", t.APIVersion+" "+t.Kind)
 	}

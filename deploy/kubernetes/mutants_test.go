@@ -13,18 +13,21 @@ func TestManifests(t *testing.T) {
 	}
 }
 
-// TestKustomizeTakesThem builds both directories with kustomize itself.
+// TestKustomizeTakesThem builds every directory with kustomize itself.
 func TestKustomizeTakesThem(t *testing.T) {
 	if _, err := exec.LookPath("kubectl"); err != nil {
 		t.Skip("kubectl is not on this machine")
 	}
-	for dir, want := range map[string]string{".": "image: registry.example/rollcall:v0.1.0", "example": "image: registry.example/checkout:v1.0.0"} {
+	for dir, want := range map[string]string{".": "image: registry.example/rollcall:v0.1.0", "example": "image: registry.example/checkout:v1.0.0", "sidecar": "image: registry.example/orders:v1.0.0"} {
 		out, err := exec.Command("kubectl", "kustomize", dir).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v\n%s", dir, err, out)
 		}
 	}
 }
+
+// mutant is a change of one manifest, and a word of the rule that it breaks.
+type mutant struct{ name, file, old, new, want string }
 
 // TestRulesRefuse breaks each rule once: every change of a manifest is refused, for the reason that is given.
 func TestRulesRefuse(t *testing.T) {
@@ -36,9 +39,7 @@ func TestRulesRefuse(t *testing.T) {
 		account    = "serviceaccount.yaml"
 		deployment = "example/deployment.yaml"
 	)
-	for _, tc := range []struct {
-		name, file, old, new, want string
-	}{
+	for _, tc := range append([]mutant{
 		{"an unknown key", set, "minReadySeconds:", "minReadySecond:", "unknown field"},
 		{"a key twice", set, "  serviceName: rollcall-nodes\n", "  serviceName: rollcall-nodes\n  serviceName: rollcall-nodes\n", "already set"},
 		{"a wrong type", set, "replicas: 3", "replicas: three", "cannot unmarshal"},
@@ -147,7 +148,7 @@ func TestRulesRefuse(t *testing.T) {
 		{"endpoints at the peer port", deployment, "rollcall-0.rollcall-nodes:7600", "rollcall-0.rollcall-nodes:7601", "its endpoints"},
 		{"the machine's address", deployment, "status.podIP", "status.hostIP", "POD_IP"},
 		{"an instance nobody reaches", deployment, "-instance=$(POD_IP):8080", "-instance=0.0.0.0:8080", "its instance"},
-	} {
+	}, sidecarMutants...) {
 		t.Run(tc.name, func(t *testing.T) {
 			files := maps.Clone(readTree(t))
 			if !strings.Contains(files[tc.file], tc.old) {

@@ -31,7 +31,9 @@ func check(files tree) error {
 	for _, w := range m.workloads {
 		m.workload(w, &p)
 		m.security(w, &p)
-		m.probes(w, &p)
+		if agentOf(w) == nil {
+			m.probes(w, &p)
+		}
 	}
 	m.clientServices(&p)
 	nodes, err := m.nodes()
@@ -43,6 +45,7 @@ func check(files tree) error {
 	m.network(nodes, &p)
 	m.sizes(nodes, &p)
 	m.users(nodes, &p)
+	m.sidecars(nodes, &p)
 	return errors.Join(p...)
 }
 

@@ -52,14 +52,16 @@ for arch in "$@"; do
   cp -r "$shared/man" "$shared/completions" "$shared/licences" "$tree/"
   cp LICENSE README.md CHANGELOG.md "$tree/"
   mkdir "$tree/systemd"
-  cp deploy/systemd/rollcall.service deploy/systemd/rollcall.env deploy/systemd/rollcall.sysusers "$tree/systemd/"
+  cp deploy/systemd/*.service deploy/systemd/rollcall.env deploy/systemd/agent.yaml deploy/systemd/rollcall.sysusers "$tree/systemd/"
   tar -C "$work" --sort=name --mtime="@$SOURCE_DATE_EPOCH" --owner=0 --group=0 --numeric-owner --mode=u+rw,go=rX -cf - "$name" | gzip -n9 >"$out/$name.tar.gz"
 
   deb=$work/deb-$arch
   install -D -m 755 "$tree/rollcall" "$deb/usr/bin/rollcall"
   install -D -m 644 deploy/systemd/rollcall.service "$deb/lib/systemd/system/rollcall.service"
+  install -D -m 644 deploy/systemd/rollcall-agent.service "$deb/lib/systemd/system/rollcall-agent.service"
   install -D -m 644 deploy/systemd/rollcall.sysusers "$deb/usr/lib/sysusers.d/rollcall.conf"
   install -D -m 640 deploy/systemd/rollcall.env "$deb/etc/rollcall/rollcall.env"
+  install -D -m 640 deploy/systemd/agent.yaml "$deb/etc/rollcall/agent.yaml"
   install -D -m 644 "$shared/completions/rollcall.bash" "$deb/usr/share/bash-completion/completions/rollcall"
   install -D -m 644 "$shared/completions/rollcall.zsh" "$deb/usr/share/zsh/vendor-completions/_rollcall"
   install -D -m 644 "$shared/completions/rollcall.fish" "$deb/usr/share/fish/vendor_completions.d/rollcall.fish"
@@ -86,7 +88,7 @@ Description: replicated health registry that speaks grpc.health.v1
  Rollcall keeps the health of services on several nodes, which all have the
  same content. Every node answers the standard gRPC health protocol.
 CONTROL
-  echo /etc/rollcall/rollcall.env >"$deb/DEBIAN/conffiles"
+  printf '%s\n' /etc/rollcall/rollcall.env /etc/rollcall/agent.yaml >"$deb/DEBIAN/conffiles"
   for script in postinst prerm postrm; do
     install -m 755 "deploy/package/$script" "$deb/DEBIAN/$script"
   done

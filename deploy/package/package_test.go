@@ -5,10 +5,12 @@ import (
 	"bytes"
 	"debug/elf"
 	"flag"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -103,8 +105,22 @@ func TestThePackageIsInstalledAndRemoved(t *testing.T) {
 	if err != nil || !strings.Contains(string(passwd), "rollcall:x:") {
 		t.Errorf("no user rollcall: %v\n%s", err, passwd)
 	}
+	group, err := os.ReadFile(filepath.Join(root, "etc/group"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(filepath.Join(root, "etc/rollcall/agent.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if gid := info.Sys().(*syscall.Stat_t).Gid; info.Mode() != 0o640 || !strings.Contains(string(group), fmt.Sprintf("rollcall-agent:x:%d:", gid)) {
+		t.Errorf("the agent's file has mode %v and group %d:\n%s", info.Mode(), gid, group)
+	}
+	if exists("etc/systemd/system") {
+		t.Error("the installation enables a unit")
+	}
 	for _, path := range []string{
-		"lib/systemd/system/rollcall.service", "usr/lib/sysusers.d/rollcall.conf", "usr/share/man/man1/rollcall-set.1.gz",
+		"lib/systemd/system/rollcall.service", "lib/systemd/system/rollcall-agent.service", "usr/share/man/man1/rollcall-agent.1.gz", "usr/lib/sysusers.d/rollcall.conf", "usr/share/man/man1/rollcall-set.1.gz",
 		"usr/share/bash-completion/completions/rollcall", "usr/share/doc/rollcall/licences/MODULES", "usr/share/doc/rollcall/licences/go.txt",
 	} {
 		if !exists(path) {
@@ -112,9 +128,9 @@ func TestThePackageIsInstalledAndRemoved(t *testing.T) {
 		}
 	}
 	if _, err := exec.LookPath("systemd-analyze"); err == nil {
-		out, _ := exec.Command("systemd-analyze", "verify", "--root="+root, "rollcall.service").CombinedOutput()
+		out, _ := exec.Command("systemd-analyze", "verify", "--root="+root, "rollcall.service", "rollcall-agent.service").CombinedOutput()
 		for line := range strings.Lines(string(out)) {
-			if strings.Contains(line, "rollcall.service:") && !strings.Contains(line, "sysinit.target not found") { // there is no system
+			if strings.HasPrefix(line, "rollcall") && !strings.Contains(line, "sysinit.target not found") { // there is no system
 				t.Errorf("systemd says: %s", line)
 			}
 		}
@@ -136,16 +152,23 @@ func TestThePackageIsInstalledAndRemoved(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(root, "var/lib/rollcall/wal"), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	agent := filepath.Join(root, "etc/rollcall/agent.yaml")
+	if err := os.WriteFile(agent, []byte("services: []\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
 	dpkg("--force-confold", "--install", deb("v1.2.3"))
 	if out := run(t, program, "version"); !strings.Contains(out, "v1.2.3 ") {
 		t.Errorf("after an upgrade it says: %s", out)
 	}
 	dpkg("--remove", "rollcall")
-	if exists("usr/bin/rollcall") || exists("lib/systemd/system/rollcall.service") || exists("usr/share/doc/rollcall") {
+	if exists("usr/bin/rollcall") || exists("lib/systemd/system/rollcall.service") || exists("lib/systemd/system/rollcall-agent.service") || exists("usr/share/doc/rollcall") {
 		t.Error("something is left after the removal")
 	}
 	if b, err := os.ReadFile(settings); err != nil || string(b) != "ROLLCALL_NODE=n7\n" {
 		t.Errorf("the settings after the removal: %q, %v", b, err)
+	}
+	if b, err := os.ReadFile(agent); err != nil || string(b) != "services: []\n" {
+		t.Errorf("the agent's file after the removal: %q, %v", b, err)
 	}
 	out := dpkg("--purge", "rollcall")
 	if exists("etc/rollcall") || !exists("var/lib/rollcall/wal") {

@@ -7,8 +7,8 @@ import (
 
 // Words for what several causes lead to.
 const (
-	speaksOther  = "it does not speak gRPC: is this an HTTP or TLS port?"
-	closedAtOnce = "it closed the connection at once: is this a peer or TLS port?"
+	speaksOther  = "it does not speak gRPC: does it need TLS, or is this an HTTP port?"
+	closedAtOnce = "it closed the connection at once: does it need TLS, or is this a peer port?"
 	saysNothing  = "it accepts connections and says nothing; is this the API port of a node?"
 	broke        = "the connection broke"
 	unknownHost  = "the host is not known"
@@ -21,6 +21,10 @@ var causes = []struct {
 	holds []string // all of these
 	means string
 }{
+	{[]string{"remote error: tls: certificate required"}, "it asks for a certificate"},
+	{[]string{"remote error: tls: unknown certificate authority"}, "it does not trust the CA of the certificate that is shown"},
+	{[]string{"remote error: tls: expired certificate"}, "the certificate that is shown has expired"},
+	{[]string{"remote error: tls: bad certificate"}, "it does not accept the certificate that is shown; its log says why"},
 	{[]string{"server preface", "frame too large"}, speaksOther},
 	{[]string{"server preface", "malformed HTTP"}, speaksOther},
 	{[]string{"server preface", "http2:"}, speaksOther},
@@ -76,7 +80,7 @@ var causes = []struct {
 
 // gRPC's and Go's words around a cause that is not known.
 var (
-	wrapping = regexp.MustCompile(`^(?:.*(?:connection error|rpc error)[^"]*desc = "?|.*Error while dialing: |transport: |delegating_resolver: )`)
+	wrapping = regexp.MustCompile(`^(?:.*(?:connection error|rpc error)[^"]*desc = "?|.*Error while dialing: |transport: |delegating_resolver: |authentication handshake failed: )`)
 	socket   = regexp.MustCompile(`^(?:dial|read|write) (?:tcp|unix)[46]? \S+?: (?:(?:connect|read|write): )?`)
 )
 
@@ -87,8 +91,11 @@ func Text(message string) string {
 			return c.means
 		}
 	}
+	if strings.Contains(message, `desc = "`) {
+		message = strings.ReplaceAll(strings.TrimSuffix(message, `"`), `\"`, `"`)
+	}
 	for wrapping.MatchString(message) {
-		message = strings.TrimSuffix(wrapping.ReplaceAllString(message, ""), `"`)
+		message = wrapping.ReplaceAllString(message, "")
 	}
 	return socket.ReplaceAllString(message, "")
 }

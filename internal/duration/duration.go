@@ -1,5 +1,5 @@
 // Package duration reads durations as people write them, on a command line and in a file: Go's forms, and days and
-// weeks. What a duration is for, and which ones make sense there, does not belong here.
+// weeks. It writes ages for people. What a duration is for, and which ones make sense there, does not belong here.
 package duration
 
 import (

@@ -95,7 +95,7 @@ func (l *Lessor) chooseDue(t *table, dueBy time.Duration, x *expiry) (leases []*
 		if e.holds > 0 || e.expiring != nil || e.renewed+e.ttl > dueBy {
 			continue
 		}
-		e.expiring = x
+		e.expiring, e.empty = x, l.cfg.Fold.LeaseReports(e.id) == 0
 		leases = append(leases, e)
 		cmd.Leases = append(cmd.Leases, &logv1.ExpiredLease{LeaseId: e.id, SeenRevision: seen})
 		if len(leases) == maxAtOnce {
@@ -118,7 +118,7 @@ func (l *Lessor) settle(t *table, leases []*lease, x *expiry, err error) (ended 
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	at, n := l.lived.read(), 0
+	at, n, counted := l.lived.read(), 0, 0
 	for _, e := range leases {
 		e.expiring = nil
 		if err != nil {
@@ -133,13 +133,18 @@ func (l *Lessor) settle(t *table, leases []*lease, x *expiry, err error) (ended 
 		}
 		if !now.GetEnd().GetRevoked() {
 			n++
+			if !e.empty {
+				counted++
+			}
 			l.log.expired(e.id)
 		}
 		ended = true
 	}
 	close(x.done)
+	if counted > 0 {
+		t.gone = append(t.gone, gone{at, counted})
+	}
 	if n > 0 {
-		t.gone = append(t.gone, gone{at, n})
 		l.expired.Add(uint64(n))
 	}
 	return ended

@@ -39,16 +39,39 @@ func (g Guard) many(c counts) bool {
 	return c.live >= int64(g.Min) && c.late*100 > c.live*int64(g.Percent)
 }
 
+// maxEmptyLooked bounds the late leases among which those without reports are looked for.
+const maxEmptyLooked = 10_000
+
 // counts returns what the guard counts now: leases that expired in the last seconds are as good as late. Revoked
-// ones are not counted at all. possibly counts those too of which this leadership has not heard yet.
-func (t *table) counts() (surely, possibly counts) {
+// ones are not counted at all, and neither are late ones without reports: their end changes nothing. A reporter that
+// is killed and started again leaves one each time. possibly counts those too of which this leadership has not heard
+// yet. mu is held.
+func (l *Lessor) counts(t *table) (surely, possibly counts) {
 	expired := 0
 	for _, g := range t.gone {
 		expired += g.n
 	}
 	surely = counts{int64(t.late + expired), int64(len(t.leases) + expired)}
+	if l.cfg.Guard.many(counts{surely.late + int64(t.unheard), surely.live}) { // else it is few without them, too
+		empty := int64(l.lateAndEmpty(t))
+		surely.late -= empty
+		surely.live -= empty
+	}
 	possibly = counts{surely.late + int64(t.unheard), surely.live}
 	return surely, possibly
+}
+
+// lateAndEmpty returns how many late leases have no reports; 0 if very many leases are late. mu is held.
+func (l *Lessor) lateAndEmpty(t *table) (n int) {
+	if t.late > maxEmptyLooked {
+		return 0
+	}
+	for id, e := range t.leases {
+		if e.late && l.cfg.Fold.LeaseReports(id) == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // lookAtGuard takes note of a change of the guard's record, also one of an earlier leadership.
@@ -73,7 +96,7 @@ func (l *Lessor) lookAtGuard(t *table) *logv1.LeaseGuard {
 // the leases now. mu is held.
 func (l *Lessor) decideGuard(t *table) (change *logv1.HoldLeases, why string, holds bool) {
 	record := l.lookAtGuard(t)
-	surely, possibly := t.counts()
+	surely, possibly := l.counts(t)
 	now, g := l.lived.read(), &t.guard
 	switch few := !l.cfg.Guard.many(possibly); {
 	case !few:

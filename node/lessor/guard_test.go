@@ -222,3 +222,31 @@ func TestTheGuardNeedsAQuorum(t *testing.T) {
 		c.lead(0)
 	})
 }
+
+// TestLeasesWithoutReportsDoNotCountForTheGuard: a reporter that is killed and started again over and over leaves leases
+// whose reports the next one has taken over. Their end changes nothing, so they hold nobody else's.
+func TestLeasesWithoutReportsDoNotCountForTheGuard(t *testing.T) {
+	inBubble(t, 12, func(t *testing.T, c *cluster) {
+		c.mu.Lock()
+		for i := range 40 {
+			c.empty[id(100+i)] = true
+		}
+		c.mu.Unlock()
+		rest := c.renewing(3300*time.Millisecond, idsUpTo(12)[:11]...) // and one dies
+		for i := range 40 {
+			c.grant(id(100+i), 10*time.Second)
+			time.Sleep(250 * time.Millisecond)
+		}
+		time.Sleep(30 * time.Second)
+		c.wantHolds("", 0, 0)
+		if c.live() != 11 {
+			t.Errorf("%d leases live", c.live())
+		}
+		rest()
+		time.Sleep(time.Minute) // all others are lost
+		c.wantHolds("when the others are lost, too,", 1, 0)
+		if h := c.commands()[len(c.commands())-1].GetHoldLeases(); c.live() != 11 || h.GetLive() != 11 {
+			t.Errorf("%d leases live, engaged with %v", c.live(), h)
+		}
+	})
+}

@@ -15,6 +15,8 @@ import (
 type Fold interface {
 	// Lease returns the newest record of a lease; nil: there is none.
 	Lease(id string) *logv1.Lease
+	// LeaseReports returns how many reports are attached to a lease.
+	LeaseReports(id string) int
 	// LeaseGuard returns the newest record of the lease guard; nil: it was never engaged.
 	LeaseGuard() *logv1.LeaseGuard
 	// ScanLeases visits all leases of one revision until visit returns false.

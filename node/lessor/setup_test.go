@@ -32,6 +32,7 @@ type cluster struct {
 	revision int64
 	leases   map[string]*logv1.Lease
 	attached map[string]int64 // newest revision of what is attached
+	empty    map[string]bool  // leases that have no reports; all others have one
 	guard    *logv1.LeaseGuard
 	proposed []*logv1.Command
 	ended    map[string]time.Time
@@ -76,7 +77,7 @@ func inBubbleWith(t *testing.T, leases int, guard Guard, test func(t *testing.T,
 }
 
 func newCluster(t *testing.T, guard Guard) *cluster {
-	c := &cluster{t: t, leases: map[string]*logv1.Lease{}, attached: map[string]int64{}, ended: map[string]time.Time{}}
+	c := &cluster{t: t, leases: map[string]*logv1.Lease{}, attached: map[string]int64{}, ended: map[string]time.Time{}, empty: map[string]bool{}}
 	c.l = New(Config{
 		Node:       "n1",
 		Fold:       c,
@@ -97,6 +98,16 @@ func newCluster(t *testing.T, guard Guard) *cluster {
 		Logger: slog.New(slog.NewTextHandler(&c.log, nil)),
 	})
 	return c
+}
+
+// LeaseReports implements Fold.
+func (c *cluster) LeaseReports(id string) int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.empty[id] {
+		return 0
+	}
+	return 1
 }
 
 // syncBuffer is a buffer that is read while it is written to.

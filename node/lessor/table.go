@@ -36,6 +36,7 @@ type lease struct {
 	late     bool
 	holds    int // renewals and writes under way: it must not expire
 	expiring *expiry
+	empty    bool // it had no reports when it was chosen to expire
 	over     bool // it does not live any more
 
 	scheduled

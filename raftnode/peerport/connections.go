@@ -18,6 +18,7 @@ type connSet struct {
 type trackedConn struct {
 	net.Conn
 	set  *connSet
+	peer string // the member at the other end
 	once sync.Once
 	over func(remote bool) // called when it ends, by the other side or by this one; nil: nobody asks
 }
@@ -33,6 +34,9 @@ func (c *trackedConn) Write(b []byte) (int, error) {
 	c.check(err)
 	return n, err
 }
+
+// Member is who is at the other end, as its hello said, and with TLS its certificate.
+func (c *trackedConn) Member() string { return c.peer }
 
 // check takes note of an error that says that the other side has ended the connection.
 func (c *trackedConn) check(err error) {
@@ -55,8 +59,8 @@ func (c *trackedConn) Close() error {
 
 // add tracks a connection until it is closed. After close, and when there are as many as may be, it closes
 // the connection and returns nil.
-// over is called when the connection ends, more than once perhaps; nil: it is not.
-func (s *connSet) add(conn net.Conn, over func(remote bool)) net.Conn {
+// peer is the member at the other end. over is called when the connection ends, more than once perhaps; nil: it is not.
+func (s *connSet) add(conn net.Conn, peer string, over func(remote bool)) net.Conn {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed || s.limit > 0 && len(s.conns) >= s.limit {
@@ -69,7 +73,7 @@ func (s *connSet) add(conn net.Conn, over func(remote bool)) net.Conn {
 	if s.conns == nil {
 		s.conns = map[*trackedConn]struct{}{}
 	}
-	t := &trackedConn{Conn: conn, set: s, over: over}
+	t := &trackedConn{Conn: conn, set: s, peer: peer, over: over}
 	s.conns[t] = struct{}{}
 	return t
 }

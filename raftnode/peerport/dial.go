@@ -8,6 +8,7 @@ import (
 	"time"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // dial connects to the named peer and exchanges hellos. It tries the peer's addresses in order and takes the
@@ -47,13 +48,36 @@ func (p *Port) dialAny(ctx context.Context, name string, purpose peerv1.Hello_Pu
 }
 
 // dialOne tries one address. It may take a share of the time: share is how many addresses are left to try.
-func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, share int) (_ net.Conn, _ *peerv1.Hello, err error) {
+func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, share int) (net.Conn, *peerv1.Hello, error) {
 	timeout := HandshakeTimeout
 	if deadline, ok := ctx.Deadline(); ok {
 		timeout = min(timeout, time.Until(deadline))
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout/time.Duration(share))
 	defer cancel()
+	if p.cfg.TLS == nil {
+		return p.exchange(ctx, name, address, purpose, q, false)
+	}
+	conn, h, err := p.exchange(ctx, name, address, purpose, q, true)
+	failure, isTLS := errors.AsType[*tlsport.HandshakeError](err)
+	if !isTLS || p.cfg.TLS.Mode() != tlsport.Permissive || ctx.Err() != nil {
+		if err == nil {
+			p.dialedPlain(name, nil)
+		}
+		return conn, h, err
+	}
+	conn, h, err = p.exchange(ctx, name, address, purpose, q, false)
+	if err == nil {
+		p.dialedPlain(name, failure)
+	}
+	if _, silent := errors.AsType[*noHelloError](err); silent {
+		err = failure // it needs TLS, so that is what is wrong
+	}
+	return conn, h, err
+}
+
+// exchange dials one address, with TLS or in plain text, and exchanges hellos. ctx has a deadline.
+func (p *Port) exchange(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, secured bool) (_ net.Conn, _ *peerv1.Hello, err error) {
 	conn, err := p.cfg.Network.Dial(ctx, address)
 	if err != nil {
 		return nil, nil, err
@@ -72,15 +96,25 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 	}
 	// A deadline does not know of a cancelled context.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	if secured {
+		over, err := p.secure(ctx, conn, name)
+		if err != nil {
+			return nil, nil, err
+		}
+		conn = over
+	}
 	v := p.cfg.View()
 	own := v.Question(purpose, name)
 	own.LeaderLoss = q
-	if err := WriteHello(conn, own); err != nil {
-		return nil, nil, err
+	var h *peerv1.Hello
+	if err = WriteHello(conn, own); err == nil {
+		h, err = ReadHello(conn)
 	}
-	h, err := ReadHello(conn)
-	if err != nil {
-		return nil, nil, err
+	switch {
+	case err != nil && secured:
+		return nil, nil, tlsport.ReadError(err)
+	case err != nil:
+		return nil, nil, withoutHello(err)
 	}
 	p.cfg.Met(h)
 	if h.GetNode() == name && v.Stranger(h) == "" {
@@ -132,7 +166,7 @@ func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpo
 	if err != nil {
 		return nil, err
 	}
-	if conn = p.handoffs[purpose].set.add(conn, nil); conn == nil {
+	if conn = p.handoffs[purpose].set.add(conn, name, nil); conn == nil {
 		return nil, ErrClosed
 	}
 	return conn, nil

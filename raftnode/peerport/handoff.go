@@ -31,7 +31,7 @@ func (h *handoff) deliver(ctx context.Context, peer string, conn net.Conn) {
 	if h.peerConnections != nil {
 		over = h.peerConnections.Begin(peer)
 	}
-	conn = h.set.add(conn, over)
+	conn = h.set.add(conn, peer, over)
 	if conn == nil {
 		return
 	}

@@ -3,6 +3,7 @@ package peerport
 import (
 	"container/list"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 const (
@@ -21,7 +23,7 @@ const (
 	MaxHandshakes = 64
 )
 
-// Config is what a Port is made of. All fields but Failover are required.
+// Config is what a Port is made of. All fields but Failover, TLS and Names are required.
 type Config struct {
 	Node    string
 	Listen  string // host:port
@@ -37,6 +39,12 @@ type Config struct {
 	Met func(*peerv1.Hello)
 	// Failover answers another voter that has lost its leader; nil: this node answers no such question.
 	Failover func(ctx context.Context, from string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss
+
+	// TLS secures the connections; nil: plain text.
+	TLS *tlsport.Port
+	// Names says why a certificate is not that of the named member; nil: it is. With TLS, a Names that is nil takes each
+	// certificate that verifies for that of any member.
+	Names func(certificate *x509.Certificate, member string) error
 }
 
 // Port is the port on which this node accepts other nodes. It dials them too.
@@ -55,6 +63,7 @@ type Port struct {
 	mu         sync.Mutex // guards all below
 	handshakes list.List  // of net.Conn, oldest first
 	refusals   map[string]string
+	inPlain    map[string]string // peers that were dialed in plain text last → why TLS failed
 }
 
 type nodeAddr string
@@ -74,6 +83,7 @@ func Open(cfg Config) (*Port, error) {
 		fromPeers:    NewPeerConnections(),
 		listener:     l,
 		refusals:     map[string]string{},
+		inPlain:      map[string]string{},
 		handoffs: map[peerv1.Hello_Purpose]*handoff{
 			// Raft takes its own address from its listener: that is the node's name.
 			peerv1.Hello_PURPOSE_RAFT:  newHandoff(nodeAddr(cfg.Node), cfg.MaxConnections),
@@ -182,6 +192,8 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 	if err := conn.SetDeadline(deadline); err != nil {
 		return false
 	}
+	secured := p.accepted(conn)
+	conn = secured.conn
 	h, err := ReadHello(conn)
 	if err != nil {
 		// A scanner, a health probe of the port or a peer that went away: nobody need act.
@@ -189,6 +201,13 @@ func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
 		return false
 	}
 	v := p.cfg.View()
+	if refusal := secured.names(h.GetNode()); refusal != nil {
+		// Nothing of this hello is believed.
+		answer := v.answerStranger(h)
+		answer.Refusal = refusal.Error()
+		_ = WriteHello(conn, answer)
+		return false
+	}
 	reason := v.Refuse(h)
 	target := p.handoffs[h.GetPurpose()] // nil: the connection ends after the answer
 	if reason == "" && target != nil && target.closed() {

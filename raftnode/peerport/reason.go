@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"syscall"
+
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // Reason shortens an error of a connection to what an operator needs, without what changes from
@@ -14,13 +16,20 @@ import (
 func Reason(err error) string {
 	var (
 		several addressErrors
+		silent  *noHelloError
 		errno   syscall.Errno
 		dns     *net.DNSError
 		timeout net.Error
+
+		handshake *tlsport.HandshakeError
 	)
 	switch {
 	case errors.As(err, &several):
 		return several.Error()
+	case errors.As(err, &silent):
+		return silent.Error()
+	case errors.As(err, &handshake):
+		return handshake.Error()
 	case errors.As(err, &dns):
 		return "host not found: " + dns.Name
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

@@ -47,15 +47,22 @@ func (v View) Question(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
 // by. A node that belongs to a cluster tells ids only to who has shown the right one for the name that it gives;
 // anybody else hears whether the node knows that name.
 func (v View) Answer(h *peerv1.Hello) *peerv1.Hello {
-	answer := v.Hello(h.GetPurpose(), h.GetNode())
 	known, member := v.Known[h.GetNode()]
 	if v.Founding == nil || member && (known == "" || known == h.GetDirectoryId()) {
-		return answer
+		return v.Hello(h.GetPurpose(), h.GetNode())
 	}
-	answer.Members, answer.Founding, answer.DirectoryId, answer.YourDirectoryId = nil, nil, "", ""
+	answer := v.answerStranger(h)
 	if member {
 		answer.YourDirectoryId = AnotherDirectory
 	}
+	return answer
+}
+
+// answerStranger is the hello of an acceptor to who is not the member that it says it is: without any ids of
+// directories, and addresses.
+func (v View) answerStranger(h *peerv1.Hello) *peerv1.Hello {
+	answer := v.Hello(h.GetPurpose(), h.GetNode())
+	answer.Members, answer.Founding, answer.DirectoryId, answer.YourDirectoryId = nil, nil, "", ""
 	return answer
 }
 

@@ -2,7 +2,9 @@ package connlimit
 
 import (
 	"net"
+	"slices"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -13,8 +15,17 @@ type Handshakes struct {
 	net.Listener
 	Timeout time.Duration // of a handshake
 
-	mu    sync.Mutex // guards young
+	mu    sync.Mutex // guards what follows
 	young []youngConn
+	look  int // drop the closed ones of young when there are so many
+}
+
+// minLook is how many connections are not worth a look.
+const minLook = 64
+
+func holdsFile(conn net.Conn) bool {
+	_, ok := conn.(syscall.Conn)
+	return ok
 }
 
 type youngConn struct {
@@ -34,6 +45,10 @@ func (h *Handshakes) Accept() (net.Conn, error) {
 	for len(h.young) > 0 && now.Sub(h.young[0].accepted) > h.Timeout {
 		h.young[0] = youngConn{}
 		h.young = h.young[1:]
+	}
+	if len(h.young) >= max(h.look, minLook) {
+		h.young = slices.DeleteFunc(h.young, func(c youngConn) bool { return holdsFile(c.Conn) && closed(c.Conn) })
+		h.look = 2 * len(h.young)
 	}
 	h.young = append(h.young, youngConn{conn, now})
 	return conn, nil

@@ -49,6 +49,15 @@ func New(h http.Handler, limit int, log *slog.Logger) *Server {
 	return s
 }
 
+// NewHTTP2 is New for a server that speaks HTTP/2 in plain text, to clients that begin with it, as gRPC's do.
+func NewHTTP2(h http.Handler, limit int, log *slog.Logger) *Server {
+	s := New(h, limit, log)
+	s.http.Protocols = new(http.Protocols)
+	s.http.Protocols.SetUnencryptedHTTP2(true)
+	s.http.HTTP2 = &http.HTTP2Config{MaxConcurrentStreams: 16}
+	return s
+}
+
 // Serve answers on l until Close. Its error is never nil; after Close it is http.ErrServerClosed.
 func (s *Server) Serve(l net.Listener) error { return s.http.Serve(&listener{l, s}) }
 
@@ -88,7 +97,7 @@ func (s *Server) admit(c net.Conn) net.Conn {
 	if len(s.open) >= s.limit {
 		if now := time.Now(); now.Sub(s.warned) > time.Minute {
 			s.warned = now
-			s.log.Warn("the HTTP port has as many connections as it may: new ones take the place of idle ones; find who opens so many", "limit", s.limit)
+			s.log.Warn("the port has as many connections as it may: new ones take the place of idle ones; find who opens so many", "limit", s.limit)
 		}
 		if s.idle.Len() == 0 {
 			s.mu.Unlock()

@@ -104,7 +104,7 @@ func TestP8IdleConnectionsKeepNoProbeOut(t *testing.T) {
 	if _, err := ask(kept); err == nil {
 		t.Error("the connection that was idle for longest is still open")
 	}
-	if got := strings.Count(log.String(), "the HTTP port has as many connections as it may"); got != 1 {
+	if got := strings.Count(log.String(), "the port has as many connections as it may"); got != 1 {
 		t.Errorf("%d warnings, want 1: %s", got, log)
 	}
 }

@@ -24,6 +24,8 @@ type Notifier struct {
 	logger  *slog.Logger
 	cancel  context.CancelFunc
 	wg      sync.WaitGroup
+	mu      sync.Mutex // guards stopped; held while a reload is told
+	stopped bool
 }
 
 // statusEvery is how often the service manager is told what the process does.
@@ -53,12 +55,39 @@ func Start(process Process, logger *slog.Logger) *Notifier {
 	return n
 }
 
+// Reloading tells the service manager that the process reads its configuration again. Reloaded must follow.
+func (n *Notifier) Reloading() {
+	// A unit of Type=notify-reload asks for the time. It is empty if the clock cannot be read.
+	n.tellUnlessStopped(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
+}
+
+// Reloaded tells the service manager that a reload is over, and what the process does now.
+func (n *Notifier) Reloaded() {
+	if n != nil {
+		n.tellUnlessStopped(daemon.SdNotifyReady + "\nSTATUS=" + n.process.Role())
+	}
+}
+
+func (n *Notifier) tellUnlessStopped(state string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.stopped {
+		n.tell(state)
+	}
+}
+
 // Stop tells the service manager that the process ends. Nothing is told after it has returned.
 func (n *Notifier) Stop() {
 	if n == nil {
 		return
 	}
+	n.mu.Lock()
+	n.stopped = true
 	n.tell(daemon.SdNotifyStopping)
+	n.mu.Unlock()
 	n.cancel()
 	n.wg.Wait()
 }

@@ -150,11 +150,37 @@ func TestAStuckProcessIsNotFed(t *testing.T) {
 	}
 }
 
+func TestTellsOfAReload(t *testing.T) {
+	lines := manager(t)
+	n := Start(&process{}, discard())
+	want(t, lines, "READY=1")
+	want(t, lines, "STATUS=leads")
+	n.Reloading()
+	n.Reloaded()
+	want(t, lines, "RELOADING=1")
+	if line := <-lines; !strings.HasPrefix(line, "MONOTONIC_USEC=") || len(line) == len("MONOTONIC_USEC=") {
+		t.Fatalf("told %q", line)
+	}
+	want(t, lines, "READY=1")
+	want(t, lines, "STATUS=leads")
+	n.Stop()
+	want(t, lines, "STOPPING=1")
+	n.Reloading()
+	n.Reloaded()
+	next := Start(&process{}, discard()) // what is told next is told by this one
+	next.Stop()
+	want(t, lines, "READY=1")
+	want(t, lines, "STATUS=leads")
+	want(t, lines, "STOPPING=1")
+}
+
 func TestWithoutAServiceManagerNothingHappens(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	if n := Start(&process{}, discard()); n != nil {
 		t.Error("a Notifier without a service manager")
 	} else {
+		n.Reloading()
+		n.Reloaded()
 		n.Stop()
 	}
 	// A socket that is gone, and variables that are wrong, harm nothing.

@@ -1,0 +1,98 @@
+package peerport
+
+import (
+	"context"
+	"log/slog"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
+	"github.com/rollcallhq/rollcall/certs"
+	"github.com/rollcallhq/rollcall/internal/tlstest"
+	"github.com/rollcallhq/rollcall/raftnode/memnet"
+	"github.com/rollcallhq/rollcall/tlsport"
+)
+
+// securePort opens the port of a member with a certificate for names.
+func securePort(t *testing.T, network *memnet.Network, node string, ca *tlstest.CA, mode tlsport.Mode, check bool, names ...string) *Port {
+	t.Helper()
+	cfg := Config{
+		Node: node, Listen: node + ":7601", Network: network.Host(node), Logger: slog.New(slog.DiscardHandler),
+		View:    func() View { return clusterView(node, true) },
+		Resolve: func(name string) []string { return []string{name + ":7601"} },
+		Met:     func(*peerv1.Hello) {},
+	}
+	if mode != tlsport.Off {
+		cfg.TLS = tlsport.New(tlsport.Config{
+			Name: "peer", Mode: mode, Source: tlstest.Open(t, ca.Issue(names)), ClientCertificate: certs.Required,
+			Protocols: []string{"rollcall-peer"}, MaxPending: 10, Logger: cfg.Logger,
+		})
+	}
+	if check {
+		cfg.Names = certs.DefaultPeerNames().Match
+	}
+	p, err := Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// TestBothSidesCompareTheName: a certificate that verifies and names another member is refused by who dials, and by who
+// is dialed, also if the other side compares nothing.
+func TestBothSidesCompareTheName(t *testing.T) {
+	const off, permissive, required = tlsport.Off, tlsport.Permissive, tlsport.Required
+	for name, test := range map[string]struct {
+		from, to tlsport.Mode
+		names    [2]string // in the certificates of n1 and n3
+		checks   [2]bool
+		want     string // "": the connection stands
+		isTLS    bool
+	}{
+		"right":                          {required, required, [2]string{"n1", "n3"}, [2]bool{true, true}, "", true},
+		"the dialed one is another":      {required, required, [2]string{"n1", "n2"}, [2]bool{true, false}, `"n3"`, false},
+		"the dialer is another":          {required, required, [2]string{"n2", "n3"}, [2]bool{false, true}, `"n1"`, false},
+		"one certificate for all":        {required, required, [2]string{"all", "all"}, [2]bool{false, false}, "", true},
+		"permissive to off":              {permissive, off, [2]string{"n1", "n3"}, [2]bool{true, true}, "", false},
+		"off to permissive":              {off, permissive, [2]string{"n1", "n3"}, [2]bool{true, true}, "", false},
+		"permissive to required":         {permissive, required, [2]string{"n1", "n3"}, [2]bool{true, true}, "", true},
+		"a wrong one in permissive":      {permissive, permissive, [2]string{"n1", "n2"}, [2]bool{true, true}, "", false},
+		"off to required":                {off, required, [2]string{"n1", "n3"}, [2]bool{true, true}, "closed the connection", false},
+		"required to off, in plain text": {required, off, [2]string{"n1", "n3"}, [2]bool{true, true}, "the other side closed the connection during the TLS handshake; does it speak TLS?", false},
+	} {
+		t.Run(strings.ReplaceAll(name, " ", "_"), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ca, network := tlstest.NewCA(t, "ca"), memnet.New()
+				n1 := securePort(t, network, "n1", ca, test.from, test.checks[0], test.names[0])
+				defer n1.Close()
+				n3 := securePort(t, network, "n3", ca, test.to, test.checks[1], test.names[1])
+				defer n3.Close()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				conn, err := n1.Dial(ctx, "n3", peerv1.Hello_PURPOSE_RPC)
+				if test.want != "" {
+					if err == nil || !strings.Contains(Reason(err), test.want) {
+						t.Errorf("%v, want %s", err, test.want)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				secured, ok := conn.(*trackedConn).Conn.(*tlsport.Conn)
+				if is := ok && secured.TLS(); is != test.isTLS {
+					t.Errorf("TLS: %v", is)
+				}
+				accepted, err := n3.Listener(peerv1.Hello_PURPOSE_RPC).Accept()
+				if err != nil {
+					t.Fatal(err)
+				}
+				if from := accepted.(*trackedConn).Member(); from != "n1" || conn.(*trackedConn).Member() != "n3" {
+					t.Errorf("the connection is from %q to %q", from, conn.(*trackedConn).Member())
+				}
+			})
+		})
+	}
+}
