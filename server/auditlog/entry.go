@@ -25,7 +25,8 @@ type Entry struct {
 	Identity   string // who the caller is: "anonymous", "cert:NAME", "token:NAME", "static:NAME"; "": a failed login
 	OnBehalfOf string // what the caller gave as the actor
 	Peer       string // the caller's address
-	Method     string // "Admin.SetServingStatus"
+	Method     string // "rollcall.v1.Admin/SetServingStatus"; of a write of a stream, that of the unary call which does the same
+	Stream     bool   // it came over a stream of writes
 	Names      []string
 	Total      int // how many names there are, if Names does not hold all of them
 	Reason     string
@@ -52,6 +53,9 @@ func (e *Entry) append(b []byte, at time.Time, node string) []byte {
 	b = appendOptional(b, "on_behalf_of", e.OnBehalfOf)
 	b = appendOptional(b, "peer", e.Peer)
 	b = appendField(b, "method", e.Method)
+	if e.Stream {
+		b = append(b, `,"stream":true`...)
+	}
 	if len(e.Names) > 0 {
 		shown := e.Names[:min(len(e.Names), MaxNames)]
 		b = append(b, `,"names":[`...)

@@ -45,6 +45,7 @@ const (
 	ReasonRuleBroken         = "RULE_BROKEN"          // the change would break safety rules
 	ReasonTableFull          = "TABLE_FULL"           // there are as many overrides, or rules, as there can be
 	ReasonLeaseHeld          = "LEASE_HELD"           // a live lease holds the report, and the change names none
+	ReasonRateLimited        = "RATE_LIMITED"         // the caller changes more in a second than this node lets it
 	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
@@ -105,6 +106,7 @@ var codeOf = map[string]codes.Code{
 	ReasonRuleBroken:         codes.FailedPrecondition,
 	ReasonTableFull:          codes.ResourceExhausted,
 	ReasonLeaseHeld:          codes.FailedPrecondition,
+	ReasonRateLimited:        codes.ResourceExhausted,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 }
 
