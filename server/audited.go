@@ -173,11 +173,11 @@ var streamedMethod = map[writeKind]string{
 	deleteWrite: rollcallv1.Admin_DeleteService_FullMethodName[1:],
 }
 
-// explain sets what an error says of the outcome.
+// explain sets what an error says of the outcome. Only a change that is made has a revision.
 func explain(e *auditlog.Entry, s *status.Status) {
 	info := rpcerror.InfoOf(s)
 	meta := info.GetMetadata()
-	e.Refusal = info.GetReason()
+	e.Refusal, e.Revision = info.GetReason(), 0
 	if id := meta[metaIdentity]; id != "" {
 		e.Identity = id
 	}
