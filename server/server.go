@@ -19,6 +19,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -78,6 +79,10 @@ type Config struct {
 
 	// TLS secures the API port; nil: plain text.
 	TLS *tlsport.Port
+	// LoopbackOnly says that nobody beyond this machine can reach the API port: access can be enforced without TLS.
+	LoopbackOnly bool
+	// StaticAdmins are the administrators of this node's configuration; nil: none.
+	StaticAdmins *authn.Static
 
 	Logger *slog.Logger
 }
@@ -145,6 +150,7 @@ type Server struct {
 	watches   *watches
 	budgets   budgets
 	requests  *receive.Limits
+	callers   *authn.Authenticator
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -171,7 +177,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Access == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -215,6 +221,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
+	s.callers = authn.New(authn.Config{Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log})
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
 	r := freshness.Reads{
@@ -233,7 +240,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
 	})
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
@@ -362,6 +369,9 @@ func (s *Server) ConfirmLeading(ctx context.Context) error {
 	_, err := s.freshness.LeaderIndex(ctx)
 	return err
 }
+
+// Callers says who calls.
+func (s *Server) Callers() *authn.Authenticator { return s.callers }
 
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.
