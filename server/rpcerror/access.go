@@ -1,11 +1,6 @@
 package rpcerror
 
-import (
-	"fmt"
-	"strings"
-
-	"github.com/rollcallhq/rollcall/fsm/access"
-)
+import "fmt"
 
 // Reasons for which access is refused. All say that nothing was written.
 const (
@@ -33,11 +28,4 @@ const (
 // Unauthenticated refuses a caller whose credential proves nothing.
 func Unauthenticated(reason, format string, a ...any) *Failure {
 	return &Failure{Reason: reason, Message: fmt.Sprintf(format, a...), Meta: map[string]string{MetaWritten: WrittenNo}}
-}
-
-// Denied refuses what a caller may not do.
-func Denied(identity string, verbs access.Verbs, over string) *Failure {
-	verb := strings.Join(verbs.Names(), ",")
-	return &Failure{Reason: ReasonDenied, Message: fmt.Sprintf("%s may not %s %s", identity, verb, over),
-		Meta: map[string]string{MetaWritten: WrittenNo, MetaIdentity: identity, MetaVerb: verb, MetaName: over}}
 }
