@@ -239,13 +239,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
+	changes := &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
-	})
+	}
+	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		Reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
+	})
+	rollcallv1.RegisterAccessServer(reading.On(streams, "ListTokens", "ListRoles", "ListGrants"), &accessService{
+		Reads: r, admin: changes, source: deps.Access, private: cfg.TLS != nil || cfg.LoopbackOnly,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
 	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha

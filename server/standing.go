@@ -13,11 +13,16 @@ func (a *admin) standing(caller *authn.Caller) *rpcerror.Failure {
 	if f := a.callers.Still(caller); f != nil {
 		return f
 	}
+	return a.may(caller, access.Report)
+}
+
+// may says why a caller may not do something over anything at all; nil: it may over something.
+func (a *admin) may(caller *authn.Caller, verb access.Verbs) *rpcerror.Failure {
 	now := a.access.Access()
-	if caller.StaticAdmin || !now.Enforced() || now.Permissions(caller.Identity).Some(access.Report) {
+	if caller.StaticAdmin || !now.Enforced() || now.Permissions(caller.Identity).Some(verb) {
 		return nil
 	}
-	return rpcerror.Denied(caller.Identity, access.Report, "")
+	return rpcerror.Denied(caller.Identity, verb, "")
 }
 
 // tokens are the tokens of the registry.
