@@ -162,6 +162,7 @@ type Server struct {
 	requests  *receive.Limits
 	limits    *ratelimit.Limits // of writes, by caller; nil: none
 	callers   *authn.Authenticator
+	access    Access
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -197,6 +198,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     peerconn.NewPool(deps.Peers),
+		access:   deps.Access,
 		rpcs:     rpcstats.New(),
 		draining: make(chan struct{}),
 		fence:    fence.New(),
