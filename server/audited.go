@@ -178,15 +178,15 @@ func explain(e *auditlog.Entry, s *status.Status) {
 	info := rpcerror.InfoOf(s)
 	meta := info.GetMetadata()
 	e.Refusal, e.Revision = info.GetReason(), 0
-	if id := meta[metaIdentity]; id != "" {
+	if id := meta[rpcerror.MetaIdentity]; id != "" {
 		e.Identity = id
 	}
 	switch {
 	case s.Code() == codes.Unauthenticated:
 		e.Outcome = auditlog.Unauthenticated
 	case s.Code() == codes.PermissionDenied:
-		e.Outcome, e.Verb = auditlog.Denied, meta[metaVerb]
-		if name := meta[metaName]; name != "" && len(e.Names) == 0 {
+		e.Outcome, e.Verb = auditlog.Denied, meta[rpcerror.MetaVerb]
+		if name := meta[rpcerror.MetaName]; name != "" && len(e.Names) == 0 {
 			e.Names = []string{name}
 		}
 	case info != nil && meta[rpcerror.MetaWritten] != rpcerror.WrittenUnknown:
@@ -195,13 +195,6 @@ func explain(e *auditlog.Entry, s *status.Status) {
 		e.Outcome = auditlog.Unknown
 	}
 }
-
-// Keys of the ErrorInfo of a caller who may not do something.
-const (
-	metaIdentity = "identity"
-	metaVerb     = "verb"
-	metaName     = "name"
-)
 
 // identityOf is who an actor is, as far as access is concerned.
 func identityOf(a *logv1.Actor) string {

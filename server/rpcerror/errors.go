@@ -45,7 +45,6 @@ const (
 	ReasonRuleBroken         = "RULE_BROKEN"          // the change would break safety rules
 	ReasonTableFull          = "TABLE_FULL"           // there are as many overrides, or rules, as there can be
 	ReasonLeaseHeld          = "LEASE_HELD"           // a live lease holds the report, and the change names none
-	ReasonRateLimited        = "RATE_LIMITED"         // the caller changes more in a second than this node lets it
 	ReasonUpgradeIncomplete  = "UPGRADE_INCOMPLETE"   // the change needs a feature level that not all members have
 )
 
@@ -108,6 +107,17 @@ var codeOf = map[string]codes.Code{
 	ReasonLeaseHeld:          codes.FailedPrecondition,
 	ReasonRateLimited:        codes.ResourceExhausted,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
+	ReasonNoCredentials:      codes.Unauthenticated,
+	ReasonTokenUnknown:       codes.Unauthenticated,
+	ReasonTokenExpired:       codes.Unauthenticated,
+	ReasonTokenRevoked:       codes.Unauthenticated,
+	ReasonTokenDamaged:       codes.Unauthenticated,
+	ReasonTokenOverPlainText: codes.Unauthenticated,
+	ReasonDenied:             codes.PermissionDenied,
+	ReasonEscalation:         codes.PermissionDenied,
+	ReasonAuthLockout:        codes.FailedPrecondition,
+	ReasonTLSRequired:        codes.FailedPrecondition,
+	ReasonAccessChanged:      codes.Unavailable,
 }
 
 // Failure is an outcome on its way to a status. The server's own code returns it; the outermost handler
