@@ -32,7 +32,7 @@ var alerts = []alert{
 	{"RollcallAuditLinesLost", `increase(rollcall_audit_dropped_total{why="not-written"}[5m]) > 0`, "0s", "the audit log cannot be written, and has lost lines: make room on its disk; the node's log says why"},
 	{"RollcallManyRefusedCalls", `increase(rollcall_audit_dropped_total{why="too-many"}[5m]) > 0`, "0s", "somebody makes very many calls that are refused: the lines before in the audit log say who"},
 	{"RollcallRateLimited", `increase(rollcall_rate_limited_total[5m]) > 0`, "10m", "somebody makes more changes than `--writes-per-second`: the audit log says who"},
-	{"RollcallCertificateEnds", `rollcall_tls_certificate_expiry_timestamp_seconds - time() < 7 * 86400`, "1h", "a certificate expires within a week: put a new one into its file, the node takes it without a restart; `rollcall status` says which"},
+	{"RollcallCertificateEnds", `rollcall_tls_certificate_expiry_timestamp_seconds - time() < 7 * 86400`, "1h", "a certificate expires within a week: put a new one into its file, the node takes it without a restart. For certificates that live for days, ask for less"},
 	{"RollcallCertificateRefused", `increase(rollcall_tls_reloads_total{result="refused"}[5m]) > 0`, "0s", "a new certificate is wrong, and the old one stays until it expires: the node's log says what is wrong"},
 	{"RollcallClientsRefused", `increase(rollcall_client_memory_refused_total[5m]) > 0`, "0s", "clients ask for more at once than the node holds for them, or do not read what they asked for: find who, or raise `--client-memory`"},
 	{"RollcallConnectionsNearLimit", `rollcall_connections / rollcall_connections_limit > 0.9`, "5m", "soon connections are refused: find who opens so many, or raise the limit"},
