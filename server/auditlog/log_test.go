@@ -259,6 +259,9 @@ func TestAFullDisk(t *testing.T) {
 		long := strings.Repeat("x", maxTextBytes)
 		fits := 0
 		for l.Stats().NotWritten == 0 {
+			if fits > 20_000 {
+				t.Fatal("what waits is not bounded")
+			}
 			l.Add(&Entry{RequestID: "waits", Reason: long})
 			fits++
 		}
