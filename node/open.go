@@ -66,6 +66,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 			return nil, fmt.Errorf("listen for probes (--health-listen): %w", err)
 		}
 	}
+	if err = n.openAuditLog(); err != nil {
+		return nil, err
+	}
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
@@ -217,6 +220,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.TLS = n.tls.api
 	cfg.LoopbackOnly = n.cfg.loopbackOnly(n.self)
 	cfg.StaticAdmins = n.admins
+	cfg.Audit, cfg.WritesPerSecond = n.auditLog, n.cfg.WritesPerSecond
 	return cfg
 }
 
