@@ -78,10 +78,8 @@ func (l *Lease) work() {
 		case len(groups) > 0:
 			err = l.writeAll(groups)
 		case wait > 0: // for a report that was refused
-			select {
-			case <-time.After(wait):
-			case <-l.wake:
-			case <-l.life.Done():
+			if l.rest(wait, l.wake) {
+				l.hurry()
 			}
 			continue
 		default:
@@ -91,8 +89,50 @@ func (l *Lease) work() {
 			failures = 0
 			continue
 		}
-		pause(l.life, retryPause(failures, err))
 		failures++
+		if l.rest(retryPause(failures-1, err), nil) {
+			failures = 0
+			l.hurry()
+		}
+	}
+}
+
+// tokenLook is how often a Lease that waits looks whether the calls have another token.
+const tokenLook = time.Second
+
+// rest waits for d, until wake, or until the calls have another token, which it reports: what was refused may be done now.
+func (l *Lease) rest(d time.Duration, wake <-chan struct{}) (exchanged bool) {
+	credential := l.c.credential()
+	for until := time.Now().Add(d); ; {
+		left := time.Until(until)
+		if credential > 0 {
+			left = min(left, tokenLook)
+		}
+		if left <= 0 {
+			return false
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+		case <-wake:
+			t.Stop()
+			return false
+		case <-l.life.Done():
+			t.Stop()
+			return false
+		}
+		if l.c.credential() != credential {
+			return true
+		}
+	}
+}
+
+// hurry has the reports written now that were refused.
+func (l *Lease) hurry() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.dirty {
+		s.notBefore = time.Time{}
 	}
 }
 
