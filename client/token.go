@@ -117,7 +117,7 @@ func (t tokenCredentials) GetRequestMetadata(ctx context.Context, _ ...string) (
 	}
 	held, err := t.source.Get(ctx)
 	if err != nil {
-		return nil, tokenError(ctx, err)
+		return nil, tokenError(err)
 	}
 	noteCredential(ctx, held.Generation)
 	return held.Metadata, nil
@@ -147,10 +147,7 @@ func (t tokenCredentials) safe(ctx context.Context) bool {
 }
 
 // tokenError is the error of a call for which there is no token.
-func tokenError(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return status.FromContextError(ctx.Err()).Err()
-	}
+func tokenError(err error) error {
 	if _, ok := errors.AsType[*credential.DamagedError](err); ok {
 		return unauthenticated(ReasonTokenDamaged, err.Error())
 	}

@@ -70,6 +70,8 @@ func (n *fakeNode) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteS
 			}
 			return err
 		case <-changed:
+		case <-stream.Context().Done(): // its caller may not write any more
+			return stream.Context().Err()
 		}
 	}
 }
