@@ -78,9 +78,7 @@ func (l *Lease) work() {
 		case len(groups) > 0:
 			err = l.writeAll(groups)
 		case wait > 0: // for a report that was refused
-			if l.rest(wait, l.wake) {
-				l.hurry()
-			}
+			l.rest(wait, l.wake)
 			continue
 		default:
 			return
@@ -92,7 +90,6 @@ func (l *Lease) work() {
 		failures++
 		if l.rest(retryPause(failures-1, err), nil) {
 			failures = 0
-			l.hurry()
 		}
 	}
 }
@@ -127,15 +124,6 @@ func (l *Lease) rest(d time.Duration, wake <-chan struct{}) (exchanged bool) {
 	}
 }
 
-// hurry has the reports written now that were refused.
-func (l *Lease) hurry() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, s := range l.dirty {
-		s.notBefore = time.Time{}
-	}
-}
-
 // retryPause is longer if a node refused, which time alone rarely mends.
 func retryPause(failures int, err error) time.Duration {
 	base, most := retryBase, retryMax
@@ -163,6 +151,7 @@ func isRefusal(err error) bool {
 // next returns what is to be done: grant a lease, write these groups, or wait. If it is nothing of these, work
 // ends.
 func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
+	credential := l.c.credential()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -171,7 +160,7 @@ func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
 		return true, nil, 0
 	case l.id == "":
 	default:
-		groups, wait = l.take(time.Now())
+		groups, wait = l.take(time.Now(), credential)
 	}
 	if len(groups) == 0 && wait == 0 {
 		if l.written && len(l.dirty) == 0 {
@@ -184,15 +173,15 @@ func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
 }
 
 // take takes as many reports off the queue as are written at once; l.mu is held. wait is how long the first of
-// those left wants to wait, if none is to be written now.
-func (l *Lease) take(now time.Time) (groups []*group, wait time.Duration) {
+// those left wants to wait, if none is to be written now. What was refused with another token waits no more.
+func (l *Lease) take(now time.Time, credential uint64) (groups []*group, wait time.Duration) {
 	var (
 		left  []*leased
 		total int
 		open  = map[string]*group{} // by reason; withdrawals can be among others
 	)
 	for i, s := range l.dirty {
-		if d := s.notBefore.Sub(now); d > 0 {
+		if d := s.notBefore.Sub(now); d > 0 && s.credential == credential {
 			left = append(left, s)
 			if wait == 0 || d < wait {
 				wait = d
@@ -305,6 +294,7 @@ func (g *group) acknowledged(resp interface {
 
 // settleGroup notes what became of a group. It returns an error if it is to be tried again soon.
 func (l *Lease) settleGroup(g *group, err error) error {
+	credential := l.c.credential()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refused := isRefusal(err) && !IsLeaseLost(err)
@@ -320,7 +310,7 @@ func (l *Lease) settleGroup(g *group, err error) error {
 		case refused:
 			s.alone = len(g.services) == 1
 			if s.version == g.versions[i] {
-				s.notBefore = later
+				s.notBefore, s.credential = later, credential
 				s.refusals++
 			}
 			s.settle(g.versions[i], err)

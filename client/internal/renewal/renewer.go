@@ -65,6 +65,7 @@ type Renewer struct {
 	current int   // where the next renewal starts: an index of order
 	streams map[place]*stream
 	retired []*stream // opened with an earlier credential: each ends when its messages are answered
+	refused bool      // a stream ended because its caller is refused
 	// credential is that of streams.
 	credential uint64
 }
@@ -181,6 +182,10 @@ func (r *Renewer) look() (changes []told, wait time.Duration, more bool) {
 		r.credential = credential
 		r.begin(now)
 	}
+	if r.refused { // all are: who waits for his next renewal is told now
+		r.refused = false
+		r.hasten(now, func(e *Renewal) bool { return e.refusals == 0 })
+	}
 	tell := func(e *Renewal, c Change) {
 		e.state = c.State
 		changes = append(changes, told{e, c})
@@ -222,8 +227,13 @@ func (r *Renewer) begin(now time.Duration) {
 		r.retired = append(r.retired, s)
 	}
 	clear(r.streams)
+	r.hasten(now, func(e *Renewal) bool { return e.refusals > 0 })
+}
+
+// hasten has leases renewed now.
+func (r *Renewer) hasten(now time.Duration, which func(*Renewal) bool) {
 	for _, e := range slices.Clone(r.queue) {
-		if e.refusals > 0 && !e.asked {
+		if !e.asked && which(e) {
 			e.next = now
 			r.settle(e)
 		}

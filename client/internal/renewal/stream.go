@@ -232,6 +232,7 @@ func (s *stream) fail(err error) {
 		s.r.answer(result{e: e, try: try, endpoint: s.to.endpoint, answer: failed, err: err})
 	}
 	s.unanswered, s.waiting = nil, map[*Renewal]uint64{}
+	s.r.refused = s.r.refused || err != nil && s.r.cfg.Refused(err)
 	s.r.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "a stream of renewals ended", slog.Int("endpoint", s.to.endpoint), slog.Any("error", err))
 	s.r.kick()
 }
