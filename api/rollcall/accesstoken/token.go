@@ -114,6 +114,9 @@ func (t Token) ID() string {
 	return ID(t.sum)
 }
 
+// IsZero says that t is no token.
+func (t Token) IsZero() bool { return t.text == nil }
+
 // SHA256 returns the hash of the secret's characters: what a cluster stores.
 func (t Token) SHA256() [sha256.Size]byte { return t.sum }
 

@@ -59,6 +59,13 @@ func TestParse(t *testing.T) {
 	}
 }
 
+func TestTheZeroValueIsNoToken(t *testing.T) {
+	var zero accesstoken.Token
+	if !zero.IsZero() || accesstoken.New().IsZero() || zero.Text() != "" || zero.ID() != "" {
+		t.Errorf("IsZero, Text, ID = %v, %q, %q", zero.IsZero(), zero.Text(), zero.ID())
+	}
+}
+
 func TestWhatIsNoToken(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
