@@ -15,7 +15,7 @@ func (c *Client) WhoAmI(ctx context.Context) (*rollcallv1.WhoAmIResponse, error)
 
 // AccessQuestion is what CheckAccess asks.
 type AccessQuestion struct {
-	Verb     string // "read", for example: see docs/access.md
+	Verb     string // "read", for example: docs/security.md lists them
 	Service  string // a service's name, or a pattern as an override's; "": everything
 	Identity string // "cert:NAME", "token:NAME" or "anonymous"; "": this client. About others, the caller needs the verb auth
 }
