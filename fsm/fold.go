@@ -106,6 +106,9 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 			p.refusal = checkWrite(kind.Write)
 		}
 		if p.refusal == nil {
+			p.refusal = s.authorize(cmd, now)
+		}
+		if p.refusal == nil {
 			s.evaluateWrite(&p, cmd, kind.Write)
 		}
 	case *logv1.Command_AnnounceMember:
@@ -130,6 +133,9 @@ func (s *state) evaluate(cmd *logv1.Command, now int64) plan {
 		s.evaluateLimits(&p, kind.TermStart)
 	case *logv1.Command_Record:
 		if p.refusal = checkCaller(cmd); p.refusal == nil {
+			p.refusal = s.authorize(cmd, now)
+		}
+		if p.refusal == nil {
 			s.evaluateRecord(&p, cmd, kind.Record)
 		}
 	case *logv1.Command_Expire:

@@ -63,7 +63,8 @@ type Kinds struct{ all []*Kind }
 func DefaultKinds() *Kinds { return defaultKinds }
 
 var defaultKinds = (&Kinds{}).With(serviceKind, memberKind, requestKind, settingKind,
-	leaseKind, overrideKind, ruleKind, leaseGuardKind)
+	leaseKind, overrideKind, ruleKind, leaseGuardKind,
+	tokenKind, roleKind, grantsKind, authKind)
 
 // With returns these and more kinds. It panics if two have the same number.
 func (k *Kinds) With(more ...*Kind) *Kinds {

@@ -76,6 +76,9 @@ func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 			level = logv1.LevelOf(k.Level)
 		}
 	}
+	if a := cmd.GetActor(); a.GetOnBehalfOf() != "" || a.GetCredential() != "" || a.GetStaticAdmin() {
+		level = max(level, logv1.LevelAccess)
+	}
 	if len(cmd.GetBreakGlass()) > 0 {
 		level = max(level, logv1.LevelLayers)
 	}

@@ -26,10 +26,11 @@ const (
 	tagRecord     = 9 // a RecordCommand's payload, with its kind before
 	tagBreakGlass = 10
 	tagGrant      = 11 // what a GrantLease asks for, with the kind before
+	tagOnBehalfOf = 12
 )
 
-// hashRequest hashes all that a caller asks with a command, but neither the caller's address, which changes
-// from try to try, nor the id itself. It encodes by hand, because protobuf does not promise the same bytes
+// hashRequest hashes all that a caller asks with a command, but neither the caller's address and credential, which
+// can change from try to try, nor the id itself. It encodes by hand, because protobuf does not promise the same bytes
 // for the same message. It uses the memory of scratch, and returns it for the next call.
 func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	b := scratch[:0]
@@ -49,6 +50,7 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	if cmd.GetActor().GetVerified() {
 		b = append(b, tagVerified)
 	}
+	optional(tagOnBehalfOf, cmd.GetActor().GetOnBehalfOf())
 	optional(tagReason, cmd.GetReason())
 	for _, c := range cmd.GetWrite().GetChanges() {
 		text(tagChange, c.GetService())

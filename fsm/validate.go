@@ -55,6 +55,7 @@ var textProblems = map[limits.Problem]problem{
 	limits.NotNormalized: logv1.Refusal_PROBLEM_NOT_NORMALIZED,
 	limits.Reserved:      logv1.Refusal_PROBLEM_RESERVED,
 	limits.NotPattern:    logv1.Refusal_PROBLEM_NOT_A_PATTERN,
+	limits.NotIdentity:   logv1.Refusal_PROBLEM_NOT_AN_IDENTITY,
 }
 
 // checkCaller checks the fields of a command that tell of its caller.
@@ -67,6 +68,12 @@ func checkCaller(cmd *logv1.Command) *logv1.Refusal {
 	}
 	if bad := limits.Peer(cmd.GetActor().GetPeer()); bad != nil {
 		return textRefusal("actor.peer", bad)
+	}
+	if bad := limits.Actor(cmd.GetActor().GetOnBehalfOf()); bad != nil {
+		return textRefusal("actor.on_behalf_of", bad)
+	}
+	if bad := limits.Actor(cmd.GetActor().GetCredential()); bad != nil {
+		return textRefusal("actor.credential", bad)
 	}
 	return textRefusal("request_id", limits.RequestID(cmd.GetRequestId()))
 }

@@ -64,6 +64,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 			return nil, fmt.Errorf("listen for probes (--health-listen): %w", err)
 		}
 	}
+	if err = n.openAuditLog(); err != nil {
+		return nil, err
+	}
 	if err = n.openStore(); err != nil {
 		return nil, err
 	}
@@ -216,6 +219,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.OnLinearizableRead = n.metrics.ReadLinearizable
 	cfg.Logger = n.cfg.Logger
 	cfg.TLS = n.tls.api
+	cfg.Audit, cfg.WritesPerSecond = n.auditLog, n.cfg.WritesPerSecond
 	return cfg
 }
 

@@ -40,6 +40,21 @@ const (
 	MaxRules           = 1_000
 )
 
+// Access.
+const (
+	MaxTokens           = 10_000
+	MaxRoles            = 100
+	MaxIdentities       = 10_000 // that have grants
+	MaxGrantPatterns    = 1_000  // of one identity, over all its grants
+	MaxIdentityBytes    = MaxActorBytes
+	MaxTokenNameBytes   = 64
+	MaxRoleNameBytes    = 64
+	MaxDescriptionBytes = 256
+
+	MinTokenTTL = time.Second
+	MaxTokenTTL = 10 * 365 * 24 * time.Hour
+)
+
 // Leases.
 const (
 	MaxLeases        = 100_000 // that live or are ending

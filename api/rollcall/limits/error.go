@@ -21,6 +21,7 @@ const (
 	NotNormalized         // Rune, at Offset, is written otherwise in Normalization Form C
 	Reserved              // it begins like the nodes' own names
 	NotPattern            // it has a '*' where patterns have none, or is empty
+	NotIdentity           // it does not begin as identities do
 )
 
 // Error says what is wrong with a text: a code and values, which mean the same on every node. Error words
@@ -42,7 +43,7 @@ func (e *Error) Error() string {
 	switch {
 	case e.Text == "" || e.Problem == TooLong || e.Problem == NotUTF8:
 		return e.Plain()
-	case e.Problem == Reserved, e.Problem == NotPattern:
+	case e.Problem == Reserved, e.Problem == NotPattern, e.Problem == NotIdentity:
 		return strconv.Quote(e.Text) + " " + e.Plain()
 	case e.Problem == MisplacedMark || e.Problem == NotNormalized:
 		return strconv.QuoteToASCII(e.Text) + ": " + e.Plain()
@@ -69,6 +70,8 @@ func (e *Error) Plain() string {
 			e.character(), e.Offset+1)
 	case NotPattern:
 		return notPattern(e.Text)
+	case NotIdentity:
+		return `is no identity; one is "cert:" and the name in a certificate, or "token:" and the name of a token`
 	case Reserved:
 		return fmt.Sprintf("begins with %q, which is kept for the node's own names", rollcallv1.OwnPrefix)
 	}

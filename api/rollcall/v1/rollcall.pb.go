@@ -47,6 +47,7 @@ const (
 	EventType_EVENT_TYPE_RULE_REMOVED     EventType = 12
 	EventType_EVENT_TYPE_LEASE_ENDING     EventType = 13 // of a lease with very many reports, which are changed part by part
 	EventType_EVENT_TYPE_LEASE_FORGOTTEN  EventType = 14 // with the reports that its end left
+	EventType_EVENT_TYPE_ACCESS_CHANGED   EventType = 15 // a token, a role, grants, or whether access is enforced
 )
 
 // Enum value maps for EventType.
@@ -67,6 +68,7 @@ var (
 		12: "EVENT_TYPE_RULE_REMOVED",
 		13: "EVENT_TYPE_LEASE_ENDING",
 		14: "EVENT_TYPE_LEASE_FORGOTTEN",
+		15: "EVENT_TYPE_ACCESS_CHANGED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
@@ -84,6 +86,7 @@ var (
 		"EVENT_TYPE_RULE_REMOVED":     12,
 		"EVENT_TYPE_LEASE_ENDING":     13,
 		"EVENT_TYPE_LEASE_FORGOTTEN":  14,
+		"EVENT_TYPE_ACCESS_CHANGED":   15,
 	}
 )
 
@@ -955,8 +958,9 @@ func (x *BrokenRules) GetMore() int64 {
 type Actor struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Verified      bool                   `protobuf:"varint,2,opt,name=verified,proto3" json:"verified,omitempty"` // false: the caller's word
-	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`          // caller's address, as the first node saw it
+	Verified      bool                   `protobuf:"varint,2,opt,name=verified,proto3" json:"verified,omitempty"`                        // false: the caller's word
+	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`                                 // caller's address, as the first node saw it
+	OnBehalfOf    string                 `protobuf:"bytes,4,opt,name=on_behalf_of,json=onBehalfOf,proto3" json:"on_behalf_of,omitempty"` // the actor that a verified caller gave
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1012,6 +1016,13 @@ func (x *Actor) GetPeer() string {
 	return ""
 }
 
+func (x *Actor) GetOnBehalfOf() string {
+	if x != nil {
+		return x.OnBehalfOf
+	}
+	return ""
+}
+
 // Event is one fact that changed the registry. Skip types you do not know: more will come.
 type Event struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1045,6 +1056,7 @@ type Event struct {
 	Lease         *Lease        `protobuf:"bytes,20,opt,name=lease,proto3" json:"lease,omitempty"`                             // of LEASE_…: as the event left it; LEASE_ENDED says how it ended also if nothing is left of it
 	LeaseGuard    *LeaseGuard   `protobuf:"bytes,21,opt,name=lease_guard,json=leaseGuard,proto3" json:"lease_guard,omitempty"` // of LEASE_GUARD
 	Detached      bool          `protobuf:"varint,22,opt,name=detached,proto3" json:"detached,omitempty"`                      // of a service: the end of lease_id made the event, and the report is attached to no lease any more
+	Access        *AccessChange `protobuf:"bytes,23,opt,name=access,proto3" json:"access,omitempty"`                           // of ACCESS_CHANGED
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1233,6 +1245,90 @@ func (x *Event) GetDetached() bool {
 	return false
 }
 
+func (x *Event) GetAccess() *AccessChange {
+	if x != nil {
+		return x.Access
+	}
+	return nil
+}
+
+// AccessChange is what an event changed of who may do what: one of the four. What was deleted has only its name.
+type AccessChange struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deleted       bool                   `protobuf:"varint,1,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Token         *Token                 `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"` // without its grants
+	Role          *AccessRole            `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	Grants        *IdentityGrants        `protobuf:"bytes,4,opt,name=grants,proto3" json:"grants,omitempty"`
+	Auth          *Auth                  `protobuf:"bytes,5,opt,name=auth,proto3" json:"auth,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessChange) Reset() {
+	*x = AccessChange{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessChange) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessChange) ProtoMessage() {}
+
+func (x *AccessChange) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessChange.ProtoReflect.Descriptor instead.
+func (*AccessChange) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *AccessChange) GetDeleted() bool {
+	if x != nil {
+		return x.Deleted
+	}
+	return false
+}
+
+func (x *AccessChange) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *AccessChange) GetRole() *AccessRole {
+	if x != nil {
+		return x.Role
+	}
+	return nil
+}
+
+func (x *AccessChange) GetGrants() *IdentityGrants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *AccessChange) GetAuth() *Auth {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
 // At is a point in time; unset means now.
 type At struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1247,7 +1343,7 @@ type At struct {
 
 func (x *At) Reset() {
 	*x = At{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1259,7 +1355,7 @@ func (x *At) String() string {
 func (*At) ProtoMessage() {}
 
 func (x *At) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[10]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1368,7 @@ func (x *At) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use At.ProtoReflect.Descriptor instead.
 func (*At) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{10}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *At) GetAt() isAt_At {
@@ -1341,7 +1437,7 @@ type SetServingStatusRequest struct {
 
 func (x *SetServingStatusRequest) Reset() {
 	*x = SetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1353,7 +1449,7 @@ func (x *SetServingStatusRequest) String() string {
 func (*SetServingStatusRequest) ProtoMessage() {}
 
 func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[11]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1366,7 +1462,7 @@ func (x *SetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*SetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{11}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *SetServingStatusRequest) GetService() string {
@@ -1447,7 +1543,7 @@ type SetServingStatusResponse struct {
 
 func (x *SetServingStatusResponse) Reset() {
 	*x = SetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1555,7 @@ func (x *SetServingStatusResponse) String() string {
 func (*SetServingStatusResponse) ProtoMessage() {}
 
 func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[12]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1568,7 @@ func (x *SetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*SetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *SetServingStatusResponse) GetService() *ServiceRecord {
@@ -1522,7 +1618,7 @@ type StatusChange struct {
 
 func (x *StatusChange) Reset() {
 	*x = StatusChange{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1630,7 @@ func (x *StatusChange) String() string {
 func (*StatusChange) ProtoMessage() {}
 
 func (x *StatusChange) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[13]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1643,7 @@ func (x *StatusChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusChange.ProtoReflect.Descriptor instead.
 func (*StatusChange) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StatusChange) GetService() string {
@@ -1593,7 +1689,7 @@ type BatchSetServingStatusRequest struct {
 
 func (x *BatchSetServingStatusRequest) Reset() {
 	*x = BatchSetServingStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1701,7 @@ func (x *BatchSetServingStatusRequest) String() string {
 func (*BatchSetServingStatusRequest) ProtoMessage() {}
 
 func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[14]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1714,7 @@ func (x *BatchSetServingStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusRequest.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *BatchSetServingStatusRequest) GetChanges() []*StatusChange {
@@ -1676,7 +1772,7 @@ type BatchSetServingStatusResponse struct {
 
 func (x *BatchSetServingStatusResponse) Reset() {
 	*x = BatchSetServingStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1688,7 +1784,7 @@ func (x *BatchSetServingStatusResponse) String() string {
 func (*BatchSetServingStatusResponse) ProtoMessage() {}
 
 func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[15]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1701,7 +1797,7 @@ func (x *BatchSetServingStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchSetServingStatusResponse.ProtoReflect.Descriptor instead.
 func (*BatchSetServingStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *BatchSetServingStatusResponse) GetServices() []*ServiceRecord {
@@ -1756,7 +1852,7 @@ type DeleteServiceRequest struct {
 
 func (x *DeleteServiceRequest) Reset() {
 	*x = DeleteServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1768,7 +1864,7 @@ func (x *DeleteServiceRequest) String() string {
 func (*DeleteServiceRequest) ProtoMessage() {}
 
 func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[16]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1781,7 +1877,7 @@ func (x *DeleteServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceRequest.ProtoReflect.Descriptor instead.
 func (*DeleteServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *DeleteServiceRequest) GetService() string {
@@ -1858,7 +1954,7 @@ type DeleteServiceResponse struct {
 
 func (x *DeleteServiceResponse) Reset() {
 	*x = DeleteServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1966,7 @@ func (x *DeleteServiceResponse) String() string {
 func (*DeleteServiceResponse) ProtoMessage() {}
 
 func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[17]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +1979,7 @@ func (x *DeleteServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteServiceResponse.ProtoReflect.Descriptor instead.
 func (*DeleteServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *DeleteServiceResponse) GetRevision() int64 {
@@ -1927,7 +2023,7 @@ type SetOverrideRequest struct {
 
 func (x *SetOverrideRequest) Reset() {
 	*x = SetOverrideRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1939,7 +2035,7 @@ func (x *SetOverrideRequest) String() string {
 func (*SetOverrideRequest) ProtoMessage() {}
 
 func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[18]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1952,7 +2048,7 @@ func (x *SetOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideRequest.ProtoReflect.Descriptor instead.
 func (*SetOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SetOverrideRequest) GetPattern() string {
@@ -2042,7 +2138,7 @@ type SetOverrideResponse struct {
 
 func (x *SetOverrideResponse) Reset() {
 	*x = SetOverrideResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2054,7 +2150,7 @@ func (x *SetOverrideResponse) String() string {
 func (*SetOverrideResponse) ProtoMessage() {}
 
 func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[19]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2067,7 +2163,7 @@ func (x *SetOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverrideResponse.ProtoReflect.Descriptor instead.
 func (*SetOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetOverrideResponse) GetOverride() *Override {
@@ -2138,7 +2234,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2246,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[20]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2259,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AffectedService) GetService() string {
@@ -2203,7 +2299,7 @@ type ClearOverrideRequest struct {
 
 func (x *ClearOverrideRequest) Reset() {
 	*x = ClearOverrideRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2311,7 @@ func (x *ClearOverrideRequest) String() string {
 func (*ClearOverrideRequest) ProtoMessage() {}
 
 func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[21]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2324,7 @@ func (x *ClearOverrideRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverrideRequest.ProtoReflect.Descriptor instead.
 func (*ClearOverrideRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ClearOverrideRequest) GetPattern() string {
@@ -2302,7 +2398,7 @@ type ClearOverrideResponse struct {
 
 func (x *ClearOverrideResponse) Reset() {
 	*x = ClearOverrideResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2314,7 +2410,7 @@ func (x *ClearOverrideResponse) String() string {
 func (*ClearOverrideResponse) ProtoMessage() {}
 
 func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[22]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2327,7 +2423,7 @@ func (x *ClearOverrideResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverrideResponse.ProtoReflect.Descriptor instead.
 func (*ClearOverrideResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ClearOverrideResponse) GetMatchedCount() int64 {
@@ -2399,7 +2495,7 @@ type SetRuleRequest struct {
 
 func (x *SetRuleRequest) Reset() {
 	*x = SetRuleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2411,7 +2507,7 @@ func (x *SetRuleRequest) String() string {
 func (*SetRuleRequest) ProtoMessage() {}
 
 func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[23]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2424,7 +2520,7 @@ func (x *SetRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRuleRequest.ProtoReflect.Descriptor instead.
 func (*SetRuleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SetRuleRequest) GetName() string {
@@ -2510,7 +2606,7 @@ type SetRuleResponse struct {
 
 func (x *SetRuleResponse) Reset() {
 	*x = SetRuleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2522,7 +2618,7 @@ func (x *SetRuleResponse) String() string {
 func (*SetRuleResponse) ProtoMessage() {}
 
 func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[24]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2535,7 +2631,7 @@ func (x *SetRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRuleResponse.ProtoReflect.Descriptor instead.
 func (*SetRuleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SetRuleResponse) GetRule() *Rule {
@@ -2581,7 +2677,7 @@ type RemoveRuleRequest struct {
 
 func (x *RemoveRuleRequest) Reset() {
 	*x = RemoveRuleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2593,7 +2689,7 @@ func (x *RemoveRuleRequest) String() string {
 func (*RemoveRuleRequest) ProtoMessage() {}
 
 func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[25]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2606,7 +2702,7 @@ func (x *RemoveRuleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRuleRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRuleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RemoveRuleRequest) GetName() string {
@@ -2668,7 +2764,7 @@ type RemoveRuleResponse struct {
 
 func (x *RemoveRuleResponse) Reset() {
 	*x = RemoveRuleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2680,7 +2776,7 @@ func (x *RemoveRuleResponse) String() string {
 func (*RemoveRuleResponse) ProtoMessage() {}
 
 func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[26]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2693,7 +2789,7 @@ func (x *RemoveRuleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRuleResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRuleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RemoveRuleResponse) GetRevision() int64 {
@@ -2728,7 +2824,7 @@ type GrantLeaseRequest struct {
 
 func (x *GrantLeaseRequest) Reset() {
 	*x = GrantLeaseRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +2836,7 @@ func (x *GrantLeaseRequest) String() string {
 func (*GrantLeaseRequest) ProtoMessage() {}
 
 func (x *GrantLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[27]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +2849,7 @@ func (x *GrantLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLeaseRequest.ProtoReflect.Descriptor instead.
 func (*GrantLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GrantLeaseRequest) GetTtl() *durationpb.Duration {
@@ -2817,7 +2913,7 @@ type GrantLeaseResponse struct {
 
 func (x *GrantLeaseResponse) Reset() {
 	*x = GrantLeaseResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2829,7 +2925,7 @@ func (x *GrantLeaseResponse) String() string {
 func (*GrantLeaseResponse) ProtoMessage() {}
 
 func (x *GrantLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[28]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2842,7 +2938,7 @@ func (x *GrantLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLeaseResponse.ProtoReflect.Descriptor instead.
 func (*GrantLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *GrantLeaseResponse) GetLeaseId() string {
@@ -2882,7 +2978,7 @@ type KeepAliveRequest struct {
 
 func (x *KeepAliveRequest) Reset() {
 	*x = KeepAliveRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +2990,7 @@ func (x *KeepAliveRequest) String() string {
 func (*KeepAliveRequest) ProtoMessage() {}
 
 func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[29]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3003,7 @@ func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
 func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *KeepAliveRequest) GetLeaseIds() []string {
@@ -2934,7 +3030,7 @@ type KeepAliveResponse struct {
 
 func (x *KeepAliveResponse) Reset() {
 	*x = KeepAliveResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2946,7 +3042,7 @@ func (x *KeepAliveResponse) String() string {
 func (*KeepAliveResponse) ProtoMessage() {}
 
 func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[30]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2959,7 +3055,7 @@ func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
 func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *KeepAliveResponse) GetRenewedLeaseIds() []string {
@@ -3014,7 +3110,7 @@ type RevokeLeaseRequest struct {
 
 func (x *RevokeLeaseRequest) Reset() {
 	*x = RevokeLeaseRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3026,7 +3122,7 @@ func (x *RevokeLeaseRequest) String() string {
 func (*RevokeLeaseRequest) ProtoMessage() {}
 
 func (x *RevokeLeaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[31]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3039,7 +3135,7 @@ func (x *RevokeLeaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLeaseRequest.ProtoReflect.Descriptor instead.
 func (*RevokeLeaseRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *RevokeLeaseRequest) GetLeaseId() string {
@@ -3110,7 +3206,7 @@ type RevokeLeaseResponse struct {
 
 func (x *RevokeLeaseResponse) Reset() {
 	*x = RevokeLeaseResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3122,7 +3218,7 @@ func (x *RevokeLeaseResponse) String() string {
 func (*RevokeLeaseResponse) ProtoMessage() {}
 
 func (x *RevokeLeaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[32]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3135,7 +3231,7 @@ func (x *RevokeLeaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLeaseResponse.ProtoReflect.Descriptor instead.
 func (*RevokeLeaseResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RevokeLeaseResponse) GetRevision() int64 {
@@ -3178,7 +3274,7 @@ type ReleaseLeaseGuardRequest struct {
 
 func (x *ReleaseLeaseGuardRequest) Reset() {
 	*x = ReleaseLeaseGuardRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3190,7 +3286,7 @@ func (x *ReleaseLeaseGuardRequest) String() string {
 func (*ReleaseLeaseGuardRequest) ProtoMessage() {}
 
 func (x *ReleaseLeaseGuardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[33]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3203,7 +3299,7 @@ func (x *ReleaseLeaseGuardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseGuardRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseGuardRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ReleaseLeaseGuardRequest) GetReason() string {
@@ -3246,7 +3342,7 @@ type ReleaseLeaseGuardResponse struct {
 
 func (x *ReleaseLeaseGuardResponse) Reset() {
 	*x = ReleaseLeaseGuardResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3354,7 @@ func (x *ReleaseLeaseGuardResponse) String() string {
 func (*ReleaseLeaseGuardResponse) ProtoMessage() {}
 
 func (x *ReleaseLeaseGuardResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[34]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3367,7 @@ func (x *ReleaseLeaseGuardResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseLeaseGuardResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseLeaseGuardResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ReleaseLeaseGuardResponse) GetChanged() bool {
@@ -3313,7 +3409,7 @@ type WriteStreamRequest struct {
 
 func (x *WriteStreamRequest) Reset() {
 	*x = WriteStreamRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3325,7 +3421,7 @@ func (x *WriteStreamRequest) String() string {
 func (*WriteStreamRequest) ProtoMessage() {}
 
 func (x *WriteStreamRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[35]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3338,7 +3434,7 @@ func (x *WriteStreamRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteStreamRequest.ProtoReflect.Descriptor instead.
 func (*WriteStreamRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WriteStreamRequest) GetWrites() []*StreamedWrite {
@@ -3370,7 +3466,7 @@ type StreamedWrite struct {
 
 func (x *StreamedWrite) Reset() {
 	*x = StreamedWrite{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3382,7 +3478,7 @@ func (x *StreamedWrite) String() string {
 func (*StreamedWrite) ProtoMessage() {}
 
 func (x *StreamedWrite) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[36]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3395,7 +3491,7 @@ func (x *StreamedWrite) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamedWrite.ProtoReflect.Descriptor instead.
 func (*StreamedWrite) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StreamedWrite) GetId() uint64 {
@@ -3500,7 +3596,7 @@ type WriteStreamResponse struct {
 
 func (x *WriteStreamResponse) Reset() {
 	*x = WriteStreamResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3512,7 +3608,7 @@ func (x *WriteStreamResponse) String() string {
 func (*WriteStreamResponse) ProtoMessage() {}
 
 func (x *WriteStreamResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[37]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3525,7 +3621,7 @@ func (x *WriteStreamResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteStreamResponse.ProtoReflect.Descriptor instead.
 func (*WriteStreamResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *WriteStreamResponse) GetResults() []*StreamedResult {
@@ -3559,7 +3655,7 @@ type StreamedResult struct {
 
 func (x *StreamedResult) Reset() {
 	*x = StreamedResult{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3571,7 +3667,7 @@ func (x *StreamedResult) String() string {
 func (*StreamedResult) ProtoMessage() {}
 
 func (x *StreamedResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[38]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3584,7 +3680,7 @@ func (x *StreamedResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamedResult.ProtoReflect.Descriptor instead.
 func (*StreamedResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *StreamedResult) GetId() uint64 {
@@ -3692,7 +3788,7 @@ type GetServiceRequest struct {
 
 func (x *GetServiceRequest) Reset() {
 	*x = GetServiceRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3704,7 +3800,7 @@ func (x *GetServiceRequest) String() string {
 func (*GetServiceRequest) ProtoMessage() {}
 
 func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[39]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3717,7 +3813,7 @@ func (x *GetServiceRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceRequest.ProtoReflect.Descriptor instead.
 func (*GetServiceRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *GetServiceRequest) GetService() string {
@@ -3745,7 +3841,7 @@ type GetServiceResponse struct {
 
 func (x *GetServiceResponse) Reset() {
 	*x = GetServiceResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3757,7 +3853,7 @@ func (x *GetServiceResponse) String() string {
 func (*GetServiceResponse) ProtoMessage() {}
 
 func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[40]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3770,7 +3866,7 @@ func (x *GetServiceResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetServiceResponse.ProtoReflect.Descriptor instead.
 func (*GetServiceResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *GetServiceResponse) GetService() *ServiceRecord {
@@ -3807,7 +3903,7 @@ type ListServicesRequest struct {
 
 func (x *ListServicesRequest) Reset() {
 	*x = ListServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3819,7 +3915,7 @@ func (x *ListServicesRequest) String() string {
 func (*ListServicesRequest) ProtoMessage() {}
 
 func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[41]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3832,7 +3928,7 @@ func (x *ListServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesRequest.ProtoReflect.Descriptor instead.
 func (*ListServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *ListServicesRequest) GetPrefix() string {
@@ -3883,7 +3979,7 @@ type ListServicesResponse struct {
 
 func (x *ListServicesResponse) Reset() {
 	*x = ListServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3895,7 +3991,7 @@ func (x *ListServicesResponse) String() string {
 func (*ListServicesResponse) ProtoMessage() {}
 
 func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[42]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3908,7 +4004,7 @@ func (x *ListServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListServicesResponse.ProtoReflect.Descriptor instead.
 func (*ListServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *ListServicesResponse) GetServices() []*ServiceRecord {
@@ -3949,7 +4045,7 @@ type ListOverridesRequest struct {
 
 func (x *ListOverridesRequest) Reset() {
 	*x = ListOverridesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3961,7 +4057,7 @@ func (x *ListOverridesRequest) String() string {
 func (*ListOverridesRequest) ProtoMessage() {}
 
 func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[43]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3974,7 +4070,7 @@ func (x *ListOverridesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesRequest.ProtoReflect.Descriptor instead.
 func (*ListOverridesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *ListOverridesRequest) GetPageSize() int32 {
@@ -4003,7 +4099,7 @@ type ListOverridesResponse struct {
 
 func (x *ListOverridesResponse) Reset() {
 	*x = ListOverridesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4015,7 +4111,7 @@ func (x *ListOverridesResponse) String() string {
 func (*ListOverridesResponse) ProtoMessage() {}
 
 func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[44]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4028,7 +4124,7 @@ func (x *ListOverridesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOverridesResponse.ProtoReflect.Descriptor instead.
 func (*ListOverridesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{44}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *ListOverridesResponse) GetOverrides() []*Override {
@@ -4071,7 +4167,7 @@ type ListLeasesRequest struct {
 
 func (x *ListLeasesRequest) Reset() {
 	*x = ListLeasesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4083,7 +4179,7 @@ func (x *ListLeasesRequest) String() string {
 func (*ListLeasesRequest) ProtoMessage() {}
 
 func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[45]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4096,7 +4192,7 @@ func (x *ListLeasesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeasesRequest.ProtoReflect.Descriptor instead.
 func (*ListLeasesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{45}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *ListLeasesRequest) GetPageSize() int32 {
@@ -4140,7 +4236,7 @@ type ListLeasesResponse struct {
 
 func (x *ListLeasesResponse) Reset() {
 	*x = ListLeasesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4152,7 +4248,7 @@ func (x *ListLeasesResponse) String() string {
 func (*ListLeasesResponse) ProtoMessage() {}
 
 func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[46]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4165,7 +4261,7 @@ func (x *ListLeasesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListLeasesResponse.ProtoReflect.Descriptor instead.
 func (*ListLeasesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{46}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *ListLeasesResponse) GetLeases() []*Lease {
@@ -4211,7 +4307,7 @@ type ListRulesRequest struct {
 
 func (x *ListRulesRequest) Reset() {
 	*x = ListRulesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4223,7 +4319,7 @@ func (x *ListRulesRequest) String() string {
 func (*ListRulesRequest) ProtoMessage() {}
 
 func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[47]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4236,7 +4332,7 @@ func (x *ListRulesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesRequest.ProtoReflect.Descriptor instead.
 func (*ListRulesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{47}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{48}
 }
 
 type ListRulesResponse struct {
@@ -4250,7 +4346,7 @@ type ListRulesResponse struct {
 
 func (x *ListRulesResponse) Reset() {
 	*x = ListRulesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4262,7 +4358,7 @@ func (x *ListRulesResponse) String() string {
 func (*ListRulesResponse) ProtoMessage() {}
 
 func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[48]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4275,7 +4371,7 @@ func (x *ListRulesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRulesResponse.ProtoReflect.Descriptor instead.
 func (*ListRulesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{48}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListRulesResponse) GetRules() []*Rule {
@@ -4317,7 +4413,7 @@ type WatchServicesRequest struct {
 
 func (x *WatchServicesRequest) Reset() {
 	*x = WatchServicesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[49]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4329,7 +4425,7 @@ func (x *WatchServicesRequest) String() string {
 func (*WatchServicesRequest) ProtoMessage() {}
 
 func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[49]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4342,7 +4438,7 @@ func (x *WatchServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesRequest.ProtoReflect.Descriptor instead.
 func (*WatchServicesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{49}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *WatchServicesRequest) GetPrefixes() []string {
@@ -4384,7 +4480,7 @@ type WatchServicesResponse struct {
 
 func (x *WatchServicesResponse) Reset() {
 	*x = WatchServicesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[50]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4396,7 +4492,7 @@ func (x *WatchServicesResponse) String() string {
 func (*WatchServicesResponse) ProtoMessage() {}
 
 func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[50]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4409,7 +4505,7 @@ func (x *WatchServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchServicesResponse.ProtoReflect.Descriptor instead.
 func (*WatchServicesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{50}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *WatchServicesResponse) GetServices() []*ServiceRecord {
@@ -4462,7 +4558,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[51]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4474,7 +4570,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[51]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4487,7 +4583,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{51}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *WatchEventsRequest) GetPrefixes() []string {
@@ -4523,7 +4619,7 @@ type WatchEventsResponse struct {
 
 func (x *WatchEventsResponse) Reset() {
 	*x = WatchEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[52]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4535,7 +4631,7 @@ func (x *WatchEventsResponse) String() string {
 func (*WatchEventsResponse) ProtoMessage() {}
 
 func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[52]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4548,7 +4644,7 @@ func (x *WatchEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsResponse.ProtoReflect.Descriptor instead.
 func (*WatchEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{52}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchEventsResponse) GetEvents() []*Event {
@@ -4604,7 +4700,7 @@ type ListEventsRequest struct {
 
 func (x *ListEventsRequest) Reset() {
 	*x = ListEventsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[53]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4616,7 +4712,7 @@ func (x *ListEventsRequest) String() string {
 func (*ListEventsRequest) ProtoMessage() {}
 
 func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[53]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4629,7 +4725,7 @@ func (x *ListEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsRequest.ProtoReflect.Descriptor instead.
 func (*ListEventsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{53}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *ListEventsRequest) GetPrefixes() []string {
@@ -4723,7 +4819,7 @@ type ListEventsResponse struct {
 
 func (x *ListEventsResponse) Reset() {
 	*x = ListEventsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[54]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4735,7 +4831,7 @@ func (x *ListEventsResponse) String() string {
 func (*ListEventsResponse) ProtoMessage() {}
 
 func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[54]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4748,7 +4844,7 @@ func (x *ListEventsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEventsResponse.ProtoReflect.Descriptor instead.
 func (*ListEventsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{54}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ListEventsResponse) GetEvents() []*Event {
@@ -4798,7 +4894,7 @@ type Member struct {
 
 func (x *Member) Reset() {
 	*x = Member{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[55]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4810,7 +4906,7 @@ func (x *Member) String() string {
 func (*Member) ProtoMessage() {}
 
 func (x *Member) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[55]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4823,7 +4919,7 @@ func (x *Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Member.ProtoReflect.Descriptor instead.
 func (*Member) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{55}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Member) GetName() string {
@@ -4879,7 +4975,7 @@ type MemberStatus struct {
 
 func (x *MemberStatus) Reset() {
 	*x = MemberStatus{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[56]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4891,7 +4987,7 @@ func (x *MemberStatus) String() string {
 func (*MemberStatus) ProtoMessage() {}
 
 func (x *MemberStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[56]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4904,7 +5000,7 @@ func (x *MemberStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberStatus.ProtoReflect.Descriptor instead.
 func (*MemberStatus) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{56}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *MemberStatus) GetMember() *Member {
@@ -5025,7 +5121,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[57]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5037,7 +5133,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[57]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5050,7 +5146,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{57}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Storage) GetRegistryBytes() int64 {
@@ -5090,7 +5186,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[58]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5102,7 +5198,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[58]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5115,7 +5211,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{58}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *GetStatusRequest) GetLocalOnly() bool {
@@ -5137,14 +5233,15 @@ type GetStatusResponse struct {
 	Problems  []string               `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"` // in words, worst first
 	Level     uint32                 `protobuf:"varint,9,opt,name=level,proto3" json:"level,omitempty"`      // the cluster's feature level, as far as this node has applied the log
 	// Why the feature level is below the highest that a member can fold, in words; "": it is not.
-	LevelHeld     string `protobuf:"bytes,10,opt,name=level_held,json=levelHeld,proto3" json:"level_held,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	LevelHeld      string `protobuf:"bytes,10,opt,name=level_held,json=levelHeld,proto3" json:"level_held,omitempty"`
+	AccessEnforced bool   `protobuf:"varint,11,opt,name=access_enforced,json=accessEnforced,proto3" json:"access_enforced,omitempty"` // see Access
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[59]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5156,7 +5253,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[59]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5169,7 +5266,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{59}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *GetStatusResponse) GetClusterId() string {
@@ -5242,6 +5339,13 @@ func (x *GetStatusResponse) GetLevelHeld() string {
 	return ""
 }
 
+func (x *GetStatusResponse) GetAccessEnforced() bool {
+	if x != nil {
+		return x.AccessEnforced
+	}
+	return false
+}
+
 type ExportSnapshotRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -5250,7 +5354,7 @@ type ExportSnapshotRequest struct {
 
 func (x *ExportSnapshotRequest) Reset() {
 	*x = ExportSnapshotRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[60]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5262,7 +5366,7 @@ func (x *ExportSnapshotRequest) String() string {
 func (*ExportSnapshotRequest) ProtoMessage() {}
 
 func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[60]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5275,7 +5379,7 @@ func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{60}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{61}
 }
 
 type ExportSnapshotResponse struct {
@@ -5288,7 +5392,7 @@ type ExportSnapshotResponse struct {
 
 func (x *ExportSnapshotResponse) Reset() {
 	*x = ExportSnapshotResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5300,7 +5404,7 @@ func (x *ExportSnapshotResponse) String() string {
 func (*ExportSnapshotResponse) ProtoMessage() {}
 
 func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5313,7 +5417,7 @@ func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{61}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *ExportSnapshotResponse) GetChunk() []byte {
@@ -5338,7 +5442,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5350,7 +5454,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5363,7 +5467,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{62}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{63}
 }
 
 type VerifyResponse struct {
@@ -5383,7 +5487,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5395,7 +5499,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5408,7 +5512,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{63}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *VerifyResponse) GetRevision() int64 {
@@ -5474,7 +5578,7 @@ type MemberHash struct {
 
 func (x *MemberHash) Reset() {
 	*x = MemberHash{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5486,7 +5590,7 @@ func (x *MemberHash) String() string {
 func (*MemberHash) ProtoMessage() {}
 
 func (x *MemberHash) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5499,7 +5603,7 @@ func (x *MemberHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
 func (*MemberHash) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{64}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *MemberHash) GetNode() string {
@@ -5533,6 +5637,2104 @@ func (x *MemberHash) GetRevision() int64 {
 func (x *MemberHash) GetError() string {
 	if x != nil {
 		return x.Error
+	}
+	return ""
+}
+
+// Grant allows what a role may do over what patterns cover.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Patterns      []string               `protobuf:"bytes,2,rep,name=patterns,proto3" json:"patterns,omitempty"` // one at least; as those of overrides
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *Grant) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Grant) GetPatterns() []string {
+	if x != nil {
+		return x.Patterns
+	}
+	return nil
+}
+
+// AccessRole is a set of verbs: read, report, override, rules, auth over services; status, cluster, backup over all alone.
+type AccessRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Verbs         []string               `protobuf:"bytes,2,rep,name=verbs,proto3" json:"verbs,omitempty"`
+	BuiltIn       bool                   `protobuf:"varint,3,opt,name=built_in,json=builtIn,proto3" json:"built_in,omitempty"` // what follows is unset then
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AccessRole) Reset() {
+	*x = AccessRole{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AccessRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AccessRole) ProtoMessage() {}
+
+func (x *AccessRole) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AccessRole.ProtoReflect.Descriptor instead.
+func (*AccessRole) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *AccessRole) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AccessRole) GetVerbs() []string {
+	if x != nil {
+		return x.Verbs
+	}
+	return nil
+}
+
+func (x *AccessRole) GetBuiltIn() bool {
+	if x != nil {
+		return x.BuiltIn
+	}
+	return false
+}
+
+func (x *AccessRole) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AccessRole) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *AccessRole) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *AccessRole) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // the ID of rct_ID_…: the first 16 hexadecimal digits of the secret's SHA-256
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	ExpireTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // unset: never
+	Grants        []*Grant               `protobuf:"bytes,5,rep,name=grants,proto3" json:"grants,omitempty"`
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,9,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Token) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Token) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Token) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *Token) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Token) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Token) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Token) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// IdentityGrants is what one identity was given.
+type IdentityGrants struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Grants        []*Grant               `protobuf:"bytes,2,rep,name=grants,proto3" json:"grants,omitempty"`
+	Denied        bool                   `protobuf:"varint,3,opt,name=denied,proto3" json:"denied,omitempty"` // it may do nothing, not even what anonymous callers may
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *IdentityGrants) Reset() {
+	*x = IdentityGrants{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *IdentityGrants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*IdentityGrants) ProtoMessage() {}
+
+func (x *IdentityGrants) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use IdentityGrants.ProtoReflect.Descriptor instead.
+func (*IdentityGrants) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *IdentityGrants) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *IdentityGrants) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *IdentityGrants) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *IdentityGrants) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *IdentityGrants) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *IdentityGrants) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *IdentityGrants) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+// Auth is the setting of the whole cluster.
+type Auth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enforced      bool                   `protobuf:"varint,1,opt,name=enforced,proto3" json:"enforced,omitempty"`
+	Anonymous     string                 `protobuf:"bytes,2,opt,name=anonymous,proto3" json:"anonymous,omitempty"` // the role of callers that prove no identity, over everything; "": none
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"` // 0: it was never set
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Auth) Reset() {
+	*x = Auth{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Auth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Auth) ProtoMessage() {}
+
+func (x *Auth) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Auth.ProtoReflect.Descriptor instead.
+func (*Auth) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *Auth) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
+func (x *Auth) GetAnonymous() string {
+	if x != nil {
+		return x.Anonymous
+	}
+	return ""
+}
+
+func (x *Auth) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Auth) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Auth) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Auth) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type WhoAmIRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIRequest) Reset() {
+	*x = WhoAmIRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIRequest) ProtoMessage() {}
+
+func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
+func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{71}
+}
+
+type WhoAmIResponse struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Identity string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	How      string                 `protobuf:"bytes,2,opt,name=how,proto3" json:"how,omitempty"` // in words: "a token", "its certificate", "nothing: no token and no certificate"
+	// What it may do, its own grants and those of anonymous callers. While access is not enforced: everything.
+	Grants        []*Grant               `protobuf:"bytes,3,rep,name=grants,proto3" json:"grants,omitempty"`
+	Expires       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=expires,proto3" json:"expires,omitempty"` // of the token or the certificate; unset: never
+	Enforced      bool                   `protobuf:"varint,5,opt,name=enforced,proto3" json:"enforced,omitempty"`
+	Denied        bool                   `protobuf:"varint,6,opt,name=denied,proto3" json:"denied,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,7,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	Revision      int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WhoAmIResponse) Reset() {
+	*x = WhoAmIResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WhoAmIResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WhoAmIResponse) ProtoMessage() {}
+
+func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
+func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *WhoAmIResponse) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetHow() string {
+	if x != nil {
+		return x.How
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetExpires() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Expires
+	}
+	return nil
+}
+
+func (x *WhoAmIResponse) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
+func (x *WhoAmIResponse) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *WhoAmIResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+func (x *WhoAmIResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type CheckAccessRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Verb          string                 `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
+	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`   // a service's name or a pattern; "": everything
+	Identity      string                 `protobuf:"bytes,3,opt,name=identity,proto3" json:"identity,omitempty"` // "": the caller
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAccessRequest) Reset() {
+	*x = CheckAccessRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAccessRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAccessRequest) ProtoMessage() {}
+
+func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
+func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *CheckAccessRequest) GetVerb() string {
+	if x != nil {
+		return x.Verb
+	}
+	return ""
+}
+
+func (x *CheckAccessRequest) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *CheckAccessRequest) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+type CheckAccessResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
+	// Why, in words: which grant allows it, or what is missing.
+	Why           string `protobuf:"bytes,2,opt,name=why,proto3" json:"why,omitempty"`
+	Enforced      bool   `protobuf:"varint,3,opt,name=enforced,proto3" json:"enforced,omitempty"` // false: everybody may, whatever allowed says of the grants
+	Revision      int64  `protobuf:"varint,4,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string `protobuf:"bytes,5,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CheckAccessResponse) Reset() {
+	*x = CheckAccessResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CheckAccessResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CheckAccessResponse) ProtoMessage() {}
+
+func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
+func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *CheckAccessResponse) GetAllowed() bool {
+	if x != nil {
+		return x.Allowed
+	}
+	return false
+}
+
+func (x *CheckAccessResponse) GetWhy() string {
+	if x != nil {
+		return x.Why
+	}
+	return ""
+}
+
+func (x *CheckAccessResponse) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
+func (x *CheckAccessResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CheckAccessResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type GetAuthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAuthRequest) Reset() {
+	*x = GetAuthRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAuthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAuthRequest) ProtoMessage() {}
+
+func (x *GetAuthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAuthRequest.ProtoReflect.Descriptor instead.
+func (*GetAuthRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{75}
+}
+
+type GetAuthResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Auth          *Auth                  `protobuf:"bytes,1,opt,name=auth,proto3" json:"auth,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetAuthResponse) Reset() {
+	*x = GetAuthResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetAuthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetAuthResponse) ProtoMessage() {}
+
+func (x *GetAuthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetAuthResponse.ProtoReflect.Descriptor instead.
+func (*GetAuthResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *GetAuthResponse) GetAuth() *Auth {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
+func (x *GetAuthResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *GetAuthResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type SetAuthRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enforced      bool                   `protobuf:"varint,1,opt,name=enforced,proto3" json:"enforced,omitempty"`
+	Anonymous     string                 `protobuf:"bytes,2,opt,name=anonymous,proto3" json:"anonymous,omitempty"` // see Auth
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`           // see Admin
+	IfRevision    *int64                 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if it was never set
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAuthRequest) Reset() {
+	*x = SetAuthRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAuthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAuthRequest) ProtoMessage() {}
+
+func (x *SetAuthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAuthRequest.ProtoReflect.Descriptor instead.
+func (*SetAuthRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *SetAuthRequest) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
+func (x *SetAuthRequest) GetAnonymous() string {
+	if x != nil {
+		return x.Anonymous
+	}
+	return ""
+}
+
+func (x *SetAuthRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SetAuthRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *SetAuthRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *SetAuthRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *SetAuthRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type SetAuthResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Auth          *Auth                  `protobuf:"bytes,1,opt,name=auth,proto3" json:"auth,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAuthResponse) Reset() {
+	*x = SetAuthResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAuthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAuthResponse) ProtoMessage() {}
+
+func (x *SetAuthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAuthResponse.ProtoReflect.Descriptor instead.
+func (*SetAuthResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *SetAuthResponse) GetAuth() *Auth {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
+func (x *SetAuthResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *SetAuthResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *SetAuthResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type CreateTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // as a service's, 1 to 64 bytes
+	Grants        []*Grant               `protobuf:"bytes,2,rep,name=grants,proto3" json:"grants,omitempty"`
+	Ttl           *durationpb.Duration   `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"` // 1 s to 10 years; unset: until it is revoked
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	SecretSha256  []byte                 `protobuf:"bytes,5,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"` // of the secret's text
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	ValidateOnly  bool                   `protobuf:"varint,9,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenRequest) Reset() {
+	*x = CreateTokenRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenRequest) ProtoMessage() {}
+
+func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
+func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *CreateTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *CreateTokenRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *CreateTokenRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type CreateTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"` // false: there was this token already
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateTokenResponse) Reset() {
+	*x = CreateTokenResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateTokenResponse) ProtoMessage() {}
+
+func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
+func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *CreateTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *CreateTokenResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *CreateTokenResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *CreateTokenResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type RevokeTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // or id
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenRequest) Reset() {
+	*x = RevokeTokenRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenRequest) ProtoMessage() {}
+
+func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
+func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *RevokeTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RevokeTokenRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *RevokeTokenRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type RevokeTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeTokenResponse) Reset() {
+	*x = RevokeTokenResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeTokenResponse) ProtoMessage() {}
+
+func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
+func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{82}
+}
+
+func (x *RevokeTokenResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *RevokeTokenResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *ListTokensRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTokensRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+type ListTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"` // by name
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // one cut per page; pages may differ
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+func (x *ListTokensResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListTokensResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListTokensResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type PutRoleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Verbs         []string               `protobuf:"bytes,2,rep,name=verbs,proto3" json:"verbs,omitempty"` // one at least
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,5,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`           // see Admin
+	IfRevision    *int64                 `protobuf:"varint,6,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if there is none of this name
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRoleRequest) Reset() {
+	*x = PutRoleRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRoleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRoleRequest) ProtoMessage() {}
+
+func (x *PutRoleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRoleRequest.ProtoReflect.Descriptor instead.
+func (*PutRoleRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *PutRoleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutRoleRequest) GetVerbs() []string {
+	if x != nil {
+		return x.Verbs
+	}
+	return nil
+}
+
+func (x *PutRoleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PutRoleRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *PutRoleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PutRoleRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *PutRoleRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type PutRoleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          *AccessRole            `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRoleResponse) Reset() {
+	*x = PutRoleResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRoleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRoleResponse) ProtoMessage() {}
+
+func (x *PutRoleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRoleResponse.ProtoReflect.Descriptor instead.
+func (*PutRoleResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *PutRoleResponse) GetRole() *AccessRole {
+	if x != nil {
+		return x.Role
+	}
+	return nil
+}
+
+func (x *PutRoleResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *PutRoleResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PutRoleResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type DeleteRoleRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,4,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // see Admin
+	IfRevision    *int64                 `protobuf:"varint,5,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	AllowMissing  bool                   `protobuf:"varint,6,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRoleRequest) Reset() {
+	*x = DeleteRoleRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRoleRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRoleRequest) ProtoMessage() {}
+
+func (x *DeleteRoleRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRoleRequest.ProtoReflect.Descriptor instead.
+func (*DeleteRoleRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{87}
+}
+
+func (x *DeleteRoleRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteRoleRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *DeleteRoleRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *DeleteRoleRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *DeleteRoleRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *DeleteRoleRequest) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *DeleteRoleRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type DeleteRoleResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,2,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRoleResponse) Reset() {
+	*x = DeleteRoleResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRoleResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRoleResponse) ProtoMessage() {}
+
+func (x *DeleteRoleResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRoleResponse.ProtoReflect.Descriptor instead.
+func (*DeleteRoleResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *DeleteRoleResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *DeleteRoleResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type ListRolesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRolesRequest) Reset() {
+	*x = ListRolesRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[89]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRolesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRolesRequest) ProtoMessage() {}
+
+func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[89]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
+func (*ListRolesRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{89}
+}
+
+type ListRolesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Roles         []*AccessRole          `protobuf:"bytes,1,rep,name=roles,proto3" json:"roles,omitempty"` // the built-in ones, then others by name
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRolesResponse) Reset() {
+	*x = ListRolesResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[90]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRolesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRolesResponse) ProtoMessage() {}
+
+func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[90]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
+func (*ListRolesResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{90}
+}
+
+func (x *ListRolesResponse) GetRoles() []*AccessRole {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *ListRolesResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListRolesResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type PutGrantsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"` // "cert:NAME" or "token:NAME"
+	Grants        []*Grant               `protobuf:"bytes,2,rep,name=grants,proto3" json:"grants,omitempty"`     // none, and not denied: it has none any more
+	Denied        bool                   `protobuf:"varint,3,opt,name=denied,proto3" json:"denied,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`           // see Admin
+	IfRevision    *int64                 `protobuf:"varint,7,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if it has none
+	ValidateOnly  bool                   `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutGrantsRequest) Reset() {
+	*x = PutGrantsRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutGrantsRequest) ProtoMessage() {}
+
+func (x *PutGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutGrantsRequest.ProtoReflect.Descriptor instead.
+func (*PutGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *PutGrantsRequest) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *PutGrantsRequest) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *PutGrantsRequest) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *PutGrantsRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PutGrantsRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *PutGrantsRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PutGrantsRequest) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *PutGrantsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type PutGrantsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        *IdentityGrants        `protobuf:"bytes,1,opt,name=grants,proto3" json:"grants,omitempty"`
+	Changed       bool                   `protobuf:"varint,2,opt,name=changed,proto3" json:"changed,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutGrantsResponse) Reset() {
+	*x = PutGrantsResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutGrantsResponse) ProtoMessage() {}
+
+func (x *PutGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutGrantsResponse.ProtoReflect.Descriptor instead.
+func (*PutGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *PutGrantsResponse) GetGrants() *IdentityGrants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *PutGrantsResponse) GetChanged() bool {
+	if x != nil {
+		return x.Changed
+	}
+	return false
+}
+
+func (x *PutGrantsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PutGrantsResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
+	}
+	return ""
+}
+
+type ListGrantsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PageSize      int32                  `protobuf:"varint,1,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000
+	PageToken     string                 `protobuf:"bytes,2,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Identity      string                 `protobuf:"bytes,3,opt,name=identity,proto3" json:"identity,omitempty"` // only this one
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGrantsRequest) Reset() {
+	*x = ListGrantsRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGrantsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGrantsRequest) ProtoMessage() {}
+
+func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGrantsRequest.ProtoReflect.Descriptor instead.
+func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *ListGrantsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListGrantsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListGrantsRequest) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+type ListGrantsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        []*IdentityGrants      `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"` // by identity
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	Revision      int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"` // one cut per page; pages may differ
+	ClusterId     string                 `protobuf:"bytes,4,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListGrantsResponse) Reset() {
+	*x = ListGrantsResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListGrantsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListGrantsResponse) ProtoMessage() {}
+
+func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
+func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *ListGrantsResponse) GetGrants() []*IdentityGrants {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *ListGrantsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListGrantsResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *ListGrantsResponse) GetClusterId() string {
+	if x != nil {
+		return x.ClusterId
 	}
 	return ""
 }
@@ -5618,11 +7820,13 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05total\x18\x05 \x01(\x03R\x05total\"P\n" +
 	"\vBrokenRules\x12-\n" +
 	"\x05rules\x18\x01 \x03(\v2\x17.rollcall.v1.BrokenRuleR\x05rules\x12\x12\n" +
-	"\x04more\x18\x02 \x01(\x03R\x04more\"K\n" +
+	"\x04more\x18\x02 \x01(\x03R\x04more\"m\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"\xf0\a\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12 \n" +
+	"\fon_behalf_of\x18\x04 \x01(\tR\n" +
+	"onBehalfOf\"\xa3\b\n" +
 	"\x05Event\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12'\n" +
 	"\x0fcommit_revision\x18\x02 \x01(\x03R\x0ecommitRevision\x12*\n" +
@@ -5650,7 +7854,14 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05lease\x18\x14 \x01(\v2\x12.rollcall.v1.LeaseR\x05lease\x128\n" +
 	"\vlease_guard\x18\x15 \x01(\v2\x17.rollcall.v1.LeaseGuardR\n" +
 	"leaseGuard\x12\x1a\n" +
-	"\bdetached\x18\x16 \x01(\bR\bdetached\"Z\n" +
+	"\bdetached\x18\x16 \x01(\bR\bdetached\x121\n" +
+	"\x06access\x18\x17 \x01(\v2\x19.rollcall.v1.AccessChangeR\x06access\"\xdb\x01\n" +
+	"\fAccessChange\x12\x18\n" +
+	"\adeleted\x18\x01 \x01(\bR\adeleted\x12(\n" +
+	"\x05token\x18\x02 \x01(\v2\x12.rollcall.v1.TokenR\x05token\x12+\n" +
+	"\x04role\x18\x03 \x01(\v2\x17.rollcall.v1.AccessRoleR\x04role\x123\n" +
+	"\x06grants\x18\x04 \x01(\v2\x1b.rollcall.v1.IdentityGrantsR\x06grants\x12%\n" +
+	"\x04auth\x18\x05 \x01(\v2\x11.rollcall.v1.AuthR\x04auth\"Z\n" +
 	"\x02At\x12\x1c\n" +
 	"\brevision\x18\x01 \x01(\x03H\x00R\brevision\x120\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\x04timeB\x04\n" +
@@ -6021,7 +8232,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\v_free_bytes\"1\n" +
 	"\x10GetStatusRequest\x12\x1d\n" +
 	"\n" +
-	"local_only\x18\x01 \x01(\bR\tlocalOnly\"\xb0\x02\n" +
+	"local_only\x18\x01 \x01(\bR\tlocalOnly\"\xd9\x02\n" +
 	"\x11GetStatusResponse\x12\x1d\n" +
 	"\n" +
 	"cluster_id\x18\x01 \x01(\tR\tclusterId\x12\x12\n" +
@@ -6035,7 +8246,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x05level\x18\t \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
 	"level_held\x18\n" +
-	" \x01(\tR\tlevelHeld\"\x17\n" +
+	" \x01(\tR\tlevelHeld\x12'\n" +
+	"\x0faccess_enforced\x18\v \x01(\bR\x0eaccessEnforced\"\x17\n" +
 	"\x15ExportSnapshotRequest\"O\n" +
 	"\x16ExportSnapshotResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\x12\x1f\n" +
@@ -6058,7 +8270,197 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"state_hash\x18\x02 \x01(\tR\tstateHash\x12!\n" +
 	"\fhash_version\x18\x03 \x01(\rR\vhashVersion\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\tR\x05error*\xb7\x03\n" +
+	"\x05error\x18\x05 \x01(\tR\x05error\"7\n" +
+	"\x05Grant\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1a\n" +
+	"\bpatterns\x18\x02 \x03(\tR\bpatterns\"\xdf\x01\n" +
+	"\n" +
+	"AccessRole\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05verbs\x18\x02 \x03(\tR\x05verbs\x12\x19\n" +
+	"\bbuilt_in\x18\x03 \x01(\bR\abuiltIn\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\x05 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\a \x01(\x03R\brevision\"\xc4\x02\n" +
+	"\x05Token\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12;\n" +
+	"\vexpire_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12*\n" +
+	"\x06grants\x18\x05 \x03(\v2\x12.rollcall.v1.GrantR\x06grants\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\a \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\t \x01(\x03R\brevision\"\xfe\x01\n" +
+	"\x0eIdentityGrants\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\x12*\n" +
+	"\x06grants\x18\x02 \x03(\v2\x12.rollcall.v1.GrantR\x06grants\x12\x16\n" +
+	"\x06denied\x18\x03 \x01(\bR\x06denied\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\x05 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\a \x01(\x03R\brevision\"\xce\x01\n" +
+	"\x04Auth\x12\x1a\n" +
+	"\benforced\x18\x01 \x01(\bR\benforced\x12\x1c\n" +
+	"\tanonymous\x18\x02 \x01(\tR\tanonymous\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12(\n" +
+	"\x05actor\x18\x04 \x01(\v2\x12.rollcall.v1.ActorR\x05actor\x12.\n" +
+	"\x04time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\"\x0f\n" +
+	"\rWhoAmIRequest\"\x8f\x02\n" +
+	"\x0eWhoAmIResponse\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\x12\x10\n" +
+	"\x03how\x18\x02 \x01(\tR\x03how\x12*\n" +
+	"\x06grants\x18\x03 \x03(\v2\x12.rollcall.v1.GrantR\x06grants\x124\n" +
+	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x1a\n" +
+	"\benforced\x18\x05 \x01(\bR\benforced\x12\x16\n" +
+	"\x06denied\x18\x06 \x01(\bR\x06denied\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\a \x01(\tR\tclusterId\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\"^\n" +
+	"\x12CheckAccessRequest\x12\x12\n" +
+	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x18\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12\x1a\n" +
+	"\bidentity\x18\x03 \x01(\tR\bidentity\"\x98\x01\n" +
+	"\x13CheckAccessResponse\x12\x18\n" +
+	"\aallowed\x18\x01 \x01(\bR\aallowed\x12\x10\n" +
+	"\x03why\x18\x02 \x01(\tR\x03why\x12\x1a\n" +
+	"\benforced\x18\x03 \x01(\bR\benforced\x12\x1a\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\"\x10\n" +
+	"\x0eGetAuthRequest\"s\n" +
+	"\x0fGetAuthResponse\x12%\n" +
+	"\x04auth\x18\x01 \x01(\v2\x11.rollcall.v1.AuthR\x04auth\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\xf2\x01\n" +
+	"\x0eSetAuthRequest\x12\x1a\n" +
+	"\benforced\x18\x01 \x01(\bR\benforced\x12\x1c\n" +
+	"\tanonymous\x18\x02 \x01(\tR\tanonymous\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\x06 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnlyB\x0e\n" +
+	"\f_if_revision\"\x8d\x01\n" +
+	"\x0fSetAuthResponse\x12%\n" +
+	"\x04auth\x18\x01 \x01(\v2\x11.rollcall.v1.AuthR\x04auth\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xba\x02\n" +
+	"\x12CreateTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12*\n" +
+	"\x06grants\x18\x02 \x03(\v2\x12.rollcall.v1.GrantR\x06grants\x12+\n" +
+	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12#\n" +
+	"\rsecret_sha256\x18\x05 \x01(\fR\fsecretSha256\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\a \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\t \x01(\bR\fvalidateOnly\"\x94\x01\n" +
+	"\x13CreateTokenResponse\x12(\n" +
+	"\x05token\x18\x01 \x01(\v2\x12.rollcall.v1.TokenR\x05token\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xcf\x01\n" +
+	"\x12RevokeTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12#\n" +
+	"\rallow_missing\x18\x06 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"P\n" +
+	"\x13RevokeTokenResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"O\n" +
+	"\x11ListTokensRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\xa3\x01\n" +
+	"\x12ListTokensResponse\x12*\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x12.rollcall.v1.TokenR\x06tokens\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xe2\x01\n" +
+	"\x0ePutRoleRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05verbs\x18\x02 \x03(\tR\x05verbs\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x04 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x05 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\x06 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnlyB\x0e\n" +
+	"\f_if_revision\"\x93\x01\n" +
+	"\x0fPutRoleResponse\x12+\n" +
+	"\x04role\x18\x01 \x01(\v2\x17.rollcall.v1.AccessRoleR\x04role\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"\xf4\x01\n" +
+	"\x11DeleteRoleRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x03 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x04 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\x05 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rallow_missing\x18\x06 \x01(\bR\fallowMissing\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnlyB\x0e\n" +
+	"\f_if_revision\"O\n" +
+	"\x12DeleteRoleResponse\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x02 \x01(\tR\tclusterId\"\x12\n" +
+	"\x10ListRolesRequest\"}\n" +
+	"\x11ListRolesResponse\x12-\n" +
+	"\x05roles\x18\x01 \x03(\v2\x17.rollcall.v1.AccessRoleR\x05roles\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x03 \x01(\tR\tclusterId\"\x9a\x02\n" +
+	"\x10PutGrantsRequest\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\x12*\n" +
+	"\x06grants\x18\x02 \x03(\v2\x12.rollcall.v1.GrantR\x06grants\x12\x16\n" +
+	"\x06denied\x18\x03 \x01(\bR\x06denied\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12$\n" +
+	"\vif_revision\x18\a \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnlyB\x0e\n" +
+	"\f_if_revision\"\x9d\x01\n" +
+	"\x11PutGrantsResponse\x123\n" +
+	"\x06grants\x18\x01 \x01(\v2\x1b.rollcall.v1.IdentityGrantsR\x06grants\x12\x18\n" +
+	"\achanged\x18\x02 \x01(\bR\achanged\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId\"k\n" +
+	"\x11ListGrantsRequest\x12\x1b\n" +
+	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\x12\x1a\n" +
+	"\bidentity\x18\x03 \x01(\tR\bidentity\"\xac\x01\n" +
+	"\x12ListGrantsResponse\x123\n" +
+	"\x06grants\x18\x01 \x03(\v2\x1b.rollcall.v1.IdentityGrantsR\x06grants\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId*\xd6\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
@@ -6075,7 +8477,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x13EVENT_TYPE_RULE_SET\x10\v\x12\x1b\n" +
 	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\x12\x1b\n" +
 	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
-	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e*h\n" +
+	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e\x12\x1d\n" +
+	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0f*h\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_LEADER\x10\x01\x12\x11\n" +
@@ -6112,7 +8515,23 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\aCluster\x12J\n" +
 	"\tGetStatus\x12\x1d.rollcall.v1.GetStatusRequest\x1a\x1e.rollcall.v1.GetStatusResponse\x12[\n" +
 	"\x0eExportSnapshot\x12\".rollcall.v1.ExportSnapshotRequest\x1a#.rollcall.v1.ExportSnapshotResponse0\x01\x12A\n" +
-	"\x06Verify\x12\x1a.rollcall.v1.VerifyRequest\x1a\x1b.rollcall.v1.VerifyResponseB;Z9github.com/rollcallhq/rollcall/api/rollcall/v1;rollcallv1b\x06proto3"
+	"\x06Verify\x12\x1a.rollcall.v1.VerifyRequest\x1a\x1b.rollcall.v1.VerifyResponse2\x98\a\n" +
+	"\x06Access\x12A\n" +
+	"\x06WhoAmI\x12\x1a.rollcall.v1.WhoAmIRequest\x1a\x1b.rollcall.v1.WhoAmIResponse\x12P\n" +
+	"\vCheckAccess\x12\x1f.rollcall.v1.CheckAccessRequest\x1a .rollcall.v1.CheckAccessResponse\x12D\n" +
+	"\aGetAuth\x12\x1b.rollcall.v1.GetAuthRequest\x1a\x1c.rollcall.v1.GetAuthResponse\x12D\n" +
+	"\aSetAuth\x12\x1b.rollcall.v1.SetAuthRequest\x1a\x1c.rollcall.v1.SetAuthResponse\x12P\n" +
+	"\vCreateToken\x12\x1f.rollcall.v1.CreateTokenRequest\x1a .rollcall.v1.CreateTokenResponse\x12P\n" +
+	"\vRevokeToken\x12\x1f.rollcall.v1.RevokeTokenRequest\x1a .rollcall.v1.RevokeTokenResponse\x12M\n" +
+	"\n" +
+	"ListTokens\x12\x1e.rollcall.v1.ListTokensRequest\x1a\x1f.rollcall.v1.ListTokensResponse\x12D\n" +
+	"\aPutRole\x12\x1b.rollcall.v1.PutRoleRequest\x1a\x1c.rollcall.v1.PutRoleResponse\x12M\n" +
+	"\n" +
+	"DeleteRole\x12\x1e.rollcall.v1.DeleteRoleRequest\x1a\x1f.rollcall.v1.DeleteRoleResponse\x12J\n" +
+	"\tListRoles\x12\x1d.rollcall.v1.ListRolesRequest\x1a\x1e.rollcall.v1.ListRolesResponse\x12J\n" +
+	"\tPutGrants\x12\x1d.rollcall.v1.PutGrantsRequest\x1a\x1e.rollcall.v1.PutGrantsResponse\x12M\n" +
+	"\n" +
+	"ListGrants\x12\x1e.rollcall.v1.ListGrantsRequest\x1a\x1f.rollcall.v1.ListGrantsResponseB;Z9github.com/rollcallhq/rollcall/api/rollcall/v1;rollcallv1b\x06proto3"
 
 var (
 	file_rollcall_v1_rollcall_proto_rawDescOnce sync.Once
@@ -6127,7 +8546,7 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 65)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
@@ -6141,219 +8560,302 @@ var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(*BrokenRules)(nil),                                   // 9: rollcall.v1.BrokenRules
 	(*Actor)(nil),                                         // 10: rollcall.v1.Actor
 	(*Event)(nil),                                         // 11: rollcall.v1.Event
-	(*At)(nil),                                            // 12: rollcall.v1.At
-	(*SetServingStatusRequest)(nil),                       // 13: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 14: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 15: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 16: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 17: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 18: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 19: rollcall.v1.DeleteServiceResponse
-	(*SetOverrideRequest)(nil),                            // 20: rollcall.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),                           // 21: rollcall.v1.SetOverrideResponse
-	(*AffectedService)(nil),                               // 22: rollcall.v1.AffectedService
-	(*ClearOverrideRequest)(nil),                          // 23: rollcall.v1.ClearOverrideRequest
-	(*ClearOverrideResponse)(nil),                         // 24: rollcall.v1.ClearOverrideResponse
-	(*SetRuleRequest)(nil),                                // 25: rollcall.v1.SetRuleRequest
-	(*SetRuleResponse)(nil),                               // 26: rollcall.v1.SetRuleResponse
-	(*RemoveRuleRequest)(nil),                             // 27: rollcall.v1.RemoveRuleRequest
-	(*RemoveRuleResponse)(nil),                            // 28: rollcall.v1.RemoveRuleResponse
-	(*GrantLeaseRequest)(nil),                             // 29: rollcall.v1.GrantLeaseRequest
-	(*GrantLeaseResponse)(nil),                            // 30: rollcall.v1.GrantLeaseResponse
-	(*KeepAliveRequest)(nil),                              // 31: rollcall.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),                             // 32: rollcall.v1.KeepAliveResponse
-	(*RevokeLeaseRequest)(nil),                            // 33: rollcall.v1.RevokeLeaseRequest
-	(*RevokeLeaseResponse)(nil),                           // 34: rollcall.v1.RevokeLeaseResponse
-	(*ReleaseLeaseGuardRequest)(nil),                      // 35: rollcall.v1.ReleaseLeaseGuardRequest
-	(*ReleaseLeaseGuardResponse)(nil),                     // 36: rollcall.v1.ReleaseLeaseGuardResponse
-	(*WriteStreamRequest)(nil),                            // 37: rollcall.v1.WriteStreamRequest
-	(*StreamedWrite)(nil),                                 // 38: rollcall.v1.StreamedWrite
-	(*WriteStreamResponse)(nil),                           // 39: rollcall.v1.WriteStreamResponse
-	(*StreamedResult)(nil),                                // 40: rollcall.v1.StreamedResult
-	(*GetServiceRequest)(nil),                             // 41: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 42: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 43: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 44: rollcall.v1.ListServicesResponse
-	(*ListOverridesRequest)(nil),                          // 45: rollcall.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),                         // 46: rollcall.v1.ListOverridesResponse
-	(*ListLeasesRequest)(nil),                             // 47: rollcall.v1.ListLeasesRequest
-	(*ListLeasesResponse)(nil),                            // 48: rollcall.v1.ListLeasesResponse
-	(*ListRulesRequest)(nil),                              // 49: rollcall.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),                             // 50: rollcall.v1.ListRulesResponse
-	(*WatchServicesRequest)(nil),                          // 51: rollcall.v1.WatchServicesRequest
-	(*WatchServicesResponse)(nil),                         // 52: rollcall.v1.WatchServicesResponse
-	(*WatchEventsRequest)(nil),                            // 53: rollcall.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),                           // 54: rollcall.v1.WatchEventsResponse
-	(*ListEventsRequest)(nil),                             // 55: rollcall.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),                            // 56: rollcall.v1.ListEventsResponse
-	(*Member)(nil),                                        // 57: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 58: rollcall.v1.MemberStatus
-	(*Storage)(nil),                                       // 59: rollcall.v1.Storage
-	(*GetStatusRequest)(nil),                              // 60: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 61: rollcall.v1.GetStatusResponse
-	(*ExportSnapshotRequest)(nil),                         // 62: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 63: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 64: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 65: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 66: rollcall.v1.MemberHash
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 67: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 68: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 69: google.protobuf.Duration
-	(*status.Status)(nil),                                 // 70: google.rpc.Status
+	(*AccessChange)(nil),                                  // 12: rollcall.v1.AccessChange
+	(*At)(nil),                                            // 13: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 14: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 15: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 16: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 17: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 18: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 19: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 20: rollcall.v1.DeleteServiceResponse
+	(*SetOverrideRequest)(nil),                            // 21: rollcall.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),                           // 22: rollcall.v1.SetOverrideResponse
+	(*AffectedService)(nil),                               // 23: rollcall.v1.AffectedService
+	(*ClearOverrideRequest)(nil),                          // 24: rollcall.v1.ClearOverrideRequest
+	(*ClearOverrideResponse)(nil),                         // 25: rollcall.v1.ClearOverrideResponse
+	(*SetRuleRequest)(nil),                                // 26: rollcall.v1.SetRuleRequest
+	(*SetRuleResponse)(nil),                               // 27: rollcall.v1.SetRuleResponse
+	(*RemoveRuleRequest)(nil),                             // 28: rollcall.v1.RemoveRuleRequest
+	(*RemoveRuleResponse)(nil),                            // 29: rollcall.v1.RemoveRuleResponse
+	(*GrantLeaseRequest)(nil),                             // 30: rollcall.v1.GrantLeaseRequest
+	(*GrantLeaseResponse)(nil),                            // 31: rollcall.v1.GrantLeaseResponse
+	(*KeepAliveRequest)(nil),                              // 32: rollcall.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                             // 33: rollcall.v1.KeepAliveResponse
+	(*RevokeLeaseRequest)(nil),                            // 34: rollcall.v1.RevokeLeaseRequest
+	(*RevokeLeaseResponse)(nil),                           // 35: rollcall.v1.RevokeLeaseResponse
+	(*ReleaseLeaseGuardRequest)(nil),                      // 36: rollcall.v1.ReleaseLeaseGuardRequest
+	(*ReleaseLeaseGuardResponse)(nil),                     // 37: rollcall.v1.ReleaseLeaseGuardResponse
+	(*WriteStreamRequest)(nil),                            // 38: rollcall.v1.WriteStreamRequest
+	(*StreamedWrite)(nil),                                 // 39: rollcall.v1.StreamedWrite
+	(*WriteStreamResponse)(nil),                           // 40: rollcall.v1.WriteStreamResponse
+	(*StreamedResult)(nil),                                // 41: rollcall.v1.StreamedResult
+	(*GetServiceRequest)(nil),                             // 42: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 43: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 44: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 45: rollcall.v1.ListServicesResponse
+	(*ListOverridesRequest)(nil),                          // 46: rollcall.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),                         // 47: rollcall.v1.ListOverridesResponse
+	(*ListLeasesRequest)(nil),                             // 48: rollcall.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),                            // 49: rollcall.v1.ListLeasesResponse
+	(*ListRulesRequest)(nil),                              // 50: rollcall.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),                             // 51: rollcall.v1.ListRulesResponse
+	(*WatchServicesRequest)(nil),                          // 52: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 53: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 54: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 55: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 56: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 57: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 58: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 59: rollcall.v1.MemberStatus
+	(*Storage)(nil),                                       // 60: rollcall.v1.Storage
+	(*GetStatusRequest)(nil),                              // 61: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 62: rollcall.v1.GetStatusResponse
+	(*ExportSnapshotRequest)(nil),                         // 63: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 64: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 65: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 66: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 67: rollcall.v1.MemberHash
+	(*Grant)(nil),                                         // 68: rollcall.v1.Grant
+	(*AccessRole)(nil),                                    // 69: rollcall.v1.AccessRole
+	(*Token)(nil),                                         // 70: rollcall.v1.Token
+	(*IdentityGrants)(nil),                                // 71: rollcall.v1.IdentityGrants
+	(*Auth)(nil),                                          // 72: rollcall.v1.Auth
+	(*WhoAmIRequest)(nil),                                 // 73: rollcall.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),                                // 74: rollcall.v1.WhoAmIResponse
+	(*CheckAccessRequest)(nil),                            // 75: rollcall.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),                           // 76: rollcall.v1.CheckAccessResponse
+	(*GetAuthRequest)(nil),                                // 77: rollcall.v1.GetAuthRequest
+	(*GetAuthResponse)(nil),                               // 78: rollcall.v1.GetAuthResponse
+	(*SetAuthRequest)(nil),                                // 79: rollcall.v1.SetAuthRequest
+	(*SetAuthResponse)(nil),                               // 80: rollcall.v1.SetAuthResponse
+	(*CreateTokenRequest)(nil),                            // 81: rollcall.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),                           // 82: rollcall.v1.CreateTokenResponse
+	(*RevokeTokenRequest)(nil),                            // 83: rollcall.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),                           // 84: rollcall.v1.RevokeTokenResponse
+	(*ListTokensRequest)(nil),                             // 85: rollcall.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),                            // 86: rollcall.v1.ListTokensResponse
+	(*PutRoleRequest)(nil),                                // 87: rollcall.v1.PutRoleRequest
+	(*PutRoleResponse)(nil),                               // 88: rollcall.v1.PutRoleResponse
+	(*DeleteRoleRequest)(nil),                             // 89: rollcall.v1.DeleteRoleRequest
+	(*DeleteRoleResponse)(nil),                            // 90: rollcall.v1.DeleteRoleResponse
+	(*ListRolesRequest)(nil),                              // 91: rollcall.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),                             // 92: rollcall.v1.ListRolesResponse
+	(*PutGrantsRequest)(nil),                              // 93: rollcall.v1.PutGrantsRequest
+	(*PutGrantsResponse)(nil),                             // 94: rollcall.v1.PutGrantsResponse
+	(*ListGrantsRequest)(nil),                             // 95: rollcall.v1.ListGrantsRequest
+	(*ListGrantsResponse)(nil),                            // 96: rollcall.v1.ListGrantsResponse
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 97: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 98: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 99: google.protobuf.Duration
+	(*status.Status)(nil),                                 // 100: google.rpc.Status
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	67,  // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	68,  // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	97,  // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	98,  // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
 	3,   // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
 	6,   // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
 	6,   // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
 	4,   // 5: rollcall.v1.ServiceRecord.lease:type_name -> rollcall.v1.Lease
-	67,  // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	97,  // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	10,  // 7: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	68,  // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	69,  // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	67,  // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	69,  // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
+	98,  // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	99,  // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	97,  // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	99,  // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
 	10,  // 12: rollcall.v1.Lease.actor:type_name -> rollcall.v1.Actor
-	68,  // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
-	68,  // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
-	68,  // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
-	69,  // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
-	68,  // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
-	68,  // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
-	67,  // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	98,  // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
+	98,  // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
+	98,  // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
+	99,  // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
+	98,  // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
+	98,  // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
+	97,  // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
 	10,  // 20: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
-	68,  // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
-	68,  // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	68,  // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	98,  // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	98,  // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	98,  // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
 	10,  // 24: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
-	68,  // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	98,  // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
 	8,   // 26: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
 	0,   // 27: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	68,  // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	98,  // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
 	10,  // 29: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	67,  // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	67,  // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	67,  // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	68,  // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
-	57,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	97,  // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	97,  // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	97,  // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	98,  // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	58,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
 	8,   // 35: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
 	7,   // 36: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
 	4,   // 37: rollcall.v1.Event.lease:type_name -> rollcall.v1.Lease
 	5,   // 38: rollcall.v1.Event.lease_guard:type_name -> rollcall.v1.LeaseGuard
-	68,  // 39: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	67,  // 40: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	2,   // 41: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	8,   // 42: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	67,  // 43: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	15,  // 44: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	2,   // 45: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	8,   // 46: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	8,   // 47: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	67,  // 48: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	69,  // 49: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
-	6,   // 50: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
-	22,  // 51: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	8,   // 52: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	67,  // 53: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	67,  // 54: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	6,   // 55: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
-	22,  // 56: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	8,   // 57: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	7,   // 58: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
-	69,  // 59: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	67,  // 60: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	69,  // 61: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
-	69,  // 62: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
-	69,  // 63: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
-	67,  // 64: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	5,   // 65: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	38,  // 66: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
-	13,  // 67: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
-	16,  // 68: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
-	18,  // 69: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
-	31,  // 70: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
-	69,  // 71: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
-	40,  // 72: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
-	14,  // 73: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
-	17,  // 74: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
-	19,  // 75: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
-	32,  // 76: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
-	70,  // 77: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
-	12,  // 78: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	2,   // 79: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	67,  // 80: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	12,  // 81: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	2,   // 82: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	6,   // 83: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
-	4,   // 84: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
-	5,   // 85: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	7,   // 86: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
-	2,   // 87: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	11,  // 88: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	68,  // 89: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	68,  // 90: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
-	0,   // 91: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	11,  // 92: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	57,  // 93: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,   // 94: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	69,  // 95: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	68,  // 96: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	69,  // 97: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	59,  // 98: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	58,  // 99: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	66,  // 100: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	13,  // 101: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	16,  // 102: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	18,  // 103: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	20,  // 104: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	23,  // 105: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	25,  // 106: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	27,  // 107: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	29,  // 108: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
-	31,  // 109: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
-	33,  // 110: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
-	35,  // 111: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
-	37,  // 112: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
-	41,  // 113: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	43,  // 114: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	45,  // 115: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	49,  // 116: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	47,  // 117: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
-	51,  // 118: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	53,  // 119: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	55,  // 120: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	60,  // 121: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	62,  // 122: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	64,  // 123: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	14,  // 124: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	17,  // 125: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	19,  // 126: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	21,  // 127: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	24,  // 128: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	26,  // 129: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	28,  // 130: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	30,  // 131: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
-	32,  // 132: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
-	34,  // 133: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
-	36,  // 134: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
-	39,  // 135: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
-	42,  // 136: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	44,  // 137: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	46,  // 138: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	50,  // 139: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	48,  // 140: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
-	52,  // 141: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	54,  // 142: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	56,  // 143: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	61,  // 144: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	63,  // 145: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	65,  // 146: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	124, // [124:147] is the sub-list for method output_type
-	101, // [101:124] is the sub-list for method input_type
-	101, // [101:101] is the sub-list for extension type_name
-	101, // [101:101] is the sub-list for extension extendee
-	0,   // [0:101] is the sub-list for field type_name
+	12,  // 39: rollcall.v1.Event.access:type_name -> rollcall.v1.AccessChange
+	70,  // 40: rollcall.v1.AccessChange.token:type_name -> rollcall.v1.Token
+	69,  // 41: rollcall.v1.AccessChange.role:type_name -> rollcall.v1.AccessRole
+	71,  // 42: rollcall.v1.AccessChange.grants:type_name -> rollcall.v1.IdentityGrants
+	72,  // 43: rollcall.v1.AccessChange.auth:type_name -> rollcall.v1.Auth
+	98,  // 44: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	97,  // 45: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	2,   // 46: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	8,   // 47: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	97,  // 48: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	16,  // 49: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	2,   // 50: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	8,   // 51: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	8,   // 52: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	97,  // 53: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	99,  // 54: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	6,   // 55: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
+	23,  // 56: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	8,   // 57: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	97,  // 58: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	97,  // 59: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	6,   // 60: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
+	23,  // 61: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	8,   // 62: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	7,   // 63: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
+	99,  // 64: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	97,  // 65: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	99,  // 66: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
+	99,  // 67: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
+	99,  // 68: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
+	97,  // 69: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	5,   // 70: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	39,  // 71: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
+	14,  // 72: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
+	17,  // 73: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
+	19,  // 74: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
+	32,  // 75: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
+	99,  // 76: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
+	41,  // 77: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
+	15,  // 78: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
+	18,  // 79: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
+	20,  // 80: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
+	33,  // 81: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
+	100, // 82: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
+	13,  // 83: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	2,   // 84: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	97,  // 85: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	13,  // 86: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	2,   // 87: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	6,   // 88: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	4,   // 89: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
+	5,   // 90: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	7,   // 91: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	2,   // 92: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	11,  // 93: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	98,  // 94: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	98,  // 95: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	0,   // 96: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
+	11,  // 97: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	58,  // 98: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,   // 99: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	99,  // 100: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	98,  // 101: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	99,  // 102: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	60,  // 103: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	59,  // 104: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	67,  // 105: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	10,  // 106: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
+	98,  // 107: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
+	98,  // 108: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	68,  // 109: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
+	10,  // 110: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
+	98,  // 111: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
+	68,  // 112: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
+	10,  // 113: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
+	98,  // 114: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
+	10,  // 115: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
+	98,  // 116: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
+	68,  // 117: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
+	98,  // 118: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
+	72,  // 119: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	72,  // 120: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	68,  // 121: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
+	99,  // 122: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	70,  // 123: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
+	70,  // 124: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
+	69,  // 125: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
+	69,  // 126: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
+	68,  // 127: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
+	71,  // 128: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	71,  // 129: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	14,  // 130: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	17,  // 131: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	19,  // 132: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	21,  // 133: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	24,  // 134: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	26,  // 135: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	28,  // 136: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	30,  // 137: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
+	32,  // 138: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
+	34,  // 139: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
+	36,  // 140: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
+	38,  // 141: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
+	42,  // 142: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	44,  // 143: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	46,  // 144: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	50,  // 145: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	48,  // 146: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
+	52,  // 147: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	54,  // 148: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	56,  // 149: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	61,  // 150: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	63,  // 151: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	65,  // 152: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	73,  // 153: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
+	75,  // 154: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
+	77,  // 155: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
+	79,  // 156: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
+	81,  // 157: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
+	83,  // 158: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
+	85,  // 159: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
+	87,  // 160: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
+	89,  // 161: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
+	91,  // 162: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
+	93,  // 163: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
+	95,  // 164: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
+	15,  // 165: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	18,  // 166: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	20,  // 167: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	22,  // 168: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	25,  // 169: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	27,  // 170: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	29,  // 171: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	31,  // 172: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
+	33,  // 173: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
+	35,  // 174: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
+	37,  // 175: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
+	40,  // 176: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
+	43,  // 177: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	45,  // 178: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	47,  // 179: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	51,  // 180: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	49,  // 181: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
+	53,  // 182: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	55,  // 183: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	57,  // 184: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	62,  // 185: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	64,  // 186: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	66,  // 187: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	74,  // 188: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
+	76,  // 189: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
+	78,  // 190: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
+	80,  // 191: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
+	82,  // 192: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
+	84,  // 193: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
+	86,  // 194: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
+	88,  // 195: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
+	90,  // 196: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
+	92,  // 197: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
+	94,  // 198: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
+	96,  // 199: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
+	165, // [165:200] is the sub-list for method output_type
+	130, // [130:165] is the sub-list for method input_type
+	130, // [130:130] is the sub-list for extension type_name
+	130, // [130:130] is the sub-list for extension extendee
+	0,   // [0:130] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -6361,42 +8863,46 @@ func file_rollcall_v1_rollcall_proto_init() {
 	if File_rollcall_v1_rollcall_proto != nil {
 		return
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[10].OneofWrappers = []any{
+	file_rollcall_v1_rollcall_proto_msgTypes[11].OneofWrappers = []any{
 		(*At_Revision)(nil),
 		(*At_Time)(nil),
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[11].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[13].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[16].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[18].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[21].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[23].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[25].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[27].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[31].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[36].OneofWrappers = []any{
+	file_rollcall_v1_rollcall_proto_msgTypes[12].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[14].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[17].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[19].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[22].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[24].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[26].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[28].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[32].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[37].OneofWrappers = []any{
 		(*StreamedWrite_Set)(nil),
 		(*StreamedWrite_Batch)(nil),
 		(*StreamedWrite_Delete)(nil),
 		(*StreamedWrite_KeepAlive)(nil),
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[38].OneofWrappers = []any{
+	file_rollcall_v1_rollcall_proto_msgTypes[39].OneofWrappers = []any{
 		(*StreamedResult_Set)(nil),
 		(*StreamedResult_Batch)(nil),
 		(*StreamedResult_Delete)(nil),
 		(*StreamedResult_KeepAlive)(nil),
 		(*StreamedResult_Error)(nil),
 	}
-	file_rollcall_v1_rollcall_proto_msgTypes[57].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[58].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[77].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[85].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[87].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[91].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   65,
+			NumMessages:   95,
 			NumExtensions: 0,
-			NumServices:   3,
+			NumServices:   4,
 		},
 		GoTypes:           file_rollcall_v1_rollcall_proto_goTypes,
 		DependencyIndexes: file_rollcall_v1_rollcall_proto_depIdxs,

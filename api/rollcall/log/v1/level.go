@@ -11,6 +11,8 @@ const (
 	Level uint32 = 2
 	// LevelLayers is the level since which there are overrides, safety rules and leases.
 	LevelLayers uint32 = 2
+	// LevelAccess is the level since which there are tokens, roles and grants, and authenticated callers.
+	LevelAccess uint32 = 2
 )
 
 // LevelOf is the level that a number in a message stands for.

@@ -33,24 +33,32 @@ const (
 	Kind_KIND_MEMBER      Kind = 2
 	Kind_KIND_REQUEST     Kind = 3
 	Kind_KIND_SETTING     Kind = 4
-	Kind_KIND_LEASE       Kind = 5 // since level 2
-	Kind_KIND_OVERRIDE    Kind = 6 // since level 2
-	Kind_KIND_RULE        Kind = 7 // since level 2
-	Kind_KIND_LEASE_GUARD Kind = 8 // since level 2; one record, whose key is "guard"
+	Kind_KIND_LEASE       Kind = 5  // since level 2
+	Kind_KIND_OVERRIDE    Kind = 6  // since level 2
+	Kind_KIND_RULE        Kind = 7  // since level 2
+	Kind_KIND_LEASE_GUARD Kind = 8  // since level 2; one record, whose key is "guard"
+	Kind_KIND_TOKEN       Kind = 9  // since level 2
+	Kind_KIND_ROLE        Kind = 10 // since level 2
+	Kind_KIND_GRANTS      Kind = 11 // since level 2
+	Kind_KIND_AUTH        Kind = 12 // since level 2; one record, whose key is "auth"
 )
 
 // Enum value maps for Kind.
 var (
 	Kind_name = map[int32]string{
-		0: "KIND_UNSPECIFIED",
-		1: "KIND_SERVICE",
-		2: "KIND_MEMBER",
-		3: "KIND_REQUEST",
-		4: "KIND_SETTING",
-		5: "KIND_LEASE",
-		6: "KIND_OVERRIDE",
-		7: "KIND_RULE",
-		8: "KIND_LEASE_GUARD",
+		0:  "KIND_UNSPECIFIED",
+		1:  "KIND_SERVICE",
+		2:  "KIND_MEMBER",
+		3:  "KIND_REQUEST",
+		4:  "KIND_SETTING",
+		5:  "KIND_LEASE",
+		6:  "KIND_OVERRIDE",
+		7:  "KIND_RULE",
+		8:  "KIND_LEASE_GUARD",
+		9:  "KIND_TOKEN",
+		10: "KIND_ROLE",
+		11: "KIND_GRANTS",
+		12: "KIND_AUTH",
 	}
 	Kind_value = map[string]int32{
 		"KIND_UNSPECIFIED": 0,
@@ -62,6 +70,10 @@ var (
 		"KIND_OVERRIDE":    6,
 		"KIND_RULE":        7,
 		"KIND_LEASE_GUARD": 8,
+		"KIND_TOKEN":       9,
+		"KIND_ROLE":        10,
+		"KIND_GRANTS":      11,
+		"KIND_AUTH":        12,
 	}
 )
 
@@ -163,6 +175,7 @@ const (
 	EventType_EVENT_TYPE_RULE_REMOVED     EventType = 12
 	EventType_EVENT_TYPE_LEASE_ENDING     EventType = 13
 	EventType_EVENT_TYPE_LEASE_FORGOTTEN  EventType = 14
+	EventType_EVENT_TYPE_ACCESS_CHANGED   EventType = 15
 )
 
 // Enum value maps for EventType.
@@ -183,6 +196,7 @@ var (
 		12: "EVENT_TYPE_RULE_REMOVED",
 		13: "EVENT_TYPE_LEASE_ENDING",
 		14: "EVENT_TYPE_LEASE_FORGOTTEN",
+		15: "EVENT_TYPE_ACCESS_CHANGED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
@@ -200,6 +214,7 @@ var (
 		"EVENT_TYPE_RULE_REMOVED":     12,
 		"EVENT_TYPE_LEASE_ENDING":     13,
 		"EVENT_TYPE_LEASE_FORGOTTEN":  14,
+		"EVENT_TYPE_ACCESS_CHANGED":   15,
 	}
 )
 
@@ -241,19 +256,31 @@ const (
 	Refusal_REASON_RULE_BROKEN       Refusal_Reason = 5 // broken
 	Refusal_REASON_LIMIT             Refusal_Reason = 6 // field: what there are too many of; limit
 	Refusal_REASON_STALE             Refusal_Reason = 7 // value: the term of the entry; current_revision: not set
+	// Access. given: the identity; limit: the verbs that it lacks; held: the service or the pattern over which, "" if
+	// any would do; value: 1 if the identity is denied everything.
+	Refusal_REASON_DENIED        Refusal_Reason = 20
+	Refusal_REASON_ESCALATION    Refusal_Reason = 21 // as for DENIED: what the caller would give without having it
+	Refusal_REASON_AUTH_LOCKOUT  Refusal_Reason = 22 // given: the identity, which could not undo it
+	Refusal_REASON_TOKEN_REVOKED Refusal_Reason = 23 // given: the identity
+	Refusal_REASON_TOKEN_EXPIRED Refusal_Reason = 24 // given: the identity; value: the log time when it expired
 )
 
 // Enum value maps for Refusal_Reason.
 var (
 	Refusal_Reason_name = map[int32]string{
-		0: "REASON_UNSPECIFIED",
-		1: "REASON_INVALID",
-		2: "REASON_NOT_FOUND",
-		3: "REASON_REVISION_MISMATCH",
-		4: "REASON_LEASE_HELD",
-		5: "REASON_RULE_BROKEN",
-		6: "REASON_LIMIT",
-		7: "REASON_STALE",
+		0:  "REASON_UNSPECIFIED",
+		1:  "REASON_INVALID",
+		2:  "REASON_NOT_FOUND",
+		3:  "REASON_REVISION_MISMATCH",
+		4:  "REASON_LEASE_HELD",
+		5:  "REASON_RULE_BROKEN",
+		6:  "REASON_LIMIT",
+		7:  "REASON_STALE",
+		20: "REASON_DENIED",
+		21: "REASON_ESCALATION",
+		22: "REASON_AUTH_LOCKOUT",
+		23: "REASON_TOKEN_REVOKED",
+		24: "REASON_TOKEN_EXPIRED",
 	}
 	Refusal_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -264,6 +291,11 @@ var (
 		"REASON_RULE_BROKEN":       5,
 		"REASON_LIMIT":             6,
 		"REASON_STALE":             7,
+		"REASON_DENIED":            20,
+		"REASON_ESCALATION":        21,
+		"REASON_AUTH_LOCKOUT":      22,
+		"REASON_TOKEN_REVOKED":     23,
+		"REASON_TOKEN_EXPIRED":     24,
 	}
 )
 
@@ -291,7 +323,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -315,6 +347,8 @@ const (
 	Refusal_PROBLEM_NOT_NORMALIZED      Refusal_Problem = 14 // value: the code point; offset
 	Refusal_PROBLEM_NOT_A_PATTERN       Refusal_Problem = 15 // given: the text
 	Refusal_PROBLEM_REQUIRED            Refusal_Problem = 16 // it, or another field, must be set
+	Refusal_PROBLEM_NOT_AN_IDENTITY     Refusal_Problem = 17 // given: the text
+	Refusal_PROBLEM_BUILT_IN            Refusal_Problem = 18 // given: the name of a role that nobody changes
 )
 
 // Enum value maps for Refusal_Problem.
@@ -337,6 +371,8 @@ var (
 		14: "PROBLEM_NOT_NORMALIZED",
 		15: "PROBLEM_NOT_A_PATTERN",
 		16: "PROBLEM_REQUIRED",
+		17: "PROBLEM_NOT_AN_IDENTITY",
+		18: "PROBLEM_BUILT_IN",
 	}
 	Refusal_Problem_value = map[string]int32{
 		"PROBLEM_UNSPECIFIED":         0,
@@ -356,6 +392,8 @@ var (
 		"PROBLEM_NOT_NORMALIZED":      14,
 		"PROBLEM_NOT_A_PATTERN":       15,
 		"PROBLEM_REQUIRED":            16,
+		"PROBLEM_NOT_AN_IDENTITY":     17,
+		"PROBLEM_BUILT_IN":            18,
 	}
 )
 
@@ -383,7 +421,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -847,10 +885,14 @@ func (x *RecordCommand) GetPayload() []byte {
 }
 
 type Actor struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Verified      bool                   `protobuf:"varint,2,opt,name=verified,proto3" json:"verified,omitempty"`
-	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Name     string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Verified bool                   `protobuf:"varint,2,opt,name=verified,proto3" json:"verified,omitempty"` // name is an identity that the caller proved to be
+	Peer     string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// What an authenticated caller says for whom it acts. Since level 2, as all below.
+	OnBehalfOf    string `protobuf:"bytes,4,opt,name=on_behalf_of,json=onBehalfOf,proto3" json:"on_behalf_of,omitempty"`
+	Credential    string `protobuf:"bytes,5,opt,name=credential,proto3" json:"credential,omitempty"`                       // the id of the token that the caller showed
+	StaticAdmin   bool   `protobuf:"varint,6,opt,name=static_admin,json=staticAdmin,proto3" json:"static_admin,omitempty"` // an administrator of the entry node's own configuration: the fold asks nothing of it
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -904,6 +946,27 @@ func (x *Actor) GetPeer() string {
 		return x.Peer
 	}
 	return ""
+}
+
+func (x *Actor) GetOnBehalfOf() string {
+	if x != nil {
+		return x.OnBehalfOf
+	}
+	return ""
+}
+
+func (x *Actor) GetCredential() string {
+	if x != nil {
+		return x.Credential
+	}
+	return ""
+}
+
+func (x *Actor) GetStaticAdmin() bool {
+	if x != nil {
+		return x.StaticAdmin
+	}
+	return false
 }
 
 // TermStart is the first command of a new leader. The first one of a cluster names the cluster.
@@ -1786,6 +1849,560 @@ func (x *RemoveRule) GetAllowMissing() bool {
 	return false
 }
 
+// TokenCommand is the payload of a RecordCommand of KIND_TOKEN.
+type TokenCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Command:
+	//
+	//	*TokenCommand_Create
+	//	*TokenCommand_Revoke
+	Command       isTokenCommand_Command `protobuf_oneof:"command"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TokenCommand) Reset() {
+	*x = TokenCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TokenCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TokenCommand) ProtoMessage() {}
+
+func (x *TokenCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TokenCommand.ProtoReflect.Descriptor instead.
+func (*TokenCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *TokenCommand) GetCommand() isTokenCommand_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *TokenCommand) GetCreate() *CreateToken {
+	if x != nil {
+		if x, ok := x.Command.(*TokenCommand_Create); ok {
+			return x.Create
+		}
+	}
+	return nil
+}
+
+func (x *TokenCommand) GetRevoke() *RevokeToken {
+	if x != nil {
+		if x, ok := x.Command.(*TokenCommand_Revoke); ok {
+			return x.Revoke
+		}
+	}
+	return nil
+}
+
+type isTokenCommand_Command interface {
+	isTokenCommand_Command()
+}
+
+type TokenCommand_Create struct {
+	Create *CreateToken `protobuf:"bytes,1,opt,name=create,proto3,oneof"`
+}
+
+type TokenCommand_Revoke struct {
+	Revoke *RevokeToken `protobuf:"bytes,2,opt,name=revoke,proto3,oneof"`
+}
+
+func (*TokenCommand_Create) isTokenCommand_Command() {}
+
+func (*TokenCommand_Revoke) isTokenCommand_Command() {}
+
+// CreateToken makes the identity token:NAME. Its secret is the caller's, who alone knows it.
+type CreateToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	SecretSha256  []byte                 `protobuf:"bytes,2,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"`
+	Ttl           int64                  `protobuf:"varint,3,opt,name=ttl,proto3" json:"ttl,omitempty"` // nanoseconds of log time; 0: until it is revoked
+	Description   string                 `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	Grants        []*Grant               `protobuf:"bytes,5,rep,name=grants,proto3" json:"grants,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateToken) Reset() {
+	*x = CreateToken{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateToken) ProtoMessage() {}
+
+func (x *CreateToken) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
+func (*CreateToken) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CreateToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *CreateToken) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *CreateToken) GetTtl() int64 {
+	if x != nil {
+		return x.Ttl
+	}
+	return 0
+}
+
+func (x *CreateToken) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *CreateToken) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+// RevokeToken deletes a token and its grants.
+type RevokeToken struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // or id
+	AllowMissing  bool                   `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RevokeToken) Reset() {
+	*x = RevokeToken{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RevokeToken) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RevokeToken) ProtoMessage() {}
+
+func (x *RevokeToken) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
+func (*RevokeToken) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RevokeToken) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RevokeToken) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+func (x *RevokeToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// RoleCommand is the payload of a RecordCommand of KIND_ROLE.
+type RoleCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Command:
+	//
+	//	*RoleCommand_Put
+	//	*RoleCommand_Delete
+	Command       isRoleCommand_Command `protobuf_oneof:"command"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoleCommand) Reset() {
+	*x = RoleCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoleCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoleCommand) ProtoMessage() {}
+
+func (x *RoleCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoleCommand.ProtoReflect.Descriptor instead.
+func (*RoleCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *RoleCommand) GetCommand() isRoleCommand_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *RoleCommand) GetPut() *PutRole {
+	if x != nil {
+		if x, ok := x.Command.(*RoleCommand_Put); ok {
+			return x.Put
+		}
+	}
+	return nil
+}
+
+func (x *RoleCommand) GetDelete() *DeleteRole {
+	if x != nil {
+		if x, ok := x.Command.(*RoleCommand_Delete); ok {
+			return x.Delete
+		}
+	}
+	return nil
+}
+
+type isRoleCommand_Command interface {
+	isRoleCommand_Command()
+}
+
+type RoleCommand_Put struct {
+	Put *PutRole `protobuf:"bytes,1,opt,name=put,proto3,oneof"`
+}
+
+type RoleCommand_Delete struct {
+	Delete *DeleteRole `protobuf:"bytes,2,opt,name=delete,proto3,oneof"`
+}
+
+func (*RoleCommand_Put) isRoleCommand_Command() {}
+
+func (*RoleCommand_Delete) isRoleCommand_Command() {}
+
+type PutRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Verbs         uint32                 `protobuf:"varint,2,opt,name=verbs,proto3" json:"verbs,omitempty"`                                   // a set of bits, see package access
+	IfRevision    *int64                 `protobuf:"varint,3,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if there is no role of the name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutRole) Reset() {
+	*x = PutRole{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutRole) ProtoMessage() {}
+
+func (x *PutRole) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutRole.ProtoReflect.Descriptor instead.
+func (*PutRole) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *PutRole) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PutRole) GetVerbs() uint32 {
+	if x != nil {
+		return x.Verbs
+	}
+	return 0
+}
+
+func (x *PutRole) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+type DeleteRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	IfRevision    *int64                 `protobuf:"varint,2,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"`
+	AllowMissing  bool                   `protobuf:"varint,3,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteRole) Reset() {
+	*x = DeleteRole{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteRole) ProtoMessage() {}
+
+func (x *DeleteRole) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteRole.ProtoReflect.Descriptor instead.
+func (*DeleteRole) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *DeleteRole) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteRole) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+func (x *DeleteRole) GetAllowMissing() bool {
+	if x != nil {
+		return x.AllowMissing
+	}
+	return false
+}
+
+// PutGrants is the payload of a RecordCommand of KIND_GRANTS. It takes the place of all grants of an identity.
+type PutGrants struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Identity      string                 `protobuf:"bytes,1,opt,name=identity,proto3" json:"identity,omitempty"`
+	Grants        []*Grant               `protobuf:"bytes,2,rep,name=grants,proto3" json:"grants,omitempty"` // none, and not denied: the record is deleted
+	Denied        bool                   `protobuf:"varint,3,opt,name=denied,proto3" json:"denied,omitempty"`
+	IfRevision    *int64                 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if the identity has none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutGrants) Reset() {
+	*x = PutGrants{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutGrants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutGrants) ProtoMessage() {}
+
+func (x *PutGrants) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutGrants.ProtoReflect.Descriptor instead.
+func (*PutGrants) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *PutGrants) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *PutGrants) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *PutGrants) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *PutGrants) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
+// SetAuth is the payload of a RecordCommand of KIND_AUTH.
+type SetAuth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enforced      bool                   `protobuf:"varint,1,opt,name=enforced,proto3" json:"enforced,omitempty"`
+	Anonymous     string                 `protobuf:"bytes,2,opt,name=anonymous,proto3" json:"anonymous,omitempty"`                            // the role of who shows no identity, over everything; "": none
+	IfRevision    *int64                 `protobuf:"varint,3,opt,name=if_revision,json=ifRevision,proto3,oneof" json:"if_revision,omitempty"` // 0: only if it was never set
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetAuth) Reset() {
+	*x = SetAuth{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetAuth) ProtoMessage() {}
+
+func (x *SetAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetAuth.ProtoReflect.Descriptor instead.
+func (*SetAuth) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SetAuth) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
+func (x *SetAuth) GetAnonymous() string {
+	if x != nil {
+		return x.Anonymous
+	}
+	return ""
+}
+
+func (x *SetAuth) GetIfRevision() int64 {
+	if x != nil && x.IfRevision != nil {
+		return *x.IfRevision
+	}
+	return 0
+}
+
 // LeaseCommand is the payload of a RecordCommand of KIND_LEASE.
 type LeaseCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1800,7 +2417,7 @@ type LeaseCommand struct {
 
 func (x *LeaseCommand) Reset() {
 	*x = LeaseCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1812,7 +2429,7 @@ func (x *LeaseCommand) String() string {
 func (*LeaseCommand) ProtoMessage() {}
 
 func (x *LeaseCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1825,7 +2442,7 @@ func (x *LeaseCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseCommand.ProtoReflect.Descriptor instead.
 func (*LeaseCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *LeaseCommand) GetCommand() isLeaseCommand_Command {
@@ -1884,7 +2501,7 @@ type GrantLease struct {
 
 func (x *GrantLease) Reset() {
 	*x = GrantLease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +2513,7 @@ func (x *GrantLease) String() string {
 func (*GrantLease) ProtoMessage() {}
 
 func (x *GrantLease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +2526,7 @@ func (x *GrantLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
 func (*GrantLease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *GrantLease) GetLeaseId() string {
@@ -1955,7 +2572,7 @@ type RevokeLease struct {
 
 func (x *RevokeLease) Reset() {
 	*x = RevokeLease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1967,7 +2584,7 @@ func (x *RevokeLease) String() string {
 func (*RevokeLease) ProtoMessage() {}
 
 func (x *RevokeLease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1980,7 +2597,7 @@ func (x *RevokeLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLease.ProtoReflect.Descriptor instead.
 func (*RevokeLease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RevokeLease) GetLeaseId() string {
@@ -2027,7 +2644,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2039,7 +2656,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2052,7 +2669,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Expire) GetTerm() uint64 {
@@ -2096,7 +2713,7 @@ type ExpiredLease struct {
 
 func (x *ExpiredLease) Reset() {
 	*x = ExpiredLease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2108,7 +2725,7 @@ func (x *ExpiredLease) String() string {
 func (*ExpiredLease) ProtoMessage() {}
 
 func (x *ExpiredLease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2121,7 +2738,7 @@ func (x *ExpiredLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredLease.ProtoReflect.Descriptor instead.
 func (*ExpiredLease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ExpiredLease) GetLeaseId() string {
@@ -2148,7 +2765,7 @@ type ExpiredOverride struct {
 
 func (x *ExpiredOverride) Reset() {
 	*x = ExpiredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2160,7 +2777,7 @@ func (x *ExpiredOverride) String() string {
 func (*ExpiredOverride) ProtoMessage() {}
 
 func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2173,7 +2790,7 @@ func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredOverride.ProtoReflect.Descriptor instead.
 func (*ExpiredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ExpiredOverride) GetPattern() string {
@@ -2203,7 +2820,7 @@ type HoldLeases struct {
 
 func (x *HoldLeases) Reset() {
 	*x = HoldLeases{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2832,7 @@ func (x *HoldLeases) String() string {
 func (*HoldLeases) ProtoMessage() {}
 
 func (x *HoldLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2845,7 @@ func (x *HoldLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldLeases.ProtoReflect.Descriptor instead.
 func (*HoldLeases) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *HoldLeases) GetTerm() uint64 {
@@ -2269,7 +2886,7 @@ type LeaseGuardCommand struct {
 
 func (x *LeaseGuardCommand) Reset() {
 	*x = LeaseGuardCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2281,7 +2898,7 @@ func (x *LeaseGuardCommand) String() string {
 func (*LeaseGuardCommand) ProtoMessage() {}
 
 func (x *LeaseGuardCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2294,7 +2911,7 @@ func (x *LeaseGuardCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGuardCommand.ProtoReflect.Descriptor instead.
 func (*LeaseGuardCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 // ServiceRecord is a service as the registry holds it.
@@ -2310,7 +2927,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2322,7 +2939,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2335,7 +2952,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -2374,7 +2991,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2386,7 +3003,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2399,7 +3016,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Report) GetStatus() Status {
@@ -2471,7 +3088,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2483,7 +3100,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2496,7 +3113,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Override) GetStatus() Status {
@@ -2587,7 +3204,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2599,7 +3216,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2612,7 +3229,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *Rule) GetPattern() string {
@@ -2678,6 +3295,432 @@ func (x *Rule) GetRequestId() string {
 	return ""
 }
 
+// Token is an identity that a caller proves by a secret. Its name is its key; the identity is token:NAME, and what it
+// may do stands in its Grants.
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SecretSha256  []byte                 `protobuf:"bytes,1,opt,name=secret_sha256,json=secretSha256,proto3" json:"secret_sha256,omitempty"` // the token's id is its first 8 bytes, in hexadecimal
+	ExpireTime    int64                  `protobuf:"varint,2,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`      // log time from which on it is none; 0: never
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,6,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,7,opt,name=revision,proto3" json:"revision,omitempty"`
+	RequestId     string                 `protobuf:"bytes,8,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
+}
+
+func (x *Token) GetSecretSha256() []byte {
+	if x != nil {
+		return x.SecretSha256
+	}
+	return nil
+}
+
+func (x *Token) GetExpireTime() int64 {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return 0
+}
+
+func (x *Token) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Token) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Token) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Token) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Token) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Token) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Role is a set of verbs. Its name is its key.
+type Role struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Verbs         uint32                 `protobuf:"varint,1,opt,name=verbs,proto3" json:"verbs,omitempty"`
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,3,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,4,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Role) Reset() {
+	*x = Role{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Role) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Role) ProtoMessage() {}
+
+func (x *Role) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Role.ProtoReflect.Descriptor instead.
+func (*Role) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *Role) GetVerbs() uint32 {
+	if x != nil {
+		return x.Verbs
+	}
+	return 0
+}
+
+func (x *Role) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Role) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Role) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Role) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Role) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Grant allows what a role may do, over the services that patterns cover.
+type Grant struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Role          string                 `protobuf:"bytes,1,opt,name=role,proto3" json:"role,omitempty"`
+	Patterns      []string               `protobuf:"bytes,2,rep,name=patterns,proto3" json:"patterns,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grant) Reset() {
+	*x = Grant{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grant) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grant) ProtoMessage() {}
+
+func (x *Grant) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grant.ProtoReflect.Descriptor instead.
+func (*Grant) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Grant) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Grant) GetPatterns() []string {
+	if x != nil {
+		return x.Patterns
+	}
+	return nil
+}
+
+// Grants are what an identity may do. The identity is the key.
+type Grants struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Grants        []*Grant               `protobuf:"bytes,1,rep,name=grants,proto3" json:"grants,omitempty"`
+	Denied        bool                   `protobuf:"varint,2,opt,name=denied,proto3" json:"denied,omitempty"` // it may do nothing, not even what who shows no identity may do
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	RequestId     string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Grants) Reset() {
+	*x = Grants{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Grants) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Grants) ProtoMessage() {}
+
+func (x *Grants) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Grants.ProtoReflect.Descriptor instead.
+func (*Grants) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *Grants) GetGrants() []*Grant {
+	if x != nil {
+		return x.Grants
+	}
+	return nil
+}
+
+func (x *Grants) GetDenied() bool {
+	if x != nil {
+		return x.Denied
+	}
+	return false
+}
+
+func (x *Grants) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Grants) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Grants) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Grants) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Grants) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+// Auth says whether access is enforced.
+type Auth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enforced      bool                   `protobuf:"varint,1,opt,name=enforced,proto3" json:"enforced,omitempty"`
+	Anonymous     string                 `protobuf:"bytes,2,opt,name=anonymous,proto3" json:"anonymous,omitempty"` // as in SetAuth
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,4,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,5,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,6,opt,name=revision,proto3" json:"revision,omitempty"`
+	RequestId     string                 `protobuf:"bytes,7,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Auth) Reset() {
+	*x = Auth{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Auth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Auth) ProtoMessage() {}
+
+func (x *Auth) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Auth.ProtoReflect.Descriptor instead.
+func (*Auth) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *Auth) GetEnforced() bool {
+	if x != nil {
+		return x.Enforced
+	}
+	return false
+}
+
+func (x *Auth) GetAnonymous() string {
+	if x != nil {
+		return x.Anonymous
+	}
+	return ""
+}
+
+func (x *Auth) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Auth) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *Auth) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *Auth) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Auth) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
 // Lease is the record of a lease. The lease's id is its key. It lives until ending is set.
 type Lease struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -2698,7 +3741,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2710,7 +3753,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2723,7 +3766,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Lease) GetTtl() int64 {
@@ -2812,7 +3855,7 @@ type LeaseEnd struct {
 
 func (x *LeaseEnd) Reset() {
 	*x = LeaseEnd{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2824,7 +3867,7 @@ func (x *LeaseEnd) String() string {
 func (*LeaseEnd) ProtoMessage() {}
 
 func (x *LeaseEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2837,7 +3880,7 @@ func (x *LeaseEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseEnd.ProtoReflect.Descriptor instead.
 func (*LeaseEnd) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *LeaseEnd) GetTime() int64 {
@@ -2935,7 +3978,7 @@ type LeaseGuard struct {
 
 func (x *LeaseGuard) Reset() {
 	*x = LeaseGuard{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2947,7 +3990,7 @@ func (x *LeaseGuard) String() string {
 func (*LeaseGuard) ProtoMessage() {}
 
 func (x *LeaseGuard) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2960,7 +4003,7 @@ func (x *LeaseGuard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGuard.ProtoReflect.Descriptor instead.
 func (*LeaseGuard) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LeaseGuard) GetEngaged() bool {
@@ -3033,7 +4076,7 @@ type BrokenRule struct {
 
 func (x *BrokenRule) Reset() {
 	*x = BrokenRule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3045,7 +4088,7 @@ func (x *BrokenRule) String() string {
 func (*BrokenRule) ProtoMessage() {}
 
 func (x *BrokenRule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3058,7 +4101,7 @@ func (x *BrokenRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokenRule.ProtoReflect.Descriptor instead.
 func (*BrokenRule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *BrokenRule) GetRule() string {
@@ -3107,7 +4150,7 @@ type RuleBreak struct {
 
 func (x *RuleBreak) Reset() {
 	*x = RuleBreak{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3119,7 +4162,7 @@ func (x *RuleBreak) String() string {
 func (*RuleBreak) ProtoMessage() {}
 
 func (x *RuleBreak) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3132,7 +4175,7 @@ func (x *RuleBreak) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleBreak.ProtoReflect.Descriptor instead.
 func (*RuleBreak) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *RuleBreak) GetBroken() []*BrokenRule {
@@ -3160,7 +4203,7 @@ type LayeredOverride struct {
 
 func (x *LayeredOverride) Reset() {
 	*x = LayeredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +4215,7 @@ func (x *LayeredOverride) String() string {
 func (*LayeredOverride) ProtoMessage() {}
 
 func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +4228,7 @@ func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayeredOverride.ProtoReflect.Descriptor instead.
 func (*LayeredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *LayeredOverride) GetPattern() string {
@@ -3238,7 +4281,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3250,7 +4293,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3263,7 +4306,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -3419,7 +4462,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3431,7 +4474,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3444,7 +4487,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -3485,7 +4528,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3497,7 +4540,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3510,7 +4553,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -3585,7 +4628,7 @@ type BlockEvent struct {
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3597,7 +4640,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3610,7 +4653,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -3736,7 +4779,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3748,7 +4791,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3761,7 +4804,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -3846,7 +4889,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3858,7 +4901,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3871,7 +4914,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *AffectedService) GetService() string {
@@ -3910,7 +4953,7 @@ type RecordResult struct {
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3922,7 +4965,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3935,7 +4978,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *RecordResult) GetKind() Kind {
@@ -3993,7 +5036,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4005,7 +5048,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4018,7 +5061,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{44}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -4067,7 +5110,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4079,7 +5122,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4092,7 +5135,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -4202,7 +5245,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +5257,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +5270,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{46}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -4297,7 +5340,7 @@ type StoredResult struct {
 
 func (x *StoredResult) Reset() {
 	*x = StoredResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4309,7 +5352,7 @@ func (x *StoredResult) String() string {
 func (*StoredResult) ProtoMessage() {}
 
 func (x *StoredResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4322,7 +5365,7 @@ func (x *StoredResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
 func (*StoredResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{47}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *StoredResult) GetRevision() int64 {
@@ -4445,7 +5488,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4457,7 +5500,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4470,7 +5513,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{48}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Origin) GetReason() string {
@@ -4525,7 +5568,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4537,7 +5580,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4550,7 +5593,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{49}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Setting) GetRequestLimits() *RequestLimits {
@@ -4570,7 +5613,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4582,7 +5625,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4595,7 +5638,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{50}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -4636,7 +5679,7 @@ type RegistryMeta struct {
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4648,7 +5691,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4661,7 +5704,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{51}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -4760,7 +5803,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4772,7 +5815,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4785,7 +5828,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{52}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -4850,11 +5893,17 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04kind\"T\n" +
 	"\rRecordCommand\x12)\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x18\n" +
-	"\apayload\x18\x02 \x01(\fR\apayload\"K\n" +
+	"\apayload\x18\x02 \x01(\fR\apayload\"\xb0\x01\n" +
 	"\x05Actor\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bverified\x18\x02 \x01(\bR\bverified\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\"\x9e\x01\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12 \n" +
+	"\fon_behalf_of\x18\x04 \x01(\tR\n" +
+	"onBehalfOf\x12\x1e\n" +
+	"\n" +
+	"credential\x18\x05 \x01(\tR\n" +
+	"credential\x12!\n" +
+	"\fstatic_admin\x18\x06 \x01(\bR\vstaticAdmin\"\x9e\x01\n" +
 	"\tTermStart\x12\x12\n" +
 	"\x04term\x18\x01 \x01(\x04R\x04term\x12\x16\n" +
 	"\x06leader\x18\x02 \x01(\tR\x06leader\x12\x1d\n" +
@@ -4930,6 +5979,50 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\vif_revision\x18\x02 \x01(\x03H\x00R\n" +
 	"ifRevision\x88\x01\x01\x12#\n" +
 	"\rallow_missing\x18\x03 \x01(\bR\fallowMissingB\x0e\n" +
+	"\f_if_revision\"\x89\x01\n" +
+	"\fTokenCommand\x126\n" +
+	"\x06create\x18\x01 \x01(\v2\x1c.rollcall.log.v1.CreateTokenH\x00R\x06create\x126\n" +
+	"\x06revoke\x18\x02 \x01(\v2\x1c.rollcall.log.v1.RevokeTokenH\x00R\x06revokeB\t\n" +
+	"\acommand\"\xaa\x01\n" +
+	"\vCreateToken\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x10\n" +
+	"\x03ttl\x18\x03 \x01(\x03R\x03ttl\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12.\n" +
+	"\x06grants\x18\x05 \x03(\v2\x16.rollcall.log.v1.GrantR\x06grants\"V\n" +
+	"\vRevokeToken\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rallow_missing\x18\x02 \x01(\bR\fallowMissing\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"}\n" +
+	"\vRoleCommand\x12,\n" +
+	"\x03put\x18\x01 \x01(\v2\x18.rollcall.log.v1.PutRoleH\x00R\x03put\x125\n" +
+	"\x06delete\x18\x02 \x01(\v2\x1b.rollcall.log.v1.DeleteRoleH\x00R\x06deleteB\t\n" +
+	"\acommand\"i\n" +
+	"\aPutRole\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05verbs\x18\x02 \x01(\rR\x05verbs\x12$\n" +
+	"\vif_revision\x18\x03 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"{\n" +
+	"\n" +
+	"DeleteRole\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12$\n" +
+	"\vif_revision\x18\x02 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01\x12#\n" +
+	"\rallow_missing\x18\x03 \x01(\bR\fallowMissingB\x0e\n" +
+	"\f_if_revision\"\xa5\x01\n" +
+	"\tPutGrants\x12\x1a\n" +
+	"\bidentity\x18\x01 \x01(\tR\bidentity\x12.\n" +
+	"\x06grants\x18\x02 \x03(\v2\x16.rollcall.log.v1.GrantR\x06grants\x12\x16\n" +
+	"\x06denied\x18\x03 \x01(\bR\x06denied\x12$\n" +
+	"\vif_revision\x18\x04 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
+	"\f_if_revision\"y\n" +
+	"\aSetAuth\x12\x1a\n" +
+	"\benforced\x18\x01 \x01(\bR\benforced\x12\x1c\n" +
+	"\tanonymous\x18\x02 \x01(\tR\tanonymous\x12$\n" +
+	"\vif_revision\x18\x03 \x01(\x03H\x00R\n" +
+	"ifRevision\x88\x01\x01B\x0e\n" +
 	"\f_if_revision\"\x86\x01\n" +
 	"\fLeaseCommand\x123\n" +
 	"\x05grant\x18\x01 \x01(\v2\x1b.rollcall.log.v1.GrantLeaseH\x00R\x05grant\x126\n" +
@@ -5007,7 +6100,47 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x04time\x18\a \x01(\x03R\x04time\x12\x1a\n" +
 	"\brevision\x18\b \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"request_id\x18\t \x01(\tR\trequestId\"\xb4\x02\n" +
+	"request_id\x18\t \x01(\tR\trequestId\"\x84\x02\n" +
+	"\x05Token\x12#\n" +
+	"\rsecret_sha256\x18\x01 \x01(\fR\fsecretSha256\x12\x1f\n" +
+	"\vexpire_time\x18\x02 \x01(\x03R\n" +
+	"expireTime\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x05 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\x06 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\a \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\b \x01(\tR\trequestId\"\xb1\x01\n" +
+	"\x04Role\x12\x14\n" +
+	"\x05verbs\x18\x01 \x01(\rR\x05verbs\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x03 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\x04 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\x05 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\"7\n" +
+	"\x05Grant\x12\x12\n" +
+	"\x04role\x18\x01 \x01(\tR\x04role\x12\x1a\n" +
+	"\bpatterns\x18\x02 \x03(\tR\bpatterns\"\xe5\x01\n" +
+	"\x06Grants\x12.\n" +
+	"\x06grants\x18\x01 \x03(\v2\x16.rollcall.log.v1.GrantR\x06grants\x12\x16\n" +
+	"\x06denied\x18\x02 \x01(\bR\x06denied\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x04 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\"\xd5\x01\n" +
+	"\x04Auth\x12\x1a\n" +
+	"\benforced\x18\x01 \x01(\bR\benforced\x12\x1c\n" +
+	"\tanonymous\x18\x02 \x01(\tR\tanonymous\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x04 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\x05 \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\x06 \x01(\x03R\brevision\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\a \x01(\tR\trequestId\"\xb4\x02\n" +
 	"\x05Lease\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\x03R\x03ttl\x124\n" +
 	"\ton_expiry\x18\x02 \x01(\x0e2\x17.rollcall.log.v1.StatusR\bonExpiry\x12!\n" +
@@ -5143,7 +6276,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12%\n" +
-	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\x8f\b\n" +
+	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xb9\t\n" +
 	"\aRefusal\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
@@ -5158,7 +6291,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\tR\x04held\x12)\n" +
 	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\x12\x16\n" +
 	"\x06offset\x18\f \x01(\rR\x06offset\x123\n" +
-	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xbb\x01\n" +
+	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xb2\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
@@ -5167,7 +6300,12 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x11REASON_LEASE_HELD\x10\x04\x12\x16\n" +
 	"\x12REASON_RULE_BROKEN\x10\x05\x12\x10\n" +
 	"\fREASON_LIMIT\x10\x06\x12\x10\n" +
-	"\fREASON_STALE\x10\a\"\x97\x03\n" +
+	"\fREASON_STALE\x10\a\x12\x11\n" +
+	"\rREASON_DENIED\x10\x14\x12\x15\n" +
+	"\x11REASON_ESCALATION\x10\x15\x12\x17\n" +
+	"\x13REASON_AUTH_LOCKOUT\x10\x16\x12\x18\n" +
+	"\x14REASON_TOKEN_REVOKED\x10\x17\x12\x18\n" +
+	"\x14REASON_TOKEN_EXPIRED\x10\x18\"\xca\x03\n" +
 	"\aProblem\x12\x17\n" +
 	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
@@ -5186,7 +6324,9 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x10PROBLEM_CONFLICT\x10\r\x12\x1a\n" +
 	"\x16PROBLEM_NOT_NORMALIZED\x10\x0e\x12\x19\n" +
 	"\x15PROBLEM_NOT_A_PATTERN\x10\x0f\x12\x14\n" +
-	"\x10PROBLEM_REQUIRED\x10\x10\"\x9a\x01\n" +
+	"\x10PROBLEM_REQUIRED\x10\x10\x12\x1b\n" +
+	"\x17PROBLEM_NOT_AN_IDENTITY\x10\x11\x12\x14\n" +
+	"\x10PROBLEM_BUILT_IN\x10\x12\"\x9a\x01\n" +
 	"\rRequestRecord\x12\x16\n" +
 	"\x06caller\x18\x01 \x01(\tR\x06caller\x12\x1d\n" +
 	"\n" +
@@ -5245,7 +6385,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x04R\x04size*\xab\x01\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size*\xea\x01\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_SERVICE\x10\x01\x12\x0f\n" +
@@ -5256,12 +6396,18 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"KIND_LEASE\x10\x05\x12\x11\n" +
 	"\rKIND_OVERRIDE\x10\x06\x12\r\n" +
 	"\tKIND_RULE\x10\a\x12\x14\n" +
-	"\x10KIND_LEASE_GUARD\x10\b*d\n" +
+	"\x10KIND_LEASE_GUARD\x10\b\x12\x0e\n" +
+	"\n" +
+	"KIND_TOKEN\x10\t\x12\r\n" +
+	"\tKIND_ROLE\x10\n" +
+	"\x12\x0f\n" +
+	"\vKIND_GRANTS\x10\v\x12\r\n" +
+	"\tKIND_AUTH\x10\f*d\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x16\n" +
 	"\x12STATUS_NOT_SERVING\x10\x02\x12\x1a\n" +
-	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xb7\x03\n" +
+	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xd6\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
@@ -5278,7 +6424,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x13EVENT_TYPE_RULE_SET\x10\v\x12\x1b\n" +
 	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\x12\x1b\n" +
 	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
-	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0eB:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
+	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e\x12\x1d\n" +
+	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0fB:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
 
 var (
 	file_rollcall_log_v1_log_proto_rawDescOnce sync.Once
@@ -5293,7 +6440,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 53)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Kind)(0),                 // 0: rollcall.log.v1.Kind
 	(Status)(0),               // 1: rollcall.log.v1.Status
@@ -5319,40 +6466,53 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*RuleCommand)(nil),       // 21: rollcall.log.v1.RuleCommand
 	(*SetRule)(nil),           // 22: rollcall.log.v1.SetRule
 	(*RemoveRule)(nil),        // 23: rollcall.log.v1.RemoveRule
-	(*LeaseCommand)(nil),      // 24: rollcall.log.v1.LeaseCommand
-	(*GrantLease)(nil),        // 25: rollcall.log.v1.GrantLease
-	(*RevokeLease)(nil),       // 26: rollcall.log.v1.RevokeLease
-	(*Expire)(nil),            // 27: rollcall.log.v1.Expire
-	(*ExpiredLease)(nil),      // 28: rollcall.log.v1.ExpiredLease
-	(*ExpiredOverride)(nil),   // 29: rollcall.log.v1.ExpiredOverride
-	(*HoldLeases)(nil),        // 30: rollcall.log.v1.HoldLeases
-	(*LeaseGuardCommand)(nil), // 31: rollcall.log.v1.LeaseGuardCommand
-	(*ServiceRecord)(nil),     // 32: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),            // 33: rollcall.log.v1.Report
-	(*Override)(nil),          // 34: rollcall.log.v1.Override
-	(*Rule)(nil),              // 35: rollcall.log.v1.Rule
-	(*Lease)(nil),             // 36: rollcall.log.v1.Lease
-	(*LeaseEnd)(nil),          // 37: rollcall.log.v1.LeaseEnd
-	(*LeaseGuard)(nil),        // 38: rollcall.log.v1.LeaseGuard
-	(*BrokenRule)(nil),        // 39: rollcall.log.v1.BrokenRule
-	(*RuleBreak)(nil),         // 40: rollcall.log.v1.RuleBreak
-	(*LayeredOverride)(nil),   // 41: rollcall.log.v1.LayeredOverride
-	(*Event)(nil),             // 42: rollcall.log.v1.Event
-	(*EventBlock)(nil),        // 43: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),        // 44: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),        // 45: rollcall.log.v1.BlockEvent
-	(*Result)(nil),            // 46: rollcall.log.v1.Result
-	(*AffectedService)(nil),   // 47: rollcall.log.v1.AffectedService
-	(*RecordResult)(nil),      // 48: rollcall.log.v1.RecordResult
-	(*ServiceResult)(nil),     // 49: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),           // 50: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),     // 51: rollcall.log.v1.RequestRecord
-	(*StoredResult)(nil),      // 52: rollcall.log.v1.StoredResult
-	(*Origin)(nil),            // 53: rollcall.log.v1.Origin
-	(*Setting)(nil),           // 54: rollcall.log.v1.Setting
-	(*RequestLimits)(nil),     // 55: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),      // 56: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil),    // 57: rollcall.log.v1.SnapshotHeader
+	(*TokenCommand)(nil),      // 24: rollcall.log.v1.TokenCommand
+	(*CreateToken)(nil),       // 25: rollcall.log.v1.CreateToken
+	(*RevokeToken)(nil),       // 26: rollcall.log.v1.RevokeToken
+	(*RoleCommand)(nil),       // 27: rollcall.log.v1.RoleCommand
+	(*PutRole)(nil),           // 28: rollcall.log.v1.PutRole
+	(*DeleteRole)(nil),        // 29: rollcall.log.v1.DeleteRole
+	(*PutGrants)(nil),         // 30: rollcall.log.v1.PutGrants
+	(*SetAuth)(nil),           // 31: rollcall.log.v1.SetAuth
+	(*LeaseCommand)(nil),      // 32: rollcall.log.v1.LeaseCommand
+	(*GrantLease)(nil),        // 33: rollcall.log.v1.GrantLease
+	(*RevokeLease)(nil),       // 34: rollcall.log.v1.RevokeLease
+	(*Expire)(nil),            // 35: rollcall.log.v1.Expire
+	(*ExpiredLease)(nil),      // 36: rollcall.log.v1.ExpiredLease
+	(*ExpiredOverride)(nil),   // 37: rollcall.log.v1.ExpiredOverride
+	(*HoldLeases)(nil),        // 38: rollcall.log.v1.HoldLeases
+	(*LeaseGuardCommand)(nil), // 39: rollcall.log.v1.LeaseGuardCommand
+	(*ServiceRecord)(nil),     // 40: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),            // 41: rollcall.log.v1.Report
+	(*Override)(nil),          // 42: rollcall.log.v1.Override
+	(*Rule)(nil),              // 43: rollcall.log.v1.Rule
+	(*Token)(nil),             // 44: rollcall.log.v1.Token
+	(*Role)(nil),              // 45: rollcall.log.v1.Role
+	(*Grant)(nil),             // 46: rollcall.log.v1.Grant
+	(*Grants)(nil),            // 47: rollcall.log.v1.Grants
+	(*Auth)(nil),              // 48: rollcall.log.v1.Auth
+	(*Lease)(nil),             // 49: rollcall.log.v1.Lease
+	(*LeaseEnd)(nil),          // 50: rollcall.log.v1.LeaseEnd
+	(*LeaseGuard)(nil),        // 51: rollcall.log.v1.LeaseGuard
+	(*BrokenRule)(nil),        // 52: rollcall.log.v1.BrokenRule
+	(*RuleBreak)(nil),         // 53: rollcall.log.v1.RuleBreak
+	(*LayeredOverride)(nil),   // 54: rollcall.log.v1.LayeredOverride
+	(*Event)(nil),             // 55: rollcall.log.v1.Event
+	(*EventBlock)(nil),        // 56: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),        // 57: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),        // 58: rollcall.log.v1.BlockEvent
+	(*Result)(nil),            // 59: rollcall.log.v1.Result
+	(*AffectedService)(nil),   // 60: rollcall.log.v1.AffectedService
+	(*RecordResult)(nil),      // 61: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),     // 62: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),           // 63: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),     // 64: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),      // 65: rollcall.log.v1.StoredResult
+	(*Origin)(nil),            // 66: rollcall.log.v1.Origin
+	(*Setting)(nil),           // 67: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),     // 68: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),      // 69: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil),    // 70: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -5364,8 +6524,8 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	15, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
 	17, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
 	9,  // 8: rollcall.log.v1.Command.record:type_name -> rollcall.log.v1.RecordCommand
-	27, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
-	30, // 10: rollcall.log.v1.Command.hold_leases:type_name -> rollcall.log.v1.HoldLeases
+	35, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
+	38, // 10: rollcall.log.v1.Command.hold_leases:type_name -> rollcall.log.v1.HoldLeases
 	0,  // 11: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
 	13, // 12: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
 	1,  // 13: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
@@ -5375,71 +6535,82 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	1,  // 17: rollcall.log.v1.SetOverride.status:type_name -> rollcall.log.v1.Status
 	22, // 18: rollcall.log.v1.RuleCommand.set:type_name -> rollcall.log.v1.SetRule
 	23, // 19: rollcall.log.v1.RuleCommand.remove:type_name -> rollcall.log.v1.RemoveRule
-	25, // 20: rollcall.log.v1.LeaseCommand.grant:type_name -> rollcall.log.v1.GrantLease
-	26, // 21: rollcall.log.v1.LeaseCommand.revoke:type_name -> rollcall.log.v1.RevokeLease
-	1,  // 22: rollcall.log.v1.GrantLease.on_expiry:type_name -> rollcall.log.v1.Status
-	1,  // 23: rollcall.log.v1.RevokeLease.status:type_name -> rollcall.log.v1.Status
-	28, // 24: rollcall.log.v1.Expire.leases:type_name -> rollcall.log.v1.ExpiredLease
-	29, // 25: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
-	33, // 26: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	1,  // 27: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	10, // 28: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 29: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
-	10, // 30: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
-	10, // 31: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 32: rollcall.log.v1.Lease.on_expiry:type_name -> rollcall.log.v1.Status
-	10, // 33: rollcall.log.v1.Lease.actor:type_name -> rollcall.log.v1.Actor
-	37, // 34: rollcall.log.v1.Lease.end:type_name -> rollcall.log.v1.LeaseEnd
-	1,  // 35: rollcall.log.v1.LeaseEnd.status:type_name -> rollcall.log.v1.Status
-	10, // 36: rollcall.log.v1.LeaseEnd.actor:type_name -> rollcall.log.v1.Actor
-	10, // 37: rollcall.log.v1.LeaseGuard.actor:type_name -> rollcall.log.v1.Actor
-	39, // 38: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
-	34, // 39: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
-	2,  // 40: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	10, // 41: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 42: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
-	1,  // 43: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 44: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 45: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	40, // 46: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
-	44, // 47: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	10, // 48: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 49: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
-	45, // 50: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 51: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 52: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 53: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 54: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	40, // 55: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
-	49, // 56: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	50, // 57: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	48, // 58: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
-	39, // 59: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	41, // 60: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	47, // 61: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
-	1,  // 62: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
-	1,  // 63: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
-	0,  // 64: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
-	32, // 65: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 66: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 67: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 68: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	39, // 69: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
-	50, // 70: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
-	48, // 71: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
-	1,  // 72: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
-	53, // 73: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
-	39, // 74: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	41, // 75: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	10, // 76: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
-	55, // 77: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
-	7,  // 78: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	56, // 79: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	80, // [80:80] is the sub-list for method output_type
-	80, // [80:80] is the sub-list for method input_type
-	80, // [80:80] is the sub-list for extension type_name
-	80, // [80:80] is the sub-list for extension extendee
-	0,  // [0:80] is the sub-list for field type_name
+	25, // 20: rollcall.log.v1.TokenCommand.create:type_name -> rollcall.log.v1.CreateToken
+	26, // 21: rollcall.log.v1.TokenCommand.revoke:type_name -> rollcall.log.v1.RevokeToken
+	46, // 22: rollcall.log.v1.CreateToken.grants:type_name -> rollcall.log.v1.Grant
+	28, // 23: rollcall.log.v1.RoleCommand.put:type_name -> rollcall.log.v1.PutRole
+	29, // 24: rollcall.log.v1.RoleCommand.delete:type_name -> rollcall.log.v1.DeleteRole
+	46, // 25: rollcall.log.v1.PutGrants.grants:type_name -> rollcall.log.v1.Grant
+	33, // 26: rollcall.log.v1.LeaseCommand.grant:type_name -> rollcall.log.v1.GrantLease
+	34, // 27: rollcall.log.v1.LeaseCommand.revoke:type_name -> rollcall.log.v1.RevokeLease
+	1,  // 28: rollcall.log.v1.GrantLease.on_expiry:type_name -> rollcall.log.v1.Status
+	1,  // 29: rollcall.log.v1.RevokeLease.status:type_name -> rollcall.log.v1.Status
+	36, // 30: rollcall.log.v1.Expire.leases:type_name -> rollcall.log.v1.ExpiredLease
+	37, // 31: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
+	41, // 32: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 33: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	10, // 34: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 35: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
+	10, // 36: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
+	10, // 37: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
+	10, // 38: rollcall.log.v1.Token.actor:type_name -> rollcall.log.v1.Actor
+	10, // 39: rollcall.log.v1.Role.actor:type_name -> rollcall.log.v1.Actor
+	46, // 40: rollcall.log.v1.Grants.grants:type_name -> rollcall.log.v1.Grant
+	10, // 41: rollcall.log.v1.Grants.actor:type_name -> rollcall.log.v1.Actor
+	10, // 42: rollcall.log.v1.Auth.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 43: rollcall.log.v1.Lease.on_expiry:type_name -> rollcall.log.v1.Status
+	10, // 44: rollcall.log.v1.Lease.actor:type_name -> rollcall.log.v1.Actor
+	50, // 45: rollcall.log.v1.Lease.end:type_name -> rollcall.log.v1.LeaseEnd
+	1,  // 46: rollcall.log.v1.LeaseEnd.status:type_name -> rollcall.log.v1.Status
+	10, // 47: rollcall.log.v1.LeaseEnd.actor:type_name -> rollcall.log.v1.Actor
+	10, // 48: rollcall.log.v1.LeaseGuard.actor:type_name -> rollcall.log.v1.Actor
+	52, // 49: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
+	42, // 50: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
+	2,  // 51: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	10, // 52: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 53: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
+	1,  // 54: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 55: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 56: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	53, // 57: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	57, // 58: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	10, // 59: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 60: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
+	58, // 61: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 62: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 63: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 64: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 65: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	53, // 66: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	62, // 67: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	63, // 68: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	61, // 69: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	52, // 70: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	54, // 71: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	60, // 72: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
+	1,  // 73: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
+	1,  // 74: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
+	0,  // 75: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	40, // 76: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 77: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 78: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 79: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	52, // 80: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
+	63, // 81: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	61, // 82: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 83: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	66, // 84: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	52, // 85: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	54, // 86: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	10, // 87: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	68, // 88: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 89: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	69, // 90: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	91, // [91:91] is the sub-list for method output_type
+	91, // [91:91] is the sub-list for method input_type
+	91, // [91:91] is the sub-list for extension type_name
+	91, // [91:91] is the sub-list for extension extendee
+	0,  // [0:91] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -5471,17 +6642,29 @@ func file_rollcall_log_v1_log_proto_init() {
 	file_rollcall_log_v1_log_proto_msgTypes[17].OneofWrappers = []any{}
 	file_rollcall_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{}
 	file_rollcall_log_v1_log_proto_msgTypes[19].OneofWrappers = []any{
+		(*TokenCommand_Create)(nil),
+		(*TokenCommand_Revoke)(nil),
+	}
+	file_rollcall_log_v1_log_proto_msgTypes[22].OneofWrappers = []any{
+		(*RoleCommand_Put)(nil),
+		(*RoleCommand_Delete)(nil),
+	}
+	file_rollcall_log_v1_log_proto_msgTypes[23].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[24].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[25].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[26].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[27].OneofWrappers = []any{
 		(*LeaseCommand_Grant)(nil),
 		(*LeaseCommand_Revoke)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[21].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[29].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   53,
+			NumMessages:   66,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
