@@ -248,6 +248,12 @@ func (v *fakeView) Changed() <-chan struct{} {
 	return v.changed
 }
 
+func (v *fakeView) Err() error {
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	return v.r.why
+}
+
 func (v *fakeView) Silent() time.Duration {
 	v.r.mu.Lock()
 	defer v.r.mu.Unlock()
