@@ -41,8 +41,9 @@ type fakeRegistry struct {
 	leases    map[client.OnStop]*fakeLease
 	written   []event
 	revision  int64
-	silent    bool // no view hears anything
-	hangs     bool // nothing is written
+	silent    bool  // no view hears anything
+	why       error // that views tell for it
+	hangs     bool  // nothing is written
 	thaw      chan struct{}
 }
 
