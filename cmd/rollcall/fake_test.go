@@ -37,6 +37,7 @@ type fake struct {
 	rollcallv1.UnimplementedAdminServer
 	rollcallv1.UnimplementedRegistryServer
 	rollcallv1.UnimplementedClusterServer
+	rollcallv1.UnimplementedAccessServer
 	health  *health.Server
 	address string
 	dialer  []grpc.DialOption // reaches it, if it is virtual
@@ -50,6 +51,7 @@ type fake struct {
 	history  fakeHistory
 	layers   fakeLayers
 	leases   fakeLeases
+	access   fakeAccess
 	wrote    chan *rollcallv1.SetServingStatusRequest
 }
 
@@ -72,13 +74,15 @@ func serveFake(t *testing.T, l net.Listener, options ...grpc.ServerOption) *fake
 		services: map[string]*rollcallv1.ServiceRecord{},
 		layers:   fakeLayers{overrides: map[string]*rollcallv1.Override{}, rules: map[string]*rollcallv1.Rule{}},
 		leases:   fakeLeases{live: map[string]*rollcallv1.Lease{}},
+		access:   newFakeAccess(),
 		status:   &rollcallv1.GetStatusResponse{},
 		wrote:    make(chan *rollcallv1.SetServingStatusRequest, 16),
 	}
-	s := grpc.NewServer(options...)
+	s := grpc.NewServer(append(options, grpc.ChainUnaryInterceptor(f.unaryFilter), grpc.ChainStreamInterceptor(f.streamFilter))...)
 	rollcallv1.RegisterAdminServer(s, f)
 	rollcallv1.RegisterRegistryServer(s, f)
 	rollcallv1.RegisterClusterServer(s, f)
+	rollcallv1.RegisterAccessServer(s, f)
 	healthpb.RegisterHealthServer(s, f.health)
 	served := make(chan struct{})
 	go func() {

@@ -33,7 +33,7 @@ var overrideColumns = []column[*rollcallv1.Override]{
 	{header: "ENDS", cell: func(v view, o *rollcallv1.Override) format.Cell { return text(explain.Until(v.now, o)) }},
 	{header: "REVISION", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(fmt.Sprint(o.GetRevision())) }},
 	{header: "TIME", wide: true, cell: func(v view, o *rollcallv1.Override) format.Cell { return text(v.timeOrDash(o.GetTime())) }},
-	{header: "ACTOR", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(explain.ActorOrDash(o.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetActor().GetPeer())) }},
 	{header: "REASON", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetReason())) }},
 }
@@ -67,7 +67,7 @@ var ruleColumns = []column[*rollcallv1.Rule]{
 	}},
 	{header: "REVISION", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetRevision())) }},
 	{header: "TIME", wide: true, cell: func(v view, r *rollcallv1.Rule) format.Cell { return text(v.timeOrDash(r.GetTime())) }},
-	{header: "ACTOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(explain.ActorOrDash(r.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetActor().GetPeer())) }},
 	{header: "REASON", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetReason())) }},
 }
