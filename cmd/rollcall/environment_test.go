@@ -98,7 +98,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"auth can --identity", "auth can --when-enforced", "auth disable --dry-run", "auth enable --anonymous", "auth enable --dry-run",
 		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
 		"cert ca --days", "cert ca --dir", "cert client --days", "cert client --dir", "cert node --days", "cert node --dir", "cert node --host",
-		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh", "dev --tls",
+		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --auth", "dev --data", "dev --fresh", "dev --tls",
 		"events --actor", "events --follow", "events --service", "get --at",
 		"grant add --dry-run", "grant add --on", "grant add --role", "grant allow --dry-run", "grant deny --dry-run", "grant remove --dry-run", "grant remove --on", "grant remove --role",
 		"lease grant --dry-run", "lease grant --forget-after", "lease grant --on-expiry", "lease grant --ttl", "lease keep-alive --timeout", "lease list --all", "lease release-guard --dry-run",

@@ -27,13 +27,13 @@ const filteredKey = "rollcall-filtered"
 
 // filteredNote says once that answers leave out what the caller may not read.
 type filteredNote struct {
-	a    *app
+	a    *app // nil: nobody is told
 	once sync.Once
 }
 
 // see says so if a header does.
 func (n *filteredNote) see(header metadata.MD) {
-	if v := header.Get(filteredKey); len(v) == 0 || v[0] != "true" || n.a.completing {
+	if v := header.Get(filteredKey); len(v) == 0 || v[0] != "true" || n.a == nil || n.a.completing {
 		return
 	}
 	n.once.Do(func() {
