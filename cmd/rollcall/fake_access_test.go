@@ -330,6 +330,8 @@ func (f *fake) tellFiltered(ctx context.Context) {
 
 func (f *fake) unaryFilter(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
 	f.tellFiltered(ctx)
+	md, _ := metadata.FromIncomingContext(ctx)
+	f.seen.Store(strings.Join(md.Get("authorization"), " "))
 	return handle(ctx, req)
 }
 

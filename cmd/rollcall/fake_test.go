@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -41,6 +42,7 @@ type fake struct {
 	health  *health.Server
 	address string
 	dialer  []grpc.DialOption // reaches it, if it is virtual
+	seen    atomic.Value      // the authorization of the newest unary call; a string
 
 	mu       sync.Mutex // guards what follows
 	revision int64
@@ -48,6 +50,7 @@ type fake struct {
 	status   *rollcallv1.GetStatusResponse
 	refuse   error // of every write
 	unread   error // of every read
+	noStatus error // of GetStatus
 	history  fakeHistory
 	layers   fakeLayers
 	leases   fakeLeases
@@ -284,7 +287,7 @@ func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesReque
 func (f *fake) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (*rollcallv1.GetStatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.status, nil
+	return f.status, f.noStatus
 }
 
 // result is what one command line printed and returned.

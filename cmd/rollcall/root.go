@@ -211,7 +211,8 @@ func (a *app) dial() (*client.Client, error) {
 		return nil, err
 	}
 	cfg.DialOptions = append(cfg.DialOptions, a.filtered.dialOptions()...)
-	return client.New(cfg)
+	c, err := client.New(cfg)
+	return c, a.tokenFailure(err)
 }
 
 func (a *app) endpointList() ([]string, error) {

@@ -99,6 +99,8 @@ func awaitCluster(parent context.Context, ask func(context.Context) (*rollcallv1
 			if missing := unready(s); missing == "" {
 				return s, nil
 			}
+		} else if client.IsDenied(err) || client.IsUnauthenticated(err) {
+			return nil, doing("get the status of the cluster", err) // time changes nothing
 		} else if ctx.Err() == nil || lastErr == nil {
 			lastErr = err // preferably of a try that was not cut short
 		}

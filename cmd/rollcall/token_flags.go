@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
+	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
@@ -20,6 +21,17 @@ const tokenFlagName = "token-file"
 func (a *app) addTokenFlag(flags *pflag.FlagSet) {
 	flags.StringVar(&a.tokenFile, tokenFlagName, "", "`file` of the token that says who calls; no other user may read it. It is sent over TLS, or to this machine alone")
 	cliflag.NotEmpty(flags, tokenFlagName)
+}
+
+// withToken adds to the options of connections to an endpoint what sends the caller's token with each call; nothing
+// without --token-file.
+func (a *app) withToken(endpoint string, options []grpc.DialOption) ([]grpc.DialOption, error) {
+	cfg := client.Config{Endpoints: []string{endpoint}, TokenFile: a.tokenFile, DialOptions: options}
+	token, err := cfg.TokenCredentials(endpoint)
+	if token == nil || err != nil {
+		return options, a.tokenFailure(err)
+	}
+	return append(options[:len(options):len(options)], grpc.WithPerRPCCredentials(token)), nil
 }
 
 // filteredKey is the header with which a node says that an answer leaves out what the caller may not read.
