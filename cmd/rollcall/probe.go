@@ -59,7 +59,8 @@ status. A link to this program that is called grpc_health_probe is this command.
 Exit status: 0 serving; 1 wrong command line; 2 no connection; 3 the call failed, or there is no such
 service; 4 not serving.
 
-A server that --addr names is sent a token only if --token-file stands beside it: it may be none of Rollcall's.
+A server that --addr names is sent a token only if --token-file is on the command line: it may be none of
+Rollcall's.
 
 For the liveness probe of a node ask rollcall.live, for its readiness rollcall.reads.`,
 		Example: `  rollcall probe rollcall.live -e 127.0.0.1:7600

@@ -24,8 +24,6 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		return fd.Name() == "voter" && of != nil && of.Parent().Name() == "Event" // it does not tell
 	case *rollcallv1.Lease:
 		return leftOfLease(v, fd.Name(), of)
-	case *rollcallv1.Actor:
-		return fd.Name() == "on_behalf_of" // the caller proved no identity, or acts for nobody else
 	case *rollcallv1.ListOverridesResponse, *rollcallv1.ListLeasesResponse, *rollcallv1.ListTokensResponse, *rollcallv1.ListGrantsResponse:
 		return fd.Name() == "next_page_token" // all pages are shown
 	case *rollcallv1.Token, *rollcallv1.AccessRole, *rollcallv1.IdentityGrants, *rollcallv1.Auth:
