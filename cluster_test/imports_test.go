@@ -76,9 +76,9 @@ var rooms = map[string][]string{
 	"server/renewal":              {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/peer/v1", "server/fence", "server/peerconn"},
 	"server/rpcerror":             {"fsm/access", "api/rollcall/convert", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1"},
 	"server/rpcstats":             {},
-	"client":                      {"internal/connfailure", "client/internal/renewal", "client/internal/writestream", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
+	"client":                      {"internal/connfailure", "client/internal/credential", "client/internal/renewal", "client/internal/writestream", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":                     {},
-	"node":                        {"certs", "tlsport", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/auditlog", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention"},
+	"node":                        {"certs", "tlsport", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/auditlog", "server/authn", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention"},
 	"node/audit":                  {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
 	"node/retention":              {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
 	"node/expiry":                 {"api/rollcall/log/v1"},
@@ -93,6 +93,7 @@ var rooms = map[string][]string{
 	"client/resolver":             {"api/rollcall/limits", "api/rollcall/v1", "client", "client/internal/halves", "client/view"},
 	"client/view":                 {"api/rollcall/limits", "api/rollcall/v1", "client", "client/internal/halves"},
 	"client/internal/halves":      {},
+	"client/internal/credential":  {"api/rollcall/accesstoken"},
 	"client/internal/writestream": {"api/rollcall/v1"},
 	"client/internal/renewal": {
 		"api/rollcall/limits", "api/rollcall/v1",
@@ -104,7 +105,7 @@ var rooms = map[string][]string{
 	"internal/duration":   {},
 	"internal/grpcstop":   {},
 	"cmd/rollcall": {
-		"agent", "agent/config", "certs", "certs/issue", "tlsport", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs",
+		"agent", "agent/config", "certs", "certs/issue", "tlsport", "api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "node", "metrics", "store", "store/snapshot", "store/verify", "store/vfs", "fsm/access",
 		"cmd/rollcall/ballast", "cmd/rollcall/cliflag", "cmd/rollcall/devcluster", "cmd/rollcall/dial", "cmd/rollcall/explain", "cmd/rollcall/format", "cmd/rollcall/loadgen", "cmd/rollcall/plain", "cmd/rollcall/servicemanager", "cmd/rollcall/timeline", "internal/connfailure",
 	},
 	"cmd/rollcall/ballast":        {},

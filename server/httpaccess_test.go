@@ -146,7 +146,7 @@ func TestMetricsByCertificate(t *testing.T) {
 	ca := tlstest.NewCA(t, "ca")
 	source := tlstest.Open(t, ca.Issue([]string{"n1", "127.0.0.1"}))
 	port := tlsport.New(tlsport.Config{
-		Name: "http", Mode: tlsport.Required, Source: source, ClientCertificate: certs.Optional, MaxPending: 10, Logger: slog.New(slog.DiscardHandler),
+		Name: "http", Mode: tlsport.Required, Source: source, ClientCertificate: certs.Optional, Handshakes: tlsport.NewHandshakes(10), Logger: slog.New(slog.DiscardHandler),
 	})
 	n := single(t)
 	l, err := net.Listen("tcp", "127.0.0.1:0")

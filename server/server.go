@@ -162,6 +162,7 @@ type Server struct {
 	requests  *receive.Limits
 	limits    *ratelimit.Limits // of writes, by caller; nil: none
 	callers   *authn.Authenticator
+	denials   authn.Denials
 	access    Access
 
 	announced  chan struct{} // closed by KeepFresh
@@ -256,7 +257,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	changes := &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
 	}
 	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
@@ -392,6 +393,9 @@ func (s *Server) ConfirmLeading(ctx context.Context) error {
 
 // Callers says who calls.
 func (s *Server) Callers() *authn.Authenticator { return s.callers }
+
+// Denials returns how often a caller was refused so far what it may not do, by verb.
+func (s *Server) Denials() map[string]uint64 { return s.denials.ByVerb() }
 
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.
