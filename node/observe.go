@@ -92,6 +92,8 @@ func (n *Node) readUsage(r *metrics.Reading) {
 	}
 	r.LastSnapshot = n.snapshots.Taken()
 	r.TLS = n.readTLS()
+	r.Audit = n.readAudit()
+	r.RateLimited = n.server.RateLimited()
 	r.ServicesAsked = len(n.cfg.MetricServices) > 0
 	r.ServiceStatuses, r.ServicesTruncated = n.metricServices()
 }

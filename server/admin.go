@@ -13,11 +13,13 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/ratelimit"
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -37,6 +39,8 @@ type admin struct {
 	ending   context.Context            // ends when streams are to end
 	cutOff   func(call context.Context) // closes the connection of a call
 	onWrite  func(took time.Duration)   // see Config
+	audit    *auditlog.Log              // nil: none
+	limits   *ratelimit.Limits          // of writes, by caller; nil: none
 	log      *slog.Logger
 }
 
@@ -240,12 +244,16 @@ type payload interface{ MarshalVT() ([]byte, error) }
 func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	connection, _ := peer.FromContext(ctx)
 	bytes := forward.CommandBytes(cmd)
+	if f := a.limit(cmd); f != nil {
+		return nil, rpcerror.ToStatus(a.node, f)
+	}
 	if f := a.pending.Take(connection, bytes); f != nil {
 		return nil, a.notTaken(f)
 	}
 	defer a.pending.Give(connection, bytes)
 	began := time.Now()
 	result, err := a.router.Propose(ctx, cmd, validateOnly)
+	a.noteChange(ctx, cmd, result)
 	if a.onWrite != nil && !validateOnly {
 		a.onWrite(time.Since(began))
 	}
