@@ -29,6 +29,16 @@ func (c Config) CheckToken() error {
 	return err
 }
 
+// TokenCredentials returns what gives the token of TokenFile or Token to the calls of connections that no Client makes,
+// to one of the Endpoints; nil if there is no token. It says what New would say.
+func (c Config) TokenCredentials(endpoint string) (credentials.PerRPCCredentials, error) {
+	source, err := c.newToken()
+	if source == nil || err != nil {
+		return nil, err
+	}
+	return tokenCredentials{source: source, address: endpoint, loopback: isLoopback(endpoint)}, nil
+}
+
 // newToken returns where the calls' token comes from; nil: there is none.
 func (c Config) newToken() (*credential.Source, error) {
 	if c.TokenFile == "" && c.Token == nil {
