@@ -31,6 +31,7 @@ var alerts = []alert{
 	{"RollcallClockOff", `abs(rollcall_clock_offset_seconds) > 0.5`, "1m", "the clock of that member is off; the cluster's time does not follow one wrong clock of three, but two are another matter: mend its time service"},
 	{"RollcallAuditLinesLost", `increase(rollcall_audit_dropped_total{why="not-written"}[5m]) > 0`, "0s", "the audit log cannot be written, and has lost lines: make room on its disk; the node's log says why"},
 	{"RollcallManyRefusedCalls", `increase(rollcall_audit_dropped_total{why="too-many"}[5m]) > 0`, "0s", "somebody makes very many calls that are refused: the lines before in the audit log say who"},
+	{"RollcallLoginsFail", `sum by (instance) (increase(rollcall_auth_failures_total[5m])) > 100`, "0s", "many calls show a token that is none: a client with an old token, or somebody who guesses; the audit log has the addresses"},
 	{"RollcallRateLimited", `increase(rollcall_rate_limited_total[5m]) > 0`, "10m", "somebody makes more changes than `--writes-per-second`: the audit log says who"},
 	{"RollcallCertificateEnds", `rollcall_tls_certificate_expiry_timestamp_seconds - time() < 7 * 86400`, "1h", "a certificate expires within a week: put a new one into its file, the node takes it without a restart. For certificates that live for days, ask for less"},
 	{"RollcallCertificateRefused", `increase(rollcall_tls_reloads_total{result="refused"}[5m]) > 0`, "0s", "a new certificate is wrong, and the old one stays until it expires: the node's log says what is wrong"},
