@@ -12,7 +12,7 @@ import (
 // accessIndex follows from the records about access: it is neither stored nor hashed. A change costs what one record
 // costs, however many there are.
 type accessIndex struct {
-	auth  *logv1.Auth // nil: it was never set
+	auth  *logv1.Auth                   // nil: it was never set
 	names *btree.Map[string, string]    // of tokens, by id
 	ends  *btree.BTreeG[tokenEnd]       // of the tokens that end by themselves, the first one first
 	cache map[string]access.Permissions // by identity; raft's goroutine alone uses it; nil in a view

@@ -268,3 +268,35 @@ func (n *naive) compare(t *rapid.T, f *FSM) {
 		t.Fatal(fmt.Sprint("the index differs: ", differs, err))
 	}
 }
+
+// genAccess makes commands about access, by callers who may do all of it, or nothing.
+var genAccess = rapid.Custom(func(t *rapid.T) *logv1.Command {
+	names := rapid.SampledFrom([]string{"t", "u"})
+	genRole, genPatterns := rapid.SampledFrom(modelRoles), rapid.SliceOfNDistinct(rapid.SampledFrom(modelPatterns), 1, 2, rapid.ID)
+	var cmd *logv1.Command
+	switch rapid.IntRange(0, 5).Draw(t, "what") {
+	case 0:
+		cmd = putRole(rapid.SampledFrom(modelRoles[3:]).Draw(t, "role"), access.Verbs(rapid.Uint32Range(1, uint32(access.All)).Draw(t, "verbs")))
+	case 1:
+		cmd = deleteRole(rapid.SampledFrom(modelRoles[3:]).Draw(t, "role"))
+	case 2:
+		name := names.Draw(t, "token")
+		cmd = createToken(&logv1.CreateToken{
+			Name: name, SecretSha256: secret(name + rapid.SampledFrom([]string{"", "2"}).Draw(t, "secret")),
+			Ttl:    rapid.SampledFrom([]int64{0, 0, 1e9}).Draw(t, "ttl"),
+			Grants: []*logv1.Grant{grantOver(genRole.Draw(t, "role"), genPatterns.Draw(t, "over")...)},
+		})
+	case 3:
+		cmd = revokeToken(names.Draw(t, "token"))
+	case 4:
+		cmd = recordCommand(logv1.Kind_KIND_GRANTS, &logv1.PutGrants{
+			Identity: rapid.SampledFrom(modelIdentities[1:]).Draw(t, "identity"), Denied: rapid.Bool().Draw(t, "denied"),
+			Grants: []*logv1.Grant{grantOver(genRole.Draw(t, "role"), genPatterns.Draw(t, "over")...)},
+		})
+	case 5:
+		cmd = setAuth(rapid.IntRange(0, 3).Draw(t, "enforced") == 0, rapid.SampledFrom([]string{"", "viewer", "admin", "mine"}).Draw(t, "anonymous"))
+	}
+	cmd = by(rapid.SampledFrom([]string{"static", "static", "cert:a", "token:t"}).Draw(t, "who"), cmd)
+	cmd.RequestId = rapid.SampledFrom([]string{"", "1", "2", "3"}).Draw(t, "request id")
+	return cmd
+})
