@@ -18,18 +18,19 @@ import (
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
-// audited registers services on next whose writes, and whose calls that end because of who the caller is, get a line in
-// the audit log. Without an audit log it is next.
-func audited(log *auditlog.Log, next grpc.ServiceRegistrar) grpc.ServiceRegistrar {
+// audited registers services on next whose writes, whose backups, and whose calls that end because of who the caller is,
+// get a line in the audit log. Without an audit log it is next.
+func audited(log *auditlog.Log, callers *authn.Authenticator, next grpc.ServiceRegistrar) grpc.ServiceRegistrar {
 	if log == nil {
 		return next
 	}
-	return auditedServices{log, next}
+	return auditedServices{log, callers, next}
 }
 
 type auditedServices struct {
-	log  *auditlog.Log
-	next grpc.ServiceRegistrar
+	log     *auditlog.Log
+	callers *authn.Authenticator
+	next    grpc.ServiceRegistrar
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
@@ -53,8 +54,13 @@ func (a auditedServices) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	wrapped.Streams = slices.Clone(desc.Streams)
 	for i, s := range wrapped.Streams {
 		name := desc.ServiceName + "/" + s.StreamName
+		backup := name == rollcallv1.Cluster_ExportSnapshot_FullMethodName[1:]
 		wrapped.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error {
+			began := time.Now()
 			err := s.Handler(srv, stream)
+			if err == nil && backup {
+				a.backup(name, stream.Context(), time.Since(began))
+			}
 			if err != nil {
 				a.refusal(name, stream.Context(), err)
 			}
@@ -142,6 +148,15 @@ func (a auditedServices) refusal(method string, ctx context.Context, err error) 
 	e := auditlog.Entry{Peer: callerAddress(ctx), Method: method}
 	explain(&e, s)
 	a.log.AddRefusal(&e)
+}
+
+// backup writes a line of a backup that was sent: who has it has everything, the hashes of tokens too.
+func (a auditedServices) backup(method string, ctx context.Context, took time.Duration) {
+	e := auditlog.Entry{Peer: callerAddress(ctx), Method: method, Outcome: auditlog.Done, Took: took}
+	if caller, failure := a.callers.Identify(ctx); failure == nil {
+		e.Identity = caller.Identity
+	}
+	a.log.Add(&e)
 }
 
 // streamed writes the line of a write of a stream. proposed: it left this node's hands.

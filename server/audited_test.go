@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -321,4 +322,19 @@ func TestCallersAreAudited(t *testing.T) {
 		auditLine{Method: "rollcall.v1.Access/WhoAmI", Outcome: "unauthenticated", Refusal: "TOKEN_UNKNOWN"},
 		auditLine{Identity: "token:ci", Method: "rollcall.v1.Access/CreateToken", Names: []string{"new"}, Outcome: "denied", Refusal: "DENIED", Verb: "auth"},
 	)
+}
+
+// TestBackupsAreAudited: who has a backup has everything.
+func TestBackupsAreAudited(t *testing.T) {
+	audit := openAudit(t)
+	n := single(t, audit.use)
+	n.exporter.content, n.exporter.closed = []byte("backup"), make(chan struct{}, 1)
+	stream, err := rollcallv1.NewClusterClient(n.conn).ExportSnapshot(patient(t), &rollcallv1.ExportSnapshotRequest{})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if !errors.Is(err, io.EOF) {
+		t.Fatal(err)
+	}
+	checkLines(t, audit.lines(t), auditLine{Identity: "anonymous", Method: "rollcall.v1.Cluster/ExportSnapshot", Outcome: "done"})
 }

@@ -252,7 +252,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
 	counted, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
-	api, streams := audited(cfg.Audit, counted), audited(cfg.Audit, s.requests.Streams(counted))
+	api, streams := audited(cfg.Audit, s.callers, counted), audited(cfg.Audit, s.callers, s.requests.Streams(counted))
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
