@@ -15,25 +15,34 @@ import (
 
 // rights are the records about access, at one point in time.
 type rights struct {
-	find func(kind *Kind, key string) Value
+	s    *state
+	p    *plan // with the changes of it; nil: none
 	time int64 // log time
 }
 
-// rights returns them as they are in s.
-func (s *state) rights(now int64) rights { return rights{s.record, now} }
-
 // now is what is so before the command.
-func (tx *Tx) now() rights { return tx.s.rights(tx.p.time) }
+func (tx *Tx) now() rights { return rights{s: tx.s, time: tx.p.time} }
 
 // after is what is so with the changes of the command so far.
-func (tx *Tx) after() rights {
-	return rights{func(kind *Kind, key string) Value { return tx.s.planned(tx.p, kind, key) }, tx.p.time}
+func (tx *Tx) after() rights { return rights{s: tx.s, p: tx.p, time: tx.p.time} }
+
+func (r rights) find(kind *Kind, key string) Value {
+	if r.p != nil {
+		return r.s.planned(r.p, kind, key)
+	}
+	return r.s.record(kind, key)
 }
 
-func (r rights) enforced() bool {
-	a, _ := r.find(authKind, authKey).(*logv1.Auth)
-	return a.GetEnforced()
+// auth returns nil if it was never set.
+func (r rights) auth() *logv1.Auth {
+	if r.p != nil {
+		a, _ := r.s.planned(r.p, authKind, authKey).(*logv1.Auth)
+		return a
+	}
+	return r.s.access.auth
 }
+
+func (r rights) enforced() bool { return r.auth().GetEnforced() }
 
 // verbs returns what a role allows; ok is false if there is no such role.
 func (r rights) verbs(role string) (verbs access.Verbs, ok bool) {
@@ -75,7 +84,7 @@ func (r rights) credential(a *logv1.Actor) *logv1.Refusal {
 	switch {
 	case t == nil || TokenID(t.GetSecretSha256()) != a.GetCredential():
 		return &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_REVOKED, Given: who}
-	case t.GetExpireTime() != 0 && r.time >= t.GetExpireTime():
+	case expired(t, r.time):
 		return &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_EXPIRED, Given: who, Value: t.GetExpireTime()}
 	}
 	return nil
@@ -83,22 +92,42 @@ func (r rights) credential(a *logv1.Actor) *logv1.Refusal {
 
 // permissions returns what an identity may do: what it was granted, and what everybody may do.
 func (r rights) permissions(identity string) access.Permissions {
-	own, _ := r.find(grantsKind, identity).(*logv1.Grants)
-	if own.GetDenied() {
-		return access.Permissions{}
+	if r.p == nil {
+		if p, ok := r.s.access.cache[identity]; ok {
+			return p
+		}
 	}
 	var all []access.Grant
-	if a, _ := r.find(authKind, authKey).(*logv1.Auth); a.GetAnonymous() != "" {
-		verbs, _ := r.verbs(a.GetAnonymous())
-		all = append(all, access.Grant{Verbs: verbs, Pattern: pattern.All})
+	own, _ := r.find(grantsKind, identity).(*logv1.Grants)
+	if !own.GetDenied() {
+		r.each(identity, func(_, pattern string, _ bool, verbs access.Verbs) bool {
+			all = append(all, access.Grant{Verbs: verbs, Pattern: pattern})
+			return true
+		})
 	}
+	p := access.New(all...)
+	if r.p == nil {
+		r.s.access.remember(identity, p)
+	}
+	return p
+}
+
+// each calls visit with all that an identity was granted, and then with what everybody may do, until visit returns
+// false. It does not look whether the identity is denied.
+func (r rights) each(identity string, visit func(role, pattern string, anonymous bool, verbs access.Verbs) bool) {
+	own, _ := r.find(grantsKind, identity).(*logv1.Grants)
 	for _, g := range own.GetGrants() {
 		verbs, _ := r.verbs(g.GetRole())
 		for _, p := range g.GetPatterns() {
-			all = append(all, access.Grant{Verbs: verbs, Pattern: p})
+			if !visit(g.GetRole(), p, false, verbs) {
+				return
+			}
 		}
 	}
-	return access.New(all...)
+	if role := r.auth().GetAnonymous(); role != "" {
+		verbs, _ := r.verbs(role)
+		visit(role, pattern.All, true, verbs)
+	}
 }
 
 // refuse says which verbs a caller lacks, and over what: a service or a pattern; "" if any would do. kind and key say
@@ -129,7 +158,7 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 	default:
 		return nil
 	}
-	r, caller := s.rights(now), cmd.GetActor()
+	r, caller := rights{s: s, time: now}, cmd.GetActor()
 	if !r.enforced() {
 		return r.credential(caller)
 	}
@@ -142,10 +171,11 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 		also = access.Rules
 	}
 	need := func(verbs access.Verbs, kind logv1.Kind, key, over string) *logv1.Refusal {
-		if verbs |= also; may.Covers(verbs, over) {
+		lacking := may.Lacks(verbs|also, over)
+		if lacking == 0 {
 			return nil
 		}
-		return r.refuse(caller, logv1.Refusal_REASON_DENIED, verbs, over, kind, key)
+		return r.refuse(caller, logv1.Refusal_REASON_DENIED, lacking, over, kind, key)
 	}
 	for i, c := range cmd.GetWrite().GetChanges() {
 		if refusal := need(access.Report, logv1.Kind_KIND_SERVICE, c.GetService(), c.GetService()); refusal != nil {
@@ -158,6 +188,7 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 	}
 	record := cmd.GetRecord()
 	switch record.GetKind() {
+	case logv1.Kind_KIND_UNSPECIFIED, logv1.Kind_KIND_TOKEN, logv1.Kind_KIND_ROLE, logv1.Kind_KIND_GRANTS, logv1.Kind_KIND_AUTH:
 	case logv1.Kind_KIND_OVERRIDE:
 		var c logv1.OverrideCommand
 		if c.UnmarshalVT(record.GetPayload()) != nil {
@@ -191,6 +222,8 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Report, "", record.GetKind(), c.GetRevoke().GetLeaseId())
 		}
 		return s.authorizeRevoke(c.GetRevoke().GetLeaseId(), need)
+	default: // a kind that is new, and for which nobody said what it takes
+		return need(access.All, record.GetKind(), "", pattern.All)
 	}
 	return nil
 }
@@ -226,8 +259,8 @@ func (tx *Tx) mayGive(identity string, given []access.Grant) *logv1.Refusal {
 		}
 	}
 	for _, g := range given {
-		if verbs := g.Verbs | access.Auth; !may.Covers(verbs, g.Pattern) {
-			return r.refuse(caller, logv1.Refusal_REASON_ESCALATION, verbs, g.Pattern, grantsKind.Number, identity)
+		if lacking := may.Lacks(g.Verbs|access.Auth, g.Pattern); lacking != 0 {
+			return r.refuse(caller, logv1.Refusal_REASON_ESCALATION, lacking, g.Pattern, grantsKind.Number, identity)
 		}
 	}
 	return nil
@@ -245,8 +278,8 @@ func (tx *Tx) mayChangeRole(verbs access.Verbs) *logv1.Refusal {
 	if !may.Whole(access.Auth) {
 		return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Auth, pattern.All, record, "")
 	}
-	if !may.Whole(verbs) {
-		return r.refuse(caller, logv1.Refusal_REASON_ESCALATION, verbs, pattern.All, record, "")
+	if lacking := may.Lacks(verbs, pattern.All); lacking != 0 {
+		return r.refuse(caller, logv1.Refusal_REASON_ESCALATION, lacking, pattern.All, record, "")
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/tlsport"
 )
 
@@ -47,6 +48,11 @@ type Config struct {
 
 	// TLS secures the API, peer and HTTP ports.
 	TLS TLS
+	// AdminIdentities are the identities of certificates ("cert:NAME") whose holders may do everything through this
+	// node. AdminTokenFile holds the text of a token whose holder may, or the SHA-256 of its secret in hexadecimal; "":
+	// there is none.
+	AdminIdentities []string
+	AdminTokenFile  string
 	// Insecure allows plain text beyond loopback.
 	Insecure bool
 	// ForceBootstrap forms a cluster without hearing from every member.
@@ -70,6 +76,11 @@ type Config struct {
 	// MaxHTTPConnections is the most connections to the HTTP port. This and MaxConnections are lowered to
 	// what the system's limit on open files leaves.
 	MaxHTTPConnections int
+	// AuditLog is a file with a line for each change, and for each call that is refused because of who the caller is;
+	// "": none. See auditlog.Config.File.
+	AuditLog string
+	// WritesPerSecond is how many changes each caller may make in a second over this node; 0: no limit.
+	WritesPerSecond int
 	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
 	// watches: see server.Config.
 	ClientMemory int64
@@ -224,6 +235,9 @@ func (c Config) Validate() error {
 	if err := c.TLS.validate(c.memberNames()); err != nil {
 		return err
 	}
+	if err := c.validateAdmins(); err != nil {
+		return err
+	}
 	for _, l := range []struct{ what, address string }{
 		{"API listen address", or(c.APIListen, self.APIAddress)},
 		{"peer listen address", or(c.PeerListen, self.PeerAddress)},
@@ -271,6 +285,8 @@ func (c Config) Validate() error {
 		return errors.New("--max-watches, --max-watches-per-connection, --max-connections and --max-http-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("--max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.WritesPerSecond < 0:
+		return fmt.Errorf("--writes-per-second is %d; it must be at least 0, which is no limit", c.WritesPerSecond)
 	case c.ClientMemory < server.MinClientMemory:
 		return fmt.Errorf("--client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:
@@ -283,6 +299,22 @@ func (c Config) Validate() error {
 		return errors.New("no network given")
 	}
 	return nil
+}
+
+func (c Config) validateAdmins() error {
+	if len(c.AdminIdentities) > 0 && c.TLS.Mode == tlsport.Off {
+		return errors.New("--admin-identity names the holder of a certificate, and nobody shows one without --tls")
+	}
+	if _, err := authn.NewStatic(c.AdminIdentities, ""); err != nil {
+		return fmt.Errorf("--admin-identity: %w", err)
+	}
+	return nil
+}
+
+// loopbackOnly says that only this machine can reach the API.
+func (c Config) loopbackOnly(self Member) bool {
+	host, _, err := net.SplitHostPort(or(c.APIListen, self.APIAddress))
+	return err == nil && loopback(host)
 }
 
 func (c Config) validateMembers() error {

@@ -19,12 +19,15 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/auditlog"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/ratelimit"
 	"github.com/rollcallhq/rollcall/server/receive"
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -76,8 +79,18 @@ type Config struct {
 	// Both must not block; nil: nobody is told.
 	OnWrite, OnLinearizableRead func(took time.Duration)
 
+	// Audit is told of each change, and of each call that ends because of who its caller is; nil: nobody is told.
+	Audit *auditlog.Log
+	// WritesPerSecond is how many changes each caller may make in a second, over this node; 0: as many as there is
+	// room for. Callers without an identity are told apart by their addresses.
+	WritesPerSecond int
+
 	// TLS secures the API port; nil: plain text.
 	TLS *tlsport.Port
+	// LoopbackOnly says that nobody beyond this machine can reach the API port: access can be enforced without TLS.
+	LoopbackOnly bool
+	// StaticAdmins are the administrators of this node's configuration; nil: none.
+	StaticAdmins *authn.Static
 
 	Logger *slog.Logger
 }
@@ -123,6 +136,8 @@ func (c Config) Validate() error {
 		return errors.New("server: MaxWatches, MaxWatchesPerConnection, MaxConnections and MaxForwarded must be at least 1")
 	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
 		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
+	case c.WritesPerSecond < 0:
+		return fmt.Errorf("server: WritesPerSecond is %d; it must be at least 0", c.WritesPerSecond)
 	case c.ClientMemory < MinClientMemory:
 		return fmt.Errorf("server: ClientMemory is %d; it must be at least %d", c.ClientMemory, MinClientMemory)
 	case c.Logger == nil:
@@ -145,6 +160,10 @@ type Server struct {
 	watches   *watches
 	budgets   budgets
 	requests  *receive.Limits
+	limits    *ratelimit.Limits // of writes, by caller; nil: none
+	callers   *authn.Authenticator
+	denials   authn.Denials
+	access    Access
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -171,7 +190,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Access == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -180,6 +199,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     peerconn.NewPool(deps.Peers),
+		access:   deps.Access,
 		rpcs:     rpcstats.New(),
 		draining: make(chan struct{}),
 		fence:    fence.New(),
@@ -211,10 +231,14 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
 	s.budgets.answers.CutLargest(s.cut)
 	s.requests = newRequestLimits(cfg)
+	if cfg.WritesPerSecond > 0 {
+		s.limits = ratelimit.New(cfg.WritesPerSecond)
+	}
 	s.watches = newWatches(cfg, s.rpcs, s.requests)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
+	s.callers = authn.New(authn.Config{Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log})
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
 	r := freshness.Reads{
@@ -227,18 +251,22 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
-	streams := s.requests.Streams(api)
+	counted, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
+	api, streams := audited(cfg.Audit, counted), audited(cfg.Audit, s.requests.Streams(counted))
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
-		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
-	})
+	changes := &admin{
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
+	}
+	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		Reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
+	})
+	rollcallv1.RegisterAccessServer(reading.On(streams, "ListTokens", "ListRoles", "ListGrants"), &accessService{
+		Reads: r, admin: changes, source: deps.Access, private: cfg.TLS != nil || cfg.LoopbackOnly,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
 	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
@@ -362,6 +390,12 @@ func (s *Server) ConfirmLeading(ctx context.Context) error {
 	_, err := s.freshness.LeaderIndex(ctx)
 	return err
 }
+
+// Callers says who calls.
+func (s *Server) Callers() *authn.Authenticator { return s.callers }
+
+// Denials returns how often a caller was refused so far what it may not do, by verb.
+func (s *Server) Denials() map[string]uint64 { return s.denials.ByVerb() }
 
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.

@@ -76,6 +76,10 @@ const resultOverhead = 32
 func (s *writeStream) answer(w *streamedWrite) (r *rollcallv1.StreamedResult, size int) {
 	r = &rollcallv1.StreamedResult{Id: w.ID}
 	err := s.result(w, r)
+	if s.audit != nil {
+		result, _ := w.Result()
+		s.streamed(w, result, err, !w.began.IsZero())
+	}
 	if s.onWrite != nil && !w.began.IsZero() && !w.ValidateOnly {
 		s.onWrite(time.Since(w.began))
 	}
@@ -103,7 +107,7 @@ func (s *writeStream) result(w *streamedWrite, r *rollcallv1.StreamedResult) (er
 		return err
 	}
 	if refusal := result.GetRefusal(); refusal != nil {
-		return rpcerror.Refused(refusal)
+		return s.refused(refusal)
 	}
 	if got, want := len(result.GetServices()), len(w.Command.GetWrite().GetChanges()); got != want {
 		return rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want)

@@ -92,7 +92,7 @@ next page, not for all of them.`,
 	flags.Int64Var(&f.to, "to", 0, "last `revision` wanted")
 	flags.Var(&f.since, "since", "not before this `time`: 10m, 03:12, \"2026-11-22 03:12\", 2026-11-22T03:12:00Z")
 	flags.Var(&f.until, "until", "not after this `time`")
-	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did; no environment variable stands for it, as that names who writes")
+	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did, or was done on its behalf; no environment variable stands for it, as that names who writes")
 	flags.Var(&f.types, "type", "only events of this `type`, "+format.Alternatives(cliflag.EventTypeNames())+"; comma separated or repeated")
 	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`, and of overrides that cover it")
 	flags.IntVar(&f.limit, "limit", 0, "at most so many events; 0: all")
@@ -249,7 +249,7 @@ func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []str
 // wants reports whether the flags choose e. A watch of events filters by prefix only; this is the rest.
 func (f *eventFlags) wants(e *rollcallv1.Event) bool {
 	return (f.service == "" || concerns(e, f.service)) &&
-		(f.actor == "" || e.GetActor().GetName() == f.actor) &&
+		(f.actor == "" || e.GetActor().GetName() == f.actor || e.GetActor().GetOnBehalfOf() == f.actor) &&
 		(len(f.types) == 0 || slices.Contains(f.types, e.GetType())) &&
 		!e.GetTime().AsTime().Before(f.since.Time)
 }
@@ -313,7 +313,7 @@ var eventColumns = []column[*rollcallv1.Event]{
 	}},
 	{header: "FROM→TO", cell: func(v view, e *rollcallv1.Event) format.Cell { return transition(v, e) }},
 	{header: "LEASE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetLeaseId())) }},
-	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(explain.ActorOrDash(e.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetPeer())) }},
 	{header: "REQUEST ID", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetRequestId())) }},
 	{header: "REASON", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(explain.EventReason(e)) }},

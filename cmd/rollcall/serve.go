@@ -85,6 +85,8 @@ addresses beyond loopback need --insecure.`,
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	s.tls.register(a, cmd)
+	cliflag.ListVarP(f, &s.node.AdminIdentities, "admin-identity", "", nil, "with --tls: who shows a certificate with this `identity`, cert:NAME, may do everything through this node, whatever the cluster has stored; comma separated or repeated")
+	f.StringVar(&s.node.AdminTokenFile, "admin-token-file", "", "`file` with a token, or the SHA-256 of its secret in hexadecimal: who shows that token may do everything through this node, whatever the cluster has stored; read again at SIGHUP")
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster although some members do not answer; acknowledged writes are lost if one of them had data")
 	cliflag.DurationVar(f, &s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
@@ -98,6 +100,8 @@ addresses beyond loopback need --insecure.`,
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.IntVar(&s.node.MaxHTTPConnections, "max-http-connections", s.node.MaxHTTPConnections, "most connections to the HTTP port")
 	f.Var(cliflag.Bytes(&s.node.ClientMemory), "client-memory", "most `memory` held for clients besides watches: a quarter each for unfinished requests, streams, answers and changes, of which one connection has a quarter")
+	f.StringVar(&s.node.AuditLog, "audit-log", "", "`file` that gets a line of JSON for each change, and for each call that is refused because of who the caller is; made if missing (default: none)")
+	f.IntVar(&s.node.WritesPerSecond, "writes-per-second", s.node.WritesPerSecond, "most changes that one identity, or one address without an identity, makes in a second over this node; a batch of n changes counts n; 0: no limit")
 	cliflag.DurationVar(f, &s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, say NOT_SERVING and answer reads for this long, so that balancers leave first")
 	cliflag.DurationVar(f, &s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records, in memory and on disk; 0: no checks")
 	f.IntVar(&s.node.LeaseGuardMin, "lease-guard-min", s.node.LeaseGuardMin, "fewest leases for which the lease guard engages while this node leads")
@@ -109,6 +113,7 @@ addresses beyond loopback need --insecure.`,
 	s.log.register(a, cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
+	cliflag.NotEmpty(f, "admin-identity", "admin-token-file")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
 }
