@@ -58,6 +58,7 @@ var rooms = map[string][]string{
 	"raftnode/memnet":      {},
 	"server": {"tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/budget", "server/connlimit", "server/deadline", "server/fence",
 		"server/flowcontrol", "server/forward", "server/freshness", "server/peerconn", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
+	"api/rollcall/accesstoken":    {},
 	"server/budget":               {"server/rpcerror"},
 	"server/connlimit":            {},
 	"server/deadline":             {},

@@ -106,6 +106,18 @@ var codeOf = map[string]codes.Code{
 	ReasonTableFull:          codes.ResourceExhausted,
 	ReasonLeaseHeld:          codes.FailedPrecondition,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
+	ReasonNoCredentials:      codes.Unauthenticated,
+	ReasonTokenUnknown:       codes.Unauthenticated,
+	ReasonTokenExpired:       codes.Unauthenticated,
+	ReasonTokenRevoked:       codes.Unauthenticated,
+	ReasonTokenDamaged:       codes.Unauthenticated,
+	ReasonTokenOverPlainText: codes.Unauthenticated,
+	ReasonDenied:             codes.PermissionDenied,
+	ReasonEscalation:         codes.PermissionDenied,
+	ReasonAuthLockout:        codes.FailedPrecondition,
+	ReasonTLSRequired:        codes.FailedPrecondition,
+	ReasonAccessChanged:      codes.Unavailable,
+	ReasonRateLimited:        codes.ResourceExhausted,
 }
 
 // Failure is an outcome on its way to a status. The server's own code returns it; the outermost handler
