@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"time"
 
 	"google.golang.org/grpc/credentials"
 
@@ -15,6 +16,8 @@ type Info struct {
 	credentials.CommonAuthInfo
 	// Identity is who the certificate says that the other side is, as certs.Identity has it; "" without one.
 	Identity string
+	// Expires is when the certificate of Identity does; zero without one.
+	Expires time.Time
 }
 
 // AuthType implements credentials.AuthInfo.
@@ -42,7 +45,9 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 		info.SecurityLevel = credentials.PrivacyAndIntegrity
 	}
 	if chain := c.Certificates(); len(chain) > 0 {
-		info.Identity, _ = certs.Identity(chain[0])
+		if info.Identity, _ = certs.Identity(chain[0]); info.Identity != "" {
+			info.Expires = chain[0].NotAfter
+		}
 	}
 	return c, info, nil
 }

@@ -91,6 +91,9 @@ func (in Incoming) raw(ctx context.Context) metadata.MD {
 	return md
 }
 
+// Values returns the values of a key, not to be modified. The key is in lower case.
+func (in Incoming) Values(ctx context.Context, key string) []string { return in.raw(ctx)[key] }
+
 // Asks says whether a call carries any key of this domain. Keys are lower case: HTTP/2 demands it of
 // the wire, and grpc's server refuses others.
 func (in Incoming) Asks(ctx context.Context) bool {
