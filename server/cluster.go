@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
@@ -37,7 +38,7 @@ type clusterService struct {
 	replica       Replica                             // nil: knows no state hashes
 	exporter      Exporter                            // nil: exports nothing
 	storage       func() (*rollcallv1.Storage, error) // nil: not told
-	reads         freshness.Reads
+	reads         reads
 	cutOff        func(call context.Context) // closes the connection of a call
 	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger
@@ -64,8 +65,15 @@ func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) 
 // GetStatus implements rollcall.v1.Cluster.
 func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
-	if refusal := s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()); refusal != nil {
-		return nil, rpcerror.ToStatus(s.node, refusal)
+	may, f := s.reads.access.Reader(ctx)
+	if f == nil {
+		f = may.Denied(access.Status)
+	}
+	if f == nil {
+		f = s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID())
+	}
+	if f != nil {
+		return nil, rpcerror.ToStatus(s.node, f)
 	}
 	res, st := s.local()
 	if req.GetLocalOnly() {
@@ -78,7 +86,7 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	res = s.merge(res, st, answers)
 	now := time.Unix(0, s.logClock())
 	res.Problems = append(res.Problems, guardProblems(s.leases.LeaseGuard(), now)...)
-	res.Problems = append(res.Problems, layerProblems(s.layers, now)...)
+	res.Problems = append(res.Problems, layerProblems(s.layers, may, now)...)
 	return res, nil
 }
 
@@ -127,6 +135,9 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		Writable:  v.leader,
 		Members:   []*rollcallv1.MemberStatus{self},
 		Level:     st.Level,
+
+		AccessEnforced: s.reads.access.Enforced(),
+
 		LevelHeld: st.LevelHeld,
 	}
 	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining && st.Failed == "" {

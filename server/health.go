@@ -88,6 +88,9 @@ func (h *health) admitTo(ctx context.Context, name string) (admitted, error) {
 	})
 	if call.may != nil {
 		if f := call.may.DeniedRead(name); f != nil {
+			if limits.Lookup(name) != nil {
+				return admitted{}, h.notFound(name) // it says what is wrong with the name
+			}
 			return admitted{}, f
 		}
 	}

@@ -217,10 +217,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
-	r := freshness.Reads{
+	r := reads{access: access, streams: s.streams, Reads: freshness.Reads{
 		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
 		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending, OnLinearizable: cfg.OnLinearizableRead,
-	}
+	}}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, logClock: deps.LogClock, readiness: s.readiness,
@@ -237,7 +237,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
 	})
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
+		reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)

@@ -18,6 +18,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -38,8 +39,15 @@ func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyReque
 	if s.replica == nil {
 		return s.UnimplementedClusterServer.Verify(ctx, req)
 	}
-	if refusal := s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()); refusal != nil {
-		return nil, rpcerror.ToStatus(s.node, refusal)
+	may, f := s.reads.access.Reader(ctx)
+	if f == nil {
+		f = may.Denied(access.Status)
+	}
+	if f == nil {
+		f = s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID())
+	}
+	if f != nil {
+		return nil, rpcerror.ToStatus(s.node, f)
 	}
 	bounded, cancel := deadline.Answerable(ctx, verifyTimeout)
 	defer cancel()

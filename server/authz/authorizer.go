@@ -29,6 +29,8 @@ type Access interface {
 	Generation() int64
 	// Permissions are those of an identity that was granted something, and those of anonymous callers.
 	Permissions(identity string) access.Permissions
+	// Denied says that an identity is denied everything. It has no permissions then.
+	Denied(identity string) bool
 }
 
 // Source tells who may do what.
@@ -54,6 +56,9 @@ func New(callers Callers, source Source) *Authorizer {
 
 // Open says that everybody may read everything. It is one atomic load.
 func (a *Authorizer) Open() bool { return a.source.ReadsOpen() }
+
+// Enforced says that access is enforced.
+func (a *Authorizer) Enforced() bool { return a.source.Access().Enforced() }
 
 // Reader returns what the caller of a call may read now, or refuses a caller whose credential proves nothing.
 func (a *Authorizer) Reader(ctx context.Context) (*Reader, *rpcerror.Failure) {
@@ -99,11 +104,11 @@ func (a *Authorizer) cached(now Access, identity string, everything bool) *Reade
 	if r, ok := held.readers.Load(key); ok {
 		return r.(*Reader)
 	}
-	may := access.Everything()
+	may, denied := access.Everything(), false
 	if !everything {
-		may = now.Permissions(identity)
+		may, denied = now.Permissions(identity), now.Denied(identity)
 	}
-	r, known := held.readers.LoadOrStore(key, NewReader(identity, generation, may))
+	r, known := held.readers.LoadOrStore(key, NewReader(identity, generation, may, denied))
 	if !known && held.count.Add(1) > maxCached {
 		a.cache.CompareAndSwap(held, nil)
 	}

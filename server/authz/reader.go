@@ -2,6 +2,7 @@ package authz
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -18,11 +19,12 @@ type Reader struct {
 	read       pattern.Spans // whose names it may read
 	over       access.Verbs  // what it may do over everything
 	some       access.Verbs  // what it may do over anything
+	denied     bool          // it may do nothing, whatever it was granted
 }
 
-// NewReader returns the reader of an identity with these permissions.
-func NewReader(identity string, generation int64, may access.Permissions) *Reader {
-	r := &Reader{identity: identity, generation: generation, read: pattern.Cover(may.Patterns(access.Read)...)}
+// NewReader returns the reader of an identity with these permissions, which are none if it is denied.
+func NewReader(identity string, generation int64, may access.Permissions, denied bool) *Reader {
+	r := &Reader{denied: denied, identity: identity, generation: generation, read: pattern.Cover(may.Patterns(access.Read)...)}
 	for verb := access.Verbs(1); verb <= access.All; verb <<= 1 {
 		if may.Some(verb) {
 			r.some |= verb
@@ -83,18 +85,18 @@ func (r *Reader) DeniedRead(name string) *rpcerror.Failure {
 	if r.Allows(name) {
 		return nil
 	}
-	return r.denied(access.Read, name)
+	return r.lacks(access.Read, name)
 }
 
 // DeniedPrefixes refuses a read of the services whose names begin with one of prefixes (none: of all) if the reader may
 // read none that begins with one of them.
 func (r *Reader) DeniedPrefixes(prefixes ...string) *rpcerror.Failure {
 	if len(prefixes) == 0 && len(r.read) == 0 {
-		return r.denied(access.Read, pattern.All)
+		return r.lacks(access.Read, pattern.All)
 	}
 	for _, p := range prefixes {
 		if len(r.Within(p)) == 0 {
-			return r.denied(access.Read, p+pattern.All)
+			return r.lacks(access.Read, beginning(p))
 		}
 	}
 	return nil
@@ -105,17 +107,25 @@ func (r *Reader) Denied(verb access.Verbs) *rpcerror.Failure {
 	if r.May(verb) {
 		return nil
 	}
-	return r.denied(verb, pattern.All)
+	return r.lacks(verb, pattern.All)
 }
 
-func (r *Reader) denied(verb access.Verbs, name string) *rpcerror.Failure {
+// beginning is a pattern for the names that begin with prefix, or else the name that is next to one.
+func beginning(prefix string) string {
+	if prefix == "" || strings.HasSuffix(prefix, "/") || strings.HasSuffix(prefix, ".") {
+		return prefix + pattern.All
+	}
+	return prefix
+}
+
+func (r *Reader) lacks(verb access.Verbs, over string) *rpcerror.Failure {
 	if r.identity == limits.AnonymousIdentity && r.Nothing() {
 		return NoCredentials()
 	}
-	return rpcerror.Denied(r.identity, verb.Names()[0], name)
+	return (&rpcerror.Denial{Identity: r.identity, Verbs: verb, Over: over, Everything: r.denied}).Failure()
 }
 
-var everybody = NewReader("", 0, access.Everything())
+var everybody = NewReader("", 0, access.Everything(), false)
 
 // Everybody returns the reader of calls whose caller nobody looks at, because everybody may read everything.
 func Everybody() *Reader { return everybody }
@@ -131,7 +141,16 @@ func NoCredentials() *rpcerror.Failure {
 		"the call proves no identity, and this cluster answers only those who do; send a token (--token-file), or show a certificate")
 }
 
+// SameEvents says that both are shown the same events, and the same of them, that are matched by prefixes; without
+// prefixes of all there are.
+func (r *Reader) SameEvents(o *Reader, prefixes ...string) bool {
+	if len(prefixes) == 0 {
+		return r.same(o)
+	}
+	return slices.Equal(r.read, o.read)
+}
+
 // same says that both may read and do the same.
 func (r *Reader) same(o *Reader) bool {
-	return r == o || r.identity == o.identity && r.over == o.over && r.some == o.some && slices.Equal(r.read, o.read)
+	return r == o || r.identity == o.identity && r.denied == o.denied && r.over == o.over && r.some == o.some && slices.Equal(r.read, o.read)
 }

@@ -65,8 +65,17 @@ func (s Spans) Whole() bool { return len(s) > 0 && s[0] == Span{} }
 
 // Has says whether a name is in s.
 func (s Spans) Has(name string) bool {
+	_, ok := s.Find(name)
+	return ok
+}
+
+// Find returns the span that a name is in; false if there is none.
+func (s Spans) Find(name string) (Span, bool) {
 	i := sort.Search(len(s), func(i int) bool { return s[i].From > name }) - 1
-	return i >= 0 && s[i].Has(name)
+	if i < 0 || !s[i].Has(name) {
+		return Span{}, false
+	}
+	return s[i], true
 }
 
 // And returns the names that are in s and in t.
