@@ -24,24 +24,21 @@ func (r *reports) heard(service string, o *view.Opinion) (rival *rollcallv1.Serv
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	w := r.rows[service]
-	if w == nil || !w.held || w.leaving || w.gone || r.closed || !o.Heard || o.Held {
+	if w == nil || !w.held || w.leaving || w.gone || r.closed {
 		return nil, false
 	}
 	l := r.leases[w.holder]
 	mine, ok := l.Acknowledged(service)
-	if !ok || o.Cluster != mine.Cluster || o.Revision < mine.Revision {
+	if !ok {
 		return nil, false
 	}
-	id, theirs := o.Record.GetReport().GetLeaseId(), o.Record.GetLease()
-	switch {
-	case id == mine.LeaseID:
-		return nil, false
-	case id != "" && theirs.GetLeaseId() == id && theirs.GetEndTime() == nil:
-		r.meet(id, service, o.Record)
-		return o.Record, false
+	if rival, gone = o.Rival(mine); rival != nil {
+		r.meet(rival.GetReport().GetLeaseId(), service, rival)
 	}
-	l.Rewrite(service)
-	return nil, true
+	if gone {
+		l.Rewrite(service)
+	}
+	return rival, gone
 }
 
 // meet tells of a rival, once for each of its leases. r.mu is held.

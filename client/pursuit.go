@@ -258,9 +258,9 @@ func (p *pursuit) roundOver() *Error {
 		if r.settled != p.unknown.err {
 			p.unknown.addAnswer(r.settled)
 		}
-		return p.unknown.err
+		return p.unknown.err.because(p.c.over(p.ctx))
 	case r.reached && !r.worth:
-		return r.settled
+		return r.settled.because(p.c.over(p.ctx))
 	case !r.reached && p.unknown.err == nil:
 		return p.op.unanswered(r.inOrder())
 	}

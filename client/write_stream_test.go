@@ -98,7 +98,11 @@ func (n *fakeNode) streamed(ctx context.Context, w *rollcallv1.StreamedWrite) *r
 		r.Result = &rollcallv1.StreamedResult_Delete{Delete: res}
 	}
 	if err != nil {
-		r.Result = &rollcallv1.StreamedResult_Error{Error: status.Convert(err).Proto()}
+		st, ok := status.FromError(err)
+		if !ok {
+			st = status.FromContextError(err) // as gRPC does for a call of its own
+		}
+		r.Result = &rollcallv1.StreamedResult_Error{Error: st.Proto()}
 	}
 	return r
 }

@@ -54,20 +54,31 @@ func identity(a *logv1.Actor) string {
 
 // of returns what a caller may do. It refuses a token that is none any more.
 func (r rights) of(a *logv1.Actor) (access.Permissions, *logv1.Refusal) {
-	if a.GetStaticAdmin() || !r.enforced() {
+	if refusal := r.credential(a); refusal != nil {
+		return access.Permissions{}, refusal
+	}
+	if a.GetVerified() && a.GetStaticAdmin() || !r.enforced() {
 		return access.Everything(), nil
 	}
+	return r.permissions(identity(a)), nil
+}
+
+// credential refuses a caller whose token is none any more, also while access is not enforced: a node that is behind may
+// have taken it for one.
+func (r rights) credential(a *logv1.Actor) *logv1.Refusal {
 	who := identity(a)
-	if name, ok := strings.CutPrefix(who, limits.TokenIdentity); ok {
-		t, _ := r.find(tokenKind, name).(*logv1.Token)
-		switch {
-		case t == nil || TokenID(t.GetSecretSha256()) != a.GetCredential():
-			return access.Permissions{}, &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_REVOKED, Given: who}
-		case t.GetExpireTime() != 0 && r.time >= t.GetExpireTime():
-			return access.Permissions{}, &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_EXPIRED, Given: who, Value: t.GetExpireTime()}
-		}
+	name, ok := strings.CutPrefix(who, limits.TokenIdentity)
+	if !ok {
+		return nil
 	}
-	return r.permissions(who), nil
+	t, _ := r.find(tokenKind, name).(*logv1.Token)
+	switch {
+	case t == nil || TokenID(t.GetSecretSha256()) != a.GetCredential():
+		return &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_REVOKED, Given: who}
+	case t.GetExpireTime() != 0 && r.time >= t.GetExpireTime():
+		return &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_EXPIRED, Given: who, Value: t.GetExpireTime()}
+	}
+	return nil
 }
 
 // permissions returns what an identity may do: what it was granted, and what everybody may do.
@@ -90,23 +101,38 @@ func (r rights) permissions(identity string) access.Permissions {
 	return access.New(all...)
 }
 
-func denied(a *logv1.Actor, reason logv1.Refusal_Reason, verbs access.Verbs, kind logv1.Kind, key string) *logv1.Refusal {
-	return of(kind, key, &logv1.Refusal{Reason: reason, Given: identity(a), Limit: int64(verbs)})
+// refuse says which verbs a caller lacks, and over what: a service or a pattern; "" if any would do. kind and key say
+// which record the command is about.
+func (r rights) refuse(a *logv1.Actor, reason logv1.Refusal_Reason, verbs access.Verbs, over string, kind logv1.Kind, key string) *logv1.Refusal {
+	refusal := of(kind, key, &logv1.Refusal{Reason: reason, Given: identity(a), Limit: int64(verbs), Held: over})
+	if own, _ := r.find(grantsKind, identity(a)).(*logv1.Grants); own.GetDenied() {
+		refusal.Value = 1
+	}
+	return refusal
+}
+
+// mayNot says whether a command was refused because of who its caller is.
+func mayNot(r *logv1.Refusal) bool {
+	switch r.GetReason() {
+	case logv1.Refusal_REASON_DENIED, logv1.Refusal_REASON_ESCALATION, logv1.Refusal_REASON_AUTH_LOCKOUT,
+		logv1.Refusal_REASON_TOKEN_REVOKED, logv1.Refusal_REASON_TOKEN_EXPIRED:
+		return true
+	}
+	return false
 }
 
 // authorize refuses a command of a client that the caller may not do. Commands that nodes propose on their own account
 // are not asked. What is needed for commands about access is part of what they do: see mayGive and mayChangeRole.
 func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
-	r := s.rights(now)
-	if !r.enforced() {
-		return nil
-	}
 	switch cmd.GetKind().(type) {
 	case *logv1.Command_Write, *logv1.Command_Record:
 	default:
 		return nil
 	}
-	caller := cmd.GetActor()
+	r, caller := s.rights(now), cmd.GetActor()
+	if !r.enforced() {
+		return r.credential(caller)
+	}
 	may, refusal := r.of(caller)
 	if refusal != nil {
 		return refusal
@@ -119,7 +145,7 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 		if verbs |= also; may.Covers(verbs, over) {
 			return nil
 		}
-		return denied(caller, logv1.Refusal_REASON_DENIED, verbs, kind, key)
+		return r.refuse(caller, logv1.Refusal_REASON_DENIED, verbs, over, kind, key)
 	}
 	for i, c := range cmd.GetWrite().GetChanges() {
 		if refusal := need(access.Report, logv1.Kind_KIND_SERVICE, c.GetService(), c.GetService()); refusal != nil {
@@ -154,27 +180,25 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 			return need(access.Rules, record.GetKind(), name, set.GetPattern())
 		}
 		if !may.Some(access.Rules) {
-			return denied(caller, logv1.Refusal_REASON_DENIED, access.Rules, record.GetKind(), name)
+			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Rules, "", record.GetKind(), name)
 		}
 	case logv1.Kind_KIND_LEASE:
 		var c logv1.LeaseCommand
 		if c.UnmarshalVT(record.GetPayload()) != nil {
 			return nil
 		}
-		return s.authorizeLease(&c, may, caller, need)
+		if !may.Some(access.Report) {
+			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Report, "", record.GetKind(), c.GetRevoke().GetLeaseId())
+		}
+		return s.authorizeRevoke(c.GetRevoke().GetLeaseId(), need)
 	}
 	return nil
 }
 
-// authorizeLease refuses a lease to who may report nothing, and the end of one to who may not report all that is
-// attached to it.
-func (s *state) authorizeLease(c *logv1.LeaseCommand, may access.Permissions, caller *logv1.Actor, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) (refusal *logv1.Refusal) {
-	id := c.GetRevoke().GetLeaseId()
-	if !may.Some(access.Report) {
-		return denied(caller, logv1.Refusal_REASON_DENIED, access.Report, logv1.Kind_KIND_LEASE, id)
-	}
+// authorizeRevoke refuses the end of a lease to who may not report all that is attached to it.
+func (s *state) authorizeRevoke(id string, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) (refusal *logv1.Refusal) {
 	if id == "" {
-		return nil
+		return nil // the command is another one
 	}
 	s.attached.Ascend(id, func(report leases.Report[*record]) bool {
 		refusal = need(access.Report, logv1.Kind_KIND_SERVICE, report.Value.name, report.Value.name)
@@ -187,14 +211,14 @@ func (s *state) authorizeLease(c *logv1.LeaseCommand, may access.Permissions, ca
 // what is given and what is taken away. It needs the verb auth over the same.
 func (tx *Tx) mayGive(identity string, given []access.Grant) *logv1.Refusal {
 	caller := tx.cmd.GetActor()
-	may, refusal := tx.now().of(caller)
+	r := tx.now()
+	may, refusal := r.of(caller)
 	if refusal != nil {
 		return refusal
 	}
 	if !may.Some(access.Auth) {
-		return denied(caller, logv1.Refusal_REASON_DENIED, access.Auth, grantsKind.Number, identity)
+		return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Auth, "", grantsKind.Number, identity)
 	}
-	r := tx.now()
 	for _, g := range tx.s.grants(identity).GetGrants() {
 		verbs, _ := r.verbs(g.GetRole())
 		for _, p := range g.GetPatterns() {
@@ -203,7 +227,7 @@ func (tx *Tx) mayGive(identity string, given []access.Grant) *logv1.Refusal {
 	}
 	for _, g := range given {
 		if verbs := g.Verbs | access.Auth; !may.Covers(verbs, g.Pattern) {
-			return denied(caller, logv1.Refusal_REASON_ESCALATION, verbs, grantsKind.Number, g.Pattern)
+			return r.refuse(caller, logv1.Refusal_REASON_ESCALATION, verbs, g.Pattern, grantsKind.Number, identity)
 		}
 	}
 	return nil
@@ -212,15 +236,17 @@ func (tx *Tx) mayGive(identity string, given []access.Grant) *logv1.Refusal {
 // mayChangeRole refuses what reaches everybody to who has not the verb auth, and these verbs, over everything.
 func (tx *Tx) mayChangeRole(verbs access.Verbs) *logv1.Refusal {
 	caller := tx.cmd.GetActor()
-	may, refusal := tx.now().of(caller)
+	r := tx.now()
+	may, refusal := r.of(caller)
 	if refusal != nil {
 		return refusal
 	}
+	record := tx.cmd.GetRecord().GetKind()
 	if !may.Whole(access.Auth) {
-		return denied(caller, logv1.Refusal_REASON_DENIED, access.Auth, logv1.Kind_KIND_AUTH, pattern.All)
+		return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Auth, pattern.All, record, "")
 	}
 	if !may.Whole(verbs) {
-		return denied(caller, logv1.Refusal_REASON_ESCALATION, verbs, logv1.Kind_KIND_AUTH, pattern.All)
+		return r.refuse(caller, logv1.Refusal_REASON_ESCALATION, verbs, pattern.All, record, "")
 	}
 	return nil
 }
@@ -239,7 +265,7 @@ func withoutLockout(evaluate func(*Tx, []byte) *logv1.Refusal) func(*Tx, []byte)
 func (tx *Tx) checkLockout() *logv1.Refusal {
 	caller := tx.cmd.GetActor()
 	after := tx.after()
-	if caller.GetStaticAdmin() || !after.enforced() {
+	if caller.GetVerified() && caller.GetStaticAdmin() || !after.enforced() {
 		return nil
 	}
 	if before, refusal := tx.now().of(caller); refusal != nil || !before.Whole(access.Auth) {

@@ -118,6 +118,8 @@ func TestAuthorization(t *testing.T) {
 	step("an unverified name is nobody", &logv1.Command{Actor: &logv1.Actor{Name: root}, Kind: write(change("a", serving)).Kind}, no)
 	step("root writes", by(root, write(change("shop/cart", serving))), ok)
 	step("a static administrator writes", by("static", write(change("pay", serving))), ok)
+	step("an unverified one is nobody", &logv1.Command{Actor: &logv1.Actor{Name: "static:n1", StaticAdmin: true}, Kind: write(change("a", serving)).Kind}, no)
+	step("and locks nobody in", &logv1.Command{Actor: &logv1.Actor{Name: "static:n1", StaticAdmin: true}, Kind: setAuth(false, "").Kind}, no)
 	step("nodes go on", &logv1.Command{Actor: &logv1.Actor{Name: "node n1", Verified: true}, Kind: &logv1.Command_Compact{Compact: &logv1.Compact{Horizon: 1}}}, ok)
 
 	step("a token", by(root, tokenWith("ci", grantOver("reporter", "shop/*"))), ok)
@@ -183,12 +185,17 @@ func TestAuthorization(t *testing.T) {
 	step("so the next of its name has none", by(ci, write(change("shop/cart", serving))), no)
 	step("not enforced any more", by(root, setAuth(false, "")), ok)
 	step("anybody writes", by("", write(change("shop/cart", serving))), ok)
+	step("but no token that expired", by("token:short", write(change("x", serving))), expired)
+	step("nor one that is none", by("token:nobody", write(change("x", serving))), revoked)
+	step("a certificate with a common name", by("", putGrants("cert:Alice Smith", grantOver("viewer", "*"))), ok)
 
 	for name, cmd := range map[string]*logv1.Command{
 		"identity of a node":   putGrants("node:n1", grantOver("viewer", "*")),
 		"no identity":          putGrants("", grantOver("viewer", "*")),
 		"anonymous":            putGrants("anonymous", grantOver("viewer", "*")),
-		"a name with a space":  putGrants("cert:a b", grantOver("viewer", "*")),
+		"a space at the end":   putGrants("cert:a ", grantOver("viewer", "*")),
+		"a space in a token":   putGrants("token:a b", grantOver("viewer", "*")),
+		"no name":              putGrants("cert:", grantOver("viewer", "*")),
 		"a pattern":            putGrants("cert:a", grantOver("viewer", "shop*")),
 		"no pattern":           putGrants("cert:a", grantOver("viewer")),
 		"ttl 1ns":              createToken(&logv1.CreateToken{Name: "a", SecretSha256: secret("a"), Ttl: 1}),
@@ -289,4 +296,42 @@ func decodeGrants(cmd *logv1.Command) *logv1.PutGrants {
 		panic(err)
 	}
 	return &c
+}
+
+// TestRequestIDsBelongToIdentities: the same id of another identity is another request, and who may do nothing drives
+// nobody's answers out.
+func TestRequestIDsBelongToIdentities(t *testing.T) {
+	h := newHarness(t)
+	named := func(identity string, c *logv1.Change) *logv1.Command { return by(identity, withID("x", c)) }
+	h.do(t, 1, termStartWith(10, 1000), tokenWith("ci", grantOver("reporter", "*")), tokenWith("web"), putGrants("cert:ci", grantOver("reporter", "*")))
+	first := h.do(t, 1, named("token:ci", change("a", serving)))[0]
+	for _, other := range []string{"", "cert:ci", "static"} {
+		if r := h.do(t, 1, named(other, change("b", serving)))[0]; r.GetReplayed() || r.GetRefusal() != nil {
+			t.Errorf("%q: %v", other, r)
+		}
+	}
+	if r := h.do(t, 1, named("token:ci", change("a", serving)))[0]; !r.GetReplayed() || r.GetRevision() != first.GetRevision() {
+		t.Errorf("another try: %v, the first %v", r, first)
+	}
+	if r := h.do(t, 1, named("token:ci", change("b", serving)))[0]; r.GetRefusal().GetProblem() != logv1.Refusal_PROBLEM_REUSED {
+		t.Errorf("another request of the same identity: %v", r)
+	}
+	h.do(t, 1, by("static", setAuth(true, "")))
+	known := h.RequestIDs()
+	for i := range 20 {
+		for _, who := range []string{"", "token:web", "token:gone"} {
+			if r := h.do(t, 1, by(who, withID(fmt.Sprintf("try-%d", i), change("a", serving))))[0]; r.GetRefusal() == nil {
+				t.Errorf("%q: %v", who, r)
+			}
+		}
+	}
+	if got := h.RequestIDs(); got != known {
+		t.Errorf("%d request ids are known, %d before", got, known)
+	}
+	denied := by("token:web", withID("later", change("a", serving)))
+	h.do(t, 1, denied)
+	h.do(t, 1, by("static", putGrants("token:web", grantOver("reporter", "*"))))
+	if r := h.do(t, 1, denied)[0]; r.GetRefusal() != nil || r.GetReplayed() {
+		t.Errorf("the same request, allowed now: %v", r)
+	}
 }

@@ -61,9 +61,12 @@ const (
 	reportRequestID = 6
 	reportLeaseID   = 7
 
-	actorName     = 1
-	actorVerified = 2
-	actorPeer     = 3
+	actorName        = 1
+	actorVerified    = 2
+	actorPeer        = 3
+	actorOnBehalfOf  = 4
+	actorCredential  = 5
+	actorStaticAdmin = 6
 )
 
 // appendTo appends r as it stands on disk and in the state hash: a logv1.ServiceRecord without its name,
@@ -83,6 +86,11 @@ func (r *record) appendTo(b []byte) []byte {
 			b = append(b, actorVerified<<3, 1)
 		}
 		b = appendText(b, actorPeer, by.peer)
+		b = appendText(b, actorOnBehalfOf, by.onBehalfOf)
+		b = appendText(b, actorCredential, by.credential)
+		if by.staticAdmin {
+			b = append(b, actorStaticAdmin<<3, 1)
+		}
 	}
 	b = appendNumber(b, reportTime, why.time)
 	b = appendNumber(b, reportRevision, r.revision)
@@ -117,8 +125,11 @@ func (r *record) reportSize(by *actor) int {
 }
 
 func (a *actor) size() int {
-	size := textSize(a.name) + textSize(a.peer)
+	size := textSize(a.name) + textSize(a.peer) + textSize(a.onBehalfOf) + textSize(a.credential)
 	if a.verified {
+		size += 2
+	}
+	if a.staticAdmin {
 		size += 2
 	}
 	return size

@@ -20,7 +20,10 @@ var genService = rapid.Custom(func(t *rapid.T) *record {
 		status:     servingStatus(rapid.IntRange(0, 2).Draw(t, "status")),
 		origin: &origin{
 			reason: text.Draw(t, "reason"), requestID: text.Draw(t, "request id"), leaseID: text.Draw(t, "lease"), time: number.Draw(t, "time"),
-			actor: internActor(&logv1.Actor{Name: text.Draw(t, "actor"), Peer: text.Draw(t, "peer"), Verified: rapid.Bool().Draw(t, "verified")}),
+			actor: internActor(&logv1.Actor{
+				Name: text.Draw(t, "actor"), Peer: text.Draw(t, "peer"), Verified: rapid.Bool().Draw(t, "verified"),
+				OnBehalfOf: text.Draw(t, "on behalf of"), Credential: text.Draw(t, "credential"), StaticAdmin: rapid.Bool().Draw(t, "static"),
+			}),
 		},
 	}
 })
@@ -53,10 +56,12 @@ func TestServiceBytes(t *testing.T) {
 // event is the one that makes r.
 func (r *record) event() *logv1.Event {
 	by := r.origin.actor.Value()
+	actor := new(logv1.Actor)
+	by.fill(actor)
 	return &logv1.Event{
 		Kind: logv1.Kind_KIND_SERVICE, Key: r.name, Revision: r.revision, Time: r.origin.time, Reason: r.origin.reason,
 		RequestId: r.origin.requestID, LeaseId: r.origin.leaseID, Status: logv1.Status(r.status), StatusTime: r.statusTime,
-		Actor: &logv1.Actor{Name: by.name, Peer: by.peer, Verified: by.verified},
+		Actor: actor,
 	}
 }
 

@@ -2,9 +2,9 @@ package fsm
 
 import (
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -32,7 +32,7 @@ func init() { tokenKind.Evaluate = withoutLockout(evaluateToken) } // which refe
 
 // TokenID returns the id of the token with this SHA-256 of its secret: 16 hexadecimal digits. It tells a token from
 // another one that had its name before.
-func TokenID(secretSHA256 []byte) string { return hex.EncodeToString(secretSHA256[:8]) }
+func TokenID(secretSHA256 []byte) string { return convert.TokenID(secretSHA256) }
 
 func evaluateToken(tx *Tx, payload []byte) *logv1.Refusal {
 	var c logv1.TokenCommand

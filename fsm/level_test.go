@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
 )
 
 func raiseLevel(level uint32, members ...string) *logv1.Command {
@@ -151,7 +152,8 @@ func TestNewerRecordsAreRefused(t *testing.T) {
 	file := newMemRegistryFile()
 	h := harnessOn(t, file)
 	h.do(t, 1, termStartWith(10, 1000), member("n1", 1, 0), withID("x", change("a", serving)), over("b", serving), atLeast("r", "a", 1),
-		grantOf(leaseA), hold(&logv1.HoldLeases{Term: 1, Engaged: true}))
+		grantOf(leaseA), hold(&logv1.HoldLeases{Term: 1, Engaged: true}),
+		tokenWith("ci", grantOver("reporter", "*")), putRole("mine", access.Read), setAuth(false, ""))
 	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 500, protowire.VarintType), 1)
 	if len(file.records) != len(DefaultKinds().all) {
 		t.Fatalf("records of %d kinds, there are %d", len(file.records), len(DefaultKinds().all))

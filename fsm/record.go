@@ -36,9 +36,18 @@ type origin struct {
 }
 
 type actor struct {
-	name     string
-	peer     string
-	verified bool
+	name        string
+	peer        string
+	onBehalfOf  string
+	credential  string
+	verified    bool
+	staticAdmin bool
+}
+
+// fill has p say who the actor is.
+func (a *actor) fill(p *logv1.Actor) {
+	p.Name, p.Verified, p.Peer = a.name, a.verified, a.peer
+	p.OnBehalfOf, p.Credential, p.StaticAdmin = a.onBehalfOf, a.credential, a.staticAdmin
 }
 
 func newOrigin(cmd *logv1.Command, leaseID string, now int64) *origin {
@@ -52,7 +61,10 @@ func newOrigin(cmd *logv1.Command, leaseID string, now int64) *origin {
 }
 
 func internActor(a *logv1.Actor) unique.Handle[actor] {
-	return unique.Make(actor{name: a.GetName(), peer: a.GetPeer(), verified: a.GetVerified()})
+	return unique.Make(actor{
+		name: a.GetName(), peer: a.GetPeer(), verified: a.GetVerified(),
+		onBehalfOf: a.GetOnBehalfOf(), credential: a.GetCredential(), staticAdmin: a.GetStaticAdmin(),
+	})
 }
 
 // actorLog converts actors to the form on disk. Neighbours with the same actor share the message.
@@ -66,7 +78,8 @@ func (l *actorLog) of(c *origin) *logv1.Actor {
 	if c.actor != l.last {
 		l.last, l.log = c.actor, nil
 		if a := c.actor.Value(); a != (actor{}) {
-			l.log = &logv1.Actor{Name: a.name, Verified: a.verified, Peer: a.peer}
+			l.log = new(logv1.Actor)
+			a.fill(l.log)
 		}
 	}
 	return l.log
@@ -109,7 +122,7 @@ func (v *view) publicWith(r *record, last *shownLease) *rollcallv1.ServiceRecord
 		StatusTime: r.statusTime,
 		Reported:   r.status,
 		Reason:     r.origin.reason,
-		Actor:      convert.Actor(by.name, by.peer, by.verified),
+		Actor:      convert.Actor(by.name, by.peer, by.onBehalfOf, by.verified),
 		Time:       r.origin.time,
 		Revision:   r.revision,
 	}

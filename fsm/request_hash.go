@@ -29,8 +29,8 @@ const (
 	tagOnBehalfOf = 12
 )
 
-// hashRequest hashes all that a caller asks with a command, but neither the caller's address, which changes
-// from try to try, nor the id itself. It encodes by hand, because protobuf does not promise the same bytes
+// hashRequest hashes all that a caller asks with a command, but neither the caller's address and credential, which
+// can change from try to try, nor the id itself. It encodes by hand, because protobuf does not promise the same bytes
 // for the same message. It uses the memory of scratch, and returns it for the next call.
 func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	b := scratch[:0]

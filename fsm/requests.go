@@ -151,9 +151,9 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 
 // remember notes the answer to cmd and returns the note; nil if the answer is not to be remembered. A
 // malformed command is not remembered: it is refused in the same way every time, mostly before it reaches the
-// log.
+// log. Nor is one that its caller may not do: who may do nothing must not drive the answers of others out.
 func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *request {
-	if !t.takes(cmd) || result.refusal.GetReason() == logv1.Refusal_REASON_INVALID {
+	if !t.takes(cmd) || result.refusal.GetReason() == logv1.Refusal_REASON_INVALID || mayNot(result.refusal) {
 		return nil
 	}
 	key, hash := keyOf(cmd), t.hash(cmd)

@@ -80,7 +80,7 @@ func (e *resultEncoder) origin(i int, why *origin, time int64, requestID string)
 		o.RequestId = ""
 	}
 	if a := why.actor.Value(); a != (actor{}) {
-		s.actor.Name, s.actor.Verified, s.actor.Peer = a.name, a.verified, a.peer
+		a.fill(&s.actor)
 		o.Actor = &s.actor
 	}
 	return o

@@ -125,7 +125,9 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 		c := origin{reason: "cd", requestID: "ef", leaseID: "gh", time: 5}
 		by := actor{name: "ij", peer: "kl"}
 		change(&r, &c, &by)
-		c.actor = internActor(&logv1.Actor{Name: by.name, Peer: by.peer, Verified: by.verified})
+		c.actor = internActor(&logv1.Actor{
+			Name: by.name, Peer: by.peer, Verified: by.verified, OnBehalfOf: by.onBehalfOf, Credential: by.credential, StaticAdmin: by.staticAdmin,
+		})
 		r.origin = &c
 		s := newState(DefaultKinds())
 		s.hash.service(nil, &r)
@@ -143,6 +145,9 @@ func TestP9HashTellsStatesApart(t *testing.T) {
 	service("another actor", func(_ *record, _ *origin, a *actor) { a.name = "x" })
 	service("another peer", func(_ *record, _ *origin, a *actor) { a.peer = "x" })
 	service("verified", func(_ *record, _ *origin, a *actor) { a.verified = true })
+	service("on behalf of", func(_ *record, _ *origin, a *actor) { a.onBehalfOf = "ij" })
+	service("credential", func(_ *record, _ *origin, a *actor) { a.credential = "ij" })
+	service("static admin", func(_ *record, _ *origin, a *actor) { a.staticAdmin = true })
 	put := func(what string, kind *Kind, key string, v Value) {
 		s := newState(DefaultKinds())
 		s.put(kind, key, v)

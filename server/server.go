@@ -19,6 +19,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -78,6 +80,10 @@ type Config struct {
 
 	// TLS secures the API port; nil: plain text.
 	TLS *tlsport.Port
+	// LoopbackOnly says that nobody beyond this machine can reach the API port: access can be enforced without TLS.
+	LoopbackOnly bool
+	// StaticAdmins are the administrators of this node's configuration; nil: none.
+	StaticAdmins *authn.Static
 
 	Logger *slog.Logger
 }
@@ -145,6 +151,8 @@ type Server struct {
 	watches   *watches
 	budgets   budgets
 	requests  *receive.Limits
+	callers   *authn.Authenticator
+	open      *authz.Streams
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -154,7 +162,7 @@ type Server struct {
 	fence      *fence.Fence
 
 	stopReadiness context.CancelFunc
-	goroutines    sync.WaitGroup // readiness, freshness, leader watch
+	goroutines    sync.WaitGroup // readiness, freshness, leader watch, re-checks of streams
 
 	mu        sync.Mutex // guards listeners and clients
 	listeners []*connlimit.Handshakes
@@ -171,7 +179,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Access == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -215,9 +223,12 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
+	s.callers = authn.New(authn.Config{Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log})
+	access := authz.New(s.callers, rights{deps.Access})
+	s.open = authz.NewStreams(access, func() time.Time { return time.Unix(0, deps.LogClock()) })
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
-	r := reads{access: access, streams: s.streams, Reads: freshness.Reads{
+	r := reads{access: access, streams: s.open, Reads: freshness.Reads{
 		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
 		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending, OnLinearizable: cfg.OnLinearizableRead,
 	}}
@@ -233,7 +244,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
 	})
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
@@ -254,6 +265,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	ctx, s.stopReadiness = context.WithCancel(context.Background())
 	s.goroutines.Go(func() { s.readiness.run(ctx) })
 	s.goroutines.Go(func() { leaders.Run(ctx) })
+	s.goroutines.Go(func() { s.open.Run(ctx) })
 	if cfg.ReadyMaxStaleness > 0 {
 		s.goroutines.Go(func() {
 			select {
@@ -362,6 +374,9 @@ func (s *Server) ConfirmLeading(ctx context.Context) error {
 	_, err := s.freshness.LeaderIndex(ctx)
 	return err
 }
+
+// Callers says who calls.
+func (s *Server) Callers() *authn.Authenticator { return s.callers }
 
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.

@@ -30,8 +30,8 @@ type openWatch struct {
 	fence      *fence.Fence
 	streams    *authz.Streams
 	recheck    authz.Stream // of streams
-	stop       func()     // returned by Statuses.WatchStatus
-	returned   chan error // the handler waits for it; nil: the handler has ended
+	stop       func()       // returned by Statuses.WatchStatus
+	returned   chan error   // the handler waits for it; nil: the handler has ended
 
 	// Guarded by watches.mu.
 	ended      bool

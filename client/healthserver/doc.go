@@ -53,6 +53,10 @@
 // because grpc-go's server says so of it from the start; one that needs time to start calls SetServingStatus("",
 // NOT_SERVING) before Run.
 //
+// If two processes publish the same instance, as in a restart with an overlap, the report is that of whoever wrote last.
+// Each is told of the other in its log. When one of them ends, the other one publishes again; so the end of the older
+// process leaves the report of the newer one alone.
+//
 // SERVICE itself is not made of its instances: it does not exist in the registry until an operator sets it.
 //
 // An override of "shop/checkout/*" covers names that exist: only those that publish.

@@ -99,6 +99,9 @@ type fakeLease struct {
 	times   []time.Time
 	closed  bool
 	refuse  error // of Submit
+
+	acknowledged client.Acknowledged // LeaseID "": nothing is
+	rewrites     int
 }
 
 func (l *fakeLease) keep(terms client.LeaseOptions, o client.KeepOptions) (lease, error) {
@@ -115,6 +118,34 @@ func (l *fakeLease) Submit(reports ...client.Report) error {
 		l.reports, l.times = append(l.reports, r), append(l.times, time.Now())
 	}
 	return l.refuse
+}
+
+func (l *fakeLease) Acknowledged(name string) (client.Acknowledged, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.acknowledged, name == instance && l.acknowledged.LeaseID != ""
+}
+
+func (l *fakeLease) Rewrite(services ...string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.rewrites++
+	l.acknowledged = client.Acknowledged{} // until it is written again
+}
+
+// acknowledge has the registry acknowledge what was reported last.
+func (l *fakeLease) acknowledge(revision int64) {
+	l.mu.Lock()
+	l.acknowledged = client.Acknowledged{LeaseID: "lease-1", Cluster: clusterA, Revision: revision}
+	onEvent := l.options.OnEvent
+	l.mu.Unlock()
+	onEvent(client.LeaseEvent{Type: client.LeaseReported, LeaseID: "lease-1"})
+}
+
+func (l *fakeLease) rewritten() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rewrites
 }
 
 func (l *fakeLease) Close(context.Context) error {

@@ -29,10 +29,14 @@ type publisher struct {
 	keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error)
 	terms     client.LeaseOptions
 	onStop    client.OnStop
+	written   chan struct{} // the registry acknowledged a report; capacity 1, so that word of it stays
 }
 
 func newPublisher(keepLease func(client.LeaseOptions, client.KeepOptions) (lease, error), p Publish) *publisher {
-	return &publisher{keepLease: keepLease, terms: client.LeaseOptions{TTL: p.TTL, ForgetAfter: p.ForgetAfter}, onStop: p.OnStop}
+	return &publisher{
+		keepLease: keepLease, terms: client.LeaseOptions{TTL: p.TTL, ForgetAfter: p.ForgetAfter}, onStop: p.OnStop,
+		written: make(chan struct{}, 1),
+	}
 }
 
 // runPublisher reports until ctx ends, and then ends the lease.
@@ -62,18 +66,25 @@ func (s *Server) report(ctx context.Context, l lease) {
 		last     = client.Status(-1)
 		next     time.Time // when the next one may go out
 		stopping = s.stopping
+		rivals   = rivals{s: s, lease: l}
 	)
 	for {
+		opinions := s.source.Changed()
 		var wait <-chan time.Time
 		if st, ok := said.status(); ok {
 			st = reported(st)
+			lastWord := st == client.NotServing && s.stopCalled()
+			rival, gone := rivals.look(lastWord)
 			switch pause := time.Until(next); {
+			case st == last && gone:
+				rivals.rewrite()
 			case st == last:
+			case lastWord && rival: // another process has the instance now
 			case pause > 0 && stopping != nil:
 				wait = time.After(pause)
 			default:
 				reason := s.reasonOf(st)
-				if stopping == nil {
+				if lastWord {
 					reason = "the process stops"
 				}
 				if err := l.Submit(client.Report{Service: s.instance, Status: st, Reason: reason}); err != nil {
@@ -84,6 +95,8 @@ func (s *Server) report(ctx context.Context, l lease) {
 		}
 		select {
 		case <-said.changed:
+		case <-opinions:
+		case <-s.publish.written: // what the registry showed before may be as new
 		case <-wait:
 		case <-stopping: // what comes now goes out at once
 			stopping = nil
@@ -150,6 +163,10 @@ func (s *Server) onLease(e client.LeaseEvent) {
 			s.observer.Published(e.Err)
 		}
 	case client.LeaseReported:
+		select {
+		case s.publish.written <- struct{}{}:
+		default:
+		}
 		if s.observer != nil {
 			s.observer.Published(nil)
 		}

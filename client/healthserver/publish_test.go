@@ -214,7 +214,7 @@ func TestReasonsArePublished(t *testing.T) {
 		})
 		wantStatus(t, s, "cart", client.Serving)
 		say(s.Resume)
-		say(func() { close(s.stopping); s.Shutdown() })
+		say(func() { s.Stop(t.Context(), nil) })
 		var got []string
 		for _, r := range l.reports {
 			got = append(got, r.Status.String()+": "+r.Reason)

@@ -24,6 +24,8 @@ type source interface {
 // lease reports under a lease: a client.Lease.
 type lease interface {
 	Submit(reports ...client.Report) error
+	Acknowledged(service string) (client.Acknowledged, bool)
+	Rewrite(services ...string)
 	Close(ctx context.Context) error
 }
 

@@ -52,6 +52,13 @@ func (s *Server) Stop(ctx context.Context, g *grpc.Server) {
 	}
 }
 
+// stopCalled reports whether Stop was called. It is true before what Shutdown says can be seen.
+func (s *Server) stopCalled() bool {
+	s.once.Lock()
+	defer s.once.Unlock()
+	return s.stops
+}
+
 // endRun has Run end the lease, within ctx, and return. The channel is closed when it has.
 func (s *Server) endRun(ctx context.Context) <-chan struct{} {
 	s.once.Lock()

@@ -47,6 +47,9 @@ const (
 	Admin    = "admin"
 )
 
+// BuiltInRoles returns the names of the built-in roles, the least one first. Each allows all that those before it allow.
+func BuiltInRoles() []string { return []string{Viewer, Reporter, Operator, Admin} }
+
 // BuiltIn returns what a built-in role may do; ok is false for every other role.
 func BuiltIn(role string) (verbs Verbs, ok bool) {
 	switch role {

@@ -116,8 +116,8 @@ var codeOf = map[string]codes.Code{
 	ReasonEscalation:         codes.PermissionDenied,
 	ReasonAuthLockout:        codes.FailedPrecondition,
 	ReasonTLSRequired:        codes.FailedPrecondition,
-	ReasonAccessChanged:      codes.Unavailable,
 	ReasonRateLimited:        codes.ResourceExhausted,
+	ReasonAccessChanged:      codes.Unavailable,
 }
 
 // Failure is an outcome on its way to a status. The server's own code returns it; the outermost handler

@@ -19,6 +19,9 @@ func Refused(r *logv1.Refusal) *Failure {
 	if key := metaOf[r.GetKind()]; key != "" && r.GetKey() != "" {
 		meta[key] = r.GetKey()
 	}
+	if f := accessRefused(r, meta); f != nil {
+		return f
+	}
 	switch r.GetReason() {
 	case logv1.Refusal_REASON_RULE_BROKEN:
 		return rulesBroken(r, meta)
@@ -51,10 +54,16 @@ var metaOf = map[logv1.Kind]string{
 	logv1.Kind_KIND_OVERRIDE: MetaPattern,
 	logv1.Kind_KIND_RULE:     MetaRule,
 	logv1.Kind_KIND_LEASE:    MetaLease,
+	logv1.Kind_KIND_TOKEN:    MetaName,
+	logv1.Kind_KIND_ROLE:     MetaName,
+	logv1.Kind_KIND_GRANTS:   MetaName,
 }
 
 // RefusalText says in one sentence why a command was refused.
 func RefusalText(r *logv1.Refusal) string {
+	if text := accessText(r); text != "" {
+		return text
+	}
 	subject := recordText(r)
 	current, asked := r.GetCurrentRevision(), r.GetValue()
 	switch r.GetReason() {
@@ -98,6 +107,14 @@ func recordText(r *logv1.Refusal) string {
 		kind = "rule"
 	case logv1.Kind_KIND_LEASE:
 		kind = "lease"
+	case logv1.Kind_KIND_TOKEN:
+		kind = "token"
+	case logv1.Kind_KIND_ROLE:
+		kind = "role"
+	case logv1.Kind_KIND_GRANTS:
+		return fmt.Sprintf("the record of the grants of %q", r.GetKey())
+	case logv1.Kind_KIND_AUTH:
+		return "the access setting"
 	}
 	return fmt.Sprintf("%s %q", kind, r.GetKey())
 }
@@ -118,6 +135,9 @@ func refusedField(r *logv1.Refusal) string {
 var remedy = map[string]string{
 	"overrides":        "clear some first, or set one that covers more services",
 	"prefix_overrides": "clear some first, or set one that covers more services",
+	"tokens":           "revoke some first",
+	"roles":            "delete some first",
+	"identities":       "take away all grants of some identity first",
 }
 
 // lowest is what the lowest value of a field means.
@@ -127,6 +147,9 @@ var lowest = map[string]string{
 
 // problemText says what is wrong with a field, without the field.
 func problemText(r *logv1.Refusal) string {
+	if text := accessProblem(r); text != "" {
+		return text
+	}
 	value, limit := r.GetValue(), r.GetLimit()
 	switch r.GetProblem() {
 	case logv1.Refusal_PROBLEM_EMPTY:
@@ -135,6 +158,8 @@ func problemText(r *logv1.Refusal) string {
 			return "is empty; at least one change is needed"
 		case "service":
 			return (&limits.Error{Problem: limits.Empty}).Error()
+		case "grants.patterns":
+			return `is empty; at least one pattern is needed, "*" for all services`
 		}
 		return "is empty"
 	case logv1.Refusal_PROBLEM_TOO_LONG:
@@ -181,6 +206,10 @@ func problemText(r *logv1.Refusal) string {
 		return fmt.Sprintf("of %s is %q; the cluster knows it with %q", recordText(r), r.GetGiven(), r.GetHeld())
 	case logv1.Refusal_PROBLEM_NOT_A_PATTERN:
 		return (&limits.Error{Problem: limits.NotPattern, Text: r.GetGiven()}).Error()
+	case logv1.Refusal_PROBLEM_NOT_AN_IDENTITY:
+		return (&limits.Error{Problem: limits.NotIdentity, Text: r.GetGiven()}).Error()
+	case logv1.Refusal_PROBLEM_BUILT_IN:
+		return fmt.Sprintf("%q is a role of rollcall itself, which nobody changes; give yours another name", r.GetGiven())
 	case logv1.Refusal_PROBLEM_REQUIRED:
 		switch r.GetField() {
 		case "reason":

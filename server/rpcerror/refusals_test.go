@@ -11,7 +11,7 @@ import (
 
 // TestEveryRefusalIsWorded: the fold says codes and values, and no code is without words.
 func TestEveryRefusalIsWorded(t *testing.T) {
-	fields := []string{"service", "status", "changes", "command", "if_revision", "member.directory_id", "horizon"}
+	fields := []string{"service", "status", "changes", "command", "if_revision", "member.directory_id", "horizon", "ttl", "name", "grants.patterns", "identity"}
 	for number, name := range logv1.Refusal_Problem_name {
 		for _, field := range fields {
 			r := &logv1.Refusal{Reason: logv1.Refusal_REASON_INVALID, Problem: logv1.Refusal_Problem(number), Field: field,

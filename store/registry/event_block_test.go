@@ -165,7 +165,8 @@ func anyEvent(rt *rapid.T, before *logv1.Event, revision int64) *logv1.Event {
 		case 2:
 			e.CommitRevision = revision + rapid.Int64Range(-revision, 3).Draw(rt, "more")
 		case 3:
-			e.Actor = rapid.SampledFrom([]*logv1.Actor{nil, {}, {Name: "a"}, {Name: "a", Verified: true}, {Peer: "a"}}).Draw(rt, "actor")
+			e.Actor = rapid.SampledFrom([]*logv1.Actor{nil, {}, {Name: "a"}, {Name: "a", Verified: true}, {Peer: "a"},
+				{Name: "a", Verified: true, OnBehalfOf: "b"}, {Name: "a", Verified: true, Credential: "c"}, {Name: "a", Verified: true, StaticAdmin: true}}).Draw(rt, "actor")
 		case 4:
 			e.Reason = strings.Repeat("r", rapid.SampledFrom([]int{0, 1, 127, 128, 2000, 5000}).Draw(rt, "reason"))
 		case 5:

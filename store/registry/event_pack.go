@@ -187,5 +187,6 @@ func sameActor(a, b *logv1.Actor) bool {
 	if a == b || a == nil || b == nil {
 		return a == b
 	}
-	return a.GetName() == b.GetName() && a.GetPeer() == b.GetPeer() && a.GetVerified() == b.GetVerified()
+	return a.GetName() == b.GetName() && a.GetPeer() == b.GetPeer() && a.GetVerified() == b.GetVerified() &&
+		a.GetOnBehalfOf() == b.GetOnBehalfOf() && a.GetCredential() == b.GetCredential() && a.GetStaticAdmin() == b.GetStaticAdmin()
 }

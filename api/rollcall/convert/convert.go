@@ -23,15 +23,15 @@ func Timestamp(nanos int64) *timestamppb.Timestamp {
 }
 
 // Actor is nil if nothing is known of the actor.
-func Actor(name, peer string, verified bool) *rollcallv1.Actor {
-	if name == "" && peer == "" && !verified {
+func Actor(name, peer, onBehalfOf string, verified bool) *rollcallv1.Actor {
+	if name == "" && peer == "" && onBehalfOf == "" && !verified {
 		return nil
 	}
-	return &rollcallv1.Actor{Name: name, Peer: peer, Verified: verified}
+	return &rollcallv1.Actor{Name: name, Peer: peer, OnBehalfOf: onBehalfOf, Verified: verified}
 }
 
 func actorOf(a *logv1.Actor) *rollcallv1.Actor {
-	return Actor(a.GetName(), a.GetPeer(), a.GetVerified())
+	return Actor(a.GetName(), a.GetPeer(), a.GetOnBehalfOf(), a.GetVerified())
 }
 
 // Service is a service with a report. Times are Unix nanoseconds.
@@ -172,6 +172,8 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		leaseEvent(p, e)
 	case logv1.Kind_KIND_LEASE_GUARD:
 		leaseGuardEvent(p, e)
+	case logv1.Kind_KIND_TOKEN, logv1.Kind_KIND_ROLE, logv1.Kind_KIND_GRANTS, logv1.Kind_KIND_AUTH:
+		p.Access = accessChange(e)
 	}
 	return p
 }

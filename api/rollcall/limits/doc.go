@@ -51,7 +51,7 @@ const (
 	MaxRoleNameBytes    = 64
 	MaxDescriptionBytes = 256
 
-	MinTokenTTL = time.Minute
+	MinTokenTTL = time.Second
 	MaxTokenTTL = 10 * 365 * 24 * time.Hour
 )
 

@@ -19,6 +19,18 @@ func RoleName(name string) *Error { return characters(name, MaxRoleNameBytes) }
 // Description says what is wrong with the description of a token; nil if nothing is.
 func Description(text string) *Error { return line(text, MaxDescriptionBytes) }
 
+// certName says what is wrong with the name in a certificate: a SPIFFE id, a DNS name, or a common name, which may hold
+// spaces.
+func certName(identity, name string) *Error {
+	switch {
+	case name == "":
+		return &Error{Problem: NotIdentity, Text: identity}
+	case strings.TrimSpace(name) != name:
+		return &Error{Problem: BadCharacter, Text: identity, Rune: ' ', Offset: strings.IndexByte(identity, ' ')}
+	}
+	return line(identity, MaxIdentityBytes)
+}
+
 // Identity says what is wrong with an identity that grants can be given to; nil if nothing is. It is "cert:" or "token:"
 // and a name.
 func Identity(identity string) *Error {
@@ -30,7 +42,7 @@ func Identity(identity string) *Error {
 			if prefix == TokenIdentity {
 				return TokenName(name)
 			}
-			return characters(name, MaxIdentityBytes)
+			return certName(identity, name)
 		}
 	}
 	return &Error{Problem: NotIdentity, Text: identity}

@@ -256,7 +256,8 @@ const (
 	Refusal_REASON_RULE_BROKEN       Refusal_Reason = 5 // broken
 	Refusal_REASON_LIMIT             Refusal_Reason = 6 // field: what there are too many of; limit
 	Refusal_REASON_STALE             Refusal_Reason = 7 // value: the term of the entry; current_revision: not set
-	// Access. given: the identity; limit: the verbs that it lacks; key: the service or the pattern over which.
+	// Access. given: the identity; limit: the verbs that it lacks; held: the service or the pattern over which, "" if
+	// any would do; value: 1 if the identity is denied everything.
 	Refusal_REASON_DENIED        Refusal_Reason = 20
 	Refusal_REASON_ESCALATION    Refusal_Reason = 21 // as for DENIED: what the caller would give without having it
 	Refusal_REASON_AUTH_LOCKOUT  Refusal_Reason = 22 // given: the identity, which could not undo it
