@@ -124,6 +124,12 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept 
 	if len(bad) > 0 {
 		return rpcerror.ToStatus(s.Node, rpcerror.Invalid(bad...))
 	}
+	connection, _ := peer.FromContext(ctx)
+	out, f := flowcontrol.NewPageSender(s.pages, connection, kept)
+	if f != nil {
+		return rpcerror.ToStatus(s.Node, f)
+	}
+	defer out.Close()
 	call, err := s.admitToRegistry(ctx)
 	if err == nil {
 		err = failed(in.denied(call.may))
@@ -135,32 +141,21 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept 
 	if err == nil {
 		open := &openStream{ctx: ctx, cancel: cancel, scope: in, began: call.may}
 		defer s.streams.Leave(&open.recheck)
-		if err = failed(s.streams.Join(&open.recheck, open, call.caller, call.may)); err == nil {
-			err = s.send(ctx, stream, kept, func(out *flowcontrol.PageSender) error { return run(ctx, call.may, out) })
-		}
+		err = failed(s.streams.Join(&open.recheck, open, call.caller, call.may))
+	}
+	if err == nil {
+		err = run(ctx, call.may, out)
+	}
+	if s.Ending.Err() != nil && !out.Gone(stream) {
+		// The client does not read. The status that ends the stream would wait behind the unread pages, and
+		// Stop would wait for it.
+		s.cutOff(stream.Context())
 	}
 	// A watch that this node ended says why.
 	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
 	}
 	return rpcerror.ToStatus(s.Node, err)
-}
-
-// send runs what sends the pages of a watch, which holds kept bytes beside them.
-func (s *registryService) send(ctx context.Context, stream grpc.ServerStream, kept int64, run func(out *flowcontrol.PageSender) error) error {
-	connection, _ := peer.FromContext(ctx)
-	out, f := flowcontrol.NewPageSender(s.pages, connection, kept)
-	if f != nil {
-		return f
-	}
-	defer out.Close()
-	err := run(out)
-	if s.Ending.Err() != nil && !out.Gone(stream) {
-		// The client does not read. The status that ends the stream would wait behind the unread pages, and
-		// Stop would wait for it.
-		s.cutOff(stream.Context())
-	}
-	return err
 }
 
 // following returns the options of reading for one watch of the registry.

@@ -64,7 +64,7 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 	call, err := h.admitTo(ctx, name)
 	if err != nil {
 		h.SetHeader(ctx, call.Heading)
-		return nil, rpcerror.ToStatus(h.Node, err)
+		return nil, err
 	}
 	s, ok := h.statuses.Status(name)
 	h.SetHeader(ctx, call.Heading)
@@ -74,15 +74,15 @@ func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthC
 	return h.answer(s), nil
 }
 
-// admitTo is admit of a call about a name. It tells who may not read the name nothing else.
+// admitTo is admit of a call about a name. It tells who may not read the name nothing else. The error is a status.
 func (h *health) admitTo(ctx context.Context, name string) (admitted, error) {
 	call, err := h.admit(ctx, false, func(ctx context.Context) (freshness.Heading, error) {
-		if err := h.Fence.RefuseName(h.Node, name); err != nil {
-			return freshness.Heading{}, err
+		if f := h.Fence.RefusalOf(name); f != nil {
+			return freshness.Heading{}, f
 		}
 		heading, err := h.Await(ctx)
 		if err == nil { // the fence may have been raised during the wait
-			err = h.Fence.RefuseName(h.Node, name)
+			err = failed(h.Fence.RefusalOf(name))
 		}
 		return heading, err
 	})
@@ -91,10 +91,10 @@ func (h *health) admitTo(ctx context.Context, name string) (admitted, error) {
 			if limits.Lookup(name) != nil {
 				return admitted{}, h.notFound(name) // it says what is wrong with the name
 			}
-			return admitted{}, f
+			call, err = admitted{}, f
 		}
 	}
-	return call, err
+	return call, rpcerror.ToStatus(h.Node, err)
 }
 
 // notFound checks the name, after the look-up: a name that breaks the rules is never found, so Check need not
@@ -154,7 +154,7 @@ func (h *health) watch(name string, o *openWatch) error {
 	call, err := h.admitTo(ctx, name)
 	h.SetHeader(ctx, call.Heading)
 	if err != nil {
-		return rpcerror.ToStatus(h.Node, err)
+		return err
 	}
 	o.name, o.fence, o.streams = name, h.Fence, h.streams
 	o.Left, o.stop = h.statuses.WatchStatus(name, o.connection, func(s Status) { o.Send(o.stream, s) })

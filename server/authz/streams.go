@@ -211,7 +211,6 @@ func (s *Streams) check() (ended []ending, next time.Time) {
 	if !s.authorizer.Open() {
 		s.lookAtUnseen(end)
 	}
-	now := s.clock()
 	for _, g := range s.groups {
 		if why := s.authorizer.Still(g.caller); why != nil {
 			for g.first != nil {
@@ -219,7 +218,7 @@ func (s *Streams) check() (ended []ending, next time.Time) {
 			}
 			continue
 		}
-		if at := g.caller.Expires; g.caller.Credential != "" && at.After(now) && (next.IsZero() || at.Before(next)) {
+		if at := g.caller.Expires; g.caller.Credential != "" && !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}
 		reader := s.authorizer.Of(g.caller)
