@@ -93,7 +93,10 @@ func (w *world) Caller(ctx context.Context) (*authn.Caller, *rpcerror.Failure) {
 
 func (w *world) Identify(ctx context.Context) (*authn.Caller, *rpcerror.Failure) {
 	c := ctx.Value(callerKey{}).(*authn.Caller)
-	return c, w.Still(c)
+	if f := w.Still(c); f != nil {
+		return nil, f
+	}
+	return c, nil
 }
 
 func (w *world) Still(c *authn.Caller) *rpcerror.Failure {

@@ -152,5 +152,5 @@ func (r *Reader) SameEvents(o *Reader, prefixes ...string) bool {
 
 // same says that both may read and do the same.
 func (r *Reader) same(o *Reader) bool {
-	return r == o || r.identity == o.identity && r.denied == o.denied && r.over == o.over && r.some == o.some && slices.Equal(r.read, o.read)
+	return r == o || r.identity == o.identity && r.over == o.over && r.some == o.some && slices.Equal(r.read, o.read)
 }

@@ -62,6 +62,14 @@ func TestReader(t *testing.T) {
 	}
 }
 
+func TestSameEvents(t *testing.T) {
+	a, b := reader("cert:a", access.Grant{Verbs: access.Read, Pattern: "a/*"}), reader("cert:a", access.Grant{Verbs: access.Read, Pattern: "b"})
+	more := reader("cert:a", access.Grant{Verbs: access.Read, Pattern: "a/*"}, access.Grant{Verbs: access.Auth, Pattern: "*"})
+	if a.SameEvents(b) || a.SameEvents(b, "a") || a.SameEvents(more) || !a.SameEvents(more, "a") || !a.SameEvents(a) {
+		t.Error("which events are the same")
+	}
+}
+
 var (
 	names    = []string{"a", "a/b", "a/b/c", "a.b", "b", "b/c", "b.c.d", "ab"}
 	patterns = []string{"*", "**", "a", "a/b", "a/*", "a/b/*", "a.*", "b/*", "b.*", "b.c.*", "b", "ab"}

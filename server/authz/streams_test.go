@@ -196,6 +196,7 @@ func TestStreamsAreNotJudgedWhileNothingChangesForThem(t *testing.T) {
 		}
 		for i := range 100 {
 			w.change(func() { w.grants[fmt.Sprint("cert:", i)] = only("b") })
+			time.Sleep(time.Millisecond)
 		}
 		settle()
 		if o.judged > 0 || o.ended != nil {
@@ -203,6 +204,13 @@ func TestStreamsAreNotJudgedWhileNothingChangesForThem(t *testing.T) {
 		}
 		if w.views > views+20 {
 			t.Errorf("100 changes at once were looked at %d times", w.views-views)
+		}
+		w.change(func() { w.anonymous = only("a", "b") })
+		settle()
+		w.change(func() { w.grants["cert:1"] = only("c") })
+		settle()
+		if o.judged != 1 || o.ended != nil {
+			t.Errorf("judged %d times, %v", o.judged, o.ended)
 		}
 	})
 }
@@ -228,7 +236,7 @@ func TestAStreamThatBeginsDuringAChange(t *testing.T) {
 		// Another stream was judged by what is so now.
 		open(t, s, ci, "a")
 		two := &nameStream{streams: s, ctx: t.Context(), name: "b"}
-		if f := s.Join(&two.Stream, two, ci, old); f == nil || f.Reason != rpcerror.ReasonDenied {
+		if f := s.Join(&two.Stream, two, ci, old); f == nil || f.Reason != rpcerror.ReasonDenied || two.group != nil {
 			t.Errorf("beside another: %v", f)
 		}
 		// It began with more than what the others were judged by, and that is taken back before anybody looks.
