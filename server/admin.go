@@ -30,6 +30,7 @@ type admin struct {
 	registry Registry
 	access   Access
 	callers  *authn.Authenticator
+	denials  *authn.Denials
 	router   *forward.Router
 	pending  *budget.Budget
 	renewer  *renewal.Renewer
@@ -261,12 +262,19 @@ func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bo
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OfChange(err))
 	}
 	if refusal := result.GetRefusal(); refusal != nil {
-		return nil, rpcerror.ToStatus(a.node, rpcerror.Refused(refusal))
+		return nil, rpcerror.ToStatus(a.node, a.refused(refusal))
 	}
 	if validateOnly {
 		result = preview(result)
 	}
 	return result, nil
+}
+
+// refused is what a client is told of a refusal.
+func (a *admin) refused(refusal *logv1.Refusal) *rpcerror.Failure {
+	f := rpcerror.Refused(refusal)
+	a.denials.Count(f)
+	return f
 }
 
 // preview takes from a result what only a change that is made has: its revision, and when it was made.

@@ -15,6 +15,7 @@ import (
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
@@ -65,15 +66,9 @@ func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) 
 // GetStatus implements rollcall.v1.Cluster.
 func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
-	may, f := s.reads.access.Reader(ctx)
-	if f == nil {
-		f = may.Denied(access.Status)
-	}
-	if f == nil {
-		f = s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID())
-	}
-	if f != nil {
-		return nil, rpcerror.ToStatus(s.node, f)
+	may, err := s.admit(ctx)
+	if err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	res, st := s.local()
 	if req.GetLocalOnly() {
@@ -88,6 +83,18 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	res.Problems = append(res.Problems, guardProblems(s.leases.LeaseGuard(), now)...)
 	res.Problems = append(res.Problems, layerProblems(s.layers, may, now)...)
 	return res, nil
+}
+
+// admit returns what the caller may read, who must be allowed to see the state of the cluster. It tells others nothing.
+func (s *clusterService) admit(ctx context.Context) (*authz.Reader, error) {
+	may, f := s.reads.access.Reader(ctx)
+	if f != nil {
+		return nil, f
+	}
+	if err := s.reads.deny(may.Denied(access.Status)); err != nil {
+		return nil, err
+	}
+	return may, failed(s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()))
 }
 
 // local is what this node knows of itself: the answer's only member is this one.

@@ -47,8 +47,8 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	if err != nil {
 		return nil, err
 	}
-	if f := deniedEvents(may, req); f != nil {
-		return nil, f
+	if err := s.deny(deniedEvents(may, req)); err != nil {
+		return nil, err
 	}
 	ctx, done := s.boundRead(ctx)
 	defer done()

@@ -35,7 +35,7 @@ func (s *clusterService) ExportSnapshot(req *rollcallv1.ExportSnapshotRequest, s
 	call, err := s.reads.admitToRegistry(ctx)
 	if call.may != nil {
 		if f := call.may.Denied(access.Backup); f != nil {
-			call, err = admitted{}, f
+			call, err = admitted{}, s.reads.deny(f)
 		}
 	}
 	s.reads.SetHeader(ctx, call.Heading)

@@ -1,20 +1,15 @@
 package server
 
 import (
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
-	"github.com/rollcallhq/rollcall/server/authn"
-	"github.com/rollcallhq/rollcall/server/authz"
-	"github.com/rollcallhq/rollcall/server/freshness"
 )
 
 // fakeAccess is Access: access is off until enforce is called.
@@ -139,9 +134,48 @@ func (f *fakeAccess) GetAuth() (*rollcallv1.Auth, int64) {
 	return &rollcallv1.Auth{Enforced: now.enforced}, now.generation
 }
 
-// readsOf is what a server's reads have, for tests without a server. Nobody re-checks its streams.
-func readsOf(r freshness.Reads, all *fakeAccess) reads {
-	now := func() int64 { return time.Now().UnixNano() }
-	a := authz.New(authn.New(authn.Config{Tokens: tokens{all}, Clock: now, Logger: slog.New(slog.DiscardHandler)}), rights{all})
-	return reads{Reads: r, access: a, streams: authz.NewStreams(a, time.Now)}
+// previewAccess is what a leader makes of a command about access: a record of it, changed unless its name begins with
+// "same".
+func previewAccess(cmd *logv1.Command, res *logv1.Result) {
+	c := cmd.GetRecord()
+	record := &logv1.RecordResult{Kind: c.GetKind(), Changed: true}
+	res.Revision, res.Records = 9, []*logv1.RecordResult{record}
+	var value interface{ MarshalVT() ([]byte, error) }
+	switch c.GetKind() {
+	case logv1.Kind_KIND_TOKEN:
+		var token logv1.TokenCommand
+		_ = token.UnmarshalVT(c.GetPayload())
+		create := token.GetCreate()
+		record.Key = create.GetName()
+		value = &logv1.Token{SecretSha256: create.GetSecretSha256(), Description: create.GetDescription(), ExpireTime: create.GetTtl(), Time: 5, Revision: 8}
+		if create == nil {
+			record.Deleted = true
+		}
+	case logv1.Kind_KIND_ROLE:
+		var role logv1.RoleCommand
+		_ = role.UnmarshalVT(c.GetPayload())
+		record.Key = role.GetPut().GetName()
+		value = &logv1.Role{Verbs: role.GetPut().GetVerbs(), Time: 5, Revision: 8}
+		record.Deleted = role.GetDelete() != nil
+	case logv1.Kind_KIND_GRANTS:
+		var put logv1.PutGrants
+		_ = put.UnmarshalVT(c.GetPayload())
+		record.Key = put.GetIdentity()
+		value = &logv1.Grants{Grants: put.GetGrants(), Denied: put.GetDenied(), Time: 5, Revision: 8}
+		if len(put.GetGrants()) == 0 && !put.GetDenied() {
+			record.Deleted = true
+			if put.GetIdentity() == "cert:none" {
+				res.Records = nil
+			}
+		}
+	case logv1.Kind_KIND_AUTH:
+		var set logv1.SetAuth
+		_ = set.UnmarshalVT(c.GetPayload())
+		record.Key = "auth"
+		value = &logv1.Auth{Enforced: set.GetEnforced(), Anonymous: set.GetAnonymous(), Time: 5, Revision: 8}
+	}
+	record.Changed = !strings.HasPrefix(record.Key, "same")
+	if !record.Deleted {
+		record.Value, _ = value.MarshalVT()
+	}
 }

@@ -132,7 +132,7 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept 
 	defer out.Close()
 	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		err = failed(in.denied(call.may))
+		err = s.deny(in.denied(call.may))
 	}
 	s.answered(ctx, call, err == nil && in.filters(call.may))
 	if call.Leader != nil {

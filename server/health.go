@@ -91,7 +91,7 @@ func (h *health) admitTo(ctx context.Context, name string) (admitted, error) {
 			if limits.Lookup(name) != nil {
 				return admitted{}, h.notFound(name) // it says what is wrong with the name
 			}
-			call, err = admitted{}, f
+			call, err = admitted{}, h.deny(f)
 		}
 	}
 	return call, rpcerror.ToStatus(h.Node, err)
@@ -110,7 +110,7 @@ func (h *health) notFound(name string) error {
 func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
 	call, err := h.admit(ctx, false, h.AwaitRegistry)
 	if err == nil {
-		err = failed(call.may.DeniedPrefixes())
+		err = h.deny(call.may.DeniedPrefixes())
 	}
 	if err == nil {
 		err = failed(flowcontrol.Reserve(ctx, min(64*h.listLimit, maxAnswerBytes), false))

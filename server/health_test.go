@@ -152,7 +152,7 @@ func TestServicesOfEachPort(t *testing.T) {
 	}{
 		"API": {n.api, []string{
 			"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-			"rollcall.v1.Admin", "rollcall.v1.Cluster", "rollcall.v1.Registry",
+			"rollcall.v1.Access", "rollcall.v1.Admin", "rollcall.v1.Cluster", "rollcall.v1.Registry",
 		}},
 		"peer": {n.peer, []string{"rollcall.peer.v1.Peer", "rollcall.v1.Cluster"}},
 	} {

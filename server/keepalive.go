@@ -14,7 +14,6 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -28,8 +27,9 @@ func (a *admin) KeepAlive(stream grpc.BidiStreamingServer[rollcallv1.KeepAliveRe
 		return rpcerror.ToStatus(a.node, refusal)
 	}
 	caller, refusal := a.callers.Caller(stream.Context())
+	var who *standing
 	if refusal == nil {
-		refusal = a.standing(caller)
+		who, refusal = a.stand(caller)
 	}
 	if refusal != nil {
 		return rpcerror.ToStatus(a.node, refusal)
@@ -53,7 +53,7 @@ func (a *admin) KeepAlive(stream grpc.BidiStreamingServer[rollcallv1.KeepAliveRe
 	connection, _ := peer.FromContext(ctx)
 	out := flowcontrol.NewAnswerSender(a.renewals, connection)
 	defer out.Close()
-	err = a.keepAlive(ctx, caller, stream, out)
+	err = a.keepAlive(ctx, who, stream, out)
 	// A stream that this node ended says why.
 	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
@@ -78,7 +78,7 @@ func (a *admin) refusal() *rpcerror.Failure {
 }
 
 // keepAlive answers message after message until the client has sent its last one.
-func (a *admin) keepAlive(ctx context.Context, caller *authn.Caller, stream grpc.ServerStream, out *flowcontrol.AnswerSender) error {
+func (a *admin) keepAlive(ctx context.Context, who *standing, stream grpc.ServerStream, out *flowcontrol.AnswerSender) error {
 	cluster := a.registry.ClusterID() // in the first message only
 	// All messages of the stream are received into, and answered from, the same memory.
 	req, answer := &rollcallv1.KeepAliveRequest{}, &keepAliveAnswer{}
@@ -92,7 +92,7 @@ func (a *admin) keepAlive(ctx context.Context, caller *authn.Caller, stream grpc
 		if err := validateKeepAlive(req); err != nil {
 			return err
 		}
-		if f := a.standing(caller); f != nil {
+		if f := who.lost(); f != nil {
 			return f
 		}
 		if f := out.Take(keepAliveBytes(req)); f != nil {

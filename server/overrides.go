@@ -190,8 +190,8 @@ func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.Lis
 			return nil, f
 		}
 	}
-	if f := may.DeniedPrefixes(); f != nil {
-		return nil, f
+	if err := s.deny(may.DeniedPrefixes()); err != nil {
+		return nil, err
 	}
 	limit := cmp.Or(int(req.GetPageSize()), limits.DefaultPageSize)
 	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {

@@ -14,6 +14,7 @@ type reads struct {
 	freshness.Reads
 	access  *authz.Authorizer
 	streams *authz.Streams
+	denials *authn.Denials
 }
 
 // admitted is a call that was let in.
@@ -48,7 +49,7 @@ func (r *reads) admit(ctx context.Context, look bool, await func(context.Context
 		return admitted{}, f
 	}
 	if call.may = r.access.Of(call.caller); call.may.Nothing() {
-		return admitted{}, call.may.DeniedPrefixes()
+		return admitted{}, r.deny(call.may.DeniedPrefixes())
 	}
 	call.Heading = heading
 	return call, err
@@ -62,7 +63,7 @@ func (r *reads) known(ctx context.Context) (*authn.Caller, error) {
 		return nil, f
 	}
 	if may := r.access.Of(caller); !caller.Verified() && may.Nothing() {
-		return nil, authz.NoCredentials()
+		return nil, r.deny(may.DeniedPrefixes())
 	}
 	return caller, nil
 }
@@ -78,6 +79,14 @@ func (r *reads) answered(ctx context.Context, call admitted, filtered bool) {
 	if filtered {
 		authz.Filtered(ctx)
 	}
+}
+
+// deny counts a refusal of what a caller may not do, and returns it; nil for nil.
+func (r *reads) deny(f *rpcerror.Failure) error {
+	if f != nil {
+		r.denials.Count(f)
+	}
+	return failed(f)
 }
 
 // failed returns an error of a handler that f may be. (A nil *Failure is an error that is not nil.)

@@ -66,8 +66,8 @@ func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceReq
 	if len(vs) > 0 {
 		return nil, 0, rpcerror.Invalid(vs...)
 	}
-	if f := may.DeniedRead(req.GetService()); f != nil {
-		return nil, 0, f
+	if err := s.deny(may.DeniedRead(req.GetService())); err != nil {
+		return nil, 0, err
 	}
 	when := ""
 	if req.GetAt().GetAt() == nil {
@@ -123,8 +123,8 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	if err != nil {
 		return nil, err
 	}
-	if f := may.DeniedPrefixes(req.GetPrefix()); f != nil {
-		return nil, f
+	if err := s.deny(may.DeniedPrefixes(req.GetPrefix())); err != nil {
+		return nil, err
 	}
 	within := may.Within(req.GetPrefix())
 	limit := int(req.GetPageSize())

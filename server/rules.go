@@ -113,7 +113,7 @@ func (s *registryService) ListRules(ctx context.Context, _ *rollcallv1.ListRules
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListRules", false, &err)
 	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		err = failed(call.may.DeniedPrefixes())
+		err = s.deny(call.may.DeniedPrefixes())
 	}
 	if err == nil {
 		if f := flowcontrol.Reserve(ctx, rulesEstimate, false); f != nil {

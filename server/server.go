@@ -152,6 +152,7 @@ type Server struct {
 	budgets   budgets
 	requests  *receive.Limits
 	callers   *authn.Authenticator
+	denials   authn.Denials
 	open      *authz.Streams
 
 	announced  chan struct{} // closed by KeepFresh
@@ -228,7 +229,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.open = authz.NewStreams(access, func() time.Time { return time.Unix(0, deps.LogClock()) })
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
-	r := reads{access: access, streams: s.open, Reads: freshness.Reads{
+	r := reads{access: access, streams: s.open, denials: &s.denials, Reads: freshness.Reads{
 		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
 		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending, OnLinearizable: cfg.OnLinearizableRead,
 	}}
@@ -243,13 +244,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+	changes := &admin{
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
-	})
+	}
+	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
+	})
+	rollcallv1.RegisterAccessServer(reading.On(streams, "ListTokens", "ListRoles", "ListGrants"), &accessService{
+		Reads: r.Reads, admin: changes, source: deps.Access, private: cfg.TLS != nil || cfg.LoopbackOnly,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
 	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
@@ -377,6 +382,9 @@ func (s *Server) ConfirmLeading(ctx context.Context) error {
 
 // Callers says who calls.
 func (s *Server) Callers() *authn.Authenticator { return s.callers }
+
+// Denials returns how often a caller was refused so far what it may not do, by verb.
+func (s *Server) Denials() map[string]uint64 { return s.denials.ByVerb() }
 
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.

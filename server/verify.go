@@ -18,7 +18,6 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
-	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -39,15 +38,8 @@ func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyReque
 	if s.replica == nil {
 		return s.UnimplementedClusterServer.Verify(ctx, req)
 	}
-	may, f := s.reads.access.Reader(ctx)
-	if f == nil {
-		f = may.Denied(access.Status)
-	}
-	if f == nil {
-		f = s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID())
-	}
-	if f != nil {
-		return nil, rpcerror.ToStatus(s.node, f)
+	if _, err := s.admit(ctx); err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	bounded, cancel := deadline.Answerable(ctx, verifyTimeout)
 	defer cancel()

@@ -36,6 +36,7 @@ type writeStream struct {
 	ctx        context.Context // ends with the stream, or when the node stops
 	connection *peer.Peer
 	caller     *authn.Caller
+	who        *standing // of caller
 	until      time.Time // the stream's own deadline; zero: it has none
 	calls      *forward.Calls
 }
@@ -69,12 +70,14 @@ func (a *admin) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteStre
 	if err != nil {
 		return err
 	}
-	if f := a.standing(caller); f != nil {
-		return a.notTaken(f)
+	caller = caller.WithAddress()
+	who, refusal := a.stand(caller)
+	if refusal != nil {
+		return a.notTaken(refusal)
 	}
 	working, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	s := &writeStream{admin: a, ctx: working, caller: caller.WithAddress(), calls: forward.NewCalls(working, maxStreamedWrites)}
+	s := &writeStream{admin: a, ctx: working, caller: caller, who: who, calls: forward.NewCalls(working, maxStreamedWrites)}
 	s.connection, _ = peer.FromContext(ctx)
 	s.until, _ = ctx.Deadline()
 	if f := a.pending.Take(s.connection, writeStreamBytes); f != nil {
@@ -135,7 +138,7 @@ func (s *writeStream) receive(stream grpc.BidiStreamingServer[rollcallv1.WriteSt
 		if err != nil {
 			return err
 		}
-		if f := s.standing(s.caller); f != nil {
+		if f := s.who.lost(); f != nil {
 			return s.notTaken(f)
 		}
 		if f := s.refuseMessage(req.GetWrites()); f != nil {

@@ -120,7 +120,7 @@ func beginning(prefix string) string {
 
 func (r *Reader) lacks(verb access.Verbs, over string) *rpcerror.Failure {
 	if r.identity == limits.AnonymousIdentity && r.Nothing() {
-		return NoCredentials()
+		return noCredentials(verb)
 	}
 	return (&rpcerror.Denial{Identity: r.identity, Verbs: verb, Over: over, Everything: r.denied}).Failure()
 }
@@ -135,10 +135,12 @@ func Changed() *rpcerror.Failure {
 	return &rpcerror.Failure{Reason: rpcerror.ReasonAccessChanged, Message: "what this caller may read has changed; begin anew"}
 }
 
-// NoCredentials refuses who proves no identity where only those who do may do anything.
-func NoCredentials() *rpcerror.Failure {
-	return rpcerror.Unauthenticated(rpcerror.ReasonNoCredentials,
-		"the call proves no identity, and this cluster answers only those who do; send a token (--token-file), or show a certificate")
+// noCredentials refuses who proves no identity where only those who do may do anything.
+func noCredentials(verb access.Verbs) *rpcerror.Failure {
+	f := rpcerror.Unauthenticated(rpcerror.ReasonNoCredentials,
+		"the call proves no identity, and this cluster answers only those who do; show a token (--token-file) or a certificate (--cert and --key)")
+	f.Meta[rpcerror.MetaIdentity], f.Meta[rpcerror.MetaVerb] = limits.AnonymousIdentity, verb.Names()[0]
+	return f
 }
 
 // SameEvents says that both are shown the same events, and the same of them, that are matched by prefixes; without

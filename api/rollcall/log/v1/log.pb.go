@@ -2012,8 +2012,9 @@ func (x *CreateToken) GetGrants() []*Grant {
 // RevokeToken deletes a token and its grants.
 type RevokeToken struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // or id
 	AllowMissing  bool                   `protobuf:"varint,2,opt,name=allow_missing,json=allowMissing,proto3" json:"allow_missing,omitempty"`
+	Id            string                 `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2060,6 +2061,13 @@ func (x *RevokeToken) GetAllowMissing() bool {
 		return x.AllowMissing
 	}
 	return false
+}
+
+func (x *RevokeToken) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
 }
 
 // RoleCommand is the payload of a RecordCommand of KIND_ROLE.
@@ -5981,10 +5989,11 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rsecret_sha256\x18\x02 \x01(\fR\fsecretSha256\x12\x10\n" +
 	"\x03ttl\x18\x03 \x01(\x03R\x03ttl\x12 \n" +
 	"\vdescription\x18\x04 \x01(\tR\vdescription\x12.\n" +
-	"\x06grants\x18\x05 \x03(\v2\x16.rollcall.log.v1.GrantR\x06grants\"F\n" +
+	"\x06grants\x18\x05 \x03(\v2\x16.rollcall.log.v1.GrantR\x06grants\"V\n" +
 	"\vRevokeToken\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
-	"\rallow_missing\x18\x02 \x01(\bR\fallowMissing\"}\n" +
+	"\rallow_missing\x18\x02 \x01(\bR\fallowMissing\x12\x0e\n" +
+	"\x02id\x18\x03 \x01(\tR\x02id\"}\n" +
 	"\vRoleCommand\x12,\n" +
 	"\x03put\x18\x01 \x01(\v2\x18.rollcall.log.v1.PutRoleH\x00R\x03put\x125\n" +
 	"\x06delete\x18\x02 \x01(\v2\x1b.rollcall.log.v1.DeleteRoleH\x00R\x06deleteB\t\n" +
