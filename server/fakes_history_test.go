@@ -163,6 +163,9 @@ func (f *fakeRegistry) at(revision int64) map[string]*rollcallv1.ServiceRecord {
 	events, _ := f.read()
 	all := map[string]*rollcallv1.ServiceRecord{}
 	for _, e := range events[:revision] {
+		if e.Kind != logv1.Kind_KIND_SERVICE {
+			continue
+		}
 		if delete(all, e.Key); e.Type != logv1.EventType_EVENT_TYPE_DELETED {
 			all[e.Key] = recordOf(e)
 		}
