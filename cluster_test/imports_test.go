@@ -76,7 +76,7 @@ var rooms = map[string][]string{
 	"server/rpcstats":             {},
 	"client":                      {"internal/connfailure", "client/internal/renewal", "client/internal/writestream", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1"},
 	"metrics":                     {},
-	"node":                        {"certs", "tlsport", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention"},
+	"node":                        {"certs", "tlsport", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "fsm", "fsm/history", "store", "store/raftlog", "store/registry", "store/snapshot", "store/verify", "raftnode", "raftnode/peerport", "server", "server/authn", "server/connlimit", "server/httpserver", "server/rpcerror", "metrics", "node/audit", "node/expiry", "node/featurelevel", "node/lessor", "node/retention"},
 	"node/audit":                  {"api/rollcall/log/v1", "fsm", "raftnode", "store", "store/registry", "store/snapshot"},
 	"node/retention":              {"api/rollcall/log/v1", "server/rpcerror", "store", "store/registry"},
 	"node/expiry":                 {"api/rollcall/log/v1"},

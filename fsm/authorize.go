@@ -15,19 +15,22 @@ import (
 
 // rights are the records about access, at one point in time.
 type rights struct {
-	find func(kind *Kind, key string) Value
+	s    *state
+	p    *plan // with the changes of it; nil: none
 	time int64 // log time
 }
 
-// rights returns them as they are in s.
-func (s *state) rights(now int64) rights { return rights{s.record, now} }
-
 // now is what is so before the command.
-func (tx *Tx) now() rights { return tx.s.rights(tx.p.time) }
+func (tx *Tx) now() rights { return rights{s: tx.s, time: tx.p.time} }
 
 // after is what is so with the changes of the command so far.
-func (tx *Tx) after() rights {
-	return rights{func(kind *Kind, key string) Value { return tx.s.planned(tx.p, kind, key) }, tx.p.time}
+func (tx *Tx) after() rights { return rights{s: tx.s, p: tx.p, time: tx.p.time} }
+
+func (r rights) find(kind *Kind, key string) Value {
+	if r.p != nil {
+		return r.s.planned(r.p, kind, key)
+	}
+	return r.s.record(kind, key)
 }
 
 func (r rights) enforced() bool {
@@ -75,7 +78,7 @@ func (r rights) credential(a *logv1.Actor) *logv1.Refusal {
 	switch {
 	case t == nil || TokenID(t.GetSecretSha256()) != a.GetCredential():
 		return &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_REVOKED, Given: who}
-	case t.GetExpireTime() != 0 && r.time >= t.GetExpireTime():
+	case expired(t, r.time):
 		return &logv1.Refusal{Reason: logv1.Refusal_REASON_TOKEN_EXPIRED, Given: who, Value: t.GetExpireTime()}
 	}
 	return nil
@@ -83,22 +86,47 @@ func (r rights) credential(a *logv1.Actor) *logv1.Refusal {
 
 // permissions returns what an identity may do: what it was granted, and what everybody may do.
 func (r rights) permissions(identity string) access.Permissions {
-	own, _ := r.find(grantsKind, identity).(*logv1.Grants)
-	if own.GetDenied() {
-		return access.Permissions{}
+	cache := r.s.access.cache
+	if r.p != nil {
+		cache = nil
+	}
+	if p, ok := cache[identity]; ok {
+		return p
 	}
 	var all []access.Grant
-	if a, _ := r.find(authKind, authKey).(*logv1.Auth); a.GetAnonymous() != "" {
-		verbs, _ := r.verbs(a.GetAnonymous())
-		all = append(all, access.Grant{Verbs: verbs, Pattern: pattern.All})
+	own, _ := r.find(grantsKind, identity).(*logv1.Grants)
+	if !own.GetDenied() {
+		r.each(identity, func(_, pattern string, _ bool, verbs access.Verbs) bool {
+			all = append(all, access.Grant{Verbs: verbs, Pattern: pattern})
+			return true
+		})
 	}
+	p := access.New(all...)
+	if cache != nil {
+		if len(cache) >= maxCached {
+			clear(cache)
+		}
+		cache[identity] = p
+	}
+	return p
+}
+
+// each calls visit with all that an identity was granted, and then with what everybody may do, until visit returns
+// false. It does not look whether the identity is denied.
+func (r rights) each(identity string, visit func(role, pattern string, anonymous bool, verbs access.Verbs) bool) {
+	own, _ := r.find(grantsKind, identity).(*logv1.Grants)
 	for _, g := range own.GetGrants() {
 		verbs, _ := r.verbs(g.GetRole())
 		for _, p := range g.GetPatterns() {
-			all = append(all, access.Grant{Verbs: verbs, Pattern: p})
+			if !visit(g.GetRole(), p, false, verbs) {
+				return
+			}
 		}
 	}
-	return access.New(all...)
+	if a, _ := r.find(authKind, authKey).(*logv1.Auth); a.GetAnonymous() != "" {
+		verbs, _ := r.verbs(a.GetAnonymous())
+		visit(a.GetAnonymous(), pattern.All, true, verbs)
+	}
 }
 
 // refuse says which verbs a caller lacks, and over what: a service or a pattern; "" if any would do. kind and key say
@@ -129,7 +157,7 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 	default:
 		return nil
 	}
-	r, caller := s.rights(now), cmd.GetActor()
+	r, caller := rights{s: s, time: now}, cmd.GetActor()
 	if !r.enforced() {
 		return r.credential(caller)
 	}

@@ -113,6 +113,9 @@ type FSM struct {
 	view      atomic.Pointer[view]
 	halted    atomic.Pointer[error]
 
+	accessChanged atomic.Pointer[chan struct{}] // closed at the next change
+	readsOpen     atomic.Bool                   // see ReadsOpen
+
 	watches         *watch.Table
 	history         *history.Reader
 	followers       *follow.Followers

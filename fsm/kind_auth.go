@@ -15,6 +15,7 @@ var authKind = &Kind{
 	Level:   logv1.LevelAccess,
 	History: true,
 	New:     func() Value { return new(logv1.Auth) },
+	applied: accessApplied,
 	Check: func(key string, v Value) error {
 		a := v.(*logv1.Auth)
 		if key != authKey || a.GetAnonymous() != "" && limits.RoleName(a.GetAnonymous()) != nil || a.GetRevision() < 1 {

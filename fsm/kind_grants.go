@@ -16,6 +16,7 @@ var grantsKind = &Kind{
 	Level:   logv1.LevelAccess,
 	History: true,
 	New:     func() Value { return new(logv1.Grants) },
+	applied: accessApplied,
 	Check: func(key string, v Value) error {
 		g := v.(*logv1.Grants)
 		if bad := limits.Identity(key); bad != nil {

@@ -15,6 +15,7 @@ var roleKind = &Kind{
 	Level:   logv1.LevelAccess,
 	History: true,
 	New:     func() Value { return new(logv1.Role) },
+	applied: accessApplied,
 	Check: func(key string, v Value) error {
 		r := v.(*logv1.Role)
 		if bad := limits.RoleName(key); bad != nil {

@@ -8,6 +8,12 @@ import (
 // publish shows a batch, in the order that the package comment explains.
 func (f *FSM) publish(b *batch) {
 	f.shown.Store(f.state.revision)
+	open, accessChanged := f.ReadsOpen(), f.state.access.changed
+	if accessChanged {
+		if open = f.state.readsOpen(); !open {
+			f.readsOpen.Store(false) // before anything of the batch is shown
+		}
+	}
 	var wake []*watch.Topic
 	for i := range b.steps {
 		wake = f.publishServices(b.steps[i].services, wake)
@@ -16,6 +22,10 @@ func (f *FSM) publish(b *batch) {
 	wake = f.publishServices(b.services, wake)
 	f.history.Append(b.events)
 	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
+	if accessChanged {
+		f.readsOpen.Store(open)
+		f.publishAccess()
+	}
 	for _, topic := range wake {
 		f.watches.Wake(topic)
 	}
@@ -62,6 +72,9 @@ func (f *FSM) publishServices(services []touched, wake []*watch.Topic) []*watch.
 // and then the new one: what is published is of both meanwhile.
 func (f *FSM) publishAll() {
 	f.shown.Store(f.state.revision)
+	if !f.state.readsOpen() {
+		f.readsOpen.Store(false)
+	}
 	f.check.readView()
 	defer f.check.show(f.state.layers)
 	f.state.services.Scan(func(r *record) bool {
@@ -83,6 +96,8 @@ func (f *FSM) publishCut() {
 	f.hashes.reset()
 	f.hashes.put(f.index, hash)
 	f.view.Store(nextView(f.state, f.index, hash, nil, true))
+	f.readsOpen.Store(f.state.readsOpen())
+	f.publishAccess()
 }
 
 func (f *FSM) release() {

@@ -66,6 +66,7 @@ func (f *FSM) restore(r io.Reader) error {
 	if f.state.clusterID != "" && s.clusterID != f.state.clusterID {
 		return fmt.Errorf("it is of cluster %q; this node belongs to cluster %q", s.clusterID, f.state.clusterID)
 	}
+	s.access.generation += f.state.access.generation + 1 // another one, whatever has changed
 	f.state, f.delivered = s, true
 	// The registry in a snapshot can be of an older index than this node's and still miss nothing: the
 	// entries between may be raft's own, which never reach an FSM.

@@ -45,6 +45,9 @@ func (v *view) derivedDiffers(step func() error) (what string, err error) {
 	if differs, err := v.attachedDiffers(step); differs || err != nil {
 		return "other reports are attached to leases than their records say", err
 	}
+	if differs, err := v.accessDiffers(step); differs || err != nil {
+		return "the index of the tokens is not that of their records", err
+	}
 	return "", nil
 }
 

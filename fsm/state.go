@@ -27,6 +27,7 @@ type state struct {
 	leaseCounts leaseCounts
 	layers      *layers.Layers // of the overrides
 	book        *rules.Book    // of the rules
+	access      accessIndex    // of the tokens
 	hash        multiset       // of all records but the request ids; see digest
 	// remembered is the hash of the request ids. It is kept apart from hash, because a view holds this hash
 	// but not the table: see ScrubMemory.
@@ -65,6 +66,7 @@ func newState(kinds *Kinds) *state {
 		tables:   newTables(kinds),
 		requests: newRequests(),
 		attached: leases.New[*record](),
+		access:   newAccessIndex(),
 		horizon:  firstHorizon,
 		level:    logv1.BaseLevel,
 

@@ -28,6 +28,11 @@ func nextView(s *state, index uint64, hashed Digest, before *view, servicesChang
 	}
 	v.attached = s.attached.Snapshot()
 	if before != nil {
+		v.access = s.access.snapshot(&before.access)
+	} else {
+		v.access = s.access.snapshot(nil)
+	}
+	if before != nil {
 		v.tables = s.tables.copy(before.tables)
 	} else {
 		v.tables = s.tables.copy(nil)

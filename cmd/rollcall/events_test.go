@@ -51,7 +51,7 @@ func TestEventsTable(t *testing.T) {
 func TestEventsAsJSONAreALineEach(t *testing.T) {
 	eventful(t)
 	r := rollcall(t, "events", "--from", "5", "--to", "5", "-o", "json")
-	r.want(t, 0, `{"revision":5,"commit_revision":5,"type":"deleted","time":"2026-11-22T10:05:00Z","actor":{"name":"alice","verified":false,"peer":"127.0.0.1:4711"},`+
+	r.want(t, 0, `{"revision":5,"commit_revision":5,"type":"deleted","time":"2026-11-22T10:05:00Z","actor":{"name":"alice","verified":false,"peer":"127.0.0.1:4711","on_behalf_of":""},`+
 		`"reason":"retired","request_id":"","service":"shop/pay","previous_status":"SERVING","status":"SERVICE_UNKNOWN","effective_status":"SERVICE_UNKNOWN"}`+"\n", "")
 	if r := rollcall(t, "events", "-o", "json"); strings.Count(r.stdout, "\n") != 6 {
 		t.Errorf("%s", r.stdout)

@@ -45,11 +45,12 @@ func handleHangups(log *slog.Logger) *hangups {
 }
 
 func (h *hangups) reload(log *slog.Logger) {
-	err := node.ErrNoTLS
+	err, admin := node.ErrNoTLS, false
 	if n := h.node.Load(); n != nil {
-		err = n.ReloadCertificates()
+		err, admin = n.ReloadCertificates(), n.ReloadAdminToken()
 	}
 	switch {
+	case errors.Is(err, node.ErrNoTLS) && admin: // it is in the log
 	case errors.Is(err, node.ErrNoTLS):
 		log.Info("SIGHUP ignored: there is nothing to reload; SIGTERM stops this node in order")
 	case err != nil: // it is in the log

@@ -134,7 +134,7 @@ func TestHistoryAsJSON(t *testing.T) {
 	}
 	f.compact(0)
 	r := rollcall(t, "history", "shop/cart", "-o", "json", "--until", at("2"), "--reverse", "--limit", "1")
-	r.want(t, 0, `{"service":"shop/cart","start_time":"2026-11-22T10:02:00Z","end_time":"2026-11-22T10:02:00Z","duration_seconds":0,"status":"NOT_SERVING","actor":{"name":"bob","verified":false,"peer":"127.0.0.1:4711"},"reason":"drain","revision":2}`+"\n", "")
+	r.want(t, 0, `{"service":"shop/cart","start_time":"2026-11-22T10:02:00Z","end_time":"2026-11-22T10:02:00Z","duration_seconds":0,"status":"NOT_SERVING","actor":{"name":"bob","verified":false,"peer":"127.0.0.1:4711","on_behalf_of":""},"reason":"drain","revision":2}`+"\n", "")
 }
 
 func TestNoHistory(t *testing.T) {

@@ -144,9 +144,9 @@ func TestEventsAndHistoryOfALease(t *testing.T) {
 		"12        2026-11-22 10:12:00.000  "+leaseID(2)+"  lease ended, 1 service                    node n1  lease expired\n"+
 		"13        2026-11-22 10:13:00.000  -                 lease guard released                      ann      rack 4 is off\n", "")
 	run("events", "--type", "lease-granted,LEASE_ENDED", "--limit", "1", "--reverse", "-o", "json").want(t, 0,
-		`{"revision":12,"commit_revision":12,"type":"lease-ended","time":"2026-11-22T10:12:00Z","actor":{"name":"node n1","verified":false,"peer":""},"reason":"lease expired","request_id":"","lease_id":"`+leaseID(2)+`","matched_count":1,"lease":{"lease_id":"`+leaseID(2)+`"}}`+"\n", "")
+		`{"revision":12,"commit_revision":12,"type":"lease-ended","time":"2026-11-22T10:12:00Z","actor":{"name":"node n1","verified":false,"peer":"","on_behalf_of":""},"reason":"lease expired","request_id":"","lease_id":"`+leaseID(2)+`","matched_count":1,"lease":{"lease_id":"`+leaseID(2)+`"}}`+"\n", "")
 	run("events", "--service", "host1/a", "--type", "expired", "-o", "json").want(t, 0,
-		`{"revision":7,"commit_revision":7,"type":"expired","time":"2026-11-22T10:07:00Z","actor":{"name":"node n1","verified":false,"peer":"127.0.0.1:4711"},"reason":"lease expired","request_id":"","service":"host1/a","previous_status":"SERVING","status":"NOT_SERVING","effective_status":"NOT_SERVING","lease_id":"`+id+`"}`+"\n", "")
+		`{"revision":7,"commit_revision":7,"type":"expired","time":"2026-11-22T10:07:00Z","actor":{"name":"node n1","verified":false,"peer":"127.0.0.1:4711","on_behalf_of":""},"reason":"lease expired","request_id":"","service":"host1/a","previous_status":"SERVING","status":"NOT_SERVING","effective_status":"NOT_SERVING","lease_id":"`+id+`"}`+"\n", "")
 	run("history", "host1/a", "--until", "2026-11-22 10:03").want(t, 1, "", "…")
 	r := rollcallAt(t, reported.Add(20*time.Minute), "history", "host1/a")
 	r.want(t, 0, ""+

@@ -157,7 +157,12 @@ func accessProblem(r *logv1.Refusal) string {
 	value, limit := r.GetValue(), r.GetLimit()
 	switch r.GetField() {
 	case "secret_sha256":
+		if r.GetProblem() == logv1.Refusal_PROBLEM_CONFLICT {
+			return fmt.Sprintf("has the id %s, which another token has; make a new secret", r.GetGiven())
+		}
 		return fmt.Sprintf("is %d bytes long; a SHA-256 is 32", value)
+	case "id":
+		return "is no id of a token, which is 16 hexadecimal digits"
 	case "verbs":
 		if r.GetProblem() == logv1.Refusal_PROBLEM_UNKNOWN {
 			return fmt.Sprintf("holds bits that are no verbs: %#x", value)
