@@ -38,7 +38,10 @@ func withAccess(t *testing.T, test func(t *testing.T, c *guarded)) {
 	if err := os.WriteFile(file, []byte(root.Text()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	withLayers(t, func(cfg *node.Config) { cfg.AdminTokenFile = file }, func(t *testing.T, c *virtual) {
+	withLayers(t, func(cfg *node.Config) {
+		cfg.AdminTokenFile = file
+		likeInProduction(cfg)
+	}, func(t *testing.T, c *virtual) {
 		test(t, &guarded{c, root})
 	})
 }
@@ -117,6 +120,7 @@ func TestVirtualARevokedTokenWritesNothing(t *testing.T) {
 								return
 							}
 							written.Add(1)
+							time.Sleep(5 * time.Millisecond)
 						}
 					})
 					writers.Go(func() {
@@ -184,6 +188,7 @@ func (c *guarded) writeByStream(ctx context.Context, n *virtualNode, service str
 			}
 			written.Add(1)
 		}
+		time.Sleep(5 * time.Millisecond)
 	}
 }
 
@@ -361,7 +366,7 @@ func TestVirtualWhatAccessTells(t *testing.T) {
 			{c.as(tokens["t1"]), "read", "other", "", true, "everybody has the role viewer"},
 			{c.as(tokens["t1"]), "status", "", "token:t1", true, "everybody has the role viewer"},
 			{c.as(tokens["t1"]), "backup", "svc/a", "", false, "backup"},
-			{c.as(tokens["t1"]), "read", "rollcall.live", "", true, "everybody"},
+			{c.as(tokens["t1"]), "read", "rollcall.live", "", true, "has the role"},
 			{root(), "report", "svc/a", "token:t2", true, "token:t2 has the role reporter"},
 			{root(), "report", "svc/a", "cert:web", false, "no grant of cert:web"},
 			{root(), "auth", "*", "", true, "administrator of the configuration"},

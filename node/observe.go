@@ -93,6 +93,7 @@ func (n *Node) readUsage(r *metrics.Reading) {
 	}
 	r.LastSnapshot = n.snapshots.Taken()
 	r.TLS = n.readTLS()
+	r.Tokens = n.fsm.Access().Tokens()
 	r.AuthFailures, r.Denied = n.server.Callers().Failures(), n.server.Denials()
 	r.ServicesAsked = len(n.cfg.MetricServices) > 0
 	r.ServiceStatuses, r.ServicesTruncated = n.metricServices()

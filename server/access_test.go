@@ -290,6 +290,7 @@ func TestForgedActors(t *testing.T) {
 		{&logv1.Actor{Name: "token:ci", Verified: true}, "does not say of which token"},
 		{&logv1.Actor{Name: "anonymous", Verified: true}, "no identity that callers prove"},
 		{&logv1.Actor{Name: "node:n1", Verified: true}, "no identity that callers prove"},
+		{&logv1.Actor{Name: "node n1", Verified: true}, "no identity that callers prove"},
 		{&logv1.Actor{Name: "ann", Verified: true}, "no identity that callers prove"},
 		{&logv1.Actor{Verified: true}, "no identity that callers prove"},
 	} {
@@ -302,6 +303,10 @@ func TestForgedActors(t *testing.T) {
 		case !errors.As(err, &f) || !strings.Contains(f.Message, tt.want) || f.Meta[rpcerror.MetaWritten] != rpcerror.WrittenNo:
 			t.Errorf("%v: %v, want %q", tt.actor, err, tt.want)
 		}
+	}
+	announce := &logv1.Command_AnnounceMember{AnnounceMember: &logv1.AnnounceMember{Member: &logv1.Member{Name: "n2"}}}
+	if err := validateForwarded("n2", &logv1.Command{Actor: &logv1.Actor{Name: "node n2", Verified: true}, Kind: announce}); err != nil {
+		t.Errorf("a node on its own account: %v", err)
 	}
 }
 

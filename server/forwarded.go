@@ -36,8 +36,11 @@ func validateForwarded(caller string, cmd *logv1.Command) error {
 	default:
 		problem = "is of a kind this node does not know"
 	}
-	if problem == "" {
-		problem = forgedActor(cmd.GetActor())
+	switch cmd.GetKind().(type) {
+	case *logv1.Command_Write, *logv1.Command_Record: // of clients
+		if problem == "" {
+			problem = forgedActor(cmd.GetActor())
+		}
 	}
 	if problem == "" {
 		return nil
