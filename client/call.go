@@ -44,6 +44,8 @@ type try struct {
 	err    error
 	unsent bool // surely
 	stuck  bool // it was not sent because others waited to be sent before it, to a node that is connected
+	// credential is the generation of the token that it carried; 0: none.
+	credential uint64
 }
 
 // run makes a call. If it fails with ErrClusterChanged, the client belongs to the other cluster from then on:
@@ -107,7 +109,7 @@ func (p *pursuit) make(a *attempt) try {
 		} else {
 			t.message, t.err = p.call(tracked, conn)
 		}
-		t.unsent = sends.unsent()
+		t.unsent, t.credential = sends.unsent(), sends.credential.Load()
 	}
 	if t.err == nil || errorInfo(status.Convert(t.err)) != nil {
 		a.e.noteHeard()

@@ -4,13 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 
+	"google.golang.org/grpc"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	"github.com/rollcallhq/rollcall/client/internal/credential"
 	"github.com/rollcallhq/rollcall/client/internal/renewal"
 )
 
@@ -27,6 +28,7 @@ type Client struct {
 	ring      []*endpoint  // endpoints twice, so that an order that starts at any of them is a part of it
 	preferred atomic.Int32 // index of the endpoint to start from
 	hedges    hedgeTokens
+	token     *credential.Source     // nil: calls carry none
 	cluster   atomic.Pointer[string] // see Cluster; nil: not known yet
 	renewer   *renewal.Renewer       // of all leases that this client keeps
 	// leaseCalls has a place for each call that Leases may make at once.
@@ -36,7 +38,7 @@ type Client struct {
 	end  context.CancelFunc
 }
 
-// New makes a client. It connects to nothing yet.
+// New makes a client. It connects to nothing yet. Its errors are those of [Config.Validate] and [Config.CheckToken].
 func New(cfg Config) (*Client, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -47,10 +49,12 @@ func New(cfg Config) (*Client, error) {
 	if cfg.Hedge == 0 {
 		cfg.Hedge = defaultHedge
 	}
-	if cfg.Logger == nil {
-		cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.Logger = cfg.logger()
+	token, err := cfg.newToken()
+	if err != nil {
+		return nil, err
 	}
-	c := &Client{cfg: cfg, leaseCalls: make(chan struct{}, maxLeaseCalls)}
+	c := &Client{cfg: cfg, token: token, leaseCalls: make(chan struct{}, maxLeaseCalls)}
 	c.life, c.end = context.WithCancel(context.Background())
 	options := dialOptions(cfg)
 	addresses := slices.Clone(cfg.Endpoints)
@@ -58,8 +62,12 @@ func New(cfg Config) (*Client, error) {
 		rand.Shuffle(len(addresses), func(i, j int) { addresses[i], addresses[j] = addresses[j], addresses[i] })
 	}
 	for i, address := range addresses {
-		e := &endpoint{index: i, address: address, options: options}
-		e.writes = e.newWriter(cfg)
+		e := &endpoint{index: i, address: address, options: options, token: token}
+		if token != nil {
+			credentials := tokenCredentials{source: token, address: address, loopback: isLoopback(address)}
+			e.options = append(slices.Clone(options), grpc.WithPerRPCCredentials(credentials))
+		}
+		e.writes = e.newWriter(cfg, c.credential)
 		c.endpoints = append(c.endpoints, e)
 	}
 	c.ring = append(slices.Clone(c.endpoints), c.endpoints...)

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -33,7 +34,22 @@ type Config struct {
 	// first answer that settles the call counts; the package's comment says more. 0 means 300 ms; less than 0: never,
 	// each endpoint has AttemptTimeout for itself.
 	Hedge time.Duration
-	// Logger logs, at debug level, endpoints that failed. Nil logs nothing.
+	// TokenFile is a file that holds a token, which every call carries: it proves who this process is, as token:NAME.
+	// The file may have white space around the token, and must be closed to users outside of its group. It is read
+	// again while the client is in use, once in a second at most: a token is exchanged by writing another one into
+	// the file, best by a rename. While the file is unusable the token stays that was read before. "": there is no
+	// token.
+	//
+	// A token is never sent in plain text to another machine. New fails if it would be, also if only one of several
+	// endpoints is beyond loopback and without TLS. A connection that turns out to be plain text all the same gets
+	// nothing of a call: it ends with [ReasonTokenOverPlainText].
+	TokenFile string
+	// Token, in place of TokenFile, returns the token of each call. It is called very often and by many goroutines:
+	// it must return what it has at hand. Its error, or "", ends the call with [ReasonNoCredentials]: no call goes
+	// out without a token.
+	Token func(ctx context.Context) (string, error)
+	// Logger logs, at debug level, endpoints that failed; at info and warn level, what becomes of TokenFile. Nil logs
+	// nothing.
 	Logger *slog.Logger
 	// DialOptions come after the client's own and so prevail over them, credentials for example
 	// (default: plain text). Not over these: gRPC's own retries and service configs are always off.
@@ -74,6 +90,9 @@ func (c Config) Validate() error {
 	if slices.Contains(c.DialOptions, nil) {
 		return errors.New("client: one of the dial options is nil")
 	}
+	if c.TokenFile != "" && c.Token != nil {
+		return errors.New("client: a token file and a function for tokens are given; give one of them")
+	}
 	if c.AttemptTimeout < 0 {
 		return fmt.Errorf("client: the attempt timeout %v is negative", c.AttemptTimeout)
 	}
@@ -103,4 +122,12 @@ func (c Config) checkEndpoint(e string) error {
 		return errors.New("has a port that is not a number from 1 to 65535")
 	}
 	return nil
+}
+
+// logger returns the Logger; one that logs nothing in place of nil.
+func (c Config) logger() *slog.Logger {
+	if c.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return c.Logger
 }

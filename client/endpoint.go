@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
 
+	"github.com/rollcallhq/rollcall/client/internal/credential"
 	"github.com/rollcallhq/rollcall/client/internal/writestream"
 )
 
@@ -57,6 +58,7 @@ type endpoint struct {
 	index   int
 	address string
 	options []grpc.DialOption
+	token   *credential.Source // nil: calls carry none
 	writes  *writestream.Writer
 	heard   atomic.Uint64 // answers of its node so far
 	silent  atomic.Bool   // another endpoint outran it, and nothing was heard of its node since

@@ -60,6 +60,30 @@ const (
 	ReasonLeaseHeld = "LEASE_HELD"
 	// ReasonTableFull: the cluster has as many overrides, rules or leases as it can. Nothing was written.
 	ReasonTableFull = "TABLE_FULL"
+	// ReasonNoCredentials: the call needs an identity, and proves none; or Config.Token returned no token.
+	ReasonNoCredentials = "NO_CREDENTIALS"
+	// ReasonTokenUnknown, ReasonTokenExpired, ReasonTokenRevoked: the cluster has no such token, or not any more.
+	ReasonTokenUnknown = "TOKEN_UNKNOWN"
+	ReasonTokenExpired = "TOKEN_EXPIRED"
+	ReasonTokenRevoked = "TOKEN_REVOKED"
+	// ReasonTokenDamaged: what was given as a token is none, or was not copied exactly.
+	ReasonTokenDamaged = "TOKEN_DAMAGED"
+	// ReasonTokenOverPlainText: the connection is plain text to another machine. The client itself sends no token
+	// there.
+	ReasonTokenOverPlainText = "TOKEN_OVER_PLAIN_TEXT"
+	// ReasonDenied: the caller's identity may not do this; Error.Identity and Error.Verb say who may not do what.
+	ReasonDenied = "DENIED"
+	// ReasonEscalation: the change would give, or take away, what the caller may not do itself.
+	ReasonEscalation = "ESCALATION"
+	// ReasonAuthLockout: after the change the caller could not undo it.
+	ReasonAuthLockout = "AUTH_LOCKOUT"
+	// ReasonTLSRequired: access is only enforced where tokens are safe on their way.
+	ReasonTLSRequired = "TLS_REQUIRED"
+	// ReasonAccessChanged: what the caller may read has changed while a stream was open. Watches begin anew by
+	// themselves.
+	ReasonAccessChanged = "ACCESS_CHANGED"
+	// ReasonRateLimited: the caller's identity makes more changes than it may.
+	ReasonRateLimited = "RATE_LIMITED"
 	// ReasonClusterChanged: the endpoints serve another cluster; see ErrClusterChanged.
 	ReasonClusterChanged = "CLUSTER_CHANGED"
 )
@@ -74,6 +98,8 @@ const (
 	oldestRevisionKey      = "oldest_revision"
 	reasonNotFound         = "NOT_FOUND"
 	clusterIDKey           = "cluster_id"
+	identityKey            = "identity"
+	verbKey                = "verb"
 	leaseKey               = "lease"
 	writtenKey             = "written" // "no", "unknown"
 )
@@ -84,11 +110,14 @@ type Error struct {
 	Op string // "set", "set batch", "delete", "check", "get", "list", "watch", "wait", "watch events", "watch services",
 	// "watch names", "list events", "status", "verify", "export a snapshot", "set override", "clear override",
 	// "list overrides", "set rule", "remove rule", "list rules", "grant lease", "revoke lease", "list leases",
-	// "release lease guard", "keep alive", "keep lease"
+	// "release lease guard", "keep alive", "keep lease", "ask who this is", "check access", "get auth", "set auth",
+	// "create token", "revoke token", "list tokens", "put role", "delete role", "list roles", "put grants",
+	// "list grants"
 	Service   string     // whose; "" for calls that are not about one
 	Pattern   string     // of the override; "" for calls that are not about one
 	Rule      string     // its name; "" for calls that are not about one
 	LeaseID   string     // of the lease that the error is about; "" if it is about none
+	Access    string     // the token, the role or the identity that a call of Access is about; "" for other calls
 	Code      codes.Code // never OK
 	Reason    string     // ErrorInfo.reason of a node, or one of this package's; may be empty
 	Message   string
@@ -102,6 +131,9 @@ type Error struct {
 	OldestRevision int64
 	// ClusterID is the cluster that the endpoints serve now, with ReasonClusterChanged.
 	ClusterID string
+	// Identity is who was refused, and Verb what that identity may not do, with ReasonDenied and ReasonEscalation, as
+	// far as the node says.
+	Identity, Verb string
 
 	subject      string // Service as shown
 	leaseRefused bool   // a node says so of the lease, not of the service
@@ -147,7 +179,7 @@ func (e *Error) doubtful() bool {
 }
 
 func (e *Error) shown() string {
-	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule, e.LeaseID)
+	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule, e.LeaseID, e.Access)
 }
 
 func (e *Error) Unwrap() error { return e.err }

@@ -51,6 +51,8 @@ type failover struct {
 	tell        func(WatchState) // nil: nobody wants to know
 	reopens     int              // in a row
 	lastError   *Error           // since a node last sent a message
+	credential  uint64           // generation of the token of the current stream; 0: none
+	renewed     bool             // since a node last sent a message, another stream was opened because the token is another one
 }
 
 // run opens a stream at one endpoint after the other. It returns nil if the consumer left.
@@ -98,7 +100,10 @@ func (w *failover) run(ctx context.Context, follow func(ctx context.Context, e *
 		}
 		f := w.op.failed(e, err, WrittenNo)
 		if final(f.Code) {
-			return f
+			if w.renewed || !w.c.renewedToken(ctx, f, w.credential) {
+				return f
+			}
+			w.renewed = true
 		}
 		w.c.cfg.Logger.LogAttrs(ctx, slog.LevelDebug, "a watch moves on", slog.String("endpoint", e.address),
 			slog.String("service", w.op.service), slog.Int64("revision", w.minRevision), slog.Any("error", f))
@@ -194,6 +199,7 @@ func receive[M any](ctx context.Context, w *failover, e *endpoint, timeout time.
 	}
 	tracked, t := track(withCluster(atLeast(ctx, w.minRevision), w.cluster))
 	stream, err := open(tracked, conn)
+	w.credential = t.credential.Load()
 	for first := true; err == nil; first = false {
 		var m *M
 		if m, err = stream.Recv(); err != nil {
@@ -209,9 +215,9 @@ func receive[M any](ctx context.Context, w *failover, e *endpoint, timeout time.
 				break
 			}
 		}
-		w.answered, w.lastError = true, nil
+		w.answered, w.lastError, w.renewed = true, nil, false
 		if first {
-			w.tellConnected(e)
+			w.tellConnected(e, func() bool { return isFiltered(stream) })
 		}
 		err = handle(ctx, conn, m)
 	}
@@ -231,6 +237,12 @@ func clusterOf[M any](stream grpc.ServerStreamingClient[M], m *M) string {
 		return ""
 	}
 	return firstValue(md, clusterKey)
+}
+
+// isFiltered reports whether a stream, of which a message has come, shows less than there may be.
+func isFiltered(stream grpc.ClientStream) bool {
+	md, err := stream.Header()
+	return err == nil && firstValue(md, filteredKey) == "true"
 }
 
 // checkCluster takes the cluster that a stream belongs to. It was asked for the right one, so that only a

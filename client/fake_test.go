@@ -52,6 +52,7 @@ type fakeCluster struct {
 	answers map[string]answer // first ones, by request id
 	layers  layers
 	leases  leases
+	access  access
 }
 
 type answer struct {
@@ -198,6 +199,11 @@ func (c *frozenConn) Read(p []byte) (int, error) {
 	}
 }
 
+// RemoteAddr is an address of this machine, as a node's would be that runs here.
+func (c *frozenConn) RemoteAddr() net.Addr {
+	return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 7600}
+}
+
 func (c *frozenConn) Close() error {
 	c.once.Do(func() { close(c.closed) })
 	return c.Conn.Close()
@@ -284,6 +290,7 @@ type fakeNode struct {
 	rollcallv1.UnimplementedAdminServer
 	rollcallv1.UnimplementedRegistryServer
 	rollcallv1.UnimplementedClusterServer
+	rollcallv1.UnimplementedAccessServer
 
 	cluster *fakeCluster
 	name    string
@@ -329,11 +336,13 @@ func (n *fakeNode) start() { n.serve(bufconn.Listen(64 << 10)) }
 
 func (n *fakeNode) serve(l net.Listener) {
 	// As a node enforces it.
-	s := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}))
+	s := grpc.NewServer(grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second}),
+		grpc.UnaryInterceptor(n.authenticateCall), grpc.StreamInterceptor(n.authenticateStream))
 	healthpb.RegisterHealthServer(s, n)
 	rollcallv1.RegisterAdminServer(s, n)
 	rollcallv1.RegisterRegistryServer(s, n)
 	rollcallv1.RegisterClusterServer(s, n)
+	rollcallv1.RegisterAccessServer(s, n)
 	n.cluster.do(func() { n.server, n.listener, n.draining = s, l, false })
 	go s.Serve(&keepingListener{Listener: l, n: n})
 }

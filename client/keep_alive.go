@@ -18,7 +18,9 @@ import (
 // newRenewer returns what renews the leases of this client. It does nothing until there is one.
 func (c *Client) newRenewer() *renewal.Renewer {
 	return renewal.New(renewal.Config{
-		Endpoints: len(c.endpoints),
+		Endpoints:  len(c.endpoints),
+		Credential: c.credential,
+		Refused:    isRefusalOfCaller,
 		Open: func(ctx context.Context, endpoint int, cluster string) (renewal.Stream, error) {
 			bounded, cancel := context.WithTimeout(ctx, c.cfg.AttemptTimeout)
 			defer cancel()
@@ -26,13 +28,44 @@ func (c *Client) newRenewer() *renewal.Renewer {
 			if err != nil {
 				return nil, err
 			}
-			return rollcallv1.NewAdminClient(conn).KeepAlive(withCluster(ctx, cluster))
+			tracked, t := track(withCluster(ctx, cluster))
+			s := renewals{c: c, e: c.endpoints[endpoint], ctx: ctx, tracker: t}
+			if s.Stream, err = rollcallv1.NewAdminClient(conn).KeepAlive(tracked); err != nil {
+				return nil, s.failed(err)
+			}
+			return s, nil
 		},
 		OtherCluster: func(err error) bool {
 			return errorInfo(status.Convert(err)).GetReason() == ReasonClusterChanged
 		},
 		Logger: c.cfg.Logger,
 	})
+}
+
+// renewals is a KeepAlive stream whose error is an *Error.
+type renewals struct {
+	renewal.Stream
+	c       *Client
+	e       *endpoint
+	ctx     context.Context
+	tracker *tracker
+}
+
+func (r renewals) Recv() (*rollcallv1.KeepAliveResponse, error) {
+	resp, err := r.Stream.Recv()
+	if err != nil {
+		return nil, r.failed(err)
+	}
+	return resp, nil
+}
+
+// failed returns the error of the stream. A token that was exchanged meanwhile is no refusal.
+func (r renewals) failed(err error) error {
+	f := operation{name: "keep alive"}.failed(r.e, err, WrittenNo)
+	if r.c.renewedToken(r.ctx, f, r.tracker.credential.Load()) {
+		f.Code = codes.Unavailable
+	}
+	return f
 }
 
 // LeaseState is what is known of a lease.
@@ -76,9 +109,9 @@ type Renewal struct {
 
 // KeepAlive renews leases that were granted before, as a [Lease] renews its own: through whichever node answers, a
 // third of the TTL after the renewal before. It gives each lease when it has been renewed for the first time,
-// and from then on whenever its state changes; states in between can be missing. It ends when all are lost, or
-// with the error of ctx; at once if no lease is given, or an id that no lease can have. A slow consumer does not
-// delay the renewals.
+// and from then on whenever its state changes; states in between can be missing. It ends when all are lost, with the
+// error of ctx, or with a node's refusal of the caller ([IsDenied], [IsUnauthenticated]); at once if no lease is given,
+// or an id that no lease can have. A slow consumer does not delay the renewals.
 func (c *Client) KeepAlive(ctx context.Context, ids ...string) iter.Seq2[Renewal, error] {
 	return func(yield func(Renewal, error) bool) {
 		op := operation{name: "keep alive"}
@@ -121,7 +154,12 @@ func (c *Client) KeepAlive(ctx context.Context, ids ...string) iter.Seq2[Renewal
 				yield(Renewal{}, op.ended(cause, nil))
 				return
 			}
-			for _, r := range k.take() {
+			changed, refused := k.take()
+			if refused != nil {
+				yield(Renewal{}, refused)
+				return
+			}
+			for _, r := range changed {
 				if r.State == LeaseLost {
 					left--
 				} else {
@@ -140,8 +178,9 @@ type keptAlive struct {
 	changed chan struct{} // capacity 1: some lease has changed
 	leases  map[string]*keptLease
 
-	mu    sync.Mutex
-	order []string // leases that have changed since they were given
+	mu      sync.Mutex
+	order   []string // leases that have changed since they were given
+	refused error    // of the caller
 }
 
 type keptLease struct {
@@ -152,11 +191,15 @@ type keptLease struct {
 
 func (k *keptAlive) tell(id string, change renewal.Change) {
 	k.mu.Lock()
-	l := k.leases[id]
-	l.state = leaseStates[change.State]
-	if !l.pending {
-		l.pending = true
-		k.order = append(k.order, id)
+	switch l := k.leases[id]; {
+	case change.Refused:
+		k.refused = change.Err
+	default:
+		l.state = leaseStates[change.State]
+		if !l.pending {
+			l.pending = true
+			k.order = append(k.order, id)
+		}
 	}
 	k.mu.Unlock()
 	select {
@@ -165,16 +208,15 @@ func (k *keptAlive) tell(id string, change renewal.Change) {
 	}
 }
 
-// take returns what has changed.
-func (k *keptAlive) take() []Renewal {
+// take returns what has changed, and the refusal that ends all.
+func (k *keptAlive) take() (changed []Renewal, refused error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	var changed []Renewal
 	for _, id := range k.order {
 		l := k.leases[id]
 		l.pending = false
 		changed = append(changed, Renewal{LeaseID: id, State: l.state})
 	}
 	k.order = nil
-	return changed
+	return changed, k.refused
 }

@@ -176,6 +176,8 @@ func (l *Lease) onRenewal(id string, change renewal.Change) {
 	defer l.mu.Unlock()
 	switch {
 	case l.id != id || l.state == LeaseClosed:
+	case change.Refused:
+		l.noteFailure("", change.Err)
 	case change.State == renewal.Held:
 		l.state = LeaseHeld
 		l.tell(LeaseEvent{Type: LeaseRenewedAgain, LeaseID: id})

@@ -11,12 +11,12 @@ const (
 	// LeaseBecameOverdue: no renewal was acknowledged for the whole TTL. The lease may be lost, and what it
 	// reported may have turned.
 	LeaseBecameOverdue
-	// LeaseRenewedAgain: it was overdue, and lives.
+	// LeaseRenewedAgain: it was overdue, or nodes refused to renew it, and lives.
 	LeaseRenewedAgain
 	// LeaseWasLost: it has ended. Its reports turned to what OnExpiry says; another lease is granted, and
 	// everything is reported anew.
 	LeaseWasLost
-	// LeaseFailed: a grant, or a report, failed or was refused. It is tried again.
+	// LeaseFailed: a grant, a report or a renewal was refused, or a grant or a report failed. It is tried again.
 	LeaseFailed
 )
 

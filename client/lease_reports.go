@@ -37,6 +37,8 @@ type leased struct {
 	alone     bool // it was refused, and not for the others of its batch
 	refusals  int  // in a row
 	notBefore time.Time
+	// credential is the generation of the token with which it was refused; another one is no reason to wait.
+	credential uint64
 }
 
 // pending is somebody who waits for a version, or a newer one.

@@ -78,11 +78,7 @@ func (l *Lease) work() {
 		case len(groups) > 0:
 			err = l.writeAll(groups)
 		case wait > 0: // for a report that was refused
-			select {
-			case <-time.After(wait):
-			case <-l.wake:
-			case <-l.life.Done():
-			}
+			l.rest(wait, l.wake)
 			continue
 		default:
 			return
@@ -91,8 +87,40 @@ func (l *Lease) work() {
 			failures = 0
 			continue
 		}
-		pause(l.life, retryPause(failures, err))
 		failures++
+		if l.rest(retryPause(failures-1, err), nil) {
+			failures = 0
+		}
+	}
+}
+
+// tokenLook is how often a Lease that waits looks whether the calls have another token.
+const tokenLook = time.Second
+
+// rest waits for d, until wake, or until the calls have another token, which it reports: what was refused may be done now.
+func (l *Lease) rest(d time.Duration, wake <-chan struct{}) (exchanged bool) {
+	credential := l.c.credential()
+	for until := time.Now().Add(d); ; {
+		left := time.Until(until)
+		if credential > 0 {
+			left = min(left, tokenLook)
+		}
+		if left <= 0 {
+			return false
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+		case <-wake:
+			t.Stop()
+			return false
+		case <-l.life.Done():
+			t.Stop()
+			return false
+		}
+		if l.c.credential() != credential {
+			return true
+		}
 	}
 }
 
@@ -123,6 +151,7 @@ func isRefusal(err error) bool {
 // next returns what is to be done: grant a lease, write these groups, or wait. If it is nothing of these, work
 // ends.
 func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
+	credential := l.c.credential()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
@@ -131,7 +160,7 @@ func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
 		return true, nil, 0
 	case l.id == "":
 	default:
-		groups, wait = l.take(time.Now())
+		groups, wait = l.take(time.Now(), credential)
 	}
 	if len(groups) == 0 && wait == 0 {
 		if l.written && len(l.dirty) == 0 {
@@ -144,15 +173,15 @@ func (l *Lease) next() (granting bool, groups []*group, wait time.Duration) {
 }
 
 // take takes as many reports off the queue as are written at once; l.mu is held. wait is how long the first of
-// those left wants to wait, if none is to be written now.
-func (l *Lease) take(now time.Time) (groups []*group, wait time.Duration) {
+// those left wants to wait, if none is to be written now. What was refused with another token waits no more.
+func (l *Lease) take(now time.Time, credential uint64) (groups []*group, wait time.Duration) {
 	var (
 		left  []*leased
 		total int
 		open  = map[string]*group{} // by reason; withdrawals can be among others
 	)
 	for i, s := range l.dirty {
-		if d := s.notBefore.Sub(now); d > 0 {
+		if d := s.notBefore.Sub(now); d > 0 && s.credential == credential {
 			left = append(left, s)
 			if wait == 0 || d < wait {
 				wait = d
@@ -219,7 +248,7 @@ func (l *Lease) write(g *group) error {
 		pause(l.life, retryBase)
 	}
 	e, ok := errors.AsType[*Error](err)
-	if ok && len(g.reports) > 1 && (e.Reason == ReasonRuleBroken || e.Code == codes.InvalidArgument && e.Written == WrittenNo) {
+	if ok && len(g.reports) > 1 && (e.Reason == ReasonRuleBroken || e.Reason == ReasonDenied || e.Code == codes.InvalidArgument && e.Written == WrittenNo) {
 		a, b := g.halves()
 		return errors.Join(l.write(a), l.write(b))
 	}
@@ -265,6 +294,7 @@ func (g *group) acknowledged(resp interface {
 
 // settleGroup notes what became of a group. It returns an error if it is to be tried again soon.
 func (l *Lease) settleGroup(g *group, err error) error {
+	credential := l.c.credential()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	refused := isRefusal(err) && !IsLeaseLost(err)
@@ -280,7 +310,7 @@ func (l *Lease) settleGroup(g *group, err error) error {
 		case refused:
 			s.alone = len(g.services) == 1
 			if s.version == g.versions[i] {
-				s.notBefore = later
+				s.notBefore, s.credential = later, credential
 				s.refusals++
 			}
 			s.settle(g.versions[i], err)

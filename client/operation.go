@@ -23,6 +23,7 @@ type operation struct {
 	pattern   string // of overrides
 	rule      string
 	lease     string
+	access    string          // a token, a role or an identity
 	write     bool            // changes something
 	requestID string          // of writes
 	cluster   string          // that must answer; "": any
@@ -32,8 +33,8 @@ type operation struct {
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {
-	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, LeaseID: op.lease, Code: code, Message: message, RequestID: op.requestID, err: err}
-	e.subject = cmp.Or(op.service, op.pattern, op.rule, op.lease)
+	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, LeaseID: op.lease, Access: op.access, Code: code, Message: message, RequestID: op.requestID, err: err}
+	e.subject = cmp.Or(op.service, op.pattern, op.rule, op.lease, op.access)
 	if op.about && op.service == "" || strings.ContainsFunc(e.subject, odd) {
 		e.subject = strconv.Quote(e.subject)
 	}
@@ -79,6 +80,14 @@ func (op operation) failed(e *endpoint, err error, w Written) *Error {
 		}
 		if f.Reason == ReasonClusterChanged {
 			f.ClusterID = info.GetMetadata()[clusterIDKey]
+		}
+		if f.Reason == ReasonDenied || f.Reason == ReasonEscalation {
+			f.Identity, f.Verb = info.GetMetadata()[identityKey], info.GetMetadata()[verbKey]
+		}
+	}
+	if f.Code == codes.Unauthenticated && e.token != nil {
+		if problem := e.token.Problem(); problem != nil {
+			f.Message += "; " + problem.Error() // most likely why
 		}
 	}
 	return f

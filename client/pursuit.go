@@ -30,6 +30,7 @@ type pursuit struct {
 	// refused is a node's final word on one try of a write, while others were under way that may do it. Nothing more
 	// is tried then.
 	refused *Error
+	renewed bool // another try was made, because the token is another one than that which a node refused
 
 	hedging // unused until an endpoint is silent
 }
@@ -158,6 +159,9 @@ func (p *pursuit) ended(a *attempt, t try) (settled bool, err *Error) {
 	v, w := p.op.judge(t)
 	f := p.op.failed(a.e, t.err, w)
 	cause := p.c.over(p.ctx)
+	if v == verdictFinal && !p.renewed && cause == nil && p.c.renewedToken(p.ctx, f, t.credential) {
+		v, p.renewed = verdictRetry, true
+	}
 	p.c.cfg.Logger.LogAttrs(p.ctx, slog.LevelDebug, "an endpoint did not settle a call", slog.String("endpoint", a.e.address), slog.Any("error", f))
 	if (w == WrittenUnknown || t.stuck) && !p.chosen {
 		p.c.leave(a.e, cause)

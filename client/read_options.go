@@ -18,6 +18,7 @@ const (
 	revisionKey = "rollcall-revision"
 	ageKey      = "rollcall-age-ms"
 	nodeKey     = "rollcall-node"
+	filteredKey = "rollcall-filtered" // also of streams
 )
 
 // Consistency is how a read relates to the writes of others.
@@ -58,6 +59,8 @@ type ReadInfo struct {
 	// Age is how long what was read may have been out of date: every write acknowledged longer ago is
 	// in it. Nil: the node does not know.
 	Age *time.Duration
+	// Filtered means, of a list, that there may be more than the caller may read, and than the answer shows.
+	Filtered bool
 }
 
 type readOptionsKey struct{}
@@ -102,6 +105,7 @@ func (o ReadOptions) outgoing(ctx context.Context, named bool) context.Context {
 func ReadInfoFrom(header metadata.MD) ReadInfo {
 	info := ReadInfo{Node: firstValue(header, nodeKey), Cluster: firstValue(header, clusterKey)}
 	info.Revision, _ = answeredAt(header)
+	info.Filtered = firstValue(header, filteredKey) == "true"
 	if v := header.Get(ageKey); len(v) > 0 {
 		if ms, err := strconv.ParseInt(v[0], 10, 64); err == nil && ms >= 0 {
 			age := time.Duration(ms) * time.Millisecond
@@ -148,10 +152,12 @@ func (r *reading) done(a answer) {
 	if r.Info == nil {
 		return
 	}
+	filtered := ReadInfoFrom(a.header).Filtered
 	if len(a.header.Get(nodeKey)) == 0 {
 		a.header = a.trailer
 	}
 	*r.Info = ReadInfoFrom(a.header)
+	r.Info.Filtered = r.Info.Filtered || filtered
 }
 
 // atLeast asks a node to answer only once it has seen revision.

@@ -8,10 +8,12 @@ import (
 	"google.golang.org/grpc/stats"
 )
 
-// tracker finds out whether the request of one call was handed to a connection.
+// tracker finds out whether the request of one call was handed to a connection, and with which token.
 type tracker struct {
 	begun atomic.Bool // the call has passed all interceptors of the caller
 	sent  atomic.Bool // gRPC handed its request to a connection
+	// credential is the generation of the token that the call carries; 0: none, or it was not asked for.
+	credential atomic.Uint64
 }
 
 // unsent reports that the request surely stayed in this process. It needs both marks: if the call was not seen
@@ -30,6 +32,13 @@ func track(ctx context.Context) (context.Context, *tracker) {
 func markBegun(ctx context.Context) {
 	if t, ok := ctx.Value(trackerKey{}).(*tracker); ok {
 		t.begun.Store(true)
+	}
+}
+
+// noteCredential is for who adds a token to a call.
+func noteCredential(ctx context.Context, generation uint64) {
+	if t, ok := ctx.Value(trackerKey{}).(*tracker); ok {
+		t.credential.Store(generation)
 	}
 }
 

@@ -7,6 +7,9 @@ type WatchState struct {
 	Endpoint  string // that the watch is at
 	Connected bool   // the first message came; else the stream that it came on has ended
 	Err       error  // why it ended; nil if the consumer left the loop, and while Connected
+	// Filtered means, of a WatchServices or a WatchEvents that is Connected, that there may be more than the caller may
+	// read, and than the watch gives.
+	Filtered bool
 }
 
 type watchStateKey struct{}
@@ -19,9 +22,9 @@ func WithWatchState(ctx context.Context, tell func(WatchState)) context.Context 
 }
 
 // tellConnected is called when a stream has sent its first message.
-func (w *failover) tellConnected(e *endpoint) {
+func (w *failover) tellConnected(e *endpoint, filtered func() bool) {
 	if w.tell != nil {
-		w.tell(WatchState{Endpoint: e.address, Connected: true})
+		w.tell(WatchState{Endpoint: e.address, Connected: true, Filtered: filtered()})
 	}
 }
 

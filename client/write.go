@@ -30,7 +30,7 @@ type WriteOptions struct {
 	Actor     string // "" is Config.Actor
 	RequestID string // at most 64 bytes; "" is a fresh UUID. The package's comment says when to give one
 	// IfRevision is a condition on the revision of what is changed: the service's report, the override, the
-	// rule. 0: it must not exist. In a batch each change has its own.
+	// rule, the role, the grants, the setting of SetAuth. 0: it must not exist. In a batch each change has its own.
 	IfRevision *int64
 	// Cluster is the cluster that must make the change: another one refuses with ErrClusterChanged, and
 	// nothing is written. "": the one of Client.Cluster if there is a condition on a revision, any if there
@@ -39,8 +39,8 @@ type WriteOptions struct {
 	// DryRun asks what would happen and changes nothing. A change that would be refused is the same error. The answer has
 	// no revision.
 	DryRun bool
-	// AllowMissing of Delete, ClearOverride, Resume, RemoveRule and RevokeLease: it is no error if there is nothing to
-	// remove.
+	// AllowMissing of Delete, ClearOverride, Resume, RemoveRule, RevokeLease, RevokeToken and DeleteRole: it is no error
+	// if there is nothing to remove.
 	AllowMissing bool
 	// BreakGlass names safety rules that the change may break; "*": all. It needs a Reason, and both stay in
 	// the history. It is not for SetRule and RemoveRule, which break none.
@@ -85,7 +85,7 @@ func (o *WriteOptions) refuse(op operation, allowed option) error {
 	} {
 		if f.set && allowed&f.option == 0 {
 			message := "WriteOptions." + f.name + " is given, and means nothing to this call"
-			if f.option == optionIfRevision {
+			if f.option == optionIfRevision && op.name == "set batch" {
 				message = "IfRevision is given for the whole; in a batch each change has its own"
 			}
 			return op.error(codes.InvalidArgument, message, nil)

@@ -90,9 +90,9 @@ func (e *endpoint) tryStream(ctx context.Context, change *streamedChange, cluste
 		// The node is connected; if the write was not sent, others waited to be sent before it.
 		return try{err: status.FromContextError(ctx.Err()).Err(), unsent: !out.Sent, stuck: !out.Sent}, true
 	case out.Result == nil:
-		return try{err: out.Err}, true
+		return try{err: out.Err, credential: out.Credential}, true
 	case out.Result.GetError() != nil:
-		return try{err: status.FromProto(out.Result.GetError()).Err()}, true
+		return try{err: status.FromProto(out.Result.GetError()).Err(), credential: out.Credential}, true
 	}
 	message, ok := change.answer(out.Result)
 	if !ok {
@@ -102,8 +102,9 @@ func (e *endpoint) tryStream(ctx context.Context, change *streamedChange, cluste
 }
 
 // newWriter returns what carries writes to e over a stream.
-func (e *endpoint) newWriter(cfg Config) *writestream.Writer {
+func (e *endpoint) newWriter(cfg Config, credential func() uint64) *writestream.Writer {
 	return writestream.New(writestream.Config{
+		Credential: credential,
 		Open: func(ctx context.Context) (writestream.Stream, error) {
 			conn, err := e.connect(ctx)
 			if err != nil {

@@ -50,6 +50,9 @@ func (n *fakeNode) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteS
 					r := n.streamed(stream.Context(), w)
 					sending.Lock()
 					defer sending.Unlock()
+					if stream.Context().Err() != nil {
+						return
+					}
 					_ = stream.Send(&rollcallv1.WriteStreamResponse{Results: []*rollcallv1.StreamedResult{r}})
 				})
 			}
@@ -70,6 +73,8 @@ func (n *fakeNode) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteS
 			}
 			return err
 		case <-changed:
+		case <-stream.Context().Done(): // its caller may not write any more
+			return stream.Context().Err()
 		}
 	}
 }

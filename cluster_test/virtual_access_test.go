@@ -142,7 +142,7 @@ func TestVirtualARevokedTokenWritesNothing(t *testing.T) {
 					}
 				}
 				count := 0
-				for e, err := range c.client().ListEvents(c.patiently(), client.ListEventsOptions{}) {
+				for e, err := range c.clientFor(t).ListEvents(c.patiently(), client.ListEventsOptions{}) {
 					if err != nil {
 						t.Fatal(err)
 					}

@@ -34,8 +34,10 @@ func full() Reading {
 		Ready:   true, Storage: &Storage{Registry: 1 << 20, Log: 2 << 20, Snapshots: 3 << 20, Free: 4 << 20}, LastSnapshot: time.Now().Add(-time.Hour),
 		Connections: []Connections{{"api", 7, 10_000}, {"http", 1, 256}},
 		Watches:     9, EventWatches: 3, StateWatches: 2, LeaseStreams: 4, WriteStreams: 5, WatchesLimit: 200_000,
-		TLS:          &TLS{Expiries: map[string]time.Time{"ca": time.Unix(2_000_000_000, 0)}, ReloadsTaken: 3, ReloadsRefused: 1, Failed: []FailedHandshakes{{"peer", "expired", 4}}},
 		AuthFailures: map[string]uint64{"token_unknown": 6}, Denied: map[string]uint64{"report": 3}, Tokens: 17,
+		Audit:         &Audit{Written: 7, Lost: 5, LeftOut: 2},
+		RateLimited:   11,
+		TLS:           &TLS{Expiries: map[string]time.Time{"ca": time.Unix(2_000_000_000, 0)}, ReloadsTaken: 3, ReloadsRefused: 1, Failed: []FailedHandshakes{{"peer", "expired", 4}}},
 		ServicesAsked: true, ServiceStatuses: []ServiceStatus{{"shop/cart", "SERVING"}},
 	}
 }
@@ -91,6 +93,10 @@ func TestScrape(t *testing.T) {
 		`rollcall_auth_failures_total{reason="token_unknown"} 6`,
 		`rollcall_denied_total{verb="report"} 3`,
 		`rollcall_tokens 17`,
+		`rollcall_audit_lines_total 7`,
+		`rollcall_audit_dropped_total{why="not-written"} 5`,
+		`rollcall_audit_dropped_total{why="too-many"} 2`,
+		`rollcall_rate_limited_total 11`,
 		`rollcall_tls_reloads_total{result="refused"} 1`,
 		`rollcall_tls_handshakes_failed_total{port="peer",reason="expired"} 4`,
 		`rollcall_clock_offset_seconds{member="n2"} -1.5`,

@@ -61,7 +61,10 @@ type Reading struct {
 	LeaseStreams, WriteStreams          int64 // streams that count as watches: of renewals, of writes
 	WatchesLimit                        int64
 
-	TLS *TLS // nil: plain text
+	TLS   *TLS   // nil: plain text
+	Audit *Audit // nil: no audit log
+
+	RateLimited uint64 // changes that were refused because of --writes-per-second
 
 	// AuthFailures are the calls whose token proved nothing, by reason; Denied those that their caller may not make,
 	// by verb.
@@ -84,6 +87,13 @@ type TLS struct {
 type FailedHandshakes struct {
 	Port, Reason string
 	Count        uint64
+}
+
+// Audit are the lines of an audit log.
+type Audit struct {
+	Written uint64
+	Lost    uint64 // the file could not be written
+	LeftOut uint64 // refused calls: there were too many at once
 }
 
 // MaxServiceSeries is the most services that have a series of their own.
@@ -355,6 +365,21 @@ var families = []family{
 		}},
 	{"rollcall_tokens", "Tokens that there are, expired ones too; at most 10000.", gauge, nil,
 		one(func(r Reading) float64 { return float64(r.Tokens) })},
+	{"rollcall_audit_lines_total", "Lines that are in the audit log, since the node was started. No sample without --audit-log.", counter, nil,
+		func(r Reading, e emit) {
+			if r.Audit != nil {
+				e(float64(r.Audit.Written))
+			}
+		}},
+	{"rollcall_audit_dropped_total", "Lines that the audit log does not have, by why: not-written, because its file could not be written for too long; too-many, refused calls that were too many at once. No sample without --audit-log.", counter, []string{"why"},
+		func(r Reading, e emit) {
+			if r.Audit != nil {
+				e(float64(r.Audit.Lost), "not-written")
+				e(float64(r.Audit.LeftOut), "too-many")
+			}
+		}},
+	{"rollcall_rate_limited_total", "Changes that this node refused because their caller makes more in a second than --writes-per-second.", counter, nil,
+		one(func(r Reading) float64 { return float64(r.RateLimited) })},
 	{"rollcall_clock_offset_seconds", "How far that member's clock is ahead of the cluster's clock, as this node measured it lately. Above 0.5 its time service needs attention.", gauge, []string{"member"},
 		func(r Reading, e emit) {
 			for member, ahead := range r.ClockOffsets {

@@ -76,6 +76,11 @@ type Config struct {
 	// MaxHTTPConnections is the most connections to the HTTP port. This and MaxConnections are lowered to
 	// what the system's limit on open files leaves.
 	MaxHTTPConnections int
+	// AuditLog is a file with a line for each change, and for each call that is refused because of who the caller is;
+	// "": none. See auditlog.Config.File.
+	AuditLog string
+	// WritesPerSecond is how many changes each caller may make in a second over this node; 0: no limit.
+	WritesPerSecond int
 	// ClientMemory is about how many bytes of memory this node holds for its clients at most, besides
 	// watches: see server.Config.
 	ClientMemory int64
@@ -280,6 +285,8 @@ func (c Config) Validate() error {
 		return errors.New("--max-watches, --max-watches-per-connection, --max-connections and --max-http-connections must be at least 1")
 	case c.MaxWatchesPerConnection > maxPerConnection:
 		return fmt.Errorf("--max-watches-per-connection is %d; it must be at most %d", c.MaxWatchesPerConnection, maxPerConnection)
+	case c.WritesPerSecond < 0:
+		return fmt.Errorf("--writes-per-second is %d; it must be at least 0, which is no limit", c.WritesPerSecond)
 	case c.ClientMemory < server.MinClientMemory:
 		return fmt.Errorf("--client-memory is %d; it must be at least %d", c.ClientMemory, server.MinClientMemory)
 	case c.DrainDelay < 0 || c.DrainDelay > maxDrainDelay:

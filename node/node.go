@@ -16,6 +16,7 @@ import (
 	"github.com/rollcallhq/rollcall/node/lessor"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/httpserver"
@@ -43,6 +44,7 @@ type Node struct {
 	raft   *raftnode.Node
 	server *server.Server
 
+	auditLog                  *auditlog.Log // nil: none
 	metrics                   *metrics.Metrics
 	slowAppends, fullBacklogs notice
 
@@ -147,6 +149,9 @@ func (n *Node) release(ctx context.Context) error {
 		closing("the server", n.server.Stop(ctx))
 	} else if n.api != nil {
 		closing("the API listener", n.api.Close())
+	}
+	if n.auditLog != nil {
+		closing("the audit log", n.auditLog.Close(ctx))
 	}
 	if n.raft != nil {
 		if err := n.raft.Close(); err != nil {

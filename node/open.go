@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/store/registry"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 // Open starts a node. It answers reads from its own disk when Open returns, whether or not there is
@@ -65,6 +66,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		if n.probes, err = cfg.Network.Listen(cfg.HealthListen); err != nil {
 			return nil, fmt.Errorf("listen for probes (--health-listen): %w", err)
 		}
+	}
+	if err = n.openAuditLog(); err != nil {
+		return nil, err
 	}
 	if err = n.openStore(); err != nil {
 		return nil, err
@@ -159,6 +163,9 @@ func (n *Node) openRegistry() (err error) {
 // planConnections divides the files that the system lets this process have open.
 func (n *Node) planConnections() {
 	want := connlimit.Connections{API: n.cfg.MaxConnections, Peer: raftnode.DefaultConfig().MaxPeerConnections, HTTP: n.cfg.MaxHTTPConnections}
+	if n.cfg.TLS.Mode != tlsport.Off {
+		want.Handshakes = tlsport.MaxHandshakes * 11 / 8 // three of them have been answered
+	}
 	files := connlimit.MaxFiles()
 	n.connections = connlimit.Plan(files, want)
 	if n.connections != want {
@@ -217,6 +224,7 @@ func (n *Node) serverConfig() server.Config {
 	cfg.TLS = n.tls.api
 	cfg.LoopbackOnly = n.cfg.loopbackOnly(n.self)
 	cfg.StaticAdmins = n.admins
+	cfg.Audit, cfg.WritesPerSecond = n.auditLog, n.cfg.WritesPerSecond
 	return cfg
 }
 

@@ -57,6 +57,7 @@ func (t TLS) names() func(certificate *x509.Certificate, member string) error {
 // securePorts are the ports with TLS. All are nil in plain text.
 type securePorts struct {
 	source          *certs.Source
+	handshakes      *tlsport.Handshakes
 	api, peer, http *tlsport.Port
 }
 
@@ -65,9 +66,6 @@ var (
 	apiProtocols  = []string{"h2"}
 	peerProtocols = []string{"rollcall-peer"}
 )
-
-// maxPending is the most connections of a port whose handshake is not over. They take some KiB each.
-const maxPending = 1024
 
 // openTLS reads the certificates and verifies them.
 func (n *Node) openTLS() error {
@@ -89,17 +87,18 @@ func (n *Node) openTLS() error {
 	if err != nil {
 		return fmt.Errorf("TLS: %w", err)
 	}
+	handshakes := tlsport.NewHandshakes(n.connections.Handshakes * 8 / 11)
 	port := func(name string, ask certs.ClientCertificate, protocols []string) *tlsport.Port {
 		return tlsport.New(tlsport.Config{
 			Name: name, Mode: t.Mode, Source: source, ClientCertificate: ask, Protocols: protocols,
-			MaxPending: min(maxPending, n.connections.API/2), Logger: n.log,
+			Handshakes: handshakes, Logger: n.log,
 		})
 	}
 	n.tls = securePorts{
-		source: source,
-		api:    port("api", certs.Optional, apiProtocols),
-		peer:   port("peer", certs.Required, peerProtocols),
-		http:   port("http", certs.Optional, nil),
+		source: source, handshakes: handshakes,
+		api:  port("api", certs.Optional, apiProtocols),
+		peer: port("peer", certs.Required, peerProtocols),
+		http: port("http", certs.Optional, nil),
 	}
 	return nil
 }
@@ -110,6 +109,7 @@ func (n *Node) runTLS(ctx context.Context) {
 		return
 	}
 	n.wg.Go(func() { n.tls.source.Run(ctx) })
+	n.wg.Go(func() { n.tls.handshakes.Run(ctx) })
 	for _, port := range []*tlsport.Port{n.tls.api, n.tls.peer, n.tls.http} {
 		n.wg.Go(func() { port.Run(ctx) })
 	}

@@ -11,12 +11,14 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
+	"github.com/rollcallhq/rollcall/server/ratelimit"
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -39,6 +41,8 @@ type admin struct {
 	ending   context.Context            // ends when streams are to end
 	cutOff   func(call context.Context) // closes the connection of a call
 	onWrite  func(took time.Duration)   // see Config
+	audit    *auditlog.Log              // nil: none
+	limits   *ratelimit.Limits          // of writes, by caller; nil: none
 	log      *slog.Logger
 }
 
@@ -202,6 +206,7 @@ func (a *admin) admit(ctx context.Context) (*authn.Caller, error) {
 	if refusal != nil {
 		return nil, rpcerror.ToStatus(a.node, refusal)
 	}
+	a.noteCaller(ctx, caller)
 	return caller, nil
 }
 
@@ -249,12 +254,16 @@ type payload interface{ MarshalVT() ([]byte, error) }
 func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bool) (*logv1.Result, error) {
 	connection, _ := peer.FromContext(ctx)
 	bytes := forward.CommandBytes(cmd)
+	if f := a.limit(cmd); f != nil {
+		return nil, rpcerror.ToStatus(a.node, f)
+	}
 	if f := a.pending.Take(connection, bytes); f != nil {
 		return nil, a.notTaken(f)
 	}
 	defer a.pending.Give(connection, bytes)
 	began := time.Now()
 	result, err := a.router.Propose(ctx, cmd, validateOnly)
+	a.noteChange(ctx, result)
 	if a.onWrite != nil && !validateOnly {
 		a.onWrite(time.Since(began))
 	}

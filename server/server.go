@@ -19,6 +19,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/connlimit"
@@ -27,6 +28,7 @@ import (
 	"github.com/rollcallhq/rollcall/server/forward"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
+	"github.com/rollcallhq/rollcall/server/ratelimit"
 	"github.com/rollcallhq/rollcall/server/receive"
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -77,6 +79,12 @@ type Config struct {
 	// it was; the read itself takes microseconds.
 	// Both must not block; nil: nobody is told.
 	OnWrite, OnLinearizableRead func(took time.Duration)
+
+	// Audit is told of each change, and of each call that ends because of who its caller is; nil: nobody is told.
+	Audit *auditlog.Log
+	// WritesPerSecond is how many changes each caller may make in a second, over this node; 0: as many as there is
+	// room for. Callers without an identity are told apart by their addresses.
+	WritesPerSecond int
 
 	// TLS secures the API port; nil: plain text.
 	TLS *tlsport.Port
@@ -129,6 +137,8 @@ func (c Config) Validate() error {
 		return errors.New("server: MaxWatches, MaxWatchesPerConnection, MaxConnections and MaxForwarded must be at least 1")
 	case c.MaxWatchesPerConnection > math.MaxInt32-spareStreams:
 		return fmt.Errorf("server: MaxWatchesPerConnection is %d; it must be at most %d", c.MaxWatchesPerConnection, math.MaxInt32-spareStreams)
+	case c.WritesPerSecond < 0:
+		return fmt.Errorf("server: WritesPerSecond is %d; it must be at least 0", c.WritesPerSecond)
 	case c.ClientMemory < MinClientMemory:
 		return fmt.Errorf("server: ClientMemory is %d; it must be at least %d", c.ClientMemory, MinClientMemory)
 	case c.Logger == nil:
@@ -151,9 +161,11 @@ type Server struct {
 	watches   *watches
 	budgets   budgets
 	requests  *receive.Limits
+	limits    *ratelimit.Limits // of writes, by caller; nil: none
 	callers   *authn.Authenticator
 	denials   authn.Denials
 	open      *authz.Streams
+	access    Access
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -189,6 +201,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     peerconn.NewPool(deps.Peers),
+		access:   deps.Access,
 		rpcs:     rpcstats.New(),
 		draining: make(chan struct{}),
 		fence:    fence.New(),
@@ -220,6 +233,9 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	s.budgets = newBudgets(cfg.ClientMemory, s.closed)
 	s.budgets.answers.CutLargest(s.cut)
 	s.requests = newRequestLimits(cfg)
+	if cfg.WritesPerSecond > 0 {
+		s.limits = ratelimit.New(cfg.WritesPerSecond)
+	}
 	s.watches = newWatches(cfg, s.rpcs, s.requests)
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
@@ -239,14 +255,14 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		pool: s.pool, incoming: in, log: s.log,
 		replica: deps.Replica, exporter: deps.Exporter, storage: deps.Storage, reads: r, cutOff: s.cutOff, exporting: make(chan struct{}, 1),
 	}
-	api, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
-	streams := s.requests.Streams(api)
+	counted, peer := s.requests.Methods(s.rpcs.On(s.api)), s.rpcs.On(s.peer)
+	api, streams := audited(cfg.Audit, counted), audited(cfg.Audit, s.requests.Streams(counted))
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	changes := &admin{
 		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
-		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff,
+		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
 	}
 	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{

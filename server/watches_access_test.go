@@ -83,7 +83,9 @@ func (n *testNode) watch(who string, ctx func(context.Context) context.Context, 
 		switch what {
 		case "health":
 			stream, err := n.health().Watch(c, &healthpb.HealthCheckRequest{Service: names[0]})
-			return receiveAll(stream, err, func(m *healthpb.HealthCheckResponse) { take(names[0], m.GetStatus().String(), m.GetStatus() == serviceUnknown) })
+			return receiveAll(stream, err, func(m *healthpb.HealthCheckResponse) {
+				take(names[0], m.GetStatus().String(), m.GetStatus() == serviceUnknown)
+			})
 		case "events":
 			stream, err := n.reads().WatchEvents(c, &rollcallv1.WatchEventsRequest{FromRevision: 1})
 			return receiveAll(stream, err, func(m *rollcallv1.WatchEventsResponse) {

@@ -189,7 +189,12 @@ func (s *writeStream) take(writes []*rollcallv1.StreamedWrite) {
 	for _, w := range writes {
 		write, err := s.prepare(w)
 		bytes := forward.CommandBytes(write.Command)
-		if f := s.pending.Take(s.connection, bytes); f != nil {
+		f := s.limit(write.Command)
+		if f == nil {
+			f = s.pending.Take(s.connection, bytes)
+		}
+		if f != nil {
+			s.streamed(write, nil, f.AsNotWritten(), false)
 			if refused == nil {
 				refused = make(map[string]*forward.Refusal)
 			}

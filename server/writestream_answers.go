@@ -76,6 +76,10 @@ const resultOverhead = 32
 func (s *writeStream) answer(w *streamedWrite) (r *rollcallv1.StreamedResult, size int) {
 	r = &rollcallv1.StreamedResult{Id: w.ID}
 	err := s.result(w, r)
+	if s.audit != nil {
+		result, _ := w.Result()
+		s.streamed(w, result, err, !w.began.IsZero())
+	}
 	if s.onWrite != nil && !w.began.IsZero() && !w.ValidateOnly {
 		s.onWrite(time.Since(w.began))
 	}

@@ -24,6 +24,8 @@ type Conn struct {
 	net.Conn // as it was accepted; it is read through secured only
 	port     *Port
 
+	handshake *handshake // nil: the connection was dialed
+
 	once    sync.Once
 	secured net.Conn // what Read and Write use; nil: the handshake failed
 	state   *tls.ConnectionState
@@ -49,7 +51,7 @@ func (c *Conn) Handshake() error {
 			linger(c.Conn, c.failure)
 			_ = c.Conn.Close()
 		}
-		c.port.pending.remove(c)
+		c.handshake.end()
 		if c.failure != nil {
 			return
 		}
@@ -95,7 +97,9 @@ func (c *Conn) Write(b []byte) (int, error) {
 // Close implements net.Conn. It waits for no handshake, and tells the other side if the handshake is over.
 func (c *Conn) Close() error {
 	if !c.ready.Load() {
-		c.port.pending.remove(c)
+		if c.handshake != nil {
+			c.handshake.end()
+		}
 		c.abort()
 		return nil
 	}

@@ -15,7 +15,7 @@ import (
 // TestAuthInfo: gRPC's servers are told who the certificate names, and whether the connection is secured.
 func TestAuthInfo(t *testing.T) {
 	ca := tlstest.NewCA(t, "ca")
-	port := New(Config{Name: "api", Mode: Permissive, Source: tlstest.Open(t, ca.Issue([]string{"n1"})), ClientCertificate: certs.Optional, Protocols: []string{"h2"}, MaxPending: 10, Logger: slog.New(slog.DiscardHandler)})
+	port := New(Config{Name: "api", Mode: Permissive, Source: tlstest.Open(t, ca.Issue([]string{"n1"})), ClientCertificate: certs.Optional, Protocols: []string{"h2"}, Handshakes: NewHandshakes(10), Logger: slog.New(slog.DiscardHandler)})
 	for name, test := range map[string]struct {
 		files    *certs.Files // nil: plain text
 		kind     string

@@ -42,7 +42,7 @@ var (
 )
 
 // own are this package's errors.
-var own = map[error]string{errPlainText: ReasonPlainText, errCrowded: ReasonCrowded, errProtocol: ReasonProtocol}
+var own = map[error]string{errPlainText: ReasonPlainText, errCrowded: ReasonCrowded, errProtocol: ReasonProtocol, errTooLarge: ReasonProtocol}
 
 // alerts are what the other side may say to end a handshake, as crypto/tls words it, and what that means. TLS carries
 // no more than such a word.

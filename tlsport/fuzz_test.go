@@ -21,7 +21,7 @@ func FuzzFirstBytes(f *testing.F) {
 	source := tlstest.Open(f, ca.Issue([]string{"n1"}))
 	ports := map[Mode]*Port{}
 	for _, mode := range []Mode{Permissive, Required} {
-		ports[mode] = New(Config{Name: "fuzz", Mode: mode, Source: source, ClientCertificate: certs.Required, Protocols: []string{"h2"}, MaxPending: 10, Logger: slog.New(slog.DiscardHandler)})
+		ports[mode] = New(Config{Name: "fuzz", Mode: mode, Source: source, ClientCertificate: certs.Required, Protocols: []string{"h2"}, Handshakes: NewHandshakes(10), Logger: slog.New(slog.DiscardHandler)})
 	}
 	f.Fuzz(func(t *testing.T, first []byte) {
 		for mode, port := range ports {
@@ -48,8 +48,8 @@ func FuzzFirstBytes(f *testing.F) {
 			if b := <-answer; len(b) > 0 && (plain || first[0] != firstTLSByte || b[0] != 0x15 && b[0] != firstTLSByte) {
 				t.Errorf("%v: answers %q to %q", mode, b, first)
 			}
-			if n := port.pending.len(); n != 0 {
-				t.Errorf("%v: %d are pending", mode, n)
+			if h := port.cfg.Handshakes; len(h.of) != 0 {
+				t.Errorf("%v: %v are not over", mode, h.of)
 			}
 		}
 	})

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/rollcallhq/rollcall/certs"
 )
@@ -21,8 +22,8 @@ type Config struct {
 	ClientCertificate certs.ClientCertificate
 	// Protocols are what may be spoken over TLS (ALPN): the other side must name one. None: it is not asked.
 	Protocols []string
-	// MaxPending is the most connections whose handshake is not over; the oldest makes room for a new one.
-	MaxPending int
+	// Handshakes bounds those that are not over. The ports of a process share it.
+	Handshakes *Handshakes
 	Logger     *slog.Logger
 }
 
@@ -30,8 +31,6 @@ type Config struct {
 type Port struct {
 	cfg      Config
 	server   *tls.Config
-	slots    slots
-	pending  pending
 	open     *certs.Connections
 	ending   *ending
 	refusals refusals
@@ -44,20 +43,18 @@ func New(cfg Config) *Port {
 		cfg:      cfg,
 		server:   cfg.Source.Server(certs.Accept{ClientCertificate: cfg.ClientCertificate, NextProtos: cfg.Protocols}),
 		open:     certs.NewConnections(cfg.Source, log),
-		pending:  pending{limit: max(1, cfg.MaxPending)},
 		ending:   newEnding(),
 		refusals: refusals{log: log},
 	}
 }
 
 // Run ends the connections whose certificates are not accepted any more after the CAs have changed, within a minute, in
-// moments in which they carry nothing. When ctx ends no handshake waits for its turn any more.
+// moments in which they carry nothing.
 func (p *Port) Run(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { p.open.Run(ctx) })
 	parts.Go(func() { p.ending.run(ctx) })
 	<-ctx.Done()
-	p.slots.close()
 	parts.Wait()
 }
 
@@ -71,7 +68,7 @@ func (p *Port) Mode() Mode { return p.cfg.Mode }
 // bound the handshake.
 func (p *Port) Accept(conn net.Conn) *Conn {
 	c := &Conn{Conn: conn, port: p, gone: make(chan struct{})}
-	p.pending.add(c)
+	c.handshake = p.cfg.Handshakes.open(c)
 	return c
 }
 
@@ -88,13 +85,18 @@ func (p *Port) secure(c *Conn) error {
 		c.secured = conn
 		return nil
 	}
-	slot := p.slots.take(HandshakeTimeout, c.gone, c.abort)
-	if slot == nil {
+	f := &flight{Conn: c.Conn, handshake: c.handshake, buffer: []byte{first}, read: 1, limit: maxHelloBytes}
+	begun := time.Now()
+	if err := f.hello(); err != nil {
+		return p.failed(c, err)
+	}
+	if !c.handshake.ready(HandshakeTimeout - time.Since(begun)) {
 		return p.failed(c, errCrowded)
 	}
-	defer p.slots.put(slot)
-	secured := tls.Server(conn, p.server)
-	if err := secured.Handshake(); err != nil {
+	secured := tls.Server(f, p.server)
+	err = secured.Handshake()
+	f.over = true
+	if err != nil {
 		return p.failed(c, err)
 	}
 	if err := p.secured(c, secured); err != nil {

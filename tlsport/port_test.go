@@ -50,14 +50,18 @@ type testPort struct {
 	conns  chan *Conn // accepted; capacity 1000: no test has so many
 }
 
-const at = "127.0.0.1:7600"
+const (
+	at = "127.0.0.1:7600"
+	// testLimit is how many handshakes may be open, and 15 be answered.
+	testLimit = 40
+)
 
 func open(t *testing.T, mode Mode, ask certs.ClientCertificate, files certs.Files) *testPort {
 	t.Helper()
 	p := &testPort{t: t, net: memnet.New(), log: &syncBuffer{}, conns: make(chan *Conn, 1000)}
 	log := slog.New(slog.NewTextHandler(p.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	source := tlstest.Open(t, files)
-	p.Port = New(Config{Name: "test", Mode: mode, Source: source, ClientCertificate: ask, Protocols: []string{"echo"}, MaxPending: 400, Logger: log})
+	p.Port = New(Config{Name: "test", Mode: mode, Source: source, ClientCertificate: ask, Protocols: []string{"echo"}, Handshakes: NewHandshakes(testLimit), Logger: log})
 	ctx, cancel := context.WithCancel(context.Background())
 	l, err := p.net.Listen(at)
 	if err != nil {
@@ -65,6 +69,7 @@ func open(t *testing.T, mode Mode, ask certs.ClientCertificate, files certs.File
 	}
 	p.wg.Go(func() { source.Run(ctx) })
 	p.wg.Go(func() { p.Run(ctx) })
+	p.wg.Go(func() { p.cfg.Handshakes.Run(ctx) })
 	secured := p.Listen(l)
 	p.wg.Go(func() {
 		for {
@@ -72,13 +77,8 @@ func open(t *testing.T, mode Mode, ask certs.ClientCertificate, files certs.File
 			if err != nil {
 				return
 			}
-			_ = conn.SetDeadline(time.Now().Add(HandshakeTimeout))
 			p.wg.Go(func() {
 				defer conn.Close()
-				if conn.(*Conn).Handshake() != nil {
-					return
-				}
-				_ = conn.SetDeadline(time.Time{})
 				p.conns <- conn.(*Conn)
 				_, _ = io.Copy(conn, conn)
 			})
@@ -86,7 +86,7 @@ func open(t *testing.T, mode Mode, ask certs.ClientCertificate, files certs.File
 	})
 	p.cancel = func() {
 		cancel()
-		l.Close()
+		secured.Close()
 		p.wg.Wait()
 	}
 	return p
@@ -324,6 +324,7 @@ func TestRotation(t *testing.T) {
 				t.Errorf("%s: %q %v", name, got, err)
 			}
 		}
+		synctest.Wait() // a connection is forgotten after it was closed
 		if !strings.Contains(p.log.String(), "no longer verifies") || p.open.Len() != 1 {
 			t.Errorf("%d are remembered; log\n%s", p.open.Len(), p.log)
 		}
@@ -337,106 +338,16 @@ func TestRotation(t *testing.T) {
 	})
 }
 
-// TestStrangersKeepNobodyOut: handshakes that are not finished take 64 slots at most, and who comes now is served within
-// a second.
-func TestStrangersKeepNobodyOut(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ca := tlstest.NewCA(t, "ca")
-		p := open(t, Required, certs.Optional, ca.Issue([]string{"n1"}))
-		defer p.cancel()
-		var strangers []net.Conn
-		for i := range 100 + 3*MaxHandshakes {
-			conn := p.dial()
-			if i >= 100 { // others say nothing at all
-				if _, err := conn.Write([]byte{firstTLSByte, 3, 1}); err != nil {
-					t.Fatal(err)
-				}
-			}
-			strangers = append(strangers, conn)
-			synctest.Wait()
-		}
-		synctest.Wait()
-		if len(p.slots.held) != MaxHandshakes || len(p.slots.waiting) != 2*MaxHandshakes {
-			t.Errorf("%d hold a slot, %d wait", len(p.slots.held), len(p.slots.waiting))
-		}
-		for range 3 {
-			begun := time.Now()
-			conn := p.client(certs.Files{CA: []string{ca.File}})
-			if _, err := echo(conn); err != nil || time.Since(begun) > time.Second {
-				t.Errorf("%v after %v", err, time.Since(begun))
-			}
-			conn.Close()
-		}
-		begun := time.Now()
-		for _, conn := range strangers {
-			if _, err := conn.Read(make([]byte, 1)); err == nil {
-				t.Error("a stranger is answered")
-			}
-			conn.Close()
-		}
-		if took := time.Since(begun); took > HandshakeTimeout {
-			t.Errorf("the last stranger was there for %v", took)
-		}
-		synctest.Wait()
-		if len(p.slots.held) != 0 || len(p.slots.waiting) != 0 {
-			t.Errorf("in the end %d hold a slot, %d wait", len(p.slots.held), len(p.slots.waiting))
-		}
-	})
-}
-
-// TestTheOldestMakesRoom: of connections whose handshake is not over there are only so many.
-func TestTheOldestMakesRoom(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ca := tlstest.NewCA(t, "ca")
-		p := open(t, Required, certs.Optional, ca.Issue([]string{"n1"}))
-		defer p.cancel()
-		used := p.client(certs.Files{CA: []string{ca.File}})
-		if _, err := echo(used); err != nil {
-			t.Fatal(err)
-		}
-		var all []net.Conn
-		for range 500 {
-			conn := p.dial()
-			if _, err := conn.Write([]byte{firstTLSByte}); err != nil {
-				t.Fatal(err)
-			}
-			all = append(all, conn)
-			synctest.Wait()
-		}
-		if n := p.pending.len(); n != 400 {
-			t.Errorf("%d are pending", n)
-		}
-		if n := len(p.slots.held) + len(p.slots.waiting); n != 400 {
-			t.Errorf("%d are in their handshake", n)
-		}
-		for i, conn := range all {
-			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
-			_, err := conn.Read(make([]byte, 1))
-			if closed := !errors.Is(err, os.ErrDeadlineExceeded); closed != (i < 100) {
-				t.Errorf("connection %d: %v", i, err)
-			}
-			conn.Close()
-		}
-		if got, err := echo(used); got != "Hello" || err != nil {
-			t.Errorf("one that is in use: %q %v", got, err)
-		}
-		used.Close()
-		synctest.Wait()
-		if n := p.pending.len(); n != 0 {
-			t.Errorf("%d are pending in the end", n)
-		}
-	})
-}
-
 // TestEndOfThePort: handshakes do not wait for a port that ends, and Close waits for no handshake.
 func TestEndOfThePort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := tlstest.NewCA(t, "ca")
 		p := open(t, Required, certs.Optional, ca.Issue([]string{"n1"}))
+		hello := wholeHello(t)
 		var all []net.Conn
-		for range 2 * MaxHandshakes {
+		for i := range testLimit {
 			conn := p.dial()
-			if _, err := conn.Write([]byte{firstTLSByte}); err != nil {
+			if _, err := conn.Write(hello[:len(hello)-i%2]); err != nil {
 				t.Fatal(err)
 			}
 			all = append(all, conn)

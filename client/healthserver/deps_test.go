@@ -28,8 +28,8 @@ func TestWhatAProgramGains(t *testing.T) {
 		t.Errorf("it gains the modules %v, want %v", got, want)
 	}
 	want := []string{
-		"api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "client/healthserver",
-		"client/internal/halves", "client/internal/renewal", "client/internal/writestream", "client/view", "internal/connfailure", "internal/grpcstop",
+		"api/rollcall/accesstoken", "api/rollcall/limits", "api/rollcall/pattern", "api/rollcall/v1", "client", "client/healthserver",
+		"client/internal/credential", "client/internal/halves", "client/internal/renewal", "client/internal/writestream", "client/view", "internal/connfailure", "internal/grpcstop",
 	}
 	if slices.Sort(packages); !slices.Equal(packages, want) {
 		t.Errorf("it gains our packages %v, want %v", packages, want)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
 
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -127,8 +128,14 @@ func (a *app) benchConnect(ctx context.Context, n int) (*loadgen.Connections, er
 	if err != nil {
 		return nil, err
 	}
+	dialer := map[string][]grpc.DialOption{} // by endpoint
+	for _, e := range endpoints {
+		if dialer[e], err = a.withToken(e, options); err != nil {
+			return nil, err
+		}
+	}
 	var why strings.Builder
-	c, err := loadgen.Connect(ctx, endpoints, n, options, func(endpoint string, err error) {
+	c, err := loadgen.Connect(ctx, endpoints, n, func(e string) []grpc.DialOption { return dialer[e] }, func(endpoint string, err error) {
 		why.WriteString(err.Error())
 		a.note(fmt.Sprintf("no load on %s: %s", endpoint, format.OneLine(err.Error())))
 	})

@@ -29,6 +29,7 @@ type devConfig struct {
 	basePort    int
 	fresh       bool
 	tls         bool
+	auth        bool // with tls
 	logLevel    string
 
 	restart      time.Duration // pause before a node that died is started again; 0: it is not
@@ -54,10 +55,11 @@ the first three nodes if you give no --endpoints.
 Kill a node to see that the others go on. It is started again after 5 s. All nodes end when this command
 ends. The data stay in --data and are used again; --fresh removes them first.
 
-With --tls every port speaks TLS, with certificates that are made in tls/ of the data. What you need to
-call the nodes is printed.`,
+With --tls every port speaks TLS, with certificates that are made in tls/ of the data. With --auth access
+is enforced, too: admin.token in the data is the token of an administrator, and everybody else may only
+read. What you need to call the nodes is printed.`,
 		Example: `  rollcall dev
-  rollcall dev --tls
+  rollcall dev --auth
   rollcall dev --nodes 5 --fresh`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -66,6 +68,7 @@ call the nodes is printed.`,
 				return devFailure(fmt.Errorf("find this program: %w", err))
 			}
 			cfg.command = func(args []string) *exec.Cmd { return exec.Command(self, args...) }
+			cfg.tls = cfg.tls || cfg.auth
 			cfg.nodesChosen = cmd.Flags().Lookup("nodes").Changed
 			if noRestart {
 				cfg.restart = 0
@@ -81,10 +84,11 @@ call the nodes is printed.`,
 	f.IntVar(&cfg.basePort, "base-port", 7600, "API `port` of the first node")
 	f.BoolVar(&cfg.fresh, "fresh", false, "remove the data of an earlier run first")
 	f.BoolVar(&cfg.tls, "tls", false, "TLS on all ports of the nodes")
+	f.BoolVar(&cfg.auth, "auth", false, "enforce access, with a token of an administrator in the data; implies --tls")
 	f.BoolVar(&noRestart, "no-restart", false, "leave a node that died dead")
 	f.StringVar(&cfg.logLevel, "log-level", "warn", "least level of the nodes' logs to show: debug, info, warn or error")
 	a.complete(cmd, "log-level", logLevels...)
-	cliflag.FlagOnly(f, "data", "fresh", "tls") // ROLLCALL_DATA and ROLLCALL_TLS are of one node
+	cliflag.FlagOnly(f, "data", "fresh", "tls", "auth") // ROLLCALL_DATA and ROLLCALL_TLS are of one node
 	cliflag.NotEmpty(f, "data")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
@@ -121,6 +125,9 @@ func (a *app) dev(ctx context.Context, cfg devConfig) error {
 		return devFailure(err)
 	}
 	if err := dir.Begin(cfg.nodes, cfg.basePort, cfg.fresh); err != nil {
+		return devFailure(err)
+	}
+	if err := beginDevAuth(cfg); err != nil {
 		return devFailure(err)
 	}
 	if cfg.tls {
@@ -170,6 +177,11 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devcluster.N
 		}
 		out.ca = files.CA[0]
 	}
+	token, err := cfg.devToken()
+	if err != nil {
+		return devFailure(err)
+	}
+	out.token = token
 	processes, first := make([]*devcluster.Process, len(nodes)), make([]func(), len(nodes))
 	for i, n := range nodes {
 		args, err := serveArguments(cfg, n, nodes)
@@ -207,7 +219,7 @@ func (a *app) runDev(parent context.Context, cfg devConfig, nodes []devcluster.N
 		close(allEnded)
 	}()
 
-	err := awaitDev(ctx, cfg, nodes)
+	err = awaitDev(ctx, cfg, nodes)
 	if parent.Err() == nil {
 		out.ready(describe(processes), cfg.data, a.now().Sub(begin), err)
 	}
@@ -232,19 +244,9 @@ func describe(processes []*devcluster.Process) []devcluster.Node {
 	return nodes
 }
 
-// awaitDev waits until the cluster is ready as a whole.
-func awaitDev(ctx context.Context, cfg devConfig, nodes []devcluster.Node) error {
-	c, err := devClient(cfg, nodes)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = awaitCluster(ctx, c, cfg.readyTimeout)
-	return err
-}
-
-func devClient(cfg devConfig, nodes []devcluster.Node) (*client.Client, error) {
-	a := app{endpoints: devEndpoints(nodes)}
+// devClient calls the nodes with the token of a file; "": without one.
+func devClient(cfg devConfig, nodes []devcluster.Node, token string) (*client.Client, error) {
+	a := app{endpoints: devEndpoints(nodes), tokenFile: token}
 	if cfg.tls {
 		files, err := cfg.devFiles("")
 		if err != nil {
@@ -268,6 +270,7 @@ type devOutput struct {
 	app     *app
 	restart time.Duration // pause before a node that ended is started again; 0: it is not
 	ca      string        // file of the CA, with TLS
+	token   string        // file of the administrator's token, if it is there
 
 	mu     sync.Mutex     // guards what follows and the app's standard output
 	starts map[string]int // by node
@@ -331,14 +334,19 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 		problem = a.explain(err).Error()
 	}
 	if a.forPrograms() {
+		token := o.token
+		if !fileExists(token) {
+			token = ""
+		}
 		a.printJSONLine(struct {
 			Event   string            `json:"event"`
 			Ready   bool              `json:"ready"`
 			Problem string            `json:"problem,omitempty"`
 			Data    string            `json:"data"`
 			CA      string            `json:"ca,omitempty"`
+			Token   string            `json:"token_file,omitempty"`
 			Nodes   []devcluster.Node `json:"nodes"`
-		}{"nodes", err == nil, problem, data, o.ca, nodes})
+		}{"nodes", err == nil, problem, data, o.ca, token, nodes})
 		return
 	}
 	if problem != "" {
@@ -346,10 +354,10 @@ func (o *devOutput) ready(nodes []devcluster.Node, data string, took time.Durati
 	} else {
 		fmt.Fprintf(a.stdout, "ready after %s, data in %s\n", took.Round(100*time.Millisecond), data)
 	}
-	fmt.Fprint(a.stdout, hints(nodes, o.devTLSHint()))
+	fmt.Fprint(a.stdout, hints(nodes, o.devTLSHint()+o.devTokenHint()))
 }
 
-// hints returns commands to try. It names the endpoints if they are not the default ones; secure is the line for TLS.
+// hints returns commands to try. It names the endpoints if they are not the default ones; secure are the lines for TLS and access.
 func hints(nodes []devcluster.Node, secure string) string {
 	endpoints := devEndpoints(nodes)
 	var b strings.Builder

@@ -58,12 +58,12 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"actor":         "bench clean, bench watch, bench write, delete, lease grant, lease release-guard, lease revoke, override clear, override set, resume, rule add, rule remove, set, shutdown", // who writes
-		"allow-missing": "delete, lease revoke, override clear, resume, rule remove",
-		"cluster":       "delete, events, get, history, lease grant, lease list, lease release-guard, lease revoke, list, override clear, override list, override set, probe, resume, rule add, rule check, rule list, rule remove, set, shutdown, why", // that must answer
+		"actor":         "auth disable, auth enable, bench clean, bench watch, bench write, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke", // who writes
+		"allow-missing": "delete, grant remove, lease revoke, override clear, resume, role remove, rule remove, token revoke",
+		"cluster":       "auth disable, auth enable, delete, events, get, grant add, grant allow, grant deny, grant remove, history, lease grant, lease list, lease release-guard, lease revoke, list, override clear, override list, override set, probe, resume, role remove, role set, rule add, rule check, rule list, rule remove, set, shutdown, token create, token revoke, why", // that must answer
 		"connections":   "bench check, bench watch, bench write",
 		"duration":      "bench check, bench write",
-		"if-revision":   "delete, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"if-revision":   "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown",
 		"insecure":      "agent, serve, snapshot restore",
 		"limit":         "events, history, list",
 		"linearizable":  "bench check, events, get, history, lease list, list, override list, probe, rule check, rule list, why",
@@ -75,8 +75,8 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"min-revision":  "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"node":          "serve, snapshot restore",
 		"rate":          "bench check, bench write",
-		"reason":        "delete, lease grant, lease release-guard, lease revoke, override clear, override set, resume, rule add, rule remove, set, shutdown",
-		"request-id":    "delete, lease grant, lease release-guard, lease revoke, override clear, override set, resume, rule add, rule remove, set, shutdown",
+		"reason":        "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
+		"request-id":    "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
 		"reverse":       "events, history",
 		"since":         "events, history",
 		"until":         "events, history",
@@ -85,7 +85,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	}
 	for name, paths := range shared {
 		switch name {
-		case "endpoints", "output", "color", "no-headers", "timeout", "ca", "cert", "key":
+		case "endpoints", "output", "color", "no-headers", "timeout", "ca", "cert", "key", "token-file":
 			continue // of all commands that ask nodes or print
 		}
 		if got := strings.Join(paths, ", "); got != want[name] {
@@ -95,10 +95,12 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 	slices.Sort(only)
 	wantOnly := []string{
 		"agent --check-config",
+		"auth can --identity", "auth can --when-enforced", "auth disable --dry-run", "auth enable --anonymous", "auth enable --dry-run",
 		"bench clean --prefix", "bench watch --prefix", "bench write --prefix",
 		"cert ca --days", "cert ca --dir", "cert client --days", "cert client --dir", "cert node --days", "cert node --dir", "cert node --host",
-		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --data", "dev --fresh", "dev --tls",
+		"delete --break-glass", "delete --dry-run", "delete --lease", "dev --auth", "dev --data", "dev --fresh", "dev --tls",
 		"events --actor", "events --follow", "events --service", "get --at",
+		"grant add --dry-run", "grant add --on", "grant add --role", "grant allow --dry-run", "grant deny --dry-run", "grant remove --dry-run", "grant remove --on", "grant remove --role",
 		"lease grant --dry-run", "lease grant --forget-after", "lease grant --on-expiry", "lease grant --ttl", "lease keep-alive --timeout", "lease list --all", "lease release-guard --dry-run",
 		"lease revoke --dry-run", "lease revoke --keep-reports", "lease revoke --status", "list --at",
 		"override clear --break-glass", "override clear --dry-run",
@@ -106,10 +108,12 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"probe --addr", "probe --gzip", "probe --rpc-header", "probe --service", "probe --tls", "probe --tls-ca-cert", "probe --tls-client-cert", "probe --tls-client-key",
 		"probe --tls-no-verify", "probe --tls-server-name", "probe --user-agent", "probe --verbose",
 		"resume --break-glass", "resume --dry-run",
+		"role remove --dry-run", "role set --dry-run",
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
 		"set --break-glass", "set --dry-run", "set --forget-after", "set --keep-alive", "set --lease", "set --on-expiry", "set --on-stop", "set --ttl",
 		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
-		"snapshot save --force", "status --wait", "status --watch", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
+		"snapshot save --force", "status --wait", "status --watch", "token create --description", "token create --dry-run", "token create --on", "token create --out", "token create --role", "token create --ttl",
+		"token revoke --dry-run", "token revoke --id", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
 	if !slices.Equal(only, wantOnly) {
 		t.Errorf("flags without a variable:\n%s\nwant:\n%s", strings.Join(only, "\n"), strings.Join(wantOnly, "\n"))
@@ -175,9 +179,10 @@ func TestFlagsWithoutATextAreRefused(t *testing.T) {
 	for _, args := range []string{
 		"set a up --actor", "set a up --lease", "delete a --lease", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
 		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data", "agent --config",
-		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data",
+		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data", "whoami --token-file", "auth can read a --identity", "auth enable --anonymous",
+		"grant add cert:a --on x --role", "grant add cert:a --role x --on", "token create a --role x --on y --out", "token revoke --id",
 	} {
-		flag := args[strings.Index(args, "--"):]
+		flag := args[strings.LastIndex(args, "--"):]
 		for _, value := range []string{"", "  ", "\t"} {
 			fields := strings.Fields(args)
 			fields[len(fields)-1] += "=" + value

@@ -249,7 +249,7 @@ func (a *app) followEvents(ctx context.Context, c *client.Client, prefixes []str
 // wants reports whether the flags choose e. A watch of events filters by prefix only; this is the rest.
 func (f *eventFlags) wants(e *rollcallv1.Event) bool {
 	return (f.service == "" || concerns(e, f.service)) &&
-		(f.actor == "" || e.GetActor().GetName() == f.actor) &&
+		(f.actor == "" || e.GetActor().GetName() == f.actor || e.GetActor().GetOnBehalfOf() == f.actor) &&
 		(len(f.types) == 0 || slices.Contains(f.types, e.GetType())) &&
 		!e.GetTime().AsTime().Before(f.since.Time)
 }
@@ -313,7 +313,7 @@ var eventColumns = []column[*rollcallv1.Event]{
 	}},
 	{header: "FROM→TO", cell: func(v view, e *rollcallv1.Event) format.Cell { return transition(v, e) }},
 	{header: "LEASE", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetLeaseId())) }},
-	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(explain.ActorOrDash(e.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetActor().GetPeer())) }},
 	{header: "REQUEST ID", wide: true, cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(format.OrDash(e.GetRequestId())) }},
 	{header: "REASON", cell: func(_ view, e *rollcallv1.Event) format.Cell { return text(explain.EventReason(e)) }},

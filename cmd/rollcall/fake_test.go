@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -37,9 +38,11 @@ type fake struct {
 	rollcallv1.UnimplementedAdminServer
 	rollcallv1.UnimplementedRegistryServer
 	rollcallv1.UnimplementedClusterServer
+	rollcallv1.UnimplementedAccessServer
 	health  *health.Server
 	address string
 	dialer  []grpc.DialOption // reaches it, if it is virtual
+	seen    atomic.Value      // the authorization of the newest unary call; a string
 
 	mu       sync.Mutex // guards what follows
 	revision int64
@@ -47,9 +50,11 @@ type fake struct {
 	status   *rollcallv1.GetStatusResponse
 	refuse   error // of every write
 	unread   error // of every read
+	noStatus error // of GetStatus
 	history  fakeHistory
 	layers   fakeLayers
 	leases   fakeLeases
+	access   fakeAccess
 	wrote    chan *rollcallv1.SetServingStatusRequest
 }
 
@@ -72,13 +77,15 @@ func serveFake(t *testing.T, l net.Listener, options ...grpc.ServerOption) *fake
 		services: map[string]*rollcallv1.ServiceRecord{},
 		layers:   fakeLayers{overrides: map[string]*rollcallv1.Override{}, rules: map[string]*rollcallv1.Rule{}},
 		leases:   fakeLeases{live: map[string]*rollcallv1.Lease{}},
+		access:   newFakeAccess(),
 		status:   &rollcallv1.GetStatusResponse{},
 		wrote:    make(chan *rollcallv1.SetServingStatusRequest, 16),
 	}
-	s := grpc.NewServer(options...)
+	s := grpc.NewServer(append(options, grpc.ChainUnaryInterceptor(f.unaryFilter), grpc.ChainStreamInterceptor(f.streamFilter))...)
 	rollcallv1.RegisterAdminServer(s, f)
 	rollcallv1.RegisterRegistryServer(s, f)
 	rollcallv1.RegisterClusterServer(s, f)
+	rollcallv1.RegisterAccessServer(s, f)
 	healthpb.RegisterHealthServer(s, f.health)
 	served := make(chan struct{})
 	go func() {
@@ -280,7 +287,7 @@ func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesReque
 func (f *fake) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (*rollcallv1.GetStatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.status, nil
+	return f.status, f.noStatus
 }
 
 // result is what one command line printed and returned.

@@ -183,7 +183,7 @@ func (a *app) writeCells(rec *rollcallv1.ServiceRecord, guard *rollcallv1.LeaseG
 }
 
 func describeActor(actor *rollcallv1.Actor) string {
-	name := format.OrDash(actor.GetName())
+	name := explain.ActorOrDash(actor)
 	if peer := actor.GetPeer(); peer != "" {
 		name += " from " + format.Printable(peer)
 	}

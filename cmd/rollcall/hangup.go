@@ -13,7 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/node"
 )
 
-// hangups are the SIGHUPs of "serve": read the certificates again. Without one the signal would end the process, and
+// hangups are the SIGHUPs of "serve": read the certificates again, open the audit log again. Without one the signal would end the process, and
 // without a drain.
 type hangups struct {
 	node atomic.Pointer[node.Node] // nil: not open yet
@@ -45,15 +45,19 @@ func handleHangups(log *slog.Logger) *hangups {
 }
 
 func (h *hangups) reload(log *slog.Logger) {
-	err, admin := node.ErrNoTLS, false
+	err, audit, admin := node.ErrNoTLS, false, false
 	if n := h.node.Load(); n != nil {
-		err, admin = n.ReloadCertificates(), n.ReloadAdminToken()
+		err, audit, admin = n.ReloadCertificates(), n.ReopenAuditLog(), n.ReloadAdminToken()
 	}
 	switch {
+	case errors.Is(err, node.ErrNoTLS) && audit:
+		log.Info("SIGHUP: the audit log is opened again, other settings need a restart")
 	case errors.Is(err, node.ErrNoTLS) && admin: // it is in the log
 	case errors.Is(err, node.ErrNoTLS):
 		log.Info("SIGHUP ignored: there is nothing to reload; SIGTERM stops this node in order")
 	case err != nil: // it is in the log
+	case audit:
+		log.Info("SIGHUP: certificates are read and the audit log is opened again, other settings need a restart")
 	default:
 		log.Info("SIGHUP: certificates are read again, other settings need a restart")
 	}

@@ -293,7 +293,7 @@ var periodColumns = []column[timeline.Period]{
 		return c
 	}},
 	{header: "REVISION", wide: true, cell: func(_ view, p timeline.Period) format.Cell { return text(fmt.Sprint(p.Revision)) }},
-	{header: "WHO", cell: func(_ view, p timeline.Period) format.Cell { return text(format.OrDash(p.Actor.GetName())) }},
+	{header: "WHO", cell: func(_ view, p timeline.Period) format.Cell { return text(explain.ActorOrDash(p.Actor)) }},
 	{header: "WHY", cell: func(_ view, p timeline.Period) format.Cell {
 		if p.Override == nil {
 			return text(format.OrDash(p.Reason))

@@ -33,7 +33,7 @@ var overrideColumns = []column[*rollcallv1.Override]{
 	{header: "ENDS", cell: func(v view, o *rollcallv1.Override) format.Cell { return text(explain.Until(v.now, o)) }},
 	{header: "REVISION", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(fmt.Sprint(o.GetRevision())) }},
 	{header: "TIME", wide: true, cell: func(v view, o *rollcallv1.Override) format.Cell { return text(v.timeOrDash(o.GetTime())) }},
-	{header: "ACTOR", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(explain.ActorOrDash(o.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetActor().GetPeer())) }},
 	{header: "REASON", cell: func(_ view, o *rollcallv1.Override) format.Cell { return text(format.OrDash(o.GetReason())) }},
 }
@@ -56,20 +56,31 @@ var ruleColumns = []column[*rollcallv1.Rule]{
 	{header: "RULE", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(r.GetName()) }},
 	{header: "PATTERN", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(r.GetPattern()) }},
 	{header: "ASKS FOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(explain.Bound(r)) }},
-	{header: "NEEDED", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetNeeded())) }},
-	{header: "SERVING", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetServing())) }},
-	{header: "OF", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetTotal())) }},
+	{header: "NEEDED", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return counted(r, r.GetNeeded()) }},
+	{header: "SERVING", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return counted(r, r.GetServing()) }},
+	{header: "OF", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return counted(r, r.GetTotal()) }},
 	{header: "MAY STOP", cell: func(_ view, r *rollcallv1.Rule) format.Cell {
-		if n := explain.Spare(r); n >= 0 {
+		switch n := explain.Spare(r); {
+		case !explain.Counted(r):
+			return text("-")
+		case n >= 0:
 			return format.Cell{Text: fmt.Sprint(n), Tone: toneIf(n == 0, format.Doubtful)}
 		}
 		return format.Cell{Text: "BROKEN", Tone: format.Bad}
 	}},
 	{header: "REVISION", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(fmt.Sprint(r.GetRevision())) }},
 	{header: "TIME", wide: true, cell: func(v view, r *rollcallv1.Rule) format.Cell { return text(v.timeOrDash(r.GetTime())) }},
-	{header: "ACTOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(explain.ActorOrDash(r.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetActor().GetPeer())) }},
 	{header: "REASON", cell: func(_ view, r *rollcallv1.Rule) format.Cell { return text(format.OrDash(r.GetReason())) }},
+}
+
+// counted is a number that a rule counts.
+func counted(r *rollcallv1.Rule, n int64) format.Cell {
+	if !explain.Counted(r) {
+		return text("-")
+	}
+	return text(fmt.Sprint(n))
 }
 
 // ruleMissing is the failure of a command that names a rule which does not exist.

@@ -105,7 +105,7 @@ var leaseColumns = []column[*rollcallv1.Lease]{
 	{header: "GRANTED", cell: func(v view, l *rollcallv1.Lease) format.Cell { return text(format.Ago(v.now, l.GetTime())) }},
 	{header: "REVISION", wide: true, cell: func(_ view, l *rollcallv1.Lease) format.Cell { return text(fmt.Sprint(l.GetRevision())) }},
 	{header: "TIME", wide: true, cell: func(v view, l *rollcallv1.Lease) format.Cell { return text(v.timeOrDash(l.GetTime())) }},
-	{header: "ACTOR", cell: func(_ view, l *rollcallv1.Lease) format.Cell { return text(format.OrDash(l.GetActor().GetName())) }},
+	{header: "ACTOR", cell: func(_ view, l *rollcallv1.Lease) format.Cell { return text(explain.ActorOrDash(l.GetActor())) }},
 	{header: "PEER", wide: true, cell: func(_ view, l *rollcallv1.Lease) format.Cell { return text(format.OrDash(l.GetActor().GetPeer())) }},
 	{header: "REASON", cell: func(_ view, l *rollcallv1.Lease) format.Cell { return text(format.OrDash(l.GetReason())) }},
 }

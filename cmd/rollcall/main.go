@@ -37,6 +37,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	out := &output{w: a.stdout}
 	a.stdout = out
 	a.completing = isCompletion(args)
+	a.filtered.a = a
 	root := newRootCommand(a)
 	root.SetArgs(append([]string{}, args...)) // nil would mean os.Args
 	root.SetIn(a.stdin)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
@@ -231,4 +232,4 @@ func (a *app) printJSONLine(v any) error {
 var _ json.Marshaler = changeJSON{}
 
 // actorName returns who reported; "-" if nobody said.
-func actorName(r *rollcallv1.Report) string { return format.OrDash(r.GetActor().GetName()) }
+func actorName(r *rollcallv1.Report) string { return explain.ActorOrDash(r.GetActor()) }

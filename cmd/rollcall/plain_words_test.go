@@ -48,7 +48,9 @@ var asking = []string{
 	"get a", "list", "set a up", "set a=up b=down", "delete a", "watch a", "watch --prefix a", "wait a --timeout 30ms", "probe a", "events", "events --follow", "events --follow --since 1h",
 	"history a", "status", "status --wait 30ms", "verify", "snapshot save " + unsaved,
 	"override set a down --reason x --for 1h", "override clear a --reason x", "override list", "rule add r a --min 1", "rule check r", "rule list", "rule remove r --reason x", "shutdown --reason x", "resume --reason x", "why a",
-	"set a up --ttl 10s", "set a=up b=up --ttl 10s --keep-alive", "lease grant", "lease keep-alive x y", "lease revoke x", "lease list", "lease release-guard", "bench check", "bench write --duration 100ms", "bench watch --watches 1", "bench clean",
+	"set a up --ttl 10s", "set a=up b=up --ttl 10s --keep-alive", "lease grant", "lease keep-alive x y", "lease revoke x", "lease list", "lease release-guard",
+	"whoami", "auth enable", "auth disable", "auth status", "auth can read a", "token create a --role viewer --on * --out -", "token revoke a", "token list",
+	"role set a read", "role remove a", "role list", "grant add cert:a --role viewer --on *", "grant remove cert:a", "grant deny cert:a", "grant allow cert:a", "grant list", "bench check", "bench write --duration 100ms", "bench watch --watches 1", "bench clean",
 }
 
 // nowhere is a file that is never made.
@@ -132,6 +134,11 @@ func TestWrongArgumentsInPlainWords(t *testing.T) {
 		"list --", "list -- -q", "set", "set a", "set a b c", "set =", "set a=", "set =up", "set a=up a=down", "set a=up,b=up", "set \x00 up", "set a \x00", "get", "get \xff", "get a b",
 		"delete", "delete a b", "delete rollcall.live", "history", "history rollcall.live", "watch", "watch a b", "watch a --prefix b", "wait", "wait a b", "probe a b", "events \xff",
 		"status now", "verify now", "version now", "serve now", "dev now", "agent now", "agent", "agent --check-config", "compact now", "compact", "serve", "bench check a b", "bench write a", "cert", "cert foo", "cert ca x", "cert node", "cert node a b", "cert node N1", "cert node ../x", "cert client", "cert client a b", "cert client \x00", "ls a b", "rm", "put",
+		"whoami a", "auth", "auth foo", "auth enable x", "auth status x", "auth can", "auth can read", "auth can write a", "auth can read a b", "auth can read shop*", "auth can backup a", "auth can read a --identity a", "auth can read a --identity cert:",
+		"token", "token foo", "token create", "token create a", "token create a --role viewer", "token create a --role viewer --on *", "token create a --role \x00 --on * --out -", "token create a --role viewer --on x* --out -", "token create \xff --role viewer --on * --out -",
+		"token create a --role viewer --on * --out " + nowhere, "token create a --role viewer --on * --out -" + " --ttl 0", "token create a --role viewer --on * --out -" + " --ttl 4000d", "token create a b", "token revoke", "token revoke a --id b", "token revoke --id zz", "token list a",
+		"role", "role set", "role set a", "role set a write", "role set viewer read", "role set a read read", "role remove", "role remove admin", "role list a",
+		"grant", "grant add", "grant add a --role viewer --on *", "grant add cert:a", "grant add cert:a --role viewer", "grant add anonymous --role viewer --on *", "grant add cert:a --role viewer --on x*", "grant remove", "grant remove a", "grant deny", "grant allow x y", "grant list x y", "grant list x",
 		"get a --at soon", "get a --at 99999999999999999999", "get a --at -5", "events --since 42", "events --from 3 --to 2", "get " + strings.Repeat("x", 300), "set " + strings.Repeat("x", 300) + " up",
 		"set a up --reason " + strings.Repeat("x", 5000), "set a up --actor " + strings.Repeat("x", 5000), "set a up --request-id " + strings.Repeat("x", 5000),
 	} {
@@ -145,7 +152,7 @@ func TestWrongArgumentsInPlainWords(t *testing.T) {
 		r := rollcall(t, args...)
 		checkWords(t, args, r)
 		switch line {
-		case "snapshot", "bench", "completion", "cert":
+		case "snapshot", "bench", "completion", "cert", "auth", "token", "role", "grant":
 			continue // the help
 		}
 		if r.code == exitDone {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -38,6 +39,7 @@ type probe struct {
 	verbose        bool
 	headers        metadata.MD
 	credentials    credentials.TransportCredentials
+	token          bool // --token-file is for this server
 }
 
 func newProbeCommand(a *app) *cobra.Command {
@@ -56,6 +58,9 @@ status. A link to this program that is called grpc_health_probe is this command.
 
 Exit status: 0 serving; 1 wrong command line; 2 no connection; 3 the call failed, or there is no such
 service; 4 not serving.
+
+A server that --addr names is sent a token only if --token-file is on the command line: it may be none of
+Rollcall's.
 
 For the liveness probe of a node ask rollcall.live, for its readiness rollcall.reads.`,
 		Example: `  rollcall probe rollcall.live -e 127.0.0.1:7600
@@ -94,7 +99,14 @@ func (a *app) probe(ctx context.Context, p probe) error {
 	if p.userAgent != "" {
 		options = append(options, grpc.WithUserAgent(p.userAgent))
 	}
-	conn, err := grpc.NewClient(p.address, append(options, a.dialer...)...)
+	options = append(options, a.dialer...)
+	if p.token {
+		var err error
+		if options, err = a.withToken(p.address, options); err != nil {
+			return err
+		}
+	}
+	conn, err := grpc.NewClient(p.address, options...)
 	if err != nil {
 		return invalid("%s: %w", cmp.Or(a.endpointsName, "--endpoints"), err)
 	}
@@ -125,10 +137,13 @@ func (a *app) probe(ctx context.Context, p probe) error {
 	}
 	if err != nil {
 		s := status.Convert(err)
+		reason := probeReason(s)
 		return &failure{
-			exit: probeRPC,
-			code: s.Code(),
-			err:  fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(p.service), p.address, format.Code(s.Code()), probeMessage(s)),
+			exit:   probeRPC,
+			code:   s.Code(),
+			reason: reason,
+			err:    fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(p.service), p.address, format.Code(s.Code()), probeMessage(s)),
+			next:   accessAdvice(reason),
 		}
 	}
 	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {
@@ -148,6 +163,16 @@ func (a *app) probe(ctx context.Context, p probe) error {
 		_, err := fmt.Fprintf(a.stdout, "%s %s\n", format.Service(p.service), resp.GetStatus())
 		return err
 	})
+}
+
+// probeReason returns why a node of Rollcall refused; "" if another server did, or none.
+func probeReason(s *status.Status) string {
+	for _, d := range s.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok && info.GetDomain() == "rollcall" {
+			return info.GetReason()
+		}
+	}
+	return ""
 }
 
 // probeMessage returns what a server said, or why it said nothing.

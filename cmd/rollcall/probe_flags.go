@@ -91,6 +91,8 @@ func (f *probeFlags) read(a *app, args []string, p *probe) error {
 	if flags := f.cmd.Flags(); !flags.Changed("timeout") {
 		a.timeout = max(a.timeout, p.connectTimeout+p.rpcTimeout)
 	}
+	// The variable names the token of a cluster, and --addr any server.
+	p.token = !f.cmd.Flags().Changed("addr") || cliflag.Given(f.cmd.Flags(), tokenFlagName)
 	var err error
 	if p.headers, err = readHeaders(f.headers); err != nil {
 		return err

@@ -29,6 +29,9 @@ type app struct {
 	dialer []grpc.DialOption // of every connection to a node; nil: as gRPC does by itself
 	tls    certs.Files       // of --ca, --cert and --key; none: plain text
 
+	tokenFile string       // of --token-file; "": none
+	filtered  filteredNote // said once
+
 	endpoints     []string
 	endpointsName string // of the variable that they come from; "": of the flag
 	output        outputFormat
@@ -52,6 +55,7 @@ const (
 	groupRun      = "run"
 	groupServices = "services"
 	groupLayers   = "layers"
+	groupAccess   = "access"
 	groupCluster  = "cluster"
 )
 
@@ -106,6 +110,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	flags.BoolVar(&a.noHeaders, "no-headers", false, "tables without the line of headers")
 	cliflag.DurationVar(flags, &a.timeout, "timeout", 5*time.Second, "most time the whole command may take")
 	a.addTLSFlags(flags)
+	a.addTokenFlag(flags)
 	a.complete(root, "output", outputFormats...)
 	a.complete(root, "color", colorModes...)
 
@@ -113,6 +118,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 		&cobra.Group{ID: groupRun, Title: "Run nodes and agents:"},
 		&cobra.Group{ID: groupServices, Title: "Services:"},
 		&cobra.Group{ID: groupLayers, Title: "Overrides and rules:"},
+		&cobra.Group{ID: groupAccess, Title: "Access: who may do what:"},
 		&cobra.Group{ID: groupCluster, Title: "Cluster:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -125,6 +131,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	add(groupServices, newSetCommand(a), newGetCommand(a), newListCommand(a), newWatchCommand(a),
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a), newLeaseCommand(a))
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
+	add(groupAccess, newWhoAmICommand(a), newAuthCommand(a), newTokenCommand(a), newRoleCommand(a), newGrantCommand(a))
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newCertCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
@@ -151,9 +158,10 @@ func hideGlobals(root *cobra.Command) {
 		if path != "serve" { // which has flags of these names of its own
 			hideGlobal(find(root, path), root, tlsFlagNames...)
 		}
+		hideGlobal(find(root, path), root, tokenFlagName)
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "cert", "cert ca", "cert node", "cert client"} {
-		hideGlobal(find(root, path), root, "endpoints", "timeout")
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "auth", "token", "role", "grant", "cert", "cert ca", "cert node", "cert client"} {
+		hideGlobal(find(root, path), root, "endpoints", "timeout", tokenFlagName)
 		hideGlobal(find(root, path), root, tlsFlagNames...)
 	}
 }
@@ -161,7 +169,7 @@ func hideGlobals(root *cobra.Command) {
 // hideTableFlags takes the flags of tables out of the help of commands that print none. They are not refused
 // there: a shell's alias may give them to every command.
 func hideTableFlags(root *cobra.Command) {
-	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check", "lease list"}
+	tables := []string{"get", "list", "watch", "events", "history", "wait", "status", "verify", "snapshot inspect", "override list", "rule list", "rule check", "lease list", "token list", "role list", "grant list"}
 	var walk func(*cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		for _, c := range cmd.Commands() {
@@ -198,10 +206,13 @@ func (a *app) dial() (*client.Client, error) {
 	cfg := client.DefaultConfig()
 	cfg.Endpoints, cfg.KeepOrder = endpoints, true
 	cfg.Logger = slog.New(slog.DiscardHandler)
+	cfg.TokenFile = a.tokenFile
 	if cfg.DialOptions, err = a.dialOptions(); err != nil {
 		return nil, err
 	}
-	return client.New(cfg)
+	cfg.DialOptions = append(cfg.DialOptions, a.filtered.dialOptions()...)
+	c, err := client.New(cfg)
+	return c, a.tokenFailure(err)
 }
 
 func (a *app) endpointList() ([]string, error) {

@@ -236,7 +236,7 @@ func newRuleCheckCommand(a *app) *cobra.Command {
 		Use:   "check [NAME...]",
 		Short: "Check whether rules hold, for scripts",
 		Long: `Shows the rules of these names, or all, as "rollcall rule list" does. The exit status is 0 if all of
-them hold, and 4 if one is broken.`,
+them hold, and 4 if one is broken, or you may not read all that it covers.`,
 		Example: `  rollcall rule check
   rollcall rule check pay-min --linearizable`,
 		ValidArgsFunction: a.completeRules(100),
@@ -281,16 +281,22 @@ func chooseRules(list *rollcallv1.ListRulesResponse, names []string) error {
 	return nil
 }
 
-// brokenRules is an error that names the rules that are broken; nil if all hold.
+// brokenRules is an error that names the rules that are broken, or of which this caller cannot know; nil if all hold.
 func brokenRules(rules []*rollcallv1.Rule) error {
-	var broken []string
+	var broken, hidden []string
 	for _, r := range rules {
-		if explain.Spare(r) < 0 {
+		switch {
+		case !explain.Counted(r):
+			hidden = append(hidden, format.Printable(r.GetName()))
+		case explain.Spare(r) < 0:
 			broken = append(broken, format.Printable(r.GetName()))
 		}
 	}
-	if len(broken) == 0 {
-		return nil
+	switch {
+	case len(broken) > 0:
+		return notAsAsked(fmt.Errorf("broken: %s", strings.Join(broken, ", ")))
+	case len(hidden) > 0:
+		return withNext(notAsAsked(fmt.Errorf("not known: %s", strings.Join(hidden, ", "))), "this caller may not read all that the rules cover")
 	}
-	return notAsAsked(fmt.Errorf("broken: %s", strings.Join(broken, ", ")))
+	return nil
 }

@@ -100,6 +100,8 @@ addresses beyond loopback need --insecure.`,
 	f.IntVar(&s.node.MaxConnections, "max-connections", s.node.MaxConnections, "most connections of clients")
 	f.IntVar(&s.node.MaxHTTPConnections, "max-http-connections", s.node.MaxHTTPConnections, "most connections to the HTTP port")
 	f.Var(cliflag.Bytes(&s.node.ClientMemory), "client-memory", "most `memory` held for clients besides watches: a quarter each for unfinished requests, streams, answers and changes, of which one connection has a quarter")
+	f.StringVar(&s.node.AuditLog, "audit-log", "", "`file` that gets a line of JSON for each change, and for each call that is refused because of who the caller is; made if missing (default: none)")
+	f.IntVar(&s.node.WritesPerSecond, "writes-per-second", s.node.WritesPerSecond, "most changes that one identity, or one address without an identity, makes in a second over this node; a batch of n changes counts n; 0: no limit")
 	cliflag.DurationVar(f, &s.node.DrainDelay, "drain-delay", s.node.DrainDelay, "when told to stop, say NOT_SERVING and answer reads for this long, so that balancers leave first")
 	cliflag.DurationVar(f, &s.node.ScrubInterval, "scrub-interval", s.node.ScrubInterval, "pause between two checks of all records, in memory and on disk; 0: no checks")
 	f.IntVar(&s.node.LeaseGuardMin, "lease-guard-min", s.node.LeaseGuardMin, "fewest leases for which the lease guard engages while this node leads")

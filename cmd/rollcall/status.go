@@ -59,7 +59,7 @@ that does not come in time, it shows what there is, and the exit status is 4.
 				return err
 			}
 			defer c.Close()
-			s, err := awaitCluster(cmd.Context(), c, wait)
+			s, err := awaitCluster(cmd.Context(), c.ClusterStatus, wait)
 			if s == nil {
 				if f, ok := errors.AsType[*failure](err); ok && f.next == noNodeAdvice {
 					f.next = a.connectAdvice(f.err.Error())
@@ -75,9 +75,9 @@ that does not come in time, it shows what there is, and the exit status is 4.
 	return cmd
 }
 
-// awaitCluster asks until the whole cluster is ready, or timeout has passed. With an error it returns the
+// awaitCluster asks for the status until the whole cluster is ready, or timeout has passed. With an error it returns the
 // newest answer, if there was one.
-func awaitCluster(parent context.Context, c *client.Client, timeout time.Duration) (*rollcallv1.GetStatusResponse, error) {
+func awaitCluster(parent context.Context, ask func(context.Context) (*rollcallv1.GetStatusResponse, error), timeout time.Duration) (*rollcallv1.GetStatusResponse, error) {
 	const (
 		pause   = 250 * time.Millisecond
 		attempt = 3 * time.Second // members are given 1 s each, side by side, to answer the node that is asked
@@ -92,13 +92,15 @@ func awaitCluster(parent context.Context, c *client.Client, timeout time.Duratio
 	)
 	for {
 		try, done := context.WithTimeout(ctx, attempt)
-		s, err := c.ClusterStatus(try)
+		s, err := ask(try)
 		done()
 		if err == nil {
 			last = s
 			if missing := unready(s); missing == "" {
 				return s, nil
 			}
+		} else if client.IsDenied(err) || client.IsUnauthenticated(err) {
+			return nil, doing("get the status of the cluster", err) // time changes nothing
 		} else if ctx.Err() == nil || lastErr == nil {
 			lastErr = err // preferably of a try that was not cut short
 		}

@@ -100,7 +100,11 @@ func statusHeader(s *rollcallv1.GetStatusResponse) string {
 	if s.GetLevel() > 0 {
 		level = fmt.Sprintf(" · level %d", s.GetLevel())
 	}
-	return fmt.Sprintf("%s · %s (term %d) · revision %d%s · %s", cluster, leader, s.GetTerm(), s.GetRevision(), level, writes)
+	access := ""
+	if s.GetAccessEnforced() {
+		access = " · access enforced"
+	}
+	return fmt.Sprintf("%s · %s (term %d) · revision %d%s · %s%s", cluster, leader, s.GetTerm(), s.GetRevision(), level, writes, access)
 }
 
 // memberColumns are those of status.

@@ -54,6 +54,24 @@ var everyCommand = []struct {
 	{true, "lease revoke 00000000000000a1"},
 	{true, "lease release-guard"},
 	{true, "set a serving --ttl 10s"},
+	{true, "auth enable --anonymous viewer"},
+	{true, "auth disable"},
+	{true, "token create a --role viewer --on * --out -"},
+	{true, "token revoke ci"},
+	{true, "role set a read"},
+	{true, "role remove deployer"},
+	{true, "grant add cert:a --role viewer --on *"},
+	{true, "grant remove cert:shop"},
+	{true, "grant deny cert:a"},
+	{true, "grant allow cert:off"},
+	{false, "whoami"},
+	{false, "auth status"},
+	{false, "auth can read a --identity cert:shop"},
+	{false, "token list"},
+	{false, "token create a --role viewer --on * --dry-run"},
+	{false, "role list"},
+	{false, "grant list"},
+	{false, "grant allow cert:a"}, // is so already
 	{true, "compact --data DATA"},
 	{true, "bench clean"},
 	{false, "set a serving --dry-run"},
@@ -103,6 +121,11 @@ func shopWithNodes(t *testing.T, line string) []string {
 	run("override", "set", "shop/pay/*", "serving").want(t, 0, "…", "")
 	run("lease", "grant").want(t, 0, "…", "")
 	f.leases.guard = &rollcallv1.LeaseGuard{Engaged: true, Time: timestamppb.New(reported), Late: 41, Live: 52}
+	run("token", "create", "ci", "--role", "reporter", "--on", "shop/*", "--out", "-").want(t, 0, "…", "…")
+	run("role", "set", "deployer", "read", "report").want(t, 0, "…", "")
+	run("grant", "add", "cert:shop", "--role", "reporter", "--on", "*").want(t, 0, "…", "")
+	run("grant", "deny", "cert:off").want(t, 0, "…", "")
+	run("auth", "enable", "--anonymous", "none").want(t, 0, "…", "")
 	f.health.SetServingStatus("rollcall.live", serving)
 	whole := sampleStatus()
 	whole.Members = whole.Members[:2]

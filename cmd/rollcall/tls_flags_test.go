@@ -25,7 +25,7 @@ func securedHealth(t *testing.T, files certs.Files, ask certs.ClientCertificate)
 		t.Fatal(err)
 	}
 	port := tlsport.New(tlsport.Config{
-		Name: "api", Mode: tlsport.Required, Source: tlstest.Open(t, files), ClientCertificate: ask, Protocols: []string{"h2"}, MaxPending: 100, Logger: slog.New(slog.DiscardHandler),
+		Name: "api", Mode: tlsport.Required, Source: tlstest.Open(t, files), ClientCertificate: ask, Protocols: []string{"h2"}, Handshakes: tlsport.NewHandshakes(100), Logger: slog.New(slog.DiscardHandler),
 	})
 	s := grpc.NewServer(grpc.Creds(port.Credentials()))
 	healthpb.RegisterHealthServer(s, health.NewServer())

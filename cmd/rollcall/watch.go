@@ -286,8 +286,8 @@ func whyAndWho(reason string, actor *rollcallv1.Actor) string {
 	if reason != "" {
 		text = ": " + format.Printable(reason)
 	}
-	if name := actor.GetName(); name != "" {
-		text += fmt.Sprintf(" (%s)", format.Printable(name))
+	if name := explain.Actor(actor); name != "" {
+		text += fmt.Sprintf(" (%s)", name)
 	}
 	return text
 }

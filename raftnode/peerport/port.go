@@ -18,8 +18,9 @@ import (
 const (
 	// HandshakeTimeout is how long the other side has for its hello and its answer.
 	HandshakeTimeout = 5 * time.Second
-	// MaxHandshakes is how many connections may be in their handshake. A member needs milliseconds
-	// for its own, so the oldest makes room for a new one: idle strangers cannot keep members out.
+	// MaxHandshakes is how many connections may be without their hello, the TLS handshake not counted, which has its
+	// own bounds. A member needs milliseconds, so the oldest makes room for a new one: idle strangers cannot keep
+	// members out.
 	MaxHandshakes = 64
 )
 
@@ -60,8 +61,9 @@ type Port struct {
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
 
-	mu         sync.Mutex // guards all below
-	handshakes list.List  // of net.Conn, oldest first
+	mu         sync.Mutex            // guards all below
+	securing   map[net.Conn]struct{} // in their TLS handshake
+	handshakes list.List             // of net.Conn whose hello is awaited, oldest first
 	refusals   map[string]string
 	inPlain    map[string]string // peers that were dialed in plain text last → why TLS failed
 }
@@ -84,6 +86,7 @@ func Open(cfg Config) (*Port, error) {
 		listener:     l,
 		refusals:     map[string]string{},
 		inPlain:      map[string]string{},
+		securing:     map[net.Conn]struct{}{},
 		handoffs: map[peerv1.Hello_Purpose]*handoff{
 			// Raft takes its own address from its listener: that is the node's name.
 			peerv1.Hello_PURPOSE_RAFT:  newHandoff(nodeAddr(cfg.Node), cfg.MaxConnections),
@@ -130,6 +133,9 @@ func (p *Port) Close() {
 		h.closeAll()
 	}
 	p.mu.Lock()
+	for conn := range p.securing {
+		_ = conn.Close()
+	}
 	for e := p.handshakes.Front(); e != nil; e = e.Next() {
 		_ = e.Value.(net.Conn).Close()
 	}
@@ -162,46 +168,80 @@ func (p *Port) accept() {
 
 // admit starts the handshake of a new connection.
 func (p *Port) admit(conn net.Conn) {
-	p.mu.Lock()
-	if p.ctx.Err() != nil {
-		p.mu.Unlock()
+	if conn.SetDeadline(time.Now().Add(HandshakeTimeout)) != nil {
 		_ = conn.Close()
 		return
 	}
-	if p.handshakes.Len() >= MaxHandshakes {
-		_ = p.handshakes.Remove(p.handshakes.Front()).(net.Conn).Close()
+	accepted := p.accepted(conn)
+	if !p.secures(accepted) {
+		_ = accepted.conn.Close()
+		return
 	}
-	e := p.handshakes.PushBack(conn)
-	p.mu.Unlock()
 	p.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, HandshakeTimeout)
 		defer cancel()
-		ok := p.handshake(ctx, conn)
+		err := accepted.handshake()
+		if err != nil {
+			p.withoutHello(conn, err)
+		}
+		e := p.secured(accepted, err == nil)
+		if e == nil {
+			_ = accepted.conn.Close()
+			return
+		}
+		ok := p.handshake(ctx, accepted)
 		p.mu.Lock()
 		p.handshakes.Remove(e)
 		p.mu.Unlock()
 		if !ok {
-			_ = conn.Close()
+			_ = accepted.conn.Close()
 		}
 	})
 }
 
-// handshake answers a hello and hands the connection on. It returns false when the connection is to be closed.
-func (p *Port) handshake(ctx context.Context, conn net.Conn) bool {
-	deadline, _ := ctx.Deadline()
-	if err := conn.SetDeadline(deadline); err != nil {
+// secures takes note of a connection whose TLS handshake begins. It returns false after Close.
+func (p *Port) secures(accepted acceptedConn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ctx.Err() != nil {
 		return false
 	}
-	secured := p.accepted(conn)
-	conn = secured.conn
+	p.securing[accepted.conn] = struct{}{}
+	return true
+}
+
+// secured takes note of a connection whose TLS handshake is over, and whose hello is awaited if that went well. The
+// oldest of those makes room for it: so strangers who cannot finish a TLS handshake take no room of members. It returns
+// nil for a connection that is to be closed.
+func (p *Port) secured(accepted acceptedConn, ok bool) *list.Element {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.securing, accepted.conn)
+	if !ok || p.ctx.Err() != nil {
+		return nil
+	}
+	if p.handshakes.Len() >= MaxHandshakes {
+		_ = p.handshakes.Remove(p.handshakes.Front()).(net.Conn).Close()
+	}
+	return p.handshakes.PushBack(accepted.raw)
+}
+
+// withoutHello logs a connection that brings no hello: a scanner, a health probe of the port or a peer that went away.
+// Nobody need act.
+func (p *Port) withoutHello(conn net.Conn, err error) {
+	p.cfg.Logger.Debug("peer connection without a hello", "remote", conn.RemoteAddr().String(), "reason", Reason(err))
+}
+
+// handshake answers a hello and hands the connection on. It returns false when the connection is to be closed.
+func (p *Port) handshake(ctx context.Context, accepted acceptedConn) bool {
+	conn := accepted.conn
 	h, err := ReadHello(conn)
 	if err != nil {
-		// A scanner, a health probe of the port or a peer that went away: nobody need act.
-		p.cfg.Logger.Debug("peer connection without a hello", "remote", conn.RemoteAddr().String(), "reason", Reason(err))
+		p.withoutHello(conn, err)
 		return false
 	}
 	v := p.cfg.View()
-	if refusal := secured.names(h.GetNode()); refusal != nil {
+	if refusal := accepted.names(h.GetNode()); refusal != nil {
 		// Nothing of this hello is believed.
 		answer := v.answerStranger(h)
 		answer.Refusal = refusal.Error()
@@ -265,7 +305,7 @@ func (p *Port) refused(v View, h *peerv1.Hello, reason string) {
 	p.cfg.Logger.Log(context.Background(), level, "peer is refused", "member", h.GetNode(), "reason", reason)
 }
 
-// Handshakes is how many connections are in their handshake.
+// Handshakes is how many connections are without their hello, those in their TLS handshake not counted.
 func (p *Port) Handshakes() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()

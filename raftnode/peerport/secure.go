@@ -11,17 +11,26 @@ import (
 
 // acceptedConn is a connection that came, secured if the port has TLS.
 type acceptedConn struct {
-	conn net.Conn
+	conn net.Conn      // what is read from
+	raw  net.Conn      // as it came
 	tls  *tlsport.Conn // conn; nil: the port has no TLS
 	port *Port
 }
 
 func (p *Port) accepted(conn net.Conn) acceptedConn {
 	if p.cfg.TLS == nil {
-		return acceptedConn{conn, nil, p}
+		return acceptedConn{conn, conn, nil, p}
 	}
 	secured := p.cfg.TLS.Accept(conn)
-	return acceptedConn{secured, secured, p}
+	return acceptedConn{secured, conn, secured, p}
+}
+
+// handshake does the TLS handshake, if there is to be one. The deadline of the connection bounds it.
+func (a acceptedConn) handshake() error {
+	if a.tls == nil {
+		return nil
+	}
+	return a.tls.Handshake()
 }
 
 // names says why the connection is not from the member that its hello names; nil if it is, and if it is in plain text,

@@ -2,6 +2,8 @@ package peerport
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"log/slog"
 	"strings"
 	"testing"
@@ -27,7 +29,7 @@ func securePort(t *testing.T, network *memnet.Network, node string, ca *tlstest.
 	if mode != tlsport.Off {
 		cfg.TLS = tlsport.New(tlsport.Config{
 			Name: "peer", Mode: mode, Source: tlstest.Open(t, ca.Issue(names)), ClientCertificate: certs.Required,
-			Protocols: []string{"rollcall-peer"}, MaxPending: 10, Logger: cfg.Logger,
+			Protocols: []string{"rollcall-peer"}, Handshakes: tlsport.NewHandshakes(10), Logger: cfg.Logger,
 		})
 	}
 	if check {
@@ -95,4 +97,42 @@ func TestBothSidesCompareTheName(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStrangersTakeNoRoomOfMembers: connections that do not finish their TLS handshake take no place of one whose hello
+// is awaited.
+func TestStrangersTakeNoRoomOfMembers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ca, network := tlstest.NewCA(t, "ca"), memnet.New()
+		n1 := securePort(t, network, "n1", ca, tlsport.Required, true, "n1")
+		defer n1.Close()
+		source := tlstest.Open(t, ca.Issue([]string{"n2"}))
+		raw, err := network.Host("n2").Dial(t.Context(), "n1:7601")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer raw.Close()
+		member := tls.Client(raw, source.Client(certs.Dial{NextProtos: []string{"rollcall-peer"}, Verify: func(*x509.Certificate) error { return nil }}))
+		if err := member.Handshake(); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := n1.Handshakes(); n != 1 {
+			t.Fatalf("%d hellos are awaited", n)
+		}
+		for range 2 * MaxHandshakes {
+			conn, err := network.Host("n3").Dial(t.Context(), "n1:7601")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			synctest.Wait()
+		}
+		if err := WriteHello(member, clusterView("n2", true).Hello(peerv1.Hello_PURPOSE_PROBE, "n1")); err != nil {
+			t.Fatal(err)
+		}
+		if h, err := ReadHello(member); err != nil || h.GetNode() != "n1" {
+			t.Errorf("%v %v", h, err)
+		}
+	})
 }

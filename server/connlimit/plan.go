@@ -3,6 +3,7 @@ package connlimit
 // Connections are the most connections that each port of a node has open.
 type Connections struct {
 	API, Peer, HTTP int
+	Handshakes      int // of the TLS handshakes of all ports that are not over; 0: there are none
 }
 
 // The node's own files: its log, whose segments come and go, its registry file, snapshots, a spool file;
@@ -17,7 +18,7 @@ func Plan(files int, want Connections) Connections {
 		return want
 	}
 	left := files - min(ownFiles, files/2)
-	plan := Connections{Peer: max(1, min(want.Peer, left/4)), HTTP: max(1, min(want.HTTP, left/4))}
-	plan.API = max(1, min(want.API, left-plan.Peer-plan.HTTP))
+	plan := Connections{Peer: max(1, min(want.Peer, left/4)), HTTP: max(1, min(want.HTTP, left/4)), Handshakes: min(want.Handshakes, left/4)}
+	plan.API = max(1, min(want.API, left-plan.Peer-plan.HTTP-plan.Handshakes))
 	return plan
 }

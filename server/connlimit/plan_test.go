@@ -21,6 +21,9 @@ func TestPlan(t *testing.T) {
 	if got := Plan(1_024, Connections{API: 5, Peer: 9, HTTP: 7}); got != (Connections{API: 5, Peer: 9, HTTP: 7}) {
 		t.Errorf("where little is wanted: %+v", got)
 	}
+	if got, want := Plan(1_024, Connections{API: 10_000, Peer: 256, HTTP: 256, Handshakes: 1_408}), (Connections{API: 192, Peer: 192, HTTP: 192, Handshakes: 192}); got != want {
+		t.Errorf("with TLS: %+v, want %+v", got, want)
+	}
 	for files := 16; files < 5_000; files++ {
 		if p := Plan(files, want); p.API+p.Peer+p.HTTP+min(ownFiles, files/2) > files {
 			t.Fatalf("of %d files: %+v", files, p)

@@ -14,10 +14,14 @@ const (
 	Lost                     // ended, or never granted; it is not renewed any more
 )
 
-// Change is a new state of a lease.
+// Change is a new state of a lease, or, if Refused, that renewals of it are refused from now on.
 type Change struct {
 	State State
 	Err   error // what last went wrong, if the state is Overdue; another cluster, if it is Lost for that; else nil
+	// Refused means that the state is as before, and that nodes refuse to renew the lease because of who asks. Err is
+	// what they say. It is tried again, less and less often, and told again if they say something else. When it is
+	// renewed again, the state is told again.
+	Refused bool
 }
 
 // Options are of one lease.
@@ -53,6 +57,8 @@ type Renewal struct {
 	at    int    // endpoint of the try, or of the next one if there were tries
 
 	lastErr  error
+	refusals int          // in a row
+	refusal  string       // what was told of them
 	others   map[int]bool // endpoints that belong to another cluster, as they said since acked
 	otherErr error        // of the last of them
 }
@@ -62,6 +68,9 @@ const (
 	unknownTTL = 3 * time.Second
 	pauseBase  = 50 * time.Millisecond
 	pauseMax   = time.Second
+	// A refusal of the caller is no trouble on the way: it lasts until a person mends it.
+	refusedFirst = time.Second
+	refusedMax   = 30 * time.Second
 )
 
 func (e *Renewal) shortest() time.Duration {
@@ -84,6 +93,12 @@ func (e *Renewal) silence() time.Duration { return e.shortest() / 6 }
 func (e *Renewal) pause(endpoints int) time.Duration {
 	round := min((e.tries-1)/endpoints, 10)
 	d := min(pauseBase<<round, pauseMax, e.silence())
+	return d/2 + rand.N(d/2)
+}
+
+// refusedPause returns the pause before the next try of a lease that was refused: it grows, and is random.
+func (e *Renewal) refusedPause() time.Duration {
+	d := min(refusedFirst<<min(e.refusals-1, 10), refusedMax)
 	return d/2 + rand.N(d/2)
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -39,7 +40,12 @@ type Config struct {
 	Open func(ctx context.Context, endpoint int, cluster string) (Stream, error)
 	// OtherCluster reports whether an error of a stream says that the node belongs to another cluster.
 	OtherCluster func(error) bool
-	Logger       *slog.Logger
+	// Refused reports whether an error of a stream says that the node refuses the caller, whichever lease it asks for.
+	Refused func(error) bool
+	// Credential returns which credential a stream would be opened with now. A stream carries its own for as long as it
+	// is open: when there is another one, renewals go over new streams, and leases that were refused are tried at once.
+	Credential func() uint64
+	Logger     *slog.Logger
 }
 
 // Renewer renews leases. It is safe for use by many goroutines.
@@ -58,6 +64,10 @@ type Renewer struct {
 	order   []int // of the endpoints, random
 	current int   // where the next renewal starts: an index of order
 	streams map[place]*stream
+	retired []*stream // opened with an earlier credential: each ends when its messages are answered
+	refused bool      // a stream ended because its caller is refused
+	// credential is that of streams.
+	credential uint64
 }
 
 // place is where a stream leads to.
@@ -153,6 +163,7 @@ func (r *Renewer) run() {
 
 // look takes the answers that came, sends what is due, and returns when to look again.
 func (r *Renewer) look() (changes []told, wait time.Duration, more bool) {
+	credential := r.cfg.Credential()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil || len(r.queue) == 0 {
@@ -160,12 +171,24 @@ func (r *Renewer) look() (changes []told, wait time.Duration, more bool) {
 		for _, s := range r.streams {
 			s.end(nil)
 		}
+		for _, s := range r.retired {
+			s.end(nil)
+		}
+		r.retired = nil
 		return nil, 0, false
 	}
 	now := r.clock.now()
-	tell := func(e *Renewal, s State, err error) {
-		e.state = s
-		changes = append(changes, told{e, Change{s, err}})
+	if r.credential != credential {
+		r.credential = credential
+		r.begin(now)
+	}
+	if r.refused { // all are: who waits for his next renewal is told now
+		r.refused = false
+		r.hasten(now, func(e *Renewal) bool { return e.refusals == 0 })
+	}
+	tell := func(e *Renewal, c Change) {
+		e.state = c.State
+		changes = append(changes, told{e, c})
 	}
 	results := r.results
 	r.results = nil
@@ -177,7 +200,7 @@ func (r *Renewer) look() (changes []told, wait time.Duration, more bool) {
 	for len(r.queue) > 0 && r.queue[0].wake <= now {
 		e := r.queue[0]
 		if at, ok := e.overdueAt(); ok && at <= now {
-			tell(e, Overdue, e.lastErr)
+			tell(e, Change{State: Overdue, Err: e.lastErr})
 		}
 		if len(e.others) > 0 && e.ttl > 0 && now >= e.acked+max(e.ttl, clusterChangedAfter) {
 			r.lose(e, e.otherErr, tell)
@@ -191,10 +214,30 @@ func (r *Renewer) look() (changes []told, wait time.Duration, more bool) {
 	for _, s := range r.streams {
 		s.check(now)
 	}
+	r.retired = slices.DeleteFunc(r.retired, func(s *stream) bool { return s.retire(now) })
 	if len(r.queue) == 0 {
 		return changes, 0, true // the next look ends it
 	}
 	return changes, min(r.queue[0].wake-now, maxSleep), true
+}
+
+// begin has new streams opened for what comes, with another credential, and has the leases tried that were refused.
+func (r *Renewer) begin(now time.Duration) {
+	for _, s := range r.streams {
+		r.retired = append(r.retired, s)
+	}
+	clear(r.streams)
+	r.hasten(now, func(e *Renewal) bool { return e.refusals > 0 })
+}
+
+// hasten has leases renewed now.
+func (r *Renewer) hasten(now time.Duration, which func(*Renewal) bool) {
+	for _, e := range slices.Clone(r.queue) {
+		if !e.asked && which(e) {
+			e.next = now
+			r.settle(e)
+		}
+	}
 }
 
 // settle puts e where it belongs after its times changed.
@@ -256,7 +299,7 @@ const (
 )
 
 // take applies an answer.
-func (r *Renewer) take(res result, now time.Duration, tell func(*Renewal, State, error)) {
+func (r *Renewer) take(res result, now time.Duration, tell func(*Renewal, Change)) {
 	e := res.e
 	switch {
 	case res.answer == lost:
@@ -283,27 +326,37 @@ func (r *Renewer) take(res result, now time.Duration, tell func(*Renewal, State,
 		}
 		r.moveOn(e)
 		e.next = now
-		if e.tries%len(r.order) == 0 { // a whole round
+		switch {
+		case r.cfg.Refused(res.err):
+			e.refusals++
+			e.next = now + e.refusedPause()
+			if text := res.err.Error(); text != e.refusal {
+				e.refusal = text
+				tell(e, Change{State: e.state, Err: res.err, Refused: true})
+			}
+		case e.tries%len(r.order) == 0: // a whole round
 			e.next = now + e.pause(len(r.order))
 		}
 	}
 	r.settle(e)
 }
 
-func (r *Renewer) renewed(e *Renewal, res result, now time.Duration, tell func(*Renewal, State, error)) {
+func (r *Renewer) renewed(e *Renewal, res result, now time.Duration, tell func(*Renewal, Change)) {
 	e.acked = max(e.acked, res.sent)
 	if e.learns {
 		// A third of the shortest TTL in the message: never too long.
 		e.ttl = max(e.ttl, 3*res.renewAfter)
 	}
+	news := e.state != Held || e.refusals > 0
 	e.others, e.otherErr, e.lastErr, e.tries, e.asked = nil, nil, nil, 0, false
+	e.refusals, e.refusal = 0, ""
 	e.next = max(now, e.acked+e.interval())
-	if e.state != Held && (e.ttl == 0 || now < e.acked+e.ttl) {
-		tell(e, Held, nil)
+	if news && (e.ttl == 0 || now < e.acked+e.ttl) {
+		tell(e, Change{State: Held})
 	}
 }
 
-func (r *Renewer) lose(e *Renewal, err error, tell func(*Renewal, State, error)) {
+func (r *Renewer) lose(e *Renewal, err error, tell func(*Renewal, Change)) {
 	r.remove(e)
-	tell(e, Lost, err)
+	tell(e, Change{State: Lost, Err: err})
 }

@@ -75,6 +75,20 @@ func (s *stream) check(now time.Duration) {
 	}
 }
 
+// retire ends a stream that is used no more once its messages are answered, or if they are not, and reports whether it
+// has ended; r.mu is held.
+func (s *stream) retire(now time.Duration) bool {
+	switch {
+	case len(s.unanswered)+len(s.waiting) == 0:
+		s.end(nil)
+	case len(s.unanswered) > 0 && now-s.unanswered[0].sent >= stuckAfter:
+		s.end(errNoAnswer)
+	default:
+		return false
+	}
+	return true
+}
+
 // end has the stream ended, and another one opened for what comes; r.mu is held.
 func (s *stream) end(why error) {
 	s.stop(why)
@@ -218,6 +232,7 @@ func (s *stream) fail(err error) {
 		s.r.answer(result{e: e, try: try, endpoint: s.to.endpoint, answer: failed, err: err})
 	}
 	s.unanswered, s.waiting = nil, map[*Renewal]uint64{}
+	s.r.refused = s.r.refused || err != nil && s.r.cfg.Refused(err)
 	s.r.cfg.Logger.LogAttrs(context.Background(), slog.LevelDebug, "a stream of renewals ended", slog.Int("endpoint", s.to.endpoint), slog.Any("error", err))
 	s.r.kick()
 }

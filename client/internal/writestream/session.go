@@ -29,9 +29,11 @@ const (
 
 // session is one stream, from its first message to its end.
 type session struct {
-	cluster string        // of the node
-	wake    chan struct{} // capacity 1: a write waits, or the stream has ended
-	retired atomic.Bool   // it ended because it was not used
+	cluster    string        // of the node
+	credential uint64        // with which the stream was opened
+	wake       chan struct{} // capacity 1: a write waits, or the stream has ended
+	retired    atomic.Bool   // it ended because it was not used
+	opened     time.Time
 
 	mu      sync.Mutex // guards what follows
 	waiting []*pending
@@ -49,8 +51,9 @@ type pending struct {
 	done  chan Outcome // capacity 1, sent to once
 }
 
-func newSession(cluster string) *session {
-	return &session{cluster: cluster, wake: make(chan struct{}, 1), sent: map[uint64]*pending{}, used: time.Now()}
+func newSession(cluster string, credential uint64) *session {
+	now := time.Now()
+	return &session{cluster: cluster, credential: credential, wake: make(chan struct{}, 1), sent: map[uint64]*pending{}, opened: now, used: now}
 }
 
 func (s *session) poke() {
@@ -200,13 +203,15 @@ func (s *session) end(err error) {
 }
 
 // lost is the error of a write that was sent over a stream that ended with err before the write was answered. What a
-// node says of its stream is of the write only if it says what became of the write.
+// node says of its stream is of the write only if it says what became of the write. A refusal of the caller is of the
+// stream alone: it came while writes were under way, which may have been done.
 func lost(err error) error {
 	if errors.Is(err, io.EOF) {
 		return status.Error(codes.Unavailable, "the node ended the stream of writes")
 	}
 	st := status.Convert(err)
-	if says(st) {
+	refused := st.Code() == codes.Unauthenticated || st.Code() == codes.PermissionDenied
+	if says(st) && !refused {
 		return st.Err()
 	}
 	return status.Error(codes.Unavailable, "the stream of writes ended: "+st.Message())

@@ -34,7 +34,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		"large ones":    {40, MaxWriteBytes, maxMessageBytes / MaxWriteBytes},
 		"too many wait": {9_000, 1, 1_000},
 	} {
-		s := newSession("3f9a")
+		s := newSession("3f9a", 0)
 		all := queued(s, tt.writes, tt.size)
 		got, ids := 0, map[uint64]bool{}
 		for {
@@ -62,7 +62,7 @@ func TestMessagesAreBounded(t *testing.T) {
 
 // A write that is given up before it was sent never is.
 func TestWithdraw(t *testing.T) {
-	s := newSession("")
+	s := newSession("", 0)
 	all := queued(s, 3, 1)
 	if sent, ok := s.withdraw(all[1]); sent || !ok {
 		t.Errorf("one that waits: sent %t, %t", sent, ok)
@@ -125,7 +125,7 @@ func (s silent) Recv() (*rollcallv1.WriteStreamResponse, error) {
 func TestAStreamThatDoesNotOpen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var opened atomic.Int64
-		w := New(Config{Timeout: 2 * time.Second, Open: func(ctx context.Context) (Stream, error) {
+		w := New(Config{Timeout: 2 * time.Second, Credential: func() uint64 { return 0 }, Open: func(ctx context.Context) (Stream, error) {
 			opened.Add(1)
 			return silent{ctx: ctx}, nil
 		}})
@@ -150,7 +150,7 @@ func TestAStreamThatCannotBeOpened(t *testing.T) {
 	for want, err := range map[int]error{10: errors.New("refused"), 1: status.Error(codes.Unimplemented, "unknown method")} {
 		synctest.Test(t, func(t *testing.T) {
 			var opened atomic.Int64
-			w := New(Config{Timeout: 2 * time.Second, Open: func(context.Context) (Stream, error) {
+			w := New(Config{Timeout: 2 * time.Second, Credential: func() uint64 { return 0 }, Open: func(context.Context) (Stream, error) {
 				opened.Add(1)
 				return nil, err
 			}})

@@ -31,6 +31,9 @@ const (
 type Config struct {
 	// Open opens a stream, which ends with ctx.
 	Open func(ctx context.Context) (Stream, error)
+	// Credential returns which credential a stream would be opened with now. A stream carries its own for as long as it
+	// is open: when there is another one, writes go over a new stream.
+	Credential func() uint64
 	// Timeout bounds opening a stream, until the node's first message.
 	Timeout time.Duration
 }
@@ -75,6 +78,8 @@ type Outcome struct {
 	Result *rollcallv1.StreamedResult // nil: there is no answer
 	Sent   bool                       // the write may have left this process
 	Err    error                      // why there is no answer
+	// Credential is the one of the stream.
+	Credential uint64
 }
 
 // Do sends a write and waits for its answer until ctx ends. Cluster is the one that must make the change; "": any.
@@ -90,22 +95,28 @@ func (w *Writer) Do(ctx context.Context, write *rollcallv1.StreamedWrite, size i
 	if !s.add(p) {
 		return Outcome{}, false
 	}
+	var out Outcome
 	select {
-	case out := <-p.done:
-		return out, out.Sent || out.Err != nil
+	case out = <-p.done:
 	case <-ctx.Done():
+		if sent, ok := s.withdraw(p); ok {
+			return Outcome{Sent: sent, Err: ctx.Err()}, true
+		}
+		out = <-p.done // it was answered at the same moment
 	}
-	if sent, ok := s.withdraw(p); ok {
-		return Outcome{Sent: sent, Err: ctx.Err()}, true
-	}
-	out := <-p.done // it was answered at the same moment
+	out.Credential = s.credential
 	return out, out.Sent || out.Err != nil
 }
 
-// session returns the open session, and begins to open one if there is none.
+// session returns the open session, and begins to open one if there is none. A session that was opened with another
+// credential than streams are now takes no more writes: it answers those that it has, and ends when it was idle.
 func (w *Writer) session() *session {
+	credential := w.cfg.Credential()
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.open != nil && w.open.credential != credential && time.Since(w.open.opened) >= reopenAfter {
+		w.open = nil
+	}
 	if w.open != nil || w.opening || w.life.Err() != nil || time.Now().Before(w.notBefore) {
 		return w.open
 	}
@@ -118,8 +129,9 @@ func (w *Writer) session() *session {
 func (w *Writer) run() {
 	ctx, cancel := context.WithCancel(w.life)
 	defer cancel()
+	credential := w.cfg.Credential() // before the stream is opened: it is no newer than the stream's own
 	stream, cluster, err := w.openStream(ctx, cancel)
-	s := newSession(cluster)
+	s := newSession(cluster, credential)
 	w.mu.Lock()
 	w.opening = false
 	if err == nil {

@@ -10,7 +10,7 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
-// Change says what an event of an override, a rule or a lease changed: "override NOT_SERVING until 15:46, 3
+// Change says what an event of an override, a rule, a lease or of access changed: "override NOT_SERVING until 15:46, 3
 // services", "rule pay-min: at least 1", "lease granted, ttl 10s". It is "" for events of other types.
 func Change(now time.Time, e *rollcallv1.Event) string {
 	services := ", " + format.Count(int(e.GetMatchedCount()), "service", "services")
@@ -42,6 +42,8 @@ func Change(now time.Time, e *rollcallv1.Event) string {
 		return "lease forgotten" + services
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_GUARD:
 		return guardChange(e.GetLeaseGuard())
+	case rollcallv1.EventType_EVENT_TYPE_ACCESS_CHANGED:
+		return accessChange(now, e.GetAccess())
 	}
 	return ""
 }
@@ -67,12 +69,14 @@ func guardChange(g *rollcallv1.LeaseGuard) string {
 	return "lease guard holds no leases"
 }
 
-// Subject is what an event is about: a service, a pattern or a lease; "" if it is of none.
+// Subject is what an event is about: a service, a pattern, a lease, an identity or a role; "" if it is of none.
 func Subject(e *rollcallv1.Event) string {
 	switch e.GetType() {
 	case rollcallv1.EventType_EVENT_TYPE_LEASE_GRANTED, rollcallv1.EventType_EVENT_TYPE_LEASE_ENDING,
 		rollcallv1.EventType_EVENT_TYPE_LEASE_ENDED, rollcallv1.EventType_EVENT_TYPE_LEASE_FORGOTTEN:
 		return e.GetLeaseId()
+	case rollcallv1.EventType_EVENT_TYPE_ACCESS_CHANGED:
+		return accessSubject(e.GetAccess())
 	}
 	return cmp.Or(e.GetService(), e.GetPattern())
 }

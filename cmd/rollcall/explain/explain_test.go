@@ -218,3 +218,13 @@ func TestEventsInOneCell(t *testing.T) {
 		}
 	}
 }
+
+func TestARuleWhoseCountsAreNotShown(t *testing.T) {
+	hidden := &rollcallv1.Rule{MinServing: 2}
+	if Counted(hidden) || !Counted(&rollcallv1.Rule{MinServing: 2, Needed: 2}) || !Counted(&rollcallv1.Rule{MinPercent: 50}) {
+		t.Error("counted")
+	}
+	if got := Distance(hidden); got != "how many are SERVING is not shown to this caller" {
+		t.Error(got)
+	}
+}

@@ -56,7 +56,7 @@ func by(actor *rollcallv1.Actor) string {
 	if actor.GetName() == "" {
 		return ""
 	}
-	return " by " + format.Printable(actor.GetName())
+	return " by " + Actor(actor)
 }
 
 // Status is the effective status of a service, with a star if an override decides.

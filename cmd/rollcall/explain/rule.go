@@ -24,8 +24,15 @@ func Bound(r *rollcallv1.Rule) string {
 // SERVING.
 func Spare(r *rollcallv1.Rule) int64 { return r.GetServing() - r.GetNeeded() }
 
+// Counted says that a rule tells how many services it needs and how many are SERVING. A caller who may not read all
+// that its pattern covers is not told.
+func Counted(r *rollcallv1.Rule) bool { return r.GetNeeded() >= r.GetMinServing() }
+
 // Distance says how far a rule is from broken: "2 of 3 are SERVING, 1 more may stop".
 func Distance(r *rollcallv1.Rule) string {
+	if !Counted(r) {
+		return "how many are SERVING is not shown to this caller"
+	}
 	count := fmt.Sprintf("%d of %d %s SERVING", r.GetServing(), r.GetTotal(), are(r.GetServing()))
 	switch spare := Spare(r); {
 	case spare < 0:

@@ -179,7 +179,7 @@ func who(a *rollcallv1.Actor) string {
 	if a.GetName() == "" {
 		return "somebody"
 	}
-	return format.Printable(a.GetName())
+	return Actor(a)
 }
 
 // sentence ends a line with the reason that somebody gave, if any.

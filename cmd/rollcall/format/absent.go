@@ -24,13 +24,17 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		return fd.Name() == "voter" && of != nil && of.Parent().Name() == "Event" // it does not tell
 	case *rollcallv1.Lease:
 		return leftOfLease(v, fd.Name(), of)
-	case *rollcallv1.ListOverridesResponse, *rollcallv1.ListLeasesResponse:
+	case *rollcallv1.ListOverridesResponse, *rollcallv1.ListLeasesResponse, *rollcallv1.ListTokensResponse, *rollcallv1.ListGrantsResponse:
 		return fd.Name() == "next_page_token" // all pages are shown
+	case *rollcallv1.Token, *rollcallv1.AccessRole, *rollcallv1.IdentityGrants, *rollcallv1.Auth:
+		return leftOfAccess(m, fd.Name(), of)
 	case *rollcallv1.Report, *rollcallv1.Override, *rollcallv1.Rule:
 		return fd.Name() == "revision" // of a dry run: there is no such revision
 	case *rollcallv1.SetServingStatusResponse, *rollcallv1.BatchSetServingStatusResponse, *rollcallv1.DeleteServiceResponse,
 		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse,
-		*rollcallv1.GrantLeaseResponse, *rollcallv1.RevokeLeaseResponse, *rollcallv1.ReleaseLeaseGuardResponse:
+		*rollcallv1.GrantLeaseResponse, *rollcallv1.RevokeLeaseResponse, *rollcallv1.ReleaseLeaseGuardResponse,
+		*rollcallv1.SetAuthResponse, *rollcallv1.CreateTokenResponse, *rollcallv1.RevokeTokenResponse,
+		*rollcallv1.PutRoleResponse, *rollcallv1.DeleteRoleResponse, *rollcallv1.PutGrantsResponse:
 		switch fd.Name() {
 		case "revision", "broken_rules":
 			return true
@@ -39,6 +43,30 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		}
 	}
 	return false
+}
+
+// leftOfAccess is left for a token, a role, grants or the setting of the cluster. A role that is built in was made by
+// nobody, a dry run makes no revision, and an event tells of what it deleted only the name.
+func leftOfAccess(m protoreflect.Message, field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
+	changed := of != nil && of.Parent().Name() == "AccessChange"
+	switch v := m.Interface().(type) {
+	case *rollcallv1.Auth:
+		return field == "revision" && (of == nil || of.Parent().Name() != "GetAuthResponse") // where it says that it was never set
+	case *rollcallv1.AccessRole:
+		if v.GetBuiltIn() {
+			return field == "reason" || field == "revision"
+		}
+		return field == "revision" || changed && v.GetRevision() == 0
+	case *rollcallv1.Token:
+		if changed {
+			return field == "grants" || v.GetRevision() == 0
+		}
+	case *rollcallv1.IdentityGrants:
+		if changed {
+			return v.GetRevision() == 0
+		}
+	}
+	return field == "revision"
 }
 
 // leftOfLease is left for a lease. Events of its end may tell nothing but its id, only lists count its services, and

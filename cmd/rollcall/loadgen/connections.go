@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -31,8 +32,9 @@ type Connections struct {
 }
 
 // Connect opens n connections to the endpoints in turn; n = 0 means one to each endpoint. It leaves out
-// endpoints that do not answer, and tells leftOut of each. If none answers it returns ErrNoEndpoint.
-func Connect(ctx context.Context, endpoints []string, n int, dialer []grpc.DialOption, leftOut func(endpoint string, err error)) (*Connections, error) {
+// endpoints that do not answer, and tells leftOut of each. If none answers it returns ErrNoEndpoint. dialer gives
+// the options of connections to an endpoint.
+func Connect(ctx context.Context, endpoints []string, n int, dialer func(endpoint string) []grpc.DialOption, leftOut func(endpoint string, err error)) (*Connections, error) {
 	found, errs := connectAll(ctx, endpoints, dialer)
 	c := &Connections{}
 	for i, conn := range found {
@@ -71,22 +73,22 @@ func Connect(ctx context.Context, endpoints []string, n int, dialer []grpc.DialO
 }
 
 // connectAll connects to all endpoints at once. For each it returns a connection or an error.
-func connectAll(ctx context.Context, endpoints []string, dialer []grpc.DialOption) ([]*grpc.ClientConn, []error) {
+func connectAll(ctx context.Context, endpoints []string, dialer func(string) []grpc.DialOption) ([]*grpc.ClientConn, []error) {
 	conns, errs := make([]*grpc.ClientConn, len(endpoints)), make([]error, len(endpoints))
 	quick := backoff.DefaultConfig
 	quick.BaseDelay, quick.MaxDelay = 100*time.Millisecond, time.Second
-	options := append([]grpc.DialOption{
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithUserAgent("rollcall-bench"),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: quick, MinConnectTimeout: connectTimeout}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceiveBytes)),
 		grpc.WithDisableRetry(),
 		grpc.WithDisableServiceConfig(),
-	}, dialer...)
+	}
 	var all sync.WaitGroup
 	for i, e := range endpoints {
 		all.Go(func() {
-			conn, err := grpc.NewClient(e, options...)
+			conn, err := grpc.NewClient(e, slices.Concat(options, dialer(e))...)
 			if err == nil {
 				if err = dial.Wait(ctx, conn, connectTimeout); err != nil {
 					conn.Close()

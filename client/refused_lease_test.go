@@ -1,0 +1,199 @@
+package client_test
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/rollcallhq/rollcall/client"
+)
+
+// failures are the reasons that a Lease told, in order.
+func (k *kept) failures() string {
+	synctest.Wait()
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	var reasons []string
+	for _, e := range k.events {
+		if e.Type != client.LeaseFailed {
+			continue
+		}
+		reason := "?"
+		if e, ok := e.Err.(*client.Error); ok {
+			reason = e.Reason
+		}
+		reasons = append(reasons, reason)
+	}
+	return strings.Join(reasons, " ")
+}
+
+// A reporter whose caller is refused is told so at once, also when it has nothing to report, and goes on trying, slowly.
+func TestALeaseWhoseCallerIsRefused(t *testing.T) {
+	for reason, refuse := range refusals {
+		synctest.Test(t, func(t *testing.T) {
+			f := startGuarded(t, 3)
+			file, token := newTokenFile(t)
+			k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+			k.report(t, "shop/cart", serving)
+			time.Sleep(time.Minute)
+			refuse(f, token)
+			time.Sleep(time.Second)
+			wantTold(t, k, "granted, reported, failed")
+			if got := k.failures(); got != reason {
+				t.Errorf("told %q, want %q", got, reason)
+			}
+			if k.State() != client.LeaseHeld {
+				t.Errorf("it is %v", k.State())
+			}
+			time.Sleep(time.Minute)
+			wantTold(t, k, "granted, reported, failed, overdue")
+			wantStatus(t, f, "shop/cart", notServing) // what OnExpiry says
+			err := k.Report(within(t, time.Minute), "shop/cart", notServing, "")
+			wantRefusal(t, err, reason)
+			calls := len(f.access.used)
+			time.Sleep(time.Hour)
+			if n := len(f.access.used) - calls; n < 100 || n > 400 {
+				t.Errorf("%d calls in an hour", n)
+			}
+			f.allow()
+			time.Sleep(2 * time.Minute)
+			if got := k.told(); !strings.Contains(got, "lost, granted") || !strings.HasSuffix(got, "reported") {
+				t.Errorf("told %q", got)
+			}
+			if got := f.statuses("shop/cart"); got != "SERVING NOT_SERVING NOT_SERVING" {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}
+
+// Who may report again before the TTL has passed has lost nothing, and is told so.
+func TestALeaseWhoseCallerIsRefusedForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startGuarded(t, 3)
+		file, token := newTokenFile(t)
+		k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+		k.report(t, "shop/cart", serving)
+		time.Sleep(time.Minute)
+		refusals[client.ReasonDenied](f, token)
+		time.Sleep(2 * time.Second)
+		f.allow()
+		time.Sleep(time.Minute)
+		wantTold(t, k, "granted, reported, failed, renewed again")
+		wantStatus(t, f, "shop/cart", serving)
+		if got := f.statuses("shop/cart"); got != "SERVING" {
+			t.Errorf("%s", got)
+		}
+	})
+}
+
+// A reporter that was refused for its token goes on within two seconds once there is another one: with its grant, with
+// its reports and with its renewals.
+func TestALeaseGoesOnWithAnotherToken(t *testing.T) {
+	for name, test := range map[string]struct {
+		refusedFor time.Duration
+		told       []string // any of them: writes and renewals do not wait for each other
+	}{
+		"while it is held": {3 * time.Second, []string{"granted, reported, failed, renewed again, reported", "granted, reported, failed, reported, renewed again"}},
+		"when it was lost": {time.Hour, []string{"granted, reported, failed, overdue, failed, lost, granted, reported"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := startGuarded(t, 3)
+				file, token := newTokenFile(t)
+				k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+				k.report(t, "shop/cart", serving)
+				time.Sleep(time.Minute)
+				f.refuse(token, client.ReasonTokenRevoked)
+				time.Sleep(time.Second)
+				if err := k.Submit(client.Report{Service: "shop/cart", Status: unknown}); err != nil {
+					t.Fatal(err)
+				}
+				time.Sleep(test.refusedFor)
+				file.exchange()
+				time.Sleep(2 * time.Second)
+				wantStatus(t, f, "shop/cart", unknown)
+				if told := k.told(); !slices.Contains(test.told, told) {
+					t.Errorf("told %q, want one of %q", told, test.told)
+				}
+			})
+		})
+	}
+	t.Run("before its grant", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			f := startGuarded(t, 3)
+			file, token := newTokenFile(t)
+			f.refuse(token, client.ReasonTokenUnknown)
+			k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+			if err := k.Submit(client.Report{Service: "shop/cart", Status: serving}); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Hour)
+			wantTold(t, k, "failed")
+			file.exchange()
+			time.Sleep(2 * time.Second)
+			wantStatus(t, f, "shop/cart", serving)
+			wantTold(t, k, "failed, granted, reported")
+		})
+	})
+}
+
+// A Lease that is closed while its caller is refused says so, and leaves the lease to expire.
+func TestALeaseIsClosedWhileItsCallerIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startGuarded(t, 1)
+		file, token := newTokenFile(t)
+		k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+		k.report(t, "shop/cart", serving)
+		f.refuse(token, client.ReasonTokenRevoked)
+		began := time.Now()
+		err := k.Close(within(t, time.Minute))
+		wantRefusal(t, err, client.ReasonTokenRevoked)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("it took %v", took)
+		}
+		time.Sleep(ttl + time.Second)
+		wantStatus(t, f, "shop/cart", notServing)
+	})
+}
+
+// Leases that many share a stream are all told when it is refused.
+func TestManyLeasesWhoseCallerIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startGuarded(t, 3)
+		file, token := newTokenFile(t)
+		c := f.guardedClient(t, file)
+		var all []*kept
+		for range 50 {
+			all = append(all, keep(t, f, c, client.KeepOptions{}))
+		}
+		time.Sleep(time.Minute)
+		f.refuse(token, client.ReasonTokenRevoked)
+		time.Sleep(time.Second)
+		streams := f.streams()
+		for _, k := range all {
+			if got := k.failures(); got != client.ReasonTokenRevoked {
+				t.Fatalf("told %q", got)
+			}
+		}
+		time.Sleep(10 * time.Minute)
+		if n := f.streams() - streams; n > 0 {
+			t.Errorf("%d streams were accepted", n)
+		}
+		if n := len(f.used("KeepAlive")); n > 3000 {
+			t.Errorf("%d streams were tried", n)
+		}
+		next := file.exchange()
+		time.Sleep(3 * time.Second)
+		for _, k := range all {
+			if k.State() != client.LeaseHeld {
+				t.Fatalf("it is %v", k.State())
+			}
+		}
+		if last := f.used("KeepAlive"); !strings.HasSuffix(last[len(last)-1], next.ID()) {
+			t.Errorf("the last stream was %s", last[len(last)-1])
+		}
+	})
+}
