@@ -91,18 +91,22 @@ func drawGrants(t *rapid.T, label string) []access.Grant {
 	}), 0, 3).Draw(t, label)
 }
 
+// noteOther adds an event that is of no service.
+func (f *fakeRegistry) noteOther(e *logv1.Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.revision++
+	e.Revision, e.CommitRevision, e.MatchedCount = f.revision, f.revision, 7
+	f.events = append(f.events, e)
+	f.wake()
+}
+
 // fill makes a registry of random services, overrides, rules and events.
 func (f *fakeRegistry) fill(t *rapid.T) {
 	f.mu.Lock()
 	f.services, f.revision, f.fakeHistory, f.layers = map[string]Status{}, 0, fakeHistory{}, fakeLayers{}
 	f.mu.Unlock()
-	note := func(e *logv1.Event) {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.revision++
-		e.Revision, e.CommitRevision, e.MatchedCount = f.revision, f.revision, 7
-		f.events = append(f.events, e)
-	}
+	note := f.noteOther
 	patterns := rapid.SampledFrom([]string{"*", "**", "a", "a/*", "shop/*", "b/c", "a/b/*"})
 	for range rapid.IntRange(0, 30).Draw(t, "writes") {
 		switch rapid.IntRange(0, 9).Draw(t, "what") {

@@ -165,7 +165,7 @@ func TestWatchesTellWhatANaiveFilterDoes(t *testing.T) {
 	}
 	steps := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) step {
 		return step{
-			rapid.IntRange(0, 6).Draw(t, "what"), rapid.SampledFrom(readNames).Draw(t, "name"),
+			rapid.IntRange(0, 7).Draw(t, "what"), rapid.SampledFrom(readNames).Draw(t, "name"),
 			rapid.SampledFrom([]Status{serving, notServing, serviceUnknown}).Draw(t, "status"), drawGrants(t, "grants"), rapid.IntRange(0, 3).Draw(t, "n"),
 		}
 	}), 1, 12)
@@ -210,6 +210,9 @@ func TestWatchesTellWhatANaiveFilterDoes(t *testing.T) {
 				case 6: // back and forth at once
 					n.access.change(func(r *fakeRights) { r.grants["token:ci"] = access.New(step.grants...) })
 				}
+				if step.what == 7 {
+					n.registry.noteOther(&logv1.Event{Type: logv1.EventType_EVENT_TYPE_OVERRIDE_SET, Kind: logv1.Kind_KIND_OVERRIDE, Key: step.name + "/*"})
+				}
 				n.access.change(func(r *fakeRights) {
 					r.enforced, r.anonymous, r.grants["token:ci"] = enforced, access.New(anonymous...), access.New(own...)
 				})
@@ -246,4 +249,101 @@ func TestWatchesTellWhatANaiveFilterDoes(t *testing.T) {
 			rt.Fatal(bad[0])
 		}
 	})
+}
+
+// TestHowWatchesEnd: each sort of watch says why it ends, within a second.
+func TestHowWatchesEnd(t *testing.T) {
+	open := map[string]func(context.Context, *testNode) error{
+		"health": func(ctx context.Context, n *testNode) error {
+			stream, err := n.health().Watch(ctx, &healthpb.HealthCheckRequest{Service: "shop/cart"})
+			return receiveAll(stream, err, func(*healthpb.HealthCheckResponse) {})
+		},
+		"names": func(ctx context.Context, n *testNode) error {
+			stream, err := n.reads().WatchServices(ctx, &rollcallv1.WatchServicesRequest{Services: []string{"shop/cart", "shop/pay"}})
+			return receiveAll(stream, err, func(*rollcallv1.WatchServicesResponse) {})
+		},
+		"prefix": func(ctx context.Context, n *testNode) error {
+			stream, err := n.reads().WatchServices(ctx, &rollcallv1.WatchServicesRequest{Prefixes: []string{"shop/"}})
+			return receiveAll(stream, err, func(*rollcallv1.WatchServicesResponse) {})
+		},
+		"events": func(ctx context.Context, n *testNode) error {
+			stream, err := n.reads().WatchEvents(ctx, &rollcallv1.WatchEventsRequest{})
+			return receiveAll(stream, err, func(*rollcallv1.WatchEventsResponse) {})
+		},
+	}
+	reading := func(patterns ...string) access.Permissions {
+		var all []access.Grant
+		for _, p := range patterns {
+			all = append(all, access.Grant{Verbs: access.Read, Pattern: p})
+		}
+		return access.New(all...)
+	}
+	for what, follow := range open {
+		for _, tt := range []struct {
+			name   string
+			change func(r *fakeRights, token string)
+			want   string // reason; "": it goes on
+		}{
+			{"revoked", func(r *fakeRights, token string) { delete(r.tokens, token) }, rpcerror.ReasonTokenRevoked},
+			{"denied", func(r *fakeRights, _ string) { r.denied["token:ci"] = true }, rpcerror.ReasonDenied},
+			{"nothing of it any more", func(r *fakeRights, _ string) { r.grants["token:ci"] = reading("pay") }, map[bool]string{true: rpcerror.ReasonAccessChanged, false: rpcerror.ReasonDenied}[what == "events"]},
+			{"less of it", func(r *fakeRights, _ string) { r.grants["token:ci"] = reading("shop/cart") }, map[bool]string{true: "", false: rpcerror.ReasonAccessChanged}[what == "health"]},
+			{"more of others", func(r *fakeRights, _ string) { r.grants["token:ci"] = reading("shop/*", "pay") }, map[bool]string{true: rpcerror.ReasonAccessChanged, false: ""}[what == "events"]},
+			{"others", func(r *fakeRights, _ string) { r.grants["token:other"] = reading("*") }, ""},
+			{"off", func(r *fakeRights, _ string) { r.enforced = false }, map[bool]string{true: rpcerror.ReasonAccessChanged, false: ""}[what == "events"]},
+		} {
+			synctest.Test(t, func(t *testing.T) {
+				n := single(t)
+				token := accesstoken.New()
+				n.addToken("ci", token, 0)
+				n.access.change(func(r *fakeRights) { r.enforced, r.grants["token:ci"] = true, reading("shop/*") })
+				ctx, cancel := context.WithCancel(with(t.Context(), token))
+				ended := make(chan error, 1)
+				go func() { ended <- follow(ctx, n) }()
+				time.Sleep(time.Second)
+				n.access.change(func(r *fakeRights) { tt.change(r, token.ID()) })
+				time.Sleep(time.Second)
+				synctest.Wait()
+				got := ""
+				select {
+				case err := <-ended:
+					got = cmpReason(err)
+				default:
+				}
+				if got != tt.want {
+					t.Errorf("%s, %s: ended for %q, want %q", what, tt.name, got, tt.want)
+				}
+				cancel()
+				synctest.Wait()
+				if n := n.OpenWatches(); n != 0 {
+					t.Errorf("%s, %s: %d watches are left", what, tt.name, n)
+				}
+			})
+		}
+		// By the clock of the cluster, of which nobody tells.
+		synctest.Test(t, func(t *testing.T) {
+			n := single(t)
+			token := accesstoken.New()
+			n.addToken("ci", token, n.now.Add(time.Hour).UnixNano())
+			n.access.change(func(r *fakeRights) { r.enforced, r.grants["token:ci"] = true, reading("shop/*") })
+			ended := make(chan error, 1)
+			go func() { ended <- follow(with(t.Context(), token), n) }()
+			time.Sleep(time.Hour - time.Second)
+			synctest.Wait()
+			if len(ended) > 0 {
+				t.Errorf("%s: it ended before the token expired: %v", what, <-ended)
+			}
+			n.later.Store(int64(time.Hour))
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			select {
+			case err := <-ended:
+				if cmpReason(err) != rpcerror.ReasonTokenExpired {
+					t.Errorf("%s: it ended for %v", what, err)
+				}
+			default:
+				t.Errorf("%s: it goes on with a token that has expired", what)
+			}
+		})
+	}
 }
