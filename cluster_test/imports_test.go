@@ -57,7 +57,7 @@ var rooms = map[string][]string{
 	"raftnode/transport":   {"api/rollcall/log/v1", "api/rollcall/peer/v1", "raftnode/peerport", "raftnode/workaround"},
 	"raftnode/workaround":  {},
 	"raftnode/memnet":      {},
-	"server": {"fsm/access", "server/authn", "server/authz", "tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/auditlog", "server/budget", "server/connlimit", "server/deadline", "server/fence",
+	"server": {"server/httpserver", "fsm/access", "server/authn", "server/authz", "tlsport", "api/rollcall/pattern", "api/rollcall/limits", "api/rollcall/v1", "api/rollcall/log/v1", "api/rollcall/convert", "api/rollcall/peer/v1", "server/auditlog", "server/budget", "server/connlimit", "server/deadline", "server/fence",
 		"server/flowcontrol", "server/forward", "server/freshness", "server/peerconn", "server/ratelimit", "server/receive", "server/renewal", "server/rpcerror", "server/rpcstats"},
 	"api/rollcall/accesstoken":    {},
 	"server/authz":                {"api/rollcall/limits", "api/rollcall/log/v1", "api/rollcall/pattern", "api/rollcall/v1", "fsm/access", "server/authn", "server/rpcerror"},

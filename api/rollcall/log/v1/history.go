@@ -106,3 +106,6 @@ type Following struct {
 	// says the same of a name.
 	Keep func(service string) bool
 }
+
+// Is says whether x is the actor of a name, or acted on its behalf.
+func (x *Actor) Is(name string) bool { return x.GetName() == name || x.GetOnBehalfOf() == name }
