@@ -33,7 +33,11 @@ func startSecured(t *testing.T, args ...string) *secured {
 	c.waitReady()
 	s := &secured{processes: c, ca: ca.File, admin: admin, tokens: map[string]string{}}
 	dir := t.TempDir()
-	s.mustAdmin("auth", "enable", "--anonymous", "none", "--reason", "test")
+	// The feature level rises a moment after the start.
+	eventually(t, "access to be enforced", func(context.Context) bool {
+		_, _, code := s.asAdmin("auth", "enable", "--anonymous", "none", "--reason", "test")
+		return code == 0
+	})
 	for _, role := range []string{"viewer", "reporter", "operator", "admin"} {
 		file := filepath.Join(dir, role+".token")
 		s.mustAdmin("token", "create", "of-"+role, "--role", role, "--on", "*", "--out", file)
