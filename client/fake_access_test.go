@@ -25,6 +25,7 @@ type access struct {
 	denied   map[string]bool   // tokens that may not do anything
 	changed  int               // streams that are filtered end when it grows
 	filtered bool              // answers show less than there is
+	forbids  string            // a service that nobody may report
 	used     []string          // "METHOD ID": the calls, and the token that came with each; "-": none
 
 	tokens []*rollcallv1.Token
@@ -137,6 +138,13 @@ func (f *fakeCluster) used(method string) (found []string) {
 		}
 	}
 	return found
+}
+
+// allUsed are all calls, as access.used has them.
+func (f *fakeCluster) allUsed() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.access.used)
 }
 
 // startGuarded is startBuffered of nodes that need a token, and take all but those that are refused.

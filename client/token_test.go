@@ -166,8 +166,8 @@ func TestAPlainConnectionCarriesNoToken(t *testing.T) {
 						t.Errorf("%v", err)
 					}
 				}
-				if calls := f.nodes[0].seen("Check"); len(calls) > 0 || len(f.access.used) > 0 {
-					t.Errorf("the node saw %v, %q", calls, f.access.used)
+				if calls := f.nodes[0].seen("Check"); len(calls) > 0 || len(f.allUsed()) > 0 {
+					t.Errorf("the node saw %v, %q", calls, f.allUsed())
 				}
 			})
 		})
