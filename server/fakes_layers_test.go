@@ -13,11 +13,11 @@ type fakeLayers struct {
 	rules     []*rollcallv1.Rule
 }
 
-func (f *fakeRegistry) ListOverrides(after string, limit int) (list []*rollcallv1.Override, more bool, revision int64) {
+func (f *fakeRegistry) ListOverrides(after string, limit int, keep func(string) bool) (list []*rollcallv1.Override, more bool, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, o := range f.layers.overrides {
-		if o.GetPattern() <= after {
+		if o.GetPattern() <= after || keep != nil && !keep(o.GetPattern()) {
 			continue
 		}
 		if len(list) == limit {
@@ -39,6 +39,11 @@ func (f *fakeRegistry) ListRules() (list []*rollcallv1.Rule, revision int64) {
 func previewRecord(cmd *logv1.Command, res *logv1.Result) {
 	c := cmd.GetRecord()
 	if c == nil {
+		return
+	}
+	switch c.GetKind() {
+	case logv1.Kind_KIND_TOKEN, logv1.Kind_KIND_ROLE, logv1.Kind_KIND_GRANTS, logv1.Kind_KIND_AUTH:
+		previewAccess(cmd, res)
 		return
 	}
 	r := &logv1.RecordResult{Kind: c.GetKind(), Changed: true}

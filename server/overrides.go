@@ -15,6 +15,8 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -22,7 +24,8 @@ import (
 // SetOverride implements rollcall.v1.Admin.
 func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequest) (res *rollcallv1.SetOverrideResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.SetOverride", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateSetOverride(req); err != nil {
@@ -36,7 +39,7 @@ func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequ
 	if !req.GetForever() {
 		set.Ttl = int64(cmp.Or(req.GetTtl().AsDuration(), limits.DefaultOverrideTTL))
 	}
-	out, err := a.override(ctx, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Set{Set: set}})
+	out, err := a.override(ctx, caller, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Set{Set: set}})
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +65,14 @@ func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequ
 // ClearOverride implements rollcall.v1.Admin.
 func (a *admin) ClearOverride(ctx context.Context, req *rollcallv1.ClearOverrideRequest) (res *rollcallv1.ClearOverrideResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.ClearOverride", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateClearOverride(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	out, err := a.override(ctx, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Clear{Clear: &logv1.ClearOverride{
+	out, err := a.override(ctx, caller, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Clear{Clear: &logv1.ClearOverride{
 		Pattern:      req.GetPattern(),
 		IfRevision:   req.IfRevision,
 		AllowMissing: req.GetAllowMissing(),
@@ -99,13 +103,13 @@ type overrideResult struct {
 const affectedEstimate = 64 << 10
 
 // override routes a command about an override. The error is a status.
-func (a *admin) override(ctx context.Context, req overridden, payload *logv1.OverrideCommand) (overrideResult, error) {
+func (a *admin) override(ctx context.Context, caller *authn.Caller, req overridden, payload *logv1.OverrideCommand) (overrideResult, error) {
 	if req.GetValidateOnly() {
 		if f := flowcontrol.Reserve(ctx, affectedEstimate, false); f != nil {
 			return overrideResult{}, a.notTaken(f)
 		}
 	}
-	result, record, err := a.changeRecord(ctx, req, logv1.Kind_KIND_OVERRIDE, payload)
+	result, record, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_OVERRIDE, payload)
 	if err != nil || record == nil {
 		return overrideResult{result: result}, err
 	}
@@ -159,18 +163,18 @@ func validateClearOverride(req *rollcallv1.ClearOverrideRequest) error {
 // ListOverrides implements rollcall.v1.Registry.
 func (s *registryService) ListOverrides(ctx context.Context, req *rollcallv1.ListOverridesRequest) (res *rollcallv1.ListOverridesResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListOverrides", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		res, err = s.listOverrides(ctx, req)
+		res, err = s.listOverrides(ctx, req, call.may)
 	}
-	s.SetHeader(ctx, heading)
+	s.answered(ctx, call, err == nil && !call.may.Whole())
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
 
-func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.ListOverridesRequest) (*rollcallv1.ListOverridesResponse, error) {
+func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.ListOverridesRequest, may *authz.Reader) (*rollcallv1.ListOverridesResponse, error) {
 	cluster := s.registry.ClusterID()
 	var vs violations
 	vs.pageSize(req.GetPageSize())
@@ -186,11 +190,18 @@ func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.Lis
 			return nil, f
 		}
 	}
+	if err := s.deny(may.DeniedPrefixes()); err != nil {
+		return nil, err
+	}
 	limit := cmp.Or(int(req.GetPageSize()), limits.DefaultPageSize)
 	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
 		return nil, f
 	}
-	list, more, revision := s.layers.ListOverrides(after, limit)
+	keep := may.Meets
+	if may.Whole() {
+		keep = nil
+	}
+	list, more, revision := s.layers.ListOverrides(after, limit, keep)
 	if n := fitting(list, maxAnswerBytes-pageOverhead); n < len(list) {
 		list, more = list[:n], true
 	}
