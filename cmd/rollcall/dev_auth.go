@@ -21,7 +21,9 @@ const (
 )
 
 // devChange is who changes access, and why.
-var devChange = client.WriteOptions{Actor: "rollcall dev", Reason: "--auth"}
+func devChange() client.WriteOptions {
+	return client.WriteOptions{Actor: "rollcall dev", Reason: "--auth"}
+}
 
 // devToken is the path of the administrator's token, whether it is there or not.
 func (cfg devConfig) devToken() (string, error) {
@@ -105,7 +107,7 @@ func (d *devClients) enforce(parent context.Context, cfg devConfig, nodes []devc
 		return err
 	}
 	for {
-		_, err := d.admin.SetAuth(ctx, client.AuthSetting{Enforced: true, Anonymous: access.Viewer}, devChange)
+		_, err := d.admin.SetAuth(ctx, client.AuthSetting{Enforced: true, Anonymous: access.Viewer}, devChange())
 		if !client.IsUnauthenticated(err) || ctx.Err() != nil {
 			return doingIf("enforce access", err)
 		}
@@ -137,7 +139,7 @@ func (d *devClients) makeAdmin(ctx context.Context, cfg devConfig, nodes []devcl
 		case err != nil:
 			return doing("list tokens", err)
 		case t.GetName() == devTokenName && t.GetId() != secret.ID(): // its file is gone
-			if _, err := d.anonymous.RevokeToken(ctx, devTokenName, devChange); err != nil {
+			if _, err := d.anonymous.RevokeToken(ctx, devTokenName, devChange()); err != nil {
 				return doing("revoke the token that is gone", err)
 			}
 		}
@@ -145,7 +147,7 @@ func (d *devClients) makeAdmin(ctx context.Context, cfg devConfig, nodes []devcl
 	_, _, err = d.anonymous.CreateToken(ctx, client.NewToken{
 		Name: devTokenName, Description: "made by rollcall dev --auth", Secret: secret,
 		Grants: []*rollcallv1.Grant{{Role: access.Admin, Patterns: []string{"*"}}},
-	}, devChange)
+	}, devChange())
 	return doingIf("create the administrator's token", err)
 }
 
