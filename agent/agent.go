@@ -56,6 +56,7 @@ type Agent struct {
 	opinions *opinions
 	metrics  *metrics.Metrics
 	reloads  *reloadMetrics
+	refusals *refusals
 	ports    *ports
 	gates    *gates
 
@@ -83,12 +84,10 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	secured, err := secure(cfg.TLS, logger)
+	cc, err := connections(cfg, logger, o.DialOptions)
 	if err != nil {
 		return nil, err
 	}
-	cc := client.DefaultConfig()
-	cc.Endpoints, cc.Logger, cc.DialOptions, cc.Actor = cfg.Endpoints, logger, append(secured, o.DialOptions...), actor()
 	c, err := client.New(cc)
 	if err != nil {
 		return nil, err
@@ -108,7 +107,7 @@ func New(cfg *config.Config, o Options) (*Agent, error) {
 
 // newAgent makes an Agent without ports.
 func newAgent(cfg *config.Config, r registry, logger *slog.Logger) *Agent {
-	a := &Agent{logger: logger, registry: r, agenda: newAgenda(), metrics: metrics.New(), reloads: newReloadMetrics(), config: cfg}
+	a := &Agent{logger: logger, registry: r, agenda: newAgenda(), metrics: metrics.New(), reloads: newReloadMetrics(), refusals: newRefusals(), config: cfg}
 	a.life, a.end = context.WithCancel(context.Background())
 	a.taking, a.endTaking = context.WithCancel(a.life)
 	a.board = newBoard(a.startWait)
@@ -271,6 +270,9 @@ func (a *Agent) Role() string {
 	role := fmt.Sprintf("watching %d services: %d SERVING, %d NOT_SERVING, %d UNKNOWN", total, counts[client.Serving], counts[client.NotServing], counts[client.Unknown])
 	if silent := a.opinions.silent(); silent > time.Minute {
 		role += fmt.Sprintf("; the registry has not been heard for %s", silent.Round(time.Second))
+	}
+	if refused := a.refusals.all().shown(); refused != nil {
+		role += "; the registry refuses the reports: " + refused.Reason
 	}
 	return role
 }

@@ -23,6 +23,7 @@ type snapshot struct {
 	instanceOff     *view.Opinion             // of NAME/INSTANCE, by which this instance is switched off; nil: it is not
 	off             []string                  // why the registry has switched it off; nil: it has not
 	rival           *rollcallv1.ServiceRecord // of another reporter that has NAME/INSTANCE; nil: none has
+	refused         refusal                   // of the newest report of NAME/INSTANCE
 }
 
 // reasons say why the service is not SERVING; nil if it is.
@@ -72,6 +73,7 @@ func (a *Agent) snapshot(one *service, opinion func(string) view.Opinion) snapsh
 	s := snapshot{
 		name: one.config.Name, instance: one.config.Instance, own: one.own, pushed: one.pushed,
 		whole: opinion(one.config.Name), reported: opinion(one.config.Reported()), rival: one.rival,
+		refused: a.refusals.of(one.config.Reported(), a.reports.acknowledged),
 	}
 	if c, ok := a.board.cell(s.name); ok {
 		s.status, s.since, s.waiting = c.shown, c.since, c.waits == waits

@@ -140,6 +140,7 @@ var echoed = view.Opinion{Heard: true, Status: serving, Record: &rollcallv1.Serv
 func (v *echoView) Run(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 func (v *echoView) Get(string) view.Opinion       { return echoed }
 func (v *echoView) Silent() time.Duration         { return 0 }
+func (v *echoView) Err() error                    { return nil }
 func (v *echoView) Changed() <-chan struct{} {
 	v.mu.Lock()
 	defer v.mu.Unlock()

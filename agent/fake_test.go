@@ -41,8 +41,9 @@ type fakeRegistry struct {
 	leases    map[client.OnStop]*fakeLease
 	written   []event
 	revision  int64
-	silent    bool // no view hears anything
-	hangs     bool // nothing is written
+	silent    bool  // no view hears anything
+	why       error // that views tell for it
+	hangs     bool  // nothing is written
 	thaw      chan struct{}
 }
 
@@ -246,6 +247,12 @@ func (v *fakeView) Changed() <-chan struct{} {
 	v.r.mu.Lock()
 	defer v.r.mu.Unlock()
 	return v.changed
+}
+
+func (v *fakeView) Err() error {
+	v.r.mu.Lock()
+	defer v.r.mu.Unlock()
+	return v.r.why
 }
 
 func (v *fakeView) Silent() time.Duration {

@@ -46,6 +46,9 @@ func (s httpSource) Alive(ctx context.Context) error { return s.a.Alive(ctx) }
 func (s httpSource) Ready() error                    { return s.a.ready() }
 func (s httpSource) Silent() time.Duration           { return s.a.opinions.silent() }
 
+func (s httpSource) SilentWhy() error          { return s.a.opinions.err() }
+func (s httpSource) Refused() *httpapi.Refusal { return s.a.refusals.all().shown() }
+
 func (s httpSource) Service(name string) (httpapi.Service, bool) {
 	one, ok := s.a.look(name)
 	if !ok {
@@ -76,6 +79,7 @@ func (s *snapshot) shown() httpapi.Service {
 	one := httpapi.Service{
 		Name: s.name, Instance: s.instance, Status: s.status, Since: s.since,
 		Own: s.own.word(), Waiting: s.waiting, Whole: s.whole, Reported: s.reported, Off: s.instanceOff, Rival: s.rival,
+		Refused: s.refused.shown(),
 	}
 	if s.pushed != nil {
 		pushed := s.pushed.word()

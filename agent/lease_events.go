@@ -34,8 +34,10 @@ func (l *leaseEvents) take(e client.LeaseEvent) {
 	}
 	switch e.Type {
 	case client.LeaseGranted:
+		a.refusals.ended(l)
 		a.logger.Info("reporting", attrs...)
 	case client.LeaseReported:
+		a.refusals.ended(l)
 		a.metrics.Published(nil)
 		a.judgeSoon()
 		if len(l.told) > 0 {
@@ -44,6 +46,7 @@ func (l *leaseEvents) take(e client.LeaseEvent) {
 		}
 	case client.LeaseFailed:
 		a.metrics.Published(e.Err)
+		a.refusals.failed(l, e.Service, e.Err)
 		l.failed(e)
 	case client.LeaseWasLost:
 		a.metrics.LeaseLost()
@@ -51,7 +54,9 @@ func (l *leaseEvents) take(e client.LeaseEvent) {
 	case client.LeaseBecameOverdue:
 		a.logger.Warn("the registry has not been reached for a whole ttl, and may take this agent for dead", attrs...)
 	case client.LeaseRenewedAgain:
-		a.logger.Info("the registry is reached again", attrs...)
+		a.refusals.ended(l)
+		delete(l.told, "")
+		a.logger.Info("the registry renews the lease again", attrs...)
 	}
 }
 

@@ -31,6 +31,7 @@ type source interface {
 	Get(name string) view.Opinion
 	Changed() <-chan struct{}
 	Silent() time.Duration
+	Err() error
 }
 
 // views are what the registry says of some names. They do not change.
@@ -67,6 +68,16 @@ func (o *opinions) silent() (longest time.Duration) {
 		longest = max(longest, v.Silent())
 	}
 	return longest
+}
+
+// err returns why no node of the registry is heard; nil if that is not known, or if one is.
+func (o *opinions) err() error {
+	for _, v := range o.newest().all {
+		if err := v.Err(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // prepare makes the views of names. They know what the views of now know, and do not run. nil: the names are those of

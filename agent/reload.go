@@ -145,6 +145,7 @@ func (a *Agent) takeOver(old, next *config.Service) (ttl *checks.TTL) {
 	reported := old.Name != "" && one.spoke
 	if reported && old.Reported() != next.Reported() {
 		a.reports.remove(old.Reported())
+		a.refusals.forget(old.Reported())
 	}
 	a.services.derive(one)
 	if reported && (old.Reported() != next.Reported() || old.OnStop != next.OnStop) {
@@ -181,6 +182,7 @@ func (a *Agent) drop(s *config.Service) {
 	a.services.mu.Lock()
 	delete(a.services.all, s.Name)
 	a.reports.remove(s.Reported())
+	a.refusals.forget(s.Reported())
 	a.board.remove(s.Name)
 	a.services.mu.Unlock()
 	for _, c := range s.Checks {

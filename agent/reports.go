@@ -140,6 +140,18 @@ func (r *reports) submit(w *row, now time.Time) {
 	w.held, w.holder, w.sent, w.sentAt = true, w.stop, w.newest, now
 }
 
+// acknowledged reports whether the registry has the newest report of a service.
+func (r *reports) acknowledged(service string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	w := r.rows[service]
+	if w == nil || !w.held || w.leaving {
+		return false
+	}
+	_, ok := r.leases[w.holder].Acknowledged(service)
+	return ok
+}
+
 // lease returns the lease of an OnStop. r.mu is held.
 func (r *reports) lease(stop client.OnStop) (lease, error) {
 	if l := r.leases[stop]; l != nil {

@@ -4,18 +4,35 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 
 	"google.golang.org/grpc"
 
 	"github.com/rollcallhq/rollcall/agent/config"
 	"github.com/rollcallhq/rollcall/certs"
+	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/tlsport"
 )
 
-// CheckFiles says what is wrong with the files that a configuration names for TLS. New does, too; this starts nothing.
+// CheckFiles says what is wrong with the files that a configuration names for TLS, and with that of the token. New does,
+// too; this starts nothing.
 func CheckFiles(cfg *config.Config) error {
-	_, err := secure(cfg.TLS, slog.New(slog.DiscardHandler))
+	_, err := connections(cfg, slog.New(slog.DiscardHandler), nil)
 	return err
+}
+
+// connections returns how the agent reaches the registry.
+func connections(cfg *config.Config, logger *slog.Logger, more []grpc.DialOption) (client.Config, error) {
+	secured, err := secure(cfg.TLS, logger)
+	if err != nil {
+		return client.Config{}, err
+	}
+	cc := client.DefaultConfig()
+	cc.Endpoints, cc.Logger, cc.DialOptions, cc.Actor, cc.TokenFile = cfg.Endpoints, logger, append(secured, more...), actor(), cfg.TokenFile
+	if err := cc.CheckToken(); err != nil {
+		return client.Config{}, fmt.Errorf("cluster.token_file: %s", strings.TrimPrefix(err.Error(), "client: "))
+	}
+	return cc, nil
 }
 
 // secure returns what connections to the registry need for TLS; nothing if they are plain text. The files are read now,

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"errors"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/rollcallhq/rollcall/agent/config"
+	"github.com/rollcallhq/rollcall/api/rollcall/accesstoken"
 	"github.com/rollcallhq/rollcall/certs"
 	"github.com/rollcallhq/rollcall/internal/tlstest"
 )
@@ -76,6 +79,27 @@ func TestSecureRefusesFiles(t *testing.T) {
 			_ = a.Close()
 		}
 		if err == nil || !strings.HasPrefix(err.Error(), "cluster.ca, cert and key: ") || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	token := filepath.Join(t.TempDir(), "token")
+	for want, text := range map[string]string{"no such file": "", "mode 0644": accesstoken.New().Text(), "64 characters": "rct_1"} {
+		cfg := &config.Config{Endpoints: []string{"127.0.0.1:1"}, TokenFile: token}
+		_ = os.Remove(token)
+		if text != "" {
+			mode := os.FileMode(0o600)
+			if want == "mode 0644" {
+				mode = 0o644
+			}
+			if err := errors.Join(os.WriteFile(token, []byte(text), mode), os.Chmod(token, mode)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		_, err := New(cfg, Options{})
+		if checked := CheckFiles(cfg); err == nil || checked == nil || checked.Error() != err.Error() {
+			t.Errorf("CheckFiles says %v, New %v", checked, err)
+		}
+		if err == nil || !strings.HasPrefix(err.Error(), "cluster.token_file: the token file "+token) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

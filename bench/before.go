@@ -15,6 +15,9 @@ const beforeName = "before"
 // beforeScenarios are the scenarios that two trees of Rollcall can take turns in.
 var beforeScenarios = []string{"check", "writes", "writestream", "batches", "reads", "restart", "memory"}
 
+// aloneScenarios are those that need no peers.
+var aloneScenarios = []string{"tls", "layers", "leases"}
+
 // beforeTolerance is how much worse than before a figure may be.
 const beforeTolerance = 0.03
 
@@ -41,6 +44,9 @@ func (s *session) binaries() []binary {
 	ours := binary{s.repo, "./cmd/rollcall", "rollcall"}
 	if s.before != "" {
 		return []binary{ours, {s.before, "./cmd/rollcall", "rollcall-before"}}
+	}
+	if len(s.only) > 0 && !slices.ContainsFunc(s.only, func(name string) bool { return !slices.Contains(aloneScenarios, name) }) {
+		return []binary{ours}
 	}
 	bench := filepath.Join(s.repo, "bench")
 	return []binary{ours, {bench, "./peers/etcd", "etcd"}, {bench, "./peers/nats", "nats"}, {bench, "./peers/health", "health"}}

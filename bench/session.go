@@ -31,7 +31,7 @@ type scenario struct {
 
 func scenarios() []scenario {
 	return []scenario{
-		checkScenario, inProcessScenario, layersScenario, leasesScenario, fanoutScenario, writesScenario, writeStreamScenario, batchesScenario, readsScenario,
+		checkScenario, tlsScenario, inProcessScenario, layersScenario, leasesScenario, fanoutScenario, writesScenario, writeStreamScenario, batchesScenario, readsScenario,
 		failoverScenario, restartScenario, memoryScenario, servicesScenario, watchersScenario, nodesScenario,
 	}
 }

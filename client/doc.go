@@ -139,6 +139,24 @@
 // change that names another live lease takes the report over. A call that names a lease which has ended is
 // refused: [IsLeaseLost].
 //
+// # Who the caller is
+//
+// [Config].TokenFile, or [Config].Token, gives the token that every call carries; a certificate is one of the
+// credentials in [Config].DialOptions. A token is never sent in plain text to another machine. Another token is
+// taken from the file within a second, and at once when a node refuses the one before: then the call is made once more
+// with it.
+//
+// A node that refuses the caller has the last word: nothing is tried again, at no other endpoint. [IsUnauthenticated] says
+// that nobody knows who calls, [IsDenied] that it is known and not allowed. Watches end with such an error, also in the
+// middle. When only what the caller may read has changed they begin anew by themselves; what is not to be read any more
+// is then gone for a WatchServices. A Lease tells LeaseFailed and goes on trying, less and less often: its reports end
+// with its TTL if nobody mends it before.
+//
+// Lists and watches leave out what the caller may not read: ReadInfo.Filtered and WatchState.Filtered say so.
+//
+// [Client.WhoAmI] says who a client is, [Client.CheckAccess] what an identity may do, and the other calls of Access change
+// it: [Client.CreateToken], [Client.PutGrants], [Client.PutRole], [Client.SetAuth].
+//
 // # Another cluster
 //
 // A cluster that was restored from a backup, or founded anew, on the same addresses is another cluster: it has

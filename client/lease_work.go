@@ -248,7 +248,7 @@ func (l *Lease) write(g *group) error {
 		pause(l.life, retryBase)
 	}
 	e, ok := errors.AsType[*Error](err)
-	if ok && len(g.reports) > 1 && (e.Reason == ReasonRuleBroken || e.Code == codes.InvalidArgument && e.Written == WrittenNo) {
+	if ok && len(g.reports) > 1 && (e.Reason == ReasonRuleBroken || e.Reason == ReasonDenied || e.Code == codes.InvalidArgument && e.Written == WrittenNo) {
 		a, b := g.halves()
 		return errors.Join(l.write(a), l.write(b))
 	}

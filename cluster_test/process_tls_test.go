@@ -117,6 +117,23 @@ func (l *calls) stop() {
 	}
 }
 
+// roll restarts one node after the other with another --tls, while calls go on. creds is how the test speaks to each
+// from then on.
+func (c *processes) roll(files map[string]certs.Files, mode string, creds credentials.TransportCredentials, loads ...*calls) {
+	c.t.Helper()
+	for _, p := range c.nodes {
+		p.stop()
+		p.args = secureArgs(mode, files[p.name])
+		p.conn.Close()
+		p.conn, p.creds = nil, creds
+		p.start()
+		p.waitStatus("", serving)
+		for _, l := range loads {
+			l.progress()
+		}
+	}
+}
+
 // TestProcessTLSCutOver: under load a cluster goes from plain text to TLS in two rolling restarts. No call fails.
 func TestProcessTLSCutOver(t *testing.T) {
 	t.Parallel()
@@ -125,26 +142,13 @@ func TestProcessTLSCutOver(t *testing.T) {
 	secured := clientCredentials(t, certs.Files{CA: []string{ca.File}})
 	c.start()
 	c.waitReady()
-	roll := func(mode string, creds credentials.TransportCredentials, loads ...*calls) {
-		for _, p := range c.nodes {
-			p.stop()
-			p.args = secureArgs(mode, files[p.name])
-			p.conn.Close()
-			p.conn, p.creds = nil, creds
-			p.start()
-			p.waitStatus("", serving)
-			for _, l := range loads {
-				l.progress()
-			}
-		}
-	}
 	plain := c.call("plain", insecure.NewCredentials())
 	plain.progress()
-	roll("permissive", insecure.NewCredentials(), plain)
+	c.roll(files, "permissive", insecure.NewCredentials(), plain)
 	tls := c.call("tls", secured)
 	tls.progress()
 	plain.stop() // the clients have changed
-	roll("required", secured, tls)
+	c.roll(files, "required", secured, tls)
 	tls.stop()
 	if out, err := c.nodes[0].probe(nil); err == nil {
 		t.Errorf("plain text is answered: %s", out)
@@ -222,6 +226,8 @@ func TestProcessTLSRotation(t *testing.T) {
 	if _, err := watch.Recv(); err != nil {
 		t.Fatal(err)
 	}
+	goesOn := c.watchWith(alice)
+	goesOn.flip()
 	load := c.call("load", creds)
 	load.progress()
 	taken := 0
@@ -235,6 +241,7 @@ func TestProcessTLSRotation(t *testing.T) {
 			})
 		}
 		load.progress()
+		goesOn.flip()
 	}
 	hangup := func(p *process) { p.signal(syscall.SIGHUP) }
 	// A leaf, by time.
@@ -263,12 +270,14 @@ func TestProcessTLSRotation(t *testing.T) {
 		next.IssueTo(files[p.name], []string{p.name, "127.0.0.1"})
 		hangup(p)
 	})
+	next.IssueTo(alice, []string{"alice"})
 	writeCAs(next.PEM())
 	reloaded(hangup)
 	if _, err := watch.Recv(); err == nil || ctx.Err() != nil {
 		t.Errorf("the watch of the old CA's client: %v", err)
 	}
 	load.progress()
+	goesOn.flip() // over a connection with the new certificate
 	load.stop()
 	if n := strings.Count(n1.log.String(), `level=ERROR msg="certificates not taken`); n != 1 {
 		t.Errorf("a bad file is reported %d times", n)

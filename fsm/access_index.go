@@ -5,7 +5,6 @@ import (
 
 	"github.com/tidwall/btree"
 
-	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 )
@@ -13,9 +12,12 @@ import (
 // accessIndex follows from the records about access: it is neither stored nor hashed. A change costs what one record
 // costs, however many there are.
 type accessIndex struct {
+	auth  *logv1.Auth                   // nil: it was never set
 	names *btree.Map[string, string]    // of tokens, by id
 	ends  *btree.BTreeG[tokenEnd]       // of the tokens that end by themselves, the first one first
 	cache map[string]access.Permissions // by identity; raft's goroutine alone uses it; nil in a view
+	// cached is how many grants the permissions in cache are made of.
+	cached int
 	// generation is another one after each change of any record about access. It differs from node to node.
 	generation int64
 	changed    bool // since the newest view
@@ -56,6 +58,13 @@ func accessApplied(s *state, _ string, _, _ Value) {
 	s.access.generation++
 	s.access.changed = true
 	clear(s.access.cache)
+	s.access.cached = 0
+}
+
+// authApplied is Kind.applied of the access setting.
+func authApplied(s *state, key string, before, after Value) {
+	accessApplied(s, key, before, after)
+	s.access.auth, _ = after.(*logv1.Auth)
 }
 
 // tokenApplied is Kind.applied of tokens.
@@ -79,8 +88,20 @@ func (s *state) tokenNamed(id string) string {
 	return name
 }
 
-// maxCached is for how many identities permissions are kept: more than can have grants.
-const maxCached = limits.MaxIdentities + 100
+// maxCached limits the memory that the cache takes: about 100 bytes for each of so many grants and identities.
+const maxCached = 200_000
+
+// remember keeps the permissions of an identity until who may do what changes.
+func (x *accessIndex) remember(identity string, p access.Permissions) {
+	if x.cache == nil {
+		return
+	}
+	if x.cached += 1 + p.Len(); x.cached > maxCached {
+		clear(x.cache)
+		x.cached = 1 + p.Len()
+	}
+	x.cache[identity] = p
+}
 
 // accessDiffers compares the index with the records.
 func (v *view) accessDiffers(step func() error) (differs bool, err error) {

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
 )
 
 func seedCommands() []*logv1.Command {
@@ -32,6 +33,9 @@ func seedCommands() []*logv1.Command {
 		because(write(change("a", notServing)), "why", "*", "r"), because(over("**", notServing), "", "*"),
 		expire(1, &logv1.ExpiredOverride{Pattern: "a/*", Revision: 1}), expire(2),
 		recordCommand(logv1.Kind_KIND_OVERRIDE, &logv1.OverrideCommand{}), recordCommand(logv1.Kind_KIND_RULE, compact(1)),
+		tokenWith("t", grantOver("reporter", "a/*")), revokeToken("t"), revokeID("0123456789abcdef", ""), putRole("mine", access.Read), deleteRole("mine"),
+		putGrants("cert:a", grantOver("admin", "*")), deny("token:t"), by("cert:a", setAuth(true, "viewer")), by("static", setAuth(true, "")),
+		recordCommand(logv1.Kind_KIND_TOKEN, &logv1.TokenCommand{}), recordCommand(logv1.Kind_KIND_AUTH, compact(1)),
 	}
 }
 

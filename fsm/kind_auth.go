@@ -15,7 +15,7 @@ var authKind = &Kind{
 	Level:   logv1.LevelAccess,
 	History: true,
 	New:     func() Value { return new(logv1.Auth) },
-	applied: accessApplied,
+	applied: authApplied,
 	Check: func(key string, v Value) error {
 		a := v.(*logv1.Auth)
 		if key != authKey || a.GetAnonymous() != "" && limits.RoleName(a.GetAnonymous()) != nil || a.GetRevision() < 1 {
@@ -74,7 +74,4 @@ func evaluateAuth(tx *Tx, payload []byte) *logv1.Refusal {
 }
 
 // auth returns nil if it was never set.
-func (s *state) auth() *logv1.Auth {
-	a, _ := s.record(authKind, authKey).(*logv1.Auth)
-	return a
-}
+func (s *state) auth() *logv1.Auth { return s.access.auth }

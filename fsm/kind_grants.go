@@ -12,7 +12,7 @@ import (
 // grantsKind are the grants of identities, by identity.
 var grantsKind = &Kind{
 	Number:  logv1.Kind_KIND_GRANTS,
-	Name:    "grants",
+	Name:    "grant list",
 	Level:   logv1.LevelAccess,
 	History: true,
 	New:     func() Value { return new(logv1.Grants) },

@@ -66,6 +66,11 @@ type Reading struct {
 
 	RateLimited uint64 // changes that were refused because of --writes-per-second
 
+	// AuthFailures are the calls whose token proved nothing, by reason; Denied those that their caller may not make,
+	// by verb.
+	AuthFailures, Denied map[string]uint64
+	Tokens               int
+
 	ServiceStatuses   []ServiceStatus // of the services that were asked for, at most MaxServiceSeries
 	ServicesTruncated bool            // more were asked for
 	ServicesAsked     bool
@@ -346,6 +351,20 @@ var families = []family{
 				e(float64(f.Count), f.Port, f.Reason)
 			}
 		}},
+	{"rollcall_auth_failures_total", "Calls that were refused because their token proves nothing, by reason: token_unknown, token_expired, token_revoked, token_damaged, token_over_plain_text.", counter, []string{"reason"},
+		func(r Reading, e emit) {
+			for reason, count := range r.AuthFailures {
+				e(float64(count), reason)
+			}
+		}},
+	{"rollcall_denied_total", "Calls and changes that were refused because their caller may not make them, by the verb that it lacks. No sample of a verb of which nothing was refused.", counter, []string{"verb"},
+		func(r Reading, e emit) {
+			for verb, count := range r.Denied {
+				e(float64(count), verb)
+			}
+		}},
+	{"rollcall_tokens", "Tokens that there are, expired ones too; at most 10000.", gauge, nil,
+		one(func(r Reading) float64 { return float64(r.Tokens) })},
 	{"rollcall_audit_lines_total", "Lines that are in the audit log, since the node was started. No sample without --audit-log.", counter, nil,
 		func(r Reading, e emit) {
 			if r.Audit != nil {

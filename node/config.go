@@ -18,6 +18,7 @@ import (
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/server"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/tlsport"
 )
 
@@ -47,6 +48,11 @@ type Config struct {
 
 	// TLS secures the API, peer and HTTP ports.
 	TLS TLS
+	// AdminIdentities are the identities of certificates ("cert:NAME") whose holders may do everything through this
+	// node. AdminTokenFile holds the text of a token whose holder may, or the SHA-256 of its secret in hexadecimal; "":
+	// there is none.
+	AdminIdentities []string
+	AdminTokenFile  string
 	// Insecure allows plain text beyond loopback.
 	Insecure bool
 	// ForceBootstrap forms a cluster without hearing from every member.
@@ -229,6 +235,9 @@ func (c Config) Validate() error {
 	if err := c.TLS.validate(c.memberNames()); err != nil {
 		return err
 	}
+	if err := c.validateAdmins(); err != nil {
+		return err
+	}
 	for _, l := range []struct{ what, address string }{
 		{"API listen address", or(c.APIListen, self.APIAddress)},
 		{"peer listen address", or(c.PeerListen, self.PeerAddress)},
@@ -290,6 +299,22 @@ func (c Config) Validate() error {
 		return errors.New("no network given")
 	}
 	return nil
+}
+
+func (c Config) validateAdmins() error {
+	if len(c.AdminIdentities) > 0 && c.TLS.Mode == tlsport.Off {
+		return errors.New("--admin-identity names the holder of a certificate, and nobody shows one without --tls")
+	}
+	if _, err := authn.NewStatic(c.AdminIdentities, ""); err != nil {
+		return fmt.Errorf("--admin-identity: %w", err)
+	}
+	return nil
+}
+
+// loopbackOnly says that only this machine can reach the API.
+func (c Config) loopbackOnly(self Member) bool {
+	host, _, err := net.SplitHostPort(or(c.APIListen, self.APIAddress))
+	return err == nil && loopback(host)
 }
 
 func (c Config) validateMembers() error {

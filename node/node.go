@@ -17,6 +17,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
 	"github.com/rollcallhq/rollcall/server/auditlog"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/httpserver"
 	"github.com/rollcallhq/rollcall/store"
@@ -48,6 +49,7 @@ type Node struct {
 	slowAppends, fullBacklogs notice
 
 	tls        securePorts
+	admins     *authn.Static
 	api, http  net.Listener
 	httpServer *httpserver.Server
 	probes     net.Listener // for probes in plain text; nil: none

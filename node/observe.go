@@ -92,6 +92,8 @@ func (n *Node) readUsage(r *metrics.Reading) {
 	}
 	r.LastSnapshot = n.snapshots.Taken()
 	r.TLS = n.readTLS()
+	r.Tokens = n.fsm.Access().Tokens()
+	r.AuthFailures, r.Denied = n.server.Callers().Failures(), n.server.Denials()
 	r.Audit = n.readAudit()
 	r.RateLimited = n.server.RateLimited()
 	r.ServicesAsked = len(n.cfg.MetricServices) > 0
@@ -124,18 +126,20 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	return all, false
 }
 
-// httpHandler is the server's probes, /metrics and, if asked for, /debug/pprof/.
+// httpHandler is the server's probes, /metrics and, if asked for, /debug/pprof/. Probes are for everybody.
 func (n *Node) httpHandler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/", n.server.HTTPHandler())
-	mux.Handle("GET /metrics", n.metrics.Handler())
+	mux.Handle("GET /metrics", n.server.StatusOnly(n.metrics.Handler()))
 	if n.cfg.Pprof {
 		// Not by importing it alone, which would add it to http.DefaultServeMux.
-		mux.HandleFunc("/debug/pprof/", pprof.Index)
-		mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
-		mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
-		mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
-		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		profiles := http.NewServeMux()
+		profiles.HandleFunc("/debug/pprof/", pprof.Index)
+		profiles.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+		profiles.HandleFunc("/debug/pprof/profile", pprof.Profile)
+		profiles.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+		profiles.HandleFunc("/debug/pprof/trace", pprof.Trace)
+		mux.Handle("/debug/pprof/", n.server.StatusOnly(profiles))
 	}
 	return mux
 }

@@ -50,6 +50,9 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	if err = n.openTLS(); err != nil {
 		return nil, err
 	}
+	if err = n.openAdmins(); err != nil {
+		return nil, err
+	}
 	// The ports first: a port in use must be said before anything is created.
 	if n.api, err = cfg.Network.Listen(or(cfg.APIListen, self.APIAddress)); err != nil {
 		return nil, fmt.Errorf("listen for the API: %w", err)
@@ -219,6 +222,8 @@ func (n *Node) serverConfig() server.Config {
 	cfg.OnLinearizableRead = n.metrics.ReadLinearizable
 	cfg.Logger = n.cfg.Logger
 	cfg.TLS = n.tls.api
+	cfg.LoopbackOnly = n.cfg.loopbackOnly(n.self)
+	cfg.StaticAdmins = n.admins
 	cfg.Audit, cfg.WritesPerSecond = n.auditLog, n.cfg.WritesPerSecond
 	return cfg
 }

@@ -33,6 +33,7 @@ func (n *Node) deps() server.Deps {
 		Registry:  folded{n.fsm},
 		Layers:    n.fsm,
 		Leases:    n.fsm,
+		Access:    accessOf{n.fsm},
 		Lessor:    n.lessor,
 		Followers: folded{n.fsm},
 		History:   folded{n.fsm},

@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
@@ -10,10 +9,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
-	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/auditlog"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -31,6 +30,9 @@ type admin struct {
 	node     string
 	incoming freshness.Incoming
 	registry Registry
+	access   Access
+	callers  *authn.Authenticator
+	denials  *authn.Denials
 	router   *forward.Router
 	pending  *budget.Budget
 	renewer  *renewal.Renewer
@@ -47,13 +49,14 @@ type admin struct {
 // SetServingStatus implements rollcall.v1.Admin.
 func (a *admin) SetServingStatus(ctx context.Context, req *rollcallv1.SetServingStatusRequest) (res *rollcallv1.SetServingStatusResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.SetServingStatus", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateSet(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	result, err := a.write(ctx, req, setChange(req))
+	result, err := a.write(ctx, caller, req, setChange(req))
 	if err != nil {
 		return nil, err
 	}
@@ -84,17 +87,18 @@ func (a *admin) setResponse(result *logv1.Result) *rollcallv1.SetServingStatusRe
 // BatchSetServingStatus implements rollcall.v1.Admin.
 func (a *admin) BatchSetServingStatus(ctx context.Context, req *rollcallv1.BatchSetServingStatusRequest) (res *rollcallv1.BatchSetServingStatusResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.BatchSetServingStatus", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
-	answer, err := validateBatch(req, callerAddress(ctx))
+	answer, err := validateBatch(req, actorBytes(caller))
 	if err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
 	if f := flowcontrol.Reserve(ctx, answer, true); f != nil {
 		return nil, a.notTaken(f)
 	}
-	result, err := a.write(ctx, req, batchChanges(req)...)
+	result, err := a.write(ctx, caller, req, batchChanges(req)...)
 	if err != nil {
 		return nil, err
 	}
@@ -160,13 +164,14 @@ func shorten(res *rollcallv1.BatchSetServingStatusResponse, result *logv1.Result
 // DeleteService implements rollcall.v1.Admin.
 func (a *admin) DeleteService(ctx context.Context, req *rollcallv1.DeleteServiceRequest) (res *rollcallv1.DeleteServiceResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.DeleteService", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateDelete(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	result, err := a.write(ctx, req, deleteChange(req))
+	result, err := a.write(ctx, caller, req, deleteChange(req))
 	if err != nil {
 		return nil, err
 	}
@@ -191,18 +196,23 @@ func (a *admin) deleteResponse(result *logv1.Result) *rollcallv1.DeleteServiceRe
 	}
 }
 
-// checkMetadata refuses a change that is meant for another cluster, or that carries metadata which only reads
-// understand.
-func (a *admin) checkMetadata(ctx context.Context) error {
+// admit returns who asks for a change. It refuses a change that is meant for another cluster, one that carries metadata
+// which only reads understand, and one of a caller whose credential proves nothing.
+func (a *admin) admit(ctx context.Context) (*authn.Caller, error) {
 	if refusal := a.incoming.CheckCluster(ctx, a.node, a.registry.ClusterID()); refusal != nil {
-		return rpcerror.ToStatus(a.node, refusal.AsNotWritten())
+		return nil, a.notTaken(refusal)
 	}
-	return nil
+	caller, refusal := a.callers.Caller(ctx)
+	if refusal != nil {
+		return nil, rpcerror.ToStatus(a.node, refusal)
+	}
+	a.noteCaller(ctx, caller)
+	return caller, nil
 }
 
 // write routes changes of services and returns the result, which has one entry per change, or a status.
-func (a *admin) write(ctx context.Context, req changeRequest, changes ...*logv1.Change) (*logv1.Result, error) {
-	cmd := command(callerAddress(ctx), req)
+func (a *admin) write(ctx context.Context, caller *authn.Caller, req changeRequest, changes ...*logv1.Change) (*logv1.Result, error) {
+	cmd := command(caller, req)
 	cmd.Kind = &logv1.Command_Write{Write: &logv1.Write{Changes: changes}}
 	result, err := a.propose(ctx, cmd, req.GetValidateOnly())
 	if err != nil {
@@ -216,12 +226,12 @@ func (a *admin) write(ctx context.Context, req changeRequest, changes ...*logv1.
 
 // changeRecord routes a command about one record of a kind and returns the result and what became of the
 // record, or a status. The record is nil if there was none to remove, and that was allowed.
-func (a *admin) changeRecord(ctx context.Context, req changeRequest, kind logv1.Kind, payload payload) (*logv1.Result, *logv1.RecordResult, error) {
+func (a *admin) changeRecord(ctx context.Context, caller *authn.Caller, req changeRequest, kind logv1.Kind, payload payload) (*logv1.Result, *logv1.RecordResult, error) {
 	b, err := payload.MarshalVT()
 	if err != nil {
 		return nil, nil, rpcerror.ToStatus(a.node, rpcerror.NotWritten("%w", err))
 	}
-	cmd := command(callerAddress(ctx), req)
+	cmd := command(caller, req)
 	cmd.Kind = &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: kind, Payload: b}}
 	result, err := a.propose(ctx, cmd, req.GetValidateOnly())
 	if err != nil {
@@ -253,7 +263,7 @@ func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bo
 	defer a.pending.Give(connection, bytes)
 	began := time.Now()
 	result, err := a.router.Propose(ctx, cmd, validateOnly)
-	a.noteChange(ctx, cmd, result)
+	a.noteChange(ctx, result)
 	if a.onWrite != nil && !validateOnly {
 		a.onWrite(time.Since(began))
 	}
@@ -261,12 +271,19 @@ func (a *admin) propose(ctx context.Context, cmd *logv1.Command, validateOnly bo
 		return nil, rpcerror.ToStatus(a.node, rpcerror.OfChange(err))
 	}
 	if refusal := result.GetRefusal(); refusal != nil {
-		return nil, rpcerror.ToStatus(a.node, rpcerror.Refused(refusal))
+		return nil, rpcerror.ToStatus(a.node, a.refused(refusal))
 	}
 	if validateOnly {
 		result = preview(result)
 	}
 	return result, nil
+}
+
+// refused is what a client is told of a refusal.
+func (a *admin) refused(refusal *logv1.Refusal) *rpcerror.Failure {
+	f := rpcerror.Refused(refusal)
+	a.denials.Count(f)
+	return f
 }
 
 // preview takes from a result what only a change that is made has: its revision, and when it was made.
@@ -305,9 +322,9 @@ type changeRequest interface {
 
 // command makes the log's command of a request from caller, without its kind. An actor that was not given stays
 // "": any other text would look like a name that the caller gave.
-func command(caller string, req changeRequest) *logv1.Command {
+func command(caller *authn.Caller, req changeRequest) *logv1.Command {
 	cmd := &logv1.Command{
-		Actor:     &logv1.Actor{Name: req.GetActor(), Peer: caller},
+		Actor:     caller.Actor(req.GetActor()),
 		Reason:    req.GetReason(),
 		RequestId: req.GetRequestId(),
 	}
@@ -317,43 +334,12 @@ func command(caller string, req changeRequest) *logv1.Command {
 	return cmd
 }
 
-func callerAddress(ctx context.Context) string {
-	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
-		return p.Addr.String()
+// actorBytes is about how many bytes the API's Actor of a caller has besides what the request names.
+func actorBytes(caller *authn.Caller) int {
+	bytes := len(caller.Address())
+	if caller.Verified() {
+		const fields = 8 // verified and on_behalf_of
+		bytes += len(caller.Identity) + fields
 	}
-	return ""
-}
-
-// validateForwarded checks what a leader must not take on trust in a command that another member validated. caller is
-// that member; "": it is not known.
-func validateForwarded(caller string, cmd *logv1.Command) error {
-	var problem string
-	switch kind := cmd.GetKind().(type) {
-	case *logv1.Command_Write:
-		switch n := len(kind.Write.GetChanges()); {
-		case n == 0:
-			problem = "changes nothing"
-		case n > limits.MaxChanges:
-			problem = fmt.Sprintf("has %d changes; at most %d are allowed", n, limits.MaxChanges)
-		}
-	case *logv1.Command_AnnounceMember:
-		switch name := kind.AnnounceMember.GetMember().GetName(); {
-		case name == "":
-			problem = "announces a member without a name"
-		case caller != "" && name != caller:
-			problem = fmt.Sprintf("announces %q, and comes from %s: a member announces itself only", name, caller)
-		}
-	case *logv1.Command_Record:
-		// The fold knows the kinds of records. The leader has it check the command before it proposes it.
-	case *logv1.Command_TermStart, *logv1.Command_RaiseLevel, *logv1.Command_Expire, *logv1.Command_HoldLeases:
-		problem = "is one that only a leader makes"
-	default:
-		problem = "is of a kind this node does not know"
-	}
-	if problem == "" {
-		return nil
-	}
-	f := rpcerror.Invalid(rpcerror.Violation{Field: "command", Description: problem})
-	f.Meta = map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo}
-	return f
+	return bytes
 }

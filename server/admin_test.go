@@ -221,7 +221,7 @@ func TestTheLargestBatchCanBeAnswered(t *testing.T) {
 	}
 	most := sort.Search(limits.MaxChanges, func(n int) bool {
 		req.Changes = changes[:n+1]
-		_, err := validateBatch(req, peer)
+		_, err := validateBatch(req, len(peer))
 		return err != nil
 	})
 	if most == limits.MaxChanges {
@@ -350,7 +350,7 @@ func FuzzBatchValidate(f *testing.F) {
 		if proto.Unmarshal(b, &req) != nil {
 			return
 		}
-		if _, err := validateBatch(&req, "127.0.0.1:1"); err != nil {
+		if _, err := validateBatch(&req, len("127.0.0.1:1")); err != nil {
 			if proto.Size(errorInfoOf(err)) == 0 {
 				t.Errorf("%v has no details", err)
 			}

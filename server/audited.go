@@ -7,12 +7,14 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/auditlog"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -66,19 +68,33 @@ type unaryHandler = func(srv any, ctx context.Context, decode func(any) error, i
 
 // auditedCall is what the handler of a change tells of it.
 type auditedCall struct {
-	command  *logv1.Command // nil: the node refused the call by itself
+	identity string // "": the handler did not find out
+	proposed bool   // false: the node refused the call by itself
 	revision int64
 }
 
 type auditedKey struct{}
 
-// noteChange has the line of a call say who made it, and what became of it. It is called with what was proposed.
-func (a *admin) noteChange(ctx context.Context, cmd *logv1.Command, result *logv1.Result) {
+// noted is where the handler of a change tells of it; nil: nobody wants to know.
+func (a *admin) noted(ctx context.Context) *auditedCall {
 	if a.audit == nil {
-		return
+		return nil
 	}
-	if call, ok := ctx.Value(auditedKey{}).(*auditedCall); ok {
-		call.command, call.revision = cmd, result.GetRevision()
+	call, _ := ctx.Value(auditedKey{}).(*auditedCall)
+	return call
+}
+
+// noteCaller has the line of a call say who makes it.
+func (a *admin) noteCaller(ctx context.Context, caller *authn.Caller) {
+	if call := a.noted(ctx); call != nil {
+		call.identity = caller.Identity
+	}
+}
+
+// noteChange has the line of a call say what became of its command, which was proposed.
+func (a *admin) noteChange(ctx context.Context, result *logv1.Result) {
+	if call := a.noted(ctx); call != nil {
+		call.proposed, call.revision = true, result.GetRevision()
 	}
 }
 
@@ -102,17 +118,14 @@ func (a auditedServices) change(method string, next unaryHandler, srv any, ctx c
 		return res, err
 	}
 	e := auditlog.Entry{
-		Peer: callerAddress(ctx), Method: method, OnBehalfOf: req.GetActor(), Reason: req.GetReason(), RequestID: req.GetRequestId(),
+		Identity: call.identity, Peer: callerAddress(ctx), Method: method, OnBehalfOf: req.GetActor(), Reason: req.GetReason(), RequestID: req.GetRequestId(),
 		Outcome: auditlog.Done, Revision: call.revision, Took: time.Since(began),
 	}
 	e.Names, e.Total = changedNames(req, res)
-	if call.command != nil {
-		e.Identity = identityOf(call.command.GetActor())
-	}
 	if err != nil {
 		explain(&e, status.Convert(err))
 	}
-	if call.command != nil {
+	if call.proposed {
 		a.log.Add(&e)
 	} else {
 		a.log.AddRefusal(&e)
@@ -210,6 +223,13 @@ func onBehalfOf(a *logv1.Actor) string {
 		return a.GetName()
 	}
 	return a.GetOnBehalfOf()
+}
+
+func callerAddress(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok && p.Addr != nil {
+		return p.Addr.String()
+	}
+	return ""
 }
 
 // changedNames returns what a change is about: the first names, and how many there are.

@@ -2,6 +2,9 @@ package server
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,10 +18,14 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/accesstoken"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	fsmaccess "github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -178,7 +185,7 @@ func TestUnaryWritesAreAudited(t *testing.T) {
 		auditLine{Identity: anonymous, OnBehalfOf: "ann", Method: methodSet, Names: []string{"a"}, Reason: "up", RequestID: "1", Outcome: "done", Revision: 1},
 		auditLine{Identity: anonymous, Method: methodBatch, Names: names[:20], NamesTotal: 25, Outcome: "done", Revision: 26},
 		auditLine{Identity: anonymous, Method: methodDelete, Names: []string{"a"}, Outcome: "done", Revision: 27},
-		auditLine{Method: methodDelete, Reason: "two\nlines", Outcome: "refused", Refusal: "INVALID_ARGUMENT"},
+		auditLine{Identity: anonymous, Method: methodDelete, Reason: "two\nlines", Outcome: "refused", Refusal: "INVALID_ARGUMENT"},
 		auditLine{Identity: anonymous, Method: methodSet, Names: []string{"x"}, Outcome: "refused", Refusal: "LIMIT_REACHED"},
 		auditLine{Identity: "token:ci", Method: methodSet, Names: []string{"x"}, Outcome: "denied", Refusal: "DENIED", Verb: "report"},
 		auditLine{Identity: anonymous, Method: methodSet, Names: []string{"x"}, Outcome: "unknown", Refusal: "OUTCOME_UNKNOWN"},
@@ -251,5 +258,67 @@ func TestStreamedWritesAreAudited(t *testing.T) {
 		auditLine{Identity: "anonymous", Method: methodDelete, Stream: true, Names: []string{"b"}, Outcome: "done", Revision: 4},
 		auditLine{Identity: "anonymous", Method: methodDelete, Stream: true, Names: []string{""}, Outcome: "refused", Refusal: "INVALID_ARGUMENT"},
 		auditLine{Identity: "anonymous", Method: methodSet, Stream: true, Names: []string{"x"}, Outcome: "unknown", Refusal: "OUTCOME_UNKNOWN"},
+	)
+}
+
+// withToken is a call that shows a token.
+func withToken(ctx context.Context, token accesstoken.Token) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token.Text())
+}
+
+// TestCallersAreAudited: who proves to be somebody is named, and who fails to is written down too, in all calls. What
+// they showed is not.
+func TestCallersAreAudited(t *testing.T) {
+	audit := openAudit(t)
+	n := single(t, audit.use)
+	known, stranger := accesstoken.New(), accesstoken.New()
+	sum := known.SHA256()
+	n.access.change(func(r *fakeRights) {
+		r.tokens[known.ID()] = fakeToken{"ci", &logv1.Token{SecretSha256: sum[:]}}
+	})
+	ctx := patient(t)
+	if _, err := n.admin().SetServingStatus(withToken(ctx, known), &rollcallv1.SetServingStatusRequest{Service: "a", Status: serving.Enum(), Actor: "ann", Reason: "Bearer " + known.Text()}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.admin().SetServingStatus(withToken(ctx, stranger), setRequest("a", serving)); err == nil {
+		t.Fatal("a stranger wrote")
+	}
+	stream, err := n.admin().WriteStream(withToken(ctx, stranger))
+	if err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.Unauthenticated {
+		t.Fatal(err)
+	}
+	access := rollcallv1.NewAccessClient(n.conn)
+	if _, err := access.WhoAmI(withToken(ctx, stranger), &rollcallv1.WhoAmIRequest{}); status.Code(err) != codes.Unauthenticated {
+		t.Fatal(err)
+	}
+	if _, err := access.WhoAmI(withToken(ctx, known), &rollcallv1.WhoAmIRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	n.agreement.onPropose(func(context.Context, *logv1.Command) (*logv1.Result, error) {
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_TOKEN, Key: "new", Given: "token:ci", Limit: int64(fsmaccess.Auth)}}, nil
+	})
+	other := sha256.Sum256([]byte("another secret"))
+	if _, err := access.CreateToken(withToken(ctx, known), &rollcallv1.CreateTokenRequest{Name: "new", SecretSha256: other[:], Grants: []*rollcallv1.Grant{{Role: "viewer", Patterns: []string{"*"}}}}); status.Code(err) != codes.PermissionDenied {
+		t.Fatal(err)
+	}
+	lines := audit.lines(t)
+	b, err := os.ReadFile(audit.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secret := range []string{known.Text()[21:], stranger.Text()[21:], string(other[:]), hex.EncodeToString(other[:]), base64.StdEncoding.EncodeToString(other[:])} {
+		if strings.Contains(string(b), secret) {
+			t.Errorf("the log holds a secret: %s", b)
+		}
+	}
+	checkLines(t, lines,
+		auditLine{Identity: "token:ci", OnBehalfOf: "ann", Method: methodSet, Names: []string{"a"}, Reason: "Bearer rct_" + known.ID() + "...", Outcome: "done", Revision: 1},
+		auditLine{Method: methodSet, Names: []string{"a"}, Outcome: "unauthenticated", Refusal: "TOKEN_UNKNOWN"},
+		auditLine{Method: "rollcall.v1.Admin/WriteStream", Outcome: "unauthenticated", Refusal: "TOKEN_UNKNOWN"},
+		auditLine{Method: "rollcall.v1.Access/WhoAmI", Outcome: "unauthenticated", Refusal: "TOKEN_UNKNOWN"},
+		auditLine{Identity: "token:ci", Method: "rollcall.v1.Access/CreateToken", Names: []string{"new"}, Outcome: "denied", Refusal: "DENIED", Verb: "auth"},
 	)
 }

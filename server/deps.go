@@ -10,6 +10,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/renewal"
 )
 
@@ -81,6 +82,41 @@ type Leases interface {
 	ListLeases(after string, limit int, all bool) (list []*rollcallv1.Lease, more bool, revision int64)
 	// LeaseGuard returns the lease guard; nil if it was never engaged.
 	LeaseGuard() *logv1.LeaseGuard
+}
+
+// Access tells who may do what, as this node's registry has it. What it returns is never modified.
+type Access interface {
+	// Access is the newest there is, at one moment. It does not allocate.
+	Access() AccessView
+	// AccessChanged is closed at the next change.
+	AccessChanged() <-chan struct{}
+	// ReadsOpen says that everybody may read everything. It is one atomic load.
+	ReadsOpen() bool
+	// ListTokens returns, of one cut and by name, at most limit tokens that stand after the name after, with their
+	// grants; more if others follow.
+	ListTokens(after string, limit int) (list []*rollcallv1.Token, more bool, revision int64)
+	// ListRoles returns all roles of one cut: the built-in ones, then others by name.
+	ListRoles() (list []*rollcallv1.AccessRole, revision int64)
+	// ListGrants returns, of one cut and by identity, at most limit grants that stand after the identity after; more
+	// if others follow.
+	ListGrants(after string, limit int) (list []*rollcallv1.IdentityGrants, more bool, revision int64)
+	// GetGrants returns what one identity was granted; nil if that is nothing.
+	GetGrants(identity string) (g *rollcallv1.IdentityGrants, revision int64)
+	// GetAuth returns whether access is enforced; never nil.
+	GetAuth() (a *rollcallv1.Auth, revision int64)
+}
+
+// AccessView is who may do what, at one moment.
+type AccessView interface {
+	Enforced() bool
+	// Generation is another one after each change.
+	Generation() int64
+	// Token returns the token of an id, and its name; nil if there is none.
+	Token(id string) (name string, t *logv1.Token)
+	// Permissions are what an identity may do: what it was granted, and what anonymous callers may do.
+	Permissions(identity string) access.Permissions
+	// Denied says that an identity may do nothing, whatever it was granted.
+	Denied(identity string) bool
 }
 
 // Lessor renews leases while this node leads.
@@ -213,6 +249,7 @@ type Deps struct {
 	Registry  Registry
 	Layers    Layers
 	Leases    Leases
+	Access    Access
 	Lessor    Lessor
 	Followers Followers
 	History   History

@@ -73,7 +73,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
 		return matches(e, req.GetPrefixes()) &&
-			(req.GetActor() == "" || e.GetActor().GetName() == req.GetActor()) &&
+			(req.GetActor() == "" || e.GetActor().Is(req.GetActor())) &&
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), rollcallv1.EventType(e.GetType())))
 	})
 	if err != nil {

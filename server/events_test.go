@@ -49,6 +49,7 @@ func TestListEvents(t *testing.T) {
 		n.registry.set("shop/b", serviceUnknown)                   // 5, at 5 s
 		n.registry.set("other", serving)                           // 6, at 6 s
 		n.registry.events[5].Actor.Name = "bob"
+		n.registry.events[0].Actor.OnBehalfOf = "eve"
 	}
 	deleted := []rollcallv1.EventType{rollcallv1.EventType_EVENT_TYPE_DELETED}
 	for name, tt := range map[string]struct {
@@ -64,6 +65,7 @@ func TestListEvents(t *testing.T) {
 		"a service":          {&rollcallv1.ListEventsRequest{Service: "shop/b"}, []int64{3, 5}},
 		"prefixes":           {&rollcallv1.ListEventsRequest{Prefixes: []string{"shop/a", "oth"}}, []int64{1, 2, 4, 6}},
 		"an actor":           {&rollcallv1.ListEventsRequest{Actor: "bob"}, []int64{6}},
+		"on whose behalf":    {&rollcallv1.ListEventsRequest{Actor: "eve"}, []int64{1}},
 		"types":              {&rollcallv1.ListEventsRequest{Types: deleted}, []int64{5}},
 		"from a time":        {&rollcallv1.ListEventsRequest{FromTime: second(4)}, []int64{2, 3, 4, 5, 6}},
 		"between events":     {&rollcallv1.ListEventsRequest{FromTime: second(2), ToTime: second(3)}, nil},

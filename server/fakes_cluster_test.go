@@ -32,6 +32,7 @@ type testNode struct {
 	registry  *fakeRegistry
 	agreement *fakeAgreement
 	leases    fakeLeases
+	access    fakeAccess
 	lessor    fakeLessor
 	replica   fakeReplica
 	exporter  fakeExporter
@@ -81,7 +82,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	}
 	var err error
 	node.Server, err = New(cfg, Deps{
-		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Leases: &node.leases, Lessor: &node.lessor, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
+		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Leases: &node.leases, Access: &node.access, Lessor: &node.lessor, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
 		LogClock: func() int64 { return node.now.UnixNano() },
 		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },

@@ -41,6 +41,11 @@ func previewRecord(cmd *logv1.Command, res *logv1.Result) {
 	if c == nil {
 		return
 	}
+	switch c.GetKind() {
+	case logv1.Kind_KIND_TOKEN, logv1.Kind_KIND_ROLE, logv1.Kind_KIND_GRANTS, logv1.Kind_KIND_AUTH:
+		previewAccess(cmd, res)
+		return
+	}
 	r := &logv1.RecordResult{Kind: c.GetKind(), Changed: true}
 	missing := func(name string, allowed bool) {
 		if r.Key = name; !strings.HasPrefix(name, "missing") {

@@ -152,7 +152,7 @@ func TestServicesOfEachPort(t *testing.T) {
 	}{
 		"API": {n.api, []string{
 			"grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
-			"rollcall.v1.Admin", "rollcall.v1.Cluster", "rollcall.v1.Registry",
+			"rollcall.v1.Access", "rollcall.v1.Admin", "rollcall.v1.Cluster", "rollcall.v1.Registry",
 		}},
 		"peer": {n.peer, []string{"rollcall.peer.v1.Peer", "rollcall.v1.Cluster"}},
 	} {
@@ -174,7 +174,7 @@ func TestStopIsBounded(t *testing.T) {
 	}
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", n.log
-	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Layers: n.registry, Leases: &n.leases, Lessor: &n.lessor, Followers: n.registry, History: n.registry, Agreement: n.agreement, Node: n.agreement, Peers: peerFunc(c.dial)})
+	srv, err := New(cfg, Deps{Statuses: n.registry, Registry: n.registry, Layers: n.registry, Leases: &n.leases, Access: &n.access, Lessor: &n.lessor, Followers: n.registry, History: n.registry, Agreement: n.agreement, Node: n.agreement, Peers: peerFunc(c.dial)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,14 @@ func (a *admin) KeepAlive(stream grpc.BidiStreamingServer[rollcallv1.KeepAliveRe
 	if refusal := a.incoming.CheckCluster(stream.Context(), a.node, a.registry.ClusterID()); refusal != nil {
 		return rpcerror.ToStatus(a.node, refusal)
 	}
+	caller, refusal := a.callers.Caller(stream.Context())
+	var who *standing
+	if refusal == nil {
+		who, refusal = a.stand(caller)
+	}
+	if refusal != nil {
+		return rpcerror.ToStatus(a.node, refusal)
+	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	call := finisherOf(ctx)
@@ -45,7 +53,7 @@ func (a *admin) KeepAlive(stream grpc.BidiStreamingServer[rollcallv1.KeepAliveRe
 	connection, _ := peer.FromContext(ctx)
 	out := flowcontrol.NewAnswerSender(a.renewals, connection)
 	defer out.Close()
-	err = a.keepAlive(ctx, stream, out)
+	err = a.keepAlive(ctx, who, stream, out)
 	// A stream that this node ended says why.
 	if ended := (*rpcerror.Failure)(nil); errors.As(context.Cause(ctx), &ended) {
 		err = ended
@@ -70,7 +78,7 @@ func (a *admin) refusal() *rpcerror.Failure {
 }
 
 // keepAlive answers message after message until the client has sent its last one.
-func (a *admin) keepAlive(ctx context.Context, stream grpc.ServerStream, out *flowcontrol.AnswerSender) error {
+func (a *admin) keepAlive(ctx context.Context, who *standing, stream grpc.ServerStream, out *flowcontrol.AnswerSender) error {
 	cluster := a.registry.ClusterID() // in the first message only
 	// All messages of the stream are received into, and answered from, the same memory.
 	req, answer := &rollcallv1.KeepAliveRequest{}, &keepAliveAnswer{}
@@ -83,6 +91,9 @@ func (a *admin) keepAlive(ctx context.Context, stream grpc.ServerStream, out *fl
 		}
 		if err := validateKeepAlive(req); err != nil {
 			return err
+		}
+		if f := who.lost(); f != nil {
+			return f
 		}
 		if f := out.Take(keepAliveBytes(req)); f != nil {
 			return f

@@ -18,7 +18,8 @@ import (
 // GrantLease implements rollcall.v1.Admin.
 func (a *admin) GrantLease(ctx context.Context, req *rollcallv1.GrantLeaseRequest) (res *rollcallv1.GrantLeaseResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.GrantLease", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateGrantLease(req); err != nil {
@@ -28,7 +29,7 @@ func (a *admin) GrantLease(ctx context.Context, req *rollcallv1.GrantLeaseReques
 	if req.OnExpiry != nil {
 		onExpiry = logv1.Status(req.GetOnExpiry())
 	}
-	result, record, err := a.changeRecord(ctx, req, logv1.Kind_KIND_LEASE, &logv1.LeaseCommand{Command: &logv1.LeaseCommand_Grant{Grant: &logv1.GrantLease{
+	result, record, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_LEASE, &logv1.LeaseCommand{Command: &logv1.LeaseCommand_Grant{Grant: &logv1.GrantLease{
 		LeaseId:     newLeaseID(),
 		Ttl:         int64(req.GetTtl().AsDuration()),
 		OnExpiry:    onExpiry,
@@ -63,7 +64,8 @@ func newLeaseID() string {
 // RevokeLease implements rollcall.v1.Admin.
 func (a *admin) RevokeLease(ctx context.Context, req *rollcallv1.RevokeLeaseRequest) (res *rollcallv1.RevokeLeaseResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.RevokeLease", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateRevokeLease(req); err != nil {
@@ -73,7 +75,7 @@ func (a *admin) RevokeLease(ctx context.Context, req *rollcallv1.RevokeLeaseRequ
 	if req.Status != nil {
 		revoke.Status = logv1.Status(req.GetStatus()).Enum()
 	}
-	result, record, err := a.changeRecord(ctx, req, logv1.Kind_KIND_LEASE, &logv1.LeaseCommand{Command: &logv1.LeaseCommand_Revoke{Revoke: revoke}})
+	result, record, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_LEASE, &logv1.LeaseCommand{Command: &logv1.LeaseCommand_Revoke{Revoke: revoke}})
 	if err != nil {
 		return nil, err
 	}
@@ -95,13 +97,14 @@ func (a *admin) RevokeLease(ctx context.Context, req *rollcallv1.RevokeLeaseRequ
 // ReleaseLeaseGuard implements rollcall.v1.Admin.
 func (a *admin) ReleaseLeaseGuard(ctx context.Context, req *rollcallv1.ReleaseLeaseGuardRequest) (res *rollcallv1.ReleaseLeaseGuardResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.ReleaseLeaseGuard", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateReleaseLeaseGuard(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	result, record, err := a.changeRecord(ctx, req, logv1.Kind_KIND_LEASE_GUARD, &logv1.LeaseGuardCommand{})
+	result, record, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_LEASE_GUARD, &logv1.LeaseGuardCommand{})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -22,7 +23,8 @@ import (
 // SetOverride implements rollcall.v1.Admin.
 func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequest) (res *rollcallv1.SetOverrideResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.SetOverride", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateSetOverride(req); err != nil {
@@ -36,7 +38,7 @@ func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequ
 	if !req.GetForever() {
 		set.Ttl = int64(cmp.Or(req.GetTtl().AsDuration(), limits.DefaultOverrideTTL))
 	}
-	out, err := a.override(ctx, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Set{Set: set}})
+	out, err := a.override(ctx, caller, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Set{Set: set}})
 	if err != nil {
 		return nil, err
 	}
@@ -62,13 +64,14 @@ func (a *admin) SetOverride(ctx context.Context, req *rollcallv1.SetOverrideRequ
 // ClearOverride implements rollcall.v1.Admin.
 func (a *admin) ClearOverride(ctx context.Context, req *rollcallv1.ClearOverrideRequest) (res *rollcallv1.ClearOverrideResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.ClearOverride", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateClearOverride(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	out, err := a.override(ctx, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Clear{Clear: &logv1.ClearOverride{
+	out, err := a.override(ctx, caller, req, &logv1.OverrideCommand{Command: &logv1.OverrideCommand_Clear{Clear: &logv1.ClearOverride{
 		Pattern:      req.GetPattern(),
 		IfRevision:   req.IfRevision,
 		AllowMissing: req.GetAllowMissing(),
@@ -99,13 +102,13 @@ type overrideResult struct {
 const affectedEstimate = 64 << 10
 
 // override routes a command about an override. The error is a status.
-func (a *admin) override(ctx context.Context, req overridden, payload *logv1.OverrideCommand) (overrideResult, error) {
+func (a *admin) override(ctx context.Context, caller *authn.Caller, req overridden, payload *logv1.OverrideCommand) (overrideResult, error) {
 	if req.GetValidateOnly() {
 		if f := flowcontrol.Reserve(ctx, affectedEstimate, false); f != nil {
 			return overrideResult{}, a.notTaken(f)
 		}
 	}
-	result, record, err := a.changeRecord(ctx, req, logv1.Kind_KIND_OVERRIDE, payload)
+	result, record, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_OVERRIDE, payload)
 	if err != nil || record == nil {
 		return overrideResult{result: result}, err
 	}

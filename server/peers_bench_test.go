@@ -145,7 +145,7 @@ func serveOurs(t *testing.T, lis net.Listener) target {
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", slog.New(slog.DiscardHandler)
 	s, err := New(cfg, Deps{
-		Statuses: f, Registry: registry, Layers: registry, Leases: &fakeLeases{}, Lessor: &fakeLessor{agreement: agreement}, Followers: registry, History: registry, Agreement: agreement, Node: agreement,
+		Statuses: f, Registry: registry, Layers: registry, Leases: &fakeLeases{}, Access: &fakeAccess{}, Lessor: &fakeLessor{agreement: agreement}, Followers: registry, History: registry, Agreement: agreement, Node: agreement,
 		Peers: peerFunc(func(context.Context, string) (net.Conn, error) { return nil, errRefused }),
 	})
 	if err != nil {

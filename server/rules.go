@@ -15,13 +15,14 @@ import (
 // SetRule implements rollcall.v1.Admin.
 func (a *admin) SetRule(ctx context.Context, req *rollcallv1.SetRuleRequest) (res *rollcallv1.SetRuleResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.SetRule", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateSetRule(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	result, record, err := a.changeRecord(ctx, req, logv1.Kind_KIND_RULE, &logv1.RuleCommand{Command: &logv1.RuleCommand_Set{Set: &logv1.SetRule{
+	result, record, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_RULE, &logv1.RuleCommand{Command: &logv1.RuleCommand_Set{Set: &logv1.SetRule{
 		Name:           req.GetName(),
 		Pattern:        req.GetPattern(),
 		MinServing:     req.GetMinServing(),
@@ -50,13 +51,14 @@ func (a *admin) SetRule(ctx context.Context, req *rollcallv1.SetRuleRequest) (re
 // RemoveRule implements rollcall.v1.Admin.
 func (a *admin) RemoveRule(ctx context.Context, req *rollcallv1.RemoveRuleRequest) (res *rollcallv1.RemoveRuleResponse, err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.RemoveRule", true, &err)
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return nil, err
 	}
 	if err := validateRemoveRule(req); err != nil {
 		return nil, rpcerror.ToStatus(a.node, err)
 	}
-	result, _, err := a.changeRecord(ctx, req, logv1.Kind_KIND_RULE, &logv1.RuleCommand{Command: &logv1.RuleCommand_Remove{Remove: &logv1.RemoveRule{
+	result, _, err := a.changeRecord(ctx, caller, req, logv1.Kind_KIND_RULE, &logv1.RuleCommand{Command: &logv1.RuleCommand_Remove{Remove: &logv1.RemoveRule{
 		Name:         req.GetName(),
 		IfRevision:   req.IfRevision,
 		AllowMissing: req.GetAllowMissing(),

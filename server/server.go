@@ -20,6 +20,7 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/auditlog"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -86,6 +87,10 @@ type Config struct {
 
 	// TLS secures the API port; nil: plain text.
 	TLS *tlsport.Port
+	// LoopbackOnly says that nobody beyond this machine can reach the API port: access can be enforced without TLS.
+	LoopbackOnly bool
+	// StaticAdmins are the administrators of this node's configuration; nil: none.
+	StaticAdmins *authn.Static
 
 	Logger *slog.Logger
 }
@@ -156,6 +161,9 @@ type Server struct {
 	budgets   budgets
 	requests  *receive.Limits
 	limits    *ratelimit.Limits // of writes, by caller; nil: none
+	callers   *authn.Authenticator
+	denials   authn.Denials
+	access    Access
 
 	announced  chan struct{} // closed by KeepFresh
 	keepFresh  sync.Once
@@ -182,7 +190,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
+	if deps.Statuses == nil || deps.Registry == nil || deps.Layers == nil || deps.Leases == nil || deps.Access == nil || deps.Lessor == nil || deps.Followers == nil || deps.History == nil || deps.Agreement == nil || deps.Peers == nil || deps.Node == nil {
 		return nil, errors.New("server: all of Deps are required")
 	}
 	s := &Server{
@@ -191,6 +199,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 		api:      grpc.NewServer(apiOptions(cfg)...),
 		peer:     grpc.NewServer(peerOptions()...),
 		pool:     peerconn.NewPool(deps.Peers),
+		access:   deps.Access,
 		rpcs:     rpcstats.New(),
 		draining: make(chan struct{}),
 		fence:    fence.New(),
@@ -229,6 +238,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
+	s.callers = authn.New(authn.Config{Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log})
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
 	r := freshness.Reads{
@@ -246,13 +256,17 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	reading := flowcontrol.Answers{Budget: s.budgets.answers, Node: cfg.Node}
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
-	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+	changes := &admin{
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
-	})
+	}
+	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
 		Reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
+	})
+	rollcallv1.RegisterAccessServer(reading.On(streams, "ListTokens", "ListRoles", "ListGrants"), &accessService{
+		Reads: r, admin: changes, source: deps.Access, private: cfg.TLS != nil || cfg.LoopbackOnly,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
 	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
@@ -376,6 +390,12 @@ func (s *Server) ConfirmLeading(ctx context.Context) error {
 	_, err := s.freshness.LeaderIndex(ctx)
 	return err
 }
+
+// Callers says who calls.
+func (s *Server) Callers() *authn.Authenticator { return s.callers }
+
+// Denials returns how often a caller was refused so far what it may not do, by verb.
+func (s *Server) Denials() map[string]uint64 { return s.denials.ByVerb() }
 
 // Refresh brings the statuses of the node's own names up to date before it returns. Call it after a change of
 // Node that Agreement.Changed does not tell of.

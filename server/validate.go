@@ -89,9 +89,9 @@ func validateDelete(req *rollcallv1.DeleteServiceRequest) error {
 }
 
 // validateBatch checks a batch and returns about how many bytes its answer will have. The answer repeats the
-// reason, the actor and the caller's address (peer) for every service. A batch whose answer is too large to
+// reason and the actor for every service; actorBytes is what the actor has besides what the request names. A batch whose answer is too large to
 // receive is refused: its caller would not learn what was changed.
-func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (answerBytes int, err error) {
+func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, actorBytes int) (answerBytes int, err error) {
 	var vs violations
 	vs.common(req)
 	switch n := len(req.GetChanges()); {
@@ -121,7 +121,7 @@ func validateBatch(req *rollcallv1.BatchSetServingStatusRequest, peer string) (a
 		} else {
 			first[c.GetService()] = i
 		}
-		size += recordOverhead + len(c.GetService()) + len(c.GetLeaseId()) + len(req.GetReason()) + len(req.GetActor()) + len(peer)
+		size += recordOverhead + len(c.GetService()) + len(c.GetLeaseId()) + len(req.GetReason()) + len(req.GetActor()) + actorBytes
 	}
 	if size > maxAnswerBytes {
 		vs.add("changes", "would be answered with about %d bytes, which is more than the %d that clients receive; shorten the reason or split the batch",

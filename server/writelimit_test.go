@@ -52,7 +52,7 @@ func TestWritesPerSecond(t *testing.T) {
 		}
 		refused := 0
 		for _, l := range audit.lines(t) {
-			if l.Refusal == rpcerror.ReasonRateLimited && l.Outcome == "refused" && l.NamesTotal == 0 && len(l.Names) == 3 {
+			if l.Refusal == rpcerror.ReasonRateLimited && l.Outcome == "refused" && l.Identity == "anonymous" && l.NamesTotal == 0 && len(l.Names) == 3 {
 				refused++
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/forward"
@@ -34,7 +35,8 @@ type writeStream struct {
 	*admin
 	ctx        context.Context // ends with the stream, or when the node stops
 	connection *peer.Peer
-	caller     string
+	caller     *authn.Caller
+	who        *standing // of caller
 	until      time.Time // the stream's own deadline; zero: it has none
 	calls      *forward.Calls
 }
@@ -64,12 +66,18 @@ const (
 func (a *admin) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteStreamRequest, rollcallv1.WriteStreamResponse]) (err error) {
 	defer rpcerror.Recovered(a.log, a.node, "Admin.WriteStream", true, &err)
 	ctx := stream.Context()
-	if err := a.checkMetadata(ctx); err != nil {
+	caller, err := a.admit(ctx)
+	if err != nil {
 		return err
+	}
+	caller = caller.WithAddress()
+	who, refusal := a.stand(caller)
+	if refusal != nil {
+		return a.notTaken(refusal)
 	}
 	working, giveUp := context.WithCancel(ctx)
 	defer giveUp()
-	s := &writeStream{admin: a, ctx: working, caller: callerAddress(ctx), calls: forward.NewCalls(working, maxStreamedWrites)}
+	s := &writeStream{admin: a, ctx: working, caller: caller, who: who, calls: forward.NewCalls(working, maxStreamedWrites)}
 	s.connection, _ = peer.FromContext(ctx)
 	s.until, _ = ctx.Deadline()
 	if f := a.pending.Take(s.connection, writeStreamBytes); f != nil {
@@ -129,6 +137,9 @@ func (s *writeStream) receive(stream grpc.BidiStreamingServer[rollcallv1.WriteSt
 		req, err := stream.Recv()
 		if err != nil {
 			return err
+		}
+		if f := s.who.lost(); f != nil {
+			return s.notTaken(f)
 		}
 		if f := s.refuseMessage(req.GetWrites()); f != nil {
 			return rpcerror.ToStatus(s.node, f)
@@ -308,7 +319,7 @@ func (s *writeStream) prepare(w *rollcallv1.StreamedWrite) (*streamedWrite, erro
 		write.kind, req, changes, err = setWrite, w.Set, []*logv1.Change{setChange(w.Set)}, validateSet(w.Set)
 	case *rollcallv1.StreamedWrite_Batch:
 		write.kind, req, changes = batchWrite, w.Batch, batchChanges(w.Batch)
-		if write.room, err = validateBatch(w.Batch, s.caller); write.brief {
+		if write.room, err = validateBatch(w.Batch, actorBytes(s.caller)); write.brief {
 			write.room = 0
 		}
 	case *rollcallv1.StreamedWrite_Delete:

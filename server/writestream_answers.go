@@ -107,7 +107,7 @@ func (s *writeStream) result(w *streamedWrite, r *rollcallv1.StreamedResult) (er
 		return err
 	}
 	if refusal := result.GetRefusal(); refusal != nil {
-		return rpcerror.Refused(refusal)
+		return s.refused(refusal)
 	}
 	if got, want := len(result.GetServices()), len(w.Command.GetWrite().GetChanges()); got != want {
 		return rpcerror.OutcomeUnknown("the leader answered with %d results for %d changes", got, want)

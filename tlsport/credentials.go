@@ -11,7 +11,7 @@ import (
 	"github.com/rollcallhq/rollcall/certs"
 )
 
-// Info is the AuthInfo of a connection: what the handshake has shown of the other side. It is made once a connection.
+// Info is the AuthInfo of a connection: what the handshake has shown of the other side. An API connection makes it once.
 type Info struct {
 	credentials.CommonAuthInfo
 	// Identity is who the certificate says that the other side is, as certs.Identity has it; "" without one.
@@ -40,6 +40,11 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 	if err := c.Handshake(); err != nil {
 		return nil, nil, err
 	}
+	return c, c.Info(), nil
+}
+
+// Info is what the handshake has shown of the other side, once it is over.
+func (c *Conn) Info() *Info {
 	info := &Info{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity}}
 	if c.TLS() {
 		info.SecurityLevel = credentials.PrivacyAndIntegrity
@@ -49,7 +54,7 @@ func (s serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials.
 			info.Expires = chain[0].NotAfter
 		}
 	}
-	return c, info, nil
+	return info
 }
 
 // ClientHandshake implements credentials.TransportCredentials.

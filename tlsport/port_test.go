@@ -324,6 +324,7 @@ func TestRotation(t *testing.T) {
 				t.Errorf("%s: %q %v", name, got, err)
 			}
 		}
+		synctest.Wait() // a connection is forgotten after it was closed
 		if !strings.Contains(p.log.String(), "no longer verifies") || p.open.Len() != 1 {
 			t.Errorf("%d are remembered; log\n%s", p.open.Len(), p.log)
 		}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,7 @@ const (
 type Config struct {
 	Endpoints       []string      // of the registry's nodes
 	TLS             TLS           // with which the agent connects to them
+	TokenFile       string        // holds the token that says who the agent is; "": it has none
 	Instance        string        // of services that name none, host:port; "": each service names its own
 	TTL             time.Duration // of the leases
 	ForgetAfter     time.Duration // after an agent died, until what it reported is deleted
@@ -68,6 +70,7 @@ func (c *Config) NeedsRestart(next *Config) (keys []string) {
 	}{
 		{"cluster.endpoints", slices.Equal(c.Endpoints, next.Endpoints)},
 		{"cluster.ca, cert or key", c.TLS.equal(next.TLS)},
+		{"cluster.token_file", c.TokenFile == next.TokenFile},
 		{"instance", c.Instance == next.Instance},
 		{"ttl", c.TTL == next.TTL},
 		{"forget_after", c.ForgetAfter == next.ForgetAfter},
@@ -181,6 +184,7 @@ func (b *builder) config() *Config {
 	}
 	b.cluster(cfg)
 	b.tls(cfg)
+	b.token(cfg)
 	b.listen("listen.grpc", f.Listen.GRPC)
 	b.listen("listen.http", f.Listen.HTTP)
 	if cfg.GRPC != "" && cfg.GRPC == cfg.HTTP && !strings.HasSuffix(cfg.GRPC, ":0") {
@@ -231,6 +235,22 @@ func (b *builder) cluster(cfg *Config) {
 			b.at(e.place, "cluster.endpoints has %s twice", e.value)
 		}
 		cfg.Endpoints = append(cfg.Endpoints, e.value)
+	}
+}
+
+// token looks at where a token would be sent. It does not read its file: that is for who connects.
+func (b *builder) token(cfg *Config) {
+	c := &b.file.Cluster
+	cfg.TokenFile = c.TokenFile.value
+	if !c.TokenFile.ok() || c.CA.ok() {
+		return
+	}
+	for _, e := range cfg.Endpoints {
+		plain := client.Config{Endpoints: []string{e}, Token: func(context.Context) (string, error) { return "", nil }}
+		if errors.Is(plain.CheckToken(), client.ErrTokenOverPlainText) {
+			b.missing(c.TokenFile.place, "token_file needs ca: endpoint %s is beyond this machine and without TLS, and everybody on the way could read the token", e)
+			return
+		}
 	}
 }
 

@@ -291,10 +291,3 @@ func (t *texts) take(n *yaml.Node, key string) *Error {
 	t.given = given{placeOf(n)}
 	return nil
 }
-
-// notYet is a key that a later version has.
-type notYet struct{}
-
-func (*notYet) take(n *yaml.Node, key string) *Error {
-	return placeOf(n).errorf("%s cannot be used yet: this version knows no tokens; leave the key out", key)
-}

@@ -141,6 +141,7 @@ func TestNeedsRestart(t *testing.T) {
 		{"[ca.pem, old-ca.pem]", "ca.pem", "[cluster.ca, cert or key]"},
 		{"agent.crt", "other.crt", "[cluster.ca, cert or key]"},
 		{"agent.key", "other.key", "[cluster.ca, cert or key]"},
+		{"agent.token", "other.token", "[cluster.token_file]"},
 		{"[ca.pem, old-ca.pem]", "[ca.pem, 'old-ca.pem']", "[]"},
 		{"instance: 10.0.0.7:8080", "instance: 10.0.0.8:8080", "[instance]"},
 		{"ttl: 45s", "ttl: 46s", "[ttl]"},

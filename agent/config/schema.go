@@ -20,7 +20,7 @@ type clusterKeys struct {
 	CA        texts  `key:"ca"`
 	Cert      text   `key:"cert"`
 	Key       text   `key:"key"`
-	TokenFile notYet `key:"token_file"`
+	TokenFile text   `key:"token_file"`
 }
 
 type listenKeys struct {

@@ -24,6 +24,8 @@ type fake struct {
 	alive    error
 	ready    error
 	silent   time.Duration
+	why      error
+	refused  *Refusal
 	ended    bool
 	pushes   int
 }
@@ -49,6 +51,9 @@ func (f *fake) Alive(ctx context.Context) error {
 func (f *fake) Ready() error { f.mu.Lock(); defer f.mu.Unlock(); return f.ready }
 
 func (f *fake) Silent() time.Duration { f.mu.Lock(); defer f.mu.Unlock(); return f.silent }
+
+func (f *fake) SilentWhy() error  { f.mu.Lock(); defer f.mu.Unlock(); return f.why }
+func (f *fake) Refused() *Refusal { f.mu.Lock(); defer f.mu.Unlock(); return f.refused }
 
 func (f *fake) Service(name string) (Service, bool) {
 	f.mu.Lock()

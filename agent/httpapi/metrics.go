@@ -22,6 +22,10 @@ var (
 		"When service was pushed last. Services that were not are not shown.", []string{"service"}, nil)
 	rivalDesc = prometheus.NewDesc("rollcall_agent_service_rival",
 		"1 while another reporter, with a lease of its own, has taken over what the agent reports of service, else 0.", []string{"service"}, nil)
+	refusedDesc = prometheus.NewDesc("rollcall_agent_reports_refused",
+		"1 while the registry takes none of the agent's reports, because of who the agent is or what it may do; 0 while it does not say so. reason is what it says.", []string{"reason"}, nil)
+	serviceRefusedDesc = prometheus.NewDesc("rollcall_agent_service_refused",
+		"1 while the registry does not take what the agent reports of service, else 0.", []string{"service"}, nil)
 	silentDesc = prometheus.NewDesc("rollcall_agent_registry_silent_seconds",
 		"For how long no node of the registry was heard; 0 while one is. What was heard last stays meanwhile.", nil, nil)
 	readyDesc = prometheus.NewDesc("rollcall_agent_ready",
@@ -81,7 +85,7 @@ func (m *metrics) refused(r *http.Request) {
 
 // Describe implements prometheus.Collector.
 func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{servicesDesc, servingDesc, ownDesc, offDesc, rivalDesc, pushTimeDesc, silentDesc, readyDesc, connectionsDesc, connectionsLimitDesc} {
+	for _, d := range []*prometheus.Desc{servicesDesc, servingDesc, ownDesc, offDesc, rivalDesc, serviceRefusedDesc, pushTimeDesc, refusedDesc, silentDesc, readyDesc, connectionsDesc, connectionsLimitDesc} {
 		ch <- d
 	}
 	m.pushes.Describe(ch)
@@ -99,6 +103,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		gauge(ownDesc, number(s.Own.Status == client.Serving), s.Name)
 		gauge(offDesc, number(s.Whole.Off || s.Off != nil), s.Name)
 		gauge(rivalDesc, number(s.Rival != nil), s.Name)
+		gauge(serviceRefusedDesc, number(s.Refused != nil), s.Name)
 		if s.Pushed != nil {
 			gauge(pushTimeDesc, float64(s.Pushed.Since.UnixMilli())/1000, s.Name)
 		}
@@ -106,6 +111,12 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, st := range []client.Status{client.Serving, client.NotServing, client.Unknown} {
 		gauge(servicesDesc, float64(counts[st]), st.String())
 	}
+	refused := m.source.Refused()
+	reason := ""
+	if refused != nil {
+		reason = refused.Reason
+	}
+	gauge(refusedDesc, number(refused != nil), reason)
 	gauge(silentDesc, m.source.Silent().Seconds())
 	gauge(readyDesc, number(m.source.Ready() == nil))
 	gauge(connectionsDesc, float64(m.connections.count()))

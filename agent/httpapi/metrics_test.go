@@ -19,6 +19,8 @@ func TestMetrics(t *testing.T) {
 	f.services["a"].Status, f.services["a"].Own.Status = client.NotServing, client.Serving
 	f.services["a"].Whole = off("a", "*", "ann", "", now, 0)
 	f.services["b"].Rival = &rollcallv1.ServiceRecord{}
+	f.services["b"].Refused = &Refusal{Reason: "DENIED"}
+	f.refused = &Refusal{Reason: "TOKEN_REVOKED"}
 	f.silent = 1500 * time.Millisecond
 	extra := prometheus.NewGauge(prometheus.GaugeOpts{Name: "more", Help: "More."})
 	_, address := serve(t, f, Options{Collectors: []prometheus.Collector{extra}})
@@ -38,6 +40,7 @@ func TestMetrics(t *testing.T) {
 		`rollcall_agent_service_own_serving{service="a"} 1`, `rollcall_agent_service_own_serving{service="db"} 0`,
 		`rollcall_agent_service_off{service="a"} 1`, `rollcall_agent_service_off{service="b"} 0`,
 		`rollcall_agent_service_rival{service="a"} 0`, `rollcall_agent_service_rival{service="b"} 1`,
+		`rollcall_agent_service_refused{service="a"} 0`, `rollcall_agent_service_refused{service="b"} 1`, `rollcall_agent_reports_refused{reason="TOKEN_REVOKED"} 1`,
 		`rollcall_agent_last_push_timestamp_seconds{service="b"} `,
 		`rollcall_agent_registry_silent_seconds 1.5`, `rollcall_agent_ready 1`, `rollcall_agent_http_connections `, `rollcall_agent_http_connections_limit 1000`,
 		`rollcall_agent_pushes_total{result="accepted"} 2`, `rollcall_agent_pushes_total{result="unknown_service"} 1`,

@@ -21,6 +21,8 @@ type page struct {
 	now      time.Time
 	ready    error
 	silent   time.Duration
+	why      error     // of silent; nil: not known
+	refused  *Refusal  // of all reports; nil: they are not
 	services []Service // those that need a look first, then by name
 }
 
@@ -35,7 +37,7 @@ func (h *handler) page(w http.ResponseWriter, r *http.Request, name string, name
 		text(w, r, http.StatusBadRequest, "the format is html, json or text")
 		return
 	}
-	p := page{now: time.Now(), ready: h.source.Ready(), silent: h.source.Silent()}
+	p := page{now: time.Now(), ready: h.source.Ready(), silent: h.source.Silent(), why: h.source.SilentWhy(), refused: h.source.Refused()}
 	if named {
 		s, ok := h.source.Service(name)
 		if !ok {
@@ -134,6 +136,12 @@ func (p *page) head() string {
 	head := fmt.Sprintf("%s: %d NOT_SERVING, %d UNKNOWN, %d SERVING", stamp(p.now), counts[client.NotServing], counts[client.Unknown], counts[client.Serving])
 	if p.silent > 0 {
 		head += "; the registry has not been heard for " + duration.Age(p.silent) + ", and what it said last stays"
+		if p.why != nil {
+			head += " (" + oneLine(p.why.Error()) + ")"
+		}
+	}
+	if p.refused != nil {
+		head += "; the registry refuses this agent's reports" + p.refused.text(p.now)
 	}
 	if p.ready != nil {
 		head += "; not ready: " + p.ready.Error()
@@ -166,6 +174,9 @@ func (s *Service) lines(now time.Time) []string {
 		all = append(all, "pushed: "+p.text(now))
 	}
 	all = append(all, "registry: "+judgement(s.Name, &s.Whole, now), "registry: "+judgement(s.reportedAs(), &s.Reported, now))
+	if s.Refused != nil {
+		all = append(all, "warning: the registry does not take what is reported of "+s.reportedAs()+s.Refused.text(now))
+	}
 	if s.Rival != nil {
 		all = append(all, "warning: "+s.rivalText())
 	}

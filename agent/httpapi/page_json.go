@@ -15,6 +15,8 @@ type jsonPage struct {
 	Ready    bool          `json:"ready"`
 	NotReady string        `json:"not_ready,omitempty"`
 	Silent   float64       `json:"registry_silent_seconds"`
+	Why      string        `json:"registry_silent_why,omitempty"`
+	Refused  *jsonRefusal  `json:"refused,omitempty"` // all reports
 	Services []jsonService `json:"services"`
 }
 
@@ -25,11 +27,25 @@ type jsonService struct {
 	Since    *time.Time      `json:"since,omitempty"`
 	Reasons  []string        `json:"reasons"`
 	Waiting  bool            `json:"waiting"`
-	Rival    string          `json:"rival,omitempty"` // who else reports the instance
+	Rival    string          `json:"rival,omitempty"`   // who else reports the instance
+	Refused  *jsonRefusal    `json:"refused,omitempty"` // the newest report
 	Own      jsonWord        `json:"own"`
 	Pushed   *jsonWord       `json:"pushed,omitempty"`
 	Registry []jsonOpinion   `json:"registry"`
 	Checks   []checks.Result `json:"checks"`
+}
+
+type jsonRefusal struct {
+	Reason  string     `json:"reason"`
+	Message string     `json:"message"`
+	Since   *time.Time `json:"since,omitempty"`
+}
+
+func (r *Refusal) json() *jsonRefusal {
+	if r == nil {
+		return nil
+	}
+	return &jsonRefusal{Reason: r.Reason, Message: r.Message, Since: known(r.Since)}
 }
 
 type jsonWord struct {
@@ -68,6 +84,10 @@ type jsonOverride struct {
 
 func (p *page) json() jsonPage {
 	out := jsonPage{Time: p.now.UTC(), Ready: p.ready == nil, Silent: p.silent.Seconds(), Services: []jsonService{}}
+	out.Refused = p.refused.json()
+	if p.silent > 0 && p.why != nil {
+		out.Why = p.why.Error()
+	}
 	if p.ready != nil {
 		out.NotReady = p.ready.Error()
 	}
@@ -75,7 +95,7 @@ func (p *page) json() jsonPage {
 		s := &p.services[i]
 		one := jsonService{
 			Service: s.Name, Instance: s.Instance, Status: s.Status.String(), Since: known(s.Since), Reasons: s.reasons(p.now), Waiting: s.Waiting,
-			Own: s.Own.json(), Checks: s.Checks, Rival: s.rivalText(),
+			Own: s.Own.json(), Checks: s.Checks, Rival: s.rivalText(), Refused: s.Refused.json(),
 			Registry: []jsonOpinion{opinionJSON(s.Name, &s.Whole), opinionJSON(s.reportedAs(), &s.Reported)},
 		}
 		if s.Pushed != nil {

@@ -58,6 +58,14 @@ func (s *Service) warnings() []string {
 	return all
 }
 
+// text is a refusal for people, behind what is refused.
+func (r *Refusal) text(now time.Time) string {
+	return since(r.Since, now) + ": " + r.Reason + ": " + oneLine(r.Message)
+}
+
+// oneLine is a text of somebody else's as one line of the page.
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
 func (s *Service) reportedAs() string { return s.Name + "/" + s.Instance }
 
 // text is a word for people: NOT_SERVING since …: "disk full".

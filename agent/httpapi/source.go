@@ -30,6 +30,11 @@ type Source interface {
 	Services() []Service
 	// Silent returns for how long no node of the registry was heard; 0 while one is.
 	Silent() time.Duration
+	// SilentWhy returns why no node is heard; nil if that is not known, or if one is.
+	SilentWhy() error
+	// Refused returns why the registry takes none of the agent's reports, because of who the agent is or what it may
+	// do; nil: it takes them, or cannot be reached.
+	Refused() *Refusal
 	// Push takes what a service says of itself. Its errors are ErrUnknown, ErrNotPushable, ErrStopping or wrap them.
 	Push(name string, s client.Status, reason string) error
 	// Release takes back what was pushed: the checks alone decide. Its errors are those of Push.
@@ -56,7 +61,18 @@ type Service struct {
 	// agent with the same instance. Nil: none has.
 	Rival *rollcallv1.ServiceRecord
 
+	// Refused says why the registry does not take the newest report of Name/Instance; nil: it has it, or the report is on
+	// its way.
+	Refused *Refusal
+
 	Checks []checks.Result // sorted by name
+}
+
+// Refusal is what the registry says to reports that it does not take. They are tried again, once in a minute at most.
+type Refusal struct {
+	Reason  string    // for programs: TOKEN_REVOKED, DENIED or RULE_BROKEN, for example
+	Message string    // for people
+	Since   time.Time // when the first of them came
 }
 
 // Word is a status, and why.

@@ -54,7 +54,7 @@ func (h *half) run(ctx context.Context) {
 		if time.Since(opened) > stableAfter {
 			began = time.Now()
 		}
-		pause(ctx, time.Since(began))
+		pause(ctx, time.Since(began), client.IsDenied(err) || client.IsUnauthenticated(err))
 	}
 }
 
@@ -74,14 +74,19 @@ const (
 	firstPause  = 50 * time.Millisecond
 	shortPause  = time.Second
 	longPause   = 5 * time.Second
+	refusedMax  = 30 * time.Second
 	longAfter   = time.Minute
 )
 
 // pause waits before a watch is opened again, after failing for a time: 50 ms at first, 1 s at most, after a minute
-// 5 s at most; with full jitter, because all clients of a registry lose it together.
-func pause(ctx context.Context, failing time.Duration) {
+// 5 s at most; 30 s at most if the caller is refused, which a person must mend; with full jitter, because all clients of a
+// registry lose it together.
+func pause(ctx context.Context, failing time.Duration, refused bool) {
 	most := min(max(failing, firstPause), shortPause)
-	if failing > longAfter {
+	switch {
+	case refused:
+		most = min(max(failing, firstPause), refusedMax)
+	case failing > longAfter:
 		most = longPause
 	}
 	t := time.NewTimer(rand.N(most))

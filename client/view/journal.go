@@ -45,7 +45,7 @@ func (j *journal) silence(logger *slog.Logger, heard bool, silent time.Duration)
 func (v *View) fail(w *watch, endpoint string, err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	w.anew = true
+	w.anew, v.err = true, err
 	if endpoint == "" {
 		endpoint = w.endpoints[0]
 	}
@@ -79,6 +79,7 @@ func (v *View) hear(w *watch, s client.WatchState) {
 		v.attend()
 		return
 	}
+	v.err = nil
 	if v.hearing++; v.journal.silent {
 		v.attend()
 	}

@@ -39,6 +39,7 @@ type View struct {
 	spoken    bool      // ready is closed
 	hearing   int       // watches that hear a node
 	silent    time.Time // when hearing last became 0; of New at first
+	err       error     // why a watch ended, or could not be opened, since a node was last heard
 	journal   journal
 }
 
@@ -139,6 +140,17 @@ func (v *View) Silent() time.Duration {
 		return 0
 	}
 	return time.Since(v.silent)
+}
+
+// Err returns why no node is heard: what the newest try failed with, for example that this process may not read one of
+// the names (client.IsDenied). It is nil while a watch is open, and before the first try has ended.
+func (v *View) Err() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.hearing > 0 {
+		return nil
+	}
+	return v.err
 }
 
 // Run follows the names until ctx ends, and then returns the error of ctx, after all that it started has ended.

@@ -92,7 +92,7 @@ next page, not for all of them.`,
 	flags.Int64Var(&f.to, "to", 0, "last `revision` wanted")
 	flags.Var(&f.since, "since", "not before this `time`: 10m, 03:12, \"2026-11-22 03:12\", 2026-11-22T03:12:00Z")
 	flags.Var(&f.until, "until", "not after this `time`")
-	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did; no environment variable stands for it, as that names who writes")
+	flags.StringVar(&f.actor, "actor", "", "only what this `actor` did, or was done on its behalf; no environment variable stands for it, as that names who writes")
 	flags.Var(&f.types, "type", "only events of this `type`, "+format.Alternatives(cliflag.EventTypeNames())+"; comma separated or repeated")
 	flags.StringVar(&f.service, "service", "", "only events of exactly this `service`, and of overrides that cover it")
 	flags.IntVar(&f.limit, "limit", 0, "at most so many events; 0: all")

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
 // local is the time of the event of a revision, as people see it.
@@ -284,4 +286,14 @@ func TestWatchPrefixes(t *testing.T) {
 	rollcall(t, "delete", "pay", "--reason", "retired").want(t, 0, "…", "")
 	c.next(local(7) + "  pay deleted, revision 7: retired (" + me + ")")
 	c.end("synced at revision 6\n", false)
+}
+
+// TestEventsOnWhoseBehalf: an event is found by its actor, and by whom that one acted for.
+func TestEventsOnWhoseBehalf(t *testing.T) {
+	e := &rollcallv1.Event{Actor: &rollcallv1.Actor{Name: "token:ci", Verified: true, OnBehalfOf: "eve"}}
+	for actor, want := range map[string]bool{"": true, "token:ci": true, "eve": true, "ann": false} {
+		if got := (&eventFlags{actor: actor}).wants(e); got != want {
+			t.Errorf("--actor %q: %v", actor, got)
+		}
+	}
 }

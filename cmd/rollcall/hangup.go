@@ -45,13 +45,14 @@ func handleHangups(log *slog.Logger) *hangups {
 }
 
 func (h *hangups) reload(log *slog.Logger) {
-	err, audit := node.ErrNoTLS, false
+	err, audit, admin := node.ErrNoTLS, false, false
 	if n := h.node.Load(); n != nil {
-		err, audit = n.ReloadCertificates(), n.ReopenAuditLog()
+		err, audit, admin = n.ReloadCertificates(), n.ReopenAuditLog(), n.ReloadAdminToken()
 	}
 	switch {
 	case errors.Is(err, node.ErrNoTLS) && audit:
 		log.Info("SIGHUP: the audit log is opened again, other settings need a restart")
+	case errors.Is(err, node.ErrNoTLS) && admin: // it is in the log
 	case errors.Is(err, node.ErrNoTLS):
 		log.Info("SIGHUP ignored: there is nothing to reload; SIGTERM stops this node in order")
 	case err != nil: // it is in the log

@@ -330,6 +330,12 @@ func TestWrongFilesInPlainWords(t *testing.T) {
 		{"serve", "--data", "d", "--node", "n1", "--member", "n1,api=a:b:c,peer=127.0.0.1:1"}, {"serve", "--data", "d", "--node", "n1", "--member", "n1,api=127.0.0.1,peer=127.0.0.1:1"},
 		{"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--http", "nonsense"}, {"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--http", "127.0.0.1:99999"},
 		{"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--drain-delay", "2d"},
+		{"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--admin-identity", "cert:ops"},
+		{"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--tls", "required", "--cert", "c", "--key", "k", "--ca", "a", "--admin-identity", "ops"},
+		{"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--tls", "required", "--cert", "c", "--key", "k", "--ca", "a", "--admin-identity", "token:ops"},
+		{"serve", "--data", filepath.Join(dir, "json-cut"), "--node", "n1", "--member", "n1,host=localhost", "--admin-token-file", filepath.Join(dir, "none")},
+		{"serve", "--data", filepath.Join(dir, "json-cut"), "--node", "n1", "--member", "n1,host=localhost", "--admin-token-file", dir},
+		{"serve", "--data", "d", "--node", "n1", "--member", "n1,host=localhost", "--admin-token-file", ""},
 	} {
 		r := rollcall(t, append(args, []string{}...)...)
 		checkWords(t, args, r)

@@ -85,6 +85,8 @@ addresses beyond loopback need --insecure.`,
 	cliflag.PrefixesVar(f, &s.node.MetricServices, "metric-services", "a sample in /metrics for each service whose name begins with this `prefix`, 1000 services at most; comma separated or repeated: with any of them")
 	f.BoolVar(&s.node.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ of --http; they show what is in memory")
 	s.tls.register(a, cmd)
+	cliflag.ListVarP(f, &s.node.AdminIdentities, "admin-identity", "", nil, "with --tls: who shows a certificate with this `identity`, cert:NAME, may do everything through this node, whatever the cluster has stored; comma separated or repeated")
+	f.StringVar(&s.node.AdminTokenFile, "admin-token-file", "", "`file` with a token, or the SHA-256 of its secret in hexadecimal: who shows that token may do everything through this node, whatever the cluster has stored; read again at SIGHUP")
 	f.BoolVar(&s.node.Insecure, "insecure", false, "allow plain text beyond loopback")
 	f.BoolVar(&s.node.ForceBootstrap, "force-bootstrap", false, "form a new cluster although some members do not answer; acknowledged writes are lost if one of them had data")
 	cliflag.DurationVar(f, &s.node.ReadyMaxStaleness, "ready-max-staleness", s.node.ReadyMaxStaleness, `how long ago a leader may have been confirmed by a quorum while "" is SERVING; 0: not asked`)
@@ -111,6 +113,7 @@ addresses beyond loopback need --insecure.`,
 	s.log.register(a, cmd, "info")
 	f.BoolVar(&s.exitWithParent, "exit-with-parent", false, "end when standard input does")
 	f.Lookup("exit-with-parent").Hidden = true
+	cliflag.NotEmpty(f, "admin-identity", "admin-token-file")
 	f.SetAnnotation("data", cobra.BashCompSubdirsInDir, nil)
 	return cmd
 }

@@ -88,5 +88,15 @@ func TestCoveringIsSound(t *testing.T) {
 		if !p.Contains(p) || !Everything().Contains(p) {
 			t.Fatal("does not contain itself")
 		}
+		// Many grants are indexed, few are not.
+		indexed := p
+		for indexed.index == nil && p.Len() > 0 {
+			indexed = indexed.And(p)
+		}
+		for _, name := range slices.Concat(names, patterns, []string{"", "rollcall.live", "a/b/c/d/e", "a."}) {
+			if p.Covers(verb, name) != indexed.Covers(verb, name) || p.Allows(verb, name) != indexed.Allows(verb, name) {
+				t.Fatalf("%v over %q: %v, with an index %v", verb.Names(), name, p.Covers(verb, name), indexed.Covers(verb, name))
+			}
+		}
 	})
 }

@@ -22,6 +22,7 @@ type Caller struct {
 	TLS         bool      // the connection is secured
 
 	address net.Addr          // of the other end; nil: not known
+	worded  string            // the address; "": it was not worded yet
 	sum     [sha256.Size]byte // of its token
 }
 
@@ -50,7 +51,19 @@ func (c *Caller) Actor(claimed string) *logv1.Actor {
 }
 
 // Address is the other end of the connection, as host:port; "": it is not known.
-func (c *Caller) Address() string { return addressOf(c.address) }
+func (c *Caller) Address() string {
+	if c.worded != "" {
+		return c.worded
+	}
+	return addressOf(c.address)
+}
+
+// WithAddress returns the caller with its address in words already, for many calls of Address and Actor.
+func (c *Caller) WithAddress() *Caller {
+	worded := *c
+	worded.worded = c.Address()
+	return &worded
+}
 
 // addressOf returns "" if there is no address.
 func addressOf(a net.Addr) string {

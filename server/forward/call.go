@@ -24,6 +24,7 @@ type Call struct {
 	bytes    int64   // that the call took from a budget
 	proposal logv1.Proposal
 	sweepAt  time.Time // guarded by calls.mu; zero: it is answered, or will be in time without being given up
+	until    time.Time // guarded by calls.mu: how long the leader's answer is waited for; zero: until Deadline
 	done     bool      // guarded by calls.mu: it is answered
 
 	answer any // see logv1.Waiter
@@ -107,9 +108,13 @@ func (c *Call) settle(answer any, err error) {
 // expire gives up what has no more time, and returns whether that settled the call. Until it is sent a command is
 // given up a little early, so that the caller learns that it is not written. calls.mu is held.
 func (c *Call) expire(now time.Time) bool {
-	if now.Before(c.Deadline) {
+	end := c.Deadline
+	if !c.until.IsZero() && c.until.Before(end) {
+		end = c.until
+	}
+	if now.Before(end) {
 		if !c.proposal.GiveUpUnsent() {
-			c.sweepAt = c.Deadline
+			c.sweepAt = end
 			return false
 		}
 		c.err = rpcerror.NotWritten("%w", context.DeadlineExceeded)

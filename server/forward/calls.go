@@ -88,6 +88,25 @@ func (s *Calls) Add(calls []*Call) bool {
 	return true
 }
 
+// forwarded has calls that were forwarded given up when a forwarded call ends, although they may have more time: a
+// leader that hangs would hold their callers for all of it.
+func (s *Calls) forwarded(pending []*pendingCall) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	first := time.Time{}
+	for _, p := range pending {
+		c, until := p.proposal.Waiter.(*Call), p.deadline
+		if until.IsZero() || c.done || !until.Before(c.sweepAt) { // it was not sent, or ends before
+			continue
+		}
+		c.until, c.sweepAt = until, until
+		if first.IsZero() || until.Before(first) {
+			first = until
+		}
+	}
+	s.sweepBy(first, time.Now())
+}
+
 // Refuse answers calls that were not added. Wake has it sent.
 func (s *Calls) Refuse(r Refusal) {
 	s.mu.Lock()

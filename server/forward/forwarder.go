@@ -94,7 +94,7 @@ func (f *Forwarder) propose(ctx, patience context.Context, changed <-chan struct
 	return (&callResult{res, err, sent}).outcome(leader)
 }
 
-// start sends the commands of calls to the leader at once. It returns those that it did not take, because it would
+// start sends the commands of calls, which belong to one Calls, to the leader at once. It returns those that it did not take, because it would
 // have to wait for a connection first, or because check refuses them.
 func (f *Forwarder) start(leader string, calls []*Call, check func(*logv1.Command) error) (left []*Call) {
 	conn, err := f.pool.Get(leader)
@@ -118,6 +118,7 @@ func (f *Forwarder) start(leader string, calls []*Call, check func(*logv1.Comman
 		pending = append(pending, call)
 	}
 	f.stream(leader, conn).start(pending)
+	calls[0].calls.forwarded(pending)
 	return left
 }
 

@@ -2,6 +2,7 @@ package forward
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -70,23 +71,30 @@ func TestForwardedCallsEndWhenAnotherLeads(t *testing.T) {
 			p.follower.elect("n3", false)
 		}, time.Second + supersededGrace},
 	} {
-		t.Run(name, func(t *testing.T) {
-			withPair(t, func(t *testing.T, p *pair) {
-				p.silent.Store(true)
-				go func() {
-					time.Sleep(time.Second)
-					tt.then(p)
-				}()
-				began := time.Now()
-				alone, streamed := p.forwardBoth(t)
-				if took := time.Since(began); took != tt.took {
-					t.Errorf("they ended after %v, want %v", took, tt.took)
-				}
-				if !outcomeUnknown(alone) || !outcomeUnknown(streamed) {
-					t.Errorf("alone %v; over a stream %v", alone, streamed)
-				}
+		for _, connected := range []bool{false, true} { // the stream's command is sent at once then
+			t.Run(fmt.Sprintf("%s, connected %v", name, connected), func(t *testing.T) {
+				withPair(t, func(t *testing.T, p *pair) {
+					if connected {
+						if _, err := p.propose(within(t, time.Minute), 10); err != nil {
+							t.Fatal(err)
+						}
+					}
+					p.silent.Store(true)
+					go func() {
+						time.Sleep(time.Second)
+						tt.then(p)
+					}()
+					began := time.Now()
+					alone, streamed := p.forwardBoth(t)
+					if took := time.Since(began); took != tt.took {
+						t.Errorf("they ended after %v, want %v", took, tt.took)
+					}
+					if !outcomeUnknown(alone) || !outcomeUnknown(streamed) {
+						t.Errorf("alone %v; over a stream %v", alone, streamed)
+					}
+				})
 			})
-		})
+		}
 	}
 }
 

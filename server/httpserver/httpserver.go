@@ -2,6 +2,7 @@ package httpserver
 
 import (
 	"container/list"
+	"context"
 	"log/slog"
 	"net"
 	"net/http"
@@ -44,6 +45,7 @@ func New(h http.Handler, limit int, log *slog.Logger) *Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		ConnState:         s.state,
+		ConnContext:       remember,
 		ErrorLog:          slog.NewLogLogger(log.With("part", "http").Handler(), slog.LevelWarn),
 	}
 	return s
@@ -139,6 +141,22 @@ func (s *Server) forget(c *conn) *conn {
 		s.idle.Remove(e)
 	}
 	delete(s.open, c)
+	return c
+}
+
+type connectionKey struct{}
+
+func remember(ctx context.Context, c net.Conn) context.Context {
+	if tracked, ok := c.(*conn); ok {
+		c = tracked.Conn
+	}
+	return context.WithValue(ctx, connectionKey{}, c)
+}
+
+// Connection returns the connection over which the request of ctx came, as the listener accepted it; nil if it came in
+// another way.
+func Connection(ctx context.Context) net.Conn {
+	c, _ := ctx.Value(connectionKey{}).(net.Conn)
 	return c
 }
 

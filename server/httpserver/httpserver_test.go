@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -84,6 +85,15 @@ func ask(c net.Conn) (string, error) {
 	return string(body), err
 }
 
+// awaitIdle waits until no connection has a request. net/http says so a little after the answer was read.
+func awaitIdle(s *Server) {
+	for idle := false; !idle; runtime.Gosched() {
+		s.mu.Lock()
+		idle = s.idle.Len() == len(s.open)
+		s.mu.Unlock()
+	}
+}
+
 // TestP8IdleConnectionsKeepNoProbeOut: the newest takes the place of the one that is idle for longest.
 func TestP8IdleConnectionsKeepNoProbeOut(t *testing.T) {
 	s, address, log := start(t, 5, func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "ok") })
@@ -97,6 +107,7 @@ func TestP8IdleConnectionsKeepNoProbeOut(t *testing.T) {
 		if body, err := ask(probe); err != nil || body != "ok" {
 			t.Fatalf("probe %d: %q, %v", i, body, err)
 		}
+		awaitIdle(s)
 		if open := s.Open(); open > 5 {
 			t.Fatalf("%d connections are open", open)
 		}

@@ -105,7 +105,6 @@ var codeOf = map[string]codes.Code{
 	ReasonRuleBroken:         codes.FailedPrecondition,
 	ReasonTableFull:          codes.ResourceExhausted,
 	ReasonLeaseHeld:          codes.FailedPrecondition,
-	ReasonRateLimited:        codes.ResourceExhausted,
 	ReasonUpgradeIncomplete:  codes.FailedPrecondition,
 	ReasonNoCredentials:      codes.Unauthenticated,
 	ReasonTokenUnknown:       codes.Unauthenticated,
@@ -117,6 +116,7 @@ var codeOf = map[string]codes.Code{
 	ReasonEscalation:         codes.PermissionDenied,
 	ReasonAuthLockout:        codes.FailedPrecondition,
 	ReasonTLSRequired:        codes.FailedPrecondition,
+	ReasonRateLimited:        codes.ResourceExhausted,
 	ReasonAccessChanged:      codes.Unavailable,
 }
 

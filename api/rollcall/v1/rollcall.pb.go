@@ -4688,7 +4688,7 @@ type ListEventsRequest struct {
 	// Inclusive. A range that ends, by to_revision or to_time, before what is retained: OUT_OF_RANGE with reason
 	// COMPACTED, as for from_revision.
 	ToTime      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=to_time,json=toTime,proto3" json:"to_time,omitempty"`
-	Actor       string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                                    // "": any
+	Actor       string                 `protobuf:"bytes,7,opt,name=actor,proto3" json:"actor,omitempty"`                                    // of the event, or on whose behalf it acted; "": any
 	Types       []EventType            `protobuf:"varint,8,rep,packed,name=types,proto3,enum=rollcall.v1.EventType" json:"types,omitempty"` // none: all
 	NewestFirst bool                   `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
 	PageSize    int32                  `protobuf:"varint,10,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"` // 1,000 if 0; at most 10,000

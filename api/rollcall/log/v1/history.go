@@ -96,3 +96,6 @@ type Following struct {
 	// again. nil: nobody wants to know.
 	Idle func()
 }
+
+// Is says whether x is the actor of a name, or acted on its behalf.
+func (x *Actor) Is(name string) bool { return x.GetName() == name || x.GetOnBehalfOf() == name }

@@ -1,0 +1,78 @@
+package server
+
+import (
+	"fmt"
+	"net/http"
+
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
+	"github.com/rollcallhq/rollcall/fsm/access"
+	"github.com/rollcallhq/rollcall/server/auditlog"
+	"github.com/rollcallhq/rollcall/server/httpserver"
+	"github.com/rollcallhq/rollcall/server/rpcerror"
+	"github.com/rollcallhq/rollcall/tlsport"
+)
+
+// StatusOnly has next answer callers who have the verb status, and refuses others in one line. They show a token, as
+// "Authorization: Bearer rct_...", or the certificate of their connection. While everybody has the verb, nobody's
+// credentials are looked at.
+func (s *Server) StatusOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.everybodyMay(access.Status) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if refusal := s.refuseHTTP(r, access.Status); refusal != nil {
+			code := http.StatusForbidden
+			if refusal.Reason != rpcerror.ReasonDenied {
+				code = http.StatusUnauthorized
+				w.Header().Set("WWW-Authenticate", `Bearer realm="rollcall"`)
+			}
+			http.Error(w, refusal.Message, code)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) everybodyMay(verb access.Verbs) bool {
+	now := s.access.Access()
+	return !now.Enforced() || now.Permissions(limits.AnonymousIdentity).Whole(verb)
+}
+
+// refuseHTTP says why the caller of a request may not do something; nil: it may.
+func (s *Server) refuseHTTP(r *http.Request, verb access.Verbs) (refusal *rpcerror.Failure) {
+	ctx := r.Context()
+	from := &peer.Peer{}
+	if c := httpserver.Connection(ctx); c != nil {
+		from.Addr = c.RemoteAddr()
+		if secured, ok := c.(interface{ Info() *tlsport.Info }); ok {
+			from.AuthInfo = secured.Info()
+		}
+	}
+	ctx = peer.NewContext(ctx, from)
+	if values := r.Header.Values("Authorization"); len(values) > 0 {
+		ctx = metadata.NewIncomingContext(ctx, metadata.MD{"authorization": values})
+	}
+	caller, refusal := s.callers.Caller(ctx)
+	switch {
+	case refusal != nil:
+	case caller.StaticAdmin || s.access.Access().Permissions(caller.Identity).Whole(verb):
+		return nil
+	case !caller.Verified():
+		refusal = rpcerror.Unauthenticated(rpcerror.ReasonNoCredentials,
+			"%s needs the verb %s: send \"Authorization: Bearer\" and a token, or show a certificate", r.URL.Path, verb.Names()[0])
+	default:
+		refusal = rpcerror.Denied(caller.Identity, verb, pattern.All)
+	}
+	if s.cfg.Audit != nil {
+		e := auditlog.Entry{Peer: r.RemoteAddr, Method: fmt.Sprintf("%s %s", r.Method, r.URL.Path)}
+		explain(&e, status.Convert(rpcerror.ToStatus(s.cfg.Node, refusal)))
+		s.cfg.Audit.AddRefusal(&e)
+	}
+	return refusal
+}
