@@ -13,7 +13,13 @@ const day = 24 * time.Hour
 type Expiry struct {
 	Use string    // "certificate": the process's own and the CAs above it; "ca": the CAs that it trusts
 	End time.Time // the earliest end
+	// Life is how long the certificate that ends then is valid.
+	Life time.Duration
 }
+
+// Soon reports whether somebody should look: less than a week is left, and less than a quarter of a life. Certificates
+// that live for a day are renewed by a program, and always have less than a week.
+func (e Expiry) Soon(now time.Time) bool { return e.End.Sub(now) < min(7*day, e.Life/4) }
 
 // Expiries returns when the certificates end, those that there are: one's own, with the CAs above it, and the
 // first of the CAs that had not ended when the files were taken.
@@ -21,23 +27,25 @@ func (s *Source) Expiries() []Expiry {
 	b := s.current.Load()
 	var all []Expiry
 	if b.cert != nil {
-		all = append(all, Expiry{"certificate", earliest(b.chain)})
+		all = append(all, earliest("certificate", b.chain))
 	}
 	if b.roots != nil {
-		all = append(all, Expiry{"ca", earliest(b.live)})
+		all = append(all, earliest("ca", b.live))
 	}
 	return all
 }
 
-func earliest(certs []*x509.Certificate) time.Time {
-	end := certs[0].NotAfter
+func earliest(use string, certs []*x509.Certificate) Expiry {
+	first := certs[0]
 	for _, cert := range certs[1:] {
-		if cert.NotAfter.Before(end) {
-			end = cert.NotAfter
+		if cert.NotAfter.Before(first.NotAfter) {
+			first = cert
 		}
 	}
-	return end
+	return Expiry{use, first.NotAfter, life(first)}
 }
+
+func life(cert *x509.Certificate) time.Duration { return cert.NotAfter.Sub(cert.NotBefore) }
 
 // stillValid are the CAs that have not ended; all of them if there is none. An old CA that nobody needs any more
 // may stand in the file for ever.
@@ -60,13 +68,18 @@ type warnings struct {
 	last       map[[sha256.Size]byte]time.Duration // by certificate: the bound that was last warned of
 }
 
-// bounds are what may be left of a certificate when Run warns: 30, 7 and 1 days. One that lives for less than a
-// day is renewed by a program; there the bound is a quarter of its life.
+// bounds are what may be left of a certificate when Run warns: 30, 7 and 1 days, those that are at most half of its
+// life. One that lives for less than two days is renewed by a program; there the bound is a quarter of its life.
 func bounds(cert *x509.Certificate) []time.Duration {
-	if life := cert.NotAfter.Sub(cert.NotBefore); life < day {
-		return []time.Duration{0, life / 4}
+	half := life(cert) / 2
+	if half < day {
+		return []time.Duration{0, half / 2}
 	}
-	return []time.Duration{0, day, 7 * day, 30 * day}
+	all := []time.Duration{0, day, 7 * day, 30 * day}
+	for all[len(all)-1] > half {
+		all = all[:len(all)-1]
+	}
+	return all
 }
 
 // warn logs which certificates end soon, each once per bound.

@@ -1,6 +1,8 @@
 package certs
 
 import (
+	"crypto/x509"
+	"slices"
 	"testing"
 	"time"
 )
@@ -70,8 +72,39 @@ func TestExpiries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []Expiry{{"certificate", begin.Add(20 * day)}, {"ca", begin.Add(10 * day)}}
+	want := []Expiry{{"certificate", template.NotAfter, template.NotAfter.Sub(template.NotBefore)}, {"ca", soon.NotAfter, soon.NotAfter.Sub(soon.NotBefore)}}
 	if got := s.Expiries(); len(got) != 2 || got[0] != want[0] || got[1] != want[1] {
 		t.Errorf("%v, want %v", got, want)
+	}
+}
+
+// TestSoon: a certificate that is renewed every day never has a week left.
+func TestSoon(t *testing.T) {
+	for _, tt := range []struct {
+		life, left time.Duration
+		soon       bool
+	}{
+		{365 * day, 7*day + 1, false}, {365 * day, 7*day - 1, true}, {365 * day, -day, true},
+		{8 * day, 2 * day, false}, {8 * day, 2*day - 1, true},
+		{time.Hour, 15 * time.Minute, false}, {time.Hour, 15*time.Minute - 1, true},
+	} {
+		e := Expiry{Use: "ca", End: begin.Add(tt.left), Life: tt.life}
+		if got := e.Soon(begin); got != tt.soon {
+			t.Errorf("%v left of %v: %v", tt.left, tt.life, got)
+		}
+	}
+}
+
+func TestBoundsOfWarnings(t *testing.T) {
+	for life, want := range map[time.Duration][]time.Duration{
+		365 * day:      {0, day, 7 * day, 30 * day},
+		59 * day:       {0, day, 7 * day},
+		7 * day:        {0, day},
+		2 * day:        {0, day},
+		47 * time.Hour: {0, 47 * time.Hour / 4},
+	} {
+		if got := bounds(&x509.Certificate{NotBefore: begin, NotAfter: begin.Add(life)}); !slices.Equal(got, want) {
+			t.Errorf("%v: %v, want %v", life, got, want)
+		}
 	}
 }

@@ -4,15 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/rollcallhq/rollcall/api/rollcall/accesstoken"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 )
@@ -186,6 +194,107 @@ func TestProcessAuditLog(t *testing.T) {
 	logged("restarted")
 	if got := entry.metric("rollcall_audit_dropped_total", `why="not-written"`); got != 0 {
 		t.Errorf("%v lines are lost", got)
+	}
+}
+
+// TestProcessAuditLogOfAccess: who changes access, who is denied and who fails to log in stands in the audit log, and
+// /metrics is for those who have the verb status.
+func TestProcessAuditLogOfAccess(t *testing.T) {
+	t.Parallel()
+	c := newProcesses(t, processOptions{nodes: 1})
+	n := c.nodes[0]
+	dir := t.TempDir()
+	file, adminFile := filepath.Join(dir, "audit.log"), filepath.Join(dir, "admin")
+	root, scraper, blind := accesstoken.New(), accesstoken.New(), accesstoken.New()
+	if err := os.WriteFile(adminFile, []byte(root.Text()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.args = append(n.args, "--audit-log", file, "--admin-token-file", adminFile)
+	c.start()
+	if _, stderr, code := c.rollcall("status", "--wait", patience.String()); code != 0 { // the feature level has risen
+		t.Fatal(stderr)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	as := func(token accesstoken.Token) context.Context {
+		return metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token.Text())
+	}
+	access, admin := rollcallv1.NewAccessClient(n.dial()), rollcallv1.NewAdminClient(n.dial())
+	create := func(name, role string, token accesstoken.Token) {
+		t.Helper()
+		sum := token.SHA256()
+		if _, err := access.CreateToken(as(root), &rollcallv1.CreateTokenRequest{Name: name, SecretSha256: sum[:], Grants: []*rollcallv1.Grant{{Role: role, Patterns: []string{"*"}}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create("prometheus", "viewer", scraper)
+	create("ci", "reporter", blind)
+	if _, err := access.SetAuth(as(root), &rollcallv1.SetAuthRequest{Enforced: true, Reason: "the door is shut"}); err != nil {
+		t.Fatal(err)
+	}
+	set := func(token accesstoken.Token) error {
+		_, err := admin.SetServingStatus(as(token), &rollcallv1.SetServingStatusRequest{Service: "shop/cart", Status: serving.Enum(), Actor: "ann"})
+		return err
+	}
+	if err := set(blind); err != nil {
+		t.Fatal(err)
+	}
+	if err := set(scraper); status.Code(err) != codes.PermissionDenied {
+		t.Fatal(err)
+	}
+	if err := set(accesstoken.New()); status.Code(err) != codes.Unauthenticated {
+		t.Fatal(err)
+	}
+	for want, authorization := range map[int]string{200: scraper.Text(), 403: blind.Text(), 401: ""} {
+		req, err := http.NewRequestWithContext(ctx, "GET", "http://"+n.http+"/metrics", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if authorization != "" {
+			req.Header.Set("Authorization", "Bearer "+authorization)
+		}
+		res, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		res.Body.Close()
+		if res.StatusCode != want || want != 200 && strings.Count(string(body), "\n") != 1 {
+			t.Errorf("/metrics with %q: %d %q, want %d", authorization, res.StatusCode, body, want)
+		}
+	}
+	for _, probe := range []string{"/livez", "/readyz"} {
+		if got := n.get(ctx, probe); !strings.Contains(got, "ok") {
+			t.Errorf("%s: %s", probe, got)
+		}
+	}
+	n.stop() // writes what waits
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, token := range []accesstoken.Token{root, scraper, blind} {
+		if strings.Contains(string(b), token.Text()[21:]) {
+			t.Error("the audit log holds a secret")
+		}
+	}
+	var got []string
+	for _, l := range auditLines(t, file) {
+		got = append(got, fmt.Sprintf("%s %s %v %s %s", l.Identity, l.Method[strings.LastIndexByte(l.Method, '.')+1:], l.Names, l.Outcome, l.Refusal))
+	}
+	slices.Sort(got)
+	want := []string{
+		" Admin/SetServingStatus [shop/cart] unauthenticated TOKEN_UNKNOWN",
+		" GET /metrics [] unauthenticated NO_CREDENTIALS",
+		"static:admin-token Access/CreateToken [ci] done ",
+		"static:admin-token Access/CreateToken [prometheus] done ",
+		"static:admin-token Access/SetAuth [] done ",
+		"token:ci Admin/SetServingStatus [shop/cart] done ",
+		"token:ci GET /metrics [*] denied DENIED",
+		"token:prometheus Admin/SetServingStatus [shop/cart] denied DENIED",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the lines are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

@@ -35,6 +35,7 @@ func (n source) NodeStatus() server.NodeStatus {
 		st.Clocks = append(st.Clocks, server.ClockOffset{Member: o.Member, Ahead: o.By, Off: o.Off})
 	}
 	st.Failed, st.Alarm = n.auditor.State()
+	st.Alarm = cmp.Or(st.Alarm, n.certificateAlarm(n.cfg.Now()))
 	if err := n.fsm.Halted(); err != nil {
 		st.Failed = err.Error()
 	}

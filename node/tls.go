@@ -135,6 +135,26 @@ func (n *Node) ReloadCertificates() error {
 	return n.tls.source.Reload()
 }
 
+// certificateAlarm says that a certificate ends soon; "": none does.
+func (n *Node) certificateAlarm(now time.Time) string {
+	if n.tls.source == nil {
+		return ""
+	}
+	for _, e := range n.tls.source.Expiries() {
+		what := "its certificate"
+		if e.Use != "certificate" {
+			what = "a CA that it believes"
+		}
+		switch {
+		case !e.End.After(now):
+			return fmt.Sprintf("%s has expired: put a new one into its file", what)
+		case e.Soon(now):
+			return fmt.Sprintf("%s expires at %s: put a new one into its file", what, e.End.UTC().Format(time.RFC3339))
+		}
+	}
+	return ""
+}
+
 // readTLS reads what the metrics show of TLS; nil in plain text.
 func (n *Node) readTLS() *metrics.TLS {
 	if n.tls.source == nil {

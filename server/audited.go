@@ -146,7 +146,7 @@ func (a auditedServices) refusal(method string, ctx context.Context, err error) 
 
 // streamed writes the line of a write of a stream. proposed: it left this node's hands.
 func (s *writeStream) streamed(w *streamedWrite, result *logv1.Result, err error, proposed bool) {
-	if s.audit == nil || w.kind == keepAliveWrite || w.Command == nil {
+	if s.audit == nil || w.Command == nil {
 		return
 	}
 	var failed *status.Status

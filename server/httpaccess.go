@@ -66,9 +66,11 @@ func (s *Server) refuseHTTP(r *http.Request, verb access.Verbs) (refusal *rpcerr
 	case !caller.Verified():
 		refusal = rpcerror.Unauthenticated(rpcerror.ReasonNoCredentials,
 			"%s needs the verb %s: send \"Authorization: Bearer\" and a token, or show a certificate", r.URL.Path, verb.Names()[0])
+		refusal.Meta[rpcerror.MetaVerb] = verb.Names()[0]
 	default:
 		refusal = rpcerror.Denied(caller.Identity, verb, pattern.All)
 	}
+	s.denials.Count(refusal)
 	if s.cfg.Audit != nil {
 		e := auditlog.Entry{Peer: r.RemoteAddr, Method: fmt.Sprintf("%s %s", r.Method, r.URL.Path)}
 		explain(&e, status.Convert(rpcerror.ToStatus(s.cfg.Node, refusal)))

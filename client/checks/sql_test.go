@@ -73,17 +73,17 @@ func TestSQL(t *testing.T) {
 		return &fakeRows{rows: 3, closed: &closed}, nil
 	})
 	for range 50 {
-		wantOK(t, within(t, SQL("db", db, "SELECT a, b FROM t"), hang))
+		wantOK(t, within(t, SQL("db", db, "SELECT a, b FROM t"), ample))
 	}
 	if n := db.Stats().InUse; n != 0 || closed != 50 {
 		t.Errorf("%d connections are in use and %d of 50 rows closed", n, closed)
 	}
 	// Ping succeeds, the query fails: that is why there is one.
 	wantOK(t, db.PingContext(t.Context()))
-	wantFailure(t, within(t, SQL("db", db, "SELECT 2"), hang), "the query failed: no such table: SELECT 2")
-	wantFailure(t, within(t, SQL("db", openFake(t, rowsOf(fakeRows{})), "q"), hang), "no row")
-	wantFailure(t, within(t, SQL("db", openFake(t, rowsOf(fakeRows{next: errors.New("disk I/O error")})), "q"), hang), "disk I/O error")
-	wantFailure(t, within(t, SQL("db", openFake(t, rowsOf(fakeRows{rows: 1, closeErr: errors.New("is corrupt")})), "q"), hang), "is corrupt")
+	wantFailure(t, within(t, SQL("db", db, "SELECT 2"), ample), "the query failed: no such table: SELECT 2")
+	wantFailure(t, within(t, SQL("db", openFake(t, rowsOf(fakeRows{})), "q"), ample), "no row")
+	wantFailure(t, within(t, SQL("db", openFake(t, rowsOf(fakeRows{next: errors.New("disk I/O error")})), "q"), ample), "disk I/O error")
+	wantFailure(t, within(t, SQL("db", openFake(t, rowsOf(fakeRows{rows: 1, closeErr: errors.New("is corrupt")})), "q"), ample), "is corrupt")
 }
 
 func TestSQLThatHangs(t *testing.T) {
@@ -94,7 +94,10 @@ func TestSQLThatHangs(t *testing.T) {
 		return nil, errors.New("interrupted") // drivers have words of their own for it
 	})
 	wantLate(t, within(t, SQL("db", db, "q"), hang), "no answer from the database")
-	<-begun
+	select {
+	case <-begun:
+	default: // a busy machine may have had no time to begin
+	}
 	stopped(t, SQL("db", db, "q"), begun)
 }
 
@@ -107,7 +110,7 @@ func TestSQLWithoutAFreeConnection(t *testing.T) {
 	}
 	wantLate(t, within(t, SQL("db", db, "q"), hang), "no connection to the database was free (1 of 1 in use)")
 	conn.Close()
-	wantOK(t, within(t, SQL("db", db, "q"), hang))
+	wantOK(t, within(t, SQL("db", db, "q"), ample))
 }
 
 func TestSQLOfNothing(t *testing.T) {

@@ -83,10 +83,10 @@ func TestTTLOfNothing(t *testing.T) {
 }
 
 func TestRuntimeChecks(t *testing.T) {
-	wantOK(t, within(t, Goroutines("x", 100000), hang))
-	wantFailure(t, within(t, Goroutines("x", 1), hang), "goroutines, at most 1 are allowed")
-	wantOK(t, within(t, Heap("x", math.MaxUint64), hang))
-	wantFailure(t, within(t, Heap("x", 1024), hang), "MiB on the heap, at most 0.0 MiB")
+	wantOK(t, within(t, Goroutines("x", 100000), ample))
+	wantFailure(t, within(t, Goroutines("x", 1), ample), "goroutines, at most 1 are allowed")
+	wantOK(t, within(t, Heap("x", math.MaxUint64), ample))
+	wantFailure(t, within(t, Heap("x", 1024), ample), "MiB on the heap, at most 0.0 MiB")
 	refuses(t, Goroutines("x", 0), "above zero")
 	refuses(t, Goroutines("x", -5), "above zero")
 	refuses(t, Heap("x", 0), "above zero")

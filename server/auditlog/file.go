@@ -19,7 +19,13 @@ type file struct {
 	sent int      // bytes of rest that are in f, from the beginning of a line on
 	sync bool     // something was written since the last fsync
 
-	fail func(*os.File, []byte) (int, error) // of tests: what writing fails with; it may write a part
+	faults faults
+}
+
+// faults are for tests: nil in production.
+type faults struct {
+	write func(*os.File, []byte) (int, error) // what writing fails with; it may write a part
+	sync  func() error                        // what storing fails with
 }
 
 // open opens the file at the path, and makes it if there is none. Only its owner may read one that is made.
@@ -103,8 +109,8 @@ func (f *file) write(lines []byte) (written int, err error) {
 }
 
 func (f *file) put(b []byte) (int, error) {
-	if f.fail != nil {
-		if n, err := f.fail(f.f, b); err != nil {
+	if f.faults.write != nil {
+		if n, err := f.faults.write(f.f, b); err != nil {
 			return n, err
 		}
 	}
@@ -117,6 +123,11 @@ func (f *file) flush() error {
 		return nil
 	}
 	f.sync = false
+	if f.faults.sync != nil {
+		if err := f.faults.sync(); err != nil {
+			return err
+		}
+	}
 	return f.f.Sync()
 }
 

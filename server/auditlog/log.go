@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"os"
 	"sync"
 	"time"
 
@@ -36,7 +35,7 @@ type Config struct {
 	Node   string // this node's name
 	Logger *slog.Logger
 
-	fail func(*os.File, []byte) (int, error) // see file
+	faults faults
 }
 
 // Log is an audit log that is open. Its methods may be called at the same time.
@@ -69,7 +68,7 @@ type Stats struct {
 
 // Open opens an audit log. The error says what is wrong with the file.
 func Open(cfg Config) (*Log, error) {
-	f := &file{path: cfg.File, fail: cfg.fail}
+	f := &file{path: cfg.File, faults: cfg.faults}
 	if err := f.open(); err != nil {
 		return nil, fmt.Errorf("open the audit log %s: %w", cfg.File, err)
 	}

@@ -1,0 +1,29 @@
+package node
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rollcallhq/rollcall/internal/tlstest"
+)
+
+// TestCertificatesThatEndSoonAreTold in the status of the member, where a person sees it.
+func TestCertificatesThatEndSoonAreTold(t *testing.T) {
+	ca := tlstest.NewCA(t, "ca")
+	n := &Node{}
+	if got := n.certificateAlarm(time.Now()); got != "" {
+		t.Errorf("in plain text: %q", got)
+	}
+	n.tls.source = tlstest.Open(t, ca.Issue([]string{"n1"}, tlstest.ExpiresIn(100*24*time.Hour)))
+	for after, want := range map[time.Duration]string{
+		0:                    "",
+		90 * 24 * time.Hour:  "",
+		94 * 24 * time.Hour:  "its certificate expires at ",
+		101 * 24 * time.Hour: "its certificate has expired: put a new one",
+	} {
+		if got := n.certificateAlarm(time.Now().Add(after)); (want == "") != (got == "") || !strings.HasPrefix(got, want) {
+			t.Errorf("after %v: %q, want %q", after, got, want)
+		}
+	}
+}
