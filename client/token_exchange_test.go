@@ -119,7 +119,10 @@ func TestStreamsBeginAnewWithAnotherToken(t *testing.T) {
 		openStream(t, f, c)
 		want("WriteStream", token, other)
 		want("KeepAlive", token, other)
-		time.Sleep(2 * time.Minute) // the old ones are idle
+		if n := f.openStreams("KeepAlive", 0); n != 1 {
+			t.Errorf("%d streams of renewals are open", n)
+		}
+		time.Sleep(2 * time.Minute) // the old one of writes is idle
 		f.refuse(token, client.ReasonTokenRevoked)
 		openStream(t, f, c)
 		time.Sleep(ttl)
