@@ -16,7 +16,7 @@ var placeholders = []struct {
 }{
 	{"uuid", regexp.MustCompile(`\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b`), true},
 	{"id", regexp.MustCompile(`\b[0-9a-f]{16,64}\b`), true},
-	{"cluster", regexp.MustCompile(`\bcluster ([0-9a-f]{4})\b`), true},
+	{"cluster", regexp.MustCompile(`\b(?:cluster|CLUSTER) +([0-9a-f]{4})\b`), true},
 	{"hash", regexp.MustCompile(`\bstate hash ([0-9a-f]{8})\b`), true},
 	{"end", regexp.MustCompile(`\b(?:until|ends at|overdue since) ((?:\d{4}-\d\d-\d\d )?\d\d:\d\d(?::\d\d)?)\b`), false}, // of an override: without the date if it is today's
 	{"time", regexp.MustCompile(`\b\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?`), false},
