@@ -125,3 +125,10 @@ type backupScope struct{}
 func (backupScope) denied(may *authz.Reader) *rpcerror.Failure { return may.Denied(access.Backup) }
 func (backupScope) filters(*authz.Reader) bool                 { return false }
 func (backupScope) same(_, _ *authz.Reader) bool               { return true }
+
+// reportScope is of a stream that writes or renews.
+type reportScope struct{}
+
+func (reportScope) denied(may *authz.Reader) *rpcerror.Failure { return may.DeniedSome(access.Report) }
+func (reportScope) filters(*authz.Reader) bool                 { return false }
+func (reportScope) same(_, _ *authz.Reader) bool               { return true }

@@ -118,6 +118,14 @@ func beginning(prefix string) string {
 	return prefix
 }
 
+// DeniedSome refuses to let the reader do what needs a verb over anything; nil if it may.
+func (r *Reader) DeniedSome(verb access.Verbs) *rpcerror.Failure {
+	if r.some&verb == verb {
+		return nil
+	}
+	return r.lacks(verb, "")
+}
+
 func (r *Reader) lacks(verb access.Verbs, over string) *rpcerror.Failure {
 	if r.identity == limits.AnonymousIdentity && r.Nothing() {
 		return noCredentials(verb)

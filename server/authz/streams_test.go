@@ -3,6 +3,7 @@ package authz
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,30 +21,33 @@ type nameStream struct {
 	streams *Streams
 	ctx     context.Context
 	name    string
-	judged  int
-	ended   *rpcerror.Failure
+	judged  atomic.Int32
+	ended   atomic.Pointer[rpcerror.Failure]
 }
+
+func (o *nameStream) why() *rpcerror.Failure    { return o.ended.Load() }
+func (o *nameStream) set(why *rpcerror.Failure) { o.ended.Store(why) }
 
 func (o *nameStream) Context() context.Context { return o.ctx }
 
 func (o *nameStream) Judge(now *Reader) *rpcerror.Failure {
-	o.judged++
+	o.judged.Add(1)
 	return now.DeniedRead(o.name)
 }
 
 func (o *nameStream) EndFor(why *rpcerror.Failure) {
-	if o.ended == nil {
-		o.ended = why
+	if o.why() == nil {
+		o.set(why)
 	}
 	o.streams.Leave(&o.Stream)
 }
 
 // reason is why the stream ended; "": it did not.
 func (o *nameStream) reason() string {
-	if o.ended == nil {
+	if o.why() == nil {
 		return ""
 	}
-	return o.ended.Reason
+	return o.why().Reason
 }
 
 // running runs do with Streams that run, in virtual time.
@@ -79,8 +83,15 @@ func open(t *testing.T, s *Streams, c *authn.Caller, name string) *nameStream {
 	if f == nil {
 		f = s.Join(&o.Stream, o, c, r)
 	}
-	o.ended = f
+	o.set(f)
 	return o
+}
+
+// identities is how many callers have streams.
+func (s *Streams) identities() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.groups)
 }
 
 func only(p ...string) access.Permissions {
@@ -106,32 +117,32 @@ func TestStreamsEndWithinASecond(t *testing.T) {
 		unseen, unseenCI := open(t, s, anonymous, "a"), open(t, s, ci, "b")
 		w.change(func() { w.enforced, w.anonymous = true, only("*") })
 		settle()
-		if unseen.judged+unseenCI.judged > 0 || len(s.groups) > 0 {
+		if unseen.judged.Load()+unseenCI.judged.Load() > 0 || s.identities() > 0 {
 			t.Error("everybody may read everything, and callers were looked at")
 		}
 		w.change(func() { w.anonymous, w.grants["token:ci"] = only("a"), only("b", "c") })
 		settle()
-		if unseen.reason() != "" || unseenCI.reason() != "" || len(s.groups) != 2 {
-			t.Errorf("streams that may go on ended: %v, %v", unseen.ended, unseenCI.ended)
+		if unseen.reason() != "" || unseenCI.reason() != "" || s.identities() != 2 {
+			t.Errorf("streams that may go on ended: %v, %v", unseen.why(), unseenCI.why())
 		}
 		a, c, no := open(t, s, ci, "a"), open(t, s, ci, "c"), open(t, s, anonymous, "c")
-		if a.ended != nil || c.ended != nil || no.reason() != rpcerror.ReasonDenied {
-			t.Errorf("%v %v %v", a.ended, c.ended, no.ended)
+		if a.why() != nil || c.why() != nil || no.reason() != rpcerror.ReasonDenied {
+			t.Errorf("%v %v %v", a.why(), c.why(), no.why())
 		}
 		w.change(func() { w.grants["token:ci"] = only("b") })
 		settle()
-		if a.ended != nil || c.reason() != rpcerror.ReasonDenied || unseenCI.ended != nil {
-			t.Errorf("%v %v %v", a.ended, c.ended, unseenCI.ended)
+		if a.why() != nil || c.reason() != rpcerror.ReasonDenied || unseenCI.why() != nil {
+			t.Errorf("%v %v %v", a.why(), c.why(), unseenCI.why())
 		}
 		w.change(func() { w.revoked["1"] = true })
 		settle()
-		if a.reason() != rpcerror.ReasonTokenRevoked || unseenCI.reason() != rpcerror.ReasonTokenRevoked || unseen.ended != nil {
-			t.Errorf("%v %v %v", a.ended, unseenCI.ended, unseen.ended)
+		if a.reason() != rpcerror.ReasonTokenRevoked || unseenCI.reason() != rpcerror.ReasonTokenRevoked || unseen.why() != nil {
+			t.Errorf("%v %v %v", a.why(), unseenCI.why(), unseen.why())
 		}
 		w.change(func() { w.anonymous = access.Permissions{} })
 		settle()
-		if unseen.reason() != rpcerror.ReasonNoCredentials || len(s.groups) > 0 {
-			t.Errorf("%v, %v", unseen.ended, s.groups)
+		if unseen.reason() != rpcerror.ReasonNoCredentials || s.identities() > 0 {
+			t.Errorf("%v, %v", unseen.why(), s.identities())
 		}
 	})
 }
@@ -142,13 +153,13 @@ func TestUnseenStreamsMustProveWhoTheyAre(t *testing.T) {
 		w.revoked["1"] = true
 		o := open(t, s, ci, "a")
 		settle()
-		if o.ended != nil {
-			t.Error(o.ended)
+		if o.why() != nil {
+			t.Error(o.why())
 		}
 		w.change(func() { w.enforced, w.anonymous = true, only("a") })
 		settle()
 		if o.reason() != rpcerror.ReasonTokenRevoked {
-			t.Error(o.ended)
+			t.Error(o.why())
 		}
 	})
 }
@@ -168,13 +179,13 @@ func TestATokenThatExpiresEndsItsStreams(t *testing.T) {
 		})
 		time.Sleep(time.Hour - 2*time.Second)
 		synctest.Wait()
-		if first.ended != nil {
+		if first.why() != nil {
 			t.Error("it ended before its time")
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if first.reason() != rpcerror.ReasonTokenRevoked || second.ended != nil {
-			t.Errorf("%v %v", first.ended, second.ended)
+		if first.reason() != rpcerror.ReasonTokenRevoked || second.why() != nil {
+			t.Errorf("%v %v", first.why(), second.why())
 		}
 	})
 }
@@ -186,31 +197,29 @@ func TestStreamsAreNotJudgedWhileNothingChangesForThem(t *testing.T) {
 		settle()
 		o := open(t, s, anonymous, "a")
 		settle()
-		w.mu.Lock()
-		views := w.views
-		w.mu.Unlock()
+		views := w.looks()
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if w.views != views {
-			t.Errorf("the rights were looked at %d times in an hour without a change", w.views-views)
+		if w.looks() != views {
+			t.Errorf("the rights were looked at %d times in an hour without a change", w.looks()-views)
 		}
 		for i := range 100 {
 			w.change(func() { w.grants[fmt.Sprint("cert:", i)] = only("b") })
 			time.Sleep(time.Millisecond)
 		}
 		settle()
-		if o.judged > 0 || o.ended != nil {
-			t.Errorf("judged %d times, %v", o.judged, o.ended)
+		if o.judged.Load() > 0 || o.why() != nil {
+			t.Errorf("judged %d times, %v", o.judged.Load(), o.why())
 		}
-		if w.views > views+20 {
-			t.Errorf("100 changes at once were looked at %d times", w.views-views)
+		if w.looks() > views+20 {
+			t.Errorf("100 changes at once were looked at %d times", w.looks()-views)
 		}
 		w.change(func() { w.anonymous = only("a", "b") })
 		settle()
 		w.change(func() { w.grants["cert:1"] = only("c") })
 		settle()
-		if o.judged != 1 || o.ended != nil {
-			t.Errorf("judged %d times, %v", o.judged, o.ended)
+		if o.judged.Load() != 1 || o.why() != nil {
+			t.Errorf("judged %d times, %v", o.judged.Load(), o.why())
 		}
 	})
 }
@@ -227,11 +236,11 @@ func TestAStreamThatBeginsDuringAChange(t *testing.T) {
 		// Nobody else of the caller is there.
 		one := &nameStream{streams: s, ctx: t.Context(), name: "b"}
 		if f := s.Join(&one.Stream, one, ci, old); f != nil {
-			one.ended = f
+			one.set(f)
 		}
 		settle()
 		if one.reason() != rpcerror.ReasonDenied {
-			t.Errorf("alone: %v", one.ended)
+			t.Errorf("alone: %v", one.why())
 		}
 		// Another stream was judged by what is so now.
 		open(t, s, ci, "a")
@@ -245,7 +254,7 @@ func TestAStreamThatBeginsDuringAChange(t *testing.T) {
 		w.change(func() { w.grants["token:ci"] = only("a") })
 		settle()
 		if three.reason() != rpcerror.ReasonDenied {
-			t.Errorf("between: %v", three.ended)
+			t.Errorf("between: %v", three.why())
 		}
 		// It has left before it joined.
 		four := &nameStream{streams: s, ctx: t.Context(), name: "a"}
@@ -269,7 +278,7 @@ func TestAStreamThatJoinsUnseenTooLate(t *testing.T) {
 		s.JoinUnseen(&o.Stream, o)
 		settle()
 		if o.reason() != rpcerror.ReasonNoCredentials {
-			t.Error(o.ended)
+			t.Error(o.why())
 		}
 	})
 }
@@ -305,7 +314,7 @@ func TestStreamsAgreeWithModel(t *testing.T) {
 				switch step.what {
 				case 0, 1, 2:
 					o := &opened{nameStream: open(t, s, who, names[step.one%len(names)]), caller: who}
-					o.gone = o.ended != nil
+					o.gone = o.why() != nil
 					all = append(all, o)
 					continue // the next change comes at once
 				case 3:
@@ -330,8 +339,8 @@ func TestStreamsAgreeWithModel(t *testing.T) {
 					}
 					// Who was not looked at may go on with a token that proves nothing.
 					o.gone = o.gone || !may(o) && !(s.authorizer.Open() && o.group == &s.unseen)
-					if o.gone != (o.ended != nil) && bad == "" {
-						bad = fmt.Sprintf("after step %d the stream of %s about %s is ended: %v; want %v", i, o.caller.Identity, o.name, o.ended, o.gone)
+					if o.gone != (o.why() != nil) && bad == "" {
+						bad = fmt.Sprintf("after step %d the stream of %s about %s is ended: %v; want %v", i, o.caller.Identity, o.name, o.why(), o.gone)
 					}
 				}
 			}
