@@ -99,8 +99,10 @@ hostile: ## hostile watchers, a million of each kind
 	$(GO) test -run 'TestP8|TestVirtualP8' -v -timeout 1h ./cluster_test \
 	  -args -hostile-flips=100000 -hostile-names=1000000 -hostile-resets=1000000 -hostile-streams=100000
 
-stock-clients: ## stock clients and the programs of docs/languages.md against real processes: grpc-js from npm, Java if Debian's libgrpc-java is here, grpcurl if it is on the PATH
-	ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain|TestProcessPage(Python|Java)' -v ./cluster_test
+STOCK := github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4 github.com/grpc-ecosystem/grpc-health-probe@v0.4.63
+stock-clients: ## stock clients and the programs of docs/languages.md against real processes: grpcurl, grpc_health_probe, grpc-js from npm, Java and Prometheus if Debian's libgrpc-java and prometheus are here
+	for tool in $(STOCK); do GOBIN="$(BIN)" $(GO) install "$$tool" || exit; done
+	PATH="$(BIN):$$PATH" ROLLCALL_NPM=1 $(GO) test -run 'TestProcessStock|TestProcessDrain|TestProcessPage(Python|Java)' -v ./cluster_test
 
 $(TOOLS): tools/go.mod tools/go.sum $(wildcard tools/protogen/*.go tools/nametables/*.go)
 	@mkdir -p $(BIN)

@@ -125,7 +125,7 @@ func TestAccessCallsRefuseOptionsThatMeanNothing(t *testing.T) {
 				"LeaseID":      {LeaseID: "a"},
 				"TTL":          {TTL: time.Hour},
 			} {
-				before := len(f.access.used)
+				before := len(f.allUsed())
 				err := test.do(o)
 				if slices.Contains(test.allowed, option) {
 					if err != nil {
@@ -133,7 +133,7 @@ func TestAccessCallsRefuseOptionsThatMeanNothing(t *testing.T) {
 					}
 					continue
 				}
-				if e := failure(t, err); e.Code != codes.InvalidArgument || !strings.Contains(e.Message, "WriteOptions."+option) || len(f.access.used) != before {
+				if e := failure(t, err); e.Code != codes.InvalidArgument || !strings.Contains(e.Message, "WriteOptions."+option) || len(f.allUsed()) != before {
 					t.Errorf("%s with %s: %v", name, option, err)
 				}
 			}

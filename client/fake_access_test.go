@@ -25,6 +25,8 @@ type access struct {
 	denied   map[string]bool   // tokens that may not do anything
 	changed  int               // streams that are filtered end when it grows
 	filtered bool              // answers show less than there is
+	forbids  string            // a service that nobody may report
+	open     map[string]int    // streams, by method
 	used     []string          // "METHOD ID": the calls, and the token that came with each; "-": none
 
 	tokens []*rollcallv1.Token
@@ -91,6 +93,9 @@ func (n *fakeNode) authenticateStream(srv any, stream grpc.ServerStream, info *g
 	if filtered {
 		_ = stream.SetHeader(metadata.Pairs("rollcall-filtered", "true"))
 	}
+	f, method := n.cluster, info.FullMethod[strings.LastIndex(info.FullMethod, "/")+1:]
+	f.openStreams(method, 1)
+	defer f.openStreams(method, -1)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -120,6 +125,17 @@ func (n *fakeNode) authenticateStream(srv any, stream grpc.ServerStream, info *g
 	return err
 }
 
+// openStreams counts the open streams of a method, and returns how many there are.
+func (f *fakeCluster) openStreams(method string, more int) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.access.open == nil {
+		f.access.open = map[string]int{}
+	}
+	f.access.open[method] += more
+	return f.access.open[method]
+}
+
 type authenticatedStream struct {
 	grpc.ServerStream
 	ctx context.Context
@@ -137,6 +153,13 @@ func (f *fakeCluster) used(method string) (found []string) {
 		}
 	}
 	return found
+}
+
+// allUsed are all calls, as access.used has them.
+func (f *fakeCluster) allUsed() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.access.used)
 }
 
 // startGuarded is startBuffered of nodes that need a token, and take all but those that are refused.

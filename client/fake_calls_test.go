@@ -179,7 +179,13 @@ func (n *fakeNode) change(ctx context.Context, method string, req any, dry bool,
 	}
 	n.cluster.mu.Lock()
 	count, onWrite := len(n.calls), n.onWrite
+	forbids := n.cluster.access.forbids
 	n.cluster.mu.Unlock()
+	for _, e := range events {
+		if forbids != "" && e.service == forbids {
+			return 0, refusal(codes.PermissionDenied, client.ReasonDenied, map[string]string{"written": "no", "identity": "token:ci", "verb": "report", "name": forbids})
+		}
+	}
 	if onWrite != nil {
 		if err := onWrite(ctx, count); err != nil {
 			return 0, err

@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -52,9 +53,9 @@ func TestALeaseWhoseCallerIsRefused(t *testing.T) {
 			wantStatus(t, f, "shop/cart", notServing) // what OnExpiry says
 			err := k.Report(within(t, time.Minute), "shop/cart", notServing, "")
 			wantRefusal(t, err, reason)
-			calls := len(f.access.used)
+			calls := len(f.allUsed())
 			time.Sleep(time.Hour)
-			if n := len(f.access.used) - calls; n < 100 || n > 400 {
+			if n := len(f.allUsed()) - calls; n < 100 || n > 400 {
 				t.Errorf("%d calls in an hour", n)
 			}
 			f.allow()
@@ -195,5 +196,38 @@ func TestManyLeasesWhoseCallerIsRefused(t *testing.T) {
 		if last := f.used("KeepAlive"); !strings.HasSuffix(last[len(last)-1], next.ID()) {
 			t.Errorf("the last stream was %s", last[len(last)-1])
 		}
+	})
+}
+
+// One report of many that is denied holds up no other, and is told by its service.
+func TestOneReportIsDenied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := startGuarded(t, 1)
+		file, _ := newTokenFile(t)
+		f.do(func() { f.access.forbids = "s3" })
+		k := keep(t, f, f.guardedClient(t, file), client.KeepOptions{})
+		var reports []client.Report
+		for i := range 8 {
+			reports = append(reports, client.Report{Service: fmt.Sprint("s", i), Status: serving})
+		}
+		wantRefusal(t, k.ReportBatch(within(t, time.Minute), reports), client.ReasonDenied)
+		for i := range 8 {
+			want := serving
+			if i == 3 {
+				want = missing
+			}
+			wantStatus(t, f, fmt.Sprint("s", i), want)
+		}
+		synctest.Wait()
+		k.mu.Lock()
+		for _, e := range k.events {
+			if e.Type == client.LeaseFailed && e.Service != "s3" {
+				t.Errorf("%q is told: %v", e.Service, e.Err)
+			}
+		}
+		k.mu.Unlock()
+		f.do(func() { f.access.forbids = "" })
+		time.Sleep(time.Minute)
+		wantStatus(t, f, "s3", serving)
 	})
 }

@@ -93,8 +93,8 @@ func TestRefusalsOfTheCallerAreFinal(t *testing.T) {
 			}
 			_, err = c.ExportSnapshot(ctx, new(bytes.Buffer), client.ExportOptions{})
 			wantRefusal(t, err, reason)
-			if n := len(f.access.used); n != 8 {
-				t.Errorf("%d calls: %q", n, f.access.used)
+			if n := len(f.allUsed()); n != 8 {
+				t.Errorf("%d calls: %q", n, f.allUsed())
 			}
 			if took := time.Since(began); took > time.Second {
 				t.Errorf("it took %v", took)

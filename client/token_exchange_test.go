@@ -112,14 +112,19 @@ func TestStreamsBeginAnewWithAnotherToken(t *testing.T) {
 				t.Errorf("%s: %q, want %q", method, got, all)
 			}
 		}
+		openStream(t, f, c)
 		want("WriteStream", token)
 		want("KeepAlive", token)
 		other := file.exchange()
-		time.Sleep(ttl)
+		time.Sleep(2 * time.Second) // the old one is not idle yet
 		openStream(t, f, c)
 		want("WriteStream", token, other)
+		time.Sleep(ttl)
 		want("KeepAlive", token, other)
-		time.Sleep(2 * time.Minute) // the old ones are idle
+		if n := f.openStreams("KeepAlive", 0); n != 1 {
+			t.Errorf("%d streams of renewals are open", n)
+		}
+		time.Sleep(2 * time.Minute) // the old one of writes is idle
 		f.refuse(token, client.ReasonTokenRevoked)
 		openStream(t, f, c)
 		time.Sleep(ttl)

@@ -16,7 +16,11 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/rollcallhq/rollcall/certs"
 	"github.com/rollcallhq/rollcall/client"
+	"github.com/rollcallhq/rollcall/tlsport"
 )
 
 var updatePages = flag.Bool("update-pages", false, "write into the pages what the commands of TestProcessPages printed, where it differs")
@@ -50,6 +54,7 @@ type tour struct {
 	env       []string
 	values    *bindings
 	terminals map[string]*terminal
+	config    client.Config
 	client    *client.Client
 	changed   []change
 }
@@ -92,9 +97,9 @@ func newTour(t *testing.T, p *page) *tour {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr.client = cl
+	tr.config, tr.client = cfg, cl
 	t.Cleanup(func() {
-		cl.Close()
+		tr.client.Close()
 		for _, term := range tr.terminals {
 			syscall.Kill(-term.cmd.Process.Pid, syscall.SIGKILL)
 			<-term.exited
@@ -156,7 +161,9 @@ var export = regexp.MustCompile(`^export (\w+)="(.*)"$`)
 func (tr *tour) step(s step) {
 	tr.settle()
 	if m := export.FindStringSubmatch(s.command); m != nil {
-		tr.env = append(tr.env, m[1]+"="+tr.ports(tr.values.command(m[2])))
+		value := tr.ports(tr.values.command(m[2]))
+		tr.env = append(tr.env, m[1]+"="+value)
+		tr.secure(m[1], value)
 		return
 	}
 	if program := strings.Fields(s.command)[0]; program == "curl" {
@@ -183,6 +190,29 @@ func (tr *tour) step(s step) {
 		return
 	}
 	tr.check(s, shown, tr.asInPage(out.String()))
+}
+
+// secure has the tour's own client connect as the page's commands do from here on.
+func (tr *tour) secure(variable, value string) {
+	file := filepath.Join(tr.dir, value)
+	switch variable {
+	case "ROLLCALL_CA":
+		source, err := certs.Open(certs.Files{CA: []string{file}}, certs.Options{})
+		if err != nil {
+			tr.t.Fatal(err)
+		}
+		tr.config.DialOptions = []grpc.DialOption{grpc.WithTransportCredentials(tlsport.ClientCredentials(source))}
+	case "ROLLCALL_TOKEN_FILE":
+		tr.config.TokenFile = file
+	default:
+		return
+	}
+	cl, err := client.New(tr.config)
+	if err != nil {
+		tr.t.Fatal(err)
+	}
+	tr.client.Close()
+	tr.client = cl
 }
 
 // terminalStep starts a command in a terminal, or compares what it printed since.

@@ -97,9 +97,16 @@ func TestReadingAccess(t *testing.T) {
 	if g, ok := h.Access().Ground("token:ci", access.Read, pattern.All); !ok || g != (Ground{"viewer", "*", true}) {
 		t.Errorf("what everybody may: %+v %v", g, ok)
 	}
-	if a.Anonymous().Some(access.Read) {
-		t.Error("an older cut has changed")
+	newest := h.Access()
+	h.do(t, 1, by("static", revokeToken("ci")), by("static", lasting("ci", time.Hour)))
+	if name, token := newest.Token(TokenID(secret("ci"))); name != "ci" || token.GetExpireTime() != 0 || a.Anonymous().Some(access.Read) {
+		t.Errorf("an older cut has changed: %q %v", name, token)
 	}
+	h.do(t, 1, by("static", revokeToken("ci")))
+	if name, _ := newest.Token(TokenID(secret("ci"))); name != "ci" {
+		t.Error("an older cut has lost a token")
+	}
+	h.do(t, 1, by("static", tokenWith("ci")))
 
 	// What was made from the file is the same.
 	again, err := New(Config{RegistryFile: h.registryFile})
@@ -274,6 +281,13 @@ func TestExpiredTokensAreForgotten(t *testing.T) {
 	h.do(t, 5*hour+2*week, tokenWith("z"))
 	if name, _ := h.Access().Token(TokenID(secret("again"))); name != "short" {
 		t.Error("the end of the one before has taken it away")
+	}
+	h.do(t, 5*hour+2*week, lasting("late", time.Hour))
+	if r := h.do(t, 7*hour+3*week, createToken(&logv1.CreateToken{Name: "late", SecretSha256: secret("later")}))[0]; r.GetRefusal() != nil {
+		t.Errorf("the name of one that expired long ago: %v", r)
+	}
+	if name, _ := h.Access().Token(TokenID(secret("later"))); name != "late" {
+		t.Error("the new one was forgotten with the one before")
 	}
 }
 

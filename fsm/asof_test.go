@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/history"
 )
@@ -76,16 +76,18 @@ func TestPointsInTime(t *testing.T) {
 			v := shown[want]
 			var want1 []*rollcallv1.ServiceRecord
 			prefix := rapid.SampledFrom([]string{"", "a", "b/", "x"}).Draw(rt, "prefix")
+			patterns := rapid.SampledFrom([][]string{{"*"}, {"a", "b/*"}, {"b"}, {"b/*", "a", "a/*"}}).Draw(rt, "patterns")
+			within := pattern.Beginnings(prefix).And(pattern.Cover(patterns...))
 			statuses := rapid.SampledFrom([][]servingStatus{nil, {isServing}}).Draw(rt, "statuses")
 			v.services.Scan(func(r *record) bool {
-				if strings.HasPrefix(r.name, prefix) && (statuses == nil || slices.Contains(statuses, v.shown(r))) {
+				if within.Has(r.name) && (statuses == nil || slices.Contains(statuses, v.shown(r))) {
 					want1 = append(want1, v.public(r))
 				}
 				return true
 			})
 			var got []*rollcallv1.ServiceRecord
 			for after := ""; ; {
-				page, next, err := h.ListServicesAt(ctx, revision, prefix, after, rapid.IntRange(1, 4).Draw(rt, "limit"), statuses)
+				page, next, err := h.ListServicesAt(ctx, revision, within, after, rapid.IntRange(1, 4).Draw(rt, "limit"), statuses)
 				if err != nil {
 					rt.Fatal(err)
 				}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	"github.com/rollcallhq/rollcall/fsm/history"
 )
 
@@ -38,7 +39,7 @@ func TestShortReadsDoNotWaitBehindLaggards(t *testing.T) {
 		}
 	}
 	list := func(ctx context.Context, h *harness) error {
-		_, _, err := h.ListServicesAt(ctx, laggedEvents, "", "", 10_000, nil)
+		_, _, err := h.ListServicesAt(ctx, laggedEvents, pattern.Everything, "", 10_000, nil)
 		return err
 	}
 	own := func(i int) any { return i }
@@ -109,7 +110,7 @@ func readsBeside(t *testing.T, laggards int, lag func(context.Context, *harness)
 				"a list as of a time": func(ctx context.Context) error {
 					revision, err := h.RevisionAt(ctx, 20)
 					if err == nil {
-						_, _, err = h.ListServicesAt(ctx, revision, "s1/", "", 20, nil)
+						_, _, err = h.ListServicesAt(ctx, revision, pattern.Beginnings("s1/"), "", 20, nil)
 					}
 					return err
 				},

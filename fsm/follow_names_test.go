@@ -110,7 +110,7 @@ func (c *randomCommands) next(h *harness) *logv1.Command {
 		return clearing(&logv1.ClearOverride{Pattern: c.of(followedPatterns), AllowMissing: true})
 	case 3:
 		c.time += int64(5 * time.Second)
-		list, _, _ := h.ListOverrides("", 100)
+		list, _, _ := h.ListOverrides("", 100, nil)
 		var ended []*logv1.ExpiredOverride
 		for _, o := range list {
 			ended = append(ended, &logv1.ExpiredOverride{Pattern: o.GetPattern(), Revision: o.GetRevision()})

@@ -15,6 +15,7 @@ import (
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/history"
 )
@@ -31,6 +32,7 @@ type mirror struct {
 	messages int
 	largest  int
 	repeats  int
+	keep     func(name string) bool // nil: all
 }
 
 func (m *mirror) take(msg *rollcallv1.WatchServicesResponse) error {
@@ -59,6 +61,9 @@ func (m *mirror) take(msg *rollcallv1.WatchServicesResponse) error {
 		m.records[r.GetService()] = r
 	}
 	for _, name := range msg.GetDeleted() {
+		if m.keep != nil && !m.keep(name) {
+			m.t.Errorf("%s is told of", name)
+		}
 		delete(m.state, name)
 		delete(m.records, name)
 	}
@@ -74,7 +79,7 @@ func (m *mirror) compare(f *FSM, prefixes []string) {
 	v := f.view.Load()
 	want := map[string]int64{}
 	v.services.Scan(func(r *record) bool {
-		if len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(r.name, p) }) {
+		if (len(prefixes) == 0 || slices.ContainsFunc(prefixes, func(p string) bool { return strings.HasPrefix(r.name, p) })) && (m.keep == nil || m.keep(r.name)) {
 			want[r.name] = r.revision
 			if have := m.records[r.name]; !proto.Equal(have, v.public(r)) {
 				m.t.Fatalf("at %d it is\n%v; at %d the registry has\n%v", m.revision, have, v.revision, v.public(r))
@@ -127,8 +132,11 @@ func TestServicesAreOneCutWhenSynced(t *testing.T) {
 		for range rapid.IntRange(0, 10).Draw(rt, "before") {
 			something()
 		}
-		s := f.followers.Scan(prefixes, logv1.Following{})
 		m := &mirror{t: t, state: map[string]int64{}}
+		if rapid.Bool().Draw(rt, "keep") {
+			m.keep = pattern.Cover("a", "ab/*", "c/*", "d").Has
+		}
+		s := f.followers.Scan(prefixes, logv1.Following{Keep: m.keep})
 		syncs := 0
 		for range rapid.IntRange(1, 30).Draw(rt, "steps") {
 			for range rapid.IntRange(0, 3).Draw(rt, "writes") {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -431,7 +432,7 @@ func (h *harness) checkLayers(rt *rapid.T, m layeredModel) {
 			rt.Fatalf("%s, ended at revision %d, is kept or is not; the horizon is %d", p, o.endedRev, m.horizon)
 		}
 	}
-	if list, _, _ := h.ListOverrides("", 1000); len(list) != live || v.layers.Live() != live {
+	if list, _, _ := h.ListOverrides("", 1000, nil); len(list) != live || v.layers.Live() != live {
 		rt.Fatalf("overrides %v, want %d", list, live)
 	}
 	overridden := map[servingStatus]int64{0: 0, 1: 0, 2: 0}
@@ -495,7 +496,7 @@ func (m layeredModel) check(rt *rapid.T, name string, r *rollcallv1.ServiceRecor
 func (h *harness) checkPast(rt *rapid.T, revision int64, then layeredModel) {
 	ctx := context.Background()
 	h.history.NoteChange(time.Unix(0, 0)) // readings are not throttled
-	list, _, err := h.ListServicesAt(ctx, revision, "", "", 1000, nil)
+	list, _, err := h.ListServicesAt(ctx, revision, pattern.Everything, "", 1000, nil)
 	if err != nil || len(list) != len(then.services) {
 		rt.Fatalf("at %d: %v, %v; want %v", revision, list, err, then.services)
 	}

@@ -14,25 +14,40 @@ func (f *FSM) Lease(id string) *logv1.Lease { return f.view.Load().lease(id) }
 // LeaseReports returns how many reports are attached to a lease in the newest cut.
 func (f *FSM) LeaseReports(id string) int { return f.view.Load().attached.Count(id) }
 
-// GetLease is Lease in the form of the API, with how many reports are attached to it, and the revision of the cut.
-func (f *FSM) GetLease(id string) (*rollcallv1.Lease, int64) {
+// GetLease is Lease in the form of the API, with how many reports are attached to it, and the revision of the cut. It
+// returns nil if the filter does not show the lease; a nil filter shows all.
+func (f *FSM) GetLease(id string, filter *logv1.LeaseFilter) (*rollcallv1.Lease, int64) {
 	v := f.view.Load()
-	return v.countedLease(id, v.lease(id)), v.revision
+	return v.countedLease(id, v.lease(id), filter), v.revision
 }
 
-// countedLease returns nil for nil.
-func (v *view) countedLease(id string, l *logv1.Lease) *rollcallv1.Lease {
-	p := convert.Lease(id, l)
-	if p != nil {
-		p.ServiceCount = int64(v.attached.Count(id))
+// countedLease returns nil for nil, and for a lease that the filter does not show.
+func (v *view) countedLease(id string, l *logv1.Lease, filter *logv1.LeaseFilter) *rollcallv1.Lease {
+	if l == nil {
+		return nil
 	}
+	count := v.attached.Count(id)
+	if filter != nil {
+		count = 0
+		v.attached.Ascend(id, func(r attachedReport) bool {
+			if filter.Service(r.Value.name) {
+				count++
+			}
+			return true
+		})
+		if count == 0 && !filter.Lease(l) {
+			return nil
+		}
+	}
+	p := convert.Lease(id, l)
+	p.ServiceCount = int64(count)
 	return p
 }
 
 // ListLeases returns at most limit (at least 1) of the leases, by id and of one cut, whose ids come after the id
 // after; whether there are more; and the revision of the cut. all: those too that have ended and whose reports wait
-// to be forgotten.
-func (f *FSM) ListLeases(after string, limit int, all bool) (list []*rollcallv1.Lease, more bool, revision int64) {
+// to be forgotten. A nil filter shows all.
+func (f *FSM) ListLeases(after string, limit int, all bool, filter *logv1.LeaseFilter) (list []*rollcallv1.Lease, more bool, revision int64) {
 	v := f.view.Load()
 	limit = max(limit, 1)
 	v.tables.find(leaseKind).records.Ascend(after, func(id string, r Value) bool {
@@ -40,8 +55,10 @@ func (f *FSM) ListLeases(after string, limit int, all bool) (list []*rollcallv1.
 		if id == after || !all && l.GetEnd().GetDone() {
 			return true
 		}
-		if more = len(list) == limit; !more {
-			list = append(list, v.countedLease(id, l))
+		if p := v.countedLease(id, l, filter); p != nil {
+			if more = len(list) == limit; !more {
+				list = append(list, p)
+			}
 		}
 		return !more
 	})

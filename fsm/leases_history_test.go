@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 )
 
 // TestP3AGrantAgain: the node that takes the request picks the id of a lease, so another try has another one. It gets
@@ -98,7 +99,7 @@ func TestHistoryOfALease(t *testing.T) {
 	lease := func(name string, revision int64) string {
 		t.Helper()
 		r, err := h.GetServiceAt(ctx, name, revision)
-		list, _, listErr := h.ListServicesAt(ctx, revision, name, "", 1, nil)
+		list, _, listErr := h.ListServicesAt(ctx, revision, pattern.Beginnings(name), "", 1, nil)
 		if err != nil || listErr != nil || len(list) != 1 || !proto.Equal(list[0], r) {
 			t.Fatalf("%s at %d: %v, %v; %v, %v", name, revision, r, err, list, listErr)
 		}
@@ -263,10 +264,10 @@ func TestAViewKeepsItsLeases(t *testing.T) {
 	}
 	h.do(t, 2, write(leased("c", serving, leaseA), leased("a", gone, leaseA)))
 	h.do(t, 3, expireLeases(99, leaseA))
-	if l := v.countedLease(leaseA, v.lease(leaseA)); l.ServiceCount != 2 || l.EndTime != nil || v.attached.Newest(leaseA) != 3 || v.leaseCounts.ended != 0 {
+	if l := v.countedLease(leaseA, v.lease(leaseA), nil); l.ServiceCount != 2 || l.EndTime != nil || v.attached.Newest(leaseA) != 3 || v.leaseCounts.ended != 0 {
 		t.Errorf("the view of before shows %v", l)
 	}
-	if l, _ := h.GetLease(leaseA); l.ServiceCount != 2 || l.EndTime == nil {
+	if l, _ := h.GetLease(leaseA, nil); l.ServiceCount != 2 || l.EndTime == nil {
 		t.Errorf("the newest shows %v", l)
 	}
 }

@@ -342,9 +342,22 @@ func (h *harness) checkLeases(rt *rapid.T, m layeredModel, told map[string]*logv
 		if !proto.Equal(told[id], have) {
 			rt.Fatalf("the last that was told of %s is %v, it is %v", id, told[id], have)
 		}
-		public, _ := h.GetLease(id)
+		public, _ := h.GetLease(id, nil)
 		if !m.sameLease(public, id) || int(public.GetServiceCount()) != len(m.attached(id)) && public != nil {
 			rt.Fatalf("%s is %v, want %+v with %v", id, public, l, m.attached(id))
+		}
+		seen, mine := 0, have != nil && have.GetEnd() == nil
+		filter := &logv1.LeaseFilter{
+			Service: func(name string) bool { return name >= "b" },
+			Lease:   func(r *logv1.Lease) bool { return mine && r.GetEnd() == nil },
+		}
+		for _, name := range m.attached(id) {
+			if name >= "b" {
+				seen++
+			}
+		}
+		if part, _ := h.GetLease(id, filter); (part != nil) != (seen > 0 || mine) || int(part.GetServiceCount()) != seen {
+			rt.Fatalf("in part %s is %v, want %d of %v", id, part, seen, m.attached(id))
 		}
 		if end := l.end; end != nil && end.done {
 			ended++
@@ -360,7 +373,11 @@ func (h *harness) checkLeases(rt *rapid.T, m layeredModel, told map[string]*logv
 		if !all {
 			want -= ended
 		}
-		if list, more, _ := h.ListLeases("", 100, all); len(list) != want || more {
+		none := &logv1.LeaseFilter{Service: func(string) bool { return false }, Lease: func(*logv1.Lease) bool { return false }}
+		if list, more, _ := h.ListLeases("", 1, all, none); len(list) != 0 || more {
+			rt.Fatalf("listed in part (all: %v) are %v", all, list)
+		}
+		if list, more, _ := h.ListLeases("", 100, all, nil); len(list) != want || more {
 			rt.Fatalf("listed (all: %v) are %v, want %d", all, list, want)
 		}
 	}

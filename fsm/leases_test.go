@@ -11,6 +11,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 )
 
 const second = int64(time.Second)
@@ -18,7 +19,7 @@ const second = int64(time.Second)
 // services is what is held of all services: status, lease and reason.
 func (h *harness) services() string {
 	var b strings.Builder
-	page := h.ListServices("", "", 1000, nil)
+	page := h.ListServices(pattern.Everything, "", 1000, nil)
 	for _, s := range page.Records {
 		fmt.Fprintf(&b, "%s=%v", s.Service, s.GetReport().GetStatus())
 		if id := s.GetReport().GetLeaseId(); id != "" {
@@ -222,10 +223,10 @@ func TestForget(t *testing.T) {
 	if s := h.LayerStats(); s.Leases != 0 || s.LeasesEnded != 1 || s.LeasesExpired != 1 || s.LeasesRevoked != 0 {
 		t.Errorf("%+v", s)
 	}
-	if list, more, _ := h.ListLeases("", 10, false); len(list) != 0 || more {
+	if list, more, _ := h.ListLeases("", 10, false, nil); len(list) != 0 || more {
 		t.Errorf("listed %v", list)
 	}
-	if list, _, _ := h.ListLeases("", 10, true); len(list) != 1 || list[0].ServiceCount != 2 || list[0].EndTime.AsTime().UnixNano() != second {
+	if list, _, _ := h.ListLeases("", 10, true, nil); len(list) != 1 || list[0].ServiceCount != 2 || list[0].EndTime.AsTime().UnixNano() != second {
 		t.Errorf("listed %v", list)
 	}
 	if s, _ := h.GetService("a"); s.GetLease().GetForgetTime().AsTime().UnixNano() != 6*second || s.GetLease().GetRevoked() {

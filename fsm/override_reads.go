@@ -9,14 +9,15 @@ import (
 	"github.com/rollcallhq/rollcall/fsm/rules"
 )
 
-// ListOverrides returns at most limit (at least 1) of the overrides that have not ended, by pattern and of one
-// cut, whose patterns come after the pattern after; whether there are more; and the revision of the cut.
-func (f *FSM) ListOverrides(after string, limit int) (list []*rollcallv1.Override, more bool, revision int64) {
+// ListOverrides returns at most limit (at least 1) of the overrides that have not ended and that keep says to keep
+// (nil: all), by pattern and of one cut, whose patterns come after the pattern after; whether there are more; and the
+// revision of the cut.
+func (f *FSM) ListOverrides(after string, limit int, keep func(pattern string) bool) (list []*rollcallv1.Override, more bool, revision int64) {
 	v := f.view.Load()
 	limit = max(limit, 1)
 	v.tables.find(overrideKind).records.Ascend(after, func(key string, r Value) bool {
 		o := r.(*logv1.Override)
-		if key == after || o.GetEndedRevision() != 0 {
+		if key == after || o.GetEndedRevision() != 0 || keep != nil && !keep(key) {
 			return true
 		}
 		if more = len(list) == limit; !more {

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/follow"
 )
@@ -56,8 +57,8 @@ func (f *FSM) GetServiceAt(ctx context.Context, name string, revision int64) (*r
 }
 
 // ListServicesAt is history.Reader.ListServicesAt.
-func (f *FSM) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []servingStatus) (records []*rollcallv1.ServiceRecord, next string, err error) {
-	return f.history.ListServicesAt(ctx, revision, prefix, after, limit, statuses)
+func (f *FSM) ListServicesAt(ctx context.Context, revision int64, within pattern.Spans, after string, limit int, statuses []servingStatus) (records []*rollcallv1.ServiceRecord, next string, err error) {
+	return f.history.ListServicesAt(ctx, revision, within, after, limit, statuses)
 }
 
 // RecordAt returns what the registry held of a record of a kind that has a history, at a revision that

@@ -2,9 +2,9 @@ package fsm
 
 import (
 	"slices"
-	"strings"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -68,59 +68,75 @@ type Page struct {
 // maxVisited bounds the work of one page.
 const maxVisited = 100_000
 
-// ListServices returns at most limit (at least 1) services whose names begin with prefix and come
-// after the name after, "" being before all; of the given statuses, or of all if none is given.
-func (f *FSM) ListServices(prefix, after string, limit int, statuses []servingStatus) Page {
-	return f.view.Load().list(prefix, after, max(limit, 1), statuses, maxVisited)
+// ListServices returns at most limit (at least 1) services whose names are within some spans and come after the name
+// after, "" being before all; of the given statuses, or of all if none is given.
+func (f *FSM) ListServices(within pattern.Spans, after string, limit int, statuses []servingStatus) Page {
+	return f.view.Load().list(within, after, max(limit, 1), statuses, maxVisited)
 }
 
-func (v *view) list(prefix, after string, limit int, statuses []servingStatus, visits int) Page {
+func (v *view) list(within pattern.Spans, after string, limit int, statuses []servingStatus, visits int) Page {
 	page := Page{Revision: v.revision}
 	last := after
 	var lease shownLease
-	v.services.Ascend(&record{name: max(prefix, after)}, func(r *record) bool {
-		if !strings.HasPrefix(r.name, prefix) {
-			// The names with the prefix begin at prefix itself. after may be behind all of them.
-			return false
+	for _, span := range within {
+		if page.More {
+			break
 		}
-		if r.name == after {
-			return true
+		if !span.Has(after) && after > span.From {
+			continue // the span is before it
 		}
-		if visits == 0 {
-			page.More = true
-			return false
-		}
-		visits--
-		if len(statuses) > 0 && !slices.Contains(statuses, v.shown(r)) {
+		v.services.Ascend(&record{name: max(span.From, after)}, func(r *record) bool {
+			if !span.Has(r.name) {
+				return false
+			}
+			if r.name == after {
+				return true
+			}
+			if visits == 0 {
+				page.More = true
+				return false
+			}
+			visits--
+			if len(statuses) > 0 && !slices.Contains(statuses, v.shown(r)) {
+				last = r.name
+				return true
+			}
+			if len(page.Records) == limit {
+				page.More = true
+				return false
+			}
+			page.Records = append(page.Records, v.publicWith(r, &lease))
 			last = r.name
 			return true
-		}
-		if len(page.Records) == limit {
-			page.More = true
-			return false
-		}
-		page.Records = append(page.Records, v.publicWith(r, &lease))
-		last = r.name
-		return true
-	})
+		})
+	}
 	if page.More {
 		page.After = last
 	}
 	return page
 }
 
-// ListStatuses returns the status of every service of the registry, one cut. If there are more than
+// ListStatuses returns the status of every service whose name is within some spans, one cut. If there are more than
 // limit it returns nil and true.
-func (f *FSM) ListStatuses(limit int) (map[string]servingStatus, bool) {
+func (f *FSM) ListStatuses(within pattern.Spans, limit int) (map[string]servingStatus, bool) {
 	v := f.view.Load()
-	if v.services.Len() > limit {
-		return nil, true
+	statuses := make(map[string]servingStatus, min(v.services.Len(), limit))
+	more := false
+	for _, span := range within {
+		v.services.Ascend(&record{name: span.From}, func(r *record) bool {
+			if !span.Has(r.name) {
+				return false
+			}
+			if more = len(statuses) == limit; more {
+				return false
+			}
+			statuses[r.name] = v.shown(r)
+			return true
+		})
+		if more {
+			return nil, true
+		}
 	}
-	statuses := make(map[string]servingStatus, v.services.Len())
-	v.services.Scan(func(r *record) bool {
-		statuses[r.name] = v.shown(r)
-		return true
-	})
 	return statuses, false
 }
 

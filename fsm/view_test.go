@@ -13,6 +13,7 @@ import (
 	"pgregory.net/rapid"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -45,6 +46,8 @@ func TestListServicesPages(t *testing.T) {
 			h.set(t, name, logv1.Status(i%3))
 		}
 		prefix := rapid.StringMatching(`[ab]{0,2}/?`).Draw(rt, "prefix")
+		patterns := rapid.SliceOfN(rapid.SampledFrom([]string{"*", "a/*", "b/*", "a", "ab", "bb/*", "bb/a"}), 1, 4).Draw(rt, "patterns")
+		within := pattern.Beginnings(prefix).And(pattern.Cover(patterns...))
 		limit := rapid.IntRange(1, 5).Draw(rt, "limit")
 		visits := rapid.IntRange(1, 6).Draw(rt, "visits")
 		var statuses []servingStatus
@@ -54,14 +57,14 @@ func TestListServicesPages(t *testing.T) {
 		var want []string
 		for _, name := range slices.Sorted(slices.Values(names)) {
 			s, _ := h.Status(name)
-			if strings.HasPrefix(name, prefix) && (statuses == nil || slices.Contains(statuses, s)) {
+			if strings.HasPrefix(name, prefix) && slices.ContainsFunc(patterns, func(p string) bool { return pattern.Covers(p, name) }) && (statuses == nil || slices.Contains(statuses, s)) {
 				want = append(want, name)
 			}
 		}
 		var got []string
 		after := ""
 		for pages := 0; ; pages++ {
-			page := h.view.Load().list(prefix, after, limit, statuses, visits)
+			page := h.view.Load().list(within, after, limit, statuses, visits)
 			if page.Revision != h.Revision() || len(page.Records) > limit || pages > len(names)+1 {
 				rt.Fatalf("page %d is %+v", pages, page)
 			}
@@ -103,7 +106,7 @@ func TestListServicesEnds(t *testing.T) {
 		{"b/", "zz", 1, "[] false "},
 		{"bb", "", 1, "[] false "},
 	} {
-		page := h.ListServices(tc.prefix, tc.after, tc.limit, nil)
+		page := h.ListServices(pattern.Beginnings(tc.prefix), tc.after, tc.limit, nil)
 		var names []string
 		for _, r := range page.Records {
 			names = append(names, r.Service)
@@ -112,10 +115,10 @@ func TestListServicesEnds(t *testing.T) {
 			t.Errorf("ListServices(%q, %q, %d) is %s, want %s", tc.prefix, tc.after, tc.limit, got, tc.want)
 		}
 	}
-	if page := h.ListServices("", "", 9, []servingStatus{isNotServing}); page.More || len(page.Records) != 0 {
+	if page := h.ListServices(pattern.Everything, "", 9, []servingStatus{isNotServing}); page.More || len(page.Records) != 0 {
 		t.Errorf("filtered: %+v", page)
 	}
-	if page := h.view.Load().list("", "", 9, []servingStatus{isNotServing}, 2); !page.More || page.After != "b/1" {
+	if page := h.view.Load().list(pattern.Everything, "", 9, []servingStatus{isNotServing}, 2); !page.More || page.After != "b/1" {
 		t.Errorf("a scan that was cut short: %+v", page)
 	}
 }
@@ -124,10 +127,13 @@ func TestListStatuses(t *testing.T) {
 	h := newHarness(t)
 	h.set(t, "a", serving)
 	h.set(t, "b", notServing)
-	if all, more := h.ListStatuses(2); more || len(all) != 2 || all["a"] != isServing || all["b"] != isNotServing {
+	if all, more := h.ListStatuses(pattern.Everything, 2); more || len(all) != 2 || all["a"] != isServing || all["b"] != isNotServing {
 		t.Errorf("ListStatuses(2) is %v, %v", all, more)
 	}
-	if all, more := h.ListStatuses(1); !more || all != nil {
+	if all, more := h.ListStatuses(pattern.Cover("b", "c"), 1); more || len(all) != 1 || all["b"] != isNotServing {
+		t.Errorf("ListStatuses of b is %v, %v", all, more)
+	}
+	if all, more := h.ListStatuses(pattern.Everything, 1); !more || all != nil {
 		t.Errorf("ListStatuses(1) is %v, %v", all, more)
 	}
 }
@@ -149,14 +155,14 @@ func TestP4BatchIsOneCut(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for h.AppliedIndex() < rounds {
-				all, _ := h.ListStatuses(100)
+				all, _ := h.ListStatuses(pattern.Everything, 100)
 				for name, s := range all {
 					if s != all["s0"] {
 						t.Errorf("half a write: s0 is %v, %s is %v", all["s0"], name, s)
 						return
 					}
 				}
-				page := h.ListServices("", "", 100, nil)
+				page := h.ListServices(pattern.Everything, "", 100, nil)
 				for _, r := range page.Records {
 					if r.Status != page.Records[0].Status || r.Report.Revision > page.Revision || r.Report.Revision <= page.Revision-50 {
 						t.Errorf("half a write at revision %d: %v", page.Revision, r)

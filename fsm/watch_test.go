@@ -12,6 +12,7 @@ import (
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 )
 
 // watcher is a WatchStatus under way.
@@ -150,10 +151,10 @@ func TestOwnNames(t *testing.T) {
 	if _, ok := h.Status("shop"); ok {
 		t.Error("SetOwn set a name of the registry")
 	}
-	if all, more := h.ListStatuses(9); len(all) != 0 || more {
+	if all, more := h.ListStatuses(pattern.Everything, 9); len(all) != 0 || more {
 		t.Errorf("ListStatuses shows %v", all)
 	}
-	if page := h.ListServices("", "", 9, nil); len(page.Records) != 0 {
+	if page := h.ListServices(pattern.Everything, "", 9, nil); len(page.Records) != 0 {
 		t.Errorf("ListServices shows %v", page.Records)
 	}
 	if h.ServiceCount() != 0 {

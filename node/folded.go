@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc/peer"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/fsm/history"
@@ -24,8 +25,8 @@ func byConnection(ctx context.Context) context.Context {
 	return ctx
 }
 
-func (r folded) ListServices(prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
-	page := r.FSM.ListServices(prefix, after, limit, statuses)
+func (r folded) ListServices(within pattern.Spans, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, int64) {
+	page := r.FSM.ListServices(within, after, limit, statuses)
 	return page.Records, page.After, page.Revision
 }
 
@@ -65,6 +66,6 @@ func (r folded) GetServiceAt(ctx context.Context, name string, revision int64) (
 }
 
 // ListServicesAt implements server.History.
-func (r folded) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, error) {
-	return r.FSM.ListServicesAt(byConnection(ctx), revision, prefix, after, limit, statuses)
+func (r folded) ListServicesAt(ctx context.Context, revision int64, within pattern.Spans, after string, limit int, statuses []server.Status) ([]*rollcallv1.ServiceRecord, string, error) {
+	return r.FSM.ListServicesAt(byConnection(ctx), revision, within, after, limit, statuses)
 }

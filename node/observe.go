@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	"github.com/rollcallhq/rollcall/metrics"
 	"github.com/rollcallhq/rollcall/raftnode"
 	"github.com/rollcallhq/rollcall/server"
@@ -106,7 +107,7 @@ func (n *Node) metricServices() (all []metrics.ServiceStatus, more bool) {
 	seen := map[string]bool{}
 	for _, prefix := range n.cfg.MetricServices {
 		for after := ""; ; {
-			page := n.fsm.ListServices(prefix, after, metrics.MaxServiceSeries, nil)
+			page := n.fsm.ListServices(pattern.Beginnings(prefix), after, metrics.MaxServiceSeries, nil)
 			for _, rec := range page.Records {
 				name := rec.GetService()
 				if seen[name] {

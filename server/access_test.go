@@ -268,6 +268,32 @@ func TestStreamsOfChangesEnd(t *testing.T) {
 	}
 }
 
+// TestStreamsOfChangesThatSendNothingEnd: within a second, too.
+func TestStreamsOfChangesThatSendNothingEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := single(t)
+		token := accesstoken.New()
+		n.addToken("ci", token, 0)
+		ctx := with(timeout(t, time.Hour), token)
+		writes := n.openWriteStream(t, ctx)
+		renewals, err := n.admin().KeepAlive(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		began := time.Now()
+		n.removeToken(token)
+		revoked := want{codes.Unauthenticated, rpcerror.ReasonTokenRevoked, rpcerror.WrittenNo, nil, "token:ci"}
+		_, err = writes.Recv()
+		checkError(t, err, revoked)
+		_, err = renewals.Recv()
+		checkError(t, err, revoked)
+		if took := time.Since(began); took > time.Second {
+			t.Errorf("they ended after %v", took)
+		}
+	})
+}
+
 // TestForgedActors: a leader refuses what no node says of a caller.
 func TestForgedActors(t *testing.T) {
 	write := &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{{Service: "a", Status: logv1.Status_STATUS_SERVING}}}}

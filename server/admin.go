@@ -13,6 +13,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -33,6 +34,8 @@ type admin struct {
 	access   Access
 	callers  *authn.Authenticator
 	denials  *authn.Denials
+	rights   *authz.Authorizer
+	streams  *authz.Streams
 	router   *forward.Router
 	pending  *budget.Budget
 	renewer  *renewal.Renewer

@@ -73,6 +73,7 @@ type checkPeer struct {
 	*peerProcess
 	conn    *grpc.ClientConn
 	service string
+	ctx     context.Context // of the calls; nil: any
 }
 
 func (p *checkPeer) dial() {
@@ -93,12 +94,16 @@ func (p *checkPeer) load(d time.Duration) (perSecond, perCall float64) {
 	before, start := p.cpu(), time.Now()
 	until := start.Add(d)
 	var counts [callers]int
+	ctx := p.ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
 	var wg sync.WaitGroup
 	for i := range callers {
 		wg.Go(func() {
 			req := &healthpb.HealthCheckRequest{Service: p.service}
 			for time.Now().Before(until) {
-				if _, err := client.Check(context.Background(), req); err != nil {
+				if _, err := client.Check(ctx, req); err != nil {
 					p.b.Error(err)
 					return
 				}

@@ -14,6 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/peerconn"
@@ -37,7 +39,7 @@ type clusterService struct {
 	replica       Replica                             // nil: knows no state hashes
 	exporter      Exporter                            // nil: exports nothing
 	storage       func() (*rollcallv1.Storage, error) // nil: not told
-	reads         freshness.Reads
+	reads         reads
 	cutOff        func(call context.Context) // closes the connection of a call
 	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger
@@ -64,8 +66,9 @@ func (s *localCluster) GetStatus(context.Context, *rollcallv1.GetStatusRequest) 
 // GetStatus implements rollcall.v1.Cluster.
 func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatusRequest) (res *rollcallv1.GetStatusResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Cluster.GetStatus", false, &err)
-	if refusal := s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()); refusal != nil {
-		return nil, rpcerror.ToStatus(s.node, refusal)
+	may, err := s.admit(ctx)
+	if err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	res, st := s.local()
 	if req.GetLocalOnly() {
@@ -78,8 +81,20 @@ func (s *clusterService) GetStatus(ctx context.Context, req *rollcallv1.GetStatu
 	res = s.merge(res, st, answers)
 	now := time.Unix(0, s.logClock())
 	res.Problems = append(res.Problems, guardProblems(s.leases.LeaseGuard(), now)...)
-	res.Problems = append(res.Problems, layerProblems(s.layers, now)...)
+	res.Problems = append(res.Problems, layerProblems(s.layers, may, now)...)
 	return res, nil
+}
+
+// admit returns what the caller may read, who must be allowed to see the state of the cluster. It tells others nothing.
+func (s *clusterService) admit(ctx context.Context) (*authz.Reader, error) {
+	may, f := s.reads.access.Reader(ctx)
+	if f != nil {
+		return nil, f
+	}
+	if err := s.reads.deny(may.Denied(access.Status)); err != nil {
+		return nil, err
+	}
+	return may, failed(s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()))
 }
 
 // local is what this node knows of itself: the answer's only member is this one.
@@ -127,6 +142,9 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		Writable:  v.leader,
 		Members:   []*rollcallv1.MemberStatus{self},
 		Level:     st.Level,
+
+		AccessEnforced: s.reads.access.Enforced(),
+
 		LevelHeld: st.LevelHeld,
 	}
 	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining && st.Failed == "" {

@@ -9,6 +9,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/renewal"
@@ -29,8 +30,9 @@ type Statuses interface {
 	// not running and is not called any more; stop is called once, not within send. Watches of a name
 	// that have the same group (comparable) are sent to one after the other, as far as can be.
 	WatchStatus(name string, group any, send func(Status)) (ready, stop func())
-	// ListStatuses returns the replicated services, as one cut; true if there are more than limit.
-	ListStatuses(limit int) (map[string]Status, bool)
+	// ListStatuses returns the replicated services whose names are within some spans, as one cut; true if there are
+	// more than limit.
+	ListStatuses(within pattern.Spans, limit int) (map[string]Status, bool)
 	// SetOwn publishes one of the node's own names and wakes its watchers.
 	SetOwn(name string, s Status)
 }
@@ -43,11 +45,11 @@ type Registry interface {
 	ClusterID() string
 	// GetService returns nil if the service does not exist. The revision is the node's.
 	GetService(name string) (rec *rollcallv1.ServiceRecord, revision int64)
-	// ListServices returns, of one cut and by name, at most limit services that begin with prefix,
+	// ListServices returns, of one cut and by name, at most limit services whose names are within some spans,
 	// stand after the name after and have one of the statuses (none given: any). next is "" if
 	// nothing follows; otherwise it is the after of the next call, even when recs is short or
 	// empty because a scan is bounded.
-	ListServices(prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64)
+	ListServices(within pattern.Spans, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64)
 	// Revision is that of the newest cut: GetService and ListServices show all up to it.
 	Revision() int64
 	// ShownRevision is at least the revision of whatever a Check or Watch of this node has shown;
@@ -64,9 +66,9 @@ type Registry interface {
 
 // Layers reads what lies over the reports in this node's registry. What it returns is never modified.
 type Layers interface {
-	// ListOverrides returns, of one cut and by pattern, at most limit overrides that have not ended and stand
-	// after the pattern after; more if others follow.
-	ListOverrides(after string, limit int) (list []*rollcallv1.Override, more bool, revision int64)
+	// ListOverrides returns, of one cut and by pattern, at most limit overrides that have not ended, that keep says
+	// to keep (nil: all) and that stand after the pattern after; more if others follow.
+	ListOverrides(after string, limit int, keep func(pattern string) bool) (list []*rollcallv1.Override, more bool, revision int64)
 	// ListRules returns all rules by name, with what they count, of one cut.
 	ListRules() (list []*rollcallv1.Rule, revision int64)
 }
@@ -75,11 +77,12 @@ type Layers interface {
 type Leases interface {
 	// Lease returns the newest record of a lease; nil if there is none. It is called for each lease that is renewed.
 	Lease(id string) *logv1.Lease
-	// GetLease returns a lease, one that has ended too, or nil if there is none.
-	GetLease(id string) (l *rollcallv1.Lease, revision int64)
-	// ListLeases returns, of one cut and by id, at most limit leases that stand after the id after; more if others
-	// follow. all: those too whose end is done, and whose reports wait to be forgotten.
-	ListLeases(after string, limit int, all bool) (list []*rollcallv1.Lease, more bool, revision int64)
+	// GetLease returns a lease, one that has ended too, or nil if there is none that the filter shows (nil: all).
+	GetLease(id string, filter *logv1.LeaseFilter) (l *rollcallv1.Lease, revision int64)
+	// ListLeases returns, of one cut and by id, at most limit leases that the filter shows (nil: all) and that stand
+	// after the id after; more if others follow. all: those too whose end is done, and whose reports wait to be
+	// forgotten.
+	ListLeases(after string, limit int, all bool, filter *logv1.LeaseFilter) (list []*rollcallv1.Lease, more bool, revision int64)
 	// LeaseGuard returns the lease guard; nil if it was never engaged.
 	LeaseGuard() *logv1.LeaseGuard
 }
@@ -154,7 +157,7 @@ type History interface {
 	// GetServiceAt is Registry.GetService as of a visible revision.
 	GetServiceAt(ctx context.Context, name string, revision int64) (*rollcallv1.ServiceRecord, error)
 	// ListServicesAt is Registry.ListServices as of a visible revision.
-	ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, err error)
+	ListServicesAt(ctx context.Context, revision int64, within pattern.Spans, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, err error)
 }
 
 // Agreement is how a command gets into the log. Its errors say by the methods NotWritten and OutcomeUnknown

@@ -20,6 +20,8 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -27,22 +29,25 @@ import (
 // ListEvents implements rollcall.v1.Registry.
 func (s *registryService) ListEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (res *rollcallv1.ListEventsResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListEvents", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		res, err = s.listEvents(ctx, req)
+		res, err = s.listEvents(ctx, req, call.may)
 	}
-	s.SetHeader(ctx, heading)
+	s.answered(ctx, call, err == nil && filtersEvents(call.may, req))
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
 
-func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEventsRequest) (*rollcallv1.ListEventsResponse, error) {
+func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEventsRequest, may *authz.Reader) (*rollcallv1.ListEventsResponse, error) {
 	cluster := s.registry.ClusterID()
 	at, err := validateListEvents(req, cluster)
 	first := at == nil
 	if err != nil {
+		return nil, err
+	}
+	if err := s.deny(deniedEvents(may, req)); err != nil {
 		return nil, err
 	}
 	ctx, done := s.boundRead(ctx)
@@ -72,7 +77,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 		})
 	}
 	page, err := s.history.ReadEvents(ctx, q, limit, func(e *logv1.Event) bool {
-		return matches(e, req.GetPrefixes()) &&
+		return may.Sees(e) && matches(e, req.GetPrefixes()) &&
 			(req.GetActor() == "" || e.GetActor().Is(req.GetActor())) &&
 			(len(req.GetTypes()) == 0 || slices.Contains(req.GetTypes(), rollcallv1.EventType(e.GetType())))
 	})
@@ -87,6 +92,7 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 	for _, e := range page.Events {
 		const tagAndLength = 5
 		p := convert.Event(e)
+		may.Redact(p)
 		// The first event is always in the answer, see fitting.
 		if size -= proto.Size(p) + tagAndLength; size < 0 && len(res.Events) > 0 {
 			next = e.GetRevision()
@@ -103,6 +109,25 @@ func (s *registryService) listEvents(ctx context.Context, req *rollcallv1.ListEv
 		res.NextPageToken = at.token(cluster, req)
 	}
 	return res, nil
+}
+
+// deniedEvents refuses a list of events to who may read nothing of what it is about.
+func deniedEvents(may *authz.Reader, req *rollcallv1.ListEventsRequest) *rpcerror.Failure {
+	switch service := req.GetService(); {
+	case service != "":
+		return may.DeniedRead(service)
+	case len(req.GetPrefixes()) == 0 && may.May(access.Auth):
+		return nil // it may read the events about access
+	}
+	return may.DeniedPrefixes(req.GetPrefixes()...)
+}
+
+// filtersEvents says that events, or parts of some, may be left out of a list because the caller may not read them.
+func filtersEvents(may *authz.Reader, req *rollcallv1.ListEventsRequest) bool {
+	types := req.GetTypes()
+	aboutAccess := req.GetService() == "" && len(req.GetPrefixes()) == 0 &&
+		(len(types) == 0 || slices.Contains(types, rollcallv1.EventType_EVENT_TYPE_ACCESS_CHANGED))
+	return !may.Whole() || aboutAccess && !may.May(access.Auth)
 }
 
 // eventRange returns the range of revisions that a list covers. The first page fixes it, and all further

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -31,8 +32,18 @@ func (s *clusterService) ExportSnapshot(req *rollcallv1.ExportSnapshotRequest, s
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer s.reads.Fence.OnRaise(cancel)()
-	heading, err := s.reads.AwaitRegistry(ctx)
-	s.reads.SetHeader(ctx, heading)
+	call, err := s.reads.admitToRegistry(ctx)
+	if call.may != nil {
+		if f := call.may.Denied(access.Backup); f != nil {
+			call, err = admitted{}, s.reads.deny(f)
+		}
+	}
+	s.reads.SetHeader(ctx, call.Heading)
+	if err == nil {
+		open := &openStream{ctx: ctx, cancel: cancel, scope: backupScope{}, began: call.may}
+		defer s.reads.streams.Leave(&open.recheck)
+		err = failed(s.reads.streams.Join(&open.recheck, open, call.caller, call.may))
+	}
 	if err == nil {
 		err = s.export(ctx, cancel, stream)
 	}

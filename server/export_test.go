@@ -48,7 +48,7 @@ func TestExportCutsOffWhoStalls(t *testing.T) {
 		exporter := &fakeExporter{content: content, closed: make(chan struct{}, 10)}
 		var connection context.CancelFunc
 		s := &clusterService{
-			exporter: exporter, reads: freshness.Reads{Ending: t.Context()}, exporting: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler),
+			exporter: exporter, reads: reads{Reads: freshness.Reads{Ending: t.Context()}}, exporting: make(chan struct{}, 1), log: slog.New(slog.DiscardHandler),
 			cutOff: func(context.Context) { connection() },
 		}
 		export := func() (*exportStream, <-chan error) {

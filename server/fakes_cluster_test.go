@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,7 +29,8 @@ func (f peerFunc) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 type testNode struct {
 	*Server
 	name      string
-	now       time.Time // by the cluster's clock
+	now       time.Time    // by the cluster's clock
+	later     atomic.Int64 // nanoseconds that it has gone on since
 	registry  *fakeRegistry
 	agreement *fakeAgreement
 	leases    fakeLeases
@@ -84,7 +86,7 @@ func (c *testCluster) start(name string, change ...func(*Config)) *testNode {
 	node.Server, err = New(cfg, Deps{
 		Statuses: node.registry, Registry: node.registry, Layers: node.registry, Leases: &node.leases, Access: &node.access, Lessor: &node.lessor, Followers: node.registry, History: node.registry, Agreement: node.agreement, Node: node.agreement,
 		Peers: peerFunc(c.dial), Replica: &node.replica, Exporter: &node.exporter,
-		LogClock: func() int64 { return node.now.UnixNano() },
+		LogClock: func() int64 { return node.now.UnixNano() + node.later.Load() },
 		Storage:  func() (*rollcallv1.Storage, error) { return &rollcallv1.Storage{LogBytes: 7}, nil },
 	})
 	if err != nil {

@@ -4,10 +4,10 @@ import (
 	"context"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -88,7 +88,7 @@ func (f *fakeRegistry) FollowServices(ctx context.Context, prefixes []string, ho
 	return f.FollowEvents(ctx, 1, how, func(events []*logv1.Event, revision int64) error {
 		m := &rollcallv1.WatchServicesResponse{Revision: revision, Synced: true}
 		for _, e := range events {
-			if e.GetKind() == logv1.Kind_KIND_SERVICE && matches(e, prefixes) {
+			if e.GetKind() == logv1.Kind_KIND_SERVICE && matches(e, prefixes) && (how.Keep == nil || how.Keep(e.GetKey())) {
 				m.Services = append(m.Services, recordOf(e))
 			}
 		}
@@ -163,6 +163,9 @@ func (f *fakeRegistry) at(revision int64) map[string]*rollcallv1.ServiceRecord {
 	events, _ := f.read()
 	all := map[string]*rollcallv1.ServiceRecord{}
 	for _, e := range events[:revision] {
+		if e.Kind != logv1.Kind_KIND_SERVICE {
+			continue
+		}
 		if delete(all, e.Key); e.Type != logv1.EventType_EVENT_TYPE_DELETED {
 			all[e.Key] = recordOf(e)
 		}
@@ -174,10 +177,10 @@ func (f *fakeRegistry) GetServiceAt(_ context.Context, name string, revision int
 	return f.at(revision)[name], nil
 }
 
-func (f *fakeRegistry) ListServicesAt(_ context.Context, revision int64, prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, err error) {
+func (f *fakeRegistry) ListServicesAt(_ context.Context, revision int64, within pattern.Spans, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, err error) {
 	all := f.at(revision)
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if !strings.HasPrefix(name, prefix) || name <= after || len(statuses) > 0 && !slices.Contains(statuses, all[name].Status) {
+		if !within.Has(name) || name <= after || len(statuses) > 0 && !slices.Contains(statuses, all[name].Status) {
 			continue
 		}
 		if len(recs) == limit {

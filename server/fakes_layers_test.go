@@ -13,11 +13,11 @@ type fakeLayers struct {
 	rules     []*rollcallv1.Rule
 }
 
-func (f *fakeRegistry) ListOverrides(after string, limit int) (list []*rollcallv1.Override, more bool, revision int64) {
+func (f *fakeRegistry) ListOverrides(after string, limit int, keep func(string) bool) (list []*rollcallv1.Override, more bool, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, o := range f.layers.overrides {
-		if o.GetPattern() <= after {
+		if o.GetPattern() <= after || keep != nil && !keep(o.GetPattern()) {
 			continue
 		}
 		if len(list) == limit {

@@ -44,16 +44,19 @@ func (f *fakeLeases) Lease(id string) *logv1.Lease {
 	return f.leases[id]
 }
 
-func (f *fakeLeases) GetLease(id string) (*rollcallv1.Lease, int64) {
-	return convert.Lease(id, f.Lease(id)), 9
+func (f *fakeLeases) GetLease(id string, filter *logv1.LeaseFilter) (*rollcallv1.Lease, int64) {
+	if l := f.Lease(id); shows(filter, l) {
+		return convert.Lease(id, l), 9
+	}
+	return nil, 9
 }
 
-func (f *fakeLeases) ListLeases(after string, limit int, all bool) (list []*rollcallv1.Lease, more bool, revision int64) {
+func (f *fakeLeases) ListLeases(after string, limit int, all bool, filter *logv1.LeaseFilter) (list []*rollcallv1.Lease, more bool, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	var ids []string
 	for id, l := range f.leases {
-		if id > after && (all || !l.GetEnd().GetDone()) {
+		if id > after && (all || !l.GetEnd().GetDone()) && shows(filter, l) {
 			ids = append(ids, id)
 		}
 	}
@@ -63,6 +66,9 @@ func (f *fakeLeases) ListLeases(after string, limit int, all bool) (list []*roll
 	}
 	return list, len(ids) > limit, 9
 }
+
+// shows knows of no attached reports.
+func shows(filter *logv1.LeaseFilter, l *logv1.Lease) bool { return filter == nil || filter.Lease(l) }
 
 func (f *fakeLeases) LeaseGuard() *logv1.LeaseGuard {
 	f.mu.Lock()

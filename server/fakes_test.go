@@ -7,13 +7,13 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"syscall"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/forward"
@@ -149,13 +149,15 @@ func (f *fakeRegistry) WatchStatus(name string, _ any, send func(Status)) (ready
 	return ready, stop
 }
 
-func (f *fakeRegistry) ListStatuses(limit int) (map[string]Status, bool) {
+func (f *fakeRegistry) ListStatuses(within pattern.Spans, limit int) (map[string]Status, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.services) > limit {
+	all := maps.Clone(f.services)
+	maps.DeleteFunc(all, func(name string, _ Status) bool { return !within.Has(name) })
+	if len(all) > limit {
 		return nil, true
 	}
-	return maps.Clone(f.services), false
+	return all, false
 }
 
 func (f *fakeRegistry) record(name string) *rollcallv1.ServiceRecord {
@@ -172,11 +174,11 @@ func (f *fakeRegistry) GetService(name string) (*rollcallv1.ServiceRecord, int64
 	return f.record(name), f.revision
 }
 
-func (f *fakeRegistry) ListServices(prefix, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64) {
+func (f *fakeRegistry) ListServices(within pattern.Spans, after string, limit int, statuses []Status) (recs []*rollcallv1.ServiceRecord, next string, revision int64) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(f.services)) {
-		if !strings.HasPrefix(name, prefix) || name <= after {
+		if !within.Has(name) || name <= after {
 			continue
 		}
 		if len(statuses) > 0 && !slices.Contains(statuses, f.services[name]) {

@@ -163,12 +163,12 @@ func TestP9ReadThatWaited(t *testing.T) {
 		n := single(t)
 		n.registry.set("payments", serving)
 		closing := closingRegistry{n.registry, func() { n.Diverged(42) }}
-		r := freshness.Reads{
+		r := readsOf(freshness.Reads{
 			Node: "n1", Registry: closing, Tracker: n.freshness, Fence: n.fence, Incoming: freshness.NewIncoming(),
 			Timeout: time.Second, Ending: t.Context(),
-		}
+		}, &n.access)
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(freshness.MetadataMinRevision, "99"))
-		err := read(ctx, &registryService{Reads: r, log: slog.New(slog.DiscardHandler)}, newHealth(r, n.registry, 10))
+		err := read(ctx, &registryService{reads: r, log: slog.New(slog.DiscardHandler)}, newHealth(r, n.registry, 10))
 		if info := rpcerror.InfoOf(status.Convert(err)); info.GetReason() != rpcerror.ReasonDiverged {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -17,6 +17,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -36,7 +37,8 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 	var vs violations
 	vs.prefixes(req.GetPrefixes())
 	vs.revision("from_revision", req.GetFromRevision())
-	return s.follow(stream, vs, 0, func(ctx context.Context, out *flowcontrol.PageSender) error {
+	scope := &eventScope{prefixes: req.GetPrefixes()}
+	return s.follow(stream, vs, 0, scope, func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error {
 		var told int64
 		var at time.Time // zero: nothing is told yet
 		var begun bool   // the last message ended within an atomic write
@@ -50,8 +52,10 @@ func (s *registryService) WatchEvents(req *rollcallv1.WatchEventsRequest, stream
 				m.More = last.GetRevision() < last.GetCommitRevision()
 			}
 			for _, e := range events {
-				if matches(e, req.GetPrefixes()) {
-					m.Events = append(m.Events, convert.Event(e))
+				if may.Sees(e) && matches(e, req.GetPrefixes()) {
+					p := convert.Event(e)
+					may.Redact(p)
+					m.Events = append(m.Events, p)
 				}
 			}
 			bookmark := at.IsZero() || revision-told >= bookmarkRevisions ||
@@ -75,7 +79,11 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	vs.names(req)
 	prefixes, names := req.GetPrefixes(), req.GetServices()
 	req = nil // the names that others watch too are not kept twice
-	return s.follow(stream, vs, namesBytes(names), func(ctx context.Context, out *flowcontrol.PageSender) error {
+	var in scope = &prefixScope{prefixes: prefixes}
+	if len(names) > 0 {
+		in = &nameScope{names: names}
+	}
+	return s.follow(stream, vs, namesBytes(names), in, func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error {
 		complete, done := s.Complete(ctx, s.completePatience)
 		defer done()
 		first := true
@@ -90,7 +98,11 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 			names = nil
 			return s.followers.FollowNames(ctx, these, following(out), complete, send)
 		}
-		err := s.followers.FollowServices(ctx, prefixes, following(out), complete, send)
+		how := following(out)
+		if !may.Whole() {
+			how.Keep = may.Allows
+		}
+		err := s.followers.FollowServices(ctx, prefixes, how, complete, send)
 		if behind := (*logv1.CompactedError)(nil); errors.As(err, &behind) {
 			return &rpcerror.Failure{
 				Reason:  rpcerror.ReasonFellBehind,
@@ -102,16 +114,13 @@ func (s *registryService) WatchServices(req *rollcallv1.WatchServicesRequest, st
 	})
 }
 
-// follow runs a watch of the registry until its stream ends, the node stops, or the fence is raised.
-// The watch holds kept bytes beside what it sends.
-func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept int64, run func(ctx context.Context, out *flowcontrol.PageSender) error) error {
+// follow runs a watch of the registry until its stream ends, the node stops, the fence is raised, or what its caller may
+// read within its scope is another. The watch holds kept bytes beside what it sends.
+func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept int64, in scope, run func(ctx context.Context, may *authz.Reader, out *flowcontrol.PageSender) error) error {
 	ctx, cancel := context.WithCancelCause(stream.Context())
 	defer cancel(nil)
 	defer context.AfterFunc(s.Ending, func() { cancel(rpcerror.ErrStopping) })()
 	defer s.Fence.OnRaise(cancel)()
-	if f := s.Refusal(); f != nil {
-		return rpcerror.ToStatus(s.Node, f)
-	}
 	if len(bad) > 0 {
 		return rpcerror.ToStatus(s.Node, rpcerror.Invalid(bad...))
 	}
@@ -121,13 +130,21 @@ func (s *registryService) follow(stream grpc.ServerStream, bad violations, kept 
 		return rpcerror.ToStatus(s.Node, f)
 	}
 	defer out.Close()
-	heading, err := s.Await(ctx)
-	s.SetHeader(ctx, heading)
-	if heading.Leader != nil {
-		defer context.AfterFunc(heading.Leader, func() { cancel(freshness.ErrNoLeader) })()
+	call, err := s.admitToRegistry(ctx)
+	if err == nil {
+		err = s.deny(in.denied(call.may))
+	}
+	s.answered(ctx, call, err == nil && in.filters(call.may))
+	if call.Leader != nil {
+		defer context.AfterFunc(call.Leader, func() { cancel(freshness.ErrNoLeader) })()
 	}
 	if err == nil {
-		err = run(ctx, out)
+		open := &openStream{ctx: ctx, cancel: cancel, scope: in, began: call.may}
+		defer s.streams.Leave(&open.recheck)
+		err = failed(s.streams.Join(&open.recheck, open, call.caller, call.may))
+	}
+	if err == nil {
+		err = run(ctx, call.may, out)
 	}
 	if s.Ending.Err() != nil && !out.Gone(stream) {
 		// The client does not read. The status that ends the stream would wait behind the unread pages, and

@@ -16,7 +16,7 @@ import (
 // health implements grpc.health.v1.Health. Clients see the behaviour of grpc-go's own health server.
 type health struct {
 	healthpb.UnimplementedHealthServer
-	freshness.Reads
+	reads
 	statuses  Statuses
 	listLimit int
 	// unknown is the answer to Check of a service that does not exist. It is made once, because probes ask
@@ -27,9 +27,9 @@ type health struct {
 	answers [4]*healthpb.HealthCheckResponse
 }
 
-func newHealth(r freshness.Reads, statuses Statuses, listLimit int) *health {
+func newHealth(r reads, statuses Statuses, listLimit int) *health {
 	h := &health{
-		Reads:     r,
+		reads:     r,
 		statuses:  statuses,
 		listLimit: listLimit,
 		unknown:   rpcerror.ToStatus(r.Node, &rpcerror.Failure{Reason: rpcerror.ReasonNotFound, Message: "unknown service"}),
@@ -48,10 +48,10 @@ func (h *health) answer(s Status) *healthpb.HealthCheckResponse {
 	return h.answers[s]
 }
 
-// Check implements grpc.health.v1.Health. It is the hot path: a call without metadata of ours costs one
-// look-up and a message that was made in advance.
+// Check implements grpc.health.v1.Health. It is the hot path: while everybody may read everything, a call without
+// metadata of ours costs one look-up and a message that was made in advance. Nobody looks who calls then.
 func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*healthpb.HealthCheckResponse, error) {
-	if h.Fence.Refusal() != nil || h.Incoming.Asks(ctx) {
+	if h.Fence.Refusal() != nil || h.Incoming.Asks(ctx) || !h.access.Open() {
 		return h.checkAsked(ctx, req.GetService())
 	}
 	if s, ok := h.statuses.Status(req.GetService()); ok {
@@ -61,24 +61,40 @@ func (h *health) Check(ctx context.Context, req *healthpb.HealthCheckRequest) (*
 }
 
 func (h *health) checkAsked(ctx context.Context, name string) (*healthpb.HealthCheckResponse, error) {
-	if err := h.Fence.RefuseName(h.Node, name); err != nil {
-		return nil, err
-	}
-	heading, err := h.Await(ctx)
+	call, err := h.admitTo(ctx, name)
 	if err != nil {
-		h.SetHeader(ctx, heading)
-		return nil, rpcerror.ToStatus(h.Node, err)
-	}
-	// The fence may have been raised during the wait.
-	if err := h.Fence.RefuseName(h.Node, name); err != nil {
+		h.SetHeader(ctx, call.Heading)
 		return nil, err
 	}
 	s, ok := h.statuses.Status(name)
-	h.SetHeader(ctx, heading)
+	h.SetHeader(ctx, call.Heading)
 	if !ok {
 		return nil, h.notFound(name)
 	}
 	return h.answer(s), nil
+}
+
+// admitTo is admit of a call about a name. It tells who may not read the name nothing else. The error is a status.
+func (h *health) admitTo(ctx context.Context, name string) (admitted, error) {
+	call, err := h.admit(ctx, false, func(ctx context.Context) (freshness.Heading, error) {
+		if f := h.Fence.RefusalOf(name); f != nil {
+			return freshness.Heading{}, f
+		}
+		heading, err := h.Await(ctx)
+		if err == nil { // the fence may have been raised during the wait
+			err = failed(h.Fence.RefusalOf(name))
+		}
+		return heading, err
+	})
+	if call.may != nil {
+		if f := call.may.DeniedRead(name); f != nil {
+			if limits.Lookup(name) != nil {
+				return admitted{}, h.notFound(name) // it says what is wrong with the name
+			}
+			call, err = admitted{}, h.deny(f)
+		}
+	}
+	return call, rpcerror.ToStatus(h.Node, err)
 }
 
 // notFound checks the name, after the look-up: a name that breaks the rules is never found, so Check need not
@@ -92,17 +108,19 @@ func (h *health) notFound(name string) error {
 
 // List implements grpc.health.v1.Health: "" and the services, one cut.
 func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*healthpb.HealthListResponse, error) {
-	heading, err := h.AwaitRegistry(ctx)
+	call, err := h.admit(ctx, false, h.AwaitRegistry)
+	if err == nil {
+		err = h.deny(call.may.DeniedPrefixes())
+	}
+	if err == nil {
+		err = failed(flowcontrol.Reserve(ctx, min(64*h.listLimit, maxAnswerBytes), false))
+	}
 	if err != nil {
-		h.SetHeader(ctx, heading)
+		h.SetHeader(ctx, call.Heading)
 		return nil, rpcerror.ToStatus(h.Node, err)
 	}
-	if f := flowcontrol.Reserve(ctx, min(64*h.listLimit, maxAnswerBytes), false); f != nil {
-		h.SetHeader(ctx, heading)
-		return nil, rpcerror.ToStatus(h.Node, f)
-	}
-	services, more := h.statuses.ListStatuses(h.listLimit)
-	h.SetHeader(ctx, heading)
+	services, more := h.statuses.ListStatuses(call.may.Within(), h.listLimit)
+	h.answered(ctx, call, !call.may.Whole())
 	own, hasOwn := h.statuses.Status(rollcallv1.OwnReady)
 	count := len(services)
 	if hasOwn {
@@ -129,23 +147,26 @@ func (h *health) List(ctx context.Context, _ *healthpb.HealthListRequest) (*heal
 // watch begins a watch of name and returns nil, or says why not. It ends with UNAVAILABLE when the node
 // stops, so that clients move to another. How a watch lives is in watch.go.
 func (h *health) watch(name string, o *openWatch) error {
-	if err := h.Fence.RefuseName(h.Node, name); err != nil {
-		return err
-	}
 	if err := limits.Lookup(name); err != nil {
 		return rpcerror.ToStatus(h.Node, rpcerror.Invalid(rpcerror.Violation{Field: "service", Description: err.Error()}))
 	}
 	ctx := o.stream.Context()
-	heading, err := h.Await(ctx)
-	h.SetHeader(ctx, heading)
+	call, err := h.admitTo(ctx, name)
+	h.SetHeader(ctx, call.Heading)
 	if err != nil {
-		return rpcerror.ToStatus(h.Node, err)
+		return err
 	}
-	o.name, o.fence = name, h.Fence
+	o.name, o.fence, o.streams = name, h.Fence, h.streams
 	o.Left, o.stop = h.statuses.WatchStatus(name, o.connection, func(s Status) { o.Send(o.stream, s) })
-	if f := o.begin(heading.Leader); f != nil {
+	if f := o.begin(call.Leader); f != nil {
 		o.stop()
 		return rpcerror.ToStatus(h.Node, f)
+	}
+	if call.caller == nil {
+		h.streams.JoinUnseen(&o.recheck, o)
+	} else if f := h.streams.Join(&o.recheck, o, call.caller, call.may); f != nil {
+		o.EndFor(f)
+		return nil
 	}
 	o.Left() // there is nothing under way yet
 	return nil

@@ -246,7 +246,7 @@ type quietStatuses struct{ Statuses }
 func (quietStatuses) Status(name string) (Status, bool) { return serving, name == "svc" }
 
 func hotHealth() (*health, context.Context) {
-	h := newHealth(freshness.Reads{Node: "n1", Registry: newFakeRegistry(), Incoming: freshness.NewIncoming(), Timeout: time.Second}, quietStatuses{}, 100)
+	h := newHealth(readsOf(freshness.Reads{Node: "n1", Registry: newFakeRegistry(), Incoming: freshness.NewIncoming(), Timeout: time.Second}, &fakeAccess{}), quietStatuses{}, 100)
 	// What grpc-go's own client sends.
 	ctx := metadata.NewIncomingContext(context.Background(), metadata.MD{
 		":authority": {"localhost:7600"}, "content-type": {"application/grpc"}, "user-agent": {"grpc-go/1.85.0"},

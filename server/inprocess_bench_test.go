@@ -75,7 +75,7 @@ func BenchmarkInProcessCheck(b *testing.B) {
 	}{
 		{"rollcall", func(b *testing.B, names []string) healthpb.HealthServer {
 			r := freshness.Reads{Node: "n1", Registry: newFakeRegistry(), Fence: fence.New(), Incoming: freshness.NewIncoming(), Timeout: time.Second}
-			return newHealth(r, foldedRegistry(b, names), 100)
+			return newHealth(readsOf(r, &fakeAccess{}), foldedRegistry(b, names), 100)
 		}},
 		{"grpc-go", func(b *testing.B, names []string) healthpb.HealthServer {
 			theirs := grpchealth.NewServer()

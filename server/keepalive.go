@@ -47,6 +47,11 @@ func (a *admin) KeepAlive(stream grpc.BidiStreamingServer[rollcallv1.KeepAliveRe
 	}
 	defer context.AfterFunc(a.ending, func() { end(rpcerror.ErrStopping) })()
 	defer a.fence.OnRaise(end)()
+	stop, f := a.recheck(ctx, caller, end)
+	defer stop()
+	if f != nil {
+		return rpcerror.ToStatus(a.node, f)
+	}
 	if f := a.refusal(); f != nil {
 		return rpcerror.ToStatus(a.node, f)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/deadline"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
@@ -23,36 +24,38 @@ const leaseTimesTimeout = time.Second
 // ListLeases implements rollcall.v1.Registry.
 func (s *registryService) ListLeases(ctx context.Context, req *rollcallv1.ListLeasesRequest) (res *rollcallv1.ListLeasesResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListLeases", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		res, err = s.listLeases(ctx, req)
+		res, err = s.listLeases(ctx, req, call.may)
 	}
-	s.SetHeader(ctx, heading)
+	s.answered(ctx, call, err == nil && !call.may.Whole())
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
 
-func (s *registryService) listLeases(ctx context.Context, req *rollcallv1.ListLeasesRequest) (*rollcallv1.ListLeasesResponse, error) {
+func (s *registryService) listLeases(ctx context.Context, req *rollcallv1.ListLeasesRequest, may *authz.Reader) (*rollcallv1.ListLeasesResponse, error) {
 	cluster := s.registry.ClusterID()
 	after, err := validateListLeases(req, cluster)
 	if err != nil {
 		return nil, err
 	}
+	filter := may.Leases()
 	limit := cmp.Or(int(req.GetPageSize()), limits.DefaultPageSize)
 	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
 		return nil, f
 	}
 	res := &rollcallv1.ListLeasesResponse{ClusterId: cluster, Guard: convert.LeaseGuard(s.leases.LeaseGuard())}
+	may.RedactGuard(res.Guard)
 	if id := req.GetLeaseId(); id != "" {
 		var l *rollcallv1.Lease
-		if l, res.Revision = s.leases.GetLease(id); l != nil && (req.GetAll() || !s.leases.Lease(id).GetEnd().GetDone()) {
+		if l, res.Revision = s.leases.GetLease(id, filter); l != nil && (req.GetAll() || !s.leases.Lease(id).GetEnd().GetDone()) {
 			res.Leases = []*rollcallv1.Lease{l}
 		}
 	} else {
 		var more bool
-		res.Leases, more, res.Revision = s.leases.ListLeases(after, limit, req.GetAll())
+		res.Leases, more, res.Revision = s.leases.ListLeases(after, limit, req.GetAll(), filter)
 		if n := fitting(res.Leases, maxAnswerBytes-pageOverhead-len(res.Leases)*leaseTimeBytes); n < len(res.Leases) {
 			res.Leases, more = res.Leases[:n], true
 		}

@@ -16,6 +16,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -162,18 +163,18 @@ func validateClearOverride(req *rollcallv1.ClearOverrideRequest) error {
 // ListOverrides implements rollcall.v1.Registry.
 func (s *registryService) ListOverrides(ctx context.Context, req *rollcallv1.ListOverridesRequest) (res *rollcallv1.ListOverridesResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListOverrides", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		res, err = s.listOverrides(ctx, req)
+		res, err = s.listOverrides(ctx, req, call.may)
 	}
-	s.SetHeader(ctx, heading)
+	s.answered(ctx, call, err == nil && !call.may.Whole())
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
 
-func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.ListOverridesRequest) (*rollcallv1.ListOverridesResponse, error) {
+func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.ListOverridesRequest, may *authz.Reader) (*rollcallv1.ListOverridesResponse, error) {
 	cluster := s.registry.ClusterID()
 	var vs violations
 	vs.pageSize(req.GetPageSize())
@@ -189,11 +190,18 @@ func (s *registryService) listOverrides(ctx context.Context, req *rollcallv1.Lis
 			return nil, f
 		}
 	}
+	if err := s.deny(may.DeniedPrefixes()); err != nil {
+		return nil, err
+	}
 	limit := cmp.Or(int(req.GetPageSize()), limits.DefaultPageSize)
 	if f := flowcontrol.Reserve(ctx, pageEstimate(limit), false); f != nil {
 		return nil, f
 	}
-	list, more, revision := s.layers.ListOverrides(after, limit)
+	keep := may.Meets
+	if may.Whole() {
+		keep = nil
+	}
+	list, more, revision := s.layers.ListOverrides(after, limit, keep)
 	if n := fitting(list, maxAnswerBytes-pageOverhead); n < len(list) {
 		list, more = list[:n], true
 	}

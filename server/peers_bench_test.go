@@ -29,6 +29,7 @@ import (
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
+	"github.com/rollcallhq/rollcall/fsm/access"
 )
 
 // The benchmarks of this file compare with grpc-go's own health server, its server options at their
@@ -76,7 +77,7 @@ func (t *ourTarget) set(names []string, s Status) {
 		}
 		names = names[n:]
 		data, err := logv1.Seal(&logv1.Entry{Time: time.Now().UnixNano(), Commands: []*logv1.Command{{
-			Kind: &logv1.Command_Write{Write: w}, Actor: &logv1.Actor{Name: "bench"},
+			Kind: &logv1.Command_Write{Write: w}, Actor: &logv1.Actor{Name: "static:bench", Verified: true, StaticAdmin: true},
 		}}})
 		if err != nil {
 			panic(err)
@@ -91,10 +92,10 @@ type noRegistryFile struct{ fsm.RegistryFile }
 
 func (noRegistryFile) Append(*logv1.Delta) {}
 func (noRegistryFile) Load(logv1.Visitor) (*logv1.RegistryMeta, error) {
-	return &logv1.RegistryMeta{}, nil
+	return &logv1.RegistryMeta{Level: logv1.LevelAccess}, nil
 }
 func (noRegistryFile) Scan(context.Context, logv1.Visitor) (*logv1.RegistryMeta, error) {
-	return &logv1.RegistryMeta{}, nil
+	return &logv1.RegistryMeta{Level: logv1.LevelAccess}, nil
 }
 func (noRegistryFile) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
 func (noRegistryFile) Replace(io.Reader) error             { return nil }
@@ -118,10 +119,17 @@ func TestServeForBenchmarks(t *testing.T) {
 	}
 	var tg target
 	switch kind {
-	case ours:
+	case ours, openAccess, closedAccess:
 		reserved := make([]byte, 32<<20) // as rollcall serve does
 		defer runtime.KeepAlive(&reserved)
-		tg = serveOurs(t, lis)
+		our := serveOurs(t, lis)
+		switch kind {
+		case openAccess:
+			our.enforce(access.Viewer)
+		case closedAccess:
+			our.enforce("")
+		}
+		tg = our
 	default:
 		h := grpchealth.NewServer()
 		s := grpc.NewServer()
@@ -135,7 +143,7 @@ func TestServeForBenchmarks(t *testing.T) {
 	obey(tg, kind)
 }
 
-func serveOurs(t *testing.T, lis net.Listener) target {
+func serveOurs(t *testing.T, lis net.Listener) *ourTarget {
 	f, err := fsm.New(fsm.Config{RegistryFile: noRegistryFile{}})
 	if err != nil {
 		t.Fatal(err)
@@ -145,7 +153,7 @@ func serveOurs(t *testing.T, lis net.Listener) target {
 	cfg := DefaultConfig()
 	cfg.Node, cfg.Logger = "n1", slog.New(slog.DiscardHandler)
 	s, err := New(cfg, Deps{
-		Statuses: f, Registry: registry, Layers: registry, Leases: &fakeLeases{}, Access: &fakeAccess{}, Lessor: &fakeLessor{agreement: agreement}, Followers: registry, History: registry, Agreement: agreement, Node: agreement,
+		Statuses: f, Registry: registry, Layers: registry, Leases: &fakeLeases{}, Access: foldAccess{f}, Lessor: &fakeLessor{agreement: agreement}, Followers: registry, History: registry, Agreement: agreement, Node: agreement,
 		Peers: peerFunc(func(context.Context, string) (net.Conn, error) { return nil, errRefused }),
 	})
 	if err != nil {
@@ -299,7 +307,13 @@ type peerProcess struct {
 
 func startPeer(b testing.TB, kind string) *peerProcess {
 	b.Helper()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestServeForBenchmarks$", "-test.v=false")
+	return startPeerOf(b, os.Args[0], kind)
+}
+
+// startPeerOf starts a child of another binary.
+func startPeerOf(b testing.TB, binary, kind string) *peerProcess {
+	b.Helper()
+	cmd := exec.Command(binary, "-test.run=^TestServeForBenchmarks$", "-test.v=false")
 	cmd.Env = append(os.Environ(), peerEnv+"="+kind)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()

@@ -12,16 +12,19 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authz"
 )
 
 // maxLayerProblems is how many sentences of one sort there are. More are counted.
 const maxLayerProblems = 5
 
 // layerProblems names what operators may have forgotten, as this node knows it: a registry that is shut down,
-// rules that do not hold, overrides that end only when somebody ends them. now is by the cluster's clock.
-func layerProblems(l Layers, now time.Time) []string {
+// rules that do not hold, overrides that end only when somebody ends them. It names no override whose pattern has
+// nothing that the reader may read, but that of the whole registry, and no rule that counts what the reader may not
+// read. now is by the cluster's clock.
+func layerProblems(l Layers, may *authz.Reader, now time.Time) []string {
 	var shut, broken, forever []string
-	overrides, _, _ := l.ListOverrides("", limits.MaxOverrides)
+	overrides, _, _ := l.ListOverrides("", limits.MaxOverrides, func(p string) bool { return p == pattern.Switch || may.Meets(p) })
 	for _, o := range overrides {
 		who := ""
 		if name := cmp.Or(o.GetActor().GetName(), o.GetActor().GetPeer()); name != "" {
@@ -37,7 +40,7 @@ func layerProblems(l Layers, now time.Time) []string {
 	}
 	rules, _ := l.ListRules()
 	for _, r := range rules {
-		if r.GetServing() < r.GetNeeded() {
+		if r.GetServing() < r.GetNeeded() && may.Covers(r.GetPattern()) {
 			broken = append(broken, fmt.Sprintf("rule %s is broken: %s: %d needed, %d of %d serve", r.GetName(), r.GetPattern(), r.GetNeeded(), r.GetServing(), r.GetTotal()))
 		}
 	}

@@ -17,9 +17,9 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/budget"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
-	"github.com/rollcallhq/rollcall/server/freshness"
 	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -27,7 +27,7 @@ import (
 // registryService implements rollcall.v1.Registry.
 type registryService struct {
 	rollcallv1.UnimplementedRegistryServer
-	freshness.Reads
+	reads
 	registry  Registry
 	layers    Layers
 	leases    Leases
@@ -46,25 +46,28 @@ type registryService struct {
 // GetService implements rollcall.v1.Registry.
 func (s *registryService) GetService(ctx context.Context, req *rollcallv1.GetServiceRequest) (res *rollcallv1.GetServiceResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.GetService", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
 	var rec *rollcallv1.ServiceRecord
 	var revision int64
 	if err == nil {
-		rec, revision, err = s.get(ctx, req)
+		rec, revision, err = s.get(ctx, req, call.may)
 	}
-	s.SetHeader(ctx, heading)
+	s.SetHeader(ctx, call.Heading)
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return &rollcallv1.GetServiceResponse{Service: rec, Revision: revision, ClusterId: s.registry.ClusterID()}, nil
 }
 
-func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceRequest) (rec *rollcallv1.ServiceRecord, revision int64, err error) {
+func (s *registryService) get(ctx context.Context, req *rollcallv1.GetServiceRequest, may *authz.Reader) (rec *rollcallv1.ServiceRecord, revision int64, err error) {
 	var vs violations
 	vs.text("service", limits.Lookup(req.GetService()))
 	vs.at(req.GetAt())
 	if len(vs) > 0 {
 		return nil, 0, rpcerror.Invalid(vs...)
+	}
+	if err := s.deny(may.DeniedRead(req.GetService())); err != nil {
+		return nil, 0, err
 	}
 	when := ""
 	if req.GetAt().GetAt() == nil {
@@ -103,23 +106,27 @@ func neverWritten(name string) string {
 // ListServices implements rollcall.v1.Registry.
 func (s *registryService) ListServices(ctx context.Context, req *rollcallv1.ListServicesRequest) (res *rollcallv1.ListServicesResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListServices", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
 	if err == nil {
-		res, err = s.list(ctx, req)
+		res, err = s.list(ctx, req, call.may)
 	}
-	s.SetHeader(ctx, heading)
+	s.answered(ctx, call, err == nil && !call.may.Whole())
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}
 	return res, nil
 }
 
-func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServicesRequest) (*rollcallv1.ListServicesResponse, error) {
+func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServicesRequest, may *authz.Reader) (*rollcallv1.ListServicesResponse, error) {
 	cluster := s.registry.ClusterID()
 	after, at, err := validateList(req, cluster)
 	if err != nil {
 		return nil, err
 	}
+	if err := s.deny(may.DeniedPrefixes(req.GetPrefix())); err != nil {
+		return nil, err
+	}
+	within := may.Within(req.GetPrefix())
 	limit := int(req.GetPageSize())
 	if limit == 0 {
 		limit = limits.DefaultPageSize
@@ -131,7 +138,7 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 	var next string
 	var revision int64
 	if req.GetAt().GetAt() == nil {
-		recs, next, revision = s.registry.ListServices(req.GetPrefix(), after, limit, req.GetStatuses())
+		recs, next, revision = s.registry.ListServices(within, after, limit, req.GetStatuses())
 	} else {
 		ctx, done := s.boundRead(ctx)
 		defer done()
@@ -139,7 +146,7 @@ func (s *registryService) list(ctx context.Context, req *rollcallv1.ListServices
 			return nil, err
 		}
 		revision = at.revision
-		recs, next, err = s.history.ListServicesAt(ctx, revision, req.GetPrefix(), after, limit, req.GetStatuses())
+		recs, next, err = s.history.ListServicesAt(ctx, revision, within, after, limit, req.GetStatuses())
 		if err != nil {
 			return nil, s.historyError(err)
 		}
@@ -216,7 +223,8 @@ func validateList(req *rollcallv1.ListServicesRequest, cluster string) (after st
 }
 
 // A page token is a format byte, the cluster, the revision of a list as of a point in time, and the last name
-// of the page before. Any node of the cluster can go on from it.
+// of the page before. Any node of the cluster can go on from it. The name is one that the caller may read. Who goes on
+// from the token of another caller reads what it may read itself.
 const (
 	tokenFormat     = 4
 	asOfTokenFormat = 5

@@ -111,16 +111,20 @@ const rulesEstimate = 64 << 10
 // ListRules implements rollcall.v1.Registry.
 func (s *registryService) ListRules(ctx context.Context, _ *rollcallv1.ListRulesRequest) (res *rollcallv1.ListRulesResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.Node, "Registry.ListRules", false, &err)
-	heading, err := s.AwaitRegistry(ctx)
+	call, err := s.admitToRegistry(ctx)
+	if err == nil {
+		err = s.deny(call.may.DeniedPrefixes())
+	}
 	if err == nil {
 		if f := flowcontrol.Reserve(ctx, rulesEstimate, false); f != nil {
 			err = f
 		} else {
 			res = &rollcallv1.ListRulesResponse{ClusterId: s.registry.ClusterID()}
 			res.Rules, res.Revision = s.layers.ListRules()
+			res.Rules = call.may.Rules(res.Rules)
 		}
 	}
-	s.SetHeader(ctx, heading)
+	s.answered(ctx, call, err == nil && !call.may.Whole())
 	if err != nil {
 		return nil, rpcerror.ToStatus(s.Node, err)
 	}

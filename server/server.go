@@ -21,6 +21,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/auditlog"
 	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/connlimit"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
@@ -163,6 +164,7 @@ type Server struct {
 	limits    *ratelimit.Limits // of writes, by caller; nil: none
 	callers   *authn.Authenticator
 	denials   authn.Denials
+	open      *authz.Streams
 	access    Access
 
 	announced  chan struct{} // closed by KeepFresh
@@ -173,7 +175,7 @@ type Server struct {
 	fence      *fence.Fence
 
 	stopReadiness context.CancelFunc
-	goroutines    sync.WaitGroup // readiness, freshness, leader watch
+	goroutines    sync.WaitGroup // readiness, freshness, leader watch, re-checks of streams
 
 	mu        sync.Mutex // guards listeners and clients
 	listeners []*connlimit.Handshakes
@@ -239,12 +241,14 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
 	s.callers = authn.New(authn.Config{Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log})
+	access := authz.New(s.callers, rights{deps.Access})
+	s.open = authz.NewStreams(access, func() time.Time { return time.Unix(0, deps.LogClock()) })
 	in := freshness.NewIncoming()
 	leaders := freshness.NewLeaderWatch(deps.Agreement, cfg.LeaderGrace)
-	r := freshness.Reads{
+	r := reads{access: access, streams: s.open, denials: &s.denials, Reads: freshness.Reads{
 		Node: cfg.Node, Registry: deps.Registry, Tracker: s.freshness, Leaders: leaders, Fence: s.fence,
 		Incoming: in, Timeout: cfg.RevisionTimeout, Ending: ending, OnLinearizable: cfg.OnLinearizableRead,
-	}
+	}}
 	cluster := &clusterService{
 		node: cfg.Node, version: cfg.Version, start: cfg.StartTime, timeout: cfg.StatusTimeout,
 		source: deps.Node, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, logClock: deps.LogClock, readiness: s.readiness,
@@ -257,16 +261,16 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	changing := flowcontrol.Answers{Budget: s.budgets.changes, Node: cfg.Node}
 	s.watches.register(reading.On(api, "List"), newHealth(r, deps.Statuses, cfg.HealthListLimit))
 	changes := &admin{
-		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
+		node: cfg.Node, incoming: in, registry: deps.Registry, access: deps.Access, callers: s.callers, denials: &s.denials, rights: access, streams: s.open, router: s.router, pending: s.budgets.changes, onWrite: cfg.OnWrite, log: s.log,
 		renewer: s.renewer, renewals: s.budgets.answers, fence: s.fence, ending: ending, cutOff: s.cutOff, audit: cfg.Audit, limits: s.limits,
 	}
 	s.watches.registerStreams(changing.On(streams, "BatchSetServingStatus", "SetOverride", "ClearOverride"), &rollcallv1.Admin_ServiceDesc, changes)
 	s.watches.registerStreams(reading.On(streams, "ListServices", "ListEvents", "ListOverrides", "ListRules", "ListLeases"), &rollcallv1.Registry_ServiceDesc, &registryService{
-		Reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
+		reads: r, registry: deps.Registry, layers: deps.Layers, leases: deps.Leases, renewer: s.renewer, followers: deps.Followers, history: deps.History, logClock: deps.LogClock, completePatience: cfg.LeaderGrace,
 		pages: s.budgets.streams, cutOff: s.cutOff, log: s.log,
 	})
 	rollcallv1.RegisterAccessServer(reading.On(streams, "ListTokens", "ListRoles", "ListGrants"), &accessService{
-		Reads: r, admin: changes, source: deps.Access, private: cfg.TLS != nil || cfg.LoopbackOnly,
+		Reads: r.Reads, admin: changes, source: deps.Access, private: cfg.TLS != nil || cfg.LoopbackOnly,
 	})
 	rollcallv1.RegisterClusterServer(streams, cluster)
 	reflection.Register(&reflectionServer{s.api, s.requests.Streams(s.api), cfg.Node, make(chan struct{}, maxReflections)}) // v1 and v1alpha
@@ -282,6 +286,7 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	ctx, s.stopReadiness = context.WithCancel(context.Background())
 	s.goroutines.Go(func() { s.readiness.run(ctx) })
 	s.goroutines.Go(func() { leaders.Run(ctx) })
+	s.goroutines.Go(func() { s.open.Run(ctx) })
 	if cfg.ReadyMaxStaleness > 0 {
 		s.goroutines.Go(func() {
 			select {

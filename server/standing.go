@@ -1,6 +1,8 @@
 package server
 
 import (
+	"context"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/authn"
@@ -35,6 +37,13 @@ func (s *standing) lost() *rpcerror.Failure {
 	}
 	s.generation = generation
 	return nil
+}
+
+// recheck has end called when the caller of a stream may not go on, also while it sends nothing. stop undoes that.
+func (a *admin) recheck(ctx context.Context, caller *authn.Caller, end func(why error)) (stop func(), f *rpcerror.Failure) {
+	may := a.rights.Of(caller)
+	open := &openStream{ctx: ctx, cancel: end, scope: reportScope{}, began: may}
+	return func() { a.streams.Leave(&open.recheck) }, a.streams.Join(&open.recheck, open, caller, may)
 }
 
 // may says why a caller may not do something over anything at all; nil: it may over something.

@@ -42,6 +42,9 @@ func (vs *violations) common(req changeRequest) {
 		vs.add("reason", "%s", bad.Plain()) // it may be long, and of several lines
 	}
 	vs.text("actor", limits.Actor(req.GetActor()))
+	if actor := req.GetActor(); limits.IsProven(actor) {
+		vs.add("actor", "%s is the name of one who proves who it is; show its token or its certificate, or give another name", rpcerror.QuoteShort(actor))
+	}
 	vs.text("request_id", limits.RequestID(req.GetRequestId()))
 	if r, ok := req.(interface{ GetBreakGlass() []string }); ok {
 		vs.breakGlass(r.GetBreakGlass(), req.GetReason())

@@ -38,8 +38,8 @@ func (s *clusterService) Verify(ctx context.Context, req *rollcallv1.VerifyReque
 	if s.replica == nil {
 		return s.UnimplementedClusterServer.Verify(ctx, req)
 	}
-	if refusal := s.incoming.CheckCluster(ctx, s.node, s.registry.ClusterID()); refusal != nil {
-		return nil, rpcerror.ToStatus(s.node, refusal)
+	if _, err := s.admit(ctx); err != nil {
+		return nil, rpcerror.ToStatus(s.node, err)
 	}
 	bounded, cancel := deadline.Answerable(ctx, verifyTimeout)
 	defer cancel()

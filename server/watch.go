@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/fence"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/freshness"
@@ -27,8 +28,10 @@ type openWatch struct {
 	connection *peer.Peer
 	name       string
 	fence      *fence.Fence
-	stop       func()     // returned by Statuses.WatchStatus
-	returned   chan error // the handler waits for it; nil: the handler has ended
+	streams    *authz.Streams
+	recheck    authz.Stream // of streams
+	stop       func()       // returned by Statuses.WatchStatus
+	returned   chan error   // the handler waits for it; nil: the handler has ended
 
 	// Guarded by watches.mu.
 	ended      bool
@@ -121,6 +124,7 @@ func (o *openWatch) end(err error) {
 		}
 	}
 	o.stop()
+	o.streams.Leave(&o.recheck)
 	w.leave(o.connection)
 	err = rpcerror.ToStatus(w.node, err)
 	if o.returned != nil {
@@ -131,6 +135,15 @@ func (o *openWatch) end(err error) {
 	// The only error is that the connection has ended.
 	_ = o.finish.WriteStatus(status.Convert(err))
 }
+
+// Context implements authz.Owner.
+func (o *openWatch) Context() context.Context { return o.stream.Context() }
+
+// Judge implements authz.Owner.
+func (o *openWatch) Judge(now *authz.Reader) *rpcerror.Failure { return now.DeniedRead(o.name) }
+
+// EndFor implements authz.Owner.
+func (o *openWatch) EndFor(why *rpcerror.Failure) { o.end(why) }
 
 // endAll ends all watches. Watches that begin later are ended at once.
 func (w *watches) endAll(f *rpcerror.Failure) {

@@ -132,7 +132,7 @@ func TestWatchOfAStrangeStream(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := newFakeRegistry()
-			h := newHealth(freshness.Reads{Node: "n1", Registry: registry, Incoming: freshness.NewIncoming(), Fence: fence.New()}, registry, 100)
+			h := newHealth(readsOf(freshness.Reads{Node: "n1", Registry: registry, Incoming: freshness.NewIncoming(), Fence: fence.New()}, &fakeAccess{}), registry, 100)
 			w := limitedWatches(1, 1)
 			ctx, cancel := context.WithCancel(context.Background())
 			defer cancel()
@@ -163,7 +163,7 @@ func TestWatchOfAStrangeStream(t *testing.T) {
 func TestWatchesEndWhileTheyBegin(t *testing.T) {
 	for range 50 {
 		registry := newFakeRegistry()
-		h := newHealth(freshness.Reads{Node: "n1", Registry: registry, Incoming: freshness.NewIncoming(), Fence: fence.New()}, registry, 100)
+		h := newHealth(readsOf(freshness.Reads{Node: "n1", Registry: registry, Incoming: freshness.NewIncoming(), Fence: fence.New()}, &fakeAccess{}), registry, 100)
 		w := limitedWatches(100, 100)
 		var all sync.WaitGroup
 		for i := range 30 {

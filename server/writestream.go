@@ -92,10 +92,25 @@ func (a *admin) WriteStream(stream grpc.BidiStreamingServer[rollcallv1.WriteStre
 		defer close(sent)
 		s.send(stream)
 	}()
+	lost := make(chan error, 1) // why the caller may not go on; the first one ends the stream
+	stop, refusal := a.recheck(ctx, caller, func(why error) {
+		select {
+		case lost <- why:
+		default:
+		}
+	})
+	defer stop()
+	if refusal != nil {
+		lost <- refusal
+	}
 	received := make(chan error, 1) // nobody waits for it when the node stops
 	go func() { received <- s.receive(stream) }()
 	select {
 	case err = <-received:
+	case why := <-lost:
+		var f *rpcerror.Failure
+		errors.As(why, &f)
+		err = a.notTaken(f) // a write that came since is refused for the same reason
 	case <-a.router.Draining:
 		// What is not answered when the stream ends was not taken.
 		err = rpcerror.ToStatus(a.node, rpcerror.ErrStopping.AsNotWritten())

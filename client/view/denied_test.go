@@ -45,6 +45,13 @@ func TestDenied(t *testing.T) {
 			if err := v.Err(); err != nil || v.Silent() != 0 {
 				t.Errorf("%v, silent for %v", err, v.Silent())
 			}
+			for _, n := range v.r.nodes {
+				n.kill()
+			}
+			v.after(10 * time.Second)
+			if err := v.Err(); client.IsDenied(err) || client.IsUnauthenticated(err) || v.Silent() == 0 {
+				t.Errorf("no node is there, and it says %v, silent for %v", err, v.Silent())
+			}
 		})
 	}
 }

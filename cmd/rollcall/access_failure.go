@@ -17,10 +17,13 @@ const (
 
 // accessAdvice says what to do about a refusal for a reason that has to do with who the caller is; "" if the node's
 // message says it, or it is another reason.
-func accessAdvice(reason string) string {
+func accessAdvice(reason, message string) string {
 	const another = `an administrator makes another one with "rollcall token create"`
 	switch reason {
 	case client.ReasonNoCredentials:
+		if strings.Contains(message, "--"+tokenFlagName) {
+			return ""
+		}
 		return "say who you are with --token-file, or with --cert and --key"
 	case client.ReasonTokenUnknown:
 		return `is it of another cluster? "rollcall token list" shows the tokens of this one to administrators`

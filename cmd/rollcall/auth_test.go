@@ -121,6 +121,7 @@ func TestWhatToDoAboutARefusal(t *testing.T) {
 		{codes.PermissionDenied, "DENIED", denied, denied},
 		{codes.PermissionDenied, "ESCALATION", "not written: token:ci lacks the verb report over everything, and nobody gives or takes away what he may not do himself",
 			`not written: token:ci lacks the verb report over everything, and nobody gives or takes away what he may not do himself; "rollcall whoami" shows what you may do; ask somebody who may do more`},
+		{codes.Unauthenticated, "NO_CREDENTIALS", "show a token (--token-file)", "show a token (--token-file)"},
 		{codes.Unauthenticated, "NO_CREDENTIALS", "no", "no; say who you are with --token-file, or with --cert and --key"},
 		{codes.Unauthenticated, "TOKEN_UNKNOWN", "no such token", `no such token; is it of another cluster? "rollcall token list" shows the tokens of this one to administrators`},
 		{codes.Unauthenticated, "TOKEN_REVOKED", "the token of token:ci was revoked", `the token of token:ci was revoked; an administrator makes another one with "rollcall token create"`},

@@ -20,6 +20,11 @@ const (
 	devTokenName = "admin"
 )
 
+// devChange is who changes access, and why.
+func devChange() client.WriteOptions {
+	return client.WriteOptions{Actor: "rollcall dev", Reason: "--auth"}
+}
+
 // devToken is the path of the administrator's token, whether it is there or not.
 func (cfg devConfig) devToken() (string, error) {
 	return filepath.Abs(filepath.Join(cfg.data, devTokenFile))
@@ -101,9 +106,8 @@ func (d *devClients) enforce(parent context.Context, cfg devConfig, nodes []devc
 	if err := d.makeAdmin(ctx, cfg, nodes); err != nil {
 		return err
 	}
-	reason := client.WriteOptions{Actor: defaultActor(), Reason: "rollcall dev --auth"}
 	for {
-		_, err := d.admin.SetAuth(ctx, client.AuthSetting{Enforced: true, Anonymous: access.Viewer}, reason)
+		_, err := d.admin.SetAuth(ctx, client.AuthSetting{Enforced: true, Anonymous: access.Viewer}, devChange())
 		if !client.IsUnauthenticated(err) || ctx.Err() != nil {
 			return doingIf("enforce access", err)
 		}
@@ -130,21 +134,20 @@ func (d *devClients) makeAdmin(ctx context.Context, cfg devConfig, nodes []devcl
 	if err != nil {
 		return err
 	}
-	o := client.WriteOptions{Actor: defaultActor(), Reason: "rollcall dev --auth"}
 	for t, err := range d.anonymous.ListTokens(ctx, client.ListTokensOptions{}) {
 		switch {
 		case err != nil:
 			return doing("list tokens", err)
 		case t.GetName() == devTokenName && t.GetId() != secret.ID(): // its file is gone
-			if _, err := d.anonymous.RevokeToken(ctx, devTokenName, o); err != nil {
+			if _, err := d.anonymous.RevokeToken(ctx, devTokenName, devChange()); err != nil {
 				return doing("revoke the token that is gone", err)
 			}
 		}
 	}
 	_, _, err = d.anonymous.CreateToken(ctx, client.NewToken{
-		Name: devTokenName, Description: "of rollcall dev", Secret: secret,
+		Name: devTokenName, Description: "made by rollcall dev --auth", Secret: secret,
 		Grants: []*rollcallv1.Grant{{Role: access.Admin, Patterns: []string{"*"}}},
-	}, o)
+	}, devChange())
 	return doingIf("create the administrator's token", err)
 }
 

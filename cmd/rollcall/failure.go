@@ -263,8 +263,8 @@ func (a *app) explainClient(what string, e *client.Error) *failure {
 			f.err = fmt.Errorf("cannot %s: there is no such revision yet, the node is at revision %s", what, at)
 		}
 		f.next = "--min-revision waits until a node is there"
-	case accessAdvice(e.Reason) != "":
-		f.next = accessAdvice(e.Reason)
+	case accessAdvice(e.Reason, message) != "":
+		f.next = accessAdvice(e.Reason, message)
 	case e.Code == codes.NotFound:
 		f.next = missingAdvice(e)
 	case e.Code == codes.DeadlineExceeded:

@@ -65,9 +65,19 @@ func TestNoGrantIsLost(t *testing.T) {
 	run("grant", "remove", "cert:shop", "--role", "reporter").want(t, 0, "cert:shop: viewer on x and y, revision 8\n", "")
 	f.access.before = other("z")
 	run("grant", "deny", "cert:shop").want(t, 0, "cert:shop: denied everything, would have viewer on x and y and z, revision 10\n", "")
+	// Three others, one after the other.
+	f.access.before = func() {
+		other("z1")()
+		f.access.before = func() {
+			other("z2")()
+			f.access.before = other("z3")
+		}
+	}
+	run("grant", "add", "cert:shop", "--role", "viewer", "--on", "w").want(t, 0, "cert:shop: viewer on x and y and z and z1 and z2 and z3 and w, revision 14\n", "")
+	run("grant", "deny", "cert:shop").want(t, 0, "…", "")
 	// A condition of the caller's own is not given up.
 	f.access.before = other("q")
-	run("grant", "allow", "cert:shop", "--if-revision", "10").want(t, 1, "", "rollcall: cannot allow cert:shop: its revision is 11, and --if-revision asks for another; look at it again before you repeat that\n")
+	run("grant", "allow", "cert:shop", "--if-revision", "15").want(t, 1, "", "rollcall: cannot allow cert:shop: its revision is 16, and --if-revision asks for another; look at it again before you repeat that\n")
 }
 
 // Adding and removing a grant is what it would be on a set of pairs of role and pattern.

@@ -143,7 +143,7 @@ func (a *app) probe(ctx context.Context, p probe) error {
 			code:   s.Code(),
 			reason: reason,
 			err:    fmt.Errorf("check of %s at %s failed: %s: %s", format.Service(p.service), p.address, format.Code(s.Code()), probeMessage(s)),
-			next:   accessAdvice(reason),
+			next:   accessAdvice(reason, s.Message()),
 		}
 	}
 	if resp.GetStatus() != healthpb.HealthCheckResponse_SERVING {

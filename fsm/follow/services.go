@@ -125,6 +125,9 @@ func minimal(prefixes []string) []string {
 	return kept
 }
 
+// keeps reports whether the follower is about a service, if its name has one of the prefixes.
+func (s *Scan) keeps(name string) bool { return s.how.Keep == nil || s.how.Keep(name) }
+
 // scanned reports whether name has one of the prefixes and was scanned.
 func (s *Scan) scanned(name string) bool {
 	for i, p := range s.prefixes {
@@ -167,6 +170,9 @@ func (s *Scan) Next(ctx context.Context) (*rollcallv1.WatchServicesResponse, err
 				return false
 			case r.GetService() == s.name:
 				return true
+			case !s.keeps(r.GetService()):
+				s.name = r.GetService()
+				return true
 			case limits.Reached(len(m.Services), bytes):
 				more = true
 				return false
@@ -202,6 +208,9 @@ func (s *Scan) scanAgain(v Cut, m *rollcallv1.WatchServicesResponse, bytes int, 
 			name := r.GetService()
 			if !part.has(name) {
 				return false
+			}
+			if !s.keeps(name) {
+				return true
 			}
 			if more = limits.Reached(len(m.Services), bytes); more {
 				part.from = name
@@ -265,7 +274,7 @@ func (s *Scan) take(e *logv1.Event, v Cut, m *rollcallv1.WatchServicesResponse) 
 		return 0
 	}
 	name := e.ServiceName()
-	if name == "" || !s.scanned(name) {
+	if name == "" || !s.keeps(name) || !s.scanned(name) {
 		return 0
 	}
 	switch r := v.Service(name); {

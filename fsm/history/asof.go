@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/convert"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
@@ -126,27 +127,63 @@ func (r *Reader) GetServiceAt(ctx context.Context, name string, revision int64) 
 }
 
 // ListServicesAt returns the services as of a revision that VisibleRevision returned: by name, at most limit
-// (at least 1) of those whose names begin with prefix and come after the name after, with one of statuses, or
+// (at least 1) of those whose names are within some spans and come after the name after, with one of statuses, or
 // any if none is given. next is the after of the next call, "" if nothing follows; it may be set with fewer
 // records than asked for, or none, when a filter skipped very many.
-func (r *Reader) ListServicesAt(ctx context.Context, revision int64, prefix, after string, limit int, statuses []Status) (records []*rollcallv1.ServiceRecord, next string, err error) {
+func (r *Reader) ListServicesAt(ctx context.Context, revision int64, within pattern.Spans, after string, limit int, statuses []Status) (records []*rollcallv1.ServiceRecord, next string, err error) {
 	over, err := r.layersAt(ctx, revision)
 	if err != nil {
 		return nil, "", err
 	}
 	ctx = ofCall(ctx)
-	records, next, err = ListAt(ctx, r, logv1.Kind_KIND_SERVICE, revision, prefix, after, limit, func(e *logv1.Event) (*rollcallv1.ServiceRecord, bool) {
+	limit = max(limit, 1)
+	pick := func(e *logv1.Event) (*rollcallv1.ServiceRecord, bool) {
 		s := convert.ServiceAfter(e)
 		if s == nil {
 			return nil, false
 		}
 		over.Show(s)
 		return s.Public(), len(statuses) == 0 || slices.Contains(statuses, s.Effective)
-	})
-	if err != nil {
-		return nil, "", err
+	}
+	for i, span := range within {
+		from := ""
+		switch {
+		case span.Has(after):
+			from = after
+		case after > span.From:
+			continue // the span is before it
+		}
+		part, at, err := r.listSpanAt(ctx, revision, span, from, limit-len(records), pick)
+		if err != nil {
+			return nil, "", err
+		}
+		records = append(records, part...)
+		if len(records) == limit && at == "" && i+1 < len(within) {
+			at = records[limit-1].GetService()
+		}
+		if next = at; next != "" {
+			break
+		}
 	}
 	return records, next, r.showLeases(ctx, revision, records)
+}
+
+// listSpanAt is ListAt of the services within one span.
+func (r *Reader) listSpanAt(ctx context.Context, revision int64, span pattern.Span, after string, limit int, pick func(*logv1.Event) (*rollcallv1.ServiceRecord, bool)) (records []*rollcallv1.ServiceRecord, next string, err error) {
+	if !span.Single() {
+		return ListAt(ctx, r, logv1.Kind_KIND_SERVICE, revision, span.From, after, limit, pick)
+	}
+	if after == span.From {
+		return nil, "", nil
+	}
+	e, err := r.EventAt(ctx, logv1.Kind_KIND_SERVICE, span.From, revision)
+	if e == nil || err != nil {
+		return nil, "", err
+	}
+	if record, ok := pick(e); ok {
+		records = append(records, record)
+	}
+	return records, "", nil
 }
 
 // ListAt is EventAt for the records of a kind: by key, at most limit (at least 1) of those whose keys begin

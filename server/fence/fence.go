@@ -40,10 +40,10 @@ func (f *Fence) Refusal() *rpcerror.Failure {
 	return f.refusal.Load()
 }
 
-// RefuseName is for a call about name, which may be one of the node's own. The error is a status.
-func (f *Fence) RefuseName(node, name string) error {
+// RefusalOf is Refusal of a call about name, which may be one of the node's own.
+func (f *Fence) RefusalOf(name string) *rpcerror.Failure {
 	if why := f.Refusal(); why != nil && !rollcallv1.IsOwn(name) {
-		return rpcerror.ToStatus(node, why)
+		return why
 	}
 	return nil
 }

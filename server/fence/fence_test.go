@@ -6,9 +6,6 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -22,7 +19,7 @@ func TestAFenceThatIsDown(t *testing.T) {
 		if f.Refusal() != nil {
 			t.Errorf("%s: it refuses with %v", name, f.Refusal())
 		}
-		if err := f.RefuseName("n1", "payments"); err != nil {
+		if err := f.RefusalOf("payments"); err != nil {
 			t.Errorf("%s: a name is refused: %v", name, err)
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
@@ -45,12 +42,12 @@ func TestARaisedFence(t *testing.T) {
 		t.Errorf("it refuses with %v", f.Refusal())
 	}
 	for _, name := range []string{"payments", "rollcal", "Rollcall.live"} {
-		if err := f.RefuseName("n1", name); status.Code(err) != codes.Unavailable {
-			t.Errorf("%q: %v", name, err)
+		if got := f.RefusalOf(name); got != first {
+			t.Errorf("%q: %v", name, got)
 		}
 	}
 	for _, name := range []string{"", rollcallv1.OwnLive, rollcallv1.OwnReads} {
-		if err := f.RefuseName("n1", name); err != nil {
+		if err := f.RefusalOf(name); err != nil {
 			t.Errorf("the node's own name %q: %v", name, err)
 		}
 	}

@@ -114,7 +114,7 @@ func (in Incoming) Asks(ctx context.Context) bool {
 // for: grpc's server refuses calls without (gRFC A41; TestEveryCallHasAuthorityAndContentType).
 func isPlain(md metadata.MD) bool {
 	others := len(md) - 2
-	if others != 1 && others != 2 {
+	if others < 1 || others > 3 {
 		return false
 	}
 	if _, ok := md["user-agent"]; !ok {
@@ -123,8 +123,15 @@ func isPlain(md metadata.MD) bool {
 	if others == 1 {
 		return true
 	}
-	_, ok := md["grpc-accept-encoding"]
-	return ok
+	if _, ok := md["grpc-accept-encoding"]; ok {
+		others--
+	}
+	if others > 1 {
+		if _, ok := md["authorization"]; ok {
+			others--
+		}
+	}
+	return others == 1
 }
 
 // demand is what a call asks for by its metadata.

@@ -88,6 +88,7 @@ var (
 	accepts     = [2]string{"grpc-accept-encoding", "gzip"}
 	traceparent = [2]string{"traceparent", "00"}
 	te          = [2]string{"te", "trailers"}
+	token       = [2]string{"authorization", "Bearer x"}
 )
 
 // TestEveryCallHasAuthorityAndContentType is what isPlain relies on: whatever is sent, no handler sees
@@ -123,7 +124,10 @@ func isOurs(h [2]string) bool { return strings.HasPrefix(h[0], metadataPrefix) }
 
 // TestAsks: a key of this domain is found beside whatever else a client may send.
 func TestAsks(t *testing.T) {
-	for _, others := range [][][2]string{{}, {te}, {userAgent}, {userAgent, te}, {accepts}, {traceparent}, {userAgent, accepts}, {userAgent, traceparent}, {accepts, traceparent}, {userAgent, accepts, traceparent}} {
+	for _, others := range [][][2]string{
+		{}, {te}, {userAgent}, {userAgent, te}, {accepts}, {traceparent}, {userAgent, accepts}, {userAgent, traceparent}, {accepts, traceparent}, {userAgent, accepts, traceparent},
+		{token}, {userAgent, token}, {userAgent, accepts, token}, {userAgent, traceparent, token}, {userAgent, accepts, traceparent, token},
+	} {
 		for _, own := range [][][2]string{{}, {{MetadataMinRevision, "1"}}, {{"rollcall-", "?"}}, {{MetadataMinRevision, "1"}, {"rollcall-typo", ""}}} {
 			headers := append(append([][2]string{authority, contentType}, others...), own...)
 			t.Run(fmt.Sprint(headers), func(t *testing.T) {

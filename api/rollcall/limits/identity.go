@@ -10,6 +10,17 @@ const (
 	AnonymousIdentity = "anonymous"
 )
 
+// IsProven says that a text looks like the name of a caller that proved who it is, or of a node. Nobody may merely say
+// that it is one.
+func IsProven(actor string) bool {
+	for _, prefix := range [...]string{CertIdentity, TokenIdentity, "static:", "node:", "node "} {
+		if strings.HasPrefix(actor, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 // TokenName says what is wrong with the name of a token; nil if nothing is.
 func TokenName(name string) *Error { return characters(name, MaxTokenNameBytes) }
 

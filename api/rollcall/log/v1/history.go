@@ -85,6 +85,13 @@ func (q EventQuery) First() int64 {
 	return q.From
 }
 
+// LeaseFilter says which leases a reader is shown: those that Lease says, and those to which a report of a service is
+// attached that Service says. A lease that is shown counts such services alone.
+type LeaseFilter struct {
+	Service func(name string) bool
+	Lease   func(l *Lease) bool
+}
+
 // Following is how a follower reads.
 type Following struct {
 	// Quiet is after how long without a page the follower is told where it is.
@@ -95,6 +102,9 @@ type Following struct {
 	// Idle is called when a reading found nothing: there is no page to make room for until Room is asked
 	// again. nil: nobody wants to know.
 	Idle func()
+	// Keep says which services FollowServices is about, by name; nil: all that have one of the prefixes. It always
+	// says the same of a name.
+	Keep func(service string) bool
 }
 
 // Is says whether x is the actor of a name, or acted on its behalf.
