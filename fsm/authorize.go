@@ -210,16 +210,20 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 			return nil
 		}
 		name := c.GetSet().GetName() + c.GetRemove().GetName()
-		if before := s.rule(name); before != nil {
-			if refusal := need(access.Rules, record.GetKind(), name, before.GetPattern()); refusal != nil {
+		if !may.Some(access.Rules) {
+			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Rules, "", record.GetKind(), name)
+		}
+		if set := c.GetSet(); set != nil {
+			if refusal := need(access.Rules, record.GetKind(), name, set.GetPattern()); refusal != nil {
 				return refusal
 			}
 		}
-		if set := c.GetSet(); set != nil {
-			return need(access.Rules, record.GetKind(), name, set.GetPattern())
-		}
-		if !may.Some(access.Rules) {
-			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Rules, "", record.GetKind(), name)
+		if before := s.rule(name); before != nil {
+			over := before.GetPattern()
+			if !may.Covers(access.Read, over) && !may.Covers(access.Rules, over) {
+				over = pattern.All // the refusal does not tell him the pattern
+			}
+			return need(access.Rules, record.GetKind(), name, over)
 		}
 	case logv1.Kind_KIND_LEASE:
 		var c logv1.LeaseCommand

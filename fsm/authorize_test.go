@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -172,6 +173,11 @@ func TestAuthorization(t *testing.T) {
 	step("a static administrator may", by("static", putGrants(root)), ok)
 	step("and gives it back", by("static", putGrants(root, grantOver("admin", "**"))), ok)
 
+	step("who has auth alone", by(root, putGrants("cert:auth", grantOver("granter", "*"))), ok)
+	step("does not give everybody everything", by("cert:auth", setAuth(false, "")), escalate)
+	step("but says what anonymous callers are", by("cert:auth", setAuth(true, "reporter")), ok)
+	step("as they were", by(root, setAuth(true, "viewer")), ok)
+
 	step("a role that is deleted", by(root, deleteRole("granter")), ok)
 	step("can be given to nobody", by(root, putGrants("cert:y", grantOver("granter", "*"))), notFound)
 	step("a token with an end", by(root, createToken(&logv1.CreateToken{Name: "short", SecretSha256: secret("short"), Ttl: hour, Grants: []*logv1.Grant{grantOver("reporter", "*")}})), ok)
@@ -244,6 +250,26 @@ func TestLeasesOfOthers(t *testing.T) {
 	step("an administrator may use it", ok, "static", write(leased("web/x", serving, leaseID(3))))
 	step("no lease", logv1.Refusal_REASON_NOT_FOUND, "cert:web", write(leased("web/a", serving, leaseID(9))))
 	step("who granted it revokes it", ok, sql, revoke(leaseID(1)))
+}
+
+// TestRefusalsTellNoPatternOfARule: nor whether there is one, to who may change none.
+func TestRefusalsTellNoPatternOfARule(t *testing.T) {
+	h := harnessWith(t, Config{RegistryFile: newMemRegistryFile()})
+	h.do(t, 1, by("", atLeast("secret", "pay/hidden/*", 1)), by("", putGrants("cert:shop", grantOver("operator", "shop/*"))), by("static", setAuth(true, "")))
+	refusal := func(who string, cmd *logv1.Command) *logv1.Refusal {
+		t.Helper()
+		got := h.do(t, 2, by(who, cmd))[0].GetRefusal()
+		if got.GetReason() != logv1.Refusal_REASON_DENIED || strings.Contains(got.String(), "hidden") {
+			t.Errorf("%q: %v", who, got)
+		}
+		return got
+	}
+	refusal("cert:shop", atLeast("secret", "shop/*", 1))
+	refusal("cert:shop", removeRule("secret"))
+	there, not := refusal("cert:x", atLeast("secret", "shop/*", 1)), refusal("cert:x", atLeast("none", "shop/*", 1))
+	if there.Key = not.Key; !proto.Equal(there, not) {
+		t.Errorf("%v if there is one, %v if not", there, not)
+	}
 }
 
 func leaseID(n int) string { return fmt.Sprintf("%016x", n) }
