@@ -7,7 +7,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -339,5 +338,3 @@ func (f *fake) streamFilter(srv any, s grpc.ServerStream, _ *grpc.StreamServerIn
 	f.tellFiltered(s.Context())
 	return handle(srv, s)
 }
-
-var year = 365 * 24 * time.Hour

@@ -51,7 +51,6 @@ type Log struct {
 
 	mu       sync.Mutex // guards what follows
 	waiting  []byte     // lines that the writer has not taken
-	room     []byte     // the writer's last batch, empty: to be used again
 	lost     uint64     // lines that no line tells of yet: there was no room
 	left     uint64     // the same of refusals above the limit
 	toldLeft time.Time  // when a line told of these

@@ -126,7 +126,7 @@ func TestReadersAreOfTheNewestGeneration(t *testing.T) {
 	if a.Open() || !a.Enforced() || a.Of(anonymous).Allows("b") || !a.Of(anonymous).Allows("a/b") || !a.Of(root).May(access.All) {
 		t.Error("what anonymous callers may do")
 	}
-	if a.Of(ci) != a.Of(ci) {
+	if first := a.Of(ci); a.Of(ci) != first {
 		t.Error("a reader is made again though nothing has changed")
 	}
 	w.change(func() { w.grants["token:ci"] = access.New(access.Grant{Verbs: access.Read, Pattern: "b"}) })
