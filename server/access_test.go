@@ -22,6 +22,7 @@ import (
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
+	"github.com/rollcallhq/rollcall/server/authn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -337,6 +338,13 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 		})
 		renew("a reporter of everything")
 	})
+}
+
+// TestFailedLoginsHoldLittle: what strangers send as their requests is not more than what clients may hold.
+func TestFailedLoginsHoldLittle(t *testing.T) {
+	if held := int64(authn.MaxWaiting * maxRequestBytes); held > MinClientMemory {
+		t.Errorf("failed calls that wait for their answer can hold %d MiB", held>>20)
+	}
 }
 
 // TestForgedActors: a leader refuses what no node says of a caller.

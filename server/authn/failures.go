@@ -22,9 +22,10 @@ const (
 	maxDelay    = 5 * time.Second
 	forgetAfter = time.Minute
 
-	maxAddresses         = 4096
-	maxWaiting           = 256
-	maxWaitingPerAddress = 16
+	maxAddresses = 4096
+	// MaxWaiting is how many failed calls wait at most. Each holds its request, of some megabytes if a stranger wants.
+	MaxWaiting           = 32
+	maxWaitingPerAddress = 4
 )
 
 // warnEvery is how often failures are logged at most.
@@ -120,7 +121,7 @@ func (f *failures) begin(key netip.Prefix, now time.Time) time.Duration {
 		delay = firstDelay << from.failed
 	}
 	from.failed, from.last = from.failed+1, now
-	if f.waiting >= maxWaiting || from.waiting >= maxWaitingPerAddress {
+	if f.waiting >= MaxWaiting || from.waiting >= maxWaitingPerAddress {
 		return 0
 	}
 	f.waiting++

@@ -119,7 +119,7 @@ func TestFloods(t *testing.T) {
 			}
 			synctest.Wait()
 			d.failures.mu.Lock()
-			if d.failures.waiting > maxWaiting || len(d.failures.addresses) > maxAddresses {
+			if d.failures.waiting > MaxWaiting || len(d.failures.addresses) > maxAddresses {
 				t.Errorf("%d wait, %d addresses are remembered", d.failures.waiting, len(d.failures.addresses))
 			}
 			d.failures.mu.Unlock()
@@ -131,7 +131,7 @@ func TestFloods(t *testing.T) {
 		}
 		if n := flood(10_000, func(i int) net.Addr {
 			return &net.TCPAddr{IP: net.IPv4(10, 0, byte(i>>8), byte(i)), Port: 1}
-		}); n != 10_000-maxWaiting {
+		}); n != 10_000-MaxWaiting {
 			t.Errorf("of many addresses %d are answered at once", n)
 		}
 		if d.failures.waiting != 0 {
