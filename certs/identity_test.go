@@ -185,6 +185,10 @@ func TestAMembersCertificateIsForBoth(t *testing.T) {
 		if err := DefaultPeerNames().Match(cert, "n1"); (err == nil) != c.want {
 			t.Errorf("%v: %v", c.usages, err)
 		}
+		cert.DNSNames = nil
+		if err := OfAnyMember(cert, "n1"); (err == nil) != c.want {
+			t.Errorf("%v, of any member: %v", c.usages, err)
+		}
 	}
 }
 

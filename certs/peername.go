@@ -85,8 +85,8 @@ const spiffeScheme = "spiffe://"
 // clients, so that no client's is taken for a member's, and one of its DNS names and URIs must match one of the
 // patterns. The common name does not count.
 func (p PeerNames) Match(cert *x509.Certificate, member string) error {
-	if !forServersAndClients(cert) {
-		return refuse(ReasonWrongUsage, "the certificate of %s is not that of member %q: a member's is for servers and for clients (extended key usage)", holder(cert), cut(member))
+	if err := OfAnyMember(cert, member); err != nil {
+		return err
 	}
 	for _, pattern := range p {
 		if pattern.matchesAny(cert.DNSNames, cert.URIs, member) {
@@ -104,6 +104,15 @@ func (p PeerNames) Match(cert *x509.Certificate, member string) error {
 		shown = append(shown[:10:10], "…")
 	}
 	return refuse(ReasonWrongName, "the certificate is not that of member %q: it is for %q, and must match %v", cut(member), shown, []PeerName(p))
+}
+
+// OfAnyMember says what is wrong if a verified certificate is not that of some member: it must be one for servers and for
+// clients, so that no client's is taken for a member's. Names do not count.
+func OfAnyMember(cert *x509.Certificate, member string) error {
+	if forServersAndClients(cert) {
+		return nil
+	}
+	return refuse(ReasonWrongUsage, "the certificate of %s is not that of member %q: a member's is for servers and for clients (extended key usage)", holder(cert), cut(member))
 }
 
 func forServersAndClients(cert *x509.Certificate) bool {

@@ -198,7 +198,11 @@ func TestAccessEqualsANaiveOne(t *testing.T) {
 			case 6:
 				enforced, role := rapid.IntRange(0, 3).Draw(r, "enforced") > 0, rapid.SampledFrom(append([]string{""}, modelRoles...)).Draw(r, "anonymous")
 				cmd = setAuth(enforced, role)
-				ok = ok && (role == "" || n.known(role)) && n.may(who, access.Auth|n.verbs(role), pattern.All)
+				given := n.verbs(role)
+				if n.enforced && !enforced {
+					given = access.All
+				}
+				ok = ok && (role == "" || n.known(role)) && n.may(who, access.Auth|given, pattern.All)
 				after.enforced, after.anonymous = enforced, role
 			}
 			ok = ok && !n.lockedOut(who, after)

@@ -177,8 +177,16 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 		}
 		return r.refuse(caller, logv1.Refusal_REASON_DENIED, lacking, over, kind, key)
 	}
+	var used map[string]bool // the leases that the caller may use: each is looked at once, it may have many reports
 	for i, c := range cmd.GetWrite().GetChanges() {
-		if refusal := need(access.Report, logv1.Kind_KIND_SERVICE, c.GetService(), c.GetService()); refusal != nil {
+		refusal := need(access.Report, logv1.Kind_KIND_SERVICE, c.GetService(), c.GetService())
+		if id := c.GetLeaseId(); refusal == nil && id != "" && !used[id] {
+			if refusal = s.authorizeLease(id, caller, may, need); used == nil {
+				used = make(map[string]bool)
+			}
+			used[id] = true
+		}
+		if refusal != nil {
 			refusal.Change = uint32(i + 1)
 			if len(cmd.GetWrite().GetChanges()) == 1 {
 				refusal.Change = 0
@@ -202,16 +210,20 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 			return nil
 		}
 		name := c.GetSet().GetName() + c.GetRemove().GetName()
-		if before := s.rule(name); before != nil {
-			if refusal := need(access.Rules, record.GetKind(), name, before.GetPattern()); refusal != nil {
+		if !may.Some(access.Rules) {
+			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Rules, "", record.GetKind(), name)
+		}
+		if set := c.GetSet(); set != nil {
+			if refusal := need(access.Rules, record.GetKind(), name, set.GetPattern()); refusal != nil {
 				return refusal
 			}
 		}
-		if set := c.GetSet(); set != nil {
-			return need(access.Rules, record.GetKind(), name, set.GetPattern())
-		}
-		if !may.Some(access.Rules) {
-			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Rules, "", record.GetKind(), name)
+		if before := s.rule(name); before != nil {
+			over := before.GetPattern()
+			if !may.Covers(access.Read, over) && !may.Covers(access.Rules, over) {
+				over = pattern.All // the refusal does not tell him the pattern
+			}
+			return need(access.Rules, record.GetKind(), name, over)
 		}
 	case logv1.Kind_KIND_LEASE:
 		var c logv1.LeaseCommand
@@ -221,20 +233,46 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 		if !may.Some(access.Report) {
 			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Report, "", record.GetKind(), c.GetRevoke().GetLeaseId())
 		}
-		return s.authorizeRevoke(c.GetRevoke().GetLeaseId(), need)
+		id := c.GetRevoke().GetLeaseId()
+		if refusal := s.authorizeLease(id, caller, may, need); refusal != nil {
+			return refusal
+		}
+		return s.authorizeReports(id, may, need)
 	default: // a kind that is new, and for which nobody said what it takes
 		return need(access.All, record.GetKind(), "", pattern.All)
 	}
 	return nil
 }
 
-// authorizeRevoke refuses the end of a lease to who may not report all that is attached to it.
-func (s *state) authorizeRevoke(id string, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) (refusal *logv1.Refusal) {
+// authorizeLease refuses the use of a lease to who did not grant it, unless he may report all that is attached to it.
+// Nothing attached is not enough if an identity granted it: else who may report anything could take each new lease
+// away. Who attaches a report to the lease of another would keep that one from revoking it.
+func (s *state) authorizeLease(id string, caller *logv1.Actor, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) *logv1.Refusal {
+	l := s.lease(id)
+	if l == nil {
+		return nil // the command is another one, or is refused for that
+	}
+	owner := identity(l.GetActor())
+	if owner == identity(caller) && owner != limits.AnonymousIdentity {
+		return nil
+	}
+	if owner != limits.AnonymousIdentity && s.attached.Newest(id) == 0 {
+		return need(access.Report, logv1.Kind_KIND_LEASE, id, pattern.All)
+	}
+	return s.authorizeReports(id, may, need)
+}
+
+// authorizeReports refuses to who may not report all that is attached to a lease. It names no service that the caller
+// may not read.
+func (s *state) authorizeReports(id string, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) (refusal *logv1.Refusal) {
 	if id == "" {
-		return nil // the command is another one
+		return nil
 	}
 	s.attached.Ascend(id, func(report leases.Report[*record]) bool {
-		refusal = need(access.Report, logv1.Kind_KIND_SERVICE, report.Value.name, report.Value.name)
+		name := report.Value.name
+		if refusal = need(access.Report, logv1.Kind_KIND_SERVICE, name, name); refusal != nil && !may.Allows(access.Read, name) {
+			refusal = need(access.Report, logv1.Kind_KIND_LEASE, id, pattern.All)
+		}
 		return refusal == nil
 	})
 	return refusal

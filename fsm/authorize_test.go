@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
@@ -172,6 +173,11 @@ func TestAuthorization(t *testing.T) {
 	step("a static administrator may", by("static", putGrants(root)), ok)
 	step("and gives it back", by("static", putGrants(root, grantOver("admin", "**"))), ok)
 
+	step("who has auth alone", by(root, putGrants("cert:auth", grantOver("granter", "*"))), ok)
+	step("does not give everybody everything", by("cert:auth", setAuth(false, "")), escalate)
+	step("but says what anonymous callers are", by("cert:auth", setAuth(true, "reporter")), ok)
+	step("as they were", by(root, setAuth(true, "viewer")), ok)
+
 	step("a role that is deleted", by(root, deleteRole("granter")), ok)
 	step("can be given to nobody", by(root, putGrants("cert:y", grantOver("granter", "*"))), notFound)
 	step("a token with an end", by(root, createToken(&logv1.CreateToken{Name: "short", SecretSha256: secret("short"), Ttl: hour, Grants: []*logv1.Grant{grantOver("reporter", "*")}})), ok)
@@ -206,6 +212,63 @@ func TestAuthorization(t *testing.T) {
 		"garbage":              recordCommand(logv1.Kind_KIND_TOKEN, &logv1.TokenCommand{}),
 	} {
 		step(name, cmd, invalid)
+	}
+}
+
+// TestLeasesOfOthers: nobody takes, blocks or revokes a lease that is not his.
+func TestLeasesOfOthers(t *testing.T) {
+	const serving, sql = logv1.Status_STATUS_SERVING, "cert:sql"
+	h := harnessWith(t, Config{RegistryFile: newMemRegistryFile()})
+	step := func(what string, want logv1.Refusal_Reason, caller string, cmd *logv1.Command) *logv1.Refusal {
+		t.Helper()
+		got := h.do(t, 1, by(caller, cmd))[0].GetRefusal()
+		if got.GetReason() != want {
+			t.Errorf("%s: %v, want %v", what, got, want)
+		}
+		return got
+	}
+	const ok, no = logv1.Refusal_REASON_UNSPECIFIED, logv1.Refusal_REASON_DENIED
+	step("granted by nobody", ok, "", grantOf(leaseID(3)))
+	step("attached by nobody", ok, "", write(leased("sql/old", serving, leaseID(3))))
+	step("sql", ok, "", putGrants(sql, grantOver("reporter", "sql/*")))
+	step("its successor", ok, "", putGrants("cert:sql-2", grantOver("reporter", "sql/*")))
+	step("another", ok, "", putGrants("cert:web", grantOver("reporter", "web/*")))
+	step("enforced", ok, "static", setAuth(true, ""))
+
+	step("a lease", ok, sql, grantOf(leaseID(1)))
+	step("a new lease is not revoked by another", no, "cert:web", revoke(leaseID(1)))
+	step("nor attached to", no, "cert:web", write(leased("web/a", serving, leaseID(1))))
+	step("its own", ok, sql, write(leased("sql/a", serving, leaseID(1))))
+	refusal := step("another attaches nothing to it", no, "cert:web", write(leased("web/a", serving, leaseID(1))))
+	if refusal.GetKey() == "sql/a" || refusal.GetHeld() == "sql/a" {
+		t.Errorf("the refusal names a service that its caller may not read: %v", refusal)
+	}
+	step("nor in a batch", no, "cert:web", write(change("web/a", serving), leased("web/b", serving, leaseID(1))))
+	step("nor to one that nobody granted", no, "cert:web", write(leased("web/a", serving, leaseID(3))))
+	step("who may report all of it goes on with it", ok, "cert:sql-2", write(leased("sql/b", serving, leaseID(1))))
+	step("and with the one that nobody granted", ok, sql, write(leased("sql/old2", serving, leaseID(3))))
+	step("an administrator may use it", ok, "static", write(leased("web/x", serving, leaseID(3))))
+	step("no lease", logv1.Refusal_REASON_NOT_FOUND, "cert:web", write(leased("web/a", serving, leaseID(9))))
+	step("who granted it revokes it", ok, sql, revoke(leaseID(1)))
+}
+
+// TestRefusalsTellNoPatternOfARule: nor whether there is one, to who may change none.
+func TestRefusalsTellNoPatternOfARule(t *testing.T) {
+	h := harnessWith(t, Config{RegistryFile: newMemRegistryFile()})
+	h.do(t, 1, by("", atLeast("secret", "pay/hidden/*", 1)), by("", putGrants("cert:shop", grantOver("operator", "shop/*"))), by("static", setAuth(true, "")))
+	refusal := func(who string, cmd *logv1.Command) *logv1.Refusal {
+		t.Helper()
+		got := h.do(t, 2, by(who, cmd))[0].GetRefusal()
+		if got.GetReason() != logv1.Refusal_REASON_DENIED || strings.Contains(got.String(), "hidden") {
+			t.Errorf("%q: %v", who, got)
+		}
+		return got
+	}
+	refusal("cert:shop", atLeast("secret", "shop/*", 1))
+	refusal("cert:shop", removeRule("secret"))
+	there, not := refusal("cert:x", atLeast("secret", "shop/*", 1)), refusal("cert:x", atLeast("none", "shop/*", 1))
+	if there.Key = not.Key; !proto.Equal(there, not) {
+		t.Errorf("%v if there is one, %v if not", there, not)
 	}
 }
 

@@ -21,8 +21,8 @@ type TLS struct {
 	Files certs.Files
 	// PeerNames are the patterns of the names in certificates of members. None: the name of the member.
 	PeerNames certs.PeerNames
-	// SharedPeerIdentity lets members show certificates that do not name them: each that a CA of Files signed is one of
-	// any member.
+	// SharedPeerIdentity lets members show certificates that do not name them: each that a CA of Files signed for
+	// servers and clients is one of any member.
 	SharedPeerIdentity bool
 }
 
@@ -46,10 +46,10 @@ func (t TLS) peerNames() certs.PeerNames {
 	return t.PeerNames
 }
 
-// names says why a certificate is not the named member's; nil: each is.
+// names says why a certificate is not the named member's.
 func (t TLS) names() func(certificate *x509.Certificate, member string) error {
 	if t.SharedPeerIdentity {
-		return nil
+		return certs.OfAnyMember
 	}
 	return t.peerNames().Match
 }
@@ -77,12 +77,7 @@ func (n *Node) openTLS() error {
 	source, err := certs.Open(t.Files, certs.Options{
 		Use:    certs.ForNode,
 		Logger: n.log,
-		Check: func(leaf *x509.Certificate) error {
-			if names == nil {
-				return nil
-			}
-			return names(leaf, n.cfg.Name)
-		},
+		Check:  func(leaf *x509.Certificate) error { return names(leaf, n.cfg.Name) },
 	})
 	if err != nil {
 		return fmt.Errorf("TLS: %w", err)

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"crypto/x509"
 	"strings"
 	"testing"
 	"time"
@@ -25,5 +26,16 @@ func TestCertificatesThatEndSoonAreTold(t *testing.T) {
 		if got := n.certificateAlarm(time.Now().Add(after)); (want == "") != (got == "") || !strings.HasPrefix(got, want) {
 			t.Errorf("after %v: %q, want %q", after, got, want)
 		}
+	}
+}
+
+// TestNoClientIsAMember: also where members share one certificate.
+func TestNoClientIsAMember(t *testing.T) {
+	names := TLS{SharedPeerIdentity: true}.names()
+	if names == nil {
+		t.Fatal("each certificate of the CAs is taken for that of a member, those of clients too")
+	}
+	if names(&x509.Certificate{ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, "n1") == nil {
+		t.Error("a client's certificate is taken for that of a member")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -291,6 +292,50 @@ func TestStreamsOfChangesThatSendNothingEnd(t *testing.T) {
 		if took := time.Since(began); took > time.Second {
 			t.Errorf("they ended after %v", took)
 		}
+	})
+}
+
+// TestLeasesOfOthersAreNotRenewed: they are lost to who asks, over both streams.
+func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := single(t)
+		token := accesstoken.New()
+		n.addToken("ci", token, 0)
+		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "successors", "lack")
+		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "successors": "cert:b"} {
+			n.leases.leases[id].Actor = &logv1.Actor{Name: owner, Verified: true}
+		}
+		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "successors": {"a/x"}, "lack": {"b/x"}}
+		ids := []string{"own", "others", "nobodys", "foreign", "successors", "lack", "unheard"}
+		ctx := with(timeout(t, time.Hour), token)
+		renew := func(what string, wantLost ...string) {
+			t.Helper()
+			s, err := n.admin().KeepAlive(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = s.Send(&rollcallv1.KeepAliveRequest{LeaseIds: ids})
+			res, err := s.Recv()
+			if err != nil || !slices.Equal(res.GetLostLeaseIds(), wantLost) || len(res.GetRenewedLeaseIds()) != len(ids)-len(wantLost) {
+				t.Errorf("%s: %v, %v; want lost %v", what, res, err, wantLost)
+			}
+			w := n.openWriteStream(t, ctx)
+			sendWrites(t, w, &rollcallv1.StreamedWrite{Id: 1, Write: &rollcallv1.StreamedWrite_KeepAlive{KeepAlive: &rollcallv1.KeepAliveRequest{LeaseIds: ids}}})
+			answers, err := w.Recv()
+			if err != nil || !slices.Equal(answers.GetResults()[0].GetKeepAlive().GetLostLeaseIds(), wantLost) {
+				t.Errorf("%s, by WriteStream: %v, %v; want lost %v", what, answers, err, wantLost)
+			}
+		}
+		renew("not enforced")
+		n.access.change(func(r *fakeRights) {
+			r.enforced = true
+			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "a/*"})
+		})
+		renew("a reporter of a part", "others", "foreign", "lack")
+		n.access.change(func(r *fakeRights) {
+			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "*"})
+		})
+		renew("a reporter of everything")
 	})
 }
 

@@ -39,6 +39,7 @@ type admin struct {
 	router   *forward.Router
 	pending  *budget.Budget
 	renewer  *renewal.Renewer
+	leases   Leases
 	renewals *budget.Budget // what large messages of KeepAlive, and their answers, hold
 	fence    *fence.Fence
 	ending   context.Context            // ends when streams are to end

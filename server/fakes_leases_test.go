@@ -19,6 +19,8 @@ type fakeLeases struct {
 	mu     sync.Mutex
 	leases map[string]*logv1.Lease
 	guard  *logv1.LeaseGuard
+	// attached are the services whose reports are attached to a lease, as GetLease counts them.
+	attached map[string][]string
 }
 
 func (f *fakeLeases) put(ttl time.Duration, ids ...string) {
@@ -45,10 +47,17 @@ func (f *fakeLeases) Lease(id string) *logv1.Lease {
 }
 
 func (f *fakeLeases) GetLease(id string, filter *logv1.LeaseFilter) (*rollcallv1.Lease, int64) {
-	if l := f.Lease(id); shows(filter, l) {
-		return convert.Lease(id, l), 9
+	l := f.Lease(id)
+	if !shows(filter, l) {
+		return nil, 9
 	}
-	return nil, 9
+	p := convert.Lease(id, l)
+	for _, service := range f.attached[id] {
+		if filter == nil || filter.Service(service) {
+			p.ServiceCount++
+		}
+	}
+	return p, 9
 }
 
 func (f *fakeLeases) ListLeases(after string, limit int, all bool, filter *logv1.LeaseFilter) (list []*rollcallv1.Lease, more bool, revision int64) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -15,7 +16,6 @@ import (
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
-	"github.com/rollcallhq/rollcall/server/renewal"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -103,7 +103,7 @@ func (a *admin) keepAlive(ctx context.Context, who *standing, stream grpc.Server
 		if f := out.Take(keepAliveBytes(req)); f != nil {
 			return f
 		}
-		res := answer.renew(ctx, a.renewer, req)
+		res := answer.renew(ctx, who, req)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -121,8 +121,12 @@ type keepAliveAnswer struct {
 }
 
 // renew renews the leases of a validated message. What it returns is valid until the next call. It changes req.
-func (k *keepAliveAnswer) renew(ctx context.Context, by *renewal.Renewer, req *rollcallv1.KeepAliveRequest) *rollcallv1.KeepAliveResponse {
-	renewed, lost, waiting, again := by.Renew(ctx, distinct(req.GetLeaseIds()))
+func (k *keepAliveAnswer) renew(ctx context.Context, who *standing, req *rollcallv1.KeepAliveRequest) *rollcallv1.KeepAliveResponse {
+	mine, others := who.ownLeases(distinct(req.GetLeaseIds()))
+	renewed, lost, waiting, again := who.renewer.Renew(ctx, mine)
+	if len(others) > 0 {
+		lost = slices.Concat(lost, others)
+	}
 	m := &k.message
 	m.RenewedLeaseIds, m.LostLeaseIds, m.WaitingLeaseIds, m.RenewAfter = renewed, lost, waiting, nil
 	if again > 0 {

@@ -293,7 +293,7 @@ func (s *writeStream) renewStreamed(write *streamedWrite) {
 // tryRenew returns an error if renewing panicked.
 func (s *writeStream) tryRenew(ctx context.Context, req *rollcallv1.KeepAliveRequest) (_ *rollcallv1.KeepAliveResponse, err error) {
 	defer rpcerror.Recovered(s.log, s.node, "Admin.WriteStream", false, &err)
-	return (&keepAliveAnswer{}).renew(ctx, s.renewer, req), nil
+	return (&keepAliveAnswer{}).renew(ctx, s.who, req), nil
 }
 
 // tryStart returns an error if starting panicked.
