@@ -178,7 +178,7 @@ func hideGlobals(root *cobra.Command) {
 		}
 		hideGlobal(find(root, path), root, tokenFlagName)
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "auth", "token", "role", "grant", "cert", "cert ca", "cert node", "cert client"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "auth", "token", "token generate", "role", "grant", "cert", "cert ca", "cert node", "cert client"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout", tokenFlagName)
 		hideGlobal(find(root, path), root, tlsFlagNames...)
 	}
