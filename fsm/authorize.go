@@ -244,6 +244,12 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 	return nil
 }
 
+// Authorized says whether the caller of a command may give it, as of this node's newest cut. The fold decides.
+func (f *FSM) Authorized(cmd *logv1.Command) bool {
+	v := f.view.Load()
+	return v.authorize(cmd, v.logTime) == nil
+}
+
 // authorizeLease refuses the use of a lease to who did not grant it, unless he may report all that is attached to it.
 // Nothing attached is not enough if an identity granted it: else who may report anything could take each new lease
 // away. Who attaches a report to the lease of another would keep that one from revoking it.
