@@ -243,6 +243,11 @@ func TestLeasesOfOthers(t *testing.T) {
 	if refusal.GetKey() == "sql/a" || refusal.GetHeld() == "sql/a" {
 		t.Errorf("the refusal names a service that its caller may not read: %v", refusal)
 	}
+	for who, want := range map[string]bool{"": false, "cert:web": false, "cert:sql-2": true, sql: true, "static": true} {
+		if got := h.Authorized(by(who, write(leased("sql/a", serving, leaseID(1))))); got != want {
+			t.Errorf("%q may write under the lease: %v", who, got)
+		}
+	}
 	step("nor in a batch", no, "cert:web", write(change("web/a", serving), leased("web/b", serving, leaseID(1))))
 	step("nor to one that nobody granted", no, "cert:web", write(leased("web/a", serving, leaseID(3))))
 	step("who may report all of it goes on with it", ok, "cert:sql-2", write(leased("sql/b", serving, leaseID(1))))
