@@ -302,12 +302,13 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 		n := single(t)
 		token := accesstoken.New()
 		n.addToken("ci", token, 0)
-		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "successors", "lack")
-		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "successors": "cert:b"} {
+		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "equals", "lack")
+		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "equals": "cert:b"} {
 			n.leases.leases[id].Actor = &logv1.Actor{Name: owner, Verified: true}
 		}
-		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "successors": {"a/x"}, "lack": {"b/x"}}
-		ids := []string{"own", "others", "nobodys", "foreign", "successors", "lack", "unheard"}
+		n.leases.leases["nobodys"].Actor = &logv1.Actor{Name: "cert:b"}
+		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "equals": {"a/x"}, "lack": {"b/x"}}
+		ids := []string{"own", "others", "nobodys", "foreign", "equals", "lack", "unheard"}
 		ctx := with(timeout(t, time.Hour), token)
 		renew := func(what string, wantLost ...string) {
 			t.Helper()
@@ -332,7 +333,13 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 			r.enforced = true
 			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "a/*"})
 		})
-		renew("a reporter of a part", "others", "foreign", "lack")
+		renew("a reporter of a part", "others", "foreign", "equals")
+		// Another token of the same name is the same identity.
+		another := accesstoken.New()
+		n.removeToken(token)
+		n.addToken("ci", another, 0)
+		ctx = with(timeout(t, time.Hour), another)
+		renew("with another token", "others", "foreign", "equals")
 		n.access.change(func(r *fakeRights) {
 			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "*"})
 		})
