@@ -347,6 +347,35 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 	})
 }
 
+// TestWritesThatNameALeaseOfAnother: the refusal names the lease, over SetServingStatus, WriteStream and RevokeLease.
+func TestWritesThatNameALeaseOfAnother(t *testing.T) {
+	n := single(t)
+	token := accesstoken.New()
+	n.addToken("ci", token, 0)
+	const id = "0000000000000001"
+	n.agreement.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+		if a := cmd.GetActor(); a.GetName() != "token:ci" || !a.GetVerified() {
+			t.Errorf("the actor is %v", a)
+		}
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_LEASE, Key: id, Given: "token:ci", Limit: int64(access.Report), Held: "*"}}, nil
+	})
+	ctx := with(patient(t), token)
+	check := func(err error) {
+		t.Helper()
+		meta := map[string]string{rpcerror.MetaLease: id, rpcerror.MetaIdentity: "token:ci", rpcerror.MetaVerb: "report", rpcerror.MetaName: "*"}
+		checkError(t, err, want{codes.PermissionDenied, rpcerror.ReasonDenied, rpcerror.WrittenNo, meta, "token:ci did not grant lease"})
+	}
+	set := streamedSet(1, "a", serving)
+	set.GetSet().LeaseId = id
+	_, err := n.admin().SetServingStatus(ctx, set.GetSet())
+	check(err)
+	_, err = n.admin().RevokeLease(ctx, &rollcallv1.RevokeLeaseRequest{LeaseId: id})
+	check(err)
+	stream := n.openWriteStream(t, ctx)
+	sendWrites(t, stream, set)
+	check(errorIn(answersOf(t, stream, 1)[1]))
+}
+
 // TestFailedLoginsHoldLittle: what strangers send as their requests is not more than what clients may hold.
 func TestFailedLoginsHoldLittle(t *testing.T) {
 	if held := int64(authn.MaxWaiting * maxRequestBytes); held > MinClientMemory {
