@@ -240,6 +240,12 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 	return nil
 }
 
+// Authorized says whether the caller of a command may give it, as of this node's newest cut. The fold decides.
+func (f *FSM) Authorized(cmd *logv1.Command) bool {
+	v := f.view.Load()
+	return v.authorize(cmd, v.logTime) == nil
+}
+
 // authorizeLease refuses to attach a report to a lease of another.
 func (s *state) authorizeLease(id string, caller *logv1.Actor, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) *logv1.Refusal {
 	l := s.lease(id)
@@ -322,18 +328,29 @@ func withoutLockout(evaluate func(*Tx, []byte) *logv1.Refusal) func(*Tx, []byte)
 	}
 }
 
-// checkLockout refuses a change of access after which the caller, who could undo it before, could not.
+// checkLockout refuses a change of access after which the caller could not undo it, though he could before: who may do
+// everything must be able to do everything afterwards, too, because he could not give himself back what he lacks. Who
+// administers access without that must be able to go on with it.
 func (tx *Tx) checkLockout() *logv1.Refusal {
 	caller := tx.cmd.GetActor()
 	after := tx.after()
 	if caller.GetVerified() && caller.GetStaticAdmin() || !after.enforced() {
 		return nil
 	}
-	if before, refusal := tx.now().of(caller); refusal != nil || !before.Whole(access.Auth) {
+	before, refusal := tx.now().of(caller)
+	if refusal != nil || !before.Whole(access.Auth) {
 		return refusal
 	}
-	if may, refusal := after.of(caller); refusal != nil || !may.Whole(access.Auth) {
-		return &logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: identity(caller)}
+	keep := access.Auth
+	if before.Whole(access.All) {
+		keep = access.All
+	}
+	may, refusal := after.of(caller)
+	if refusal != nil {
+		may = access.Permissions{}
+	}
+	if lacking := may.Lacks(keep, pattern.All); lacking != 0 {
+		return &logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: identity(caller), Limit: int64(lacking)}
 	}
 	return nil
 }

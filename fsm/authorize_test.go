@@ -266,6 +266,11 @@ func TestLeasesOfOthers(t *testing.T) {
 	denied("nor in a batch", leaseID(1), web, write(change("web/a", serving), leased("web/b", serving, leaseID(1))))
 	denied("nor does who may report the same", leaseID(1), "cert:sql-2", write(leased("sql/b", serving, leaseID(1))))
 	denied("who does not revoke it either", leaseID(1), "cert:sql-2", revoke(leaseID(1)))
+	for who, want := range map[string]bool{"": false, web: false, "cert:sql-2": false, sql: true, all: true, "static": true} {
+		if got := h.Authorized(by(who, write(leased("sql/a", serving, leaseID(1))))); got != want {
+			t.Errorf("%q may write under the lease: %v", who, got)
+		}
+	}
 	step("but takes the report over", ok, "cert:sql-2", grantOf(leaseID(6)))
 	step("to a lease of its own", ok, "cert:sql-2", write(leased("sql/a", serving, leaseID(6))))
 	step("an anonymous caller with the name of the owner", no, "", &logv1.Command{Actor: &logv1.Actor{Name: sql}, Kind: revoke(leaseID(1)).Kind})

@@ -556,7 +556,7 @@ func TestRefusedRequestsOfAccess(t *testing.T) {
 		"token without a hash":            {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.SecretSha256 = nil }), "secret_sha256 has 0 bytes"},
 		"token with half a hash":          {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.SecretSha256 = sum[:16] }), "secret_sha256 has 16 bytes"},
 		"token with its text as hash":     {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.SecretSha256 = []byte(accesstoken.New().Text()) }), "secret_sha256 has 64 bytes"},
-		"token for no time":               {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(0) }), "ttl is 0s"},
+		"token for no time":               {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(0) }), "ttl is 0s; 1s to 87600h (10 years) is allowed"},
 		"token for a negative time":       {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(-time.Hour) }), "ttl is -1h"},
 		"token for eleven years":          {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(11 * 365 * 24 * time.Hour) }), "ttl is"},
 		"token for no duration":           {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = &durationpb.Duration{Nanos: -1, Seconds: 5} }), "ttl is no duration"},
