@@ -219,6 +219,7 @@ func TestVirtualResolverAnotherCluster(t *testing.T) {
 		for _, i := range instances[1:] {
 			r.comesBack("the registry is empty", i)
 		}
+		time.Sleep(time.Second) // both watches have begun anew
 		// Later changes are seen, and the operator's word ends what is held.
 		r.override(r.operator, "checkout/"+instances[1], notServing, client.WriteOptions{})
 		if last := r.leaves(instances[1]); last > 100*time.Millisecond {
