@@ -205,7 +205,7 @@ func TestVirtualResolverFlips(t *testing.T) {
 
 // TestVirtualResolverAnotherCluster: the registry is founded anew on its addresses, and then restored from a backup.
 func TestVirtualResolverAnotherCluster(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+	inVirtualTime(t, likeInProduction, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
 		off := instances[0]
@@ -219,7 +219,6 @@ func TestVirtualResolverAnotherCluster(t *testing.T) {
 		for _, i := range instances[1:] {
 			r.comesBack("the registry is empty", i)
 		}
-		time.Sleep(time.Second) // both watches have begun anew
 		// Later changes are seen, and the operator's word ends what is held.
 		r.override(r.operator, "checkout/"+instances[1], notServing, client.WriteOptions{})
 		if last := r.leaves(instances[1]); last > 100*time.Millisecond {
