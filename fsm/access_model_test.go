@@ -123,7 +123,15 @@ func (n *naive) put(identity string, grants []*logv1.Grant, denied bool) {
 
 // lockedOut says whether the caller of a change could undo it before, and could not afterwards.
 func (n *naive) lockedOut(who string, after *naive) bool {
-	return who != "static" && after.enforced && n.may(who, access.Auth, pattern.All) && !after.may(who, access.Auth, pattern.All)
+	if who == "static" || !after.enforced {
+		return false
+	}
+	for _, verbs := range []access.Verbs{access.Auth, access.All} {
+		if n.may(who, verbs, pattern.All) && !after.may(who, verbs, pattern.All) {
+			return true
+		}
+	}
+	return false
 }
 
 var (

@@ -338,18 +338,29 @@ func withoutLockout(evaluate func(*Tx, []byte) *logv1.Refusal) func(*Tx, []byte)
 	}
 }
 
-// checkLockout refuses a change of access after which the caller, who could undo it before, could not.
+// checkLockout refuses a change of access after which the caller could not undo it, though he could before: who may do
+// everything must be able to do everything afterwards, too, because he could not give himself back what he lacks. Who
+// administers access without that must be able to go on with it.
 func (tx *Tx) checkLockout() *logv1.Refusal {
 	caller := tx.cmd.GetActor()
 	after := tx.after()
 	if caller.GetVerified() && caller.GetStaticAdmin() || !after.enforced() {
 		return nil
 	}
-	if before, refusal := tx.now().of(caller); refusal != nil || !before.Whole(access.Auth) {
+	before, refusal := tx.now().of(caller)
+	if refusal != nil || !before.Whole(access.Auth) {
 		return refusal
 	}
-	if may, refusal := after.of(caller); refusal != nil || !may.Whole(access.Auth) {
-		return &logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: identity(caller)}
+	keep := access.Auth
+	if before.Whole(access.All) {
+		keep = access.All
+	}
+	may, refusal := after.of(caller)
+	if refusal != nil {
+		may = access.Permissions{}
+	}
+	if lacking := may.Lacks(keep, pattern.All); lacking != 0 {
+		return &logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: identity(caller), Limit: int64(lacking)}
 	}
 	return nil
 }

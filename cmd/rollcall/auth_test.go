@@ -123,7 +123,7 @@ func TestWhatToDoAboutARefusal(t *testing.T) {
 			`not written: token:ci lacks the verb report over everything, and nobody gives or takes away what he may not do himself; "rollcall whoami" shows what you may do; ask somebody who may do more`},
 		{codes.Unauthenticated, "NO_CREDENTIALS", "show a token (--token-file)", "show a token (--token-file)"},
 		{codes.Unauthenticated, "NO_CREDENTIALS", "no", "no; say who you are with --token-file, or with --cert and --key"},
-		{codes.Unauthenticated, "TOKEN_UNKNOWN", "no such token", `no such token; is it of another cluster? "rollcall token list" shows the tokens of this one to administrators`},
+		{codes.Unauthenticated, "TOKEN_UNKNOWN", "no such token", `no such token; it was revoked, or is of another cluster; "rollcall token list" shows the tokens of this one to administrators`},
 		{codes.Unauthenticated, "TOKEN_REVOKED", "the token of token:ci was revoked", `the token of token:ci was revoked; an administrator makes another one with "rollcall token create"`},
 		{codes.Unauthenticated, "TOKEN_EXPIRED", "the token of token:ci expired", `the token of token:ci expired; an administrator makes another one with "rollcall token create"`},
 		{codes.Unauthenticated, "TOKEN_DAMAGED", "it is no token", "it is no token; get the token again from who made it: it is one line that begins with rct_"},

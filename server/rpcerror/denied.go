@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	"github.com/rollcallhq/rollcall/fsm/access"
 )
 
@@ -143,7 +144,8 @@ func accessText(r *logv1.Refusal) string {
 			return "not written: the caller showed no token and no certificate, so it could not undo this; " +
 				"make a token with the role admin first, and show it (--token-file)"
 		}
-		return fmt.Sprintf("not written: afterwards %s would lack the verb auth over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it", who)
+		lacking := &Denial{Verbs: access.Verbs(r.GetLimit()), Over: pattern.All}
+		return fmt.Sprintf("not written: afterwards %s would lack %s, and could not undo it; grant it the role admin over everything first, or let another administrator do it", who, lacking.lacks())
 	case logv1.Refusal_REASON_TOKEN_REVOKED:
 		return "the token of " + who + " was revoked"
 	case logv1.Refusal_REASON_TOKEN_EXPIRED:

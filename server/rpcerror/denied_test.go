@@ -60,9 +60,15 @@ func TestRefusalsOfAccess(t *testing.T) {
 			map[string]string{"written": "no", "identity": "cert:a", "verb": "read,auth", "name": "*"},
 		},
 		"lockout": {
-			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "cert:a"},
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "cert:a", Limit: int64(access.Auth)},
 			codes.FailedPrecondition, "AUTH_LOCKOUT",
 			`not written: afterwards cert:a would lack the verb auth over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it`,
+			map[string]string{"written": "no", "identity": "cert:a"},
+		},
+		"lockout of who may do everything": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "cert:a", Limit: int64(access.Override | access.Rules)},
+			codes.FailedPrecondition, "AUTH_LOCKOUT",
+			`not written: afterwards cert:a would lack the verbs override, rules over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it`,
 			map[string]string{"written": "no", "identity": "cert:a"},
 		},
 		"lockout of nobody": {

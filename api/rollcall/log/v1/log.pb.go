@@ -260,7 +260,7 @@ const (
 	// any would do; value: 1 if the identity is denied everything.
 	Refusal_REASON_DENIED        Refusal_Reason = 20
 	Refusal_REASON_ESCALATION    Refusal_Reason = 21 // as for DENIED: what the caller would give without having it
-	Refusal_REASON_AUTH_LOCKOUT  Refusal_Reason = 22 // given: the identity, which could not undo it
+	Refusal_REASON_AUTH_LOCKOUT  Refusal_Reason = 22 // given: the identity, which could not undo it; limit: the verbs that it would lack
 	Refusal_REASON_TOKEN_REVOKED Refusal_Reason = 23 // given: the identity
 	Refusal_REASON_TOKEN_EXPIRED Refusal_Reason = 24 // given: the identity; value: the log time when it expired
 )
