@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -23,6 +24,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -682,5 +684,51 @@ func TestRefusalsOfTheFold(t *testing.T) {
 		if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
+	}
+}
+
+// TestListsOfAccessAreFiltered: who has the verb auth over a part is told that it is not shown all.
+func TestListsOfAccessAreFiltered(t *testing.T) {
+	n := single(t)
+	boss, clerk := accesstoken.New(), accesstoken.New()
+	n.addToken("boss", boss, 0)
+	n.addToken("clerk", clerk, 0)
+	n.addToken("shop", accesstoken.New(), 0)
+	n.access.change(func(r *fakeRights) {
+		r.enforced = true
+		r.grants["token:boss"] = access.New(access.Grant{Verbs: access.All, Pattern: "*"})
+		r.grants["token:clerk"] = access.New(access.Grant{Verbs: access.Auth, Pattern: "shop/*"})
+		r.grants["cert:shop"] = access.New(access.Grant{Verbs: access.Read, Pattern: "shop/*"})
+	})
+	for _, tt := range []struct {
+		who                          string
+		token                        accesstoken.Token
+		tokens, grants, boss, itself int
+		filtered                     bool
+	}{
+		{"boss", boss, 3, 3, 1, 1, false},
+		{"clerk", clerk, 1, 1, 0, 1, true},
+	} {
+		ctx := with(patient(t), tt.token)
+		var header metadata.MD
+		check := func(what string, got, want int, err error, filtered bool) {
+			t.Helper()
+			if said := len(header.Get(authz.MetadataFiltered)) > 0; err != nil || got != want || said != filtered {
+				t.Errorf("%s, to %s: %d, %v, filtered %v; want %d, filtered %v", what, tt.who, got, err, said, want, filtered)
+			}
+			header = nil
+		}
+		tokens, err := n.accessClient().ListTokens(ctx, &rollcallv1.ListTokensRequest{}, grpc.Header(&header))
+		check("tokens", len(tokens.GetTokens()), tt.tokens, err, tt.filtered)
+		grants := func(what, identity string, want int, filtered bool) {
+			t.Helper()
+			list, err := n.accessClient().ListGrants(ctx, &rollcallv1.ListGrantsRequest{Identity: identity}, grpc.Header(&header))
+			check(what, len(list.GetGrants()), want, err, filtered)
+		}
+		grants("grants", "", tt.grants, tt.filtered)
+		grants("the grants of one", "token:boss", tt.boss, tt.filtered)
+		grants("its own grants", "token:"+tt.who, tt.itself, false)
+		_, err = n.accessClient().ListRoles(ctx, &rollcallv1.ListRolesRequest{}, grpc.Header(&header))
+		check("roles", 0, 0, err, false)
 	}
 }
