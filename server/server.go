@@ -240,7 +240,10 @@ func New(cfg Config, deps Deps) (*Server, error) {
 	var ending context.Context
 	ending, s.endWaits = context.WithCancelCause(context.Background())
 
-	s.callers = authn.New(authn.Config{Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log})
+	s.callers = authn.New(authn.Config{
+		Tokens: tokens{deps.Access}, Clock: deps.LogClock, Static: cfg.StaticAdmins, Ending: s.draining, Logger: s.log,
+		Behind: func() bool { return s.freshness.At().IsZero() },
+	})
 	access := authz.New(s.callers, rights{deps.Access})
 	s.open = authz.NewStreams(access, func() time.Time { return time.Unix(0, deps.LogClock()) })
 	in := freshness.NewIncoming()

@@ -35,6 +35,9 @@ type Config struct {
 	// Clock is the time by which tokens expire, in nanoseconds since 1970.
 	Clock  func() int64
 	Static *Static // administrators of this node's configuration; nil: none
+	// Behind says that this node has not caught up with the cluster since it started, so that it cannot tell a token
+	// that it does not know from one that does not exist. nil: it never is. It must not block.
+	Behind func() bool
 	// Ending is closed when calls are to be answered at once, because the node stops.
 	Ending <-chan struct{}
 	Logger *slog.Logger
@@ -57,11 +60,13 @@ func New(cfg Config) *Authenticator {
 const metadataKey = "authorization"
 
 // Caller says who calls: whom the token names, else the certificate of the connection. It refuses a call with a token
-// that proves nothing, after a while that grows with the failures from its address.
+// that proves nothing, after a while that grows with the failures from its address. While the node is Behind, a token that
+// it does not know is no failure of the caller's: it is answered at once with ReasonNotFresh, so that the caller asks
+// another node.
 func (a *Authenticator) Caller(ctx context.Context) (*Caller, *rpcerror.Failure) {
 	caller, failure := a.Identify(ctx)
-	if failure == nil {
-		return caller, nil
+	if failure == nil || failure.Reason == rpcerror.ReasonNotFresh {
+		return caller, failure
 	}
 	return a.refuse(ctx)
 }
@@ -121,6 +126,12 @@ func (a *Authenticator) byToken(connection *peer.Peer, values []string) (*Caller
 		return c, nil
 	}
 	known := a.known(sum)
+	if known == nil {
+		if a.cfg.Behind != nil && a.cfg.Behind() {
+			return nil, rpcerror.Unauthenticated(rpcerror.ReasonNotFresh, "this node does not know token %s, but has not caught up with the cluster since it started; ask another node", accesstoken.ID(sum))
+		}
+		known = a.known(sum) // it may have caught up in between
+	}
 	if known == nil {
 		return nil, rpcerror.Unauthenticated(rpcerror.ReasonTokenUnknown, "token %s is not one that this node knows", accesstoken.ID(sum))
 	}

@@ -84,6 +84,7 @@ type door struct {
 	*Authenticator
 	tokens *fakeTokens
 	now    int64
+	behind func() bool
 	log    bytes.Buffer
 	ending chan struct{}
 }
@@ -92,6 +93,7 @@ func newDoor(static *Static) *door {
 	d := &door{tokens: newFakeTokens(), ending: make(chan struct{})}
 	d.Authenticator = New(Config{
 		Tokens: d.tokens, Clock: func() int64 { return d.now }, Static: static, Ending: d.ending,
+		Behind: func() bool { return d.behind != nil && d.behind() },
 		Logger: slog.New(slog.NewTextHandler(&d.log, nil)),
 	})
 	return d
@@ -401,6 +403,40 @@ func FuzzAuthorization(f *testing.F) {
 			t.Errorf("%q: %s", values, failure.Reason)
 		case failure != nil && len(first) > 30 && strings.Contains(failure.Message, first[10:]):
 			t.Errorf("%q: the refusal repeats it: %s", values, failure.Message)
+		}
+	})
+}
+
+// A node that has not caught up since it started tells nobody that there is no such token: it is answered at once, and
+// counted as no failure. What it knows counts all the same.
+func TestBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDoor(nil)
+		known, late := accesstoken.New(), accesstoken.New()
+		d.tokens.add("known", known, 0)
+		d.behind = func() bool { return true }
+		ask := func(token accesstoken.Token) (*Caller, *rpcerror.Failure) {
+			return d.Caller(call(remote, overTLS, "Bearer "+token.Text()))
+		}
+		if c, f := ask(known); f != nil || c.Identity != "token:known" {
+			t.Errorf("a token that it knows: %v %v", c, f)
+		}
+		began := time.Now()
+		c, f := ask(late)
+		if f == nil || c != nil || f.Reason != rpcerror.ReasonNotFresh || f.Meta[rpcerror.MetaWritten] != rpcerror.WrittenNo {
+			t.Errorf("a token that it does not know: %v %v", c, f)
+		}
+		if time.Since(began) != 0 || d.Failures()["token_unknown"] != 0 || d.log.Len() > 0 {
+			t.Errorf("it is taken for a failure to log in: %s", d.log.String())
+		}
+		// It catches up in the moment in which it is asked.
+		var catchesUp sync.Once
+		d.behind = func() bool { catchesUp.Do(func() { d.tokens.add("late", late, 0) }); return false }
+		if c, f := ask(late); f != nil || c.Identity != "token:late" {
+			t.Errorf("a token that it has just learned: %v %v", c, f)
+		}
+		if _, f := ask(accesstoken.New()); f == nil || f.Reason != rpcerror.ReasonTokenUnknown {
+			t.Errorf("no token: %v", f)
 		}
 	})
 }
