@@ -304,12 +304,13 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 		n := single(t)
 		token := accesstoken.New()
 		n.addToken("ci", token, 0)
-		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "successors", "lack")
-		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "successors": "cert:b"} {
+		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "equals", "lack")
+		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "equals": "cert:b"} {
 			n.leases.leases[id].Actor = &logv1.Actor{Name: owner, Verified: true}
 		}
-		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "successors": {"a/x"}, "lack": {"b/x"}}
-		ids := []string{"own", "others", "nobodys", "foreign", "successors", "lack", "unheard"}
+		n.leases.leases["nobodys"].Actor = &logv1.Actor{Name: "cert:b"}
+		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "equals": {"a/x"}, "lack": {"b/x"}}
+		ids := []string{"own", "others", "nobodys", "foreign", "equals", "lack", "unheard"}
 		ctx := with(timeout(t, time.Hour), token)
 		renew := func(what string, wantLost ...string) {
 			t.Helper()
@@ -334,12 +335,47 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 			r.enforced = true
 			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "a/*"})
 		})
-		renew("a reporter of a part", "others", "foreign", "lack")
+		renew("a reporter of a part", "others", "foreign", "equals")
+		// Another token of the same name is the same identity.
+		another := accesstoken.New()
+		n.removeToken(token)
+		n.addToken("ci", another, 0)
+		ctx = with(timeout(t, time.Hour), another)
+		renew("with another token", "others", "foreign", "equals")
 		n.access.change(func(r *fakeRights) {
 			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "*"})
 		})
 		renew("a reporter of everything")
 	})
+}
+
+// TestWritesThatNameALeaseOfAnother: the refusal names the lease, over SetServingStatus, WriteStream and RevokeLease.
+func TestWritesThatNameALeaseOfAnother(t *testing.T) {
+	n := single(t)
+	token := accesstoken.New()
+	n.addToken("ci", token, 0)
+	const id = "0000000000000001"
+	n.agreement.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+		if a := cmd.GetActor(); a.GetName() != "token:ci" || !a.GetVerified() {
+			t.Errorf("the actor is %v", a)
+		}
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_LEASE, Key: id, Given: "token:ci", Limit: int64(access.Report), Held: "*"}}, nil
+	})
+	ctx := with(patient(t), token)
+	check := func(err error) {
+		t.Helper()
+		meta := map[string]string{rpcerror.MetaLease: id, rpcerror.MetaIdentity: "token:ci", rpcerror.MetaVerb: "report", rpcerror.MetaName: "*"}
+		checkError(t, err, want{codes.PermissionDenied, rpcerror.ReasonDenied, rpcerror.WrittenNo, meta, "token:ci did not grant lease"})
+	}
+	set := streamedSet(1, "a", serving)
+	set.GetSet().LeaseId = id
+	_, err := n.admin().SetServingStatus(ctx, set.GetSet())
+	check(err)
+	_, err = n.admin().RevokeLease(ctx, &rollcallv1.RevokeLeaseRequest{LeaseId: id})
+	check(err)
+	stream := n.openWriteStream(t, ctx)
+	sendWrites(t, stream, set)
+	check(errorIn(answersOf(t, stream, 1)[1]))
 }
 
 // TestFailedLoginsHoldLittle: what strangers send as their requests is not more than what clients may hold.

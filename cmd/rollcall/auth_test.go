@@ -16,10 +16,10 @@ func TestAuthEnableAndDisable(t *testing.T) {
 	run("auth", "enable", "--reason", "all have tokens").want(t, 0, "access is enforced; anonymous callers have the role viewer; revision 5\n", "")
 	run("auth", "enable").want(t, 0, "access is enforced; anonymous callers have the role viewer; already since revision 5; nothing changed\n", "")
 	run("auth", "status").want(t, 0, "access is enforced; anonymous callers have the role viewer\nset 2026-11-22 10:00:00.000 (3m ago) by token:admin for ann, revision 5: all have tokens\n", "")
-	run("auth", "enable", "--anonymous", "none").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 6\n", "")
+	run("auth", "enable", "--anonymous", "none").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 6\n! probes of the API ports that show no token and no certificate fail then; the ports of --health-listen stay open\n", "")
 	// What anonymous callers may do stays as it was set.
 	run("auth", "disable", "--reason", "drill").want(t, 0, "access is not enforced: everybody may do everything; revision 7\n", "")
-	run("auth", "enable").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 8\n", "")
+	run("auth", "enable").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 8\n! probes of the API ports that show no token and no certificate fail then; the ports of --health-listen stay open\n", "")
 	run("auth", "enable", "--anonymous", "a b").want(t, 1, "", "rollcall: --anonymous: role name …")
 	run("auth", "enable", "--if-revision", "7").want(t, 1, "", "rollcall: cannot enforce access: its revision is 8, and --if-revision asks for another; look at it again before you repeat that\n")
 	run("events", "--type", "access-changed", "--limit", "1").want(t, 0, ""+

@@ -79,7 +79,7 @@ it again.`,
 		},
 	}
 	w.identify(cmd)
-	grant.register(a, cmd, "`role` of the token: viewer, reporter, operator, admin, or one of your own", "`patterns` of the services that the role is for, comma separated or repeated; '*': all")
+	grant.register(a, cmd, "`role` of the token: viewer, reporter, operator, admin, or one of your own", "`patterns` of the services that the role is for, comma separated or repeated; '*': all", `added with "rollcall grant add token:NAME"`)
 	f := cmd.Flags()
 	cliflag.DurationVar(f, &token.TTL, "ttl", 0, "how long the token is valid, 1s to 3650d (default: until it is revoked)")
 	f.Lookup("ttl").DefValue = ""

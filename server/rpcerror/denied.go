@@ -30,6 +30,8 @@ type Denial struct {
 	Over string
 	// Everything says that the identity is denied everything, whatever it was granted.
 	Everything bool
+	// Lease is a lease that the identity did not grant; "": it is not about one.
+	Lease string
 }
 
 // Failure returns the outcome of a call that is denied.
@@ -49,6 +51,9 @@ func (d *Denial) meta() map[string]string {
 func (d *Denial) text() string {
 	if d.Everything {
 		return fmt.Sprintf("denied: %s is denied everything; an administrator can end that with: rollcall grant allow %s", d.Identity, shellQuote(d.Identity))
+	}
+	if d.Lease != "" && d.Identity != limits.AnonymousIdentity {
+		return fmt.Sprintf("denied: %s did not grant lease %s, and lacks %s; let it be granted a lease of its own", d.Identity, QuoteShort(d.Lease), d.lacks())
 	}
 	return fmt.Sprintf("denied: %s lacks %s; %s", d.Identity, d.lacks(), d.remedy())
 }
@@ -101,7 +106,11 @@ func shellQuote(word string) string {
 const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:@%+"
 
 func deniedOf(r *logv1.Refusal) *Denial {
-	return &Denial{Identity: r.GetGiven(), Verbs: access.Verbs(r.GetLimit()), Over: r.GetHeld(), Everything: r.GetValue() == 1}
+	d := &Denial{Identity: r.GetGiven(), Verbs: access.Verbs(r.GetLimit()), Over: r.GetHeld(), Everything: r.GetValue() == 1}
+	if r.GetKind() == logv1.Kind_KIND_LEASE && d.Over != "" {
+		d.Lease = r.GetKey()
+	}
+	return d
 }
 
 // accessRefused returns the outcome of a command that the fold refused because of who its caller is; nil if it was

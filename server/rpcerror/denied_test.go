@@ -41,6 +41,12 @@ func TestRefusalsOfAccess(t *testing.T) {
 			`denied: anonymous lacks the verb report over any service; show a token (--token-file) or a certificate (--cert and --key)`,
 			map[string]string{"written": "no", "identity": "anonymous", "verb": "report", "name": ""},
 		},
+		"a lease of another": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_LEASE, Key: "3f9ac2d18e6b4f06", Given: "cert:a", Limit: int64(access.Report), Held: "*"},
+			codes.PermissionDenied, "DENIED",
+			`denied: cert:a did not grant lease "3f9ac2d18e6b4f06", and lacks the verb report over everything; let it be granted a lease of its own`,
+			map[string]string{"written": "no", "lease": "3f9ac2d18e6b4f06", "identity": "cert:a", "verb": "report", "name": "*"},
+		},
 		"everything": {
 			&logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_SERVICE, Key: "a", Given: "cert:a", Limit: int64(access.Report), Held: "a", Value: 1},
 			codes.PermissionDenied, "DENIED",
