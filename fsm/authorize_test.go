@@ -104,6 +104,7 @@ func TestAuthorization(t *testing.T) {
 		lockout  = logv1.Refusal_REASON_AUTH_LOCKOUT
 		revoked  = logv1.Refusal_REASON_TOKEN_REVOKED
 		expired  = logv1.Refusal_REASON_TOKEN_EXPIRED
+		inUse    = logv1.Refusal_REASON_ROLE_IN_USE
 	)
 	serving := logv1.Status_STATUS_SERVING
 	root, ops, ci := "cert:root", "cert:ops", "token:ci"
@@ -181,6 +182,11 @@ func TestAuthorization(t *testing.T) {
 	step("but says what anonymous callers are", by("cert:auth", setAuth(true, "reporter")), ok)
 	step("as they were", by(root, setAuth(true, "viewer")), ok)
 
+	step("a role that somebody has is not deleted", by(root, deleteRole("granter")), inUse)
+	step("it is taken from him", by(root, putGrants("cert:auth")), ok)
+	step("and then everybody has it", by(root, setAuth(true, "granter")), ok)
+	step("nor one that everybody has", by(root, deleteRole("granter")), inUse)
+	step("as they were", by(root, setAuth(true, "viewer")), ok)
 	step("a role that is deleted", by(root, deleteRole("granter")), ok)
 	step("can be given to nobody", by(root, putGrants("cert:y", grantOver("granter", "*"))), notFound)
 	step("a token with an end", by(root, createToken(&logv1.CreateToken{Name: "short", SecretSha256: secret("short"), Ttl: hour, Grants: []*logv1.Grant{grantOver("reporter", "*")}})), ok)

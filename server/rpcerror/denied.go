@@ -163,6 +163,25 @@ func accessText(r *logv1.Refusal) string {
 	return ""
 }
 
+// roleInUse says who has the role of a refusal.
+func roleInUse(r *logv1.Refusal) string {
+	who, others := r.GetHeld(), r.GetValue()-1
+	if who == limits.AnonymousIdentity {
+		who = "anonymous callers"
+	}
+	switch {
+	case others == 1:
+		who += " and 1 other identity have"
+	case others > 1:
+		who += fmt.Sprintf(" and %d other identities have", others)
+	case r.GetHeld() == limits.AnonymousIdentity:
+		who += " have"
+	default:
+		who += " has"
+	}
+	return fmt.Sprintf("%s the role %q, and would have the next one of that name; take it from whoever has it first", who, r.GetKey())
+}
+
 // accessProblem says what is wrong with a field of a command about access; "" if it has no words of its own.
 func accessProblem(r *logv1.Refusal) string {
 	value, limit := r.GetValue(), r.GetLimit()

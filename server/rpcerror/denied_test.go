@@ -77,6 +77,18 @@ func TestRefusalsOfAccess(t *testing.T) {
 			`not written: afterwards cert:a would lack the verbs override, rules over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it`,
 			map[string]string{"written": "no", "identity": "cert:a"},
 		},
+		"role of one": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_ROLE_IN_USE, Kind: logv1.Kind_KIND_ROLE, Key: "night", Held: "cert:a", Value: 1},
+			codes.FailedPrecondition, "ROLE_IN_USE",
+			`not written: cert:a has the role "night", and would have the next one of that name; take it from whoever has it first`,
+			map[string]string{"written": "no", "identity": "cert:a", "name": "night"},
+		},
+		"role of many": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_ROLE_IN_USE, Kind: logv1.Kind_KIND_ROLE, Key: "night", Held: "anonymous", Value: 3},
+			codes.FailedPrecondition, "ROLE_IN_USE",
+			`not written: anonymous callers and 2 other identities have the role "night", and would have the next one of that name; take it from whoever has it first`,
+			map[string]string{"written": "no", "identity": "anonymous", "name": "night"},
+		},
 		"lockout of nobody": {
 			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "anonymous"},
 			codes.FailedPrecondition, "AUTH_LOCKOUT",
