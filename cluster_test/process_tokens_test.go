@@ -277,7 +277,7 @@ func adminTokenExchanged(t *testing.T, s *secured, file string, first accesstoke
 }
 
 // clientsToken: a Go client whose token is exchanged in its file, with the old one revoked in the same moment, and whose
-// node is killed, fails no call and loses no lease.
+// node is killed, fails no call. Its lease is another identity's then and is made anew, and what it reports stays SERVING.
 func clientsToken(t *testing.T, s *secured) {
 	file := filepath.Join(t.TempDir(), "token")
 	rotation := 1
@@ -301,29 +301,17 @@ func clientsToken(t *testing.T, s *secured) {
 	// Leases: one that a Lease keeps, and one that KeepAlive renews.
 	const ttl = 5 * time.Second
 	kept, err := cl.KeepLease(client.LeaseOptions{TTL: ttl}, client.KeepOptions{OnEvent: func(e client.LeaseEvent) {
-		switch e.Type {
-		case client.LeaseWasLost, client.LeaseFailed, client.LeaseBecameOverdue:
+		if e.Type == client.LeaseFailed {
 			t.Errorf("the lease: %+v", e)
 		}
 	}})
 	must(t, err)
 	defer kept.Close(context.WithoutCancel(ctx))
 	must(t, kept.Report(ctx, "app/kept", client.Serving, "up"))
-	granted, err := cl.GrantLease(ctx, client.LeaseOptions{TTL: ttl}, client.WriteOptions{})
-	must(t, err)
-	lease, id := granted.GetLeaseId(), kept.ID()
-	_, err = cl.Set(ctx, "app/renewed", client.Serving, client.WriteOptions{LeaseID: lease})
-	must(t, err)
-	all.Go(func() {
-		for r, err := range cl.KeepAlive(ctx, lease) {
-			if ctx.Err() == nil && (err != nil || r.State != client.LeaseHeld) {
-				t.Errorf("KeepAlive: %+v %v", r, err)
-			}
-		}
-	})
 
 	// Writes, reads and a watch.
-	var written, read, seen atomic.Int64
+	var read, seen atomic.Int64
+	var written [2]atomic.Int64
 	again := func(count *atomic.Int64, call func() error) {
 		all.Go(func() {
 			tick := time.NewTicker(5 * time.Millisecond)
@@ -348,9 +336,9 @@ func clientsToken(t *testing.T, s *secured) {
 			return call(attempt)
 		}
 	}
-	for i := range 2 {
+	for i := range written {
 		n := 0
-		again(&written, within(func(ctx context.Context) error {
+		again(&written[i], within(func(ctx context.Context) error {
 			n++
 			_, err := cl.Set(ctx, fmt.Sprintf("app/w%d", i), client.Serving, client.WriteOptions{Reason: fmt.Sprint(n)})
 			return err
@@ -363,6 +351,9 @@ func clientsToken(t *testing.T, s *secured) {
 				t.Errorf("WatchServices: %v", err)
 			}
 			for _, r := range u.Services {
+				if r.GetService() == "app/kept" && r.GetStatus() != serving {
+					t.Errorf("what is kept: %v", r)
+				}
 				if strings.HasPrefix(r.GetService(), "app/w") {
 					seen.Add(1)
 				}
@@ -371,7 +362,7 @@ func clientsToken(t *testing.T, s *secured) {
 	})
 	goesOn := func(when string) {
 		t.Helper()
-		for what, count := range map[string]*atomic.Int64{"writes": &written, "reads": &read, "the watch": &seen} {
+		for what, count := range map[string]*atomic.Int64{"a writer": &written[0], "another writer": &written[1], "reads": &read, "the watch": &seen} {
 			from := count.Load()
 			eventually(t, when+": "+what+" to go on", func(context.Context) bool { return t.Failed() || count.Load() >= from+20 })
 		}
@@ -388,10 +379,7 @@ func clientsToken(t *testing.T, s *secured) {
 	rotated := time.Now()
 	goesOn("with a node that is back")
 	eventually(t, "a renewal with the last token", func(context.Context) bool { return t.Failed() || kept.Until().After(rotated.Add(ttl)) })
-	if kept.ID() != id {
-		t.Errorf("the lease is another one: %s, was %s", kept.ID(), id)
-	}
-	for _, service := range []string{"app/kept", "app/renewed"} {
+	for _, service := range []string{"app/kept"} {
 		r, err := cl.Get(ctx, service)
 		if err != nil || r.GetService().GetReport().GetStatus() != serving || r.GetService().GetReport().GetLeaseId() == "" {
 			t.Errorf("%s: %v %v", service, r, err)
@@ -400,7 +388,7 @@ func clientsToken(t *testing.T, s *secured) {
 	if got, err := cl.WhoAmI(ctx); err != nil || got.GetIdentity() != "token:"+name() {
 		t.Errorf("the client is %v %v", got.GetIdentity(), err)
 	}
-	t.Logf("%d writes, %d reads, %d updates", written.Load(), read.Load(), seen.Load())
+	t.Logf("%d writes, %d reads, %d updates", written[0].Load()+written[1].Load(), read.Load(), seen.Load())
 }
 
 // cutOffNode: a node without the others answers reads by the rights that it knew, and writes nothing.
