@@ -76,7 +76,7 @@ func (c *Client) PutRole(ctx context.Context, name string, verbs []string, o Wri
 	return changeAccess(ctx, c, op, req, rollcallv1.AccessClient.PutRole)
 }
 
-// DeleteRole deletes a role. Grants that name it allow nothing from then on.
+// DeleteRole deletes a role. It is refused with [ReasonRoleInUse] while an identity, or anonymous callers, have it.
 func (c *Client) DeleteRole(ctx context.Context, name string, o WriteOptions) (*rollcallv1.DeleteRoleResponse, error) {
 	op := c.writing("delete role", &o, isConditional(o.IfRevision))
 	op.access = name

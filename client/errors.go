@@ -77,6 +77,8 @@ const (
 	ReasonEscalation = "ESCALATION"
 	// ReasonAuthLockout: after the change the caller could not undo it.
 	ReasonAuthLockout = "AUTH_LOCKOUT"
+	// ReasonRoleInUse: an identity, or anonymous callers, have the role that was to be deleted.
+	ReasonRoleInUse = "ROLE_IN_USE"
 	// ReasonTLSRequired: access is only enforced where tokens are safe on their way.
 	ReasonTLSRequired = "TLS_REQUIRED"
 	// ReasonAccessChanged: what the caller may read has changed while a stream was open. Watches begin anew by

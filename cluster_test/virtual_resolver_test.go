@@ -205,7 +205,7 @@ func TestVirtualResolverFlips(t *testing.T) {
 
 // TestVirtualResolverAnotherCluster: the registry is founded anew on its addresses, and then restored from a backup.
 func TestVirtualResolverAnotherCluster(t *testing.T) {
-	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+	inVirtualTime(t, likeInProduction, func(t *testing.T, c *virtual) {
 		r := resolve(t, c)
 		defer r.close()
 		off := instances[0]

@@ -116,6 +116,16 @@ func (n *naive) give(who, identity string, grants []*logv1.Grant) bool {
 	return true
 }
 
+// inUse says whether anybody has a role.
+func (n *naive) inUse(role string) bool {
+	for _, grants := range n.given {
+		if slices.ContainsFunc(grants, func(g *logv1.Grant) bool { return g.GetRole() == role }) {
+			return true
+		}
+	}
+	return n.anonymous == role
+}
+
 // put has an identity have grants.
 func (n *naive) put(identity string, grants []*logv1.Grant, denied bool) {
 	n.given[identity], n.denied[identity] = grants, denied
@@ -123,7 +133,15 @@ func (n *naive) put(identity string, grants []*logv1.Grant, denied bool) {
 
 // lockedOut says whether the caller of a change could undo it before, and could not afterwards.
 func (n *naive) lockedOut(who string, after *naive) bool {
-	return who != "static" && after.enforced && n.may(who, access.Auth, pattern.All) && !after.may(who, access.Auth, pattern.All)
+	if who == "static" || !after.enforced {
+		return false
+	}
+	for _, verbs := range []access.Verbs{access.Auth, access.All} {
+		if n.may(who, verbs, pattern.All) && !after.may(who, verbs, pattern.All) {
+			return true
+		}
+	}
+	return false
 }
 
 var (
@@ -161,7 +179,7 @@ func TestAccessEqualsANaiveOne(t *testing.T) {
 			case 1:
 				role := rapid.SampledFrom(modelRoles[3:]).Draw(r, "role")
 				cmd = deleteRole(role)
-				ok = n.may(who, access.Auth|n.roles[role], pattern.All) && n.known(role)
+				ok = n.may(who, access.Auth|n.roles[role], pattern.All) && n.known(role) && !n.inUse(role)
 				delete(after.roles, role)
 			case 2:
 				name := rapid.SampledFrom([]string{"t", "u"}).Draw(r, "token")

@@ -99,31 +99,75 @@ func (f *FSM) ListRoles() (list []*rollcallv1.AccessRole, revision int64) {
 	return list, v.revision
 }
 
-// ListTokens returns, of one cut and by name, at most limit tokens that stand after the name after, with what they were
-// granted; more if others follow.
-func (f *FSM) ListTokens(after string, limit int) (list []*rollcallv1.Token, more bool, revision int64) {
+// ShownGrants is GetGrants for a caller. filtered: it may not know whether the identity was granted something.
+func (f *FSM) ShownGrants(caller, identity string) (g *rollcallv1.IdentityGrants, filtered bool, revision int64) {
 	v := f.view.Load()
-	more = v.page(tokenKind, after, limit, func(name string, value Value) {
+	if shown := v.shownTo(caller); shown != nil && !shown(identity) {
+		return nil, true, v.revision
+	}
+	return convert.IdentityGrants(identity, v.grants(identity)), false, v.revision
+}
+
+// ListTokens returns, of one cut and by name, at most limit tokens that stand after the name after, with what they were
+// granted; more if others follow. They are those that a caller is shown ("": all). filtered: it is not shown all.
+func (f *FSM) ListTokens(caller, after string, limit int) (list []*rollcallv1.Token, more, filtered bool, revision int64) {
+	v := f.view.Load()
+	shown := v.shownTo(caller)
+	keep := shown
+	if keep != nil {
+		keep = func(name string) bool { return shown(limits.TokenIdentity + name) }
+	}
+	more = v.page(tokenKind, after, limit, keep, func(name string, value Value) {
 		list = append(list, convert.Token(name, value.(*logv1.Token), v.grants(limits.TokenIdentity+name)))
 	})
-	return list, more, v.revision
+	return list, more, keep != nil, v.revision
 }
 
 // ListGrants returns, of one cut and by identity, at most limit grants that stand after the identity after; more if
-// others follow.
-func (f *FSM) ListGrants(after string, limit int) (list []*rollcallv1.IdentityGrants, more bool, revision int64) {
+// others follow. They are those that a caller is shown ("": all). filtered: it is not shown all.
+func (f *FSM) ListGrants(caller, after string, limit int) (list []*rollcallv1.IdentityGrants, more, filtered bool, revision int64) {
 	v := f.view.Load()
-	more = v.page(grantsKind, after, limit, func(identity string, value Value) {
+	keep := v.shownTo(caller)
+	more = v.page(grantsKind, after, limit, keep, func(identity string, value Value) {
 		list = append(list, convert.IdentityGrants(identity, value.(*logv1.Grants)))
 	})
-	return list, more, v.revision
+	return list, more, keep != nil, v.revision
 }
 
-// page visits at most limit records of a kind whose keys stand after the key after, and says whether others follow.
-func (v *view) page(kind *Kind, after string, limit int, visit func(key string, value Value)) (more bool) {
+// shownTo says of which identities a caller is shown what they were granted; nil: of all. Who administers access over
+// some services is shown the identities that were granted something over these and nothing over others. Those that are
+// denied, or were granted nothing, are nobody's but his who administers access over everything.
+func (v *view) shownTo(caller string) func(identity string) bool {
+	r := Access{v}.rights()
+	if caller == "" || !r.enforced() {
+		return nil
+	}
+	may := r.permissions(caller)
+	if may.Whole(access.Auth) {
+		return nil
+	}
+	return func(identity string) bool {
+		g := v.grants(identity)
+		if g.GetDenied() || len(g.GetGrants()) == 0 {
+			return false
+		}
+		for _, grant := range g.GetGrants() {
+			for _, p := range grant.GetPatterns() {
+				if !may.Covers(access.Auth, p) {
+					return false
+				}
+			}
+		}
+		return true
+	}
+}
+
+// page visits at most limit records of a kind that keep says to keep (nil: all) and whose keys stand after the key after,
+// and says whether others follow.
+func (v *view) page(kind *Kind, after string, limit int, keep func(key string) bool, visit func(key string, value Value)) (more bool) {
 	n := 0
 	v.tables.find(kind).records.Ascend(after, func(key string, value Value) bool {
-		if key == after {
+		if key == after || keep != nil && !keep(key) {
 			return true
 		}
 		if more = n == limit; more {

@@ -129,7 +129,7 @@ func TestListsOfAccess(t *testing.T) {
 	h.do(t, 1, putGrants("cert:x", grantOver("alpha", "a")), tokenWith("d"))
 	var names []string
 	for after, more := "", true; more; {
-		list, m, revision := h.ListTokens(after, 2)
+		list, m, _, revision := h.ListTokens("", after, 2)
 		for _, token := range list {
 			names = append(names, token.GetName())
 			if (len(token.GetGrants()) == 1) != (token.GetName() != "d") || len(token.GetId()) != 16 || revision != h.Revision() {
@@ -143,7 +143,7 @@ func TestListsOfAccess(t *testing.T) {
 	}
 	var identities []string
 	for after, more := "", true; more; {
-		list, m, _ := h.ListGrants(after, 3)
+		list, m, _, _ := h.ListGrants("", after, 3)
 		for _, g := range list {
 			identities = append(identities, g.GetIdentity())
 		}
@@ -319,5 +319,71 @@ func TestFullOfTokens(t *testing.T) {
 	}
 	if differs, err := h.view.Load().accessDiffers(func() error { return nil }); differs || err != nil {
 		t.Errorf("the index differs: %v %v", differs, err)
+	}
+}
+
+// TestListsOfAccessShowWhatOneAdministers: who has the verb auth over some services is shown who was granted something
+// over these alone.
+func TestListsOfAccessShowWhatOneAdministers(t *testing.T) {
+	h := newHarness(t)
+	h.do(t, 1,
+		putRole("granter", access.Auth|access.Read),
+		putGrants("cert:boss", grantOver("admin", "*")),
+		putGrants("cert:shop", grantOver("granter", "shop/*", "pay/api")),
+		putGrants("cert:shop-2", grantOver("admin", "shop/a/*")),
+		putGrants("cert:wide", grantOver("viewer", "shop/*"), grantOver("viewer", "pay/*")),
+		putGrants("cert:none"), deny("cert:denied"),
+		recordCommand(logv1.Kind_KIND_GRANTS, &logv1.PutGrants{Identity: "cert:denied-2", Grants: []*logv1.Grant{grantOver("viewer", "shop/*")}, Denied: true}),
+		tokenWith("a", grantOver("viewer", "*")), tokenWith("b", grantOver("viewer", "shop/*")), tokenWith("c"),
+		tokenWith("d", grantOver("viewer", "pay/api"), grantOver("reporter", "shop/x")), tokenWith("e", grantOver("viewer", "shop/*", "web")),
+		tokenWith("f", grantOver("viewer", "shop/*")))
+	lists := func(caller string, limit int) (tokens, identities []string, filtered bool) {
+		for after, more := "", true; more; {
+			list, m, part, _ := h.ListTokens(caller, after, limit)
+			if more = m; more && len(list) != limit {
+				t.Fatalf("%q: a page of %d, and others follow", caller, len(list))
+			}
+			for _, one := range list {
+				tokens, after = append(tokens, one.GetName()), one.GetName()
+			}
+			filtered = part
+		}
+		for after, more := "", true; more; {
+			list, m, part, _ := h.ListGrants(caller, after, limit)
+			if more = m; more && len(list) != limit || part != filtered {
+				t.Fatalf("%q: a page of %d, and others follow; filtered %v", caller, len(list), part)
+			}
+			for _, one := range list {
+				identities, after = append(identities, one.GetIdentity()), one.GetIdentity()
+			}
+		}
+		return tokens, identities, filtered
+	}
+	everything := []string{"a", "b", "c", "d", "e", "f"}
+	if tokens, identities, filtered := lists("cert:shop", 2); !slices.Equal(tokens, everything) || len(identities) != 11 || filtered {
+		t.Errorf("while access is not enforced: %v, %v, filtered %v", tokens, identities, filtered)
+	}
+	h.do(t, 1, by("static", setAuth(true, "")))
+	for limit := 1; limit < 8; limit++ {
+		for _, caller := range []string{"", "cert:boss"} {
+			if tokens, identities, filtered := lists(caller, limit); !slices.Equal(tokens, everything) || len(identities) != 11 || filtered {
+				t.Errorf("%q: %v, %v, filtered %v", caller, tokens, identities, filtered)
+			}
+		}
+		tokens, identities, filtered := lists("cert:shop", limit)
+		if !slices.Equal(tokens, []string{"b", "d", "f"}) || !slices.Equal(identities, []string{"cert:shop", "cert:shop-2", "token:b", "token:d", "token:f"}) || !filtered {
+			t.Errorf("of the shop, %d a page: %v, %v, filtered %v", limit, tokens, identities, filtered)
+		}
+		if tokens, identities, filtered := lists("cert:wide", limit); len(tokens)+len(identities) > 0 || !filtered {
+			t.Errorf("who administers nothing: %v, %v, filtered %v", tokens, identities, filtered)
+		}
+	}
+	for identity, want := range map[string]bool{"cert:shop-2": true, "token:d": true, "cert:wide": false, "cert:denied": false, "cert:denied-2": false, "cert:none": false, "cert:nobody": false} {
+		if g, filtered, _ := h.ShownGrants("cert:shop", identity); (g != nil) != want || filtered == want {
+			t.Errorf("%s: %v, filtered %v", identity, g, filtered)
+		}
+	}
+	if g, filtered, _ := h.ShownGrants("cert:boss", "cert:nobody"); g != nil || filtered {
+		t.Errorf("nobody, to who is shown all: %v, filtered %v", g, filtered)
 	}
 }

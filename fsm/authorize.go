@@ -177,14 +177,12 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 		}
 		return r.refuse(caller, logv1.Refusal_REASON_DENIED, lacking, over, kind, key)
 	}
-	var used map[string]bool // the leases that the caller may use: each is looked at once, it may have many reports
+	used := "" // the lease that was looked at last
 	for i, c := range cmd.GetWrite().GetChanges() {
 		refusal := need(access.Report, logv1.Kind_KIND_SERVICE, c.GetService(), c.GetService())
-		if id := c.GetLeaseId(); refusal == nil && id != "" && !used[id] {
-			if refusal = s.authorizeLease(id, caller, may, need); used == nil {
-				used = make(map[string]bool)
-			}
-			used[id] = true
+		if id := c.GetLeaseId(); refusal == nil && id != used {
+			refusal = s.authorizeLease(id, caller, may, need)
+			used = id
 		}
 		if refusal != nil {
 			refusal.Change = uint32(i + 1)
@@ -233,49 +231,47 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 		if !may.Some(access.Report) {
 			return r.refuse(caller, logv1.Refusal_REASON_DENIED, access.Report, "", record.GetKind(), c.GetRevoke().GetLeaseId())
 		}
-		id := c.GetRevoke().GetLeaseId()
-		if refusal := s.authorizeLease(id, caller, may, need); refusal != nil {
-			return refusal
+		if revoke := c.GetRevoke(); revoke != nil {
+			return s.authorizeRevoke(revoke.GetLeaseId(), caller, may, need)
 		}
-		return s.authorizeReports(id, may, need)
 	default: // a kind that is new, and for which nobody said what it takes
 		return need(access.All, record.GetKind(), "", pattern.All)
 	}
 	return nil
 }
 
-// authorizeLease refuses the use of a lease to who did not grant it, unless he may report all that is attached to it.
-// Nothing attached is not enough if an identity granted it: else who may report anything could take each new lease
-// away. Who attaches a report to the lease of another would keep that one from revoking it.
-func (s *state) authorizeLease(id string, caller *logv1.Actor, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) *logv1.Refusal {
-	l := s.lease(id)
-	if l == nil {
-		return nil // the command is another one, or is refused for that
-	}
-	owner := identity(l.GetActor())
-	if owner == identity(caller) && owner != limits.AnonymousIdentity {
-		return nil
-	}
-	if owner != limits.AnonymousIdentity && s.attached.Newest(id) == 0 {
-		return need(access.Report, logv1.Kind_KIND_LEASE, id, pattern.All)
-	}
-	return s.authorizeReports(id, may, need)
+// Authorized says whether the caller of a command may give it, as of this node's newest cut. The fold decides.
+func (f *FSM) Authorized(cmd *logv1.Command) bool {
+	v := f.view.Load()
+	return v.authorize(cmd, v.logTime) == nil
 }
 
-// authorizeReports refuses to who may not report all that is attached to a lease. It names no service that the caller
-// may not read.
-func (s *state) authorizeReports(id string, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) (refusal *logv1.Refusal) {
-	if id == "" {
+// authorizeLease refuses to attach a report to a lease of another.
+func (s *state) authorizeLease(id string, caller *logv1.Actor, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) *logv1.Refusal {
+	l := s.lease(id)
+	if l == nil || may.UsesLease(identity(l.GetActor()), identity(caller)) {
+		return nil // if there is none, the command is refused for that
+	}
+	return need(access.Report, logv1.Kind_KIND_LEASE, id, pattern.All)
+}
+
+// authorizeRevoke refuses to end a lease of another. Its owner ends it whatever is attached to it: else who attached a
+// report before access was enforced could keep him from that. One that was granted by nobody is ended by who may report
+// all that is attached to it, since that changes its status. No refusal tells what is attached.
+func (s *state) authorizeRevoke(id string, caller *logv1.Actor, may access.Permissions, need func(access.Verbs, logv1.Kind, string, string) *logv1.Refusal) *logv1.Refusal {
+	l := s.lease(id)
+	if refusal := s.authorizeLease(id, caller, may, need); refusal != nil || l == nil || l.GetActor().GetVerified() {
+		return refusal
+	}
+	all := true
+	s.attached.Ascend(id, func(report leases.Report[*record]) bool {
+		all = may.Allows(access.Report, report.Value.name)
+		return all
+	})
+	if all {
 		return nil
 	}
-	s.attached.Ascend(id, func(report leases.Report[*record]) bool {
-		name := report.Value.name
-		if refusal = need(access.Report, logv1.Kind_KIND_SERVICE, name, name); refusal != nil && !may.Allows(access.Read, name) {
-			refusal = need(access.Report, logv1.Kind_KIND_LEASE, id, pattern.All)
-		}
-		return refusal == nil
-	})
-	return refusal
+	return need(access.Report, logv1.Kind_KIND_LEASE, id, pattern.All)
 }
 
 // mayGive refuses to change the grants of an identity to who has not himself what the grants allow, now and then: both
@@ -332,18 +328,29 @@ func withoutLockout(evaluate func(*Tx, []byte) *logv1.Refusal) func(*Tx, []byte)
 	}
 }
 
-// checkLockout refuses a change of access after which the caller, who could undo it before, could not.
+// checkLockout refuses a change of access after which the caller could not undo it, though he could before: who may do
+// everything must be able to do everything afterwards, too, because he could not give himself back what he lacks. Who
+// administers access without that must be able to go on with it.
 func (tx *Tx) checkLockout() *logv1.Refusal {
 	caller := tx.cmd.GetActor()
 	after := tx.after()
 	if caller.GetVerified() && caller.GetStaticAdmin() || !after.enforced() {
 		return nil
 	}
-	if before, refusal := tx.now().of(caller); refusal != nil || !before.Whole(access.Auth) {
+	before, refusal := tx.now().of(caller)
+	if refusal != nil || !before.Whole(access.Auth) {
 		return refusal
 	}
-	if may, refusal := after.of(caller); refusal != nil || !may.Whole(access.Auth) {
-		return &logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: identity(caller)}
+	keep := access.Auth
+	if before.Whole(access.All) {
+		keep = access.All
+	}
+	may, refusal := after.of(caller)
+	if refusal != nil {
+		may = access.Permissions{}
+	}
+	if lacking := may.Lacks(keep, pattern.All); lacking != 0 {
+		return &logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: identity(caller), Limit: int64(lacking)}
 	}
 	return nil
 }

@@ -104,6 +104,7 @@ func TestAuthorization(t *testing.T) {
 		lockout  = logv1.Refusal_REASON_AUTH_LOCKOUT
 		revoked  = logv1.Refusal_REASON_TOKEN_REVOKED
 		expired  = logv1.Refusal_REASON_TOKEN_EXPIRED
+		inUse    = logv1.Refusal_REASON_ROLE_IN_USE
 	)
 	serving := logv1.Status_STATUS_SERVING
 	root, ops, ci := "cert:root", "cert:ops", "token:ci"
@@ -133,8 +134,11 @@ func TestAuthorization(t *testing.T) {
 	step("no grants", by(ci, putGrants("cert:x", grantOver("reporter", "shop/*"))), no)
 	step("a lease", by(ci, grantOf(leaseID(1))), ok)
 	step("reports under it", by(root, write(leased("pay/a", serving, leaseID(1)))), ok)
-	step("who may not report it does not end it", by(ci, revoke(leaseID(1))), no)
-	step("root does", by(root, revoke(leaseID(1))), ok)
+	step("its owner ends it, whatever is attached", by(ci, revoke(leaseID(1))), ok)
+	step("a lease of another", by(root, grantOf(leaseID(2))), ok)
+	step("is not ended", by(ci, revoke(leaseID(2))), no)
+	step("nor attached to", by(ci, write(leased("shop/a", serving, leaseID(2)))), no)
+	step("a static administrator ends it", by("static", revoke(leaseID(2))), ok)
 	step("another secret", func() *logv1.Command {
 		cmd := by(ci, write(change("shop/cart", serving)))
 		cmd.Actor.Credential = TokenID(secret("old"))
@@ -178,6 +182,11 @@ func TestAuthorization(t *testing.T) {
 	step("but says what anonymous callers are", by("cert:auth", setAuth(true, "reporter")), ok)
 	step("as they were", by(root, setAuth(true, "viewer")), ok)
 
+	step("a role that somebody has is not deleted", by(root, deleteRole("granter")), inUse)
+	step("it is taken from him", by(root, putGrants("cert:auth")), ok)
+	step("and then everybody has it", by(root, setAuth(true, "granter")), ok)
+	step("nor one that everybody has", by(root, deleteRole("granter")), inUse)
+	step("as they were", by(root, setAuth(true, "viewer")), ok)
 	step("a role that is deleted", by(root, deleteRole("granter")), ok)
 	step("can be given to nobody", by(root, putGrants("cert:y", grantOver("granter", "*"))), notFound)
 	step("a token with an end", by(root, createToken(&logv1.CreateToken{Name: "short", SecretSha256: secret("short"), Ttl: hour, Grants: []*logv1.Grant{grantOver("reporter", "*")}})), ok)
@@ -215,41 +224,86 @@ func TestAuthorization(t *testing.T) {
 	}
 }
 
-// TestLeasesOfOthers: nobody takes, blocks or revokes a lease that is not his.
+// TestLeasesOfOthers: a lease belongs to the identity that granted it. One that was granted by nobody belongs to all
+// who report.
 func TestLeasesOfOthers(t *testing.T) {
-	const serving, sql = logv1.Status_STATUS_SERVING, "cert:sql"
+	const serving, sql, web, all = logv1.Status_STATUS_SERVING, "cert:sql", "cert:web", "cert:all"
 	h := harnessWith(t, Config{RegistryFile: newMemRegistryFile()})
 	step := func(what string, want logv1.Refusal_Reason, caller string, cmd *logv1.Command) *logv1.Refusal {
 		t.Helper()
+		preview := h.Preview(by(caller, cmd), 1).Proto().GetRefusal()
 		got := h.do(t, 1, by(caller, cmd))[0].GetRefusal()
 		if got.GetReason() != want {
 			t.Errorf("%s: %v, want %v", what, got, want)
 		}
+		if !proto.Equal(preview, got) {
+			t.Errorf("%s: the preview says %v, the fold %v", what, preview, got)
+		}
 		return got
 	}
 	const ok, no = logv1.Refusal_REASON_UNSPECIFIED, logv1.Refusal_REASON_DENIED
+	denied := func(what, id, caller string, cmd *logv1.Command) {
+		t.Helper()
+		r := step(what, no, caller, cmd)
+		if r.GetKind() != logv1.Kind_KIND_LEASE || r.GetKey() != id || r.GetGiven() != caller ||
+			access.Verbs(r.GetLimit()) != access.Report || r.GetHeld() != pattern.All {
+			t.Errorf("%s: %v, want lease %s, and report over everything", what, r, id)
+		}
+	}
 	step("granted by nobody", ok, "", grantOf(leaseID(3)))
 	step("attached by nobody", ok, "", write(leased("sql/old", serving, leaseID(3))))
+	step("another by nobody", ok, "", grantOf(leaseID(4)))
+	step("a lease of an identity, before it is enforced", ok, sql, grantOf(leaseID(5)))
+	step("is used by all", ok, web, write(leased("web/early", serving, leaseID(5))))
 	step("sql", ok, "", putGrants(sql, grantOver("reporter", "sql/*")))
-	step("its successor", ok, "", putGrants("cert:sql-2", grantOver("reporter", "sql/*")))
-	step("another", ok, "", putGrants("cert:web", grantOver("reporter", "web/*")))
-	step("enforced", ok, "static", setAuth(true, ""))
+	step("its equal", ok, "", putGrants("cert:sql-2", grantOver("reporter", "sql/*")))
+	step("another", ok, "", putGrants(web, grantOver("reporter", "web/*")))
+	step("who reports everything", ok, "", putGrants(all, grantOver("reporter", "*")))
+	step("enforced", ok, "static", setAuth(true, "viewer"))
+
+	denied("not any more", leaseID(5), web, write(leased("web/early", serving, leaseID(5))))
+	step("its owner revokes it with reports of others", ok, sql, revoke(leaseID(5)))
 
 	step("a lease", ok, sql, grantOf(leaseID(1)))
-	step("a new lease is not revoked by another", no, "cert:web", revoke(leaseID(1)))
-	step("nor attached to", no, "cert:web", write(leased("web/a", serving, leaseID(1))))
+	denied("a new lease is not revoked by another", leaseID(1), web, revoke(leaseID(1)))
+	denied("nor attached to", leaseID(1), web, write(leased("web/a", serving, leaseID(1))))
 	step("its own", ok, sql, write(leased("sql/a", serving, leaseID(1))))
-	refusal := step("another attaches nothing to it", no, "cert:web", write(leased("web/a", serving, leaseID(1))))
-	if refusal.GetKey() == "sql/a" || refusal.GetHeld() == "sql/a" {
-		t.Errorf("the refusal names a service that its caller may not read: %v", refusal)
+	denied("another attaches nothing to it", leaseID(1), web, write(leased("web/a", serving, leaseID(1))))
+	denied("nor in a batch", leaseID(1), web, write(change("web/a", serving), leased("web/b", serving, leaseID(1))))
+	denied("nor does who may report the same", leaseID(1), "cert:sql-2", write(leased("sql/b", serving, leaseID(1))))
+	denied("who does not revoke it either", leaseID(1), "cert:sql-2", revoke(leaseID(1)))
+	for who, want := range map[string]bool{"": false, web: false, "cert:sql-2": false, sql: true, all: true, "static": true} {
+		if got := h.Authorized(by(who, write(leased("sql/a", serving, leaseID(1))))); got != want {
+			t.Errorf("%q may write under the lease: %v", who, got)
+		}
 	}
-	step("nor in a batch", no, "cert:web", write(change("web/a", serving), leased("web/b", serving, leaseID(1))))
-	step("nor to one that nobody granted", no, "cert:web", write(leased("web/a", serving, leaseID(3))))
-	step("who may report all of it goes on with it", ok, "cert:sql-2", write(leased("sql/b", serving, leaseID(1))))
-	step("and with the one that nobody granted", ok, sql, write(leased("sql/old2", serving, leaseID(3))))
-	step("an administrator may use it", ok, "static", write(leased("web/x", serving, leaseID(3))))
-	step("no lease", logv1.Refusal_REASON_NOT_FOUND, "cert:web", write(leased("web/a", serving, leaseID(9))))
-	step("who granted it revokes it", ok, sql, revoke(leaseID(1)))
+	step("but takes the report over", ok, "cert:sql-2", grantOf(leaseID(6)))
+	step("to a lease of its own", ok, "cert:sql-2", write(leased("sql/a", serving, leaseID(6))))
+	step("an anonymous caller with the name of the owner", no, "", &logv1.Command{Actor: &logv1.Actor{Name: sql}, Kind: revoke(leaseID(1)).Kind})
+	step("who reports everything attaches to it", ok, all, write(leased("web/y", serving, leaseID(1))))
+	step("and an administrator", ok, "static", write(leased("web/x", serving, leaseID(1))))
+	step("who granted it revokes it all the same", ok, sql, revoke(leaseID(1)))
+	step("who reports everything revokes another", ok, all, revoke(leaseID(6)))
+
+	step("nobody's is used by who reports anything", ok, web, write(leased("web/a", serving, leaseID(4))))
+	step("and revoked, if he may report what is attached", ok, web, revoke(leaseID(4)))
+	denied("else it is not", leaseID(3), web, revoke(leaseID(3)))
+	step("not by who reports nothing", no, "", revoke(leaseID(3)))
+	step("sql may", ok, sql, revoke(leaseID(3)))
+	step("no lease", logv1.Refusal_REASON_NOT_FOUND, web, write(leased("web/a", serving, leaseID(9))))
+
+	step("one more", ok, web, grantOf(leaseID(7)))
+	step("whose owner is denied", ok, "static", deny(web))
+	step("does not revoke it", no, web, revoke(leaseID(7)))
+	step("a token", ok, "static", tokenWith("ci", grantOver("reporter", "ci/*")))
+	step("its lease", ok, "token:ci", grantOf(leaseID(8)))
+	step("revoked", ok, "static", revokeToken("ci"))
+	step("made anew", ok, "static", createToken(&logv1.CreateToken{Name: "ci", SecretSha256: secret("new"), Grants: []*logv1.Grant{grantOver("reporter", "ci/*")}}))
+	renewed := by("token:ci", write(leased("ci/a", serving, leaseID(8))))
+	renewed.Actor.Credential = TokenID(secret("new"))
+	if r := h.do(t, 1, renewed)[0]; r.GetRefusal() != nil {
+		t.Errorf("another token of the same name: %v", r)
+	}
 }
 
 // TestRefusalsTellNoPatternOfARule: nor whether there is one, to who may change none.
@@ -304,6 +358,15 @@ func TestAuthorizationEqualsANaiveOne(t *testing.T) {
 			deniedOnes[identity] = decodeGrants(cmd).GetDenied()
 			h.do(t, 0, cmd)
 		}
+		// Each identity has a lease with a report of any service attached.
+		attached := map[string]string{}
+		leaseOf := func(owner string) string { return leaseID(1 + slices.Index(identities, owner)) }
+		for _, owner := range identities {
+			attached[owner] = rapid.SampledFrom(services).Draw(r, "attached")
+			cmd := grantOf(leaseOf(owner))
+			cmd.Actor = by(owner, cmd).GetActor()
+			h.do(t, 0, cmd, write(leased(attached[owner]+"/"+leaseOf(owner), logv1.Status_STATUS_SERVING, leaseOf(owner))))
+		}
 		if res := h.do(t, 0, by("static", setAuth(true, anonymous)))[0]; res.GetRefusal() != nil {
 			r.Fatal(res)
 		}
@@ -329,7 +392,10 @@ func TestAuthorizationEqualsANaiveOne(t *testing.T) {
 			who := rapid.SampledFrom(identities).Draw(r, "who")
 			var cmd *logv1.Command
 			var want bool
-			switch rapid.IntRange(0, 2).Draw(r, "what") {
+			owner := rapid.SampledFrom(identities).Draw(r, "owner")
+			own := who == owner && who != "" || may(who, access.Report, "*")
+			reports := may(who, access.Report, "*") || slices.ContainsFunc(patterns, func(p string) bool { return may(who, access.Report, p) })
+			switch rapid.IntRange(0, 4).Draw(r, "what") {
 			case 0:
 				s := rapid.SampledFrom(services).Draw(r, "service")
 				cmd, want = write(change(s, logv1.Status_STATUS_SERVING)), may(who, access.Report, s)
@@ -344,6 +410,11 @@ func TestAuthorizationEqualsANaiveOne(t *testing.T) {
 						want = false
 					}
 				}
+			case 3:
+				s := rapid.SampledFrom(services).Draw(r, "service")
+				cmd, want = write(leased(s, logv1.Status_STATUS_SERVING, leaseOf(owner))), may(who, access.Report, s) && (own || owner == "")
+			case 4:
+				cmd, want = revoke(leaseOf(owner)), reports && (own || owner == "" && may(who, access.Report, attached[owner]+"/"+leaseOf(owner)))
 			}
 			got := h.Preview(by(who, cmd), 0).Proto().GetRefusal()
 			if (got == nil) != want {

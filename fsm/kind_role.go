@@ -1,7 +1,9 @@
 package fsm
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -104,7 +106,7 @@ func (tx *Tx) putRole(c *logv1.PutRole) *logv1.Refusal {
 	return nil
 }
 
-// deleteRole deletes a role. Grants that name it allow nothing from then on.
+// deleteRole deletes a role that nobody has: who makes another one of its name would give it to those who had it.
 func (tx *Tx) deleteRole(c *logv1.DeleteRole) *logv1.Refusal {
 	name := c.GetName()
 	for _, refusal := range [...]*logv1.Refusal{checkRole(name), checkIfRevision(c.IfRevision)} {
@@ -125,8 +127,27 @@ func (tx *Tx) deleteRole(c *logv1.DeleteRole) *logv1.Refusal {
 		}
 		return of(logv1.Kind_KIND_ROLE, name, &logv1.Refusal{Reason: logv1.Refusal_REASON_NOT_FOUND})
 	}
+	if identity, count := tx.s.having(name); count > 0 {
+		return of(logv1.Kind_KIND_ROLE, name, &logv1.Refusal{Reason: logv1.Refusal_REASON_ROLE_IN_USE, Held: identity, Value: int64(count)})
+	}
 	tx.s.change(tx.p, roleKind, name, nil, logv1.EventType_EVENT_TYPE_ACCESS_CHANGED)
 	return nil
+}
+
+// having returns how many identities have a role, and one of them. Anonymous callers are one, also while access is not
+// enforced. Who may delete the role administers access over everything, so he may know them.
+func (s *state) having(role string) (identity string, count int) {
+	if s.auth().GetAnonymous() == role {
+		identity, count = limits.AnonymousIdentity, 1
+	}
+	s.tables.find(grantsKind).records.Scan(func(key string, value Value) bool {
+		if slices.ContainsFunc(value.(*logv1.Grants).GetGrants(), func(g *logv1.Grant) bool { return g.GetRole() == role }) {
+			identity = cmp.Or(identity, key)
+			count++
+		}
+		return true
+	})
+	return identity, count
 }
 
 // role returns nil if there is none of the name, or it is built in.

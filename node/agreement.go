@@ -36,13 +36,23 @@ func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 	} else if refused != nil {
 		return refused.Proto(), nil
 	}
-	if ids := leasesOf(cmd); ids != nil {
+	if ids := a.heldBy(cmd); ids != nil {
 		done := a.lessor.Hold(ctx, ids)
 		result, err := a.propose(ctx, cmd)
 		done(lessor.Written(result, err))
 		return result, err
 	}
 	return a.propose(ctx, cmd)
+}
+
+// heldBy are the leases that must not end while a write is under way; nil: none. One whose caller may not write it holds
+// none: it would keep leases of others alive although it is refused. If its caller may by now, the fold takes it all the
+// same.
+func (a agreement) heldBy(cmd *logv1.Command) (ids []string) {
+	if ids = leasesOf(cmd); ids != nil && !a.fsm.Authorized(cmd) {
+		return nil
+	}
+	return ids
 }
 
 // leasesOf are the leases that a write names, some perhaps more than once; nil: none.
@@ -77,7 +87,7 @@ func (a agreement) Start(proposals []*logv1.Proposal) {
 			away = append(away, turnedAway{p, result})
 			continue
 		}
-		if ids := leasesOf(p.Command); ids != nil && !a.lessor.HoldStarted(p, ids, a.startOne) {
+		if ids := a.heldBy(p.Command); ids != nil && !a.lessor.HoldStarted(p, ids, a.startOne) {
 			continue
 		}
 		pass = append(pass, p)

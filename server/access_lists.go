@@ -9,6 +9,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/flowcontrol"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
@@ -45,7 +46,10 @@ func (s *accessService) ListTokens(ctx context.Context, req *rollcallv1.ListToke
 		if err != nil {
 			return err
 		}
-		list, more, revision := s.source.ListTokens(after, limit)
+		list, more, filtered, revision := s.source.ListTokens(listedFor(caller), after, limit)
+		if filtered {
+			authz.Filtered(ctx)
+		}
 		if n := fitting(list, maxAnswerBytes-pageOverhead); n < len(list) {
 			list, more = list[:n], true
 		}
@@ -86,14 +90,25 @@ func (s *accessService) ListGrants(ctx context.Context, req *rollcallv1.ListGran
 		}
 		res = &rollcallv1.ListGrantsResponse{ClusterId: cluster}
 		if identity != "" {
-			var own *rollcallv1.IdentityGrants
-			if own, res.Revision = s.source.GetGrants(identity); own != nil {
-				res.Grants = []*rollcallv1.IdentityGrants{own}
+			who := listedFor(caller)
+			if identity == caller.Identity {
+				who = "" // everybody is shown what he was granted himself
+			}
+			var one *rollcallv1.IdentityGrants
+			var filtered bool
+			if one, filtered, res.Revision = s.source.ShownGrants(who, identity); one != nil {
+				res.Grants = []*rollcallv1.IdentityGrants{one}
+			}
+			if filtered {
+				authz.Filtered(ctx)
 			}
 			return nil
 		}
-		var more bool
-		res.Grants, more, res.Revision = s.source.ListGrants(after, limit)
+		var more, filtered bool
+		res.Grants, more, filtered, res.Revision = s.source.ListGrants(listedFor(caller), after, limit)
+		if filtered {
+			authz.Filtered(ctx)
+		}
 		if n := fitting(res.Grants, maxAnswerBytes-pageOverhead); n < len(res.Grants) {
 			res.Grants, more = res.Grants[:n], true
 		}
@@ -106,6 +121,14 @@ func (s *accessService) ListGrants(ctx context.Context, req *rollcallv1.ListGran
 		return nil, err
 	}
 	return res, nil
+}
+
+// listedFor is for whom a list of access is made: "" for who is shown all of it, whatever he was granted.
+func listedFor(caller *authn.Caller) string {
+	if caller.StaticAdmin {
+		return ""
+	}
+	return caller.Identity
 }
 
 // keyPages are the pages of a list by key. A page token is the format, the cluster, and the last key of the page before.

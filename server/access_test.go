@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -23,6 +24,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/fsm/access"
 	"github.com/rollcallhq/rollcall/server/authn"
+	"github.com/rollcallhq/rollcall/server/authz"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
 
@@ -302,12 +304,13 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 		n := single(t)
 		token := accesstoken.New()
 		n.addToken("ci", token, 0)
-		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "successors", "lack")
-		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "successors": "cert:b"} {
+		n.leases.put(time.Minute, "own", "others", "nobodys", "foreign", "equals", "lack")
+		for id, owner := range map[string]string{"own": "token:ci", "others": "cert:b", "foreign": "cert:b", "equals": "cert:b"} {
 			n.leases.leases[id].Actor = &logv1.Actor{Name: owner, Verified: true}
 		}
-		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "successors": {"a/x"}, "lack": {"b/x"}}
-		ids := []string{"own", "others", "nobodys", "foreign", "successors", "lack", "unheard"}
+		n.leases.leases["nobodys"].Actor = &logv1.Actor{Name: "cert:b"}
+		n.leases.attached = map[string][]string{"own": {"b/x"}, "foreign": {"a/x", "b/x"}, "equals": {"a/x"}, "lack": {"b/x"}}
+		ids := []string{"own", "others", "nobodys", "foreign", "equals", "lack", "unheard"}
 		ctx := with(timeout(t, time.Hour), token)
 		renew := func(what string, wantLost ...string) {
 			t.Helper()
@@ -332,12 +335,47 @@ func TestLeasesOfOthersAreNotRenewed(t *testing.T) {
 			r.enforced = true
 			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "a/*"})
 		})
-		renew("a reporter of a part", "others", "foreign", "lack")
+		renew("a reporter of a part", "others", "foreign", "equals")
+		// Another token of the same name is the same identity.
+		another := accesstoken.New()
+		n.removeToken(token)
+		n.addToken("ci", another, 0)
+		ctx = with(timeout(t, time.Hour), another)
+		renew("with another token", "others", "foreign", "equals")
 		n.access.change(func(r *fakeRights) {
 			r.grants["token:ci"] = access.New(access.Grant{Verbs: access.Report, Pattern: "*"})
 		})
 		renew("a reporter of everything")
 	})
+}
+
+// TestWritesThatNameALeaseOfAnother: the refusal names the lease, over SetServingStatus, WriteStream and RevokeLease.
+func TestWritesThatNameALeaseOfAnother(t *testing.T) {
+	n := single(t)
+	token := accesstoken.New()
+	n.addToken("ci", token, 0)
+	const id = "0000000000000001"
+	n.agreement.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+		if a := cmd.GetActor(); a.GetName() != "token:ci" || !a.GetVerified() {
+			t.Errorf("the actor is %v", a)
+		}
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_LEASE, Key: id, Given: "token:ci", Limit: int64(access.Report), Held: "*"}}, nil
+	})
+	ctx := with(patient(t), token)
+	check := func(err error) {
+		t.Helper()
+		meta := map[string]string{rpcerror.MetaLease: id, rpcerror.MetaIdentity: "token:ci", rpcerror.MetaVerb: "report", rpcerror.MetaName: "*"}
+		checkError(t, err, want{codes.PermissionDenied, rpcerror.ReasonDenied, rpcerror.WrittenNo, meta, "token:ci did not grant lease"})
+	}
+	set := streamedSet(1, "a", serving)
+	set.GetSet().LeaseId = id
+	_, err := n.admin().SetServingStatus(ctx, set.GetSet())
+	check(err)
+	_, err = n.admin().RevokeLease(ctx, &rollcallv1.RevokeLeaseRequest{LeaseId: id})
+	check(err)
+	stream := n.openWriteStream(t, ctx)
+	sendWrites(t, stream, set)
+	check(errorIn(answersOf(t, stream, 1)[1]))
 }
 
 // TestFailedLoginsHoldLittle: what strangers send as their requests is not more than what clients may hold.
@@ -520,7 +558,7 @@ func TestRefusedRequestsOfAccess(t *testing.T) {
 		"token without a hash":            {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.SecretSha256 = nil }), "secret_sha256 has 0 bytes"},
 		"token with half a hash":          {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.SecretSha256 = sum[:16] }), "secret_sha256 has 16 bytes"},
 		"token with its text as hash":     {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.SecretSha256 = []byte(accesstoken.New().Text()) }), "secret_sha256 has 64 bytes"},
-		"token for no time":               {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(0) }), "ttl is 0s"},
+		"token for no time":               {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(0) }), "ttl is 0s; 1s to 87600h (10 years) is allowed"},
 		"token for a negative time":       {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(-time.Hour) }), "ttl is -1h"},
 		"token for eleven years":          {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = durationpb.New(11 * 365 * 24 * time.Hour) }), "ttl is"},
 		"token for no duration":           {token("ci", func(r *rollcallv1.CreateTokenRequest) { r.Ttl = &durationpb.Duration{Nanos: -1, Seconds: 5} }), "ttl is no duration"},
@@ -646,5 +684,51 @@ func TestRefusalsOfTheFold(t *testing.T) {
 		if _, err := stream.Recv(); !errors.Is(err, io.EOF) {
 			t.Error(err)
 		}
+	}
+}
+
+// TestListsOfAccessAreFiltered: who has the verb auth over a part is told that it is not shown all.
+func TestListsOfAccessAreFiltered(t *testing.T) {
+	n := single(t)
+	boss, clerk := accesstoken.New(), accesstoken.New()
+	n.addToken("boss", boss, 0)
+	n.addToken("clerk", clerk, 0)
+	n.addToken("shop", accesstoken.New(), 0)
+	n.access.change(func(r *fakeRights) {
+		r.enforced = true
+		r.grants["token:boss"] = access.New(access.Grant{Verbs: access.All, Pattern: "*"})
+		r.grants["token:clerk"] = access.New(access.Grant{Verbs: access.Auth, Pattern: "shop/*"})
+		r.grants["cert:shop"] = access.New(access.Grant{Verbs: access.Read, Pattern: "shop/*"})
+	})
+	for _, tt := range []struct {
+		who                          string
+		token                        accesstoken.Token
+		tokens, grants, boss, itself int
+		filtered                     bool
+	}{
+		{"boss", boss, 3, 3, 1, 1, false},
+		{"clerk", clerk, 1, 1, 0, 1, true},
+	} {
+		ctx := with(patient(t), tt.token)
+		var header metadata.MD
+		check := func(what string, got, want int, err error, filtered bool) {
+			t.Helper()
+			if said := len(header.Get(authz.MetadataFiltered)) > 0; err != nil || got != want || said != filtered {
+				t.Errorf("%s, to %s: %d, %v, filtered %v; want %d, filtered %v", what, tt.who, got, err, said, want, filtered)
+			}
+			header = nil
+		}
+		tokens, err := n.accessClient().ListTokens(ctx, &rollcallv1.ListTokensRequest{}, grpc.Header(&header))
+		check("tokens", len(tokens.GetTokens()), tt.tokens, err, tt.filtered)
+		grants := func(what, identity string, want int, filtered bool) {
+			t.Helper()
+			list, err := n.accessClient().ListGrants(ctx, &rollcallv1.ListGrantsRequest{Identity: identity}, grpc.Header(&header))
+			check(what, len(list.GetGrants()), want, err, filtered)
+		}
+		grants("grants", "", tt.grants, tt.filtered)
+		grants("the grants of one", "token:boss", tt.boss, tt.filtered)
+		grants("its own grants", "token:"+tt.who, tt.itself, false)
+		_, err = n.accessClient().ListRoles(ctx, &rollcallv1.ListRolesRequest{}, grpc.Header(&header))
+		check("roles", 0, 0, err, false)
 	}
 }

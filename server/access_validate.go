@@ -27,7 +27,8 @@ func validateCreateToken(req *rollcallv1.CreateTokenRequest) error {
 	return vs.err()
 }
 
-const tokenTTLBounds = "1m to 87600h (10 years) is allowed; leave it out for a token that is valid until it is revoked"
+var tokenTTLBounds = fmt.Sprintf("%v to %vh (10 years) is allowed; leave it out for a token that is valid until it is revoked",
+	limits.MinTokenTTL, limits.MaxTokenTTL.Hours())
 
 func validateRevokeToken(req *rollcallv1.RevokeTokenRequest) error {
 	var vs violations

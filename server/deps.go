@@ -96,13 +96,15 @@ type Access interface {
 	// ReadsOpen says that everybody may read everything. It is one atomic load.
 	ReadsOpen() bool
 	// ListTokens returns, of one cut and by name, at most limit tokens that stand after the name after, with their
-	// grants; more if others follow.
-	ListTokens(after string, limit int) (list []*rollcallv1.Token, more bool, revision int64)
+	// grants; more if others follow. They are those that a caller is shown ("": all). filtered: it is not shown all.
+	ListTokens(caller, after string, limit int) (list []*rollcallv1.Token, more, filtered bool, revision int64)
 	// ListRoles returns all roles of one cut: the built-in ones, then others by name.
 	ListRoles() (list []*rollcallv1.AccessRole, revision int64)
 	// ListGrants returns, of one cut and by identity, at most limit grants that stand after the identity after; more
-	// if others follow.
-	ListGrants(after string, limit int) (list []*rollcallv1.IdentityGrants, more bool, revision int64)
+	// if others follow. They are those that a caller is shown ("": all). filtered: it is not shown all.
+	ListGrants(caller, after string, limit int) (list []*rollcallv1.IdentityGrants, more, filtered bool, revision int64)
+	// ShownGrants is GetGrants for a caller ("": it is shown all). filtered: it may not know whether there is any.
+	ShownGrants(caller, identity string) (g *rollcallv1.IdentityGrants, filtered bool, revision int64)
 	// GetGrants returns what one identity was granted; nil if that is nothing.
 	GetGrants(identity string) (g *rollcallv1.IdentityGrants, revision int64)
 	// GetAuth returns whether access is enforced; never nil.

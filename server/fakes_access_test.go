@@ -91,34 +91,49 @@ func (r *fakeRights) Permissions(identity string) access.Permissions {
 
 func (r *fakeRights) Denied(identity string) bool { return r.denied[identity] }
 
-func (f *fakeAccess) ListTokens(after string, limit int) (list []*rollcallv1.Token, more bool, revision int64) {
+// partial says that a caller is not shown all of a list: only what begins with "shop".
+func (r *fakeRights) partial(caller string) bool {
+	return caller != "" && r.enforced && !r.Permissions(caller).Whole(access.Auth)
+}
+
+func (f *fakeAccess) ListTokens(caller, after string, limit int) (list []*rollcallv1.Token, more, filtered bool, revision int64) {
 	now := f.view()
+	filtered = now.partial(caller)
 	for _, t := range slices.SortedFunc(maps.Values(now.tokens), func(a, b fakeToken) int { return strings.Compare(a.name, b.name) }) {
 		switch {
-		case t.name <= after:
+		case t.name <= after, filtered && !strings.HasPrefix(t.name, "shop"):
 		case len(list) == limit:
-			return list, true, now.generation
+			return list, true, filtered, now.generation
 		default:
 			list = append(list, &rollcallv1.Token{Name: t.name})
 		}
 	}
-	return list, false, now.generation
+	return list, false, filtered, now.generation
 }
 
 func (f *fakeAccess) ListRoles() ([]*rollcallv1.AccessRole, int64) { return nil, f.view().generation }
 
-func (f *fakeAccess) ListGrants(after string, limit int) (list []*rollcallv1.IdentityGrants, more bool, revision int64) {
+func (f *fakeAccess) ListGrants(caller, after string, limit int) (list []*rollcallv1.IdentityGrants, more, filtered bool, revision int64) {
 	now := f.view()
+	filtered = now.partial(caller)
 	for _, identity := range slices.Sorted(maps.Keys(now.grants)) {
 		switch {
-		case identity <= after:
+		case identity <= after, filtered && !strings.HasPrefix(identity, "cert:shop"):
 		case len(list) == limit:
-			return list, true, now.generation
+			return list, true, filtered, now.generation
 		default:
 			list = append(list, &rollcallv1.IdentityGrants{Identity: identity})
 		}
 	}
-	return list, false, now.generation
+	return list, false, filtered, now.generation
+}
+
+func (f *fakeAccess) ShownGrants(caller, identity string) (*rollcallv1.IdentityGrants, bool, int64) {
+	if f.view().partial(caller) && !strings.HasPrefix(identity, "cert:shop") {
+		return nil, true, f.view().generation
+	}
+	g, revision := f.GetGrants(identity)
+	return g, false, revision
 }
 
 func (f *fakeAccess) GetGrants(identity string) (*rollcallv1.IdentityGrants, int64) {

@@ -108,6 +108,8 @@ func testMetricsNeedTheVerbStatus(t *testing.T) {
 	}
 
 	open("access is off", "Basic dXNlcjpwYXNz")
+	refused("access is off, an unknown token", http.StatusUnauthorized, "is not one that this node knows", bearer(stranger))
+	refused("access is off, no token", http.StatusUnauthorized, "", "bearer eyJhbGciOiJIUzI1NiJ9.e30.x")
 	n.access.change(func(r *fakeRights) {
 		grant(r, seen, "prometheus", access.Grant{Verbs: access.Status, Pattern: "*"})
 		grant(r, blind, "ci", access.Grant{Verbs: access.Report | access.Read, Pattern: "*"})
@@ -115,7 +117,20 @@ func testMetricsNeedTheVerbStatus(t *testing.T) {
 		r.enforced, r.anonymous = true, access.New(access.Grant{Verbs: access.Read | access.Status, Pattern: "*"})
 	})
 	open("everybody has the verb")
-	open("everybody has the verb, and this one shows something", "Basic dXNlcjpwYXNz")
+	open("everybody has the verb, and this one shows who it is", bearer(seen))
+	refused("everybody has the verb, an unknown token", http.StatusUnauthorized, "is not one that this node knows", bearer(stranger))
+	refused("everybody has the verb, a password", http.StatusUnauthorized, "must be \"Bearer\" and a token", "Basic dXNlcjpwYXNz")
+	n.access.change(func(r *fakeRights) { delete(r.tokens, seen.ID()) })
+	refused("everybody has the verb, a revoked token", http.StatusUnauthorized, "was revoked", bearer(seen))
+	n.access.change(func(r *fakeRights) {
+		grant(r, seen, "prometheus", access.Grant{Verbs: access.Status, Pattern: "*"})
+		r.enforced = false
+	})
+	open("access is off, and this one shows who it is", bearer(blind))
+	n.access.change(func(r *fakeRights) { r.enforced = true })
+	if got := n.Callers().Failures(); got["token_unknown"] != 2 || got["token_damaged"] != 2 || got["token_revoked"] != 1 {
+		t.Errorf("failed logins are %v", got)
+	}
 	n.access.change(func(r *fakeRights) { r.anonymous = access.New(access.Grant{Verbs: access.Read, Pattern: "*"}) })
 
 	open("a token with the verb", bearer(seen))
@@ -135,10 +150,15 @@ func testMetricsNeedTheVerbStatus(t *testing.T) {
 		t.Errorf("%d denials of the verb are counted, want 3", got)
 	}
 	lines := audit.lines(t)
-	if len(lines) != 7 {
+	if len(lines) != 5+7 {
 		t.Errorf("%d lines, want one for each refusal: %+v", len(lines), lines)
 	}
-	checkLines(t, lines[:2],
+	checkLines(t, lines[:7],
+		auditLine{Method: "GET /metrics", Outcome: "unauthenticated", Refusal: "TOKEN_UNKNOWN"},
+		auditLine{Method: "GET /metrics", Outcome: "unauthenticated", Refusal: "TOKEN_DAMAGED"},
+		auditLine{Method: "GET /metrics", Outcome: "unauthenticated", Refusal: "TOKEN_UNKNOWN"},
+		auditLine{Method: "GET /metrics", Outcome: "unauthenticated", Refusal: "TOKEN_DAMAGED"},
+		auditLine{Identity: "token:prometheus", Method: "GET /metrics", Outcome: "unauthenticated", Refusal: "TOKEN_REVOKED"},
 		auditLine{Method: "GET /metrics", Outcome: "unauthenticated", Refusal: "NO_CREDENTIALS"},
 		auditLine{Identity: "token:ci", Method: "GET /metrics", Names: []string{"*"}, Outcome: "denied", Refusal: "DENIED", Verb: "status"},
 	)

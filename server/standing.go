@@ -41,28 +41,22 @@ func (s *standing) lost() *rpcerror.Failure {
 }
 
 // ownLeases tells leases that the caller may renew from those of others, which are lost to it: who renews the lease of
-// another keeps services of that one SERVING that are gone. The rule is that of the fold for who may attach a report. A
-// lease that this node has not heard of is left to the leader. others is nil if there are none; mine is ids then.
+// another keeps services of that one SERVING that are gone. An error would end the stream for the caller's own leases,
+// too. The rule is that of the fold for who may attach a report. A lease that this node has not heard of is left to
+// the leader. others is nil if there are none; mine is ids then.
 func (s *standing) ownLeases(ids []string) (mine, others []string) {
 	now := s.access.Access()
 	if s.caller.StaticAdmin || !now.Enforced() {
 		return ids, nil
 	}
-	var may access.Permissions
-	asked := false
+	may := now.Permissions(s.caller.Identity)
 	for i, id := range ids {
-		owner := limits.AnonymousIdentity
 		l := s.leases.Lease(id)
+		owner := limits.AnonymousIdentity
 		if l.GetActor().GetVerified() {
 			owner = l.GetActor().GetName()
 		}
-		own := l == nil || owner == s.caller.Identity && s.caller.Verified()
-		if !own {
-			if !asked {
-				may, asked = now.Permissions(s.caller.Identity), true
-			}
-			own = s.mayRenew(id, owner, may)
-		}
+		own := l == nil || may.UsesLease(owner, s.caller.Identity)
 		switch {
 		case !own && others == nil:
 			mine, others = append(mine, ids[:i]...), []string{id}
@@ -76,22 +70,6 @@ func (s *standing) ownLeases(ids []string) (mine, others []string) {
 		return ids, nil
 	}
 	return mine, others
-}
-
-// mayRenew says that the caller may renew a lease that it did not grant: it may report all that is attached to it.
-func (s *standing) mayRenew(id, owner string, may access.Permissions) bool {
-	all := true
-	l, _ := s.leases.GetLease(id, &logv1.LeaseFilter{
-		Service: func(name string) bool {
-			all = all && may.Allows(access.Report, name)
-			return true
-		},
-		Lease: func(*logv1.Lease) bool { return true },
-	})
-	if l.GetServiceCount() == 0 && owner != limits.AnonymousIdentity {
-		return may.Whole(access.Report)
-	}
-	return all
 }
 
 // recheck has end called when the caller of a stream may not go on, also while it sends nothing. stop undoes that.

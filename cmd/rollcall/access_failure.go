@@ -26,7 +26,7 @@ func accessAdvice(reason, message string) string {
 		}
 		return "say who you are with --token-file, or with --cert and --key"
 	case client.ReasonTokenUnknown:
-		return `is it of another cluster? "rollcall token list" shows the tokens of this one to administrators`
+		return `it was revoked, or is of another cluster; "rollcall token list" shows the tokens of this one to administrators`
 	case client.ReasonTokenRevoked, client.ReasonTokenExpired:
 		return another
 	case client.ReasonTokenDamaged:

@@ -47,7 +47,8 @@ func newAuthEnableCommand(a *app) *cobra.Command {
 		Short: "Enforce access, or change what anonymous callers may do",
 		Long: `Enforces access on all nodes: from then on everybody may do what was granted to him, and nothing else.
 Callers that prove no identity have the role of --anonymous over everything: viewer at first, so that
-probes and clients that only read go on. Without --anonymous, the role that was set last stays.
+probes and clients that only read go on. Without --anonymous, the role that was set last stays. With
+"--anonymous none" plain probes of the API ports fail from then on; --health-listen of a node stays open.
 
 It is refused if you could not undo it, that is, if you would have the verb auth over everything no
 longer.`,
@@ -135,6 +136,9 @@ func (a *app) setAuth(cmd *cobra.Command, w *writeFlags, dryRun bool, what strin
 				text += fmt.Sprintf("; revision %d", resp.GetRevision())
 			}
 			fmt.Fprintln(w, text)
+			if now := resp.GetAuth(); resp.GetChanged() && now.GetEnforced() && now.GetAnonymous() == "" {
+				fmt.Fprintln(w, "! probes of the API ports that show no token and no certificate fail then; the ports of --health-listen stay open")
+			}
 		})
 	})
 }

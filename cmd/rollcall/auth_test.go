@@ -16,10 +16,10 @@ func TestAuthEnableAndDisable(t *testing.T) {
 	run("auth", "enable", "--reason", "all have tokens").want(t, 0, "access is enforced; anonymous callers have the role viewer; revision 5\n", "")
 	run("auth", "enable").want(t, 0, "access is enforced; anonymous callers have the role viewer; already since revision 5; nothing changed\n", "")
 	run("auth", "status").want(t, 0, "access is enforced; anonymous callers have the role viewer\nset 2026-11-22 10:00:00.000 (3m ago) by token:admin for ann, revision 5: all have tokens\n", "")
-	run("auth", "enable", "--anonymous", "none").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 6\n", "")
+	run("auth", "enable", "--anonymous", "none").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 6\n! probes of the API ports that show no token and no certificate fail then; the ports of --health-listen stay open\n", "")
 	// What anonymous callers may do stays as it was set.
 	run("auth", "disable", "--reason", "drill").want(t, 0, "access is not enforced: everybody may do everything; revision 7\n", "")
-	run("auth", "enable").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 8\n", "")
+	run("auth", "enable").want(t, 0, "access is enforced; anonymous callers may do nothing; revision 8\n! probes of the API ports that show no token and no certificate fail then; the ports of --health-listen stay open\n", "")
 	run("auth", "enable", "--anonymous", "a b").want(t, 1, "", "rollcall: --anonymous: role name …")
 	run("auth", "enable", "--if-revision", "7").want(t, 1, "", "rollcall: cannot enforce access: its revision is 8, and --if-revision asks for another; look at it again before you repeat that\n")
 	run("events", "--type", "access-changed", "--limit", "1").want(t, 0, ""+
@@ -123,7 +123,7 @@ func TestWhatToDoAboutARefusal(t *testing.T) {
 			`not written: token:ci lacks the verb report over everything, and nobody gives or takes away what he may not do himself; "rollcall whoami" shows what you may do; ask somebody who may do more`},
 		{codes.Unauthenticated, "NO_CREDENTIALS", "show a token (--token-file)", "show a token (--token-file)"},
 		{codes.Unauthenticated, "NO_CREDENTIALS", "no", "no; say who you are with --token-file, or with --cert and --key"},
-		{codes.Unauthenticated, "TOKEN_UNKNOWN", "no such token", `no such token; is it of another cluster? "rollcall token list" shows the tokens of this one to administrators`},
+		{codes.Unauthenticated, "TOKEN_UNKNOWN", "no such token", `no such token; it was revoked, or is of another cluster; "rollcall token list" shows the tokens of this one to administrators`},
 		{codes.Unauthenticated, "TOKEN_REVOKED", "the token of token:ci was revoked", `the token of token:ci was revoked; an administrator makes another one with "rollcall token create"`},
 		{codes.Unauthenticated, "TOKEN_EXPIRED", "the token of token:ci expired", `the token of token:ci expired; an administrator makes another one with "rollcall token create"`},
 		{codes.Unauthenticated, "TOKEN_DAMAGED", "it is no token", "it is no token; get the token again from who made it: it is one line that begins with rct_"},

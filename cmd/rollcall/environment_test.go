@@ -112,7 +112,7 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"rule add --dry-run", "rule add --enforce-reports", "rule add --min", "rule add --percent", "rule remove --dry-run",
 		"set --break-glass", "set --dry-run", "set --forget-after", "set --keep-alive", "set --lease", "set --on-expiry", "set --on-stop", "set --ttl",
 		"shutdown --break-glass", "shutdown --dry-run", "shutdown --for", "shutdown --forever",
-		"snapshot save --force", "status --wait", "status --watch", "token create --description", "token create --dry-run", "token create --on", "token create --out", "token create --role", "token create --ttl",
+		"snapshot save --force", "status --wait", "status --watch", "token create --description", "token create --dry-run", "token create --on", "token create --out", "token create --role", "token create --ttl", "token generate --out",
 		"token revoke --dry-run", "token revoke --id", "verify --data", "wait --timeout", "watch --prefix", "watch --timeout",
 	}
 	if !slices.Equal(only, wantOnly) {
@@ -180,7 +180,7 @@ func TestFlagsWithoutATextAreRefused(t *testing.T) {
 		"set a up --actor", "set a up --lease", "delete a --lease", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
 		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data", "agent --config",
 		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data", "whoami --token-file", "auth can read a --identity", "auth enable --anonymous",
-		"grant add cert:a --on x --role", "grant add cert:a --role x --on", "token create a --role x --on y --out", "token revoke --id",
+		"grant add cert:a --on x --role", "grant add cert:a --role x --on", "token create a --role x --on y --out", "token generate --out", "token revoke --id",
 	} {
 		flag := args[strings.LastIndex(args, "--"):]
 		for _, value := range []string{"", "  ", "\t"} {

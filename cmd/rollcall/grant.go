@@ -38,12 +38,14 @@ type grantFlags struct {
 	patterns []string
 }
 
-func (g *grantFlags) register(a *app, cmd *cobra.Command, role, on string) {
+// register defines the flags. another says how a grant of another role is given, or taken.
+func (g *grantFlags) register(a *app, cmd *cobra.Command, role, on, another string) {
 	f := cmd.Flags()
 	f.StringVar(&g.role, "role", "", role)
 	cliflag.ListVarP(f, &g.patterns, "on", "", nil, on)
 	cliflag.FlagOnly(f, "role", "on")
 	cliflag.NotEmpty(f, "role", "on")
+	cliflag.InPlaceOfTwo(f, "role", "another grant is "+another)
 	a.completeFlag(cmd, "role", a.completeFlagRole)
 	a.completeFlag(cmd, "on", a.completeFlagPattern)
 }
@@ -106,7 +108,7 @@ somebody else grants it something at the same time.`,
 	}
 	w.register(cmd)
 	w.condition(cmd, "what the identity was granted")
-	grant.register(a, cmd, "`role` to give: viewer, reporter, operator, admin, or one of your own", "`patterns` of the services, comma separated or repeated; '*': all")
+	grant.register(a, cmd, "`role` to give: viewer, reporter, operator, admin, or one of your own", "`patterns` of the services, comma separated or repeated; '*': all", `added with another "rollcall grant add"`)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say whether it would be refused, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	return named(cmd)
@@ -157,7 +159,7 @@ Its watches of what it may not read any more end within a second.`,
 	}
 	w.register(cmd)
 	w.condition(cmd, "what the identity was granted")
-	grant.register(a, cmd, "`role` to take away; without it, all roles", "`patterns` that were granted, comma separated or repeated; without them, all")
+	grant.register(a, cmd, "`role` to take away; without it, all roles", "`patterns` that were granted, comma separated or repeated; without them, all", `taken away with another "rollcall grant remove"`)
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "say whether it would be refused, and change nothing")
 	cliflag.FlagOnly(cmd.Flags(), "dry-run")
 	cmd.Flags().BoolVar(&allowMissing, "allow-missing", false, "a grant that does not exist is no error")

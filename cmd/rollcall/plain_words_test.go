@@ -60,7 +60,7 @@ var nowhere = filepath.Join(os.TempDir(), "rollcall-test-no-such-directory", "ba
 var unsaved = filepath.Join(os.TempDir(), "rollcall-test-unsaved-backup")
 
 // offline are command lines that ask no node, none of which can do anything.
-var offline = []string{"serve", "agent --config " + nowhere, "dev --nodes 0", "compact --data " + nowhere, "snapshot inspect " + nowhere, "snapshot restore " + nowhere, "cert ca --dir " + nowhere, "cert node n1 --dir " + nowhere, "cert client ops --dir " + nowhere, "version", "completion bash", "completion zsh", "completion fish", "completion powershell", "help"}
+var offline = []string{"serve", "agent --config " + nowhere, "dev --nodes 0", "compact --data " + nowhere, "snapshot inspect " + nowhere, "snapshot restore " + nowhere, "cert ca --dir " + nowhere, "cert node n1 --dir " + nowhere, "cert client ops --dir " + nowhere, "token generate --out " + nowhere, "version", "completion bash", "completion zsh", "completion fish", "completion powershell", "help"}
 
 func TestEveryCommandIsTriedWithBadInput(t *testing.T) {
 	tried := map[string]bool{}
@@ -136,7 +136,7 @@ func TestWrongArgumentsInPlainWords(t *testing.T) {
 		"status now", "verify now", "version now", "serve now", "dev now", "agent now", "agent", "agent --check-config", "compact now", "compact", "serve", "bench check a b", "bench write a", "cert", "cert foo", "cert ca x", "cert node", "cert node a b", "cert node N1", "cert node ../x", "cert client", "cert client a b", "cert client \x00", "ls a b", "rm", "put",
 		"whoami a", "auth", "auth foo", "auth enable x", "auth status x", "auth can", "auth can read", "auth can write a", "auth can read a b", "auth can read shop*", "auth can backup a", "auth can read a --identity a", "auth can read a --identity cert:",
 		"token", "token foo", "token create", "token create a", "token create a --role viewer", "token create a --role viewer --on *", "token create a --role \x00 --on * --out -", "token create a --role viewer --on x* --out -", "token create \xff --role viewer --on * --out -",
-		"token create a --role viewer --on * --out " + nowhere, "token create a --role viewer --on * --out -" + " --ttl 0", "token create a --role viewer --on * --out -" + " --ttl 4000d", "token create a b", "token revoke", "token revoke a --id b", "token revoke --id zz", "token list a",
+		"token create a --role viewer --on * --out " + nowhere, "token create a --role viewer --on * --out -" + " --ttl 0", "token create a --role viewer --on * --out -" + " --ttl 4000d", "token create a b", "token revoke", "token revoke a --id b", "token revoke --id zz", "token list a", "token generate", "token generate a", "token generate --out - --out -",
 		"role", "role set", "role set a", "role set a write", "role set viewer read", "role set a read read", "role remove", "role remove admin", "role list a",
 		"grant", "grant add", "grant add a --role viewer --on *", "grant add cert:a", "grant add cert:a --role viewer", "grant add anonymous --role viewer --on *", "grant add cert:a --role viewer --on x*", "grant remove", "grant remove a", "grant deny", "grant allow x y", "grant list x y", "grant list x",
 		"get a --at soon", "get a --at 99999999999999999999", "get a --at -5", "events --since 42", "events --from 3 --to 2", "get " + strings.Repeat("x", 300), "set " + strings.Repeat("x", 300) + " up",

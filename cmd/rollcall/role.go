@@ -125,7 +125,7 @@ func newRoleRemoveCommand(a *app) *cobra.Command {
 		Aliases:           []string{"rm"},
 		SuggestFor:        []string{"delete", "del", "clear"},
 		Short:             "Remove a role",
-		Long:              `Removes a role. Grants that name it stay, and allow nothing from then on.`,
+		Long:              `Removes a role that nobody has: neither an identity by a grant ("rollcall grant list") nor anonymous callers.`,
 		Example:           `  rollcall role remove deployer --reason "nobody deploys by hand any more"`,
 		Args:              exactly("NAME"),
 		ValidArgsFunction: a.completeRoles(1),

@@ -132,6 +132,7 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 		newEventsCommand(a), newHistoryCommand(a), newDeleteCommand(a), newWaitCommand(a), newProbeCommand(a), newLeaseCommand(a))
 	add(groupLayers, newOverrideCommand(a), newShutdownCommand(a), newResumeCommand(a), newRuleCommand(a), newWhyCommand(a))
 	add(groupAccess, newWhoAmICommand(a), newAuthCommand(a), newTokenCommand(a), newRoleCommand(a), newGrantCommand(a))
+	takeFlagsOnce(root, groupAccess)
 	add(groupCluster, newStatusCommand(a), newVerifyCommand(a), newSnapshotCommand(a), newCertCommand(a), newBenchCommand(a))
 	version, help := newVersionCommand(a), newHelpCommand()
 	completion := newCompletionCommand(root)
@@ -150,6 +151,23 @@ the --request-id that is printed; 6 done, but the output could not be written. "
 	return root
 }
 
+// takeFlagsOnce has the commands of a group refuse a flag of their own that is given twice and takes one value: who may
+// do what is not to be guessed.
+func takeFlagsOnce(root *cobra.Command, group string) {
+	var walk func(*cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		cliflag.Once(cmd.Flags())
+		for _, c := range cmd.Commands() {
+			walk(c)
+		}
+	}
+	for _, c := range root.Commands() {
+		if c.GroupID == group {
+			walk(c)
+		}
+	}
+}
+
 // hideGlobals takes out of commands the global flags that do nothing there.
 func hideGlobals(root *cobra.Command) {
 	hideTableFlags(root)
@@ -160,7 +178,7 @@ func hideGlobals(root *cobra.Command) {
 		}
 		hideGlobal(find(root, path), root, tokenFlagName)
 	}
-	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "auth", "token", "role", "grant", "cert", "cert ca", "cert node", "cert client"} {
+	for _, path := range []string{"compact", "version", "snapshot", "snapshot inspect", "snapshot restore", "bench", "override", "rule", "lease", "auth", "token", "token generate", "role", "grant", "cert", "cert ca", "cert node", "cert client"} {
 		hideGlobal(find(root, path), root, "endpoints", "timeout", tokenFlagName)
 		hideGlobal(find(root, path), root, tlsFlagNames...)
 	}

@@ -57,6 +57,7 @@ var everyCommand = []struct {
 	{true, "auth enable --anonymous viewer"},
 	{true, "auth disable"},
 	{true, "token create a --role viewer --on * --out -"},
+	{true, "token generate --out -"},
 	{true, "token revoke ci"},
 	{true, "role set a read"},
 	{true, "role remove deployer"},

@@ -19,7 +19,7 @@ import (
 
 func newTokenCommand(a *app) *cobra.Command {
 	return grouping(&cobra.Command{
-		Use:   "token create|revoke|list",
+		Use:   "token create|revoke|list|generate",
 		Short: "Make and revoke tokens, with which programs say who they are",
 		Long: `A token says who calls, for programs that have no certificate: commands send the one in --token-file. Its
 identity is "token:" and its name. Its text is made here and is shown once; the cluster keeps a hash, so
@@ -27,7 +27,7 @@ nobody can read it out again. Who has the text is the token: keep it as a passwo
 		Example: `  rollcall token create ci --role reporter --on 'shop/*' --ttl 90d --out ci.token
   rollcall token list
   rollcall token revoke ci --reason "it was in a log"`,
-	}, newTokenCreateCommand(a), newTokenRevokeCommand(a), newTokenListCommand(a))
+	}, newTokenCreateCommand(a), newTokenRevokeCommand(a), newTokenListCommand(a), newTokenGenerateCommand(a))
 }
 
 func checkTokenName(name string) error {

@@ -79,7 +79,7 @@ it again.`,
 		},
 	}
 	w.identify(cmd)
-	grant.register(a, cmd, "`role` of the token: viewer, reporter, operator, admin, or one of your own", "`patterns` of the services that the role is for, comma separated or repeated; '*': all")
+	grant.register(a, cmd, "`role` of the token: viewer, reporter, operator, admin, or one of your own", "`patterns` of the services that the role is for, comma separated or repeated; '*': all", `added with "rollcall grant add token:NAME"`)
 	f := cmd.Flags()
 	cliflag.DurationVar(f, &token.TTL, "ttl", 0, "how long the token is valid, 1s to 3650d (default: until it is revoked)")
 	f.Lookup("ttl").DefValue = ""
@@ -98,8 +98,8 @@ func checkNewToken(cmd *cobra.Command, t client.NewToken) error {
 	if bad := limits.Description(t.Description); t.Description != "" && bad != nil {
 		return invalid("--description %w", bad)
 	}
-	if cmd.Flags().Changed("ttl") && (t.TTL < time.Second || t.TTL > limits.MaxTokenTTL) {
-		return invalid("--ttl is %s; it must be from 1s to %s, or left out: then the token is valid until it is revoked", format.Duration(t.TTL), format.Duration(limits.MaxTokenTTL))
+	if cmd.Flags().Changed("ttl") && (t.TTL < limits.MinTokenTTL || t.TTL > limits.MaxTokenTTL) {
+		return invalid("--ttl is %s; it must be from %s to %s, or left out: then the token is valid until it is revoked", format.Duration(t.TTL), format.Duration(limits.MinTokenTTL), format.Duration(limits.MaxTokenTTL))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package access
 import (
 	"slices"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
@@ -103,6 +104,19 @@ func (p Permissions) Whole(verbs Verbs) bool { return p.Covers(verbs, pattern.Al
 // Some says whether a verb is allowed over anything.
 func (p Permissions) Some(verb Verbs) bool {
 	return slices.ContainsFunc(p.grants, func(g Grant) bool { return g.Verbs&verb != 0 })
+}
+
+// UsesLease says whether the identity that has these permissions may attach reports to a lease and renew it. A lease
+// belongs to the identity that granted it, its owner. Beside that one, who may report everything uses it. One that was
+// granted by an anonymous caller is used by all who may report anything.
+func (p Permissions) UsesLease(owner, identity string) bool {
+	switch owner {
+	case limits.AnonymousIdentity:
+		return p.Some(Report)
+	case identity:
+		return true
+	}
+	return p.Whole(Report)
 }
 
 // Contains says whether p allows all that q allows.

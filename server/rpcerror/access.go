@@ -13,6 +13,7 @@ const (
 	ReasonDenied             = "DENIED"                // the caller may not do it
 	ReasonEscalation         = "ESCALATION"            // the caller would give, or take, what it may not do itself
 	ReasonAuthLockout        = "AUTH_LOCKOUT"          // the caller could not undo it
+	ReasonRoleInUse          = "ROLE_IN_USE"           // somebody has the role that was to be deleted
 	ReasonTLSRequired        = "TLS_REQUIRED"          // tokens would travel for everybody to read
 	ReasonAccessChanged      = "ACCESS_CHANGED"        // a stream ends: what its caller may read is not what it was
 	ReasonRateLimited        = "RATE_LIMITED"          // the caller has written too much in too short a time

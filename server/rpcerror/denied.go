@@ -9,6 +9,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
+	"github.com/rollcallhq/rollcall/api/rollcall/pattern"
 	"github.com/rollcallhq/rollcall/fsm/access"
 )
 
@@ -29,6 +30,8 @@ type Denial struct {
 	Over string
 	// Everything says that the identity is denied everything, whatever it was granted.
 	Everything bool
+	// Lease is a lease that the identity did not grant; "": it is not about one.
+	Lease string
 }
 
 // Failure returns the outcome of a call that is denied.
@@ -48,6 +51,9 @@ func (d *Denial) meta() map[string]string {
 func (d *Denial) text() string {
 	if d.Everything {
 		return fmt.Sprintf("denied: %s is denied everything; an administrator can end that with: rollcall grant allow %s", d.Identity, shellQuote(d.Identity))
+	}
+	if d.Lease != "" && d.Identity != limits.AnonymousIdentity {
+		return fmt.Sprintf("denied: %s did not grant lease %s, and lacks %s; let it be granted a lease of its own", d.Identity, QuoteShort(d.Lease), d.lacks())
 	}
 	return fmt.Sprintf("denied: %s lacks %s; %s", d.Identity, d.lacks(), d.remedy())
 }
@@ -100,7 +106,11 @@ func shellQuote(word string) string {
 const plain = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_./:@%+"
 
 func deniedOf(r *logv1.Refusal) *Denial {
-	return &Denial{Identity: r.GetGiven(), Verbs: access.Verbs(r.GetLimit()), Over: r.GetHeld(), Everything: r.GetValue() == 1}
+	d := &Denial{Identity: r.GetGiven(), Verbs: access.Verbs(r.GetLimit()), Over: r.GetHeld(), Everything: r.GetValue() == 1}
+	if r.GetKind() == logv1.Kind_KIND_LEASE && d.Over != "" {
+		d.Lease = r.GetKey()
+	}
+	return d
 }
 
 // accessRefused returns the outcome of a command that the fold refused because of who its caller is; nil if it was
@@ -143,13 +153,33 @@ func accessText(r *logv1.Refusal) string {
 			return "not written: the caller showed no token and no certificate, so it could not undo this; " +
 				"make a token with the role admin first, and show it (--token-file)"
 		}
-		return fmt.Sprintf("not written: afterwards %s would lack the verb auth over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it", who)
+		lacking := &Denial{Verbs: access.Verbs(r.GetLimit()), Over: pattern.All}
+		return fmt.Sprintf("not written: afterwards %s would lack %s, and could not undo it; grant it the role admin over everything first, or let another administrator do it", who, lacking.lacks())
 	case logv1.Refusal_REASON_TOKEN_REVOKED:
 		return "the token of " + who + " was revoked"
 	case logv1.Refusal_REASON_TOKEN_EXPIRED:
 		return fmt.Sprintf("the token of %s expired at %s", who, time.Unix(0, r.GetValue()).UTC().Format(time.RFC3339))
 	}
 	return ""
+}
+
+// roleInUse says who has the role of a refusal.
+func roleInUse(r *logv1.Refusal) string {
+	who, others := r.GetHeld(), r.GetValue()-1
+	if who == limits.AnonymousIdentity {
+		who = "anonymous callers"
+	}
+	switch {
+	case others == 1:
+		who += " and 1 other identity have"
+	case others > 1:
+		who += fmt.Sprintf(" and %d other identities have", others)
+	case r.GetHeld() == limits.AnonymousIdentity:
+		who += " have"
+	default:
+		who += " has"
+	}
+	return fmt.Sprintf("%s the role %q, and would have the next one of that name; take it from whoever has it first", who, r.GetKey())
 }
 
 // accessProblem says what is wrong with a field of a command about access; "" if it has no words of its own.

@@ -41,6 +41,12 @@ func TestRefusalsOfAccess(t *testing.T) {
 			`denied: anonymous lacks the verb report over any service; show a token (--token-file) or a certificate (--cert and --key)`,
 			map[string]string{"written": "no", "identity": "anonymous", "verb": "report", "name": ""},
 		},
+		"a lease of another": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_LEASE, Key: "3f9ac2d18e6b4f06", Given: "cert:a", Limit: int64(access.Report), Held: "*"},
+			codes.PermissionDenied, "DENIED",
+			`denied: cert:a did not grant lease "3f9ac2d18e6b4f06", and lacks the verb report over everything; let it be granted a lease of its own`,
+			map[string]string{"written": "no", "lease": "3f9ac2d18e6b4f06", "identity": "cert:a", "verb": "report", "name": "*"},
+		},
 		"everything": {
 			&logv1.Refusal{Reason: logv1.Refusal_REASON_DENIED, Kind: logv1.Kind_KIND_SERVICE, Key: "a", Given: "cert:a", Limit: int64(access.Report), Held: "a", Value: 1},
 			codes.PermissionDenied, "DENIED",
@@ -60,10 +66,28 @@ func TestRefusalsOfAccess(t *testing.T) {
 			map[string]string{"written": "no", "identity": "cert:a", "verb": "read,auth", "name": "*"},
 		},
 		"lockout": {
-			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "cert:a"},
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "cert:a", Limit: int64(access.Auth)},
 			codes.FailedPrecondition, "AUTH_LOCKOUT",
 			`not written: afterwards cert:a would lack the verb auth over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it`,
 			map[string]string{"written": "no", "identity": "cert:a"},
+		},
+		"lockout of who may do everything": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "cert:a", Limit: int64(access.Override | access.Rules)},
+			codes.FailedPrecondition, "AUTH_LOCKOUT",
+			`not written: afterwards cert:a would lack the verbs override, rules over everything, and could not undo it; grant it the role admin over everything first, or let another administrator do it`,
+			map[string]string{"written": "no", "identity": "cert:a"},
+		},
+		"role of one": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_ROLE_IN_USE, Kind: logv1.Kind_KIND_ROLE, Key: "night", Held: "cert:a", Value: 1},
+			codes.FailedPrecondition, "ROLE_IN_USE",
+			`not written: cert:a has the role "night", and would have the next one of that name; take it from whoever has it first`,
+			map[string]string{"written": "no", "identity": "cert:a", "name": "night"},
+		},
+		"role of many": {
+			&logv1.Refusal{Reason: logv1.Refusal_REASON_ROLE_IN_USE, Kind: logv1.Kind_KIND_ROLE, Key: "night", Held: "anonymous", Value: 3},
+			codes.FailedPrecondition, "ROLE_IN_USE",
+			`not written: anonymous callers and 2 other identities have the role "night", and would have the next one of that name; take it from whoever has it first`,
+			map[string]string{"written": "no", "identity": "anonymous", "name": "night"},
 		},
 		"lockout of nobody": {
 			&logv1.Refusal{Reason: logv1.Refusal_REASON_AUTH_LOCKOUT, Given: "anonymous"},

@@ -115,6 +115,7 @@ var codeOf = map[string]codes.Code{
 	ReasonDenied:             codes.PermissionDenied,
 	ReasonEscalation:         codes.PermissionDenied,
 	ReasonAuthLockout:        codes.FailedPrecondition,
+	ReasonRoleInUse:          codes.FailedPrecondition,
 	ReasonTLSRequired:        codes.FailedPrecondition,
 	ReasonRateLimited:        codes.ResourceExhausted,
 	ReasonAccessChanged:      codes.Unavailable,

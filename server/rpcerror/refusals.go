@@ -32,6 +32,9 @@ func Refused(r *logv1.Refusal) *Failure {
 	case logv1.Refusal_REASON_LEASE_HELD:
 		meta[MetaLease] = r.GetHeld()
 		return &Failure{Reason: ReasonLeaseHeld, Message: RefusalText(r), Meta: meta}
+	case logv1.Refusal_REASON_ROLE_IN_USE:
+		meta[MetaIdentity] = r.GetHeld()
+		return &Failure{Reason: ReasonRoleInUse, Message: RefusalText(r), Meta: meta}
 	case logv1.Refusal_REASON_STALE:
 		return &Failure{Reason: ReasonNotWritten, Message: RefusalText(r), Meta: meta}
 	case logv1.Refusal_REASON_NOT_FOUND:
@@ -79,6 +82,8 @@ func RefusalText(r *logv1.Refusal) string {
 			r.GetLimit(), strings.ReplaceAll(r.GetField(), "_", " "), cmp.Or(remedy[r.GetField()], "remove some first"))
 	case logv1.Refusal_REASON_LEASE_HELD:
 		return fmt.Sprintf("not written: lease %s holds the report of %s, and its reporter lives; name a lease, or use \"override set\" to decide over what it reports", r.GetHeld(), subject)
+	case logv1.Refusal_REASON_ROLE_IN_USE:
+		return "not written: " + roleInUse(r)
 	case logv1.Refusal_REASON_STALE:
 		return fmt.Sprintf("not written: it was proposed in term %d, which is over", r.GetValue())
 	case logv1.Refusal_REASON_REVISION_MISMATCH:

@@ -3016,7 +3016,7 @@ func (x *KeepAliveRequest) GetLeaseIds() []string {
 type KeepAliveResponse struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	RenewedLeaseIds []string               `protobuf:"bytes,1,rep,name=renewed_lease_ids,json=renewedLeaseIds,proto3" json:"renewed_lease_ids,omitempty"`
-	LostLeaseIds    []string               `protobuf:"bytes,2,rep,name=lost_lease_ids,json=lostLeaseIds,proto3" json:"lost_lease_ids,omitempty"` // ended, or never were: grant and report again
+	LostLeaseIds    []string               `protobuf:"bytes,2,rep,name=lost_lease_ids,json=lostLeaseIds,proto3" json:"lost_lease_ids,omitempty"` // ended, never were, or are of another identity: grant and report again
 	// Nobody leads, or the leader did not answer in time: not renewed, and not lost as far as is known. Send them
 	// again, on this stream or through another node.
 	WaitingLeaseIds []string `protobuf:"bytes,3,rep,name=waiting_lease_ids,json=waitingLeaseIds,proto3" json:"waiting_lease_ids,omitempty"`

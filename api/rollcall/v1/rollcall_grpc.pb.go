@@ -1239,14 +1239,17 @@ type AccessClient interface {
 	CreateToken(ctx context.Context, in *CreateTokenRequest, opts ...grpc.CallOption) (*CreateTokenResponse, error)
 	// Deletes a token and its grants. From this revision on it writes nothing, and its watches end within a second.
 	RevokeToken(ctx context.Context, in *RevokeTokenRequest, opts ...grpc.CallOption) (*RevokeTokenResponse, error)
+	// Who has the verb auth over some services is shown the identities that were granted something over these alone.
 	ListTokens(ctx context.Context, in *ListTokensRequest, opts ...grpc.CallOption) (*ListTokensResponse, error)
 	// Makes or changes a role. The built-in ones (viewer, reporter, operator, admin) are never changed.
 	PutRole(ctx context.Context, in *PutRoleRequest, opts ...grpc.CallOption) (*PutRoleResponse, error)
-	// Grants that name a role that is deleted allow nothing from then on.
+	// A role that an identity was granted, or that anonymous callers have, is not deleted (FAILED_PRECONDITION, reason
+	// ROLE_IN_USE): the next role of its name would be theirs.
 	DeleteRole(ctx context.Context, in *DeleteRoleRequest, opts ...grpc.CallOption) (*DeleteRoleResponse, error)
 	ListRoles(ctx context.Context, in *ListRolesRequest, opts ...grpc.CallOption) (*ListRolesResponse, error)
 	// Gives an identity these grants in place of all that it had.
 	PutGrants(ctx context.Context, in *PutGrantsRequest, opts ...grpc.CallOption) (*PutGrantsResponse, error)
+	// As ListTokens. What one was granted oneself is shown to everybody who asks for that identity.
 	ListGrants(ctx context.Context, in *ListGrantsRequest, opts ...grpc.CallOption) (*ListGrantsResponse, error)
 }
 
@@ -1404,14 +1407,17 @@ type AccessServer interface {
 	CreateToken(context.Context, *CreateTokenRequest) (*CreateTokenResponse, error)
 	// Deletes a token and its grants. From this revision on it writes nothing, and its watches end within a second.
 	RevokeToken(context.Context, *RevokeTokenRequest) (*RevokeTokenResponse, error)
+	// Who has the verb auth over some services is shown the identities that were granted something over these alone.
 	ListTokens(context.Context, *ListTokensRequest) (*ListTokensResponse, error)
 	// Makes or changes a role. The built-in ones (viewer, reporter, operator, admin) are never changed.
 	PutRole(context.Context, *PutRoleRequest) (*PutRoleResponse, error)
-	// Grants that name a role that is deleted allow nothing from then on.
+	// A role that an identity was granted, or that anonymous callers have, is not deleted (FAILED_PRECONDITION, reason
+	// ROLE_IN_USE): the next role of its name would be theirs.
 	DeleteRole(context.Context, *DeleteRoleRequest) (*DeleteRoleResponse, error)
 	ListRoles(context.Context, *ListRolesRequest) (*ListRolesResponse, error)
 	// Gives an identity these grants in place of all that it had.
 	PutGrants(context.Context, *PutGrantsRequest) (*PutGrantsResponse, error)
+	// As ListTokens. What one was granted oneself is shown to everybody who asks for that identity.
 	ListGrants(context.Context, *ListGrantsRequest) (*ListGrantsResponse, error)
 	mustEmbedUnimplementedAccessServer()
 }

@@ -38,8 +38,11 @@ func FlagError(flags *pflag.FlagSet, err error) (meant string, plain error) {
 		value   *pflag.InvalidValueError
 		missing *pflag.ValueRequiredError
 		syntax  *pflag.InvalidSyntaxError
+		twice   *givenTwice
 	)
 	switch {
+	case errors.As(err, &twice):
+		return "", twice
 	case errors.As(err, &value):
 		f := value.GetFlag()
 		return "", fmt.Errorf("--%s: %w", f.Name, WrongValue(f, value.GetValue(), value.Unwrap()))

@@ -260,9 +260,10 @@ const (
 	// any would do; value: 1 if the identity is denied everything.
 	Refusal_REASON_DENIED        Refusal_Reason = 20
 	Refusal_REASON_ESCALATION    Refusal_Reason = 21 // as for DENIED: what the caller would give without having it
-	Refusal_REASON_AUTH_LOCKOUT  Refusal_Reason = 22 // given: the identity, which could not undo it
+	Refusal_REASON_AUTH_LOCKOUT  Refusal_Reason = 22 // given: the identity, which could not undo it; limit: the verbs that it would lack
 	Refusal_REASON_TOKEN_REVOKED Refusal_Reason = 23 // given: the identity
 	Refusal_REASON_TOKEN_EXPIRED Refusal_Reason = 24 // given: the identity; value: the log time when it expired
+	Refusal_REASON_ROLE_IN_USE   Refusal_Reason = 25 // held: an identity that has the role, or "anonymous"; value: how many have it
 )
 
 // Enum value maps for Refusal_Reason.
@@ -281,6 +282,7 @@ var (
 		22: "REASON_AUTH_LOCKOUT",
 		23: "REASON_TOKEN_REVOKED",
 		24: "REASON_TOKEN_EXPIRED",
+		25: "REASON_ROLE_IN_USE",
 	}
 	Refusal_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -296,6 +298,7 @@ var (
 		"REASON_AUTH_LOCKOUT":      22,
 		"REASON_TOKEN_REVOKED":     23,
 		"REASON_TOKEN_EXPIRED":     24,
+		"REASON_ROLE_IN_USE":       25,
 	}
 )
 
@@ -6276,7 +6279,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12%\n" +
-	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xb9\t\n" +
+	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xd1\t\n" +
 	"\aRefusal\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
@@ -6291,7 +6294,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\tR\x04held\x12)\n" +
 	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\x12\x16\n" +
 	"\x06offset\x18\f \x01(\rR\x06offset\x123\n" +
-	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xb2\x02\n" +
+	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xca\x02\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
@@ -6305,7 +6308,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x11REASON_ESCALATION\x10\x15\x12\x17\n" +
 	"\x13REASON_AUTH_LOCKOUT\x10\x16\x12\x18\n" +
 	"\x14REASON_TOKEN_REVOKED\x10\x17\x12\x18\n" +
-	"\x14REASON_TOKEN_EXPIRED\x10\x18\"\xca\x03\n" +
+	"\x14REASON_TOKEN_EXPIRED\x10\x18\x12\x16\n" +
+	"\x12REASON_ROLE_IN_USE\x10\x19\"\xca\x03\n" +
 	"\aProblem\x12\x17\n" +
 	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +

@@ -16936,7 +16936,7 @@ func (m *Refusal) UnmarshalVT(dAtA []byte) error {
 				}
 			}
 			switch m.Reason {
-			case 0, 1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 23, 24:
+			case 0, 1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 23, 24, 25:
 			default:
 				return UnknownValue("Refusal", fieldNum, int32(m.Reason))
 			}
