@@ -110,3 +110,24 @@ func BenchmarkPermissions(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkTurnAway asks before each of the same writes whether its caller may do it.
+func BenchmarkTurnAway(b *testing.B) {
+	for name, enforced := range map[string]bool{"off": false, "enforced": true} {
+		b.Run(name, func(b *testing.B) {
+			f, _ := benchAccess(b, enforced)
+			cmds := make([]*logv1.Command, benchIdentities)
+			for i := range cmds {
+				cmds[i] = by(benchIdentity(i), write(change(serviceName(i), serving)))
+				f.TurnAway(cmds[i], clockAt(1))
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			for i := 0; b.Loop(); i++ {
+				if r := f.TurnAway(cmds[i%len(cmds)], clockAt(1)); r != nil {
+					b.Fatal(r.refusal)
+				}
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package fsm
 
 import (
 	"cmp"
+	"sync"
 
 	"github.com/tidwall/btree"
 
@@ -18,6 +19,7 @@ type accessIndex struct {
 	cache map[string]access.Permissions // by identity; raft's goroutine alone uses it; nil in a view
 	// cached is how many grants the permissions in cache are made of.
 	cached int
+	shared *sharedPermissions // what any goroutine uses in place of cache; nil but in a view
 	// generation is another one after each change of any record about access. It differs from node to node.
 	generation int64
 	changed    bool // since the newest view
@@ -45,9 +47,10 @@ func (x *accessIndex) snapshot(before *accessIndex) accessIndex {
 	v := *x
 	v.cache = nil
 	if before != nil && !x.changed {
-		v.names, v.ends = before.names, before.ends
+		v.names, v.ends, v.shared = before.names, before.ends, before.shared
 		return v
 	}
+	v.shared = &sharedPermissions{known: map[string]access.Permissions{}}
 	x.changed = false
 	v.names, v.ends, v.changed = x.names.Copy(), x.ends.Copy(), false
 	return v
@@ -91,8 +94,37 @@ func (s *state) tokenNamed(id string) string {
 // maxCached limits the memory that the cache takes: about 100 bytes for each of so many grants and identities.
 const maxCached = 200_000
 
+// sharedPermissions are permissions as of one generation.
+type sharedPermissions struct {
+	mu     sync.RWMutex // guards what follows
+	known  map[string]access.Permissions
+	cached int // see accessIndex
+}
+
+// recall returns the permissions of an identity if they are kept.
+func (x *accessIndex) recall(identity string) (p access.Permissions, ok bool) {
+	if shared := x.shared; shared != nil {
+		shared.mu.RLock()
+		defer shared.mu.RUnlock()
+		p, ok = shared.known[identity]
+		return p, ok
+	}
+	p, ok = x.cache[identity]
+	return p, ok
+}
+
 // remember keeps the permissions of an identity until who may do what changes.
 func (x *accessIndex) remember(identity string, p access.Permissions) {
+	if shared := x.shared; shared != nil {
+		shared.mu.Lock()
+		defer shared.mu.Unlock()
+		if shared.cached += 1 + p.Len(); shared.cached > maxCached {
+			clear(shared.known)
+			shared.cached = 1 + p.Len()
+		}
+		shared.known[identity] = p
+		return
+	}
 	if x.cache == nil {
 		return
 	}

@@ -93,7 +93,7 @@ func (r rights) credential(a *logv1.Actor) *logv1.Refusal {
 // permissions returns what an identity may do: what it was granted, and what everybody may do.
 func (r rights) permissions(identity string) access.Permissions {
 	if r.p == nil {
-		if p, ok := r.s.access.cache[identity]; ok {
+		if p, ok := r.s.access.recall(identity); ok {
 			return p
 		}
 	}

@@ -31,6 +31,7 @@ var requestKind = &Kind{
 // always kept.
 type requests struct {
 	limits requestLimits
+	mu     sync.Mutex // raft's goroutine holds it while it changes known; others hold it to read that, and read nothing else
 	known  map[requestKey]*request
 	order  []*request // oldest first: by place in the log, hence by time
 	cost   int
@@ -149,6 +150,17 @@ func (t *requests) recall(cmd *logv1.Command, revision int64) (Result, bool) {
 	return Result{revision: revision, refusal: reused}, true
 }
 
+// remembers says whether the id of cmd is known. Any goroutine may ask. What a view says was answered is known by then,
+// unless it was forgotten since.
+func (t *requests) remembers(cmd *logv1.Command) bool {
+	if cmd.GetRequestId() == "" {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.known[keyOf(cmd)] != nil
+}
+
 // remember notes the answer to cmd and returns the note; nil if the answer is not to be remembered. A
 // malformed command is not remembered: it is refused in the same way every time, mostly before it reaches the
 // log. Nor is one that its caller may not do: who may do nothing must not drive the answers of others out.
@@ -174,7 +186,9 @@ func (t *requests) remember(cmd *logv1.Command, result *Result, at place) *reque
 }
 
 func (t *requests) add(r *request) {
+	t.mu.Lock()
 	t.known[r.key()] = r
+	t.mu.Unlock()
 	t.order = append(t.order, r)
 	t.cost += int(r.cost)
 }
@@ -186,7 +200,9 @@ func (t *requests) evict(now int64, forgotten func(*request)) {
 		if oldest.time >= now-t.limits.window && (t.cost <= t.limits.ids || len(t.order) == 1) {
 			return
 		}
+		t.mu.Lock()
 		delete(t.known, oldest.key())
+		t.mu.Unlock()
 		t.cost -= int(oldest.cost)
 		t.order[0] = nil // until append makes a new array this slot stays in the old one: it must not keep the request alive
 		t.order = t.order[1:]

@@ -14,12 +14,13 @@ type view struct {
 	index      uint64
 	hashed     Digest // of state
 	requestIDs int
+	ids        *requests // only its method remembers may be called
 }
 
 // nextView returns a view of s as of index. The tree is copied only if it changed, because a copy is not
 // free: afterwards the first write to each node of the tree copies that node.
 func nextView(s *state, index uint64, hashed Digest, before *view, servicesChanged bool) *view {
-	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order)}
+	v := &view{state: *s, index: index, hashed: hashed, requestIDs: len(s.requests.order), ids: s.requests}
 	v.requests, v.found, v.scratch = nil, nil, nil
 	if before != nil && !s.bookChanged {
 		v.book = before.book

@@ -18,6 +18,8 @@ type agreement struct {
 	fsm    *fsm.FSM
 	levels *featurelevel.Monitor
 	lessor *lessor.Lessor
+
+	confirmations *confirmations
 }
 
 func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {
@@ -28,6 +30,11 @@ func (a agreement) Propose(ctx context.Context, cmd *logv1.Command) (*logv1.Resu
 		if _, leading := a.raft.Leader(); leading { // else raft says that this node does not lead
 			return nil, err
 		}
+	}
+	if refused, err := a.turnAway(ctx, cmd); err != nil {
+		return nil, err
+	} else if refused != nil {
+		return refused.Proto(), nil
 	}
 	if ids := a.heldBy(cmd); ids != nil {
 		done := a.lessor.Hold(ctx, ids)
@@ -62,6 +69,7 @@ func leasesOf(cmd *logv1.Command) (ids []string) {
 func (a agreement) Start(proposals []*logv1.Proposal) {
 	pass := make([]*logv1.Proposal, 0, len(proposals))
 	var refused []*logv1.Proposal
+	var away []turnedAway
 	for _, p := range proposals {
 		if refusal := a.fsm.RefuseUnknown(p.Command); refusal != nil {
 			p.Answer(&logv1.Result{Refusal: refusal}, nil)
@@ -75,12 +83,17 @@ func (a agreement) Start(proposals []*logv1.Proposal) {
 				continue
 			}
 		}
+		if result := a.fsm.TurnAway(p.Command, a.raft); result != nil {
+			away = append(away, turnedAway{p, result})
+			continue
+		}
 		if ids := a.heldBy(p.Command); ids != nil && !a.lessor.HoldStarted(p, ids, a.startOne) {
 			continue
 		}
 		pass = append(pass, p)
 	}
 	logv1.FlushAll(refused)
+	a.answerTurnedAway(away)
 	a.raft.Start(pass)
 }
 

@@ -61,6 +61,8 @@ type Node struct {
 	levels  *featurelevel.Monitor
 	lessor  *lessor.Lessor
 
+	confirmations confirmations
+
 	cancel context.CancelFunc // ends what wg waits for
 	wg     sync.WaitGroup
 

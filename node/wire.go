@@ -17,7 +17,7 @@ import (
 // own.
 
 func (n *Node) agreement() agreement {
-	return agreement{n.cfg.Name, n.raft, n.fsm, n.levels, n.lessor}
+	return agreement{n.cfg.Name, n.raft, n.fsm, n.levels, n.lessor, &n.confirmations}
 }
 
 func (n *Node) proposeAnyLevel(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) {

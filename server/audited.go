@@ -75,7 +75,7 @@ type unaryHandler = func(srv any, ctx context.Context, decode func(any) error, i
 // auditedCall is what the handler of a change tells of it.
 type auditedCall struct {
 	identity string // "": the handler did not find out
-	proposed bool   // false: the node refused the call by itself
+	answered bool   // the fold has answered, or the leader in its place
 	revision int64
 }
 
@@ -97,10 +97,10 @@ func (a *admin) noteCaller(ctx context.Context, caller *authn.Caller) {
 	}
 }
 
-// noteChange has the line of a call say what became of its command, which was proposed.
+// noteChange has the line of a call say what became of its command, which was proposed; nil: there is no answer.
 func (a *admin) noteChange(ctx context.Context, result *logv1.Result) {
 	if call := a.noted(ctx); call != nil {
-		call.proposed, call.revision = true, result.GetRevision()
+		call.answered, call.revision = result != nil, result.GetRevision()
 	}
 }
 
@@ -131,12 +131,19 @@ func (a auditedServices) change(method string, next unaryHandler, srv any, ctx c
 	if err != nil {
 		explain(&e, status.Convert(err))
 	}
-	if call.proposed {
-		a.log.Add(&e)
-	} else {
-		a.log.AddRefusal(&e)
-	}
+	addChange(a.log, &e, call.answered)
 	return res, err
+}
+
+// addChange adds the line of a change. A stranger can make very many at no cost of those that ended for who the caller is,
+// and of those that the cluster did not look at: their lines are bounded.
+func addChange(log *auditlog.Log, e *auditlog.Entry, answered bool) {
+	switch {
+	case e.Outcome == auditlog.Denied, e.Outcome == auditlog.Unauthenticated, e.Outcome == auditlog.Refused && !answered:
+		log.AddRefusal(e)
+	default:
+		log.Add(e)
+	}
 }
 
 // refusal writes a line of a call that ended because of who the caller is.
@@ -159,8 +166,8 @@ func (a auditedServices) backup(method string, ctx context.Context, took time.Du
 	a.log.Add(&e)
 }
 
-// streamed writes the line of a write of a stream. proposed: it left this node's hands.
-func (s *writeStream) streamed(w *streamedWrite, result *logv1.Result, err error, proposed bool) {
+// streamed writes the line of a write of a stream. result is nil if there is no answer.
+func (s *writeStream) streamed(w *streamedWrite, result *logv1.Result, err error) {
 	if s.audit == nil || w.Command == nil {
 		return
 	}
@@ -187,11 +194,7 @@ func (s *writeStream) streamed(w *streamedWrite, result *logv1.Result, err error
 	if failed != nil {
 		explain(&e, failed)
 	}
-	if proposed {
-		s.audit.Add(&e)
-	} else {
-		s.audit.AddRefusal(&e)
-	}
+	addChange(s.audit, &e, result != nil)
 }
 
 // streamedMethod is the unary call that does the same as a write of a stream.

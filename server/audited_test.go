@@ -338,3 +338,56 @@ func TestBackupsAreAudited(t *testing.T) {
 	}
 	checkLines(t, audit.lines(t), auditLine{Identity: "anonymous", Method: "rollcall.v1.Cluster/ExportSnapshot", Outcome: "done"})
 }
+
+// TestLinesOfDenialsAreBounded: whatever the leader says to a stranger's writes, the file does not grow with them.
+func TestLinesOfDenialsAreBounded(t *testing.T) {
+	audit := openAudit(t)
+	n := single(t, audit.use)
+	n.agreement.onPropose(func(_ context.Context, cmd *logv1.Command) (*logv1.Result, error) {
+		reason := logv1.Refusal_REASON_DENIED
+		if cmd.GetReason() == "late" {
+			reason = logv1.Refusal_REASON_REVISION_MISMATCH
+		}
+		return &logv1.Result{Refusal: &logv1.Refusal{Reason: reason, Kind: logv1.Kind_KIND_SERVICE, Key: "x", Given: "anonymous", Limit: int64(fsmaccess.Report)}}, nil
+	})
+	ctx, cancel := context.WithCancel(patient(t))
+	defer cancel()
+	began := time.Now()
+	const unary, streamed = 400, 800
+	for range unary {
+		if _, err := n.admin().SetServingStatus(ctx, setRequest("x", serving)); status.Code(err) != codes.PermissionDenied {
+			t.Fatal(err)
+		}
+	}
+	stream := n.openWriteStream(t, ctx)
+	for i := range streamed {
+		sendWrites(t, stream, streamedSet(uint64(i+1), "x", serving))
+		answersOf(t, stream, 1)
+	}
+	const late = 20
+	for range late {
+		req := setRequest("x", serving)
+		req.Reason = "late"
+		if _, err := n.admin().SetServingStatus(ctx, req); status.Code(err) != codes.Aborted && status.Code(err) != codes.FailedPrecondition {
+			t.Fatal(err)
+		}
+	}
+	allowed := 500 + 50*int(time.Since(began)/time.Second+1)
+	if err := audit.log.Close(patient(t)); err != nil {
+		t.Fatal(err)
+	}
+	b, err := os.ReadFile(audit.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	denied := strings.Count(string(b), `"outcome":"denied"`)
+	if left := audit.log.Stats().LeftOut; denied > allowed || int(left)+denied != unary+streamed || left == 0 {
+		t.Errorf("%d lines of denials, at most %d are allowed; %d were left out", denied, allowed, left)
+	}
+	if !strings.Contains(string(b), `"why":"too many refused calls at once"`) {
+		t.Error("no line says that there were others")
+	}
+	if got := strings.Count(string(b), `"refusal":"REVISION_MISMATCH"`); got != late {
+		t.Errorf("%d lines of writes that a caller might have made, want %d", got, late)
+	}
+}

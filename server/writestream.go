@@ -209,7 +209,7 @@ func (s *writeStream) take(writes []*rollcallv1.StreamedWrite) {
 			f = s.pending.Take(s.connection, bytes)
 		}
 		if f != nil {
-			s.streamed(write, nil, f.AsNotWritten(), false)
+			s.streamed(write, nil, f.AsNotWritten())
 			if refused == nil {
 				refused = make(map[string]*forward.Refusal)
 			}

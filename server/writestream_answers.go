@@ -78,7 +78,7 @@ func (s *writeStream) answer(w *streamedWrite) (r *rollcallv1.StreamedResult, si
 	err := s.result(w, r)
 	if s.audit != nil {
 		result, _ := w.Result()
-		s.streamed(w, result, err, !w.began.IsZero())
+		s.streamed(w, result, err)
 	}
 	if s.onWrite != nil && !w.began.IsZero() && !w.ValidateOnly {
 		s.onWrite(time.Since(w.began))

@@ -21,8 +21,8 @@ const (
 	retryEvery = time.Second
 	// warnEvery is the pause between two warnings.
 	warnEvery = time.Minute
-	// A stranger can make a node refuse very many calls: there are at most so many lines a second of calls that this
-	// node refused by itself, and so many at once.
+	// A stranger can have very many calls refused: there are at most so many lines a second of calls that were refused
+	// for who the caller is, or by this node itself, and so many at once.
 	refusalsPerSecond = 50
 	refusalsAtOnce    = 500
 )
@@ -98,7 +98,7 @@ func (l *Log) Add(e *Entry) {
 	signal(l.wake)
 }
 
-// AddRefusal is Add for a call that this node refused by itself. Of very many at once some have no line.
+// AddRefusal is Add for a call whose refusal cost its caller nothing. Of very many at once some have no line.
 func (l *Log) AddRefusal(e *Entry) {
 	if l.refusals.Allow() {
 		l.Add(e)
