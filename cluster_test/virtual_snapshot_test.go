@@ -165,6 +165,7 @@ func TestVirtualP9ForgedSnapshotOfTheLeader(t *testing.T) {
 	}, func(t *testing.T, c *virtual) {
 		leader, away := c.behind()
 		editSnapshot(t, leader, "payments")
+		time.Sleep(time.Minute) // of virtual time: an attempt that read the snapshot before has ended
 		away.start()
 		var failed error
 		c.until(away.cfg.Name+" to stop", func() bool {

@@ -177,14 +177,21 @@ func (p *Port) admit(conn net.Conn) {
 		_ = accepted.conn.Close()
 		return
 	}
+	// In plain text the oldest makes room before another one is accepted: a burst opens no more files than are planned.
+	var e *list.Element
+	if accepted.tls == nil {
+		e = p.secured(accepted, true)
+	}
 	p.wg.Go(func() {
 		ctx, cancel := context.WithTimeout(p.ctx, HandshakeTimeout)
 		defer cancel()
-		err := accepted.handshake()
-		if err != nil {
-			p.withoutHello(conn, err)
+		if accepted.tls != nil {
+			err := accepted.handshake()
+			if err != nil {
+				p.withoutHello(conn, err)
+			}
+			e = p.secured(accepted, err == nil)
 		}
-		e := p.secured(accepted, err == nil)
 		if e == nil {
 			_ = accepted.conn.Close()
 			return

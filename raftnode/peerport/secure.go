@@ -25,13 +25,8 @@ func (p *Port) accepted(conn net.Conn) acceptedConn {
 	return acceptedConn{secured, conn, secured, p}
 }
 
-// handshake does the TLS handshake, if there is to be one. The deadline of the connection bounds it.
-func (a acceptedConn) handshake() error {
-	if a.tls == nil {
-		return nil
-	}
-	return a.tls.Handshake()
-}
+// handshake does the TLS handshake. The deadline of the connection bounds it.
+func (a acceptedConn) handshake() error { return a.tls.Handshake() }
 
 // names says why the connection is not from the member that its hello names; nil if it is, and if it is in plain text,
 // which the port accepts.
