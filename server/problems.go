@@ -100,6 +100,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			}
 		}
 	}
+	voters += len(st.GoneVoters)
 	quorum := voters/2 + 1
 
 	self := memberStatusNamed(res.GetMembers(), node)
@@ -132,14 +133,21 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			}
 			continue
 		}
-		text := name + ": " + a.why
-		if d := now.Sub(a.since); d >= time.Second {
-			text += " for " + inSeconds(d)
+		if a.member.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING {
+			continue // it is to be silent
+		}
+		silence := now.Sub(a.since)
+		text := calledBy(a.member) + ": " + a.why
+		if silence >= time.Second {
+			text += " for " + inSeconds(silence)
 		}
 		if a.member.GetVoter() && answering == quorum && res.GetWritable() {
 			text += "; one more failure stops writes"
 		}
-		add(memberSilent, "%s", text)
+		add(memberSilent, "%s", text+lossRemedy(a.member, silence, res.GetWritable()))
+	}
+	for _, text := range waitingChanges(res.GetMembers(), silent) {
+		add(memberUnwell, "%s", text)
 	}
 	if st.Formed {
 		switch {
