@@ -43,7 +43,7 @@ type clusterService struct {
 	agreement     Agreement
 	members       Members
 	changes       *admin
-	changing      chan struct{} // capacity 1: changes of members take turns
+	changing      chan struct{}              // capacity 1: changes of members take turns
 	cutOff        func(call context.Context) // closes the connection of a call
 	exporting     chan struct{}              // capacity 1: an export takes disk, as much as the registry file does
 	log           *slog.Logger

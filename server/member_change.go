@@ -65,42 +65,33 @@ func (c *memberChange) known(name string) *logv1.Member {
 
 // memberChanged is what became of a change of members.
 type memberChanged struct {
-	member   *rollcallv1.Member // nil: it is none any more
+	record   *logv1.Member // after the change; of a member that is removed, before it; nil: there was none
 	revision int64
 }
 
-// propose routes the command. The error is a status.
-func (c *memberChange) propose(ctx context.Context, req changeRequest, payload *logv1.MemberCommand) (memberChanged, error) {
+// propose routes the command, which has no actor yet. The error is a status.
+func (c *memberChange) propose(ctx context.Context, req changeRequest, what *logv1.Command) (memberChanged, error) {
 	s := c.service
-	b, err := payload.MarshalVT()
-	if err != nil {
-		return memberChanged{}, rpcerror.ToStatus(s.node, rpcerror.NotWritten("%w", err))
-	}
 	cmd := command(c.caller, req)
-	cmd.Kind = &logv1.Command_Record{Record: &logv1.RecordCommand{Kind: logv1.Kind_KIND_MEMBER, Payload: b}}
+	cmd.Kind = what.GetKind()
 	result, err := s.changes.propose(ctx, cmd, req.GetValidateOnly())
 	if err != nil {
 		return memberChanged{}, err
 	}
 	made := memberChanged{revision: result.GetRevision()}
-	change := accessChange{result}
-	if record := change.record(logv1.Kind_KIND_MEMBER); record.GetDeleted() {
-		return made, nil
+	if record := (accessChange{result}).record(logv1.Kind_KIND_MEMBER); len(record.GetValue()) > 0 {
+		made.record = new(logv1.Member)
+		if err := made.record.UnmarshalVT(record.GetValue()); err != nil {
+			return memberChanged{}, rpcerror.ToStatus(s.node, rpcerror.OutcomeUnknown("the leader's answer cannot be read: %w", err))
+		}
 	}
-	var m logv1.Member
-	if err := change.read(s.node, logv1.Kind_KIND_MEMBER, &m); err != nil {
-		return memberChanged{}, err
-	}
-	made.member = c.shown(&m)
 	return made, nil
 }
 
-// shown is a member as its change leaves it. Raft's configuration follows what the fold says.
+// shown is a member as a change leaves it. Raft's configuration follows.
 func (c *memberChange) shown(m *logv1.Member) *rollcallv1.Member {
-	shown := &rollcallv1.Member{
-		Name: m.GetName(), ApiAddress: m.GetApiAddress(), PeerAddress: m.GetPeerAddress(), Replica: m.GetReplica(),
-		DirectoryId: ShortDirectoryID(m.GetDirectoryId()), Phase: rollcallv1.MemberPhase_MEMBER_PHASE_JOINING,
-	}
+	shown := memberOfRecord(m)
+	shown.Phase = rollcallv1.MemberPhase_MEMBER_PHASE_JOINING
 	now := memberNamed(c.status.Members, m.GetName())
 	switch {
 	case now.GetDirectoryId() != shown.DirectoryId:
@@ -110,6 +101,25 @@ func (c *memberChange) shown(m *logv1.Member) *rollcallv1.Member {
 		shown.Phase = rollcallv1.MemberPhase_MEMBER_PHASE_REPLICA
 	}
 	return shown
+}
+
+// left is a member that was removed, as it was.
+func (c *memberChange) left(name string, m *logv1.Member) *rollcallv1.Member {
+	if m == nil {
+		return memberNamed(c.status.Members, name)
+	}
+	was := memberOfRecord(m)
+	if now := memberNamed(c.status.Members, name); now.GetDirectoryId() == was.DirectoryId {
+		was.Voter, was.Phase = now.GetVoter(), now.GetPhase()
+	}
+	return was
+}
+
+func memberOfRecord(m *logv1.Member) *rollcallv1.Member {
+	return &rollcallv1.Member{
+		Name: m.GetName(), ApiAddress: m.GetApiAddress(), PeerAddress: m.GetPeerAddress(), Replica: m.GetReplica(),
+		DirectoryId: ShortDirectoryID(m.GetDirectoryId()),
+	}
 }
 
 // ShortDirectoryID is how people see the id of a data directory: its first 8 characters. All of it is what members

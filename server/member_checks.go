@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"errors"
-	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
@@ -12,9 +11,6 @@ import (
 	"github.com/rollcallhq/rollcall/server/peerconn"
 	"github.com/rollcallhq/rollcall/server/rpcerror"
 )
-
-// probeTimeout is how long a node that is to be a member has to say who it is.
-const probeTimeout = 2 * time.Second
 
 // whoToAdd asks the node at the address of a request who it is, and returns the member that it is to be. A node that is
 // a member already is not asked: either the request was made before, and the fold remembers what came of it, or the fold
@@ -52,8 +48,8 @@ func (s *clusterService) whoReplaces(ctx context.Context, c *memberChange, req *
 	name, address := req.GetName(), req.GetPeerAddress()
 	held := c.known(name)
 	if held == nil {
-		// The fold says so, unless the request was made before and the member was removed since then.
-		return replacement{member: &logv1.Member{Name: name, PeerAddress: address}}, nil
+		f := rpcerror.MemberRefused(rpcerror.ReasonNotFound, name, "member %q does not exist, so nobody can take its place; add it: rollcall member add %s --peer HOST:PORT", name, name)
+		return replacement{}, f
 	}
 	if address == "" {
 		address = held.GetPeerAddress()
@@ -64,13 +60,14 @@ func (s *clusterService) whoReplaces(ctx context.Context, c *memberChange, req *
 	case c.records[name] == nil && f != nil:
 		return replacement{}, f
 	default:
-		// Either the request was made before, or there is nothing to put into the place.
+		// Either the request was made before, or there is nothing to put into the place, unless force is given to a
+		// replacement that was made without and waits.
 		if f == nil {
 			f = rpcerror.MemberRefused(rpcerror.ReasonMemberAnswers, name,
 				"%s answers at %s with the data directory that the cluster knows (%s): there is nothing to replace; if its data is lost, stop it, and start it with an empty data directory",
 				name, address, ShortDirectoryID(held.GetDirectoryId()))
 		}
-		if req.GetRequestId() == "" || req.GetValidateOnly() { // nothing is remembered
+		if !req.GetForce() && (req.GetRequestId() == "" || req.GetValidateOnly()) { // nothing is remembered
 			return replacement{}, f
 		}
 		return replacement{member: &logv1.Member{
@@ -78,12 +75,16 @@ func (s *clusterService) whoReplaces(ctx context.Context, c *memberChange, req *
 			ApiAddress: held.GetApiAddress(), Version: held.GetVersion(), Level: held.GetLevel(),
 		}, otherwise: f}, nil
 	}
-	if !req.GetForce() && s.answers(ctx, name) {
-		return replacement{}, rpcerror.MemberRefused(rpcerror.ReasonMemberAnswers, name,
-			"%s lives: it answers with the data directory that the cluster knows (%s), and another node of that name waits at %s; stop the one that is not to be a member any more, or replace it all the same with --force",
-			name, ShortDirectoryID(held.GetDirectoryId()), address)
+	var silent map[string]string
+	if !req.GetForce() {
+		silent = s.silent(ctx, append(c.otherVoters(name), &rollcallv1.Member{Name: name}))
+		if silent[name] == "" {
+			return replacement{}, rpcerror.MemberRefused(rpcerror.ReasonMemberAnswers, name,
+				"%s lives: it answers with the data directory that the cluster knows (%s), and another node of that name waits at %s; stop the one that is not to be a member any more, or replace it all the same with --force",
+				name, ShortDirectoryID(held.GetDirectoryId()), address)
+		}
 	}
-	if f := s.checkLoss(ctx, c, name, "replace", req.GetForce()); f != nil {
+	if f := c.checkLoss(name, "replace", req.GetForce(), silent); f != nil {
 		return replacement{}, f
 	}
 	m := memberOf(h, address, held.GetReplica())
@@ -104,9 +105,9 @@ func memberOf(h *peerv1.Hello, address string, replica bool) *logv1.Member {
 // probe asks the node at an address who it is. It returns what a node says that waits to be a member of this name, or
 // that is the member of this name already.
 func (s *clusterService) probe(ctx context.Context, c *memberChange, name, address string) (*peerv1.Hello, *rpcerror.Failure) {
-	ctx, cancelAnswer := deadline.Answerable(ctx, probeTimeout)
+	ctx, cancelAnswer := deadline.Answerable(ctx, s.timeout)
 	defer cancelAnswer()
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	ctx, cancel := context.WithTimeout(ctx, s.timeout)
 	defer cancel()
 	h, err := s.members.ProbeAddress(ctx, address)
 	if f := judgeProbe(c, name, address, h, err); f != nil {
@@ -138,7 +139,7 @@ func judgeProbe(c *memberChange, name, address string, h *peerv1.Hello, err erro
 	case theirs != "" && theirs != ours:
 		return refused(rpcerror.ReasonMemberNotEmpty, "the data directory of %s at %s belongs to another cluster (%s, and this is %s); start it with an empty one",
 			name, address, shortClusterID(theirs), shortClusterID(ours))
-	case theirs != "" && (held == nil || held.GetDirectoryId() != "" && held.GetDirectoryId() != h.GetDirectoryId()):
+	case theirs != "" && (held == nil || h.GetDirectoryId() == "" || !logv1.IsUnknownDirectory(held.GetDirectoryId()) && held.GetDirectoryId() != h.GetDirectoryId()):
 		return refused(rpcerror.ReasonMemberNotEmpty, "the data directory of %s at %s belonged to this cluster before, and is not that of a member now; start it with an empty one",
 			name, address)
 	case theirs != "":
@@ -166,66 +167,70 @@ func nodeCalled(name string) string {
 // shortClusterID is how people see a cluster id.
 func shortClusterID(id string) string { return id[:min(4, len(id))] }
 
-// answers says whether a member answers this node.
-func (s *clusterService) answers(ctx context.Context, name string) bool {
-	if name == s.node {
-		return true
+// silent asks members, all at once, and returns those that do not answer, by name, and why.
+func (s *clusterService) silent(ctx context.Context, members []*rollcallv1.Member) map[string]string {
+	silent := map[string]string{}
+	for _, a := range s.ask(ctx, members) {
+		if a.res == nil {
+			silent[a.member.GetName()] = a.why
+		}
 	}
-	return s.ask(ctx, []*rollcallv1.Member{{Name: name}})[0].res != nil
+	return silent
 }
 
-// checkLoss says why the cluster cannot do without a member's vote now; nil: it can, or the member does not vote. Who
-// is to lose its vote is asked as well as all others: a quorum is of all voters that are left.
-func (s *clusterService) checkLoss(ctx context.Context, c *memberChange, name, verb string, force bool) *rpcerror.Failure {
-	var left []*rollcallv1.Member
-	votes, leaving := false, ""
+// otherVoters are the voters of raft's configuration, as this node knows it, but for one.
+func (c *memberChange) otherVoters(name string) (voters []*rollcallv1.Member) {
 	for _, m := range c.status.Members {
-		switch {
-		case !m.GetVoter():
-		case m.GetName() == name:
-			votes = true
-		default:
-			left = append(left, m)
-			if m.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING {
-				leaving = m.GetName()
-			}
+		if m.GetVoter() && m.GetName() != name {
+			voters = append(voters, m)
 		}
 	}
-	gone := 0
-	for _, voter := range c.status.GoneVoters {
-		if voter != name {
-			leaving = voter
-			gone++
-		}
-	}
-	if !votes || c.known(name) == nil {
+	return voters
+}
+
+// checkLoss says why the cluster cannot do without a member's vote now; nil: it can, or the member does not vote. silent
+// are the voters that do not answer, and why.
+func (c *memberChange) checkLoss(name, verb string, force bool, silent map[string]string) *rpcerror.Failure {
+	if c.known(name) == nil || !memberNamed(c.status.Members, name).GetVoter() {
 		return nil
 	}
+	left := c.otherVoters(name)
 	if len(left) == 0 {
 		return rpcerror.MemberRefused(rpcerror.ReasonLastVoter, name, "%s is the only voter; wait until another member votes (rollcall member list), or add one", name)
 	}
 	if force {
 		return nil
 	}
-	if leaving != "" {
+	if leaving := c.leaving(name); leaving != "" {
 		return rpcerror.MemberRefused(rpcerror.ReasonChangeInProgress, name,
 			"%s is still being removed, and members that vote are removed one after the other; wait until that is done (rollcall member list), or go on with --force", leaving)
 	}
-	answers := s.ask(ctx, left)
-	answering := len(left) - len(answers) // this node
-	var silent []string
-	for _, a := range answers {
-		if a.res != nil {
-			answering++
-		} else {
-			silent = append(silent, a.member.GetName()+" ("+a.why+")")
+	var away []string
+	for _, m := range left {
+		if why := silent[m.GetName()]; why != "" {
+			away = append(away, m.GetName()+" ("+why+")")
 		}
 	}
-	voters := len(left) + gone
-	if needed := voters/2 + 1; answering < needed {
-		return rpcerror.MemberRefused(rpcerror.ReasonWouldLoseQuorum, name,
-			"without %s there are %d voters, %d of them must answer for writes to go on, and %d do; silent: %s; mend those first, or %s %s all the same with --force",
-			name, voters, needed, answering, inSentence(silent), verb, name)
+	needed := len(left)/2 + 1
+	if len(left)-len(away) >= needed {
+		return nil
 	}
-	return nil
+	return rpcerror.MemberRefused(rpcerror.ReasonWouldLoseQuorum, name,
+		"without %s there are %d voters, %d of them must answer for writes to go on; answering: %d, silent: %s; mend those first, or %s %s all the same with --force",
+		name, len(left), needed, len(left)-len(away), inSentence(away), verb, name)
+}
+
+// leaving is another member that raft's configuration still counts as a voter, and that is one no more; "": there is none.
+func (c *memberChange) leaving(name string) string {
+	for _, m := range c.status.Members {
+		if m.GetVoter() && m.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING && m.GetName() != name {
+			return m.GetName()
+		}
+	}
+	for _, gone := range c.status.GoneVoters {
+		if gone != name {
+			return gone
+		}
+	}
+	return ""
 }

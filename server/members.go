@@ -24,11 +24,11 @@ func (s *clusterService) AddMember(ctx context.Context, req *rollcallv1.AddMembe
 	if f != nil {
 		return nil, rpcerror.ToStatus(s.node, f)
 	}
-	made, err := c.propose(ctx, req, &logv1.MemberCommand{Command: &logv1.MemberCommand_Add{Add: &logv1.AddMember{Member: m}}})
+	made, err := c.propose(ctx, req, logv1.AddMemberCommand(m))
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.AddMemberResponse{Member: made.member, Revision: made.revision}, nil
+	return &rollcallv1.AddMemberResponse{Member: c.shown(made.record), Revision: made.revision}, nil
 }
 
 // RemoveMember implements rollcall.v1.Cluster.
@@ -39,16 +39,18 @@ func (s *clusterService) RemoveMember(ctx context.Context, req *rollcallv1.Remov
 		return nil, err
 	}
 	defer c.end()
-	if f := s.checkLoss(ctx, c, req.GetName(), "remove", req.GetForce()); f != nil {
+	var silent map[string]string
+	if !req.GetForce() {
+		silent = s.silent(ctx, c.otherVoters(req.GetName()))
+	}
+	if f := c.checkLoss(req.GetName(), "remove", req.GetForce(), silent); f != nil {
 		return nil, rpcerror.ToStatus(s.node, f)
 	}
-	made, err := c.propose(ctx, req, &logv1.MemberCommand{Command: &logv1.MemberCommand_Remove{Remove: &logv1.RemoveMember{
-		Name: req.GetName(), DirectoryId: c.known(req.GetName()).GetDirectoryId(), Force: req.GetForce(),
-	}}})
+	made, err := c.propose(ctx, req, logv1.RemoveMemberCommand(req.GetName(), c.known(req.GetName()).GetDirectoryId(), req.GetForce()))
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.RemoveMemberResponse{Member: memberNamed(c.status.Members, req.GetName()), Revision: made.revision}, nil
+	return &rollcallv1.RemoveMemberResponse{Member: c.left(req.GetName(), made.record), Revision: made.revision}, nil
 }
 
 // ReplaceMember implements rollcall.v1.Cluster.
@@ -63,16 +65,14 @@ func (s *clusterService) ReplaceMember(ctx context.Context, req *rollcallv1.Repl
 	if f != nil {
 		return nil, rpcerror.ToStatus(s.node, f)
 	}
-	made, err := c.propose(ctx, req, &logv1.MemberCommand{Command: &logv1.MemberCommand_Replace{Replace: &logv1.ReplaceMember{
-		Member: r.member, DirectoryId: c.known(req.GetName()).GetDirectoryId(), Force: req.GetForce(),
-	}}})
+	made, err := c.propose(ctx, req, logv1.ReplaceMemberCommand(r.member, c.known(req.GetName()).GetDirectoryId(), req.GetForce()))
 	if err != nil {
 		if r.otherwise != nil && reasonOf(err) == rpcerror.ReasonMemberExists {
 			return nil, rpcerror.ToStatus(s.node, r.otherwise)
 		}
 		return nil, err
 	}
-	return &rollcallv1.ReplaceMemberResponse{Member: made.member, Revision: made.revision}, nil
+	return &rollcallv1.ReplaceMemberResponse{Member: c.shown(made.record), Revision: made.revision}, nil
 }
 
 // PromoteMember implements rollcall.v1.Cluster.
@@ -83,9 +83,9 @@ func (s *clusterService) PromoteMember(ctx context.Context, req *rollcallv1.Prom
 		return nil, err
 	}
 	defer c.end()
-	made, err := c.propose(ctx, req, &logv1.MemberCommand{Command: &logv1.MemberCommand_Promote{Promote: &logv1.PromoteMember{Name: req.GetName()}}})
+	made, err := c.propose(ctx, req, logv1.PromoteMemberCommand(req.GetName()))
 	if err != nil {
 		return nil, err
 	}
-	return &rollcallv1.PromoteMemberResponse{Member: made.member, Revision: made.revision}, nil
+	return &rollcallv1.PromoteMemberResponse{Member: c.shown(made.record), Revision: made.revision}, nil
 }

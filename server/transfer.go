@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -83,9 +84,9 @@ func (s *clusterService) askToHandOver(ctx context.Context, leader string, req *
 	case info.GetMetadata()[rpcerror.MetaWritten] == rpcerror.WrittenNo:
 		return nil, &rpcerror.Failure{Reason: info.GetReason(), Message: st.Message(), Meta: info.GetMetadata(), Code: st.Code(), Err: err}
 	case st.Code() == codes.DeadlineExceeded:
-		return nil, rpcerror.OutcomeUnknown("leader %s was asked to hand over, and did not answer in time: %w", leader, context.DeadlineExceeded)
+		return nil, transferUnknown(context.DeadlineExceeded, "leader %s was asked to hand over, and did not answer in time", leader)
 	}
-	return nil, rpcerror.OutcomeUnknown("leader %s was asked to hand over: %s", leader, st.Message())
+	return nil, transferUnknown(err, "leader %s was asked to hand over: %s", leader, st.Message())
 }
 
 // TransferLeadership implements rollcall.v1.Cluster for other members. It asks nobody else.
@@ -125,12 +126,19 @@ func (s *clusterService) handOver(ctx context.Context, to string) (*rollcallv1.T
 	}
 	leader, err := s.awaitLeader(ctx, s.node)
 	if err != nil {
-		return nil, rpcerror.OutcomeUnknown("%s does not lead any more, and nobody else is known to lead yet: %w", s.node, err)
+		return nil, transferUnknown(err, "%s does not lead any more, and nobody else is known to lead yet", s.node)
 	}
 	if to != "" && leader != to {
 		return nil, rpcerror.NotTransferred("%s leads now, and not %s", leader, to)
 	}
 	return &rollcallv1.TransferLeadershipResponse{Leader: leader, Term: s.source.NodeStatus().Term}, nil
+}
+
+// transferUnknown says that leadership may be handed over, or may still be.
+func transferUnknown(err error, format string, a ...any) *rpcerror.Failure {
+	f := rpcerror.OutcomeUnknown("%w", err)
+	f.Message = "outcome unknown: " + fmt.Sprintf(format, a...) + "; see rollcall status"
+	return f
 }
 
 // reasonStays says why a transfer failed.
