@@ -76,6 +76,9 @@ func testMain(m *testing.M) int {
 		}
 	}
 	code := m.Run()
+	if dir := memoryDir(); dir != "" {
+		os.Remove(dir) // empty, as each test removes what it made
+	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
