@@ -48,6 +48,7 @@ const (
 	EventType_EVENT_TYPE_LEASE_ENDING     EventType = 13 // of a lease with very many reports, which are changed part by part
 	EventType_EVENT_TYPE_LEASE_FORGOTTEN  EventType = 14 // with the reports that its end left
 	EventType_EVENT_TYPE_ACCESS_CHANGED   EventType = 15 // a token, a role, grants, or whether access is enforced
+	EventType_EVENT_TYPE_MEMBER_REMOVED   EventType = 16
 )
 
 // Enum value maps for EventType.
@@ -69,6 +70,7 @@ var (
 		13: "EVENT_TYPE_LEASE_ENDING",
 		14: "EVENT_TYPE_LEASE_FORGOTTEN",
 		15: "EVENT_TYPE_ACCESS_CHANGED",
+		16: "EVENT_TYPE_MEMBER_REMOVED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
@@ -87,6 +89,7 @@ var (
 		"EVENT_TYPE_LEASE_ENDING":     13,
 		"EVENT_TYPE_LEASE_FORGOTTEN":  14,
 		"EVENT_TYPE_ACCESS_CHANGED":   15,
+		"EVENT_TYPE_MEMBER_REMOVED":   16,
 	}
 )
 
@@ -170,6 +173,62 @@ func (x Role) Number() protoreflect.EnumNumber {
 // Deprecated: Use Role.Descriptor instead.
 func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{1}
+}
+
+// MemberPhase is how far a change of a member is.
+type MemberPhase int32
+
+const (
+	MemberPhase_MEMBER_PHASE_UNSPECIFIED MemberPhase = 0
+	MemberPhase_MEMBER_PHASE_JOINING     MemberPhase = 1 // added, and catches up: it does not vote yet
+	MemberPhase_MEMBER_PHASE_VOTER       MemberPhase = 2
+	MemberPhase_MEMBER_PHASE_REPLICA     MemberPhase = 3 // follows, and never votes
+	MemberPhase_MEMBER_PHASE_LEAVING     MemberPhase = 4 // removed, and still in raft's configuration
+)
+
+// Enum value maps for MemberPhase.
+var (
+	MemberPhase_name = map[int32]string{
+		0: "MEMBER_PHASE_UNSPECIFIED",
+		1: "MEMBER_PHASE_JOINING",
+		2: "MEMBER_PHASE_VOTER",
+		3: "MEMBER_PHASE_REPLICA",
+		4: "MEMBER_PHASE_LEAVING",
+	}
+	MemberPhase_value = map[string]int32{
+		"MEMBER_PHASE_UNSPECIFIED": 0,
+		"MEMBER_PHASE_JOINING":     1,
+		"MEMBER_PHASE_VOTER":       2,
+		"MEMBER_PHASE_REPLICA":     3,
+		"MEMBER_PHASE_LEAVING":     4,
+	}
+)
+
+func (x MemberPhase) Enum() *MemberPhase {
+	p := new(MemberPhase)
+	*p = x
+	return p
+}
+
+func (x MemberPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MemberPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_rollcall_v1_rollcall_proto_enumTypes[2].Descriptor()
+}
+
+func (MemberPhase) Type() protoreflect.EnumType {
+	return &file_rollcall_v1_rollcall_proto_enumTypes[2]
+}
+
+func (x MemberPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MemberPhase.Descriptor instead.
+func (MemberPhase) EnumDescriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{2}
 }
 
 type ServiceRecord struct {
@@ -4883,11 +4942,16 @@ func (x *ListEventsResponse) GetClusterId() string {
 }
 
 type Member struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	ApiAddress    string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
-	PeerAddress   string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	Voter         bool                   `protobuf:"varint,4,opt,name=voter,proto3" json:"voter,omitempty"`
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ApiAddress  string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	PeerAddress string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	Voter       bool                   `protobuf:"varint,4,opt,name=voter,proto3" json:"voter,omitempty"`
+	Replica     bool                   `protobuf:"varint,5,opt,name=replica,proto3" json:"replica,omitempty"` // it shall never vote
+	Phase       MemberPhase            `protobuf:"varint,6,opt,name=phase,proto3,enum=rollcall.v1.MemberPhase" json:"phase,omitempty"`
+	// The first 8 characters of the id of its data directory (identity.json); "": not known.
+	DirectoryId   string `protobuf:"bytes,7,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	PhaseDetail   string `protobuf:"bytes,8,opt,name=phase_detail,json=phaseDetail,proto3" json:"phase_detail,omitempty"` // what the phase waits for, in words; "": for nothing
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4950,6 +5014,34 @@ func (x *Member) GetVoter() bool {
 	return false
 }
 
+func (x *Member) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
+}
+
+func (x *Member) GetPhase() MemberPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return MemberPhase_MEMBER_PHASE_UNSPECIFIED
+}
+
+func (x *Member) GetDirectoryId() string {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return ""
+}
+
+func (x *Member) GetPhaseDetail() string {
+	if x != nil {
+		return x.PhaseDetail
+	}
+	return ""
+}
+
 type MemberStatus struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Member       *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
@@ -4967,8 +5059,10 @@ type MemberStatus struct {
 	HoldLevel    uint32                 `protobuf:"varint,13,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"` // the cluster's feature level is not to rise above it (--hold-level); 0: it may
 	// How far this member's clock is ahead of the cluster's, as the node that answers measured it; unset: it
 	// could not lately.
-	ClockOffset   *durationpb.Duration `protobuf:"bytes,14,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
-	Storage       *Storage             `protobuf:"bytes,15,opt,name=storage,proto3" json:"storage,omitempty"` // unset: it could not be read
+	ClockOffset *durationpb.Duration `protobuf:"bytes,14,opt,name=clock_offset,json=clockOffset,proto3" json:"clock_offset,omitempty"`
+	Storage     *Storage             `protobuf:"bytes,15,opt,name=storage,proto3" json:"storage,omitempty"` // unset: it could not be read
+	// Members to which this one has not been able to connect for some seconds, by name.
+	CannotReach   []string `protobuf:"bytes,16,rep,name=cannot_reach,json=cannotReach,proto3" json:"cannot_reach,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5104,6 +5198,13 @@ func (x *MemberStatus) GetClockOffset() *durationpb.Duration {
 func (x *MemberStatus) GetStorage() *Storage {
 	if x != nil {
 		return x.Storage
+	}
+	return nil
+}
+
+func (x *MemberStatus) GetCannotReach() []string {
+	if x != nil {
+		return x.CannotReach
 	}
 	return nil
 }
@@ -5346,6 +5447,654 @@ func (x *GetStatusResponse) GetAccessEnforced() bool {
 	return false
 }
 
+type AddMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                  // as the node calls itself
+	PeerAddress   string                 `protobuf:"bytes,2,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"` // host:port
+	Replica       bool                   `protobuf:"varint,3,opt,name=replica,proto3" json:"replica,omitempty"`                           // it shall never vote; also true if the node says so (serve --replica)
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddMemberRequest) Reset() {
+	*x = AddMemberRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddMemberRequest) ProtoMessage() {}
+
+func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
+func (*AddMemberRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *AddMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddMemberRequest) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *AddMemberRequest) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
+}
+
+func (x *AddMemberRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *AddMemberRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *AddMemberRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *AddMemberRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type AddMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"` // of the change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddMemberResponse) Reset() {
+	*x = AddMemberResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddMemberResponse) ProtoMessage() {}
+
+func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
+func (*AddMemberResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *AddMemberResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *AddMemberResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type RemoveMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Force         bool                   `protobuf:"varint,2,opt,name=force,proto3" json:"force,omitempty"` // although the members that are left may not be a quorum that answers
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberRequest) Reset() {
+	*x = RemoveMemberRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberRequest) ProtoMessage() {}
+
+func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
+func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *RemoveMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *RemoveMemberRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *RemoveMemberRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type RemoveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"` // as it was
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMemberResponse) Reset() {
+	*x = RemoveMemberResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMemberResponse) ProtoMessage() {}
+
+func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
+func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *RemoveMemberResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *RemoveMemberResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type ReplaceMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PeerAddress   string                 `protobuf:"bytes,2,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"` // of the new node; "": the member's
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`                               // as in RemoveMember
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceMemberRequest) Reset() {
+	*x = ReplaceMemberRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceMemberRequest) ProtoMessage() {}
+
+func (x *ReplaceMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceMemberRequest.ProtoReflect.Descriptor instead.
+func (*ReplaceMemberRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *ReplaceMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ReplaceMemberRequest) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *ReplaceMemberRequest) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *ReplaceMemberRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *ReplaceMemberRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *ReplaceMemberRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *ReplaceMemberRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type ReplaceMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceMemberResponse) Reset() {
+	*x = ReplaceMemberResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceMemberResponse) ProtoMessage() {}
+
+func (x *ReplaceMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceMemberResponse.ProtoReflect.Descriptor instead.
+func (*ReplaceMemberResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *ReplaceMemberResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *ReplaceMemberResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type PromoteMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         string                 `protobuf:"bytes,5,opt,name=actor,proto3" json:"actor,omitempty"`
+	RequestId     string                 `protobuf:"bytes,6,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`
+	ValidateOnly  bool                   `protobuf:"varint,7,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMemberRequest) Reset() {
+	*x = PromoteMemberRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMemberRequest) ProtoMessage() {}
+
+func (x *PromoteMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMemberRequest.ProtoReflect.Descriptor instead.
+func (*PromoteMemberRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *PromoteMemberRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PromoteMemberRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *PromoteMemberRequest) GetActor() string {
+	if x != nil {
+		return x.Actor
+	}
+	return ""
+}
+
+func (x *PromoteMemberRequest) GetRequestId() string {
+	if x != nil {
+		return x.RequestId
+	}
+	return ""
+}
+
+func (x *PromoteMemberRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+type PromoteMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMemberResponse) Reset() {
+	*x = PromoteMemberResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMemberResponse) ProtoMessage() {}
+
+func (x *PromoteMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMemberResponse.ProtoReflect.Descriptor instead.
+func (*PromoteMemberResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *PromoteMemberResponse) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *PromoteMemberResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type TransferLeadershipRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	To            string                 `protobuf:"bytes,1,opt,name=to,proto3" json:"to,omitempty"` // a voter; "": the one that is furthest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipRequest) Reset() {
+	*x = TransferLeadershipRequest{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipRequest) ProtoMessage() {}
+
+func (x *TransferLeadershipRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipRequest.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipRequest) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *TransferLeadershipRequest) GetTo() string {
+	if x != nil {
+		return x.To
+	}
+	return ""
+}
+
+type TransferLeadershipResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Leader        string                 `protobuf:"bytes,1,opt,name=leader,proto3" json:"leader,omitempty"` // that leads now
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TransferLeadershipResponse) Reset() {
+	*x = TransferLeadershipResponse{}
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TransferLeadershipResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TransferLeadershipResponse) ProtoMessage() {}
+
+func (x *TransferLeadershipResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TransferLeadershipResponse.ProtoReflect.Descriptor instead.
+func (*TransferLeadershipResponse) Descriptor() ([]byte, []int) {
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *TransferLeadershipResponse) GetLeader() string {
+	if x != nil {
+		return x.Leader
+	}
+	return ""
+}
+
+func (x *TransferLeadershipResponse) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
+}
+
 type ExportSnapshotRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -5354,7 +6103,7 @@ type ExportSnapshotRequest struct {
 
 func (x *ExportSnapshotRequest) Reset() {
 	*x = ExportSnapshotRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5366,7 +6115,7 @@ func (x *ExportSnapshotRequest) String() string {
 func (*ExportSnapshotRequest) ProtoMessage() {}
 
 func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[61]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5379,7 +6128,7 @@ func (x *ExportSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{61}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{71}
 }
 
 type ExportSnapshotResponse struct {
@@ -5392,7 +6141,7 @@ type ExportSnapshotResponse struct {
 
 func (x *ExportSnapshotResponse) Reset() {
 	*x = ExportSnapshotResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5404,7 +6153,7 @@ func (x *ExportSnapshotResponse) String() string {
 func (*ExportSnapshotResponse) ProtoMessage() {}
 
 func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[62]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5417,7 +6166,7 @@ func (x *ExportSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExportSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*ExportSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{62}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ExportSnapshotResponse) GetChunk() []byte {
@@ -5442,7 +6191,7 @@ type VerifyRequest struct {
 
 func (x *VerifyRequest) Reset() {
 	*x = VerifyRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5454,7 +6203,7 @@ func (x *VerifyRequest) String() string {
 func (*VerifyRequest) ProtoMessage() {}
 
 func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[63]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5467,7 +6216,7 @@ func (x *VerifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyRequest.ProtoReflect.Descriptor instead.
 func (*VerifyRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{63}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{73}
 }
 
 type VerifyResponse struct {
@@ -5487,7 +6236,7 @@ type VerifyResponse struct {
 
 func (x *VerifyResponse) Reset() {
 	*x = VerifyResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5499,7 +6248,7 @@ func (x *VerifyResponse) String() string {
 func (*VerifyResponse) ProtoMessage() {}
 
 func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[64]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5512,7 +6261,7 @@ func (x *VerifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VerifyResponse.ProtoReflect.Descriptor instead.
 func (*VerifyResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{64}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *VerifyResponse) GetRevision() int64 {
@@ -5578,7 +6327,7 @@ type MemberHash struct {
 
 func (x *MemberHash) Reset() {
 	*x = MemberHash{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[65]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5590,7 +6339,7 @@ func (x *MemberHash) String() string {
 func (*MemberHash) ProtoMessage() {}
 
 func (x *MemberHash) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[65]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5603,7 +6352,7 @@ func (x *MemberHash) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberHash.ProtoReflect.Descriptor instead.
 func (*MemberHash) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{65}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *MemberHash) GetNode() string {
@@ -5652,7 +6401,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[66]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5664,7 +6413,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[66]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5677,7 +6426,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{66}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Grant) GetRole() string {
@@ -5710,7 +6459,7 @@ type AccessRole struct {
 
 func (x *AccessRole) Reset() {
 	*x = AccessRole{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[67]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5722,7 +6471,7 @@ func (x *AccessRole) String() string {
 func (*AccessRole) ProtoMessage() {}
 
 func (x *AccessRole) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[67]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5735,7 +6484,7 @@ func (x *AccessRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessRole.ProtoReflect.Descriptor instead.
 func (*AccessRole) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{67}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *AccessRole) GetName() string {
@@ -5804,7 +6553,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[68]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5816,7 +6565,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[68]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5829,7 +6578,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{68}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Token) GetName() string {
@@ -5911,7 +6660,7 @@ type IdentityGrants struct {
 
 func (x *IdentityGrants) Reset() {
 	*x = IdentityGrants{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[69]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5923,7 +6672,7 @@ func (x *IdentityGrants) String() string {
 func (*IdentityGrants) ProtoMessage() {}
 
 func (x *IdentityGrants) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[69]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5936,7 +6685,7 @@ func (x *IdentityGrants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IdentityGrants.ProtoReflect.Descriptor instead.
 func (*IdentityGrants) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{69}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *IdentityGrants) GetIdentity() string {
@@ -6003,7 +6752,7 @@ type Auth struct {
 
 func (x *Auth) Reset() {
 	*x = Auth{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[70]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6015,7 +6764,7 @@ func (x *Auth) String() string {
 func (*Auth) ProtoMessage() {}
 
 func (x *Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[70]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6028,7 +6777,7 @@ func (x *Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Auth.ProtoReflect.Descriptor instead.
 func (*Auth) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{70}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Auth) GetEnforced() bool {
@@ -6081,7 +6830,7 @@ type WhoAmIRequest struct {
 
 func (x *WhoAmIRequest) Reset() {
 	*x = WhoAmIRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[71]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6093,7 +6842,7 @@ func (x *WhoAmIRequest) String() string {
 func (*WhoAmIRequest) ProtoMessage() {}
 
 func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[71]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6106,7 +6855,7 @@ func (x *WhoAmIRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIRequest.ProtoReflect.Descriptor instead.
 func (*WhoAmIRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{71}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{81}
 }
 
 type WhoAmIResponse struct {
@@ -6126,7 +6875,7 @@ type WhoAmIResponse struct {
 
 func (x *WhoAmIResponse) Reset() {
 	*x = WhoAmIResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[72]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6138,7 +6887,7 @@ func (x *WhoAmIResponse) String() string {
 func (*WhoAmIResponse) ProtoMessage() {}
 
 func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[72]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6151,7 +6900,7 @@ func (x *WhoAmIResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WhoAmIResponse.ProtoReflect.Descriptor instead.
 func (*WhoAmIResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{72}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *WhoAmIResponse) GetIdentity() string {
@@ -6221,7 +6970,7 @@ type CheckAccessRequest struct {
 
 func (x *CheckAccessRequest) Reset() {
 	*x = CheckAccessRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[73]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6233,7 +6982,7 @@ func (x *CheckAccessRequest) String() string {
 func (*CheckAccessRequest) ProtoMessage() {}
 
 func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[73]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6246,7 +6995,7 @@ func (x *CheckAccessRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessRequest.ProtoReflect.Descriptor instead.
 func (*CheckAccessRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{73}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *CheckAccessRequest) GetVerb() string {
@@ -6284,7 +7033,7 @@ type CheckAccessResponse struct {
 
 func (x *CheckAccessResponse) Reset() {
 	*x = CheckAccessResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[74]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6296,7 +7045,7 @@ func (x *CheckAccessResponse) String() string {
 func (*CheckAccessResponse) ProtoMessage() {}
 
 func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[74]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6309,7 +7058,7 @@ func (x *CheckAccessResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CheckAccessResponse.ProtoReflect.Descriptor instead.
 func (*CheckAccessResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{74}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CheckAccessResponse) GetAllowed() bool {
@@ -6355,7 +7104,7 @@ type GetAuthRequest struct {
 
 func (x *GetAuthRequest) Reset() {
 	*x = GetAuthRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[75]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6367,7 +7116,7 @@ func (x *GetAuthRequest) String() string {
 func (*GetAuthRequest) ProtoMessage() {}
 
 func (x *GetAuthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[75]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6380,7 +7129,7 @@ func (x *GetAuthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthRequest.ProtoReflect.Descriptor instead.
 func (*GetAuthRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{75}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{85}
 }
 
 type GetAuthResponse struct {
@@ -6394,7 +7143,7 @@ type GetAuthResponse struct {
 
 func (x *GetAuthResponse) Reset() {
 	*x = GetAuthResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[76]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6406,7 +7155,7 @@ func (x *GetAuthResponse) String() string {
 func (*GetAuthResponse) ProtoMessage() {}
 
 func (x *GetAuthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[76]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6419,7 +7168,7 @@ func (x *GetAuthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthResponse.ProtoReflect.Descriptor instead.
 func (*GetAuthResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{76}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *GetAuthResponse) GetAuth() *Auth {
@@ -6458,7 +7207,7 @@ type SetAuthRequest struct {
 
 func (x *SetAuthRequest) Reset() {
 	*x = SetAuthRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[77]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6470,7 +7219,7 @@ func (x *SetAuthRequest) String() string {
 func (*SetAuthRequest) ProtoMessage() {}
 
 func (x *SetAuthRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[77]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6483,7 +7232,7 @@ func (x *SetAuthRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAuthRequest.ProtoReflect.Descriptor instead.
 func (*SetAuthRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{77}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *SetAuthRequest) GetEnforced() bool {
@@ -6547,7 +7296,7 @@ type SetAuthResponse struct {
 
 func (x *SetAuthResponse) Reset() {
 	*x = SetAuthResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[78]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6559,7 +7308,7 @@ func (x *SetAuthResponse) String() string {
 func (*SetAuthResponse) ProtoMessage() {}
 
 func (x *SetAuthResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[78]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6572,7 +7321,7 @@ func (x *SetAuthResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAuthResponse.ProtoReflect.Descriptor instead.
 func (*SetAuthResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{78}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SetAuthResponse) GetAuth() *Auth {
@@ -6620,7 +7369,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[79]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6632,7 +7381,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[79]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6645,7 +7394,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{79}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *CreateTokenRequest) GetName() string {
@@ -6723,7 +7472,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[80]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6735,7 +7484,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[80]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6748,7 +7497,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{80}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *CreateTokenResponse) GetToken() *Token {
@@ -6794,7 +7543,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[81]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6806,7 +7555,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[81]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6819,7 +7568,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{81}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *RevokeTokenRequest) GetName() string {
@@ -6881,7 +7630,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[82]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6893,7 +7642,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[82]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6906,7 +7655,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{82}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RevokeTokenResponse) GetRevision() int64 {
@@ -6933,7 +7682,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[83]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6945,7 +7694,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[83]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6958,7 +7707,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{83}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *ListTokensRequest) GetPageSize() int32 {
@@ -6987,7 +7736,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[84]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6999,7 +7748,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[84]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7012,7 +7761,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{84}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -7058,7 +7807,7 @@ type PutRoleRequest struct {
 
 func (x *PutRoleRequest) Reset() {
 	*x = PutRoleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[85]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7070,7 +7819,7 @@ func (x *PutRoleRequest) String() string {
 func (*PutRoleRequest) ProtoMessage() {}
 
 func (x *PutRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[85]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7083,7 +7832,7 @@ func (x *PutRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoleRequest.ProtoReflect.Descriptor instead.
 func (*PutRoleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{85}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *PutRoleRequest) GetName() string {
@@ -7147,7 +7896,7 @@ type PutRoleResponse struct {
 
 func (x *PutRoleResponse) Reset() {
 	*x = PutRoleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[86]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7159,7 +7908,7 @@ func (x *PutRoleResponse) String() string {
 func (*PutRoleResponse) ProtoMessage() {}
 
 func (x *PutRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[86]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7172,7 +7921,7 @@ func (x *PutRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRoleResponse.ProtoReflect.Descriptor instead.
 func (*PutRoleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{86}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *PutRoleResponse) GetRole() *AccessRole {
@@ -7218,7 +7967,7 @@ type DeleteRoleRequest struct {
 
 func (x *DeleteRoleRequest) Reset() {
 	*x = DeleteRoleRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[87]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7230,7 +7979,7 @@ func (x *DeleteRoleRequest) String() string {
 func (*DeleteRoleRequest) ProtoMessage() {}
 
 func (x *DeleteRoleRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[87]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7243,7 +7992,7 @@ func (x *DeleteRoleRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoleRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRoleRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{87}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *DeleteRoleRequest) GetName() string {
@@ -7305,7 +8054,7 @@ type DeleteRoleResponse struct {
 
 func (x *DeleteRoleResponse) Reset() {
 	*x = DeleteRoleResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[88]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7317,7 +8066,7 @@ func (x *DeleteRoleResponse) String() string {
 func (*DeleteRoleResponse) ProtoMessage() {}
 
 func (x *DeleteRoleResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[88]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7330,7 +8079,7 @@ func (x *DeleteRoleResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRoleResponse.ProtoReflect.Descriptor instead.
 func (*DeleteRoleResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{88}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{98}
 }
 
 func (x *DeleteRoleResponse) GetRevision() int64 {
@@ -7355,7 +8104,7 @@ type ListRolesRequest struct {
 
 func (x *ListRolesRequest) Reset() {
 	*x = ListRolesRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[89]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7367,7 +8116,7 @@ func (x *ListRolesRequest) String() string {
 func (*ListRolesRequest) ProtoMessage() {}
 
 func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[89]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7380,7 +8129,7 @@ func (x *ListRolesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesRequest.ProtoReflect.Descriptor instead.
 func (*ListRolesRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{89}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{99}
 }
 
 type ListRolesResponse struct {
@@ -7394,7 +8143,7 @@ type ListRolesResponse struct {
 
 func (x *ListRolesResponse) Reset() {
 	*x = ListRolesResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[90]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7406,7 +8155,7 @@ func (x *ListRolesResponse) String() string {
 func (*ListRolesResponse) ProtoMessage() {}
 
 func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[90]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7419,7 +8168,7 @@ func (x *ListRolesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRolesResponse.ProtoReflect.Descriptor instead.
 func (*ListRolesResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{90}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{100}
 }
 
 func (x *ListRolesResponse) GetRoles() []*AccessRole {
@@ -7459,7 +8208,7 @@ type PutGrantsRequest struct {
 
 func (x *PutGrantsRequest) Reset() {
 	*x = PutGrantsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[91]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7471,7 +8220,7 @@ func (x *PutGrantsRequest) String() string {
 func (*PutGrantsRequest) ProtoMessage() {}
 
 func (x *PutGrantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[91]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7484,7 +8233,7 @@ func (x *PutGrantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGrantsRequest.ProtoReflect.Descriptor instead.
 func (*PutGrantsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{91}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *PutGrantsRequest) GetIdentity() string {
@@ -7555,7 +8304,7 @@ type PutGrantsResponse struct {
 
 func (x *PutGrantsResponse) Reset() {
 	*x = PutGrantsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[92]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7567,7 +8316,7 @@ func (x *PutGrantsResponse) String() string {
 func (*PutGrantsResponse) ProtoMessage() {}
 
 func (x *PutGrantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[92]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7580,7 +8329,7 @@ func (x *PutGrantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGrantsResponse.ProtoReflect.Descriptor instead.
 func (*PutGrantsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{92}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{102}
 }
 
 func (x *PutGrantsResponse) GetGrants() *IdentityGrants {
@@ -7622,7 +8371,7 @@ type ListGrantsRequest struct {
 
 func (x *ListGrantsRequest) Reset() {
 	*x = ListGrantsRequest{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[93]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7634,7 +8383,7 @@ func (x *ListGrantsRequest) String() string {
 func (*ListGrantsRequest) ProtoMessage() {}
 
 func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[93]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7647,7 +8396,7 @@ func (x *ListGrantsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGrantsRequest.ProtoReflect.Descriptor instead.
 func (*ListGrantsRequest) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{93}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *ListGrantsRequest) GetPageSize() int32 {
@@ -7683,7 +8432,7 @@ type ListGrantsResponse struct {
 
 func (x *ListGrantsResponse) Reset() {
 	*x = ListGrantsResponse{}
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[94]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7695,7 +8444,7 @@ func (x *ListGrantsResponse) String() string {
 func (*ListGrantsResponse) ProtoMessage() {}
 
 func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_v1_rollcall_proto_msgTypes[94]
+	mi := &file_rollcall_v1_rollcall_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7708,7 +8457,7 @@ func (x *ListGrantsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListGrantsResponse.ProtoReflect.Descriptor instead.
 func (*ListGrantsResponse) Descriptor() ([]byte, []int) {
-	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{94}
+	return file_rollcall_v1_rollcall_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *ListGrantsResponse) GetGrants() []*IdentityGrants {
@@ -8195,13 +8944,17 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x0foldest_revision\x18\x03 \x01(\x03R\x0eoldestRevision\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x05 \x01(\tR\tclusterId\"v\n" +
+	"cluster_id\x18\x05 \x01(\tR\tclusterId\"\x86\x02\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
 	"apiAddress\x12!\n" +
 	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12\x14\n" +
-	"\x05voter\x18\x04 \x01(\bR\x05voter\"\xbd\x04\n" +
+	"\x05voter\x18\x04 \x01(\bR\x05voter\x12\x18\n" +
+	"\areplica\x18\x05 \x01(\bR\areplica\x12.\n" +
+	"\x05phase\x18\x06 \x01(\x0e2\x18.rollcall.v1.MemberPhaseR\x05phase\x12!\n" +
+	"\fdirectory_id\x18\a \x01(\tR\vdirectoryId\x12!\n" +
+	"\fphase_detail\x18\b \x01(\tR\vphaseDetail\"\xe0\x04\n" +
 	"\fMemberStatus\x12+\n" +
 	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12%\n" +
 	"\x04role\x18\x02 \x01(\x0e2\x11.rollcall.v1.RoleR\x04role\x12\x14\n" +
@@ -8222,7 +8975,8 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
 	"hold_level\x18\r \x01(\rR\tholdLevel\x12<\n" +
 	"\fclock_offset\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\vclockOffset\x12.\n" +
-	"\astorage\x18\x0f \x01(\v2\x14.rollcall.v1.StorageR\astorage\"\xa7\x01\n" +
+	"\astorage\x18\x0f \x01(\v2\x14.rollcall.v1.StorageR\astorage\x12!\n" +
+	"\fcannot_reach\x18\x10 \x03(\tR\vcannotReach\"\xa7\x01\n" +
 	"\aStorage\x12%\n" +
 	"\x0eregistry_bytes\x18\x01 \x01(\x03R\rregistryBytes\x12\x1b\n" +
 	"\tlog_bytes\x18\x02 \x01(\x03R\blogBytes\x12%\n" +
@@ -8247,7 +9001,57 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\n" +
 	"level_held\x18\n" +
 	" \x01(\tR\tlevelHeld\x12'\n" +
-	"\x0faccess_enforced\x18\v \x01(\bR\x0eaccessEnforced\"\x17\n" +
+	"\x0faccess_enforced\x18\v \x01(\bR\x0eaccessEnforced\"\xd5\x01\n" +
+	"\x10AddMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x18\n" +
+	"\areplica\x18\x03 \x01(\bR\areplica\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"\\\n" +
+	"\x11AddMemberResponse\x12+\n" +
+	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xb1\x01\n" +
+	"\x13RemoveMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05force\x18\x02 \x01(\bR\x05force\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"_\n" +
+	"\x14RemoveMemberResponse\x12+\n" +
+	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\xd5\x01\n" +
+	"\x14ReplaceMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"`\n" +
+	"\x15ReplaceMemberResponse\x12+\n" +
+	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\x9c\x01\n" +
+	"\x14PromoteMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x14\n" +
+	"\x05actor\x18\x05 \x01(\tR\x05actor\x12\x1d\n" +
+	"\n" +
+	"request_id\x18\x06 \x01(\tR\trequestId\x12#\n" +
+	"\rvalidate_only\x18\a \x01(\bR\fvalidateOnly\"`\n" +
+	"\x15PromoteMemberResponse\x12+\n" +
+	"\x06member\x18\x01 \x01(\v2\x13.rollcall.v1.MemberR\x06member\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"+\n" +
+	"\x19TransferLeadershipRequest\x12\x0e\n" +
+	"\x02to\x18\x01 \x01(\tR\x02to\"H\n" +
+	"\x1aTransferLeadershipResponse\x12\x16\n" +
+	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\"\x17\n" +
 	"\x15ExportSnapshotRequest\"O\n" +
 	"\x16ExportSnapshotResponse\x12\x14\n" +
 	"\x05chunk\x18\x01 \x01(\fR\x05chunk\x12\x1f\n" +
@@ -8460,7 +9264,7 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"cluster_id\x18\x04 \x01(\tR\tclusterId*\xd6\x03\n" +
+	"cluster_id\x18\x04 \x01(\tR\tclusterId*\xf5\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
@@ -8478,13 +9282,20 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\x12\x1b\n" +
 	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
 	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e\x12\x1d\n" +
-	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0f*h\n" +
+	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0f\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_REMOVED\x10\x10*h\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vROLE_LEADER\x10\x01\x12\x11\n" +
 	"\rROLE_FOLLOWER\x10\x02\x12\x12\n" +
 	"\x0eROLE_CANDIDATE\x10\x03\x12\x12\n" +
-	"\x0eROLE_NON_VOTER\x10\x042\x9a\b\n" +
+	"\x0eROLE_NON_VOTER\x10\x04*\x91\x01\n" +
+	"\vMemberPhase\x12\x1c\n" +
+	"\x18MEMBER_PHASE_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14MEMBER_PHASE_JOINING\x10\x01\x12\x16\n" +
+	"\x12MEMBER_PHASE_VOTER\x10\x02\x12\x18\n" +
+	"\x14MEMBER_PHASE_REPLICA\x10\x03\x12\x18\n" +
+	"\x14MEMBER_PHASE_LEAVING\x10\x042\x9a\b\n" +
 	"\x05Admin\x12_\n" +
 	"\x10SetServingStatus\x12$.rollcall.v1.SetServingStatusRequest\x1a%.rollcall.v1.SetServingStatusResponse\x12n\n" +
 	"\x15BatchSetServingStatus\x12).rollcall.v1.BatchSetServingStatusRequest\x1a*.rollcall.v1.BatchSetServingStatusResponse\x12V\n" +
@@ -8511,11 +9322,16 @@ const file_rollcall_v1_rollcall_proto_rawDesc = "" +
 	"\rWatchServices\x12!.rollcall.v1.WatchServicesRequest\x1a\".rollcall.v1.WatchServicesResponse0\x01\x12R\n" +
 	"\vWatchEvents\x12\x1f.rollcall.v1.WatchEventsRequest\x1a .rollcall.v1.WatchEventsResponse0\x01\x12M\n" +
 	"\n" +
-	"ListEvents\x12\x1e.rollcall.v1.ListEventsRequest\x1a\x1f.rollcall.v1.ListEventsResponse2\xf5\x01\n" +
+	"ListEvents\x12\x1e.rollcall.v1.ListEventsRequest\x1a\x1f.rollcall.v1.ListEventsResponse2\xad\x05\n" +
 	"\aCluster\x12J\n" +
 	"\tGetStatus\x12\x1d.rollcall.v1.GetStatusRequest\x1a\x1e.rollcall.v1.GetStatusResponse\x12[\n" +
 	"\x0eExportSnapshot\x12\".rollcall.v1.ExportSnapshotRequest\x1a#.rollcall.v1.ExportSnapshotResponse0\x01\x12A\n" +
-	"\x06Verify\x12\x1a.rollcall.v1.VerifyRequest\x1a\x1b.rollcall.v1.VerifyResponse2\x98\a\n" +
+	"\x06Verify\x12\x1a.rollcall.v1.VerifyRequest\x1a\x1b.rollcall.v1.VerifyResponse\x12J\n" +
+	"\tAddMember\x12\x1d.rollcall.v1.AddMemberRequest\x1a\x1e.rollcall.v1.AddMemberResponse\x12S\n" +
+	"\fRemoveMember\x12 .rollcall.v1.RemoveMemberRequest\x1a!.rollcall.v1.RemoveMemberResponse\x12V\n" +
+	"\rReplaceMember\x12!.rollcall.v1.ReplaceMemberRequest\x1a\".rollcall.v1.ReplaceMemberResponse\x12V\n" +
+	"\rPromoteMember\x12!.rollcall.v1.PromoteMemberRequest\x1a\".rollcall.v1.PromoteMemberResponse\x12e\n" +
+	"\x12TransferLeadership\x12&.rollcall.v1.TransferLeadershipRequest\x1a'.rollcall.v1.TransferLeadershipResponse2\x98\a\n" +
 	"\x06Access\x12A\n" +
 	"\x06WhoAmI\x12\x1a.rollcall.v1.WhoAmIRequest\x1a\x1b.rollcall.v1.WhoAmIResponse\x12P\n" +
 	"\vCheckAccess\x12\x1f.rollcall.v1.CheckAccessRequest\x1a .rollcall.v1.CheckAccessResponse\x12D\n" +
@@ -8545,317 +9361,343 @@ func file_rollcall_v1_rollcall_proto_rawDescGZIP() []byte {
 	return file_rollcall_v1_rollcall_proto_rawDescData
 }
 
-var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 95)
+var file_rollcall_v1_rollcall_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_rollcall_v1_rollcall_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
 var file_rollcall_v1_rollcall_proto_goTypes = []any{
 	(EventType)(0),                                        // 0: rollcall.v1.EventType
 	(Role)(0),                                             // 1: rollcall.v1.Role
-	(*ServiceRecord)(nil),                                 // 2: rollcall.v1.ServiceRecord
-	(*Report)(nil),                                        // 3: rollcall.v1.Report
-	(*Lease)(nil),                                         // 4: rollcall.v1.Lease
-	(*LeaseGuard)(nil),                                    // 5: rollcall.v1.LeaseGuard
-	(*Override)(nil),                                      // 6: rollcall.v1.Override
-	(*Rule)(nil),                                          // 7: rollcall.v1.Rule
-	(*BrokenRule)(nil),                                    // 8: rollcall.v1.BrokenRule
-	(*BrokenRules)(nil),                                   // 9: rollcall.v1.BrokenRules
-	(*Actor)(nil),                                         // 10: rollcall.v1.Actor
-	(*Event)(nil),                                         // 11: rollcall.v1.Event
-	(*AccessChange)(nil),                                  // 12: rollcall.v1.AccessChange
-	(*At)(nil),                                            // 13: rollcall.v1.At
-	(*SetServingStatusRequest)(nil),                       // 14: rollcall.v1.SetServingStatusRequest
-	(*SetServingStatusResponse)(nil),                      // 15: rollcall.v1.SetServingStatusResponse
-	(*StatusChange)(nil),                                  // 16: rollcall.v1.StatusChange
-	(*BatchSetServingStatusRequest)(nil),                  // 17: rollcall.v1.BatchSetServingStatusRequest
-	(*BatchSetServingStatusResponse)(nil),                 // 18: rollcall.v1.BatchSetServingStatusResponse
-	(*DeleteServiceRequest)(nil),                          // 19: rollcall.v1.DeleteServiceRequest
-	(*DeleteServiceResponse)(nil),                         // 20: rollcall.v1.DeleteServiceResponse
-	(*SetOverrideRequest)(nil),                            // 21: rollcall.v1.SetOverrideRequest
-	(*SetOverrideResponse)(nil),                           // 22: rollcall.v1.SetOverrideResponse
-	(*AffectedService)(nil),                               // 23: rollcall.v1.AffectedService
-	(*ClearOverrideRequest)(nil),                          // 24: rollcall.v1.ClearOverrideRequest
-	(*ClearOverrideResponse)(nil),                         // 25: rollcall.v1.ClearOverrideResponse
-	(*SetRuleRequest)(nil),                                // 26: rollcall.v1.SetRuleRequest
-	(*SetRuleResponse)(nil),                               // 27: rollcall.v1.SetRuleResponse
-	(*RemoveRuleRequest)(nil),                             // 28: rollcall.v1.RemoveRuleRequest
-	(*RemoveRuleResponse)(nil),                            // 29: rollcall.v1.RemoveRuleResponse
-	(*GrantLeaseRequest)(nil),                             // 30: rollcall.v1.GrantLeaseRequest
-	(*GrantLeaseResponse)(nil),                            // 31: rollcall.v1.GrantLeaseResponse
-	(*KeepAliveRequest)(nil),                              // 32: rollcall.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),                             // 33: rollcall.v1.KeepAliveResponse
-	(*RevokeLeaseRequest)(nil),                            // 34: rollcall.v1.RevokeLeaseRequest
-	(*RevokeLeaseResponse)(nil),                           // 35: rollcall.v1.RevokeLeaseResponse
-	(*ReleaseLeaseGuardRequest)(nil),                      // 36: rollcall.v1.ReleaseLeaseGuardRequest
-	(*ReleaseLeaseGuardResponse)(nil),                     // 37: rollcall.v1.ReleaseLeaseGuardResponse
-	(*WriteStreamRequest)(nil),                            // 38: rollcall.v1.WriteStreamRequest
-	(*StreamedWrite)(nil),                                 // 39: rollcall.v1.StreamedWrite
-	(*WriteStreamResponse)(nil),                           // 40: rollcall.v1.WriteStreamResponse
-	(*StreamedResult)(nil),                                // 41: rollcall.v1.StreamedResult
-	(*GetServiceRequest)(nil),                             // 42: rollcall.v1.GetServiceRequest
-	(*GetServiceResponse)(nil),                            // 43: rollcall.v1.GetServiceResponse
-	(*ListServicesRequest)(nil),                           // 44: rollcall.v1.ListServicesRequest
-	(*ListServicesResponse)(nil),                          // 45: rollcall.v1.ListServicesResponse
-	(*ListOverridesRequest)(nil),                          // 46: rollcall.v1.ListOverridesRequest
-	(*ListOverridesResponse)(nil),                         // 47: rollcall.v1.ListOverridesResponse
-	(*ListLeasesRequest)(nil),                             // 48: rollcall.v1.ListLeasesRequest
-	(*ListLeasesResponse)(nil),                            // 49: rollcall.v1.ListLeasesResponse
-	(*ListRulesRequest)(nil),                              // 50: rollcall.v1.ListRulesRequest
-	(*ListRulesResponse)(nil),                             // 51: rollcall.v1.ListRulesResponse
-	(*WatchServicesRequest)(nil),                          // 52: rollcall.v1.WatchServicesRequest
-	(*WatchServicesResponse)(nil),                         // 53: rollcall.v1.WatchServicesResponse
-	(*WatchEventsRequest)(nil),                            // 54: rollcall.v1.WatchEventsRequest
-	(*WatchEventsResponse)(nil),                           // 55: rollcall.v1.WatchEventsResponse
-	(*ListEventsRequest)(nil),                             // 56: rollcall.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),                            // 57: rollcall.v1.ListEventsResponse
-	(*Member)(nil),                                        // 58: rollcall.v1.Member
-	(*MemberStatus)(nil),                                  // 59: rollcall.v1.MemberStatus
-	(*Storage)(nil),                                       // 60: rollcall.v1.Storage
-	(*GetStatusRequest)(nil),                              // 61: rollcall.v1.GetStatusRequest
-	(*GetStatusResponse)(nil),                             // 62: rollcall.v1.GetStatusResponse
-	(*ExportSnapshotRequest)(nil),                         // 63: rollcall.v1.ExportSnapshotRequest
-	(*ExportSnapshotResponse)(nil),                        // 64: rollcall.v1.ExportSnapshotResponse
-	(*VerifyRequest)(nil),                                 // 65: rollcall.v1.VerifyRequest
-	(*VerifyResponse)(nil),                                // 66: rollcall.v1.VerifyResponse
-	(*MemberHash)(nil),                                    // 67: rollcall.v1.MemberHash
-	(*Grant)(nil),                                         // 68: rollcall.v1.Grant
-	(*AccessRole)(nil),                                    // 69: rollcall.v1.AccessRole
-	(*Token)(nil),                                         // 70: rollcall.v1.Token
-	(*IdentityGrants)(nil),                                // 71: rollcall.v1.IdentityGrants
-	(*Auth)(nil),                                          // 72: rollcall.v1.Auth
-	(*WhoAmIRequest)(nil),                                 // 73: rollcall.v1.WhoAmIRequest
-	(*WhoAmIResponse)(nil),                                // 74: rollcall.v1.WhoAmIResponse
-	(*CheckAccessRequest)(nil),                            // 75: rollcall.v1.CheckAccessRequest
-	(*CheckAccessResponse)(nil),                           // 76: rollcall.v1.CheckAccessResponse
-	(*GetAuthRequest)(nil),                                // 77: rollcall.v1.GetAuthRequest
-	(*GetAuthResponse)(nil),                               // 78: rollcall.v1.GetAuthResponse
-	(*SetAuthRequest)(nil),                                // 79: rollcall.v1.SetAuthRequest
-	(*SetAuthResponse)(nil),                               // 80: rollcall.v1.SetAuthResponse
-	(*CreateTokenRequest)(nil),                            // 81: rollcall.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),                           // 82: rollcall.v1.CreateTokenResponse
-	(*RevokeTokenRequest)(nil),                            // 83: rollcall.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),                           // 84: rollcall.v1.RevokeTokenResponse
-	(*ListTokensRequest)(nil),                             // 85: rollcall.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),                            // 86: rollcall.v1.ListTokensResponse
-	(*PutRoleRequest)(nil),                                // 87: rollcall.v1.PutRoleRequest
-	(*PutRoleResponse)(nil),                               // 88: rollcall.v1.PutRoleResponse
-	(*DeleteRoleRequest)(nil),                             // 89: rollcall.v1.DeleteRoleRequest
-	(*DeleteRoleResponse)(nil),                            // 90: rollcall.v1.DeleteRoleResponse
-	(*ListRolesRequest)(nil),                              // 91: rollcall.v1.ListRolesRequest
-	(*ListRolesResponse)(nil),                             // 92: rollcall.v1.ListRolesResponse
-	(*PutGrantsRequest)(nil),                              // 93: rollcall.v1.PutGrantsRequest
-	(*PutGrantsResponse)(nil),                             // 94: rollcall.v1.PutGrantsResponse
-	(*ListGrantsRequest)(nil),                             // 95: rollcall.v1.ListGrantsRequest
-	(*ListGrantsResponse)(nil),                            // 96: rollcall.v1.ListGrantsResponse
-	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 97: grpc.health.v1.HealthCheckResponse.ServingStatus
-	(*timestamppb.Timestamp)(nil),                         // 98: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                           // 99: google.protobuf.Duration
-	(*status.Status)(nil),                                 // 100: google.rpc.Status
+	(MemberPhase)(0),                                      // 2: rollcall.v1.MemberPhase
+	(*ServiceRecord)(nil),                                 // 3: rollcall.v1.ServiceRecord
+	(*Report)(nil),                                        // 4: rollcall.v1.Report
+	(*Lease)(nil),                                         // 5: rollcall.v1.Lease
+	(*LeaseGuard)(nil),                                    // 6: rollcall.v1.LeaseGuard
+	(*Override)(nil),                                      // 7: rollcall.v1.Override
+	(*Rule)(nil),                                          // 8: rollcall.v1.Rule
+	(*BrokenRule)(nil),                                    // 9: rollcall.v1.BrokenRule
+	(*BrokenRules)(nil),                                   // 10: rollcall.v1.BrokenRules
+	(*Actor)(nil),                                         // 11: rollcall.v1.Actor
+	(*Event)(nil),                                         // 12: rollcall.v1.Event
+	(*AccessChange)(nil),                                  // 13: rollcall.v1.AccessChange
+	(*At)(nil),                                            // 14: rollcall.v1.At
+	(*SetServingStatusRequest)(nil),                       // 15: rollcall.v1.SetServingStatusRequest
+	(*SetServingStatusResponse)(nil),                      // 16: rollcall.v1.SetServingStatusResponse
+	(*StatusChange)(nil),                                  // 17: rollcall.v1.StatusChange
+	(*BatchSetServingStatusRequest)(nil),                  // 18: rollcall.v1.BatchSetServingStatusRequest
+	(*BatchSetServingStatusResponse)(nil),                 // 19: rollcall.v1.BatchSetServingStatusResponse
+	(*DeleteServiceRequest)(nil),                          // 20: rollcall.v1.DeleteServiceRequest
+	(*DeleteServiceResponse)(nil),                         // 21: rollcall.v1.DeleteServiceResponse
+	(*SetOverrideRequest)(nil),                            // 22: rollcall.v1.SetOverrideRequest
+	(*SetOverrideResponse)(nil),                           // 23: rollcall.v1.SetOverrideResponse
+	(*AffectedService)(nil),                               // 24: rollcall.v1.AffectedService
+	(*ClearOverrideRequest)(nil),                          // 25: rollcall.v1.ClearOverrideRequest
+	(*ClearOverrideResponse)(nil),                         // 26: rollcall.v1.ClearOverrideResponse
+	(*SetRuleRequest)(nil),                                // 27: rollcall.v1.SetRuleRequest
+	(*SetRuleResponse)(nil),                               // 28: rollcall.v1.SetRuleResponse
+	(*RemoveRuleRequest)(nil),                             // 29: rollcall.v1.RemoveRuleRequest
+	(*RemoveRuleResponse)(nil),                            // 30: rollcall.v1.RemoveRuleResponse
+	(*GrantLeaseRequest)(nil),                             // 31: rollcall.v1.GrantLeaseRequest
+	(*GrantLeaseResponse)(nil),                            // 32: rollcall.v1.GrantLeaseResponse
+	(*KeepAliveRequest)(nil),                              // 33: rollcall.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),                             // 34: rollcall.v1.KeepAliveResponse
+	(*RevokeLeaseRequest)(nil),                            // 35: rollcall.v1.RevokeLeaseRequest
+	(*RevokeLeaseResponse)(nil),                           // 36: rollcall.v1.RevokeLeaseResponse
+	(*ReleaseLeaseGuardRequest)(nil),                      // 37: rollcall.v1.ReleaseLeaseGuardRequest
+	(*ReleaseLeaseGuardResponse)(nil),                     // 38: rollcall.v1.ReleaseLeaseGuardResponse
+	(*WriteStreamRequest)(nil),                            // 39: rollcall.v1.WriteStreamRequest
+	(*StreamedWrite)(nil),                                 // 40: rollcall.v1.StreamedWrite
+	(*WriteStreamResponse)(nil),                           // 41: rollcall.v1.WriteStreamResponse
+	(*StreamedResult)(nil),                                // 42: rollcall.v1.StreamedResult
+	(*GetServiceRequest)(nil),                             // 43: rollcall.v1.GetServiceRequest
+	(*GetServiceResponse)(nil),                            // 44: rollcall.v1.GetServiceResponse
+	(*ListServicesRequest)(nil),                           // 45: rollcall.v1.ListServicesRequest
+	(*ListServicesResponse)(nil),                          // 46: rollcall.v1.ListServicesResponse
+	(*ListOverridesRequest)(nil),                          // 47: rollcall.v1.ListOverridesRequest
+	(*ListOverridesResponse)(nil),                         // 48: rollcall.v1.ListOverridesResponse
+	(*ListLeasesRequest)(nil),                             // 49: rollcall.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),                            // 50: rollcall.v1.ListLeasesResponse
+	(*ListRulesRequest)(nil),                              // 51: rollcall.v1.ListRulesRequest
+	(*ListRulesResponse)(nil),                             // 52: rollcall.v1.ListRulesResponse
+	(*WatchServicesRequest)(nil),                          // 53: rollcall.v1.WatchServicesRequest
+	(*WatchServicesResponse)(nil),                         // 54: rollcall.v1.WatchServicesResponse
+	(*WatchEventsRequest)(nil),                            // 55: rollcall.v1.WatchEventsRequest
+	(*WatchEventsResponse)(nil),                           // 56: rollcall.v1.WatchEventsResponse
+	(*ListEventsRequest)(nil),                             // 57: rollcall.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),                            // 58: rollcall.v1.ListEventsResponse
+	(*Member)(nil),                                        // 59: rollcall.v1.Member
+	(*MemberStatus)(nil),                                  // 60: rollcall.v1.MemberStatus
+	(*Storage)(nil),                                       // 61: rollcall.v1.Storage
+	(*GetStatusRequest)(nil),                              // 62: rollcall.v1.GetStatusRequest
+	(*GetStatusResponse)(nil),                             // 63: rollcall.v1.GetStatusResponse
+	(*AddMemberRequest)(nil),                              // 64: rollcall.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),                             // 65: rollcall.v1.AddMemberResponse
+	(*RemoveMemberRequest)(nil),                           // 66: rollcall.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),                          // 67: rollcall.v1.RemoveMemberResponse
+	(*ReplaceMemberRequest)(nil),                          // 68: rollcall.v1.ReplaceMemberRequest
+	(*ReplaceMemberResponse)(nil),                         // 69: rollcall.v1.ReplaceMemberResponse
+	(*PromoteMemberRequest)(nil),                          // 70: rollcall.v1.PromoteMemberRequest
+	(*PromoteMemberResponse)(nil),                         // 71: rollcall.v1.PromoteMemberResponse
+	(*TransferLeadershipRequest)(nil),                     // 72: rollcall.v1.TransferLeadershipRequest
+	(*TransferLeadershipResponse)(nil),                    // 73: rollcall.v1.TransferLeadershipResponse
+	(*ExportSnapshotRequest)(nil),                         // 74: rollcall.v1.ExportSnapshotRequest
+	(*ExportSnapshotResponse)(nil),                        // 75: rollcall.v1.ExportSnapshotResponse
+	(*VerifyRequest)(nil),                                 // 76: rollcall.v1.VerifyRequest
+	(*VerifyResponse)(nil),                                // 77: rollcall.v1.VerifyResponse
+	(*MemberHash)(nil),                                    // 78: rollcall.v1.MemberHash
+	(*Grant)(nil),                                         // 79: rollcall.v1.Grant
+	(*AccessRole)(nil),                                    // 80: rollcall.v1.AccessRole
+	(*Token)(nil),                                         // 81: rollcall.v1.Token
+	(*IdentityGrants)(nil),                                // 82: rollcall.v1.IdentityGrants
+	(*Auth)(nil),                                          // 83: rollcall.v1.Auth
+	(*WhoAmIRequest)(nil),                                 // 84: rollcall.v1.WhoAmIRequest
+	(*WhoAmIResponse)(nil),                                // 85: rollcall.v1.WhoAmIResponse
+	(*CheckAccessRequest)(nil),                            // 86: rollcall.v1.CheckAccessRequest
+	(*CheckAccessResponse)(nil),                           // 87: rollcall.v1.CheckAccessResponse
+	(*GetAuthRequest)(nil),                                // 88: rollcall.v1.GetAuthRequest
+	(*GetAuthResponse)(nil),                               // 89: rollcall.v1.GetAuthResponse
+	(*SetAuthRequest)(nil),                                // 90: rollcall.v1.SetAuthRequest
+	(*SetAuthResponse)(nil),                               // 91: rollcall.v1.SetAuthResponse
+	(*CreateTokenRequest)(nil),                            // 92: rollcall.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),                           // 93: rollcall.v1.CreateTokenResponse
+	(*RevokeTokenRequest)(nil),                            // 94: rollcall.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),                           // 95: rollcall.v1.RevokeTokenResponse
+	(*ListTokensRequest)(nil),                             // 96: rollcall.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),                            // 97: rollcall.v1.ListTokensResponse
+	(*PutRoleRequest)(nil),                                // 98: rollcall.v1.PutRoleRequest
+	(*PutRoleResponse)(nil),                               // 99: rollcall.v1.PutRoleResponse
+	(*DeleteRoleRequest)(nil),                             // 100: rollcall.v1.DeleteRoleRequest
+	(*DeleteRoleResponse)(nil),                            // 101: rollcall.v1.DeleteRoleResponse
+	(*ListRolesRequest)(nil),                              // 102: rollcall.v1.ListRolesRequest
+	(*ListRolesResponse)(nil),                             // 103: rollcall.v1.ListRolesResponse
+	(*PutGrantsRequest)(nil),                              // 104: rollcall.v1.PutGrantsRequest
+	(*PutGrantsResponse)(nil),                             // 105: rollcall.v1.PutGrantsResponse
+	(*ListGrantsRequest)(nil),                             // 106: rollcall.v1.ListGrantsRequest
+	(*ListGrantsResponse)(nil),                            // 107: rollcall.v1.ListGrantsResponse
+	(grpc_health_v1.HealthCheckResponse_ServingStatus)(0), // 108: grpc.health.v1.HealthCheckResponse.ServingStatus
+	(*timestamppb.Timestamp)(nil),                         // 109: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                           // 110: google.protobuf.Duration
+	(*status.Status)(nil),                                 // 111: google.rpc.Status
 }
 var file_rollcall_v1_rollcall_proto_depIdxs = []int32{
-	97,  // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	98,  // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
-	3,   // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
-	6,   // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
-	6,   // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
-	4,   // 5: rollcall.v1.ServiceRecord.lease:type_name -> rollcall.v1.Lease
-	97,  // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	10,  // 7: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
-	98,  // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
-	99,  // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
-	97,  // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	99,  // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
-	10,  // 12: rollcall.v1.Lease.actor:type_name -> rollcall.v1.Actor
-	98,  // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
-	98,  // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
-	98,  // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
-	99,  // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
-	98,  // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
-	98,  // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
-	97,  // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	10,  // 20: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
-	98,  // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
-	98,  // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
-	98,  // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
-	10,  // 24: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
-	98,  // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
-	8,   // 26: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
+	108, // 0: rollcall.v1.ServiceRecord.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	109, // 1: rollcall.v1.ServiceRecord.status_time:type_name -> google.protobuf.Timestamp
+	4,   // 2: rollcall.v1.ServiceRecord.report:type_name -> rollcall.v1.Report
+	7,   // 3: rollcall.v1.ServiceRecord.override:type_name -> rollcall.v1.Override
+	7,   // 4: rollcall.v1.ServiceRecord.shadowed:type_name -> rollcall.v1.Override
+	5,   // 5: rollcall.v1.ServiceRecord.lease:type_name -> rollcall.v1.Lease
+	108, // 6: rollcall.v1.Report.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	11,  // 7: rollcall.v1.Report.actor:type_name -> rollcall.v1.Actor
+	109, // 8: rollcall.v1.Report.time:type_name -> google.protobuf.Timestamp
+	110, // 9: rollcall.v1.Lease.ttl:type_name -> google.protobuf.Duration
+	108, // 10: rollcall.v1.Lease.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	110, // 11: rollcall.v1.Lease.forget_after:type_name -> google.protobuf.Duration
+	11,  // 12: rollcall.v1.Lease.actor:type_name -> rollcall.v1.Actor
+	109, // 13: rollcall.v1.Lease.time:type_name -> google.protobuf.Timestamp
+	109, // 14: rollcall.v1.Lease.end_time:type_name -> google.protobuf.Timestamp
+	109, // 15: rollcall.v1.Lease.forget_time:type_name -> google.protobuf.Timestamp
+	110, // 16: rollcall.v1.Lease.time_left:type_name -> google.protobuf.Duration
+	109, // 17: rollcall.v1.LeaseGuard.time:type_name -> google.protobuf.Timestamp
+	109, // 18: rollcall.v1.LeaseGuard.release_time:type_name -> google.protobuf.Timestamp
+	108, // 19: rollcall.v1.Override.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	11,  // 20: rollcall.v1.Override.actor:type_name -> rollcall.v1.Actor
+	109, // 21: rollcall.v1.Override.time:type_name -> google.protobuf.Timestamp
+	109, // 22: rollcall.v1.Override.expire_time:type_name -> google.protobuf.Timestamp
+	109, // 23: rollcall.v1.Override.status_time:type_name -> google.protobuf.Timestamp
+	11,  // 24: rollcall.v1.Rule.actor:type_name -> rollcall.v1.Actor
+	109, // 25: rollcall.v1.Rule.time:type_name -> google.protobuf.Timestamp
+	9,   // 26: rollcall.v1.BrokenRules.rules:type_name -> rollcall.v1.BrokenRule
 	0,   // 27: rollcall.v1.Event.type:type_name -> rollcall.v1.EventType
-	98,  // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
-	10,  // 29: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
-	97,  // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	97,  // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	97,  // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	98,  // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
-	58,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
-	8,   // 35: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
-	7,   // 36: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
-	4,   // 37: rollcall.v1.Event.lease:type_name -> rollcall.v1.Lease
-	5,   // 38: rollcall.v1.Event.lease_guard:type_name -> rollcall.v1.LeaseGuard
-	12,  // 39: rollcall.v1.Event.access:type_name -> rollcall.v1.AccessChange
-	70,  // 40: rollcall.v1.AccessChange.token:type_name -> rollcall.v1.Token
-	69,  // 41: rollcall.v1.AccessChange.role:type_name -> rollcall.v1.AccessRole
-	71,  // 42: rollcall.v1.AccessChange.grants:type_name -> rollcall.v1.IdentityGrants
-	72,  // 43: rollcall.v1.AccessChange.auth:type_name -> rollcall.v1.Auth
-	98,  // 44: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
-	97,  // 45: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	2,   // 46: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
-	8,   // 47: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	97,  // 48: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	16,  // 49: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
-	2,   // 50: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
-	8,   // 51: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	8,   // 52: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	97,  // 53: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	99,  // 54: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
-	6,   // 55: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
-	23,  // 56: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	8,   // 57: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	97,  // 58: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	97,  // 59: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	6,   // 60: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
-	23,  // 61: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
-	8,   // 62: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
-	7,   // 63: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
-	99,  // 64: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
-	97,  // 65: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	99,  // 66: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
-	99,  // 67: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
-	99,  // 68: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
-	97,  // 69: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	5,   // 70: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	39,  // 71: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
-	14,  // 72: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
-	17,  // 73: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
-	19,  // 74: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
-	32,  // 75: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
-	99,  // 76: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
-	41,  // 77: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
-	15,  // 78: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
-	18,  // 79: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
-	20,  // 80: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
-	33,  // 81: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
-	100, // 82: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
-	13,  // 83: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
-	2,   // 84: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
-	97,  // 85: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
-	13,  // 86: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
-	2,   // 87: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	6,   // 88: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
-	4,   // 89: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
-	5,   // 90: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
-	7,   // 91: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
-	2,   // 92: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
-	11,  // 93: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
-	98,  // 94: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
-	98,  // 95: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
+	109, // 28: rollcall.v1.Event.time:type_name -> google.protobuf.Timestamp
+	11,  // 29: rollcall.v1.Event.actor:type_name -> rollcall.v1.Actor
+	108, // 30: rollcall.v1.Event.previous_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	108, // 31: rollcall.v1.Event.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	108, // 32: rollcall.v1.Event.effective_status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	109, // 33: rollcall.v1.Event.expire_time:type_name -> google.protobuf.Timestamp
+	59,  // 34: rollcall.v1.Event.member:type_name -> rollcall.v1.Member
+	9,   // 35: rollcall.v1.Event.broken_rules:type_name -> rollcall.v1.BrokenRule
+	8,   // 36: rollcall.v1.Event.rule:type_name -> rollcall.v1.Rule
+	5,   // 37: rollcall.v1.Event.lease:type_name -> rollcall.v1.Lease
+	6,   // 38: rollcall.v1.Event.lease_guard:type_name -> rollcall.v1.LeaseGuard
+	13,  // 39: rollcall.v1.Event.access:type_name -> rollcall.v1.AccessChange
+	81,  // 40: rollcall.v1.AccessChange.token:type_name -> rollcall.v1.Token
+	80,  // 41: rollcall.v1.AccessChange.role:type_name -> rollcall.v1.AccessRole
+	82,  // 42: rollcall.v1.AccessChange.grants:type_name -> rollcall.v1.IdentityGrants
+	83,  // 43: rollcall.v1.AccessChange.auth:type_name -> rollcall.v1.Auth
+	109, // 44: rollcall.v1.At.time:type_name -> google.protobuf.Timestamp
+	108, // 45: rollcall.v1.SetServingStatusRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	3,   // 46: rollcall.v1.SetServingStatusResponse.service:type_name -> rollcall.v1.ServiceRecord
+	9,   // 47: rollcall.v1.SetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	108, // 48: rollcall.v1.StatusChange.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	17,  // 49: rollcall.v1.BatchSetServingStatusRequest.changes:type_name -> rollcall.v1.StatusChange
+	3,   // 50: rollcall.v1.BatchSetServingStatusResponse.services:type_name -> rollcall.v1.ServiceRecord
+	9,   // 51: rollcall.v1.BatchSetServingStatusResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	9,   // 52: rollcall.v1.DeleteServiceResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	108, // 53: rollcall.v1.SetOverrideRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	110, // 54: rollcall.v1.SetOverrideRequest.ttl:type_name -> google.protobuf.Duration
+	7,   // 55: rollcall.v1.SetOverrideResponse.override:type_name -> rollcall.v1.Override
+	24,  // 56: rollcall.v1.SetOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	9,   // 57: rollcall.v1.SetOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	108, // 58: rollcall.v1.AffectedService.before:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	108, // 59: rollcall.v1.AffectedService.after:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	7,   // 60: rollcall.v1.ClearOverrideResponse.override:type_name -> rollcall.v1.Override
+	24,  // 61: rollcall.v1.ClearOverrideResponse.affected:type_name -> rollcall.v1.AffectedService
+	9,   // 62: rollcall.v1.ClearOverrideResponse.broken_rules:type_name -> rollcall.v1.BrokenRule
+	8,   // 63: rollcall.v1.SetRuleResponse.rule:type_name -> rollcall.v1.Rule
+	110, // 64: rollcall.v1.GrantLeaseRequest.ttl:type_name -> google.protobuf.Duration
+	108, // 65: rollcall.v1.GrantLeaseRequest.on_expiry:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	110, // 66: rollcall.v1.GrantLeaseRequest.forget_after:type_name -> google.protobuf.Duration
+	110, // 67: rollcall.v1.GrantLeaseResponse.ttl:type_name -> google.protobuf.Duration
+	110, // 68: rollcall.v1.KeepAliveResponse.renew_after:type_name -> google.protobuf.Duration
+	108, // 69: rollcall.v1.RevokeLeaseRequest.status:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	6,   // 70: rollcall.v1.ReleaseLeaseGuardResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	40,  // 71: rollcall.v1.WriteStreamRequest.writes:type_name -> rollcall.v1.StreamedWrite
+	15,  // 72: rollcall.v1.StreamedWrite.set:type_name -> rollcall.v1.SetServingStatusRequest
+	18,  // 73: rollcall.v1.StreamedWrite.batch:type_name -> rollcall.v1.BatchSetServingStatusRequest
+	20,  // 74: rollcall.v1.StreamedWrite.delete:type_name -> rollcall.v1.DeleteServiceRequest
+	33,  // 75: rollcall.v1.StreamedWrite.keep_alive:type_name -> rollcall.v1.KeepAliveRequest
+	110, // 76: rollcall.v1.StreamedWrite.timeout:type_name -> google.protobuf.Duration
+	42,  // 77: rollcall.v1.WriteStreamResponse.results:type_name -> rollcall.v1.StreamedResult
+	16,  // 78: rollcall.v1.StreamedResult.set:type_name -> rollcall.v1.SetServingStatusResponse
+	19,  // 79: rollcall.v1.StreamedResult.batch:type_name -> rollcall.v1.BatchSetServingStatusResponse
+	21,  // 80: rollcall.v1.StreamedResult.delete:type_name -> rollcall.v1.DeleteServiceResponse
+	34,  // 81: rollcall.v1.StreamedResult.keep_alive:type_name -> rollcall.v1.KeepAliveResponse
+	111, // 82: rollcall.v1.StreamedResult.error:type_name -> google.rpc.Status
+	14,  // 83: rollcall.v1.GetServiceRequest.at:type_name -> rollcall.v1.At
+	3,   // 84: rollcall.v1.GetServiceResponse.service:type_name -> rollcall.v1.ServiceRecord
+	108, // 85: rollcall.v1.ListServicesRequest.statuses:type_name -> grpc.health.v1.HealthCheckResponse.ServingStatus
+	14,  // 86: rollcall.v1.ListServicesRequest.at:type_name -> rollcall.v1.At
+	3,   // 87: rollcall.v1.ListServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	7,   // 88: rollcall.v1.ListOverridesResponse.overrides:type_name -> rollcall.v1.Override
+	5,   // 89: rollcall.v1.ListLeasesResponse.leases:type_name -> rollcall.v1.Lease
+	6,   // 90: rollcall.v1.ListLeasesResponse.guard:type_name -> rollcall.v1.LeaseGuard
+	8,   // 91: rollcall.v1.ListRulesResponse.rules:type_name -> rollcall.v1.Rule
+	3,   // 92: rollcall.v1.WatchServicesResponse.services:type_name -> rollcall.v1.ServiceRecord
+	12,  // 93: rollcall.v1.WatchEventsResponse.events:type_name -> rollcall.v1.Event
+	109, // 94: rollcall.v1.ListEventsRequest.from_time:type_name -> google.protobuf.Timestamp
+	109, // 95: rollcall.v1.ListEventsRequest.to_time:type_name -> google.protobuf.Timestamp
 	0,   // 96: rollcall.v1.ListEventsRequest.types:type_name -> rollcall.v1.EventType
-	11,  // 97: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
-	58,  // 98: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
-	1,   // 99: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
-	99,  // 100: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
-	98,  // 101: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
-	99,  // 102: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
-	60,  // 103: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
-	59,  // 104: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
-	67,  // 105: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
-	10,  // 106: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
-	98,  // 107: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
-	98,  // 108: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
-	68,  // 109: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
-	10,  // 110: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
-	98,  // 111: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
-	68,  // 112: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
-	10,  // 113: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
-	98,  // 114: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
-	10,  // 115: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
-	98,  // 116: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
-	68,  // 117: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
-	98,  // 118: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
-	72,  // 119: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
-	72,  // 120: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
-	68,  // 121: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
-	99,  // 122: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	70,  // 123: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
-	70,  // 124: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
-	69,  // 125: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
-	69,  // 126: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
-	68,  // 127: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
-	71,  // 128: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
-	71,  // 129: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
-	14,  // 130: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
-	17,  // 131: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
-	19,  // 132: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
-	21,  // 133: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
-	24,  // 134: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
-	26,  // 135: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
-	28,  // 136: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
-	30,  // 137: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
-	32,  // 138: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
-	34,  // 139: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
-	36,  // 140: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
-	38,  // 141: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
-	42,  // 142: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
-	44,  // 143: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
-	46,  // 144: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
-	50,  // 145: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
-	48,  // 146: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
-	52,  // 147: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
-	54,  // 148: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
-	56,  // 149: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
-	61,  // 150: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
-	63,  // 151: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
-	65,  // 152: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
-	73,  // 153: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
-	75,  // 154: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
-	77,  // 155: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
-	79,  // 156: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
-	81,  // 157: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
-	83,  // 158: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
-	85,  // 159: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
-	87,  // 160: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
-	89,  // 161: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
-	91,  // 162: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
-	93,  // 163: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
-	95,  // 164: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
-	15,  // 165: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
-	18,  // 166: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
-	20,  // 167: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
-	22,  // 168: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
-	25,  // 169: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
-	27,  // 170: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
-	29,  // 171: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
-	31,  // 172: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
-	33,  // 173: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
-	35,  // 174: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
-	37,  // 175: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
-	40,  // 176: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
-	43,  // 177: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
-	45,  // 178: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
-	47,  // 179: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
-	51,  // 180: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
-	49,  // 181: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
-	53,  // 182: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
-	55,  // 183: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
-	57,  // 184: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
-	62,  // 185: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
-	64,  // 186: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
-	66,  // 187: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
-	74,  // 188: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
-	76,  // 189: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
-	78,  // 190: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
-	80,  // 191: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
-	82,  // 192: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
-	84,  // 193: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
-	86,  // 194: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
-	88,  // 195: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
-	90,  // 196: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
-	92,  // 197: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
-	94,  // 198: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
-	96,  // 199: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
-	165, // [165:200] is the sub-list for method output_type
-	130, // [130:165] is the sub-list for method input_type
-	130, // [130:130] is the sub-list for extension type_name
-	130, // [130:130] is the sub-list for extension extendee
-	0,   // [0:130] is the sub-list for field type_name
+	12,  // 97: rollcall.v1.ListEventsResponse.events:type_name -> rollcall.v1.Event
+	2,   // 98: rollcall.v1.Member.phase:type_name -> rollcall.v1.MemberPhase
+	59,  // 99: rollcall.v1.MemberStatus.member:type_name -> rollcall.v1.Member
+	1,   // 100: rollcall.v1.MemberStatus.role:type_name -> rollcall.v1.Role
+	110, // 101: rollcall.v1.MemberStatus.leader_age:type_name -> google.protobuf.Duration
+	109, // 102: rollcall.v1.MemberStatus.start_time:type_name -> google.protobuf.Timestamp
+	110, // 103: rollcall.v1.MemberStatus.clock_offset:type_name -> google.protobuf.Duration
+	61,  // 104: rollcall.v1.MemberStatus.storage:type_name -> rollcall.v1.Storage
+	60,  // 105: rollcall.v1.GetStatusResponse.members:type_name -> rollcall.v1.MemberStatus
+	59,  // 106: rollcall.v1.AddMemberResponse.member:type_name -> rollcall.v1.Member
+	59,  // 107: rollcall.v1.RemoveMemberResponse.member:type_name -> rollcall.v1.Member
+	59,  // 108: rollcall.v1.ReplaceMemberResponse.member:type_name -> rollcall.v1.Member
+	59,  // 109: rollcall.v1.PromoteMemberResponse.member:type_name -> rollcall.v1.Member
+	78,  // 110: rollcall.v1.VerifyResponse.members:type_name -> rollcall.v1.MemberHash
+	11,  // 111: rollcall.v1.AccessRole.actor:type_name -> rollcall.v1.Actor
+	109, // 112: rollcall.v1.AccessRole.time:type_name -> google.protobuf.Timestamp
+	109, // 113: rollcall.v1.Token.expire_time:type_name -> google.protobuf.Timestamp
+	79,  // 114: rollcall.v1.Token.grants:type_name -> rollcall.v1.Grant
+	11,  // 115: rollcall.v1.Token.actor:type_name -> rollcall.v1.Actor
+	109, // 116: rollcall.v1.Token.time:type_name -> google.protobuf.Timestamp
+	79,  // 117: rollcall.v1.IdentityGrants.grants:type_name -> rollcall.v1.Grant
+	11,  // 118: rollcall.v1.IdentityGrants.actor:type_name -> rollcall.v1.Actor
+	109, // 119: rollcall.v1.IdentityGrants.time:type_name -> google.protobuf.Timestamp
+	11,  // 120: rollcall.v1.Auth.actor:type_name -> rollcall.v1.Actor
+	109, // 121: rollcall.v1.Auth.time:type_name -> google.protobuf.Timestamp
+	79,  // 122: rollcall.v1.WhoAmIResponse.grants:type_name -> rollcall.v1.Grant
+	109, // 123: rollcall.v1.WhoAmIResponse.expires:type_name -> google.protobuf.Timestamp
+	83,  // 124: rollcall.v1.GetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	83,  // 125: rollcall.v1.SetAuthResponse.auth:type_name -> rollcall.v1.Auth
+	79,  // 126: rollcall.v1.CreateTokenRequest.grants:type_name -> rollcall.v1.Grant
+	110, // 127: rollcall.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	81,  // 128: rollcall.v1.CreateTokenResponse.token:type_name -> rollcall.v1.Token
+	81,  // 129: rollcall.v1.ListTokensResponse.tokens:type_name -> rollcall.v1.Token
+	80,  // 130: rollcall.v1.PutRoleResponse.role:type_name -> rollcall.v1.AccessRole
+	80,  // 131: rollcall.v1.ListRolesResponse.roles:type_name -> rollcall.v1.AccessRole
+	79,  // 132: rollcall.v1.PutGrantsRequest.grants:type_name -> rollcall.v1.Grant
+	82,  // 133: rollcall.v1.PutGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	82,  // 134: rollcall.v1.ListGrantsResponse.grants:type_name -> rollcall.v1.IdentityGrants
+	15,  // 135: rollcall.v1.Admin.SetServingStatus:input_type -> rollcall.v1.SetServingStatusRequest
+	18,  // 136: rollcall.v1.Admin.BatchSetServingStatus:input_type -> rollcall.v1.BatchSetServingStatusRequest
+	20,  // 137: rollcall.v1.Admin.DeleteService:input_type -> rollcall.v1.DeleteServiceRequest
+	22,  // 138: rollcall.v1.Admin.SetOverride:input_type -> rollcall.v1.SetOverrideRequest
+	25,  // 139: rollcall.v1.Admin.ClearOverride:input_type -> rollcall.v1.ClearOverrideRequest
+	27,  // 140: rollcall.v1.Admin.SetRule:input_type -> rollcall.v1.SetRuleRequest
+	29,  // 141: rollcall.v1.Admin.RemoveRule:input_type -> rollcall.v1.RemoveRuleRequest
+	31,  // 142: rollcall.v1.Admin.GrantLease:input_type -> rollcall.v1.GrantLeaseRequest
+	33,  // 143: rollcall.v1.Admin.KeepAlive:input_type -> rollcall.v1.KeepAliveRequest
+	35,  // 144: rollcall.v1.Admin.RevokeLease:input_type -> rollcall.v1.RevokeLeaseRequest
+	37,  // 145: rollcall.v1.Admin.ReleaseLeaseGuard:input_type -> rollcall.v1.ReleaseLeaseGuardRequest
+	39,  // 146: rollcall.v1.Admin.WriteStream:input_type -> rollcall.v1.WriteStreamRequest
+	43,  // 147: rollcall.v1.Registry.GetService:input_type -> rollcall.v1.GetServiceRequest
+	45,  // 148: rollcall.v1.Registry.ListServices:input_type -> rollcall.v1.ListServicesRequest
+	47,  // 149: rollcall.v1.Registry.ListOverrides:input_type -> rollcall.v1.ListOverridesRequest
+	51,  // 150: rollcall.v1.Registry.ListRules:input_type -> rollcall.v1.ListRulesRequest
+	49,  // 151: rollcall.v1.Registry.ListLeases:input_type -> rollcall.v1.ListLeasesRequest
+	53,  // 152: rollcall.v1.Registry.WatchServices:input_type -> rollcall.v1.WatchServicesRequest
+	55,  // 153: rollcall.v1.Registry.WatchEvents:input_type -> rollcall.v1.WatchEventsRequest
+	57,  // 154: rollcall.v1.Registry.ListEvents:input_type -> rollcall.v1.ListEventsRequest
+	62,  // 155: rollcall.v1.Cluster.GetStatus:input_type -> rollcall.v1.GetStatusRequest
+	74,  // 156: rollcall.v1.Cluster.ExportSnapshot:input_type -> rollcall.v1.ExportSnapshotRequest
+	76,  // 157: rollcall.v1.Cluster.Verify:input_type -> rollcall.v1.VerifyRequest
+	64,  // 158: rollcall.v1.Cluster.AddMember:input_type -> rollcall.v1.AddMemberRequest
+	66,  // 159: rollcall.v1.Cluster.RemoveMember:input_type -> rollcall.v1.RemoveMemberRequest
+	68,  // 160: rollcall.v1.Cluster.ReplaceMember:input_type -> rollcall.v1.ReplaceMemberRequest
+	70,  // 161: rollcall.v1.Cluster.PromoteMember:input_type -> rollcall.v1.PromoteMemberRequest
+	72,  // 162: rollcall.v1.Cluster.TransferLeadership:input_type -> rollcall.v1.TransferLeadershipRequest
+	84,  // 163: rollcall.v1.Access.WhoAmI:input_type -> rollcall.v1.WhoAmIRequest
+	86,  // 164: rollcall.v1.Access.CheckAccess:input_type -> rollcall.v1.CheckAccessRequest
+	88,  // 165: rollcall.v1.Access.GetAuth:input_type -> rollcall.v1.GetAuthRequest
+	90,  // 166: rollcall.v1.Access.SetAuth:input_type -> rollcall.v1.SetAuthRequest
+	92,  // 167: rollcall.v1.Access.CreateToken:input_type -> rollcall.v1.CreateTokenRequest
+	94,  // 168: rollcall.v1.Access.RevokeToken:input_type -> rollcall.v1.RevokeTokenRequest
+	96,  // 169: rollcall.v1.Access.ListTokens:input_type -> rollcall.v1.ListTokensRequest
+	98,  // 170: rollcall.v1.Access.PutRole:input_type -> rollcall.v1.PutRoleRequest
+	100, // 171: rollcall.v1.Access.DeleteRole:input_type -> rollcall.v1.DeleteRoleRequest
+	102, // 172: rollcall.v1.Access.ListRoles:input_type -> rollcall.v1.ListRolesRequest
+	104, // 173: rollcall.v1.Access.PutGrants:input_type -> rollcall.v1.PutGrantsRequest
+	106, // 174: rollcall.v1.Access.ListGrants:input_type -> rollcall.v1.ListGrantsRequest
+	16,  // 175: rollcall.v1.Admin.SetServingStatus:output_type -> rollcall.v1.SetServingStatusResponse
+	19,  // 176: rollcall.v1.Admin.BatchSetServingStatus:output_type -> rollcall.v1.BatchSetServingStatusResponse
+	21,  // 177: rollcall.v1.Admin.DeleteService:output_type -> rollcall.v1.DeleteServiceResponse
+	23,  // 178: rollcall.v1.Admin.SetOverride:output_type -> rollcall.v1.SetOverrideResponse
+	26,  // 179: rollcall.v1.Admin.ClearOverride:output_type -> rollcall.v1.ClearOverrideResponse
+	28,  // 180: rollcall.v1.Admin.SetRule:output_type -> rollcall.v1.SetRuleResponse
+	30,  // 181: rollcall.v1.Admin.RemoveRule:output_type -> rollcall.v1.RemoveRuleResponse
+	32,  // 182: rollcall.v1.Admin.GrantLease:output_type -> rollcall.v1.GrantLeaseResponse
+	34,  // 183: rollcall.v1.Admin.KeepAlive:output_type -> rollcall.v1.KeepAliveResponse
+	36,  // 184: rollcall.v1.Admin.RevokeLease:output_type -> rollcall.v1.RevokeLeaseResponse
+	38,  // 185: rollcall.v1.Admin.ReleaseLeaseGuard:output_type -> rollcall.v1.ReleaseLeaseGuardResponse
+	41,  // 186: rollcall.v1.Admin.WriteStream:output_type -> rollcall.v1.WriteStreamResponse
+	44,  // 187: rollcall.v1.Registry.GetService:output_type -> rollcall.v1.GetServiceResponse
+	46,  // 188: rollcall.v1.Registry.ListServices:output_type -> rollcall.v1.ListServicesResponse
+	48,  // 189: rollcall.v1.Registry.ListOverrides:output_type -> rollcall.v1.ListOverridesResponse
+	52,  // 190: rollcall.v1.Registry.ListRules:output_type -> rollcall.v1.ListRulesResponse
+	50,  // 191: rollcall.v1.Registry.ListLeases:output_type -> rollcall.v1.ListLeasesResponse
+	54,  // 192: rollcall.v1.Registry.WatchServices:output_type -> rollcall.v1.WatchServicesResponse
+	56,  // 193: rollcall.v1.Registry.WatchEvents:output_type -> rollcall.v1.WatchEventsResponse
+	58,  // 194: rollcall.v1.Registry.ListEvents:output_type -> rollcall.v1.ListEventsResponse
+	63,  // 195: rollcall.v1.Cluster.GetStatus:output_type -> rollcall.v1.GetStatusResponse
+	75,  // 196: rollcall.v1.Cluster.ExportSnapshot:output_type -> rollcall.v1.ExportSnapshotResponse
+	77,  // 197: rollcall.v1.Cluster.Verify:output_type -> rollcall.v1.VerifyResponse
+	65,  // 198: rollcall.v1.Cluster.AddMember:output_type -> rollcall.v1.AddMemberResponse
+	67,  // 199: rollcall.v1.Cluster.RemoveMember:output_type -> rollcall.v1.RemoveMemberResponse
+	69,  // 200: rollcall.v1.Cluster.ReplaceMember:output_type -> rollcall.v1.ReplaceMemberResponse
+	71,  // 201: rollcall.v1.Cluster.PromoteMember:output_type -> rollcall.v1.PromoteMemberResponse
+	73,  // 202: rollcall.v1.Cluster.TransferLeadership:output_type -> rollcall.v1.TransferLeadershipResponse
+	85,  // 203: rollcall.v1.Access.WhoAmI:output_type -> rollcall.v1.WhoAmIResponse
+	87,  // 204: rollcall.v1.Access.CheckAccess:output_type -> rollcall.v1.CheckAccessResponse
+	89,  // 205: rollcall.v1.Access.GetAuth:output_type -> rollcall.v1.GetAuthResponse
+	91,  // 206: rollcall.v1.Access.SetAuth:output_type -> rollcall.v1.SetAuthResponse
+	93,  // 207: rollcall.v1.Access.CreateToken:output_type -> rollcall.v1.CreateTokenResponse
+	95,  // 208: rollcall.v1.Access.RevokeToken:output_type -> rollcall.v1.RevokeTokenResponse
+	97,  // 209: rollcall.v1.Access.ListTokens:output_type -> rollcall.v1.ListTokensResponse
+	99,  // 210: rollcall.v1.Access.PutRole:output_type -> rollcall.v1.PutRoleResponse
+	101, // 211: rollcall.v1.Access.DeleteRole:output_type -> rollcall.v1.DeleteRoleResponse
+	103, // 212: rollcall.v1.Access.ListRoles:output_type -> rollcall.v1.ListRolesResponse
+	105, // 213: rollcall.v1.Access.PutGrants:output_type -> rollcall.v1.PutGrantsResponse
+	107, // 214: rollcall.v1.Access.ListGrants:output_type -> rollcall.v1.ListGrantsResponse
+	175, // [175:215] is the sub-list for method output_type
+	135, // [135:175] is the sub-list for method input_type
+	135, // [135:135] is the sub-list for extension type_name
+	135, // [135:135] is the sub-list for extension extendee
+	0,   // [0:135] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_v1_rollcall_proto_init() }
@@ -8890,17 +9732,17 @@ func file_rollcall_v1_rollcall_proto_init() {
 		(*StreamedResult_Error)(nil),
 	}
 	file_rollcall_v1_rollcall_proto_msgTypes[58].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[77].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[85].OneofWrappers = []any{}
 	file_rollcall_v1_rollcall_proto_msgTypes[87].OneofWrappers = []any{}
-	file_rollcall_v1_rollcall_proto_msgTypes[91].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[95].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[97].OneofWrappers = []any{}
+	file_rollcall_v1_rollcall_proto_msgTypes[101].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_v1_rollcall_proto_rawDesc), len(file_rollcall_v1_rollcall_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   95,
+			NumEnums:      3,
+			NumMessages:   105,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -28,19 +28,20 @@ const (
 type Kind int32
 
 const (
-	Kind_KIND_UNSPECIFIED Kind = 0
-	Kind_KIND_SERVICE     Kind = 1
-	Kind_KIND_MEMBER      Kind = 2
-	Kind_KIND_REQUEST     Kind = 3
-	Kind_KIND_SETTING     Kind = 4
-	Kind_KIND_LEASE       Kind = 5  // since level 2
-	Kind_KIND_OVERRIDE    Kind = 6  // since level 2
-	Kind_KIND_RULE        Kind = 7  // since level 2
-	Kind_KIND_LEASE_GUARD Kind = 8  // since level 2; one record, whose key is "guard"
-	Kind_KIND_TOKEN       Kind = 9  // since level 2
-	Kind_KIND_ROLE        Kind = 10 // since level 2
-	Kind_KIND_GRANTS      Kind = 11 // since level 2
-	Kind_KIND_AUTH        Kind = 12 // since level 2; one record, whose key is "auth"
+	Kind_KIND_UNSPECIFIED    Kind = 0
+	Kind_KIND_SERVICE        Kind = 1
+	Kind_KIND_MEMBER         Kind = 2
+	Kind_KIND_REQUEST        Kind = 3
+	Kind_KIND_SETTING        Kind = 4
+	Kind_KIND_LEASE          Kind = 5  // since level 2
+	Kind_KIND_OVERRIDE       Kind = 6  // since level 2
+	Kind_KIND_RULE           Kind = 7  // since level 2
+	Kind_KIND_LEASE_GUARD    Kind = 8  // since level 2; one record, whose key is "guard"
+	Kind_KIND_TOKEN          Kind = 9  // since level 2
+	Kind_KIND_ROLE           Kind = 10 // since level 2
+	Kind_KIND_GRANTS         Kind = 11 // since level 2
+	Kind_KIND_AUTH           Kind = 12 // since level 2; one record, whose key is "auth"
+	Kind_KIND_REMOVED_MEMBER Kind = 13 // since level 2
 )
 
 // Enum value maps for Kind.
@@ -59,21 +60,23 @@ var (
 		10: "KIND_ROLE",
 		11: "KIND_GRANTS",
 		12: "KIND_AUTH",
+		13: "KIND_REMOVED_MEMBER",
 	}
 	Kind_value = map[string]int32{
-		"KIND_UNSPECIFIED": 0,
-		"KIND_SERVICE":     1,
-		"KIND_MEMBER":      2,
-		"KIND_REQUEST":     3,
-		"KIND_SETTING":     4,
-		"KIND_LEASE":       5,
-		"KIND_OVERRIDE":    6,
-		"KIND_RULE":        7,
-		"KIND_LEASE_GUARD": 8,
-		"KIND_TOKEN":       9,
-		"KIND_ROLE":        10,
-		"KIND_GRANTS":      11,
-		"KIND_AUTH":        12,
+		"KIND_UNSPECIFIED":    0,
+		"KIND_SERVICE":        1,
+		"KIND_MEMBER":         2,
+		"KIND_REQUEST":        3,
+		"KIND_SETTING":        4,
+		"KIND_LEASE":          5,
+		"KIND_OVERRIDE":       6,
+		"KIND_RULE":           7,
+		"KIND_LEASE_GUARD":    8,
+		"KIND_TOKEN":          9,
+		"KIND_ROLE":           10,
+		"KIND_GRANTS":         11,
+		"KIND_AUTH":           12,
+		"KIND_REMOVED_MEMBER": 13,
 	}
 )
 
@@ -176,6 +179,7 @@ const (
 	EventType_EVENT_TYPE_LEASE_ENDING     EventType = 13
 	EventType_EVENT_TYPE_LEASE_FORGOTTEN  EventType = 14
 	EventType_EVENT_TYPE_ACCESS_CHANGED   EventType = 15
+	EventType_EVENT_TYPE_MEMBER_REMOVED   EventType = 16
 )
 
 // Enum value maps for EventType.
@@ -197,6 +201,7 @@ var (
 		13: "EVENT_TYPE_LEASE_ENDING",
 		14: "EVENT_TYPE_LEASE_FORGOTTEN",
 		15: "EVENT_TYPE_ACCESS_CHANGED",
+		16: "EVENT_TYPE_MEMBER_REMOVED",
 	}
 	EventType_value = map[string]int32{
 		"EVENT_TYPE_UNSPECIFIED":      0,
@@ -215,6 +220,7 @@ var (
 		"EVENT_TYPE_LEASE_ENDING":     13,
 		"EVENT_TYPE_LEASE_FORGOTTEN":  14,
 		"EVENT_TYPE_ACCESS_CHANGED":   15,
+		"EVENT_TYPE_MEMBER_REMOVED":   16,
 	}
 )
 
@@ -264,6 +270,10 @@ const (
 	Refusal_REASON_TOKEN_REVOKED Refusal_Reason = 23 // given: the identity
 	Refusal_REASON_TOKEN_EXPIRED Refusal_Reason = 24 // given: the identity; value: the log time when it expired
 	Refusal_REASON_ROLE_IN_USE   Refusal_Reason = 25 // held: an identity that has the role, or "anonymous"; value: how many have it
+	// Members. given: the directory of the command.
+	Refusal_REASON_MEMBER_EXISTS     Refusal_Reason = 26 // held: the directory that the member has
+	Refusal_REASON_DIRECTORY_REMOVED Refusal_Reason = 27 // held: the name that the directory had; value: the revision of its removal
+	Refusal_REASON_LAST_VOTER        Refusal_Reason = 28
 )
 
 // Enum value maps for Refusal_Reason.
@@ -283,6 +293,9 @@ var (
 		23: "REASON_TOKEN_REVOKED",
 		24: "REASON_TOKEN_EXPIRED",
 		25: "REASON_ROLE_IN_USE",
+		26: "REASON_MEMBER_EXISTS",
+		27: "REASON_DIRECTORY_REMOVED",
+		28: "REASON_LAST_VOTER",
 	}
 	Refusal_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -299,6 +312,9 @@ var (
 		"REASON_TOKEN_REVOKED":     23,
 		"REASON_TOKEN_EXPIRED":     24,
 		"REASON_ROLE_IN_USE":       25,
+		"REASON_MEMBER_EXISTS":     26,
+		"REASON_DIRECTORY_REMOVED": 27,
+		"REASON_LAST_VOTER":        28,
 	}
 )
 
@@ -326,7 +342,7 @@ func (x Refusal_Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Reason.Descriptor instead.
 func (Refusal_Reason) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58, 0}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{64, 0}
 }
 
 // Problem is what is wrong with a field, for REASON_INVALID.
@@ -424,7 +440,7 @@ func (x Refusal_Problem) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Refusal_Problem.Descriptor instead.
 func (Refusal_Problem) EnumDescriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58, 1}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{64, 1}
 }
 
 // Envelope is how every log entry, record and event is stored: see Seal and Open.
@@ -1273,7 +1289,11 @@ type Member struct {
 	Version     string                 `protobuf:"bytes,5,opt,name=version,proto3" json:"version,omitempty"` // of the binary
 	Level       uint32                 `protobuf:"varint,6,opt,name=level,proto3" json:"level,omitempty"`    // the highest feature level that the binary can fold; 0: the base level
 	// The cluster's feature level is not to rise above this one while the member runs; 0: it may.
-	HoldLevel     uint32 `protobuf:"varint,7,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"`
+	HoldLevel uint32 `protobuf:"varint,7,opt,name=hold_level,json=holdLevel,proto3" json:"hold_level,omitempty"`
+	// It never votes. Since level 2, as all below.
+	Replica bool `protobuf:"varint,8,opt,name=replica,proto3" json:"replica,omitempty"`
+	// It was added to a cluster that ran: its directory is named in raft's configuration, too. Founders are not.
+	Joined        bool `protobuf:"varint,9,opt,name=joined,proto3" json:"joined,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1357,6 +1377,452 @@ func (x *Member) GetHoldLevel() uint32 {
 	return 0
 }
 
+func (x *Member) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
+}
+
+func (x *Member) GetJoined() bool {
+	if x != nil {
+		return x.Joined
+	}
+	return false
+}
+
+// MemberCommand is the payload of a RecordCommand of KIND_MEMBER.
+type MemberCommand struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Command:
+	//
+	//	*MemberCommand_Add
+	//	*MemberCommand_Remove
+	//	*MemberCommand_Replace
+	//	*MemberCommand_Promote
+	Command       isMemberCommand_Command `protobuf_oneof:"command"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MemberCommand) Reset() {
+	*x = MemberCommand{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MemberCommand) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MemberCommand) ProtoMessage() {}
+
+func (x *MemberCommand) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MemberCommand.ProtoReflect.Descriptor instead.
+func (*MemberCommand) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *MemberCommand) GetCommand() isMemberCommand_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *MemberCommand) GetAdd() *AddMember {
+	if x != nil {
+		if x, ok := x.Command.(*MemberCommand_Add); ok {
+			return x.Add
+		}
+	}
+	return nil
+}
+
+func (x *MemberCommand) GetRemove() *RemoveMember {
+	if x != nil {
+		if x, ok := x.Command.(*MemberCommand_Remove); ok {
+			return x.Remove
+		}
+	}
+	return nil
+}
+
+func (x *MemberCommand) GetReplace() *ReplaceMember {
+	if x != nil {
+		if x, ok := x.Command.(*MemberCommand_Replace); ok {
+			return x.Replace
+		}
+	}
+	return nil
+}
+
+func (x *MemberCommand) GetPromote() *PromoteMember {
+	if x != nil {
+		if x, ok := x.Command.(*MemberCommand_Promote); ok {
+			return x.Promote
+		}
+	}
+	return nil
+}
+
+type isMemberCommand_Command interface {
+	isMemberCommand_Command()
+}
+
+type MemberCommand_Add struct {
+	Add *AddMember `protobuf:"bytes,1,opt,name=add,proto3,oneof"`
+}
+
+type MemberCommand_Remove struct {
+	Remove *RemoveMember `protobuf:"bytes,2,opt,name=remove,proto3,oneof"`
+}
+
+type MemberCommand_Replace struct {
+	Replace *ReplaceMember `protobuf:"bytes,3,opt,name=replace,proto3,oneof"`
+}
+
+type MemberCommand_Promote struct {
+	Promote *PromoteMember `protobuf:"bytes,4,opt,name=promote,proto3,oneof"`
+}
+
+func (*MemberCommand_Add) isMemberCommand_Command() {}
+
+func (*MemberCommand_Remove) isMemberCommand_Command() {}
+
+func (*MemberCommand_Replace) isMemberCommand_Command() {}
+
+func (*MemberCommand_Promote) isMemberCommand_Command() {}
+
+// AddMember makes a node a member that does not vote yet. The node that takes the request has asked it who it is: only
+// the name, the peer address and replica are part of what a repeated request is compared by.
+type AddMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"` // without hold_level and joined
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddMember) Reset() {
+	*x = AddMember{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddMember) ProtoMessage() {}
+
+func (x *AddMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddMember.ProtoReflect.Descriptor instead.
+func (*AddMember) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *AddMember) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+// RemoveMember takes a member's place in the cluster away from its data directory, for ever.
+type RemoveMember struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// As the node that takes the request knows it, from the founding; the registry's counts if it holds one. It is not
+	// part of what a repeated request is compared by.
+	DirectoryId   string `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	Force         bool   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"` // although the members that are left may not be a quorum that answers
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveMember) Reset() {
+	*x = RemoveMember{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveMember) ProtoMessage() {}
+
+func (x *RemoveMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveMember.ProtoReflect.Descriptor instead.
+func (*RemoveMember) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RemoveMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemoveMember) GetDirectoryId() string {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return ""
+}
+
+func (x *RemoveMember) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// ReplaceMember removes the directory that a member has, and adds another one in its place, at once.
+type ReplaceMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`                              // as in AddMember
+	DirectoryId   string                 `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // that is replaced, as in RemoveMember
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReplaceMember) Reset() {
+	*x = ReplaceMember{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReplaceMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReplaceMember) ProtoMessage() {}
+
+func (x *ReplaceMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReplaceMember.ProtoReflect.Descriptor instead.
+func (*ReplaceMember) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReplaceMember) GetMember() *Member {
+	if x != nil {
+		return x.Member
+	}
+	return nil
+}
+
+func (x *ReplaceMember) GetDirectoryId() string {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return ""
+}
+
+func (x *ReplaceMember) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+// PromoteMember makes a replica a member that votes as soon as it has caught up.
+type PromoteMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMember) Reset() {
+	*x = PromoteMember{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMember) ProtoMessage() {}
+
+func (x *PromoteMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMember.ProtoReflect.Descriptor instead.
+func (*PromoteMember) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *PromoteMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+// RemovedMember is a data directory that belongs to the cluster no more. Its key is its id; if that is not known, "?"
+// and the name. The newest 1,000 are kept.
+type RemovedMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                  // that it had
+	DirectoryId   string                 `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // "": not known
+	ReplacedBy    string                 `protobuf:"bytes,3,opt,name=replaced_by,json=replacedBy,proto3" json:"replaced_by,omitempty"`    // the directory that took its place; "": none did
+	Force         bool                   `protobuf:"varint,4,opt,name=force,proto3" json:"force,omitempty"`
+	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	Actor         *Actor                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
+	Time          int64                  `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
+	Revision      int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovedMember) Reset() {
+	*x = RemovedMember{}
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovedMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovedMember) ProtoMessage() {}
+
+func (x *RemovedMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovedMember.ProtoReflect.Descriptor instead.
+func (*RemovedMember) Descriptor() ([]byte, []int) {
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *RemovedMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RemovedMember) GetDirectoryId() string {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return ""
+}
+
+func (x *RemovedMember) GetReplacedBy() string {
+	if x != nil {
+		return x.ReplacedBy
+	}
+	return ""
+}
+
+func (x *RemovedMember) GetForce() bool {
+	if x != nil {
+		return x.Force
+	}
+	return false
+}
+
+func (x *RemovedMember) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *RemovedMember) GetActor() *Actor {
+	if x != nil {
+		return x.Actor
+	}
+	return nil
+}
+
+func (x *RemovedMember) GetTime() int64 {
+	if x != nil {
+		return x.Time
+	}
+	return 0
+}
+
+func (x *RemovedMember) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
 // RaiseLevel raises the cluster's feature level. An entry with it needs that level, so that a binary
 // that cannot fold the level stops before it. A level that is not higher changes nothing.
 type RaiseLevel struct {
@@ -1371,7 +1837,7 @@ type RaiseLevel struct {
 
 func (x *RaiseLevel) Reset() {
 	*x = RaiseLevel{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1383,7 +1849,7 @@ func (x *RaiseLevel) String() string {
 func (*RaiseLevel) ProtoMessage() {}
 
 func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[12]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1396,7 +1862,7 @@ func (x *RaiseLevel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RaiseLevel.ProtoReflect.Descriptor instead.
 func (*RaiseLevel) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{12}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *RaiseLevel) GetLevel() uint32 {
@@ -1427,7 +1893,7 @@ type OverrideCommand struct {
 
 func (x *OverrideCommand) Reset() {
 	*x = OverrideCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1439,7 +1905,7 @@ func (x *OverrideCommand) String() string {
 func (*OverrideCommand) ProtoMessage() {}
 
 func (x *OverrideCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[13]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1452,7 +1918,7 @@ func (x *OverrideCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverrideCommand.ProtoReflect.Descriptor instead.
 func (*OverrideCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{13}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *OverrideCommand) GetCommand() isOverrideCommand_Command {
@@ -1509,7 +1975,7 @@ type SetOverride struct {
 
 func (x *SetOverride) Reset() {
 	*x = SetOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1521,7 +1987,7 @@ func (x *SetOverride) String() string {
 func (*SetOverride) ProtoMessage() {}
 
 func (x *SetOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[14]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1534,7 +2000,7 @@ func (x *SetOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetOverride.ProtoReflect.Descriptor instead.
 func (*SetOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetOverride) GetPattern() string {
@@ -1576,7 +2042,7 @@ type ClearOverride struct {
 
 func (x *ClearOverride) Reset() {
 	*x = ClearOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +2054,7 @@ func (x *ClearOverride) String() string {
 func (*ClearOverride) ProtoMessage() {}
 
 func (x *ClearOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[15]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +2067,7 @@ func (x *ClearOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClearOverride.ProtoReflect.Descriptor instead.
 func (*ClearOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClearOverride) GetPattern() string {
@@ -1639,7 +2105,7 @@ type RuleCommand struct {
 
 func (x *RuleCommand) Reset() {
 	*x = RuleCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1651,7 +2117,7 @@ func (x *RuleCommand) String() string {
 func (*RuleCommand) ProtoMessage() {}
 
 func (x *RuleCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[16]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1664,7 +2130,7 @@ func (x *RuleCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleCommand.ProtoReflect.Descriptor instead.
 func (*RuleCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *RuleCommand) GetCommand() isRuleCommand_Command {
@@ -1722,7 +2188,7 @@ type SetRule struct {
 
 func (x *SetRule) Reset() {
 	*x = SetRule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1734,7 +2200,7 @@ func (x *SetRule) String() string {
 func (*SetRule) ProtoMessage() {}
 
 func (x *SetRule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[17]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1747,7 +2213,7 @@ func (x *SetRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRule.ProtoReflect.Descriptor instead.
 func (*SetRule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SetRule) GetName() string {
@@ -1803,7 +2269,7 @@ type RemoveRule struct {
 
 func (x *RemoveRule) Reset() {
 	*x = RemoveRule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1815,7 +2281,7 @@ func (x *RemoveRule) String() string {
 func (*RemoveRule) ProtoMessage() {}
 
 func (x *RemoveRule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[18]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1828,7 +2294,7 @@ func (x *RemoveRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRule.ProtoReflect.Descriptor instead.
 func (*RemoveRule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RemoveRule) GetName() string {
@@ -1866,7 +2332,7 @@ type TokenCommand struct {
 
 func (x *TokenCommand) Reset() {
 	*x = TokenCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1878,7 +2344,7 @@ func (x *TokenCommand) String() string {
 func (*TokenCommand) ProtoMessage() {}
 
 func (x *TokenCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[19]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1891,7 +2357,7 @@ func (x *TokenCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TokenCommand.ProtoReflect.Descriptor instead.
 func (*TokenCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{19}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *TokenCommand) GetCommand() isTokenCommand_Command {
@@ -1949,7 +2415,7 @@ type CreateToken struct {
 
 func (x *CreateToken) Reset() {
 	*x = CreateToken{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2427,7 @@ func (x *CreateToken) String() string {
 func (*CreateToken) ProtoMessage() {}
 
 func (x *CreateToken) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[20]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2440,7 @@ func (x *CreateToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateToken.ProtoReflect.Descriptor instead.
 func (*CreateToken) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{20}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *CreateToken) GetName() string {
@@ -2024,7 +2490,7 @@ type RevokeToken struct {
 
 func (x *RevokeToken) Reset() {
 	*x = RevokeToken{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2036,7 +2502,7 @@ func (x *RevokeToken) String() string {
 func (*RevokeToken) ProtoMessage() {}
 
 func (x *RevokeToken) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[21]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2049,7 +2515,7 @@ func (x *RevokeToken) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeToken.ProtoReflect.Descriptor instead.
 func (*RevokeToken) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{21}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RevokeToken) GetName() string {
@@ -2087,7 +2553,7 @@ type RoleCommand struct {
 
 func (x *RoleCommand) Reset() {
 	*x = RoleCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2099,7 +2565,7 @@ func (x *RoleCommand) String() string {
 func (*RoleCommand) ProtoMessage() {}
 
 func (x *RoleCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[22]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2112,7 +2578,7 @@ func (x *RoleCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RoleCommand.ProtoReflect.Descriptor instead.
 func (*RoleCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{22}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RoleCommand) GetCommand() isRoleCommand_Command {
@@ -2167,7 +2633,7 @@ type PutRole struct {
 
 func (x *PutRole) Reset() {
 	*x = PutRole{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2179,7 +2645,7 @@ func (x *PutRole) String() string {
 func (*PutRole) ProtoMessage() {}
 
 func (x *PutRole) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[23]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2192,7 +2658,7 @@ func (x *PutRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutRole.ProtoReflect.Descriptor instead.
 func (*PutRole) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{23}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PutRole) GetName() string {
@@ -2227,7 +2693,7 @@ type DeleteRole struct {
 
 func (x *DeleteRole) Reset() {
 	*x = DeleteRole{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2705,7 @@ func (x *DeleteRole) String() string {
 func (*DeleteRole) ProtoMessage() {}
 
 func (x *DeleteRole) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[24]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2252,7 +2718,7 @@ func (x *DeleteRole) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRole.ProtoReflect.Descriptor instead.
 func (*DeleteRole) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{24}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DeleteRole) GetName() string {
@@ -2289,7 +2755,7 @@ type PutGrants struct {
 
 func (x *PutGrants) Reset() {
 	*x = PutGrants{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2767,7 @@ func (x *PutGrants) String() string {
 func (*PutGrants) ProtoMessage() {}
 
 func (x *PutGrants) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[25]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2780,7 @@ func (x *PutGrants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutGrants.ProtoReflect.Descriptor instead.
 func (*PutGrants) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{25}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PutGrants) GetIdentity() string {
@@ -2357,7 +2823,7 @@ type SetAuth struct {
 
 func (x *SetAuth) Reset() {
 	*x = SetAuth{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2369,7 +2835,7 @@ func (x *SetAuth) String() string {
 func (*SetAuth) ProtoMessage() {}
 
 func (x *SetAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[26]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2382,7 +2848,7 @@ func (x *SetAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetAuth.ProtoReflect.Descriptor instead.
 func (*SetAuth) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{26}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *SetAuth) GetEnforced() bool {
@@ -2420,7 +2886,7 @@ type LeaseCommand struct {
 
 func (x *LeaseCommand) Reset() {
 	*x = LeaseCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2898,7 @@ func (x *LeaseCommand) String() string {
 func (*LeaseCommand) ProtoMessage() {}
 
 func (x *LeaseCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[27]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2911,7 @@ func (x *LeaseCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseCommand.ProtoReflect.Descriptor instead.
 func (*LeaseCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{27}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *LeaseCommand) GetCommand() isLeaseCommand_Command {
@@ -2504,7 +2970,7 @@ type GrantLease struct {
 
 func (x *GrantLease) Reset() {
 	*x = GrantLease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2516,7 +2982,7 @@ func (x *GrantLease) String() string {
 func (*GrantLease) ProtoMessage() {}
 
 func (x *GrantLease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[28]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2529,7 +2995,7 @@ func (x *GrantLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GrantLease.ProtoReflect.Descriptor instead.
 func (*GrantLease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{28}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GrantLease) GetLeaseId() string {
@@ -2575,7 +3041,7 @@ type RevokeLease struct {
 
 func (x *RevokeLease) Reset() {
 	*x = RevokeLease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2587,7 +3053,7 @@ func (x *RevokeLease) String() string {
 func (*RevokeLease) ProtoMessage() {}
 
 func (x *RevokeLease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[29]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2600,7 +3066,7 @@ func (x *RevokeLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeLease.ProtoReflect.Descriptor instead.
 func (*RevokeLease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{29}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RevokeLease) GetLeaseId() string {
@@ -2647,7 +3113,7 @@ type Expire struct {
 
 func (x *Expire) Reset() {
 	*x = Expire{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2659,7 +3125,7 @@ func (x *Expire) String() string {
 func (*Expire) ProtoMessage() {}
 
 func (x *Expire) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[30]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2672,7 +3138,7 @@ func (x *Expire) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Expire.ProtoReflect.Descriptor instead.
 func (*Expire) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{30}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Expire) GetTerm() uint64 {
@@ -2716,7 +3182,7 @@ type ExpiredLease struct {
 
 func (x *ExpiredLease) Reset() {
 	*x = ExpiredLease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2728,7 +3194,7 @@ func (x *ExpiredLease) String() string {
 func (*ExpiredLease) ProtoMessage() {}
 
 func (x *ExpiredLease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[31]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2741,7 +3207,7 @@ func (x *ExpiredLease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredLease.ProtoReflect.Descriptor instead.
 func (*ExpiredLease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{31}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ExpiredLease) GetLeaseId() string {
@@ -2768,7 +3234,7 @@ type ExpiredOverride struct {
 
 func (x *ExpiredOverride) Reset() {
 	*x = ExpiredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +3246,7 @@ func (x *ExpiredOverride) String() string {
 func (*ExpiredOverride) ProtoMessage() {}
 
 func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[32]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +3259,7 @@ func (x *ExpiredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExpiredOverride.ProtoReflect.Descriptor instead.
 func (*ExpiredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{32}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ExpiredOverride) GetPattern() string {
@@ -2823,7 +3289,7 @@ type HoldLeases struct {
 
 func (x *HoldLeases) Reset() {
 	*x = HoldLeases{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2835,7 +3301,7 @@ func (x *HoldLeases) String() string {
 func (*HoldLeases) ProtoMessage() {}
 
 func (x *HoldLeases) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[33]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2848,7 +3314,7 @@ func (x *HoldLeases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldLeases.ProtoReflect.Descriptor instead.
 func (*HoldLeases) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{33}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *HoldLeases) GetTerm() uint64 {
@@ -2889,7 +3355,7 @@ type LeaseGuardCommand struct {
 
 func (x *LeaseGuardCommand) Reset() {
 	*x = LeaseGuardCommand{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2901,7 +3367,7 @@ func (x *LeaseGuardCommand) String() string {
 func (*LeaseGuardCommand) ProtoMessage() {}
 
 func (x *LeaseGuardCommand) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[34]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2914,7 +3380,7 @@ func (x *LeaseGuardCommand) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGuardCommand.ProtoReflect.Descriptor instead.
 func (*LeaseGuardCommand) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{34}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
 }
 
 // ServiceRecord is a service as the registry holds it.
@@ -2930,7 +3396,7 @@ type ServiceRecord struct {
 
 func (x *ServiceRecord) Reset() {
 	*x = ServiceRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3408,7 @@ func (x *ServiceRecord) String() string {
 func (*ServiceRecord) ProtoMessage() {}
 
 func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[35]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3421,7 @@ func (x *ServiceRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceRecord.ProtoReflect.Descriptor instead.
 func (*ServiceRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{35}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *ServiceRecord) GetService() string {
@@ -2994,7 +3460,7 @@ type Report struct {
 
 func (x *Report) Reset() {
 	*x = Report{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3006,7 +3472,7 @@ func (x *Report) String() string {
 func (*Report) ProtoMessage() {}
 
 func (x *Report) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[36]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3019,7 +3485,7 @@ func (x *Report) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Report.ProtoReflect.Descriptor instead.
 func (*Report) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{36}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Report) GetStatus() Status {
@@ -3091,7 +3557,7 @@ type Override struct {
 
 func (x *Override) Reset() {
 	*x = Override{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3103,7 +3569,7 @@ func (x *Override) String() string {
 func (*Override) ProtoMessage() {}
 
 func (x *Override) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[37]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3116,7 +3582,7 @@ func (x *Override) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Override.ProtoReflect.Descriptor instead.
 func (*Override) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{37}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Override) GetStatus() Status {
@@ -3207,7 +3673,7 @@ type Rule struct {
 
 func (x *Rule) Reset() {
 	*x = Rule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3219,7 +3685,7 @@ func (x *Rule) String() string {
 func (*Rule) ProtoMessage() {}
 
 func (x *Rule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[38]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3232,7 +3698,7 @@ func (x *Rule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rule.ProtoReflect.Descriptor instead.
 func (*Rule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{38}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *Rule) GetPattern() string {
@@ -3316,7 +3782,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3328,7 +3794,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[39]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3341,7 +3807,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{39}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *Token) GetSecretSha256() []byte {
@@ -3415,7 +3881,7 @@ type Role struct {
 
 func (x *Role) Reset() {
 	*x = Role{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3427,7 +3893,7 @@ func (x *Role) String() string {
 func (*Role) ProtoMessage() {}
 
 func (x *Role) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[40]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3440,7 +3906,7 @@ func (x *Role) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Role.ProtoReflect.Descriptor instead.
 func (*Role) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{40}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Role) GetVerbs() uint32 {
@@ -3496,7 +3962,7 @@ type Grant struct {
 
 func (x *Grant) Reset() {
 	*x = Grant{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3508,7 +3974,7 @@ func (x *Grant) String() string {
 func (*Grant) ProtoMessage() {}
 
 func (x *Grant) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[41]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3521,7 +3987,7 @@ func (x *Grant) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grant.ProtoReflect.Descriptor instead.
 func (*Grant) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{41}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *Grant) GetRole() string {
@@ -3554,7 +4020,7 @@ type Grants struct {
 
 func (x *Grants) Reset() {
 	*x = Grants{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3566,7 +4032,7 @@ func (x *Grants) String() string {
 func (*Grants) ProtoMessage() {}
 
 func (x *Grants) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[42]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3579,7 +4045,7 @@ func (x *Grants) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Grants.ProtoReflect.Descriptor instead.
 func (*Grants) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{42}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Grants) GetGrants() []*Grant {
@@ -3647,7 +4113,7 @@ type Auth struct {
 
 func (x *Auth) Reset() {
 	*x = Auth{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3659,7 +4125,7 @@ func (x *Auth) String() string {
 func (*Auth) ProtoMessage() {}
 
 func (x *Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[43]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3672,7 +4138,7 @@ func (x *Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Auth.ProtoReflect.Descriptor instead.
 func (*Auth) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{43}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *Auth) GetEnforced() bool {
@@ -3744,7 +4210,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3756,7 +4222,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[44]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3769,7 +4235,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{44}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Lease) GetTtl() int64 {
@@ -3858,7 +4324,7 @@ type LeaseEnd struct {
 
 func (x *LeaseEnd) Reset() {
 	*x = LeaseEnd{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3870,7 +4336,7 @@ func (x *LeaseEnd) String() string {
 func (*LeaseEnd) ProtoMessage() {}
 
 func (x *LeaseEnd) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[45]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3883,7 +4349,7 @@ func (x *LeaseEnd) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseEnd.ProtoReflect.Descriptor instead.
 func (*LeaseEnd) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{45}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *LeaseEnd) GetTime() int64 {
@@ -3981,7 +4447,7 @@ type LeaseGuard struct {
 
 func (x *LeaseGuard) Reset() {
 	*x = LeaseGuard{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4459,7 @@ func (x *LeaseGuard) String() string {
 func (*LeaseGuard) ProtoMessage() {}
 
 func (x *LeaseGuard) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[46]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4472,7 @@ func (x *LeaseGuard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaseGuard.ProtoReflect.Descriptor instead.
 func (*LeaseGuard) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{46}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *LeaseGuard) GetEngaged() bool {
@@ -4079,7 +4545,7 @@ type BrokenRule struct {
 
 func (x *BrokenRule) Reset() {
 	*x = BrokenRule{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4091,7 +4557,7 @@ func (x *BrokenRule) String() string {
 func (*BrokenRule) ProtoMessage() {}
 
 func (x *BrokenRule) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[47]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4104,7 +4570,7 @@ func (x *BrokenRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrokenRule.ProtoReflect.Descriptor instead.
 func (*BrokenRule) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{47}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *BrokenRule) GetRule() string {
@@ -4153,7 +4619,7 @@ type RuleBreak struct {
 
 func (x *RuleBreak) Reset() {
 	*x = RuleBreak{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4165,7 +4631,7 @@ func (x *RuleBreak) String() string {
 func (*RuleBreak) ProtoMessage() {}
 
 func (x *RuleBreak) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[48]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4178,7 +4644,7 @@ func (x *RuleBreak) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RuleBreak.ProtoReflect.Descriptor instead.
 func (*RuleBreak) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{48}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *RuleBreak) GetBroken() []*BrokenRule {
@@ -4206,7 +4672,7 @@ type LayeredOverride struct {
 
 func (x *LayeredOverride) Reset() {
 	*x = LayeredOverride{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4218,7 +4684,7 @@ func (x *LayeredOverride) String() string {
 func (*LayeredOverride) ProtoMessage() {}
 
 func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[49]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4231,7 +4697,7 @@ func (x *LayeredOverride) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LayeredOverride.ProtoReflect.Descriptor instead.
 func (*LayeredOverride) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{49}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *LayeredOverride) GetPattern() string {
@@ -4284,7 +4750,7 @@ type Event struct {
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4296,7 +4762,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[50]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4309,7 +4775,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{50}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Event) GetRevision() int64 {
@@ -4465,7 +4931,7 @@ type EventBlock struct {
 
 func (x *EventBlock) Reset() {
 	*x = EventBlock{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4477,7 +4943,7 @@ func (x *EventBlock) String() string {
 func (*EventBlock) ProtoMessage() {}
 
 func (x *EventBlock) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[51]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4490,7 +4956,7 @@ func (x *EventBlock) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventBlock.ProtoReflect.Descriptor instead.
 func (*EventBlock) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{51}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *EventBlock) GetFirst() int64 {
@@ -4531,7 +4997,7 @@ type EventGroup struct {
 
 func (x *EventGroup) Reset() {
 	*x = EventGroup{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4543,7 +5009,7 @@ func (x *EventGroup) String() string {
 func (*EventGroup) ProtoMessage() {}
 
 func (x *EventGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[52]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4556,7 +5022,7 @@ func (x *EventGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventGroup.ProtoReflect.Descriptor instead.
 func (*EventGroup) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{52}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *EventGroup) GetMore() int64 {
@@ -4631,7 +5097,7 @@ type BlockEvent struct {
 
 func (x *BlockEvent) Reset() {
 	*x = BlockEvent{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[53]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4643,7 +5109,7 @@ func (x *BlockEvent) String() string {
 func (*BlockEvent) ProtoMessage() {}
 
 func (x *BlockEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[53]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4656,7 +5122,7 @@ func (x *BlockEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BlockEvent.ProtoReflect.Descriptor instead.
 func (*BlockEvent) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{53}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *BlockEvent) GetType() EventType {
@@ -4782,7 +5248,7 @@ type Result struct {
 
 func (x *Result) Reset() {
 	*x = Result{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[54]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4794,7 +5260,7 @@ func (x *Result) String() string {
 func (*Result) ProtoMessage() {}
 
 func (x *Result) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[54]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4807,7 +5273,7 @@ func (x *Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Result.ProtoReflect.Descriptor instead.
 func (*Result) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{54}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Result) GetRevision() int64 {
@@ -4892,7 +5358,7 @@ type AffectedService struct {
 
 func (x *AffectedService) Reset() {
 	*x = AffectedService{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[55]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4904,7 +5370,7 @@ func (x *AffectedService) String() string {
 func (*AffectedService) ProtoMessage() {}
 
 func (x *AffectedService) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[55]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4917,7 +5383,7 @@ func (x *AffectedService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AffectedService.ProtoReflect.Descriptor instead.
 func (*AffectedService) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{55}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AffectedService) GetService() string {
@@ -4956,7 +5422,7 @@ type RecordResult struct {
 
 func (x *RecordResult) Reset() {
 	*x = RecordResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[56]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4968,7 +5434,7 @@ func (x *RecordResult) String() string {
 func (*RecordResult) ProtoMessage() {}
 
 func (x *RecordResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[56]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4981,7 +5447,7 @@ func (x *RecordResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RecordResult.ProtoReflect.Descriptor instead.
 func (*RecordResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{56}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RecordResult) GetKind() Kind {
@@ -5039,7 +5505,7 @@ type ServiceResult struct {
 
 func (x *ServiceResult) Reset() {
 	*x = ServiceResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[57]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5051,7 +5517,7 @@ func (x *ServiceResult) String() string {
 func (*ServiceResult) ProtoMessage() {}
 
 func (x *ServiceResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[57]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5064,7 +5530,7 @@ func (x *ServiceResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServiceResult.ProtoReflect.Descriptor instead.
 func (*ServiceResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{57}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *ServiceResult) GetRecord() *ServiceRecord {
@@ -5113,7 +5579,7 @@ type Refusal struct {
 
 func (x *Refusal) Reset() {
 	*x = Refusal{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[58]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5125,7 +5591,7 @@ func (x *Refusal) String() string {
 func (*Refusal) ProtoMessage() {}
 
 func (x *Refusal) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[58]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5138,7 +5604,7 @@ func (x *Refusal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Refusal.ProtoReflect.Descriptor instead.
 func (*Refusal) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{58}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *Refusal) GetReason() Refusal_Reason {
@@ -5248,7 +5714,7 @@ type RequestRecord struct {
 
 func (x *RequestRecord) Reset() {
 	*x = RequestRecord{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[59]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5260,7 +5726,7 @@ func (x *RequestRecord) String() string {
 func (*RequestRecord) ProtoMessage() {}
 
 func (x *RequestRecord) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[59]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5273,7 +5739,7 @@ func (x *RequestRecord) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestRecord.ProtoReflect.Descriptor instead.
 func (*RequestRecord) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{59}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *RequestRecord) GetCaller() string {
@@ -5343,7 +5809,7 @@ type StoredResult struct {
 
 func (x *StoredResult) Reset() {
 	*x = StoredResult{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[60]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5355,7 +5821,7 @@ func (x *StoredResult) String() string {
 func (*StoredResult) ProtoMessage() {}
 
 func (x *StoredResult) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[60]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5368,7 +5834,7 @@ func (x *StoredResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StoredResult.ProtoReflect.Descriptor instead.
 func (*StoredResult) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{60}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *StoredResult) GetRevision() int64 {
@@ -5491,7 +5957,7 @@ type Origin struct {
 
 func (x *Origin) Reset() {
 	*x = Origin{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[61]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5503,7 +5969,7 @@ func (x *Origin) String() string {
 func (*Origin) ProtoMessage() {}
 
 func (x *Origin) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[61]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5516,7 +5982,7 @@ func (x *Origin) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Origin.ProtoReflect.Descriptor instead.
 func (*Origin) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{61}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Origin) GetReason() string {
@@ -5571,7 +6037,7 @@ type Setting struct {
 
 func (x *Setting) Reset() {
 	*x = Setting{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[62]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5583,7 +6049,7 @@ func (x *Setting) String() string {
 func (*Setting) ProtoMessage() {}
 
 func (x *Setting) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[62]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5596,7 +6062,7 @@ func (x *Setting) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Setting.ProtoReflect.Descriptor instead.
 func (*Setting) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{62}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Setting) GetRequestLimits() *RequestLimits {
@@ -5616,7 +6082,7 @@ type RequestLimits struct {
 
 func (x *RequestLimits) Reset() {
 	*x = RequestLimits{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[63]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5628,7 +6094,7 @@ func (x *RequestLimits) String() string {
 func (*RequestLimits) ProtoMessage() {}
 
 func (x *RequestLimits) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[63]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5641,7 +6107,7 @@ func (x *RequestLimits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RequestLimits.ProtoReflect.Descriptor instead.
 func (*RequestLimits) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{63}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *RequestLimits) GetRequestIds() uint32 {
@@ -5682,7 +6148,7 @@ type RegistryMeta struct {
 
 func (x *RegistryMeta) Reset() {
 	*x = RegistryMeta{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[64]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5694,7 +6160,7 @@ func (x *RegistryMeta) String() string {
 func (*RegistryMeta) ProtoMessage() {}
 
 func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[64]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5707,7 +6173,7 @@ func (x *RegistryMeta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RegistryMeta.ProtoReflect.Descriptor instead.
 func (*RegistryMeta) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{64}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *RegistryMeta) GetFormat() uint32 {
@@ -5806,7 +6272,7 @@ type SnapshotHeader struct {
 
 func (x *SnapshotHeader) Reset() {
 	*x = SnapshotHeader{}
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[65]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5818,7 +6284,7 @@ func (x *SnapshotHeader) String() string {
 func (*SnapshotHeader) ProtoMessage() {}
 
 func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_log_v1_log_proto_msgTypes[65]
+	mi := &file_rollcall_log_v1_log_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5831,7 +6297,7 @@ func (x *SnapshotHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotHeader.ProtoReflect.Descriptor instead.
 func (*SnapshotHeader) Descriptor() ([]byte, []int) {
-	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{65}
+	return file_rollcall_log_v1_log_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *SnapshotHeader) GetFormat() uint32 {
@@ -5929,7 +6395,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eAnnounceMember\x12/\n" +
 	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"#\n" +
 	"\aCompact\x12\x18\n" +
-	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\xd2\x01\n" +
+	"\ahorizon\x18\x01 \x01(\x03R\ahorizon\"\x84\x02\n" +
 	"\x06Member\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
@@ -5939,7 +6405,37 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\aversion\x18\x05 \x01(\tR\aversion\x12\x14\n" +
 	"\x05level\x18\x06 \x01(\rR\x05level\x12\x1d\n" +
 	"\n" +
-	"hold_level\x18\a \x01(\rR\tholdLevel\"<\n" +
+	"hold_level\x18\a \x01(\rR\tholdLevel\x12\x18\n" +
+	"\areplica\x18\b \x01(\bR\areplica\x12\x16\n" +
+	"\x06joined\x18\t \x01(\bR\x06joined\"\xfb\x01\n" +
+	"\rMemberCommand\x12.\n" +
+	"\x03add\x18\x01 \x01(\v2\x1a.rollcall.log.v1.AddMemberH\x00R\x03add\x127\n" +
+	"\x06remove\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RemoveMemberH\x00R\x06remove\x12:\n" +
+	"\areplace\x18\x03 \x01(\v2\x1e.rollcall.log.v1.ReplaceMemberH\x00R\areplace\x12:\n" +
+	"\apromote\x18\x04 \x01(\v2\x1e.rollcall.log.v1.PromoteMemberH\x00R\apromoteB\t\n" +
+	"\acommand\"<\n" +
+	"\tAddMember\x12/\n" +
+	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\"[\n" +
+	"\fRemoveMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"y\n" +
+	"\rReplaceMember\x12/\n" +
+	"\x06member\x18\x01 \x01(\v2\x17.rollcall.log.v1.MemberR\x06member\x12!\n" +
+	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x14\n" +
+	"\x05force\x18\x03 \x01(\bR\x05force\"#\n" +
+	"\rPromoteMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xf3\x01\n" +
+	"\rRemovedMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x1f\n" +
+	"\vreplaced_by\x18\x03 \x01(\tR\n" +
+	"replacedBy\x12\x14\n" +
+	"\x05force\x18\x04 \x01(\bR\x05force\x12\x16\n" +
+	"\x06reason\x18\x05 \x01(\tR\x06reason\x12,\n" +
+	"\x05actor\x18\x06 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
+	"\x04time\x18\a \x01(\x03R\x04time\x12\x1a\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\"<\n" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +
@@ -6279,7 +6775,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\rServiceResult\x126\n" +
 	"\x06record\x18\x01 \x01(\v2\x1e.rollcall.log.v1.ServiceRecordR\x06record\x12\x18\n" +
 	"\achanged\x18\x02 \x01(\bR\achanged\x12%\n" +
-	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xd1\t\n" +
+	"\x0eeffective_time\x18\x03 \x01(\x03R\reffectiveTime\"\xa0\n" +
+	"\n" +
 	"\aRefusal\x127\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x1f.rollcall.log.v1.Refusal.ReasonR\x06reason\x12)\n" +
 	"\x04kind\x18\x02 \x01(\x0e2\x15.rollcall.log.v1.KindR\x04kind\x12\x10\n" +
@@ -6294,7 +6791,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	" \x01(\tR\x04held\x12)\n" +
 	"\x10current_revision\x18\v \x01(\x03R\x0fcurrentRevision\x12\x16\n" +
 	"\x06offset\x18\f \x01(\rR\x06offset\x123\n" +
-	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\xca\x02\n" +
+	"\x06broken\x18\r \x03(\v2\x1b.rollcall.log.v1.BrokenRuleR\x06broken\"\x99\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eREASON_INVALID\x10\x01\x12\x14\n" +
@@ -6309,7 +6806,10 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x13REASON_AUTH_LOCKOUT\x10\x16\x12\x18\n" +
 	"\x14REASON_TOKEN_REVOKED\x10\x17\x12\x18\n" +
 	"\x14REASON_TOKEN_EXPIRED\x10\x18\x12\x16\n" +
-	"\x12REASON_ROLE_IN_USE\x10\x19\"\xca\x03\n" +
+	"\x12REASON_ROLE_IN_USE\x10\x19\x12\x18\n" +
+	"\x14REASON_MEMBER_EXISTS\x10\x1a\x12\x1c\n" +
+	"\x18REASON_DIRECTORY_REMOVED\x10\x1b\x12\x15\n" +
+	"\x11REASON_LAST_VOTER\x10\x1c\"\xca\x03\n" +
 	"\aProblem\x12\x17\n" +
 	"\x13PROBLEM_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPROBLEM_EMPTY\x10\x01\x12\x14\n" +
@@ -6389,7 +6889,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x0eSnapshotHeader\x12\x16\n" +
 	"\x06format\x18\x01 \x01(\rR\x06format\x121\n" +
 	"\x04meta\x18\x02 \x01(\v2\x1d.rollcall.log.v1.RegistryMetaR\x04meta\x12\x12\n" +
-	"\x04size\x18\x03 \x01(\x04R\x04size*\xea\x01\n" +
+	"\x04size\x18\x03 \x01(\x04R\x04size*\x83\x02\n" +
 	"\x04Kind\x12\x14\n" +
 	"\x10KIND_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fKIND_SERVICE\x10\x01\x12\x0f\n" +
@@ -6406,12 +6906,13 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\tKIND_ROLE\x10\n" +
 	"\x12\x0f\n" +
 	"\vKIND_GRANTS\x10\v\x12\r\n" +
-	"\tKIND_AUTH\x10\f*d\n" +
+	"\tKIND_AUTH\x10\f\x12\x17\n" +
+	"\x13KIND_REMOVED_MEMBER\x10\r*d\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_UNKNOWN\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SERVING\x10\x01\x12\x16\n" +
 	"\x12STATUS_NOT_SERVING\x10\x02\x12\x1a\n" +
-	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xd6\x03\n" +
+	"\x16STATUS_SERVICE_UNKNOWN\x10\x03*\xf5\x03\n" +
 	"\tEventType\x12\x1a\n" +
 	"\x16EVENT_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13EVENT_TYPE_REPORTED\x10\x01\x12\x16\n" +
@@ -6429,7 +6930,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x17EVENT_TYPE_RULE_REMOVED\x10\f\x12\x1b\n" +
 	"\x17EVENT_TYPE_LEASE_ENDING\x10\r\x12\x1e\n" +
 	"\x1aEVENT_TYPE_LEASE_FORGOTTEN\x10\x0e\x12\x1d\n" +
-	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0fB:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
+	"\x19EVENT_TYPE_ACCESS_CHANGED\x10\x0f\x12\x1d\n" +
+	"\x19EVENT_TYPE_MEMBER_REMOVED\x10\x10B:Z8github.com/rollcallhq/rollcall/api/rollcall/log/v1;logv1b\x06proto3"
 
 var (
 	file_rollcall_log_v1_log_proto_rawDescOnce sync.Once
@@ -6444,7 +6946,7 @@ func file_rollcall_log_v1_log_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_log_v1_log_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 66)
+var file_rollcall_log_v1_log_proto_msgTypes = make([]protoimpl.MessageInfo, 72)
 var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(Kind)(0),                 // 0: rollcall.log.v1.Kind
 	(Status)(0),               // 1: rollcall.log.v1.Status
@@ -6463,60 +6965,66 @@ var file_rollcall_log_v1_log_proto_goTypes = []any{
 	(*AnnounceMember)(nil),    // 14: rollcall.log.v1.AnnounceMember
 	(*Compact)(nil),           // 15: rollcall.log.v1.Compact
 	(*Member)(nil),            // 16: rollcall.log.v1.Member
-	(*RaiseLevel)(nil),        // 17: rollcall.log.v1.RaiseLevel
-	(*OverrideCommand)(nil),   // 18: rollcall.log.v1.OverrideCommand
-	(*SetOverride)(nil),       // 19: rollcall.log.v1.SetOverride
-	(*ClearOverride)(nil),     // 20: rollcall.log.v1.ClearOverride
-	(*RuleCommand)(nil),       // 21: rollcall.log.v1.RuleCommand
-	(*SetRule)(nil),           // 22: rollcall.log.v1.SetRule
-	(*RemoveRule)(nil),        // 23: rollcall.log.v1.RemoveRule
-	(*TokenCommand)(nil),      // 24: rollcall.log.v1.TokenCommand
-	(*CreateToken)(nil),       // 25: rollcall.log.v1.CreateToken
-	(*RevokeToken)(nil),       // 26: rollcall.log.v1.RevokeToken
-	(*RoleCommand)(nil),       // 27: rollcall.log.v1.RoleCommand
-	(*PutRole)(nil),           // 28: rollcall.log.v1.PutRole
-	(*DeleteRole)(nil),        // 29: rollcall.log.v1.DeleteRole
-	(*PutGrants)(nil),         // 30: rollcall.log.v1.PutGrants
-	(*SetAuth)(nil),           // 31: rollcall.log.v1.SetAuth
-	(*LeaseCommand)(nil),      // 32: rollcall.log.v1.LeaseCommand
-	(*GrantLease)(nil),        // 33: rollcall.log.v1.GrantLease
-	(*RevokeLease)(nil),       // 34: rollcall.log.v1.RevokeLease
-	(*Expire)(nil),            // 35: rollcall.log.v1.Expire
-	(*ExpiredLease)(nil),      // 36: rollcall.log.v1.ExpiredLease
-	(*ExpiredOverride)(nil),   // 37: rollcall.log.v1.ExpiredOverride
-	(*HoldLeases)(nil),        // 38: rollcall.log.v1.HoldLeases
-	(*LeaseGuardCommand)(nil), // 39: rollcall.log.v1.LeaseGuardCommand
-	(*ServiceRecord)(nil),     // 40: rollcall.log.v1.ServiceRecord
-	(*Report)(nil),            // 41: rollcall.log.v1.Report
-	(*Override)(nil),          // 42: rollcall.log.v1.Override
-	(*Rule)(nil),              // 43: rollcall.log.v1.Rule
-	(*Token)(nil),             // 44: rollcall.log.v1.Token
-	(*Role)(nil),              // 45: rollcall.log.v1.Role
-	(*Grant)(nil),             // 46: rollcall.log.v1.Grant
-	(*Grants)(nil),            // 47: rollcall.log.v1.Grants
-	(*Auth)(nil),              // 48: rollcall.log.v1.Auth
-	(*Lease)(nil),             // 49: rollcall.log.v1.Lease
-	(*LeaseEnd)(nil),          // 50: rollcall.log.v1.LeaseEnd
-	(*LeaseGuard)(nil),        // 51: rollcall.log.v1.LeaseGuard
-	(*BrokenRule)(nil),        // 52: rollcall.log.v1.BrokenRule
-	(*RuleBreak)(nil),         // 53: rollcall.log.v1.RuleBreak
-	(*LayeredOverride)(nil),   // 54: rollcall.log.v1.LayeredOverride
-	(*Event)(nil),             // 55: rollcall.log.v1.Event
-	(*EventBlock)(nil),        // 56: rollcall.log.v1.EventBlock
-	(*EventGroup)(nil),        // 57: rollcall.log.v1.EventGroup
-	(*BlockEvent)(nil),        // 58: rollcall.log.v1.BlockEvent
-	(*Result)(nil),            // 59: rollcall.log.v1.Result
-	(*AffectedService)(nil),   // 60: rollcall.log.v1.AffectedService
-	(*RecordResult)(nil),      // 61: rollcall.log.v1.RecordResult
-	(*ServiceResult)(nil),     // 62: rollcall.log.v1.ServiceResult
-	(*Refusal)(nil),           // 63: rollcall.log.v1.Refusal
-	(*RequestRecord)(nil),     // 64: rollcall.log.v1.RequestRecord
-	(*StoredResult)(nil),      // 65: rollcall.log.v1.StoredResult
-	(*Origin)(nil),            // 66: rollcall.log.v1.Origin
-	(*Setting)(nil),           // 67: rollcall.log.v1.Setting
-	(*RequestLimits)(nil),     // 68: rollcall.log.v1.RequestLimits
-	(*RegistryMeta)(nil),      // 69: rollcall.log.v1.RegistryMeta
-	(*SnapshotHeader)(nil),    // 70: rollcall.log.v1.SnapshotHeader
+	(*MemberCommand)(nil),     // 17: rollcall.log.v1.MemberCommand
+	(*AddMember)(nil),         // 18: rollcall.log.v1.AddMember
+	(*RemoveMember)(nil),      // 19: rollcall.log.v1.RemoveMember
+	(*ReplaceMember)(nil),     // 20: rollcall.log.v1.ReplaceMember
+	(*PromoteMember)(nil),     // 21: rollcall.log.v1.PromoteMember
+	(*RemovedMember)(nil),     // 22: rollcall.log.v1.RemovedMember
+	(*RaiseLevel)(nil),        // 23: rollcall.log.v1.RaiseLevel
+	(*OverrideCommand)(nil),   // 24: rollcall.log.v1.OverrideCommand
+	(*SetOverride)(nil),       // 25: rollcall.log.v1.SetOverride
+	(*ClearOverride)(nil),     // 26: rollcall.log.v1.ClearOverride
+	(*RuleCommand)(nil),       // 27: rollcall.log.v1.RuleCommand
+	(*SetRule)(nil),           // 28: rollcall.log.v1.SetRule
+	(*RemoveRule)(nil),        // 29: rollcall.log.v1.RemoveRule
+	(*TokenCommand)(nil),      // 30: rollcall.log.v1.TokenCommand
+	(*CreateToken)(nil),       // 31: rollcall.log.v1.CreateToken
+	(*RevokeToken)(nil),       // 32: rollcall.log.v1.RevokeToken
+	(*RoleCommand)(nil),       // 33: rollcall.log.v1.RoleCommand
+	(*PutRole)(nil),           // 34: rollcall.log.v1.PutRole
+	(*DeleteRole)(nil),        // 35: rollcall.log.v1.DeleteRole
+	(*PutGrants)(nil),         // 36: rollcall.log.v1.PutGrants
+	(*SetAuth)(nil),           // 37: rollcall.log.v1.SetAuth
+	(*LeaseCommand)(nil),      // 38: rollcall.log.v1.LeaseCommand
+	(*GrantLease)(nil),        // 39: rollcall.log.v1.GrantLease
+	(*RevokeLease)(nil),       // 40: rollcall.log.v1.RevokeLease
+	(*Expire)(nil),            // 41: rollcall.log.v1.Expire
+	(*ExpiredLease)(nil),      // 42: rollcall.log.v1.ExpiredLease
+	(*ExpiredOverride)(nil),   // 43: rollcall.log.v1.ExpiredOverride
+	(*HoldLeases)(nil),        // 44: rollcall.log.v1.HoldLeases
+	(*LeaseGuardCommand)(nil), // 45: rollcall.log.v1.LeaseGuardCommand
+	(*ServiceRecord)(nil),     // 46: rollcall.log.v1.ServiceRecord
+	(*Report)(nil),            // 47: rollcall.log.v1.Report
+	(*Override)(nil),          // 48: rollcall.log.v1.Override
+	(*Rule)(nil),              // 49: rollcall.log.v1.Rule
+	(*Token)(nil),             // 50: rollcall.log.v1.Token
+	(*Role)(nil),              // 51: rollcall.log.v1.Role
+	(*Grant)(nil),             // 52: rollcall.log.v1.Grant
+	(*Grants)(nil),            // 53: rollcall.log.v1.Grants
+	(*Auth)(nil),              // 54: rollcall.log.v1.Auth
+	(*Lease)(nil),             // 55: rollcall.log.v1.Lease
+	(*LeaseEnd)(nil),          // 56: rollcall.log.v1.LeaseEnd
+	(*LeaseGuard)(nil),        // 57: rollcall.log.v1.LeaseGuard
+	(*BrokenRule)(nil),        // 58: rollcall.log.v1.BrokenRule
+	(*RuleBreak)(nil),         // 59: rollcall.log.v1.RuleBreak
+	(*LayeredOverride)(nil),   // 60: rollcall.log.v1.LayeredOverride
+	(*Event)(nil),             // 61: rollcall.log.v1.Event
+	(*EventBlock)(nil),        // 62: rollcall.log.v1.EventBlock
+	(*EventGroup)(nil),        // 63: rollcall.log.v1.EventGroup
+	(*BlockEvent)(nil),        // 64: rollcall.log.v1.BlockEvent
+	(*Result)(nil),            // 65: rollcall.log.v1.Result
+	(*AffectedService)(nil),   // 66: rollcall.log.v1.AffectedService
+	(*RecordResult)(nil),      // 67: rollcall.log.v1.RecordResult
+	(*ServiceResult)(nil),     // 68: rollcall.log.v1.ServiceResult
+	(*Refusal)(nil),           // 69: rollcall.log.v1.Refusal
+	(*RequestRecord)(nil),     // 70: rollcall.log.v1.RequestRecord
+	(*StoredResult)(nil),      // 71: rollcall.log.v1.StoredResult
+	(*Origin)(nil),            // 72: rollcall.log.v1.Origin
+	(*Setting)(nil),           // 73: rollcall.log.v1.Setting
+	(*RequestLimits)(nil),     // 74: rollcall.log.v1.RequestLimits
+	(*RegistryMeta)(nil),      // 75: rollcall.log.v1.RegistryMeta
+	(*SnapshotHeader)(nil),    // 76: rollcall.log.v1.SnapshotHeader
 }
 var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	7,  // 0: rollcall.log.v1.Entry.state_hash:type_name -> rollcall.log.v1.StateHash
@@ -6526,95 +7034,102 @@ var file_rollcall_log_v1_log_proto_depIdxs = []int32{
 	12, // 4: rollcall.log.v1.Command.write:type_name -> rollcall.log.v1.Write
 	14, // 5: rollcall.log.v1.Command.announce_member:type_name -> rollcall.log.v1.AnnounceMember
 	15, // 6: rollcall.log.v1.Command.compact:type_name -> rollcall.log.v1.Compact
-	17, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
+	23, // 7: rollcall.log.v1.Command.raise_level:type_name -> rollcall.log.v1.RaiseLevel
 	9,  // 8: rollcall.log.v1.Command.record:type_name -> rollcall.log.v1.RecordCommand
-	35, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
-	38, // 10: rollcall.log.v1.Command.hold_leases:type_name -> rollcall.log.v1.HoldLeases
+	41, // 9: rollcall.log.v1.Command.expire:type_name -> rollcall.log.v1.Expire
+	44, // 10: rollcall.log.v1.Command.hold_leases:type_name -> rollcall.log.v1.HoldLeases
 	0,  // 11: rollcall.log.v1.RecordCommand.kind:type_name -> rollcall.log.v1.Kind
 	13, // 12: rollcall.log.v1.Write.changes:type_name -> rollcall.log.v1.Change
 	1,  // 13: rollcall.log.v1.Change.status:type_name -> rollcall.log.v1.Status
 	16, // 14: rollcall.log.v1.AnnounceMember.member:type_name -> rollcall.log.v1.Member
-	19, // 15: rollcall.log.v1.OverrideCommand.set:type_name -> rollcall.log.v1.SetOverride
-	20, // 16: rollcall.log.v1.OverrideCommand.clear:type_name -> rollcall.log.v1.ClearOverride
-	1,  // 17: rollcall.log.v1.SetOverride.status:type_name -> rollcall.log.v1.Status
-	22, // 18: rollcall.log.v1.RuleCommand.set:type_name -> rollcall.log.v1.SetRule
-	23, // 19: rollcall.log.v1.RuleCommand.remove:type_name -> rollcall.log.v1.RemoveRule
-	25, // 20: rollcall.log.v1.TokenCommand.create:type_name -> rollcall.log.v1.CreateToken
-	26, // 21: rollcall.log.v1.TokenCommand.revoke:type_name -> rollcall.log.v1.RevokeToken
-	46, // 22: rollcall.log.v1.CreateToken.grants:type_name -> rollcall.log.v1.Grant
-	28, // 23: rollcall.log.v1.RoleCommand.put:type_name -> rollcall.log.v1.PutRole
-	29, // 24: rollcall.log.v1.RoleCommand.delete:type_name -> rollcall.log.v1.DeleteRole
-	46, // 25: rollcall.log.v1.PutGrants.grants:type_name -> rollcall.log.v1.Grant
-	33, // 26: rollcall.log.v1.LeaseCommand.grant:type_name -> rollcall.log.v1.GrantLease
-	34, // 27: rollcall.log.v1.LeaseCommand.revoke:type_name -> rollcall.log.v1.RevokeLease
-	1,  // 28: rollcall.log.v1.GrantLease.on_expiry:type_name -> rollcall.log.v1.Status
-	1,  // 29: rollcall.log.v1.RevokeLease.status:type_name -> rollcall.log.v1.Status
-	36, // 30: rollcall.log.v1.Expire.leases:type_name -> rollcall.log.v1.ExpiredLease
-	37, // 31: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
-	41, // 32: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
-	1,  // 33: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
-	10, // 34: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 35: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
-	10, // 36: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
-	10, // 37: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
-	10, // 38: rollcall.log.v1.Token.actor:type_name -> rollcall.log.v1.Actor
-	10, // 39: rollcall.log.v1.Role.actor:type_name -> rollcall.log.v1.Actor
-	46, // 40: rollcall.log.v1.Grants.grants:type_name -> rollcall.log.v1.Grant
-	10, // 41: rollcall.log.v1.Grants.actor:type_name -> rollcall.log.v1.Actor
-	10, // 42: rollcall.log.v1.Auth.actor:type_name -> rollcall.log.v1.Actor
-	1,  // 43: rollcall.log.v1.Lease.on_expiry:type_name -> rollcall.log.v1.Status
-	10, // 44: rollcall.log.v1.Lease.actor:type_name -> rollcall.log.v1.Actor
-	50, // 45: rollcall.log.v1.Lease.end:type_name -> rollcall.log.v1.LeaseEnd
-	1,  // 46: rollcall.log.v1.LeaseEnd.status:type_name -> rollcall.log.v1.Status
-	10, // 47: rollcall.log.v1.LeaseEnd.actor:type_name -> rollcall.log.v1.Actor
-	10, // 48: rollcall.log.v1.LeaseGuard.actor:type_name -> rollcall.log.v1.Actor
-	52, // 49: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
-	42, // 50: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
-	2,  // 51: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
-	10, // 52: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 53: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
-	1,  // 54: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 55: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
-	1,  // 56: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
-	53, // 57: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
-	57, // 58: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
-	10, // 59: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
-	0,  // 60: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
-	58, // 61: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
-	2,  // 62: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
-	1,  // 63: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
-	1,  // 64: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
-	1,  // 65: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
-	53, // 66: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
-	62, // 67: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
-	63, // 68: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
-	61, // 69: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
-	52, // 70: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	54, // 71: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	60, // 72: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
-	1,  // 73: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
-	1,  // 74: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
-	0,  // 75: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
-	40, // 76: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
-	3,  // 77: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
-	0,  // 78: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
-	4,  // 79: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
-	52, // 80: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
-	63, // 81: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
-	61, // 82: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
-	1,  // 83: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
-	66, // 84: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
-	52, // 85: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
-	54, // 86: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
-	10, // 87: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
-	68, // 88: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
-	7,  // 89: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
-	69, // 90: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
-	91, // [91:91] is the sub-list for method output_type
-	91, // [91:91] is the sub-list for method input_type
-	91, // [91:91] is the sub-list for extension type_name
-	91, // [91:91] is the sub-list for extension extendee
-	0,  // [0:91] is the sub-list for field type_name
+	18, // 15: rollcall.log.v1.MemberCommand.add:type_name -> rollcall.log.v1.AddMember
+	19, // 16: rollcall.log.v1.MemberCommand.remove:type_name -> rollcall.log.v1.RemoveMember
+	20, // 17: rollcall.log.v1.MemberCommand.replace:type_name -> rollcall.log.v1.ReplaceMember
+	21, // 18: rollcall.log.v1.MemberCommand.promote:type_name -> rollcall.log.v1.PromoteMember
+	16, // 19: rollcall.log.v1.AddMember.member:type_name -> rollcall.log.v1.Member
+	16, // 20: rollcall.log.v1.ReplaceMember.member:type_name -> rollcall.log.v1.Member
+	10, // 21: rollcall.log.v1.RemovedMember.actor:type_name -> rollcall.log.v1.Actor
+	25, // 22: rollcall.log.v1.OverrideCommand.set:type_name -> rollcall.log.v1.SetOverride
+	26, // 23: rollcall.log.v1.OverrideCommand.clear:type_name -> rollcall.log.v1.ClearOverride
+	1,  // 24: rollcall.log.v1.SetOverride.status:type_name -> rollcall.log.v1.Status
+	28, // 25: rollcall.log.v1.RuleCommand.set:type_name -> rollcall.log.v1.SetRule
+	29, // 26: rollcall.log.v1.RuleCommand.remove:type_name -> rollcall.log.v1.RemoveRule
+	31, // 27: rollcall.log.v1.TokenCommand.create:type_name -> rollcall.log.v1.CreateToken
+	32, // 28: rollcall.log.v1.TokenCommand.revoke:type_name -> rollcall.log.v1.RevokeToken
+	52, // 29: rollcall.log.v1.CreateToken.grants:type_name -> rollcall.log.v1.Grant
+	34, // 30: rollcall.log.v1.RoleCommand.put:type_name -> rollcall.log.v1.PutRole
+	35, // 31: rollcall.log.v1.RoleCommand.delete:type_name -> rollcall.log.v1.DeleteRole
+	52, // 32: rollcall.log.v1.PutGrants.grants:type_name -> rollcall.log.v1.Grant
+	39, // 33: rollcall.log.v1.LeaseCommand.grant:type_name -> rollcall.log.v1.GrantLease
+	40, // 34: rollcall.log.v1.LeaseCommand.revoke:type_name -> rollcall.log.v1.RevokeLease
+	1,  // 35: rollcall.log.v1.GrantLease.on_expiry:type_name -> rollcall.log.v1.Status
+	1,  // 36: rollcall.log.v1.RevokeLease.status:type_name -> rollcall.log.v1.Status
+	42, // 37: rollcall.log.v1.Expire.leases:type_name -> rollcall.log.v1.ExpiredLease
+	43, // 38: rollcall.log.v1.Expire.overrides:type_name -> rollcall.log.v1.ExpiredOverride
+	47, // 39: rollcall.log.v1.ServiceRecord.report:type_name -> rollcall.log.v1.Report
+	1,  // 40: rollcall.log.v1.Report.status:type_name -> rollcall.log.v1.Status
+	10, // 41: rollcall.log.v1.Report.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 42: rollcall.log.v1.Override.status:type_name -> rollcall.log.v1.Status
+	10, // 43: rollcall.log.v1.Override.actor:type_name -> rollcall.log.v1.Actor
+	10, // 44: rollcall.log.v1.Rule.actor:type_name -> rollcall.log.v1.Actor
+	10, // 45: rollcall.log.v1.Token.actor:type_name -> rollcall.log.v1.Actor
+	10, // 46: rollcall.log.v1.Role.actor:type_name -> rollcall.log.v1.Actor
+	52, // 47: rollcall.log.v1.Grants.grants:type_name -> rollcall.log.v1.Grant
+	10, // 48: rollcall.log.v1.Grants.actor:type_name -> rollcall.log.v1.Actor
+	10, // 49: rollcall.log.v1.Auth.actor:type_name -> rollcall.log.v1.Actor
+	1,  // 50: rollcall.log.v1.Lease.on_expiry:type_name -> rollcall.log.v1.Status
+	10, // 51: rollcall.log.v1.Lease.actor:type_name -> rollcall.log.v1.Actor
+	56, // 52: rollcall.log.v1.Lease.end:type_name -> rollcall.log.v1.LeaseEnd
+	1,  // 53: rollcall.log.v1.LeaseEnd.status:type_name -> rollcall.log.v1.Status
+	10, // 54: rollcall.log.v1.LeaseEnd.actor:type_name -> rollcall.log.v1.Actor
+	10, // 55: rollcall.log.v1.LeaseGuard.actor:type_name -> rollcall.log.v1.Actor
+	58, // 56: rollcall.log.v1.RuleBreak.broken:type_name -> rollcall.log.v1.BrokenRule
+	48, // 57: rollcall.log.v1.LayeredOverride.override:type_name -> rollcall.log.v1.Override
+	2,  // 58: rollcall.log.v1.Event.type:type_name -> rollcall.log.v1.EventType
+	10, // 59: rollcall.log.v1.Event.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 60: rollcall.log.v1.Event.kind:type_name -> rollcall.log.v1.Kind
+	1,  // 61: rollcall.log.v1.Event.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 62: rollcall.log.v1.Event.status:type_name -> rollcall.log.v1.Status
+	1,  // 63: rollcall.log.v1.Event.effective_status:type_name -> rollcall.log.v1.Status
+	59, // 64: rollcall.log.v1.Event.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	63, // 65: rollcall.log.v1.EventBlock.groups:type_name -> rollcall.log.v1.EventGroup
+	10, // 66: rollcall.log.v1.EventGroup.actor:type_name -> rollcall.log.v1.Actor
+	0,  // 67: rollcall.log.v1.EventGroup.kind:type_name -> rollcall.log.v1.Kind
+	64, // 68: rollcall.log.v1.EventGroup.events:type_name -> rollcall.log.v1.BlockEvent
+	2,  // 69: rollcall.log.v1.BlockEvent.type:type_name -> rollcall.log.v1.EventType
+	1,  // 70: rollcall.log.v1.BlockEvent.previous_status:type_name -> rollcall.log.v1.Status
+	1,  // 71: rollcall.log.v1.BlockEvent.status:type_name -> rollcall.log.v1.Status
+	1,  // 72: rollcall.log.v1.BlockEvent.effective_status:type_name -> rollcall.log.v1.Status
+	59, // 73: rollcall.log.v1.BlockEvent.rule_break:type_name -> rollcall.log.v1.RuleBreak
+	68, // 74: rollcall.log.v1.Result.services:type_name -> rollcall.log.v1.ServiceResult
+	69, // 75: rollcall.log.v1.Result.refusal:type_name -> rollcall.log.v1.Refusal
+	67, // 76: rollcall.log.v1.Result.records:type_name -> rollcall.log.v1.RecordResult
+	58, // 77: rollcall.log.v1.Result.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	60, // 78: rollcall.log.v1.Result.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	66, // 79: rollcall.log.v1.Result.affected:type_name -> rollcall.log.v1.AffectedService
+	1,  // 80: rollcall.log.v1.AffectedService.before:type_name -> rollcall.log.v1.Status
+	1,  // 81: rollcall.log.v1.AffectedService.after:type_name -> rollcall.log.v1.Status
+	0,  // 82: rollcall.log.v1.RecordResult.kind:type_name -> rollcall.log.v1.Kind
+	46, // 83: rollcall.log.v1.ServiceResult.record:type_name -> rollcall.log.v1.ServiceRecord
+	3,  // 84: rollcall.log.v1.Refusal.reason:type_name -> rollcall.log.v1.Refusal.Reason
+	0,  // 85: rollcall.log.v1.Refusal.kind:type_name -> rollcall.log.v1.Kind
+	4,  // 86: rollcall.log.v1.Refusal.problem:type_name -> rollcall.log.v1.Refusal.Problem
+	58, // 87: rollcall.log.v1.Refusal.broken:type_name -> rollcall.log.v1.BrokenRule
+	69, // 88: rollcall.log.v1.StoredResult.refusal:type_name -> rollcall.log.v1.Refusal
+	67, // 89: rollcall.log.v1.StoredResult.records:type_name -> rollcall.log.v1.RecordResult
+	1,  // 90: rollcall.log.v1.StoredResult.statuses:type_name -> rollcall.log.v1.Status
+	72, // 91: rollcall.log.v1.StoredResult.origin:type_name -> rollcall.log.v1.Origin
+	58, // 92: rollcall.log.v1.StoredResult.broken_rules:type_name -> rollcall.log.v1.BrokenRule
+	60, // 93: rollcall.log.v1.StoredResult.overrides:type_name -> rollcall.log.v1.LayeredOverride
+	10, // 94: rollcall.log.v1.Origin.actor:type_name -> rollcall.log.v1.Actor
+	74, // 95: rollcall.log.v1.Setting.request_limits:type_name -> rollcall.log.v1.RequestLimits
+	7,  // 96: rollcall.log.v1.RegistryMeta.state_hash:type_name -> rollcall.log.v1.StateHash
+	75, // 97: rollcall.log.v1.SnapshotHeader.meta:type_name -> rollcall.log.v1.RegistryMeta
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	98, // [98:98] is the sub-list for extension extendee
+	0,  // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_log_v1_log_proto_init() }
@@ -6633,42 +7148,48 @@ func file_rollcall_log_v1_log_proto_init() {
 		(*Command_HoldLeases)(nil),
 	}
 	file_rollcall_log_v1_log_proto_msgTypes[8].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[13].OneofWrappers = []any{
+	file_rollcall_log_v1_log_proto_msgTypes[12].OneofWrappers = []any{
+		(*MemberCommand_Add)(nil),
+		(*MemberCommand_Remove)(nil),
+		(*MemberCommand_Replace)(nil),
+		(*MemberCommand_Promote)(nil),
+	}
+	file_rollcall_log_v1_log_proto_msgTypes[19].OneofWrappers = []any{
 		(*OverrideCommand_Set)(nil),
 		(*OverrideCommand_Clear)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[14].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[15].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[16].OneofWrappers = []any{
+	file_rollcall_log_v1_log_proto_msgTypes[20].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[21].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[22].OneofWrappers = []any{
 		(*RuleCommand_Set)(nil),
 		(*RuleCommand_Remove)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[17].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[18].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[19].OneofWrappers = []any{
+	file_rollcall_log_v1_log_proto_msgTypes[23].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[24].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[25].OneofWrappers = []any{
 		(*TokenCommand_Create)(nil),
 		(*TokenCommand_Revoke)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[22].OneofWrappers = []any{
+	file_rollcall_log_v1_log_proto_msgTypes[28].OneofWrappers = []any{
 		(*RoleCommand_Put)(nil),
 		(*RoleCommand_Delete)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[23].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[24].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[25].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[26].OneofWrappers = []any{}
-	file_rollcall_log_v1_log_proto_msgTypes[27].OneofWrappers = []any{
+	file_rollcall_log_v1_log_proto_msgTypes[29].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[30].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[31].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[32].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[33].OneofWrappers = []any{
 		(*LeaseCommand_Grant)(nil),
 		(*LeaseCommand_Revoke)(nil),
 	}
-	file_rollcall_log_v1_log_proto_msgTypes[29].OneofWrappers = []any{}
+	file_rollcall_log_v1_log_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_log_v1_log_proto_rawDesc), len(file_rollcall_log_v1_log_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   66,
+			NumMessages:   72,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

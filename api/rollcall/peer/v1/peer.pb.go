@@ -788,7 +788,13 @@ type Hello struct {
 	LeaderLoss *LeaderLoss `protobuf:"bytes,12,opt,name=leader_loss,json=leaderLoss,proto3" json:"leader_loss,omitempty"`
 	// The highest feature level that the sender's binary can read; 0: the base level. A field of a higher
 	// level than the receiver's is never sent to it.
-	Level         uint32 `protobuf:"varint,13,opt,name=level,proto3" json:"level,omitempty"`
+	Level uint32 `protobuf:"varint,13,opt,name=level,proto3" json:"level,omitempty"`
+	// Who belongs to the cluster, as far as the sender knows; to members only. Since level 2, as all below.
+	Roster *Roster `protobuf:"bytes,14,opt,name=roster,proto3" json:"roster,omitempty"`
+	// The acceptor's: the dialer's data directory belongs to the cluster no more.
+	Removed *Removed `protobuf:"bytes,15,opt,name=removed,proto3" json:"removed,omitempty"`
+	// The sender waits to be made a member.
+	Waiting       *Waiting `protobuf:"bytes,16,opt,name=waiting,proto3" json:"waiting,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -914,20 +920,270 @@ func (x *Hello) GetLevel() uint32 {
 	return 0
 }
 
+func (x *Hello) GetRoster() *Roster {
+	if x != nil {
+		return x.Roster
+	}
+	return nil
+}
+
+func (x *Hello) GetRemoved() *Removed {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *Hello) GetWaiting() *Waiting {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+// Roster is who belongs to a cluster, at one revision of its registry.
+type Roster struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	Members       []*RosterMember        `protobuf:"bytes,2,rep,name=members,proto3" json:"members,omitempty"` // by name
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Roster) Reset() {
+	*x = Roster{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Roster) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Roster) ProtoMessage() {}
+
+func (x *Roster) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Roster.ProtoReflect.Descriptor instead.
+func (*Roster) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Roster) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Roster) GetMembers() []*RosterMember {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+type RosterMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PeerAddress   string                 `protobuf:"bytes,2,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	DirectoryId   string                 `protobuf:"bytes,3,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // "": not known
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RosterMember) Reset() {
+	*x = RosterMember{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RosterMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RosterMember) ProtoMessage() {}
+
+func (x *RosterMember) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RosterMember.ProtoReflect.Descriptor instead.
+func (*RosterMember) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *RosterMember) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *RosterMember) GetPeerAddress() string {
+	if x != nil {
+		return x.PeerAddress
+	}
+	return ""
+}
+
+func (x *RosterMember) GetDirectoryId() string {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return ""
+}
+
+type Removed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`                         // of the removal
+	DirectoryId   string                 `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // that was removed
+	By            string                 `protobuf:"bytes,3,opt,name=by,proto3" json:"by,omitempty"`                                      // the directory that took its place; "": none did
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Removed) Reset() {
+	*x = Removed{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Removed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Removed) ProtoMessage() {}
+
+func (x *Removed) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Removed.ProtoReflect.Descriptor instead.
+func (*Removed) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *Removed) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *Removed) GetDirectoryId() string {
+	if x != nil {
+		return x.DirectoryId
+	}
+	return ""
+}
+
+func (x *Removed) GetBy() string {
+	if x != nil {
+		return x.By
+	}
+	return ""
+}
+
+// Waiting is what a node that belongs to no cluster says of itself to those that could make it a member.
+type Waiting struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Replica       bool                   `protobuf:"varint,1,opt,name=replica,proto3" json:"replica,omitempty"` // it shall never vote
+	ApiAddress    string                 `protobuf:"bytes,2,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiting) Reset() {
+	*x = Waiting{}
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiting) ProtoMessage() {}
+
+func (x *Waiting) ProtoReflect() protoreflect.Message {
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiting.ProtoReflect.Descriptor instead.
+func (*Waiting) Descriptor() ([]byte, []int) {
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Waiting) GetReplica() bool {
+	if x != nil {
+		return x.Replica
+	}
+	return false
+}
+
+func (x *Waiting) GetApiAddress() string {
+	if x != nil {
+		return x.ApiAddress
+	}
+	return ""
+}
+
 // ClockReading is what a member answers, over a connection for clock readings, to each byte that it is sent.
 // One byte with its length goes before it. Times are in nanoseconds since 1970.
 type ClockReading struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Wall          int64                  `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`                      // the member's wall clock
-	LogTime       int64                  `protobuf:"varint,2,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"` // what it takes for the log's time; 0: it does not know whether the cluster has run
-	Leads         bool                   `protobuf:"varint,3,opt,name=leads,proto3" json:"leads,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Wall    int64                  `protobuf:"varint,1,opt,name=wall,proto3" json:"wall,omitempty"`                      // the member's wall clock
+	LogTime int64                  `protobuf:"varint,2,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"` // what it takes for the log's time; 0: it does not know whether the cluster has run
+	Leads   bool                   `protobuf:"varint,3,opt,name=leads,proto3" json:"leads,omitempty"`
+	// The member that answers cannot connect to the one that asks, for this many nanoseconds; 0: it can, or has not
+	// tried. Since level 2.
+	Unreachable   int64 `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ClockReading) Reset() {
 	*x = ClockReading{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -939,7 +1195,7 @@ func (x *ClockReading) String() string {
 func (*ClockReading) ProtoMessage() {}
 
 func (x *ClockReading) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[14]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -952,7 +1208,7 @@ func (x *ClockReading) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClockReading.ProtoReflect.Descriptor instead.
 func (*ClockReading) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{14}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClockReading) GetWall() int64 {
@@ -976,6 +1232,13 @@ func (x *ClockReading) GetLeads() bool {
 	return false
 }
 
+func (x *ClockReading) GetUnreachable() int64 {
+	if x != nil {
+		return x.Unreachable
+	}
+	return 0
+}
+
 // LeaderLoss is what a voter that has lost its leader asks the others, and what they answer: each tells of
 // itself.
 type LeaderLoss struct {
@@ -996,7 +1259,7 @@ type LeaderLoss struct {
 
 func (x *LeaderLoss) Reset() {
 	*x = LeaderLoss{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1008,7 +1271,7 @@ func (x *LeaderLoss) String() string {
 func (*LeaderLoss) ProtoMessage() {}
 
 func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[15]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1021,7 +1284,7 @@ func (x *LeaderLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LeaderLoss.ProtoReflect.Descriptor instead.
 func (*LeaderLoss) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{15}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *LeaderLoss) GetLeader() string {
@@ -1083,7 +1346,7 @@ type MemberAddress struct {
 
 func (x *MemberAddress) Reset() {
 	*x = MemberAddress{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1095,7 +1358,7 @@ func (x *MemberAddress) String() string {
 func (*MemberAddress) ProtoMessage() {}
 
 func (x *MemberAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[16]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1108,7 +1371,7 @@ func (x *MemberAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MemberAddress.ProtoReflect.Descriptor instead.
 func (*MemberAddress) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{16}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *MemberAddress) GetName() string {
@@ -1136,7 +1399,7 @@ type Founding struct {
 
 func (x *Founding) Reset() {
 	*x = Founding{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1148,7 +1411,7 @@ func (x *Founding) String() string {
 func (*Founding) ProtoMessage() {}
 
 func (x *Founding) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[17]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1161,7 +1424,7 @@ func (x *Founding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Founding.ProtoReflect.Descriptor instead.
 func (*Founding) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{17}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Founding) GetClusterId() string {
@@ -1189,7 +1452,7 @@ type FoundingMember struct {
 
 func (x *FoundingMember) Reset() {
 	*x = FoundingMember{}
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1201,7 +1464,7 @@ func (x *FoundingMember) String() string {
 func (*FoundingMember) ProtoMessage() {}
 
 func (x *FoundingMember) ProtoReflect() protoreflect.Message {
-	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[18]
+	mi := &file_rollcall_peer_v1_peer_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1214,7 +1477,7 @@ func (x *FoundingMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FoundingMember.ProtoReflect.Descriptor instead.
 func (*FoundingMember) Descriptor() ([]byte, []int) {
-	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{18}
+	return file_rollcall_peer_v1_peer_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *FoundingMember) GetName() string {
@@ -1282,7 +1545,7 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\aversion\x18\x02 \x01(\rR\aversion\x12\x12\n" +
 	"\x04hash\x18\x03 \x01(\fR\x04hash\x12\x1a\n" +
 	"\brevision\x18\x04 \x01(\x03R\brevision\x12#\n" +
-	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xd9\x04\n" +
+	"\rapplied_index\x18\x05 \x01(\x04R\fappliedIndex\"\xf5\x05\n" +
 	"\x05Hello\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\rR\bprotocol\x129\n" +
 	"\apurpose\x18\x02 \x01(\x0e2\x1f.rollcall.peer.v1.Hello.PurposeR\apurpose\x12\x12\n" +
@@ -1299,17 +1562,36 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\x11your_directory_id\x18\v \x01(\tR\x0fyourDirectoryId\x12=\n" +
 	"\vleader_loss\x18\f \x01(\v2\x1c.rollcall.peer.v1.LeaderLossR\n" +
 	"leaderLoss\x12\x14\n" +
-	"\x05level\x18\r \x01(\rR\x05level\"k\n" +
+	"\x05level\x18\r \x01(\rR\x05level\x120\n" +
+	"\x06roster\x18\x0e \x01(\v2\x18.rollcall.peer.v1.RosterR\x06roster\x123\n" +
+	"\aremoved\x18\x0f \x01(\v2\x19.rollcall.peer.v1.RemovedR\aremoved\x123\n" +
+	"\awaiting\x18\x10 \x01(\v2\x19.rollcall.peer.v1.WaitingR\awaiting\"k\n" +
 	"\aPurpose\x12\x17\n" +
 	"\x13PURPOSE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rPURPOSE_PROBE\x10\x01\x12\x10\n" +
 	"\fPURPOSE_RAFT\x10\x02\x12\x0f\n" +
 	"\vPURPOSE_RPC\x10\x03\x12\x11\n" +
-	"\rPURPOSE_CLOCK\x10\x04\"S\n" +
+	"\rPURPOSE_CLOCK\x10\x04\"^\n" +
+	"\x06Roster\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x128\n" +
+	"\amembers\x18\x02 \x03(\v2\x1e.rollcall.peer.v1.RosterMemberR\amembers\"h\n" +
+	"\fRosterMember\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12!\n" +
+	"\fdirectory_id\x18\x03 \x01(\tR\vdirectoryId\"X\n" +
+	"\aRemoved\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12!\n" +
+	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x0e\n" +
+	"\x02by\x18\x03 \x01(\tR\x02by\"D\n" +
+	"\aWaiting\x12\x18\n" +
+	"\areplica\x18\x01 \x01(\bR\areplica\x12\x1f\n" +
+	"\vapi_address\x18\x02 \x01(\tR\n" +
+	"apiAddress\"u\n" +
 	"\fClockReading\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x19\n" +
 	"\blog_time\x18\x02 \x01(\x03R\alogTime\x12\x14\n" +
-	"\x05leads\x18\x03 \x01(\bR\x05leads\"\xca\x01\n" +
+	"\x05leads\x18\x03 \x01(\bR\x05leads\x12 \n" +
+	"\vunreachable\x18\x04 \x01(\x03R\vunreachable\"\xca\x01\n" +
 	"\n" +
 	"LeaderLoss\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +
@@ -1351,7 +1633,7 @@ func file_rollcall_peer_v1_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_rollcall_peer_v1_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_rollcall_peer_v1_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(Hello_Purpose)(0),         // 0: rollcall.peer.v1.Hello.Purpose
 	(*ForwardRequest)(nil),     // 1: rollcall.peer.v1.ForwardRequest
@@ -1368,42 +1650,50 @@ var file_rollcall_peer_v1_peer_proto_goTypes = []any{
 	(*HashAtRequest)(nil),      // 12: rollcall.peer.v1.HashAtRequest
 	(*HashAtResponse)(nil),     // 13: rollcall.peer.v1.HashAtResponse
 	(*Hello)(nil),              // 14: rollcall.peer.v1.Hello
-	(*ClockReading)(nil),       // 15: rollcall.peer.v1.ClockReading
-	(*LeaderLoss)(nil),         // 16: rollcall.peer.v1.LeaderLoss
-	(*MemberAddress)(nil),      // 17: rollcall.peer.v1.MemberAddress
-	(*Founding)(nil),           // 18: rollcall.peer.v1.Founding
-	(*FoundingMember)(nil),     // 19: rollcall.peer.v1.FoundingMember
-	(*v1.Command)(nil),         // 20: rollcall.log.v1.Command
-	(*v1.Result)(nil),          // 21: rollcall.log.v1.Result
-	(*v1.StateHash)(nil),       // 22: rollcall.log.v1.StateHash
+	(*Roster)(nil),             // 15: rollcall.peer.v1.Roster
+	(*RosterMember)(nil),       // 16: rollcall.peer.v1.RosterMember
+	(*Removed)(nil),            // 17: rollcall.peer.v1.Removed
+	(*Waiting)(nil),            // 18: rollcall.peer.v1.Waiting
+	(*ClockReading)(nil),       // 19: rollcall.peer.v1.ClockReading
+	(*LeaderLoss)(nil),         // 20: rollcall.peer.v1.LeaderLoss
+	(*MemberAddress)(nil),      // 21: rollcall.peer.v1.MemberAddress
+	(*Founding)(nil),           // 22: rollcall.peer.v1.Founding
+	(*FoundingMember)(nil),     // 23: rollcall.peer.v1.FoundingMember
+	(*v1.Command)(nil),         // 24: rollcall.log.v1.Command
+	(*v1.Result)(nil),          // 25: rollcall.log.v1.Result
+	(*v1.StateHash)(nil),       // 26: rollcall.log.v1.StateHash
 }
 var file_rollcall_peer_v1_peer_proto_depIdxs = []int32{
 	2,  // 0: rollcall.peer.v1.ForwardRequest.commands:type_name -> rollcall.peer.v1.ForwardedCommand
-	20, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
+	24, // 1: rollcall.peer.v1.ForwardedCommand.command:type_name -> rollcall.log.v1.Command
 	4,  // 2: rollcall.peer.v1.ForwardResponse.results:type_name -> rollcall.peer.v1.ForwardedResult
-	21, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
+	25, // 3: rollcall.peer.v1.ForwardedResult.result:type_name -> rollcall.log.v1.Result
 	11, // 4: rollcall.peer.v1.LeaseTimesResponse.times:type_name -> rollcall.peer.v1.LeaseTime
-	22, // 5: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
+	26, // 5: rollcall.peer.v1.HashAtRequest.own:type_name -> rollcall.log.v1.StateHash
 	0,  // 6: rollcall.peer.v1.Hello.purpose:type_name -> rollcall.peer.v1.Hello.Purpose
-	17, // 7: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
-	18, // 8: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
-	16, // 9: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
-	19, // 10: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
-	1,  // 11: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
-	5,  // 12: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
-	12, // 13: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
-	7,  // 14: rollcall.peer.v1.Peer.Renew:input_type -> rollcall.peer.v1.RenewRequest
-	9,  // 15: rollcall.peer.v1.Peer.LeaseTimes:input_type -> rollcall.peer.v1.LeaseTimesRequest
-	3,  // 16: rollcall.peer.v1.Peer.Forward:output_type -> rollcall.peer.v1.ForwardResponse
-	6,  // 17: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
-	13, // 18: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
-	8,  // 19: rollcall.peer.v1.Peer.Renew:output_type -> rollcall.peer.v1.RenewResponse
-	10, // 20: rollcall.peer.v1.Peer.LeaseTimes:output_type -> rollcall.peer.v1.LeaseTimesResponse
-	16, // [16:21] is the sub-list for method output_type
-	11, // [11:16] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	21, // 7: rollcall.peer.v1.Hello.members:type_name -> rollcall.peer.v1.MemberAddress
+	22, // 8: rollcall.peer.v1.Hello.founding:type_name -> rollcall.peer.v1.Founding
+	20, // 9: rollcall.peer.v1.Hello.leader_loss:type_name -> rollcall.peer.v1.LeaderLoss
+	15, // 10: rollcall.peer.v1.Hello.roster:type_name -> rollcall.peer.v1.Roster
+	17, // 11: rollcall.peer.v1.Hello.removed:type_name -> rollcall.peer.v1.Removed
+	18, // 12: rollcall.peer.v1.Hello.waiting:type_name -> rollcall.peer.v1.Waiting
+	16, // 13: rollcall.peer.v1.Roster.members:type_name -> rollcall.peer.v1.RosterMember
+	23, // 14: rollcall.peer.v1.Founding.members:type_name -> rollcall.peer.v1.FoundingMember
+	1,  // 15: rollcall.peer.v1.Peer.Forward:input_type -> rollcall.peer.v1.ForwardRequest
+	5,  // 16: rollcall.peer.v1.Peer.ReadIndex:input_type -> rollcall.peer.v1.ReadIndexRequest
+	12, // 17: rollcall.peer.v1.Peer.HashAt:input_type -> rollcall.peer.v1.HashAtRequest
+	7,  // 18: rollcall.peer.v1.Peer.Renew:input_type -> rollcall.peer.v1.RenewRequest
+	9,  // 19: rollcall.peer.v1.Peer.LeaseTimes:input_type -> rollcall.peer.v1.LeaseTimesRequest
+	3,  // 20: rollcall.peer.v1.Peer.Forward:output_type -> rollcall.peer.v1.ForwardResponse
+	6,  // 21: rollcall.peer.v1.Peer.ReadIndex:output_type -> rollcall.peer.v1.ReadIndexResponse
+	13, // 22: rollcall.peer.v1.Peer.HashAt:output_type -> rollcall.peer.v1.HashAtResponse
+	8,  // 23: rollcall.peer.v1.Peer.Renew:output_type -> rollcall.peer.v1.RenewResponse
+	10, // 24: rollcall.peer.v1.Peer.LeaseTimes:output_type -> rollcall.peer.v1.LeaseTimesResponse
+	20, // [20:25] is the sub-list for method output_type
+	15, // [15:20] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_rollcall_peer_v1_peer_proto_init() }
@@ -1417,7 +1707,7 @@ func file_rollcall_peer_v1_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_rollcall_peer_v1_peer_proto_rawDesc), len(file_rollcall_peer_v1_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   19,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
