@@ -124,8 +124,12 @@ func (n *Node) observe(s *reconciler.State, term, round uint64, watch *reconcile
 		if n.trans.Acks().Since(address, term, round) {
 			s.Answered[server.Name] = true
 		}
-		if m, ok := n.trans.Progress().Of(address, term); ok {
+		m, told := n.trans.Progress().Of(address, term)
+		switch {
+		case told:
 			s.Progress[server.Name] = watch.Look(server, last-min(last, m.Index), m.At, now)
+		case s.Answered[server.Name]: // it has taken nothing yet: the first part may be large
+			s.Progress[server.Name] = reconciler.Progress{Known: true, Behind: last}
 		}
 	}
 }

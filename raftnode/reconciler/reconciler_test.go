@@ -194,8 +194,12 @@ func TestNext(t *testing.T) {
 			waits: map[string]string{"n2": "waits: n3 does not answer"},
 		},
 		"a replica is removed whoever answers": {
-			change: func(s *State) { s.server("n4", "d4", false, ready); s.bury(tombstone("n4", "d4")); s.silent("n2", "n3", "n4") },
-			want:   Step{Kind: Remove, Name: "n4"},
+			change: func(s *State) {
+				s.server("n4", "d4", false, ready)
+				s.bury(tombstone("n4", "d4"))
+				s.silent("n2", "n3", "n4")
+			},
+			want: Step{Kind: Remove, Name: "n4"},
 		},
 		"a member that came later is removed": {
 			change: func(s *State) { s.server("n4", "d4", true, ready); s.bury(tombstone("n4", "d4")) },
