@@ -37,7 +37,7 @@ func TestChangesOfMembersBecomeCommands(t *testing.T) {
 				if err != nil || !proto.Equal(got, want) {
 					t.Errorf("%s:\ngot  %v, %v\nwant %v", what, got, err, want)
 				}
-				cmd.Actor, cmd.Reason, cmd.RequestId = &logv1.Actor{Name: "ann"}, "why", "id"
+				cmd.Actor, cmd.Reason, cmd.RequestId = &logv1.Actor{Name: "ann", Peer: "bufconn"}, "why", "id"
 				if last := (*commands)[len(*commands)-1]; !proto.Equal(last, cmd) {
 					t.Errorf("%s proposes\n%v, %v\nwant %v", what, last, memberCommandOf(last), memberCommandOf(cmd))
 				}
