@@ -81,7 +81,7 @@ func (s *clusterService) askToHandOver(ctx context.Context, leader string, req *
 		return res, nil
 	case st.Code() == codes.Unimplemented:
 		return nil, rpcerror.NotTransferred("leader %s runs an older version, which hands leadership over only when it stops; restart it", leader)
-	case info.GetMetadata()[rpcerror.MetaWritten] == rpcerror.WrittenNo:
+	case info.GetReason() == rpcerror.ReasonOutcomeUnknown, info.GetMetadata()[rpcerror.MetaWritten] == rpcerror.WrittenNo:
 		return nil, &rpcerror.Failure{Reason: info.GetReason(), Message: st.Message(), Meta: info.GetMetadata(), Code: st.Code(), Err: err}
 	case st.Code() == codes.DeadlineExceeded:
 		return nil, transferUnknown(context.DeadlineExceeded, "leader %s was asked to hand over, and did not answer in time", leader)

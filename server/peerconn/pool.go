@@ -1,6 +1,7 @@
 package peerconn
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -110,7 +111,7 @@ func (p *Pool) Get(name string) (*Conn, error) {
 }
 
 // Keep ends the connections to all but these members, by name, each with its data directory: also to a member that has
-// another directory now than at the last call. "": it is not known, and does not count.
+// another directory now than before. "": as before.
 func (p *Pool) Keep(members map[string]string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -122,7 +123,11 @@ func (p *Pool) Keep(members map[string]string) {
 		delete(p.conns, name)
 		c.leave()
 	}
-	p.kept = maps.Clone(members)
+	kept := maps.Clone(members)
+	for name, directory := range kept {
+		kept[name] = cmp.Or(directory, p.kept[name])
+	}
+	p.kept = kept
 }
 
 // leave ends a connection whose member is none any more.
