@@ -87,7 +87,7 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 	n.mu.Lock()
 	leads := ctx.Err() == nil
 	if leads {
-		n.leading.Store(&leadership{term: term, ended: ctx.Done()})
+		n.leading.Store(&leadership{term: term, since: time.Now(), ended: ctx.Done()})
 	}
 	n.mu.Unlock()
 	if leads {
@@ -106,7 +106,11 @@ func (n *Node) stopLeading() {
 
 // TransferLeadership hands leadership to another voter: to the one whose log is furthest if all can
 // be reached, else to one that can be. It returns nil when this node does not lead any more.
-func (n *Node) TransferLeadership(ctx context.Context) error {
+func (n *Node) TransferLeadership(ctx context.Context) error { return n.TransferLeadershipTo(ctx, "") }
+
+// TransferLeadershipTo hands leadership to the named voter, and to whom TransferLeadership would if the name is "". It
+// returns nil when this node does not lead any more. ErrNotVoter: no other voter has that name.
+func (n *Node) TransferLeadershipTo(ctx context.Context, name string) error {
 	r := n.raft.Load()
 	if r == nil {
 		return ErrNotFormed
@@ -115,9 +119,13 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 		return ErrNotLeader
 	}
 	// Each once: a second try at one that hangs can leave raft refusing writes for good (#696).
-	targets := n.transferTargets(r)
+	targets, none := n.transferTargets(r), ErrNoSuccessor
+	if name != "" {
+		none = ErrNotVoter
+		targets = slices.DeleteFunc(n.otherVoters(r), func(s raft.Server) bool { return string(s.ID) != name })
+	}
 	if len(targets) == 0 {
-		return ErrNoSuccessor
+		return none
 	}
 	var last error
 	for i := 0; r.State() == raft.Leader; {
@@ -128,10 +136,10 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 			return last
 		}
 		var future raft.Future
-		if target := targets[i]; target == "" {
+		if target := targets[i]; target.ID == "" {
 			future = r.LeadershipTransfer()
 		} else {
-			future = r.LeadershipTransferToServer(raft.ServerID(target), raft.ServerAddress(target))
+			future = r.LeadershipTransferToServer(target.ID, target.Address)
 		}
 		workaround.EndWith(future, n.proposer.Abandoned())
 		ended := make(chan error, 1)
@@ -153,21 +161,23 @@ func (n *Node) TransferLeadership(ctx context.Context) error {
 	return nil
 }
 
-// transferTargets are the voters to try, in order; "" is raft's own choice.
-func (n *Node) transferTargets(r *raft.Raft) []string {
+// transferTargets are the voters to try, in order; one without an id is raft's own choice.
+func (n *Node) transferTargets(r *raft.Raft) []raft.Server {
 	away := map[string]bool{}
 	for _, p := range n.port.Peers() {
 		away[p.Name] = p.Err != ""
 	}
-	var voters []string
-	for _, s := range r.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter && string(s.ID) != n.cfg.Node {
-			voters = append(voters, string(s.ID))
-		}
-	}
-	reachable := slices.DeleteFunc(slices.Clone(voters), func(name string) bool { return away[name] })
+	voters := n.otherVoters(r)
+	reachable := slices.DeleteFunc(slices.Clone(voters), func(s raft.Server) bool { return away[string(s.ID)] })
 	if len(reachable) == len(voters) && len(voters) > 0 {
-		return []string{""}
+		return []raft.Server{{}}
 	}
 	return reachable
+}
+
+// otherVoters are the voters of raft's configuration, this node not among them.
+func (n *Node) otherVoters(r *raft.Raft) []raft.Server {
+	return slices.DeleteFunc(slices.Clone(r.GetConfiguration().Configuration().Servers), func(s raft.Server) bool {
+		return s.Suffrage != raft.Voter || string(s.ID) == n.cfg.Node
+	})
 }

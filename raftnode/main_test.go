@@ -230,6 +230,7 @@ type testOptions struct {
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
 	logTime   int64 // what the fold holds from before the start
+	maxLevel  uint32
 }
 
 func (c *testCluster) open(name string, opt ...testOptions) *testNode {
@@ -257,12 +258,15 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.path != "" {
 			opt.path = o.path
 		}
+		if o.maxLevel != 0 {
+			opt.maxLevel = o.maxLevel
+		}
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
 		}
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
-	n.fold.logTime = opt.logTime
+	n.fold.logTime, n.fold.maxLevel = opt.logTime, opt.maxLevel
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reach"
 	"github.com/rollcallhq/rollcall/raftnode/transport"
 	"github.com/rollcallhq/rollcall/store"
 )
@@ -32,6 +33,9 @@ type Node struct {
 	logger      *slog.Logger
 	port        *peerport.Port
 	clock       *clock.Clock
+	reach       reach.Reach
+	unsucceeded atomic.Bool          // see Status.Unsucceeded
+	handedOver  time.Time            // when this node did last because it was cut off; measureClocks's own
 	trans       *transport.Transport // nil until raft runs; set before raft is
 
 	founding atomic.Pointer[store.Founding]    // nil: no cluster yet
@@ -355,6 +359,10 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 // PeerLevel is the highest feature level that a member's running process can read, as its last hello
 // says; 0: it sent none to this process.
 func (n *Node) PeerLevel(name string) uint32 { return n.port.PeerLevel(name) }
+
+// Unreachable returns for how long the named member could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (n *Node) Unreachable(name string) (time.Duration, string) { return n.port.Unreachable(name) }
 
 // Close ends agreement: nothing new is proposed, what is under way gets a moment, raft and the peer
 // port end. A leader should have called TransferLeadership. It may be called often, and returns after

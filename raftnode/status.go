@@ -8,6 +8,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/raftnode/clock"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/reach"
 )
 
 // public is what Changed tells of.
@@ -46,6 +47,13 @@ type Status struct {
 	NonVoters     []string
 	Peers         []peerport.PeerStatus // those that were dialed, by name
 	Clocks        []clock.Offset        // of the members that answered lately, this node included, by name
+
+	CannotReach []peerport.PeerStatus // members to which this node could not connect lately, by name
+	Cuts        []reach.Cut           // members that said lately that they cannot connect to this node, by name
+	Heard       []string              // members that connected to this node lately, by name
+	// Unsucceeded: a majority of the voters cannot connect to this node, which leads, and no voter is known that could
+	// lead better.
+	Unsucceeded bool
 }
 
 // Status never blocks.
@@ -67,6 +75,8 @@ func (n *Node) Status() Status {
 		s.Waiting = waiting
 		return s
 	}
+	s.CannotReach, s.Cuts, s.Heard = n.port.CannotReach(), n.reach.Cuts(), n.reach.Heard()
+	s.Unsucceeded = p.leading && n.unsucceeded.Load()
 	s.Term = r.CurrentTerm()
 	s.LastIndex = r.LastIndex()
 	// Raft learns after a restart only from the leader how much is committed; what is applied was.
@@ -117,6 +127,8 @@ func (n *Node) current() public {
 	}
 	if p.role == RoleStopped {
 		p.leader = ""
+	} else if p.leader == "" && p.role != RoleLeader {
+		p.leader = n.leaderToAsk()
 	}
 	return p
 }

@@ -121,6 +121,16 @@ func (p *Port) FromPeers() *PeerConnections { return p.fromPeers }
 // Peers returns how the last try to reach each peer ended, by name.
 func (p *Port) Peers() []PeerStatus { return p.reachability.list() }
 
+// CannotReach returns the peers that could not be connected to lately, whether they call or not, by name. Since is when
+// that began.
+func (p *Port) CannotReach() []PeerStatus { return p.reachability.cannotReach() }
+
+// Unreachable returns for how long the named peer could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (p *Port) Unreachable(name string) (time.Duration, string) {
+	return p.reachability.unreachable(name)
+}
+
 // Context ends when the port closes.
 func (p *Port) Context() context.Context { return p.ctx }
 
