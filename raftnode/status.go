@@ -48,12 +48,17 @@ type Status struct {
 	Peers         []peerport.PeerStatus // those that were dialed, by name
 	Clocks        []clock.Offset        // of the members that answered lately, this node included, by name
 
-	CannotReach []peerport.PeerStatus // members to which this node could not connect lately, by name
-	Cuts        []reach.Cut           // members that said lately that they cannot connect to this node, by name
-	Heard       []string              // members that connected to this node lately, by name
+	CannotReach []Unreached // members to which this node could not connect lately, by name
+	Cuts        []reach.Cut // members that said lately that they cannot connect to this node, by name
 	// Unsucceeded: a majority of the voters cannot connect to this node, which leads, and no voter is known that could
 	// lead better.
 	Unsucceeded bool
+}
+
+// Unreached is a member to which this node has not been able to connect.
+type Unreached struct {
+	peerport.PeerStatus
+	Calls bool // it has connected to this node since
 }
 
 // Status never blocks.
@@ -75,7 +80,10 @@ func (n *Node) Status() Status {
 		s.Waiting = waiting
 		return s
 	}
-	s.CannotReach, s.Cuts, s.Heard = n.port.CannotReach(), n.reach.Cuts(), n.reach.Heard()
+	for _, p := range n.port.CannotReach() {
+		s.CannotReach = append(s.CannotReach, Unreached{p, n.reach.Heard(p.Name).After(p.Since)})
+	}
+	s.Cuts = n.reach.Cuts()
 	s.Unsucceeded = p.leading && n.unsucceeded.Load()
 	s.Term = r.CurrentTerm()
 	s.LastIndex = r.LastIndex()

@@ -30,9 +30,11 @@ type reachability struct {
 	failing map[string]failing // peers to which no dial has succeeded since one failed, of whatever purpose
 }
 
-// failing is how a peer cannot be connected to. That the peer has called does not end it.
+// failing is how a peer cannot be connected to. That the peer has called does not end it: it may be cut off one way. But
+// it may as well have been away, so another try must tell.
 type failing struct {
-	since, tried time.Time
+	since, tried time.Time // when the first and the newest dial began that failed
+	called       time.Time // when the peer did last; zero: not since
 	reason       string
 }
 
@@ -61,7 +63,8 @@ func newReachability(logger *slog.Logger) *reachability {
 }
 
 // dialed takes note of the end of a dial and logs what is new in it.
-func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
+// The dial began at begun.
+func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, begun time.Time, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
 		return
 	}
@@ -76,9 +79,9 @@ func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err err
 		delete(p.failing, name)
 	} else {
 		if was.stale(now) {
-			was.since = now
+			was = failing{since: begun}
 		}
-		was.tried, was.reason = now, text
+		was.tried, was.reason = begun, text
 		p.failing[name] = was
 	}
 	last, known := p.states[key]
@@ -124,6 +127,10 @@ func (p *reachability) heard(name string) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if f, ok := p.failing[name]; ok {
+		f.called = now
+		p.failing[name] = f
+	}
 	for _, purpose := range []peerv1.Hello_Purpose{peerv1.Hello_PURPOSE_PROBE, peerv1.Hello_PURPOSE_CLOCK} {
 		key := peerPurpose{name, purpose}
 		if last, known := p.states[key]; known && last.Err != "" {
@@ -134,6 +141,9 @@ func (p *reachability) heard(name string) {
 
 func (f failing) stale(now time.Time) bool { return f.tried.IsZero() || now.Sub(f.tried) > failingFor }
 
+// counts says whether the peer is known not to be reached.
+func (f failing) counts(now time.Time) bool { return !f.stale(now) && !f.tried.Before(f.called) }
+
 // cannotReach returns the peers to which no dial has succeeded since one failed lately, by name.
 func (p *reachability) cannotReach() []PeerStatus {
 	now := time.Now()
@@ -141,7 +151,7 @@ func (p *reachability) cannotReach() []PeerStatus {
 	defer p.mu.Unlock()
 	var all []PeerStatus
 	for name, f := range p.failing {
-		if !f.stale(now) {
+		if f.counts(now) {
 			all = append(all, PeerStatus{Name: name, Err: f.reason, Since: f.since})
 		}
 	}
@@ -156,7 +166,7 @@ func (p *reachability) unreachable(name string) (time.Duration, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f, ok := p.failing[name]
-	if !ok || f.stale(now) {
+	if !ok || !f.counts(now) {
 		return 0, ""
 	}
 	return max(now.Sub(f.since), 1), f.reason

@@ -97,18 +97,14 @@ func (r *Reach) Count(names []string) (reaches, reachedBy int) {
 	return reaches, reachedBy
 }
 
-// Heard are the members that have asked this node lately, by name.
-func (r *Reach) Heard() []string {
+// Heard returns when a member asked this node last; zero: not lately.
+func (r *Reach) Heard(member string) time.Time {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var names []string
-	for name, at := range r.asked {
-		if lately(at) {
-			names = append(names, name)
-		}
+	if at := r.asked[member]; lately(at) {
+		return at
 	}
-	slices.Sort(names)
-	return names
+	return time.Time{}
 }
 
 // Cuts are the members that said lately that they cannot connect to this node, by name.
