@@ -78,6 +78,14 @@ func (n *Node) measureClocks(ctx context.Context) {
 	}
 }
 
+// measureSoon has the members asked for their clocks now.
+func (n *Node) measureSoon() {
+	select {
+	case n.measure <- struct{}{}:
+	default:
+	}
+}
+
 // measureOnce asks each other member once, over the connection that there is or a new one.
 func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
 	var names []string
@@ -157,10 +165,7 @@ func (n *Node) awaitClocks(ctx context.Context) {
 		if ready {
 			return
 		}
-		select {
-		case n.measure <- struct{}{}:
-		default:
-		}
+		n.measureSoon()
 		if !sleep(ctx, 100*time.Millisecond, changed) {
 			return
 		}

@@ -99,6 +99,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		View:           n.view,
 		Resolve:        n.addresses,
 		Met:            n.met,
+		Again:          n.measureSoon,
 		Failover:       n.answerFailover,
 		TLS:            cfg.TLS,
 		Names:          cfg.CertificateNames,

@@ -30,16 +30,17 @@ type reachability struct {
 	failing map[string]failing // peers to which no dial has succeeded since one failed, of whatever purpose
 }
 
-// failing is how a peer cannot be connected to. That the peer has called does not end it: it may be cut off one way. But
-// it may as well have been away, so another try must tell.
+// failing is how a peer cannot be connected to. That the peer has called does not end it: it may be cut off one way.
 type failing struct {
 	since, tried time.Time // when the first and the newest dial began that failed
-	called       time.Time // when the peer did last; zero: not since
 	reason       string
 }
 
 // failingFor is how long a failed dial counts that was not tried again.
 const failingFor = 15 * time.Second
+
+// failingPause is the least time between two dials for which a call is the reason.
+const failingPause = time.Second
 
 type peerReach struct {
 	PeerStatus
@@ -122,27 +123,24 @@ func quiet(purpose peerv1.Hello_Purpose) bool {
 }
 
 // heard takes note that a peer has called. A failed dial of the past must not stand any more: a follower
-// would not dial again soon.
-func (p *reachability) heard(name string) {
+// would not dial again soon. It says whether the peer should be dialed now, to find out whether it was away or is cut
+// off one way.
+func (p *reachability) heard(name string) (again bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if f, ok := p.failing[name]; ok {
-		f.called = now
-		p.failing[name] = f
-	}
+	f, ok := p.failing[name]
+	again = ok && now.Sub(f.tried) >= failingPause
 	for _, purpose := range []peerv1.Hello_Purpose{peerv1.Hello_PURPOSE_PROBE, peerv1.Hello_PURPOSE_CLOCK} {
 		key := peerPurpose{name, purpose}
 		if last, known := p.states[key]; known && last.Err != "" {
 			p.states[key] = peerReach{PeerStatus: PeerStatus{Name: name, Since: now}, tried: now, reached: true}
 		}
 	}
+	return again
 }
 
 func (f failing) stale(now time.Time) bool { return f.tried.IsZero() || now.Sub(f.tried) > failingFor }
-
-// counts says whether the peer is known not to be reached.
-func (f failing) counts(now time.Time) bool { return !f.stale(now) && !f.tried.Before(f.called) }
 
 // cannotReach returns the peers to which no dial has succeeded since one failed lately, by name.
 func (p *reachability) cannotReach() []PeerStatus {
@@ -151,7 +149,7 @@ func (p *reachability) cannotReach() []PeerStatus {
 	defer p.mu.Unlock()
 	var all []PeerStatus
 	for name, f := range p.failing {
-		if f.counts(now) {
+		if !f.stale(now) {
 			all = append(all, PeerStatus{Name: name, Err: f.reason, Since: f.since})
 		}
 	}
@@ -166,7 +164,7 @@ func (p *reachability) unreachable(name string) (time.Duration, string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	f, ok := p.failing[name]
-	if !ok || !f.counts(now) {
+	if !ok || f.stale(now) {
 		return 0, ""
 	}
 	return max(now.Sub(f.since), 1), f.reason

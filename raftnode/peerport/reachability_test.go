@@ -80,13 +80,18 @@ func TestUnreachable(t *testing.T) {
 		dial(peerv1.Hello_PURPOSE_CLOCK, lost)
 		want("failed again", 3*time.Second)
 		time.Sleep(time.Second)
-		p.heard("n2")
-		want("it called", 0)
-		time.Sleep(time.Second)
+		if !p.heard("n2") {
+			t.Error("it called, and is not to be dialed")
+		}
+		want("it called", 4*time.Second)
 		dial(peerv1.Hello_PURPOSE_CLOCK, lost)
-		want("it called and is tried again", 5*time.Second)
-		time.Sleep(failingFor)
-		want("just not long ago", 5*time.Second+failingFor)
+		if p.heard("n2") {
+			t.Error("it called, and is to be dialed although it just was")
+		}
+		time.Sleep(time.Second)
+		want("it called and was tried again", 5*time.Second)
+		time.Sleep(failingFor - time.Second)
+		want("just not long ago", 4*time.Second+failingFor)
 		time.Sleep(1)
 		want("long ago", 0)
 		dial(peerv1.Hello_PURPOSE_CLOCK, lost)
@@ -96,5 +101,8 @@ func TestUnreachable(t *testing.T) {
 		want("reached again", 0)
 		dial(peerv1.Hello_PURPOSE_RAFT, context.Canceled)
 		want("given up", 0)
+		if p.heard("n2") {
+			t.Error("it called, and is to be dialed although it can be reached")
+		}
 	})
 }
