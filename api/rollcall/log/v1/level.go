@@ -15,6 +15,8 @@ const (
 	LevelAccess uint32 = 2
 	// LevelReach is the level since which members tell each other who cannot connect to whom.
 	LevelReach uint32 = 2
+	// LevelMembers is the level since which members are added and removed.
+	LevelMembers uint32 = 2
 )
 
 // LevelOf is the level that a number in a message stands for.
