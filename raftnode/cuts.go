@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/reach"
@@ -26,7 +28,7 @@ func (n *Node) tellReach(member string, answer *peerv1.ClockReading) {
 	}
 	failing, _ := n.port.Unreachable(member)
 	answer.Unreachable = int64(failing)
-	reaches, reachedBy := n.reach.Count(n.otherVoterNames())
+	reaches, reachedBy := n.reach.Count(n.otherVoters())
 	answer.Reaches, answer.ReachedBy = uint32(reaches), uint32(reachedBy)
 }
 
@@ -48,9 +50,14 @@ func (n *Node) leaderToAsk() string {
 	return name
 }
 
-func (n *Node) otherVoterNames() (names []string) {
-	if r := n.raft.Load(); r != nil {
-		for _, s := range n.otherVoters(r) {
+// otherVoters are the names of raft's voters, this node not among them.
+func (n *Node) otherVoters() (names []string) {
+	r := n.raft.Load()
+	if r == nil {
+		return nil
+	}
+	for _, s := range r.GetConfiguration().Configuration().Servers {
+		if s.Suffrage == raft.Voter && string(s.ID) != n.cfg.Node {
 			names = append(names, string(s.ID))
 		}
 	}
@@ -65,7 +72,7 @@ func (n *Node) handOverIfCutOff(ctx context.Context) {
 	if lead == nil || time.Since(lead.since) < reach.After {
 		return
 	}
-	v := n.reach.Judge(n.otherVoterNames())
+	v := n.reach.Judge(n.otherVoters())
 	by := strings.Join(v.By, ", ")
 	if was := n.unsucceeded.Swap(v.By != nil && v.To == ""); v.To == "" {
 		if v.By != nil && !was {
@@ -73,10 +80,10 @@ func (n *Node) handOverIfCutOff(ctx context.Context) {
 		}
 		return
 	}
-	if time.Since(n.handedOver) < handOverEvery {
+	if time.Since(n.cutOff) < handOverEvery {
 		return
 	}
-	n.handedOver = time.Now()
+	n.cutOff = time.Now()
 	ctx, cancel := context.WithTimeout(ctx, handOverWithin)
 	defer cancel()
 	n.logger.Warn("this leader hands over: a majority of the voters cannot connect to it", "voters", by, "to", v.To)

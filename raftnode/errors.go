@@ -14,9 +14,6 @@ var ErrNotFormed = errors.New("this node belongs to no cluster yet")
 // ErrNoSuccessor means that leadership cannot be handed over: no other voter can be reached.
 var ErrNoSuccessor = errors.New("transfer leadership: no other voter can be reached")
 
-// ErrNotVoter means that leadership cannot be handed to who was named.
-var ErrNotVoter = errors.New("transfer leadership: no other voter has that name")
-
 // The errors of Open, Propose and DialPeer, as their packages declare them.
 var (
 	ErrNotLeader  = proposer.ErrNotLeader
