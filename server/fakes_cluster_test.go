@@ -49,6 +49,7 @@ type testCluster struct {
 	t     testing.TB
 	nodes map[string]*testNode
 	names []string
+	stale string // a node that is never fresh, where a test says so
 
 	mu     sync.Mutex
 	refuse map[string]error                     // DialPeer's answer for a name

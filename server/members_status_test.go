@@ -83,6 +83,11 @@ func TestProblemsOfMembers(t *testing.T) {
 			c.alterEverywhere("n4", is(joiningPhase, ""))
 			leaderSays(c, "n4", "waits: n3 does not answer, and without it there is no quorum")
 		}, 0, []string{"n4 (joining) waits: n3 does not answer, and without it there is no quorum"}, nil},
+		"one that joins has not caught up": {4, func(c *testCluster) {
+			c.alterEverywhere("n4", is(joiningPhase, ""))
+			c.nodes["n4"].agreement.change(func(st *NodeStatus) { st.Leader = "" })
+			c.stale = "n4"
+		}, 0, nil, nil},
 		"one that leaves is silent": {4, func(c *testCluster) {
 			c.alterEverywhere("n4", is(leavingPhase, ""))
 			c.refuseDials("n4", errRefused)
@@ -122,8 +127,10 @@ func TestProblemsOfMembers(t *testing.T) {
 			tt.prepare(c)
 			ask := func() *rollcallv1.GetStatusResponse {
 				t.Helper()
-				for _, n := range c.nodes {
-					n.setFresh(time.Now())
+				for name, n := range c.nodes {
+					if n.setFresh(time.Now()); name == c.stale {
+						n.setFresh(time.Time{})
+					}
 				}
 				res, err := c.nodes["n1"].cluster().GetStatus(timeout(t, 5*time.Second), &rollcallv1.GetStatusRequest{})
 				if err != nil {

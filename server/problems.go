@@ -9,8 +9,8 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// localProblems says what is wrong as far as this node knows, worst first.
-func localProblems(node string, st NodeStatus, v verdict) []string {
+// localProblems says what is wrong as far as this node knows, worst first. writable: a change through it would go.
+func localProblems(node string, st NodeStatus, v verdict, writable bool) []string {
 	var out []string
 	if v.readsWhy != "" {
 		out = append(out, ownProblem(node, st, v.readsWhy))
@@ -21,6 +21,7 @@ func localProblems(node string, st NodeStatus, v verdict) []string {
 	if st.Formed && st.Leader == "" {
 		out = append(out, "no leader: writes are refused")
 	}
+	out = append(out, localCutProblems(node, st, writable)...)
 	return append(out, clockProblems(st.Clocks)...)
 }
 
@@ -90,7 +91,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	voters, answering := 0, 0
 	silent := make(map[string]bool)
 	for _, a := range answers {
-		silent[a.member.GetName()] = a.res == nil
+		silent[a.member.GetName()] = a.res == nil && !st.calls(a.member.GetName())
 	}
 	for _, m := range st.Members {
 		if m.GetVoter() {
@@ -102,6 +103,14 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	}
 	voters += len(st.GoneVoters)
 	quorum := voters/2 + 1
+	closed := cuts(node, st, answers)
+	for _, c := range closed {
+		s := memberSilent
+		if c.to == res.GetLeader() && slices.Contains(c.from, node) {
+			s = noWrites
+		}
+		add(s, "%s", c.words(node, st, res.GetLeader(), res.GetWritable()))
+	}
 
 	self := memberStatusNamed(res.GetMembers(), node)
 	switch {
@@ -113,9 +122,10 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			text += fmt.Sprintf(", %d of them answered", answering)
 		}
 		add(noWrites, "%s", text)
+	case cutFrom(closed, node, res.GetLeader()): // said above
 	case leader.res == nil:
 		add(noWrites, "leader %s does not answer: writes through this node are refused until it does or another leads", res.GetLeader())
-	case !res.GetWritable():
+	case !leader.res.GetWritable():
 		add(noWrites, "leader %s does not take writes yet", res.GetLeader())
 	case st.Leader == "":
 		add(noWrites, "%s knows no leader: writes through it are refused; %s leads", node, res.GetLeader())
@@ -128,13 +138,13 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			switch {
 			case ms.GetError() != "" && !(ms.GetError() == self.GetError() && !st.Formed):
 				add(memberUnwell, "%s: %s", name, ms.GetError())
-			case !ms.GetReady() && ms.GetError() == "" && res.GetLeader() != "":
+			case !ms.GetReady() && ms.GetError() == "" && res.GetLeader() != "" && a.member.GetPhase() != rollcallv1.MemberPhase_MEMBER_PHASE_JOINING:
 				add(memberUnwell, "%s: not ready: it has heard no leader lately", name)
 			}
 			continue
 		}
-		if a.member.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING {
-			continue // it is to be silent
+		if a.member.GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING || cutFrom(closed, node, name) {
+			continue // it is to be silent, or was named above
 		}
 		silence := now.Sub(a.since)
 		text := calledBy(a.member) + ": " + a.why

@@ -16,7 +16,7 @@ const lostAfter = 10 * time.Minute
 func calledBy(m *rollcallv1.Member) string {
 	switch p := m.GetPhase(); p {
 	case rollcallv1.MemberPhase_MEMBER_PHASE_JOINING, rollcallv1.MemberPhase_MEMBER_PHASE_REPLICA, rollcallv1.MemberPhase_MEMBER_PHASE_LEAVING:
-		return m.GetName() + " (" + phaseText(p) + ")"
+		return m.GetName() + " (" + PhaseText(p) + ")"
 	}
 	return m.GetName()
 }

@@ -116,7 +116,7 @@ func (s *clusterService) handOver(ctx context.Context, to string) (*rollcallv1.T
 			return nil, &rpcerror.Failure{Reason: rpcerror.ReasonNotFound, Message: "member " + rpcerror.QuoteShort(to) + " does not exist",
 				Meta: map[string]string{rpcerror.MetaWritten: rpcerror.WrittenNo, rpcerror.MetaMember: to}}
 		}
-		return nil, rpcerror.NotTransferred("%s does not vote, so it cannot lead: its phase is %s; see rollcall member list", to, phaseText(m.GetPhase()))
+		return nil, rpcerror.NotTransferred("%s does not vote, so it cannot lead: its phase is %s; see rollcall member list", to, PhaseText(m.GetPhase()))
 	}
 	err := s.members.TransferLeadershipTo(ctx, to)
 	if err != nil {
@@ -152,8 +152,8 @@ func reasonStays(err error, to string) string {
 	return err.Error()
 }
 
-// phaseText is a phase as people read it.
-func phaseText(p rollcallv1.MemberPhase) string {
+// PhaseText is a phase as people read it.
+func PhaseText(p rollcallv1.MemberPhase) string {
 	switch p {
 	case rollcallv1.MemberPhase_MEMBER_PHASE_JOINING:
 		return "joining"
