@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 
-	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -140,7 +139,7 @@ func (tx *Tx) forgetRemoved() {
 			count++
 		}
 	}
-	for ; count > limits.MaxRemovedMembers; count-- {
+	for ; count > s.mostRemoved; count-- {
 		oldest, first := "", int64(math.MaxInt64)
 		s.eachRemoved(func(key string, r *logv1.RemovedMember) {
 			if _, ok := p.newest[recordKey{removedKind.Number, key}]; !ok && r.GetRevision() < first {

@@ -87,6 +87,9 @@ func (tx *Tx) replaceMember(c *logv1.ReplaceMember) *logv1.Refusal {
 	if refusal != nil {
 		return refusal
 	}
+	if directory == m.GetDirectoryId() { // a founder's that has not announced itself
+		return memberExists(m, &logv1.Member{Name: m.GetName(), DirectoryId: directory})
+	}
 	if refusal := tx.s.checkLastVoter(m.GetName(), before); refusal != nil {
 		return refusal
 	}

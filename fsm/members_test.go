@@ -103,6 +103,7 @@ func TestMemberCommands(t *testing.T) {
 			{announce(joiner("n2", "d2")), "DIRECTORY_REMOVED n2 given d2 held n2 value 2", "n1=d1, -n2 d2"},
 		},
 		"one that is replaced": {
+			{logv1.ReplaceMemberCommand(joiner("n2", "d2"), "d2", false), "MEMBER_EXISTS n2 given d2 held d2", founder},
 			{logv1.ReplaceMemberCommand(joiner("n2", "e2"), "d2", false), "", "n1=d1, n2=e2 joined, -n2 d2 by e2"},
 			{announce(joiner("n2", "d2")), "INVALID n2 given d2 held e2", "n1=d1, n2=e2 joined, -n2 d2 by e2"},
 		},

@@ -69,12 +69,14 @@ func (n *Node) measureClocks(ctx context.Context) {
 // measureOnce asks each other member once, over the connection that there is or a new one.
 func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
 	var names []string
-	for _, s := range n.raft.Load().GetConfiguration().Configuration().Servers {
+	servers := n.raft.Load().GetConfiguration().Configuration().Servers
+	for _, s := range servers {
 		names = append(names, string(s.ID))
 	}
 	if len(names) == 0 {
 		return // this node has not heard from the cluster yet
 	}
+	n.trans.Retain(servers)
 	n.clock.SetMembers(names)
 	ctx, cancel := context.WithTimeout(ctx, clockWait)
 	defer cancel()

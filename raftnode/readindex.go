@@ -63,7 +63,7 @@ func (n *Node) confirmed(r *raft.Raft, term, round uint64) bool {
 			continue
 		}
 		voters++
-		if string(s.ID) == n.cfg.Node || n.trans.Acks().Since(s.ID, term, round) {
+		if string(s.ID) == n.cfg.Node || n.trans.Acks().Since(s.Address, term, round) {
 			answered++
 		}
 	}

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/rollcallhq/rollcall/raftnode/clock"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/reconciler"
 )
 
 // public is what Changed tells of.
@@ -44,9 +46,15 @@ type Status struct {
 	CommitIndex   uint64
 	Voters        []string // by name
 	NonVoters     []string
-	Peers         []peerport.PeerStatus // those that were dialed, by name
-	Clocks        []clock.Offset        // of the members that answered lately, this node included, by name
+	Servers       []Server // all of them, as raft's configuration has them, by name
+	// Steps says, on a leader, why members that are not in raft's configuration as they should be wait, by name.
+	Steps  map[string]string
+	Peers  []peerport.PeerStatus // those that were dialed, by name
+	Clocks []clock.Offset        // of the members that answered lately, this node included, by name
 }
+
+// Server is one of raft's configuration. Its Directory is "" for a founder.
+type Server = reconciler.Server
 
 // Status never blocks.
 func (n *Node) Status() Status {
@@ -58,6 +66,7 @@ func (n *Node) Status() Status {
 	n.mu.Lock()
 	s.LeaderChanges = n.elected
 	waiting := n.waiting
+	s.Steps = maps.Clone(n.steps)
 	n.mu.Unlock()
 	if fast := n.failover.Load(); fast != nil {
 		s.FastFailovers = fast.Count()
@@ -84,6 +93,7 @@ func (n *Node) Status() Status {
 	}
 	slices.Sort(s.Voters)
 	slices.Sort(s.NonVoters)
+	s.Servers = servers(r)
 	return s
 }
 

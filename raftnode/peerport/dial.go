@@ -156,10 +156,19 @@ func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLos
 
 // Dial connects to the named peer. The connection is closed with the port at the latest.
 func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, error) {
+	return p.DialDirectory(ctx, name, purpose, func(string) error { return nil })
+}
+
+// DialDirectory is Dial with a look at the data directory of who answers: an error of wanted ends the connection.
+func (p *Port) DialDirectory(ctx context.Context, name string, purpose peerv1.Hello_Purpose, wanted func(directory string) error) (net.Conn, error) {
 	before := p.PeerLevel(name)
 	conn, h, _, err := p.dial(ctx, name, purpose)
 	if err == nil {
-		if err = fell(before, h); err != nil {
+		err = wanted(h.GetDirectoryId())
+		if err == nil {
+			err = fell(before, h)
+		}
+		if err != nil {
 			_ = conn.Close()
 		}
 	}
