@@ -98,7 +98,9 @@ func (a *app) explain(err error) *failure {
 		case e.Written == client.WrittenUnknown:
 			f.next = cmp.Or(t.unknown, f.next)
 		case t.next != nil:
-			f.next = cmp.Or(t.next(e), f.next)
+			if next, decided := t.next(e); decided {
+				f.next = next
+			}
 		}
 		return f
 	}
@@ -183,8 +185,8 @@ type attempt struct {
 	what     string
 	err      error
 	notFound string // what to do next if it was not found; "": the usual advice
-	// next returns what to do next, if the change was not made; "": the usual advice. It may be nil.
-	next func(*client.Error) string
+	// next returns what to do next if the change was not made, and whether it decides that. It may be nil.
+	next func(*client.Error) (string, bool)
 	// unknown is what to do if nobody knows whether it was done; "": repeat it with the same request id.
 	unknown string
 }
@@ -291,6 +293,7 @@ var unknownOnce = strings.NewReplacer(
 	"; retry only with the same request_id", "",
 	"; outcome unknown, retry only with the same request_id", "",
 	"outcome unknown: ", "",
+	"; see rollcall status", "",
 )
 
 // missingAdvice says where to look for what does not exist: a service, an override, a rule or a lease.

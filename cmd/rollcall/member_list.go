@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -34,7 +35,7 @@ know it by. "rollcall status" shows how the members are.`,
 					if err := newGrid(a, membershipColumns).write(s.GetMembers()); err != nil {
 						return err
 					}
-					return a.writePhases(s)
+					return a.writePhases(s, false)
 				})
 			})
 		},
@@ -57,10 +58,16 @@ func membersOf(s *rollcallv1.GetStatusResponse) membersJSON {
 	return list
 }
 
-// writePhases says of each member that is to become something else what that waits for.
-func (a *app) writePhases(s *rollcallv1.GetStatusResponse) error {
+// detailWaits begins what nodes say of a change that does not go on until somebody does something. The problems of a
+// status name it.
+const detailWaits = "waits: "
+
+// writePhases says of each member that is to become something else how far it is; not what the problems say, if those
+// are shown too.
+func (a *app) writePhases(s *rollcallv1.GetStatusResponse, problems bool) error {
 	for _, m := range s.GetMembers() {
-		if m.GetMember().GetPhaseDetail() == "" {
+		detail := m.GetMember().GetPhaseDetail()
+		if detail == "" || problems && strings.HasPrefix(detail, detailWaits) {
 			continue
 		}
 		if _, err := fmt.Fprintln(a.stdout, format.Printable(format.OneLine(explain.Member(m.GetMember())))); err != nil {

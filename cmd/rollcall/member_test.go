@@ -59,11 +59,14 @@ func TestStatusShowsPhases(t *testing.T) {
 	if r := rollcall(t, "status"); !strings.Contains(r.stdout, "NODE  ROLE      PHASE    READY") || !strings.Contains(r.stdout, "n3    follower  replica  yes") {
 		t.Error(r.stdout)
 	}
-	phase("n3", leaving, "waits: n2 does not answer, and without it n1 alone has no quorum")(f)
+	phase("n2", joining, "1,234 entries behind")(f)
+	phase("n3", leaving, "waits: n2 does not answer, and without it n1 alone has no quorum")(f) // stands among the problems
 	r := rollcall(t, "status")
-	if !strings.Contains(r.stdout, "\nn3 is leaving: waits: n2 does not answer, and without it n1 alone has no quorum\n") {
+	if !strings.HasSuffix(r.stdout, "\nn2 is joining: 1,234 entries behind\n") {
 		t.Error(r.stdout)
 	}
+	phase("n2", voter, "")(f)
+	r = rollcall(t, "status")
 	rollcall(t, "status", "--wait", "300ms").want(t, exitNotAsAsked, r.stdout,
 		"rollcall: the cluster is not ready after 300ms: n3 is leaving: waits: n2 does not answer, and without it n1 alone has no quorum\n")
 }
@@ -249,26 +252,26 @@ func TestMemberUsage(t *testing.T) {
 	}
 }
 
+// Nodes say what to do about a refusal, and it is not said twice.
 func TestMemberRefusals(t *testing.T) {
 	f := startFake(t)
 	f.startMembers()
-	for reason, want := range map[string]string{
-		client.ReasonMemberExists:      `"rollcall member list" shows the members; a member that has lost its data directory is replaced with "rollcall member replace"`,
-		client.ReasonDirectoryRemoved:  "start n4 again with an empty --data directory",
-		client.ReasonLastVoter:         `add another voter first: "rollcall member add"`,
-		client.ReasonWouldLoseQuorum:   `"rollcall status" shows which members do not answer: bring them back, or replace them, first; --force does it all the same`,
-		client.ReasonChangeInProgress:  `"rollcall member list" shows how far it is; run this again afterwards`,
-		client.ReasonMemberNotEmpty:    "start n4 with an empty --data directory",
-		client.ReasonMemberUnreachable: `is n4 running, with "rollcall serve --join", and is its peer address right?`,
-		client.ReasonMemberMismatch:    "give the peer address of n4, and its name as --node has it",
-		client.ReasonMemberNotWaiting:  `start n4 with "rollcall serve --join", without --member`,
-		client.ReasonMemberAnswers:     "a member that is well is not replaced; --force replaces it all the same",
+	for reason, message := range map[string]string{
+		client.ReasonMemberExists:      "not written: n4 is a member already",
+		client.ReasonWouldLoseQuorum:   "not written: without n4 there are 2 voters; mend those first",
+		client.ReasonUpgradeIncomplete: "not written: n4 runs v1: start a newer version of rollcall there",
 	} {
-		f.refuseWrites(refusal(codes.FailedPrecondition, reason, "because", map[string]string{"written": "no"}))
-		rollcall(t, "member", "add", "n4", "--peer", "h:1").want(t, exitNotDone, "", "rollcall: cannot add n4: because; "+want+"\n")
+		f.refuseWrites(refusal(codes.FailedPrecondition, reason, message, map[string]string{"written": "no"}))
+		rollcall(t, "member", "add", "n4", "--peer", "h:1").want(t, exitNotDone, "", "rollcall: cannot add n4: "+message+"\n")
 	}
-	f.refuseWrites(refusal(codes.FailedPrecondition, client.ReasonNotTransferred, "n4 is no voter", nil))
-	rollcall(t, "transfer-leader", "n4").want(t, exitNotDone, "", "rollcall: cannot transfer leadership to n4: n4 is no voter; \"rollcall status\" shows the voters, and who leads\n")
+	f.refuseWrites(refusal(codes.FailedPrecondition, client.ReasonUpgradeIncomplete, "not written: level 2 waits", map[string]string{"written": "no"}))
+	rollcall(t, "member", "promote", "n2").want(t, exitNotDone, "", "rollcall: cannot promote n2: not written: level 2 waits; \"rollcall status\" shows which members are to be upgraded first\n")
+	f.refuseWrites(refusal(codes.NotFound, "NOT_FOUND", "nobody can take its place; add it: rollcall member add n3 --peer HOST:PORT", nil))
+	rollcall(t, "member", "replace", "n3").want(t, exitNotDone, "", "rollcall: cannot replace n3: nobody can take its place; add it: rollcall member add n3 --peer HOST:PORT\n")
+	f.refuseWrites(refusal(codes.FailedPrecondition, client.ReasonNotTransferred, "n4 does not vote", map[string]string{"written": "no"}))
+	rollcall(t, "transfer-leader", "n4").want(t, exitNotDone, "", "rollcall: cannot transfer leadership to n4: n4 does not vote\n")
+	f.refuseWrites(refusal(codes.Unknown, "OUTCOME_UNKNOWN", "outcome unknown: n1 does not lead any more; see rollcall status", map[string]string{"written": "unknown"}))
+	rollcall(t, "transfer-leader").want(t, exitUnknown, "", "rollcall: outcome of transfer leadership unknown: "+f.address+": n1 does not lead any more…")
 	f.refuseWrites(nil)
 	rollcall(t, "member", "remove", "n9").want(t, exitNotDone, "", "rollcall: cannot remove n9: n9 is no member; \"rollcall member list\" shows the members\n")
 }

@@ -56,7 +56,7 @@ func (a *app) changeMember(cmd *cobra.Command, m *memberFlags, change memberChan
 	others := a.othersThan(making, c, change, m)
 	resp, err := change.call(making, c, o)
 	if err != nil {
-		return &attempt{what: change.what, err: err, next: memberAdvice(change)}
+		return &attempt{what: change.what, err: err, next: memberAdvice}
 	}
 	told := change.describe(resp)
 	if m.dryRun || m.noWait {

@@ -71,7 +71,7 @@ func (a *app) writeStatus(s *rollcallv1.GetStatusResponse) error {
 	if err := newGrid(a, statusColumns(s)).write(s.GetMembers()); err != nil {
 		return err
 	}
-	if err := a.writePhases(s); err != nil {
+	if err := a.writePhases(s, true); err != nil {
 		return err
 	}
 	if held := s.GetLevelHeld(); held != "" {

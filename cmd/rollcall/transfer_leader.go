@@ -6,7 +6,6 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-	"google.golang.org/grpc/codes"
 
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
@@ -34,7 +33,7 @@ machine; a node that is stopped with SIGTERM hands leadership over by itself.`,
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
 				resp, err := c.TransferLeadership(ctx, to)
 				if err != nil {
-					return &attempt{what: what, err: err, next: transferAdvice, unknown: `"rollcall status" shows who leads`}
+					return &attempt{what: what, err: err, next: memberAdvice, unknown: `"rollcall status" shows who leads`}
 				}
 				return a.printWrite(resp, false, func(w io.Writer) {
 					fmt.Fprintf(w, "%s leads, term %d\n", format.Printable(resp.GetLeader()), resp.GetTerm())
@@ -42,14 +41,4 @@ machine; a node that is stopped with SIGTERM hands leadership over by itself.`,
 			})
 		},
 	})
-}
-
-func transferAdvice(e *client.Error) string {
-	switch {
-	case e.Reason == client.ReasonNotTransferred:
-		return `"rollcall status" shows the voters, and who leads`
-	case e.Code == codes.NotFound:
-		return memberListAdvice
-	}
-	return ""
 }
