@@ -299,6 +299,7 @@ type testOptions struct {
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
 	logTime   int64 // what the fold holds from before the start
+	maxLevel  uint32
 	roster    *testRoster
 }
 
@@ -327,6 +328,9 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.path != "" {
 			opt.path = o.path
 		}
+		if o.maxLevel != 0 {
+			opt.maxLevel = o.maxLevel
+		}
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
 		}
@@ -335,7 +339,7 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		}
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
-	n.fold.logTime, n.fold.roster = opt.logTime, opt.roster
+	n.fold.logTime, n.fold.roster, n.fold.maxLevel = opt.logTime, opt.roster, opt.maxLevel
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reach"
 	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
 	"github.com/rollcallhq/rollcall/raftnode/transport"
 	"github.com/rollcallhq/rollcall/raftnode/workaround"
@@ -34,6 +35,9 @@ type Node struct {
 	logger      *slog.Logger
 	port        *peerport.Port
 	clock       *clock.Clock
+	reach       reach.Reach
+	unsucceeded atomic.Bool                  // see Status.Unsucceeded
+	cutOff      time.Time                    // when this node handed over last because it was cut off; measureClocks's own
 	trans       *transport.Transport         // nil until raft runs; set before raft is
 	log         *workaround.ConfigurationLog // raft's; nil until raft runs; set before raft is
 
@@ -101,6 +105,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		View:           n.view,
 		Resolve:        n.addresses,
 		Met:            n.met,
+		Again:          n.measureSoon,
 		Failover:       n.answerFailover,
 		TLS:            cfg.TLS,
 		Names:          cfg.CertificateNames,
@@ -397,6 +402,10 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 // PeerLevel is the highest feature level that a member's running process can read, as its last hello
 // says; 0: it sent none to this process.
 func (n *Node) PeerLevel(name string) uint32 { return n.port.PeerLevel(name) }
+
+// Unreachable returns for how long the named member could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (n *Node) Unreachable(name string) (time.Duration, string) { return n.port.Unreachable(name) }
 
 // Close ends agreement: nothing new is proposed, what is under way gets a moment, raft and the peer
 // port end. A leader should have called TransferLeadership. It may be called often, and returns after

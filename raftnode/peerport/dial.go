@@ -14,6 +14,7 @@ import (
 // dial connects to the named peer and exchanges hellos. It tries the peer's addresses in order and takes the
 // first one where that peer answers. It returns also the peer's hello and the address.
 func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, *peerv1.Hello, string, error) {
+	begun := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -24,7 +25,7 @@ func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpo
 		}
 		return nil, nil, "", ErrClosed
 	}
-	p.reachability.dialed(name, purpose, err)
+	p.reachability.dialed(name, purpose, begun, err)
 	return conn, h, address, err
 }
 
