@@ -181,9 +181,13 @@ func (n clusterMembers) SilentFounders() map[string]*logv1.Member {
 
 // ProbeAddress implements server.Members.
 func (n clusterMembers) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error) {
-	h, err := any(n.raft).(interface {
+	prober, ok := any(n.raft).(interface {
 		ProbeAddress(context.Context, string) (*peerv1.Hello, error)
-	}).ProbeAddress(ctx, address)
+	})
+	if !ok {
+		return nil, errors.New("this version cannot ask who is there")
+	}
+	h, err := prober.ProbeAddress(ctx, address)
 	if refusal := (*certs.Refusal)(nil); errors.As(err, &refusal) {
 		err = &server.ImpostorError{Err: err}
 	}
