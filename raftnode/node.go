@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,6 +34,10 @@ type Node struct {
 	trans       *transport.Transport // nil until raft runs; set before raft is
 
 	founding atomic.Pointer[store.Founding]    // nil: no cluster yet
+	joined   bool                              // made a member of a cluster that ran; set before raft runs
+	noted    atomic.Pointer[store.Roster]      // the newest that members told, or that was written; nil: none
+	members  atomic.Pointer[knownMembers]      // what was computed last
+	removal  atomic.Pointer[store.Removal]     // nil: this directory was not removed, as far as is known
 	raft     atomic.Pointer[raft.Raft]         // nil: does not run yet
 	failover atomic.Pointer[failover.Failover] // nil: raft does not run yet, or Config.FastFailover is off
 	failed   atomic.Bool                       // OnFailure was told
@@ -47,6 +50,8 @@ type Node struct {
 	forming chan struct{} // closed when no goroutine is forming
 	kick    chan struct{} // capacity 1: somebody has a cluster
 	measure chan struct{} // capacity 1: clocks are to be measured now
+	ask     chan struct{} // capacity 1: the other members are to be asked who belongs to the cluster
+	told    chan struct{} // capacity 1: another member told who does, or that this directory does not
 	stopped chan struct{} // closed when raft has ended, or was given up
 
 	mu      sync.Mutex // guards all below
@@ -74,6 +79,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		forming: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		measure: make(chan struct{}, 1),
+		ask:     make(chan struct{}, 1),
+		told:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 		changed: make(chan struct{}),
 		waiting: "starting",
@@ -84,6 +91,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.founding.Store(id.Founding)
+	n.noted.Store(id.Roster)
+	n.joined = id.Joined
 	n.clock = n.newClock()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.port, err = peerport.Open(peerport.Config{
@@ -95,6 +104,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		View:           n.view,
 		Resolve:        n.addresses,
 		Met:            n.met,
+		Answered:       n.answered,
 		Failover:       n.answerFailover,
 		TLS:            cfg.TLS,
 		Names:          cfg.CertificateNames,
@@ -124,8 +134,11 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// checkData refuses what no crash can leave behind.
+// checkData refuses what no crash can leave behind, and a directory that was removed.
 func (n *Node) checkData(id store.Identity) error {
+	if id.Removed != nil {
+		return n.removedError(*id.Removed)
+	}
 	used, err := n.cfg.Log.HasState()
 	if err != nil {
 		return err
@@ -155,74 +168,6 @@ func (n *Node) formInBackground() {
 func (n *Node) fail(err error) {
 	n.failed.Store(true)
 	n.failing.Do(func() { go n.cfg.OnFailure(err) })
-}
-
-func (n *Node) view() peerport.View {
-	return newView(&n.cfg, n.directoryID, n.founding.Load(), n.raft.Load() != nil)
-}
-
-// newView takes announced from the fold; what it says of a member is newer than the founding.
-func newView(cfg *Config, directoryID string, founding *store.Founding, running bool) peerport.View {
-	v := peerport.View{
-		Node:        cfg.Node,
-		DirectoryID: directoryID,
-		Version:     cfg.Version,
-		Members:     cfg.Members,
-		Founding:    founding,
-		Known:       map[string]string{},
-		Running:     running,
-
-		MaxLevel:     cfg.State.MaxLevel(),
-		ClusterLevel: cfg.State.Level(),
-	}
-	if founding == nil {
-		return v
-	}
-	for _, m := range founding.Members {
-		v.Known[m.Name] = m.DirectoryID
-	}
-	for name, m := range cfg.State.Members() {
-		if m.GetDirectoryId() != "" || v.Known[name] == "" {
-			v.Known[name] = m.GetDirectoryId()
-		}
-	}
-	return v
-}
-
-// addresses are where a member may be found, as listed, as announced and as it was at the founding,
-// in this order.
-func (n *Node) addresses(name string) []string {
-	var all []string
-	add := func(address string) {
-		if address != "" && !slices.Contains(all, address) {
-			all = append(all, address)
-		}
-	}
-	for _, m := range n.cfg.Members {
-		if m.Name == name {
-			add(m.PeerAddress)
-		}
-	}
-	add(n.cfg.State.Members()[name].GetPeerAddress())
-	if f := n.founding.Load(); f != nil {
-		for _, m := range f.Members {
-			if m.Name == name {
-				add(m.PeerAddress)
-			}
-		}
-	}
-	return all
-}
-
-// met hurries forming when somebody has a cluster.
-func (n *Node) met(h *peerv1.Hello) {
-	if h.GetClusterId() == "" || n.founding.Load() != nil {
-		return
-	}
-	select {
-	case n.kick <- struct{}{}:
-	default:
-	}
 }
 
 // startRaft starts raft on the stores. The founding is set.
@@ -262,6 +207,8 @@ func (n *Node) startRaft(asFounder bool) error {
 		n.wg.Go(func() { fast.Run(n.ctx) })
 	}
 	n.wg.Go(func() { n.measureClocks(n.ctx) })
+	n.wg.Go(func() { n.followMembers(n.ctx) })
+	n.wg.Go(func() { n.askMembers(n.ctx) })
 	n.wg.Go(func() { n.followLeadership(r, notify, n.stopped) })
 	n.wg.Go(func() {
 		for {
@@ -331,7 +278,11 @@ func (n *Node) setWaiting(text string) {
 	same := n.waiting == text
 	n.waiting = text
 	n.mu.Unlock()
-	if !same {
+	switch {
+	case same:
+	case len(n.cfg.Join) > 0:
+		n.logger.Info("waiting to be made a member of a cluster", "reason", text)
+	default:
 		n.logger.Info("waiting to form a cluster", "reason", text)
 	}
 }

@@ -174,7 +174,7 @@ func (id Identity) check() error {
 	case id.Founding == nil && (id.Joined || id.Roster != nil):
 		return errors.New("it says who belongs to its cluster, but not which cluster that is")
 	case id.Roster != nil:
-		return id.Roster.check()
+		return id.Roster.Check()
 	}
 	return nil
 }

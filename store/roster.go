@@ -42,8 +42,8 @@ func (r *Roster) clone() *Roster {
 	return &c
 }
 
-// check says what of a roster no code here could have written.
-func (r *Roster) check() error {
+// Check says what of a roster no member could have told, or written.
+func (r *Roster) Check() error {
 	before := ""
 	for _, m := range r.Members {
 		if m.Name <= before {
@@ -99,7 +99,7 @@ func (d *Directory) SetJoined(f Founding, r *Roster) error {
 			return false, fmt.Errorf("data directory %s already belongs to cluster %q, not %q or with other members", d.path, have.ClusterID, f.ClusterID)
 		}
 		if r != nil {
-			if err := r.check(); err != nil {
+			if err := r.Check(); err != nil {
 				return false, err
 			}
 		}
@@ -118,7 +118,7 @@ func (d *Directory) SetRoster(r Roster) error {
 		if id.Roster != nil && id.Roster.Revision >= r.Revision {
 			return false, nil
 		}
-		if err := r.check(); err != nil {
+		if err := r.Check(); err != nil {
 			return false, err
 		}
 		id.Roster = r.clone()

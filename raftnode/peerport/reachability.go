@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -111,6 +112,12 @@ func (p *reachability) heard(name string) {
 			p.states[key] = peerReach{PeerStatus: PeerStatus{Name: name, Since: now}, tried: now, reached: true}
 		}
 	}
+}
+
+func (p *reachability) forget(gone func(name string) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.states, func(key peerPurpose, _ peerReach) bool { return gone(key.name) })
 }
 
 // list returns the peers in order of their names, each as it was found last by a dial of any purpose.
