@@ -39,6 +39,10 @@ type testFold struct {
 	ids       []string // request ids of all other commands
 	entries   int      // with such commands
 	members   map[string]*logv1.Member
+	removed   map[string]*logv1.RemovedMember
+	revision  int64 // of the newest command
+	changed   int64 // of the newest change of members or removed
+	change    chan struct{}
 	advanced  chan struct{}
 	intercept func(*logv1.Command) // before a command is applied
 }
@@ -49,7 +53,10 @@ type testResult struct {
 }
 
 func newTestFold() *testFold {
-	return &testFold{members: map[string]*logv1.Member{}, advanced: make(chan struct{})}
+	return &testFold{
+		members: map[string]*logv1.Member{}, removed: map[string]*logv1.RemovedMember{},
+		advanced: make(chan struct{}), change: make(chan struct{}),
+	}
 }
 
 func (f *testFold) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
@@ -96,7 +103,11 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		case *logv1.Command_AnnounceMember:
 			m := kind.AnnounceMember.GetMember()
 			f.members[m.GetName()] = m
+			f.changeMembers()
+		case *logv1.Command_Record:
+			f.applyMembers(kind.Record)
 		default:
+			f.revision++
 			f.ids = append(f.ids, cmd.GetRequestId())
 			counted = true
 		}
@@ -109,6 +120,67 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		f.mu.Unlock()
 	}
 	return answers
+}
+
+// changeMembers counts a revision of the members. mu is held.
+func (f *testFold) changeMembers() {
+	f.revision++
+	f.changed = f.revision
+	close(f.change)
+	f.change = make(chan struct{})
+}
+
+// applyMembers does what a command says of the members, without any checks. mu is held.
+func (f *testFold) applyMembers(record *logv1.RecordCommand) {
+	var cmd logv1.MemberCommand
+	if record.GetKind() != logv1.Kind_KIND_MEMBER || cmd.UnmarshalVT(record.GetPayload()) != nil {
+		return
+	}
+	f.changeMembers()
+	remove := func(name, replacedBy string) {
+		directory := f.members[name].GetDirectoryId()
+		delete(f.members, name)
+		f.removed[directory] = &logv1.RemovedMember{Name: name, DirectoryId: directory, ReplacedBy: replacedBy, Revision: f.revision,
+			Actor: &logv1.Actor{Name: "cert:ops"}, Reason: "disk", Time: f.logTime}
+	}
+	put := func(m *logv1.Member) {
+		m.Joined = true
+		f.members[m.GetName()] = m
+	}
+	switch kind := cmd.GetCommand().(type) {
+	case *logv1.MemberCommand_Add:
+		put(kind.Add.GetMember())
+	case *logv1.MemberCommand_Remove:
+		remove(kind.Remove.GetName(), "")
+	case *logv1.MemberCommand_Replace:
+		m := kind.Replace.GetMember()
+		remove(m.GetName(), m.GetDirectoryId())
+		put(m)
+	}
+}
+
+func (f *testFold) Removed() map[string]*logv1.RemovedMember {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.removed)
+}
+
+func (f *testFold) Revision() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revision
+}
+
+func (f *testFold) MembersRevision() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
+}
+
+func (f *testFold) MembersChanged() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.change
 }
 
 func (f *testFold) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
@@ -229,7 +301,8 @@ type testOptions struct {
 	intercept func([]*raft.Log) error
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
-	logTime   int64 // what the fold holds from before the start
+	logTime   int64  // what the fold holds from before the start
+	level     uint32 // that the binary can read, and the cluster's from the start; 0: the base level
 }
 
 func (c *testCluster) open(name string, opt ...testOptions) *testNode {
@@ -260,9 +333,11 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
 		}
+		opt.level = max(opt.level, o.level)
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
 	n.fold.logTime = opt.logTime
+	n.fold.level, n.fold.maxLevel = opt.level, opt.level
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

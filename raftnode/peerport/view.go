@@ -54,7 +54,7 @@ func (v View) Question(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
 // by. A node that belongs to a cluster tells ids only to who has shown the right one for the name that it gives;
 // anybody else hears whether the node knows that name, and whether the directory that it has shown was removed.
 func (v View) Answer(h *peerv1.Hello) *peerv1.Hello {
-	newer := logv1.LevelOf(h.GetLevel()) >= levelOfMembers // an older process would not take a hello with newer fields
+	newer := logv1.LevelOf(h.GetLevel()) >= logv1.LevelMembers // an older process would not take a hello with newer fields
 	if v.Founding == nil || v.recognises(h) {
 		answer := v.Hello(h.GetPurpose(), h.GetNode())
 		if v.leaves(h) {
@@ -62,7 +62,7 @@ func (v View) Answer(h *peerv1.Hello) *peerv1.Hello {
 		}
 		if newer && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE {
 			answer.Waiting = v.Waiting
-			if v.ClusterLevel >= levelOfMembers {
+			if v.ClusterLevel >= logv1.LevelMembers {
 				answer.Roster = v.Roster
 			}
 		}
@@ -77,9 +77,6 @@ func (v View) Answer(h *peerv1.Hello) *peerv1.Hello {
 	}
 	return answer
 }
-
-// levelOfMembers is the feature level since which the members of a cluster change.
-const levelOfMembers = 2
 
 // recognises reports whether the sender of a hello has shown the directory of the member that it says it is.
 func (v View) recognises(h *peerv1.Hello) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -36,9 +37,10 @@ func (s streams) Dial(name raft.ServerAddress, timeout time.Duration) (net.Conn,
 	}
 	ctx, cancel := context.WithTimeout(s.port.Context(), min(timeout, s.dialTimeout))
 	defer cancel()
-	conn, err := s.port.Dial(ctx, string(name), peerv1.Hello_PURPOSE_RAFT)
+	member, _, _ := strings.Cut(string(name), "/") // then follows its data directory: see package roster
+	conn, err := s.port.Dial(ctx, member, peerv1.Hello_PURPOSE_RAFT)
 	if err != nil {
-		return nil, errors.New(string(name) + ": " + peerport.Reason(err))
+		return nil, errors.New(member + ": " + peerport.Reason(err))
 	}
 	return &patientConn{Conn: conn}, nil
 }
