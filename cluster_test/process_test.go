@@ -110,6 +110,7 @@ type process struct {
 	args            []string
 	wrap            []string // command in front of the binary
 	members         []string
+	join            []string // peer addresses; not nil: it waits to be made a member
 	mu              sync.Mutex
 	cmd             *exec.Cmd
 	exited          chan struct{}
@@ -175,6 +176,32 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 		}
 	})
 	return c
+}
+
+// joining returns a node that waits to be made a member of the cluster, with new addresses and an empty data directory; the
+// name may be a member's that it shall replace. It does not belong to c.nodes until the test appends it. The test starts
+// it; it is ended with the test.
+func (c *processes) joining(name string, args ...string) *process {
+	c.t.Helper()
+	p := &process{
+		t: c.t, name: name, data: filepath.Join(c.t.TempDir(), "data"),
+		api: freePort(c.t), peer: freePort(c.t), http: freePort(c.t),
+		args: append(slices.Clone(c.nodes[0].args), args...), log: &syncBuffer{}, creds: c.nodes[0].creds,
+	}
+	p.peerListen = p.peer
+	for _, m := range c.nodes {
+		p.join = append(p.join, m.peer)
+	}
+	c.t.Cleanup(func() {
+		p.kill()
+		if p.conn != nil {
+			p.conn.Close()
+		}
+		if c.t.Failed() {
+			c.t.Logf("--- log of %s\n%s", p.name, tail(p.log.String(), 8000))
+		}
+	})
+	return p
 }
 
 func tail(s string, n int) string {
@@ -282,8 +309,12 @@ func (c *processes) others(p *process) []*process {
 
 func (p *process) command() *exec.Cmd {
 	args := []string{"serve", "--node", p.name, "--data", p.data, "--http", p.http, "--api-listen", p.api, "--peer-listen", p.peerListen}
-	for _, m := range p.members {
-		args = append(args, "--member", m)
+	if len(p.join) > 0 {
+		args = append(args, "--join", strings.Join(p.join, ","), "--advertise-api", p.api, "--advertise-peer", p.peer)
+	} else {
+		for _, m := range p.members {
+			args = append(args, "--member", m)
+		}
 	}
 	args = append(args, "--log-store", *logStore)
 	args = append(args, p.args...)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/rollcallhq/rollcall/raftnode/clock"
 	"github.com/rollcallhq/rollcall/raftnode/forming"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
@@ -62,4 +63,6 @@ type (
 	UnknownOutcomeError = proposer.UnknownOutcomeError
 	FormingError        = forming.Error
 	RefusedError        = peerport.RefusedError
+	PeerStatus          = peerport.PeerStatus
+	ClockOffset         = clock.Offset
 )

@@ -96,7 +96,7 @@ func (n *Node) formRound(ctx context.Context) (bool, error) {
 	case d.Fatal != nil:
 		return false, d.Fatal
 	case d.Waiting != "":
-		n.setWaiting(d.Waiting)
+		n.setWaiting(d.Waiting, d.Unknown)
 		return false, nil
 	case d.Adopt != nil:
 		n.logger.Info("joining a cluster", "cluster", peerport.ShortClusterID(d.Adopt.ClusterID))

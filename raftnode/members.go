@@ -260,6 +260,16 @@ func (n *Node) concerned(m *roster.Members) map[string]bool {
 	return names
 }
 
+// peers are the members that were dialed. Another node that is listed, or was a member, is none.
+func (n *Node) peers() []peerport.PeerStatus {
+	peers := n.port.Peers()
+	if n.raft.Load() == nil {
+		return peers
+	}
+	concerned := n.concerned(n.roster())
+	return slices.DeleteFunc(peers, func(p peerport.PeerStatus) bool { return !concerned[p.Name] })
+}
+
 // checkRemoved returns a RemovedError if this directory was removed, and notes it for the next start.
 func (n *Node) checkRemoved() error {
 	r := n.removal.Load()

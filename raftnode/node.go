@@ -158,7 +158,7 @@ func (n *Node) formInBackground() {
 	err := n.form(n.ctx)
 	close(n.forming)
 	if err != nil {
-		n.setWaiting(err.Error())
+		n.setWaiting(err.Error(), false)
 		n.logger.Error("this node cannot form or join a cluster", "error", err)
 		n.fail(err) // after forming is closed: OnFailure may call Close
 	}
@@ -273,17 +273,18 @@ func (n *Node) Start(proposals []*logv1.Proposal) {
 	n.proposer.Start(proposals)
 }
 
-func (n *Node) setWaiting(text string) {
+// setWaiting notes for what the node waits. unknown says that it waits for somebody to make it a member.
+func (n *Node) setWaiting(text string, unknown bool) {
 	n.mu.Lock()
 	same := n.waiting == text
 	n.waiting = text
 	n.mu.Unlock()
 	switch {
 	case same:
-	case len(n.cfg.Join) > 0:
-		n.logger.Info("waiting to be made a member of a cluster", "reason", text)
+	case unknown:
+		n.logger.Warn("waiting to be made a member of the cluster", "reason", text)
 	default:
-		n.logger.Info("waiting to form a cluster", "reason", text)
+		n.logger.Info("waiting to form a cluster, or to find one", "reason", text)
 	}
 }
 

@@ -84,6 +84,7 @@ type Decision struct {
 	Found   *store.Founding // to be made by this node; its ClusterID is still ""
 	Fatal   error
 	Waiting string // for what, in words
+	Unknown bool   // with Waiting: there is a cluster, and it does not know this node's directory
 }
 
 // Decide says what a node without a Founding does after a round of answers, one for each other member, or for each
@@ -162,7 +163,7 @@ func (n Node) decideByClusters(answers []Answer) (Decision, bool) {
 		d.Joined, d.Roster = !first, newestRoster(formed)
 		return d, true
 	}
-	return Decision{Waiting: n.describeUnknown(first, listed)}, true
+	return Decision{Waiting: n.describeUnknown(first, listed), Unknown: true}, true
 }
 
 // newestRoster is who belongs to the cluster, by the newest of what several members told; nil: none told.
