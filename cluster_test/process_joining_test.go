@@ -14,7 +14,11 @@ import (
 func TestProcessJoiningNodeWaits(t *testing.T) {
 	t.Parallel()
 	c := startProcesses(t, processOptions{})
-	n4 := c.joining("n4", "--replica")
+	n4 := c.newNode("n4")
+	n4.replica = true
+	for _, p := range c.nodes {
+		n4.join = append(n4.join, p.peer)
+	}
 	want := "rollcall member add n4 --peer " + n4.peer
 	for _, how := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		n4.start()

@@ -99,7 +99,7 @@ func (c *virtual) newNode(m node.Member) *virtualNode {
 	n := &virtualNode{c: c, api: m.APIAddress, failed: make(chan error, 1)}
 	n.cfg = node.DefaultConfig()
 	n.cfg.Name = m.Name
-	n.cfg.DataDir = filepath.Join(c.t.TempDir(), m.Name)
+	n.cfg.DataDir = filepath.Join(dataDir(c.t), m.Name)
 	n.cfg.LogStore = *logStore
 	n.cfg.Network = c.net.Host(m.Name)
 	n.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{c.t}, &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", m.Name)

@@ -19,6 +19,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reconciler"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/tlsport"
@@ -136,6 +137,9 @@ type Config struct {
 	// OnFailure is told, at most once, on a goroutine of its own, why this node cannot go on: it will
 	// never form or join a cluster, or raft is stuck. It may close the node.
 	OnFailure func(error)
+
+	// stepped is told before and after each step of the reconciler, by tests; nil: nobody is.
+	stepped func(step reconciler.Step, done bool)
 }
 
 // DefaultConfig returns a Config in which only what is particular to a node is missing.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
@@ -40,11 +41,17 @@ type testFold struct {
 	entries   int      // with such commands
 	members   map[string]*logv1.Member
 	removed   map[string]*logv1.RemovedMember
-	revision  int64 // of the newest command
-	changed   int64 // of the newest change of members or removed
-	change    chan struct{}
+	revision  int64         // counts the changes of members and removed
+	roster    *testRoster   // what this node knew of the members before its start; nil: nothing. Never changes
+	changed   chan struct{} // closed when members or removed change
 	advanced  chan struct{}
 	intercept func(*logv1.Command) // before a command is applied
+}
+
+// testRoster stands for the roster in a node's identity.
+type testRoster struct {
+	revision int64
+	members  map[string]*logv1.Member
 }
 
 type testResult struct {
@@ -54,8 +61,8 @@ type testResult struct {
 
 func newTestFold() *testFold {
 	return &testFold{
-		members: map[string]*logv1.Member{}, removed: map[string]*logv1.RemovedMember{},
-		advanced: make(chan struct{}), change: make(chan struct{}),
+		members: map[string]*logv1.Member{}, removed: map[string]*logv1.RemovedMember{}, changed: make(chan struct{}),
+		advanced: make(chan struct{}),
 	}
 }
 
@@ -103,11 +110,10 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		case *logv1.Command_AnnounceMember:
 			m := kind.AnnounceMember.GetMember()
 			f.members[m.GetName()] = m
-			f.changeMembers()
+			f.memberChanged()
 		case *logv1.Command_Record:
-			f.applyMembers(kind.Record)
+			f.applyMember(kind.Record.GetPayload())
 		default:
-			f.revision++
 			f.ids = append(f.ids, cmd.GetRequestId())
 			counted = true
 		}
@@ -122,41 +128,42 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 	return answers
 }
 
-// changeMembers counts a revision of the members. mu is held.
-func (f *testFold) changeMembers() {
-	f.revision++
-	f.changed = f.revision
-	close(f.change)
-	f.change = make(chan struct{})
-}
-
-// applyMembers does what a command says of the members, without any checks. mu is held.
-func (f *testFold) applyMembers(record *logv1.RecordCommand) {
+// applyMember applies a member command, and refuses none. The caller holds mu.
+func (f *testFold) applyMember(payload []byte) {
 	var cmd logv1.MemberCommand
-	if record.GetKind() != logv1.Kind_KIND_MEMBER || cmd.UnmarshalVT(record.GetPayload()) != nil {
-		return
+	if err := cmd.UnmarshalVT(payload); err != nil {
+		panic(err)
 	}
-	f.changeMembers()
-	remove := func(name, replacedBy string) {
-		directory := f.members[name].GetDirectoryId()
+	bury := func(name, directory, replacedBy string, force bool) {
+		f.removed[directory] = &logv1.RemovedMember{Name: name, DirectoryId: directory, Force: force, Revision: f.revision + 1,
+			Actor: &logv1.Actor{Name: "cert:ops"}, Reason: "disk", Time: f.logTime, ReplacedBy: replacedBy}
 		delete(f.members, name)
-		f.removed[directory] = &logv1.RemovedMember{Name: name, DirectoryId: directory, ReplacedBy: replacedBy, Revision: f.revision,
-			Actor: &logv1.Actor{Name: "cert:ops"}, Reason: "disk", Time: f.logTime}
 	}
-	put := func(m *logv1.Member) {
+	add := func(m *logv1.Member) {
 		m.Joined = true
 		f.members[m.GetName()] = m
 	}
-	switch kind := cmd.GetCommand().(type) {
+	switch c := cmd.GetCommand().(type) {
 	case *logv1.MemberCommand_Add:
-		put(kind.Add.GetMember())
+		add(c.Add.GetMember())
 	case *logv1.MemberCommand_Remove:
-		remove(kind.Remove.GetName(), "")
+		bury(c.Remove.GetName(), c.Remove.GetDirectoryId(), "", c.Remove.GetForce())
 	case *logv1.MemberCommand_Replace:
-		m := kind.Replace.GetMember()
-		remove(m.GetName(), m.GetDirectoryId())
-		put(m)
+		bury(c.Replace.GetMember().GetName(), c.Replace.GetDirectoryId(), c.Replace.GetMember().GetDirectoryId(), c.Replace.GetForce())
+		add(c.Replace.GetMember())
+	case *logv1.MemberCommand_Promote:
+		m := proto.CloneOf(f.members[c.Promote.GetName()])
+		m.Replica = false
+		f.members[m.GetName()] = m
 	}
+	f.memberChanged()
+}
+
+// memberChanged wakes those who wait. The caller holds mu.
+func (f *testFold) memberChanged() {
+	f.revision++
+	close(f.changed)
+	f.changed = make(chan struct{})
 }
 
 func (f *testFold) Removed() map[string]*logv1.RemovedMember {
@@ -165,22 +172,19 @@ func (f *testFold) Removed() map[string]*logv1.RemovedMember {
 	return maps.Clone(f.removed)
 }
 
+// Revision is that of the newest change of the members: others are not counted.
 func (f *testFold) Revision() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.revision
 }
 
-func (f *testFold) MembersRevision() int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.changed
-}
+func (f *testFold) MembersRevision() int64 { return f.Revision() }
 
 func (f *testFold) MembersChanged() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.change
+	return f.changed
 }
 
 func (f *testFold) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
@@ -241,6 +245,9 @@ func (f *testFold) CommandLevel(cmd *logv1.Command) uint32 {
 func (f *testFold) Members() map[string]*logv1.Member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.roster != nil && f.revision < f.roster.revision {
+		return maps.Clone(f.roster.members)
+	}
 	return maps.Clone(f.members)
 }
 
@@ -301,8 +308,10 @@ type testOptions struct {
 	intercept func([]*raft.Log) error
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
-	logTime   int64  // what the fold holds from before the start
-	level     uint32 // that the binary can read, and the cluster's from the start; 0: the base level
+	logTime   int64 // what the fold holds from before the start
+	maxLevel  uint32
+	level     uint32 // the cluster's from the start; 0: the base level
+	roster    *testRoster
 }
 
 func (c *testCluster) open(name string, opt ...testOptions) *testNode {
@@ -330,14 +339,19 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.path != "" {
 			opt.path = o.path
 		}
+		if o.maxLevel != 0 {
+			opt.maxLevel = o.maxLevel
+		}
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
+		}
+		if o.roster != nil {
+			opt.roster = o.roster
 		}
 		opt.level = max(opt.level, o.level)
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
-	n.fold.logTime = opt.logTime
-	n.fold.level, n.fold.maxLevel = opt.level, opt.level
+	n.fold.logTime, n.fold.roster, n.fold.maxLevel, n.fold.level = opt.logTime, opt.roster, opt.maxLevel, opt.level
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

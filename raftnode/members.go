@@ -90,9 +90,9 @@ func (n *Node) leaving(m *roster.Members) (leaving map[string]string, settled bo
 		return m.AllRemoved(), false
 	}
 	configuration := r.GetConfiguration()
-	var addresses []string
+	var addresses []raft.ServerAddress
 	for _, server := range configuration.Configuration().Servers {
-		addresses = append(addresses, string(server.Address))
+		addresses = append(addresses, server.Address)
 	}
 	return m.Leaving(n.founding.Load(), addresses), configuration.Index() <= n.committed(r)
 }

@@ -25,7 +25,7 @@ const (
 	MaxHandshakes = 64
 )
 
-// Config is what a Port is made of. All fields but Answered, Failover, TLS and Names are required.
+// Config is what a Port is made of. All fields but Answered, Again, Failover, TLS and Names are required.
 type Config struct {
 	Node    string
 	Listen  string // host:port
@@ -42,6 +42,9 @@ type Config struct {
 	// Answered is told of every hello that answered this node at an address that it dialed, from the member that was
 	// dialed, as its certificate says. It must not block; nil: nobody is told.
 	Answered func(address string, h *peerv1.Hello)
+	// Again is called when a peer has called that could not be connected to: to dial it now tells why. It must not block;
+	// nil: nobody does.
+	Again func()
 	// Failover answers another voter that has lost its leader; nil: this node answers no such question.
 	Failover func(ctx context.Context, from string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss
 
@@ -135,6 +138,16 @@ func (p *Port) Keep(names map[string]bool) {
 	defer p.mu.Unlock()
 	maps.DeleteFunc(p.refusals, func(name, _ string) bool { return gone(name) })
 	maps.DeleteFunc(p.inPlain, func(name, _ string) bool { return gone(name) })
+}
+
+// CannotReach returns the peers that could not be connected to lately, whether they call or not, by name. Since is when
+// that began.
+func (p *Port) CannotReach() []PeerStatus { return p.reachability.cannotReach() }
+
+// Unreachable returns for how long the named peer could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (p *Port) Unreachable(name string) (time.Duration, string) {
+	return p.reachability.unreachable(name)
 }
 
 // Context ends when the port closes.
@@ -291,7 +304,9 @@ func (p *Port) handshake(ctx context.Context, accepted acceptedConn) bool {
 		p.levels.note(h)
 	}
 	if reason == "" {
-		p.reachability.heard(h.GetNode())
+		if p.reachability.heard(h.GetNode()) && p.cfg.Again != nil {
+			p.cfg.Again()
+		}
 	}
 	if reason != "" || target == nil || conn.SetDeadline(time.Time{}) != nil {
 		return false

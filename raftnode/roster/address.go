@@ -2,31 +2,18 @@ package roster
 
 import (
 	"cmp"
-	"strings"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
 	"github.com/rollcallhq/rollcall/store"
 )
-
-// Address is the address of a server in raft's configuration: the member's name, and after a slash its data directory,
-// if that one was added to a cluster that ran. Those of the founders have no directory there: directory is "" for them.
-func Address(name, directory string) string {
-	if directory == "" {
-		return name
-	}
-	return name + "/" + directory
-}
-
-// Split returns the two parts of an Address.
-func Split(address string) (name, directory string) {
-	name, directory, _ = strings.Cut(address, "/")
-	return name, directory
-}
 
 // Directory is the data directory of a server in raft's configuration; "": it is not known. Founders' stand in the
 // founding; a founder that was silent then had, before it was removed, the directory with the oldest tombstone of its
 // name.
-func (m *Members) Directory(founding *store.Founding, address string) string {
-	name, directory := Split(address)
+func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress) string {
+	name, directory := serveraddress.Split(address)
 	if directory != "" {
 		return directory
 	}
@@ -51,7 +38,7 @@ func (m *Members) Directory(founding *store.Founding, address string) string {
 
 // Leaving returns the data directories, each with its member's name, that were removed and still stand in raft's
 // configuration, of which addresses are the servers'.
-func (m *Members) Leaving(founding *store.Founding, addresses []string) map[string]string {
+func (m *Members) Leaving(founding *store.Founding, addresses []raft.ServerAddress) map[string]string {
 	var leaving map[string]string
 	if len(m.removed) == 0 {
 		return leaving
@@ -64,7 +51,7 @@ func (m *Members) Leaving(founding *store.Founding, addresses []string) map[stri
 		if leaving == nil {
 			leaving = map[string]string{}
 		}
-		leaving[directory], _ = Split(address)
+		leaving[directory], _ = serveraddress.Split(address)
 	}
 	return leaving
 }
