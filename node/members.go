@@ -181,13 +181,7 @@ func (n clusterMembers) SilentFounders() map[string]*logv1.Member {
 
 // ProbeAddress implements server.Members.
 func (n clusterMembers) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error) {
-	prober, ok := any(n.raft).(interface {
-		ProbeAddress(context.Context, string) (*peerv1.Hello, error)
-	})
-	if !ok {
-		return nil, errors.New("this version cannot ask who is there")
-	}
-	h, err := prober.ProbeAddress(ctx, address)
+	h, err := n.raft.ProbeAddress(ctx, address)
 	if refusal := (*certs.Refusal)(nil); errors.As(err, &refusal) {
 		err = &server.ImpostorError{Err: err}
 	}
