@@ -25,6 +25,7 @@ type Restoration struct {
 	DirectoryID string
 	Founding    Founding     // of the new cluster; Node is among its members, with DirectoryID
 	LogKind     raftlog.Kind // "": raftlog.DefaultKind
+	Term        uint64       // the new cluster's terms are later than this one; 0: than the content's
 	Kinds       registry.Kinds
 	// Rehash returns the state hash of the registry in a registry file if it were of the new cluster and had no
 	// records of kinds that belong to a cluster. Its error means that the backup is not used.
@@ -59,7 +60,7 @@ func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
 		}
 		err = errors.Join(err, d.Close())
 	}()
-	return r.fill(d, file)
+	return r.extract(d, file)
 }
 
 // claim locks the directory and makes sure that it is empty. made: it was missing.
@@ -123,32 +124,48 @@ func (d *Directory) empty(made bool) error {
 	return errors.Join(errs...)
 }
 
-func (r Restoration) fill(d *Directory, file string) (snapshot.Backup, error) {
+// extract takes the registry file out of a backup and makes a directory of it.
+func (r Restoration) extract(d *Directory, file string) (snapshot.Backup, error) {
 	b, registryFile, err := registry.ExtractBackup(file, d.path)
 	if err != nil {
 		return snapshot.Backup{}, err
 	}
 	name := registryFile.Path()
+	if err := registryFile.Close(); err != nil {
+		return snapshot.Backup{}, err
+	}
+	if err := r.fill(d, name, b.Meta); err != nil {
+		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+	}
+	return b, nil
+}
+
+// fill makes a directory of the registry file name, a temporary one in it whose content meta describes.
+func (r Restoration) fill(d *Directory, name string, meta *logv1.RegistryMeta) error {
+	registryFile, err := registry.OpenReader(name)
+	if err != nil {
+		return err
+	}
 	hash, err := r.Rehash(registryFile)
 	if closeErr := registryFile.Close(); err == nil {
 		err = closeErr
 	}
 	if err != nil {
-		return snapshot.Backup{}, fmt.Errorf("%s: %w", file, err)
+		return err
 	}
-	meta := proto.CloneOf(b.Meta)
+	meta = proto.CloneOf(meta)
 	meta.ClusterId, meta.DirectoryId, meta.StateHash = r.Founding.ClusterID, r.DirectoryID, hash
 	meta.RestoredRevision = meta.GetRevision()
 	if err := registry.Refound(name, meta, r.Kinds); err != nil {
-		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return err
 	}
 	if err := r.raft(d, meta, name); err != nil {
-		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return err
 	}
 	if err := vfs.Install(name, d.file(registry.FileName)); err != nil {
-		return snapshot.Backup{}, fmt.Errorf("restore %s: %w", file, err)
+		return err
 	}
-	return b, d.identity.write(d.path)
+	return d.identity.write(d.path)
 }
 
 // raft makes what raft starts from: a snapshot of the registry file in the file name, whose configuration is the
@@ -185,5 +202,5 @@ func (r Restoration) raft(d *Directory, meta *logv1.RegistryMeta, name string) (
 	if err := sink.Close(); err != nil {
 		return err
 	}
-	return raftlog.Create(d.path, r.DirectoryID, r.LogKind, meta.GetTerm())
+	return raftlog.Create(d.path, r.DirectoryID, r.LogKind, max(r.Term, meta.GetTerm()))
 }
