@@ -1,14 +1,17 @@
 package node
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/google/uuid"
 
+	"github.com/rollcallhq/rollcall/api/rollcall/limits"
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
 	"github.com/rollcallhq/rollcall/node/survivor"
@@ -125,21 +128,19 @@ func ofFinished(path string, f *store.Finished) RecoveredCluster {
 
 // memberOf is the only member of the new cluster.
 func memberOf(s *survivor.Survivor, opt RecoverOptions) (Member, error) {
-	if len(opt.Members) > 1 {
-		return Member{}, fmt.Errorf("%d members are given, and a recovered cluster has one: the others join it when it runs", len(opt.Members))
-	}
-	m := Member{Name: opt.Node}
-	if len(opt.Members) == 1 {
-		m = opt.Members[0]
-		if opt.Node != "" && opt.Node != m.Name {
-			return Member{}, fmt.Errorf("the node is %s, and the member %s: give the addresses of %s", opt.Node, m.Name, opt.Node)
-		}
-	}
-	if m.Name == "" {
-		m.Name = s.Node
-	}
+	m := Member{Name: cmp.Or(opt.Node, s.Node)}
 	if m.Name == "" {
 		return Member{}, errors.New("the name of the node is lost with its identity: give it by --node")
+	}
+	if !limits.NodeName(m.Name) {
+		return Member{}, fmt.Errorf("node name %q is not allowed; use %s", m.Name, limits.NodeNameRule)
+	}
+	if len(opt.Members) > 0 {
+		i := slices.IndexFunc(opt.Members, func(given Member) bool { return given.Name == m.Name })
+		if i < 0 {
+			return Member{}, fmt.Errorf("no --member is %s: give the addresses of that node, or another name by --node", m.Name)
+		}
+		m = opt.Members[i]
 	}
 	for _, known := range s.Members {
 		// Addresses belong to the directory: another node may have had the name since.

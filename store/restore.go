@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -102,10 +103,43 @@ func checkEmpty(path string) error {
 	}
 	for _, e := range entries {
 		if !slices.Contains(notContent, e.Name()) {
-			return fmt.Errorf("data directory %s is %w: it holds %s; a backup is restored into an empty one only", path, ErrNotEmpty, e.Name())
+			return notEmpty(path, entries)
 		}
 	}
 	return nil
+}
+
+// notEmpty says what a directory holds, and what to do about it.
+func notEmpty(path string, entries []os.DirEntry) error {
+	is := func(format string, args ...any) error {
+		return fmt.Errorf("data directory %s is %w: %s", path, ErrNotEmpty, fmt.Sprintf(format, args...))
+	}
+	lock, err := lockShared(filepath.Join(path, lockName))
+	if errors.Is(err, ErrInUse) {
+		return is("a node runs on it; stop the node first, or name another directory")
+	}
+	if lock != nil {
+		lock.Close()
+	}
+	save := fmt.Sprintf("\"rollcall snapshot save --data %s FILE\" saves what it holds", path)
+	id, err := readIdentity(path)
+	switch {
+	case err == nil && id.Founding != nil:
+		return is("it is the data directory of %s of cluster %s; %s, and \"rollcall recover --data %s\" makes a new cluster of it; "+
+			"to restore the backup all the same, move the directory away first", id.Node, id.Founding.ClusterID, save, path)
+	case err == nil:
+		return is("it is the data directory of %s, which belongs to no cluster yet; remove it first, or name another one", id.Node)
+	}
+	found, err := contents(path)
+	identity, _ := vfs.Exists(filepath.Join(path, identityName))
+	spool := slices.ContainsFunc(entries, func(e os.DirEntry) bool { return strings.HasPrefix(e.Name(), vfs.TempPrefix) })
+	switch {
+	case identity || len(found) > 0 && (err != nil || raftlog.HoldsEntries(path)):
+		return is("it holds the data of a node whose %s is damaged or lost; %s; to restore the backup all the same, move the directory away first", identityName, save)
+	case len(found) > 0 || spool:
+		return is("a restore of it was cut off; remove it, and restore again")
+	}
+	return is("it holds %s, which is none of a node's; name another one", entries[0].Name())
 }
 
 // empty removes all of a directory that was empty, and itself if it was missing. The lock is held.

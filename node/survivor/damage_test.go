@@ -127,9 +127,9 @@ func TestDamage(t *testing.T) {
 			quarantine(t, p)
 			flip(t, glob(t, p, "snapshots/*/state.bin"), 3000)
 		}, true, 0, "the raft log does not begin at entry 1", false, ""},
-		{"the last segment is missing", func(t *testing.T, p string) { s := segments(t, p); remove(t, s[len(s)-1]) }, true, 143, registry.FileName, true, "held entries up to 162 at least, and those after 143 are missing"},
-		{"one before the last is missing", func(t *testing.T, p string) { s := segments(t, p); remove(t, s[len(s)-2]) }, true, 107, registry.FileName, true, "entry 108 of the raft log is missing, and 19 later ones, up to entry 162, cannot be used without it"},
-		{"a bit of an entry flips", func(t *testing.T, p string) { s := segments(t, p); flip(t, s[len(s)-2], 400) }, true, 110, registry.FileName, true, "damaged: it ends at entry 110, not 143"},
+		{"the last segment is missing", func(t *testing.T, p string) { s := segments(t, p); remove(t, s[len(s)-1]) }, true, 157, registry.FileName, true, "held entries up to 162 at least, and those after 157 are missing"},
+		{"one before the last is missing", func(t *testing.T, p string) { s := segments(t, p); remove(t, s[len(s)-2]) }, true, 117, registry.FileName, true, "entry 118 of the raft log is missing, and 5 later ones, up to entry 162, cannot be used without it"},
+		{"a bit of an entry flips", func(t *testing.T, p string) { s := segments(t, p); flip(t, s[len(s)-2], 400) }, true, 117, registry.FileName, true, "damaged: it ends at entry 117, not 157"},
 		{"the log is missing", func(t *testing.T, p string) { remove(t, filepath.Join(p, raftlog.FileName)) }, false, 102, registry.FileName, true, "the raft log is damaged: entries after 102, if there were any, are missing"},
 		{"the log is of another directory", func(t *testing.T, p string) {
 			other := damagedNode(t, "")
@@ -240,7 +240,8 @@ func TestCutShort(t *testing.T) {
 	n.apply()
 	n.snapshot()
 	// Killed: raft.db does not know of the last entries.
-	n.report(5)
+	n.report(4)
+	n.report(1)
 	path := n.copyOf(t)
 	n.close()
 	found, err := filepath.Glob(filepath.Join(path, raftlog.DirName, "*.wal"))

@@ -83,20 +83,24 @@ func (n *testNode) close() {
 	n.check(n.dir.Close())
 }
 
-func (n *testNode) append(kind raft.LogType, data []byte) {
-	n.t.Helper()
+func (n *testNode) append(kind raft.LogType, data []byte) *raft.Log {
 	n.index++
 	e := &raft.Log{Index: n.index, Term: n.term, Type: kind, Data: data}
-	n.check(n.log.StoreLog(e))
 	n.unapplied = append(n.unapplied, e)
+	return e
+}
+
+func (n *testNode) command(c *logv1.Command) *raft.Log {
+	n.t.Helper()
+	data, err := logv1.Seal(&logv1.Entry{Time: int64(n.index+1) * 1e9, StateHash: n.hash, Commands: []*logv1.Command{c}})
+	n.check(err)
+	return n.append(raft.LogCommand, data)
 }
 
 // store stores an entry; it is not applied.
-func (n *testNode) store(commands ...*logv1.Command) {
+func (n *testNode) store(c *logv1.Command) {
 	n.t.Helper()
-	data, err := logv1.Seal(&logv1.Entry{Time: int64(n.index+1) * 1e9, StateHash: n.hash, Commands: commands})
-	n.check(err)
-	n.append(raft.LogCommand, data)
+	n.check(n.log.StoreLog(n.command(c)))
 }
 
 func (n *testNode) configure(voters ...string) {
@@ -105,15 +109,20 @@ func (n *testNode) configure(voters ...string) {
 	for _, name := range voters {
 		c.Servers = append(c.Servers, raft.Server{ID: raft.ServerID(name), Address: raft.ServerAddress(name)})
 	}
-	n.append(raft.LogConfiguration, raft.EncodeConfiguration(c))
+	n.check(n.log.StoreLog(n.append(raft.LogConfiguration, raft.EncodeConfiguration(c))))
 }
 
-// report stores count entries, each with one change.
+// report stores count entries, each with one change, five at once.
 func (n *testNode) report(count int) {
 	n.t.Helper()
-	for range count {
-		n.store(&logv1.Command{Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{
-			{Service: fmt.Sprintf("shop/%d", n.index+1), Status: logv1.Status_STATUS_SERVING}}}}})
+	var batch []*raft.Log
+	for i := range count {
+		batch = append(batch, n.command(&logv1.Command{Kind: &logv1.Command_Write{Write: &logv1.Write{Changes: []*logv1.Change{
+			{Service: fmt.Sprintf("shop/%d", n.index+1), Status: logv1.Status_STATUS_SERVING}}}}}))
+		if len(batch) == 5 || i == count-1 {
+			n.check(n.log.StoreLogs(batch))
+			batch = nil
+		}
 	}
 }
 
