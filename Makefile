@@ -122,6 +122,7 @@ lint: $(TOOLS)
 
 verify: $(TOOLS) ## fails where make proto, make tables, gofmt or go mod tidy would change a file; does not compile the peers of bench/
 	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	@! grep -rnE '^(<<<<<<<|>>>>>>>) ' --include='*.go' --include='*.md' --include='*.proto' --include='*.yaml' . || { echo "conflicts are left"; exit 1; }
 	$(GO) mod tidy -diff
 	cd tools && $(GO) mod tidy -diff
 	$(GO) vet ./...

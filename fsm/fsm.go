@@ -116,6 +116,8 @@ type FSM struct {
 	accessChanged atomic.Pointer[chan struct{}] // closed at the next change
 	readsOpen     atomic.Bool                   // see ReadsOpen
 
+	membersChanged atomic.Pointer[chan struct{}] // closed at the next change
+
 	watches         *watch.Table
 	history         *history.Reader
 	followers       *follow.Followers
@@ -159,6 +161,9 @@ func New(cfg Config) (*FSM, error) {
 	}
 	s, index, meta, err := loadState(cfg.RegistryFile, cfg.Kinds, cfg.MaxLevel, cfg.HashVersion)
 	if err != nil {
+		return nil, err
+	}
+	if s.members.revision, err = s.membersRevision(cfg.RegistryFile); err != nil {
 		return nil, err
 	}
 	f := &FSM{

@@ -64,7 +64,7 @@ func DefaultKinds() *Kinds { return defaultKinds }
 
 var defaultKinds = (&Kinds{}).With(serviceKind, memberKind, requestKind, settingKind,
 	leaseKind, overrideKind, ruleKind, leaseGuardKind,
-	tokenKind, roleKind, grantsKind, authKind)
+	tokenKind, roleKind, grantsKind, authKind, removedKind)
 
 // With returns these and more kinds. It panics if two have the same number.
 func (k *Kinds) With(more ...*Kind) *Kinds {

@@ -14,6 +14,7 @@ var memberKind = &Kind{
 	History:    true,
 	PerCluster: true,
 	New:        func() Value { return new(logv1.Member) },
+	applied:    membersApplied,
 	Check: func(key string, v Value) error {
 		if v.(*logv1.Member).GetName() != key {
 			return errors.New("it has another name")

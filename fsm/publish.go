@@ -21,7 +21,12 @@ func (f *FSM) publish(b *batch) {
 	}
 	wake = f.publishServices(b.services, wake)
 	f.history.Append(b.events)
+	membersChanged := f.state.members.changed
+	f.state.members.changed = false
 	f.view.Store(nextView(f.state, f.index, b.hash, f.view.Load(), len(b.services) > 0))
+	if membersChanged {
+		f.publishMembers()
+	}
 	if accessChanged {
 		f.readsOpen.Store(open)
 		f.publishAccess()
@@ -95,7 +100,9 @@ func (f *FSM) publishCut() {
 	hash := f.state.digest()
 	f.hashes.reset()
 	f.hashes.put(f.index, hash)
+	f.state.members.changed = false
 	f.view.Store(nextView(f.state, f.index, hash, nil, true))
+	f.publishMembers()
 	f.readsOpen.Store(f.state.readsOpen())
 	f.publishAccess()
 }

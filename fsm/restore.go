@@ -59,6 +59,9 @@ func (f *FSM) restore(r io.Reader) error {
 	if err != nil {
 		return err
 	}
+	if s.members.revision, err = s.membersRevision(f.cfg.RegistryFile); err != nil {
+		return err
+	}
 	if s.revision < f.state.revision {
 		// Watches never go back to an older state (P5). Only a restart may, because it ends all streams.
 		return fmt.Errorf("it is of revision %d; this node is at revision %d", s.revision, f.state.revision)

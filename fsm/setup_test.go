@@ -167,6 +167,7 @@ func (h *harness) dump() string {
 	}
 	list, _ := h.ListRules()
 	fmt.Fprintf(&b, "rules %q\n", list)
+	fmt.Fprintf(&b, "members as of %d\n", h.MembersRevision())
 	if what, err := v.derivedDiffers(func() error { return nil }); what != "" || err != nil {
 		fmt.Fprintln(&b, what, err)
 	}

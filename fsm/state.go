@@ -28,7 +28,8 @@ type state struct {
 	layers      *layers.Layers // of the overrides
 	book        *rules.Book    // of the rules
 	access      accessIndex    // of the tokens
-	hash        multiset       // of all records but the request ids; see digest
+	members     memberIndex
+	hash        multiset // of all records but the request ids; see digest
 	// remembered is the hash of the request ids. It is kept apart from hash, because a view holds this hash
 	// but not the table: see ScrubMemory.
 	remembered multiset

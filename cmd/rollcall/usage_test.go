@@ -58,7 +58,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"events --follow --timeout 5s", `--follow goes on until it is interrupted, or has shown --limit events, and has no --timeout`},
 		{"events shop/ --service shop/cart", `--service is exactly one service and cannot be given with a PREFIX`},
 		{"events --service=", `service name is empty; "" is the node's own`},
-		{"events --type gone", `--type: "gone" is no type of event; use reported, deleted, expired, override-set, override-cleared, override-expired, lease-granted, lease-ended, member-changed, lease-guard, rule-set, rule-removed, lease-ending, lease-forgotten or access-changed; see "rollcall events --help"`},
+		{"events --type gone", `--type: "gone" is no type of event; use reported, deleted, expired, override-set, override-cleared, override-expired, lease-granted, lease-ended, member-changed, lease-guard, rule-set, rule-removed, lease-ending, lease-forgotten, access-changed or member-removed; see "rollcall events --help"`},
 		{"history", `SERVICE is missing; see "rollcall history --help"`},
 		{"snapshot save -", `a snapshot is checked as a file and is not written to the output; name a file`},
 		{"history rollcall.live", `rollcall.live is a name that nodes answer for themselves, and has no history`},

@@ -37,7 +37,7 @@ func (r *Reader) Sees(e *logv1.Event) bool {
 		var lease logv1.Lease
 		return r.did(e.GetActor()) && e.GetType() == logv1.EventType_EVENT_TYPE_LEASE_GRANTED ||
 			lease.UnmarshalVT(e.GetAfter()) == nil && r.did(lease.GetActor())
-	case logv1.Kind_KIND_MEMBER, logv1.Kind_KIND_LEASE_GUARD:
+	case logv1.Kind_KIND_MEMBER, logv1.Kind_KIND_REMOVED_MEMBER, logv1.Kind_KIND_LEASE_GUARD:
 		return r.May(access.Status)
 	}
 	return false

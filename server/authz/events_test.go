@@ -35,6 +35,7 @@ func TestWhichEventsAReaderSees(t *testing.T) {
 		"other lease": {Kind: logv1.Kind_KIND_LEASE, Key: "l", Type: logv1.EventType_EVENT_TYPE_LEASE_ENDED, Actor: mine, After: bytes(&logv1.Lease{Actor: &logv1.Actor{Name: "token:x", Verified: true}})},
 		"claimed":     {Kind: logv1.Kind_KIND_LEASE, Key: "l", Type: logv1.EventType_EVENT_TYPE_LEASE_GRANTED, Actor: &logv1.Actor{Name: "token:ci"}},
 		"member":      {Kind: logv1.Kind_KIND_MEMBER, Key: "n1"},
+		"removed":     {Kind: logv1.Kind_KIND_REMOVED_MEMBER, Key: "d1"},
 		"guard":       {Kind: logv1.Kind_KIND_LEASE_GUARD, Key: "guard"},
 		"token":       {Kind: logv1.Kind_KIND_TOKEN, Key: "ci"},
 		"role":        {Kind: logv1.Kind_KIND_ROLE, Key: "r"},
@@ -48,11 +49,11 @@ func TestWhichEventsAReaderSees(t *testing.T) {
 		sees   []string
 	}{
 		"a part":       {reader("token:ci", part), []string{"shop/cart", "over *", "over shop/x", "rule shop", "granted", "ended"}},
-		"and status":   {reader("token:y", part, access.Grant{Verbs: access.Status, Pattern: "*"}), []string{"shop/cart", "over *", "over shop/x", "rule shop", "member", "guard"}},
+		"and status":   {reader("token:y", part, access.Grant{Verbs: access.Status, Pattern: "*"}), []string{"shop/cart", "over *", "over shop/x", "rule shop", "member", "removed", "guard"}},
 		"auth alone":   {reader("token:y", access.Grant{Verbs: access.Auth, Pattern: "*"}), []string{"token", "role", "grants", "auth"}},
 		"auth in part": {reader("token:y", access.Grant{Verbs: access.Auth, Pattern: "shop/*"}), nil},
 		"all but access": {reader("anonymous", access.Grant{Verbs: access.Read, Pattern: "*"}), []string{
-			"shop/cart", "pay", "over *", "over shop/x", "over pay", "rule shop", "rule pay", "rule gone", "rule odd", "granted", "ended", "other lease", "claimed", "member", "guard", "newer",
+			"shop/cart", "pay", "over *", "over shop/x", "over pay", "rule shop", "rule pay", "rule gone", "rule odd", "granted", "ended", "other lease", "claimed", "member", "removed", "guard", "newer",
 		}},
 	} {
 		for what, e := range events {

@@ -73,23 +73,44 @@ func (s *Receiver) receive(stream grpc.BidiStreamingServer[peerv1.ForwardRequest
 		}
 		now := time.Now()
 		all := make([]*Call, len(req.GetCommands()))
+		refused := make([]*rpcerror.Failure, len(all))
 		for i, c := range req.GetCommands() {
 			all[i] = &Call{ID: c.GetId(), Command: c.GetCommand(), ValidateOnly: c.GetValidateOnly(), Deadline: now.Add(time.Duration(c.GetTimeout()))}
+			refused[i] = s.takeMemory(all[i])
 		}
 		if len(all) == 0 {
 			continue
 		}
 		if !calls.Add(all) {
+			s.giveBack(all)
 			break
 		}
-		s.start(all)
+		s.start(all, refused)
 	}
 	return rpcerror.ErrStopping
 }
 
-// start proposes the commands of calls. Those that it does not are answered with the reason.
-func (s *Receiver) start(calls []*Call) {
-	if err := s.tryStart(calls); err != nil {
+// takeMemory takes what a call needs from the budget, until its answer has left: a follower that takes no answers keeps
+// its part. The call was not added yet: one that was may be answered at any moment, when its stream ends.
+func (s *Receiver) takeMemory(c *Call) *rpcerror.Failure {
+	bytes := CommandBytes(c.Command)
+	f := s.Pending.Take(nil, bytes)
+	if f == nil {
+		c.bytes = bytes
+	}
+	return f
+}
+
+func (s *Receiver) giveBack(calls []*Call) {
+	for _, c := range calls {
+		s.Pending.Give(nil, c.bytes)
+	}
+}
+
+// start proposes the commands of calls, but for those that were refused memory. Those that it does not propose are
+// answered with the reason.
+func (s *Receiver) start(calls []*Call, refused []*rpcerror.Failure) {
+	if err := s.tryStart(calls, refused); err != nil {
 		for _, c := range calls {
 			c.Fail(err)
 		}
@@ -98,14 +119,12 @@ func (s *Receiver) start(calls []*Call) {
 }
 
 // tryStart is start without flushing. Its error is that of a panic.
-func (s *Receiver) tryStart(calls []*Call) (err error) {
+func (s *Receiver) tryStart(calls []*Call, refused []*rpcerror.Failure) (err error) {
 	defer rpcerror.Recovered(s.Log, s.Router.Node, "Peer.Forward", true, &err)
 	taken := make([]*Call, 0, len(calls))
-	for _, c := range calls {
-		bytes := CommandBytes(c.Command)
-		f := s.Pending.Take(nil, bytes)
+	for i, c := range calls {
+		f := refused[i]
 		if f == nil {
-			c.bytes = bytes // a follower that takes no answers keeps its part of the budget
 			taken = append(taken, c)
 			continue
 		}
@@ -218,9 +237,7 @@ func (o *sender) run(stream grpc.BidiStreamingServer[peerv1.ForwardRequest, peer
 			res, n := o.message(answered)
 			// Recv returns why the stream broke. The answers that are left reach nobody.
 			broken = broken || stream.Send(res) != nil
-			for _, c := range answered[:n] {
-				o.receiver.Pending.Give(nil, c.bytes)
-			}
+			o.receiver.giveBack(answered[:n])
 			o.calls.Sent(answered[:n])
 			answered = answered[n:]
 		}

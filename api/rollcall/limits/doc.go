@@ -40,6 +40,13 @@ const (
 	MaxRules           = 1_000
 )
 
+// Members. A founder that has not announced itself counts as neither.
+const (
+	MaxVoters         = 9 // members that vote, or will
+	MaxReplicas       = 20
+	MaxRemovedMembers = 1_000 // that are remembered
+)
+
 // Access.
 const (
 	MaxTokens           = 10_000
