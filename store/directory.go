@@ -103,7 +103,7 @@ func OpenDamaged(path string) (_ *Directory, lost, err error) {
 			return nil, nil, fmt.Errorf("data directory %s cannot be read: %w", path, err)
 		}
 		if len(found) == 0 {
-			return nil, nil, fmt.Errorf("%s is not the data directory of a node: %w", path, os.ErrNotExist)
+			return nil, nil, errNoNode{path}
 		}
 		lost = fmt.Errorf("%s is missing", name)
 	} else if err != nil {
@@ -128,6 +128,14 @@ func OpenDamaged(path string) (_ *Directory, lost, err error) {
 	}
 	return d, lost, nil
 }
+
+// errNoNode means that a directory holds nothing of a node.
+type errNoNode struct{ path string }
+
+func (e errNoNode) Error() string {
+	return fmt.Sprintf("%s is not the data directory of a node: it has no %s", e.path, identityName)
+}
+func (e errNoNode) Unwrap() error { return os.ErrNotExist }
 
 // Path returns the path the directory was opened by.
 func (d *Directory) Path() string { return d.path }

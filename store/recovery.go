@@ -21,6 +21,7 @@ type Recovery struct {
 	From  Recovered // what the new directory is made of; Recover sets Time
 	Build func(dir string) (name string, _ *logv1.RegistryMeta, err error)
 	// Step is for tests: it is called before each step, and its error counts as one of the disk.
+	// One that wraps errors.ErrUnsupported, for "exchange", stands for a file system that cannot do that.
 	Step func(name string) error
 }
 
@@ -50,6 +51,9 @@ const (
 // The new directory is made beside the old one, as DIR.recovering. Then the two change places, in one step, and the old
 // one gets its last name.
 func Recover(r Recovery) (kept string, err error) {
+	if err := r.setKind(); err != nil {
+		return "", err
+	}
 	path := r.Path
 	step := r.Step
 	if step == nil {
@@ -57,27 +61,26 @@ func Recover(r Recovery) (kept string, err error) {
 	}
 	r.From.Time = time.Now().UTC()
 	r.Path += recoveringSuffix
-	d, made, err := r.claim()
+	d, _, err := r.claim()
 	if err != nil {
 		return "", err
 	}
 	defer func() { err = errors.Join(err, d.Close()) }()
 	if err := r.make(d, path, step); err != nil {
-		return "", errors.Join(err, d.empty(made))
+		return "", errors.Join(err, removeRecovering(r.Path))
 	}
 	kept, err = nameKept(path, r.From.Time)
 	if err != nil {
-		return "", errors.Join(err, d.empty(made))
+		return "", errors.Join(err, removeRecovering(r.Path))
 	}
-	if err := step("exchange"); err != nil {
-		return "", err
+	if err = step("exchange"); err == nil {
+		err = exchange(r.Path, path)
 	}
-	err = exchange(r.Path, path)
 	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOSYS) {
 		return kept, swapInTwo(path, r.Path, kept, step)
 	}
 	if err != nil {
-		return "", errors.Join(cannotMove(path, err), d.empty(made))
+		return "", errors.Join(cannotMove(path, err), removeRecovering(r.Path))
 	}
 	if err := step("sync exchange"); err != nil {
 		return "", err
@@ -226,10 +229,31 @@ func FinishRecovery(path string) (*Finished, error) {
 	}) {
 		return nil, fmt.Errorf("%s is not what a recovery leaves: move it away", recovering)
 	}
-	if err := os.RemoveAll(recovering); err != nil {
-		return nil, err
+	return nil, removeRecovering(recovering)
+}
+
+// removeRecovering removes a new directory that is not used. Its note goes last: until then it can be told from a
+// directory of somebody else.
+func removeRecovering(recovering string) error {
+	entries, err := os.ReadDir(recovering)
+	if err != nil {
+		return err
 	}
-	return nil, vfs.SyncDir(filepath.Dir(path))
+	for _, e := range entries {
+		if e.Name() == recoveredName {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(recovering, e.Name())); err != nil {
+			return err
+		}
+	}
+	if err := vfs.SyncDir(recovering); err != nil {
+		return err
+	}
+	if err := os.RemoveAll(recovering); err != nil {
+		return err
+	}
+	return vfs.SyncDir(filepath.Dir(recovering))
 }
 
 // emptied removes a directory without content: swapInTwo leaves none, and a node that did not start may have made one.

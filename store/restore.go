@@ -1,6 +1,7 @@
 package store
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
@@ -41,10 +42,7 @@ var ErrNotEmpty = errors.New("not empty")
 // members none, until they announce themselves. identity.json comes last: without it no node starts. If it
 // fails, what it made is removed.
 func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
-	if r.LogKind == "" {
-		r.LogKind = raftlog.DefaultKind
-	}
-	if err := r.LogKind.Validate(); err != nil {
+	if err := r.setKind(); err != nil {
 		return snapshot.Backup{}, err
 	}
 	// Before anything is made: the file may be nothing of ours.
@@ -62,6 +60,11 @@ func Restore(file string, r Restoration) (_ snapshot.Backup, err error) {
 		err = errors.Join(err, d.Close())
 	}()
 	return r.extract(d, file)
+}
+
+func (r *Restoration) setKind() error {
+	r.LogKind = cmp.Or(r.LogKind, raftlog.DefaultKind)
+	return r.LogKind.Validate()
 }
 
 // claim locks the directory and makes sure that it is empty. made: it was missing.

@@ -3,6 +3,7 @@ package survivor
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -17,7 +18,7 @@ type Choice struct {
 }
 
 // Choose returns a choice for each cluster that survivors belong to, in the order in which the clusters appear. As raft
-// would, it prefers the log whose last entry has the higher term, then the higher index: no other can hold an entry that
+// would, it leaves out directories that are members no more, and prefers the log whose last entry has the higher term, then the higher index: no other can hold an entry that
 // was committed and that this one lacks, if all of them are whole.
 func Choose(all []*Survivor) []Choice {
 	var choices []Choice
@@ -31,16 +32,20 @@ func Choose(all []*Survivor) []Choice {
 				same = append(same, other)
 			}
 		}
+		removed := map[string]bool{}
+		for _, s := range same {
+			maps.Copy(removed, s.Removed)
+		}
 		slices.SortStableFunc(same, func(a, b *Survivor) int {
-			return cmp.Or(-cmp.Compare(a.Last.Term, b.Last.Term), -cmp.Compare(a.Last.Index, b.Last.Index), cmp.Compare(len(a.Missing), len(b.Missing)))
+			return cmp.Or(compareBool(removed[a.Directory], removed[b.Directory]), -cmp.Compare(a.Last.Term, b.Last.Term), -cmp.Compare(a.Last.Index, b.Last.Index), cmp.Compare(len(a.Missing), len(b.Missing)))
 		})
-		choices = append(choices, Choice{ClusterID: s.ClusterID, Best: same[0], Why: why(same), Majority: majority(same)})
+		choices = append(choices, Choice{ClusterID: s.ClusterID, Best: same[0], Why: why(same, removed), Majority: majority(same, removed)})
 	}
 	return choices
 }
 
 // why is about survivors in the order of preference.
-func why(same []*Survivor) string {
+func why(same []*Survivor, removed map[string]bool) string {
 	best := same[0]
 	text := fmt.Sprintf("its log ends at entry %d of term %d", best.Last.Index, best.Last.Term)
 	if len(same) == 1 {
@@ -49,7 +54,9 @@ func why(same []*Survivor) string {
 	var others []string
 	for _, s := range same[1:] {
 		what := fmt.Sprintf("%s at %d of term %d", s.called(), s.Last.Index, s.Last.Term)
-		if s.Last.Term == best.Last.Term && s.Last.Index == best.Last.Index {
+		if removed[s.Directory] {
+			what = s.called() + " is a member no more"
+		} else if s.Last.Term == best.Last.Term && s.Last.Index == best.Last.Index {
 			what = s.called() + " at the same"
 		}
 		others = append(others, what)
@@ -60,11 +67,11 @@ func why(same []*Survivor) string {
 func (s *Survivor) called() string { return cmp.Or(s.Node, s.Path) }
 
 // majority is about survivors in the order of preference: the best one knows the newest members.
-func majority(same []*Survivor) string {
+func majority(same []*Survivor, removed map[string]bool) string {
 	voters := same[0].Voters()
 	var whole []string
 	for _, s := range same {
-		if s.Identity.Founding != nil && len(s.Missing) == 0 && slices.Contains(voters, s.Node) && !slices.Contains(whole, s.Node) {
+		if s.Identity.Founding != nil && len(s.Missing) == 0 && !removed[s.Directory] && slices.Contains(voters, s.Node) && !slices.Contains(whole, s.Node) {
 			whole = append(whole, s.Node)
 		}
 	}
@@ -76,5 +83,16 @@ func majority(same []*Survivor) string {
 		return fmt.Sprintf("%s is the only member that votes: start it, nothing needs to be recovered", whole[0])
 	}
 	return fmt.Sprintf("%s are a majority of the %d members that vote (%s): start them, nothing needs to be recovered",
-		strings.Join(whole, " and "), len(voters), strings.Join(voters, ", "))
+		strings.Join(whole, ", "), len(voters), strings.Join(voters, ", "))
+}
+
+// compareBool puts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
 }

@@ -31,6 +31,7 @@ type trial struct {
 	last, committed Point
 	clusterID       string
 	members         []Member
+	removed         map[string]bool
 	missing         []string
 }
 
@@ -71,7 +72,10 @@ func (s *Survivor) try(b *base, log raftlog.Salvaged) (*trial, error) {
 		return nil, err
 	}
 	t.last = r.point()
-	t.clusterID, t.members = r.fsm.ClusterID(), membersOf(r.fsm)
+	t.clusterID, t.members, t.removed = r.fsm.ClusterID(), membersOf(r.fsm), map[string]bool{}
+	for _, m := range r.fsm.Removed() {
+		t.removed[m.GetDirectoryId()] = true
+	}
 	t.missing = s.missing(b, log, r.mismatch)
 	return t, nil
 }
@@ -204,8 +208,9 @@ func (discarding) Scan(context.Context, logv1.Visitor) (*logv1.RegistryMeta, err
 	return nil, errDiscarded
 }
 
+// Events shows none: what the fold finds out from them is not asked for here.
 func (discarding) Events(context.Context, logv1.EventQuery, func(*logv1.Event) (bool, error)) (logv1.EventSpan, error) {
-	return logv1.EventSpan{}, errDiscarded
+	return logv1.EventSpan{}, nil
 }
 
 func (discarding) EventsAt(context.Context, logv1.Kind, int64, string, string, int, func(*logv1.Event) (bool, error)) (logv1.EventSpan, error) {

@@ -44,6 +44,8 @@ type Survivor struct {
 
 	Identity store.Identity
 	Members  []Member // that the registry names, by name
+	// Removed are the ids of the directories that the registry knows to be members no more.
+	Removed map[string]bool
 
 	dir   *store.Directory
 	kinds *fsm.Kinds
@@ -85,10 +87,13 @@ func (s *Survivor) Close() error {
 // ErrNothing means that a directory holds no registry that could be used.
 var ErrNothing = errors.New("nothing that could be used")
 
-// Read reads all of a stopped node's data directory. A node cannot start on it until Close. The error is
+// Read reads all of a stopped node's data directory. kinds are what the registry can hold; nil: fsm.DefaultKinds. A node cannot start on it until Close. The error is
 // store.ErrInUse, says that it is not the data directory of a node, wraps store.ErrNewer, or wraps ErrNothing: then it
 // says all that is wrong.
 func Read(path string, kinds *fsm.Kinds) (_ *Survivor, err error) {
+	if kinds == nil {
+		kinds = fsm.DefaultKinds()
+	}
 	d, lost, err := store.OpenDamaged(path)
 	if err != nil {
 		return nil, err
@@ -182,7 +187,7 @@ func (s *Survivor) take(t *trial) {
 	b := t.base
 	s.base = b
 	s.Base, s.Held, s.Last, s.Committed = b.name, b.held, t.last, t.committed
-	s.Configuration, s.Members = b.chain.configuration(), t.members
+	s.Configuration, s.Members, s.Removed = b.chain.configuration(), t.members, t.removed
 	s.Missing = t.missing
 	if s.ClusterID == "" {
 		s.ClusterID = t.clusterID
