@@ -31,7 +31,7 @@ endif
 
 COUNT ?= 100
 cluster: ## virtual-time clusters COUNT times under -race, process clusters COUNT/10 times
-	$(GO) test -race -run 'TestVirtual' -count=$(COUNT) -timeout 2h ./cluster_test
+	$(GO) test -race -run 'TestVirtual' -count=$(COUNT) -timeout 2h ./cluster_test -args -in-memory=false
 	$(GO) test -run 'TestProcess' -count=$$(( $(COUNT) / 10 )) -timeout 2h ./cluster_test
 
 cluster-boltdb: ## the same with the log in raft.db

@@ -77,6 +77,30 @@ const (
 	ReasonEscalation = "ESCALATION"
 	// ReasonAuthLockout: after the change the caller could not undo it.
 	ReasonAuthLockout = "AUTH_LOCKOUT"
+	// ReasonMemberExists: the cluster has a member of that name already.
+	ReasonMemberExists = "MEMBER_EXISTS"
+	// ReasonDirectoryRemoved: the node's data directory was removed from the cluster, and is never a member again.
+	ReasonDirectoryRemoved = "DIRECTORY_REMOVED"
+	// ReasonLastVoter: nobody would be left to vote.
+	ReasonLastVoter = "LAST_VOTER"
+	// ReasonWouldLoseQuorum: the members that are left would not be a quorum that answers; MemberChange.Force goes on
+	// all the same.
+	ReasonWouldLoseQuorum = "WOULD_LOSE_QUORUM"
+	// ReasonChangeInProgress: another member that votes is still being removed. Wait, or MemberChange.Force.
+	ReasonChangeInProgress = "CHANGE_IN_PROGRESS"
+	// ReasonMemberNotEmpty: the node belongs to a cluster already, to this one or to another.
+	ReasonMemberNotEmpty = "MEMBER_NOT_EMPTY"
+	// ReasonMemberNotWaiting: the node is about to found a cluster, and does not wait to be added to one.
+	ReasonMemberNotWaiting = "MEMBER_NOT_WAITING"
+	// ReasonMemberUnreachable: no node answers at the address.
+	ReasonMemberUnreachable = "MEMBER_UNREACHABLE"
+	// ReasonMemberMismatch: who answers at the address has another name, or the certificate of another one.
+	ReasonMemberMismatch = "MEMBER_MISMATCH"
+	// ReasonMemberAnswers: the member that would be replaced lives; MemberChange.Force goes on all the same if another
+	// node of its name waits.
+	ReasonMemberAnswers = "MEMBER_ANSWERS"
+	// ReasonNotTransferred: leadership stays where it is.
+	ReasonNotTransferred = "NOT_TRANSFERRED"
 	// ReasonRoleInUse: an identity, or anonymous callers, have the role that was to be deleted.
 	ReasonRoleInUse = "ROLE_IN_USE"
 	// ReasonTLSRequired: access is only enforced where tokens are safe on their way.
@@ -114,11 +138,12 @@ type Error struct {
 	// "list overrides", "set rule", "remove rule", "list rules", "grant lease", "revoke lease", "list leases",
 	// "release lease guard", "keep alive", "keep lease", "ask who this is", "check access", "get auth", "set auth",
 	// "create token", "revoke token", "list tokens", "put role", "delete role", "list roles", "put grants",
-	// "list grants"
+	// "list grants", "add member", "remove member", "replace member", "promote member", "transfer leadership"
 	Service   string     // whose; "" for calls that are not about one
 	Pattern   string     // of the override; "" for calls that are not about one
 	Rule      string     // its name; "" for calls that are not about one
 	LeaseID   string     // of the lease that the error is about; "" if it is about none
+	Member    string     // that a call is about; "" for calls that are not about one
 	Access    string     // the token, the role or the identity that a call of Access is about; "" for other calls
 	Code      codes.Code // never OK
 	Reason    string     // ErrorInfo.reason of a node, or one of this package's; may be empty
@@ -181,7 +206,7 @@ func (e *Error) doubtful() bool {
 }
 
 func (e *Error) shown() string {
-	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule, e.LeaseID, e.Access)
+	return cmp.Or(e.subject, e.Service, e.Pattern, e.Rule, e.LeaseID, e.Access, e.Member)
 }
 
 func (e *Error) Unwrap() error { return e.err }

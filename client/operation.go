@@ -24,17 +24,19 @@ type operation struct {
 	rule      string
 	lease     string
 	access    string          // a token, a role or an identity
+	member    string          // a node
 	write     bool            // changes something
 	requestID string          // of writes
 	cluster   string          // that must answer; "": any
 	streamed  *streamedChange // nil: it is never sent over a stream of writes
 	headers   bool            // those of the answer are wanted
 	alone     bool            // it is work for the nodes, so that it is not hedged
+	once      bool            // a second try would not be the same; it is a write without a request id
 }
 
 func (op operation) error(code codes.Code, message string, err error) *Error {
-	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, LeaseID: op.lease, Access: op.access, Code: code, Message: message, RequestID: op.requestID, err: err}
-	e.subject = cmp.Or(op.service, op.pattern, op.rule, op.lease, op.access)
+	e := &Error{Op: op.name, Service: op.service, Pattern: op.pattern, Rule: op.rule, LeaseID: op.lease, Access: op.access, Member: op.member, Code: code, Message: message, RequestID: op.requestID, err: err}
+	e.subject = cmp.Or(op.service, op.pattern, op.rule, op.lease, op.access, op.member)
 	if op.about && op.service == "" || strings.ContainsFunc(e.subject, odd) {
 		e.subject = strconv.Quote(e.subject)
 	}

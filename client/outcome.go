@@ -29,7 +29,11 @@ func (op operation) judge(t try) (verdict, Written) {
 		return verdictFinal, WrittenNo // it cannot be sent at all: it is too large, for example
 	}
 	if op.write {
-		return judgeWrite(st)
+		v, w := judgeWrite(st)
+		if op.once && w == WrittenUnknown {
+			v = verdictFinal
+		}
+		return v, w
 	}
 	return judgeRead(st), WrittenNo
 }
@@ -97,9 +101,14 @@ func judgeUnknown(st *status.Status) verdict {
 
 // decides reports whether an answer to one try is the answer to all of them. It is, if it was given in the
 // log, where a request id has one answer, or if every node gives it to the same request. What a node says
-// of itself, a limit or a permission, is not.
+// of itself, a limit or a permission, is not; nor what it has seen around it before it asked the log.
 func decides(f *Error) bool {
 	if f.Written == WrittenUnknown {
+		return false
+	}
+	switch f.Reason {
+	case ReasonWouldLoseQuorum, ReasonChangeInProgress, ReasonMemberNotEmpty, ReasonMemberNotWaiting, ReasonMemberUnreachable,
+		ReasonMemberMismatch, ReasonMemberAnswers, ReasonLastVoter:
 		return false
 	}
 	switch f.Code {

@@ -141,7 +141,11 @@ func (p *pursuit) begin(e *endpoint) *attempt {
 	if a.e != nil {
 		a = new(attempt)
 	}
-	*a = attempt{e: e, begun: time.Now(), timeout: p.c.attemptTimeout(p.rounds), cluster: p.op.cluster, heard: e.heard.Load()}
+	rounds := p.rounds
+	if p.op.once {
+		rounds = maxTimeoutFactor // there is no second try
+	}
+	*a = attempt{e: e, begun: time.Now(), timeout: p.c.attemptTimeout(rounds), cluster: p.op.cluster, heard: e.heard.Load()}
 	a.ctx, a.cancel = context.WithTimeout(p.ctx, a.timeout)
 	p.out = append(p.out, a)
 	return a

@@ -37,6 +37,7 @@ func TestHistoryModel(t *testing.T) {
 	took := func(first, last int64) output { return output{first: first, revision: last} }
 	by := func(lease int) output { return output{outcome: held, lease: lease} }
 	gone := output{outcome: lost}
+	members := input{kind: kindMembers}
 	const never = 1000
 	for _, tc := range []struct {
 		name string
@@ -85,7 +86,19 @@ func TestHistoryModel(t *testing.T) {
 			op(1, 2, grant(1), ok(11)), op(3, 4, leased(set(0), 1), ok(12)), op(5, 6, leased(del, 1), ok(13)), op(7, 8, set(0), ok(14)),
 			op(9, 10, ending(kindExpire, one), took(15, 15)), op(11, 12, get(0), at(14)),
 		}},
+		{"members change between two writes", true, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(0, 9, members, took(12, 13)), op(3, 4, cas(0, 11), ok(14)), op(1, never, set(1), nobodyKnows), op(5, 6, get(1), at(15)),
+		}},
 
+		{"a write takes the revision of a change of members", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(0, 9, members, took(11, 11)),
+		}},
+		{"members change after they have changed", false, []porcupine.Operation{
+			op(0, 2, members, took(12, 12)), op(3, 4, set(0), ok(11)),
+		}},
+		{"a change of members undoes a write", false, []porcupine.Operation{
+			op(1, 2, set(0), ok(11)), op(0, 9, members, took(12, 12)), op(3, 4, get(0), at(0)),
+		}},
 		{"a write without a lease while one holds", false, []porcupine.Operation{
 			op(1, 2, grant(1), ok(11)), op(3, 4, leased(set(0), 1), ok(12)), op(5, 6, set(0), ok(13)),
 		}},

@@ -22,7 +22,8 @@ const (
 	kindGrant
 	kindKeepAlive
 	kindRevoke
-	kindExpire // of the registry itself: its events tell
+	kindExpire  // of the registry itself: its events tell
+	kindMembers // a change of members, which the events tell: it takes revisions, and changes no service
 )
 
 type outcome string
@@ -212,6 +213,10 @@ func registryModel(base int64, ops []porcupine.Operation) porcupine.Model {
 			return in.lease != 0 && !s.live.has(in.lease), s
 		case in.kind == kindKeepAlive:
 			return s.live.has(in.lease), s
+		case in.kind == kindMembers:
+			next := s
+			next.revision = out.revision
+			return out.first == s.revision+1, next
 		case out.outcome == acknowledged:
 			next := s.write(in)
 			return s.takesEffect(in) && next.revision == out.revision && (out.first == 0 || out.first == s.revision+1), next
@@ -261,6 +266,8 @@ func describe(in input, out output) string {
 		call = fmt.Sprintf("#%d revoke", in.number)
 	case kindExpire:
 		call = fmt.Sprintf("expire %v", in.endings)
+	case kindMembers:
+		call = "members change"
 	}
 	if in.lease != 0 {
 		call += fmt.Sprintf(", lease %d", in.lease)

@@ -48,20 +48,26 @@ func (h *history) wait(t *testing.T, n int) {
 	}
 }
 
-func processHistory(t *testing.T, c *processes, seed uint64) *history {
-	t.Helper()
-	eventually(t, "a feature level that has leases", func(ctx context.Context) bool {
+// newHistory begins a history at the revision that all nodes have reached.
+func (c *processes) newHistory(prefix string) *history {
+	c.t.Helper()
+	eventually(c.t, "a feature level that has leases", func(ctx context.Context) bool {
 		_, err := c.client().GrantLease(ctx, client.LeaseOptions{TTL: time.Second}, client.WriteOptions{DryRun: true})
 		return err == nil
 	})
 	c.caughtUp()
 	var base int64
-	eventually(t, "the revision", func(ctx context.Context) bool {
+	eventually(c.t, "the revision", func(ctx context.Context) bool {
 		res, err := rollcallv1.NewClusterClient(c.leader().dial()).GetStatus(ctx, &rollcallv1.GetStatusRequest{LocalOnly: true})
 		base = res.GetRevision()
 		return err == nil
 	})
-	h := newHistory("p", base)
+	return newHistory(prefix, base)
+}
+
+func processHistory(t *testing.T, c *processes, seed uint64) *history {
+	t.Helper()
+	h := c.newHistory("p")
 	stopFollowing := c.followLeases(h)
 	defer stopFollowing()
 	var conns []*grpc.ClientConn

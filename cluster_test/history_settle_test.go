@@ -33,6 +33,7 @@ func (h *history) finish(t *testing.T, cl *client.Client, pace func()) {
 		if err == nil {
 			h.settle(t, log)
 			h.settleLeases(t, log)
+			h.settleMembers(log)
 			return
 		}
 		if tries > 200 {
@@ -47,6 +48,7 @@ type historyLog struct {
 	writes   map[int][]commit // of each call that wrote, by its number: more than one if it did so more than once
 	grants   map[int]string   // the lease that a call granted, by its number
 	expiries []commit         // with leases, in the order of their revisions
+	members  []commit         // changes of members
 }
 
 // commit is an atomic write: the revisions that it took.
@@ -70,6 +72,14 @@ func (h *history) eventsOf(cl *client.Client) (*historyLog, error) {
 		h.record.saw(e, time.Now())
 		if first == 0 {
 			first = e.GetRevision()
+		}
+		switch e.GetType() {
+		case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED, rollcallv1.EventType_EVENT_TYPE_MEMBER_REMOVED:
+			if e.GetRevision() == e.GetCommitRevision() {
+				log.members = append(log.members, commit{first, e.GetRevision(), nil})
+				first = 0
+			}
+			continue
 		}
 		number, err := strconv.Atoi(e.GetReason())
 		if expiry := e.GetActor().GetVerified(); expiry != (err != nil) {
@@ -162,4 +172,20 @@ func (h *history) settleLeases(t *testing.T, log *historyLog) {
 		op.Input = in
 		h.ops = append(h.ops, op)
 	}
+}
+
+// settleMembers makes each change of members an operation, which was over when the first follower was given its
+// events.
+func (h *history) settleMembers(log *historyLog) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range log.members {
+		op := porcupine.Operation{ClientId: h.clients, Return: h.clock + 1, Input: input{kind: kindMembers}, Output: output{first: c.first, revision: c.last}}
+		h.clients++
+		if at, seen := h.leases.seen[c.last]; seen {
+			op.Return = at
+		}
+		h.ops = append(h.ops, op)
+	}
+	h.members = len(log.members)
 }

@@ -51,6 +51,7 @@ type history struct {
 	writes  int // calls that may write, each with a number of its own, which is the reason it gives
 	done    map[outcome]int
 	refused int // calls that surely did nothing, and are left out
+	members int // changes of members that the events tell
 
 	leases leaseBook
 	record *leaseRecord // for P10
@@ -86,8 +87,8 @@ func (h *history) count(ways ...outcome) int {
 func (h *history) String() string {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return fmt.Sprintf("%d calls: %v, and %d refused; %d leases, kept alive %d times, %d of them expired",
-		len(h.ops), h.done, h.refused, len(h.leases.granted), h.leases.kept, h.leases.expired)
+	return fmt.Sprintf("%d calls: %v, and %d refused; %d leases, kept alive %d times, %d of them expired; members changed %d times",
+		len(h.ops), h.done, h.refused, len(h.leases.granted), h.leases.kept, h.leases.expired, h.members)
 }
 
 // historyClient is one client, with one call at a time and one lease at a time.

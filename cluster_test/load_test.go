@@ -27,7 +27,10 @@ import (
 type load struct {
 	t       *testing.T
 	writers []*writer
+	every   time.Duration // between two writes of one writer, if the first does not take longer; 0: no pause
 	acked   atomic.Int64
+	failed  atomic.Int64  // writes that were not acknowledged
+	slowest atomic.Int64  // nanoseconds until a write was acknowledged, at most
 	ackedC  chan struct{} // capacity 1: a hint that acked grew
 	cancel  context.CancelFunc
 	abandon context.CancelFunc // ends writes under way: their outcome is unknown
@@ -47,7 +50,19 @@ type writer struct {
 
 func startLoad(t *testing.T, cl *client.Client, writers int) *load {
 	t.Helper()
-	l := &load{t: t, ackedC: make(chan struct{}, 1)}
+	return startLoadOf(t, cl, writers, 0)
+}
+
+// startPacedLoad has forty writers make so many writes a second, together.
+func startPacedLoad(t *testing.T, cl *client.Client, perSecond int) *load {
+	t.Helper()
+	const writers = 40
+	return startLoadOf(t, cl, writers, writers*time.Second/time.Duration(perSecond))
+}
+
+func startLoadOf(t *testing.T, cl *client.Client, writers int, every time.Duration) *load {
+	t.Helper()
+	l := &load{t: t, every: every, ackedC: make(chan struct{}, 1)}
 	for i := range writers {
 		l.writers = append(l.writers, &writer{service: fmt.Sprintf("load/w%d", i), unknown: map[int]bool{}, refused: map[int]bool{}})
 	}
@@ -74,7 +89,20 @@ func (l *load) stop() {
 }
 
 func (l *load) run(ctx, attempts context.Context, cl *client.Client, w *writer) {
+	var pace <-chan time.Time
+	if l.every > 0 {
+		tick := time.NewTicker(l.every)
+		defer tick.Stop()
+		pace = tick.C
+	}
 	for ctx.Err() == nil {
+		if pace != nil {
+			select {
+			case <-pace:
+			case <-ctx.Done():
+				return
+			}
+		}
 		w.mu.Lock()
 		w.next++
 		n := w.next
@@ -90,8 +118,18 @@ func (l *load) run(ctx, attempts context.Context, cl *client.Client, w *writer) 
 		}
 		// Not ctx: a write under way when the load stops must end in an outcome of its own.
 		attempt, done := context.WithTimeout(attempts, 5*time.Second)
+		begun := time.Now()
 		resp, err := cl.Set(attempt, w.service, s, o)
 		done()
+		if err != nil {
+			if l.failed.Add(1) == 1 {
+				l.t.Logf("%s: the first write that failed: %v", w.service, err)
+			}
+		} else {
+			took := int64(time.Since(begun))
+			for most := l.slowest.Load(); took > most && !l.slowest.CompareAndSwap(most, took); most = l.slowest.Load() {
+			}
+		}
 		w.mu.Lock()
 		switch e := (*client.Error)(nil); {
 		case err == nil:

@@ -123,6 +123,7 @@ func TestProcessRandomKills(t *testing.T) {
 
 // TestProcessLeaderKilled reads from the two other nodes all the while: no read may fail.
 func TestProcessLeaderKilled(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	ctx := context.Background()
 	c.set("payments", serving)
@@ -157,6 +158,7 @@ func TestProcessLeaderKilled(t *testing.T) {
 }
 
 func TestProcessFollowerKilled(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	follower := c.others(c.leader())[0]
 	l := startLoad(t, c.client(), 4)

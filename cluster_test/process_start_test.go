@@ -153,6 +153,7 @@ func TestProcessDifferentMemberLists(t *testing.T) {
 
 // TestProcessPowerOfOne runs a cluster of one.
 func TestProcessSingleNode(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{nodes: 1})
 	c.set("payments", serving)
 	c.killAll()
@@ -163,6 +164,7 @@ func TestProcessSingleNode(t *testing.T) {
 
 // TestProcessCommandLine walks through the commands against three real nodes.
 func TestProcessCommandLine(t *testing.T) {
+	t.Parallel()
 	c := startProcesses(t, processOptions{})
 	run := func(wantCode int, wantOut string, args ...string) string {
 		t.Helper()

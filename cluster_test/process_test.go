@@ -76,6 +76,9 @@ func testMain(m *testing.M) int {
 		}
 	}
 	code := m.Run()
+	if dir := memoryDir(); dir != "" {
+		os.Remove(dir) // empty, as each test removes what it made
+	}
 	if code == 0 {
 		if err := goleak.Find(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -97,8 +100,10 @@ func needProcesses(t *testing.T) {
 
 // processes is a cluster of rollcall serve processes.
 type processes struct {
-	t     *testing.T
-	nodes []*process
+	t       *testing.T
+	options processOptions
+	nodes   []*process // members
+	all     []*process // also those that are no members yet, or any more
 }
 
 // process is one member: its addresses and data outlive the process that runs on them.
@@ -110,6 +115,8 @@ type process struct {
 	args            []string
 	wrap            []string // command in front of the binary
 	members         []string
+	join            []string // peer addresses of members; not empty: it joins, and members are not told
+	replica         bool     // of one that joins
 	mu              sync.Mutex
 	cmd             *exec.Cmd
 	exited          chan struct{}
@@ -135,26 +142,10 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 	if o.creds == nil {
 		o.creds = insecure.NewCredentials()
 	}
-	c := &processes{t: t}
+	c := &processes{t: t, options: o}
 	var members []string
 	for i := range o.nodes {
-		p := &process{
-			t:    t,
-			name: fmt.Sprintf("n%d", i+1),
-			data: filepath.Join(t.TempDir(), "data"),
-			api:  freePort(t),
-			peer: freePort(t),
-			http: freePort(t),
-			args: slices.Clone(o.args),
-			log:  &syncBuffer{},
-
-			creds: o.creds,
-		}
-		p.peerListen = p.peer
-		if o.proxies {
-			p.proxy = newProxy(t, p.peer)
-			p.peer = p.proxy.address
-		}
+		p := c.newNode(fmt.Sprintf("n%d", i+1))
 		members = append(members, fmt.Sprintf("%s,api=%s,peer=%s", p.name, p.api, p.peer))
 		c.nodes = append(c.nodes, p)
 	}
@@ -162,19 +153,44 @@ func newProcesses(t *testing.T, o processOptions) *processes {
 		p.members = members
 	}
 	t.Cleanup(func() {
-		for _, p := range c.nodes {
+		for _, p := range c.all {
 			p.kill()
 			if p.conn != nil {
 				p.conn.Close()
 			}
 		}
 		if t.Failed() {
-			for _, p := range c.nodes {
+			for _, p := range c.all {
 				t.Logf("--- log of %s\n%s", p.name, tail(p.log.String(), 8000))
 			}
 		}
 	})
 	return c
+}
+
+// newNode returns a node that belongs to no cluster yet, with addresses and a data directory of its own. It ends with
+// the test.
+func (c *processes) newNode(name string) *process {
+	c.t.Helper()
+	p := &process{
+		t:    c.t,
+		name: name,
+		data: filepath.Join(c.t.TempDir(), "data"),
+		api:  freePort(c.t),
+		peer: freePort(c.t),
+		http: freePort(c.t),
+		args: slices.Clone(c.options.args),
+		log:  &syncBuffer{},
+
+		creds: c.options.creds,
+	}
+	p.peerListen = p.peer
+	if c.options.proxies {
+		p.proxy = newProxy(c.t, p.peer)
+		p.peer = p.proxy.address
+	}
+	c.all = append(c.all, p)
+	return p
 }
 
 func tail(s string, n int) string {
@@ -282,8 +298,15 @@ func (c *processes) others(p *process) []*process {
 
 func (p *process) command() *exec.Cmd {
 	args := []string{"serve", "--node", p.name, "--data", p.data, "--http", p.http, "--api-listen", p.api, "--peer-listen", p.peerListen}
-	for _, m := range p.members {
-		args = append(args, "--member", m)
+	if len(p.join) > 0 {
+		args = append(args, "--join", strings.Join(p.join, ","), "--advertise-api", p.api, "--advertise-peer", p.peer)
+		if p.replica {
+			args = append(args, "--replica")
+		}
+	} else {
+		for _, m := range p.members {
+			args = append(args, "--member", m)
+		}
 	}
 	args = append(args, "--log-store", *logStore)
 	args = append(args, p.args...)

@@ -29,7 +29,7 @@ func startSolo(t testing.TB, configure func(*node.Config)) (api string, n *node.
 	t.Helper()
 	cfg := node.DefaultConfig()
 	cfg.Name = "n1"
-	cfg.DataDir = filepath.Join(t.TempDir(), "n1")
+	cfg.DataDir = filepath.Join(dataDir(t), "n1")
 	cfg.Members = []node.Member{{Name: "n1", APIAddress: "127.0.0.1:0", PeerAddress: "127.0.0.1:1"}}
 	cfg.PeerListen = "127.0.0.1:0"
 	cfg.DrainDelay = 0

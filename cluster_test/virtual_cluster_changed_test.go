@@ -46,7 +46,7 @@ func (c *virtual) replace(backup string) {
 		n.stop()
 	}
 	for _, n := range c.nodes {
-		n.cfg.DataDir = filepath.Join(c.t.TempDir(), n.cfg.Name)
+		n.cfg.DataDir = filepath.Join(dataDir(c.t), n.cfg.Name)
 		if backup == "" {
 			continue
 		}

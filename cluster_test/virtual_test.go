@@ -86,7 +86,7 @@ func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 		n := &virtualNode{c: c, api: m.APIAddress, failed: make(chan error, 1)}
 		n.cfg = node.DefaultConfig()
 		n.cfg.Name = m.Name
-		n.cfg.DataDir = filepath.Join(t.TempDir(), m.Name)
+		n.cfg.DataDir = filepath.Join(dataDir(t), m.Name)
 		n.cfg.LogStore = *logStore
 		n.cfg.Members = members
 		n.cfg.Network = c.net.Host(m.Name)

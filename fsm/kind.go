@@ -31,6 +31,10 @@ type Kind struct {
 	// Evaluate says what a RecordCommand of this kind would do, by reading from tx and putting into it. It
 	// depends on nothing else. nil: there is no such command.
 	Evaluate func(tx *Tx, payload []byte) *logv1.Refusal
+	// CommandLevel is the feature level since which there is the command; 0: since there are records.
+	CommandLevel uint32
+	// ResultBefore has the result of a command, and the event, that deletes a record hold the record as it was.
+	ResultBefore bool
 
 	// applied is told of every record that was loaded, put or deleted: what it was, and what it is now (nil: it does
 	// not exist).

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
@@ -11,13 +12,14 @@ import (
 // removedKind are the data directories that were members once, by their ids: see logv1.RemovedKey. Such a directory is
 // never a member again, and raft's configuration follows: see package raftnode/reconciler.
 var removedKind = &Kind{
-	Number:     logv1.Kind_KIND_REMOVED_MEMBER,
-	Name:       "removed member",
-	Level:      logv1.LevelMembers,
-	History:    true,
-	PerCluster: true,
-	New:        func() Value { return new(logv1.RemovedMember) },
-	applied:    membersApplied,
+	Number:       logv1.Kind_KIND_REMOVED_MEMBER,
+	Name:         "removed member",
+	Level:        logv1.LevelMembers,
+	History:      true,
+	PerCluster:   true,
+	ResultBefore: true,
+	New:          func() Value { return new(logv1.RemovedMember) },
+	applied:      membersApplied,
 	Check: func(key string, v Value) error {
 		r := v.(*logv1.RemovedMember)
 		if r.GetName() == "" || key != logv1.RemovedKey(r.GetName(), r.GetDirectoryId()) || r.GetRevision() < 1 {
@@ -39,19 +41,30 @@ func membersApplied(s *state, _ string, _, _ Value) {
 	s.members.revision, s.members.changed = s.revision, true
 }
 
-// membersRevision finds the revision of the newest change of a member in what was loaded. A member that is no more left a
-// removed directory, whose record has the revision.
+// membersRevision finds the revision of the newest change of a member in what was loaded. It is that of an event of a
+// member that there is, or of the directory that was removed last: a member that is no more left such a one.
 func (s *state) membersRevision(file RegistryFile) (newest int64, err error) {
-	s.tables.find(removedKind).records.Scan(func(_ string, v Value) bool {
-		newest = max(newest, v.(*logv1.RemovedMember).GetRevision())
-		return true
-	})
-	s.tables.find(memberKind).records.Scan(func(name string, _ Value) bool {
-		q := logv1.EventQuery{From: 1, To: s.revision, Kind: memberKind.Number, Key: name, Descending: true}
+	look := func(kind *Kind, key string) {
+		if err != nil {
+			return
+		}
+		q := logv1.EventQuery{From: 1, To: s.revision, Kind: kind.Number, Key: key, Descending: true}
 		_, err = file.Events(context.Background(), q, func(e *logv1.Event) (bool, error) {
 			newest = max(newest, e.GetCommitRevision())
 			return false, nil
 		})
+	}
+	last, removed := "", int64(0)
+	s.eachRemoved(func(key string, r *logv1.RemovedMember) {
+		if r.GetRevision() > removed {
+			last, removed = key, r.GetRevision()
+		}
+	})
+	if last != "" {
+		look(removedKind, last)
+	}
+	s.eachMember(func(m *logv1.Member) bool {
+		look(memberKind, m.GetName())
 		return err == nil
 	})
 	if err != nil {
@@ -64,6 +77,78 @@ func (s *state) membersRevision(file RegistryFile) (newest int64, err error) {
 func (s *state) removed(key string) *logv1.RemovedMember {
 	r, _ := s.record(removedKind, key).(*logv1.RemovedMember)
 	return r
+}
+
+// eachRemoved visits all removed directories, by key.
+func (s *state) eachRemoved(visit func(key string, r *logv1.RemovedMember)) {
+	s.tables.find(removedKind).records.Scan(func(key string, v Value) bool {
+		visit(key, v.(*logv1.RemovedMember))
+		return true
+	})
+}
+
+// newestRemoved returns the directory that a member of a name lost last; nil: none did.
+func (s *state) newestRemoved(name string) (newest *logv1.RemovedMember) {
+	s.eachRemoved(func(_ string, r *logv1.RemovedMember) {
+		if r.GetName() == name && r.GetRevision() > newest.GetRevision() {
+			newest = r
+		}
+	})
+	return newest
+}
+
+// remove notes that a directory belongs to the cluster no more: "" is one that nobody knows. With force it holds for all
+// that the name had.
+func (tx *Tx) remove(name, directory, by string, force bool) {
+	if force {
+		tx.force(name)
+	}
+	tx.s.change(tx.p, removedKind, logv1.RemovedKey(name, directory), tx.tombstone(name, directory, by, force), logv1.EventType_EVENT_TYPE_MEMBER_REMOVED)
+}
+
+func (tx *Tx) tombstone(name, directory, by string, force bool) *logv1.RemovedMember {
+	return &logv1.RemovedMember{
+		Name:        name,
+		DirectoryId: directory,
+		ReplacedBy:  by,
+		Force:       force,
+		Reason:      tx.cmd.GetReason(),
+		Actor:       tx.cmd.GetActor(),
+		Time:        tx.p.time,
+		Revision:    tx.p.revision + 1,
+	}
+}
+
+// force sets force on what a name had before and was removed without. It says whether there was any.
+func (tx *Tx) force(name string) (any bool) {
+	tx.s.eachRemoved(func(key string, r *logv1.RemovedMember) {
+		if r.GetName() == name && !r.GetForce() {
+			tx.s.change(tx.p, removedKind, key, tx.tombstone(name, r.GetDirectoryId(), r.GetReplacedBy(), true), logv1.EventType_EVENT_TYPE_MEMBER_REMOVED)
+			any = true
+		}
+	})
+	return any
+}
+
+// forgetRemoved forgets the directories that were removed first, if with those of this command there are too many.
+func (tx *Tx) forgetRemoved() {
+	s, p := tx.s, tx.p
+	count := s.tables.find(removedKind).records.Len()
+	for i := range p.changes {
+		if c := &p.changes[i]; c.kind == removedKind && c.before == nil {
+			count++
+		}
+	}
+	for ; count > s.mostRemoved; count-- {
+		oldest, first := "", int64(math.MaxInt64)
+		s.eachRemoved(func(key string, r *logv1.RemovedMember) {
+			if _, ok := p.newest[recordKey{removedKind.Number, key}]; !ok && r.GetRevision() < first {
+				oldest, first = key, r.GetRevision()
+			}
+		})
+		s.change(p, removedKind, oldest, nil, logv1.EventType_EVENT_TYPE_MEMBER_CHANGED)
+		p.changes[len(p.changes)-1].why = &cause{reason: "only the newest removed members are remembered"}
+	}
 }
 
 // Removed returns the data directories that are members no more, by logv1.RemovedKey: the newest

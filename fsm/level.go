@@ -21,20 +21,29 @@ func (e *LevelError) Error() string {
 
 // evaluateRaise raises the feature level. A level that is not higher changes nothing: two leaders may have
 // proposed the same one. It refuses a level that one of the members cannot fold, or is held at: the member
-// may have been restarted with another version or --hold-level since the leader checked.
+// may have been restarted with another version or --hold-level since the leader checked. The members are those that the
+// leader named, and all that were added: they may not be in raft's configuration yet. One that was removed and still is
+// there is not asked.
 func (s *state) evaluateRaise(p *plan, r *logv1.RaiseLevel) {
 	level := r.GetLevel()
 	if level <= s.level {
 		return
 	}
-	for _, name := range r.GetMembers() {
-		m := s.member(name)
+	ask := func(name string, m *logv1.Member) bool {
 		if known := m.AllowedLevel(); known < level {
 			p.refusal = of(logv1.Kind_KIND_MEMBER, name, beyond("level", logv1.Refusal_PROBLEM_TOO_HIGH, int64(level), int64(known)))
+		}
+		return p.refusal == nil
+	}
+	for _, name := range r.GetMembers() {
+		if m := s.member(name); (m != nil || s.newestRemoved(name) == nil) && !ask(name, m) {
 			return
 		}
 	}
-	p.level = level
+	s.eachMember(func(m *logv1.Member) bool { return !m.GetJoined() || ask(m.GetName(), m) })
+	if p.refusal == nil {
+		p.level = level
+	}
 }
 
 // Level is the cluster's feature level. It never falls.
@@ -62,10 +71,13 @@ func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 		if slices.ContainsFunc(kind.Write.GetChanges(), func(c *logv1.Change) bool { return c.GetLeaseId() != "" }) {
 			level = logv1.LevelLayers
 		}
-	case *logv1.Command_TermStart,
-		*logv1.Command_AnnounceMember,
-		*logv1.Command_Compact:
+	case *logv1.Command_TermStart, *logv1.Command_Compact:
 		level, ok = logv1.BaseLevel, true
+	case *logv1.Command_AnnounceMember:
+		level, ok = logv1.BaseLevel, true
+		if m := kind.AnnounceMember.GetMember(); m.GetReplica() || m.GetJoined() {
+			level = logv1.LevelMembers
+		}
 	case *logv1.Command_Expire, *logv1.Command_HoldLeases:
 		level, ok = logv1.LevelLayers, true
 	case *logv1.Command_RaiseLevel:
@@ -73,7 +85,7 @@ func commandLevel(kinds *Kinds, cmd *logv1.Command) (level uint32, ok bool) {
 	case *logv1.Command_Record:
 		level, ok = logv1.BaseLevel, true
 		if k := kinds.commandKind(kind.Record); k != nil {
-			level = logv1.LevelOf(k.Level)
+			level = max(logv1.LevelOf(k.Level), k.CommandLevel)
 		}
 	}
 	if a := cmd.GetActor(); a.GetOnBehalfOf() != "" || a.GetCredential() != "" || a.GetStaticAdmin() {

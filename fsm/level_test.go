@@ -153,11 +153,11 @@ func TestNewerRecordsAreRefused(t *testing.T) {
 	h := harnessOn(t, file)
 	h.do(t, 1, termStartWith(10, 1000), member("n1", 1, 0), withID("x", change("a", serving)), over("b", serving), atLeast("r", "a", 1),
 		grantOf(leaseA), hold(&logv1.HoldLeases{Term: 1, Engaged: true}),
-		tokenWith("ci", grantOver("reporter", "*")), putRole("mine", access.Read), setAuth(false, ""))
+		tokenWith("ci", grantOver("reporter", "*")), putRole("mine", access.Read), setAuth(false, ""),
+		addMember(joiner("n2", "d2")), removeMember("n2"))
 	unknown := protowire.AppendVarint(protowire.AppendTag(nil, 500, protowire.VarintType), 1)
-	kinds := len(DefaultKinds().all) - 1 // nothing removes a member yet
-	if len(file.records) != kinds {
-		t.Fatalf("records of %d kinds, there are %d", len(file.records), kinds)
+	if len(file.records) != len(DefaultKinds().all) {
+		t.Fatalf("records of %d kinds, there are %d", len(file.records), len(DefaultKinds().all))
 	}
 	refused := func(t *testing.T, want string) {
 		t.Helper()

@@ -27,6 +27,13 @@ const (
 	tagBreakGlass = 10
 	tagGrant      = 11 // what a GrantLease asks for, with the kind before
 	tagOnBehalfOf = 12
+	tagAdd        = 13 // what is asked of a member: its name follows
+	tagRemove     = 14
+	tagReplace    = 15
+	tagPromote    = 16
+	tagAddress    = 17
+	tagReplica    = 18
+	tagForce      = 19
 )
 
 // hashRequest hashes all that a caller asks with a command, but neither the caller's address and credential, which
@@ -70,6 +77,28 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 		for _, n := range [...]int64{g.GetTtl(), int64(g.GetOnExpiry()), g.GetForgetAfter()} {
 			b = binary.AppendVarint(b, n)
 		}
+	} else if c := aboutMember(r); c != nil {
+		// The node that takes the request asks the new member who it is.
+		flag := func(tag byte, set bool) {
+			if set {
+				b = append(b, tag)
+			}
+		}
+		switch c := c.GetCommand().(type) {
+		case *logv1.MemberCommand_Add:
+			text(tagAdd, c.Add.GetMember().GetName())
+			text(tagAddress, c.Add.GetMember().GetPeerAddress())
+			flag(tagReplica, c.Add.GetMember().GetReplica())
+		case *logv1.MemberCommand_Remove:
+			text(tagRemove, c.Remove.GetName())
+			flag(tagForce, c.Remove.GetForce())
+		case *logv1.MemberCommand_Replace:
+			text(tagReplace, c.Replace.GetMember().GetName())
+			text(tagAddress, c.Replace.GetMember().GetPeerAddress())
+			flag(tagForce, c.Replace.GetForce())
+		case *logv1.MemberCommand_Promote:
+			text(tagPromote, c.Promote.GetName())
+		}
 	} else if r != nil {
 		number(tagRecord, int64(r.GetKind()))
 		b = binary.AppendUvarint(b, uint64(len(r.GetPayload())))
@@ -80,6 +109,15 @@ func hashRequest(cmd *logv1.Command, scratch []byte) (requestHash, []byte) {
 	}
 	sum := sha256.Sum256(b)
 	return requestHash(sum[:16]), b
+}
+
+// aboutMember returns a command of a member; nil: it is another one, or none that this binary knows.
+func aboutMember(r *logv1.RecordCommand) *logv1.MemberCommand {
+	c := new(logv1.MemberCommand)
+	if r.GetKind() != logv1.Kind_KIND_MEMBER || c.UnmarshalVT(r.GetPayload()) != nil || c.GetCommand() == nil {
+		return nil
+	}
+	return c
 }
 
 // grant returns what a command of a lease grants; nil: it is another one.

@@ -153,6 +153,8 @@ func (c *recordChange) result() *logv1.RecordResult {
 	p := &logv1.RecordResult{Kind: c.kind.Number, Key: c.key, Changed: c.changed(), Deleted: c.after == nil, MatchedCount: c.matched}
 	if c.after != nil {
 		p.Value = appendValue(nil, c.after)
+	} else if c.kind.ResultBefore && c.before != nil {
+		p.Value = appendValue(nil, c.before)
 	}
 	return p
 }

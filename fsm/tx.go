@@ -47,7 +47,7 @@ type recordChange struct {
 	ends    bool   // the record is over, though it stays for now
 	matched int64  // of an override: how many services it covers; of a lease: how many reports were attached to it
 	why     *cause // nil: the command
-	last    Value  // of a lease that is deleted: what it was at its end
+	last    Value  // of a record that is deleted: what it was at its end; nil: the kind does not tell
 }
 
 func (c *recordChange) changed() bool { return c.before != c.after }
@@ -72,6 +72,9 @@ func (s *state) change(p *plan, kind *Kind, key string, v Value, event logv1.Eve
 	}
 	if c.changed() && kind.History {
 		p.revision++
+	}
+	if v == nil && kind.ResultBefore {
+		c.last = c.before
 	}
 	if p.newest == nil {
 		p.newest = map[recordKey]int{}

@@ -19,6 +19,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reconciler"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/tlsport"
@@ -34,8 +35,12 @@ type State interface {
 	ClusterID() string
 	// LogTime is the newest time that the fold has applied, in nanoseconds since 1970; 0: none.
 	LogTime() int64
-	// Members are those that have announced themselves, by name.
+	// Members are those that have announced themselves, or were added, by name.
 	Members() map[string]*logv1.Member
+	// Removed are the tombstones of data directories that belong to the cluster no more.
+	Removed() map[string]*logv1.RemovedMember
+	// MembersChanged is closed at the next change of Members or Removed. Take it before reading them.
+	MembersChanged() <-chan struct{}
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
 	// compare with. It is asked for once an entry; nil: the fold keeps none.
 	StateHash() *logv1.StateHash
@@ -121,6 +126,9 @@ type Config struct {
 	// OnFailure is told, at most once, on a goroutine of its own, why this node cannot go on: it will
 	// never form or join a cluster, or raft is stuck. It may close the node.
 	OnFailure func(error)
+
+	// stepped is told before and after each step of the reconciler, by tests; nil: nobody is.
+	stepped func(step reconciler.Step, done bool)
 }
 
 // DefaultConfig returns a Config in which only what is particular to a node is missing.

@@ -21,7 +21,10 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reach"
+	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
 	"github.com/rollcallhq/rollcall/raftnode/transport"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -32,7 +35,11 @@ type Node struct {
 	logger      *slog.Logger
 	port        *peerport.Port
 	clock       *clock.Clock
-	trans       *transport.Transport // nil until raft runs; set before raft is
+	reach       reach.Reach
+	unsucceeded atomic.Bool                  // see Status.Unsucceeded
+	cutOff      time.Time                    // when this node handed over last because it was cut off; measureClocks's own
+	trans       *transport.Transport         // nil until raft runs; set before raft is
+	log         *workaround.ConfigurationLog // raft's; nil until raft runs; set before raft is
 
 	founding atomic.Pointer[store.Founding]    // nil: no cluster yet
 	raft     atomic.Pointer[raft.Raft]         // nil: does not run yet
@@ -54,7 +61,10 @@ type Node struct {
 	seen    string // the leader that refresh saw last
 	elected uint64 // see Status.LeaderChanges
 	changed chan struct{}
-	asked   <-chan struct{} // closed when raft's main loop answers; nil: it is not asked
+	steps   map[string]string // see Status.Steps
+	// handedOver is when a transfer of leadership to a server failed.
+	handedOver map[raft.ServerAddress]time.Time
+	asked      <-chan struct{} // closed when raft's main loop answers; nil: it is not asked
 
 	failing  sync.Once
 	closing  sync.Once
@@ -95,6 +105,7 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		View:           n.view,
 		Resolve:        n.addresses,
 		Met:            n.met,
+		Again:          n.measureSoon,
 		Failover:       n.answerFailover,
 		TLS:            cfg.TLS,
 		Names:          cfg.CertificateNames,
@@ -229,7 +240,7 @@ func (n *Node) met(h *peerv1.Hello) {
 func (n *Node) startRaft(asFounder bool) error {
 	logger := raftlogger.New(n.logger)
 	trans := transport.New(transport.Config{
-		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger,
+		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger, Meant: n.meant,
 		Congested: n.cfg.Congested, Stuck: n.cfg.Stuck,
 		MaxLevel: n.cfg.State.MaxLevel(), ClusterLevel: n.cfg.State.Level,
 	})
@@ -246,6 +257,7 @@ func (n *Node) startRaft(asFounder bool) error {
 	fast := failover.New(failover.Config{
 		Node: n.cfg.Node, Timeout: n.cfg.HeartbeatTimeout, Port: n.port, Transport: trans, Raft: r,
 		Stopping: n.failed.Load, Logger: n.logger,
+		Self: func(address raft.ServerAddress) bool { return n.meant(address, n.directoryID) == nil },
 	})
 	r.RegisterObserver(raft.NewObserver(observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
@@ -296,7 +308,42 @@ func (n *Node) newRaft(conf *raft.Config, trans *transport.Transport, asFounder 
 	if err != nil {
 		return nil, err
 	}
-	return raft.NewRaft(conf, n.cfg.FSM, cache, n.cfg.Log, n.cfg.Snapshots, trans)
+	n.log = workaround.NewConfigurationLog(cache, n.cfg.Snapshots)
+	defer n.log.Loaded()
+	return raft.NewRaft(conf, n.cfg.FSM, n.log, n.cfg.Log, n.cfg.Snapshots, trans)
+}
+
+// meant says why a server that has the name in an address of raft's, and a data directory, is not the server that the
+// address means. Raft goes by names only, and would count the answers of a new directory as those of the old one, which
+// may have voted, and have acknowledged what the new one lacks.
+func (n *Node) meant(address raft.ServerAddress, directory string) error {
+	name, want := serveraddress.Split(address)
+	if want == "" {
+		m := n.cfg.State.Members()[name]
+		if m.GetJoined() && m.GetDirectoryId() == directory {
+			return fmt.Errorf("%s has the data directory that replaces the one in raft's configuration, which is to be removed first", name)
+		}
+		want = n.founder(name)
+		if !m.GetJoined() && m.GetDirectoryId() != "" {
+			want = m.GetDirectoryId()
+		}
+	}
+	if want != "" && want != directory {
+		return fmt.Errorf("%s has another data directory than the one in raft's configuration", name)
+	}
+	return nil
+}
+
+// founder is the data directory of a member at the founding; "": it is not known.
+func (n *Node) founder(name string) string {
+	if f := n.founding.Load(); f != nil {
+		for _, m := range f.Members {
+			if m.Name == name {
+				return m.DirectoryID
+			}
+		}
+	}
+	return ""
 }
 
 // Propose has cmd applied on all nodes and returns the fold's answer: the element of its []any that
@@ -355,6 +402,10 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 // PeerLevel is the highest feature level that a member's running process can read, as its last hello
 // says; 0: it sent none to this process.
 func (n *Node) PeerLevel(name string) uint32 { return n.port.PeerLevel(name) }
+
+// Unreachable returns for how long the named member could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (n *Node) Unreachable(name string) (time.Duration, string) { return n.port.Unreachable(name) }
 
 // Close ends agreement: nothing new is proposed, what is under way gets a moment, raft and the peer
 // port end. A leader should have called TransferLeadership. It may be called often, and returns after

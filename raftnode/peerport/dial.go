@@ -14,6 +14,7 @@ import (
 // dial connects to the named peer and exchanges hellos. It tries the peer's addresses in order and takes the
 // first one where that peer answers. It returns also the peer's hello and the address.
 func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, *peerv1.Hello, string, error) {
+	begun := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -24,7 +25,7 @@ func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpo
 		}
 		return nil, nil, "", ErrClosed
 	}
-	p.reachability.dialed(name, purpose, err)
+	p.reachability.dialed(name, purpose, begun, err)
 	return conn, h, address, err
 }
 
@@ -156,10 +157,19 @@ func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLos
 
 // Dial connects to the named peer. The connection is closed with the port at the latest.
 func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, error) {
+	return p.DialDirectory(ctx, name, purpose, func(string) error { return nil })
+}
+
+// DialDirectory is Dial with a look at the data directory of who answers: an error of wanted ends the connection.
+func (p *Port) DialDirectory(ctx context.Context, name string, purpose peerv1.Hello_Purpose, wanted func(directory string) error) (net.Conn, error) {
 	before := p.PeerLevel(name)
 	conn, h, _, err := p.dial(ctx, name, purpose)
 	if err == nil {
-		if err = fell(before, h); err != nil {
+		err = wanted(h.GetDirectoryId())
+		if err == nil {
+			err = fell(before, h)
+		}
+		if err != nil {
 			_ = conn.Close()
 		}
 	}

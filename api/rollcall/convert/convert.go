@@ -164,6 +164,8 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 	switch e.GetKind() {
 	case logv1.Kind_KIND_MEMBER:
 		p.Member = memberAfter(e)
+	case logv1.Kind_KIND_REMOVED_MEMBER:
+		p.Member = removedAfter(e)
 	case logv1.Kind_KIND_OVERRIDE:
 		overrideEvent(p, e)
 	case logv1.Kind_KIND_RULE:
@@ -176,13 +178,4 @@ func Event(e *logv1.Event) *rollcallv1.Event {
 		p.Access = accessChange(e)
 	}
 	return p
-}
-
-// memberAfter names the member also if the event deletes it.
-func memberAfter(e *logv1.Event) *rollcallv1.Member {
-	var m logv1.Member
-	if err := m.UnmarshalVT(e.GetAfter()); err != nil {
-		m.Reset() // a newer binary's; its name is known all the same
-	}
-	return &rollcallv1.Member{Name: e.GetKey(), ApiAddress: m.GetApiAddress(), PeerAddress: m.GetPeerAddress()}
 }

@@ -1104,8 +1104,9 @@ type Event struct {
 	ExpireTime      *timestamppb.Timestamp                           `protobuf:"bytes,13,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"` // of OVERRIDE_SET; unset: it lasts until it is cleared
 	// Of LEASE_…, and of a service: the lease that the report is attached to, or whose end made the event, or that held
 	// the report that was deleted.
-	LeaseId      string  `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
-	Member       *Member `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`                                  // of MEMBER_CHANGED
+	LeaseId string `protobuf:"bytes,14,opt,name=lease_id,json=leaseId,proto3" json:"lease_id,omitempty"`
+	// Of MEMBER_CHANGED and MEMBER_REMOVED. One that is no member any more has no addresses.
+	Member       *Member `protobuf:"bytes,15,opt,name=member,proto3" json:"member,omitempty"`
 	MatchedCount int64   `protobuf:"varint,16,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of OVERRIDE_…: how many services the pattern covered; of LEASE_…: were attached
 	// The rules that the change broke all the same, and those it was allowed to break. Of an atomic write the
 	// first event has both.

@@ -271,9 +271,9 @@ const (
 	Refusal_REASON_TOKEN_EXPIRED Refusal_Reason = 24 // given: the identity; value: the log time when it expired
 	Refusal_REASON_ROLE_IN_USE   Refusal_Reason = 25 // held: an identity that has the role, or "anonymous"; value: how many have it
 	// Members. given: the directory of the command.
-	Refusal_REASON_MEMBER_EXISTS     Refusal_Reason = 26 // held: the directory that the member has
+	Refusal_REASON_MEMBER_EXISTS     Refusal_Reason = 26 // key: the member that has the name, or the directory; held: its directory
 	Refusal_REASON_DIRECTORY_REMOVED Refusal_Reason = 27 // held: the name that the directory had; value: the revision of its removal
-	Refusal_REASON_LAST_VOTER        Refusal_Reason = 28
+	Refusal_REASON_LAST_VOTER        Refusal_Reason = 28 // held: the directory that the member has
 )
 
 // Enum value maps for Refusal_Reason.
@@ -1556,10 +1556,12 @@ func (x *AddMember) GetMember() *Member {
 type RemoveMember struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// As the node that takes the request knows it, from the founding; the registry's counts if it holds one. It is not
-	// part of what a repeated request is compared by.
-	DirectoryId   string `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
-	Force         bool   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"` // although the members that are left may not be a quorum that answers
+	// As the node that takes the request knows it, from the founding; "?" and the name: it does not. The registry's counts
+	// if it holds one. It is not part of what a repeated request is compared by.
+	DirectoryId string `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"`
+	// Although the members that are left may not be a quorum that answers. It also holds for what the name had before, and
+	// that is all it does if the name has nothing any more.
+	Force         bool `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1618,9 +1620,9 @@ func (x *RemoveMember) GetForce() bool {
 // ReplaceMember removes the directory that a member has, and adds another one in its place, at once.
 type ReplaceMember struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`                              // as in AddMember
+	Member        *Member                `protobuf:"bytes,1,opt,name=member,proto3" json:"member,omitempty"`                              // as in AddMember; a replica stays one, and replica is not compared
 	DirectoryId   string                 `protobuf:"bytes,2,opt,name=directory_id,json=directoryId,proto3" json:"directory_id,omitempty"` // that is replaced, as in RemoveMember
-	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`
+	Force         bool                   `protobuf:"varint,3,opt,name=force,proto3" json:"force,omitempty"`                               // as in RemoveMember, also if the member has this directory already
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -4729,7 +4731,8 @@ type Event struct {
 	Key            string                 `protobuf:"bytes,9,opt,name=key,proto3" json:"key,omitempty"`
 	Deletes        bool                   `protobuf:"varint,10,opt,name=deletes,proto3" json:"deletes,omitempty"` // the record does not exist after it
 	// The record's bytes as of after the event, as the registry file holds them. Not set for services,
-	// whose record follows from the event's other fields. Of a lease that the event deletes: as it was at its end.
+	// whose record follows from the event's other fields. Of a lease, a
+	// member or a removed member that the event deletes: as it was at its end.
 	After []byte `protobuf:"bytes,11,opt,name=after,proto3" json:"after,omitempty"`
 	// Of services only.
 	PreviousStatus  Status `protobuf:"varint,12,opt,name=previous_status,json=previousStatus,proto3,enum=rollcall.log.v1.Status" json:"previous_status,omitempty"`    // STATUS_SERVICE_UNKNOWN: did not exist
@@ -5414,7 +5417,7 @@ type RecordResult struct {
 	Key           string                 `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
 	Changed       bool                   `protobuf:"varint,3,opt,name=changed,proto3" json:"changed,omitempty"`
 	Deleted       bool                   `protobuf:"varint,4,opt,name=deleted,proto3" json:"deleted,omitempty"`                               // it does not exist any more
-	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`                                    // else: its bytes
+	Value         []byte                 `protobuf:"bytes,5,opt,name=value,proto3" json:"value,omitempty"`                                    // its bytes; of a member or a removed member that is deleted: as it was
 	MatchedCount  int64                  `protobuf:"varint,6,opt,name=matched_count,json=matchedCount,proto3" json:"matched_count,omitempty"` // of overrides: so many services are covered; of leases: so many are attached
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
