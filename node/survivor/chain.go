@@ -59,6 +59,9 @@ func (c *chain) take(e *raft.Log) {
 		c.foreign = fmt.Sprintf("the log holds entry %d of term %d, and what is folded holds it of term %d: they come from different histories", e.Index, e.Term, c.term)
 	}
 	if e.Index <= c.held {
+		if e.Index > c.stale {
+			c.configure(e)
+		}
 		return
 	}
 	switch {
@@ -76,15 +79,20 @@ func (c *chain) take(e *raft.Log) {
 	}
 	c.last, c.lastAt = e.Index, e.Term
 	c.entries++
-	switch e.Type {
-	case raft.LogConfiguration:
-		conf := raft.DecodeConfiguration(e.Data) // which Salvage has tried
-		c.next = &conf
-	case raft.LogCommand:
+	c.configure(e)
+	if e.Type == raft.LogCommand {
 		var entry logv1.Entry
 		if logv1.Open(e.Data, &entry) == nil {
 			c.known = max(c.known, min(entry.GetStateHash().GetIndex(), e.Index-1))
 		}
+	}
+}
+
+// configure notes the configuration that an entry holds, if it is one of that.
+func (c *chain) configure(e *raft.Log) {
+	if e.Type == raft.LogConfiguration {
+		conf := raft.DecodeConfiguration(e.Data) // which Salvage has tried
+		c.next = &conf
 	}
 }
 

@@ -56,6 +56,9 @@ func TestKnownCommitted(t *testing.T) {
 				if s.chain().held != tt.held || s.Committed.Index != tt.committed || s.Last.Index != tt.last {
 					t.Errorf("held %d, committed %d, last %d; want %d, %d, %d", s.chain().held, s.Committed.Index, s.Last.Index, tt.held, tt.committed, tt.last)
 				}
+				if v := s.Voters(); len(v) == 0 || s.Voter() != (v[0] == "n1") {
+					t.Errorf("voters %v", v)
+				}
 				if s.Last.Term != n.term || s.ClusterID != testCluster || s.Node != "n1" || len(s.Missing)+len(s.Notes) > 0 {
 					t.Errorf("%+v", s)
 				}
