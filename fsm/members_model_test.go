@@ -15,10 +15,10 @@ import (
 
 // naiveMembers is who is a member and who was, as plainly as it can be said.
 type naiveMembers struct {
-	members  []naiveMember
-	removed  []naiveRemoved // oldest first
-	sequence int
-	most     int // so many of removed are remembered
+	members []naiveMember
+	removed []naiveRemoved  // oldest first
+	most    int             // so many of removed are remembered
+	fresh   map[string]bool // whose force the command under way has set
 }
 
 type naiveMember struct {
@@ -28,7 +28,7 @@ type naiveMember struct {
 
 type naiveRemoved struct {
 	name, directory, by string // directory "": nobody knew it
-	force               bool
+	force, founder      bool
 }
 
 func (n *naiveMembers) find(name string) *naiveMember {
@@ -62,10 +62,11 @@ func (n *naiveMembers) count(replicas bool, without string) (count int) {
 
 // force says whether anything that a name had was removed without force. It moves to the end, as the removal is a new one.
 func (n *naiveMembers) force(name string) bool {
+	n.fresh = map[string]bool{}
 	var kept, forced []naiveRemoved
 	for _, r := range n.removed {
 		if r.name == name && !r.force {
-			r.force = true
+			r.force, n.fresh[r.key()] = true, true
 			forced = append(forced, r)
 		} else {
 			kept = append(kept, r)
@@ -84,16 +85,22 @@ func (r naiveRemoved) key() string {
 }
 
 func (n *naiveMembers) take(name, given, by string, force bool) {
-	directory := strings.TrimSuffix(given, "?"+name)
+	directory, founder := strings.TrimSuffix(given, "?"+name), true
 	if m := n.find(name); m != nil {
-		directory = m.directory
+		directory, founder = m.directory, !m.joined
 	}
+	n.fresh = nil
 	if force {
 		n.force(name)
 	}
 	n.members = slices.DeleteFunc(n.members, func(m naiveMember) bool { return m.name == name })
-	n.removed = append(n.removed, naiveRemoved{name, directory, by, force})
-	n.removed = n.removed[max(0, len(n.removed)-n.most):]
+	// The first one goes that is no founder's, else the first founder's, but never one that this command has changed.
+	if len(n.removed) >= n.most {
+		old := slices.DeleteFunc(slices.Clone(n.removed), func(r naiveRemoved) bool { return n.fresh[r.key()] })
+		i := max(0, slices.IndexFunc(old, func(r naiveRemoved) bool { return !r.founder }))
+		n.removed = slices.DeleteFunc(n.removed, func(r naiveRemoved) bool { return r == old[i] })
+	}
+	n.removed = append(n.removed, naiveRemoved{name, directory, by, force, founder})
 }
 
 // absent says that there is nothing to remove.

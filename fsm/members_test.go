@@ -247,7 +247,8 @@ func TestMemberLimits(t *testing.T) {
 // TestRemovedAreForgotten: the newest removed directories are remembered, and the oldest one makes room, as nobody's deed.
 func TestRemovedAreForgotten(t *testing.T) {
 	h := newHarness(t)
-	h.do(t, 0, announce(&logv1.Member{Name: "n1", DirectoryId: "d1"}), addMember(joiner("n2", "x0")))
+	h.do(t, 0, announce(&logv1.Member{Name: "n1", DirectoryId: "d1"}), announce(joiner("n3", "d3")), removeMember("n3"),
+		logv1.RemoveMemberCommand("n4", "d4", false), addMember(joiner("n2", "x0")))
 	by := &logv1.Actor{Name: "ann"}
 	var last *logv1.Result
 	for i := range limits.MaxRemovedMembers + 2 {
@@ -256,11 +257,14 @@ func TestRemovedAreForgotten(t *testing.T) {
 		last = h.do(t, 0, c)[0]
 	}
 	removed := h.Removed()
-	if len(removed) != limits.MaxRemovedMembers || removed["x0"] != nil || removed["x1"] != nil || removed["x2"] == nil || removed["x1001"] == nil {
-		t.Errorf("%d are remembered; x0 %v, x1 %v, x2 %v, x1001 %v", len(removed), removed["x0"], removed["x1"], removed["x2"], removed["x1001"])
+	if len(removed) != limits.MaxRemovedMembers || removed["x0"] != nil || removed["x3"] != nil || removed["x4"] == nil || removed["x1001"] == nil {
+		t.Errorf("%d are remembered; x0 %v, x3 %v, x4 %v, x1001 %v", len(removed), removed["x0"], removed["x3"], removed["x4"], removed["x1001"])
+	}
+	if removed["d3"] == nil || removed["d4"] == nil {
+		t.Error("founders are forgotten: nodes know them from the founding")
 	}
 	events := h.registryFile.events[len(h.registryFile.events)-3:]
-	for i, want := range []string{"MEMBER_REMOVED x1001 a disk ann", "MEMBER_CHANGED n2 a disk ann", "MEMBER_CHANGED x1 only the newest removed members are remembered "} {
+	for i, want := range []string{"MEMBER_REMOVED x1001 a disk ann", "MEMBER_CHANGED n2 a disk ann", "MEMBER_CHANGED x3 only the newest removed members are remembered "} {
 		e := events[i]
 		if got := fmt.Sprintf("%s %s %s %s", strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_"), e.GetKey(), e.GetReason(), e.GetActor().GetName()); got != want {
 			t.Errorf("event %d: %s, want %s", i, got, want)
