@@ -24,7 +24,7 @@ func newRecoverCommand(a *app) *cobra.Command {
 		Short: "Go on with one node when the quorum is lost for good",
 		Long: `Makes a new cluster of one member from the data of a stopped node. It is for a cluster of which a majority
 is lost and will not come back: then no member can be added, and none can write. While a majority is left,
-or can be started again, replace the members that are lost instead.
+or can be started again, use "rollcall member replace" instead.
 
 --inspect comes first: it compares the data of all nodes that are left, changes nothing, and says which one
 has most. Name the data of as many nodes as you can reach; copies will do.
@@ -200,6 +200,6 @@ func nextCommands(r node.RecoveredCluster) []string {
 	return []string{
 		fmt.Sprintf("rollcall serve --node %s --data %s --member %s,api=%s,peer=%s", m.Name, quoted(r.Data), m.Name, api, m.PeerAddress),
 		"rollcall " + fmt.Sprintf("serve --node %s --data DIR --join %s --advertise-api HOST:7600 --advertise-peer HOST:7601", other, m.PeerAddress),
-		"rollcall " + fmt.Sprintf("member add %s --peer HOST:7601", other),
+		fmt.Sprintf("rollcall member add %s --peer HOST:7601", other),
 	}
 }
