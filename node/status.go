@@ -92,7 +92,7 @@ func (n source) members(s raftnode.Status) []*rollcallv1.Member {
 	for _, name := range s.NonVoters {
 		add(name, false)
 	}
-	if len(members) == 0 {
+	if len(members) == 0 { // none of a node that waits to be made a member
 		for _, m := range n.cfg.Members {
 			add(m.Name, true)
 		}

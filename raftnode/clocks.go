@@ -19,7 +19,7 @@ func (n *Node) newClock() *clock.Clock {
 	started := time.Now()
 	return clock.New(clock.Config{
 		Node:    n.cfg.Node,
-		Members: len(n.cfg.Members),
+		Members: max(1, len(n.cfg.Members), len(n.roster().Known)),
 		Wall:    n.cfg.Now,
 		Lived:   func() time.Duration { return time.Since(started) }, // Go keeps a monotonic reading in started
 		LogTime: n.cfg.State.LogTime,

@@ -79,7 +79,7 @@ func (c *changing) start(name string) *testNode {
 		},
 		before: func(d *store.Directory, _ *raftlog.Log) {
 			if c.joined[name] && d.Identity().Founding == nil {
-				if err := d.SetFounding(c.founding); err != nil {
+				if err := d.SetJoined(c.founding, nil); err != nil {
 					c.t.Fatal(err)
 				}
 			}

@@ -72,7 +72,7 @@ type Server = reconciler.Server
 // Status never blocks.
 func (n *Node) Status() Status {
 	p := n.current()
-	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.Peers(), Clocks: n.clock.Offsets()}
+	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.peers(), Clocks: n.clock.Offsets()}
 	if f := n.founding.Load(); f != nil {
 		s.ClusterID = f.ClusterID
 	}

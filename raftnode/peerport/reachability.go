@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -168,6 +169,12 @@ func (p *reachability) unreachable(name string) (time.Duration, string) {
 		return 0, ""
 	}
 	return max(now.Sub(f.since), 1), f.reason
+}
+
+func (p *reachability) forget(gone func(name string) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.states, func(key peerPurpose, _ peerReach) bool { return gone(key.name) })
 }
 
 // list returns the peers in order of their names, each as it was found last by a dial of any purpose.
