@@ -119,7 +119,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	case res.GetLeader() == "":
 		text := fmt.Sprintf("no leader: writes are refused; %d of %d voters needed", quorum, voters)
 		if answering < quorum {
-			text += fmt.Sprintf(", %d of them answered", answering)
+			text += fmt.Sprintf(", %d of them answered; if the others are lost for good: \"rollcall recover --help\"", answering)
 		}
 		add(noWrites, "%s", text)
 	case cutFrom(closed, node, res.GetLeader()): // said above
