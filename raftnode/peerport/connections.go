@@ -78,6 +78,21 @@ func (s *connSet) add(conn net.Conn, peer string, over func(remote bool)) net.Co
 	return t
 }
 
+// closeOf closes the connections to the peers that are gone.
+func (s *connSet) closeOf(gone func(peer string) bool) {
+	s.mu.Lock()
+	var open []*trackedConn
+	for c := range s.conns {
+		if gone(c.peer) {
+			open = append(open, c)
+		}
+	}
+	s.mu.Unlock()
+	for _, c := range open {
+		_ = c.Close()
+	}
+}
+
 func (s *connSet) close() {
 	s.mu.Lock()
 	s.closed = true

@@ -128,9 +128,13 @@ func (p *Port) FromPeers() *PeerConnections { return p.fromPeers }
 // Peers returns how the last try to reach each peer ended, by name.
 func (p *Port) Peers() []PeerStatus { return p.reachability.list() }
 
-// Keep forgets all peers but those named: how they were reached, what they can read, and why they were refused.
+// Keep forgets all peers but those named: how they were reached, what they can read, and why they were refused. It ends
+// the connections with them.
 func (p *Port) Keep(names map[string]bool) {
 	gone := func(name string) bool { return name != "" && !names[name] }
+	for _, h := range p.handoffs {
+		h.set.closeOf(gone)
+	}
 	p.reachability.forget(gone)
 	p.levels.forget(gone)
 	p.fromPeers.forget(gone)
