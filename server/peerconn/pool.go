@@ -25,9 +25,8 @@ type Dialer interface {
 	DialPeer(ctx context.Context, name string) (net.Conn, error)
 }
 
-// Pool keeps one gRPC connection per member. Members are few and keep their names, so
-// connections stay until the pool closes: closing one when its member stops leading would break
-// the calls still on it.
+// Pool keeps one gRPC connection per member. Connections stay while their members are members: closing one when its
+// member stops leading would break the calls still on it.
 type Pool struct {
 	dialer Dialer
 
@@ -102,6 +101,19 @@ func (p *Pool) Get(name string) (*Conn, error) {
 	}
 	p.conns[name] = c
 	return c, nil
+}
+
+// Keep ends the connections to all members but those named, and with them the calls on them. A connection to a member
+// that is gone would be dialed again and again, for ever.
+func (p *Pool) Keep(names map[string]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for name, c := range p.conns {
+		if !names[name] {
+			c.Close()
+			delete(p.conns, name)
+		}
+	}
 }
 
 // Close ends all connections, and with them the calls on them. It is idempotent.

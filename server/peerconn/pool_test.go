@@ -106,6 +106,32 @@ func TestOneConnectionForEachMember(t *testing.T) {
 	})
 }
 
+// TestPoolForgets: the connection to a member that is gone is dialed no more, and made anew if there is one of that name
+// again.
+func TestPoolForgets(t *testing.T) {
+	withPool(t, func(t *testing.T, p *Pool, d *fakeDialer) {
+		n2, n3 := get(t, p, "n2"), get(t, p, "n3")
+		for _, c := range []*Conn{n2, n3} {
+			if err := c.Ready(t.Context(), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		d.set(syscall.ECONNREFUSED)
+		p.Keep(map[string]bool{"n2": true})
+		if n3.GetState() != connectivity.Shutdown || n2.GetState() == connectivity.Shutdown || get(t, p, "n2") != n2 {
+			t.Errorf("n2 is %s, n3 %s", n2.GetState(), n3.GetState())
+		}
+		time.Sleep(time.Minute)
+		if d.count("n3") != 1 {
+			t.Errorf("n3 was dialed %d times", d.count("n3"))
+		}
+		d.set(nil)
+		if err := get(t, p, "n3").Ready(t.Context(), true); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestReady: with failFast one failed dial is enough, and it tells why; without it goes on until the member is
 // there, or ctx ends.
 func TestReady(t *testing.T) {
