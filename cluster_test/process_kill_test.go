@@ -271,26 +271,3 @@ func TestProcessP1WipedNode(t *testing.T) {
 	c.leader()
 	c.nodes[2].waitStatus("payments", serving)
 }
-
-// TestProcessStopSignal stops the three nodes in turn, orderly, under load.
-func TestProcessRollingRestart(t *testing.T) {
-	t.Parallel()
-	c := startProcesses(t, processOptions{})
-	l := startLoad(t, c.client(), 4)
-	for _, p := range c.nodes {
-		l.wait(50)
-		p.stop()
-		l.wait(20)
-		p.start()
-		p.waitStatus("", serving)
-	}
-	l.wait(50)
-	l.stop()
-	c.caughtUp()
-	for _, p := range c.nodes {
-		l.verify(p)
-		if log := p.log.String(); strings.Contains(log, "panic") || strings.Contains(log, "DATA RACE") {
-			t.Errorf("%s: %s", p.name, tail(log, 4000))
-		}
-	}
-}
