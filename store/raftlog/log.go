@@ -192,11 +192,10 @@ func (l *Log) Path() string { return l.where }
 // Kind is where the entries are.
 func (l *Log) Kind() Kind { return l.kind }
 
-// LostMember is what to do with a node that has lost its log or its votes. It cannot come back into its
-// cluster: no command gives a member a new data directory.
-const LostMember = `leave it stopped while a majority of the members serves, or move all members into a new cluster: ` +
-	`"rollcall snapshot save", stop all nodes, then "rollcall snapshot restore" for each ` +
-	`(docs/operations.md, "A member lost its data")`
+// LostMember is what to do with a node that has lost its log or its votes. It cannot come back into its cluster with the
+// data directory that it had: another one has to take the place of that.
+const LostMember = `give it an empty data directory, start it, and run "rollcall member replace" with its name; ` +
+	`docs/operations.md, "A member lost its data", has more`
 
 // Create makes an empty log whose term is term. raft.db gets its name when the directory id and its
 // kind are in it: a raft.db without an id is never ours.
