@@ -258,7 +258,6 @@ func (n *Node) serve(ctx context.Context) {
 	}
 	n.runTLS(ctx)
 	n.wg.Go(func() { n.announce(ctx) })
-	n.wg.Go(func() { n.forgetPeers(ctx) })
 	leaders := &leaderLog{log: n.log, raft: n.raft}
 	n.wg.Go(func() { leaders.run(ctx) })
 	n.wg.Go(func() { n.auditor.Run(ctx, n.auditParts()) })

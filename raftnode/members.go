@@ -246,10 +246,6 @@ func (n *Node) keepMembers() (again time.Duration, err error) {
 	return again, nil
 }
 
-// Peers are the names of all members that this node may talk to: those that belong to the cluster, and those that may
-// still be in raft's configuration.
-func (n *Node) Peers() map[string]bool { return n.concerned(n.roster()) }
-
 // concerned are the names of all that belong to the cluster, or may still be in raft's configuration.
 func (n *Node) concerned(m *roster.Members) map[string]bool {
 	names := map[string]bool{}

@@ -106,32 +106,6 @@ func TestOneConnectionForEachMember(t *testing.T) {
 	})
 }
 
-// TestPoolForgets: the connection to a member that is gone is dialed no more, and made anew if there is one of that name
-// again.
-func TestPoolForgets(t *testing.T) {
-	withPool(t, func(t *testing.T, p *Pool, d *fakeDialer) {
-		n2, n3 := get(t, p, "n2"), get(t, p, "n3")
-		for _, c := range []*Conn{n2, n3} {
-			if err := c.Ready(t.Context(), true); err != nil {
-				t.Fatal(err)
-			}
-		}
-		d.set(syscall.ECONNREFUSED)
-		p.Keep(map[string]bool{"n2": true})
-		if n3.GetState() != connectivity.Shutdown || n2.GetState() == connectivity.Shutdown || get(t, p, "n2") != n2 {
-			t.Errorf("n2 is %s, n3 %s", n2.GetState(), n3.GetState())
-		}
-		time.Sleep(time.Minute)
-		if d.count("n3") != 1 {
-			t.Errorf("n3 was dialed %d times", d.count("n3"))
-		}
-		d.set(nil)
-		if err := get(t, p, "n3").Ready(t.Context(), true); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 // TestReady: with failFast one failed dial is enough, and it tells why; without it goes on until the member is
 // there, or ctx ends.
 func TestReady(t *testing.T) {
@@ -242,4 +216,44 @@ func TestDescribe(t *testing.T) {
 	if got := Describe(os.ErrDeadlineExceeded); got != "no answer" {
 		t.Errorf("a read that took too long reads %q", got)
 	}
+}
+
+// TestKeep: a connection ends with its member, or with its member's data directory.
+func TestKeep(t *testing.T) {
+	withPool(t, func(t *testing.T, p *Pool, d *fakeDialer) {
+		open := map[string]*Conn{}
+		for _, name := range []string{"n2", "n3", "n4"} {
+			open[name] = get(t, p, name)
+			if err := open[name].Ready(t.Context(), true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, step := range []struct {
+			members map[string]string
+			ended   string
+		}{
+			{map[string]string{"n2": "a", "n3": "", "n4": "d"}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": ""}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": "d"}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": ""}, ""},
+			{map[string]string{"n2": "a", "n3": "c", "n4": "e"}, "n4"},
+			{map[string]string{"n2": "a"}, "n3"},
+		} {
+			p.Keep(step.members)
+			for name, c := range open {
+				if ended := c.GetState() == connectivity.Shutdown; ended != (name == step.ended) {
+					t.Errorf("after %v: %s has ended: %v", step.members, name, ended)
+				}
+			}
+			if step.ended != "" {
+				if err := open[step.ended].Ready(t.Context(), false); !errors.Is(err, ErrLeft) {
+					t.Errorf("%v", err)
+				}
+				delete(open, step.ended)
+				if again := get(t, p, step.ended); again.Ready(t.Context(), true) != nil {
+					t.Error("who is a member again is not reached")
+				}
+			}
+		}
+	})
 }
