@@ -10,19 +10,40 @@ import (
 	"testing"
 	"time"
 
+	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/node"
 	"github.com/rollcallhq/rollcall/raftnode"
 )
 
+// members are those that a node shows, of all that it asks.
+func (n *virtualNode) members() []*rollcallv1.MemberStatus {
+	n.c.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	resp, err := rollcallv1.NewClusterClient(n.dial()).GetStatus(ctx, &rollcallv1.GetStatusRequest{})
+	if err != nil {
+		n.c.t.Fatalf("status of %s: %v", n.cfg.Name, err)
+	}
+	return resp.GetMembers()
+}
+
 // untilMember waits until a node shows a member in a phase.
 func (c *virtual) untilMember(n *virtualNode, name string, phase rollcallv1.MemberPhase) {
 	c.t.Helper()
 	c.until(fmt.Sprintf("%s to show %s as %s", n.cfg.Name, name, phase), func() bool {
-		return slices.ContainsFunc(n.status().GetMembers(), func(m *rollcallv1.Member) bool {
-			return m.GetName() == name && m.GetPhase() == phase
+		return slices.ContainsFunc(n.members(), func(m *rollcallv1.MemberStatus) bool {
+			return m.GetMember().GetName() == name && m.GetMember().GetPhase() == phase
 		})
+	})
+}
+
+// atLevelOfMembers waits until the cluster's members may change.
+func (c *virtual) atLevelOfMembers() {
+	c.t.Helper()
+	c.until("the level at which members change", func() bool {
+		return c.nodes[0].status().GetLevel() >= logv1.LevelMembers
 	})
 }
 
@@ -41,6 +62,7 @@ func (c *virtual) waitsFor(n *virtualNode, command string) {
 // itself, says so at each start, and the others forget it.
 func TestVirtualNodeJoinsAndIsRemoved(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		c.atLevelOfMembers()
 		cl := c.client()
 		defer cl.Close()
 		ctx := context.Background()
@@ -88,7 +110,7 @@ func TestVirtualNodeJoinsAndIsRemoved(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		for _, n := range []*virtualNode{c.nodes[0], c.nodes[2], n4} {
-			if slices.ContainsFunc(n.status().GetMembers(), func(m *rollcallv1.Member) bool { return m.GetName() == "n2" }) {
+			if len(n.members()) != 3 || slices.ContainsFunc(n.members(), func(m *rollcallv1.MemberStatus) bool { return m.GetMember().GetName() == "n2" }) {
 				t.Errorf("%s still shows n2", n.cfg.Name)
 			}
 		}
@@ -102,6 +124,7 @@ func TestVirtualNodeJoinsAndIsRemoved(t *testing.T) {
 // one command, and the old list of members does it no harm; nor a restart of all with that list.
 func TestVirtualWipedFounderIsReplaced(t *testing.T) {
 	inVirtualTime(t, nil, func(t *testing.T, c *virtual) {
+		c.atLevelOfMembers()
 		cl := c.client()
 		defer cl.Close()
 		ctx := context.Background()
