@@ -119,7 +119,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	case res.GetLeader() == "":
 		text := fmt.Sprintf("no leader: writes are refused; %d of %d voters needed", quorum, voters)
 		if answering < quorum {
-			text += fmt.Sprintf(", %d of them answered", answering)
+			text += fmt.Sprintf(", %d of them answered; if the others are lost for good: \"rollcall recover --help\"", answering)
 		}
 		add(noWrites, "%s", text)
 	case cutFrom(closed, node, res.GetLeader()): // said above
@@ -148,13 +148,16 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 		}
 		silence := now.Sub(a.since)
 		text := calledBy(a.member) + ": " + a.why
+		if a.lost {
+			text = calledBy(a.member) + " has lost its data: it waits with an empty data directory"
+		}
 		if silence >= time.Second {
 			text += " for " + inSeconds(silence)
 		}
 		if a.member.GetVoter() && answering == quorum && res.GetWritable() {
 			text += "; one more failure stops writes"
 		}
-		add(memberSilent, "%s", text+lossRemedy(a.member, silence, res.GetWritable()))
+		add(memberSilent, "%s", text+lossRemedy(a, silence, res.GetWritable()))
 	}
 	for _, text := range waitingChanges(res.GetMembers(), silent) {
 		add(memberUnwell, "%s", text)

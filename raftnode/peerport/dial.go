@@ -205,7 +205,7 @@ func (p *Port) DialDirectory(ctx context.Context, name string, purpose peerv1.He
 	if err != nil {
 		return nil, err
 	}
-	if conn = p.handoffs[purpose].set.add(conn, name, nil); conn == nil {
+	if conn = p.handoffs[purpose].set.add(conn, name, h.GetDirectoryId(), nil); conn == nil {
 		return nil, ErrClosed
 	}
 	return conn, nil
