@@ -191,7 +191,8 @@ func TestPortForgets(t *testing.T) {
 		defer n1.Close()
 		n3 := securePort(t, network, "n3", ca, tlsport.Off, true)
 		defer n3.Close()
-		if _, err := n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC); err != nil {
+		conn, err := n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC)
+		if err != nil {
 			t.Fatal(err)
 		}
 		_, _ = n1.Dial(t.Context(), "n2", peerv1.Hello_PURPOSE_RPC)
@@ -203,11 +204,19 @@ func TestPortForgets(t *testing.T) {
 		if got := n1.Peers(); len(got) != 1 || got[0].Name != "n3" || n1.PeerLevel("n3") == 0 {
 			t.Errorf("kept %+v", got)
 		}
+		// A member that has another directory now is dialed again.
+		moved := clusterView("n3", true)
+		moved.Known["n1"] = "dir-new"
+		n3.cfg.View = func() View { return moved }
+		n3.Keep(map[string]bool{"n1": true})
+		if _, err := accepted.Read(make([]byte, 1)); err == nil {
+			t.Error("the connection with a directory that was replaced stays open")
+		}
 		n1.Keep(nil)
 		if got := n1.Peers(); len(got) > 0 || n1.PeerLevel("n3") != 0 {
 			t.Errorf("not forgotten: %+v", got)
 		}
-		if _, err := accepted.Read(make([]byte, 1)); err == nil {
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
 			t.Error("the connection to a peer that is forgotten stays open")
 		}
 	})
