@@ -100,9 +100,20 @@ func TestForgets(t *testing.T) {
 		if reaches, reachedBy := r.Count(others); reaches != 2 || reachedBy != 1 || time.Since(r.Heard("n3")) != 7*time.Second || !r.Heard("n2").IsZero() {
 			t.Errorf("reaches %d, reached by %d", reaches, reachedBy)
 		}
-		time.Sleep(8 * time.Second)
+		time.Sleep(fresh - 7*time.Second)
 		if v := r.Judge(others); len(v.By) != 2 {
-			t.Errorf("just before two rounds were missed: %+v", v)
+			t.Errorf("just before a round was missed: %+v", v)
+		}
+		time.Sleep(1)
+		if v := r.Judge(others); v.By != nil || len(r.Cuts()) != 2 {
+			t.Errorf("after a missed round: %+v, %v", v, r.Cuts())
+		}
+		if reaches, reachedBy := r.Count(others); reaches+reachedBy != 0 {
+			t.Errorf("after a missed round: reaches %d, reached by %d", reaches, reachedBy)
+		}
+		time.Sleep(Lately - fresh - 1)
+		if leader, _ := r.Leader(); len(r.Cuts()) != 2 || leader != "n3" || r.Heard("n3").IsZero() {
+			t.Errorf("just before two rounds were missed: %v, leader %q", r.Cuts(), leader)
 		}
 		time.Sleep(1)
 		if v := r.Judge(others); v.By != nil || !r.Heard("n3").IsZero() || r.Cuts() != nil {
