@@ -15,9 +15,6 @@ const Lately = 15 * time.Second
 // has just died must not count as one that could lead, or that a leader reaches.
 const fresh = 8 * time.Second
 
-// Settled is from when on a member that cannot connect is worth telling: a restart takes less.
-const Settled = 5 * time.Second
-
 // longest is more than any member has run without a restart: sums with what it said cannot overflow.
 const longest = 100 * 365 * 24 * time.Hour
 
@@ -130,18 +127,18 @@ func (r *Reach) cuts() []Cut {
 	return all
 }
 
-// Leader returns the member that said lately that it leads and cannot connect to this node, and for how long it could
-// not; "": none did. This node cannot hear it, but can ask it.
-func (r *Reach) Leader() (name string, unreachable time.Duration) {
+// Leader returns the member that said lately that it leads and cannot connect to this node; "": none did. This node cannot
+// hear it, but can ask it.
+func (r *Reach) Leader() (name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	var newest time.Time
 	for member, a := range r.answers {
 		if lately(a.at) && a.Leads && a.Unreachable > 0 && a.at.After(newest) {
-			name, unreachable, newest = member, a.Unreachable+time.Since(a.at), a.at
+			name, newest = member, a.at
 		}
 	}
-	return name, unreachable
+	return name
 }
 
 func lately(at time.Time) bool { return within(Lately, at) }
