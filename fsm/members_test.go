@@ -76,6 +76,8 @@ func TestMemberCommands(t *testing.T) {
 			{addMember(joiner("r1", "e1")), "DIRECTORY_REMOVED r1 given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
 			{addMember(joiner("x", "e1")), "DIRECTORY_REMOVED x given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
 			{announce(joiner("r1", "e1")), "DIRECTORY_REMOVED r1 given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
+			{announce(joiner("x", "e1")), "DIRECTORY_REMOVED x given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
+			{announce(joiner("x", "d2")), "MEMBER_EXISTS n2 given d2 held d2", "n1=d1, n2=d2 joined, -r1 e1"},
 			{announce(joiner("r1", "e2")), "DIRECTORY_REMOVED r1 given e2 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
 			{addMember(joiner("r1", "e2")), "", "n1=d1, n2=d2 joined, r1=e2 joined, -r1 e1"},
 			{announce(joiner("r1", "e2")), "", "n1=d1, n2=d2 joined, r1=e2 joined, -r1 e1"},
