@@ -425,6 +425,9 @@ func randomCuts(t *testing.T, seed uint64) {
 		if most := len(names) * (1 + int(time.Since(began)/handOverEvery)); handovers > most {
 			t.Errorf("%d handovers in %s", handovers, time.Since(began))
 		}
+		if term := c.leader().Status().Term; term > 24 {
+			t.Errorf("term %d after %d rounds", term, 12)
+		}
 		t.Logf("%d acknowledged, %d handovers, term %d after %s", len(acknowledged), handovers, c.leader().Status().Term, time.Since(began))
 	})
 }
