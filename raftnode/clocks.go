@@ -119,16 +119,25 @@ func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
 func (n *Node) awaitClocks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, clockWait)
 	defer cancel()
-	for {
+	again := time.NewTicker(100 * time.Millisecond) // never at each answer: where too few answer, that is a storm
+	defer again.Stop()
+	for ask := true; ; {
 		ready, changed := n.clock.Ready()
 		if ready {
 			return
 		}
-		select {
-		case n.measure <- struct{}{}:
-		default:
+		if ask {
+			ask = false
+			select {
+			case n.measure <- struct{}{}:
+			default:
+			}
 		}
-		if !sleep(ctx, 100*time.Millisecond, changed) {
+		select {
+		case <-changed:
+		case <-again.C:
+			ask = true
+		case <-ctx.Done():
 			return
 		}
 	}

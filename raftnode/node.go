@@ -43,6 +43,7 @@ type Node struct {
 	failed   atomic.Bool                       // OnFailure was told
 	proposer *proposer.Proposer
 	leading  atomic.Pointer[leadership] // nil: does not lead; written with mu held
+	servers  atomic.Pointer[[]Server]   // raft's, when they were last known to be committed; nil: never
 
 	ctx     context.Context // ends when Close begins
 	cancel  context.CancelFunc
