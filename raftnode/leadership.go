@@ -87,7 +87,7 @@ func (n *Node) lead(ctx context.Context, term uint64) bool {
 	n.mu.Lock()
 	leads := ctx.Err() == nil
 	if leads {
-		n.leading.Store(&leadership{term: term, ended: ctx.Done()})
+		n.leading.Store(&leadership{term: term, since: time.Now(), ended: ctx.Done()})
 	}
 	n.mu.Unlock()
 	if leads {

@@ -134,8 +134,9 @@ func (f *testFold) applyMember(payload []byte) {
 	if err := cmd.UnmarshalVT(payload); err != nil {
 		panic(err)
 	}
-	bury := func(name, directory string, force bool) {
-		f.removed[directory] = &logv1.RemovedMember{Name: name, DirectoryId: directory, Force: force, Revision: f.revision}
+	bury := func(name, directory, replacedBy string, force bool) {
+		f.removed[directory] = &logv1.RemovedMember{Name: name, DirectoryId: directory, Force: force, Revision: f.revision + 1,
+			Actor: &logv1.Actor{Name: "cert:ops"}, Reason: "disk", Time: f.logTime, ReplacedBy: replacedBy}
 		delete(f.members, name)
 	}
 	add := func(m *logv1.Member) {
@@ -146,9 +147,9 @@ func (f *testFold) applyMember(payload []byte) {
 	case *logv1.MemberCommand_Add:
 		add(c.Add.GetMember())
 	case *logv1.MemberCommand_Remove:
-		bury(c.Remove.GetName(), c.Remove.GetDirectoryId(), c.Remove.GetForce())
+		bury(c.Remove.GetName(), c.Remove.GetDirectoryId(), "", c.Remove.GetForce())
 	case *logv1.MemberCommand_Replace:
-		bury(c.Replace.GetMember().GetName(), c.Replace.GetDirectoryId(), c.Replace.GetForce())
+		bury(c.Replace.GetMember().GetName(), c.Replace.GetDirectoryId(), c.Replace.GetMember().GetDirectoryId(), c.Replace.GetForce())
 		add(c.Replace.GetMember())
 	case *logv1.MemberCommand_Promote:
 		m := proto.CloneOf(f.members[c.Promote.GetName()])
@@ -170,6 +171,15 @@ func (f *testFold) Removed() map[string]*logv1.RemovedMember {
 	defer f.mu.Unlock()
 	return maps.Clone(f.removed)
 }
+
+// Revision is that of the newest change of the members: others are not counted.
+func (f *testFold) Revision() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revision
+}
+
+func (f *testFold) MembersRevision() int64 { return f.Revision() }
 
 func (f *testFold) MembersChanged() <-chan struct{} {
 	f.mu.Lock()
@@ -299,6 +309,8 @@ type testOptions struct {
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
 	logTime   int64 // what the fold holds from before the start
+	maxLevel  uint32
+	level     uint32 // the cluster's from the start; 0: the base level
 	roster    *testRoster
 }
 
@@ -327,15 +339,19 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.path != "" {
 			opt.path = o.path
 		}
+		if o.maxLevel != 0 {
+			opt.maxLevel = o.maxLevel
+		}
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
 		}
 		if o.roster != nil {
 			opt.roster = o.roster
 		}
+		opt.level = max(opt.level, o.level)
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
-	n.fold.logTime, n.fold.roster = opt.logTime, opt.roster
+	n.fold.logTime, n.fold.roster, n.fold.maxLevel, n.fold.level = opt.logTime, opt.roster, opt.maxLevel, opt.level
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

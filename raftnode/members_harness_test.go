@@ -88,7 +88,7 @@ func (c *changing) tryStart(name string) (*testNode, error) {
 		},
 		before: func(d *store.Directory, _ *raftlog.Log) {
 			if c.joined[name] && d.Identity().Founding == nil {
-				if err := d.SetFounding(c.founding); err != nil {
+				if err := d.SetJoined(c.founding, nil); err != nil {
 					c.t.Fatal(err)
 				}
 			}

@@ -181,7 +181,7 @@ func (n *Node) setSteps(steps map[string]string) {
 // newest one.
 func (n *Node) committedServers(r *raft.Raft) []Server {
 	newest := servers(r)
-	if !n.log.Committed(max(r.CommitIndex(), n.cfg.State.AppliedIndex())) {
+	if !n.log.Committed(n.committed(r)) {
 		if known := n.servers.Load(); known != nil {
 			return slices.Clone(*known)
 		}
