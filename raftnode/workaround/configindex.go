@@ -59,6 +59,28 @@ func (l *ConfigurationLog) Committed(commit uint64) bool {
 	return n == 0 || l.indexes[n-1] <= commit
 }
 
+// Earlier returns the servers of all configurations that the newest one may yet give way to, given the commit index: of
+// the newest that is committed, and of those between the two. One that cannot be read is left out.
+func (l *ConfigurationLog) Earlier(commit uint64) []raft.Server {
+	l.mu.Lock()
+	indexes := slices.Clone(l.indexes)
+	l.mu.Unlock()
+	var servers []raft.Server
+	for i := len(indexes) - 2; i >= 0; i-- {
+		var entry raft.Log
+		if l.LogStore.GetLog(indexes[i], &entry) == nil {
+			servers = append(servers, raft.DecodeConfiguration(entry.Data).Servers...)
+		}
+		if indexes[i] <= commit {
+			return servers
+		}
+	}
+	if snapshots, err := l.snapshots.List(); err == nil && len(snapshots) > 0 {
+		servers = append(servers, snapshots[0].Configuration.Servers...)
+	}
+	return servers
+}
+
 // GetLog reads an entry.
 func (l *ConfigurationLog) GetLog(index uint64, entry *raft.Log) error {
 	err := l.LogStore.GetLog(index, entry)

@@ -3,6 +3,7 @@ package workaround
 import (
 	"errors"
 	"io"
+	"slices"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -58,6 +59,23 @@ func TestConfigurationLog(t *testing.T) {
 		}
 	}
 	is("loaded", 5)
+	earlier := func(commit uint64, want ...int) {
+		t.Helper()
+		var got []int
+		for _, s := range log.Earlier(commit) {
+			if s.ID == "n1" {
+				got = append(got, 0)
+			}
+			got[len(got)-1]++
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("committed up to %d: earlier configurations of %v servers, want %v", commit, got, want)
+		}
+	}
+	earlier(4, 3)
+	earlier(3, 3)
+	earlier(2, 3, 2)
+	earlier(0, 3, 2)
 	var e raft.Log
 	cut := func(first, last uint64) {
 		t.Helper()
@@ -92,7 +110,7 @@ func TestConfigurationLog(t *testing.T) {
 	if err := log.GetLog(3, &e); !errors.Is(err, raft.ErrLogNotFound) {
 		t.Errorf("what was deleted: %v", err)
 	}
-	sink, err := snapshots.Create(raft.SnapshotVersionMax, 9, 1, raft.Configuration{}, 7, trans)
+	sink, err := snapshots.Create(raft.SnapshotVersionMax, 9, 1, raft.DecodeConfiguration(configuration("n1", "n2", "n3", "n4")), 7, trans)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,6 +121,11 @@ func TestConfigurationLog(t *testing.T) {
 		t.Fatal(err)
 	}
 	is("a snapshot came", 7)
+	if err := log.StoreLog(entry(10, raft.LogConfiguration, configuration("n1", "n2"))); err != nil {
+		t.Fatal(err)
+	}
+	earlier(9, 4)
+	cut(10, 10)
 	if log.IsMonotonic() {
 		t.Error("it is monotonic, unlike what it wraps")
 	}
