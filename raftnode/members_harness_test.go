@@ -3,7 +3,6 @@ package raftnode
 import (
 	"context"
 	"fmt"
-	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -70,8 +69,7 @@ func (c *changing) start(name string) *testNode {
 func (c *changing) tryStart(name string) (*testNode, error) {
 	c.t.Helper()
 	opts := []testOptions{c.opts, {
-		path:   c.paths[name],
-		roster: c.roster(),
+		path: c.paths[name],
 		config: func(cfg *Config) {
 			if c.opts.config != nil {
 				c.opts.config(cfg)
@@ -88,7 +86,7 @@ func (c *changing) tryStart(name string) (*testNode, error) {
 		},
 		before: func(d *store.Directory, _ *raftlog.Log) {
 			if c.joined[name] && d.Identity().Founding == nil {
-				if err := d.SetJoined(c.founding, nil); err != nil {
+				if err := d.SetJoined(c.founding, c.roster()); err != nil {
 					c.t.Fatal(err)
 				}
 			}
@@ -101,17 +99,12 @@ func (c *changing) tryStart(name string) (*testNode, error) {
 	return n, err
 }
 
-// roster is what the members know of each other, as the newest fold says.
-func (c *changing) roster() *testRoster {
-	best := &testRoster{}
+// roster is what a node that joins is told: who belongs to the cluster, as the open node says that knows most.
+func (c *changing) roster() *store.Roster {
+	var best *store.Roster
 	for _, n := range c.nodes {
-		n.fold.mu.Lock()
-		if n.fold.revision > best.revision {
-			best = &testRoster{n.fold.revision, maps.Clone(n.fold.members)}
-		}
-		n.fold.mu.Unlock()
-		if r := n.fold.roster; r != nil && r.revision > best.revision {
-			best = r
+		if r := n.Node.roster().Store(); r.Revision > 0 && (best == nil || r.Revision > best.Revision) {
+			best = &r
 		}
 	}
 	return best
