@@ -157,6 +157,9 @@ func (r *killedRun) bringBack() {
 			if err != nil && !errors.As(err, new(*FormingError)) {
 				r.t.Fatal(err)
 			}
+			if err != nil {
+				r.t.Logf("%s does not start yet: %v", name, err)
+			}
 		}
 	}
 }
