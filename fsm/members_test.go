@@ -124,6 +124,12 @@ func TestMemberCommands(t *testing.T) {
 			{replaceMember(joiner("n2", "d1")), "MEMBER_EXISTS n1 given d1 held d1", "n1=d1, n2=e2 joined, -n2 d2 by e2"},
 			{replaceMember(joiner("n2", "f2")), "", "n1=d1, n2=f2 joined, -n2 d2 by e2, -n2 e2 by f2"},
 		},
+		"the newest removal is told": {
+			{addMember(joiner("n2", "z2")), "", "n1=d1, n2=z2 joined"},
+			{replaceMember(joiner("n2", "b2")), "", "n1=d1, n2=b2 joined, -n2 z2 by b2"},
+			{removeMember("n2"), "", "n1=d1, -n2 b2, -n2 z2 by b2"},
+			{removeMember("n2"), "NOT_FOUND n2 held b2 value 6", "n1=d1, -n2 b2, -n2 z2 by b2"},
+		},
 		"the given directory is not that of the record": {
 			{announce(joiner("n2", "d2")), "", "n1=d1, n2=d2"},
 			{logv1.RemoveMemberCommand("n2", "d1", false), "", "n1=d1, -n2 d2"},
