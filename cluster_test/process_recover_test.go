@@ -192,6 +192,4 @@ func TestProcessRecover(t *testing.T) {
 			}
 		}
 	}
-	left.kill() // the two are a majority of three, if both vote
-	c.set("without it", healthpb.HealthCheckResponse_SERVING, c.all[len(c.all)-2:]...)
 }
