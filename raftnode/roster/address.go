@@ -11,7 +11,7 @@ import (
 
 // Directory is the data directory of a server in raft's configuration; "": it is not known. Founders' stand in the
 // founding; a founder that was silent then had, before it was removed, the directory with the oldest tombstone of its
-// name.
+// name, unless it was removed without anybody knowing it: later directories of the name are not the founder's.
 func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress) string {
 	name, directory := serveraddress.Split(address)
 	if directory != "" {
@@ -24,7 +24,7 @@ func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress
 			}
 		}
 	}
-	if directory != "" {
+	if directory != "" || m.nobody[name] {
 		return directory
 	}
 	var oldest int64
@@ -36,22 +36,21 @@ func (m *Members) Directory(founding *store.Founding, address raft.ServerAddress
 	return cmp.Or(directory, m.Known[name])
 }
 
-// Leaving returns the data directories, each with its member's name, that were removed and still stand in raft's
-// configuration, of which addresses are the servers'.
+// Leaving returns the data directories, each with its member's name, of servers in raft's configurations that are no
+// member's any more, as far as this node knows. addresses are the servers'.
 func (m *Members) Leaving(founding *store.Founding, addresses []raft.ServerAddress) map[string]string {
 	var leaving map[string]string
-	if len(m.removed) == 0 {
-		return leaving
-	}
 	for _, address := range addresses {
+		name, _ := serveraddress.Split(address)
 		directory := m.Directory(founding, address)
-		if directory == "" || m.removed[directory] == nil {
+		known, member := m.Known[name]
+		if directory == "" || m.removed[directory] == nil && member && (known == "" || known == directory) {
 			continue
 		}
 		if leaving == nil {
 			leaving = map[string]string{}
 		}
-		leaving[directory], _ = serveraddress.Split(address)
+		leaving[directory] = name
 	}
 	return leaving
 }
