@@ -82,19 +82,25 @@ func (n *Node) view() peerport.View {
 	return v
 }
 
-// leaving returns the data directories that were removed and count in elections, each with its member's name. settled
-// is false while another configuration of raft's may still take the place of the one that says so.
+// leaving returns the data directories that may count in elections though they are no member's, each with its name:
+// their servers are to be removed from raft's configuration. settled is false while the newest configuration is not
+// committed. Then the older ones count too: another leader may put one in its place, and may itself be a server only of
+// that one.
 func (n *Node) leaving(m *roster.Members) (leaving map[string]string, settled bool) {
 	r := n.raft.Load()
 	if r == nil {
 		return m.AllRemoved(), false
 	}
-	configuration := r.GetConfiguration()
 	var addresses []raft.ServerAddress
-	for _, server := range configuration.Configuration().Servers {
+	servers := r.GetConfiguration().Configuration().Servers
+	committed := n.committed(r)
+	if settled = n.log.Committed(committed); !settled {
+		servers = slices.Concat(servers, n.log.Earlier(committed)) // raft shares the first
+	}
+	for _, server := range servers {
 		addresses = append(addresses, server.Address)
 	}
-	return m.Leaving(n.founding.Load(), addresses), configuration.Index() <= n.committed(r)
+	return m.Leaving(n.founding.Load(), addresses), settled
 }
 
 // committed is the newest log entry that this node knows to be committed.
@@ -235,6 +241,9 @@ func (n *Node) keepMembers() (again time.Duration, err error) {
 	again = time.Duration(1<<63 - 1)
 	if len(leaving) > 0 || m.Removed(n.directoryID) != nil {
 		again = leavePause
+	}
+	if m.Removed(n.directoryID) != nil {
+		nudge(n.ask) // the others may have taken it out of raft's configuration, and have no reason to call
 	}
 	if m.Changed {
 		if err := n.cfg.Directory.SetRoster(m.Store()); err != nil {
