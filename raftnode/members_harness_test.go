@@ -214,7 +214,7 @@ func (c *changing) describe(servers []Server) []string {
 		text := s.Name
 		if s.Directory != "" {
 			text += "+"
-			if n := c.nodes2[s.Name]; n == nil || n.directoryID != s.Directory {
+			if c.made[s.Name] != s.Directory {
 				text += "!"
 			}
 		} else if c.joined[s.Name] {
