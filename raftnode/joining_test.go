@@ -317,6 +317,31 @@ func TestRemovedMemberStops(t *testing.T) {
 	})
 }
 
+// TestRemovedMemberThatIsNeededStays: it was removed while another one is down, so its vote makes the majority. It goes on
+// until the other one is back.
+func TestRemovedMemberThatIsNeededStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, _ := openNewer(t)
+		defer c.closeAll()
+		c.announce()
+		c.close("n2")
+		n3 := c.nodes["n3"]
+		c.propose(logv1.RemoveMemberCommand("n3", n3.directoryID, false))
+		c.caughtUp(n3)
+		time.Sleep(time.Minute)
+		select {
+		case err := <-n3.failures:
+			t.Fatalf("it stopped, and with it all writes: %v", err)
+		default:
+		}
+		c.writeAnywhere("with n3")
+		c.open("n2", newer)
+		removedError(t, n3)
+		c.close("n3")
+		c.writeAnywhere("without n3")
+	})
+}
+
 // TestRemovedLeaderStops: it hands over, and the next one takes it out of raft's configuration without a word to it.
 func TestRemovedLeaderStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
