@@ -192,4 +192,6 @@ func TestProcessRecover(t *testing.T) {
 			}
 		}
 	}
+	left.kill() // the two are a majority of three, if both vote
+	c.set("after-that", healthpb.HealthCheckResponse_SERVING, c.all[len(c.all)-2:]...)
 }
