@@ -228,12 +228,13 @@ func (n *Node) followMembers(ctx context.Context) {
 func (n *Node) keepMembers() (again time.Duration, err error) {
 	m := n.roster()
 	leaving, settled := n.leaving(m)
-	if own := m.Removed(n.directoryID); own != nil && settled && leaving[n.directoryID] == "" {
+	// Also if another member told it first: the registry says by whom, and why.
+	if own := m.Removed(n.directoryID); own != nil && (n.removal.Load() != nil || settled && leaving[n.directoryID] == "") {
 		removal := store.Removal{Revision: own.GetRevision(), Actor: own.GetActor().GetName(), Reason: own.GetReason(), ReplacedBy: own.GetReplacedBy()}
 		if own.GetTime() != 0 {
 			removal.Time = time.Unix(0, own.GetTime()).UTC()
 		}
-		n.removal.CompareAndSwap(nil, &removal)
+		n.removal.Store(&removal)
 	}
 	if err := n.checkRemoved(); err != nil {
 		return 0, err

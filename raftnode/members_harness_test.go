@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,6 +32,7 @@ type changing struct {
 	opts testOptions
 	// stepped is told of each step of whoever leads; nil: nobody is.
 	stepped func(n *testNode, step reconciler.Step, done bool)
+	mu      sync.Mutex           // guards writing nodes2, and reading it beside the test's own goroutine
 	nodes2  map[string]*testNode // every node that was opened last, by name, open or not
 }
 
@@ -80,7 +82,12 @@ func (c *changing) tryStart(name string) (*testNode, error) {
 			}
 			cfg.stepped = func(step reconciler.Step, done bool) {
 				if c.stepped != nil {
-					c.stepped(c.nodes2[name], step, done)
+					c.mu.Lock()
+					n := c.nodes2[name]
+					c.mu.Unlock()
+					if n != nil { // nil: it is not open yet
+						c.stepped(n, step, done)
+					}
 				}
 			}
 		},
@@ -94,7 +101,9 @@ func (c *changing) tryStart(name string) (*testNode, error) {
 	}}
 	n, err := c.tryOpen(name, opts...)
 	if err == nil {
+		c.mu.Lock()
 		c.nodes2[name] = n
+		c.mu.Unlock()
 	}
 	return n, err
 }
@@ -205,7 +214,7 @@ func (c *changing) describe(servers []Server) []string {
 		text := s.Name
 		if s.Directory != "" {
 			text += "+"
-			if n := c.nodes2[s.Name]; n == nil || n.directoryID != s.Directory {
+			if c.made[s.Name] != s.Directory {
 				text += "!"
 			}
 		} else if c.joined[s.Name] {

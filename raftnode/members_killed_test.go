@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -51,6 +52,8 @@ func TestLeadersKilledWhileMembersChange(t *testing.T) {
 				r := newKilledRun(t, uint64(seed))
 				defer r.closeAll()
 				r.run()
+				r.mu.Lock()
+				defer r.mu.Unlock()
 				kills += r.kills
 				for kind, n := range r.steps {
 					steps[kind] += n
@@ -71,19 +74,22 @@ func TestLeadersKilledWhileMembersChange(t *testing.T) {
 // killedRun is one run.
 type killedRun struct {
 	*changing
+	due chan string // leaders that are to be killed; capacity 64: more are never due at a time
+
+	mu    sync.Mutex // guards these four, which onStep uses too
 	rng   *rand.Rand
-	due   chan string // leaders that are to be killed; capacity 64: more are never due at a time
 	kills int
 	steps map[reconciler.Kind]int // that were made
 	quiet bool                    // no more kills
-	alive map[string]bool         // members whose process should run
+
+	alive map[string]bool // members whose process should run
 	acked []string
 	wrote int
 }
 
 func newKilledRun(t *testing.T, seed uint64) *killedRun {
 	r := &killedRun{rng: rand.New(rand.NewPCG(seed, 16)), due: make(chan string, 64), steps: map[reconciler.Kind]int{}, alive: map[string]bool{}}
-	founders := []string{"n1", "n2", "n3", "n4", "n5"}[:3+2*r.rng.IntN(2)]
+	founders := []string{"n1", "n2", "n3", "n4", "n5"}[:3+2*r.intN(2)]
 	r.changing = openChanging(t, testOptions{}, founders...)
 	for _, name := range founders {
 		r.alive[name] = true
@@ -92,15 +98,23 @@ func newKilledRun(t *testing.T, seed uint64) *killedRun {
 	return r
 }
 
+func (r *killedRun) intN(n int) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.rng.IntN(n)
+}
+
 // onStep runs on the goroutine of the reconciler.
 func (r *killedRun) onStep(n *testNode, step reconciler.Step, done bool) {
+	name := n.cfg.Node
+	chance := r.intN(10)
+	r.mu.Lock()
 	if done {
 		r.steps[step.Kind]++
 	}
-	name := n.cfg.Node
-	// Only the run's own goroutine and that of the one leader use the generator, never at the same time: the run sleeps.
-	chance := r.rng.IntN(10)
-	if r.quiet || r.kills >= 8 {
+	enough := r.quiet || r.kills >= 8
+	r.mu.Unlock()
+	if enough {
 		return
 	}
 	switch {
@@ -110,7 +124,7 @@ func (r *killedRun) onStep(n *testNode, step reconciler.Step, done bool) {
 		r.network.Isolate(memnet.Reset, name)
 	case !done && chance < 6: // some hear of it: it may be committed, or not, or be lost
 		for _, other := range n.Status().Servers {
-			if other.Name != name && r.rng.IntN(2) == 0 {
+			if other.Name != name && r.intN(2) == 0 {
 				r.network.Partition(memnet.Stall, name, other.Name)
 			}
 		}
@@ -124,16 +138,18 @@ func (r *killedRun) onStep(n *testNode, step reconciler.Step, done bool) {
 func (r *killedRun) turn() {
 	select {
 	case name := <-r.due:
-		time.Sleep(time.Duration(r.rng.IntN(30)) * time.Millisecond)
+		time.Sleep(time.Duration(r.intN(30)) * time.Millisecond)
 		if r.nodes[name] == nil {
 			break
 		}
+		r.mu.Lock()
 		r.kills++
+		r.mu.Unlock()
 		r.kill(name)
 		// The others have time to elect, and to go on, or not.
-		time.Sleep(time.Duration(r.rng.IntN(4)) * time.Duration(r.rng.IntN(2000)) * time.Millisecond)
+		time.Sleep(time.Duration(r.intN(4)) * time.Duration(r.intN(2000)) * time.Millisecond)
 	default:
-		time.Sleep(time.Duration(50+r.rng.IntN(200)) * time.Millisecond)
+		time.Sleep(time.Duration(50+r.intN(200)) * time.Millisecond)
 	}
 	r.bringBack()
 	if leader := r.leads(); leader != nil {
@@ -237,7 +253,7 @@ func (r *killedRun) run() {
 		want[name] = true
 	}
 	next := len(want) + 1
-	for range 3 + r.rng.IntN(3) {
+	for range 3 + r.intN(3) {
 		var voters []string
 		replicas := ""
 		for name, votes := range want {
@@ -248,11 +264,11 @@ func (r *killedRun) run() {
 			}
 		}
 		slices.Sort(voters)
-		some := voters[r.rng.IntN(len(voters))]
-		if leader := r.leads(); leader != nil && r.rng.IntN(2) == 0 && want[leader.cfg.Node] {
+		some := voters[r.intN(len(voters))]
+		if leader := r.leads(); leader != nil && r.intN(2) == 0 && want[leader.cfg.Node] {
 			some = leader.cfg.Node
 		}
-		switch kind := r.rng.IntN(5); {
+		switch kind := r.intN(5); {
 		case kind == 0 && len(voters) < 7, len(voters) < 3: // a new voter
 			name := fmt.Sprintf("n%d", next)
 			next++
@@ -283,16 +299,18 @@ func (r *killedRun) run() {
 			delete(want, some)
 			r.settle(want)
 			delete(r.alive, some)
-			if r.rng.IntN(2) == 0 && r.nodes[some] != nil {
+			if r.intN(2) == 0 && r.nodes[some] != nil {
 				r.close(some) // else it goes on, and knows nothing
 			}
 		}
-		if r.rng.IntN(3) > 0 {
+		if r.intN(3) > 0 {
 			r.settle(want)
 		}
 	}
 	r.settle(want)
+	r.mu.Lock()
 	r.quiet = true
+	r.mu.Unlock()
 	r.network.Heal()
 	r.bringBack()
 	for name := range r.nodes {

@@ -435,7 +435,7 @@ func TestClocksOfTooFewAreNoStorm(t *testing.T) {
 		c := openChanging(t, testOptions{}, threeNames...)
 		defer c.closeAll()
 		c.change(logv1.AddMemberCommand(c.empty("n4", false)))
-		c.awaitServers("n1", "n2", "n3", "n4+!?")
+		c.awaitServers("n1", "n2", "n3", "n4+?")
 		c.closeAll()
 		begin := time.Now()
 		c.start("n1")
