@@ -26,6 +26,7 @@ const (
 	exitNotAsAsked = 4
 	exitUnknown    = 5
 	exitNotPrinted = 6
+	exitRemoved    = 7
 )
 
 // Reasons of errors that arise here; all others come from the node.

@@ -229,8 +229,12 @@ func servingLine(cfg node.Config, api, peer, http, health string) string {
 }
 
 func stopped(name string, err error) *failure {
+	exit := exitNotDone
+	if node.Removed(err) {
+		exit = exitRemoved // no start changes that
+	}
 	return &failure{
-		exit:   exitNotDone,
+		exit:   exit,
 		code:   codes.Aborted,
 		reason: reasonNodeStopped,
 		err:    fmt.Errorf("node %s stopped: %w", name, err),
