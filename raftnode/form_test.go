@@ -18,21 +18,6 @@ import (
 	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
-// fails waits until a node has given up.
-func (n *testNode) fails(t *testing.T) string {
-	t.Helper()
-	select {
-	case err := <-n.failures:
-		if !errors.As(err, new(*FormingError)) {
-			t.Errorf("failed with a %T", err)
-		}
-		return err.Error()
-	case <-time.After(time.Minute):
-		t.Fatalf("%s has not given up: %+v", n.cfg.Node, n.Status())
-		return ""
-	}
-}
-
 func (c *testCluster) wipe(name string) {
 	c.t.Helper()
 	if err := os.RemoveAll(c.path(name)); err != nil {

@@ -173,9 +173,6 @@ func (c *changing) add(name string, replica bool) {
 	c.start(name)
 }
 
-// servers are those of the leader's configuration.
-func (c *changing) servers() []Server { return c.leader().Status().Servers }
-
 // awaitServers waits until raft's configuration is the wanted one, for two minutes at most.
 func (c *changing) awaitServers(want ...string) {
 	c.t.Helper()

@@ -191,8 +191,7 @@ func TestPortForgets(t *testing.T) {
 		defer n1.Close()
 		n3 := securePort(t, network, "n3", ca, tlsport.Off, true)
 		defer n3.Close()
-		conn, err := n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC)
-		if err != nil {
+		if _, err := n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC); err != nil {
 			t.Fatal(err)
 		}
 		_, _ = n1.Dial(t.Context(), "n2", peerv1.Hello_PURPOSE_RPC)
@@ -213,7 +212,8 @@ func TestPortForgets(t *testing.T) {
 			t.Error("the connection with a directory that was replaced stays open")
 		}
 		n3.cfg.View = func() View { return clusterView("n3", true) }
-		if conn, err = n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC); err != nil {
+		conn, err := n1.Dial(t.Context(), "n3", peerv1.Hello_PURPOSE_RPC)
+		if err != nil {
 			t.Fatal(err)
 		}
 		n1.Keep(nil)
