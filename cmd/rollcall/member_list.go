@@ -27,7 +27,7 @@ know it by. "rollcall status" shows how the members are.`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.call(cmd, func(ctx context.Context, c *client.Client) error {
-				s, err := c.ClusterStatus(ctx)
+				s, err := a.clusterStatus(ctx, c)
 				if err != nil {
 					return doing("list the members", err)
 				}

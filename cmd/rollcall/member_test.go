@@ -147,6 +147,42 @@ func TestMemberRemoveOfTheOneThatIsAsked(t *testing.T) {
 	})
 }
 
+// A new member may have taken over the machine, and so the address, of one that is not removed yet.
+func TestMemberRemoveWhileTwoMembersHaveOneAddress(t *testing.T) {
+	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+		f.startMembers(without("n1"))
+		f.memberOf("n3").ApiAddress = f.memberOf("n2").ApiAddress
+		run("member", "remove", "n1").want(t, 0, "n1 removed, revision 1\nthe cluster does without n1; of 2 voters, 2 must run for changes\n", "")
+	})
+}
+
+// A node that waits to be made a member knows nothing of the cluster, and may be the first that is asked.
+func TestMembersWhileTheFirstEndpointWaits(t *testing.T) {
+	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
+		t.Setenv("ROLLCALL_ENDPOINTS", virtualFake+",127.0.0.1:7699,127.0.0.1:7620")
+		f.startMembers()
+		f.status.ClusterId, f.status.Leader = "", ""
+		if got := run("status"); got.code != 0 || !strings.HasPrefix(got.stdout, "no cluster yet") {
+			t.Fatalf("while no node belongs to a cluster: %+v", got)
+		}
+		l := bufconn.Listen(64 << 10)
+		other := serveFake(t, l)
+		other.startMembers()
+		other.status.Revision = 1
+		f.others = map[string]*bufconn.Listener{"127.0.0.1:7620": l}
+		for _, command := range [][]string{{"status"}, {"status", "--wait", "5s"}} {
+			if got := run(command...); got.code != 0 || !strings.HasPrefix(got.stdout, "cluster 3f9a · leader n1 ") {
+				t.Errorf("%v: %+v", command, got)
+			}
+		}
+		if got := run("member", "list"); got.code != 0 || !strings.Contains(got.stdout, "127.0.0.1:7611") {
+			t.Errorf("member list: %+v", got)
+		}
+		without("n3")(other)
+		run("member", "remove", "n3").want(t, 0, "n3 removed, revision 1\nthe cluster does without n3; of 2 voters, 2 must run for changes\n", "")
+	})
+}
+
 func TestMemberReplaceAndPromote(t *testing.T) {
 	virtual(t, func(t *testing.T, f *fake, run func(...string) result) {
 		// What a node that has not folded the change says of the name is of the old directory.

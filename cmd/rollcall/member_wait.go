@@ -67,28 +67,36 @@ func (a *app) changeMember(cmd *cobra.Command, m *memberFlags, change memberChan
 	if a.forPeople() {
 		_, unprinted = fmt.Fprintln(a.stdout, a.did) // before the wait, which may be long
 	}
-	waiting, err := a.dialTo(slices.Concat(a.endpoints, others))
+	endpoints, err := a.endpointList()
+	if err != nil {
+		return err
+	}
+	endpoints = append(endpoints, others...)
+	waiting, err := a.dialTo(endpoints)
 	if err != nil {
 		return err
 	}
 	defer waiting.Close()
 	w := &memberWait{a: a, goal: goalOf(change, resp), timeout: m.timeout, told: told}
-	end, err := w.wait(deadline, cmd.Context(), waiting.ClusterStatus)
+	end, err := w.wait(deadline, cmd.Context(), func(ctx context.Context) (*rollcallv1.GetStatusResponse, error) {
+		return a.clusterStatusOf(ctx, waiting, endpoints)
+	})
 	return errors.Join(unprinted, a.printMemberEnd(resp, w, end), err)
 }
 
-// othersThan returns where the other members answer, if the one that a command removes is asked itself: it ends, and could
-// not say what comes of that.
+// othersThan returns where the other members answer, each address once, if the one that a command removes is asked itself:
+// it ends, and could not say what comes of that. Two members have one address if the one took over the machine of the other.
 func (a *app) othersThan(ctx context.Context, c *client.Client, change memberChange, m *memberFlags) (endpoints []string) {
 	if !change.gone || m.noWait || m.dryRun {
 		return nil
 	}
-	s, err := c.ClusterStatus(ctx)
+	s, err := a.clusterStatus(ctx, c)
 	if err != nil {
 		return nil // the change says why, or the wait does
 	}
 	for _, ms := range s.GetMembers() {
-		if api := ms.GetMember().GetApiAddress(); api != "" && ms.GetMember().GetName() != change.name && !slices.Contains(a.endpoints, api) {
+		api := ms.GetMember().GetApiAddress()
+		if api != "" && ms.GetMember().GetName() != change.name && !slices.Contains(a.endpoints, api) && !slices.Contains(endpoints, api) {
 			endpoints = append(endpoints, api)
 		}
 	}

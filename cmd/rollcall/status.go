@@ -25,7 +25,8 @@ func newStatusCommand(a *app) *cobra.Command {
 		Use:   "status",
 		Short: "Show the cluster: leader, members, problems",
 		Long: `Shows the cluster: leader, revision, whether it takes writes, each member, and what is wrong, worst
-first. The first node that answers asks the others.
+first. The first node that answers asks the others; one that belongs to no cluster yet does so only if no
+other of --endpoints answers for a cluster.
 
 --wait asks again until a leader takes writes, every member is ready, no change of members is under way and
 the feature level has risen. If that does not come in time, it shows what there is, and the exit status is
@@ -46,7 +47,7 @@ the feature level has risen. If that does not come in time, it shows what there 
 				return a.watchStatus(cmd)
 			case !given:
 				return a.call(cmd, func(ctx context.Context, c *client.Client) error {
-					s, err := c.ClusterStatus(ctx)
+					s, err := a.clusterStatus(ctx, c)
 					if err != nil {
 						return doing("get the status of the cluster", err)
 					}
@@ -61,7 +62,9 @@ the feature level has risen. If that does not come in time, it shows what there 
 				return err
 			}
 			defer c.Close()
-			s, err := awaitCluster(cmd.Context(), c.ClusterStatus, wait)
+			s, err := awaitCluster(cmd.Context(), func(ctx context.Context) (*rollcallv1.GetStatusResponse, error) {
+				return a.clusterStatus(ctx, c)
+			}, wait)
 			if s == nil {
 				if f, ok := errors.AsType[*failure](err); ok && f.next == noNodeAdvice {
 					f.next = a.connectAdvice(f.err.Error())

@@ -22,7 +22,7 @@ func (a *app) watchStatus(cmd *cobra.Command) error {
 	redraw := a.forPeople() && format.IsTerminal(terminalOf(a.stdout))
 	for ctx := cmd.Context(); ; pause(ctx, every) {
 		err := a.call(cmd, func(ctx context.Context, c *client.Client) error {
-			s, err := c.ClusterStatus(ctx)
+			s, err := a.clusterStatus(ctx, c)
 			if err != nil {
 				return doing("get the status of the cluster", err)
 			}
