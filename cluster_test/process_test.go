@@ -385,9 +385,10 @@ func (p *process) waitExit() int {
 	select {
 	case <-exited:
 	case <-time.After(patience):
+		log := tail(p.log.String(), 4000)
 		syscall.Kill(-cmd.Process.Pid, syscall.SIGQUIT)
 		<-exited
-		p.t.Fatalf("%s did not end; its log:\n%s", p.name, tail(p.log.String(), 20000))
+		p.t.Fatalf("%s did not end; its log:\n%s\n%s", p.name, log, tail(p.log.String(), 20000))
 	}
 	p.mu.Lock()
 	p.cmd = nil
