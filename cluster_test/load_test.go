@@ -53,6 +53,13 @@ func startLoad(t *testing.T, cl *client.Client, writers int) *load {
 	return startLoadOf(t, cl, writers, 0)
 }
 
+// startSpreadLoad is startPacedLoad through several clients, the writers in turn.
+func startSpreadLoad(t *testing.T, clients []*client.Client, perSecond int) *load {
+	t.Helper()
+	const writers = 40
+	return startLoadBy(t, clients, writers, writers*time.Second/time.Duration(perSecond))
+}
+
 // startPacedLoad has forty writers make so many writes a second, together.
 func startPacedLoad(t *testing.T, cl *client.Client, perSecond int) *load {
 	t.Helper()
@@ -62,22 +69,27 @@ func startPacedLoad(t *testing.T, cl *client.Client, perSecond int) *load {
 
 func startLoadOf(t *testing.T, cl *client.Client, writers int, every time.Duration) *load {
 	t.Helper()
+	return startLoadBy(t, []*client.Client{cl}, writers, every)
+}
+
+func startLoadBy(t *testing.T, clients []*client.Client, writers int, every time.Duration) *load {
+	t.Helper()
 	l := &load{t: t, every: every, ackedC: make(chan struct{}, 1)}
 	for i := range writers {
 		l.writers = append(l.writers, &writer{service: fmt.Sprintf("load/w%d", i), unknown: map[int]bool{}, refused: map[int]bool{}})
 	}
-	l.resume(cl)
+	l.resume(clients...)
 	t.Cleanup(func() { l.stop() })
 	return l
 }
 
 // resume has the writers of a load that was stopped go on.
-func (l *load) resume(cl *client.Client) {
+func (l *load) resume(clients ...*client.Client) {
 	ctx, cancel := context.WithCancel(context.Background())
 	attempts, abandon := context.WithCancel(context.Background())
 	l.cancel, l.abandon = cancel, abandon
-	for _, w := range l.writers {
-		l.wg.Go(func() { l.run(ctx, attempts, cl, w) })
+	for i, w := range l.writers {
+		l.wg.Go(func() { l.run(ctx, attempts, clients[i%len(clients)], w) })
 	}
 }
 

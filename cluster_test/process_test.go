@@ -31,6 +31,8 @@ import (
 var (
 	soak = flag.Duration("soak", 0, "how long TestProcessRandomKills runs; 0: a few rounds")
 
+	rollingRounds = flag.Int("rolling-rounds", 1, "how often TestProcessRollingRestart restarts all nodes")
+
 	// logStore is what ROLLCALL_LOG_STORE is for "rollcall serve", so that all of these tests run on any.
 	logStore = flag.String("log-store", cmp.Or(os.Getenv("ROLLCALL_LOG_STORE"), node.DefaultLogStore), "log store of the nodes under test: boltdb or wal")
 

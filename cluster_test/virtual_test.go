@@ -83,34 +83,66 @@ func newVirtual(t *testing.T, size int, configure func(*node.Config)) *virtual {
 		members = append(members, node.Member{Name: fmt.Sprintf("n%d", i+1), APIAddress: host + ":7600", PeerAddress: host + ":7601"})
 	}
 	for _, m := range members {
-		n := &virtualNode{c: c, api: m.APIAddress, failed: make(chan error, 1)}
-		n.cfg = node.DefaultConfig()
-		n.cfg.Name = m.Name
-		n.cfg.DataDir = filepath.Join(dataDir(t), m.Name)
-		n.cfg.LogStore = *logStore
+		n := c.newNode(m)
 		n.cfg.Members = members
-		n.cfg.Network = c.net.Host(m.Name)
-		n.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", m.Name)
-		n.cfg.Faults = node.Faults{
-			StoreLogs: func([]*raft.Log) error {
-				time.Sleep(time.Duration(n.storeDelay.Load()))
-				if err := n.storeError.Load(); err != nil {
-					return *err
-				}
-				return nil
-			},
-			FlushRegistry: func() error {
-				time.Sleep(time.Duration(n.flushDelay.Load()))
-				return nil
-			},
-			CommitTimeout: virtualCommitTimeout,
-		}
 		if configure != nil {
 			configure(&n.cfg)
 		}
 		c.nodes = append(c.nodes, n)
 	}
 	return c
+}
+
+// newNode returns a node with an empty data directory that is not among c.nodes and not started.
+func (c *virtual) newNode(m node.Member) *virtualNode {
+	c.t.Helper()
+	n := &virtualNode{c: c, api: m.APIAddress, failed: make(chan error, 1)}
+	n.cfg = node.DefaultConfig()
+	n.cfg.Name = m.Name
+	n.cfg.DataDir = filepath.Join(dataDir(c.t), m.Name)
+	n.cfg.LogStore = *logStore
+	n.cfg.Network = c.net.Host(m.Name)
+	n.cfg.Logger = slog.New(slog.NewTextHandler(testWriter{c.t}, &slog.HandlerOptions{Level: slog.LevelWarn})).With("node", m.Name)
+	n.cfg.Faults = node.Faults{
+		StoreLogs: func([]*raft.Log) error {
+			time.Sleep(time.Duration(n.storeDelay.Load()))
+			if err := n.storeError.Load(); err != nil {
+				return *err
+			}
+			return nil
+		},
+		FlushRegistry: func() error {
+			time.Sleep(time.Duration(n.flushDelay.Load()))
+			return nil
+		},
+		CommitTimeout: virtualCommitTimeout,
+	}
+	return n
+}
+
+// joining returns a node that waits to be made a member, with the number i of its addresses, 127.0.0.i, and an empty data
+// directory; the name may be a member's that it shall replace. Its seeds are the nodes of c, which it does not belong to
+// until the test appends it to c.nodes. The test starts it.
+func (c *virtual) joining(name string, i int) *virtualNode {
+	c.t.Helper()
+	host := fmt.Sprintf("127.0.0.%d", i)
+	n := c.newNode(node.Member{Name: name, APIAddress: host + ":7600", PeerAddress: host + ":7601"})
+	n.cfg.AdvertiseAPI, n.cfg.AdvertisePeer = host+":7600", host+":7601"
+	for _, m := range c.nodes {
+		if address := m.peerAddress(); address != n.cfg.AdvertisePeer {
+			n.cfg.Join = append(n.cfg.Join, address)
+		}
+	}
+	return n
+}
+
+func (n *virtualNode) peerAddress() string {
+	for _, m := range n.cfg.Members {
+		if m.Name == n.cfg.Name {
+			return m.PeerAddress
+		}
+	}
+	return n.cfg.AdvertisePeer
 }
 
 type testWriter struct{ t *testing.T }

@@ -229,6 +229,9 @@ func (s *state) authorize(cmd *logv1.Command, now int64) *logv1.Refusal {
 			return nil
 		}
 		name := c.GetAdd().GetMember().GetName() + c.GetRemove().GetName() + c.GetReplace().GetMember().GetName() + c.GetPromote().GetName()
+		if !limits.NodeName(name) {
+			name = ""
+		}
 		return need(access.Cluster, record.GetKind(), name, pattern.All)
 	case logv1.Kind_KIND_LEASE:
 		var c logv1.LeaseCommand

@@ -35,6 +35,8 @@ func seedCommands() []*logv1.Command {
 		recordCommand(logv1.Kind_KIND_OVERRIDE, &logv1.OverrideCommand{}), recordCommand(logv1.Kind_KIND_RULE, compact(1)),
 		tokenWith("t", grantOver("reporter", "a/*")), revokeToken("t"), revokeID("0123456789abcdef", ""), putRole("mine", access.Read), deleteRole("mine"),
 		putGrants("cert:a", grantOver("admin", "*")), deny("token:t"), by("cert:a", setAuth(true, "viewer")), by("static", setAuth(true, "")),
+		addMember(joiner("n2", "d2")), removeMember("n2"), logv1.RemoveMemberCommand("n3", "?n3", true), replaceMember(joiner("n2", "d3")),
+		logv1.PromoteMemberCommand("n2"), recordCommand(logv1.Kind_KIND_MEMBER, compact(1)),
 		recordCommand(logv1.Kind_KIND_TOKEN, &logv1.TokenCommand{}), recordCommand(logv1.Kind_KIND_AUTH, compact(1)),
 	}
 }

@@ -46,7 +46,7 @@ func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 		p.refusal.Given, p.refusal.Held = m.GetDirectoryId(), known.GetDirectoryId()
 		return
 	}
-	if p.refusal = s.announcesRemoved(m, known); p.refusal != nil {
+	if p.refusal = s.mayAnnounce(m, known); p.refusal != nil {
 		return
 	}
 	if level := logv1.LevelOf(m.GetLevel()); level < s.level {
@@ -60,13 +60,16 @@ func (s *state) evaluateAnnounce(p *plan, m *logv1.Member) {
 	s.change(p, memberKind, m.GetName(), m, logv1.EventType_EVENT_TYPE_MEMBER_CHANGED)
 }
 
-// announcesRemoved refuses what belongs to the cluster no more: a directory that was removed, and also any other one under
-// the name of a member that was removed. Only a founder's name gets a record by an announcement, and once it was removed
-// it gets the next one when it is added.
-func (s *state) announcesRemoved(m, known *logv1.Member) *logv1.Refusal {
+// mayAnnounce refuses what belongs to the cluster no more: a directory that was removed, and also any other one under the
+// name of a member that was removed. Only a founder's name gets a record by an announcement, and once it was removed it
+// gets the next one when it is added. It also refuses the directory of a member that was added under another name.
+func (s *state) mayAnnounce(m, known *logv1.Member) *logv1.Refusal {
 	r := s.removed(m.GetDirectoryId())
 	if r == nil && known == nil {
 		r = s.newestRemoved(m.GetName())
+	}
+	if other := s.memberIn(m.GetDirectoryId()); r == nil && known == nil && other.GetJoined() {
+		return memberExists(m, other)
 	}
 	return directoryRemoved(m, r)
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 
-	"github.com/rollcallhq/rollcall/api/rollcall/limits"
+	"google.golang.org/protobuf/proto"
+
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 )
 
@@ -100,38 +100,33 @@ func (s *state) newestRemoved(name string) (newest *logv1.RemovedMember) {
 
 // remove notes that a directory belongs to the cluster no more: "" is one that nobody knows. With force it holds for all
 // that the name had.
-func (tx *Tx) remove(name, directory, by string, force bool) {
+func (tx *Tx) remove(name, directory, by string, founder, force bool) {
 	if force {
 		tx.force(name)
 	}
-	tx.s.change(tx.p, removedKind, logv1.RemovedKey(name, directory), tx.tombstone(name, directory, by, force), logv1.EventType_EVENT_TYPE_MEMBER_REMOVED)
+	tx.bury(&logv1.RemovedMember{Name: name, DirectoryId: directory, ReplacedBy: by, Founder: founder, Force: force})
 }
 
-func (tx *Tx) tombstone(name, directory, by string, force bool) *logv1.RemovedMember {
-	return &logv1.RemovedMember{
-		Name:        name,
-		DirectoryId: directory,
-		ReplacedBy:  by,
-		Force:       force,
-		Reason:      tx.cmd.GetReason(),
-		Actor:       tx.cmd.GetActor(),
-		Time:        tx.p.time,
-		Revision:    tx.p.revision + 1,
-	}
+// bury puts a tombstone, and notes in it who did that, and why.
+func (tx *Tx) bury(r *logv1.RemovedMember) {
+	r.Reason, r.Actor, r.Time, r.Revision = tx.cmd.GetReason(), tx.cmd.GetActor(), tx.p.time, tx.p.revision+1
+	tx.s.change(tx.p, removedKind, logv1.RemovedKey(r.GetName(), r.GetDirectoryId()), r, logv1.EventType_EVENT_TYPE_MEMBER_REMOVED)
 }
 
 // force sets force on what a name had before and was removed without. It says whether there was any.
 func (tx *Tx) force(name string) (any bool) {
-	tx.s.eachRemoved(func(key string, r *logv1.RemovedMember) {
+	tx.s.eachRemoved(func(_ string, r *logv1.RemovedMember) {
 		if r.GetName() == name && !r.GetForce() {
-			tx.s.change(tx.p, removedKind, key, tx.tombstone(name, r.GetDirectoryId(), r.GetReplacedBy(), true), logv1.EventType_EVENT_TYPE_MEMBER_REMOVED)
-			any = true
+			r = proto.CloneOf(r)
+			r.Force, any = true, true
+			tx.bury(r)
 		}
 	})
 	return any
 }
 
-// forgetRemoved forgets the directories that were removed first, if with those of this command there are too many.
+// forgetRemoved forgets the directories that were removed first, if with those of this command there are too many. Founders
+// come last: nodes know them from the founding, and only the tombstone tells that they are members no more.
 func (tx *Tx) forgetRemoved() {
 	s, p := tx.s, tx.p
 	count := s.tables.find(removedKind).records.Len()
@@ -140,20 +135,23 @@ func (tx *Tx) forgetRemoved() {
 			count++
 		}
 	}
-	for ; count > limits.MaxRemovedMembers; count-- {
-		oldest, first := "", int64(math.MaxInt64)
-		s.eachRemoved(func(key string, r *logv1.RemovedMember) {
-			if _, ok := p.newest[recordKey{removedKind.Number, key}]; !ok && r.GetRevision() < first {
-				oldest, first = key, r.GetRevision()
+	for ; count > s.mostRemoved; count-- {
+		key, oldest := "", (*logv1.RemovedMember)(nil)
+		s.eachRemoved(func(k string, r *logv1.RemovedMember) {
+			_, changed := p.newest[recordKey{removedKind.Number, k}]
+			older := oldest == nil || oldest.GetFounder() && !r.GetFounder() ||
+				oldest.GetFounder() == r.GetFounder() && r.GetRevision() < oldest.GetRevision()
+			if !changed && older {
+				key, oldest = k, r
 			}
 		})
-		s.change(p, removedKind, oldest, nil, logv1.EventType_EVENT_TYPE_MEMBER_CHANGED)
+		s.change(p, removedKind, key, nil, logv1.EventType_EVENT_TYPE_MEMBER_CHANGED)
 		p.changes[len(p.changes)-1].why = &cause{reason: "only the newest removed members are remembered"}
 	}
 }
 
-// Removed returns the data directories that are members no more, by logv1.RemovedKey: the newest
-// limits.MaxRemovedMembers of them. The caller must not modify them.
+// Removed returns the data directories that are members no more, by logv1.RemovedKey: limits.MaxRemovedMembers of them at
+// most, those of founders and the newest. The caller must not modify them.
 func (f *FSM) Removed() map[string]*logv1.RemovedMember {
 	removed := map[string]*logv1.RemovedMember{}
 	f.view.Load().tables.find(removedKind).records.Scan(func(key string, v Value) bool {

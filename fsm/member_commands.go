@@ -61,7 +61,7 @@ func (tx *Tx) removeMember(c *logv1.RemoveMember) *logv1.Refusal {
 	if before != nil {
 		tx.s.change(tx.p, memberKind, name, nil, logv1.EventType_EVENT_TYPE_MEMBER_CHANGED)
 	}
-	tx.remove(name, directory, "", c.GetForce())
+	tx.remove(name, directory, "", !before.GetJoined(), c.GetForce())
 	tx.forgetRemoved()
 	return nil
 }
@@ -87,10 +87,13 @@ func (tx *Tx) replaceMember(c *logv1.ReplaceMember) *logv1.Refusal {
 	if refusal != nil {
 		return refusal
 	}
+	if directory == m.GetDirectoryId() { // a founder's that has not announced itself
+		return memberExists(m, &logv1.Member{Name: m.GetName(), DirectoryId: directory})
+	}
 	if refusal := tx.s.checkLastVoter(m.GetName(), before); refusal != nil {
 		return refusal
 	}
-	tx.remove(m.GetName(), directory, m.GetDirectoryId(), c.GetForce())
+	tx.remove(m.GetName(), directory, m.GetDirectoryId(), !before.GetJoined(), c.GetForce())
 	if refusal := tx.putMember(m, before, before.GetReplica() || m.GetReplica()); refusal != nil {
 		return refusal
 	}

@@ -76,6 +76,8 @@ func TestMemberCommands(t *testing.T) {
 			{addMember(joiner("r1", "e1")), "DIRECTORY_REMOVED r1 given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
 			{addMember(joiner("x", "e1")), "DIRECTORY_REMOVED x given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
 			{announce(joiner("r1", "e1")), "DIRECTORY_REMOVED r1 given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
+			{announce(joiner("x", "e1")), "DIRECTORY_REMOVED x given e1 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
+			{announce(joiner("x", "d2")), "MEMBER_EXISTS n2 given d2 held d2", "n1=d1, n2=d2 joined, -r1 e1"},
 			{announce(joiner("r1", "e2")), "DIRECTORY_REMOVED r1 given e2 held r1 value 6", "n1=d1, n2=d2 joined, -r1 e1"},
 			{addMember(joiner("r1", "e2")), "", "n1=d1, n2=d2 joined, r1=e2 joined, -r1 e1"},
 			{announce(joiner("r1", "e2")), "", "n1=d1, n2=d2 joined, r1=e2 joined, -r1 e1"},
@@ -103,6 +105,7 @@ func TestMemberCommands(t *testing.T) {
 			{announce(joiner("n2", "d2")), "DIRECTORY_REMOVED n2 given d2 held n2 value 2", "n1=d1, -n2 d2"},
 		},
 		"one that is replaced": {
+			{logv1.ReplaceMemberCommand(joiner("n2", "d2"), "d2", false), "MEMBER_EXISTS n2 given d2 held d2", founder},
 			{logv1.ReplaceMemberCommand(joiner("n2", "e2"), "d2", false), "", "n1=d1, n2=e2 joined, -n2 d2 by e2"},
 			{announce(joiner("n2", "d2")), "INVALID n2 given d2 held e2", "n1=d1, n2=e2 joined, -n2 d2 by e2"},
 		},
@@ -246,7 +249,8 @@ func TestMemberLimits(t *testing.T) {
 // TestRemovedAreForgotten: the newest removed directories are remembered, and the oldest one makes room, as nobody's deed.
 func TestRemovedAreForgotten(t *testing.T) {
 	h := newHarness(t)
-	h.do(t, 0, announce(&logv1.Member{Name: "n1", DirectoryId: "d1"}), addMember(joiner("n2", "x0")))
+	h.do(t, 0, announce(&logv1.Member{Name: "n1", DirectoryId: "d1"}), announce(joiner("n3", "d3")), removeMember("n3"),
+		logv1.RemoveMemberCommand("n4", "d4", false), addMember(joiner("n2", "x0")))
 	by := &logv1.Actor{Name: "ann"}
 	var last *logv1.Result
 	for i := range limits.MaxRemovedMembers + 2 {
@@ -255,11 +259,14 @@ func TestRemovedAreForgotten(t *testing.T) {
 		last = h.do(t, 0, c)[0]
 	}
 	removed := h.Removed()
-	if len(removed) != limits.MaxRemovedMembers || removed["x0"] != nil || removed["x1"] != nil || removed["x2"] == nil || removed["x1001"] == nil {
-		t.Errorf("%d are remembered; x0 %v, x1 %v, x2 %v, x1001 %v", len(removed), removed["x0"], removed["x1"], removed["x2"], removed["x1001"])
+	if len(removed) != limits.MaxRemovedMembers || removed["x0"] != nil || removed["x3"] != nil || removed["x4"] == nil || removed["x1001"] == nil {
+		t.Errorf("%d are remembered; x0 %v, x3 %v, x4 %v, x1001 %v", len(removed), removed["x0"], removed["x3"], removed["x4"], removed["x1001"])
+	}
+	if removed["d3"] == nil || removed["d4"] == nil {
+		t.Error("founders are forgotten: nodes know them from the founding")
 	}
 	events := h.registryFile.events[len(h.registryFile.events)-3:]
-	for i, want := range []string{"MEMBER_REMOVED x1001 a disk ann", "MEMBER_CHANGED n2 a disk ann", "MEMBER_CHANGED x1 only the newest removed members are remembered "} {
+	for i, want := range []string{"MEMBER_REMOVED x1001 a disk ann", "MEMBER_CHANGED n2 a disk ann", "MEMBER_CHANGED x3 only the newest removed members are remembered "} {
 		e := events[i]
 		if got := fmt.Sprintf("%s %s %s %s", strings.TrimPrefix(e.GetType().String(), "EVENT_TYPE_"), e.GetKey(), e.GetReason(), e.GetActor().GetName()); got != want {
 			t.Errorf("event %d: %s, want %s", i, got, want)

@@ -80,8 +80,8 @@ var genCommand = rapid.Custom(func(t *rapid.T) *logv1.Command {
 // come again, from another address.
 var genLog = logsOf(genCommand)
 
-// genAnyLog also has overrides, rules, and who may do what, which model does not know.
-var genAnyLog = logsOf(rapid.OneOf(genCommand, genAccess, rapid.Custom(func(t *rapid.T) *logv1.Command {
+// genAnyLog also has overrides, rules, who may do what, and members, which model does not know.
+var genAnyLog = logsOf(rapid.OneOf(genCommand, genAccess, genMember, rapid.Custom(func(t *rapid.T) *logv1.Command {
 	c := genLayered.Draw(t, "layered")
 	c.Actor = &logv1.Actor{Name: "ann"}
 	c.RequestId = rapid.SampledFrom([]string{"", "1", "2", "3", "4", "5"}).Draw(t, "request id")

@@ -42,6 +42,8 @@ type state struct {
 	// How many services a revocation changes at once, and an Expire: fewer than limits.MaxRevokeChanges and
 	// limits.MaxExpireChanges in tests only.
 	mostRevoked, mostExpired int32
+	// How many removed members are remembered: fewer than limits.MaxRemovedMembers in tests only.
+	mostRemoved int
 }
 
 // finder finds services in the tree. It remembers the place of the last one, so that finding the same service
@@ -72,6 +74,7 @@ func newState(kinds *Kinds) *state {
 		level:    logv1.BaseLevel,
 
 		hashVersion: HashVersion,
+		mostRemoved: limits.MaxRemovedMembers,
 		mostRevoked: limits.MaxRevokeChanges,
 		mostExpired: limits.MaxExpireChanges,
 		found:       &finder{},

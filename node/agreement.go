@@ -3,6 +3,8 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
+	"time"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/fsm"
@@ -127,3 +129,16 @@ func (a agreement) Leader() (name string, leading bool) {
 }
 
 func (a agreement) Changed() <-chan struct{} { return a.raft.Changed() }
+
+func (a agreement) Unreachable(member string) (time.Duration, string) {
+	return unreached(a.raft, a.fsm, member)
+}
+
+// unreached says for how long this node has not been able to connect to a member, and why, with the address.
+func unreached(r *raftnode.Node, f *fsm.FSM, member string) (time.Duration, string) {
+	d, why := r.Unreachable(member)
+	if address := f.Members()[member].GetPeerAddress(); d > 0 && !strings.Contains(why, address) {
+		why = address + ": " + why
+	}
+	return d, why
+}

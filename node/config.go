@@ -37,8 +37,15 @@ type Config struct {
 	// LogStore is where raft's log stands, one of LogStores. "": where it does; in a new data directory,
 	// DefaultLogStore.
 	LogStore string
-	// Members is the whole cluster, this node included, identical on every node.
+	// Members is the whole cluster, this node included, identical on every node. Once the cluster has formed they are only
+	// where its members are looked for.
 	Members []Member
+	// Join are peer addresses, host:port, of members of a cluster that this node waits to be made a member of. Members is
+	// empty then; AdvertiseAPI and AdvertisePeer are where clients and members find this node, and Replica says that it
+	// shall never vote.
+	Join                        []string
+	AdvertiseAPI, AdvertisePeer string
+	Replica                     bool
 
 	// Addresses to listen on, host:port. Empty means this member's own address; for HTTPListen,
 	// no HTTP.
@@ -225,6 +232,9 @@ func (c Config) Validate() error {
 	if c.LogStore != "" && !slices.Contains(LogStores(), c.LogStore) {
 		return fmt.Errorf("log-store is %q; it must be one of %s", c.LogStore, strings.Join(LogStores(), ", "))
 	}
+	if err := c.validateJoin(); err != nil {
+		return err
+	}
 	if err := c.validateMembers(); err != nil {
 		return err
 	}
@@ -317,7 +327,53 @@ func (c Config) loopbackOnly(self Member) bool {
 	return err == nil && loopback(host)
 }
 
+// maxSeeds is beyond what any cluster has.
+const maxSeeds = 32
+
+// validateJoin checks what is given of a node that joins, or that nothing of it is.
+func (c Config) validateJoin() error {
+	if len(c.Join) == 0 {
+		switch {
+		case c.Replica:
+			return errors.New("--replica is for a node that is added to a cluster: give --join, with the peer addresses of members")
+		case c.AdvertiseAPI != "" || c.AdvertisePeer != "":
+			return errors.New("--advertise-api and --advertise-peer are for a node that is added to a cluster: give --join, with the peer addresses of members; --member has both addresses of a node")
+		}
+		return nil
+	}
+	switch {
+	case len(c.Members) > 0:
+		return errors.New("--join and --member are both given: --member forms a new cluster of the nodes that are listed, --join waits to be added to one that runs")
+	case c.ForceBootstrap:
+		return errors.New("--join and --force-bootstrap are both given: a node that joins never forms a cluster")
+	case c.AdvertiseAPI == "" || c.AdvertisePeer == "":
+		return errors.New("--join needs --advertise-api and --advertise-peer: the addresses at which clients and members find this node")
+	case len(c.Join) > maxSeeds:
+		return fmt.Errorf("%d addresses to join given; at most %d are allowed, and all members but one may be left out", len(c.Join), maxSeeds)
+	case !limits.NodeName(c.Name):
+		return fmt.Errorf("node name %q is not allowed; use %s", c.Name, limits.NodeNameRule)
+	case c.AdvertiseAPI == c.AdvertisePeer:
+		return fmt.Errorf("--advertise-api and --advertise-peer are both %s", c.AdvertiseAPI)
+	}
+	for i, address := range c.Join {
+		// What is dialed may be anywhere: this node's own ports are what --insecure is about.
+		if err := c.checkAddressForm("address of --join", address); err != nil {
+			return err
+		}
+		if slices.Contains(c.Join[:i], address) {
+			return fmt.Errorf("address of --join %s is given twice", address)
+		}
+	}
+	if err := c.checkAddress("address of --advertise-api", c.AdvertiseAPI); err != nil {
+		return err
+	}
+	return c.checkAddress("address of --advertise-peer", c.AdvertisePeer)
+}
+
 func (c Config) validateMembers() error {
+	if len(c.Join) > 0 {
+		return nil
+	}
 	if len(c.Members) == 0 {
 		return errors.New("no members given")
 	}
@@ -356,10 +412,16 @@ func (c Config) memberNames() []string {
 	for _, m := range c.Members {
 		names = append(names, m.Name)
 	}
+	if len(c.Join) > 0 {
+		names = append(names, c.Name)
+	}
 	return names
 }
 
 func (c Config) self() (Member, error) {
+	if len(c.Join) > 0 {
+		return Member{Name: c.Name, PeerAddress: c.AdvertisePeer, APIAddress: c.AdvertiseAPI}, nil
+	}
 	for _, m := range c.Members {
 		if m.Name == c.Name {
 			return m, nil
@@ -368,8 +430,8 @@ func (c Config) self() (Member, error) {
 	return Member{}, fmt.Errorf("node %q is not in the member list", c.Name)
 }
 
-func (c Config) checkAddress(what, address string) error {
-	host, port, err := net.SplitHostPort(address)
+func (c Config) checkAddressForm(what, address string) error {
+	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return fmt.Errorf("%s %q is not host:port", what, address)
 	}
@@ -379,6 +441,14 @@ func (c Config) checkAddress(what, address string) error {
 	if bad := limits.Address(address); bad != nil {
 		return fmt.Errorf("%s %w", what, bad)
 	}
+	return nil
+}
+
+func (c Config) checkAddress(what, address string) error {
+	if err := c.checkAddressForm(what, address); err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(address)
 	switch {
 	case c.Insecure || c.TLS.Mode == tlsport.Required || loopback(host):
 	case c.TLS.Mode == tlsport.Permissive:

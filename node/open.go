@@ -181,6 +181,8 @@ func (n *Node) raftConfig() raftnode.Config {
 	for _, m := range n.cfg.Members {
 		cfg.Members = append(cfg.Members, raftnode.Member(m))
 	}
+	cfg.Join, cfg.Replica = n.cfg.Join, n.cfg.Replica
+	cfg.PeerAddress, cfg.APIAddress = n.self.PeerAddress, n.self.APIAddress
 	cfg.PeerListen = n.cfg.PeerListen
 	cfg.ForceBootstrap = n.cfg.ForceBootstrap
 	cfg.Version = n.cfg.Version

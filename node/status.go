@@ -34,6 +34,11 @@ func (n source) NodeStatus() server.NodeStatus {
 	for _, o := range s.Clocks {
 		st.Clocks = append(st.Clocks, server.ClockOffset{Member: o.Member, Ahead: o.By, Off: o.Off})
 	}
+	for _, u := range s.CannotReach {
+		d, why := unreached(n.raft, n.fsm, u.Name)
+		st.CannotReach = append(st.CannotReach, server.Unreached{Member: u.Name, For: d, Why: why, Calls: u.Calls})
+	}
+	st.Unsucceeded = s.Unsucceeded
 	st.Failed, st.Alarm = n.auditor.State()
 	st.Alarm = cmp.Or(st.Alarm, n.certificateAlarm(n.cfg.Now()))
 	if err := n.fsm.Halted(); err != nil {
@@ -87,7 +92,7 @@ func (n source) members(s raftnode.Status) []*rollcallv1.Member {
 	for _, name := range s.NonVoters {
 		add(name, false)
 	}
-	if len(members) == 0 {
+	if len(members) == 0 { // none of a node that waits to be made a member
 		for _, m := range n.cfg.Members {
 			add(m.Name, true)
 		}

@@ -19,7 +19,7 @@ func (n *Node) newClock() *clock.Clock {
 	started := time.Now()
 	return clock.New(clock.Config{
 		Node:    n.cfg.Node,
-		Members: len(n.cfg.Members),
+		Members: max(1, len(n.cfg.Members), len(n.roster().Known)),
 		Wall:    n.cfg.Now,
 		Lived:   func() time.Duration { return time.Since(started) }, // Go keeps a monotonic reading in started
 		LogTime: n.cfg.State.LogTime,
@@ -45,7 +45,13 @@ func (n *Node) serveClock() {
 		if err != nil {
 			return
 		}
-		conns.Go(func() { n.clock.Serve(conn) })
+		member := ""
+		if from, ok := conn.(interface{ Member() string }); ok {
+			member = from.Member()
+		}
+		conns.Go(func() {
+			n.clock.Serve(conn, func(answer *peerv1.ClockReading) { n.tellReach(member, answer) })
+		})
 	}
 }
 
@@ -57,25 +63,42 @@ func (n *Node) measureClocks(ctx context.Context) {
 			_ = conn.Close()
 		}
 	}()
+	toAsk := ""
 	for {
 		n.measureOnce(ctx, conns)
+		if now := n.leaderToAsk(); now != toAsk {
+			toAsk = now
+			n.refresh()
+		}
 		n.clock.Look()
+		n.handOverIfCutOff(ctx)
 		if !sleep(ctx, clock.MeasureEvery, n.measure) {
 			return
 		}
 	}
 }
 
+// measureSoon has the members asked for their clocks now.
+func (n *Node) measureSoon() {
+	select {
+	case n.measure <- struct{}{}:
+	default:
+	}
+}
+
 // measureOnce asks each other member once, over the connection that there is or a new one.
 func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
 	var names []string
-	for _, s := range n.raft.Load().GetConfiguration().Configuration().Servers {
+	servers := n.raft.Load().GetConfiguration().Configuration().Servers
+	for _, s := range servers {
 		names = append(names, string(s.ID))
 	}
 	if len(names) == 0 {
 		return // this node has not heard from the cluster yet
 	}
+	n.trans.Retain(servers)
 	n.clock.SetMembers(names)
+	n.reach.SetMembers(names)
 	ctx, cancel := context.WithTimeout(ctx, clockWait)
 	defer cancel()
 	var mu sync.Mutex // guards conns
@@ -89,14 +112,7 @@ func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
 		delete(conns, name)
 		mu.Unlock()
 		wg.Go(func() {
-			if conn == nil {
-				var err error
-				if conn, err = n.port.Dial(ctx, name, peerv1.Hello_PURPOSE_CLOCK); err != nil {
-					return // the port has noted it
-				}
-			}
-			if n.clock.Measure(name, conn) != nil {
-				_ = conn.Close()
+			if conn = n.measureMember(ctx, name, conn); conn == nil {
 				return
 			}
 			mu.Lock()
@@ -113,6 +129,35 @@ func (n *Node) measureOnce(ctx context.Context, conns map[string]net.Conn) {
 	}
 }
 
+// measureMember asks a member once, over conn or, if it is nil or has ended, over a new connection. It returns the
+// connection to be used next; nil: there is none.
+func (n *Node) measureMember(ctx context.Context, name string, conn net.Conn) net.Conn {
+	if conn != nil {
+		// An old connection may go on where no new one can be made: that is to be noticed, and its end too.
+		if failing, _ := n.port.Unreachable(name); failing == 0 && n.measureOver(name, conn) == nil {
+			return conn
+		}
+		_ = conn.Close()
+	}
+	conn, err := n.port.Dial(ctx, name, peerv1.Hello_PURPOSE_CLOCK)
+	if err != nil {
+		return nil // the port has noted it
+	}
+	if n.measureOver(name, conn) != nil {
+		_ = conn.Close()
+		return nil
+	}
+	return conn
+}
+
+func (n *Node) measureOver(name string, conn net.Conn) error {
+	answer, err := n.clock.Measure(name, conn)
+	if err == nil {
+		n.answeredReach(name, answer)
+	}
+	return err
+}
+
 // awaitClocks waits, for clockWait at most, until this node can tell the cluster's time.
 func (n *Node) awaitClocks(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, clockWait)
@@ -122,10 +167,7 @@ func (n *Node) awaitClocks(ctx context.Context) {
 		if ready {
 			return
 		}
-		select {
-		case n.measure <- struct{}{}:
-		default:
-		}
+		n.measureSoon()
 		if !sleep(ctx, 100*time.Millisecond, changed) {
 			return
 		}

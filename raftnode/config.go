@@ -19,6 +19,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reconciler"
 	"github.com/rollcallhq/rollcall/store"
 	"github.com/rollcallhq/rollcall/store/raftlog"
 	"github.com/rollcallhq/rollcall/tlsport"
@@ -34,8 +35,16 @@ type State interface {
 	ClusterID() string
 	// LogTime is the newest time that the fold has applied, in nanoseconds since 1970; 0: none.
 	LogTime() int64
-	// Members are those that have announced themselves, by name.
+	// Members are those that have announced themselves, or were added, by name.
 	Members() map[string]*logv1.Member
+	// Removed are the data directories that were removed from the cluster, by key.
+	Removed() map[string]*logv1.RemovedMember
+	// MembersRevision is the revision of the newest change of Members or Removed; 0: there was none.
+	MembersRevision() int64
+	// MembersChanged returns a channel that is closed at the next change of Members or Removed.
+	MembersChanged() <-chan struct{}
+	// Revision is that of the registry.
+	Revision() int64
 	// StateHash is of the fold after the last entry it applied: what a proposer tells the others to
 	// compare with. It is asked for once an entry; nil: the fold keeps none.
 	StateHash() *logv1.StateHash
@@ -53,6 +62,13 @@ type Member = peerport.Member
 type Config struct {
 	Node    string
 	Members []Member // all, this node included; the same on every node
+	// Join are addresses, host:port, of members of a cluster that this node waits to be made a member of. It never forms
+	// one then, and Members may be empty.
+	Join []string
+	// PeerAddress is where others find this node; default: as Members lists it. APIAddress is where clients do, and
+	// Replica says that it shall never vote: whom it waits for is told both.
+	PeerAddress, APIAddress string
+	Replica                 bool
 	// PeerListen is where the peer port listens; default: this node's PeerAddress.
 	PeerListen string
 	// ForceBootstrap forms a cluster without waiting for the members that are silent. For one node,
@@ -121,6 +137,9 @@ type Config struct {
 	// OnFailure is told, at most once, on a goroutine of its own, why this node cannot go on: it will
 	// never form or join a cluster, or raft is stuck. It may close the node.
 	OnFailure func(error)
+
+	// stepped is told before and after each step of the reconciler, by tests; nil: nobody is.
+	stepped func(step reconciler.Step, done bool)
 }
 
 // DefaultConfig returns a Config in which only what is particular to a node is missing.
@@ -179,7 +198,12 @@ func (c Config) Validate() error {
 		seen[m.Name] = m.PeerAddress
 	}
 	_, listed := seen[c.Node]
-	check(listed, "node %q is not among the members", c.Node)
+	check(listed || len(c.Join) > 0, "node %q is not among the members", c.Node)
+	check(listed || c.PeerAddress != "", "no peer address of node %q", c.Node)
+	for _, address := range c.Join {
+		_, _, err := net.SplitHostPort(address)
+		check(err == nil && len(address) <= limits.MaxAddressBytes, "address %q to join is not host:port", address)
+	}
 	check(len(c.Members) <= peerport.MaxMembers, "%d members; at most %d are allowed", len(c.Members), peerport.MaxMembers)
 	check(len(c.Version) <= 128, "the version is longer than 128 bytes")
 	check(c.Directory != nil && c.Log != nil && c.Snapshots != nil && c.FSM != nil && c.State != nil && c.Network != nil,
@@ -213,13 +237,12 @@ func (c Config) Validate() error {
 // withDefaults sorts the members and fills in what follows from the rest.
 func (c Config) withDefaults() Config {
 	c.Members = slices.SortedFunc(slices.Values(c.Members), func(a, b Member) int { return cmp.Compare(a.Name, b.Name) })
-	if c.PeerListen == "" {
-		for _, m := range c.Members {
-			if m.Name == c.Node {
-				c.PeerListen = m.PeerAddress
-			}
+	for _, m := range c.Members {
+		if m.Name == c.Node {
+			c.PeerAddress = cmp.Or(c.PeerAddress, m.PeerAddress)
 		}
 	}
+	c.PeerListen = cmp.Or(c.PeerListen, c.PeerAddress)
 	return c
 }
 

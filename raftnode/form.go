@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,23 +23,63 @@ const (
 	minProbeInterval = 25 * time.Millisecond
 )
 
-// probeAll asks all other members at once and returns their answers in the order of the list.
+// probeAll asks all other members, and the addresses to join, at once. It returns their answers in the order of their
+// names, those of the addresses last.
 func (n *Node) probeAll(ctx context.Context) []forming.Answer {
-	var others []forming.Answer
-	for _, m := range n.cfg.Members {
-		if m.Name != n.cfg.Node {
-			others = append(others, forming.Answer{Member: m})
-		}
+	var all []forming.Answer
+	for _, name := range n.others() {
+		all = append(all, forming.Answer{Member: n.member(name)})
+	}
+	for _, address := range n.cfg.Join {
+		all = append(all, forming.Answer{Member: Member{PeerAddress: address}, Address: address})
 	}
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	var wg sync.WaitGroup
-	for i := range others {
-		a := &others[i]
-		wg.Go(func() { a.Hello, a.Address, a.Err = n.port.Probe(ctx, a.Member.Name) })
+	for i := range all {
+		a := &all[i]
+		wg.Go(func() {
+			if a.Member.Name != "" {
+				a.Hello, a.Address, a.Err = n.port.Probe(ctx, a.Member.Name)
+				return
+			}
+			a.Hello, a.Err = n.port.ProbeAddress(ctx, a.Address)
+		})
 	}
 	wg.Wait()
-	return others
+	all = slices.DeleteFunc(all, n.isOwn)
+	for i := range all {
+		if all[i].Err != nil {
+			all[i].Hello = nil // it refuses, as another node of this name does
+		}
+	}
+	return all
+}
+
+// member is the named member as it is listed.
+func (n *Node) member(name string) Member {
+	for _, m := range n.cfg.Members {
+		if m.Name == name {
+			return m
+		}
+	}
+	return Member{Name: name}
+}
+
+// isOwn reports whether an answer is this node's own.
+func (n *Node) isOwn(a forming.Answer) bool {
+	return a.Hello.GetNode() == n.cfg.Node && a.Hello.GetDirectoryId() == n.directoryID
+}
+
+// formingNode is this node as package forming sees it.
+func (n *Node) formingNode() forming.Node {
+	return forming.Node{
+		View:        n.view(),
+		PeerAddress: n.cfg.PeerAddress,
+		Directory:   n.cfg.Directory.Path(),
+		Force:       n.cfg.ForceBootstrap,
+		Joins:       len(n.cfg.Join) > 0,
+	}
 }
 
 // formRound asks everybody once and does what follows. It returns true when raft runs.
@@ -47,29 +88,40 @@ func (n *Node) formRound(ctx context.Context) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	d := forming.Decide(n.view(), n.cfg.Directory.Path(), n.cfg.ForceBootstrap, answers)
+	if err := n.checkRemoved(); err != nil {
+		return false, err
+	}
+	d := forming.Decide(n.formingNode(), answers)
 	switch {
 	case d.Fatal != nil:
 		return false, d.Fatal
 	case d.Waiting != "":
-		n.setWaiting(d.Waiting)
+		n.setWaiting(d.Waiting, d.Unknown)
 		return false, nil
 	case d.Adopt != nil:
 		n.logger.Info("joining a cluster", "cluster", peerport.ShortClusterID(d.Adopt.ClusterID))
-		return true, n.begin(*d.Adopt, false)
+		return true, n.begin(d)
 	}
 	d.Found.ClusterID = forming.NewClusterID()
 	n.logger.Info("forming a cluster", "cluster", peerport.ShortClusterID(d.Found.ClusterID), "forced", n.cfg.ForceBootstrap)
-	return true, n.begin(*d.Found, true)
+	return true, n.begin(d)
 }
 
-// begin stores how the cluster began, then starts raft.
-func (n *Node) begin(f store.Founding, bootstrap bool) error {
-	if err := n.cfg.Directory.SetFounding(f); err != nil {
-		return fmt.Errorf("form the cluster: %w", err)
+// begin stores to which cluster this node belongs, then starts raft.
+func (n *Node) begin(d forming.Decision) error {
+	f := cmp.Or(d.Adopt, d.Found)
+	set := func() error { return n.cfg.Directory.SetFounding(*f) }
+	if d.Joined {
+		set = func() error { return n.cfg.Directory.SetJoined(*f, d.Roster) }
 	}
-	n.founding.Store(&f)
-	return n.startRaft(bootstrap)
+	if err := set(); err != nil {
+		return fmt.Errorf("join or form the cluster: %w", err)
+	}
+	n.joined = d.Joined
+	n.noted.Store(d.Roster)
+	n.founding.Store(f)
+	n.warnOfDrift()
+	return n.startRaft(d.Found != nil)
 }
 
 // resume starts raft on a directory that has a Founding.
@@ -78,17 +130,28 @@ func (n *Node) resume(ctx context.Context, f store.Founding) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if err := forming.Check(n.view(), n.cfg.Directory.Path(), answers); err != nil {
+	if err := n.checkRemoved(); err != nil {
 		return err
 	}
-	founder := len(f.Members) > 0 && slices.MinFunc(f.Members, func(a, b store.FoundingMember) int {
-		return strings.Compare(a.Name, b.Name)
-	}).Name == n.cfg.Node
-	if !founder && n.cfg.ForceBootstrap {
-		// Who founded by force is not known. If anybody has the cluster already it was founded.
-		founder = !slices.ContainsFunc(answers, func(a forming.Answer) bool { return a.Hello.GetClusterId() != "" })
+	if err := forming.Check(n.formingNode(), answers); err != nil {
+		return err
 	}
-	return n.startRaft(founder)
+	n.warnOfDrift()
+	return n.startRaft(n.founds(f, answers))
+}
+
+// founds reports whether this node writes the first entry of the log if there is none. A node that was made a member of a
+// cluster that ran never does.
+func (n *Node) founds(f store.Founding, answers []forming.Answer) bool {
+	if n.joined || len(f.Members) == 0 {
+		return false
+	}
+	first := slices.MinFunc(f.Members, func(a, b store.FoundingMember) int { return strings.Compare(a.Name, b.Name) })
+	if first.Name == n.cfg.Node {
+		return true
+	}
+	// Who founded by force is not known. If anybody has the cluster already it was founded.
+	return n.cfg.ForceBootstrap && !slices.ContainsFunc(answers, func(a forming.Answer) bool { return a.Hello.GetClusterId() != "" })
 }
 
 // form goes on asking until raft runs, ctx ends, or nothing helps. Somebody who says hello and has

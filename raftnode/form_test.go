@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -75,7 +76,7 @@ func TestEmptyNodesWaitForAll(t *testing.T) {
 	})
 }
 
-func TestWipedNodeIsRefused(t *testing.T) {
+func TestWipedNodeWaitsToBeReplaced(t *testing.T) {
 	for _, wiped := range threeNames {
 		synctest.Test(t, func(t *testing.T) {
 			c, leader := openThree(t, nil)
@@ -88,21 +89,20 @@ func TestWipedNodeIsRefused(t *testing.T) {
 			n.neverForms(t) // the others are down
 			up := threeNames[(slices.Index(threeNames, wiped)+1)%3]
 			c.open(up) // the third stays down
-			want := fmt.Sprintf("%s belongs to cluster %s but %s is empty; start it with its own data directory; if that is lost, %s", wiped, id[:4], c.path(wiped), raftlog.LostMember)
-			if got := n.fails(t); got != want {
+			want := fmt.Sprintf("cluster %s knows %s by another data directory than %s, which is empty; start %s with that one; if it is lost, run \"rollcall member replace %s\"",
+				id[:4], wiped, c.path(wiped), wiped, wiped)
+			n.neverForms(t)
+			if got := n.Status().Waiting; got != want {
 				t.Errorf("got  %s\nwant %s", got, want)
 			}
-			if got := n.Status().Waiting; got != want {
-				t.Errorf("status says %q", got)
-			}
-			time.Sleep(time.Minute)
 			if s := c.nodes[up].Status(); s.Leader != "" {
 				t.Errorf("%s has a leader, with a wiped node and one that is down: %+v", up, s)
 			}
+			before := n.dir.Identity()
 			c.close(wiped)
-			// With the cluster there Open says it.
-			if _, err := c.tryOpen(wiped); err == nil || err.Error() != want {
-				t.Errorf("open: %v", err)
+			// With the cluster there it is known when Open returns, and the directory stays the same.
+			if n = c.open(wiped); n.Status().Waiting != want || !reflect.DeepEqual(n.dir.Identity(), before) {
+				t.Errorf("%+v", n.Status())
 			}
 		})
 	}
@@ -130,7 +130,8 @@ func TestWipedFounderDoesNotFoundAgain(t *testing.T) {
 		c.nodes["n2"].neverForms(t)
 
 		n3 := c.open("n3")
-		if got := c.nodes["n1"].fails(t); !strings.Contains(got, "but "+c.path("n1")+" is empty") {
+		c.nodes["n1"].neverForms(t)
+		if got := c.nodes["n1"].Status().Waiting; !strings.Contains(got, `run "rollcall member replace n1"`) {
 			t.Error(got)
 		}
 		c.leader("n2", "n3").write(t, "after")
@@ -201,10 +202,11 @@ func TestStrangerIsNotAMember(t *testing.T) {
 		c, leader := openThree(t, nil)
 		defer c.closeAll()
 		c.members = append(c.members, Member{Name: "n4", PeerAddress: "127.0.0.1:7631"})
-		_, err := c.tryOpen("n4")
-		want := fmt.Sprintf("n4 is not a member of cluster %s, which n1 (127.0.0.1:7601) belongs to", leader.Status().ClusterID[:4])
-		if err == nil || !strings.HasPrefix(err.Error(), want) {
-			t.Errorf("open: %v", err)
+		n4 := c.open("n4")
+		n4.neverForms(t)
+		want := fmt.Sprintf(`n4 is not a member of cluster %s, to which n1 (127.0.0.1:7601) belongs; to make it one, run "rollcall member add n4 --peer 127.0.0.1:7631"`, leader.Status().ClusterID[:4])
+		if got := n4.Status().Waiting; got != want {
+			t.Errorf("got  %s\nwant %s", got, want)
 		}
 	})
 }
@@ -243,7 +245,7 @@ func TestOtherDirectoryIsRefusedAtStart(t *testing.T) {
 				t.Fatal(err)
 			}
 		}})
-		want := c.path("n2") + " is not the data directory by which n1 (127.0.0.1:7601) knows n2; start it with that directory; if it is lost, " + raftlog.LostMember
+		want := c.path("n2") + " is not the data directory by which n1 (127.0.0.1:7601) knows n2; start n2 with that directory; if it is lost, run \"rollcall member replace n2\""
 		if err == nil || err.Error() != want {
 			t.Errorf("got  %v\nwant %s", err, want)
 		}

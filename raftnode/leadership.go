@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
-	"github.com/rollcallhq/rollcall/raftnode/workaround"
 )
 
 // followLeadership receives every change of leadership at once, as raft's main loop waits for it.
@@ -64,7 +62,9 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 			err = n.cfg.State.WaitIndex(ctx, index)
 		}
 		if err == nil {
-			n.lead(ctx, term)
+			if n.lead(ctx, term) {
+				n.reconcile(ctx, term)
+			}
 			return
 		}
 		if ctx.Err() != nil {
@@ -83,11 +83,11 @@ func (n *Node) startTerm(ctx context.Context, term uint64) {
 }
 
 // lead makes the node leading, unless ctx, its leadership, has ended.
-func (n *Node) lead(ctx context.Context, term uint64) {
+func (n *Node) lead(ctx context.Context, term uint64) bool {
 	n.mu.Lock()
 	leads := ctx.Err() == nil
 	if leads {
-		n.leading.Store(&leadership{term: term, ended: ctx.Done()})
+		n.leading.Store(&leadership{term: term, since: time.Now(), ended: ctx.Done()})
 	}
 	n.mu.Unlock()
 	if leads {
@@ -95,6 +95,7 @@ func (n *Node) lead(ctx context.Context, term uint64) {
 		n.logger.Info("this node leads and takes changes", "term", term)
 		n.refresh()
 	}
+	return leads
 }
 
 func (n *Node) stopLeading() {
@@ -102,72 +103,4 @@ func (n *Node) stopLeading() {
 	n.leading.Store(nil)
 	n.mu.Unlock()
 	n.refresh()
-}
-
-// TransferLeadership hands leadership to another voter: to the one whose log is furthest if all can
-// be reached, else to one that can be. It returns nil when this node does not lead any more.
-func (n *Node) TransferLeadership(ctx context.Context) error {
-	r := n.raft.Load()
-	if r == nil {
-		return ErrNotFormed
-	}
-	if r.State() != raft.Leader {
-		return ErrNotLeader
-	}
-	// Each once: a second try at one that hangs can leave raft refusing writes for good (#696).
-	targets := n.transferTargets(r)
-	if len(targets) == 0 {
-		return ErrNoSuccessor
-	}
-	var last error
-	for i := 0; r.State() == raft.Leader; {
-		if err := ctx.Err(); err != nil {
-			return errors.Join(err, last)
-		}
-		if i == len(targets) {
-			return last
-		}
-		var future raft.Future
-		if target := targets[i]; target == "" {
-			future = r.LeadershipTransfer()
-		} else {
-			future = r.LeadershipTransferToServer(raft.ServerID(target), raft.ServerAddress(target))
-		}
-		workaround.EndWith(future, n.proposer.Abandoned())
-		ended := make(chan error, 1)
-		go func() { ended <- future.Error() }()
-		select {
-		case last = <-ended:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-		switch {
-		case last == nil:
-			return nil
-		case errors.Is(last, raft.ErrEnqueueTimeout), errors.Is(last, raft.ErrLeadershipTransferInProgress):
-			sleep(ctx, 50*time.Millisecond, nil)
-		default:
-			i++
-		}
-	}
-	return nil
-}
-
-// transferTargets are the voters to try, in order; "" is raft's own choice.
-func (n *Node) transferTargets(r *raft.Raft) []string {
-	away := map[string]bool{}
-	for _, p := range n.port.Peers() {
-		away[p.Name] = p.Err != ""
-	}
-	var voters []string
-	for _, s := range r.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter && string(s.ID) != n.cfg.Node {
-			voters = append(voters, string(s.ID))
-		}
-	}
-	reachable := slices.DeleteFunc(slices.Clone(voters), func(name string) bool { return away[name] })
-	if len(reachable) == len(voters) && len(voters) > 0 {
-		return []string{""}
-	}
-	return reachable
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/hashicorp/raft"
 	"go.uber.org/goleak"
+	"google.golang.org/protobuf/proto"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
@@ -39,8 +40,18 @@ type testFold struct {
 	ids       []string // request ids of all other commands
 	entries   int      // with such commands
 	members   map[string]*logv1.Member
+	removed   map[string]*logv1.RemovedMember
+	revision  int64         // counts the changes of members and removed
+	roster    *testRoster   // what this node knew of the members before its start; nil: nothing. Never changes
+	changed   chan struct{} // closed when members or removed change
 	advanced  chan struct{}
 	intercept func(*logv1.Command) // before a command is applied
+}
+
+// testRoster stands for the roster in a node's identity.
+type testRoster struct {
+	revision int64
+	members  map[string]*logv1.Member
 }
 
 type testResult struct {
@@ -49,7 +60,10 @@ type testResult struct {
 }
 
 func newTestFold() *testFold {
-	return &testFold{members: map[string]*logv1.Member{}, advanced: make(chan struct{})}
+	return &testFold{
+		members: map[string]*logv1.Member{}, removed: map[string]*logv1.RemovedMember{}, changed: make(chan struct{}),
+		advanced: make(chan struct{}),
+	}
 }
 
 func (f *testFold) Apply(l *raft.Log) any { return f.ApplyBatch([]*raft.Log{l})[0] }
@@ -96,6 +110,9 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		case *logv1.Command_AnnounceMember:
 			m := kind.AnnounceMember.GetMember()
 			f.members[m.GetName()] = m
+			f.memberChanged()
+		case *logv1.Command_Record:
+			f.applyMember(kind.Record.GetPayload())
 		default:
 			f.ids = append(f.ids, cmd.GetRequestId())
 			counted = true
@@ -109,6 +126,65 @@ func (f *testFold) applyEntry(l *raft.Log) any {
 		f.mu.Unlock()
 	}
 	return answers
+}
+
+// applyMember applies a member command, and refuses none. The caller holds mu.
+func (f *testFold) applyMember(payload []byte) {
+	var cmd logv1.MemberCommand
+	if err := cmd.UnmarshalVT(payload); err != nil {
+		panic(err)
+	}
+	bury := func(name, directory, replacedBy string, force bool) {
+		f.removed[directory] = &logv1.RemovedMember{Name: name, DirectoryId: directory, Force: force, Revision: f.revision + 1,
+			Actor: &logv1.Actor{Name: "cert:ops"}, Reason: "disk", Time: f.logTime, ReplacedBy: replacedBy}
+		delete(f.members, name)
+	}
+	add := func(m *logv1.Member) {
+		m.Joined = true
+		f.members[m.GetName()] = m
+	}
+	switch c := cmd.GetCommand().(type) {
+	case *logv1.MemberCommand_Add:
+		add(c.Add.GetMember())
+	case *logv1.MemberCommand_Remove:
+		bury(c.Remove.GetName(), c.Remove.GetDirectoryId(), "", c.Remove.GetForce())
+	case *logv1.MemberCommand_Replace:
+		bury(c.Replace.GetMember().GetName(), c.Replace.GetDirectoryId(), c.Replace.GetMember().GetDirectoryId(), c.Replace.GetForce())
+		add(c.Replace.GetMember())
+	case *logv1.MemberCommand_Promote:
+		m := proto.CloneOf(f.members[c.Promote.GetName()])
+		m.Replica = false
+		f.members[m.GetName()] = m
+	}
+	f.memberChanged()
+}
+
+// memberChanged wakes those who wait. The caller holds mu.
+func (f *testFold) memberChanged() {
+	f.revision++
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+func (f *testFold) Removed() map[string]*logv1.RemovedMember {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return maps.Clone(f.removed)
+}
+
+// Revision is that of the newest change of the members: others are not counted.
+func (f *testFold) Revision() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.revision
+}
+
+func (f *testFold) MembersRevision() int64 { return f.Revision() }
+
+func (f *testFold) MembersChanged() <-chan struct{} {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.changed
 }
 
 func (f *testFold) Snapshot() (raft.FSMSnapshot, error) { return nil, raft.ErrNothingNewToSnapshot }
@@ -169,6 +245,9 @@ func (f *testFold) CommandLevel(cmd *logv1.Command) uint32 {
 func (f *testFold) Members() map[string]*logv1.Member {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.roster != nil && f.revision < f.roster.revision {
+		return maps.Clone(f.roster.members)
+	}
 	return maps.Clone(f.members)
 }
 
@@ -230,6 +309,9 @@ type testOptions struct {
 	before    func(*store.Directory, *raftlog.Log) // with the stores open
 	path      string
 	logTime   int64 // what the fold holds from before the start
+	maxLevel  uint32
+	level     uint32 // the cluster's from the start; 0: the base level
+	roster    *testRoster
 }
 
 func (c *testCluster) open(name string, opt ...testOptions) *testNode {
@@ -257,12 +339,19 @@ func (c *testCluster) tryOpen(name string, opts ...testOptions) (*testNode, erro
 		if o.path != "" {
 			opt.path = o.path
 		}
+		if o.maxLevel != 0 {
+			opt.maxLevel = o.maxLevel
+		}
 		if o.logTime != 0 {
 			opt.logTime = o.logTime
 		}
+		if o.roster != nil {
+			opt.roster = o.roster
+		}
+		opt.level = max(opt.level, o.level)
 	}
 	n := &testNode{fold: newTestFold(), failures: make(chan error, 1)}
-	n.fold.logTime = opt.logTime
+	n.fold.logTime, n.fold.roster, n.fold.maxLevel, n.fold.level = opt.logTime, opt.roster, opt.maxLevel, opt.level
 	var err error
 	if n.dir, err = store.OpenDirectory(opt.path, name); err != nil {
 		c.t.Fatal(err)

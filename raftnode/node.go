@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +20,10 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/proposer"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/reach"
+	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
 	"github.com/rollcallhq/rollcall/raftnode/transport"
+	"github.com/rollcallhq/rollcall/raftnode/workaround"
 	"github.com/rollcallhq/rollcall/store"
 )
 
@@ -32,9 +34,17 @@ type Node struct {
 	logger      *slog.Logger
 	port        *peerport.Port
 	clock       *clock.Clock
-	trans       *transport.Transport // nil until raft runs; set before raft is
+	reach       reach.Reach
+	unsucceeded atomic.Bool                  // see Status.Unsucceeded
+	cutOff      time.Time                    // when this node handed over last because it was cut off; measureClocks's own
+	trans       *transport.Transport         // nil until raft runs; set before raft is
+	log         *workaround.ConfigurationLog // raft's; nil until raft runs; set before raft is
 
 	founding atomic.Pointer[store.Founding]    // nil: no cluster yet
+	joined   bool                              // made a member of a cluster that ran; set before raft runs
+	noted    atomic.Pointer[store.Roster]      // the newest that members told, or that was written; nil: none
+	members  atomic.Pointer[knownMembers]      // what was computed last
+	removal  atomic.Pointer[store.Removal]     // nil: this directory was not removed, as far as is known
 	raft     atomic.Pointer[raft.Raft]         // nil: does not run yet
 	failover atomic.Pointer[failover.Failover] // nil: raft does not run yet, or Config.FastFailover is off
 	failed   atomic.Bool                       // OnFailure was told
@@ -47,6 +57,8 @@ type Node struct {
 	forming chan struct{} // closed when no goroutine is forming
 	kick    chan struct{} // capacity 1: somebody has a cluster
 	measure chan struct{} // capacity 1: clocks are to be measured now
+	ask     chan struct{} // capacity 1: the other members are to be asked who belongs to the cluster
+	told    chan struct{} // capacity 1: another member told who does, or that this directory does not
 	stopped chan struct{} // closed when raft has ended, or was given up
 
 	mu      sync.Mutex // guards all below
@@ -54,7 +66,10 @@ type Node struct {
 	seen    string // the leader that refresh saw last
 	elected uint64 // see Status.LeaderChanges
 	changed chan struct{}
-	asked   <-chan struct{} // closed when raft's main loop answers; nil: it is not asked
+	steps   map[string]string // see Status.Steps
+	// handedOver is when a transfer of leadership to a server failed.
+	handedOver map[raft.ServerAddress]time.Time
+	asked      <-chan struct{} // closed when raft's main loop answers; nil: it is not asked
 
 	failing  sync.Once
 	closing  sync.Once
@@ -74,6 +89,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		forming: make(chan struct{}),
 		kick:    make(chan struct{}, 1),
 		measure: make(chan struct{}, 1),
+		ask:     make(chan struct{}, 1),
+		told:    make(chan struct{}, 1),
 		stopped: make(chan struct{}),
 		changed: make(chan struct{}),
 		waiting: "starting",
@@ -84,6 +101,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		return nil, err
 	}
 	n.founding.Store(id.Founding)
+	n.noted.Store(id.Roster)
+	n.joined = id.Joined
 	n.clock = n.newClock()
 	n.ctx, n.cancel = context.WithCancel(context.Background())
 	n.port, err = peerport.Open(peerport.Config{
@@ -95,6 +114,8 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 		View:           n.view,
 		Resolve:        n.addresses,
 		Met:            n.met,
+		Answered:       n.answered,
+		Again:          n.measureSoon,
 		Failover:       n.answerFailover,
 		TLS:            cfg.TLS,
 		Names:          cfg.CertificateNames,
@@ -124,8 +145,11 @@ func Open(ctx context.Context, cfg Config) (_ *Node, err error) {
 	return n, nil
 }
 
-// checkData refuses what no crash can leave behind.
+// checkData refuses what no crash can leave behind, and a directory that was removed.
 func (n *Node) checkData(id store.Identity) error {
+	if id.Removed != nil {
+		return n.removedError(*id.Removed)
+	}
 	used, err := n.cfg.Log.HasState()
 	if err != nil {
 		return err
@@ -145,7 +169,7 @@ func (n *Node) formInBackground() {
 	err := n.form(n.ctx)
 	close(n.forming)
 	if err != nil {
-		n.setWaiting(err.Error())
+		n.setWaiting(err.Error(), false)
 		n.logger.Error("this node cannot form or join a cluster", "error", err)
 		n.fail(err) // after forming is closed: OnFailure may call Close
 	}
@@ -157,79 +181,11 @@ func (n *Node) fail(err error) {
 	n.failing.Do(func() { go n.cfg.OnFailure(err) })
 }
 
-func (n *Node) view() peerport.View {
-	return newView(&n.cfg, n.directoryID, n.founding.Load(), n.raft.Load() != nil)
-}
-
-// newView takes announced from the fold; what it says of a member is newer than the founding.
-func newView(cfg *Config, directoryID string, founding *store.Founding, running bool) peerport.View {
-	v := peerport.View{
-		Node:        cfg.Node,
-		DirectoryID: directoryID,
-		Version:     cfg.Version,
-		Members:     cfg.Members,
-		Founding:    founding,
-		Known:       map[string]string{},
-		Running:     running,
-
-		MaxLevel:     cfg.State.MaxLevel(),
-		ClusterLevel: cfg.State.Level(),
-	}
-	if founding == nil {
-		return v
-	}
-	for _, m := range founding.Members {
-		v.Known[m.Name] = m.DirectoryID
-	}
-	for name, m := range cfg.State.Members() {
-		if m.GetDirectoryId() != "" || v.Known[name] == "" {
-			v.Known[name] = m.GetDirectoryId()
-		}
-	}
-	return v
-}
-
-// addresses are where a member may be found, as listed, as announced and as it was at the founding,
-// in this order.
-func (n *Node) addresses(name string) []string {
-	var all []string
-	add := func(address string) {
-		if address != "" && !slices.Contains(all, address) {
-			all = append(all, address)
-		}
-	}
-	for _, m := range n.cfg.Members {
-		if m.Name == name {
-			add(m.PeerAddress)
-		}
-	}
-	add(n.cfg.State.Members()[name].GetPeerAddress())
-	if f := n.founding.Load(); f != nil {
-		for _, m := range f.Members {
-			if m.Name == name {
-				add(m.PeerAddress)
-			}
-		}
-	}
-	return all
-}
-
-// met hurries forming when somebody has a cluster.
-func (n *Node) met(h *peerv1.Hello) {
-	if h.GetClusterId() == "" || n.founding.Load() != nil {
-		return
-	}
-	select {
-	case n.kick <- struct{}{}:
-	default:
-	}
-}
-
 // startRaft starts raft on the stores. The founding is set.
 func (n *Node) startRaft(asFounder bool) error {
 	logger := raftlogger.New(n.logger)
 	trans := transport.New(transport.Config{
-		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger,
+		Port: n.port, DialTimeout: n.cfg.DialTimeout, RPCTimeout: n.cfg.RPCTimeout, Logger: logger, Meant: n.meant,
 		Congested: n.cfg.Congested, Stuck: n.cfg.Stuck,
 		MaxLevel: n.cfg.State.MaxLevel(), ClusterLevel: n.cfg.State.Level,
 	})
@@ -246,6 +202,7 @@ func (n *Node) startRaft(asFounder bool) error {
 	fast := failover.New(failover.Config{
 		Node: n.cfg.Node, Timeout: n.cfg.HeartbeatTimeout, Port: n.port, Transport: trans, Raft: r,
 		Stopping: n.failed.Load, Logger: n.logger,
+		Self: func(address raft.ServerAddress) bool { return n.meant(address, n.directoryID) == nil },
 	})
 	r.RegisterObserver(raft.NewObserver(observed, false, func(o *raft.Observation) bool {
 		switch o.Data.(type) {
@@ -262,6 +219,8 @@ func (n *Node) startRaft(asFounder bool) error {
 		n.wg.Go(func() { fast.Run(n.ctx) })
 	}
 	n.wg.Go(func() { n.measureClocks(n.ctx) })
+	n.wg.Go(func() { n.followMembers(n.ctx) })
+	n.wg.Go(func() { n.askMembers(n.ctx) })
 	n.wg.Go(func() { n.followLeadership(r, notify, n.stopped) })
 	n.wg.Go(func() {
 		for {
@@ -296,7 +255,42 @@ func (n *Node) newRaft(conf *raft.Config, trans *transport.Transport, asFounder 
 	if err != nil {
 		return nil, err
 	}
-	return raft.NewRaft(conf, n.cfg.FSM, cache, n.cfg.Log, n.cfg.Snapshots, trans)
+	n.log = workaround.NewConfigurationLog(cache, n.cfg.Snapshots)
+	defer n.log.Loaded()
+	return raft.NewRaft(conf, n.cfg.FSM, n.log, n.cfg.Log, n.cfg.Snapshots, trans)
+}
+
+// meant says why a server that has the name in an address of raft's, and a data directory, is not the server that the
+// address means. Raft goes by names only, and would count the answers of a new directory as those of the old one, which
+// may have voted, and have acknowledged what the new one lacks.
+func (n *Node) meant(address raft.ServerAddress, directory string) error {
+	name, want := serveraddress.Split(address)
+	if want == "" {
+		m := n.cfg.State.Members()[name]
+		if m.GetJoined() && m.GetDirectoryId() == directory {
+			return fmt.Errorf("%s has the data directory that replaces the one in raft's configuration, which is to be removed first", name)
+		}
+		want = n.founder(name)
+		if !m.GetJoined() && m.GetDirectoryId() != "" {
+			want = m.GetDirectoryId()
+		}
+	}
+	if want != "" && want != directory {
+		return fmt.Errorf("%s has another data directory than the one in raft's configuration", name)
+	}
+	return nil
+}
+
+// founder is the data directory of a member at the founding; "": it is not known.
+func (n *Node) founder(name string) string {
+	if f := n.founding.Load(); f != nil {
+		for _, m := range f.Members {
+			if m.Name == name {
+				return m.DirectoryID
+			}
+		}
+	}
+	return ""
 }
 
 // Propose has cmd applied on all nodes and returns the fold's answer: the element of its []any that
@@ -326,13 +320,18 @@ func (n *Node) Start(proposals []*logv1.Proposal) {
 	n.proposer.Start(proposals)
 }
 
-func (n *Node) setWaiting(text string) {
+// setWaiting notes for what the node waits. unknown says that it waits for somebody to make it a member.
+func (n *Node) setWaiting(text string, unknown bool) {
 	n.mu.Lock()
 	same := n.waiting == text
 	n.waiting = text
 	n.mu.Unlock()
-	if !same {
-		n.logger.Info("waiting to form a cluster", "reason", text)
+	switch {
+	case same:
+	case unknown:
+		n.logger.Warn("waiting to be made a member of the cluster", "reason", text)
+	default:
+		n.logger.Info("waiting to form a cluster, or to find one", "reason", text)
 	}
 }
 
@@ -355,6 +354,10 @@ func (n *Node) DialPeer(ctx context.Context, name string) (net.Conn, error) {
 // PeerLevel is the highest feature level that a member's running process can read, as its last hello
 // says; 0: it sent none to this process.
 func (n *Node) PeerLevel(name string) uint32 { return n.port.PeerLevel(name) }
+
+// Unreachable returns for how long the named member could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (n *Node) Unreachable(name string) (time.Duration, string) { return n.port.Unreachable(name) }
 
 // Close ends agreement: nothing new is proposed, what is under way gets a moment, raft and the peer
 // port end. A leader should have called TransferLeadership. It may be called often, and returns after

@@ -2,6 +2,7 @@ package raftnode
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -63,7 +64,7 @@ func (n *Node) confirmed(r *raft.Raft, term, round uint64) bool {
 			continue
 		}
 		voters++
-		if string(s.ID) == n.cfg.Node || n.trans.Acks().Since(s.ID, term, round) {
+		if string(s.ID) == n.cfg.Node || n.trans.Acks().Since(s.Address, term, round) {
 			answered++
 		}
 	}
@@ -73,6 +74,7 @@ func (n *Node) confirmed(r *raft.Raft, term, round uint64) bool {
 // leadership is one time of leading. It begins when the fold of this node has applied the start of the term.
 type leadership struct {
 	term  uint64
+	since time.Time
 	ended <-chan struct{}
 }
 

@@ -1,6 +1,7 @@
 package raftnode
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -8,6 +9,8 @@ import (
 
 	"github.com/rollcallhq/rollcall/raftnode/clock"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/reach"
+	"github.com/rollcallhq/rollcall/raftnode/reconciler"
 )
 
 // public is what Changed tells of.
@@ -44,20 +47,39 @@ type Status struct {
 	CommitIndex   uint64
 	Voters        []string // by name
 	NonVoters     []string
-	Peers         []peerport.PeerStatus // those that were dialed, by name
-	Clocks        []clock.Offset        // of the members that answered lately, this node included, by name
+	Servers       []Server // all of them, as raft's configuration has them, by name
+	// Steps says, on a leader, why members that are not in raft's configuration as they should be wait, by name.
+	Steps  map[string]string
+	Peers  []peerport.PeerStatus // those that were dialed, by name
+	Clocks []clock.Offset        // of the members that answered lately, this node included, by name
+
+	CannotReach []Unreached // members to which this node could not connect lately, by name
+	Cuts        []reach.Cut // members that said lately that they cannot connect to this node, by name
+	// Unsucceeded: a majority of the voters cannot connect to this node, which leads, and no voter is known that could
+	// lead better.
+	Unsucceeded bool
 }
+
+// Unreached is a member to which this node has not been able to connect.
+type Unreached struct {
+	peerport.PeerStatus
+	Calls bool // it has connected to this node since
+}
+
+// Server is one of raft's configuration. Its Directory is "" for a founder.
+type Server = reconciler.Server
 
 // Status never blocks.
 func (n *Node) Status() Status {
 	p := n.current()
-	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.port.Peers(), Clocks: n.clock.Offsets()}
+	s := Status{Formed: p.formed, Role: p.role, Leader: p.leader, Leading: p.leading, Peers: n.peers(), Clocks: n.clock.Offsets()}
 	if f := n.founding.Load(); f != nil {
 		s.ClusterID = f.ClusterID
 	}
 	n.mu.Lock()
 	s.LeaderChanges = n.elected
 	waiting := n.waiting
+	s.Steps = maps.Clone(n.steps)
 	n.mu.Unlock()
 	if fast := n.failover.Load(); fast != nil {
 		s.FastFailovers = fast.Count()
@@ -67,6 +89,11 @@ func (n *Node) Status() Status {
 		s.Waiting = waiting
 		return s
 	}
+	for _, p := range n.port.CannotReach() {
+		s.CannotReach = append(s.CannotReach, Unreached{p, n.reach.Heard(p.Name).After(p.Since)})
+	}
+	s.Cuts = n.reach.Cuts()
+	s.Unsucceeded = p.leading && n.unsucceeded.Load()
 	s.Term = r.CurrentTerm()
 	s.LastIndex = r.LastIndex()
 	// Raft learns after a restart only from the leader how much is committed; what is applied was.
@@ -84,6 +111,7 @@ func (n *Node) Status() Status {
 	}
 	slices.Sort(s.Voters)
 	slices.Sort(s.NonVoters)
+	s.Servers = servers(r)
 	return s
 }
 
@@ -117,6 +145,8 @@ func (n *Node) current() public {
 	}
 	if p.role == RoleStopped {
 		p.leader = ""
+	} else if p.leader == "" && p.role != RoleLeader {
+		p.leader = n.leaderToAsk()
 	}
 	return p
 }

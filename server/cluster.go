@@ -115,6 +115,7 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 		Error:        cmp.Or(v.readsWhy, st.Alarm),
 		MaxLevel:     st.MaxLevel,
 		HoldLevel:    st.HoldLevel,
+		CannotReach:  st.cannotReach(),
 	}
 	if st.CommitIndex > st.AppliedIndex {
 		self.LagEntries = st.CommitIndex - st.AppliedIndex
@@ -147,10 +148,10 @@ func (s *clusterService) local() (*rollcallv1.GetStatusResponse, NodeStatus) {
 
 		LevelHeld: st.LevelHeld,
 	}
-	if !st.Leading && st.Leader != "" && st.Leader != s.node && !draining && st.Failed == "" {
+	if !st.Leading && !draining && st.Failed == "" && s.canForward(st) {
 		res.Writable = true // as far as this node knows, by forwarding
 	}
-	res.Problems = localProblems(s.node, st, v)
+	res.Problems = localProblems(s.node, st, v, res.Writable)
 	return res, st
 }
 
@@ -291,7 +292,8 @@ func (s *clusterService) merge(own *rollcallv1.GetStatusResponse, st NodeStatus,
 			}
 		}
 	}
-	res.Writable = leader.res.GetWritable()
+	// By the leader's own word, and through this node.
+	res.Writable = leader.res.GetWritable() && own.GetWritable() && res.Leader == st.Leader
 	if leader.res != nil {
 		head = max(head, leader.res.GetMembers()[0].GetAppliedIndex())
 	}

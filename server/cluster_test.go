@@ -111,7 +111,7 @@ func TestProblems(t *testing.T) {
 		}, 0, []string{
 			"n1 knows no leader: writes through it are refused; n2 leads",
 			"n1: not ready: it has heard no leader lately",
-		}, true},
+		}, false},
 		"the leader drains": {3, func(c *testCluster) {
 			c.elect("n2")
 			c.nodes["n2"].BeginDrain()

@@ -181,6 +181,9 @@ type Agreement interface {
 	// Leader returns the leader this node knows, "" if none, and whether it is this node and
 	// ready to propose.
 	Leader() (name string, leading bool)
+	// Unreachable returns for how long this node has not been able to connect to a member, and why; 0: it can, or has
+	// not tried lately.
+	Unreachable(member string) (time.Duration, string)
 	// Changed is closed at the next change of anything that Leader or Node.NodeStatus tell, except
 	// the passing of time and the advance of indexes.
 	Changed() <-chan struct{}
@@ -246,6 +249,12 @@ type NodeStatus struct {
 	Members []*rollcallv1.Member
 	// Clocks are how far the members' clocks are from the cluster's, of those that were measured lately.
 	Clocks []ClockOffset
+
+	// CannotReach are the members to which this node has not been able to connect lately, by name.
+	CannotReach []Unreached
+	// Unsucceeded: a majority of the voters cannot connect to this node, which leads, and no voter is known that could
+	// lead better.
+	Unsucceeded bool
 }
 
 // Deps is what a Server works on. All but Replica, Exporter and Storage are required.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"syscall"
+	"time"
 
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
@@ -397,6 +398,15 @@ func (f *fakeAgreement) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.changed
+}
+
+func (f *fakeAgreement) Unreachable(member string) (time.Duration, string) {
+	for _, u := range f.NodeStatus().CannotReach {
+		if u.Member == member {
+			return u.For, u.Why
+		}
+	}
+	return 0, ""
 }
 
 func (f *fakeAgreement) NodeStatus() NodeStatus {

@@ -9,8 +9,8 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 )
 
-// localProblems says what is wrong as far as this node knows, worst first.
-func localProblems(node string, st NodeStatus, v verdict) []string {
+// localProblems says what is wrong as far as this node knows, worst first. writable: a change through it would go.
+func localProblems(node string, st NodeStatus, v verdict, writable bool) []string {
 	var out []string
 	if v.readsWhy != "" {
 		out = append(out, ownProblem(node, st, v.readsWhy))
@@ -21,6 +21,7 @@ func localProblems(node string, st NodeStatus, v verdict) []string {
 	if st.Formed && st.Leader == "" {
 		out = append(out, "no leader: writes are refused")
 	}
+	out = append(out, localCutProblems(node, st, writable)...)
 	return append(out, clockProblems(st.Clocks)...)
 }
 
@@ -90,7 +91,7 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 	voters, answering := 0, 0
 	silent := make(map[string]bool)
 	for _, a := range answers {
-		silent[a.member.GetName()] = a.res == nil
+		silent[a.member.GetName()] = a.res == nil && !st.calls(a.member.GetName())
 	}
 	for _, m := range st.Members {
 		if m.GetVoter() {
@@ -101,6 +102,14 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 		}
 	}
 	quorum := voters/2 + 1
+	closed := cuts(node, st, answers)
+	for _, c := range closed {
+		s := memberSilent
+		if c.to == res.GetLeader() && slices.Contains(c.from, node) {
+			s = noWrites
+		}
+		add(s, "%s", c.words(node, st, res.GetLeader(), res.GetWritable()))
+	}
 
 	self := memberStatusNamed(res.GetMembers(), node)
 	switch {
@@ -112,9 +121,10 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 			text += fmt.Sprintf(", %d of them answered", answering)
 		}
 		add(noWrites, "%s", text)
+	case cutFrom(closed, node, res.GetLeader()): // said above
 	case leader.res == nil:
 		add(noWrites, "leader %s does not answer: writes through this node are refused until it does or another leads", res.GetLeader())
-	case !res.GetWritable():
+	case !leader.res.GetWritable():
 		add(noWrites, "leader %s does not take writes yet", res.GetLeader())
 	case st.Leader == "":
 		add(noWrites, "%s knows no leader: writes through it are refused; %s leads", node, res.GetLeader())
@@ -131,6 +141,9 @@ func problems(node string, st NodeStatus, res *rollcallv1.GetStatusResponse, lea
 				add(memberUnwell, "%s: not ready: it has heard no leader lately", name)
 			}
 			continue
+		}
+		if cutFrom(closed, node, name) {
+			continue // said above
 		}
 		text := name + ": " + a.why
 		if d := now.Sub(a.since); d >= time.Second {

@@ -121,25 +121,17 @@ func (d *Directory) clusterID() string {
 // SetFounding notes, durably when it returns, that this node took part in forming a cluster. It can
 // be set once; setting the same again changes nothing.
 func (d *Directory) SetFounding(f Founding) error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
-		return fmt.Errorf("set founding: data directory %s: %w", d.path, vfs.ErrClosed)
-	}
-	if have := d.identity.Founding; have != nil {
-		if reflect.DeepEqual(have.clone(), f.clone()) {
-			return nil
+	return d.change("set founding", func(id *Identity) (bool, error) {
+		if have := id.Founding; have != nil {
+			if reflect.DeepEqual(have, f.clone()) {
+				return false, nil
+			}
+			return false, fmt.Errorf("data directory %s already belongs to cluster %q, not %q or with other members",
+				d.path, have.ClusterID, f.ClusterID)
 		}
-		return fmt.Errorf("set founding: data directory %s already belongs to cluster %q, not %q or with other members",
-			d.path, have.ClusterID, f.ClusterID)
-	}
-	id := d.identity.clone()
-	id.Founding = f.clone()
-	if err := id.write(d.path); err != nil {
-		return fmt.Errorf("set founding: %w", err)
-	}
-	d.identity = id
-	return nil
+		id.Founding = f.clone()
+		return true, nil
+	})
 }
 
 // Close lets another process open the directory. Everything opened on it must be closed before.

@@ -63,7 +63,7 @@ func TestOpenDirectoryRefuses(t *testing.T) {
 		{"no format", map[string]string{identityName: `{"node":"n1"}`}, "n1", []string{"damaged", "format 0"}, vfs.ErrDamaged},
 		{"a field of a newer version", map[string]string{identityName: `{"format":1,"node":"n1","directory_id":"` + id + `","founding":{"cluster_id":"c","members":[{"name":"n1","zone":"a"}]}}`},
 			"n1", []string{"newer rollcall", "zone"}, vfs.ErrNewer},
-		{"a newer format", map[string]string{identityName: `{"format":2,"node":7}`}, "n1", []string{"newer rollcall"}, vfs.ErrNewer},
+		{"a newer format", map[string]string{identityName: `{"format":3,"node":7}`}, "n1", []string{"newer rollcall"}, vfs.ErrNewer},
 		{"raft.db alone", map[string]string{raftlog.FileName: "x"}, "n1", []string{"identity.json is missing", raftlog.FileName}, nil},
 		{"registry.db alone", map[string]string{registry.FileName: "x"}, "n1", []string{"identity.json is missing", registry.FileName}, nil},
 	}
@@ -159,7 +159,8 @@ func TestSetFounding(t *testing.T) {
 
 func FuzzIdentity(f *testing.F) {
 	f.Add([]byte(`{"format":1,"node":"n1","directory_id":"6b1a5f0e-3a3f-4bb5-9d60-6d9a1a1c2f00","founding":{"cluster_id":"x","members":null}}`))
-	f.Add([]byte(`{"format":2}`))
+	f.Add([]byte(`{"format":2,"node":"n1","directory_id":"6b1a5f0e-3a3f-4bb5-9d60-6d9a1a1c2f00","founding":{"cluster_id":"x"},"roster":{"revision":1,"members":[{"name":"n1"}]}}`))
+	f.Add([]byte(`{"format":3}`))
 	f.Add([]byte(``))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		id, err := parseIdentity(data)

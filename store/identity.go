@@ -19,8 +19,12 @@ import (
 	"github.com/rollcallhq/rollcall/store/vfs"
 )
 
-// identityFormat is the newest format of identity.json that this code writes and reads.
-const identityFormat = 1
+// Formats of identity.json that this code reads. It writes the first one as long as nothing needs the second, so that
+// an older binary can read the file until the members of the cluster change.
+const (
+	identityFormat      = 1
+	identityFormatNewer = 2 // with Joined, Roster or Removed
+)
 
 // Identity says whose data directory this is. It stands in a file of its own, not in the registry file,
 // because the registry file is replaced whole when a leader's snapshot arrives: see
@@ -31,8 +35,14 @@ type Identity struct {
 	// here from another directory is noticed.
 	DirectoryID string
 	Created     time.Time
-	// Founding is nil until the node has taken part in forming a cluster.
+	// Founding is nil until the node has taken part in forming a cluster, or was made a member of one.
 	Founding *Founding
+	// Joined says that the node was made a member of a cluster that ran.
+	Joined bool
+	// Roster is nil until the members of the cluster differ from those of its founding.
+	Roster *Roster
+	// Removed is nil while the directory may be a member's.
+	Removed *Removal
 }
 
 // Founding is what the node agreed to when its cluster was formed.
@@ -58,17 +68,36 @@ func (f *Founding) clone() *Founding {
 }
 
 func (id Identity) clone() Identity {
-	id.Founding = id.Founding.clone()
+	id.Founding, id.Roster = id.Founding.clone(), id.Roster.clone()
+	if id.Removed != nil {
+		removed := *id.Removed
+		id.Removed = &removed
+	}
 	return id
 }
 
-// identityFile is identity.json.
+// format is the oldest one that holds all of the identity.
+func (id Identity) format() int {
+	if id.Joined || id.Roster != nil || id.Removed != nil {
+		return identityFormatNewer
+	}
+	return identityFormat
+}
+
+// identityFile is identity.json of format 1, newerIdentityFile that of format 2.
 type identityFile struct {
 	Format      int       `json:"format"`
 	Node        string    `json:"node"`
 	DirectoryID string    `json:"directory_id"`
 	Created     time.Time `json:"created"`
 	Founding    *Founding `json:"founding,omitempty"`
+}
+
+type newerIdentityFile struct {
+	identityFile
+	Joined  bool     `json:"joined,omitempty"`
+	Roster  *Roster  `json:"roster,omitempty"`
+	Removed *Removal `json:"removed,omitempty"`
 }
 
 // IdentityError says what is wrong with an identity.json, and what to do. It wraps vfs.ErrDamaged or
@@ -99,43 +128,69 @@ func parseIdentity(data []byte) (Identity, error) {
 	if err := json.Unmarshal(data, &head); err != nil {
 		return Identity{}, errIdentityJSON
 	}
-	if head.Format > identityFormat {
-		return Identity{}, fmt.Errorf("%w: format %d, this binary reads up to %d", vfs.ErrNewer, head.Format, identityFormat)
+	if head.Format > identityFormatNewer {
+		return Identity{}, fmt.Errorf("%w: format %d, this binary reads up to %d", vfs.ErrNewer, head.Format, identityFormatNewer)
 	}
-	if head.Format != identityFormat {
+	var file newerIdentityFile
+	var shape any = &file
+	switch head.Format {
+	case identityFormat:
+		shape = &file.identityFile
+	case identityFormatNewer:
+	default:
 		return Identity{}, fmt.Errorf("%w: format %d", vfs.ErrDamaged, head.Format)
 	}
-	var file identityFile
-	if err := json.Unmarshal(data, &file); err != nil {
+	if err := json.Unmarshal(data, shape); err != nil {
 		return Identity{}, errIdentityJSON
 	}
 	strict := json.NewDecoder(bytes.NewReader(data))
 	strict.DisallowUnknownFields()
-	if err := strict.Decode(new(identityFile)); err != nil {
+	if err := strict.Decode(shape); err != nil {
 		field := strings.TrimPrefix(err.Error(), "json: unknown field ")
 		return Identity{}, fmt.Errorf("%w: it has a field that this one does not know: %s", vfs.ErrNewer, field)
 	}
-	if file.Node == "" {
-		return Identity{}, fmt.Errorf("%w: no node name", vfs.ErrDamaged)
-	}
-	if parsed, err := uuid.Parse(file.DirectoryID); err != nil || parsed.String() != file.DirectoryID {
-		return Identity{}, fmt.Errorf("%w: directory id %q is no UUID", vfs.ErrDamaged, file.DirectoryID)
-	}
-	return Identity{
+	id := Identity{
 		Node:        file.Node,
 		DirectoryID: file.DirectoryID,
 		Created:     file.Created,
 		Founding:    file.Founding.clone(),
-	}, nil
+		Joined:      file.Joined,
+		Roster:      file.Roster.clone(),
+		Removed:     file.Removed,
+	}
+	if err := id.check(); err != nil {
+		return Identity{}, fmt.Errorf("%w: %w", vfs.ErrDamaged, err)
+	}
+	return id, nil
+}
+
+// check says what of an identity no code here could have written.
+func (id Identity) check() error {
+	switch {
+	case id.Node == "":
+		return errors.New("no node name")
+	case !validDirectoryID(id.DirectoryID):
+		return fmt.Errorf("directory id %q is no UUID", id.DirectoryID)
+	case id.Founding == nil && (id.Joined || id.Roster != nil):
+		return errors.New("it says who belongs to its cluster, but not which cluster that is")
+	case id.Roster != nil:
+		return id.Roster.Check()
+	}
+	return nil
 }
 
 func (id Identity) write(dir string) error {
-	data, err := json.MarshalIndent(identityFile{
-		Format:      identityFormat,
-		Node:        id.Node,
-		DirectoryID: id.DirectoryID,
-		Created:     id.Created,
-		Founding:    id.Founding,
+	data, err := json.MarshalIndent(newerIdentityFile{
+		identityFile: identityFile{
+			Format:      id.format(),
+			Node:        id.Node,
+			DirectoryID: id.DirectoryID,
+			Created:     id.Created,
+			Founding:    id.Founding,
+		},
+		Joined:  id.Joined,
+		Roster:  id.Roster,
+		Removed: id.Removed,
 	}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("write %s: %w", filepath.Join(dir, identityName), err)

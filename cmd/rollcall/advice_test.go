@@ -150,7 +150,7 @@ func TestAdviceCanBeFollowed(t *testing.T) {
 
 // The test above finds what is wrong.
 func TestAdviceThatCannotBeFollowedIsFound(t *testing.T) {
-	for _, text := range []string{`see "rollcall member replace"`, "`rollcall get --nope`", "  rollcall serve \\\n    --nope", "$ rollcall snapshot make"} {
+	for _, text := range []string{`see "rollcall member exchange"`, "`rollcall get --nope`", "  rollcall serve \\\n    --nope", "$ rollcall snapshot make"} {
 		lines := adviceOf(text)
 		if len(lines) != 1 {
 			t.Fatalf("%q: found %q", text, lines)

@@ -58,9 +58,9 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"actor":         "auth disable, auth enable, bench clean, bench watch, bench write, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke", // who writes
+		"actor":         "auth disable, auth enable, bench clean, bench watch, bench write, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, member add, member promote, member remove, member replace, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke", // who writes
 		"allow-missing": "delete, grant remove, lease revoke, override clear, resume, role remove, rule remove, token revoke",
-		"cluster":       "auth disable, auth enable, delete, events, get, grant add, grant allow, grant deny, grant remove, history, lease grant, lease list, lease release-guard, lease revoke, list, override clear, override list, override set, probe, resume, role remove, role set, rule add, rule check, rule list, rule remove, set, shutdown, token create, token revoke, why", // that must answer
+		"cluster":       "auth disable, auth enable, delete, events, get, grant add, grant allow, grant deny, grant remove, history, lease grant, lease list, lease release-guard, lease revoke, list, member add, member promote, member remove, member replace, override clear, override list, override set, probe, resume, role remove, role set, rule add, rule check, rule list, rule remove, set, shutdown, token create, token revoke, why", // that must answer
 		"connections":   "bench check, bench watch, bench write",
 		"duration":      "bench check, bench write",
 		"if-revision":   "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown",
@@ -75,8 +75,8 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"min-revision":  "events, get, history, lease list, list, override list, probe, rule check, rule list, why",
 		"node":          "serve, snapshot restore",
 		"rate":          "bench check, bench write",
-		"reason":        "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
-		"request-id":    "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
+		"reason":        "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, member add, member promote, member remove, member replace, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
+		"request-id":    "auth disable, auth enable, delete, grant add, grant allow, grant deny, grant remove, lease grant, lease release-guard, lease revoke, member add, member promote, member remove, member replace, override clear, override set, resume, role remove, role set, rule add, rule remove, set, shutdown, token create, token revoke",
 		"reverse":       "events, history",
 		"since":         "events, history",
 		"until":         "events, history",
@@ -103,6 +103,10 @@ func TestWhichVariableServesWhichCommands(t *testing.T) {
 		"grant add --dry-run", "grant add --on", "grant add --role", "grant allow --dry-run", "grant deny --dry-run", "grant remove --dry-run", "grant remove --on", "grant remove --role",
 		"lease grant --dry-run", "lease grant --forget-after", "lease grant --on-expiry", "lease grant --ttl", "lease keep-alive --timeout", "lease list --all", "lease release-guard --dry-run",
 		"lease revoke --dry-run", "lease revoke --keep-reports", "lease revoke --status", "list --at",
+		"member add --dry-run", "member add --no-wait", "member add --peer", "member add --replica", "member add --timeout",
+		"member promote --dry-run", "member promote --no-wait", "member promote --timeout",
+		"member remove --dry-run", "member remove --force", "member remove --no-wait", "member remove --timeout",
+		"member replace --dry-run", "member replace --force", "member replace --no-wait", "member replace --peer", "member replace --timeout",
 		"override clear --break-glass", "override clear --dry-run",
 		"override set --break-glass", "override set --dry-run", "override set --for", "override set --forever",
 		"probe --addr", "probe --gzip", "probe --rpc-header", "probe --service", "probe --tls", "probe --tls-ca-cert", "probe --tls-client-cert", "probe --tls-client-key",
@@ -180,7 +184,7 @@ func TestFlagsWithoutATextAreRefused(t *testing.T) {
 		"set a up --actor", "set a up --lease", "delete a --lease", "set a up --request-id", "set a up --cluster", "delete a --actor", "delete a --request-id", "delete a --cluster",
 		"get a --cluster", "list --cluster", "events --actor", "events --cluster", "history a --cluster", "probe a --cluster", "verify --data", "agent --config",
 		"snapshot restore x --token", "bench write --actor", "bench clean --prefix", "dev --data", "whoami --token-file", "auth can read a --identity", "auth enable --anonymous",
-		"grant add cert:a --on x --role", "grant add cert:a --role x --on", "token create a --role x --on y --out", "token generate --out", "token revoke --id",
+		"grant add cert:a --on x --role", "grant add cert:a --role x --on", "token create a --role x --on y --out", "token generate --out", "token revoke --id", "member add n4 --peer", "member replace n3 --peer", "member remove n3 --request-id",
 	} {
 		flag := args[strings.LastIndex(args, "--"):]
 		for _, value := range []string{"", "  ", "\t"} {

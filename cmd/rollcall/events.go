@@ -336,8 +336,6 @@ func transition(v view, e *rollcallv1.Event) format.Cell {
 		return format.Cell{Text: from + "→" + to, Tone: format.StatusTone(e.GetStatus())}
 	case rollcallv1.EventType_EVENT_TYPE_OVERRIDE_SET:
 		return format.Cell{Text: explain.Change(v.now, e), Tone: format.StatusTone(e.GetStatus())}
-	case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED:
-		return text(fmt.Sprintf("member %s at %s", format.OrDash(e.GetMember().GetName()), format.OrDash(e.GetMember().GetApiAddress())))
 	}
 	// A type that explain does not know is of a newer node.
 	return text(cmp.Or(explain.Change(v.now, e), cliflag.EventTypeName(e.GetType())))

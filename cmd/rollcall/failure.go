@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -92,6 +93,15 @@ func (a *app) explain(err error) *failure {
 		if ok && t.notFound != "" && e.Code == codes.NotFound {
 			f.next = t.notFound
 		}
+		switch {
+		case !ok:
+		case e.Written == client.WrittenUnknown:
+			f.next = cmp.Or(t.unknown, f.next)
+		case t.next != nil:
+			if next, decided := t.next(e); decided {
+				f.next = next
+			}
+		}
 		return f
 	}
 	f := &failure{exit: exitNotDone, code: codes.Unknown, err: err}
@@ -175,6 +185,10 @@ type attempt struct {
 	what     string
 	err      error
 	notFound string // what to do next if it was not found; "": the usual advice
+	// next returns what to do next if the change was not made, and whether it decides that. It may be nil.
+	next func(*client.Error) (string, bool)
+	// unknown is what to do if nobody knows whether it was done; "": repeat it with the same request id.
+	unknown string
 }
 
 func (t *attempt) Error() string { return fmt.Sprintf("cannot %s: %s", t.what, t.err) }
@@ -279,6 +293,7 @@ var unknownOnce = strings.NewReplacer(
 	"; retry only with the same request_id", "",
 	"; outcome unknown, retry only with the same request_id", "",
 	"outcome unknown: ", "",
+	"; see rollcall status", "",
 )
 
 // missingAdvice says where to look for what does not exist: a service, an override, a rule or a lease.

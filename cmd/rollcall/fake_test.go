@@ -21,6 +21,7 @@ import (
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -55,6 +56,8 @@ type fake struct {
 	layers   fakeLayers
 	leases   fakeLeases
 	access   fakeAccess
+	members  fakeMembers
+	others   map[string]*bufconn.Listener // of other nodes that a virtual one knows, by address; set before it is asked
 	wrote    chan *rollcallv1.SetServingStatusRequest
 }
 
@@ -287,7 +290,7 @@ func (f *fake) ListServices(_ context.Context, req *rollcallv1.ListServicesReque
 func (f *fake) GetStatus(context.Context, *rollcallv1.GetStatusRequest) (*rollcallv1.GetStatusResponse, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.status, f.noStatus
+	return f.statusNow()
 }
 
 // result is what one command line printed and returned.

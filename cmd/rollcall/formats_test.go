@@ -84,6 +84,10 @@ func TestNames(t *testing.T) {
 		"lease grant":                    leaseID(2),
 		"lease grant --dry-run":          "",
 		"lease revoke " + leaseID(1):     leaseID(1),
+		"member list":                    "n1 n2",
+		"member add n4 --peer h:1":       "n4",
+		"member remove n2":               "n2",
+		"transfer-leader":                "n2",
 	} {
 		r := rollcallAt(t, clock(), append(shopWithNodes(t, line), "-o", "name")...)
 		if got := strings.Join(strings.Fields(r.stdout), " "); got != want || r.code != 0 || r.stderr != "" {
@@ -101,7 +105,7 @@ func TestNames(t *testing.T) {
 }
 
 func TestWideAndHeaders(t *testing.T) {
-	for _, line := range []string{"list", "get shop/cart", "events", "history shop/cart", "status", "rule list", "override list", "lease list"} {
+	for _, line := range []string{"list", "get shop/cart", "events", "history shop/cart", "status", "member list", "rule list", "override list", "lease list"} {
 		plain := rollcallAt(t, clock(), shopWithNodes(t, line)...)
 		wide := rollcallAt(t, clock(), append(shopWithNodes(t, line), "-o", "wide")...)
 		bare := rollcallAt(t, clock(), append(shopWithNodes(t, line), "-o", "wide", "--no-headers")...)

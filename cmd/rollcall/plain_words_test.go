@@ -50,7 +50,8 @@ var asking = []string{
 	"override set a down --reason x --for 1h", "override clear a --reason x", "override list", "rule add r a --min 1", "rule check r", "rule list", "rule remove r --reason x", "shutdown --reason x", "resume --reason x", "why a",
 	"set a up --ttl 10s", "set a=up b=up --ttl 10s --keep-alive", "lease grant", "lease keep-alive x y", "lease revoke x", "lease list", "lease release-guard",
 	"whoami", "auth enable", "auth disable", "auth status", "auth can read a", "token create a --role viewer --on * --out -", "token revoke a", "token list",
-	"role set a read", "role remove a", "role list", "grant add cert:a --role viewer --on *", "grant remove cert:a", "grant deny cert:a", "grant allow cert:a", "grant list", "bench check", "bench write --duration 100ms", "bench watch --watches 1", "bench clean",
+	"role set a read", "role remove a", "role list", "grant add cert:a --role viewer --on *", "grant remove cert:a", "grant deny cert:a", "grant allow cert:a", "grant list",
+	"member list", "member add n4 --peer h:1", "member remove n3", "member replace n3", "member promote n3", "transfer-leader", "bench check", "bench write --duration 100ms", "bench watch --watches 1", "bench clean",
 }
 
 // nowhere is a file that is never made.

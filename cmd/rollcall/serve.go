@@ -50,10 +50,17 @@ Give --member once for each node of the cluster, this one too, and the same list
 host=HOST means the ports 7600 (API) and 7601 (peers). A new cluster forms when every member has
 answered. In ROLLCALL_MEMBER, separate members by spaces.
 
+A node that is added to a cluster that runs, or that replaces a member, has an empty data directory, and
+--join with the peer addresses of one or more members instead of --member. It waits, and its log says which
+command makes it a member. What it knows of the members from then on stands in its data directory: --join,
+like --member, is only where it looks for them first.
+
 With --tls, members and clients talk over TLS 1.3: see docs/security.md. Without, traffic is plain text, and
 addresses beyond loopback need --insecure.`,
 		Example: `  rollcall serve --node n1 --data /var/lib/rollcall --insecure \
-    --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3`,
+    --member n1,host=10.0.0.1 --member n2,host=10.0.0.2 --member n3,host=10.0.0.3
+  rollcall serve --node n4 --data /var/lib/rollcall --insecure --join 10.0.0.1:7601,10.0.0.2:7601 \
+    --advertise-api 10.0.0.4:7600 --advertise-peer 10.0.0.4:7601`,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := s.config(a.stderr)
@@ -74,10 +81,14 @@ addresses beyond loopback need --insecure.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&s.node.Name, "node", "", "name of this node, one of the members")
+	f.StringVar(&s.node.Name, "node", "", "name of this node; one of the members, or with --join its own")
 	f.StringVar(&s.node.DataDir, "data", "", "`directory` of this node's data; made if missing")
 	f.StringVar(&s.node.LogStore, "log-store", "", logStoreUsage)
 	f.Var(&s.members, "member", "a `member`: NAME,host=HOST or NAME,api=HOST:PORT,peer=HOST:PORT; once for each")
+	cliflag.ListVarP(f, &s.node.Join, "join", "", nil, "wait to be made a member of the cluster that has a member at this peer `address`; comma separated or repeated: at any of them; instead of --member")
+	f.StringVar(&s.node.AdvertiseAPI, "advertise-api", "", "with --join: `address` at which clients find this node")
+	f.StringVar(&s.node.AdvertisePeer, "advertise-peer", "", "with --join: `address` at which other nodes find this node")
+	f.BoolVar(&s.node.Replica, "replica", false, "with --join: this node shall never vote; it answers reads, and forwards changes")
 	f.StringVar(&s.node.APIListen, "api-listen", "", "`address` to serve clients on (default: this member's API address)")
 	f.StringVar(&s.node.PeerListen, "peer-listen", "", "`address` to serve other nodes on (default: this member's peer address)")
 	f.StringVar(&s.node.HTTPListen, "http", "", "`address` to serve HTTP on (default: none)")
@@ -127,7 +138,7 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 	}{
 		{"--node", cfg.Name != ""},
 		{"--data", cfg.DataDir != ""},
-		{"--member", len(s.members) > 0},
+		{"--member or --join", len(s.members) > 0 || len(cfg.Join) > 0},
 	} {
 		if !required.given {
 			missing = append(missing, required.flag)
@@ -149,7 +160,7 @@ func (s *serveFlags) config(stderr io.Writer) (node.Config, error) {
 	if err := cfg.Validate(); err != nil {
 		return cfg, invalid("%w", err)
 	}
-	if advice := evenAdvice(len(cfg.Members)); advice != "" {
+	if advice := evenAdvice(len(cfg.Members)); len(cfg.Members) > 0 && advice != "" {
 		logger.Warn(advice, "node", cfg.Name)
 	}
 	return cfg, nil

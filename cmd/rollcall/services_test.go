@@ -311,7 +311,7 @@ func TestCompletionOffersNamesAndStatuses(t *testing.T) {
 		{[]string{"set", "pay="}, "pay=serving\npay=not_serving\npay=unknown\n:4\n"},
 		{[]string{"set", "pay=serving", "shop/a"}, "shop/a=\n:6\n"},
 		{[]string{"wait", "a", "--for", ""}, "serving\nnot_serving\nunknown\nservice_unknown\n:4\n"},
-		{[]string{"events", "--type", ""}, "reported\ndeleted\nexpired\noverride-set\noverride-cleared\noverride-expired\nlease-granted\nlease-ended\nmember-changed\nlease-guard\nrule-set\nrule-removed\nlease-ending\nlease-forgotten\naccess-changed\n:4\n"},
+		{[]string{"events", "--type", ""}, "reported\ndeleted\nexpired\noverride-set\noverride-cleared\noverride-expired\nlease-granted\nlease-ended\nmember-changed\nlease-guard\nrule-set\nrule-removed\nlease-ending\nlease-forgotten\naccess-changed\nmember-removed\n:4\n"},
 		{[]string{"events", "--service", "shop/"}, "shop/a\nshop/b\n:4\n"},
 		{[]string{"events", "shop/a", "shop/"}, "shop/a\nshop/b\n:4\n"},
 		{[]string{"watch", "--prefix", "p"}, "pay\n:4\n"},

@@ -13,6 +13,7 @@ import (
 	rollcallv1 "github.com/rollcallhq/rollcall/api/rollcall/v1"
 	"github.com/rollcallhq/rollcall/client"
 	"github.com/rollcallhq/rollcall/cmd/rollcall/cliflag"
+	"github.com/rollcallhq/rollcall/cmd/rollcall/explain"
 )
 
 func newStatusCommand(a *app) *cobra.Command {
@@ -26,8 +27,9 @@ func newStatusCommand(a *app) *cobra.Command {
 		Long: `Shows the cluster: leader, revision, whether it takes writes, each member, and what is wrong, worst
 first. The first node that answers asks the others.
 
---wait asks again until a leader takes writes, every member is ready and the feature level has risen. If
-that does not come in time, it shows what there is, and the exit status is 4.
+--wait asks again until a leader takes writes, every member is ready, no change of members is under way and
+the feature level has risen. If that does not come in time, it shows what there is, and the exit status is
+4.
 
 --watch asks again every two seconds until Ctrl-C. On a terminal it shows the newest answer only. With
 -o json each answer is an object on a line. --timeout does not apply to either.`,
@@ -140,6 +142,11 @@ func unready(s *rollcallv1.GetStatusResponse) string {
 		return "there is no leader"
 	case !s.GetWritable():
 		return "it takes no writes"
+	}
+	for _, m := range s.GetMembers() {
+		if inChange(m.GetMember()) {
+			return explain.Member(m.GetMember())
+		}
 	}
 	var not []string
 	for _, m := range s.GetMembers() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,7 +68,10 @@ func (a *app) writeStatus(s *rollcallv1.GetStatusResponse) error {
 	if _, err := fmt.Fprintln(a.stdout, header); err != nil {
 		return err
 	}
-	if err := newGrid(a, memberColumns).write(s.GetMembers()); err != nil {
+	if err := newGrid(a, statusColumns(s)).write(s.GetMembers()); err != nil {
+		return err
+	}
+	if err := a.writePhases(s, true); err != nil {
 		return err
 	}
 	if held := s.GetLevelHeld(); held != "" {
@@ -107,15 +111,30 @@ func statusHeader(s *rollcallv1.GetStatusResponse) string {
 	return fmt.Sprintf("%s · %s (term %d) · revision %d%s · %s%s", cluster, leader, s.GetTerm(), s.GetRevision(), level, writes, access)
 }
 
+func roleCell(_ view, m *rollcallv1.MemberStatus) format.Cell {
+	if v := m.GetRole().Descriptor().Values().ByNumber(m.GetRole().Number()); v != nil && m.GetRole() != rollcallv1.Role_ROLE_UNSPECIFIED {
+		return text(format.EnumName(v))
+	}
+	return text("-")
+}
+
+const phaseHeader = "PHASE"
+
+// statusColumns are memberColumns; without the phase if every member is a voter.
+func statusColumns(s *rollcallv1.GetStatusResponse) []column[*rollcallv1.MemberStatus] {
+	if slices.ContainsFunc(s.GetMembers(), func(m *rollcallv1.MemberStatus) bool {
+		return inChange(m.GetMember()) || m.GetMember().GetPhase() == rollcallv1.MemberPhase_MEMBER_PHASE_REPLICA
+	}) {
+		return memberColumns
+	}
+	return slices.DeleteFunc(slices.Clone(memberColumns), func(c column[*rollcallv1.MemberStatus]) bool { return c.header == phaseHeader })
+}
+
 // memberColumns are those of status.
 var memberColumns = []column[*rollcallv1.MemberStatus]{
 	{header: "NODE", cell: func(_ view, m *rollcallv1.MemberStatus) format.Cell { return text(m.GetMember().GetName()) }},
-	{header: "ROLE", cell: func(_ view, m *rollcallv1.MemberStatus) format.Cell {
-		if m.GetRole() == rollcallv1.Role_ROLE_UNSPECIFIED {
-			return text("-")
-		}
-		return text(format.EnumName(m.GetRole().Descriptor().Values().ByNumber(m.GetRole().Number())))
-	}},
+	{header: "ROLE", cell: roleCell},
+	{header: phaseHeader, cell: phaseCell},
 	{header: "READY", cell: func(_ view, m *rollcallv1.MemberStatus) format.Cell {
 		if m.GetReady() {
 			return format.Cell{Text: "yes", Tone: format.Good}
@@ -130,6 +149,7 @@ var memberColumns = []column[*rollcallv1.MemberStatus]{
 	{header: "PEER", wide: true, cell: func(_ view, m *rollcallv1.MemberStatus) format.Cell {
 		return text(format.OrDash(m.GetMember().GetPeerAddress()))
 	}},
+	{header: "DIRECTORY", wide: true, cell: directoryCell},
 	{header: "VERSION", cell: func(_ view, m *rollcallv1.MemberStatus) format.Cell { return text(format.OrDash(m.GetVersion())) }},
 	{header: "LEVEL", wide: true, cell: ifAnswered(func(_ view, m *rollcallv1.MemberStatus) string { return fmt.Sprint(m.GetMaxLevel()) })},
 	{header: "CLOCK", wide: true, cell: func(_ view, m *rollcallv1.MemberStatus) format.Cell {

@@ -65,6 +65,14 @@ var everyCommand = []struct {
 	{true, "grant remove cert:shop"},
 	{true, "grant deny cert:a"},
 	{true, "grant allow cert:off"},
+	{true, "member add n4 --peer h:1 --no-wait"},
+	{true, "member add n4 --peer h:1"},
+	{true, "member remove n2"},
+	{true, "member replace n2"},
+	{true, "member promote n2"},
+	{true, "transfer-leader"},
+	{false, "member list"},
+	{false, "member remove n2 --dry-run"},
 	{false, "whoami"},
 	{false, "auth status"},
 	{false, "auth can read a --identity cert:shop"},
@@ -131,6 +139,15 @@ func shopWithNodes(t *testing.T, line string) []string {
 	whole := sampleStatus()
 	whole.Members = whole.Members[:2]
 	f.setStatus(whole)
+	f.members.steps = []fakeStep{func(f *fake) error {
+		for _, m := range f.status.Members {
+			m.Member.Phase = voter
+		}
+		return nil
+	}}
+	if strings.HasPrefix(line, "member remove") {
+		f.members.steps = []fakeStep{without("n2")}
+	}
 	args := strings.Fields(line)
 	if i := slices.Index(args, "DATA"); i >= 0 {
 		args[i] = stoppedNode(t)

@@ -67,7 +67,7 @@ func TestMistakesAreOneLine(t *testing.T) {
 		{"get rollcall.live --at 1", `rollcall.live is a name that nodes answer for themselves, and has no past`},
 		{"get a --at soon", `--at: "soon" is no point in time; use a revision, ` + cliflag.TimeForms + `; see "rollcall get --help"`},
 		{"wait a --for gone", `--for: "gone" is no status; use serving (or up), not_serving (or down), unknown or service_unknown; see "rollcall wait --help"`},
-		{"serve", `serve needs --node, --data, --member; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
+		{"serve", `serve needs --node, --data, --member or --join; see "rollcall serve --help"; a cluster to try things on: "rollcall dev"`},
 		{"serve --node n1 --data d --member n1,host=10.0.0.1", `API address of member n1 10.0.0.1:7600 is beyond loopback and its traffic would be plain text; use --tls, or --insecure to allow it`},
 		{"serve --node n9 --data d --member n1,host=localhost", `node "n9" is not in the member list`},
 		{"serve --node n1 --data d --member n1,host=localhost --member n1,host=127.0.0.1", `member n1 is listed twice`},

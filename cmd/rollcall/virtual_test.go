@@ -35,6 +35,9 @@ func virtual(t *testing.T, do func(t *testing.T, f *fake, run func(args ...strin
 		}))
 		f.address = virtualFake
 		dial := func(ctx context.Context, address string) (net.Conn, error) {
+			if other := f.others[address]; other != nil {
+				return other.DialContext(ctx)
+			}
 			switch address {
 			case virtualFake:
 				return l.DialContext(ctx)

@@ -25,6 +25,7 @@ type Fold interface {
 	MaxLevel() uint32
 	CommandLevel(*logv1.Command) uint32
 	Members() map[string]*logv1.Member
+	Removed() map[string]*logv1.RemovedMember
 }
 
 // Config is what a Monitor is made of. All of it is required.
@@ -106,14 +107,30 @@ func (m member) allowed() uint32 {
 	return m.max
 }
 
-// members are raft's, by name, each with what is known of its level. One that never announced itself has
-// the base level. For a leader, which is connected to all members that run, a process that told a lower
-// level than its member announced counts: the member has just been replaced by an older version.
+// members are raft's and those that were added and wait to be raft's, by name, each with what is known of its level. One
+// that was removed is none, though raft may still know it. One that never announced itself has the base level. For a
+// leader, which is connected to all members that run, a process that told a lower level than its member announced counts:
+// the member has just been replaced by an older version.
 func (m *Monitor) members() []member {
-	announced, leading := m.cfg.Fold.Members(), m.cfg.Leading()
+	names, leading := m.cfg.Members(), m.cfg.Leading()
+	if len(names) == 0 {
+		return nil
+	}
+	announced, removed := m.cfg.Fold.Members(), map[string]bool{}
+	for _, r := range m.cfg.Fold.Removed() {
+		removed[r.GetName()] = true
+	}
+	for name, a := range announced {
+		if a.GetJoined() && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
 	var all []member
-	for _, name := range m.cfg.Members() {
+	for _, name := range names {
 		a := announced[name]
+		if a == nil && removed[name] {
+			continue
+		}
 		one := member{name: name, max: logv1.LevelOf(a.GetLevel()), hold: a.GetHoldLevel(), announced: a != nil, version: a.GetVersion()}
 		if told := m.cfg.PeerLevel(name); leading && told != 0 && told < one.max {
 			one.max, one.version = told, ""

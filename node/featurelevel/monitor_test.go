@@ -21,6 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type cluster struct {
 	level, max uint32
 	announced  map[string]*logv1.Member
+	removed    map[string]*logv1.RemovedMember
 	members    []string
 	told       map[string]uint32
 	leading    bool
@@ -28,9 +29,10 @@ type cluster struct {
 	refuse     bool
 }
 
-func (c *cluster) Level() uint32                     { return c.level }
-func (c *cluster) MaxLevel() uint32                  { return c.max }
-func (c *cluster) Members() map[string]*logv1.Member { return c.announced }
+func (c *cluster) Level() uint32                            { return c.level }
+func (c *cluster) MaxLevel() uint32                         { return c.max }
+func (c *cluster) Members() map[string]*logv1.Member        { return c.announced }
+func (c *cluster) Removed() map[string]*logv1.RemovedMember { return c.removed }
 
 // CommandLevel is told by the reason: "2" needs level 2.
 func (c *cluster) CommandLevel(cmd *logv1.Command) uint32 {
@@ -91,6 +93,20 @@ func TestLevelRisesWhenAllAllowIt(t *testing.T) {
 		{"an older process of which a follower has heard once", func(c *cluster) { c.told["n2"] = 1; c.leading = false }, 0, nil,
 			"level 2 can be reached: the level rises in a moment"},
 		{"a former member is older", func(c *cluster) { c.announced["n9"] = &logv1.Member{Name: "n9"} }, 2, nil, "level 2 can be reached: the level rises in a moment"},
+		{"one that was added and is not raft's yet is older", func(c *cluster) {
+			c.members = c.members[:2]
+			c.announced["n3"] = &logv1.Member{Name: "n3", Version: "v1.0.0", Level: 1, Joined: true}
+		}, 0, []string{"n3"}, "level 2 waits: n3 runs v1.0.0, which can fold level 1 at most"},
+		{"one that was added is not raft's yet", func(c *cluster) { c.members = c.members[:2]; c.announced["n3"].Joined = true }, 2, nil,
+			"level 2 can be reached: the level rises in a moment"},
+		{"raft still knows one that was removed", func(c *cluster) {
+			c.members = append(c.members, "n4")
+			c.removed = map[string]*logv1.RemovedMember{"d4": {Name: "n4", DirectoryId: "d4"}}
+		}, 2, nil, "level 2 can be reached: the level rises in a moment"},
+		{"one that was removed is back", func(c *cluster) {
+			c.announced["n3"] = old
+			c.removed = map[string]*logv1.RemovedMember{"d3": {Name: "n3", DirectoryId: "d3"}}
+		}, 0, []string{"n3"}, "level 2 waits: n3 runs v1.0.0, which can fold level 1 at most"},
 		{"the level is there", func(c *cluster) { c.level = 2 }, 0, nil, ""},
 		{"no cluster yet", func(c *cluster) { c.members = nil }, 0, nil, ""},
 		{"another leads", func(c *cluster) { c.leading = false }, 0, nil, "level 2 can be reached: the level rises in a moment"},

@@ -193,7 +193,7 @@ func TestExchange(t *testing.T) {
 					_, _ = far.Write(tt.answer)
 					far.Close()
 				}()
-				err := c.Measure("n2", near)
+				_, err := c.Measure("n2", near)
 				near.Close()
 				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
 					t.Errorf("%v, want %q", err, tt.want)
@@ -207,7 +207,7 @@ func TestExchange(t *testing.T) {
 			near, far := net.Pipe()
 			go func() { _, _ = io.Copy(io.Discard, far) }()
 			begin := time.Now()
-			if err := c.Measure("n2", near); err == nil || time.Since(begin) > 2*maxRoundTrip {
+			if _, err := c.Measure("n2", near); err == nil || time.Since(begin) > 2*maxRoundTrip {
 				t.Errorf("%v after %s", err, time.Since(begin))
 			}
 			near.Close()
@@ -221,9 +221,9 @@ func TestExchange(t *testing.T) {
 			*ahead = time.Minute
 			near, far := net.Pipe()
 			served := make(chan struct{})
-			go func() { b.Serve(far); close(served) }()
+			go func() { b.Serve(far, func(*peerv1.ClockReading) {}); close(served) }()
 			for range 3 {
-				if err := a.Measure("n2", near); err != nil {
+				if _, err := a.Measure("n2", near); err != nil {
 					t.Fatal(err)
 				}
 			}

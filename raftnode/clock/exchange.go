@@ -16,8 +16,9 @@ const (
 	idleTimeout = 12 * MeasureEvery
 )
 
-// Serve answers who asks over conn until the connection ends, and closes it.
-func (c *Clock) Serve(conn net.Conn) {
+// Serve answers who asks over conn until the connection ends, and closes it. add is called for each answer before it is
+// sent, and may add to it.
+func (c *Clock) Serve(conn net.Conn, add func(*peerv1.ClockReading)) {
 	defer conn.Close()
 	question := make([]byte, 1)
 	for {
@@ -28,7 +29,9 @@ func (c *Clock) Serve(conn net.Conn) {
 			return
 		}
 		r := c.Read()
-		b, err := (&peerv1.ClockReading{Wall: r.Wall, LogTime: r.LogTime, Leads: r.Leads}).MarshalVT()
+		answer := &peerv1.ClockReading{Wall: r.Wall, LogTime: r.LogTime, Leads: r.Leads}
+		add(answer)
+		b, err := answer.MarshalVT()
 		if err != nil || len(b) > 255 {
 			return
 		}
@@ -38,28 +41,28 @@ func (c *Clock) Serve(conn net.Conn) {
 	}
 }
 
-// Measure asks the member at the other end of conn once, and notes what it answers. After an error the
+// Measure asks the member at the other end of conn once, notes what it answers, and returns it. After an error the
 // connection is of no use any more.
-func (c *Clock) Measure(member string, conn net.Conn) error {
+func (c *Clock) Measure(member string, conn net.Conn) (*peerv1.ClockReading, error) {
 	if err := conn.SetDeadline(time.Now().Add(2 * maxRoundTrip)); err != nil {
-		return err
+		return nil, err
 	}
 	sent := c.cfg.Lived()
 	if _, err := conn.Write([]byte{ask}); err != nil {
-		return err
+		return nil, err
 	}
 	b := make([]byte, 255)
 	if _, err := io.ReadFull(conn, b[:1]); err != nil {
-		return err
+		return nil, err
 	}
 	b = b[:b[0]]
 	if _, err := io.ReadFull(conn, b); err != nil {
-		return err
+		return nil, err
 	}
 	r := &peerv1.ClockReading{}
 	if err := r.UnmarshalVT(b); err != nil {
-		return fmt.Errorf("reading of the clock of %s: %w", member, err)
+		return nil, fmt.Errorf("reading of the clock of %s: %w", member, err)
 	}
 	c.Note(member, Reading{Wall: r.GetWall(), LogTime: r.GetLogTime(), Leads: r.GetLeads()}, sent)
-	return nil
+	return r, nil
 }

@@ -50,7 +50,10 @@ type Config struct {
 	Raft      *raft.Raft
 	// Stopping reports that this node is about to end, and must not lead.
 	Stopping func() bool
-	Logger   *slog.Logger
+	// Self reports that an address in raft's configuration means this node, with the data directory that it has. A log
+	// that is still arriving may hold a configuration with the directory that this one replaces.
+	Self   func(raft.ServerAddress) bool
+	Logger *slog.Logger
 }
 
 // Failover is a node's part in finding a new leader for one whose process has ended, or that is silent.
@@ -221,7 +224,14 @@ func (f *Failover) replace(ctx context.Context, why sign) {
 func (f *Failover) may(leader string, term uint64, why sign) bool {
 	_, id := f.cfg.Raft.LeaderWithID()
 	return f.cfg.Raft.State() == raft.Follower && string(id) == leader && f.cfg.Raft.CurrentTerm() == term &&
-		(why == silent && f.unheard() || why == ended && f.cfg.Port.FromPeers().EndedBy(leader)) && f.stood.Load() < term && !f.cfg.Stopping() && slices.Contains(f.voters(), f.cfg.Node)
+		(why == silent && f.unheard() || why == ended && f.cfg.Port.FromPeers().EndedBy(leader)) && f.stood.Load() < term && !f.cfg.Stopping() && f.votes()
+}
+
+// votes says whether this node is a voter.
+func (f *Failover) votes() bool {
+	return slices.ContainsFunc(f.cfg.Raft.GetConfiguration().Configuration().Servers, func(s raft.Server) bool {
+		return s.Suffrage == raft.Voter && string(s.ID) == f.cfg.Node && f.cfg.Self(s.Address)
+	})
 }
 
 func (f *Failover) voters() []string {

@@ -1,6 +1,7 @@
 package forming
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"fmt"
@@ -10,8 +11,8 @@ import (
 
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
+	"github.com/rollcallhq/rollcall/raftnode/roster"
 	"github.com/rollcallhq/rollcall/store"
-	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 // Forming a cluster.
@@ -28,14 +29,14 @@ import (
 //   - A node without a Founding never starts raft. It asks all listed members. One that has the
 //     Founding and knows this node by this directory passes it on: the node joins, its log empty as
 //     it has always been. One that knows this node by another directory tells it that it has lost
-//     its data: it stops.
+//     its data: it waits until it is made a member again, with this directory.
 //   - Only the founder, the first member by name, makes a Founding, and only after every other
 //     member has answered that it has none and was given the same list.
 //
 // Wiped while another is down: an acknowledged write is on a majority, and all of that majority have
 // the Founding. Any founder, wiped or not, hears from every other member before it founds, so it
 // hears from at least one with the Founding, unless the founder is all that is left of that majority,
-// or a majority was wiped. A wiped node that is not the founder never founds; it waits, or stops.
+// or a majority was wiped. A wiped node that is not the founder never founds; it waits.
 //
 // Two that found at once: they would need different founders, hence different lists; but each had an
 // answer from the other, with its list, and lists that differ stop both. A founder that crashes after
@@ -43,34 +44,60 @@ import (
 // Answers may be stale when the founder acts on them, but nobody else makes a Founding meanwhile, and
 // a member wiped in that moment is in the Founding with its old directory: it is refused.
 //
+// A node that was made a member of a cluster that runs has the Founding too, with a note that it joined: such a one never
+// founds, and never bootstraps, whatever its name.
+//
 // --force-bootstrap founds without the silent ones, whose directories are then not known ("" in the
 // Founding, any will do until the member announces its own). It is for one node, and for those who
 // know that the silent ones hold nothing.
 
+// Node is what decides: a node as it is configured, with the data that it has.
+type Node struct {
+	peerport.View
+	PeerAddress string // where others find it
+	Directory   string // the path of its data directory
+	Force       bool   // it founds although some do not answer
+	Joins       bool   // it was told to wait to be made a member: it never founds
+}
+
 // Answer is how a member answered a probe.
 type Answer struct {
-	Member  peerport.Member
-	Address string        // that answered
-	Hello   *peerv1.Hello // nil: Err says why
+	Member  peerport.Member // its name is "" if only an address is known, and nobody answered there
+	Address string          // that answered
+	Hello   *peerv1.Hello   // nil: Err says why
 	Err     error
 }
 
-// Decision is what follows from a round of answers: exactly one field is set.
+// name is what people call who was asked.
+func (a Answer) name() string { return cmp.Or(a.Member.Name, a.Member.PeerAddress) }
+
+// at is name with the address that answered.
+func (a Answer) at() string {
+	return fmt.Sprintf("%s (%s)", cmp.Or(a.Hello.GetNode(), a.Member.Name), a.Address)
+}
+
+// Decision is what follows from a round of answers: exactly one of Adopt, Found, Fatal and Waiting is set.
 type Decision struct {
 	Adopt   *store.Founding // a cluster's, which has this node as a member
+	Joined  bool            // with Adopt: the cluster ran before this node's directory was a member's
+	Roster  *store.Roster   // with Adopt: who belongs to the cluster; nil: nobody told
 	Found   *store.Founding // to be made by this node; its ClusterID is still ""
 	Fatal   error
 	Waiting string // for what, in words
+	Unknown bool   // with Waiting: there is a cluster, and it does not know this node's directory
 }
 
-// Decide says what a node without a Founding does after a round of answers, one for each other
-// member.
-func Decide(v peerport.View, directory string, force bool, answers []Answer) Decision {
-	if d, ok := decideByClusters(v, directory, answers); ok {
+// Decide says what a node without a Founding does after a round of answers, one for each other member, or for each
+// address that it was told to join.
+func Decide(n Node, answers []Answer) Decision {
+	if d, ok := n.decideByClusters(answers); ok {
 		return d
 	}
-	mine := memberAddresses(v.Members)
-	directories := map[string]string{v.Node: v.DirectoryID}
+	if n.Joins {
+		return Decision{Waiting: describeJoining(answers)}
+	}
+	mine := memberAddresses(n.Members)
+	directories := map[string]string{n.View.Node: n.DirectoryID}
 	var silent []Answer
 	for _, a := range answers {
 		if a.Hello == nil {
@@ -81,15 +108,18 @@ func Decide(v peerport.View, directory string, force bool, answers []Answer) Dec
 		for _, m := range a.Hello.GetMembers() {
 			theirs[m.GetName()] = m.GetPeerAddress()
 		}
+		if len(theirs) == 0 {
+			return Decision{Waiting: fmt.Sprintf("waiting for %s to form the cluster: it was started with --join, and waits to be made a member of another one", a.Member.Name)}
+		}
 		if !maps.Equal(mine, theirs) {
 			return Decision{Fatal: &Error{fmt.Sprintf("%s and %s were given different members; %s: %s; %s: %s",
-				v.Node, a.Member.Name, v.Node, describeMembers(mine), a.Member.Name, describeMembers(theirs))}}
+				n.View.Node, a.Member.Name, n.View.Node, describeMembers(mine), a.Member.Name, describeMembers(theirs))}}
 		}
 		directories[a.Member.Name] = a.Hello.GetDirectoryId()
 	}
 	founder := slices.Min(slices.Collect(maps.Keys(mine)))
-	if !force && (v.Node != founder || len(silent) > 0) {
-		return Decision{Waiting: describeWaiting(v.Node, founder, silent)}
+	if !n.Force && (n.View.Node != founder || len(silent) > 0) {
+		return Decision{Waiting: describeWaiting(n.View.Node, founder, silent)}
 	}
 	f := &store.Founding{}
 	for _, name := range slices.Sorted(maps.Keys(mine)) {
@@ -99,7 +129,7 @@ func Decide(v peerport.View, directory string, force bool, answers []Answer) Dec
 }
 
 // decideByClusters decides if anybody who answered has a cluster.
-func decideByClusters(v peerport.View, directory string, answers []Answer) (Decision, bool) {
+func (n Node) decideByClusters(answers []Answer) (Decision, bool) {
 	var formed []Answer
 	for _, a := range answers {
 		if a.Hello.GetClusterId() != "" {
@@ -112,32 +142,41 @@ func decideByClusters(v peerport.View, directory string, answers []Answer) (Deci
 	first := formed[0]
 	for _, a := range formed[1:] {
 		if a.Hello.GetClusterId() != first.Hello.GetClusterId() {
-			return Decision{Fatal: &Error{fmt.Sprintf("%s (%s) belongs to cluster %s, but %s (%s) belongs to cluster %s",
-				first.Member.Name, first.Address, peerport.ShortClusterID(first.Hello.GetClusterId()),
-				a.Member.Name, a.Address, peerport.ShortClusterID(a.Hello.GetClusterId()))}}, true
+			return Decision{Fatal: &Error{fmt.Sprintf("%s belongs to cluster %s, but %s belongs to cluster %s",
+				first.at(), peerport.ShortClusterID(first.Hello.GetClusterId()), a.at(), peerport.ShortClusterID(a.Hello.GetClusterId()))}}, true
 		}
 	}
 	// One that knows this directory suffices: the others' folds may be behind.
 	listed := false
 	for _, a := range formed {
-		directory, ok := directoryOf(v.Node, a.Hello)
+		directory, ok := directoryOf(n.View.Node, a.Hello)
 		listed = listed || ok
-		if ok && (directory == "" || directory == v.DirectoryID) && a.Hello.GetFounding() != nil {
-			return Decision{Adopt: peerport.FoundingFromProto(a.Hello.GetFounding())}, true
+		if !ok || directory != "" && directory != n.DirectoryID || a.Hello.GetFounding() == nil {
+			continue
 		}
+		d := Decision{Adopt: peerport.FoundingFromProto(a.Hello.GetFounding())}
+		// Of a founder that was silent then, and has just come for the first time, no directory is known. One that is known
+		// by its directory before it has the Founding was made a member with it.
+		first := directory == "" || slices.ContainsFunc(d.Adopt.Members, func(m store.FoundingMember) bool {
+			return m.Name == n.View.Node && m.DirectoryID == n.DirectoryID
+		})
+		d.Joined, d.Roster = !first, newestRoster(formed)
+		return d, true
 	}
-	cluster := peerport.ShortClusterID(first.Hello.GetClusterId())
-	if listed {
-		return Decision{Fatal: &Error{fmt.Sprintf("%s belongs to cluster %s but %s is empty; start it with its own data directory; if that is lost, %s",
-			v.Node, cluster, directory, raftlog.LostMember)}}, true
-	}
-	return Decision{Fatal: &Error{fmt.Sprintf("%s is not a member of cluster %s, which %s (%s) belongs to; %s",
-		v.Node, cluster, first.Member.Name, first.Address, newMembers)}}, true
+	return Decision{Waiting: n.describeUnknown(first, listed), Unknown: true}, true
 }
 
-// newMembers is what to do when a cluster shall have another member: no command adds one.
-const newMembers = `start it with the --member list that the cluster has, or make a new cluster with the new list from a backup ` +
-	`("rollcall snapshot save", then "rollcall snapshot restore" for each member)`
+// newestRoster is who belongs to the cluster, by the newest of what several members told; nil: none told.
+func newestRoster(answers []Answer) *store.Roster {
+	var newest *store.Roster
+	for _, a := range answers {
+		r := roster.FromProto(a.Hello.GetRoster())
+		if r != nil && r.Check() == nil && (newest == nil || newest.Revision < r.Revision) {
+			newest = r
+		}
+	}
+	return newest
+}
 
 // directoryOf is the directory by which the sender of a hello knows a node, and whether it knows it
 // at all. What was announced to the cluster is newer than its founding.
@@ -148,29 +187,30 @@ func directoryOf(node string, h *peerv1.Hello) (string, bool) {
 	return peerport.FoundingDirectory(h.GetFounding(), node)
 }
 
-// Check checks a node that has a Founding against what its peers answered at its start. Those
-// who are silent or have no cluster do not matter.
-func Check(v peerport.View, directory string, answers []Answer) error {
-	var stranger error
+// Check checks a node that has a Founding against what others answered at its start. Those who are silent or have no
+// cluster do not matter.
+func Check(n Node, answers []Answer) error {
+	var stranger, elsewhere error
 	for _, a := range answers {
 		id := a.Hello.GetClusterId()
 		if id == "" {
 			continue
 		}
-		if id != v.ClusterID() {
-			return &Error{fmt.Sprintf("%s belongs to cluster %s, but %s (%s) belongs to cluster %s",
-				directory, peerport.ShortClusterID(v.ClusterID()), a.Member.Name, a.Address, peerport.ShortClusterID(id))}
+		if id != n.ClusterID() {
+			elsewhere = cmp.Or(elsewhere, error(&Error{fmt.Sprintf("%s belongs to cluster %s, but %s belongs to cluster %s",
+				n.Directory, peerport.ShortClusterID(n.ClusterID()), a.at(), peerport.ShortClusterID(id))}))
+			continue
 		}
-		known, ok := directoryOf(v.Node, a.Hello)
-		if ok && known == v.DirectoryID {
+		known, ok := directoryOf(n.View.Node, a.Hello)
+		if ok && known == n.DirectoryID {
 			return nil
 		}
 		if ok && known != "" && stranger == nil {
-			stranger = &Error{fmt.Sprintf("%s is not the data directory by which %s (%s) knows %s; start it with that directory; if it is lost, %s",
-				directory, a.Member.Name, a.Address, v.Node, raftlog.LostMember)}
+			stranger = &Error{fmt.Sprintf("%s is not the data directory by which %s knows %s; start %s with that directory; if it is lost, %s",
+				n.Directory, a.at(), n.View.Node, n.View.Node, n.replaceAdvice())}
 		}
 	}
-	return stranger
+	return cmp.Or(stranger, elsewhere)
 }
 
 func memberAddresses(members []peerport.Member) map[string]string {

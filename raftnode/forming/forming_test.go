@@ -15,7 +15,6 @@ import (
 	peerv1 "github.com/rollcallhq/rollcall/api/rollcall/peer/v1"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/store"
-	"github.com/rollcallhq/rollcall/store/raftlog"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -81,7 +80,7 @@ func TestDecide(t *testing.T) {
 			found: " dir-n2 dir-n3"},
 		{name: "forced, somebody has a cluster without it", node: "n2", force: true,
 			answers: []Answer{formed(m[0], "3f9a0000", ""), silent(m[2])},
-			fatal:   "n2 is not a member of cluster 3f9a, which n1 (h1:7601) belongs to; " + newMembers},
+			waiting: `n2 is not a member of cluster 3f9a, to which n1 (h1:7601) belongs; to make it one, run "rollcall member add n2 --peer h0:7601"`},
 		{name: "listed with this directory", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-n2", mine), silent(m[2])}, adopt: "3f9a0000"},
 		{name: "listed in the founding alone", node: "n2", answers: []Answer{silent(m[0]), formed(m[2], "3f9a0000", "", mine)}, adopt: "3f9a0000"},
 		{name: "replaced since the founding", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-n2", lost), silent(m[2])}, adopt: "3f9a0000"},
@@ -89,10 +88,10 @@ func TestDecide(t *testing.T) {
 			answers: []Answer{formed(m[0], "3f9a0000", "dir-lost", lost), formed(m[2], "3f9a0000", "dir-n2", lost)}, adopt: "3f9a0000"},
 		{name: "formed by force without it", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "", unknown), empty(m[2], m)}, adopt: "3f9a0000"},
 		{name: "listed with another directory", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-lost", lost), silent(m[2])},
-			fatal: "n2 belongs to cluster 3f9a but /data is empty; start it with its own data directory; if that is lost, " + raftlog.LostMember},
+			waiting: `cluster 3f9a knows n2 by another data directory than /data, which is empty; start n2 with that one; if it is lost, run "rollcall member replace n2"`},
 		{name: "listed with another directory, others empty", node: "n1", answers: []Answer{empty(m[1], m),
 			formed(m[2], "3f9a0000", "dir-lost", store.FoundingMember{Name: "n1", DirectoryID: "dir-lost"})},
-			fatal: "n1 belongs to cluster 3f9a but /data is empty; start it with its own data directory; if that is lost, " + raftlog.LostMember},
+			waiting: `cluster 3f9a knows n1 by another data directory than /data, which is empty; start n1 with that one; if it is lost, run "rollcall member replace n1"`},
 		{name: "two clusters", node: "n2", answers: []Answer{formed(m[0], "3f9a0000", "dir-n2", mine), formed(m[2], "77b20000", "", mine)},
 			fatal: "n1 (h1:7601) belongs to cluster 3f9a, but n3 (h3:7601) belongs to cluster 77b2"},
 		{name: "other addresses", node: "n1", answers: []Answer{empty(m[1], m), empty(m[2], other)},
@@ -107,7 +106,7 @@ func TestDecide(t *testing.T) {
 			if test.members == nil {
 				test.members = m
 			}
-			d := Decide(emptyView(test.node, test.members), "/data", test.force, test.answers)
+			d := Decide(Node{View: emptyView(test.node, test.members), PeerAddress: "h0:7601", Directory: "/data", Force: test.force}, test.answers)
 			if d.Waiting != test.waiting {
 				t.Errorf("waiting %q\nwant    %q", d.Waiting, test.waiting)
 			}
@@ -148,13 +147,13 @@ func TestCheck(t *testing.T) {
 		{"not known at all", []Answer{formed(m[0], "3f9a0000", ""), silent(m[2])}, ""},
 		{"known to one, a fold is behind", []Answer{formed(m[0], "3f9a0000", "dir-lost"), formed(m[2], "3f9a0000", "dir-n2")}, ""},
 		{"known by another directory", []Answer{silent(m[0]), formed(m[2], "3f9a0000", "dir-new")},
-			"/data is not the data directory by which n3 (h3:7601) knows n2; start it with that directory; if it is lost, " + raftlog.LostMember},
+			`/data is not the data directory by which n3 (h3:7601) knows n2; start n2 with that directory; if it is lost, run "rollcall member replace n2"`},
 		{"another cluster", []Answer{formed(m[0], "77b20000", "dir-n2"), silent(m[2])},
 			"/data belongs to cluster 3f9a, but n1 (h1:7601) belongs to cluster 77b2"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			err := Check(v, "/data", test.answers)
+			err := Check(Node{View: v, Directory: "/data"}, test.answers)
 			if got := fmt.Sprint(err); got != test.want && (test.want != "" || err != nil) {
 				t.Errorf("got  %s\nwant %s", got, test.want)
 			}
@@ -176,7 +175,7 @@ func FuzzDecide(f *testing.F) {
 		if proto.Unmarshal(b, h) != nil {
 			return
 		}
-		d := Decide(emptyView("n1", threeMembers), "/data", false, []Answer{{Member: threeMembers[1], Hello: h}, silent(threeMembers[2])})
+		d := Decide(Node{View: emptyView("n1", threeMembers), Directory: "/data"}, []Answer{{Member: threeMembers[1], Hello: h}, silent(threeMembers[2])})
 		if d.Found != nil {
 			t.Errorf("founded although one is silent and another answered %v", h)
 		}

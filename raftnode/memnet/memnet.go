@@ -30,6 +30,8 @@ type Network struct {
 	hosts     map[string]string // address → host that listened there last
 	links     map[*link]struct{}
 	cuts      map[[2]string]Cut // by sorted pair
+	oneWay    map[[2]string]Cut // by the host that dials and the one that is dialed
+	undialed  map[[2]string]Cut // so too; connections that are there go on
 	isolated  map[string]Cut
 	wires     map[[2]string]*wire // by sender and receiver: the slow ones
 	changed   chan struct{}       // closed and replaced by Heal
@@ -56,6 +58,8 @@ func New() *Network {
 		hosts:     map[string]string{},
 		links:     map[*link]struct{}{},
 		cuts:      map[[2]string]Cut{},
+		oneWay:    map[[2]string]Cut{},
+		undialed:  map[[2]string]Cut{},
 		isolated:  map[string]Cut{},
 		wires:     map[[2]string]*wire{},
 		changed:   make(chan struct{}),
@@ -96,6 +100,23 @@ func (m *Network) Partition(how Cut, a, b string) {
 	m.applyCuts()
 }
 
+// OneWay cuts the connections that one host dialed, or dials, to another one. Those from there to here go on, both ways,
+// as behind a firewall that lets nobody in.
+func (m *Network) OneWay(how Cut, from, to string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.oneWay[[2]string{from, to}] = how
+	m.applyCuts()
+}
+
+// Undialed cuts off dials from one host to another; connections that are there go on. So does a firewall that knows
+// which connections were there before.
+func (m *Network) Undialed(how Cut, from, to string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.undialed[[2]string{from, to}] = how
+}
+
 // Isolate cuts a host off from all other named hosts.
 func (m *Network) Isolate(how Cut, name string) {
 	m.mu.Lock()
@@ -109,6 +130,8 @@ func (m *Network) Heal() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	clear(m.cuts)
+	clear(m.oneWay)
+	clear(m.undialed)
 	clear(m.isolated)
 	m.applyCuts()
 	close(m.changed)
@@ -117,9 +140,9 @@ func (m *Network) Heal() {
 
 func pair(a, b string) [2]string { return [2]string{min(a, b), max(a, b)} }
 
-// cut says how a and b are cut off from each other; 0: they are not. The caller holds mu.
+// cut says how connections from a to b are cut; 0: they are not. The caller holds mu.
 func (m *Network) cut(a, b string) Cut {
-	how := m.cuts[pair(a, b)]
+	how := max(m.cuts[pair(a, b)], m.oneWay[[2]string{a, b}])
 	if a != b && a != "" && b != "" {
 		how = max(how, m.isolated[a], m.isolated[b])
 	}
@@ -173,7 +196,8 @@ func (m *Network) dial(ctx context.Context, host, address string) (net.Conn, err
 			return fail(err)
 		}
 		m.mu.Lock()
-		how, changed := m.cut(host, m.hosts[address]), m.changed
+		to, changed := m.hosts[address], m.changed
+		how := max(m.cut(host, to), m.undialed[[2]string{host, to}])
 		if how == 0 {
 			conn, err := m.connect(host, address)
 			m.mu.Unlock()

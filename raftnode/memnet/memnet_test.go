@@ -178,3 +178,76 @@ func TestDialAcrossAPartition(t *testing.T) {
 		}
 	})
 }
+
+// TestOneWay: what one host dials to another is cut, and what it dials back is not; with Undialed the connections that
+// are there go on.
+func TestOneWay(t *testing.T) {
+	for _, how := range []Cut{Stall, Reset, Refuse} {
+		for _, undialed := range []bool{false, true} {
+			synctest.Test(t, func(t *testing.T) {
+				m := New()
+				there, at := connect(t, m, "a", "b")
+				back, backAt := connect(t, m, "b", "a")
+				defer func() {
+					for _, c := range []net.Conn{there, at, back, backAt} {
+						c.Close()
+					}
+				}()
+				a, err := m.Host("a").Listen("127.0.0.2:1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer a.Close()
+				b, err := m.Host("b").Listen("127.0.0.3:1")
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer b.Close()
+				dial := func(from, to string) error {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					conn, err := m.Host(from).Dial(ctx, to)
+					if err == nil {
+						conn.Close()
+					}
+					return err
+				}
+				passes := func(from, to net.Conn) bool {
+					for _, way := range [][2]net.Conn{{from, to}, {to, from}} {
+						if err := way[1].SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+							t.Fatal(err)
+						}
+						if _, err := way[0].Write([]byte{1}); err != nil {
+							return false
+						}
+						if _, err := io.ReadFull(way[1], make([]byte, 1)); err != nil {
+							return false
+						}
+					}
+					return true
+				}
+				if undialed {
+					m.Undialed(how, "a", "b")
+				} else {
+					m.OneWay(how, "a", "b")
+				}
+				if err := dial("a", "127.0.0.3:1"); err == nil {
+					t.Errorf("%v, undialed %v: a dial went through", how, undialed)
+				}
+				if err := dial("b", "127.0.0.2:1"); err != nil {
+					t.Errorf("%v, undialed %v: a dial the other way: %v", how, undialed, err)
+				}
+				if !passes(back, backAt) {
+					t.Errorf("%v, undialed %v: the connection the other way is cut", how, undialed)
+				}
+				if got := passes(there, at); got != undialed {
+					t.Errorf("%v, undialed %v: the connection that was there passes: %v", how, undialed, got)
+				}
+				m.Heal()
+				if err := dial("a", "127.0.0.3:1"); err != nil {
+					t.Errorf("%v, undialed %v: after healing: %v", how, undialed, err)
+				}
+			})
+		}
+	}
+}

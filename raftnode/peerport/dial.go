@@ -1,6 +1,7 @@
 package peerport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 // dial connects to the named peer and exchanges hellos. It tries the peer's addresses in order and takes the
 // first one where that peer answers. It returns also the peer's hello and the address.
 func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, *peerv1.Hello, string, error) {
+	begun := time.Now()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
@@ -24,7 +26,7 @@ func (p *Port) dial(ctx context.Context, name string, purpose peerv1.Hello_Purpo
 		}
 		return nil, nil, "", ErrClosed
 	}
-	p.reachability.dialed(name, purpose, err)
+	p.reachability.dialed(name, purpose, begun, err)
 	return conn, h, address, err
 }
 
@@ -58,17 +60,18 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 	if p.cfg.TLS == nil {
 		return p.exchange(ctx, name, address, purpose, q, false)
 	}
+	who := cmp.Or(name, address)
 	conn, h, err := p.exchange(ctx, name, address, purpose, q, true)
 	failure, isTLS := errors.AsType[*tlsport.HandshakeError](err)
 	if !isTLS || p.cfg.TLS.Mode() != tlsport.Permissive || ctx.Err() != nil {
 		if err == nil {
-			p.dialedPlain(name, nil)
+			p.dialedPlain(who, nil)
 		}
 		return conn, h, err
 	}
 	conn, h, err = p.exchange(ctx, name, address, purpose, q, false)
 	if err == nil {
-		p.dialedPlain(name, failure)
+		p.dialedPlain(who, failure)
 	}
 	if _, silent := errors.AsType[*noHelloError](err); silent {
 		err = failure // it needs TLS, so that is what is wrong
@@ -76,7 +79,8 @@ func (p *Port) dialOne(ctx context.Context, name, address string, purpose peerv1
 	return conn, h, err
 }
 
-// exchange dials one address, with TLS or in plain text, and exchanges hellos. ctx has a deadline.
+// exchange dials one address, with TLS or in plain text, and exchanges hellos. ctx has a deadline. The hello is returned
+// also with an error, if it is from who the certificate names.
 func (p *Port) exchange(ctx context.Context, name, address string, purpose peerv1.Hello_Purpose, q *peerv1.LeaderLoss, secured bool) (_ net.Conn, _ *peerv1.Hello, err error) {
 	conn, err := p.cfg.Network.Dial(ctx, address)
 	if err != nil {
@@ -96,9 +100,9 @@ func (p *Port) exchange(ctx context.Context, name, address string, purpose peerv
 	}
 	// A deadline does not know of a cancelled context.
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	var over *tlsport.Conn
 	if secured {
-		over, err := p.secure(ctx, conn, name)
-		if err != nil {
+		if over, err = p.secure(ctx, conn, name); err != nil {
 			return nil, nil, err
 		}
 		conn = over
@@ -116,11 +120,19 @@ func (p *Port) exchange(ctx context.Context, name, address string, purpose peerv
 	case err != nil:
 		return nil, nil, withoutHello(err)
 	}
+	if over != nil && name == "" && p.cfg.Names != nil {
+		if err = p.cfg.Names(over.Certificates()[0], h.GetNode()); err != nil {
+			return nil, nil, err
+		}
+	}
 	p.cfg.Met(h)
+	if p.cfg.Answered != nil && (name == "" || h.GetNode() == name) {
+		p.cfg.Answered(address, h)
+	}
 	if h.GetNode() == name && v.Stranger(h) == "" {
 		p.levels.note(h)
 	}
-	if err := v.Reject(purpose, name, address, h); err != nil {
+	if err = v.Reject(purpose, name, address, h); err != nil {
 		return nil, h, err
 	}
 	if !stop() {
@@ -141,6 +153,22 @@ func (p *Port) Probe(ctx context.Context, name string) (*peerv1.Hello, string, e
 	return h, address, conn.Close()
 }
 
+// ProbeAddress asks whoever is at an address, host:port, for its hello. The hello is returned also with a RefusedError:
+// who answers does not want to be asked.
+func (p *Port) ProbeAddress(ctx context.Context, address string) (*peerv1.Hello, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+	conn, h, err := p.dialOne(ctx, "", address, peerv1.Hello_PURPOSE_PROBE, nil, 1)
+	if p.ctx.Err() != nil {
+		err = errors.Join(ErrClosed, err)
+	}
+	if conn != nil {
+		err = errors.Join(err, conn.Close())
+	}
+	return h, err
+}
+
 // AskFailover asks the named peer whether it has lost the leader too. The answer is nil when the peer does
 // not answer such questions.
 func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLoss) (*peerv1.LeaderLoss, error) {
@@ -156,10 +184,19 @@ func (p *Port) AskFailover(ctx context.Context, name string, q *peerv1.LeaderLos
 
 // Dial connects to the named peer. The connection is closed with the port at the latest.
 func (p *Port) Dial(ctx context.Context, name string, purpose peerv1.Hello_Purpose) (net.Conn, error) {
+	return p.DialDirectory(ctx, name, purpose, func(string) error { return nil })
+}
+
+// DialDirectory is Dial with a look at the data directory of who answers: an error of wanted ends the connection.
+func (p *Port) DialDirectory(ctx context.Context, name string, purpose peerv1.Hello_Purpose, wanted func(directory string) error) (net.Conn, error) {
 	before := p.PeerLevel(name)
 	conn, h, _, err := p.dial(ctx, name, purpose)
 	if err == nil {
-		if err = fell(before, h); err != nil {
+		err = wanted(h.GetDirectoryId())
+		if err == nil {
+			err = fell(before, h)
+		}
+		if err != nil {
 			_ = conn.Close()
 		}
 	}

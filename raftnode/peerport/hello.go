@@ -82,8 +82,11 @@ func checkHello(h *peerv1.Hello) error {
 	ok := len(h.GetClusterId()) <= 64 && len(h.GetDirectoryId()) <= 64 && len(h.GetYourDirectoryId()) <= 64 &&
 		len(h.GetVersion()) <= 128 && len(h.GetRefusal()) <= 2048 &&
 		len(h.GetMembers()) <= MaxMembers && len(h.GetFounding().GetMembers()) <= MaxMembers &&
-		len(h.GetFounding().GetClusterId()) <= 64
-	for _, text := range []string{h.GetClusterId(), h.GetDirectoryId(), h.GetYourDirectoryId(), h.GetVersion(), h.GetRefusal(), h.GetFounding().GetClusterId()} {
+		len(h.GetFounding().GetClusterId()) <= 64 && len(h.GetRoster().GetMembers()) <= MaxMembers &&
+		len(h.GetRemoved().GetDirectoryId()) <= 64 && len(h.GetRemoved().GetBy()) <= 64 &&
+		len(h.GetWaiting().GetApiAddress()) <= limits.MaxAddressBytes
+	for _, text := range []string{h.GetClusterId(), h.GetDirectoryId(), h.GetYourDirectoryId(), h.GetVersion(), h.GetRefusal(), h.GetFounding().GetClusterId(),
+		h.GetRemoved().GetDirectoryId(), h.GetRemoved().GetBy(), h.GetWaiting().GetApiAddress()} {
 		ok = ok && utf8.ValidString(text)
 	}
 	for _, name := range []string{h.GetNode(), h.GetTo(), h.GetLeaderLoss().GetLeader()} {
@@ -93,6 +96,10 @@ func checkHello(h *peerv1.Hello) error {
 		ok = ok && limits.NodeName(m.GetName()) && len(m.GetPeerAddress()) <= limits.MaxAddressBytes && utf8.ValidString(m.GetPeerAddress())
 	}
 	for _, m := range h.GetFounding().GetMembers() {
+		ok = ok && limits.NodeName(m.GetName()) && len(m.GetPeerAddress()) <= limits.MaxAddressBytes && len(m.GetDirectoryId()) <= 64 &&
+			utf8.ValidString(m.GetPeerAddress()) && utf8.ValidString(m.GetDirectoryId())
+	}
+	for _, m := range h.GetRoster().GetMembers() {
 		ok = ok && limits.NodeName(m.GetName()) && len(m.GetPeerAddress()) <= limits.MaxAddressBytes && len(m.GetDirectoryId()) <= 64 &&
 			utf8.ValidString(m.GetPeerAddress()) && utf8.ValidString(m.GetDirectoryId())
 	}

@@ -2,6 +2,7 @@ package peerport
 
 import (
 	"fmt"
+	"maps"
 	"sync"
 
 	logv1 "github.com/rollcallhq/rollcall/api/rollcall/log/v1"
@@ -22,6 +23,12 @@ func (l *levels) note(h *peerv1.Hello) {
 		l.told = map[string]uint32{}
 	}
 	l.told[h.GetNode()] = logv1.LevelOf(h.GetLevel())
+}
+
+func (l *levels) forget(gone func(name string) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	maps.DeleteFunc(l.told, func(name string, _ uint32) bool { return gone(name) })
 }
 
 // PeerLevel is the highest feature level that the named peer's process can read, as its last hello says;

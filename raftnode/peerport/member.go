@@ -7,7 +7,5 @@ type Member struct {
 	APIAddress  string // host:port; not used here
 }
 
-// These keep a hello with all members, twice, below maxHello.
-const (
-	MaxMembers = 64
-)
+// MaxMembers keeps a hello with all members, three times, below maxHello.
+const MaxMembers = 48

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"sync"
 	"syscall"
 )
@@ -68,6 +69,13 @@ func (c *PeerConnections) end(p *openConnections, remote bool) {
 		default:
 		}
 	}
+}
+
+// forget drops the peers without a connection that are gone.
+func (c *PeerConnections) forget(gone func(name string) bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	maps.DeleteFunc(c.peers, func(name string, p *openConnections) bool { return p.open == 0 && gone(name) })
 }
 
 // Ended receives when a peer may have ended its last connection: ask EndedBy which one.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"sync"
 	"time"
@@ -24,7 +25,7 @@ const (
 	MaxHandshakes = 64
 )
 
-// Config is what a Port is made of. All fields but Failover, TLS and Names are required.
+// Config is what a Port is made of. All fields but Answered, Again, Failover, TLS and Names are required.
 type Config struct {
 	Node    string
 	Listen  string // host:port
@@ -38,6 +39,12 @@ type Config struct {
 	Resolve func(name string) []string
 	// Met is told of every hello, from both sides. It must not block.
 	Met func(*peerv1.Hello)
+	// Answered is told of every hello that answered this node at an address that it dialed, from the member that was
+	// dialed, as its certificate says. It must not block; nil: nobody is told.
+	Answered func(address string, h *peerv1.Hello)
+	// Again is called when a peer has called that could not be connected to: to dial it now tells why. It must not block;
+	// nil: nobody does.
+	Again func()
 	// Failover answers another voter that has lost its leader; nil: this node answers no such question.
 	Failover func(ctx context.Context, from string, q *peerv1.LeaderLoss) *peerv1.LeaderLoss
 
@@ -120,6 +127,28 @@ func (p *Port) FromPeers() *PeerConnections { return p.fromPeers }
 
 // Peers returns how the last try to reach each peer ended, by name.
 func (p *Port) Peers() []PeerStatus { return p.reachability.list() }
+
+// Keep forgets all peers but those named: how they were reached, what they can read, and why they were refused.
+func (p *Port) Keep(names map[string]bool) {
+	gone := func(name string) bool { return name != "" && !names[name] }
+	p.reachability.forget(gone)
+	p.levels.forget(gone)
+	p.fromPeers.forget(gone)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.refusals, func(name, _ string) bool { return gone(name) })
+	maps.DeleteFunc(p.inPlain, func(name, _ string) bool { return gone(name) })
+}
+
+// CannotReach returns the peers that could not be connected to lately, whether they call or not, by name. Since is when
+// that began.
+func (p *Port) CannotReach() []PeerStatus { return p.reachability.cannotReach() }
+
+// Unreachable returns for how long the named peer could not be connected to, and how the last try failed; 0: it could
+// be, or nobody has tried lately.
+func (p *Port) Unreachable(name string) (time.Duration, string) {
+	return p.reachability.unreachable(name)
+}
 
 // Context ends when the port closes.
 func (p *Port) Context() context.Context { return p.ctx }
@@ -275,7 +304,9 @@ func (p *Port) handshake(ctx context.Context, accepted acceptedConn) bool {
 		p.levels.note(h)
 	}
 	if reason == "" {
-		p.reachability.heard(h.GetNode())
+		if p.reachability.heard(h.GetNode()) && p.cfg.Again != nil {
+			p.cfg.Again()
+		}
 	}
 	if reason != "" || target == nil || conn.SetDeadline(time.Time{}) != nil {
 		return false

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -25,9 +26,22 @@ type PeerStatus struct {
 type reachability struct {
 	logger *slog.Logger
 
-	mu     sync.Mutex // guards states
-	states map[peerPurpose]peerReach
+	mu      sync.Mutex // guards what follows
+	states  map[peerPurpose]peerReach
+	failing map[string]failing // peers to which no dial has succeeded since one failed, of whatever purpose
 }
+
+// failing is how a peer cannot be connected to. That the peer has called does not end it: it may be cut off one way.
+type failing struct {
+	since, tried time.Time // when the first and the newest dial began that failed
+	reason       string
+}
+
+// failingFor is how long a failed dial counts that was not tried again.
+const failingFor = 15 * time.Second
+
+// failingPause is the least time between two dials for which a call is the reason.
+const failingPause = time.Second
 
 type peerReach struct {
 	PeerStatus
@@ -47,11 +61,12 @@ type peerPurpose struct {
 }
 
 func newReachability(logger *slog.Logger) *reachability {
-	return &reachability{logger: logger, states: map[peerPurpose]peerReach{}}
+	return &reachability{logger: logger, states: map[peerPurpose]peerReach{}, failing: map[string]failing{}}
 }
 
 // dialed takes note of the end of a dial and logs what is new in it.
-func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err error) {
+// The dial began at begun.
+func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, begun time.Time, err error) {
 	if errors.Is(err, context.Canceled) || errors.Is(err, ErrClosed) {
 		return
 	}
@@ -62,6 +77,15 @@ func (p *reachability) dialed(name string, purpose peerv1.Hello_Purpose, err err
 	key := peerPurpose{name, purpose}
 	now := time.Now()
 	p.mu.Lock()
+	if was := p.failing[name]; err == nil {
+		delete(p.failing, name)
+	} else {
+		if was.stale(now) {
+			was = failing{since: begun}
+		}
+		was.tried, was.reason = begun, text
+		p.failing[name] = was
+	}
 	last, known := p.states[key]
 	next := last
 	next.tried = now
@@ -100,17 +124,57 @@ func quiet(purpose peerv1.Hello_Purpose) bool {
 }
 
 // heard takes note that a peer has called. A failed dial of the past must not stand any more: a follower
-// would not dial again soon.
-func (p *reachability) heard(name string) {
+// would not dial again soon. It says whether the peer should be dialed now, to find out whether it was away or is cut
+// off one way.
+func (p *reachability) heard(name string) (again bool) {
 	now := time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	f, ok := p.failing[name]
+	again = ok && now.Sub(f.tried) >= failingPause
 	for _, purpose := range []peerv1.Hello_Purpose{peerv1.Hello_PURPOSE_PROBE, peerv1.Hello_PURPOSE_CLOCK} {
 		key := peerPurpose{name, purpose}
 		if last, known := p.states[key]; known && last.Err != "" {
 			p.states[key] = peerReach{PeerStatus: PeerStatus{Name: name, Since: now}, tried: now, reached: true}
 		}
 	}
+	return again
+}
+
+func (f failing) stale(now time.Time) bool { return f.tried.IsZero() || now.Sub(f.tried) > failingFor }
+
+// cannotReach returns the peers to which no dial has succeeded since one failed lately, by name.
+func (p *reachability) cannotReach() []PeerStatus {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var all []PeerStatus
+	for name, f := range p.failing {
+		if !f.stale(now) {
+			all = append(all, PeerStatus{Name: name, Err: f.reason, Since: f.since})
+		}
+	}
+	slices.SortFunc(all, func(a, b PeerStatus) int { return cmp.Compare(a.Name, b.Name) })
+	return all
+}
+
+// unreachable returns for how long a peer could not be connected to, and how the last try failed; 0: it could be, or
+// was not tried lately.
+func (p *reachability) unreachable(name string) (time.Duration, string) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	f, ok := p.failing[name]
+	if !ok || f.stale(now) {
+		return 0, ""
+	}
+	return max(now.Sub(f.since), 1), f.reason
+}
+
+func (p *reachability) forget(gone func(name string) bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	maps.DeleteFunc(p.states, func(key peerPurpose, _ peerReach) bool { return gone(key.name) })
 }
 
 // list returns the peers in order of their names, each as it was found last by a dial of any purpose.

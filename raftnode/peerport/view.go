@@ -18,7 +18,14 @@ type View struct {
 	Members     []Member          // as configured, by name
 	Founding    *store.Founding   // nil: belongs to no cluster
 	Known       map[string]string // member → data directory; "": any
-	Running     bool              // raft runs
+	// Leaving are data directories, each with its member's name, that were removed and may still be in raft's
+	// configuration: they count in elections until they are not.
+	Leaving map[string]string
+	// Removed returns when a data directory was removed that is not in Leaving; nil: it was not.
+	Removed func(directory string) *peerv1.Removed
+	Roster  *peerv1.Roster  // told to members; nil: there is none to tell
+	Waiting *peerv1.Waiting // nil: the node does not wait to be made a member
+	Running bool            // raft runs
 
 	MaxLevel     uint32 // the highest feature level that this binary can read
 	ClusterLevel uint32 // the cluster's, as far as this node knows
@@ -45,17 +52,50 @@ func (v View) Question(purpose peerv1.Hello_Purpose, to string) *peerv1.Hello {
 
 // Answer is the hello of an acceptor to a dialer's. The id of a data directory is what members recognise each other
 // by. A node that belongs to a cluster tells ids only to who has shown the right one for the name that it gives;
-// anybody else hears whether the node knows that name.
+// anybody else hears whether the node knows that name, and whether the directory that it has shown was removed.
 func (v View) Answer(h *peerv1.Hello) *peerv1.Hello {
-	known, member := v.Known[h.GetNode()]
-	if v.Founding == nil || member && (known == "" || known == h.GetDirectoryId()) {
-		return v.Hello(h.GetPurpose(), h.GetNode())
+	newer := logv1.LevelOf(h.GetLevel()) >= logv1.LevelMembers // an older process would not take a hello with newer fields
+	if v.Founding == nil || v.recognises(h) {
+		answer := v.Hello(h.GetPurpose(), h.GetNode())
+		if v.leaves(h) {
+			answer.YourDirectoryId = h.GetDirectoryId()
+		}
+		if newer && h.GetPurpose() == peerv1.Hello_PURPOSE_PROBE {
+			answer.Waiting = v.Waiting
+			if v.ClusterLevel >= logv1.LevelMembers {
+				answer.Roster = v.Roster
+			}
+		}
+		return answer
 	}
 	answer := v.answerStranger(h)
-	if member {
+	if _, member := v.Known[h.GetNode()]; member {
 		answer.YourDirectoryId = AnotherDirectory
 	}
+	if newer {
+		answer.Removed = v.removed(h)
+	}
 	return answer
+}
+
+// recognises reports whether the sender of a hello has shown the directory of the member that it says it is.
+func (v View) recognises(h *peerv1.Hello) bool {
+	known, member := v.Known[h.GetNode()]
+	return member && (known == "" || known == h.GetDirectoryId()) || v.leaves(h)
+}
+
+// leaves reports whether the sender of a hello was removed, and may still count in elections.
+func (v View) leaves(h *peerv1.Hello) bool {
+	name, ok := v.Leaving[h.GetDirectoryId()]
+	return ok && name == h.GetNode()
+}
+
+// removed says when the directory was removed that the sender of a hello has shown; nil: it was not.
+func (v View) removed(h *peerv1.Hello) *peerv1.Removed {
+	if v.Removed == nil || h.GetDirectoryId() == "" || h.GetClusterId() != "" && h.GetClusterId() != v.ClusterID() {
+		return nil
+	}
+	return v.Removed(h.GetDirectoryId())
 }
 
 // answerStranger is the hello of an acceptor to who is not the member that it says it is: without any ids of
@@ -94,10 +134,12 @@ func (v View) Refuse(h *peerv1.Hello) string {
 	switch {
 	case h.GetProtocol() != helloProtocol:
 		return fmt.Sprintf("%s speaks version %d of the hello, %s version %d", v.Node, helloProtocol, h.GetNode(), h.GetProtocol())
-	case h.GetTo() != v.Node:
+	case h.GetTo() != v.Node && (h.GetTo() != "" || h.GetPurpose() != peerv1.Hello_PURPOSE_PROBE):
 		return fmt.Sprintf("this is %s, not %s", v.Node, h.GetTo())
 	case h.GetNode() == "" || h.GetDirectoryId() == "":
 		return "the hello names no node or no data directory"
+	case h.GetNode() == v.Node && h.GetDirectoryId() == v.DirectoryID:
+		return fmt.Sprintf("%s was called by itself", v.Node)
 	case h.GetNode() == v.Node:
 		return fmt.Sprintf("%s was called by another node named %s", v.Node, v.Node)
 	}
@@ -141,30 +183,32 @@ func (v View) Stranger(h *peerv1.Hello) string {
 		return fmt.Sprintf("%s belongs to cluster %s, %s to cluster %s",
 			v.Node, ShortClusterID(v.ClusterID()), h.GetNode(), ShortClusterID(id))
 	}
-	directory, ok := v.Known[h.GetNode()]
-	if !ok {
+	if v.recognises(h) {
+		return ""
+	}
+	if removed := v.removed(h); removed != nil {
+		return fmt.Sprintf("the data directory of %s was removed from cluster %s at revision %d", h.GetNode(), ShortClusterID(v.ClusterID()), removed.GetRevision())
+	}
+	if _, member := v.Known[h.GetNode()]; !member {
 		return fmt.Sprintf("%s is not a member of cluster %s", h.GetNode(), ShortClusterID(v.ClusterID()))
 	}
-	if directory != "" && directory != h.GetDirectoryId() {
-		return fmt.Sprintf("%s has another data directory than the one cluster %s knows; start it with its own directory, or see \"A member lost its data\" in docs/operations.md",
-			h.GetNode(), ShortClusterID(v.ClusterID()))
-	}
-	return ""
+	return fmt.Sprintf("%s has another data directory than the one cluster %s knows; start it with its own directory, or see \"A member lost its data\" in docs/operations.md",
+		h.GetNode(), ShortClusterID(v.ClusterID()))
 }
 
 // Reject says why the dialer does not want the connection after all, given the acceptor's answer
-// from address; nil: it does.
+// from address; nil: it does. It wants a probe from whoever is there if to is "".
 func (v View) Reject(purpose peerv1.Hello_Purpose, to, address string, h *peerv1.Hello) error {
 	refused := func(reason string) error {
 		return &RefusedError{Peer: to, Address: address, Reason: reason}
 	}
 	switch {
-	case h.GetNode() != to && h.GetNode() != "":
+	case to != "" && h.GetNode() != to && h.GetNode() != "":
 		return refused(fmt.Sprintf("%s is %s, not %s", address, h.GetNode(), to))
 	case h.GetRefusal() != "":
 		return refused(h.GetRefusal())
 	case h.GetProtocol() != helloProtocol:
-		return refused(fmt.Sprintf("%s speaks version %d of the hello, %s version %d", to, h.GetProtocol(), v.Node, helloProtocol))
+		return refused(fmt.Sprintf("%s speaks version %d of the hello, %s version %d", cmp.Or(to, address), h.GetProtocol(), v.Node, helloProtocol))
 	case h.GetNode() == "" || h.GetDirectoryId() == "" && (purpose != peerv1.Hello_PURPOSE_PROBE || h.GetClusterId() == ""):
 		return refused(fmt.Sprintf("the hello of %s names no node or no data directory", address))
 	case purpose == peerv1.Hello_PURPOSE_PROBE:

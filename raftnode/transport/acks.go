@@ -7,14 +7,17 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// Acks notes, for each voter, the newest request of this leader that the voter has acknowledged, by the
+// Acks notes, for each server, the newest request of this leader that the server has acknowledged, by the
 // round in which the request was sent. The read index asks it. Rounds are counted, not timed: no clock is
 // too coarse for a count, and no count steps back.
+//
+// Servers go by their address in raft's configuration, which names the data directory: what the old directory of a
+// member answers late is no answer of the new one.
 type Acks struct {
 	round atomic.Uint64 // the newest one
 
 	mu      sync.Mutex // guards what follows
-	newest  map[raft.ServerID]ack
+	newest  map[raft.ServerAddress]ack
 	awaited bool          // somebody waits for changed,
 	changed chan struct{} // which is closed at the next acknowledgement
 }
@@ -23,7 +26,7 @@ type Acks struct {
 type ack struct{ term, round uint64 }
 
 func newAcks() *Acks {
-	return &Acks{newest: map[raft.ServerID]ack{}, changed: make(chan struct{})}
+	return &Acks{newest: map[raft.ServerAddress]ack{}, changed: make(chan struct{})}
 }
 
 // NextRound begins a round and returns its number.
@@ -34,14 +37,14 @@ func (a *Acks) Round() uint64 { return a.round.Load() }
 
 // note takes an answer in a term to a request that was sent in a round. Answers arrive in any order, as a
 // server has several connections.
-func (a *Acks) note(id raft.ServerID, term, round uint64) {
+func (a *Acks) note(address raft.ServerAddress, term, round uint64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last := a.newest[id]
+	last := a.newest[address]
 	if term < last.term || term == last.term && round <= last.round {
 		return
 	}
-	a.newest[id] = ack{term, round}
+	a.newest[address] = ack{term, round}
 	if a.awaited {
 		a.awaited = false
 		close(a.changed)
@@ -50,10 +53,10 @@ func (a *Acks) note(id raft.ServerID, term, round uint64) {
 }
 
 // Since reports whether a server has acknowledged, in the term, a request sent in the round or later.
-func (a *Acks) Since(id raft.ServerID, term, round uint64) bool {
+func (a *Acks) Since(address raft.ServerAddress, term, round uint64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	last := a.newest[id]
+	last := a.newest[address]
 	return last.term == term && last.round >= round
 }
 
@@ -63,4 +66,15 @@ func (a *Acks) Changed() <-chan struct{} {
 	defer a.mu.Unlock()
 	a.awaited = true
 	return a.changed
+}
+
+// retain forgets all other servers.
+func (a *Acks) retain(addresses map[raft.ServerAddress]bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for address := range a.newest {
+		if !addresses[address] {
+			delete(a.newest, address)
+		}
+	}
 }

@@ -44,7 +44,11 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	if level < needs {
 		return fmt.Errorf("the snapshot needs feature level %d, and %s can read level %d at most: start a newer version of it", needs, id, level)
 	}
-	return t.NetworkTransport.InstallSnapshot(id, target, req, resp, data)
+	err := t.NetworkTransport.InstallSnapshot(id, target, req, resp, data)
+	if err == nil && resp.Success && resp.Term == req.Term {
+		t.progress.note(target, req.Term, req.LastLogIndex)
+	}
+	return err
 }
 
 // peerLevel is the base level until the peer has told its own, which it does with the first heartbeat.

@@ -16,13 +16,16 @@ import (
 // slow link cannot carry at once arrives in parts, and each part is progress.
 const maxAppendBytes = 4 << 20
 
-// Transport is raft's network transport over the peer port. Servers are addressed by name, and only a
-// dial asks for the address behind it.
+// Transport is raft's network transport over the peer port. Servers are addressed by name and data directory (package
+// serveraddress), and only a dial asks for the network address behind it.
 type Transport struct {
 	*raft.NetworkTransport
 	cfg  Config
 	acks *Acks
 	hold hold
+
+	progress *Progress
+	streams  *streams
 
 	rpcs   chan raft.RPC // what Consumer returns; without a buffer
 	offers chan offer
@@ -42,6 +45,9 @@ var (
 type Config struct {
 	Port        *peerport.Port
 	DialTimeout time.Duration
+	// Meant says why a server that answered with a data directory is not the one that an address of raft's means; nil:
+	// it is that one.
+	Meant func(address raft.ServerAddress, directory string) error
 	// RPCTimeout bounds one RPC; a snapshot has more, by its size.
 	RPCTimeout time.Duration
 	// Congested returns nil, or what is closed when it should be asked again: this node has enough to store
@@ -59,11 +65,14 @@ type Config struct {
 
 // New returns a Transport that is used until Close.
 func New(cfg Config) *Transport {
+	streams := &streams{port: cfg.Port, dialTimeout: cfg.DialTimeout, meant: cfg.Meant, open: map[*patientConn]raft.ServerAddress{}}
 	t := &Transport{
-		cfg:  cfg,
-		acks: newAcks(),
+		cfg:      cfg,
+		acks:     newAcks(),
+		progress: newProgress(),
+		streams:  streams,
 		NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-			Stream:  streams{cfg.Port, cfg.DialTimeout},
+			Stream:  streams,
 			MaxPool: 3, // heartbeat, replication and a vote at a time
 			// No pipelines: when a follower refuses an entry or knows a newer term, a pipeline may stop for
 			// ever with its replication, unnoticed as heartbeats go on, and keep Shutdown waiting
@@ -80,8 +89,23 @@ func New(cfg Config) *Transport {
 	return t
 }
 
-// Acks are the voters' answers to this node as leader.
+// Acks are the servers' answers to this node as leader.
 func (t *Transport) Acks() *Acks { return t.acks }
+
+// Progress is how much of this leader's log the servers have.
+func (t *Transport) Progress() *Progress { return t.progress }
+
+// Retain ends the connections that were dialed to other servers than these, and forgets what those have answered. Raft
+// never ends a connection of its pool by itself.
+func (t *Transport) Retain(servers []raft.Server) {
+	addresses := make(map[raft.ServerAddress]bool, len(servers))
+	for _, s := range servers {
+		addresses[s.Address] = true
+	}
+	t.acks.retain(addresses)
+	t.progress.retain(addresses)
+	t.streams.retain(addresses)
+}
 
 // Consumer is what raft's main loop reads: what came over the network, and offers.
 func (t *Transport) Consumer() <-chan raft.RPC { return t.rpcs }
@@ -165,7 +189,8 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	round := t.acks.Round() // before it is sent: an answer proves nothing about what comes after
 	err := t.NetworkTransport.AppendEntries(id, target, req, resp)
 	if err == nil && resp.Term == req.Term {
-		t.acks.note(id, req.Term, round)
+		t.acks.note(target, req.Term, round)
+		t.progress.appended(target, req, resp)
 	}
 	return err
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/rollcallhq/rollcall/raftnode/memnet"
 	"github.com/rollcallhq/rollcall/raftnode/peerport"
 	"github.com/rollcallhq/rollcall/raftnode/raftlogger"
+	"github.com/rollcallhq/rollcall/raftnode/serveraddress"
 	"github.com/rollcallhq/rollcall/raftnode/workaround"
 	"github.com/rollcallhq/rollcall/store"
 )
@@ -60,7 +61,7 @@ func newTestTransportAt(t *testing.T, m *memnet.Network, member peerport.Member,
 	if err != nil {
 		t.Fatal(err)
 	}
-	tr := New(Config{Port: p, DialTimeout: time.Second, RPCTimeout: 3 * time.Second, Logger: raftlogger.New(slog.New(slog.DiscardHandler)),
+	tr := New(Config{Port: p, DialTimeout: time.Second, RPCTimeout: 3 * time.Second, Logger: raftlogger.New(slog.New(slog.DiscardHandler)), Meant: meant,
 		MaxLevel: level, ClusterLevel: func() uint32 { return logv1.BaseLevel }})
 	return tr, func() {
 		if err := errors.Join(tr.Close(), tr.Close()); err != nil {
@@ -68,6 +69,14 @@ func newTestTransportAt(t *testing.T, m *memnet.Network, member peerport.Member,
 		}
 		p.Close()
 	}
+}
+
+// meant takes an address with a directory at its word.
+func meant(address raft.ServerAddress, directory string) error {
+	if _, want := serveraddress.Split(address); want != "" && want != directory {
+		return errors.New("another directory")
+	}
+	return nil
 }
 
 func heartbeat() *raft.AppendEntriesRequest {

@@ -31,6 +31,8 @@ type fakeAgreement struct {
 	proposed []*logv1.Command
 	propose  func(ctx context.Context, cmd *logv1.Command) (*logv1.Result, error) // nil: it is done at once
 	level    error
+
+	unreachable atomic.Int64 // for so many nanoseconds
 }
 
 func newFakeAgreement() *fakeAgreement { return &fakeAgreement{changed: make(chan struct{})} }
@@ -88,6 +90,10 @@ func (f *fakeAgreement) Changed() <-chan struct{} {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.changed
+}
+
+func (f *fakeAgreement) Unreachable(string) (time.Duration, string) {
+	return time.Duration(f.unreachable.Load()), "10.0.0.2:7601: connection refused"
 }
 
 func (f *fakeAgreement) count() int {

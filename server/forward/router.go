@@ -18,6 +18,7 @@ type Agreement interface {
 	CheckLevel(leader string, cmd *logv1.Command) error
 	Leader() (name string, leading bool)
 	Changed() <-chan struct{}
+	Unreachable(member string) (time.Duration, string)
 }
 
 // Router brings a command to the leader, which is this node or one hop away. Only the router tries again, and
@@ -141,6 +142,9 @@ func (r *Router) seek(ctx context.Context, cmd *logv1.Command, validateOnly bool
 		case leader == r.Node:
 			err = rpcerror.NotWritten("leader %s has not begun its term", leader)
 		default:
+			if f := r.cutOff(leader); f != nil {
+				return nil, f
+			}
 			// A leader that cannot decode the command would end the stream, and with it the commands of other
 			// callers.
 			if err = r.Agreement.CheckLevel(leader, cmd); err == nil {

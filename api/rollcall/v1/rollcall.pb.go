@@ -5330,7 +5330,7 @@ type GetStatusResponse struct {
 	Leader    string                 `protobuf:"bytes,3,opt,name=leader,proto3" json:"leader,omitempty"` // "" if none is known
 	Term      uint64                 `protobuf:"varint,4,opt,name=term,proto3" json:"term,omitempty"`
 	Revision  int64                  `protobuf:"varint,5,opt,name=revision,proto3" json:"revision,omitempty"`
-	Writable  bool                   `protobuf:"varint,6,opt,name=writable,proto3" json:"writable,omitempty"`
+	Writable  bool                   `protobuf:"varint,6,opt,name=writable,proto3" json:"writable,omitempty"` // a change through this node would go, as far as it knows
 	Members   []*MemberStatus        `protobuf:"bytes,7,rep,name=members,proto3" json:"members,omitempty"`
 	Problems  []string               `protobuf:"bytes,8,rep,name=problems,proto3" json:"problems,omitempty"` // in words, worst first
 	Level     uint32                 `protobuf:"varint,9,opt,name=level,proto3" json:"level,omitempty"`      // the cluster's feature level, as far as this node has applied the log

@@ -10,7 +10,7 @@ import (
 	"github.com/rollcallhq/rollcall/cmd/rollcall/format"
 )
 
-// Change says what an event of an override, a rule, a lease or of access changed: "override NOT_SERVING until 15:46, 3
+// Change says what an event of an override, a rule, a lease, a member or of access changed: "override NOT_SERVING until 15:46, 3
 // services", "rule pay-min: at least 1", "lease granted, ttl 10s". It is "" for events of other types.
 func Change(now time.Time, e *rollcallv1.Event) string {
 	services := ", " + format.Count(int(e.GetMatchedCount()), "service", "services")
@@ -44,6 +44,8 @@ func Change(now time.Time, e *rollcallv1.Event) string {
 		return guardChange(e.GetLeaseGuard())
 	case rollcallv1.EventType_EVENT_TYPE_ACCESS_CHANGED:
 		return accessChange(now, e.GetAccess())
+	case rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED, rollcallv1.EventType_EVENT_TYPE_MEMBER_REMOVED:
+		return memberChange(e)
 	}
 	return ""
 }

@@ -21,7 +21,7 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 	case *rollcallv1.Event:
 		return !hasField(v.GetType(), fd.Name())
 	case *rollcallv1.Member:
-		return fd.Name() == "voter" && of != nil && of.Parent().Name() == "Event" // it does not tell
+		return leftOfMember(fd.Name(), of)
 	case *rollcallv1.Lease:
 		return leftOfLease(v, fd.Name(), of)
 	case *rollcallv1.ListOverridesResponse, *rollcallv1.ListLeasesResponse, *rollcallv1.ListTokensResponse, *rollcallv1.ListGrantsResponse:
@@ -34,7 +34,8 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		*rollcallv1.SetOverrideResponse, *rollcallv1.ClearOverrideResponse, *rollcallv1.SetRuleResponse, *rollcallv1.RemoveRuleResponse,
 		*rollcallv1.GrantLeaseResponse, *rollcallv1.RevokeLeaseResponse, *rollcallv1.ReleaseLeaseGuardResponse,
 		*rollcallv1.SetAuthResponse, *rollcallv1.CreateTokenResponse, *rollcallv1.RevokeTokenResponse,
-		*rollcallv1.PutRoleResponse, *rollcallv1.DeleteRoleResponse, *rollcallv1.PutGrantsResponse:
+		*rollcallv1.PutRoleResponse, *rollcallv1.DeleteRoleResponse, *rollcallv1.PutGrantsResponse,
+		*rollcallv1.AddMemberResponse, *rollcallv1.RemoveMemberResponse, *rollcallv1.ReplaceMemberResponse, *rollcallv1.PromoteMemberResponse:
 		switch fd.Name() {
 		case "revision", "broken_rules":
 			return true
@@ -43,6 +44,11 @@ func left(m protoreflect.Message, fd, of protoreflect.FieldDescriptor) bool {
 		}
 	}
 	return false
+}
+
+// leftOfMember is left for a member. An event tells what it was to be, and not how far that is.
+func leftOfMember(field protoreflect.Name, of protoreflect.FieldDescriptor) bool {
+	return (field == "voter" || field == "phase_detail") && of != nil && of.Parent().Name() == "Event"
 }
 
 // leftOfAccess is left for a token, a role, grants or the setting of the cluster. A role that is built in was made by

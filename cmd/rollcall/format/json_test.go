@@ -26,9 +26,9 @@ func TestSecondsAreExact(t *testing.T) {
 
 func TestMessagesInJSON(t *testing.T) {
 	for want, m := range map[string]Message{
-		`{"ready":false,"revision":0,"term":0,"applied_index":0,"lag_entries":0,"leader_age_seconds":0.12,"version":"","error":"","max_level":0,"hold_level":0,"cannot_reach":[]}`:                             {&rollcallv1.MemberStatus{LeaderAge: durationpb.New(120 * time.Millisecond)}},
-		`{"name":"n1","api_address":"","peer_address":"","voter":false,"replica":false,"directory_id":"","phase_detail":""}`:                                                                                   {&rollcallv1.Member{Name: "n1"}},
-		`{"revision":1,"commit_revision":1,"type":"member-changed","reason":"","request_id":"","member":{"name":"n1","api_address":"","peer_address":"","replica":false,"directory_id":"","phase_detail":""}}`: {&rollcallv1.Event{Revision: 1, CommitRevision: 1, Type: rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Member: &rollcallv1.Member{Name: "n1"}}},
+		`{"ready":false,"revision":0,"term":0,"applied_index":0,"lag_entries":0,"leader_age_seconds":0.12,"version":"","error":"","max_level":0,"hold_level":0,"cannot_reach":[]}`:           {&rollcallv1.MemberStatus{LeaderAge: durationpb.New(120 * time.Millisecond)}},
+		`{"name":"n1","api_address":"","peer_address":"","voter":false,"replica":false,"directory_id":"","phase_detail":""}`:                                                                 {&rollcallv1.Member{Name: "n1"}},
+		`{"revision":1,"commit_revision":1,"type":"member-changed","reason":"","request_id":"","member":{"name":"n1","api_address":"","peer_address":"","replica":false,"directory_id":""}}`: {&rollcallv1.Event{Revision: 1, CommitRevision: 1, Type: rollcallv1.EventType_EVENT_TYPE_MEMBER_CHANGED, Member: &rollcallv1.Member{Name: "n1"}}},
 		`{"registry_bytes":1,"log_bytes":0,"snapshot_bytes":0}`: {&rollcallv1.Storage{RegistryBytes: 1}},
 	} {
 		b, err := Marshal(m)

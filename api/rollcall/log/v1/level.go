@@ -13,6 +13,8 @@ const (
 	LevelLayers uint32 = 2
 	// LevelAccess is the level since which there are tokens, roles and grants, and authenticated callers.
 	LevelAccess uint32 = 2
+	// LevelReach is the level since which members tell each other who cannot connect to whom.
+	LevelReach uint32 = 2
 	// LevelMembers is the level since which members are added and removed.
 	LevelMembers uint32 = 2
 )

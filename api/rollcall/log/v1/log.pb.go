@@ -1724,7 +1724,8 @@ func (x *PromoteMember) GetName() string {
 }
 
 // RemovedMember is a data directory that belongs to the cluster no more. Its key is its id; if that is not known, "?"
-// and the name. The newest 1,000 are kept.
+// and the name. The newest 1,000 are kept, and those of founders longer: what a node knows of the founding would make them
+// members again.
 type RemovedMember struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`                                  // that it had
@@ -1735,6 +1736,7 @@ type RemovedMember struct {
 	Actor         *Actor                 `protobuf:"bytes,6,opt,name=actor,proto3" json:"actor,omitempty"`
 	Time          int64                  `protobuf:"varint,7,opt,name=time,proto3" json:"time,omitempty"`
 	Revision      int64                  `protobuf:"varint,8,opt,name=revision,proto3" json:"revision,omitempty"`
+	Founder       bool                   `protobuf:"varint,9,opt,name=founder,proto3" json:"founder,omitempty"` // it was a member from the first
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1823,6 +1825,13 @@ func (x *RemovedMember) GetRevision() int64 {
 		return x.Revision
 	}
 	return 0
+}
+
+func (x *RemovedMember) GetFounder() bool {
+	if x != nil {
+		return x.Founder
+	}
+	return false
 }
 
 // RaiseLevel raises the cluster's feature level. An entry with it needs that level, so that a binary
@@ -6428,7 +6437,7 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x14\n" +
 	"\x05force\x18\x03 \x01(\bR\x05force\"#\n" +
 	"\rPromoteMember\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xf3\x01\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x8d\x02\n" +
 	"\rRemovedMember\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdirectory_id\x18\x02 \x01(\tR\vdirectoryId\x12\x1f\n" +
@@ -6438,7 +6447,8 @@ const file_rollcall_log_v1_log_proto_rawDesc = "" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12,\n" +
 	"\x05actor\x18\x06 \x01(\v2\x16.rollcall.log.v1.ActorR\x05actor\x12\x12\n" +
 	"\x04time\x18\a \x01(\x03R\x04time\x12\x1a\n" +
-	"\brevision\x18\b \x01(\x03R\brevision\"<\n" +
+	"\brevision\x18\b \x01(\x03R\brevision\x12\x18\n" +
+	"\afounder\x18\t \x01(\bR\afounder\"<\n" +
 	"\n" +
 	"RaiseLevel\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x18\n" +

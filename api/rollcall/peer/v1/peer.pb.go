@@ -1175,8 +1175,11 @@ type ClockReading struct {
 	LogTime int64                  `protobuf:"varint,2,opt,name=log_time,json=logTime,proto3" json:"log_time,omitempty"` // what it takes for the log's time; 0: it does not know whether the cluster has run
 	Leads   bool                   `protobuf:"varint,3,opt,name=leads,proto3" json:"leads,omitempty"`
 	// The member that answers cannot connect to the one that asks, for this many nanoseconds; 0: it can, or has not
-	// tried. Since level 2.
-	Unreachable   int64 `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	// tried. Since level 2, as all below.
+	Unreachable int64 `protobuf:"varint,4,opt,name=unreachable,proto3" json:"unreachable,omitempty"`
+	// To how many other voters the member that answers has connected lately, and how many have connected to it.
+	Reaches       uint32 `protobuf:"varint,5,opt,name=reaches,proto3" json:"reaches,omitempty"`
+	ReachedBy     uint32 `protobuf:"varint,6,opt,name=reached_by,json=reachedBy,proto3" json:"reached_by,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1235,6 +1238,20 @@ func (x *ClockReading) GetLeads() bool {
 func (x *ClockReading) GetUnreachable() int64 {
 	if x != nil {
 		return x.Unreachable
+	}
+	return 0
+}
+
+func (x *ClockReading) GetReaches() uint32 {
+	if x != nil {
+		return x.Reaches
+	}
+	return 0
+}
+
+func (x *ClockReading) GetReachedBy() uint32 {
+	if x != nil {
+		return x.ReachedBy
 	}
 	return 0
 }
@@ -1586,12 +1603,15 @@ const file_rollcall_peer_v1_peer_proto_rawDesc = "" +
 	"\aWaiting\x12\x18\n" +
 	"\areplica\x18\x01 \x01(\bR\areplica\x12\x1f\n" +
 	"\vapi_address\x18\x02 \x01(\tR\n" +
-	"apiAddress\"u\n" +
+	"apiAddress\"\xae\x01\n" +
 	"\fClockReading\x12\x12\n" +
 	"\x04wall\x18\x01 \x01(\x03R\x04wall\x12\x19\n" +
 	"\blog_time\x18\x02 \x01(\x03R\alogTime\x12\x14\n" +
 	"\x05leads\x18\x03 \x01(\bR\x05leads\x12 \n" +
-	"\vunreachable\x18\x04 \x01(\x03R\vunreachable\"\xca\x01\n" +
+	"\vunreachable\x18\x04 \x01(\x03R\vunreachable\x12\x18\n" +
+	"\areaches\x18\x05 \x01(\rR\areaches\x12\x1d\n" +
+	"\n" +
+	"reached_by\x18\x06 \x01(\rR\treachedBy\"\xca\x01\n" +
 	"\n" +
 	"LeaderLoss\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\tR\x06leader\x12\x12\n" +

@@ -1063,6 +1063,16 @@ func (m *ClockReading) MarshalToSizedBufferVT(dAtA []byte) (int, error) {
 		i -= len(m.unknownFields)
 		copy(dAtA[i:], m.unknownFields)
 	}
+	if m.ReachedBy != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.ReachedBy))
+		i--
+		dAtA[i] = 0x30
+	}
+	if m.Reaches != 0 {
+		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Reaches))
+		i--
+		dAtA[i] = 0x28
+	}
 	if m.Unreachable != 0 {
 		i = protohelpers.EncodeVarint(dAtA, i, uint64(m.Unreachable))
 		i--
@@ -1736,6 +1746,12 @@ func (m *ClockReading) SizeVT() (n int) {
 	}
 	if m.Unreachable != 0 {
 		n += 1 + protohelpers.SizeOfVarint(uint64(m.Unreachable))
+	}
+	if m.Reaches != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.Reaches))
+	}
+	if m.ReachedBy != 0 {
+		n += 1 + protohelpers.SizeOfVarint(uint64(m.ReachedBy))
 	}
 	n += len(m.unknownFields)
 	return n
@@ -4106,6 +4122,44 @@ func (m *ClockReading) UnmarshalVT(dAtA []byte) error {
 				b := dAtA[iNdEx]
 				iNdEx++
 				m.Unreachable |= int64(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 5:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field Reaches", wireType)
+			}
+			m.Reaches = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.Reaches |= uint32(b&0x7F) << shift
+				if b < 0x80 {
+					break
+				}
+			}
+		case 6:
+			if wireType != 0 {
+				return fmt.Errorf("proto: wrong wireType = %d for field ReachedBy", wireType)
+			}
+			m.ReachedBy = 0
+			for shift := uint(0); ; shift += 7 {
+				if shift >= 64 {
+					return protohelpers.ErrIntOverflow
+				}
+				if iNdEx >= l {
+					return io.ErrUnexpectedEOF
+				}
+				b := dAtA[iNdEx]
+				iNdEx++
+				m.ReachedBy |= uint32(b&0x7F) << shift
 				if b < 0x80 {
 					break
 				}

@@ -1,0 +1,143 @@
+package reach
+
+import (
+	"cmp"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Lately is how long what a member said, or did, counts. Members ask each other every 5 s, so it takes two rounds that
+// are missed.
+const Lately = 15 * time.Second
+
+// Settled is from when on a member that cannot connect is worth telling: a restart takes less.
+const Settled = 5 * time.Second
+
+// longest is more than any member has run without a restart: sums with what it said cannot overflow.
+const longest = 100 * 365 * 24 * time.Hour
+
+// Report is what a member answers when this node asks it.
+type Report struct {
+	// Unreachable is for how long the member has not been able to connect to this node; 0: it can, or has not tried.
+	Unreachable time.Duration
+	// Reaches and ReachedBy are to how many other voters the member has connected lately, and how many to it.
+	Reaches, ReachedBy int
+	Leads              bool
+}
+
+// Cut is a member that cannot connect to this node.
+type Cut struct {
+	Member string
+	For    time.Duration
+	Leads  bool
+}
+
+// Reach is what this node knows of who can connect to whom. Its zero value knows nothing.
+type Reach struct {
+	mu      sync.Mutex           // guards what follows
+	asked   map[string]time.Time // when a member asked this node last
+	answers map[string]answer    // by member
+}
+
+type answer struct {
+	Report
+	at time.Time
+}
+
+// Asked takes note that a member has asked this node: it could connect.
+func (r *Reach) Asked(member string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.asked == nil {
+		r.asked = map[string]time.Time{}
+	}
+	r.asked[member] = time.Now()
+}
+
+// Answered takes what a member has answered to this node.
+func (r *Reach) Answered(member string, said Report) {
+	said.Unreachable = min(max(said.Unreachable, 0), longest)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.answers == nil {
+		r.answers = map[string]answer{}
+	}
+	r.answers[member] = answer{said, time.Now()}
+}
+
+// SetMembers forgets all others.
+func (r *Reach) SetMembers(names []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.asked {
+		if !slices.Contains(names, name) {
+			delete(r.asked, name)
+		}
+	}
+	for name := range r.answers {
+		if !slices.Contains(names, name) {
+			delete(r.answers, name)
+		}
+	}
+}
+
+// Count returns how many of the named members this node has connected to lately, and how many to it.
+func (r *Reach) Count(names []string) (reaches, reachedBy int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range names {
+		if lately(r.answers[name].at) {
+			reaches++
+		}
+		if lately(r.asked[name]) {
+			reachedBy++
+		}
+	}
+	return reaches, reachedBy
+}
+
+// Heard returns when a member asked this node last; zero: not lately.
+func (r *Reach) Heard(member string) time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at := r.asked[member]; lately(at) {
+		return at
+	}
+	return time.Time{}
+}
+
+// Cuts are the members that said lately that they cannot connect to this node, by name.
+func (r *Reach) Cuts() []Cut {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.cuts()
+}
+
+// cuts is Cuts. mu must be held.
+func (r *Reach) cuts() []Cut {
+	var all []Cut
+	for name, a := range r.answers {
+		if lately(a.at) && a.Unreachable > 0 {
+			all = append(all, Cut{Member: name, For: a.Unreachable + time.Since(a.at), Leads: a.Leads})
+		}
+	}
+	slices.SortFunc(all, func(a, b Cut) int { return cmp.Compare(a.Member, b.Member) })
+	return all
+}
+
+// Leader returns the member that said lately that it leads and cannot connect to this node, and for how long it could
+// not; "": none did. This node cannot hear it, but can ask it.
+func (r *Reach) Leader() (name string, unreachable time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var newest time.Time
+	for member, a := range r.answers {
+		if lately(a.at) && a.Leads && a.Unreachable > 0 && a.at.After(newest) {
+			name, unreachable, newest = member, a.Unreachable+time.Since(a.at), a.at
+		}
+	}
+	return name, unreachable
+}
+
+func lately(at time.Time) bool { return !at.IsZero() && time.Since(at) <= Lately }
