@@ -2,6 +2,7 @@ package cluster_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -146,7 +147,7 @@ func (m *memberChanges) change() {
 	}
 }
 
-// until repeats a change, with one request id, until it is done, while a process fails, or its links. That of the
+// until repeats a change, with one request id as long as it may have been made, until it is done, while a process fails, or its links. That of the
 // member that changes may be the one.
 func (m *memberChanges) until(changes *process, try func(ctx context.Context, o client.WriteOptions) error) {
 	t := m.c.t
@@ -191,6 +192,10 @@ func (m *memberChanges) until(changes *process, try func(ctx context.Context, o 
 			t.Logf("%s: %v", o.RequestID, err)
 		}
 		last = err
+		if e := (*client.Error)(nil); errors.As(err, &e) && e.Written == client.WrittenNo {
+			m.number++ // it was refused for sure, and is another request now
+			o.RequestID = fmt.Sprintf("change-%d", m.number)
+		}
 		return err == nil
 	})
 }
